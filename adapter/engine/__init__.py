@@ -1,0 +1,1 @@
+"""Durable execution: pure Python, with nothing of AWS, HTTP or the command line in it."""

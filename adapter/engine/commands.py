@@ -1,0 +1,151 @@
+"""What handler code may ask of the engine, as plain data.
+
+A context turns each of its methods into one of these; another producer may issue them as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Protocol, TypeVar, overload
+
+from adapter.engine.types import Headers, Kind, RetryPolicy, Target
+from adapter.operations import Invocation, Operation
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A step: run the closure once, and keep what it returns. A `TerminalError` that it raises is kept as well."""
+
+    name: str
+    closure: Callable[[], Awaitable[bytes]]
+    retry: RetryPolicy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Wait for so many milliseconds; a result with no value."""
+
+    milliseconds: int
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GetState:
+    """Read a state entry; the value is ``None`` where it is not set."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetState:
+    """Write a state entry."""
+
+    name: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ClearState:
+    """Remove a state entry."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClearAllState:
+    """Remove every state entry of the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateKeys:
+    """List the names of the state entries, sorted, as a JSON array."""
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The time, in milliseconds since the epoch, as decimal digits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Run another handler and wait for its output."""
+
+    target: Target
+    input: bytes
+    idempotency_key: str | None = None
+    headers: Headers = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Have another handler run, now or after a delay, without waiting for it."""
+
+    target: Target
+    input: bytes
+    delay: int = 0
+    """Milliseconds."""
+    idempotency_key: str | None = None
+    headers: Headers = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """Wait for the output of an invocation that somebody else made."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Ask another invocation to end."""
+
+    id: str
+
+
+Command = Run | Sleep | GetState | SetState | ClearState | ClearAllState | StateKeys | Now | Call | Send | Attach | Cancel
+
+
+class Issuer(Protocol):
+    """What a context needs of the attempt that it belongs to."""
+
+    @property
+    def id(self) -> str:
+        """The invocation's id."""
+        ...
+
+    @property
+    def target(self) -> Target:
+        """The handler that runs."""
+        ...
+
+    @property
+    def kind(self) -> Kind:
+        """The handler's kind."""
+        ...
+
+    @property
+    def headers(self) -> Headers:
+        """The request's headers, names in lower case."""
+        ...
+
+    @property
+    def replaying(self) -> bool:
+        """Whether the code is still retracing what an earlier attempt did."""
+        ...
+
+    @property
+    def random(self) -> Random:
+        """A generator seeded by the invocation: a replay draws the same numbers."""
+        ...
+
+    @overload
+    def issue(self, command: Call | Send, decode: Callable[[bytes | None], T]) -> Invocation[T]: ...
+    @overload
+    def issue(self, command: Command, decode: Callable[[bytes | None], T]) -> Operation[T]: ...
+    def issue(self, command: Command, decode: Callable[[bytes | None], T]) -> Operation[T]:
+        """Number the command, check it against the journal, and start it. ``decode`` turns the value into the result."""
+        ...

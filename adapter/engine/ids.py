@@ -1,0 +1,74 @@
+"""Identity is derivation: what determines an invocation determines its id, so that a repeat meets the same record."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import secrets
+
+from adapter.engine.types import Target
+
+INVOCATION_ID = re.compile(r"inv_[a-z2-7]{32}")
+"""160 bits: random for a plain request, else a SHA-256 prefix of what determines the invocation."""
+
+SHARDS = 8
+"""How many partitions the due index spreads over."""
+
+
+def _text(data: bytes) -> str:
+    return base64.b32encode(data).decode().lower().rstrip("=")
+
+
+def _derive(*parts: str) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        encoded = part.encode()
+        digest.update(len(encoded).to_bytes(4, "big"))
+        digest.update(encoded)
+    return "inv_" + _text(digest.digest()[:20])
+
+
+def random_id() -> str:
+    """The id of a request that nothing else determines."""
+    return "inv_" + _text(secrets.token_bytes(20))
+
+
+def idempotent_id(target: Target, idempotency_key: str) -> str:
+    """The id of the one invocation of this target under this idempotency key.
+
+    >>> from adapter.engine.types import Target
+    >>> idempotent_id(Target("Payment", "charge"), "order-7") == idempotent_id(Target("Payment", "charge"), "order-7")
+    True
+    """
+    return _derive("idempotency", target.service, *keyed(target), target.handler, idempotency_key)
+
+
+def workflow_id(service: str, key: str) -> str:
+    """The id of a workflow's ``run``."""
+    return _derive("workflow", service, key)
+
+
+def child_id(parent: str, generation: str, command: int) -> str:
+    """The id of the invocation that the parent's command makes."""
+    return _derive("child", parent, generation, str(command))
+
+
+def keyed(target: Target) -> tuple[str, ...]:
+    """The key as parts of a derivation, so that no key and an empty one differ."""
+    return ("", target.key) if target.key is not None else ()
+
+
+def new_generation() -> str:
+    """A nonce for a record: what hangs on the record carries it."""
+    return _text(secrets.token_bytes(10))
+
+
+def new_nonce() -> str:
+    """A nonce for a commit; at most 36 characters, as a ClientRequestToken has to be."""
+    return _text(secrets.token_bytes(15))
+
+
+def shard(id: str) -> int:
+    """The partition of the due index that the invocation belongs to."""
+    return int.from_bytes(hashlib.blake2b(id.encode(), digest_size=2).digest(), "big") % SHARDS

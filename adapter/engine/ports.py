@@ -1,0 +1,290 @@
+"""The engine's surroundings: a store, timers, a dispatcher, a clock.
+
+One `Store` method is one DynamoDB request. A commit is a list of changes, one item each, that apply together or not
+at all; every change carries the condition that makes it safe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from adapter.engine.records import (
+    Head,
+    InboxEntry,
+    Meta,
+    Notification,
+    Part,
+    Piece,
+    Record,
+    Ref,
+    StateEntry,
+    Status,
+    Waiter,
+)
+from adapter.engine.types import ObjectKey
+
+# --- changes: one item each ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Put an invocation's record. Requires that there is none, or that it has expired at ``now``."""
+
+    meta: Meta
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Change a live invocation's record. Requires that it exists in this generation and is not completed.
+
+    Attributes:
+        ref: Which one.
+        set: New values by the names of `Meta`'s fields; ``None`` removes.
+        add: What to add to the numbers among them.
+        epoch: Required epoch; then the commit's nonce is stored as well.
+        notifications: Required number of notifications.
+        waiters: Required number of waiters.
+        due: Required due time.
+        wakes: ``True`` requires that it is suspended and misses one notification at most; ``False`` the opposite.
+    """
+
+    ref: Ref
+    set: Mapping[str, Any] = field(default_factory=dict)
+    add: Mapping[str, int] = field(default_factory=dict)
+    epoch: int | None = None
+    notifications: int | None = None
+    waiters: int | None = None
+    due: int | None = None
+    wakes: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Change a completed invocation's record (to end a fan-out, to move its due time). Requires generation and status."""
+
+    ref: Ref
+    set: Mapping[str, Any] = field(default_factory=dict)
+    add: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Put a piece, a notification, a part, a waiter, an inbox entry. Requires that it is absent.
+
+    A state entry is put whether it is there or not: its key's head guards it.
+    """
+
+    item: Piece | Notification | Part | Waiter | InboxEntry | StateEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete an inbox entry or a waiter, which has to be there, or a state entry, which need not."""
+
+    item: InboxEntry | Waiter | StateEntry
+
+
+@dataclass(frozen=True, slots=True)
+class WriteHead:
+    """Write a key's head. It requires ``version`` (0: no item), unless only the owner's own state is written.
+
+    Attributes:
+        head: The new head, but for its version, which is raised by one.
+        version: The required version; ``None`` where ``owner`` guards the write. Then ticket and waiting stay as they are.
+        owner: The required owner.
+        idle: Whether it is required that nobody waits.
+    """
+
+    head: Head
+    version: int | None = None
+    owner: Ref | None = None
+    idle: bool = False
+
+
+Change = Create | Update | Finish | Put | Delete | WriteHead
+
+
+class Conflict(Exception):
+    """A commit's conditions do not hold; nothing was applied.
+
+    Attributes:
+        found: For each change whose condition failed, by its place in the commit, the item as it is (``None``: absent).
+    """
+
+    def __init__(self, found: Mapping[int, Record | None]) -> None:
+        super().__init__(f"conditions failed: {dict(found)}")
+        self.found = found
+
+
+class Unavailable(Exception):
+    """A request was throttled, collided or got no answer: it may have applied, or may yet. Send the same again."""
+
+
+class TooLarge(Exception):
+    """A record is larger than the store holds. Nothing was applied, and nothing would be by sending it again."""
+
+
+# --- the ports -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Usage:
+    """What was asked of the store so far: requests, and the capacity units they consumed (half units: see the
+    `pricing rules <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/on-demand-capacity-mode.html>`_)."""
+
+    requests: int = 0
+    read_units: float = 0.0
+    write_units: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A stretch of an invocation's partition, in the order of its keys: input parts, journal, record, notifications."""
+
+    parts: list[Part]
+    pieces: list[Piece]
+    meta: Meta | None
+    notifications: list[Notification]
+    cursor: Any = None
+    """Where the next page begins; ``None`` at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An entry of the due index, which lags behind the records."""
+
+    id: str
+    due: int
+
+
+class Store(Protocol):
+    """Journals, records, keys and state. Reads are strongly consistent but for `due`.
+
+    Every method may raise `Unavailable`.
+    """
+
+    usage: Usage
+
+    async def load(self, id: str, cursor: Any = None) -> Page:
+        """Read an invocation's input parts, journal, record and notifications. Query; half a unit per 4 KB, 1 MB a page.
+
+        The items of every generation under the id come back: the caller keeps those of the record's.
+        """
+        ...
+
+    async def peek(self, id: str) -> Meta | None:
+        """Read an invocation's record. GetItem; 1 unit per 4 KB."""
+        ...
+
+    async def news(self, ref: Ref, cursor: Any = None) -> tuple[list[Notification], Any]:
+        """Read the notifications to an invocation. Query."""
+        ...
+
+    async def output(self, ref: Ref, name: str = "output", cursor: Any = None) -> tuple[list[Part], Any]:
+        """Read the parts of a payload, in order. Query, 1 MB a page."""
+        ...
+
+    async def start(self, id: str, *, set: Mapping[str, Any], now: int) -> tuple[bool, Meta | None]:
+        """Begin the first attempt: set the values and raise the epoch from 0 to 1. UpdateItem.
+
+        Requires that the record exists, has not expired at ``now``, is `Status.READY` and at epoch 0. Returns whether it
+        did, and the record as it then is.
+        """
+        ...
+
+    async def heads(self, keys: Sequence[ObjectKey]) -> dict[ObjectKey, Head]:
+        """Read up to 100 keys' heads; one that has no item comes back with version 0. GetItem for one, else BatchGetItem.
+
+        Keys that DynamoDB left unprocessed are missing in the answer: ask again for those.
+        """
+        ...
+
+    async def inbox(self, key: ObjectKey, limit: int) -> list[InboxEntry]:
+        """Read the lowest tickets that wait. Query."""
+        ...
+
+    async def state(self, key: ObjectKey, generation: str, name: str) -> bytes | None:
+        """Read a state entry that lies beside the head. GetItem."""
+        ...
+
+    async def state_names(self, key: ObjectKey, generation: str, cursor: Any = None) -> tuple[list[str], Any]:
+        """List the state entries that lie beside the head. Query, 1 MB of items a page."""
+        ...
+
+    async def commit(self, changes: Sequence[Change], nonce: str) -> None:
+        """Apply all changes or none. TransactWriteItems, or one conditional PutItem, UpdateItem or DeleteItem where there is but one.
+
+        At most 100 changes, of different items. The nonce is stored in every item that has a field for it (in a record:
+        where the attempt's epoch is required, or the record is created) and serves as ClientRequestToken. The same
+        changes with the same nonce may be sent again.
+
+        Raises:
+            Conflict: If a condition does not hold.
+            TooLarge: If an item, or the whole, is larger than DynamoDB takes.
+        """
+        ...
+
+    async def waiters(self, ref: Ref, cursor: Any = None) -> tuple[list[Waiter], Any]:
+        """Read who waits for an invocation's result. Query."""
+        ...
+
+    async def due(self, shard: int, before: int, limit: int) -> list[Due]:
+        """List what is due, earliest first. Query of the index, eventually consistent."""
+        ...
+
+    async def dependents(self, id: str, cursor: Any = None) -> tuple[list[Any], Any]:
+        """List the keys of all items under the id but the record, of any generation. Query of keys."""
+        ...
+
+    async def delete(self, keys: Sequence[Any]) -> list[Any]:
+        """Delete up to 25 of what `dependents` listed. BatchWriteItem. Returns the keys left to do."""
+        ...
+
+    async def forget(self, ref: Ref, now: int) -> None:
+        """Delete a record that has expired at ``now``, in this generation; it need not be there. DeleteItem."""
+        ...
+
+
+class Timers(Protocol):
+    """Wakes what has to wake later, at least once, perhaps a minute late, perhaps a little early."""
+
+    async def schedule(self, ref: Ref, name: str, at: int) -> None:
+        """Have the invocation dispatched at a time that was committed before. The name tells its timers apart; the same
+        again changes nothing."""
+        ...
+
+    async def unschedule(self, ref: Ref, name: str) -> None:
+        """Forget a timer that is no longer needed; it need not exist."""
+        ...
+
+
+class Dispatcher(Protocol):
+    """Starts or wakes invocations in some process. A dispatch may get lost, or come twice: due times make up for it."""
+
+    async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool) -> None:
+        """Have the invocation run: on its deployment, or, where that is empty, on the service's current one.
+
+        ``fresh`` says that no attempt ran yet, which saves the receiver a request.
+        """
+        ...
+
+
+class Clock(Protocol):
+    """The time, and waiting for it."""
+
+    def now(self) -> int:
+        """Milliseconds since the epoch."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+__all__ = [
+    "Change", "Clock", "Conflict", "Create", "Delete", "Dispatcher", "Due", "Finish", "Page", "Put", "Status", "Store",
+    "Timers", "TooLarge", "Unavailable", "Update", "Usage", "WriteHead",
+]  # fmt: skip

@@ -1,0 +1,199 @@
+"""What is stored: one dataclass for each kind of item. Times are milliseconds since the epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from adapter.engine.types import Headers, Kind, ObjectKey, Outcome, Target
+
+INLINE = 1024
+"""The largest input or output, in bytes, that the record itself holds; a larger one goes into parts of its own."""
+
+PART = 350 * 1024
+"""The largest part of a payload and the largest piece of a journal, in bytes: an item may hold 400 KB."""
+
+
+class Status(StrEnum):
+    """Where an invocation stands."""
+
+    SCHEDULED = "scheduled"
+    """Delayed: it starts when it is due."""
+    QUEUED = "queued"
+    """In a key's inbox."""
+    READY = "ready"
+    """To be dispatched."""
+    RUNNING = "running"
+    """An attempt runs; the due time is the end of its lease."""
+    SUSPENDED = "suspended"
+    """Waits for notifications, or for its due time."""
+    BACKING_OFF = "backing-off"
+    """An attempt failed; the due time is the next one's."""
+    PAUSED = "paused"
+    """Waits for an operator."""
+    COMPLETED = "completed"
+    """Has its outcome."""
+
+
+class Ref(NamedTuple):
+    """An invocation as others refer to it. The generation tells it from a later one under the same id."""
+
+    id: str
+    generation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """Who waits for the result, and in which command."""
+
+    ref: Ref
+    command: int
+    alone: bool = True
+    """Whether the command was all that the parent waited for when it suspended: a guess, to save a request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """An invocation."""
+
+    id: str
+    generation: str
+    target: Target
+    kind: Kind
+    status: Status
+    created: int
+    deployment: str = ""
+    """Where the first attempt ran; later ones run there too."""
+    parent: Parent | None = None
+    headers: Headers = field(default_factory=dict)
+    input: bytes | None = None
+    """``None`` where it lies in parts."""
+    input_parts: int = 0
+    epoch: int = 0
+    """Raised by every attempt; an older one can write nothing more."""
+    failures: int = 0
+    """Attempts that failed since the last progress."""
+    error: str | None = None
+    """What the last failed attempt raised."""
+    notifications: int = 0
+    """How many were put so far."""
+    missing: int | None = None
+    """While suspended: how many further notifications wake it."""
+    waiters: int = 0
+    """How many others, beside the parent, wait for the result."""
+    dispatches: int = 0
+    """How often the sweeper dispatched it since an attempt last began."""
+    due: int | None = None
+    """When the sweeper looks at it."""
+    ticket: int | None = None
+    """Its place in its key's inbox, where it had to wait."""
+    outcome: Outcome | None = None
+    """Once completed; a success whose value lies in parts has ``value=None`` and ``output_parts`` above 0."""
+    output_parts: int = 0
+    tail: str | None = None
+    """The last piece of the journal, where it completed the invocation."""
+    completed: int | None = None
+    expires: int | None = None
+    """Once completed: from then on the id is as good as new, whether the item is still there or not."""
+    nonce: str = ""
+    """Of the last commit by an attempt."""
+
+    @property
+    def ref(self) -> Ref:
+        return Ref(self.id, self.generation)
+
+    @property
+    def live(self) -> bool:
+        return self.status is not Status.COMPLETED
+
+    def expired(self, now: int) -> bool:
+        """Whether the record is to be taken for absent."""
+        return self.expires is not None and self.expires <= now
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of an invocation's journal, as text (see `adapter.engine.journal`)."""
+
+    id: str
+    generation: str
+    index: int
+    data: str
+    nonce: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """A result that another process delivers to an invocation. The id says what it is for: ``c7`` is command 7's."""
+
+    to: Ref
+    id: str
+    outcome: Outcome
+    created: int
+    nonce: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a payload too large for the record: of ``input``, ``output``, or a notification's."""
+
+    id: str
+    generation: str
+    name: str
+    index: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Waiter:
+    """One more that waits for an invocation's result."""
+
+    id: str
+    generation: str
+    waiter: Ref
+    command: int
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One key of an object or workflow: who owns it, who waits, and its state. Never deleted, its version never reused.
+
+    A key that was never touched has version 0 and no item.
+    """
+
+    key: ObjectKey
+    version: int = 0
+    owner: Ref | None = None
+    ticket: int = 0
+    """The last one given out."""
+    waiting: int = 0
+    state_generation: str = ""
+    state: dict[str, bytes] = field(default_factory=dict)
+    spilled: bool = False
+    """Whether some entries lie in items of their own."""
+    expires: int | None = None
+    """A workflow's: from then on the state is to be taken for absent."""
+    nonce: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InboxEntry:
+    """An invocation that waits for a key."""
+
+    key: ObjectKey
+    ticket: int
+    ref: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class StateEntry:
+    """A state entry too large for the head."""
+
+    key: ObjectKey
+    generation: str
+    name: str
+    value: bytes
+
+
+Record = Meta | Piece | Notification | Part | Waiter | Head | InboxEntry | StateEntry

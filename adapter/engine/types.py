@@ -1,0 +1,171 @@
+"""The plain data that the engine and its ports share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from adapter.engine.commands import Issuer
+
+
+class Kind(StrEnum):
+    """How a handler relates to a key."""
+
+    SERVICE = "service"
+    EXCLUSIVE = "exclusive"
+    SHARED = "shared"
+    WORKFLOW = "workflow"
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether the handler owns its key while it runs: an exclusive handler, or a workflow's ``run``."""
+        return self in (Kind.EXCLUSIVE, Kind.WORKFLOW)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which handler, and of which key.
+
+    >>> str(Target("Counter", "add", "Mary"))
+    'Counter/Mary/add'
+    """
+
+    service: str
+    handler: str
+    key: str | None = None
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.service, self.key, self.handler) if part is not None)
+
+    @property
+    def object(self) -> ObjectKey:
+        """The key that the handler is bound to.
+
+        Raises:
+            ValueError: If the target has no key.
+        """
+        if self.key is None:
+            raise ValueError(f"{self} has no key")
+        return ObjectKey(self.service, self.key)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ObjectKey:
+    """One key of one virtual object or workflow."""
+
+    service: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.service}/{self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A terminal failure, as it is stored."""
+
+    code: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an invocation or a command ended: a failure, or a value (``None`` where there is nothing, as in an unset state)."""
+
+    value: bytes | None = None
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how soon an attempt, or a step, that failed is tried again.
+
+    Attributes:
+        initial: The wait before the second try.
+        factor: What each further wait is multiplied by.
+        maximum: The longest wait.
+        attempts: How many tries there are in all; ``None`` for no end.
+        exhausted: What follows the last: ``"pause"`` keeps the invocation for an operator, ``"kill"`` fails it.
+
+    >>> RetryPolicy().backoff(1), RetryPolicy().backoff(2), RetryPolicy().backoff(50)
+    (0.05, 0.1, 60.0)
+    """
+
+    initial: timedelta = timedelta(milliseconds=50)
+    factor: float = 2.0
+    maximum: timedelta = timedelta(seconds=60)
+    attempts: int | None = 70
+    exhausted: str = "pause"
+
+    def __post_init__(self) -> None:
+        if self.initial <= timedelta(0):
+            raise ValueError("initial is a positive duration")
+        if self.maximum < self.initial:
+            raise ValueError("maximum is not shorter than initial")
+        if self.factor < 1:
+            raise ValueError("factor is at least 1")
+        if self.attempts is not None and self.attempts < 1:
+            raise ValueError("attempts is at least 1, or None for no end")
+        if self.exhausted not in ("pause", "kill"):
+            raise ValueError('exhausted is "pause" or "kill"')
+
+    def backoff(self, failures: int) -> float:
+        """Seconds to wait after so many failures, from 1."""
+        exponent = min(failures - 1, 64)
+        return min(self.initial.total_seconds() * self.factor**exponent, self.maximum.total_seconds())
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is set per handler, or per service for all its handlers.
+
+    Attributes:
+        retry: How attempts that fail are retried.
+        retention: How long a completed invocation's result stays readable (idempotency and workflow retention).
+        journal_retention: How long its journal does.
+        private: Whether only other handlers may call it, and not the ingress.
+    """
+
+    retry: RetryPolicy = RetryPolicy()
+    retention: timedelta = timedelta(hours=24)
+    journal_retention: timedelta = timedelta(hours=24)
+    private: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("retention", "journal_retention"):
+            if getattr(self, name) < timedelta(0):
+                raise ValueError(f"{name} is not negative")
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerSpec:
+    """What the engine knows of a handler: where it hangs, how to run it, and under which options.
+
+    ``execute`` decodes the input, runs the handler's code and encodes its output. It may raise `TerminalError`.
+    """
+
+    service: str
+    name: str
+    kind: Kind
+    execute: Callable[[Issuer, bytes], Awaitable[bytes]]
+    options: Options = field(default_factory=Options)
+
+
+Headers = Mapping[str, str]
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
+"""What a service or a handler may be called."""
+
+MAX_KEY = 512
+"""The longest object key, in UTF-8 bytes."""
+
+MAX_IDEMPOTENCY_KEY = 512
+"""The longest idempotency key, in UTF-8 bytes."""
+
+MAX_PAYLOAD = 4 * 1024 * 1024
+"""The largest input, output, state entry or step result, in bytes."""

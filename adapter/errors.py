@@ -1,0 +1,49 @@
+"""The errors that handler authors and callers meet."""
+
+from __future__ import annotations
+
+
+class AdapterError(Exception):
+    """The base of every error that this library raises on purpose."""
+
+
+class TerminalError(AdapterError):
+    """Ends the invocation, and reaches its caller; it is never retried.
+
+    Any other exception that leaves a handler or a step is taken to be transient and retried.
+
+    Args:
+        message: What happened, for the caller to read. It is stored and sent back, so it holds no secret.
+        code: The HTTP status that the ingress answers with, from 400 to 599.
+
+    Raises:
+        ValueError: If ``code`` is no HTTP error status.
+
+    >>> raise TerminalError("no such account", code=404)
+    Traceback (most recent call last):
+        ...
+    adapter.errors.TerminalError: no such account
+    """
+
+    def __init__(self, message: str, *, code: int = 500) -> None:
+        if not 400 <= code <= 599:
+            raise ValueError(f"code is an HTTP error status from 400 to 599, not {code}")
+        super().__init__(message)
+        self.message = message
+        self.code = code
+
+
+class DefinitionError(AdapterError, TypeError):
+    """A service, virtual object, workflow or handler that makes no sense; raised where it is defined."""
+
+
+class JournalMismatchError(AdapterError):
+    """Replay issued another command than the journal holds.
+
+    The handler's code changed while the invocation was under way, or it is not deterministic. The attempt fails and is
+    retried with backoff, so that the right code can be deployed; the journal stays as it was.
+    """
+
+
+class NonDeterminismError(AdapterError):
+    """Handler code awaited something that a replay could not repeat, such as I/O outside ``ctx.run``."""
