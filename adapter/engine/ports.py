@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from adapter.engine.records import (
     Head,
@@ -119,6 +119,17 @@ class Conflict(Exception):
         self.found = found
 
 
+def applied(changes: Sequence[Change], found: Mapping[int, Record | None], nonce: str) -> bool:
+    """Whether a commit whose conditions failed met its own write: it had applied before, and its answer was lost.
+
+    A commit applies whole, so one item that bears its nonce tells. A lone item without a nonce tells by being the same.
+    """
+    if any(getattr(record, "nonce", None) == nonce for record in found.values()):
+        return True
+    change = changes[0]
+    return len(changes) == 1 and isinstance(change, Put) and found.get(0) == change.item
+
+
 class Unavailable(Exception):
     """A request was throttled, collided or got no answer: it may have applied, or may yet. Send the same again."""
 
@@ -158,6 +169,14 @@ class Due:
 
     id: str
     due: int
+
+
+class Dependent(NamedTuple):
+    """The key of an item under an invocation's id: of a piece, a notification, a part or a waiter."""
+
+    id: str
+    generation: str
+    sort: Any
 
 
 class Store(Protocol):
@@ -235,11 +254,11 @@ class Store(Protocol):
         """List what is due, earliest first. Query of the index, eventually consistent."""
         ...
 
-    async def dependents(self, id: str, cursor: Any = None) -> tuple[list[Any], Any]:
+    async def dependents(self, id: str, cursor: Any = None) -> tuple[list[Dependent], Any]:
         """List the keys of all items under the id but the record, of any generation. Query of keys."""
         ...
 
-    async def delete(self, keys: Sequence[Any]) -> list[Any]:
+    async def delete(self, keys: Sequence[Dependent]) -> list[Dependent]:
         """Delete up to 25 of what `dependents` listed. BatchWriteItem. Returns the keys left to do."""
         ...
 
@@ -285,6 +304,6 @@ class Clock(Protocol):
 
 
 __all__ = [
-    "Change", "Clock", "Conflict", "Create", "Delete", "Dispatcher", "Due", "Finish", "Page", "Put", "Status", "Store",
-    "Timers", "TooLarge", "Unavailable", "Update", "Usage", "WriteHead",
+    "Change", "Clock", "Conflict", "Create", "Delete", "Dependent", "Dispatcher", "Due", "Finish", "Page", "Put",
+    "Status", "Store", "Timers", "TooLarge", "Unavailable", "Update", "Usage", "WriteHead", "applied",
 ]  # fmt: skip

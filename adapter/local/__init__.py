@@ -1,0 +1,1 @@
+"""The engine on one machine: the ports in memory, and the development server."""
