@@ -1,0 +1,115 @@
+# Needs Python 3.11 with pip, git and make. Everything else is put into .venv/ and .tools/; what runs leaves its logs in .local/.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PY := .venv/bin/python
+PYTEST := $(PY) -m pytest
+
+# Three environments: the emulator and the SAM CLI pin botocore, the project does not.
+project := .venv/.ready
+sam := .tools/sam/.ready
+emulator := .tools/emulator/.ready
+
+export SAM_CLI_TELEMETRY := 0
+
+# Where `run` deploys to: AWS_ENDPOINT_URL if it is set, otherwise an emulator of its own. Tests start their own on a free port.
+local_url := $(or $(AWS_ENDPOINT_URL),http://127.0.0.1:4566)
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+.PHONY: setup
+setup: ## the three environments (two minutes the first time, then nothing)
+	@$(MAKE) --no-print-directory -j3 $(project) $(sam) $(emulator)
+
+# --no-compile: most of what comes along is never imported.
+pip := bin/pip install -qq --disable-pip-version-check --no-compile
+
+$(project): pyproject.toml
+	@echo "==> .venv: the project, its tests and linters"
+	@test -x .venv/bin/pip || $(PYTHON) -m venv .venv
+	@.venv/$(pip) --editable '.[test,lint]'
+	@touch $@ && echo "==> .venv: ready"
+
+.tools/%/.ready: infra/requirements-%.txt
+	@echo "==> .tools/$*"
+	@test -x .tools/$*/bin/pip || $(PYTHON) -m venv .tools/$*
+	@.tools/$*/$(pip) --requirement $<
+	@touch $@ && echo "==> .tools/$*: ready"
+
+.PHONY: run
+run: export AWS_ENDPOINT_URL := $(local_url)
+run: export AWS_ACCESS_KEY_ID ?= test
+run: export AWS_SECRET_ACCESS_KEY ?= test
+run: export AWS_DEFAULT_REGION ?= us-east-1
+run: setup ## everything at once: emulator, build, deployment, and a tour of it over HTTP
+ifeq ($(AWS_ENDPOINT_URL),)
+	@$(PY) -m infra.emulator start
+endif
+	@$(PY) -m infra.deploy
+	@$(PY) -m infra.tour
+
+.PHONY: stop
+stop: ## ends what `make run` started
+	@if test -x $(PY); then $(PY) -m infra.emulator stop; fi
+
+.PHONY: test
+test: ## lint, types, then every test; the integration tests over a deployed stack
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory types
+	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory integration
+	@echo "==> all passed"
+
+.PHONY: lint
+lint: $(project) $(sam) ## ruff over the code, cfn-lint over the template
+	@echo "==> lint"
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@AWS_DEFAULT_REGION=us-east-1 .tools/sam/bin/sam validate --lint
+	@.tools/sam/bin/cfn-lint template.yaml
+
+.PHONY: format
+format: $(project) ## lets ruff rewrite what `lint` would refuse
+	@.venv/bin/ruff check --fix-only
+	@.venv/bin/ruff format
+
+.PHONY: types
+types: $(project) ## mypy --strict and pyright strict
+	@echo "==> types"
+	@$(PY) -m mypy
+	@.venv/bin/pyright
+
+.PHONY: unit
+unit: $(project) $(sam) $(emulator) ## every test that needs no deployed stack; ARGS='-k name' passes options on
+	@echo "==> unit, contract and simulation tests"
+	@$(PYTEST) --ignore tests/integration $(ARGS)
+
+.PHONY: integration
+integration: setup ## the tests over a deployed stack, on an emulator of their own; ARGS='-k name' passes options on
+	@echo "==> integration tests"
+	@$(PYTEST) tests/integration $(ARGS)
+
+.PHONY: simulate
+simulate: $(project) ## the engine under a seeded scheduler that crashes, delays and reorders; ARGS passes options on
+	@$(PYTEST) tests/simulation $(ARGS)
+
+.PHONY: bench
+bench: setup ## requests, capacity and time of the cases in the budget table; ARGS passes options on
+	@$(PY) -m bench $(ARGS)
+
+.PHONY: build
+build: $(sam) ## the Lambda packages, in .aws-sam/build
+	@.tools/sam/bin/sam build
+
+.PHONY: deploy
+deploy: $(project) $(sam) ## builds, then deploys to the AWS account of your credentials (or to AWS_ENDPOINT_URL)
+	@$(PY) -m infra.deploy
+
+.PHONY: clean
+clean: stop ## removes everything that make created
+	@rm -rf .venv .tools .local .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis
