@@ -1,0 +1,277 @@
+"""The six typed clients, and the calls that they make."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, TypeVar, cast, overload
+
+from adapter import serde
+from adapter.definitions import Category, Definition, Description, Service, VirtualObject, Workflow, describe
+from adapter.engine.commands import Call, Send
+from adapter.engine.types import MAX_IDEMPOTENCY_KEY, MAX_KEY, Kind, Target
+from adapter.operations import Invocation
+from adapter.serde import Serde
+
+T = TypeVar("T")
+D = TypeVar("D", bound=Definition)
+S = TypeVar("S", bound=Service)
+V = TypeVar("V", bound=VirtualObject)
+W = TypeVar("W", bound=Workflow)
+
+
+class Clients(ABC):
+    """Calls and sends to handlers; what every context and the HTTP `Client` have in common.
+
+    A client is, to the type checkers, an instance of the definition: its handlers take their input by position and
+    return an `Invocation`. They take three keywords more: ``idempotency_key=`` (requests to one handler and key that
+    carry the same one are one invocation), ``delay=`` (a timedelta; on send clients only) and ``headers=`` (what the
+    handler finds at ``ctx.request.headers``). What is called starts right away, awaited or not.
+
+    The methods raise ``TypeError`` for what is no such definition or a key that is no string, ``ValueError`` for a key
+    that is empty or longer than 512 bytes of UTF-8; so do the handlers for an idempotency key, and ``ValueError`` for a
+    negative delay, or any on a call client.
+    """
+
+    def service_client(self, service: Callable[..., S], /) -> S:
+        """Call a service's handlers and wait for their results: ``await ctx.service_client(Greeter).greet("Mary")``."""
+        return self._client(service, "service", None, sends=False)
+
+    def object_client(self, object: Callable[..., V], /, key: str) -> V:
+        """Call a virtual object's handlers: ``await ctx.object_client(Counter, "Mary").add(1)``."""
+        return self._client(object, "object", check_key(key), sends=False)
+
+    def workflow_client(self, workflow: Callable[..., W], /, id: str) -> W:
+        """Call a workflow's handlers: ``await ctx.workflow_client(SignUp, "Mary").run(address)``."""
+        return self._client(workflow, "workflow", check_key(id), sends=False)
+
+    def service_send_client(self, service: Callable[..., S], /) -> S:
+        """Have a service's handlers run, now or later: ``ctx.service_send_client(Mailer).remind("Mary", delay=…)``."""
+        return self._client(service, "service", None, sends=True)
+
+    def object_send_client(self, object: Callable[..., V], /, key: str) -> V:
+        """Have a virtual object's handlers run; what is sent to one key arrives in the order sent."""
+        return self._client(object, "object", check_key(key), sends=True)
+
+    def workflow_send_client(self, workflow: Callable[..., W], /, id: str) -> W:
+        """Have a workflow's handlers run, now or later."""
+        return self._client(workflow, "workflow", check_key(id), sends=True)
+
+    @overload
+    def generic_call(
+        self,
+        *,
+        service: str,
+        method: str,
+        parameter: object = None,
+        key: str | None = None,
+        input_serde: Serde[Any] = serde.json,
+        idempotency_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Invocation[Any]: ...
+    @overload
+    def generic_call(
+        self,
+        *,
+        service: str,
+        method: str,
+        parameter: object = None,
+        key: str | None = None,
+        input_serde: Serde[Any] = serde.json,
+        output_serde: Serde[T],
+        idempotency_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Invocation[T]: ...
+    def generic_call(
+        self,
+        *,
+        service: str,
+        method: str,
+        parameter: object = None,
+        key: str | None = None,
+        input_serde: Serde[Any] = serde.json,
+        output_serde: Serde[Any] = serde.json,
+        idempotency_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Invocation[Any]:
+        """Call a handler whose definition is not at hand.
+
+        Args:
+            service: The service's name.
+            method: The handler's.
+            parameter: Its input; ``None`` for none.
+            key: The virtual object's key, or the workflow's id.
+            input_serde: How the input is written; JSON if not given.
+            output_serde: How the result is read; as plain JSON if not given.
+            idempotency_key: Makes requests that carry the same one a single invocation.
+            headers: What the handler finds at ``ctx.request.headers``.
+        """
+        return self._request(
+            _target(service, method, key),
+            None,
+            parameter,
+            input_serde,
+            output_serde,
+            False,
+            idempotency_key,
+            None,
+            headers,
+        )
+
+    def generic_send(
+        self,
+        *,
+        service: str,
+        method: str,
+        parameter: object = None,
+        key: str | None = None,
+        input_serde: Serde[Any] = serde.json,
+        idempotency_key: str | None = None,
+        delay: timedelta | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Invocation[Any]:
+        """Have a handler run whose definition is not at hand, now or after ``delay``; else like `generic_call`."""
+        return self._request(
+            _target(service, method, key),
+            None,
+            parameter,
+            input_serde,
+            serde.json,
+            True,
+            idempotency_key,
+            delay,
+            headers,
+        )
+
+    @abstractmethod
+    def _issue(self, command: Call | Send, content_type: str, decode: Callable[[bytes | None], T]) -> Invocation[T]:
+        """Make the call or the send."""
+
+    def _client(self, definition: Callable[..., D], category: Category, key: str | None, *, sends: bool) -> D:
+        description = describe(definition)
+        if description.category != category:
+            raise TypeError(f"{description.cls.__name__} is no {_NAMES[category]} but a {_NAMES[description.category]}")
+        return cast("D", _Client(self._request, description, key, sends))
+
+    def _request(
+        self,
+        target: Target,
+        kind: Kind | None,
+        parameter: Any,
+        input: Serde[Any] | None,
+        output: Serde[T],
+        sends: bool,
+        idempotency_key: str | None,
+        delay: timedelta | None,
+        headers: Mapping[str, str] | None,
+    ) -> Invocation[T]:
+        if idempotency_key is not None:
+            check_text("idempotency_key", idempotency_key, MAX_IDEMPOTENCY_KEY)
+            if kind is Kind.WORKFLOW:
+                raise ValueError("a workflow's run takes no idempotency_key: its id makes it run once")
+        if delay is not None and not sends:
+            raise ValueError(
+                "a call takes no delay: use the send client, and await what it returns if you need the result"
+            )
+        data = b"" if input is None else input.serialize(parameter)
+        lower = {name.lower(): value for name, value in (headers or {}).items()}
+        command: Call | Send
+        if sends:
+            wait = 0 if delay is None else milliseconds(delay, "delay")
+            command = Send(target, data, wait, idempotency_key, lower, kind)
+        else:
+            command = Call(target, data, idempotency_key, lower, kind)
+        content_type = "" if input is None else input.content_type
+        return self._issue(command, content_type, lambda result: output.deserialize(result or b""))
+
+
+_NAMES: dict[Category, str] = {"service": "service", "object": "virtual object", "workflow": "workflow"}
+
+
+class _Client:
+    """What stands for a definition on its callers' side."""
+
+    # Private names are mangled, so no handler is hidden by them.
+    __slots__ = ("__description", "__key", "__request", "__sends")
+
+    def __init__(
+        self, request: Callable[..., Invocation[Any]], description: Description, key: str | None, sends: bool
+    ) -> None:
+        self.__request = request
+        self.__description = description
+        self.__key = key
+        self.__sends = sends
+
+    def __getattr__(self, attribute: str) -> Callable[..., Invocation[Any]]:
+        method = self.__description.methods.get(attribute)
+        if method is None:
+            raise AttributeError(
+                f"{self.__description.cls.__name__} has no handler {attribute}, and a client nothing else"
+            )
+        kind, signature = method.kind, method.signature
+        target = Target(self.__description.name, method.name, self.__key)
+        request, sends = self.__request, self.__sends
+
+        def call(
+            *arguments: Any,
+            idempotency_key: str | None = None,
+            delay: timedelta | None = None,
+            headers: Mapping[str, str] | None = None,
+        ) -> Invocation[Any]:
+            needed = signature.input is not None and not method.handler.optional
+            if not needed <= len(arguments) <= (signature.input is not None):
+                raise TypeError(f"{method} takes {'one input' if signature.input else 'no input'}, by position")
+            # Nothing is sent for an input that is left out: the handler's default is its own.
+            return request(
+                target,
+                kind,
+                arguments[0] if arguments else None,
+                signature.input if arguments else None,
+                signature.output,
+                sends,
+                idempotency_key,
+                delay,
+                headers,
+            )
+
+        return call
+
+
+def check_key(key: str) -> str:
+    """The key, if it can be one.
+
+    Raises:
+        TypeError: If it is no string.
+        ValueError: If it is empty or longer than 512 bytes of UTF-8.
+    """
+    return check_text("key", key, MAX_KEY)
+
+
+def milliseconds(duration: timedelta, name: str) -> int:
+    """A duration in milliseconds, rounded up.
+
+    Raises:
+        TypeError: If it is no timedelta.
+        ValueError: If it is negative.
+
+    >>> milliseconds(timedelta(microseconds=1500), "delay")
+    2
+    """
+    if not isinstance(duration, timedelta):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"{name} is a timedelta, not {duration!r}")
+    if duration < timedelta(0):
+        raise ValueError(f"{name} is not negative, as {duration} is")
+    return -(-duration // timedelta(milliseconds=1))
+
+
+def _target(service: str, method: str, key: str | None) -> Target:
+    return Target(service, method, None if key is None else check_key(key))
+
+
+def check_text(name: str, text: str, limit: int) -> str:
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"{name} is a string, not {text!r}")
+    if not 0 < len(text.encode()) <= limit:
+        raise ValueError(f"{name} has 1 to {limit} bytes in UTF-8, not {len(text.encode())}")
+    return text

@@ -1,0 +1,237 @@
+"""Services, virtual objects and workflows: the classes that hold handlers.
+
+>>> from adapter import Context, ObjectContext, ObjectSharedContext, Service, VirtualObject, handler
+>>> class Counter(VirtualObject):
+...     @handler
+...     async def add(self, ctx: ObjectContext, amount: int) -> int:
+...         total = (await ctx.get("total", int) or 0) + amount
+...         ctx.set("total", total)
+...         return total
+...
+...     @handler
+...     async def total(self, ctx: ObjectSharedContext) -> int:
+...         return await ctx.get("total", int) or 0
+>>> [f"{method}: {method.kind}" for method in describe(Counter).methods.values()]
+['Counter.add: exclusive', 'Counter.total: shared']
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import cached_property
+from typing import Any, ClassVar, Literal, TypeVar
+
+from adapter.engine.types import Kind, Options, RetryPolicy
+from adapter.errors import DefinitionError
+from adapter.handlers import Handler, Settings, Signature, UnresolvedAnnotationError
+
+T = TypeVar("T")
+
+
+class Definition(ABC):
+    """The base of `Service`, `VirtualObject` and `Workflow`.
+
+    The service's name is the class's, unless the class statement gives another. A class that derives from one with
+    handlers inherits its service name: so a contract, whose handlers are ``@handler @abstractmethod`` with ``...`` for
+    a body, is all that a caller imports, and the implementation derives from it and decorates its handlers again.
+    Options on the class statement hold for all its handlers that do not say otherwise; `handler` describes them.
+
+    Raises:
+        DefinitionError: At the class statement, if the definition makes no sense.
+
+    >>> from abc import abstractmethod
+    >>> from adapter import Context, Service, handler
+    >>> class Greeter(Service, name="greeter", retention=timedelta(days=7)):
+    ...     @handler
+    ...     @abstractmethod
+    ...     async def greet(self, ctx: Context, name: str) -> str: ...
+    >>> class Polite(Greeter):
+    ...     @handler
+    ...     async def greet(self, ctx: Context, name: str) -> str:
+    ...         return f"Good day, {name}"
+    >>> describe(Polite).name
+    'greeter'
+    """
+
+    __description__: ClassVar[Description]
+
+    def __init_subclass__(
+        cls,
+        *,
+        name: str | None = None,
+        private: bool | None = None,
+        retry: RetryPolicy | None = None,
+        retention: timedelta | None = None,
+        journal_retention: timedelta | None = None,
+    ) -> None:
+        super().__init_subclass__()
+        if Definition in cls.__bases__:
+            return  # Service, VirtualObject, Workflow: they describe nothing
+        cls.__description__ = Description(cls, Settings(name, private, retry, retention, journal_retention))
+
+
+class Service(Definition):
+    """Stateless handlers; every invocation runs concurrently with every other."""
+
+
+class VirtualObject(Definition):
+    """Handlers bound to a key, with state of their own.
+
+    Exclusive handlers of one key run one at a time, in order of arrival; shared ones run concurrently and only read
+    state.
+    """
+
+
+class Workflow(Definition):
+    """A keyed definition whose ``run`` executes once per workflow id; its other handlers interact with it."""
+
+
+Category = Literal["service", "object", "workflow"]
+
+_CATEGORIES: dict[type[Definition], Category] = {Service: "service", VirtualObject: "object", Workflow: "workflow"}
+
+_CONTEXTS: dict[Any, tuple[type[Definition], Kind]] = {}
+"""Which contexts there are: whose handlers take one, and of which kind they are."""
+
+
+def context_of(definition: type[Definition], kind: Kind) -> Callable[[type[T]], type[T]]:
+    """Mark a class as the context of such handlers."""
+
+    def mark(context: type[T]) -> type[T]:
+        _CONTEXTS[context] = (definition, kind)
+        return context
+
+    return mark
+
+
+class Description:
+    """What a definition's class says of itself."""
+
+    def __init__(self, cls: type[Definition], settings: Settings) -> None:
+        bases: list[Description] = [
+            base.__description__
+            for base in cls.__mro__[1:]
+            if issubclass(base, Definition) and "__description__" in vars(base)
+        ]
+        inherited = next((base.name for base in bases if base.methods or base.settings.name), cls.__name__)
+        self.cls = cls
+        self.name: str = settings.name or inherited
+        self.doc = inspect.cleandoc(cls.__doc__ or "")
+        self.settings: Settings = settings
+        for base in bases:
+            self.settings = self.settings.over(base.settings)
+        categories: list[Category] = [category for kind, category in _CATEGORIES.items() if issubclass(cls, kind)]
+        if len(categories) > 1:
+            raise DefinitionError(f"{cls.__name__} is a {' and a '.join(categories)} at once")
+        self.category: Category = categories[0]
+        if self.name == "restate":
+            raise DefinitionError("no service is called restate: the ingress has paths of that name")
+        self.methods: dict[str, Method] = self._collect()
+        for method in self.methods.values():
+            # A forward reference is looked at again on first use.
+            with suppress(UnresolvedAnnotationError):
+                method.check()
+
+    def _collect(self) -> dict[str, Method]:
+        """The handlers by attribute, in the order of their definition, those of bases first."""
+        handlers: dict[str, list[Handler[Any]]] = {}
+        for cls in reversed(self.cls.__mro__):
+            members: Mapping[str, object] = vars(cls)
+            for attribute, value in members.items():
+                if isinstance(value, Handler):
+                    handlers.setdefault(attribute, []).insert(0, value)
+                elif attribute in handlers:
+                    raise DefinitionError(f"{cls.__name__}.{attribute} replaces a handler: decorate it with @handler")
+        methods: dict[str, Method] = {}
+        names: set[str] = set()
+        for attribute, chain in handlers.items():
+            settings = chain[0].settings
+            for overridden in chain[1:]:
+                settings = settings.over(overridden.settings)
+            name = settings.name or attribute
+            if name in names:
+                raise DefinitionError(f"{self.cls.__name__} has two handlers called {name}")
+            names.add(name)
+            methods[attribute] = Method(self, name, chain[0], settings.over(replace(self.settings, name=name)))
+        if methods and self.category == "workflow" and "run" not in names:
+            raise DefinitionError(f"{self.cls.__name__} is a workflow without a `run` handler")
+        return methods
+
+
+@dataclass(frozen=True)
+class Method:
+    """A handler of a definition, with what the class and its bases say of it."""
+
+    description: Description
+    name: str
+    handler: Handler[Any]
+    settings: Settings
+
+    def __str__(self) -> str:
+        return f"{self.description.name}.{self.name}"
+
+    @property
+    def doc(self) -> str:
+        """Its docstring."""
+        return inspect.cleandoc(self.handler.__doc__ or "")
+
+    @property
+    def options(self) -> Options:
+        """What of it the engine knows."""
+        return self.settings.options()
+
+    @cached_property
+    def signature(self) -> Signature:
+        """What its annotations say.
+
+        Raises:
+            DefinitionError: If they name what does not exist.
+        """
+        return self.handler.signature(self.settings)
+
+    @cached_property
+    def kind(self) -> Kind:
+        """Told by the context's type.
+
+        Raises:
+            DefinitionError: If that does not fit the definition.
+        """
+        context, parameter = self.signature.context, self.handler.parameters[0].name
+        fitting = {fit: kind for fit, (owner, kind) in _CONTEXTS.items() if issubclass(self.description.cls, owner)}
+        kind = fitting.get(context) if isinstance(context, type) else None
+        name = f"handler {self.handler.function.__qualname__}"
+        if kind is None:
+            given = (
+                f"`{parameter}: {getattr(context, '__name__', context)}`" if context else f"no type for `{parameter}`"
+            )
+            names = " or ".join(fit.__name__ for fit in fitting)
+            raise DefinitionError(
+                f"{name} has {given}; the context of a {self.description.category}'s handler is {names}"
+            )
+        if self.description.category == "workflow" and (kind is Kind.WORKFLOW) != (self.name == "run"):
+            raise DefinitionError(f"{name}: a workflow's `run` takes WorkflowContext, its others WorkflowSharedContext")
+        return kind
+
+    def check(self) -> None:
+        """Raise what is wrong with it.
+
+        Raises:
+            DefinitionError: What is.
+        """
+        _ = self.kind, self.options
+
+
+def describe(definition: object) -> Description:
+    """What a definition's class says of itself.
+
+    Raises:
+        TypeError: If it is no class of services, virtual objects or workflows.
+    """
+    if isinstance(definition, type) and issubclass(definition, Definition) and hasattr(definition, "__description__"):
+        return definition.__description__
+    raise TypeError(f"{definition!r} is no class that derives from Service, VirtualObject or Workflow")

@@ -1,0 +1,368 @@
+"""The `@handler` decorator, and what it makes of a method for the type checkers."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from types import FrameType
+from typing import Any, Generic, Protocol, TypedDict, TypeVar, Unpack, overload
+
+from adapter import serde
+from adapter.engine.types import NAME, Options, RetryPolicy
+from adapter.errors import DefinitionError
+from adapter.operations import Invocation
+from adapter.serde import Serde
+
+C = TypeVar("C")
+C_contra = TypeVar("C_contra", contravariant=True)
+I = TypeVar("I")  # noqa: E741
+I_contra = TypeVar("I_contra", contravariant=True)
+O = TypeVar("O")  # noqa: E741
+O_co = TypeVar("O_co", covariant=True)
+B_co = TypeVar("B_co", covariant=True)
+
+
+# --- what a handler is to the type checkers ---
+
+
+class CallOptions(TypedDict, total=False):
+    """The keywords of every call and send."""
+
+    idempotency_key: str | None
+    """Requests to one handler and key that carry the same one are one invocation. Up to 512 bytes of UTF-8."""
+    delay: timedelta | None
+    """How long to wait before the handler runs; only through a send client."""
+    headers: Mapping[str, str] | None
+    """What the handler finds at ``ctx.request.headers``."""
+
+
+class NoInput(Protocol[C, O_co]):
+    """A handler that takes its context and nothing else."""
+
+    @property
+    def context(self) -> type[C]:
+        """The context's type. It keeps ``C`` invariant: an override cannot change the kind."""
+        ...
+
+    @property
+    def fn(self) -> Callable[[C], Coroutine[Any, Any, O_co]]:
+        """The handler's own code: for unit tests, ``self`` and ``super()``."""
+        ...
+
+    def __call__(self, /, **options: Unpack[CallOptions]) -> Invocation[O_co]:
+        """Call or send, on a client."""
+        ...
+
+
+class WithInput(Protocol[C, I_contra, O_co]):
+    """A handler that takes an input."""
+
+    @property
+    def context(self) -> type[C]:
+        """The context's type. It keeps ``C`` invariant: an override cannot change the kind."""
+        ...
+
+    @property
+    def fn(self) -> Callable[[C, I_contra], Coroutine[Any, Any, O_co]]:
+        """The handler's own code: for unit tests, ``self`` and ``super()``."""
+        ...
+
+    def __call__(self, input: I_contra, /, **options: Unpack[CallOptions]) -> Invocation[O_co]:
+        """Call or send, on a client."""
+        ...
+
+
+class OptionalInput(Protocol[C, I_contra, O_co]):
+    """A handler whose input has a default."""
+
+    @property
+    def context(self) -> type[C]:
+        """The context's type. It keeps ``C`` invariant: an override cannot change the kind."""
+        ...
+
+    @property
+    def fn(self) -> DefaultedCode[C, I_contra, O_co]:
+        """The handler's own code: for unit tests, ``self`` and ``super()``."""
+        ...
+
+    def __call__(self, input: I_contra = ..., /, **options: Unpack[CallOptions]) -> Invocation[O_co]:
+        """Call or send, on a client."""
+        ...
+
+
+class DefaultedCode(Protocol[C_contra, I_contra, O_co]):
+    """A bound method whose input has a default."""
+
+    def __call__(self, ctx: C_contra, input: I_contra = ..., /) -> Coroutine[Any, Any, O_co]: ...
+
+
+class DefaultedMethod(Protocol[C_contra, I_contra, O_co]):
+    """A method whose input has a default."""
+
+    def __call__(self, definition: Any, ctx: C_contra, input: I_contra = ..., /) -> Coroutine[Any, Any, O_co]: ...
+
+
+# --- what a handler is at run time ---
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What ``@handler(...)`` or a class statement says; ``None`` where it says nothing."""
+
+    name: str | None = None
+    private: bool | None = None
+    retry: RetryPolicy | None = None
+    retention: timedelta | None = None
+    journal_retention: timedelta | None = None
+    input_serde: Serde[Any] | None = None
+    output_serde: Serde[Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.name is not None and not (isinstance(self.name, str) and NAME.fullmatch(self.name)):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise DefinitionError(
+                f"name={self.name!r} is no name: a letter or _, then up to 127 letters, digits, _ . -"
+            )
+        for option, kind in _KINDS.items():
+            value = getattr(self, option)
+            if value is not None and not isinstance(value, kind):
+                raise DefinitionError(f"{option}={value!r} is no {kind.__name__}")
+        for option in ("input_serde", "output_serde"):
+            value = getattr(self, option)
+            if value is not None and not (hasattr(value, "serialize") and hasattr(value, "deserialize")):
+                raise DefinitionError(f"{option}={value!r} is no serde: it needs content_type, serialize, deserialize")
+        self.options()
+
+    def over(self, other: Settings) -> Settings:
+        """These settings, and where they say nothing, the others."""
+        mine = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Settings(**{name: getattr(other, name) if value is None else value for name, value in mine.items()})
+
+    def options(self) -> Options:
+        """What of it the engine knows, with the defaults.
+
+        Raises:
+            DefinitionError: If a value is out of range.
+        """
+        said = {name: getattr(self, name) for name in _KINDS}
+        try:
+            return Options(**{name: value for name, value in said.items() if value is not None})
+        except ValueError as error:
+            raise DefinitionError(str(error)) from error
+
+
+_KINDS: dict[str, type] = {
+    "private": bool,
+    "retry": RetryPolicy,
+    "retention": timedelta,
+    "journal_retention": timedelta,
+}
+
+
+class UnresolvedAnnotationError(DefinitionError):
+    """An annotation names what does not exist, or not yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a handler's annotations say."""
+
+    context: Any
+    input: Serde[Any] | None
+    """``None`` for a handler without input."""
+    output: Serde[Any]
+
+
+class Handler(Generic[B_co]):
+    """What ``@handler`` makes of a method: on a client a call, on an instance the way to its code."""
+
+    def __init__(self, fn: Any, settings: Settings, scope: FrameType) -> None:
+        self.function = fn
+        self.settings = settings
+        self.parameters = _parameters(fn)
+        self.__doc__ = fn.__doc__
+        self._scope: FrameType | None = scope
+        self._hints: dict[str, Any] | None = None
+
+    @property
+    def __isabstractmethod__(self) -> bool:
+        return getattr(self.function, "__isabstractmethod__", False)
+
+    @property
+    def optional(self) -> bool:
+        """Whether there is an input, and it has a default."""
+        return len(self.parameters) == 2 and self.parameters[1].default is not inspect.Parameter.empty
+
+    @overload
+    def __get__(self, instance: None, owner: type[Any]) -> Handler[B_co]: ...
+    @overload
+    def __get__(self, instance: object, owner: type[Any]) -> B_co: ...
+    def __get__(self, instance: object | None, owner: type[Any]) -> Any:
+        return self if instance is None else OwnHandler(self, instance)
+
+    @property
+    def hints(self) -> dict[str, Any]:
+        """The resolved annotations.
+
+        Raises:
+            UnresolvedAnnotationError: If one names what does not exist (yet).
+        """
+        if self._hints is None:
+            try:
+                self._hints = typing.get_type_hints(self.function, None, _names(self._scope), include_extras=True)
+            except (NameError, AttributeError) as error:
+                raise UnresolvedAnnotationError(
+                    f"the annotations of {self.function.__qualname__} cannot be resolved: {error}. What they name must "
+                    "exist at run time, so it is not imported under TYPE_CHECKING (ruff's TC rules may move it there)"
+                ) from error
+            self._scope = None  # it keeps the locals of whoever defined the class alive
+        return self._hints
+
+    def signature(self, settings: Settings) -> Signature:
+        """What the annotations say, unless the settings bring serdes of their own."""
+        context, *inputs = self.parameters
+        hints = self.hints
+        return Signature(
+            hints.get(context.name),
+            (settings.input_serde or serde.of(hints.get(inputs[0].name, Any))) if inputs else None,
+            settings.output_serde or serde.of(hints.get("return", Any)),
+        )
+
+
+class OwnHandler:
+    """A handler seen on an instance of its definition."""
+
+    def __init__(self, handler: Handler[Any], definition: object) -> None:
+        self._handler = handler
+        self._definition = definition
+
+    @property
+    def context(self) -> Any:
+        return self._handler.hints[self._handler.parameters[0].name]
+
+    @property
+    def fn(self) -> Any:
+        return self._handler.function.__get__(self._definition)
+
+    def __call__(self, *_: object, **__: object) -> Any:
+        name = self._handler.function.__name__
+        raise TypeError(
+            f"{type(self._definition).__name__}.{name} was called on the definition itself, which is no client: "
+            f"`.{name}.fn(ctx, …)` runs its code right here, a client of the context's makes a durable call of it"
+        )
+
+
+class HandlerDecorator:
+    """Makes a method of a service, virtual object or workflow a handler; use it as `handler`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    # The defaulted overload comes first: such a method fits the next one as well.
+    @overload
+    def __call__(self, fn: DefaultedMethod[C, I, O], /) -> Handler[OptionalInput[C, I, O]]: ...
+    @overload
+    def __call__(self, fn: Callable[[Any, C], Coroutine[Any, Any, O]], /) -> Handler[NoInput[C, O]]: ...
+    @overload
+    def __call__(self, fn: Callable[[Any, C, I], Coroutine[Any, Any, O]], /) -> Handler[WithInput[C, I, O]]: ...
+    @overload
+    def __call__(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        private: bool | None = None,
+        retry: RetryPolicy | None = None,
+        retention: timedelta | None = None,
+        journal_retention: timedelta | None = None,
+        input_serde: Serde[Any] | None = None,
+        output_serde: Serde[Any] | None = None,
+    ) -> HandlerDecorator: ...
+    def __call__(
+        self,
+        fn: Any = None,
+        /,
+        *,
+        name: str | None = None,
+        private: bool | None = None,
+        retry: RetryPolicy | None = None,
+        retention: timedelta | None = None,
+        journal_retention: timedelta | None = None,
+        input_serde: Serde[Any] | None = None,
+        output_serde: Serde[Any] | None = None,
+    ) -> Any:
+        """Make a handler of an async method that takes a context and at most one input.
+
+        The context's type says of what kind it is: ``Context`` for a service's; ``ObjectContext`` for a virtual
+        object's exclusive handlers and ``ObjectSharedContext`` for its shared ones; ``WorkflowContext`` for a
+        workflow's ``run`` and ``WorkflowSharedContext`` for its others. The input's and the result's types give
+        validation, schema and wire format. A handler that overrides another says again only what changes.
+
+        Args:
+            fn: The method.
+            name: What callers know it by; the method's name if not given.
+            private: Whether only other handlers may call it, and not the ingress.
+            retry: How attempts that fail are retried.
+            retention: How long a completed invocation's result stays readable; 24 hours if not given.
+            journal_retention: How long its journal does; 24 hours if not given.
+            input_serde: The input's wire format, if it is not that of the annotation.
+            output_serde: The result's, likewise.
+
+        Raises:
+            DefinitionError: If the method cannot be a handler, or an option is wrong in kind or range.
+
+        >>> from adapter import Context, Service, handler
+        >>> class Mailer(Service):
+        ...     @handler
+        ...     async def remind(self, ctx: Context, name: str) -> None: ...
+        ...
+        ...     @handler(private=True, retention=timedelta(days=7))
+        ...     async def digest(self, ctx: Context, size: int = 10) -> str:
+        ...         return f"the latest {size}"
+        """
+        if fn is None:
+            return HandlerDecorator(
+                Settings(name, private, retry, retention, journal_retention, input_serde, output_serde)
+            )
+        scope = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+        if isinstance(scope.f_locals.get(getattr(fn, "__name__", "")), Handler):
+            raise DefinitionError(f"{fn.__qualname__} is defined twice: the second would replace the first")
+        return Handler[Any](fn, self._settings, scope)
+
+
+handler = HandlerDecorator(Settings())
+
+
+def _parameters(fn: Any) -> list[inspect.Parameter]:
+    """A handler's context and, if it takes one, its input."""
+    if not inspect.iscoroutinefunction(fn):
+        raise DefinitionError(f"{getattr(fn, '__qualname__', fn)} is no handler: a handler is an `async def` method")
+    parameters = list(inspect.signature(fn).parameters.values())[1:]
+    where = f"handler {fn.__qualname__}"
+    for parameter in parameters:
+        if parameter.kind not in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
+            raise DefinitionError(f"{where} takes `{parameter}`; its context and one input are all it is given")
+    if not parameters:
+        raise DefinitionError(f"{where} takes no context: its first parameter after self is the context")
+    if len(parameters) > 2:
+        names = ", ".join(parameter.name for parameter in parameters[1:])
+        raise DefinitionError(f"{where} takes {len(parameters) - 1} inputs ({names}): make one type of them")
+    return parameters
+
+
+def _names(scope: FrameType | None) -> dict[str, Any]:
+    """What annotations in a class body may name besides globals: what stands in it, and in the function around it."""
+    frames: list[FrameType] = []
+    while scope is not None and scope.f_locals is not scope.f_globals:
+        frames.append(scope)
+        scope = scope.f_back if not scope.f_code.co_flags & inspect.CO_OPTIMIZED else None
+    # Handlers are left out: one named `list` would hide the type.
+    return {
+        name: value
+        for frame in reversed(frames)
+        for name, value in frame.f_locals.items()
+        if not isinstance(value, Handler)
+    }
