@@ -78,6 +78,8 @@ class Call:
     input: bytes
     idempotency_key: str | None = None
     headers: Headers = field(default_factory=dict)
+    kind: Kind | None = None
+    """The handler's kind, where the caller knows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,8 @@ class Send:
     """Milliseconds."""
     idempotency_key: str | None = None
     headers: Headers = field(default_factory=dict)
+    kind: Kind | None = None
+    """The handler's kind, where the caller knows it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,8 +49,11 @@ class Parent:
 
     ref: Ref
     command: int
+    service: str = ""
+    """The parent's service and deployment, to wake it there."""
+    deployment: str = ""
     alone: bool = True
-    """Whether the command was all that the parent waited for when it suspended: a guess, to save a request."""
+    """Whether the command is likely all that the parent waits for: a guess, to save a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +156,9 @@ class Waiter:
     generation: str
     waiter: Ref
     command: int
+    service: str = ""
+    """The waiter's service and deployment, to wake it there."""
+    deployment: str = ""
 
 
 @dataclass(frozen=True, slots=True)

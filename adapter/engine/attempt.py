@@ -1,0 +1,328 @@
+"""One execution of a handler's code: it numbers the commands, checks them against the journal, and hands out results."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from random import Random
+from typing import Any, Generic, Protocol, TypeVar, cast, overload
+
+from adapter.engine import commands as c
+from adapter.engine.ids import child_id, idempotent_id, workflow_id
+from adapter.engine.journal import Done, Entry, Issued, Noted
+from adapter.engine.loop import DurableLoop
+from adapter.engine.records import Meta
+from adapter.engine.types import Failure, HandlerSpec, Headers, Kind, Outcome, Target
+from adapter.errors import JournalMismatchError, NonDeterminismError, TerminalError
+from adapter.operations import Invocation, Operation
+
+T = TypeVar("T")
+
+
+def describe(command: c.Command) -> tuple[str, str]:
+    """A command's kind and name: what replay compares."""
+    match command:
+        case c.Run(name):
+            return "run", name
+        case c.Sleep(_, name):
+            return "sleep", name
+        case c.GetState(name):
+            return "get", name
+        case c.SetState(name):
+            return "set", name
+        case c.ClearState(name):
+            return "clear", name
+        case c.ClearAllState():
+            return "clear-all", ""
+        case c.StateKeys():
+            return "state-keys", ""
+        case c.Now():
+            return "now", ""
+        case c.Call(target, idempotency_key=key):
+            return "call", str(target) if key is None else f"{target}?{key}"
+        case c.Send(target, idempotency_key=key):
+            return "send", str(target) if key is None else f"{target}?{key}"
+        case c.Attach(id):
+            return "attach", id
+        case c.Cancel(id):
+            return "cancel", id
+
+
+class Host(Protocol):
+    """What an attempt needs of the unit of work that it is part of."""
+
+    def begin(self, attempt: Attempt, pending: Pending[Any]) -> None:
+        """Log and start a new command."""
+
+    def resume(self, attempt: Attempt, pending: Pending[Any], at: int | None) -> None:
+        """Take up a command again that an earlier attempt issued and that has no result yet."""
+
+    def kind_of(self, target: Target) -> Kind:
+        """The kind of a handler, here or elsewhere."""
+        ...
+
+
+class Pending(Operation[T], Generic[T]):
+    """An operation of an attempt, with its result once it is there."""
+
+    def __init__(self, attempt: Attempt, n: int, command: c.Command, decode: Callable[[bytes | None], T]) -> None:
+        self.attempt = attempt
+        self.n = n
+        self.command = command
+        self.outcome: Outcome | None = None
+        self.group: object = self
+        """Operations of one group are waited for together."""
+        self._decode = decode
+        self.waiters: list[asyncio.Future[None]] = []
+        self.timer: asyncio.TimerHandle | None = None
+
+    def __await__(self) -> Generator[Any, None, T]:
+        if self.outcome is None:
+            self.attempt.require_own_loop()
+            future = self.attempt.loop.create_future()
+            self.waiters.append(future)
+            try:
+                yield from future
+            finally:
+                self.waiters.remove(future)
+        assert self.outcome is not None
+        if self.outcome.failure is not None:
+            raise TerminalError(self.outcome.failure.message, code=self.outcome.failure.code)
+        return self._decode(self.outcome.value)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether code stands still for it."""
+        if self.timer is not None:
+            return not self.timer.cancelled()
+        return bool(self.waiters)
+
+    def resolve(self, outcome: Outcome) -> None:
+        """Set the result and let go on whoever waits for it."""
+        if self.outcome is not None:
+            return
+        self.outcome = outcome
+        if self.timer is not None:
+            self.attempt.loop.fire(self.timer)
+        for future in self.waiters:
+            if not future.done():
+                future.set_result(None)
+
+
+class PendingInvocation(Pending[T], Invocation[T]):
+    """A call or a send: the id is derived, so it is known at once."""
+
+    def __init__(self, attempt: Attempt, n: int, command: c.Call | c.Send, decode: Callable[[bytes | None], T]) -> None:
+        super().__init__(attempt, n, command, decode)
+        self._attached: Operation[T] | None = None
+        meta = attempt.meta
+        self.kind = command.kind or attempt.host.kind_of(command.target)
+        if self.kind is Kind.WORKFLOW and command.target.key is not None:
+            self._id = workflow_id(command.target.service, command.target.key)
+        elif command.idempotency_key is not None:
+            self._id = idempotent_id(command.target, command.idempotency_key)
+        else:
+            self._id = child_id(meta.id, meta.generation, n)
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    def cancel(self) -> None:
+        self.attempt.issue(c.Cancel(self._id), lambda _: None)
+
+    def __await__(self) -> Generator[Any, None, T]:
+        if isinstance(self.command, c.Call):
+            return (yield from super().__await__())
+        if self._attached is None:
+            self._attached = self.attempt.issue(c.Attach(self._id), self._decode)
+        return (yield from self._attached.__await__())
+
+
+class Attempt:
+    """One execution of one invocation's handler."""
+
+    def __init__(
+        self, host: Host, spec: HandlerSpec, meta: Meta, input: bytes, journal: Iterable[Entry], notes: dict[str, Outcome]
+    ) -> None:
+        self.host = host
+        self.spec = spec
+        self.meta = meta
+        self.random = Random(f"{meta.id}/{meta.generation}")  # noqa: S311 - replayable, not secret
+        self.loop = DurableLoop(self._sleep)
+        self.operations: list[Pending[Any]] = []
+        self.fault: BaseException | None = None
+        """Why the attempt cannot go on, whatever the handler makes of the exception."""
+        self._notes = notes
+        self._issued: list[Issued] = []
+        self._results: deque[Done | Noted] = deque()
+        for entry in journal:
+            if isinstance(entry, Issued):
+                self._issued.append(entry)
+            elif isinstance(entry, Done | Noted):
+                self._results.append(entry)
+        self._open: list[tuple[Pending[Any], int | None]] = []
+        self._task = self.loop.create_task(self._execute(input))
+        self._dead = False
+
+    # --- what contexts see (`commands.Issuer`) ---
+
+    @property
+    def id(self) -> str:
+        return self.meta.id
+
+    @property
+    def target(self) -> Target:
+        return self.meta.target
+
+    @property
+    def kind(self) -> Kind:
+        return self.spec.kind
+
+    @property
+    def headers(self) -> Headers:
+        return self.meta.headers
+
+    @property
+    def replaying(self) -> bool:
+        return bool(self._results) or len(self.operations) < len(self._issued)
+
+    @overload
+    def issue(self, command: c.Call | c.Send, decode: Callable[[bytes | None], T]) -> Invocation[T]: ...
+    @overload
+    def issue(self, command: c.Command, decode: Callable[[bytes | None], T]) -> Operation[T]: ...
+    def issue(self, command: c.Command, decode: Callable[[bytes | None], T]) -> Operation[T]:
+        self.require_own_loop()
+        if self._dead:
+            raise asyncio.CancelledError
+        n = len(self.operations)
+        pending: Pending[T]
+        if isinstance(command, c.Call | c.Send):
+            pending = PendingInvocation(self, n, command, decode)
+        else:
+            pending = Pending(self, n, command, decode)
+        kind, name = describe(command)
+        if n < len(self._issued):
+            self.operations.append(pending)
+            recorded = self._issued[n]
+            if (recorded.kind, recorded.name) != (kind, name):
+                raise self._mismatch(f"command {n} is {kind} {name!r}, the journal holds {recorded.kind} {recorded.name!r}")
+            if recorded.value is not None:
+                pending.outcome = recorded.value
+            else:
+                self._open.append((pending, recorded.at))
+        elif self._results:
+            raise self._mismatch(
+                f"command {n} is {kind} {name!r}, where the journal holds the result of command {self._results[0].n} and no such command"
+            )
+        else:
+            self._take_up()
+            self.operations.append(pending)
+            self.host.begin(self, pending)
+        return pending
+
+    # --- what the unit of work does with it ---
+
+    @property
+    def ended(self) -> bool:
+        """Whether the code returned or raised, or cannot go on."""
+        return self.fault is not None or self._task.done()
+
+    def result(self) -> Outcome:
+        """The outcome of an attempt that ended.
+
+        Raises:
+            BaseException: What the handler raised, unless it was a `TerminalError`.
+        """
+        if self.fault is not None:
+            raise self.fault
+        try:
+            return Outcome(self._task.result())
+        except TerminalError as error:
+            return Outcome(failure=Failure(error.code, error.message))
+
+    def run(self) -> None:
+        """Run until blocked, after each recorded result and then for good."""
+        self._run()
+        while self._results and not self.ended:
+            entry = self._results.popleft()
+            if entry.n >= len(self.operations):
+                self.fault = self._mismatch(f"the journal holds a result of command {entry.n}, which was not issued")
+                return
+            outcome = entry.outcome if isinstance(entry, Done) else self._notes.get(entry.id)
+            if outcome is None:
+                self.fault = self._mismatch(f"notification of command {entry.n} is missing")
+                return
+            self.operations[entry.n].resolve(outcome)
+            self._run()
+        if self.fault is None and (self._results or len(self.operations) < len(self._issued)):
+            if not self._failed():
+                missing = self._issued[len(self.operations)] if len(self.operations) < len(self._issued) else None
+                held = f"{missing.kind} {missing.name!r} as command {missing.n}" if missing else "more results"
+                self.fault = self._mismatch(f"the journal holds {held}, which the code did not ask for")
+        if self.fault is None:
+            self._take_up()
+            self._run()
+
+    def deliver(self, n: int, outcome: Outcome) -> None:
+        """Hand over a result, and run until blocked."""
+        self.operations[n].resolve(outcome)
+        self._run()
+
+    def waits(self) -> list[Pending[Any]]:
+        """The operations without a result that code stands still for."""
+        return [pending for pending in self.operations if pending.outcome is None and pending.awaited]
+
+    def abandon(self) -> None:
+        """Drop the code where it stands."""
+        self._dead = True
+        self.loop.abandon()
+
+    def require_own_loop(self) -> None:
+        """Refuse use from within a step, or from another task of the process.
+
+        Raises:
+            NonDeterminismError: If the caller does not run on the handler's loop.
+        """
+        if cast(Any, asyncio._get_running_loop()) is not self.loop:
+            raise NonDeterminismError(
+                "a context and its operations are used in the handler's own code, not within ctx.run or a thread; "
+                "pass plain values to the step and return its result"
+            )
+
+    # --- inside ---
+
+    async def _execute(self, input: bytes) -> bytes:
+        return await self.spec.execute(self, input)
+
+    def _run(self) -> None:
+        self.loop.run_until_blocked()
+        if self.loop.error is not None and self.fault is None:
+            self.fault = self.loop.error
+
+    def _failed(self) -> bool:
+        """Whether the code raised something that is retried."""
+        return self._task.done() and (
+            self._task.cancelled() or not isinstance(self._task.exception(), TerminalError | None)
+        )
+
+    def _take_up(self) -> None:
+        """Replay is over: what it issued and got no result for goes on."""
+        open, self._open = self._open, []
+        for pending, at in open:
+            if pending.outcome is None:
+                self.host.resume(self, pending, at)
+
+    def _sleep(self, seconds: float, handle: asyncio.TimerHandle) -> None:
+        pending = self.issue(c.Sleep(max(1, round(seconds * 1000)), "asyncio"), lambda _: None)
+        assert isinstance(pending, Pending)
+        pending.timer = handle
+
+    def _mismatch(self, what: str) -> JournalMismatchError:
+        error = JournalMismatchError(
+            f"{self.meta.target} ({self.meta.id}): {what}. The code changed while the invocation was under way, or it "
+            "is not deterministic: resume it on the code that it began on, or keep the order of its commands"
+        )
+        self.fault = self.fault or error
+        return error

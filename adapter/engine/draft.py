@@ -1,0 +1,376 @@
+"""From what happened to what is written: effects merged into one change for each item."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from adapter.engine import journal
+from adapter.engine.keys import UNKNOWN, KeyState
+from adapter.engine.member import Arrived, Born, Effect, Ended, Failed, Left, Log, Member, Wait, Wrote
+from adapter.engine.ports import Change, Create, Delete, Put, Update, WriteHead
+from adapter.engine.records import (
+    INLINE,
+    PART,
+    Head,
+    InboxEntry,
+    Meta,
+    Notification,
+    Part,
+    Piece,
+    Ref,
+    StateEntry,
+    Status,
+)
+from adapter.engine.types import Kind, ObjectKey, Outcome
+
+MAX_ITEMS = 100
+"""What one transaction may touch:
+https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html"""
+
+MAX_BYTES = 2_000_000
+"""What one commit carries at most, well under the 4 MB of a transaction, whose limit counts the encoded request."""
+
+TAIL = 32 * 1024
+"""The longest end of a journal that the completed record itself holds."""
+
+Step = tuple[Effect, ...]
+"""Effects that are committed together or not at all."""
+
+
+@dataclass(slots=True)
+class Key:
+    """A key as the unit of work knows it: what is stored, and what its uncommitted effects make of that."""
+
+    key: ObjectKey
+    head: Head | None = None
+    """``None`` until it was read."""
+    front: list[InboxEntry] = field(default_factory=list)
+    dead: set[int] = field(default_factory=set)
+    """Tickets of invocations that are no more."""
+    live: KeyState | None = None
+    ran: bool = False
+    """Whether code ran on a grant that is not committed, so that another's write invalidates it."""
+    contended: bool = False
+    """Whether a grant has to be committed before code runs on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """When the draft is made, and the due times that follow from it."""
+
+    now: int
+    lease: int
+    grace: int
+
+
+@dataclass(slots=True)
+class _Sheet:
+    """What happened to one invocation."""
+
+    member: Member
+    entries: list[journal.Entry] = field(default_factory=list)
+    ended: Ended | None = None
+    failed: Failed | None = None
+    wait: Wait | None = None
+    touched: bool = False
+
+
+class Draft:
+    """A commit in the making.
+
+    Args:
+        keys: The unit's keys; every one that the steps touch has its head.
+        times: The due times to write.
+    """
+
+    def __init__(self, keys: dict[ObjectKey, Key], times: Times) -> None:
+        self._keys = keys
+        self._times = times
+        self.sheets: dict[str, _Sheet] = {}
+        self.states: dict[ObjectKey, KeyState] = {}
+        self.metas: dict[str, Meta] = {}
+        """The records as they will be, once `changes` was asked."""
+        self.items = 0
+        """How many items the commit touches."""
+        self.bytes = 0
+        self._counts: dict[str | ObjectKey, int] = {}
+        self._dirty: set[str | ObjectKey] = set()
+        self._notified: set[str] = set()
+        self.pieces: dict[str, int] = {}
+        """How many pieces of a journal it puts."""
+        self.notes: list[tuple[Notification, Member]] = []
+        """What parents elsewhere are told, and of whom."""
+        self.granted: list[tuple[ObjectKey, Ref]] = []
+        """Who is given a key from its stored inbox."""
+
+    def add(self, step: Iterable[Effect]) -> None:
+        """Take in one step."""
+        self._dirty.clear()
+        for effect in step:
+            member = effect.member
+            if member.dropped:
+                continue
+            match effect:
+                case Born():
+                    self._sheet(member)
+                    self.bytes += len(member.input) + 300
+                case Log(_, entry):
+                    self._sheet(member).entries.append(entry)
+                    outcome = entry.outcome if isinstance(entry, journal.Done) else getattr(entry, "value", None)
+                    self.bytes += 40 + (len(outcome.value or b"") if outcome else 0)
+                case Ended():
+                    self._sheet(member).ended = effect
+                    if _notifies(member) and member.meta.parent is not None:
+                        self._notified.add(member.meta.parent.ref.id)
+                    self.bytes += len(effect.outcome.value or b"")
+                case Failed():
+                    self._sheet(member).failed = effect
+                case Arrived():
+                    self._state(member.key).arrive(member.ref)
+                    self._sheet(member).touched = True
+                case Left():
+                    state = self._state(member.key)
+                    state.leave()
+                    if member.meta.kind is Kind.WORKFLOW and member.spec is not None:
+                        state.expires = self._times.now + _ms(member.spec.options.retention.total_seconds())
+                case Wrote(_, name, value):
+                    state = self._state(member.key)
+                    if name is None:
+                        state.clear_all()
+                    elif value is None:
+                        state.clear(name)
+                    else:
+                        state.set(name, value)
+                        self.bytes += len(value)
+        for place in self._dirty:
+            count = self.states[place].items() if isinstance(place, ObjectKey) else self._items(self.sheets[place])
+            self.items += count - self._counts.get(place, 0)
+            self._counts[place] = count
+
+    def notifies(self, id: str) -> bool:
+        """Whether it already changes the record of an invocation by notifying it."""
+        return id in self._notified
+
+    def clashes(self) -> bool:
+        """Whether an invocation is notified whose record changes for another reason: two writes of one item."""
+        for id in self._notified:
+            sheet = self.sheets.get(id)
+            if sheet is not None and sheet.ended is None and (not sheet.member.stored or sheet.failed or sheet.touched):
+                return True
+        return False
+
+    def suspend(self, wait: Wait) -> None:
+        """Have the commit end the attempt, which waits."""
+        self._sheet(wait.member).wait = wait
+
+    def changes(self, nonce: str) -> tuple[list[Change], list[Part]]:
+        """The changes to commit, and the parts of large payloads to put before."""
+        changes: list[Change] = []
+        parts: list[Part] = []
+        tickets = {entry.ref: entry.ticket for state in self.states.values() for entry in state.arrived}
+        self.metas = {id: self._meta(sheet, tickets.get(sheet.member.ref), nonce) for id, sheet in self.sheets.items()}
+        for id, sheet in self.sheets.items():
+            self._write_member(sheet, self.metas[id], changes, parts, nonce)
+        for key, state in self.states.items():
+            self._write_key(self._keys[key], state, changes, nonce)
+        return changes, parts
+
+    # --- inside ---
+
+    def _sheet(self, member: Member) -> _Sheet:
+        self._dirty.add(member.meta.id)
+        sheet = self.sheets.get(member.meta.id)
+        if sheet is None:
+            sheet = self.sheets[member.meta.id] = _Sheet(member)
+        return sheet
+
+    def _state(self, key: ObjectKey) -> KeyState:
+        self._dirty.add(key)
+        state = self.states.get(key)
+        if state is None:
+            known = self._keys[key]
+            assert known.head is not None, f"the head of {key} was not read"
+            state = self.states[key] = KeyState(known.head, self._times.now, known.front, known.dead)
+        return state
+
+    @staticmethod
+    def _items(sheet: _Sheet) -> int:
+        member = sheet.member
+        piece = int(bool(sheet.entries) and sheet.ended is None)
+        record = int(not member.stored or any((sheet.ended, sheet.failed, sheet.wait, sheet.touched)))
+        notified = 2 if sheet.ended and _notifies(member) else 0
+        return piece + record + notified
+
+    def _meta(self, sheet: _Sheet, ticket: int | None, nonce: str) -> Meta:
+        """The record as it will be."""
+        member, now = sheet.member, self._times.now
+        meta = member.meta
+        if sheet.ended is not None:
+            outcome = sheet.ended.outcome
+            large = outcome.value is not None and len(outcome.value) > INLINE
+            retention = member.spec.options.retention.total_seconds() if member.spec else 86400.0
+            tail = journal.encode(sheet.entries) if sheet.entries else []
+            inline = len(tail) == 1 and len(tail[0]) <= TAIL
+            dependents = any(
+                (
+                    member.pieces,
+                    member.notes,
+                    meta.waiters,
+                    large,
+                    len(member.input) > INLINE,
+                    tail and not inline,
+                )
+            )
+            expires = now + _ms(retention)
+            return replace(
+                meta,
+                status=Status.COMPLETED,
+                outcome=Outcome(None) if large else outcome,
+                output_parts=-(-len(outcome.value or b"") // PART) if large else 0,
+                tail=tail[0] if inline else None,
+                completed=now,
+                expires=expires,
+                due=now if meta.waiters else expires if dependents else None,
+                epoch=max(meta.epoch, 1),
+                missing=None,
+                error=None,
+                ticket=None,
+                dispatches=0,
+                nonce=nonce,
+            )
+        if sheet.failed is not None:
+            failed = sheet.failed
+            return replace(
+                meta,
+                status=Status.PAUSED if failed.due is None else Status.BACKING_OFF,
+                due=failed.due,
+                failures=1 if member.progress or sheet.entries else meta.failures + 1,
+                error=failed.error,
+                epoch=max(meta.epoch, 1),
+                nonce=nonce,
+            )
+        if sheet.wait is not None:
+            wait = sheet.wait
+            return replace(
+                meta,
+                status=Status.SUSPENDED,
+                missing=wait.missing,
+                due=wait.due,
+                notifications=len(member.notes),
+                epoch=max(meta.epoch, 1),
+                nonce=nonce,
+            )
+        if ticket is not None:
+            return replace(meta, status=Status.QUEUED, due=None, ticket=ticket, nonce=nonce)
+        if member.spec is not None:
+            return replace(
+                meta, status=Status.RUNNING, due=self._times.lease, ticket=None, epoch=max(meta.epoch, 1), nonce=nonce
+            )
+        if meta.status is Status.SCHEDULED:
+            return replace(meta, nonce=nonce)
+        return replace(meta, status=Status.READY, due=self._times.grace, nonce=nonce)
+
+    def _write_member(self, sheet: _Sheet, meta: Meta, changes: list[Change], parts: list[Part], nonce: str) -> None:
+        member = sheet.member
+        if not member.stored:
+            if len(member.input) > INLINE:
+                cut = _parts(meta, "input", member.input)
+                parts += cut
+                meta = replace(meta, input=None, input_parts=len(cut))
+                self.metas[meta.id] = meta
+            changes.append(Create(meta, self._times.now))
+        elif sheet.ended or sheet.failed or sheet.wait or sheet.touched:
+            changes.append(
+                Update(
+                    member.ref,
+                    set=_difference(member.meta, meta),
+                    epoch=member.meta.epoch,
+                    notifications=len(member.notes) if sheet.wait else None,
+                    waiters=member.meta.waiters if sheet.ended else None,
+                )
+            )
+        if sheet.entries and meta.tail is None:
+            cuts = journal.encode(sheet.entries)
+            self.pieces[meta.id] = len(cuts)
+            for offset, data in enumerate(cuts):
+                changes.append(Put(Piece(meta.id, meta.generation, member.pieces + offset, data, nonce)))
+        if sheet.ended is None:
+            return
+        if meta.output_parts:
+            parts += _parts(meta, "output", sheet.ended.outcome.value or b"")
+        if _notifies(member):
+            assert meta.parent is not None
+            parent = meta.parent
+            note = Notification(parent.ref, f"c{parent.command}", sheet.ended.outcome, self._times.now, nonce)
+            changes.append(Put(note))
+            wakes: dict[str, Any] = {"status": Status.READY, "due": self._times.grace} if member.alone else {}
+            changes.append(Update(parent.ref, set=wakes, add={"notifications": 1, "missing": -1}, wakes=member.alone))
+            self.notes.append((note, member))
+
+    def _write_key(self, key: Key, state: KeyState, changes: list[Change], nonce: str) -> None:
+        assert state.owner != UNKNOWN, f"the inbox of {key.key} was not read"
+        head, base = state.head(nonce), state.base
+        same_line = (head.ticket, head.waiting, state.popped) == (base.ticket, base.waiting, [])
+        ours = base.owner is not None and base.owner.id in self.sheets and same_line and not key.ran
+        if ours:
+            changes.append(WriteHead(head, owner=base.owner, idle=head.owner is None))
+        else:
+            changes.append(WriteHead(head, version=base.version))
+        changes += [Put(entry) for entry in state.arrived]
+        changes += [Delete(entry) for entry in state.popped]
+        if state.granted is not None and state.granted == state.owner:
+            given = {"status": Status.READY, "due": self._times.grace, "ticket": None}
+            changes.append(Update(state.granted, set=given))
+            self.granted.append((key.key, state.granted))
+        for name, value in state.writes.items():
+            entry = StateEntry(key.key, state.state_generation, name, value or b"")
+            changes.append(Delete(entry) if value is None else Put(entry))
+
+
+def _notifies(member: Member) -> bool:
+    return member.meta.parent is not None and member.caller is None and not member.parent_gone
+
+
+def _difference(old: Meta, new: Meta) -> dict[str, Any]:
+    names = (f.name for f in fields(Meta) if f.name not in ("nonce", "notifications"))
+    return {name: getattr(new, name) for name in names if getattr(new, name) != getattr(old, name)}
+
+
+def _parts(meta: Meta, name: str, data: bytes) -> list[Part]:
+    return [
+        Part(meta.id, meta.generation, name, index, data[start : start + PART])
+        for index, start in enumerate(range(0, len(data), PART))
+    ]
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def fits(draft: Draft) -> bool:
+    """Whether the draft can be one transaction."""
+    return draft.items <= MAX_ITEMS and draft.bytes <= MAX_BYTES and not draft.clashes()
+
+
+def plan(keys: dict[ObjectKey, Key], times: Times, log: Sequence[Step]) -> tuple[Draft, int]:
+    """The longest stretch from the log's beginning that one transaction can take, but one step at the least.
+
+    A step may make the whole smaller again (a call that is made and completed counts less than one under way), so a
+    few steps beyond the limit are looked at.
+    """
+    draft = Draft(keys, times)
+    best = 0
+    for place, step in enumerate(log, 1):
+        draft.add(step)
+        if place == 1 or fits(draft):
+            best = place
+        if place > best + 20 or draft.bytes > 2 * MAX_BYTES:
+            break
+    if best == len(log):
+        return draft, best
+    draft = Draft(keys, times)
+    for step in log[:best]:
+        draft.add(step)
+    return draft, best

@@ -1,0 +1,749 @@
+"""The engine: accepts requests, resumes invocations, and sweeps up what is due."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from adapter.engine.draft import Times
+from adapter.engine.ids import SHARDS, idempotent_id, new_generation, new_nonce, random_id, workflow_id
+from adapter.engine.journal import Began, JournalFormatError, decode, encode
+from adapter.engine.member import Member
+from adapter.engine.ports import (
+    Change,
+    Clock,
+    Conflict,
+    Create,
+    Delete,
+    Dispatcher,
+    Finish,
+    Put,
+    Store,
+    Timers,
+    Unavailable,
+    Update,
+)
+from adapter.engine.records import INLINE, Head, Meta, Notification, Part, Piece, Ref, Status, Waiter
+from adapter.engine.types import Failure, HandlerSpec, Headers, Kind, ObjectKey, Outcome, Target
+from adapter.engine.unit import PATIENCE, Fenced, Unit
+from adapter.errors import TerminalError
+
+T = TypeVar("T")
+
+log = logging.getLogger("adapter")
+
+GRACE = 10_000
+"""Milliseconds after which the sweeper takes a dispatch for lost."""
+
+LEASE = 60_000
+"""Milliseconds that an attempt in a process without a deadline is left alone."""
+
+MARGIN = 2_000
+"""Milliseconds that clocks may differ by."""
+
+MAX_DISPATCHES = 10
+"""How often the sweeper dispatches an invocation of which no attempt begins, before it pauses it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a client asks for."""
+
+    target: Target
+    input: bytes
+    idempotency_key: str | None = None
+    headers: Headers = field(default_factory=dict)
+    delay: int = 0
+    """Milliseconds; for a send."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a request.
+
+    Attributes:
+        id: The invocation's.
+        accepted: Whether the request made the invocation; else it was there before.
+        outcome: How it ended; ``None`` where that is still to come.
+    """
+
+    id: str
+    accepted: bool
+    outcome: Outcome | None = None
+
+
+class _Gate:
+    """Requests for one key in this process take turns, and hand on the head that they have just written."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.users = 0
+        self.head: Head | None = None
+        self.turn: asyncio.Future[None] | None = None
+
+    def open(self, head: Head | None = None) -> None:
+        """The one whose turn it is has written the head, or is done."""
+        self.head = head or self.head
+        if self.turn is not None and not self.turn.done():
+            self.turn.set_result(None)
+
+
+class Engine:
+    """Runs invocations on its ports.
+
+    Args:
+        handlers: Those that live here.
+        deployment: What tells this version of the code from others; kept with each invocation that begins here.
+        kinds: The kind of a handler elsewhere, ``None`` if there is none such.
+        poll: Milliseconds after which a waiting client's request first looks at the store.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        timers: Timers,
+        dispatcher: Dispatcher,
+        clock: Clock,
+        handlers: Iterable[HandlerSpec],
+        deployment: str = "",
+        kinds: Callable[[Target], Kind | None] = lambda target: None,
+        poll: int = 20,
+    ) -> None:
+        self.store = store
+        self.timers = timers
+        self.dispatcher = dispatcher
+        self.clock = clock
+        self.deployment = deployment
+        self.poll = poll
+        self.deadline: int | None = None
+        """When this process is stopped, in milliseconds since the epoch; ``None``: it is not."""
+        self.active: dict[str, Unit] = {}
+        """The units that run an invocation in this process."""
+        self._handlers = {(spec.service, spec.name): spec for spec in handlers}
+        self._services = {service for service, _ in self._handlers}
+        self._kinds = kinds
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._listeners: dict[str, list[asyncio.Future[Outcome]]] = {}
+        self._gates: dict[ObjectKey, _Gate] = {}
+        self._resuming: set[str] = set()
+        self._random = random.Random()  # noqa: S311 - jitter
+
+    # --- requests ---
+
+    async def call(self, request: Request, *, until: int) -> Answer:
+        """Run a handler and wait for its outcome until a time in milliseconds; then the answer has none.
+
+        Raises:
+            TerminalError: If there is no such handler.
+            Unavailable: If the store did not take it.
+        """
+        self._require(request.target)
+        spec = self.handler(request.target)
+        if spec is None:
+            answer = await self.send(request)
+            return replace(answer, outcome=await self.outcome(answer.id, until=until))
+        meta, derived = self._new(request, spec.kind)
+        member = Member(meta, request.input, spec)
+        if derived:
+            existing = await self._create(member)
+            if existing is not None:
+                if spec.kind is Kind.WORKFLOW:
+                    return Answer(meta.id, False)
+                return Answer(meta.id, False, await self._outcome_of(existing) or await self.outcome(meta.id, until=until))
+        with self._listen(meta.id) as future:
+            if spec.kind.exclusive and not derived:
+                await self._through_gate(member, until)
+            else:
+                self.spawn(self._run(Unit(self, member, linger=until)))
+            return Answer(meta.id, True, await self._outcome(meta.id, future, until))
+
+    async def send(self, request: Request) -> Answer:
+        """Store a message, to be run now or after its delay.
+
+        Raises:
+            TerminalError: If there is no such handler.
+            Unavailable: If the store did not take it.
+        """
+        self._require(request.target)
+        meta, _ = self._new(request, self.kind_of(request.target))
+        if request.delay:
+            meta = replace(meta, status=Status.SCHEDULED, due=meta.created + request.delay)
+        unit = Unit(self, Member(meta, request.input, None))
+        try:
+            await unit.run()
+        except Fenced:
+            if unit.existing is None:
+                raise
+            return Answer(meta.id, False, await self._outcome_of(unit.existing))
+        return Answer(meta.id, True)
+
+    async def outcome(self, id: str, *, until: int) -> Outcome | None:
+        """Wait for an invocation to complete; ``None`` if it has not at that time."""
+        with self._listen(id) as future:
+            return await self._outcome(id, future, until)
+
+    async def _outcome(self, id: str, future: asyncio.Future[Outcome], until: int) -> Outcome | None:
+        interval = self.poll
+        while not future.done():
+            now = self.clock.now()
+            if now >= until:
+                return None
+            await self._first(future, min(until, now + interval))
+            if future.done():
+                break
+            if id in self.active:
+                interval = min(interval * 2, 1000)
+                continue
+            meta = await self.read(lambda: self.store.peek(id))
+            if meta is not None and not meta.live:
+                return await self._outcome_of(meta)
+            interval = min(round(interval * 1.6), 1000)
+        return future.result()
+
+    async def look(self, id: str) -> Meta | None:
+        """An invocation's record, unless it has expired."""
+        meta = await self.read(lambda: self.store.peek(id))
+        return None if meta is None or meta.expired(self.clock.now()) else meta
+
+    async def result(self, meta: Meta) -> Outcome | None:
+        """The outcome of a completed record; ``None`` for one that is not."""
+        return await self._outcome_of(meta)
+
+    def handler(self, target: Target) -> HandlerSpec | None:
+        """The handler, if it lives here."""
+        return self._handlers.get((target.service, target.handler))
+
+    def unknown(self, target: Target) -> str | None:
+        """What is wrong with a target: no such service, no such handler, a key too many or missing."""
+        spec = self.handler(target)
+        kind = spec.kind if spec else self._kinds(target)
+        if spec is None and target.service in self._services:
+            known = ", ".join(sorted(name for service, name in self._handlers if service == target.service))
+            return f"service {target.service!r} has no handler {target.handler!r}; it has {known}"
+        if kind is None:
+            return f"there is no service {target.service!r} with a handler {target.handler!r}"
+        if kind is Kind.SERVICE and target.key is not None:
+            return f"{target.service!r} is a service: it takes no key"
+        if kind is not Kind.SERVICE and target.key is None:
+            return f"{target.service!r} needs a key: /{target.service}/KEY/{target.handler}"
+        return None
+
+    def kind_of(self, target: Target) -> Kind:
+        """The kind of a handler, here or elsewhere."""
+        spec = self.handler(target)
+        kind = spec.kind if spec else self._kinds(target)
+        return kind or (Kind.SERVICE if target.key is None else Kind.EXCLUSIVE)
+
+    # --- what wakes invocations ---
+
+    async def resume(self, id: str, *, fresh: bool = False) -> None:
+        """Have an invocation go on, if it can: the receiving end of a dispatch, a timer, the sweeper.
+
+        Args:
+            fresh: Whether most likely no attempt ran yet.
+        """
+        unit = self.active.get(id)
+        if unit is not None:
+            unit.poke()
+            return
+        if id in self._resuming:
+            return
+        self._resuming.add(id)
+        try:
+            member = (await self._begin(id) if fresh else None) or await self._claim(id)
+            if member is None:
+                return
+            head = None
+            if member.meta.kind.exclusive:
+                head = (await self.heads([member.key]))[member.key]
+            unit = Unit(self, member, linger=0, head=head)
+            self.active[id] = unit
+        finally:
+            self._resuming.discard(id)
+        await self._run(unit)
+
+    async def sweep(self) -> int:
+        """Dispatch what is past due, fan out and delete what is over. Returns how many records it acted on.
+
+        A sweep ends when it finds nothing more, or when little time is left.
+        """
+        count = 0
+        for shard in range(SHARDS):
+            seen: set[str] = set()
+            while self.remaining() > MARGIN:
+                found = await self.read(lambda shard=shard: self.store.due(shard, self.clock.now(), 100))  # type: ignore[misc]
+                entries = [entry for entry in found if entry.id not in seen]
+                seen.update(entry.id for entry in entries)
+                if not entries:
+                    break
+                for start in range(0, len(entries), 16):
+                    acted = await asyncio.gather(*(self._sweep(entry.id) for entry in entries[start : start + 16]))
+                    count += sum(acted)
+        return count
+
+    async def drain(self) -> None:
+        """Wait until nothing that was begun here is under way any more."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run something beside what goes on; `drain` waits for it."""
+
+        async def guarded() -> None:
+            try:
+                await work
+            except Exception:
+                log.exception("background work failed; what it was for is due again later")
+
+        task = asyncio.create_task(guarded())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # --- what units ask for ---
+
+    def remaining(self) -> int:
+        """Milliseconds until this process is stopped."""
+        return 3_600_000 if self.deadline is None else self.deadline - self.clock.now()
+
+    def times(self) -> Times:
+        """The due times that a commit made now writes."""
+        now = self.clock.now()
+        lease = now + LEASE if self.deadline is None else max(self.deadline, now) + MARGIN
+        return Times(now, lease, now + GRACE)
+
+    async def wait(self, signal: asyncio.Event, until: int | None) -> bool:
+        """Wait for the signal, or for a time in milliseconds. Returns whether it was the signal."""
+        if until is None or signal.is_set():
+            await signal.wait()
+            return True
+        task = asyncio.ensure_future(signal.wait())
+        try:
+            await self._first(task, until)
+        finally:
+            task.cancel()
+        return signal.is_set()
+
+    async def read(self, request: Callable[[], Awaitable[T]]) -> T:
+        """Ask the store, and ask again while it is unavailable.
+
+        Raises:
+            Unavailable: If it stays so.
+        """
+        tries = 0
+        while True:
+            try:
+                return await request()
+            except Unavailable:
+                tries += 1
+                if tries > 8:
+                    raise
+                await self.back_off(tries)
+
+    async def heads(self, keys: Sequence[ObjectKey]) -> dict[ObjectKey, Head]:
+        """Read heads, all of them."""
+        heads = await self.read(lambda: self.store.heads(keys))
+        tries = 0
+        while missing := [key for key in keys if key not in heads]:
+            tries += 1
+            await self.back_off(tries)
+            heads |= await self.read(lambda missing=missing: self.store.heads(missing))  # type: ignore[misc]
+        return heads
+
+    async def news(self, ref: Ref) -> list[Notification]:
+        """Read the notifications to an invocation."""
+        notes, cursor = await self.read(lambda: self.store.news(ref))
+        while cursor is not None:
+            more, cursor = await self.read(lambda cursor=cursor: self.store.news(ref, cursor))  # type: ignore[misc]
+            notes = notes + more
+        return sorted(notes, key=lambda note: note.created)
+
+    async def state_names(self, key: ObjectKey, generation: str) -> set[str]:
+        """List the state entries beside the head."""
+        names, cursor = await self.read(lambda: self.store.state_names(key, generation))
+        found = set(names)
+        while cursor is not None:
+            names, cursor = await self.read(lambda cursor=cursor: self.store.state_names(key, generation, cursor))  # type: ignore[misc]
+            found.update(names)
+        return found
+
+    async def commit(self, changes: Sequence[Change], nonce: str) -> None:
+        """Commit; after a lost answer send the same again until the answer is certain.
+
+        Raises:
+            Conflict: If a condition does not hold, and not because the very same commit had applied.
+        """
+        tries = 0
+        while True:
+            try:
+                await self.store.commit(changes, nonce)
+                return
+            except Unavailable:
+                tries += 1
+                if self.remaining() < 0:
+                    raise
+                await self.back_off(tries)
+            except Conflict as conflict:
+                if tries and any(getattr(found, "nonce", None) == nonce for found in conflict.found.values()):
+                    return
+                raise
+
+    async def commit_large(self, parts: Sequence[Part], changes: Sequence[Change], nonce: str) -> None:
+        """Commit changes, and the parts of payloads that they point at: before them, where they are too much for one."""
+        if len(parts) + len(changes) <= 100 and sum(len(part.data) for part in parts) <= 1_000_000:
+            await self.commit([*changes, *(Put(part) for part in parts)], nonce)
+            return
+        for start in range(0, len(parts), 5):
+            await self.commit([Put(part) for part in parts[start : start + 5]], new_nonce())
+        await self.commit(changes, nonce)
+
+    async def back_off(self, tries: int) -> None:
+        """Wait with jitter before a further try, up to two seconds."""
+        await self.clock.sleep(self._random.uniform(0, min(2.0, 0.005 * 2 ** min(tries, 10))))
+
+    async def register(self, member: Member, n: int, id: str) -> Outcome | None:
+        """Have command ``n`` of a member wait for an invocation; the outcome, where it has completed already."""
+        while True:
+            meta = await self.look(id)
+            if meta is None:
+                return Outcome(failure=Failure(404, f"there is no invocation {id}, or it has expired"))
+            if not meta.live:
+                return await self._outcome_of(meta)
+            waiter = Waiter(id, meta.generation, member.ref, n, member.meta.target.service, member.meta.deployment)
+            try:
+                await self.commit([Put(waiter), Update(meta.ref, add={"waiters": 1})], new_nonce())
+                return None
+            except Conflict as conflict:
+                if 0 in conflict.found:
+                    return None
+
+    def finished(self, meta: Meta, outcome: Outcome) -> None:
+        """An invocation was completed by a commit of this process."""
+        for future in self._listeners.get(meta.id, ()):
+            if not future.done():
+                future.set_result(outcome)
+        if meta.waiters:
+            self.spawn(self._fan_out(meta))
+
+    def notified(self, note: Notification, service: str, deployment: str, wakes: bool) -> None:
+        """A notification was committed by this process."""
+        unit = self.active.get(note.to.id)
+        if unit is not None:
+            unit.deliver(note.to.id, note.id, note.outcome)
+        elif wakes:
+            self.dispatch(note.to, service, deployment, fresh=False)
+
+    def dispatch(self, ref: Ref, service: str, deployment: str, *, fresh: bool) -> None:
+        """Have an invocation run."""
+        self.spawn(self.dispatcher.dispatch(ref, service, deployment, fresh))
+
+    def later(self, meta: Meta) -> None:
+        """Have an invocation run when it is due: here, if that is soon, else by a timer."""
+        if meta.due is None:
+            return
+        if meta.status is Status.BACKING_OFF and meta.due - self.clock.now() <= min(PATIENCE, self.remaining()):
+            self.spawn(self._retry(meta.id, meta.due))
+        else:
+            self.spawn(self.timers.schedule(meta.ref, f"{meta.status}-{meta.epoch}-{meta.due}", meta.due))
+
+    def seen(self, head: Head) -> None:
+        """A head was written by this process: the next request for the key need not read it."""
+        gate = self._gates.get(head.key)
+        if gate is not None:
+            gate.open(head)
+
+    def report(self, meta: Meta, failures: int, error: BaseException) -> None:
+        """An attempt failed."""
+        log.warning(
+            "attempt failed", exc_info=error, extra={"invocation_id": meta.id, "target": str(meta.target), "failures": failures}
+        )
+
+    # --- inside ---
+
+    def _require(self, target: Target) -> None:
+        problem = self.unknown(target)
+        if problem is not None:
+            raise TerminalError(problem, code=404 if "takes no key" not in problem and "needs a key" not in problem else 400)
+
+    def _new(self, request: Request, kind: Kind) -> tuple[Meta, bool]:
+        """A record for the request, and whether its id is derived, so that it may be there already."""
+        target, now = request.target, self.clock.now()
+        derived = True
+        if kind is Kind.WORKFLOW and target.key is not None:
+            id = workflow_id(target.service, target.key)
+        elif request.idempotency_key is not None:
+            id = idempotent_id(target, request.idempotency_key)
+        else:
+            id, derived = random_id(), False
+        meta = Meta(
+            id=id,
+            generation=new_generation(),
+            target=target,
+            kind=kind,
+            status=Status.READY,
+            created=now,
+            headers=request.headers,
+            input=request.input,
+            deployment=self.deployment if self.handler(target) else "",
+        )
+        return meta, derived
+
+    async def _create(self, member: Member) -> Meta | None:
+        """Store an invocation that begins here. Returns the record that is there already, if so."""
+        times = self.times()
+        meta = replace(member.meta, status=Status.RUNNING, epoch=1, due=times.lease)
+        parts: list[Part] = []
+        if len(member.input) > INLINE:
+            from adapter.engine.draft import _parts
+
+            parts = _parts(meta, "input", member.input)
+            meta = replace(meta, input=None, input_parts=len(parts))
+        try:
+            await self.commit_large(parts, [Create(meta, times.now)], new_nonce())
+        except Conflict as conflict:
+            found = next(iter(conflict.found.values()))
+            if isinstance(found, Meta) and found.generation == meta.generation:
+                found = None
+            if isinstance(found, Meta):
+                return found
+        member.meta, member.stored = meta, True
+        return None
+
+    async def _through_gate(self, member: Member, until: int) -> None:
+        """Run a request for a key when those before it in this process have had their turn."""
+        gate = self._gates.setdefault(member.key, _Gate())
+        gate.users += 1
+        try:
+            async with gate.lock:
+                head = gate.head if gate.head is not None and gate.head.owner is None else None
+                gate.head = None
+                gate.turn = asyncio.get_running_loop().create_future()
+                task = self.spawn(self._run(Unit(self, member, linger=until, head=head)))
+                task.add_done_callback(lambda _: gate.open())
+                await gate.turn
+        finally:
+            gate.users -= 1
+            if not gate.users:
+                del self._gates[member.key]
+
+    async def _run(self, unit: Unit) -> None:
+        """Drive a unit to its end."""
+        id = unit.root.meta.id
+        try:
+            await unit.run()
+        except Fenced as fenced:
+            log.info("attempt dropped: %s", fenced, extra={"invocation_id": id})
+        except Exception as error:
+            listeners = self._listeners.get(id, ())
+            if unit.root.stored or not listeners:
+                raise
+            for future in listeners:
+                if not future.done():
+                    future.set_exception(error)
+
+    async def _begin(self, id: str) -> Member | None:
+        """The first attempt of an invocation that was dispatched."""
+        times = self.times()
+        values = {"status": Status.RUNNING, "due": times.lease, "deployment": self.deployment, "dispatches": 0}
+        began, meta = await self.read(lambda: self.store.start(id, set=values, now=times.now))
+        if not began or meta is None:
+            return None
+        spec = self._spec(meta)
+        if meta.input is not None:
+            return Member(meta, meta.input, spec, stored=True)
+        return Member(meta, await self._payload(meta.ref, "input"), spec, stored=True)
+
+    async def _claim(self, id: str) -> Member | None:
+        """A further attempt: load what there is, and raise the epoch, unless there is nothing to do."""
+        page = await self.read(lambda: self.store.load(id))
+        parts, pieces, meta, notes = list(page.parts), list(page.pieces), page.meta, list(page.notifications)
+        while page.cursor is not None:
+            page = await self.read(lambda page=page: self.store.load(id, page.cursor))  # type: ignore[misc]
+            parts, pieces, notes = parts + page.parts, pieces + page.pieces, notes + page.notifications
+            meta = page.meta or meta
+        if meta is None or meta.expired(self.clock.now()):
+            return None
+        pieces = [piece for piece in pieces if piece.generation == meta.generation]
+        mine = sorted((note for note in notes if note.to.generation == meta.generation), key=lambda note: note.created)
+        try:
+            journal = decode(piece.data for piece in pieces)
+        except JournalFormatError as error:
+            log.error("%s: %s", id, error)
+            return None
+        seen = {entry.id for entry in journal if hasattr(entry, "id")}
+        if not await self._is_due(meta, any(note.id not in seen for note in mine)):
+            return None
+        epoch = meta.epoch + 1
+        times = self.times()
+        values: dict[str, Any] = {"status": Status.RUNNING, "epoch": epoch, "due": times.lease, "dispatches": 0}
+        values |= {"missing": None, "ticket": None}
+        if not meta.epoch:
+            values["deployment"] = self.deployment
+        changes: list[Change] = [Update(meta.ref, set=values, epoch=meta.epoch)]
+        nonce = new_nonce()
+        if meta.epoch:
+            journal.append(Began(epoch))
+            changes.append(Put(Piece(id, meta.generation, len(pieces), encode([Began(epoch)])[0], nonce)))
+        try:
+            await self.commit(changes, nonce)
+        except Conflict:
+            return None
+        meta = replace(meta, **values)
+        member = Member(meta, meta.input or b"", self._spec(meta), stored=True, journal=journal)
+        if meta.input is None:
+            member.input = b"".join(p.data for p in parts if p.generation == meta.generation and p.name == "input")
+        member.pieces = len(pieces) + (1 if epoch > 1 else 0)
+        member.notes = {note.id: note.outcome for note in mine}
+        return member
+
+    async def _is_due(self, meta: Meta, news: bool) -> bool:
+        """Whether an attempt is to begin now; a time that is almost there is waited for."""
+        match meta.status:
+            case Status.READY:
+                return True
+            case Status.SCHEDULED | Status.BACKING_OFF | Status.RUNNING | Status.SUSPENDED:
+                if meta.status is Status.SUSPENDED and news:
+                    return True
+                if meta.due is None:
+                    return False
+                wait = meta.due - self.clock.now()
+                if wait > 0 and (meta.status is Status.RUNNING or wait > PATIENCE):
+                    return False
+                if wait > 0:
+                    await self.clock.sleep(wait / 1000)
+                return True
+            case _:
+                return False
+
+    def _spec(self, meta: Meta) -> HandlerSpec:
+        spec = self.handler(meta.target)
+        if spec is not None:
+            return spec
+
+        async def gone(issuer: object, input: bytes) -> bytes:
+            raise TerminalError(f"{meta.target.service!r} has no handler {meta.target.handler!r} any more", code=404)
+
+        return HandlerSpec(meta.target.service, meta.target.handler, meta.kind, gone)
+
+    async def _payload(self, ref: Ref, name: str) -> bytes:
+        parts, cursor = await self.read(lambda: self.store.output(ref, name))
+        while cursor is not None:
+            more, cursor = await self.read(lambda cursor=cursor: self.store.output(ref, name, cursor))  # type: ignore[misc]
+            parts = parts + more
+        return b"".join(part.data for part in parts)
+
+    async def _outcome_of(self, meta: Meta) -> Outcome | None:
+        if meta.live or meta.outcome is None:
+            return None
+        if meta.output_parts:
+            return Outcome(await self._payload(meta.ref, "output"))
+        return meta.outcome
+
+    async def _retry(self, id: str, due: int) -> None:
+        await self.clock.sleep(max(0, due - self.clock.now()) / 1000)
+        await self.resume(id)
+
+    async def _sweep(self, id: str) -> bool:
+        """Act on one record that the index says is due."""
+        meta = await self.read(lambda: self.store.peek(id))
+        now = self.clock.now()
+        if meta is None or meta.due is None or meta.due > now:
+            return False
+        if not meta.live:
+            if meta.expired(now):
+                await self._purge(meta)
+            else:
+                await self._fan_out(meta)
+            return True
+        values: dict[str, Any]
+        if id in self.active:
+            values = {"due": self.times().lease}
+        elif meta.dispatches >= MAX_DISPATCHES:
+            error = f"no attempt began after {meta.dispatches} dispatches; resume it when its function works"
+            values = {"status": Status.PAUSED, "due": None, "error": error}
+        else:
+            delay = GRACE * 2 ** min(meta.dispatches, 8)
+            values = {"status": Status.READY, "due": now + delay, "dispatches": meta.dispatches + 1}
+        try:
+            await self.commit([Update(meta.ref, set=values, epoch=meta.epoch, due=meta.due)], new_nonce())
+        except Conflict:
+            return False
+        if values.get("status") is Status.READY:
+            self.dispatch(meta.ref, meta.target.service, meta.deployment if meta.epoch else "", fresh=meta.epoch == 0)
+        return True
+
+    async def _fan_out(self, meta: Meta) -> None:
+        """Tell everybody who waits for a completed invocation, then let its record rest until it expires."""
+        outcome = await self._outcome_of(meta) or Outcome()
+        cursor: Any = None
+        while True:
+            waiters, cursor = await self.read(lambda cursor=cursor: self.store.waiters(meta.ref, cursor))  # type: ignore[misc]
+            for waiter in waiters:
+                await self._tell(waiter, outcome)
+            if cursor is None:
+                break
+        try:
+            await self.commit([Finish(meta.ref, set={"due": meta.expires})], new_nonce())
+        except Conflict:
+            return
+
+    async def _tell(self, waiter: Waiter, outcome: Outcome) -> None:
+        note = Notification(waiter.waiter, f"a{waiter.command}", outcome, self.clock.now())
+        wakes = True
+        while True:
+            values: dict[str, Any] = {"status": Status.READY, "due": self.times().grace} if wakes else {}
+            update = Update(waiter.waiter, set=values, add={"notifications": 1, "missing": -1}, wakes=wakes)
+            try:
+                await self.commit([Delete(waiter), Put(note), update], new_nonce())
+            except Conflict as conflict:
+                if 0 in conflict.found:
+                    return
+                found = conflict.found.get(2)
+                if isinstance(found, Meta) and found.generation == waiter.waiter.generation and found.live:
+                    wakes = found.status is Status.SUSPENDED and (found.missing or 0) <= 1
+                    continue
+                try:
+                    await self.commit([Delete(waiter)], new_nonce())
+                except Conflict:
+                    pass
+                return
+            self.notified(note, waiter.service, waiter.deployment, wakes)
+            return
+
+    async def _purge(self, meta: Meta) -> None:
+        """Delete an expired invocation: what hangs on the record first, the record last."""
+        cursor: Any = None
+        while True:
+            keys, cursor = await self.read(lambda cursor=cursor: self.store.dependents(meta.id, cursor))  # type: ignore[misc]
+            while keys:
+                left = await self.read(lambda keys=keys: self.store.delete(keys[:25]))  # type: ignore[misc]
+                keys = [*left, *keys[25:]]
+            if cursor is None:
+                break
+        await self.read(lambda: self.store.forget(meta.ref, self.clock.now()))
+
+    @contextmanager
+    def _listen(self, id: str) -> Iterator[asyncio.Future[Outcome]]:
+        """A future that this process completes if it completes the invocation."""
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._listeners.setdefault(id, []).append(future)
+        try:
+            yield future
+        finally:
+            self._listeners[id].remove(future)
+            if not self._listeners[id]:
+                del self._listeners[id]
+
+    async def _first(self, future: asyncio.Future[Any], until: int) -> None:
+        """Wait for a future, or for a time."""
+        sleep = asyncio.ensure_future(self.clock.sleep(max(0, until - self.clock.now()) / 1000))
+        try:
+            await asyncio.wait({future, sleep}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleep.cancel()

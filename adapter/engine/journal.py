@@ -1,0 +1,168 @@
+"""The journal: what an attempt did, in order, as text.
+
+A journal is a list of entries, stored in pieces. A piece is a JSON array behind a format version; one that is too
+large for an item is cut, and every part of it but the last says that it goes on.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from adapter.engine.records import PART
+from adapter.engine.types import Failure, Outcome
+
+WHOLE, CUT = "1.", "1+"
+
+
+class JournalFormatError(Exception):
+    """A stored journal cannot be read: truncated, or written by a newer version of this library."""
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """Command ``n``: its kind and its name, which replay compares."""
+
+    n: int
+    kind: str
+    name: str
+    at: int | None = None
+    """When a sleep ends."""
+    value: Outcome | None = None
+    """The result, where it was there at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The handler was given the result of command ``n``."""
+
+    n: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """The handler was given the result of command ``n``, which lies in the notification of this id."""
+
+    n: int
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """A further attempt began: what older ones append from here on does not fit."""
+
+    epoch: int
+
+
+Entry = Issued | Done | Noted | Began
+
+
+def pack(value: bytes | None) -> Any:
+    """Bytes as JSON: text where they are UTF-8, else base64 in a list."""
+    if value is None:
+        return None
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return [base64.b64encode(value).decode()]
+
+
+def unpack(value: Any) -> bytes | None:
+    """What `pack` packed.
+
+    >>> unpack(pack(b"\\xff")), unpack(pack(b"x")), unpack(pack(None))
+    (b'\\xff', b'x', None)
+    """
+    if value is None:
+        return None
+    return value.encode() if isinstance(value, str) else base64.b64decode(value[0])
+
+
+def pack_outcome(outcome: Outcome) -> list[Any]:
+    """An outcome as JSON: the value, or code and message."""
+    if outcome.failure is not None:
+        return [outcome.failure.code, outcome.failure.message]
+    return [pack(outcome.value)]
+
+
+def unpack_outcome(data: Sequence[Any]) -> Outcome:
+    """What `pack_outcome` packed."""
+    if len(data) == 2:
+        return Outcome(failure=Failure(data[0], data[1]))
+    return Outcome(unpack(data[0]))
+
+
+def _pack_entry(entry: Entry) -> list[Any]:
+    match entry:
+        case Issued(n, kind, name, at, value):
+            packed: list[Any] = ["i", n, kind, name]
+            if at is not None:
+                packed.append(at)
+            elif value is not None:
+                packed.append(pack_outcome(value))
+            return packed
+        case Done(n, outcome):
+            return ["d", n, *pack_outcome(outcome)]
+        case Noted(n, id):
+            return ["n", n, id]
+        case Began(epoch):
+            return ["b", epoch]
+
+
+def _unpack_entry(data: list[Any]) -> Entry:
+    match data:
+        case ["i", n, kind, name]:
+            return Issued(n, kind, name)
+        case ["i", n, kind, name, int(at)]:
+            return Issued(n, kind, name, at=at)
+        case ["i", n, kind, name, value]:
+            return Issued(n, kind, name, value=unpack_outcome(value))
+        case ["d", n, *outcome]:
+            return Done(n, unpack_outcome(outcome))
+        case ["n", n, id]:
+            return Noted(n, id)
+        case ["b", epoch]:
+            return Began(epoch)
+        case _:
+            raise JournalFormatError(f"unknown journal entry {json.dumps(data)[:80]}")
+
+
+def encode(entries: Iterable[Entry]) -> list[str]:
+    """The entries as pieces, in order; more than one only where they exceed the size of an item.
+
+    >>> encode([Issued(0, "run", "charge")])
+    ['1.[["i",0,"run","charge"]]']
+    """
+    text = json.dumps([_pack_entry(entry) for entry in entries], separators=(",", ":"))
+    if len(text) <= PART:
+        return [WHOLE + text]
+    cuts = [text[i : i + PART] for i in range(0, len(text), PART)]
+    return [CUT + cut for cut in cuts[:-1]] + [WHOLE + cuts[-1]]
+
+
+def decode(pieces: Iterable[str]) -> list[Entry]:
+    """The entries of pieces in order.
+
+    Raises:
+        JournalFormatError: If a piece is damaged or of another format version.
+    """
+    entries: list[Entry] = []
+    open_text = ""
+    for piece in pieces:
+        if piece[:2] not in (WHOLE, CUT):
+            raise JournalFormatError(f"journal piece of unknown format {piece[:2]!r}; this library reads version 1")
+        open_text += piece[2:]
+        if piece.startswith(CUT):
+            continue
+        try:
+            entries += [_unpack_entry(data) for data in json.loads(open_text)]
+        except (ValueError, TypeError) as error:
+            raise JournalFormatError(f"damaged journal piece: {error}") from error
+        open_text = ""
+    if open_text:
+        raise JournalFormatError("the journal ends in the middle of a piece")
+    return entries

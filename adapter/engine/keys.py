@@ -1,0 +1,127 @@
+"""Who owns a key and who comes next: the rules of a head, without its storage."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import replace
+
+from adapter.engine.ids import new_generation
+from adapter.engine.records import Head, InboxEntry, Ref
+
+INLINE_ENTRY = 1024
+"""The largest state entry that the head itself holds, in bytes."""
+
+INLINE_STATE = 4096
+"""The most that the head holds of the state, in bytes."""
+
+UNKNOWN = Ref("", "")
+"""An owner whose name only the stored inbox tells."""
+
+
+class KeyState:
+    """A key as it is after some steps from a stored head.
+
+    Those that wait come in two stretches: the stored inbox, of which the front is known as far as it was read, and
+    those that arrived since.
+    """
+
+    def __init__(self, head: Head, now: int, front: Iterable[InboxEntry] = (), dead: Iterable[int] = ()) -> None:
+        expired = head.expires is not None and head.expires <= now
+        self.base = head
+        self.owner = head.owner
+        self.ticket = head.ticket
+        self.waiting = head.waiting
+        self.state = {} if expired else head.state
+        self.spilled = head.spilled and not expired
+        self.state_generation = new_generation() if expired or not head.state_generation else head.state_generation
+        self.expires = None if expired else head.expires
+        self.front = deque(front)
+        self.arrived: deque[InboxEntry] = deque()
+        self.popped: list[InboxEntry] = []
+        self.granted: Ref | None = None
+        """Who was given the key from the stored inbox last."""
+        self.writes: dict[str, bytes | None] = {}
+        """State entries beside the head: put, or deleted (``None``)."""
+        for entry in list(self.front):
+            if entry.ticket in set(dead):
+                self.front.remove(entry)
+                self.popped.append(entry)
+                self.waiting -= 1
+        if self.owner is None and self.waiting:
+            self._next()
+
+    def arrive(self, ref: Ref) -> int | None:
+        """Give the key to the invocation if it is free, else a place in the inbox, whose ticket is returned."""
+        if self.owner is None:
+            self.owner = ref
+            return None
+        self.ticket += 1
+        self.arrived.append(InboxEntry(self.base.key, self.ticket, ref))
+        return self.ticket
+
+    def leave(self) -> None:
+        """The owner is done: the key goes to who waits longest."""
+        self.owner = None
+        self._next()
+
+    def _next(self) -> None:
+        if self.waiting:
+            self.waiting -= 1
+            if not self.front:
+                self.owner = UNKNOWN
+                return
+            entry = self.front.popleft()
+            self.popped.append(entry)
+            self.owner = self.granted = entry.ref
+        elif self.arrived:
+            self.owner = self.arrived.popleft().ref
+
+    def queue(self) -> list[Ref]:
+        """Those who wait, as far as they are known, in order."""
+        return [entry.ref for entry in (*self.front, *self.arrived)]
+
+    def set(self, name: str, value: bytes) -> None:
+        """Write a state entry: into the head while it is small, else beside it."""
+        rest = sum(len(v) for k, v in self.state.items() if k != name)
+        if len(value) <= INLINE_ENTRY and rest + len(value) <= INLINE_STATE:
+            self.state = {**self.state, name: value}
+            if self.spilled:
+                self.writes[name] = None
+        else:
+            self.state = {k: v for k, v in self.state.items() if k != name}
+            self.writes[name] = value
+            self.spilled = True
+
+    def clear(self, name: str) -> None:
+        """Remove a state entry."""
+        self.state = {k: v for k, v in self.state.items() if k != name}
+        if self.spilled:
+            self.writes[name] = None
+
+    def clear_all(self) -> None:
+        """Remove every state entry: those beside the head belong to a generation that is over."""
+        self.state = {}
+        self.writes = {}
+        if self.spilled:
+            self.state_generation = new_generation()
+        self.spilled = False
+
+    def items(self) -> int:
+        """How many items a commit of these steps touches."""
+        handover = self.granted is not None and self.granted == self.owner
+        return 1 + len(self.arrived) + len(self.popped) + int(handover) + len(self.writes)
+
+    def head(self, nonce: str = "") -> Head:
+        """The head to store, with the version that it is to be based on."""
+        return replace(
+            self.base,
+            owner=self.owner,
+            ticket=self.ticket,
+            waiting=self.waiting + len(self.arrived),
+            state_generation=self.state_generation,
+            state=self.state,
+            spilled=self.spilled,
+            expires=self.expires,
+            nonce=nonce,
+        )

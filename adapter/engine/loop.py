@@ -1,0 +1,135 @@
+"""The event loop that handler code runs on.
+
+It knows nothing but callbacks that are ready, so code on it advances in one order only, the one that a replay takes
+again, and "blocked" is a fact: nothing is ready. Waiting for anything but a durable operation is an error here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import events
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import Any
+
+from adapter.errors import NonDeterminismError
+
+_HELP = (
+    "handler code may await only what its context gives it, so that a replay can repeat it: "
+    "wrap I/O, threads and other side effects in `ctx.run(name, function)`"
+)
+
+
+class DurableLoop:
+    """A deterministic event loop.
+
+    Args:
+        sleep: Called by `call_later` with seconds and the handle to give to `fire` when they have passed:
+            ``asyncio.sleep`` and the timeouts of asyncio become durable sleeps.
+    """
+
+    def __init__(self, sleep: Callable[[float, asyncio.TimerHandle], None]) -> None:
+        self._ready: deque[asyncio.Handle] = deque()
+        self._sleep = sleep
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.error: BaseException | None = None
+        """What a callback raised that no task could be told of."""
+
+    def run_until_blocked(self) -> None:
+        """Run callbacks until none is ready. Not from within a task of another loop."""
+        outer = events._get_running_loop()
+        events._set_running_loop(self)  # type: ignore[arg-type]
+        try:
+            while self._ready:
+                handle = self._ready.popleft()
+                if not handle.cancelled():
+                    handle._run()
+        finally:
+            events._set_running_loop(outer)
+
+    def abandon(self) -> None:
+        """Drop every task where it stands; their ``finally`` blocks run, but can await nothing."""
+        self._ready.clear()
+        outer = events._get_running_loop()
+        events._set_running_loop(self)  # type: ignore[arg-type]
+        try:
+            for task in list(self._tasks):
+                if not task.done():
+                    task._log_destroy_pending = False  # type: ignore[attr-defined]  # it is meant to stay so
+                    coroutine = task.get_coro()
+                    try:
+                        if coroutine is not None:
+                            coroutine.close()
+                    except BaseException:  # noqa: S110 - the code is no longer of interest
+                        pass
+            self._tasks.clear()
+            self._ready.clear()
+        finally:
+            events._set_running_loop(outer)
+
+    # --- what asyncio needs of a loop ---
+
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)  # type: ignore[arg-type]
+        self._ready.append(handle)
+        return handle
+
+    def call_later(
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        handle = asyncio.TimerHandle(delay, callback, args, self, context)  # type: ignore[arg-type]
+        if delay <= 0:
+            self._ready.append(handle)
+        else:
+            self._sleep(delay, handle)
+        return handle
+
+    def fire(self, handle: asyncio.Handle) -> None:
+        """Have a handle that waited run."""
+        self._ready.append(handle)
+
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_later(when, callback, *args, context=context)
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """A cancelled handle is skipped when its sleep ends."""
+
+    def time(self) -> float:
+        """Always 0: asyncio adds delays to it, and real time would differ on replay."""
+        return 0.0
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)  # type: ignore[arg-type]
+
+    def create_task(self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, **options: Any) -> asyncio.Task[Any]:
+        task = asyncio.Task(coro, loop=self, name=name, **options)  # type: ignore[arg-type]
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return True
+
+    def is_closed(self) -> bool:
+        return False
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        self.error = self.error or context.get("exception") or RuntimeError(str(context.get("message")))
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        self.call_exception_handler(context)
+
+    def get_exception_handler(self) -> None:
+        return None
+
+    def get_task_factory(self) -> None:
+        return None
+
+    def __getattr__(self, name: str) -> Any:
+        raise NonDeterminismError(f"{name} was used in handler code; {_HELP}")

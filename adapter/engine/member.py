@@ -1,0 +1,125 @@
+"""What a unit of work knows of each invocation in it, and what it did since the last commit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from adapter.engine.attempt import Attempt
+from adapter.engine.journal import Entry
+from adapter.engine.records import Meta, Ref
+from adapter.engine.types import HandlerSpec, ObjectKey, Outcome
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """An invocation in a unit of work: one that runs in it, or one that it makes for another process."""
+
+    meta: Meta
+    """As it is stored, or, before it is, as it is to be created."""
+    input: bytes
+    spec: HandlerSpec | None
+    """``None`` where it runs elsewhere."""
+    stored: bool = False
+    journal: list[Entry] = field(default_factory=list)
+    """What is committed of it."""
+    pieces: int = 0
+    """In how many pieces."""
+    notes: dict[str, Outcome] = field(default_factory=dict)
+    """The notifications that it has seen."""
+    caller: Member | None = None
+    """Who waits for it in this same unit, if anybody."""
+    attempt: Attempt | None = None
+    progress: bool = False
+    """Whether this attempt committed a piece of the journal."""
+    parent_gone: bool = False
+    alone: bool = True
+    """Whether the parent is taken to wait for this result only."""
+    dropped: bool = False
+    """Whether it turned out to be there already, so that it is not to be created."""
+
+    @property
+    def ref(self) -> Ref:
+        return self.meta.ref
+
+    @property
+    def key(self) -> ObjectKey:
+        return self.meta.target.object
+
+    def ancestors(self) -> list[Member]:
+        """Those in this unit that wait for it, nearest first."""
+        chain: list[Member] = []
+        caller = self.caller
+        while caller is not None:
+            chain.append(caller)
+            caller = caller.caller
+        return chain
+
+
+# --- effects: what happened, in the order in which it did ---
+
+
+@dataclass(frozen=True, slots=True)
+class Born:
+    """An invocation was made."""
+
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """An entry of an invocation's journal."""
+
+    member: Member
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An invocation completed; who waits in another process is notified."""
+
+    member: Member
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An attempt failed; the next one is due at a time, or an operator's (``None``)."""
+
+    member: Member
+    error: str
+    due: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """An exclusive invocation came to its key: it owns it, or waits."""
+
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """An exclusive invocation is done with its key."""
+
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class Wrote:
+    """A state entry was written (``None``: removed; no name: all of them were)."""
+
+    member: Member
+    name: str | None
+    value: bytes | None
+
+
+Effect = Born | Log | Ended | Failed | Arrived | Left | Wrote
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What a member waits for when it suspends."""
+
+    member: Member
+    missing: int
+    due: int | None

@@ -1,0 +1,962 @@
+"""A unit of work: an invocation, and those that it calls in this process, driven together and committed together.
+
+What its handlers do is logged as effects, in order. Whenever something outside is about to depend on them (a step is
+to start, a message to be dispatched, a response to be given), a stretch of the log from its beginning becomes one
+commit. Nothing that is in the log and not committed has had any effect, so where a commit meets a conflict the unit
+can be rewound: its handlers are replayed from what is committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from adapter.engine import commands as c
+from adapter.engine.attempt import Attempt, Pending, PendingInvocation, describe
+from adapter.engine.draft import Draft, Key, Step, plan
+from adapter.engine.ids import new_generation, new_nonce
+from adapter.engine.journal import Done, Issued, Noted, pack
+from adapter.engine.keys import UNKNOWN, KeyState
+from adapter.engine.member import Arrived, Born, Ended, Failed, Left, Log, Member, Wait, Wrote
+from adapter.engine.ports import Change, Conflict, Create, Delete, Put, Update, WriteHead
+from adapter.engine.records import Head, InboxEntry, Meta, Parent, Piece, Record, Status
+from adapter.engine.types import Failure, Kind, ObjectKey, Outcome, RetryPolicy, Target
+from adapter.errors import NonDeterminismError, TerminalError
+
+if TYPE_CHECKING:
+    from adapter.engine.engine import Engine
+
+MOMENT = 50
+"""Milliseconds that a handler may wait before what it did is committed, so that a crash does not lose it."""
+
+PATIENCE = 2000
+"""Milliseconds up to which a wait is waited out in the process rather than suspended."""
+
+MAX_LOG = 400
+"""Steps in the log at which it is committed without another reason."""
+
+
+class Fenced(Exception):
+    """Another attempt, or an operator, took over: nothing that this one did since its last commit counts."""
+
+
+class Rewind(Exception):
+    """What the handlers saw is no longer so: replay them from what is committed."""
+
+
+class News(Exception):
+    """A notification came in before the suspension."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that a handler is to be told: a result of command ``n``, or that its attempt failed."""
+
+    member: str
+    n: int
+    outcome: Outcome | None = None
+    note: str | None = None
+    child: Member | None = None
+    error: BaseException | None = None
+
+
+class Unit:
+    """One unit of work.
+
+    Args:
+        engine: What it runs on.
+        root: The invocation that it begins with. One without a spec runs elsewhere and is only stored.
+        linger: Until when, in milliseconds, a client waits, so that a blocked handler is not suspended yet.
+        head: The head of the root's key, where the caller has just read it.
+    """
+
+    def __init__(self, engine: Engine, root: Member, *, linger: int = 0, head: Head | None = None) -> None:
+        self.engine = engine
+        self.root = root
+        self.members: dict[str, Member] = {}
+        self.keys: dict[ObjectKey, Key] = {}
+        self._linger = linger
+        self._log: list[Step] = []
+        self._ready: deque[Member] = deque()
+        self._events: deque[Event] = deque()
+        self._signal = asyncio.Event()
+        self._closures: list[tuple[Member, int, c.Run]] = []
+        self._attaching: list[tuple[Member, int, str]] = []
+        self._running: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._steps: set[tuple[str, int]] = set()
+        self._loading: set[ObjectKey] = set()
+        self._timers: dict[tuple[str, int], int] = {}
+        self._known: dict[str, Meta] = {}
+        self._made: set[str] = set()
+        """The ids of the invocations that code in this unit has made since it began, or was rewound."""
+        self._outbound = False
+        """Whether the log holds what another process is to take up."""
+        self._granting = False
+        """Whether somebody may run as soon as it is committed that a key is theirs."""
+        self._poked = False
+        self.existing: Meta | None = None
+        """The record that was there when the root was to be created."""
+        if head is not None:
+            self.keys[head.key] = Key(head.key, head)
+
+    # --- the life of a unit ---
+
+    async def run(self) -> None:
+        """Drive it until all that runs in it has ended, failed or been suspended.
+
+        Raises:
+            Fenced: If another attempt took over.
+        """
+        try:
+            self._open()
+            while True:
+                try:
+                    if await self._turn():
+                        return
+                except Rewind:
+                    self._rewind()
+        finally:
+            for member in self.members.values():
+                self.engine.active.pop(member.meta.id, None)
+                if member.attempt is not None:
+                    member.attempt.abandon()
+            for task in self._running.values():
+                task.cancel()
+
+    def deliver(self, id: str, note: str, outcome: Outcome) -> None:
+        """Take in a notification that was committed in this process."""
+        member = self.members.get(id)
+        if member is not None and note not in member.notes:
+            member.notes[note] = outcome
+            self._post(Event(id, int(note[1:]), outcome, note))
+
+    def poke(self) -> None:
+        """Have a waiting unit look at the store again."""
+        self._poked = True
+        self._signal.set()
+
+    def _open(self) -> None:
+        root = self.root
+        step: Step = () if root.stored else (Born(root),)
+        if root.spec is not None:
+            self.members[root.meta.id] = root
+            self.engine.active[root.meta.id] = self
+        if root.meta.kind.exclusive and root.meta.status is not Status.SCHEDULED:
+            key = self._key(root.key)
+            if key.head is None or key.head.owner != root.ref:
+                step = (*step, Arrived(root))
+            self._record(step)
+            self._touch(root.key)
+        else:
+            self._record(step)
+            if root.spec is not None:
+                self._start(root)
+        self._outbound = self._outbound or root.spec is None
+
+    def _rewind(self) -> None:
+        """Go back to what is committed, and replay from there. Steps under way go on: their commands are committed."""
+        for member in self.members.values():
+            if member.attempt is not None:
+                member.attempt.abandon()
+                member.attempt = None
+        self._log.clear()
+        self._ready.clear()
+        self._closures.clear()
+        self._attaching.clear()
+        self._timers.clear()
+        self._made.clear()
+        self._outbound = self._granting = False
+        self.members = {id: member for id, member in self.members.items() if member.stored}
+        self._events = deque(event for event in self._events if event.member in self.members and event.child is None)
+        for name, task in list(self._running.items()):
+            if name not in self._steps or name[0] not in self.members:
+                del self._running[name]
+                task.cancel()
+        self._loading.clear()
+        for key in self.keys.values():
+            key.ran = False
+            key.live = None
+        self._open()
+        for member in self.members.values():
+            if member is not self.root:
+                if member.meta.kind.exclusive:
+                    self._touch(member.key)
+                else:
+                    self._start(member)
+
+    async def _turn(self) -> bool:
+        """One round: advance the code, then commit, wait or suspend. Returns whether the unit is over."""
+        await self._drive()
+        if self._loading:
+            await self._wait(None)
+        elif self._closures or self._attaching or self._granting or len(self._log) > MAX_LOG:
+            self._granting = False
+            await self._commit(keep_steps=True)
+            self._begin_steps()
+        elif not self.members:
+            await self._commit()
+            return True
+        elif self._over():
+            await self._commit()
+        elif self._running:
+            if self._outbound:
+                await self._commit(keep_steps=True)
+            await self._wait(self._next_timer())
+        else:
+            await self._idle()
+        return False
+
+    def _over(self) -> bool:
+        """Whether the root's outcome, or somebody's failure, is in the log and wants to be known."""
+        return any(isinstance(effect, Failed) or isinstance(effect, Ended) and effect.member is self.root for step in self._log for effect in step)
+
+    async def _idle(self) -> None:
+        """All code is blocked, and nothing under way here would unblock it."""
+        now = self.engine.clock.now()
+        timer = self._next_timer()
+        waiting = [member for member in self.members.values() if member.attempt is not None]
+        for member in waiting:
+            assert member.attempt is not None
+            if not member.attempt.waits():
+                self._fail(
+                    member, NonDeterminismError("the handler waits for something that no durable operation will ever complete")
+                )
+                return
+        stay = self.engine.remaining()
+        if timer is not None and timer - now <= min(PATIENCE, stay):
+            if self._outbound or timer - now > MOMENT:
+                await self._commit()
+            await self._wait(timer)
+        elif now < self._linger and stay > 0:
+            await self._commit()
+            await self._poll(timer)
+        else:
+            try:
+                await self._suspend(waiting)
+            except News:
+                await self._read_news()
+
+    # --- advancing the code ---
+
+    async def _drive(self) -> None:
+        """Run all code that can run, from outside of any task: the handlers have a loop of their own."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+
+        def advance() -> None:
+            try:
+                self._advance()
+                done.set_result(None)
+            except BaseException as error:
+                done.set_exception(error)
+
+        if self._ready or self._events or self._due_timers():
+            loop.call_soon(advance)
+            await done
+
+    def _advance(self) -> None:
+        while True:
+            if self._ready:
+                member = self._ready.popleft()
+                if member.attempt is not None:
+                    member.attempt.run()
+                    self._check(member)
+            elif self._events:
+                self._handle(self._events.popleft())
+            else:
+                due = self._due_timers()
+                if not due:
+                    return
+                for id, n in due:
+                    del self._timers[id, n]
+                    self._events.append(Event(id, n, Outcome(None)))
+
+    def _handle(self, event: Event) -> None:
+        member = self.members.get(event.member)
+        if event.child is not None:
+            self._end_child(event.child, event.outcome or Outcome())
+            return
+        if member is None or member.attempt is None:
+            return
+        if event.error is not None:
+            self._fail(member, event.error)
+            return
+        assert event.outcome is not None
+        if event.n >= len(member.attempt.operations) or member.attempt.operations[event.n].outcome is not None:
+            return
+        entry = Done(event.n, event.outcome) if event.note is None else Noted(event.n, event.note)
+        self._record((Log(member, entry),))
+        member.attempt.deliver(event.n, event.outcome)
+        self._check(member)
+
+    def _check(self, member: Member) -> None:
+        """See whether an attempt ended."""
+        attempt = member.attempt
+        if attempt is None or not attempt.ended:
+            return
+        try:
+            outcome = attempt.result()
+        except BaseException as error:
+            self._fail(member, error)
+            return
+        if member.caller is not None:
+            self._events.append(Event(member.caller.meta.id, -1, outcome, child=member))
+        else:
+            self._retire(member)
+            self._end(member, outcome)
+
+    def _end_child(self, child: Member, outcome: Outcome) -> None:
+        self._retire(child)
+        caller = child.caller
+        if caller is None or caller.attempt is None:
+            child.caller = None
+            self._end(child, outcome)
+            return
+        assert child.meta.parent is not None
+        n = child.meta.parent.command
+        self._end(child, outcome, Log(caller, Done(n, outcome)))
+        caller.attempt.deliver(n, outcome)
+        self._check(caller)
+
+    def _end(self, member: Member, outcome: Outcome, *more: Log) -> None:
+        exclusive = member.meta.kind.exclusive
+        self._record((Ended(member, outcome), *((Left(member),) if exclusive else ()), *more))
+        if member.caller is None and member.meta.parent is not None:
+            member.alone = member.alone and member.meta.parent.ref.id not in self.engine.active
+            self._outbound = True
+        if exclusive:
+            self._grant(self.keys[member.key])
+
+    def _fail(self, member: Member, error: BaseException) -> None:
+        """An attempt failed: what it did so far is kept, and a later one goes on from there."""
+        assert member.spec is not None
+        policy = member.spec.options.retry
+        failures = 1 if member.progress else member.meta.failures + 1
+        self.engine.report(member.meta, failures, error)
+        if member.attempt is not None:
+            member.attempt.abandon()
+        self._retire(member)
+        member.caller = None
+        text = f"{type(error).__name__}: {error}"[:1000]
+        if policy.attempts is None or failures < policy.attempts:
+            due: int | None = self.engine.clock.now() + round(policy.backoff(failures) * 1000)
+        elif policy.exhausted == "kill":
+            self._end(member, Outcome(failure=Failure(500, f"gave up after {failures} attempts: {text}")))
+            return
+        else:
+            due = None
+        self._record((Failed(member, text, due),))
+
+    def _retire(self, member: Member) -> None:
+        """The member runs no longer; what it called in this process goes on, and notifies its record."""
+        self.members.pop(member.meta.id, None)
+        self.engine.active.pop(member.meta.id, None)
+        for other in self.members.values():
+            if other.caller is member:
+                other.caller = None
+        for key in [key for key in self._timers if key[0] == member.meta.id]:
+            del self._timers[key]
+        self._closures = [closure for closure in self._closures if closure[0] is not member]
+        self._attaching = [attaching for attaching in self._attaching if attaching[0] is not member]
+
+    def _start(self, member: Member) -> None:
+        assert member.spec is not None
+        member.attempt = Attempt(self, member.spec, member.meta, member.input, member.journal, member.notes)
+        seen = {entry.id for entry in member.journal if isinstance(entry, Noted)}
+        self._ready.append(member)
+        for note, outcome in member.notes.items():
+            if note not in seen:
+                self._events.append(Event(member.meta.id, int(note[1:]), outcome, note))
+
+    def _record(self, step: Step) -> None:
+        """Log a step."""
+        if step:
+            self._log.append(step)
+            for effect in step:
+                if isinstance(effect, Arrived | Left | Wrote):
+                    key = self.keys.get(effect.member.key)
+                    if key is not None and key.live is not None:
+                        _apply(key.live, effect)
+
+    def _post(self, event: Event) -> None:
+        self._events.append(event)
+        self._signal.set()
+
+    # --- commands (`attempt.Host`) ---
+
+    def kind_of(self, target: Target) -> Kind:
+        return self.engine.kind_of(target)
+
+    def begin(self, attempt: Attempt, pending: Pending[Any]) -> None:
+        member, n, command = self.members[attempt.meta.id], pending.n, pending.command
+        kind, name = describe(command)
+        at: int | None = None
+        value: Outcome | None = None
+        more: Step = ()
+        match command:
+            case c.Now():
+                value = Outcome(str(self.engine.clock.now()).encode())
+            case c.Sleep(milliseconds):
+                at = self.engine.clock.now() + milliseconds
+                self._timers[member.meta.id, n] = at
+            case c.Run():
+                self._closures.append((member, n, command))
+            case c.GetState() | c.StateKeys():
+                value = self._read_here(member, command)
+                if value is None:
+                    self._read_elsewhere(member, n, command)
+            case c.SetState(entry, data):
+                more, value = (Wrote(member, entry, data),), Outcome()
+            case c.ClearState(entry):
+                more, value = (Wrote(member, entry, None),), Outcome()
+            case c.ClearAllState():
+                more, value = (Wrote(member, None, None),), Outcome()
+            case c.Call() | c.Send():
+                assert isinstance(pending, PendingInvocation)
+                self._invoke(member, pending, command)
+                return
+            case c.Attach(id):
+                self._attaching.append((member, n, id))
+            case c.Cancel():
+                value = Outcome()
+        pending.outcome = value
+        self._record((Log(member, Issued(n, kind, name, at, value)), *more))
+
+    def resume(self, attempt: Attempt, pending: Pending[Any], at: int | None) -> None:
+        member, n, command = self.members[attempt.meta.id], pending.n, pending.command
+        match command:
+            case c.Run() if (member.meta.id, n) not in self._running:
+                self._closures.append((member, n, command))
+            case c.Sleep():
+                assert at is not None
+                self._timers[member.meta.id, n] = at
+            case c.GetState() | c.StateKeys():
+                self._read_elsewhere(member, n, command)
+            case c.Attach(id) if f"a{n}" not in member.notes:
+                self._attaching.append((member, n, id))
+            case c.Call() if f"c{n}" not in member.notes:
+                assert isinstance(pending, PendingInvocation)
+                if command.idempotency_key is not None or pending.kind is Kind.WORKFLOW:
+                    self._attaching.append((member, n, pending.id))
+            case _:
+                pass
+
+    def _invoke(self, member: Member, pending: PendingInvocation[Any], command: c.Call | c.Send) -> None:
+        """Make another invocation: run it here if it is called and lives here, else store it for where it lives."""
+        n, target = pending.n, command.target
+        kind, name = describe(command)
+        call = isinstance(command, c.Call)
+        failure = self._refuse(member, pending, target)
+        known = self._known.get(pending.id)
+        if failure is None and call and known is not None and pending.kind is Kind.WORKFLOW:
+            failure = Failure(409, f"workflow {target} has run already, or is running")
+        if failure is not None:
+            pending.outcome = Outcome(failure=failure)
+            self._record((Log(member, Issued(n, kind, name, value=pending.outcome)),))
+            return
+        if known is not None or pending.id in self._made:
+            self._record((Log(member, Issued(n, kind, name)),))
+            if call:
+                self._attaching.append((member, n, pending.id))
+            return
+        self._made.add(pending.id)
+        assert pending.kind is not None
+        now = self.engine.clock.now()
+        delay = command.delay if isinstance(command, c.Send) else 0
+        spec = self.engine.handler(target) if call else None
+        child = Member(
+            Meta(
+                id=pending.id,
+                generation=new_generation(),
+                target=target,
+                kind=pending.kind,
+                status=Status.SCHEDULED if delay else Status.READY,
+                created=now,
+                deployment=self.engine.deployment if spec else "",
+                parent=Parent(member.ref, n, member.meta.target.service, member.meta.deployment) if call else None,
+                headers=command.headers,
+                input=command.input,
+                due=now + delay if delay else None,
+            ),
+            command.input,
+            spec,
+            caller=member if spec else None,
+        )
+        arrives = pending.kind.exclusive and not delay
+        self._record((Born(child), *((Arrived(child),) if arrives else ()), Log(member, Issued(n, kind, name))))
+        if spec is None:
+            self._outbound = True
+            return
+        self.members[child.meta.id] = child
+        if arrives:
+            self._touch(child.key)
+        else:
+            self._start(child)
+
+    def _refuse(self, member: Member, pending: PendingInvocation[Any], target: Target) -> Failure | None:
+        """Why the call cannot be, if so."""
+        problem = self.engine.unknown(target)
+        if problem is not None:
+            return Failure(404, problem)
+        if isinstance(pending.command, c.Call) and pending.kind is not None and pending.kind.exclusive and target.key is not None:
+            chain = [member, *member.ancestors()]
+            for place, holder in enumerate(chain):
+                if holder.meta.kind.exclusive and holder.key == target.object:
+                    ring = [str(target.object), *(str(m.meta.target) for m in chain[:place]), str(holder.key)]
+                    return Failure(409, "deadlock: " + " → ".join(reversed(ring)))
+        return None
+
+    # --- keys and state ---
+
+    def _key(self, key: ObjectKey) -> Key:
+        return self.keys.setdefault(key, Key(key))
+
+    def _touch(self, at: ObjectKey) -> None:
+        """Somebody who is to run here came to the key: let them, if it is theirs."""
+        key = self._key(at)
+        if key.head is not None:
+            self._refresh(key)
+            self._grant(key)
+        elif at not in self._loading:
+            self._loading.add(at)
+            self._background((str(at), -1), self._load(key))
+
+    async def _load(self, key: Key) -> None:
+        heads = await self.engine.heads([key.key])
+        key.head = key.head or heads[key.key]
+        self._loading.discard(key.key)
+        self._refresh(key)
+        self._grant(key)
+
+    def _refresh(self, key: Key) -> None:
+        """Work out how the key stands after the uncommitted effects."""
+        assert key.head is not None
+        if key.live is None:
+            key.live = KeyState(key.head, self.engine.clock.now(), key.front, key.dead)
+            for step in self._log:
+                for effect in step:
+                    if isinstance(effect, Arrived | Left | Wrote) and effect.member.key == key.key and not effect.member.dropped:
+                        _apply(key.live, effect)
+
+    def _grant(self, key: Key) -> None:
+        """Start the key's owner, if it is to run here and does not yet."""
+        if key.live is None or key.head is None or key.live.owner is None:
+            return
+        member = self.members.get(key.live.owner.id)
+        if member is None or member.ref != key.live.owner or member.attempt is not None:
+            return
+        if key.head.owner != member.ref:
+            if key.contended:
+                self._granting = True
+                return
+            key.ran = True
+        self._start(member)
+        self._signal.set()
+
+    def _read_here(self, member: Member, command: c.GetState | c.StateKeys) -> Outcome | None:
+        """What a state read gives, where all that it needs is at hand."""
+        if member.meta.target.key is None:
+            return Outcome(failure=Failure(500, f"{member.meta.target} has no state"))
+        key = self.keys.get(member.key)
+        if key is None or key.live is None:
+            return None
+        state = key.live
+        if isinstance(command, c.StateKeys):
+            return None if state.spilled else Outcome(_names(state.state))
+        if command.name in state.state:
+            return Outcome(state.state[command.name])
+        if command.name in state.writes:
+            return Outcome(state.writes[command.name])
+        return None if state.spilled else Outcome(None)
+
+    def _read_elsewhere(self, member: Member, n: int, command: c.GetState | c.StateKeys) -> None:
+        self._background((member.meta.id, n), self._read(member, n, command))
+
+    async def _read(self, member: Member, n: int, command: c.GetState | c.StateKeys) -> None:
+        """Read state from the store: entries beside the head, or, for a shared handler, all of it."""
+        known = self.keys.get(member.key)
+        if known is not None and known.live is not None:
+            state = known.live
+        else:
+            head = (await self.engine.heads([member.key]))[member.key]
+            state = KeyState(head, self.engine.clock.now())
+        if isinstance(command, c.GetState):
+            value = state.state.get(command.name, state.writes.get(command.name))
+            if value is None and command.name not in state.writes and state.spilled:
+                value = await self.engine.read(
+                    lambda: self.engine.store.state(member.key, state.state_generation, command.name)
+                )
+        else:
+            names = set(state.state)
+            if state.spilled:
+                names |= await self.engine.state_names(member.key, state.state_generation)
+            names = (names | {k for k, v in state.writes.items() if v is not None}) - {
+                k for k, v in state.writes.items() if v is None and k not in state.state
+            }
+            value = _names(names)
+        self._post(Event(member.meta.id, n, Outcome(value)))
+
+    # --- what runs beside the code: steps, reads ---
+
+    def _background(self, name: tuple[str, int], work: Coroutine[Any, Any, None]) -> None:
+        async def run() -> None:
+            try:
+                await work
+            except Exception as error:
+                self._post(Event(name[0] if name[1] >= 0 else self.root.meta.id, 0, error=error))
+            finally:
+                if self._running.get(name) is task:
+                    del self._running[name]
+                    self._steps.discard(name)
+                self._signal.set()
+
+        self._running[name] = task = asyncio.create_task(run())
+
+    def _begin_steps(self) -> None:
+        """Start what had to wait for a commit."""
+        closures, self._closures = self._closures, []
+        for member, n, command in closures:
+            self._steps.add((member.meta.id, n))
+            self._background((member.meta.id, n), self._step(member.meta.id, n, command))
+        attaching, self._attaching = self._attaching, []
+        for member, n, id in attaching:
+            self._background((member.meta.id, n), self._attach(member, n, id))
+
+    async def _step(self, id: str, n: int, command: c.Run) -> None:
+        started, tries = self.engine.clock.now(), 0
+        while True:
+            tries += 1
+            try:
+                outcome = Outcome(await command.closure())
+            except TerminalError as error:
+                outcome = Outcome(failure=Failure(error.code, error.message))
+            except Exception as error:
+                policy: RetryPolicy | None = command.retry
+                if policy is None:
+                    self._post(Event(id, n, error=error))
+                    return
+                if policy.attempts is not None and tries >= policy.attempts:
+                    text = f"step {command.name!r} failed {tries} times: {type(error).__name__}: {error}"
+                    outcome = Outcome(failure=Failure(500, text[:1000]))
+                else:
+                    await self.engine.clock.sleep(policy.backoff(tries))
+                    continue
+            self._post(Event(id, n, outcome))
+            return
+
+    async def _attach(self, member: Member, n: int, id: str) -> None:
+        outcome = await self.engine.register(member, n, id)
+        if outcome is not None:
+            self._post(Event(member.meta.id, n, outcome))
+
+    # --- waiting ---
+
+    def _next_timer(self) -> int | None:
+        timers = [
+            at
+            for (id, n), at in self._timers.items()
+            if (member := self.members.get(id)) and member.attempt and n < len(member.attempt.operations)
+            and member.attempt.operations[n].awaited
+        ]  # fmt: skip
+        return min(timers, default=None)
+
+    def _due_timers(self) -> list[tuple[str, int]]:
+        if not self._timers:
+            return []
+        now = self.engine.clock.now()
+        return sorted((key for key, at in self._timers.items() if at <= now), key=lambda key: (self._timers[key], key))
+
+    async def _wait(self, until: int | None) -> None:
+        """Until something happened, or a time has come."""
+        if self._events or self._ready:
+            return
+        await self.engine.wait(self._signal, until)
+        self._signal.clear()
+
+    async def _poll(self, timer: int | None) -> None:
+        """Wait for notifications while a client waits: told by this process, or found in the store."""
+        remote = any(
+            (member.meta.id, pending.n) not in self._timers
+            for member in self.members.values()
+            if member.attempt is not None
+            for pending in member.attempt.waits()
+        )
+        interval = self.engine.poll if remote else 1000
+        while not self._events and not self._ready and not self._poked:
+            now = self.engine.clock.now()
+            limit = min(self._linger, now + self.engine.remaining(), timer if timer is not None else self._linger)
+            if now >= limit:
+                return
+            woken = await self.engine.wait(self._signal, min(limit, now + interval))
+            self._signal.clear()
+            if woken:
+                return
+            interval = min(interval * 2, 1000)
+            if remote:
+                await self._read_news()
+        self._poked = False
+        await self._read_news()
+
+    async def _read_news(self) -> None:
+        """Take in the notifications that the store has."""
+        for member in list(self.members.values()):
+            if member.stored and member.attempt is not None:
+                for note in await self.engine.news(member.ref):
+                    self.deliver(member.meta.id, note.id, note.outcome)
+
+    # --- committing ---
+
+    async def _suspend(self, waiting: Iterable[Member]) -> None:
+        """Commit what there is, and end the attempts in the same write.
+
+        Raises:
+            News: If a notification came in that an attempt has not seen.
+        """
+        waits: list[Wait] = []
+        for member in waiting:
+            assert member.attempt is not None
+            groups: dict[int, int] = {}
+            due: int | None = None
+            for pending in member.attempt.waits():
+                at = self._timers.get((member.meta.id, pending.n))
+                if at is not None:
+                    due = at if due is None else min(due, at)
+                groups[id(pending.group)] = groups.get(id(pending.group), 0) + 1
+            waits.append(Wait(member, min(groups.values()), due))
+        await self._commit(waits=waits)
+        for member in waiting:
+            self._retire(member)
+
+    async def _commit(self, *, keep_steps: bool = False, waits: list[Wait] | None = None) -> None:
+        """Commit the log, in as few requests as it takes, and act on what became runnable.
+
+        Args:
+            keep_steps: Leave out steps at the end that were issued and have not begun: nothing depends on them yet.
+            waits: The attempts to end with it.
+        """
+        end = len(self._log)
+        while keep_steps and end and _is_step(self._log[end - 1]):
+            end -= 1
+        nonce = new_nonce()
+        tries = 0
+        while end or waits:
+            await self._prepare(self._log[:end])
+            draft, taken = plan(self.keys, self.engine.times(), self._log[:end])
+            last = taken == end and not any(draft.notifies(wait.member.meta.id) for wait in waits or ())
+            if last:
+                for wait in waits or ():
+                    draft.suspend(wait)
+            changes, parts = draft.changes(nonce)
+            try:
+                await self.engine.commit_large(parts, changes, nonce)
+            except Conflict as conflict:
+                self._resolve(conflict, changes)
+                tries += 1
+                if tries > 1:
+                    await self.engine.back_off(tries)
+                nonce = new_nonce()
+                continue
+            tries = 0
+            self._applied(draft, taken)
+            end -= taken
+            nonce = new_nonce()
+            if last:
+                break
+        if not self._log:
+            self._outbound = False
+
+    async def _prepare(self, log: list[Step]) -> None:
+        """Read the heads that the log touches, and the inboxes from which somebody is to be given a key."""
+        touched = {effect.member.key for step in log for effect in step if isinstance(effect, Arrived | Left | Wrote)}
+        missing = [key for key in touched if self._key(key).head is None]
+        for start in range(0, len(missing), 100):
+            for found, head in (await self.engine.heads(missing[start : start + 100])).items():
+                self.keys[found].head = head
+        for name in touched:
+            key = self.keys[name]
+            assert key.head is not None
+            if key.head.waiting > len([e for e in key.front if e.ticket not in key.dead]) and not key.front:
+                if key.head.owner is None or any(
+                    isinstance(effect, Left) and effect.member.ref == key.head.owner for step in log for effect in step
+                ):
+                    key.front = await self.engine.read(lambda name=name: self.engine.store.inbox(name, 10))  # type: ignore[misc]
+                    key.live = None
+                    self._refresh(key)
+
+    def _applied(self, draft: Draft, taken: int) -> None:
+        """A commit went through: take over what it made."""
+        del self._log[:taken]
+        engine = self.engine
+        for id, sheet in draft.sheets.items():
+            member, meta = sheet.member, draft.metas[id]
+            if sheet.entries:
+                member.journal += sheet.entries
+                if sheet.ended is None:
+                    member.pieces += max(1, draft.pieces.get(id, 1))
+                    member.progress = True
+            born = not member.stored
+            member.meta, member.stored = meta, True
+            if sheet.ended is not None:
+                engine.finished(meta, sheet.ended.outcome)
+            elif sheet.failed is not None:
+                engine.later(meta)
+            elif sheet.wait is not None:
+                engine.later(meta)
+            elif meta.status is Status.QUEUED:
+                self._retire(member)
+                member.caller = None
+            elif member.spec is not None:
+                if id in self.members:
+                    engine.active[id] = self
+            elif born and meta.status is Status.SCHEDULED:
+                engine.later(meta)
+            elif born:
+                engine.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=True)
+        for note, member in draft.notes:
+            assert member.meta.parent is not None
+            parent = member.meta.parent
+            engine.notified(note, parent.service, parent.deployment, member.alone)
+        for name, ref in draft.granted:
+            engine.dispatch(ref, name.service, "", fresh=True)
+        for name, state in draft.states.items():
+            key = self.keys[name]
+            key.head = replace(state.head(), version=state.base.version + 1)
+            key.front = list(state.front)
+            key.dead.clear()
+            key.ran = key.ran and any(
+                isinstance(effect, Arrived | Left | Wrote) and effect.member.key == name and effect.member.ref != key.head.owner
+                for step in self._log
+                for effect in step
+            )
+            key.live = None
+            self._refresh(key)
+            engine.seen(key.head)
+            self._grant(key)
+
+    def _resolve(self, conflict: Conflict, changes: list[Change]) -> None:
+        """Learn from a conflict; the commit is then made anew.
+
+        Raises:
+            Fenced, Rewind, News: If it is not to be made anew.
+        """
+        rewind = news = False
+        for place, found in conflict.found.items():
+            change = changes[place]
+            match change:
+                case Create(meta):
+                    rewind = self._exists(meta, found) or rewind
+                case WriteHead():
+                    rewind = self._moved(change, found) or rewind
+                case Update() if change.epoch is not None:
+                    news = self._overtaken(change, found) or news
+                case Update() if change.wakes is not None:
+                    self._unwoken(change, found)
+                case Update():
+                    self._bury(change)
+                case Delete(InboxEntry(key)):
+                    self._reread(self.keys[key])
+                case Put(InboxEntry()):
+                    pass
+                case _:
+                    raise Fenced(f"{change} met {found}")
+        if rewind:
+            raise Rewind
+        if news:
+            raise News
+
+    def _exists(self, meta: Meta, found: Record | None) -> bool:
+        """An invocation that was to be made is there already. Returns whether somebody acted as if it were not."""
+        assert isinstance(found, Meta)
+        if meta.id == self.root.meta.id:
+            self.existing = found
+            raise Fenced(f"{meta.id} exists")
+        self._known[meta.id] = found
+        for step in self._log:
+            for effect in step:
+                if isinstance(effect, Born) and effect.member.meta.id == meta.id and effect.member.meta.generation == meta.generation:
+                    effect.member.dropped = True
+                    if effect.member.meta.kind.exclusive:
+                        self._key(effect.member.key).live = None
+                        self._touch(effect.member.key)
+                    return effect.member.meta.parent is not None
+        return True
+
+    def _moved(self, change: WriteHead, found: Record | None) -> bool:
+        """A key changed under us. Returns whether code ran on what it was."""
+        key = self.keys[change.head.key]
+        head = found if isinstance(found, Head) else Head(change.head.key)
+        if change.owner is not None and head.owner != change.owner:
+            raise Fenced(f"{key.key} is owned by {head.owner}")
+        ran = key.ran
+        self._reread(key, head)
+        if ran:
+            key.contended = True
+        return ran
+
+    def _reread(self, key: Key, head: Head | None = None) -> None:
+        key.head = head
+        key.front = []
+        key.live = None
+        if head is not None:
+            self._refresh(key)
+
+    def _overtaken(self, change: Update, found: Record | None) -> bool:
+        """An invocation's own record is not as expected. Returns whether a notification came in."""
+        member = next(m for m in self._touched() if m.ref == change.ref)
+        if not isinstance(found, Meta) or found.generation != member.meta.generation or not found.live or found.epoch != change.epoch:
+            raise Fenced(f"{change.ref.id} was taken over")
+        member.meta = replace(member.meta, waiters=found.waiters)
+        return change.notifications is not None and found.notifications != change.notifications
+
+    def _touched(self) -> Iterable[Member]:
+        yield from self.members.values()
+        for step in self._log:
+            for effect in step:
+                yield effect.member
+
+    def _unwoken(self, change: Update, found: Record | None) -> None:
+        """The parent is not as guessed: gone, or waiting for something else."""
+        for step in self._log:
+            for effect in step:
+                if isinstance(effect, Ended) and effect.member.meta.parent and effect.member.meta.parent.ref == change.ref:
+                    member = effect.member
+                    if not isinstance(found, Meta) or found.generation != change.ref.generation or not found.live:
+                        member.parent_gone = True
+                    else:
+                        member.alone = found.status is Status.SUSPENDED and (found.missing or 0) <= 1
+
+    def _bury(self, change: Update) -> None:
+        """Who was to be given a key is no more."""
+        for key in self.keys.values():
+            for entry in key.front:
+                if entry.ref == change.ref:
+                    key.dead.add(entry.ticket)
+
+
+def _apply(state: KeyState, effect: Arrived | Left | Wrote) -> None:
+    match effect:
+        case Arrived(member):
+            state.arrive(member.ref)
+        case Left():
+            state.leave()
+        case Wrote(_, None, _):
+            state.clear_all()
+        case Wrote(_, name, None):
+            assert name is not None
+            state.clear(name)
+        case Wrote(_, name, value):
+            assert name is not None and value is not None
+            state.set(name, value)
+
+
+def _is_step(step: Step) -> bool:
+    """Whether a log step is only that a step was issued."""
+    return len(step) == 1 and isinstance(step[0], Log) and isinstance(step[0].entry, Issued) and step[0].entry.kind == "run"
+
+
+def _names(names: Iterable[str]) -> bytes:
+    return json.dumps(sorted(names)).encode()

@@ -1,0 +1,66 @@
+"""Timers, dispatcher and clock of a single process: what is to run elsewhere or later runs here."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from adapter.engine.ports import Clock
+from adapter.engine.records import Ref
+
+if TYPE_CHECKING:
+    from adapter.engine.engine import Engine
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> int:
+        """Milliseconds since the epoch."""
+        return time.time_ns() // 1_000_000
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await asyncio.sleep(seconds)
+
+
+class LocalDispatcher:
+    """Runs in this process what is dispatched. Set ``engine`` before the first request."""
+
+    engine: Engine
+
+    async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool) -> None:
+        """Have the invocation run, beside what goes on."""
+        self.engine.spawn(self.engine.resume(ref.id, fresh=fresh))
+
+
+class LocalTimers:
+    """Wakes invocations as long as this process lives; after a restart the sweeper does. Set ``engine`` as above."""
+
+    engine: Engine
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._timers: dict[tuple[Ref, str], asyncio.Task[None]] = {}
+
+    async def schedule(self, ref: Ref, name: str, at: int) -> None:
+        """Have the invocation resumed at a time."""
+        if (ref, name) not in self._timers:
+            task = self._timers[ref, name] = asyncio.create_task(self._wake(ref, at))
+            task.add_done_callback(lambda _: self._timers.pop((ref, name), None))
+
+    async def unschedule(self, ref: Ref, name: str) -> None:
+        """Forget a timer."""
+        task = self._timers.pop((ref, name), None)
+        if task is not None:
+            task.cancel()
+
+    def close(self) -> None:
+        """Forget all timers."""
+        for task in list(self._timers.values()):
+            task.cancel()
+
+    async def _wake(self, ref: Ref, at: int) -> None:
+        await self._clock.sleep(max(0, at - self._clock.now()) / 1000)
+        self.engine.spawn(self.engine.resume(ref.id))
