@@ -133,7 +133,7 @@ class Client(Clients):
     async def _exchange(
         self, method: str, path: str, id: str, body: bytes = b"", headers: dict[str, str] | None = None
     ) -> httpx.Response:
-        """Repeat a request until it is answered, if only by a 409 that says that an earlier try started the workflow."""
+        """Repeat a request until it is answered, if only by a 409 that shows that an earlier try did arrive."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._timeout
         repeated, pause, problem = False, 0.1, "no time"

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, TypeVar, cast, overload
 
 from adapter import serde
-from adapter.definitions import Category, Definition, Description, Service, VirtualObject, Workflow, describe
+from adapter.definitions import NOUNS, Category, Definition, Description, Service, VirtualObject, Workflow, describe
 from adapter.engine.commands import Call, Send
 from adapter.engine.types import MAX_IDEMPOTENCY_KEY, MAX_KEY, Kind, Target
 from adapter.operations import Invocation
@@ -151,7 +151,7 @@ class Clients(ABC):
     def _client(self, definition: Callable[..., D], category: Category, key: str | None, *, sends: bool) -> D:
         description = describe(definition)
         if description.category != category:
-            raise TypeError(f"{description.cls.__name__} is no {_NAMES[category]} but a {_NAMES[description.category]}")
+            raise TypeError(f"{description.cls.__name__} is no {NOUNS[category]} but a {NOUNS[description.category]}")
         return cast("D", _Client(self._request, description, key, sends))
 
     def _request(
@@ -184,9 +184,6 @@ class Clients(ABC):
             command = Call(target, data, idempotency_key, lower, kind)
         content_type = "" if input is None else input.content_type
         return self._issue(command, content_type, lambda result: output.deserialize(result or b""))
-
-
-_NAMES: dict[Category, str] = {"service": "service", "object": "virtual object", "workflow": "workflow"}
 
 
 class _Client:

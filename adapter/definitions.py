@@ -28,7 +28,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from adapter.engine.types import Kind, Options, RetryPolicy
 from adapter.errors import DefinitionError
-from adapter.handlers import Handler, Settings, Signature, UnresolvedAnnotationError
+from adapter.handlers import Handler, Settings, Signature, UnresolvedAnnotationError, check_name
 
 T = TypeVar("T")
 
@@ -95,6 +95,8 @@ Category = Literal["service", "object", "workflow"]
 
 _CATEGORIES: dict[type[Definition], Category] = {Service: "service", VirtualObject: "object", Workflow: "workflow"}
 
+NOUNS: dict[Category, str] = {"service": "service", "object": "virtual object", "workflow": "workflow"}
+
 _CONTEXTS: dict[Any, tuple[type[Definition], Kind]] = {}
 """Which contexts there are: whose handlers take one, and of which kind they are."""
 
@@ -113,10 +115,9 @@ class Description:
     """What a definition's class says of itself."""
 
     def __init__(self, cls: type[Definition], settings: Settings) -> None:
+        # By the MRO and not by issubclass: ABC's caches hold nothing right for a class that is being made.
         bases: list[Description] = [
-            base.__description__
-            for base in cls.__mro__[1:]
-            if issubclass(base, Definition) and "__description__" in vars(base)
+            vars(base)["__description__"] for base in cls.__mro__[1:] if "__description__" in vars(base)
         ]
         inherited = next((base.name for base in bases if base.methods or base.settings.name), cls.__name__)
         self.cls = cls
@@ -125,10 +126,12 @@ class Description:
         self.settings: Settings = settings
         for base in bases:
             self.settings = self.settings.over(base.settings)
-        categories: list[Category] = [category for kind, category in _CATEGORIES.items() if issubclass(cls, kind)]
+        categories: list[Category] = [category for kind, category in _CATEGORIES.items() if kind in cls.__mro__]
         if len(categories) > 1:
-            raise DefinitionError(f"{cls.__name__} is a {' and a '.join(categories)} at once")
+            nouns = " and a ".join(NOUNS[category] for category in categories)
+            raise DefinitionError(f"{cls.__name__} is a {nouns} at once")
         self.category: Category = categories[0]
+        check_name(self.name)
         if self.name == "restate":
             raise DefinitionError("no service is called restate: the ingress has paths of that name")
         self.methods: dict[str, Method] = self._collect()
@@ -144,7 +147,7 @@ class Description:
             members: Mapping[str, object] = vars(cls)
             for attribute, value in members.items():
                 if isinstance(value, Handler):
-                    handlers.setdefault(attribute, []).insert(0, value)
+                    handlers.setdefault(attribute, []).insert(0, value)  # pyright: ignore[reportUnknownArgumentType]
                 elif attribute in handlers:
                     raise DefinitionError(f"{cls.__name__}.{attribute} replaces a handler: decorate it with @handler")
         methods: dict[str, Method] = {}
@@ -154,6 +157,7 @@ class Description:
             for overridden in chain[1:]:
                 settings = settings.over(overridden.settings)
             name = settings.name or attribute
+            check_name(name)
             if name in names:
                 raise DefinitionError(f"{self.cls.__name__} has two handlers called {name}")
             names.add(name)
@@ -202,7 +206,7 @@ class Method:
             DefinitionError: If that does not fit the definition.
         """
         context, parameter = self.signature.context, self.handler.parameters[0].name
-        fitting = {fit: kind for fit, (owner, kind) in _CONTEXTS.items() if issubclass(self.description.cls, owner)}
+        fitting = {fit: kind for fit, (owner, kind) in _CONTEXTS.items() if owner in self.description.cls.__mro__}
         kind = fitting.get(context) if isinstance(context, type) else None
         name = f"handler {self.handler.function.__qualname__}"
         if kind is None:
@@ -211,7 +215,7 @@ class Method:
             )
             names = " or ".join(fit.__name__ for fit in fitting)
             raise DefinitionError(
-                f"{name} has {given}; the context of a {self.description.category}'s handler is {names}"
+                f"{name} has {given}; the context of a {NOUNS[self.description.category]}'s handler is {names}"
             )
         if self.description.category == "workflow" and (kind is Kind.WORKFLOW) != (self.name == "run"):
             raise DefinitionError(f"{name}: a workflow's `run` takes WorkflowContext, its others WorkflowSharedContext")
@@ -232,6 +236,8 @@ def describe(definition: object) -> Description:
     Raises:
         TypeError: If it is no class of services, virtual objects or workflows.
     """
-    if isinstance(definition, type) and issubclass(definition, Definition) and hasattr(definition, "__description__"):
-        return definition.__description__
+    if isinstance(definition, type):
+        description = getattr(definition, "__description__", None)
+        if isinstance(description, Description):
+            return description
     raise TypeError(f"{definition!r} is no class that derives from Service, VirtualObject or Workflow")

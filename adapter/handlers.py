@@ -122,10 +122,8 @@ class Settings:
     output_serde: Serde[Any] | None = None
 
     def __post_init__(self) -> None:
-        if self.name is not None and not (isinstance(self.name, str) and NAME.fullmatch(self.name)):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise DefinitionError(
-                f"name={self.name!r} is no name: a letter or _, then up to 127 letters, digits, _ . -"
-            )
+        if self.name is not None:
+            check_name(self.name)
         for option, kind in _KINDS.items():
             value = getattr(self, option)
             if value is not None and not isinstance(value, kind):
@@ -334,6 +332,16 @@ class HandlerDecorator:
 
 
 handler = HandlerDecorator(Settings())
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be the name of a service or a handler.
+
+    Raises:
+        DefinitionError: If it cannot.
+    """
+    if not isinstance(name, str) or not NAME.fullmatch(name):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DefinitionError(f"{name!r} is no name: ASCII, a letter or _, then up to 127 letters, digits, _ . -")
 
 
 def _parameters(fn: Any) -> list[inspect.Parameter]:

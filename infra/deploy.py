@@ -1,16 +1,20 @@
 """Builds and deploys `template.yaml`: to AWS, or to the local one that AWS_ENDPOINT_URL names.
 
     python -m infra.deploy
+
+Packages that were built of the same sources are deployed again as they are.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
 import time
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -19,28 +23,43 @@ from infra.stack import LOCAL_CREDENTIALS, Stack
 
 SAM = ROOT / ".tools" / "sam" / "bin" / "sam"
 BUILD = ROOT / ".aws-sam" / "build"
+SOURCES = ("adapter", "handlers", "infra/requirements-sam.txt", "pyproject.toml", "samconfig.toml", "template.yaml")
+"""What the packages are made of."""
 
 
-def build(directory: Path = BUILD, parameters: dict[str, str] | None = None) -> None:
-    """Makes a Lambda package of each function, in `directory`."""
+def build(directory: Path = BUILD, parameters: Mapping[str, str] | None = None) -> bool:
+    """Makes a Lambda package of each function, in `directory`; False if those that are there are of the same sources.
+
+    sam's own cache would not see that `adapter/` changed.
+    """
+    digest = _digest(parameters or {})
+    record = directory.with_name(f"{directory.name}.sha256")
+    if (directory / "template.yaml").exists() and record.exists() and record.read_text() == digest:
+        return False
+    record.unlink(missing_ok=True)
+    # Requirement files name the project as `.`, which is where sam runs.
     _sam(["build", "--build-dir", str(directory), *_overrides(parameters or {})], os.environ)
+    record.write_text(digest)
+    return True
 
 
-def deploy(stack: Stack, directory: Path = BUILD, parameters: dict[str, str] | None = None) -> None:
+def deploy(stack: Stack, directory: Path = BUILD, parameters: Mapping[str, str] | None = None) -> None:
     """Creates or updates the stack with what `build` made."""
+    command = [
+        *("deploy", "--stack-name", stack.name, "--template-file", str(directory / "template.yaml")),
+        # sam looks for its settings beside the template, where they are not.
+        *("--config-file", str(ROOT / "samconfig.toml")),
+        *_overrides(parameters or {}),
+    ]
     environment = {**os.environ, "AWS_DEFAULT_REGION": stack.region}
-    if stack.endpoint:
-        environment |= {
-            **{name.upper(): value for name, value in LOCAL_CREDENTIALS.items()},
-            "AWS_ENDPOINT_URL": stack.endpoint,
-            "SAM_CLI_POLL_DELAY": "0.5",  # seconds between looks at the stack: meant for AWS, it is 5
-        }
-    template = directory / "template.yaml"
-    # sam looks for its settings beside the template, which is not where they are.
-    command = ["deploy", "--template-file", str(template), "--config-file", str(ROOT / "samconfig.toml")]
-    _sam([*command, "--stack-name", stack.name, *_overrides(parameters or {})], environment)
-    if stack.endpoint:
-        apply_what_emulators_ignore(stack)
+    if stack.endpoint is None:
+        _sam(command, environment)
+        return
+    environment |= {name.upper(): value for name, value in LOCAL_CREDENTIALS.items()}
+    environment |= {"AWS_ENDPOINT_URL": stack.endpoint, "SAM_CLI_POLL_DELAY": "0.5"}
+    # A table of every resource and event, of which a local deployment has many and no slow ones: it goes to a file.
+    _sam([*command, "--no-progressbar"], environment, log=directory.with_name("deploy.log"))
+    apply_what_emulators_ignore(stack)
 
 
 def local_parameters() -> dict[str, str]:
@@ -64,7 +83,7 @@ def apply_what_emulators_ignore(stack: Stack) -> None:
                 raise
     for function in stack.functions:
         functions.put_function_recursion_config(FunctionName=function, RecursiveLoop="Allow")
-        # The emulator knows the alias's and the versions', but obeys only that of the function as a whole.
+        # The emulator takes the alias's and the versions', and obeys only that of the function as a whole.
         alias = functions.get_function_event_invoke_config(FunctionName=function, Qualifier="live")
         functions.put_function_event_invoke_config(
             FunctionName=function,
@@ -74,29 +93,50 @@ def apply_what_emulators_ignore(stack: Stack) -> None:
         )
 
 
-def _overrides(parameters: dict[str, str]) -> list[str]:
+def _digest(parameters: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(repr(sorted(parameters.items())).encode())
+    for source in SOURCES:
+        root = ROOT / source
+        for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
+            if path.is_file() and "__pycache__" not in path.parts:
+                digest.update(f"\0{path.relative_to(ROOT)}\0".encode())
+                digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _overrides(parameters: Mapping[str, str]) -> list[str]:
     return ["--parameter-overrides", *(f"{name}={value}" for name, value in parameters.items())] if parameters else []
 
 
-def _sam(arguments: list[str], environment: Any) -> None:
+def _sam(arguments: list[str], environment: Mapping[str, str], log: Path | None = None) -> None:
+    """Runs sam, with its output shown or, unless it fails, only in `log`; ends the program with it if it fails."""
     if not SAM.exists():
         raise SystemExit(f"{SAM.relative_to(ROOT)} is not there: run `make setup` first")
-    # Requirement files name the project as `.`, which is where sam runs.
-    finished = subprocess.run([SAM, *arguments], cwd=ROOT, env={**environment, "SAM_CLI_TELEMETRY": "0"}, check=False)
+    with log.open("wb") if log else nullcontext() as output:
+        finished = subprocess.run(
+            [SAM, *arguments],
+            cwd=ROOT,
+            env={**environment, "SAM_CLI_TELEMETRY": "0"},
+            stdout=output,
+            stderr=subprocess.STDOUT if output else None,
+            check=False,
+        )
     if finished.returncode:
-        raise SystemExit(finished.returncode)
+        raise SystemExit(log.read_text(errors="replace") if log else finished.returncode)
 
 
 def main() -> None:
     stack = Stack.from_environment()
     parameters = local_parameters() if stack.endpoint else {}
-    print(f"==> build and deploy the stack {stack.name!r} to {stack.endpoint or 'AWS'}", flush=True)
     started = time.monotonic()
-    build(parameters=parameters)
+    print("==> build: a package for each function (under a minute)", flush=True)
+    if not build(parameters=parameters):
+        print("==> build: nothing has changed since the last one", flush=True)
     built = time.monotonic()
+    print(f"==> deploy: the stack {stack.name!r} to {stack.endpoint or 'AWS'}", flush=True)
     deploy(stack, parameters=parameters)
     deployed = time.monotonic()
-    print(f"==> {stack.url} (build {built - started:.0f} s, deployment {deployed - built:.0f} s)", flush=True)
+    print(f"==> ready: {stack.url} (build {built - started:.0f} s, deployment {deployed - built:.0f} s)", flush=True)
 
 
 if __name__ == "__main__":

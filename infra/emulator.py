@@ -65,23 +65,19 @@ class Emulator:
         except (OSError, urllib.error.URLError):
             return False
 
-    def workers(self) -> dict[int, str]:
-        """The processes that run Lambda functions now: their ids, each with its command line. Linux only."""
-        found: dict[int, str] = {}
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with suppress(OSError):
-                # After the name, which may hold anything but ends with the last parenthesis: state, parent's id.
-                parent = int(stat.read_text().rpartition(")")[2].split()[1])
-                if parent == self.pid:
-                    command = (stat.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-                    found[int(stat.parent.name)] = command
-        return found
+    def workers(self) -> set[int]:
+        """The ids of the processes that run Lambda functions now. Linux only."""
+        processes = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+        return {pid for pid in processes if _status(pid) == ("alive", self.pid)}
 
     def kill_worker(self, pid: int) -> None:
-        """Kills a Lambda worker as a crash would; refuses any process that is not this emulator's."""
+        """Kills a Lambda worker as a crash would, and waits for its end; refuses what is not this emulator's."""
         if pid not in self.workers():
             raise ValueError(f"{pid} is not a Lambda worker of the emulator {self.pid}")
         os.kill(pid, signal.SIGKILL)
+        # Until it is gone the emulator would hand it the next request.
+        while pid in self.workers():
+            time.sleep(0.005)
 
 
 def find(directory: Path = DIRECTORY) -> Emulator | None:
@@ -147,12 +143,12 @@ def stop(directory: Path = DIRECTORY) -> bool:
         os.kill(emulator.pid, signal.SIGTERM)
         deadline = time.monotonic() + STOP_SECONDS
         while emulator.is_alive() and time.monotonic() < deadline:
-            with suppress(ChildProcessError):
-                os.waitpid(emulator.pid, os.WNOHANG)
             time.sleep(0.05)
         # It leads a session of its own: whoever is still in it is one of its workers.
         with suppress(ProcessLookupError):
             os.killpg(emulator.pid, signal.SIGKILL)
+        with suppress(ChildProcessError):  # started by another program
+            os.waitpid(emulator.pid, 0)
     (directory / "emulator.json").unlink(missing_ok=True)
     shutil.rmtree(directory / "tmp", ignore_errors=True)
     return emulator is not None
@@ -160,16 +156,22 @@ def stop(directory: Path = DIRECTORY) -> bool:
 
 @contextmanager
 def running(directory: Path, *, port: int = 0, enforce_roles: bool = False) -> Iterator[Emulator]:
-    """An emulator for as long as the block runs.
-
-        with running(tmp_path) as emulator:
-            boto3.client("dynamodb", endpoint_url=emulator.url, ...)
-    """
+    """An emulator for as long as the block runs."""
     emulator = start(directory, port=port, enforce_roles=enforce_roles)
     try:
         yield emulator
     finally:
         stop(directory)
+
+
+def _status(pid: int) -> tuple[str, int] | None:
+    """Whether a process is "alive" or "dead", and its parent's id; None if there is none. Linux only."""
+    try:
+        # After the name, which may hold anything but ends with the last parenthesis: state, parent.
+        state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+    except OSError:
+        return None
+    return "dead" if state in "ZX" else "alive", int(parent)
 
 
 def _exists(pid: int) -> bool:

@@ -16,7 +16,7 @@ NAME = "adapter"
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack that was deployed from `template.yaml`; `endpoint` is the local AWS that it runs on, None for the real one."""
+    """A stack that was deployed from `template.yaml`, on the local AWS at `endpoint` or, without one, on AWS."""
 
     name: str = NAME
     endpoint: str | None = None

@@ -258,6 +258,7 @@ class Draft:
                 status=Status.SUSPENDED,
                 missing=wait.missing,
                 due=wait.due,
+                failures=0 if member.progress or sheet.entries else meta.failures,
                 notifications=len(member.notes),
                 epoch=max(meta.epoch, 1),
                 nonce=nonce,

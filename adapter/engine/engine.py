@@ -435,7 +435,7 @@ class Engine:
         """A notification was committed by this process."""
         unit = self.active.get(note.to.id)
         if unit is not None:
-            unit.deliver(note.to.id, note.id, note.outcome)
+            unit.deliver(note)
         elif wakes:
             self.dispatch(note.to, service, deployment, fresh=False)
 
@@ -581,6 +581,11 @@ class Engine:
             return None
         epoch = meta.epoch + 1
         times = self.times()
+        spec = self._spec(meta)
+        if meta.status is Status.READY and self._exhausted(meta, spec):
+            error = meta.error or "its process ended in the middle of an attempt, again and again"
+            await self._change(meta, {"status": Status.PAUSED, "due": None, "error": error})
+            return None
         values: dict[str, Any] = {"status": Status.RUNNING, "epoch": epoch, "due": times.lease, "dispatches": 0}
         values |= {"missing": None, "ticket": None}
         if not meta.epoch:
@@ -595,7 +600,7 @@ class Engine:
         except Conflict:
             return None
         meta = replace(meta, **values)
-        member = Member(meta, meta.input or b"", self._spec(meta), stored=True, journal=journal)
+        member = Member(meta, meta.input or b"", spec, stored=True, journal=journal)
         if meta.input is None:
             member.input = b"".join(p.data for p in parts if p.generation == meta.generation and p.name == "input")
         member.pieces = len(pieces) + (1 if epoch > 1 else 0)
@@ -620,6 +625,19 @@ class Engine:
                 return True
             case _:
                 return False
+
+    @staticmethod
+    def _exhausted(meta: Meta, spec: HandlerSpec) -> bool:
+        attempts = spec.options.retry.attempts
+        return attempts is not None and meta.failures >= attempts
+
+    async def _change(self, meta: Meta, values: dict[str, Any]) -> bool:
+        """Change a record, unless it has changed since it was read."""
+        try:
+            await self.commit([Update(meta.ref, set=values, epoch=meta.epoch, due=meta.due)], new_nonce())
+        except Conflict:
+            return False
+        return True
 
     def _spec(self, meta: Meta) -> HandlerSpec:
         spec = self.handler(meta.target)
@@ -670,9 +688,9 @@ class Engine:
         else:
             delay = GRACE * 2 ** min(meta.dispatches, 8)
             values = {"status": Status.READY, "due": now + delay, "dispatches": meta.dispatches + 1}
-        try:
-            await self.commit([Update(meta.ref, set=values, epoch=meta.epoch, due=meta.due)], new_nonce())
-        except Conflict:
+            if meta.status is Status.RUNNING:
+                values |= {"failures": meta.failures + 1, "error": "its process ended, or ran out of time, in an attempt"}
+        if not await self._change(meta, values):
             return False
         if values.get("status") is Status.READY:
             self.dispatch(meta.ref, meta.target.service, meta.deployment if meta.epoch else "", fresh=meta.epoch == 0)

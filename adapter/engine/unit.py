@@ -23,7 +23,7 @@ from adapter.engine.journal import Done, Issued, Noted, pack
 from adapter.engine.keys import UNKNOWN, KeyState
 from adapter.engine.member import Arrived, Born, Ended, Failed, Left, Log, Member, Wait, Wrote
 from adapter.engine.ports import Change, Conflict, Create, Delete, Put, Update, WriteHead
-from adapter.engine.records import Head, InboxEntry, Meta, Parent, Piece, Record, Status
+from adapter.engine.records import Head, InboxEntry, Meta, Notification, Parent, Piece, Record, Status
 from adapter.engine.types import Failure, Kind, ObjectKey, Outcome, RetryPolicy, Target
 from adapter.errors import NonDeterminismError, TerminalError
 
@@ -98,6 +98,8 @@ class Unit:
         self._granting = False
         """Whether somebody may run as soon as it is committed that a key is theirs."""
         self._poked = False
+        self._broken: Exception | None = None
+        """What went wrong in a read: the unit cannot go on."""
         self.existing: Meta | None = None
         """The record that was there when the root was to be created."""
         if head is not None:
@@ -127,12 +129,12 @@ class Unit:
             for task in self._running.values():
                 task.cancel()
 
-    def deliver(self, id: str, note: str, outcome: Outcome) -> None:
-        """Take in a notification that was committed in this process."""
-        member = self.members.get(id)
-        if member is not None and note not in member.notes:
-            member.notes[note] = outcome
-            self._post(Event(id, int(note[1:]), outcome, note))
+    def deliver(self, note: Notification) -> None:
+        """Take in a notification that was committed."""
+        member = self.members.get(note.to.id)
+        if member is not None and member.ref == note.to and note.id not in member.notes:
+            member.notes[note.id] = note.outcome
+            self._post(Event(note.to.id, int(note.id[1:]), note.outcome, note.id))
 
     def poke(self) -> None:
         """Have a waiting unit look at the store again."""
@@ -191,6 +193,8 @@ class Unit:
     async def _turn(self) -> bool:
         """One round: advance the code, then commit, wait or suspend. Returns whether the unit is over."""
         await self._drive()
+        if self._broken is not None:
+            raise self._broken
         if self._loading:
             await self._wait(None)
         elif self._closures or self._attaching or self._granting or len(self._log) > MAX_LOG:
@@ -607,7 +611,7 @@ class Unit:
             try:
                 await work
             except Exception as error:
-                self._post(Event(name[0] if name[1] >= 0 else self.root.meta.id, 0, error=error))
+                self._broken = error
             finally:
                 if self._running.get(name) is task:
                     del self._running[name]
@@ -706,7 +710,7 @@ class Unit:
         for member in list(self.members.values()):
             if member.stored and member.attempt is not None:
                 for note in await self.engine.news(member.ref):
-                    self.deliver(member.meta.id, note.id, note.outcome)
+                    self.deliver(note)
 
     # --- committing ---
 

@@ -458,37 +458,42 @@ def _key(key: ObjectKey) -> int:
 
 
 def _outcome(outcome: Outcome) -> int:
-    bytes = len("outcome") + 3
+    bytes = 10
     if outcome.value is not None:
-        bytes += len("value") + 1 + len(outcome.value)
+        bytes += 6 + len(outcome.value)
     if outcome.failure is not None:
-        bytes += len("code") + 3 + 1 + len("message") + 1 + _text(outcome.failure.message)
+        bytes += 16 + _text(outcome.failure.message)
     return bytes
 
 
 def _meta(meta: Meta) -> int:
-    target, parent, outcome = meta.target, meta.parent, meta.outcome
-    bytes = 245 + len(target.service) + len(target.handler) + len(meta.kind) + len(meta.status) + len(meta.deployment)
+    target, parent = meta.target, meta.parent
+    bytes = 165 + len(target.service) + len(target.handler) + len(meta.kind) + len(meta.status)
     if target.key is not None:
         bytes += 1 + _text(target.key)
+    if meta.deployment:
+        bytes += 10 + len(meta.deployment)
     if parent is not None:
-        bytes += 66
+        bytes += 80 + len(parent.service) + len(parent.deployment)
     if meta.headers:
-        bytes += 9 + sum(_text(name) + _text(value) + 8 for name, value in meta.headers.items())
+        bytes += 9 + sum(_text(name) + _text(value) + 6 for name, value in meta.headers.items())
     if meta.input is not None:
         bytes += 5 + len(meta.input)
     if meta.error is not None:
         bytes += 5 + _text(meta.error)
     if meta.due is not None:
         bytes += 21
-    if outcome is not None:
-        bytes += _outcome(outcome)
+    if meta.outcome is not None:
+        bytes += _outcome(meta.outcome)
     if meta.tail is not None:
         bytes += 4 + _text(meta.tail)
     if meta.completed is not None:
         bytes += 17
     if meta.expires is not None:
-        bytes += 25
+        bytes += 24
+    for number in (meta.input_parts, meta.failures, meta.missing, meta.dispatches, meta.ticket, meta.output_parts):
+        if number:
+            bytes += 11
     return bytes
 
 
@@ -500,17 +505,19 @@ def size(record: Record) -> int:
         case Piece():
             return 103 + _text(record.data)
         case Notification():
-            return 112 + _text(record.id) + _outcome(record.outcome)
+            return 106 + _text(record.id) + _outcome(record.outcome)
         case Part():
-            return 71 + _text(record.name) + len(record.data)
+            return 73 + _text(record.name) + len(record.data)
         case Waiter():
-            return 125
+            return 134 + len(record.service) + len(record.deployment)
         case Head():
-            bytes = 83 + _key(record.key) + (58 if record.owner else 0)
-            for name, value in record.state.items():
-                bytes += _text(name) + 1 + len(value)
+            bytes = 58 + _key(record.key) + (8 if record.ticket else 0) + (58 if record.owner else 0)
+            if record.state_generation:
+                bytes += 32
+            if record.state:
+                bytes += 8 + sum(1 + _text(name) + len(value) for name, value in record.state.items())
             return bytes
         case InboxEntry():
             return 78 + _key(record.key)
         case StateEntry():
-            return 32 + _key(record.key) + _text(record.name) + len(record.value)
+            return 31 + _key(record.key) + _text(record.name) + len(record.value)
