@@ -583,8 +583,7 @@ class Engine:
         times = self.times()
         spec = self._spec(meta)
         if meta.status is Status.READY and self._exhausted(meta, spec):
-            error = meta.error or "its process ended in the middle of an attempt, again and again"
-            await self._change(meta, {"status": Status.PAUSED, "due": None, "error": error})
+            await self._change(meta, {"status": Status.PAUSED, "due": None})
             return None
         values: dict[str, Any] = {"status": Status.RUNNING, "epoch": epoch, "due": times.lease, "dispatches": 0}
         values |= {"missing": None, "ticket": None}
