@@ -1,0 +1,162 @@
+"""Timers on EventBridge Scheduler: one one-time schedule for each.
+
+A timer only makes a wake punctual. The due time behind it is committed before, and the sweeper dispatches whatever is
+past due: a schedule that could not be made costs a minute, not an invocation, which is why nothing is raised here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from adapter.engine.ports import Clock
+from adapter.engine.records import Ref
+
+CONNECTIONS: Final = 10
+RETRIES: Final = 3
+"""How often Scheduler tries again to invoke the function; then the event goes to the dead-letter queue."""
+
+EVENT_AGE: Final = 300
+"""For how many seconds it tries; the sweeper has taken over by then."""
+
+log = logging.getLogger(__name__)
+
+
+def make_client(**options: Any) -> Any:
+    """A Scheduler client that retries throttling, and answers or fails within seconds.
+
+    Args:
+        options: Further arguments of botocore's ``create_client``.
+    """
+    config = Config(
+        connect_timeout=1,
+        read_timeout=3,
+        max_pool_connections=CONNECTIONS,
+        retries={"total_max_attempts": 4, "mode": "standard"},
+        tcp_keepalive=True,
+    )
+    session = botocore.session.get_session()
+    return session.create_client("scheduler", config=config, **options)  # pyright: ignore[reportUnknownMemberType]
+
+
+class SchedulerTimers:
+    """The `Timers` port on EventBridge Scheduler.
+
+    Args:
+        group: The name of the schedule group that all timers share.
+        target: The ARN of the Lambda function's version or alias that is invoked.
+        role: The ARN of the role that Scheduler invokes it with.
+        dead_letters: The ARN of the queue for what could not be delivered.
+        dispatch: Wakes an invocation at once, for a time that has passed.
+        clock: The time.
+        client: A botocore client, as `make_client` makes it, which is the default.
+    """
+
+    def __init__(
+        self,
+        *,
+        group: str,
+        target: str,
+        role: str,
+        dead_letters: str,
+        dispatch: Callable[[Ref], Awaitable[None]],
+        clock: Clock,
+        client: Any = None,
+    ) -> None:
+        self._group = group
+        self._target = {
+            "Arn": target,
+            "RoleArn": role,
+            "DeadLetterConfig": {"Arn": dead_letters},
+            "RetryPolicy": {"MaximumRetryAttempts": RETRIES, "MaximumEventAgeInSeconds": EVENT_AGE},
+        }
+        self._dispatch = dispatch
+        self._clock = clock
+        self._pool = ThreadPoolExecutor(CONNECTIONS, "scheduler")
+        self._client: Future[Any] | None = None
+        if client is not None:
+            self._client = Future()
+            self._client.set_result(client)
+
+    def close(self) -> None:
+        """Wait for the requests under way, and end the threads."""
+        self._pool.shutdown()
+        if self._client is not None:
+            self._client.result().close()
+
+    async def schedule(self, ref: Ref, name: str, at: int) -> None:
+        """`CreateSchedule <https://docs.aws.amazon.com/scheduler/latest/APIReference/API_CreateSchedule.html>`_; but
+        a dispatch where ``at``, in milliseconds since the epoch, has passed."""
+        if at <= self._clock.now():
+            await self._dispatch(ref)
+            return
+        try:
+            await self._send(
+                "create_schedule",
+                Name=schedule_name(ref, name),
+                GroupName=self._group,
+                ScheduleExpression=schedule_expression(at),
+                FlexibleTimeWindow={"Mode": "OFF"},
+                ActionAfterCompletion="DELETE",
+                Target={**self._target, "Input": json.dumps(wake_event(ref))},
+            )
+        except ClientError as error:
+            code = _code(error)
+            if code == "ValidationException" and at <= self._clock.now() + 1000:
+                await self._dispatch(ref)
+            elif code != "ConflictException":  # which says that the timer is there
+                log.warning("no timer for %s, the sweeper will wake it: %s", ref.id, error)
+        except BotoCoreError as error:
+            log.warning("perhaps no timer for %s, then the sweeper will wake it: %s", ref.id, error)
+
+    async def unschedule(self, ref: Ref, name: str) -> None:
+        """`DeleteSchedule <https://docs.aws.amazon.com/scheduler/latest/APIReference/API_DeleteSchedule.html>`_."""
+        try:
+            await self._send("delete_schedule", Name=schedule_name(ref, name), GroupName=self._group)
+        except (ClientError, BotoCoreError) as error:
+            if _code(error) != "ResourceNotFoundException":
+                log.warning("a timer of %s was not deleted, and wakes it for nothing: %s", ref.id, error)
+
+    async def _send(self, operation: str, **request: Any) -> None:
+        if self._client is None:  # most processes never need a timer
+            self._client = self._pool.submit(make_client)
+        client = self._client
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._pool, lambda: getattr(client.result(), operation)(**request))
+
+
+def schedule_name(ref: Ref, name: str) -> str:
+    """What a timer's schedule is called: a hash, for Scheduler allows 64 characters and few of them.
+
+    >>> len(schedule_name(Ref("inv_a", "g"), "c7"))
+    64
+    """
+    return hashlib.sha256("\0".join((*ref, name)).encode()).hexdigest()
+
+
+def schedule_expression(at: int) -> str:
+    """The second at or after a time in milliseconds since the epoch, in UTC.
+
+    >>> schedule_expression(1_700_000_000_001)
+    'at(2023-11-14T22:13:21)'
+    """
+    return f"at({datetime.fromtimestamp(-(-at // 1000), UTC):%Y-%m-%dT%H:%M:%S})"
+
+
+def wake_event(ref: Ref) -> dict[str, str]:
+    """What the function gets."""
+    return {"adapter": "wake", "id": ref.id, "generation": ref.generation}
+
+
+def _code(error: Exception) -> str | None:
+    return error.response.get("Error", {}).get("Code") if isinstance(error, ClientError) else None

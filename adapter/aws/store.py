@@ -1,0 +1,545 @@
+"""The store on DynamoDB: one method is one request, sent once.
+
+Requests are built from the models in `adapter.aws.tables` and sent by one plain botocore client in a pool of threads.
+pynamodb's own connection would send them as well, but wraps errors, so that what a failed condition found has to be dug
+out, and sets neither keep-alive nor a lean user agent. Nothing is retried here: an outcome that is not known is the
+engine's to settle, by the same bytes again (`Unavailable`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import MISSING, replace
+from typing import Any, Final, Literal, cast
+
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
+from botocore.parsers import ResponseParserError
+from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.update import Action
+from pynamodb.expressions.update import Update as UpdateExpression
+
+from adapter.aws.tables import (
+    BY_RECORD,
+    DUE_INDEX,
+    FORMAT,
+    HEAD,
+    HEAD_SK,
+    META,
+    META_SK,
+    STATE,
+    HeadItem,
+    Item,
+    Layout,
+    MetaItem,
+    attributes_of,
+    definitions,
+    derived,
+    object_pk,
+    parts_sk,
+    read,
+    service_shard,
+    state_sk,
+    write,
+)
+from adapter.engine.ports import (
+    Change,
+    Conflict,
+    Create,
+    Delete,
+    Dependent,
+    Due,
+    Finish,
+    Page,
+    Put,
+    TooLarge,
+    Unavailable,
+    Update,
+    Usage,
+    WriteHead,
+    applied,
+)
+from adapter.engine.records import (
+    Head,
+    InboxEntry,
+    Meta,
+    Notification,
+    Part,
+    Piece,
+    Record,
+    Ref,
+    StateEntry,
+    Status,
+    Waiter,
+)
+from adapter.engine.types import ObjectKey
+
+CONNECTIONS: Final = 32
+"""How many requests are under way at a time; more wait."""
+
+MAX_CHANGES: Final = 100
+
+
+def make_client(**options: Any) -> Any:
+    """A DynamoDB client that answers or fails within seconds, and sends nothing twice.
+
+    Args:
+        options: Further arguments of botocore's ``create_client``, such as ``endpoint_url``. ``AWS_ENDPOINT_URL`` and
+            the rest of the `usual configuration <https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html>`_
+            apply.
+    """
+    config = Config(
+        connect_timeout=1,
+        read_timeout=3,
+        max_pool_connections=CONNECTIONS,
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        tcp_keepalive=True,
+        # Building the user agent's long form and checking what the models built take a tenth of a request's CPU.
+        user_agent="serverless-adapter",
+        parameter_validation=False,
+    )
+    return botocore.session.get_session().create_client("dynamodb", config=config, **options)
+
+
+def create_tables(client: Any, *, invocations: str, objects: str, history: bool = True) -> None:
+    """Create the tables where there are none: for development and tests, template.yaml creates them in earnest."""
+    for name, definition in zip((invocations, objects), definitions(history).values(), strict=True):
+        lifetime = definition.pop("TimeToLiveSpecification")
+        try:
+            client.create_table(TableName=name, **definition)
+        except client.exceptions.ResourceInUseException:
+            continue
+        client.get_waiter("table_exists").wait(TableName=name)
+        client.update_time_to_live(TableName=name, TimeToLiveSpecification=lifetime)
+
+
+class DynamoStore:
+    """The `Store` port on DynamoDB.
+
+    Args:
+        invocations: The name of the table of invocations.
+        objects: The name of the table of objects.
+        history: Whether invocations are entered in the index that lists them by service.
+        client: A botocore client, as `make_client` makes it, which is the default; one is made in the background.
+
+    Attributes:
+        usage: Requests so far, and the capacity units that DynamoDB says they consumed. Of refused ones it doesn't say.
+    """
+
+    def __init__(self, invocations: str, objects: str, *, history: bool = False, client: Any = None) -> None:
+        self.usage = Usage()
+        self._invocations = invocations
+        self._objects = objects
+        self._history = history
+        self._pool = ThreadPoolExecutor(CONNECTIONS, "dynamodb")
+        self._client: Future[Any] = Future()
+        if client is None:
+            self._client = self._pool.submit(make_client)
+        else:
+            self._client.set_result(client)
+
+    def close(self) -> None:
+        """Wait for the requests under way, and end the threads."""
+        self._pool.shutdown()
+        self._client.result().close()
+
+    # --- reads -------------------------------------------------------------------------------------------------------
+
+    async def load(self, id: str, cursor: Any = None) -> Page:
+        """`Query <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Query.html>`_; a unit per 4 KB."""
+        items, cursor = await self._query(self._invocations, id, "input#", "n$", cursor=cursor)
+        page = Page([], [], None, [], cursor)
+        for item in items:
+            match read(item):
+                case Part() as part:
+                    page.parts.append(part)
+                case Piece() as piece:
+                    page.pieces.append(piece)
+                case Notification() as notification:
+                    page.notifications.append(notification)
+                case Meta() as meta:
+                    page = replace(page, meta=meta)
+                case record:
+                    raise AssertionError(record)
+        return page
+
+    async def peek(self, id: str) -> Meta | None:
+        """GetItem; a unit per 4 KB."""
+        item = await self._get(self._invocations, id, META_SK)
+        return META.read(item) if item else None
+
+    async def news(self, ref: Ref, cursor: Any = None) -> tuple[list[Notification], Any]:
+        """Query; a unit per 4 KB."""
+        items, cursor = await self._query(self._invocations, ref.id, f"n#{ref.generation}#", cursor=cursor)
+        return [cast("Notification", read(item)) for item in items], cursor
+
+    async def output(self, ref: Ref, name: str = "output", cursor: Any = None) -> tuple[list[Part], Any]:
+        """Query; a unit per 4 KB."""
+        items, cursor = await self._query(self._invocations, ref.id, parts_sk(ref.generation, name), cursor=cursor)
+        parts = [cast("Part", read(item)) for item in items]
+        return [part for part in parts if part.name == name], cursor
+
+    async def heads(self, keys: Sequence[ObjectKey]) -> dict[ObjectKey, Head]:
+        """GetItem for one, else `BatchGetItem
+        <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html>`_; a unit per 4 KB."""
+        if not 1 <= len(keys) <= MAX_CHANGES:
+            raise ValueError(f"from 1 to {MAX_CHANGES} keys, not {len(keys)}")
+        if len(keys) == 1:
+            item = await self._get(self._objects, object_pk(keys[0]), HEAD_SK)
+            return {keys[0]: HEAD.read(item) if item else Head(keys[0])}
+        wanted = [_key(object_pk(key), HEAD_SK) for key in dict.fromkeys(keys)]
+        answer = await self._read(
+            "batch_get_item", RequestItems={self._objects: {"Keys": wanted, "ConsistentRead": True}}
+        )
+        found = {head.key: head for item in answer["Responses"].get(self._objects, []) if (head := HEAD.read(item))}
+        left = {key["pk"]["S"] for key in answer.get("UnprocessedKeys", {}).get(self._objects, {}).get("Keys", [])}
+        return {key: found.get(key) or Head(key) for key in keys if object_pk(key) not in left}
+
+    async def inbox(self, key: ObjectKey, limit: int) -> list[InboxEntry]:
+        """Query; a unit per 4 KB."""
+        items, _ = await self._query(self._objects, object_pk(key), "in#", Limit=limit)
+        return [cast("InboxEntry", read(item)) for item in items]
+
+    async def state(self, key: ObjectKey, generation: str, name: str) -> bytes | None:
+        """GetItem; a unit per 4 KB."""
+        item = await self._get(self._objects, object_pk(key), state_sk(generation, name))
+        return STATE.read(item).value if item else None
+
+    async def state_names(self, key: ObjectKey, generation: str, cursor: Any = None) -> tuple[list[str], Any]:
+        """Query of keys; a unit per 4 KB of the items."""
+        prefix = state_sk(generation, "")
+        items, cursor = await self._query(
+            self._objects, object_pk(key), prefix, cursor=cursor, ProjectionExpression="sk"
+        )
+        return [item["sk"]["S"].removeprefix(prefix) for item in items], cursor
+
+    async def waiters(self, ref: Ref, cursor: Any = None) -> tuple[list[Waiter], Any]:
+        """Query; a unit per 4 KB."""
+        items, cursor = await self._query(self._invocations, ref.id, f"w#{ref.generation}#", cursor=cursor)
+        return [cast("Waiter", read(item)) for item in items], cursor
+
+    async def due(self, shard: int, before: int, limit: int) -> list[Due]:
+        """Query of the index; half a unit per 4 KB."""
+        answer = await self._read(
+            "query",
+            TableName=self._invocations,
+            IndexName=DUE_INDEX,
+            KeyConditionExpression="due_shard = :shard AND due <= :before",
+            ExpressionAttributeValues={":shard": {"S": str(shard)}, ":before": {"N": str(before)}},
+            Limit=limit,
+        )
+        return [Due(item["pk"]["S"], int(item["due"]["N"])) for item in answer["Items"]]
+
+    async def dependents(self, id: str, cursor: Any = None) -> tuple[list[Dependent], Any]:
+        """Query of keys; a unit per 4 KB of the items."""
+        items, cursor = await self._query(self._invocations, id, "a", "z", cursor=cursor, ProjectionExpression="sk")
+        keys = [item["sk"]["S"] for item in items]
+        return [Dependent(id, sk.split("#")[1], sk) for sk in keys if sk != META_SK], cursor
+
+    # --- writes ------------------------------------------------------------------------------------------------------
+
+    async def start(self, id: str, *, set: Mapping[str, Any], now: int) -> tuple[bool, Meta | None]:
+        """UpdateItem; a unit per KB, and up to 2 for the index."""
+        current = MetaItem.expires.does_not_exist() | (MetaItem.expires > now)
+        condition = (MetaItem.status == Status.READY) & (MetaItem.epoch == 0) & current
+        request = self._update(id, condition, set, {"epoch": 1})
+        try:
+            answer = await self._write("update_item", **request, ReturnValues="ALL_NEW")
+        except _RefusedError as refused:
+            item = refused.found[0]
+            return False, META.read(item) if item else None
+        return True, META.read(answer["Attributes"])
+
+    async def commit(self, changes: Sequence[Change], nonce: str) -> None:
+        """`TransactWriteItems <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>`_,
+        or PutItem, UpdateItem or DeleteItem for a single change; a unit per KB of each item, in a transaction two."""
+        if not 1 <= len(changes) <= MAX_CHANGES:
+            raise ValueError(f"from 1 to {MAX_CHANGES} changes, not {len(changes)}")
+        requests = [self._request(change, nonce) for change in changes]
+        if len({_address(request) for _, request in requests}) < len(requests):
+            raise ValueError("two changes of one item")
+        try:
+            if len(requests) == 1:
+                [(action, request)] = requests
+                await self._write(_OPERATIONS[action], **request)
+            else:
+                items = [{action: request} for action, request in requests]
+                await self._write("transact_write_items", TransactItems=items, ClientRequestToken=nonce)
+        except _RefusedError as refused:
+            found = {place: read(item) if item else None for place, item in refused.found.items()}
+            if not applied(changes, found, nonce):
+                raise Conflict(found) from None
+
+    async def delete(self, keys: Sequence[Dependent]) -> list[Dependent]:
+        """`BatchWriteItem <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html>`_; a
+        unit per KB of each."""
+        if not 1 <= len(keys) <= 25:
+            raise ValueError(f"from 1 to 25 keys, not {len(keys)}")
+        requests = [{"DeleteRequest": {"Key": _key(key.id, key.sort)}} for key in keys]
+        answer = await self._write("batch_write_item", RequestItems={self._invocations: requests})
+        left = answer.get("UnprocessedItems", {}).get(self._invocations, [])
+        left_keys = {
+            (each["DeleteRequest"]["Key"]["pk"]["S"], each["DeleteRequest"]["Key"]["sk"]["S"]) for each in left
+        }
+        return [key for key in keys if (key.id, key.sort) in left_keys]
+
+    async def forget(self, ref: Ref, now: int) -> None:
+        """DeleteItem; a unit per KB, and one for the index."""
+        condition = (MetaItem.generation == ref.generation) & _expired(now)
+        request = self._conditional(self._invocations, condition)
+        with suppress(_RefusedError):
+            await self._write("delete_item", Key=_key(ref.id, META_SK), **request)
+
+    # --- what a change asks for --------------------------------------------------------------------------------------
+
+    def _request(self, change: Change, nonce: str) -> tuple[_Action, dict[str, Any]]:
+        match change:
+            case Create(meta, now):
+                item = write(replace(meta, nonce=nonce))
+                if self._history:
+                    item["service_shard"] = {"S": service_shard(meta)}
+                condition = MetaItem.pk.does_not_exist() | _expired(now)
+                return "Put", {"Item": item, **self._conditional(self._invocations, condition)}
+            case Update(ref):
+                own = {"nonce": nonce} if change.epoch is not None else {}
+                return "Update", self._update(ref.id, _allowed(change), {**change.set, **own}, change.add)
+            case Finish(ref):
+                condition = (MetaItem.generation == ref.generation) & (MetaItem.status == Status.COMPLETED)
+                return "Update", self._update(ref.id, condition, change.set, change.add)
+            case Put(StateEntry() as entry):
+                return "Put", {"Item": write(entry), "TableName": self._objects}
+            case Put(item):
+                stored = replace(item, nonce=nonce) if isinstance(item, Piece | Notification) else item
+                condition = MetaItem.pk.does_not_exist()
+                return "Put", {"Item": write(stored), **self._conditional(self._table(item), condition)}
+            case Delete(item):
+                key = {"Key": _key(*BY_RECORD[type(item)].key(item))}
+                if isinstance(item, StateEntry):
+                    return "Delete", {**key, "TableName": self._objects}
+                return "Delete", {**key, **self._conditional(self._table(item), MetaItem.pk.exists())}
+            case WriteHead():
+                return self._write_head(change, nonce)
+
+    def _write_head(self, change: WriteHead, nonce: str) -> tuple[_Action, dict[str, Any]]:
+        conditions: list[Condition] = []
+        if change.version is not None:
+            absent = change.version == 0
+            conditions.append(HeadItem.pk.does_not_exist() if absent else HeadItem.version == change.version)
+        if change.owner is not None:
+            conditions.append(HeadItem.owner == change.owner)
+        if not conditions:
+            raise ValueError("a head is written under a version or an owner")
+        if change.idle and change.version != 0:
+            conditions.append(HeadItem.waiting == 0)
+        condition = conditions[0]
+        for further in conditions[1:]:
+            condition &= further
+        head = replace(change.head, nonce=nonce)
+        if change.version is not None:
+            item = HEAD.write(replace(head, version=change.version + 1))
+            return "Put", {"Item": item, **self._conditional(self._objects, condition)}
+        kept = {"key", "version", "ticket", "waiting"}
+        actions = [_assign(HEAD, name, getattr(head, name)) for name in HEAD.attributes if name not in kept]
+        actions.append(HeadItem.version.add(1))
+        return "Update", {"Key": _key(*HEAD.key(head)), **self._conditional(self._objects, condition, actions)}
+
+    def _update(self, id: str, condition: Condition, set: Mapping[str, Any], add: Mapping[str, int]) -> dict[str, Any]:
+        actions = [_assign(META, name, value) for name, value in {**set, **derived(id, set)}.items()]
+        actions += [META.attributes[name].add(number) for name, number in add.items()]
+        # A transaction's update has to have an expression, even where it only requires.
+        actions = actions or [MetaItem.v.set(FORMAT)]
+        return {"Key": _key(id, META_SK), **self._conditional(self._invocations, condition, actions)}
+
+    def _conditional(self, table: str, condition: Condition, actions: Sequence[Action] = ()) -> dict[str, Any]:
+        """The part of a request that says what has to hold, and what an update does."""
+        names: dict[str, str] = {}
+        values: dict[str, Any] = {}
+        request: dict[str, Any] = {
+            "TableName": table,
+            "ConditionExpression": condition.serialize(names, values),
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        if actions:
+            request["UpdateExpression"] = UpdateExpression(*actions).serialize(names, values)
+        request["ExpressionAttributeNames"] = {placeholder: name for name, placeholder in names.items()}
+        if values:
+            request["ExpressionAttributeValues"] = values
+        return request
+
+    def _table(self, record: Record) -> str:
+        return self._objects if isinstance(record, Head | InboxEntry | StateEntry) else self._invocations
+
+    # --- sending -----------------------------------------------------------------------------------------------------
+
+    async def _get(self, table: str, pk: str, sk: str) -> Item | None:
+        answer = await self._read("get_item", TableName=table, Key=_key(pk, sk), ConsistentRead=True)
+        return cast("Item | None", answer.get("Item"))
+
+    async def _query(
+        self, table: str, pk: str, first: str, last: str | None = None, *, cursor: Any = None, **options: Any
+    ) -> tuple[list[Item], Any]:
+        """A page of the items whose sort keys begin with ``first``, or lie between it and ``last``."""
+        values = {":pk": {"S": pk}, ":first": {"S": first}}
+        if last is None:
+            condition = "pk = :pk AND begins_with(sk, :first)"
+        else:
+            condition = "pk = :pk AND sk BETWEEN :first AND :last"
+            values[":last"] = {"S": last}
+        if cursor is not None:
+            options["ExclusiveStartKey"] = cursor
+        answer = await self._read(
+            "query",
+            TableName=table,
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues=values,
+            ConsistentRead=True,
+            **options,
+        )
+        return answer["Items"], answer.get("LastEvaluatedKey")
+
+    async def _read(self, operation: str, **request: Any) -> dict[str, Any]:
+        answer = await self._send(operation, request)
+        self.usage.read_units += sum(each["CapacityUnits"] for each in _consumed(answer))
+        return answer
+
+    async def _write(self, operation: str, **request: Any) -> dict[str, Any]:
+        answer = await self._send(operation, request)
+        for each in _consumed(answer):
+            # A transaction that had been applied before is answered from a read.
+            read = each.get("ReadCapacityUnits", 0.0)
+            self.usage.read_units += read
+            self.usage.write_units += each["CapacityUnits"] - read
+        return answer
+
+    async def _send(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Send once.
+
+        Raises:
+            _RefusedError: If conditions do not hold.
+            Unavailable: If the outcome is not known, or DynamoDB can't take it now.
+            TooLarge: If DynamoDB will never take it.
+        """
+        self.usage.requests += 1
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._pool, self._call, operation, request)
+        except ClientError as error:
+            raise _meaning(error) from error
+        except (ConnectionError, HTTPClientError, ResponseParserError) as error:
+            raise Unavailable(f"{operation}: {error}") from error
+
+    def _call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = getattr(self._client.result(), operation)(ReturnConsumedCapacity="TOTAL", **request)
+        return answer
+
+
+_Action = Literal["Put", "Update", "Delete"]
+
+_OPERATIONS: Final[dict[_Action, str]] = {"Put": "put_item", "Update": "update_item", "Delete": "delete_item"}
+
+
+def _key(pk: str, sk: str) -> dict[str, dict[str, str]]:
+    return {"pk": {"S": pk}, "sk": {"S": sk}}
+
+
+def _address(request: Mapping[str, Any]) -> tuple[str, str, str]:
+    key = request.get("Key") or request["Item"]
+    return request["TableName"], key["pk"]["S"], key["sk"]["S"]
+
+
+def _consumed(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    consumed: list[dict[str, Any]] | dict[str, Any] = answer.get("ConsumedCapacity", [])
+    return consumed if isinstance(consumed, list) else [consumed]
+
+
+# --- conditions and actions ------------------------------------------------------------------------------------------
+
+
+def _expired(now: int) -> Condition:
+    return MetaItem.expires <= now
+
+
+def _allowed(change: Update) -> Condition:
+    condition: Condition = (MetaItem.generation == change.ref.generation) & (MetaItem.status != Status.COMPLETED)
+    for name in ("epoch", "notifications", "waiters", "due"):
+        required = getattr(change, name)
+        if required is not None:
+            condition &= META.attributes[name] == required
+    if change.wakes is True:
+        condition &= (MetaItem.status == Status.SUSPENDED) & (MetaItem.missing <= 1)
+    elif change.wakes is False:
+        misses_more = MetaItem.missing.does_not_exist() | (MetaItem.missing > 1)
+        condition &= (MetaItem.status != Status.SUSPENDED) | misses_more
+    return condition
+
+
+def _assign(layout: Layout[Any], name: str, value: Any) -> Action:
+    """Set an attribute, or remove it where the field gets its default (``None`` stands for it), as when it is put."""
+    attribute = attributes_of(layout.model)[name]
+    default = layout.defaults.get(name)
+    if value is None:
+        value = default
+    if value is MISSING:
+        raise ValueError(f"{name} is always there")
+    if value == default and name not in layout.counted:
+        return attribute.remove()
+    # Written here: of a map, pynamodb would guess whether it is a value or a value already written.
+    return attribute.set({attribute.attr_type: attribute.serialize(value)})
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+
+class _RefusedError(Exception):
+    """Conditions do not hold. For each change whose condition failed, by its place, the item as it is."""
+
+    def __init__(self, found: Mapping[int, Item | None]) -> None:
+        super().__init__(found)
+        self.found = found
+
+
+_TRANSIENT: Final = frozenset({
+    "InternalServerError",
+    "ProvisionedThroughputExceeded",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "ServiceUnavailable",
+    "Throttling",
+    "ThrottlingError",
+    "ThrottlingException",
+    "TransactionConflict",
+    "TransactionConflictException",
+    "TransactionInProgressException",
+})  # fmt: skip
+"""What passes, among the codes of `errors
+<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>`_ and of a transaction's
+cancellation reasons."""
+
+
+def _meaning(error: ClientError) -> Exception:
+    """What DynamoDB's error means to the engine; one that is our fault, like a missing permission, stays as it is."""
+    answer = cast("dict[str, Any]", error.response)
+    code, message = answer["Error"]["Code"], answer["Error"].get("Message", "")
+    reasons: list[tuple[str, str]] = [(code, message)]
+    if code == "ConditionalCheckFailedException":
+        return _RefusedError({0: answer.get("Item")})
+    if code == "TransactionCanceledException":
+        cancelled = answer.get("CancellationReasons", [])
+        found = {i: each.get("Item") for i, each in enumerate(cancelled) if each["Code"] == "ConditionalCheckFailed"}
+        if found:
+            return _RefusedError(found)
+        reasons = [(each["Code"], each.get("Message") or "") for each in cancelled if each["Code"] != "None"]
+    if code == "IdempotentParameterMismatchException":
+        return ValueError("other changes under the same nonce")
+    if any(code.startswith("Validation") and "exceed" in message for code, message in reasons):
+        return TooLarge(str(error))
+    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if status == 413:
+        return TooLarge(str(error))
+    if status >= 500 or any(code in _TRANSIENT for code, _ in reasons):
+        return Unavailable(str(error))
+    return error

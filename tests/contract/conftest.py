@@ -1,0 +1,64 @@
+"""The stores that keep the contract: in memory, and on DynamoDB."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from adapter.aws.store import DynamoStore, create_tables, make_client
+from adapter.engine.ports import Store
+from adapter.local.memory import MemoryStore
+from infra import emulator
+
+
+@pytest.fixture(scope="session")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """``AWS_ENDPOINT_URL`` if it is set, else an emulator for this session (``ADAPTER_EMULATOR`` says which)."""
+    given = os.environ.get("AWS_ENDPOINT_URL")
+    if given:
+        yield given
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        if executable := os.environ.get("ADAPTER_EMULATOR"):
+            patch.setattr(emulator, "EXECUTABLE", Path(executable))
+        with emulator.running(tmp_path_factory.mktemp("emulator")) as process:
+            yield process.url
+
+
+@pytest.fixture(scope="session")
+def credentials() -> dict[str, str]:
+    return {"region_name": "us-east-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
+
+
+@pytest.fixture(scope="session")
+def client(endpoint: str, credentials: dict[str, str]) -> Any:
+    return make_client(endpoint_url=endpoint, **credentials)
+
+
+@pytest.fixture
+def tables(client: Any) -> Iterator[tuple[str, str]]:
+    """Two tables of this test's own."""
+    name = uuid4().hex[:12]
+    names = f"invocations-{name}", f"objects-{name}"
+    create_tables(client, invocations=names[0], objects=names[1])
+    yield names
+    for table in names:
+        client.delete_table(TableName=table)
+
+
+@pytest.fixture
+def dynamodb(client: Any, tables: tuple[str, str]) -> DynamoStore:
+    return DynamoStore(*tables, client=client)
+
+
+@pytest.fixture(params=["memory", pytest.param("dynamodb", marks=pytest.mark.dynamodb)])
+def store(request: pytest.FixtureRequest) -> Store:
+    if request.param == "memory":
+        return MemoryStore()
+    dynamo: DynamoStore = request.getfixturevalue("dynamodb")
+    return dynamo

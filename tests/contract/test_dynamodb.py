@@ -1,0 +1,268 @@
+"""What only DynamoDB can do: fail, hold items of other versions, and have words of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from threading import Barrier
+from typing import Any
+
+import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
+from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
+
+from adapter.aws.store import DynamoStore, create_tables, make_client
+from adapter.aws.tables import StoredFormatError, write
+from adapter.engine.ids import shard
+from adapter.engine.ports import Conflict, Create, Put, TooLarge, Unavailable, Update, WriteHead
+from adapter.engine.records import Head, Ref, StateEntry, Status
+from adapter.engine.types import ObjectKey
+from tests.contract.samples import GENERATION, KEY, NOW, commit, completed, created, meta, piece
+
+pytestmark = pytest.mark.dynamodb
+
+REF = Ref("inv_a", GENERATION)
+Send = Callable[[Any], Any]
+
+
+class Faults:
+    """Answers requests in DynamoDB's place, and counts them."""
+
+    def __init__(self) -> None:
+        self.requests: list[Any] = []
+        self.answer: Send | None = None
+
+    def __call__(self, request: Any, **_: Any) -> Any:
+        self.requests.append(request)
+        return self.answer(request) if self.answer else None
+
+
+@pytest.fixture
+def faults(client: Any) -> Iterator[Faults]:
+    faults = Faults()
+    client.meta.events.register("before-send.dynamodb", faults)
+    yield faults
+    client.meta.events.unregister("before-send.dynamodb", faults)
+
+
+def error(code: str, status: int = 400, **more: Any) -> Send:
+    body = json.dumps({"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": "no", **more}).encode()
+
+    class Raw:
+        def stream(self) -> Iterator[bytes]:
+            yield body
+
+    return lambda request: AWSResponse(request.url, status, HTTPHeaders(), Raw())
+
+
+def raising(exception: Callable[..., Exception]) -> Send:
+    def send(request: Any) -> Any:
+        raise exception(endpoint_url=request.url, error="no")
+
+    return send
+
+
+def cancelled(*codes: str) -> Send:
+    return error(
+        "TransactionCanceledException", CancellationReasons=[{"Code": code, "Message": "no"} for code in codes]
+    )
+
+
+class TestFaults:
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            error("ProvisionedThroughputExceededException"),
+            error("ThrottlingException"),
+            error("RequestLimitExceeded"),
+            error("TransactionConflictException"),
+            error("TransactionInProgressException"),
+            error("InternalServerError", 500),
+            error("SomethingElse", 503),
+            raising(ConnectTimeoutError),
+            raising(ReadTimeoutError),
+            raising(EndpointConnectionError),
+        ],
+    )
+    async def test_unavailable_after_one_attempt(self, dynamodb: DynamoStore, faults: Faults, fault: Send) -> None:
+        faults.answer = fault
+        for send in (
+            lambda: dynamodb.load("inv_a"),
+            lambda: dynamodb.start("inv_a", set={"status": Status.RUNNING}, now=NOW),
+            lambda: dynamodb.forget(REF, NOW),
+            lambda: commit(dynamodb, Put(piece(REF, 0))),
+            lambda: commit(dynamodb, Put(piece(REF, 0)), Put(piece(REF, 1))),
+        ):
+            faults.requests.clear()
+            with pytest.raises(Unavailable):
+                await send()
+            assert len(faults.requests) == 1
+
+    @pytest.mark.parametrize(
+        "codes",
+        [("TransactionConflict", "None"), ("None", "ThrottlingError"), ("ProvisionedThroughputExceeded", "None")],
+    )
+    async def test_a_transaction_that_collides(
+        self, dynamodb: DynamoStore, faults: Faults, codes: tuple[str, ...]
+    ) -> None:
+        faults.answer = cancelled(*codes)
+        with pytest.raises(Unavailable):
+            await commit(dynamodb, Put(piece(REF, 0)), Put(piece(REF, 1)))
+
+    async def test_a_failed_condition_outweighs_a_collision(self, dynamodb: DynamoStore, faults: Faults) -> None:
+        faults.answer = cancelled("TransactionConflict", "ConditionalCheckFailed")
+        with pytest.raises(Conflict) as raised:
+            await commit(dynamodb, Put(piece(REF, 0)), Put(piece(REF, 1)))
+        assert raised.value.found == {1: None}
+
+    async def test_what_is_our_fault_stays_as_it_is(self, dynamodb: DynamoStore, faults: Faults) -> None:
+        faults.answer = error("AccessDeniedException")
+        with pytest.raises(ClientError, match="AccessDenied"):
+            await dynamodb.peek("inv_a")
+
+    async def test_a_lost_answer_is_found_out(self, dynamodb: DynamoStore, client: Any) -> None:
+        """The first of two single puts applies, and its answer is lost; the second meets its own write."""
+
+        def lose(**_: Any) -> None:
+            client.meta.events.unregister("after-call.dynamodb", lose)
+            raise ReadTimeoutError(endpoint_url="", error="lost")
+
+        client.meta.events.register("after-call.dynamodb", lose)
+        change = Create(meta("inv_a"), NOW)
+        with pytest.raises(Unavailable):
+            await commit(dynamodb, change, nonce="nonce")
+        assert await dynamodb.peek("inv_a")
+        await commit(dynamodb, change, nonce="nonce")
+
+    async def test_no_one_listens(self, credentials: dict[str, str]) -> None:
+        store = DynamoStore("a", "b", client=make_client(endpoint_url="http://127.0.0.1:9", **credentials))
+        with pytest.raises(Unavailable):
+            await store.peek("inv_a")
+        store.close()
+
+
+async def test_the_loop_runs_on_while_requests_are_under_way(dynamodb: DynamoStore, faults: Faults) -> None:
+    """As many requests at a time as there are connections; none waits for another's answer."""
+    together = Barrier(8)
+
+    def wait(request: Any) -> None:
+        together.wait(timeout=30)
+
+    faults.answer = wait
+    await asyncio.gather(*(dynamodb.peek(f"inv_{n}") for n in range(8)))
+    assert together.n_waiting == 0
+
+
+async def test_requests_are_counted(dynamodb: DynamoStore, faults: Faults) -> None:
+    record = await created(dynamodb)
+    await dynamodb.peek(record.id)
+    with pytest.raises(Conflict):
+        await commit(dynamodb, Create(record, NOW))
+    assert dynamodb.usage.requests == len(faults.requests) == 3
+    assert dynamodb.usage.read_units == 1
+    assert dynamodb.usage.write_units == 1
+
+
+class TestFormat:
+    async def put(self, client: Any, table: str, **attributes: Any) -> None:
+        client.put_item(TableName=table, Item={"pk": {"S": "inv_a"}, "sk": {"S": "meta"}, **attributes})
+
+    async def test_a_newer_version(self, dynamodb: DynamoStore, client: Any, tables: tuple[str, str]) -> None:
+        await self.put(client, tables[0], **{**write(meta("inv_a")), "v": {"N": "2"}})
+        with pytest.raises(StoredFormatError, match=r"inv_a/meta \(version 2\): this code reads versions up to 1"):
+            await dynamodb.peek("inv_a")
+        with pytest.raises(StoredFormatError):
+            await dynamodb.load("inv_a")
+        with pytest.raises(StoredFormatError):
+            await commit(dynamodb, Create(meta("inv_a"), NOW))
+
+    async def test_something_is_missing(self, dynamodb: DynamoStore, client: Any, tables: tuple[str, str]) -> None:
+        await self.put(client, tables[0], v={"N": "1"}, generation={"S": "g"})
+        with pytest.raises(StoredFormatError, match=r"inv_a/meta .*Meta"):
+            await dynamodb.peek("inv_a")
+
+    async def test_an_unknown_kind(self, dynamodb: DynamoStore, client: Any, tables: tuple[str, str]) -> None:
+        await self.put(client, tables[0], v={"N": "1"}, sk={"S": "k#new"})
+        with pytest.raises(StoredFormatError, match=r"inv_a/k#new .*unknown"):
+            await dynamodb.load("inv_a")
+
+    async def test_attributes_that_a_later_version_may_add(
+        self, dynamodb: DynamoStore, client: Any, tables: tuple[str, str]
+    ) -> None:
+        await self.put(client, tables[0], **write(meta("inv_a")), later={"S": "x"})
+        assert await dynamodb.peek("inv_a") == meta("inv_a")
+
+
+class TestItems:
+    async def test_time_to_live_follows_expiry(
+        self, dynamodb: DynamoStore, client: Any, tables: tuple[str, str]
+    ) -> None:
+        key = {"pk": {"S": "inv_a"}, "sk": {"S": "meta"}}
+        await commit(dynamodb, Create(meta("inv_a"), NOW))
+        assert "ttl" not in client.get_item(TableName=tables[0], Key=key)["Item"]
+        await commit(dynamodb, Update(REF, {"status": Status.COMPLETED, "expires": NOW}))
+        item = client.get_item(TableName=tables[0], Key=key)["Item"]
+        assert int(item["ttl"]["N"]) == NOW // 1000 + 7 * 24 * 3600
+
+    async def test_due_shard_is_there_while_it_is_due(
+        self, dynamodb: DynamoStore, client: Any, tables: tuple[str, str]
+    ) -> None:
+        key = {"pk": {"S": "inv_a"}, "sk": {"S": "meta"}}
+        await commit(dynamodb, Create(meta("inv_a", due=NOW), NOW))
+        assert client.get_item(TableName=tables[0], Key=key)["Item"]["due_shard"] == {"S": str(shard("inv_a"))}
+        await commit(dynamodb, Update(REF, {"due": None}))
+        assert client.get_item(TableName=tables[0], Key=key)["Item"].keys().isdisjoint({"due", "due_shard"})
+
+    async def test_heads_never_expire(self, dynamodb: DynamoStore, client: Any, tables: tuple[str, str]) -> None:
+        await commit(dynamodb, WriteHead(Head(KEY, expires=1), version=0))
+        [item] = client.scan(TableName=tables[1])["Items"]
+        assert "ttl" not in item
+
+    @pytest.mark.parametrize("history", [True, False])
+    async def test_history(self, client: Any, tables: tuple[str, str], history: bool) -> None:
+        store = DynamoStore(*tables, client=client, history=history)
+        await commit(store, Create(meta("inv_a"), NOW))
+        await commit(store, Create(completed("inv_b"), NOW))
+        items = client.scan(TableName=tables[0], IndexName="history")["Items"]
+        if not history:
+            assert items == []
+            return
+        assert {item["pk"]["S"]: item["service_shard"]["S"] for item in items} == {
+            id: f"Counter#{shard(id)}" for id in ("inv_a", "inv_b")
+        }
+        assert set(items[0]) == {"pk", "sk", "service_shard", "created", "target", "status"}
+
+    async def test_every_name_may_be_a_reserved_word(self, dynamodb: DynamoStore, faults: Faults) -> None:
+        """Names stand in expressions as placeholders only."""
+        await commit(dynamodb, Create(meta("inv_a", due=NOW), NOW))
+        await commit(dynamodb, Update(REF, {"error": "e", "due": 5}, epoch=0, due=NOW, wakes=False))
+        for request in faults.requests:
+            body = json.loads(request.body)
+            for part in ("ConditionExpression", "UpdateExpression"):
+                words = set(body.get(part, "").replace("(", " ").replace(")", " ").replace(",", " ").split())
+                lower = {word for word in words if word.islower() and word[0] not in "#:"}
+                assert lower <= {"attribute_exists", "attribute_not_exists"}
+
+    async def test_a_key_that_is_too_long(self, dynamodb: DynamoStore) -> None:
+        with pytest.raises(TooLarge):
+            await commit(dynamodb, Put(StateEntry(ObjectKey("S", "k"), GENERATION, "n" * 1025, b"")))
+
+
+class TestCreateTables:
+    def test_again_does_nothing(self, client: Any, tables: tuple[str, str]) -> None:
+        create_tables(client, invocations=tables[0], objects=tables[1])
+
+    def test_time_to_live_is_on(self, client: Any, tables: tuple[str, str]) -> None:
+        for table in tables:
+            lifetime = client.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
+            assert lifetime == {"TimeToLiveStatus": "ENABLED", "AttributeName": "ttl"}
+
+    def test_without_history(self, client: Any, tables: tuple[str, str]) -> None:
+        names = f"{tables[0]}-x", f"{tables[1]}-x"
+        create_tables(client, invocations=names[0], objects=names[1], history=False)
+        indexes = client.describe_table(TableName=names[0])["Table"]["GlobalSecondaryIndexes"]
+        assert [index["IndexName"] for index in indexes] == ["due"]
+        for name in names:
+            client.delete_table(TableName=name)

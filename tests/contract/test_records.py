@@ -1,0 +1,279 @@
+"""An invocation's record: creating, starting, changing, completing, forgetting it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from adapter.engine.ports import Create, Finish, Store, Update
+from adapter.engine.records import Meta, Parent, Ref, Status
+from adapter.engine.types import Failure, Kind, Outcome, Target
+from tests.contract.samples import (
+    GENERATION,
+    NOW,
+    OTHER_GENERATION,
+    commit,
+    completed,
+    created,
+    meta,
+    refused,
+)
+
+FULL = meta(
+    target=Target("Café.Service", "add", "a/b#c?☃"),
+    kind=Kind.WORKFLOW,
+    status=Status.COMPLETED,
+    deployment="arn:aws:lambda:us-east-1:123456789012:function:f:7",
+    parent=Parent(Ref("inv_parent", OTHER_GENERATION), 7, "Parent", "arn:parent", alone=False),
+    headers={"x-trace": "1", "é": "ü"},
+    input=b"\x00\xff",
+    input_parts=2,
+    epoch=3,
+    failures=4,
+    error="it broke ☃",
+    notifications=5,
+    missing=2,
+    waiters=6,
+    dispatches=1,
+    due=NOW + 5,
+    ticket=12,
+    outcome=Outcome(failure=Failure(409, "no ☃")),
+    output_parts=3,
+    tail='["ü"]',
+    completed=NOW + 4,
+    expires=NOW + 5,
+)
+
+
+class TestCreate:
+    @pytest.mark.parametrize(
+        "record", [FULL, meta(), meta(outcome=Outcome()), meta(outcome=Outcome(b"")), meta(input=b"")]
+    )
+    async def test_every_field_comes_back(self, store: Store, record: Meta) -> None:
+        nonce = await commit(store, Create(record, NOW))
+        assert await store.peek(record.id) == replace(record, nonce=nonce)
+
+    async def test_absent_is_none(self, store: Store) -> None:
+        assert await store.peek("inv_absent") is None
+
+    @pytest.mark.parametrize("other", [meta(), completed()])
+    async def test_one_that_is_there_refuses(self, store: Store, other: Meta) -> None:
+        nonce = await commit(store, Create(other, NOW))
+        found = await refused(store, Create(meta(other.id, generation=OTHER_GENERATION), NOW + 999))
+        assert found == {0: replace(other, nonce=nonce)}
+
+    async def test_an_expired_one_is_replaced_whole(self, store: Store) -> None:
+        old = completed(error="old", tail="old")
+        await commit(store, Create(old, NOW))
+        new = meta(old.id, generation=OTHER_GENERATION)
+        nonce = await commit(store, Create(new, NOW + 1000))
+        assert await store.peek(new.id) == replace(new, nonce=nonce)
+
+    async def test_of_many_at_once_one_wins(self, store: Store) -> None:
+        records = [meta("inv_same", generation=f"{n:016}") for n in range(10)]
+        outcomes = await asyncio.gather(
+            *(commit(store, Create(record, NOW)) for record in records), return_exceptions=True
+        )
+        winners = [record for record, outcome in zip(records, outcomes, strict=True) if isinstance(outcome, str)]
+        assert len(winners) == 1
+        found = await store.peek("inv_same")
+        assert found
+        assert found.generation == winners[0].generation
+
+
+class TestStart:
+    async def test_sets_and_raises_the_epoch(self, store: Store) -> None:
+        record = await created(store, due=NOW)
+        did, now = await store.start(
+            record.id, set={"status": Status.RUNNING, "due": NOW + 9, "deployment": "d"}, now=NOW
+        )
+        assert did
+        assert now
+        assert (now.status, now.due, now.deployment, now.epoch) == (Status.RUNNING, NOW + 9, "d", 1)
+        assert await store.peek(record.id) == now
+
+    async def test_only_once(self, store: Store) -> None:
+        record = await created(store)
+        starts = [
+            store.start(record.id, set={"status": Status.RUNNING, "deployment": str(n)}, now=NOW) for n in range(10)
+        ]
+        answers = await asyncio.gather(*starts)
+        winners = [now for did, now in answers if did]
+        assert len(winners) == 1
+        assert all(now == winners[0] for _, now in answers)
+
+    @pytest.mark.parametrize(
+        "record",
+        [meta(status=Status.RUNNING), meta(epoch=1), meta(status=Status.QUEUED), completed(), meta(expires=NOW)],
+    )
+    async def test_what_is_not_to_be_started(self, store: Store, record: Meta) -> None:
+        nonce = await commit(store, Create(record, NOW))
+        did, found = await store.start(record.id, set={"status": Status.RUNNING}, now=NOW)
+        assert (did, found) == (False, replace(record, nonce=nonce))
+
+    async def test_absent(self, store: Store) -> None:
+        assert await store.start("inv_absent", set={"status": Status.RUNNING}, now=NOW) == (False, None)
+        assert await store.peek("inv_absent") is None
+
+
+class TestUpdate:
+    async def test_sets_adds_and_removes(self, store: Store) -> None:
+        record = await created(store, error="e", missing=2, due=NOW, failures=3, headers={"a": "b"})
+        await commit(
+            store,
+            Update(
+                record.ref,
+                set={
+                    "status": Status.SUSPENDED,
+                    "error": None,
+                    "missing": None,
+                    "due": None,
+                    "failures": None,
+                    "outcome": Outcome(b"x"),
+                    "expires": NOW + 5,
+                },
+                add={"notifications": 2, "dispatches": 1},
+            ),
+        )
+        found = await store.peek(record.id)
+        assert found
+        assert found == replace(
+            record,
+            status=Status.SUSPENDED,
+            error=None,
+            missing=None,
+            due=None,
+            failures=0,
+            outcome=Outcome(b"x"),
+            expires=NOW + 5,
+            notifications=2,
+            dispatches=1,
+            nonce=found.nonce,
+        )
+
+    async def test_removed_numbers_still_match_conditions(self, store: Store) -> None:
+        record = await created(store, notifications=3, waiters=1)
+        await commit(store, Update(record.ref, set={"notifications": None, "waiters": None}))
+        await commit(store, Update(record.ref, set={"error": "e"}, notifications=0, waiters=0))
+
+    async def test_requires_the_item(self, store: Store) -> None:
+        assert await refused(store, Update(Ref("inv_absent", GENERATION), {"error": "e"})) == {0: None}
+        assert await store.peek("inv_absent") is None
+
+    async def test_a_field_that_is_always_there_is_not_removed(self, store: Store) -> None:
+        record = await created(store)
+        with pytest.raises((TypeError, ValueError)):
+            await commit(store, Update(record.ref, {"status": None}))
+
+    @pytest.mark.parametrize(
+        ("record", "wanted"),
+        [
+            (meta(generation=OTHER_GENERATION), {}),
+            (completed(), {}),
+            (meta(epoch=1), {"epoch": 2}),
+            (meta(epoch=2), {"epoch": 1}),
+            (meta(notifications=1), {"notifications": 0}),
+            (meta(waiters=1), {"waiters": 0}),
+            (meta(due=5), {"due": 6}),
+            (meta(), {"due": 6}),
+            (meta(status=Status.SUSPENDED, missing=2), {"wakes": True}),
+            (meta(status=Status.SUSPENDED), {"wakes": True}),
+            (meta(status=Status.RUNNING, missing=1), {"wakes": True}),
+            (meta(status=Status.SUSPENDED, missing=1), {"wakes": False}),
+            (meta(status=Status.SUSPENDED, missing=0), {"wakes": False}),
+        ],
+    )
+    async def test_what_refuses(self, store: Store, record: Meta, wanted: dict[str, Any]) -> None:
+        nonce = await commit(store, Create(record, NOW))
+        stored = replace(record, nonce=nonce)
+        assert await refused(store, Update(Ref(record.id, GENERATION), {"error": "e"}, **wanted)) == {0: stored}
+        assert await store.peek(record.id) == stored
+
+    @pytest.mark.parametrize(
+        ("record", "wanted"),
+        [
+            (meta(epoch=2), {"epoch": 2}),
+            (meta(), {"epoch": 0, "notifications": 0, "waiters": 0}),
+            (
+                meta(notifications=12, waiters=3, due=7, epoch=1),
+                {"notifications": 12, "waiters": 3, "due": 7, "epoch": 1},
+            ),
+            (meta(status=Status.SUSPENDED, missing=1), {"wakes": True}),
+            (meta(status=Status.SUSPENDED, missing=0), {"wakes": True}),
+            (meta(status=Status.SUSPENDED, missing=2), {"wakes": False}),
+            (meta(status=Status.SUSPENDED), {"wakes": False}),
+            (meta(status=Status.RUNNING, missing=1), {"wakes": False}),
+        ],
+    )
+    async def test_what_allows(self, store: Store, record: Meta, wanted: dict[str, Any]) -> None:
+        await commit(store, Create(record, NOW))
+        await commit(store, Update(record.ref, {"error": "e"}, **wanted))
+        found = await store.peek(record.id)
+        assert found
+        assert found.error == "e"
+
+    async def test_nonce_is_stored_with_an_epoch_only(self, store: Store) -> None:
+        record = await created(store)
+        first = await store.peek(record.id)
+        assert first
+        await commit(store, Update(record.ref, {"error": "e"}))
+        second = await store.peek(record.id)
+        nonce = await commit(store, Update(record.ref, {"error": "f"}, epoch=0))
+        third = await store.peek(record.id)
+        assert second
+        assert third
+        assert (second.nonce, third.nonce) == (first.nonce, nonce)
+
+    async def test_may_only_require(self, store: Store) -> None:
+        first, second = await created(store), await created(store)
+        await commit(store, Update(first.ref))
+        await commit(store, Update(first.ref), Update(second.ref, {"error": "e"}))
+        assert await refused(store, Update(first.ref, waiters=1), Update(second.ref, {"error": "f"}))
+
+
+class TestFinish:
+    async def test_changes_a_completed_record(self, store: Store) -> None:
+        record = completed(waiters=2)
+        await commit(store, Create(record, NOW))
+        await commit(store, Finish(record.ref, {"due": NOW + 1000}, {"waiters": -1}))
+        found = await store.peek(record.id)
+        assert found
+        assert (found.due, found.waiters) == (NOW + 1000, 1)
+
+    @pytest.mark.parametrize("record", [meta(), completed(generation=OTHER_GENERATION)])
+    async def test_refuses(self, store: Store, record: Meta) -> None:
+        nonce = await commit(store, Create(record, NOW))
+        assert await refused(store, Finish(Ref(record.id, GENERATION), {"due": 1})) == {0: replace(record, nonce=nonce)}
+
+    async def test_absent(self, store: Store) -> None:
+        assert await refused(store, Finish(Ref("inv_absent", GENERATION), {"due": 1})) == {0: None}
+
+
+class TestForget:
+    async def test_only_what_has_expired_in_this_generation(self, store: Store) -> None:
+        record = completed()
+        await commit(store, Create(record, NOW))
+        await store.forget(record.ref, NOW + 999)
+        await store.forget(Ref(record.id, OTHER_GENERATION), NOW + 1000)
+        assert await store.peek(record.id)
+        await store.forget(record.ref, NOW + 1000)
+        assert await store.peek(record.id) is None
+
+    async def test_need_not_be_there(self, store: Store) -> None:
+        await store.forget(Ref("inv_absent", GENERATION), NOW)
+
+    async def test_a_live_one_stays(self, store: Store) -> None:
+        record = await created(store)
+        await store.forget(record.ref, NOW * 2)
+        assert await store.peek(record.id)
+
+    async def test_an_expired_one_stays_until_it_is_forgotten(self, store: Store) -> None:
+        record = completed()
+        await commit(store, Create(record, NOW))
+        found = await store.peek(record.id)
+        assert found
+        assert found.expired(NOW + 1000)
+        assert not found.expired(NOW + 999)

@@ -1,0 +1,147 @@
+"""What requests cost: the memory store's estimate is what DynamoDB reports."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+
+from adapter.aws import tables as layout
+from adapter.aws.store import DynamoStore
+from adapter.engine.ids import new_nonce
+from adapter.engine.ports import Change, Create, Delete, Finish, Put, Store, Update, Usage, WriteHead
+from adapter.engine.records import Head, InboxEntry, Meta, Parent, Record, Ref, StateEntry, Status, Waiter
+from adapter.engine.types import Failure, ObjectKey, Outcome, Target
+from adapter.local.memory import MemoryStore, size
+from tests.contract.samples import GENERATION, KEY, NOW, commit, completed, meta, notification, part, piece, waiting
+
+REF = Ref("inv_" + "a" * 32, GENERATION)
+NONCE = new_nonce()
+OWNED = Head(KEY, owner=REF, state_generation=GENERATION, state={"total": b"12"}, nonce=NONCE)
+
+RECORDS: list[Record] = [
+    meta(nonce=NONCE),
+    meta(nonce=NONCE, due=NOW, input=b"x" * 900, deployment="arn:" + "x" * 60, headers={"traceparent": "x" * 55}),
+    meta(nonce=NONCE, parent=Parent(REF, 12, "Service", "arn:" + "x" * 60), target=Target("S", "h", "é" * 30)),
+    completed(nonce=NONCE, due=NOW, tail="x" * 500, error="é" * 20, ticket=7, failures=3, dispatches=1),
+    completed(nonce=NONCE, outcome=Outcome(failure=Failure(500, "é" * 10))),
+    replace(piece(REF, 0, "é" * 100), nonce=NONCE),
+    replace(notification(REF, "c1"), nonce=NONCE),
+    part(REF, "input", 0, b"x" * 1000),
+    part(REF, "output", 0, b"x" * 1000),
+    Waiter(*REF, REF, 1, "Service", "arn:" + "x" * 60),
+    Head(KEY, version=1, ticket=12, nonce=NONCE),
+    OWNED,
+    InboxEntry(KEY, 1, REF),
+    StateEntry(KEY, GENERATION, "é", b"x" * 500),
+]
+
+
+def attribute_size(value: dict[str, object]) -> int:
+    """By DynamoDB's `rules <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>`_."""
+    match value:
+        case {"S": str(text)}:
+            return len(text.encode())
+        case {"N": str(digits)}:
+            return (len(digits.rstrip("0")) + 1) // 2 + 1
+        case {"B": bytes(data)}:
+            return len(data)
+        case {"BOOL": _}:
+            return 1
+        case {"M": dict(entries)}:
+            return 3 + sum(1 + len(name.encode()) + attribute_size(entry) for name, entry in entries.items())
+        case _:
+            raise AssertionError(value)
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+def test_estimated_sizes(record: Record) -> None:
+    exact = sum(len(name.encode()) + attribute_size(value) for name, value in layout.write(record).items())
+    assert size(record) == pytest.approx(exact, rel=0.03, abs=12)
+
+
+RUNNING = meta(REF.id, status=Status.RUNNING, epoch=1, due=NOW)
+LARGE = b"x" * 1000
+BIG = b"x" * 5000
+ITEMS: list[Change] = [Put(piece(REF, 0)), Put(notification(REF, "c1")), WriteHead(OWNED, version=0)]
+
+REQUESTS: dict[str, tuple[list[Change], Callable[[Store], Awaitable[object]]]] = {
+    "create": ([], lambda store: commit(store, Create(meta(REF.id), NOW))),
+    "create, due": ([], lambda store: commit(store, Create(RUNNING, NOW))),
+    "create, large": ([], lambda store: commit(store, Create(meta(REF.id, input=LARGE), NOW))),
+    "replace": ([Create(completed(REF.id, due=NOW), NOW)], lambda store: commit(store, Create(RUNNING, NOW * 2))),
+    "start": (
+        [Create(meta(REF.id, due=NOW), NOW)],
+        lambda store: store.start(REF.id, set={"status": Status.RUNNING, "due": NOW + 1}, now=NOW),
+    ),
+    "update": ([Create(RUNNING, NOW)], lambda store: commit(store, Update(REF, {"error": "e"}))),
+    "update, status": ([Create(RUNNING, NOW)], lambda store: commit(store, Update(REF, {"status": Status.SUSPENDED}))),
+    "update, due": ([Create(RUNNING, NOW)], lambda store: commit(store, Update(REF, {"due": NOW + 1}))),
+    "update, no due": ([Create(RUNNING, NOW)], lambda store: commit(store, Update(REF, {"due": None}))),
+    "complete": (
+        [Create(RUNNING, NOW)],
+        lambda store: commit(
+            store, Update(REF, {"status": Status.COMPLETED, "outcome": Outcome(LARGE), "due": None}, epoch=1)
+        ),
+    ),
+    "finish": ([Create(completed(REF.id), NOW)], lambda store: commit(store, Finish(REF, {"due": 7}))),
+    "transaction": (
+        [Create(RUNNING, NOW)],
+        lambda store: commit(
+            store, Update(REF, {"due": None}), Put(piece(REF, 0, "x" * 3000)), WriteHead(OWNED, version=0)
+        ),
+    ),
+    "head": ([WriteHead(OWNED, version=0)], lambda store: commit(store, WriteHead(OWNED, owner=REF))),
+    "inbox entry gone": ([Put(waiting(1))], lambda store: commit(store, Delete(waiting(1)))),
+    "state": ([], lambda store: commit(store, Put(StateEntry(KEY, GENERATION, "n", BIG)))),
+    "state gone": (
+        [Put(StateEntry(KEY, GENERATION, "n", BIG))],
+        lambda store: commit(store, Delete(StateEntry(KEY, GENERATION, "n", b""))),
+    ),
+    "load": ([Create(RUNNING, NOW), *ITEMS], lambda store: store.load(REF.id)),
+    "peek": ([Create(RUNNING, NOW)], lambda store: store.peek(REF.id)),
+    "peek, absent": ([], lambda store: store.peek(REF.id)),
+    "news": (ITEMS, lambda store: store.news(REF)),
+    "one head": (ITEMS, lambda store: store.heads([KEY])),
+    "inbox": ([Put(waiting(1))], lambda store: store.inbox(KEY, 1)),
+    "due": ([Create(RUNNING, NOW)], lambda store: store.due(0, NOW, 10)),
+    "dependents": (ITEMS, lambda store: store.dependents(REF.id)),
+    "forget": ([Create(completed(REF.id, due=NOW), NOW)], lambda store: store.forget(REF, NOW * 2)),
+}
+
+
+async def cost(store: Store, given: list[Change], request: Callable[[Store], Awaitable[object]]) -> Usage:
+    for change in given:
+        await commit(store, change)
+    store.usage = Usage()
+    await request(store)
+    return store.usage
+
+
+@pytest.mark.dynamodb
+@pytest.mark.parametrize("name", REQUESTS)
+async def test_memory_agrees_with_dynamodb(dynamodb: DynamoStore, name: str) -> None:
+    given, request = REQUESTS[name]
+    assert await cost(MemoryStore(), given, request) == await cost(dynamodb, given, request)
+
+
+async def test_many_heads_cost_each(store: Store) -> None:
+    """In memory only: of BatchGetItem the emulator reports nothing."""
+    keys = [KEY, ObjectKey("S", "a"), ObjectKey("S", "b")]
+    usage = await cost(store, ITEMS, lambda store: store.heads(keys))
+    assert usage.requests == 1
+    if isinstance(store, MemoryStore):
+        assert usage.read_units == 3
+
+
+async def test_a_transaction_costs_twice(store: Store) -> None:
+    usage = await cost(store, [], lambda store: commit(store, Put(piece(REF, 0)), Put(piece(REF, 1))))
+    assert usage == Usage(requests=1, write_units=4)
+
+
+async def test_an_index_entry_costs_once_to_make_and_twice_to_move(store: Store) -> None:
+    record: Meta = meta(due=NOW)
+    assert (await cost(store, [], lambda store: commit(store, Create(record, NOW)))).write_units == 2
+    assert (await cost(store, [], lambda store: commit(store, Update(record.ref, {"due": 1})))).write_units == 3
+    assert (await cost(store, [], lambda store: commit(store, Update(record.ref, {"error": "e"})))).write_units == 1
