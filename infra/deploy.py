@@ -58,7 +58,8 @@ def deploy(stack: Stack, directory: Path = BUILD, parameters: Mapping[str, str] 
     environment |= {name.upper(): value for name, value in LOCAL_CREDENTIALS.items()}
     environment |= {"AWS_ENDPOINT_URL": stack.endpoint, "SAM_CLI_POLL_DELAY": "0.5"}
     # A table of every resource and event, of which a local deployment has many and no slow ones: it goes to a file.
-    _sam([*command, "--no-progressbar"], environment, log=directory.with_name("deploy.log"))
+    # What failed to create is deleted, or it would be in the way of the next try.
+    _sam([*command, "--no-progressbar", "--on-failure", "DELETE"], environment, log=directory.with_name("deploy.log"))
     apply_what_emulators_ignore(stack)
 
 

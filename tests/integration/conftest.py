@@ -1,0 +1,126 @@
+"""The deployed stack that the integration tests talk to.
+
+They start an emulator of their own on a free port, build, deploy and end it, unless the environment says otherwise:
+
+- AWS_ENDPOINT_URL: deploy to this local AWS instead, as a stack of their own.
+- ADAPTER_TEST_STACK: use this stack as it is deployed there: the inner loop beside a `make run`, with
+  `AWS_ENDPOINT_URL=http://127.0.0.1:4566 ADAPTER_TEST_STACK=adapter make integration`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from infra import emulator as emulators
+from infra.deploy import build, deploy, local_parameters
+from infra.emulator import ROOT, Emulator
+from infra.stack import Stack
+
+BUILD = ROOT / ".local" / "test" / "build"
+"""Not `make run`'s, which may be building at the same time."""
+
+Progress = Callable[[str], None]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.integration)
+
+
+@pytest.fixture(scope="session")
+def progress(request: pytest.FixtureRequest) -> Progress:
+    """Says on the terminal what the slow fixtures are at."""
+    capture = request.config.pluginmanager.get_plugin("capturemanager")
+    assert capture is not None
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        with capture.global_and_fixture_disabled():
+            print(f"\n[{time.monotonic() - started:3.0f} s] {text}", flush=True)
+
+    return say
+
+
+@pytest.fixture(scope="session")
+def emulator(progress: Progress) -> Iterator[Emulator | None]:
+    """The emulator whose processes these tests may touch; None where it is somebody else's."""
+    url = os.environ.get("AWS_ENDPOINT_URL")
+    if url:
+        running = emulators.find()
+        yield running if running and running.url == url else None
+        return
+    with emulators.running(ROOT / ".local" / "test" / "emulator") as own:
+        progress(f"emulator on {own.url}, log {own.log}")
+        yield own
+
+
+@pytest.fixture(scope="session")
+def packages(progress: Progress) -> Path:
+    """The Lambda packages, built once for all the stacks of a run."""
+    BUILD.parent.mkdir(parents=True, exist_ok=True)
+    progress("building the functions")
+    build(BUILD, local_parameters())
+    return BUILD
+
+
+@pytest.fixture(scope="session")
+def stack(request: pytest.FixtureRequest, emulator: Emulator | None, progress: Progress) -> Stack:
+    """The deployed stack: its `url`, `tables`, `functions`, `outputs`, and `client("dynamodb")` and the like."""
+    endpoint = emulator.url if emulator else os.environ["AWS_ENDPOINT_URL"]
+    deployed = os.environ.get("ADAPTER_TEST_STACK")
+    if deployed:
+        return Stack(deployed, endpoint)
+    stack = Stack("adapter-test", endpoint)
+    packages = request.getfixturevalue("packages")
+    progress("deploying")
+    deploy(stack, packages, local_parameters())
+    progress(f"deployed: {stack.url}")
+    return stack
+
+
+@pytest.fixture
+def http(stack: Stack) -> Iterator[httpx.Client]:
+    """Requests to the API: `http.post("/Greeter/greet", json="Mary")`."""
+    with httpx.Client(base_url=stack.url, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+def kill_worker(emulator: Emulator | None) -> Callable[[int], None]:
+    """Kills the Lambda process with this id as a crash would; handlers say theirs with `os.getpid()`."""
+    if emulator is None:
+        pytest.skip("the Lambda processes are not ours to kill")
+    return emulator.kill_worker
+
+
+@pytest.fixture(scope="session")
+def enforced_stack(packages: Path, progress: Progress) -> Iterator[Stack]:
+    """The same stack on an emulator of its own that lets IAM decide."""
+    with emulators.running(ROOT / ".local" / "test" / "enforced", enforce_roles=True) as own:
+        stack = Stack("adapter-enforced", own.url)
+        progress(f"deploying with roles enforced, log {own.log}")
+        deploy(stack, packages, local_parameters())
+        _allow_schedules_in_the_default_group(stack)
+        yield stack
+
+
+def _allow_schedules_in_the_default_group(stack: Stack) -> None:
+    """The emulator asks IAM about the group `default`, whichever group a schedule is in."""
+    iam, function = stack.client("iam"), stack.client("lambda").get_function(FunctionName=stack.functions[0])
+    role = function["Configuration"]["Role"].rpartition("/")[2]
+    statement = {
+        "Effect": "Allow",
+        "Action": ["scheduler:CreateSchedule", "scheduler:DeleteSchedule", "scheduler:GetSchedule"],
+        "Resource": "arn:aws:scheduler:*:*:schedule/default/*",
+    }
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_role_policy(RoleName=role, PolicyName="default-schedule-group", PolicyDocument=document)
