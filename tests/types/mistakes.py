@@ -1,0 +1,256 @@
+"""Deliberate mistakes. Both checkers flag each line that is marked `# E`, and no other."""
+
+# pyright: strict
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from datetime import timedelta
+
+from adapter import (
+    Client,
+    Context,
+    ObjectContext,
+    ObjectSharedContext,
+    RetryPolicy,
+    Service,
+    VirtualObject,
+    Workflow,
+    WorkflowContext,
+    WorkflowSharedContext,
+    gather,
+    handler,
+    lambda_handler,
+    serde,
+)
+
+
+class Counter(VirtualObject):
+    @handler
+    async def add(self, ctx: ObjectContext, amount: int) -> int:
+        return amount
+
+    @handler
+    async def total(self, ctx: ObjectSharedContext) -> int:
+        ctx.set("total", 1)  # E
+        ctx.clear("total")  # E
+        return 0
+
+    @handler
+    async def step(self, ctx: ObjectContext, by: int = 1) -> int:
+        return by
+
+
+class Greeter(Service):
+    @handler
+    async def greet(self, ctx: Context, name: str) -> str:
+        await ctx.get("total", int)  # E
+        return ctx.key  # E
+
+    def helper(self) -> str:
+        return ""
+
+
+class Payment(Service):
+    def __init__(self, gateway: Callable[[str], bool]) -> None:
+        self.gateway = gateway
+
+    @handler
+    async def pay(self, ctx: Context, order: str) -> bool:
+        return self.gateway(order)
+
+
+class SignUp(Workflow):
+    @handler
+    async def run(self, ctx: WorkflowContext, email: str) -> bool:
+        return True
+
+    @handler
+    async def status(self, ctx: WorkflowSharedContext) -> str:
+        ctx.set("status", "")  # E
+        return ""
+
+
+class Shop(Service):
+    @handler
+    @abstractmethod
+    async def order(self, ctx: Context, item: str) -> int: ...
+
+    @handler
+    @abstractmethod
+    async def close(self, ctx: Context) -> None: ...
+
+
+class OtherInput(Shop):
+    @handler
+    async def order(self, ctx: Context, item: int) -> int:  # E
+        return 0
+
+
+class OtherOutput(Shop):
+    @handler
+    async def order(self, ctx: Context, item: str) -> str:  # E
+        return ""
+
+
+class NoInput(Shop):
+    @handler
+    async def order(self, ctx: Context) -> int:  # E
+        return 0
+
+
+class NoHandler(Shop):
+    async def order(self, ctx: Context, item: str) -> int:  # E
+        return 0
+
+
+class OtherKind(Counter):
+    @handler
+    async def add(self, ctx: ObjectSharedContext, amount: int) -> int:  # E
+        return amount
+
+
+class Options(Service, typo=1):  # E
+    @handler(private="yes")  # E
+    async def private(self, ctx: Context) -> None: ...
+
+    @handler(retention=5)  # E
+    async def kept(self, ctx: Context) -> None: ...
+
+    @handler(unknown=True)  # E
+    async def unknown(self, ctx: Context) -> None: ...
+
+    @handler  # E
+    def plain(self, ctx: Context) -> None: ...
+
+    @handler  # E
+    async def two(self, ctx: Context, a: int, b: int) -> None: ...
+
+
+class Kept(Service, retention=5): ...  # E
+
+
+async def calls(ctx: Context) -> None:
+    ctx.service_client(Greeter).greet(1)  # E
+    ctx.service_client(Greeter).greet()  # E
+    ctx.service_client(Greeter).greet("a", "b")  # E
+    ctx.service_client(Greeter).greet(name="a")  # E
+    ctx.service_client(Greeter).gret("a")  # E
+    ctx.object_client(Counter, "Mary").add("x")  # E
+    ctx.object_client(Counter, "Mary").add()  # E
+    ctx.object_client(Counter, "Mary").total(1)  # E
+    ctx.object_client(Counter, "Mary").step("x")  # E
+    ctx.object_client(Counter, "Mary").subtract(1)  # E
+    ctx.workflow_client(SignUp, "Mary").run(5)  # E
+    ctx.workflow_client(SignUp, "Mary").status("x")  # E
+    ctx.service_client(Shop).order(1)  # E
+
+
+async def clients(ctx: Context) -> None:
+    ctx.service_client(Greeter, "key")  # E
+    ctx.service_send_client(Greeter, "key")  # E
+    ctx.object_client(Counter)  # E
+    ctx.object_send_client(Counter)  # E
+    ctx.workflow_client(SignUp)  # E
+    ctx.object_client(Counter, 5)  # E
+    ctx.workflow_client(SignUp, 5)  # E
+    ctx.object_client(Counter, None)  # E
+    ctx.service_client(Counter)  # E
+    ctx.object_client(Greeter, "key")  # E
+    ctx.object_client(SignUp, "key")  # E
+    ctx.workflow_client(Counter, "key")  # E
+    ctx.workflow_send_client(Greeter, "key")  # E
+    ctx.service_client(int)  # E
+    ctx.service_client("Greeter")  # E
+
+
+async def results(ctx: Context) -> None:
+    a: int = await ctx.service_client(Greeter).greet("a")  # E
+    b: str = await ctx.object_client(Counter, "Mary").add(1)  # E
+    c: str = ctx.service_client(Greeter).greet("a")  # E
+    (await ctx.object_client(Counter, "Mary").total()).upper()  # E
+    d: int = ctx.service_client(Greeter).greet("a").id  # E
+    e: int = await ctx.workflow_client(SignUp, "Mary").status()  # E
+    print(a, b, c, d, e)
+
+
+async def options(ctx: Context) -> None:
+    ctx.service_client(Greeter).greet("a", idempotency_key=5)  # E
+    ctx.service_send_client(Greeter).greet("a", delay=5)  # E
+    ctx.service_send_client(Greeter).greet("a", headers={"a": 1})  # E
+    ctx.service_send_client(Greeter).greet("a", wait=True)  # E
+    ctx.generic_call(service="a", method="b", parameter=1, delay=timedelta(1))  # E
+    ctx.generic_call("a", "b", 1)  # E
+    ctx.generic_send(service="a", method="b", parameter=1, delay=5)  # E
+    f: str = await ctx.generic_call(service="a", method="b", parameter=1, output_serde=serde.of(int))  # E
+    print(f)
+
+
+def load(id: str, version: int) -> float:
+    return version
+
+
+async def fetch(id: str) -> str:
+    return id
+
+
+async def steps(ctx: Context) -> None:
+    ctx.run("load", load, "1")  # E
+    ctx.run("load", load, "1", "2")  # E
+    ctx.run("load", load, "1", 2, 3)  # E
+    ctx.run("load", load, "1", 2, retries=3)  # E
+    ctx.run("load", load, "1", 2, retry=3)  # E
+    ctx.run(load, "1", 2)  # E
+    ctx.run("fetch", fetch("1"))  # E
+    ctx.run("fetch", fetch, 1)  # E
+    g: str = await ctx.run("load", load, "1", 2)  # E
+    h: int = await ctx.run("fetch", fetch, "1")  # E
+    i: int = await ctx.run("typed", lambda: "x", type=str)  # E
+    ctx.sleep(5)  # E
+    j: str = await ctx.now()  # E
+    k: int = await ctx.attach("inv_1", str)  # E
+    print(g, h, i, j, k)
+
+
+async def state(ctx: ObjectContext) -> None:
+    a: str | None = await ctx.get("total", int)  # E
+    b: int = await ctx.get("total", int)  # E
+    c: int = ctx.get("total", int)  # E
+    d: list[int] | None = await ctx.get("tags", list[str])  # E
+    await ctx.get(1, int)  # E
+    ctx.set("total")  # E
+    ctx.request.id = "x"  # E
+    print(a, b, c, d)
+
+
+async def together(ctx: ObjectContext) -> None:
+    call = ctx.service_client(Greeter).greet("Mary")
+    a: tuple[int, int | None] = await gather(call, ctx.get("total", int))  # E
+    b, c = await gather(call, call, call)  # E
+    await gather(1, call)  # E
+    d: tuple[int, ...] = await gather(*[call])  # E
+    print(a, b, c, d)
+
+
+async def own_code(ctx: Context, exclusive: ObjectContext) -> None:
+    await Counter().add.fn(ctx, 1)  # E
+    await Counter().add.fn(exclusive, "x")  # E
+    await Counter().add.fn(exclusive)  # E
+    e: str = await Counter().step.fn(exclusive)  # E
+    await Greeter().greet.code(ctx, "x")  # E
+    Counter.add(ctx, 1)  # E
+    print(e)
+
+
+async def outside(client: Client) -> None:
+    await client.object_client(Counter, "Mary").add("x")  # E
+    client.service_client(Greeter, "key")  # E
+    Client("https://example.com", timeout=5)  # E
+
+
+RetryPolicy(attempts="3")  # E
+lambda_handler(Greeter, Payment)  # E
+lambda_handler("Greeter")  # E
+lambda_handler(int)  # E
+Shop()  # E
