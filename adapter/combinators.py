@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any, TypeVar, overload
 
+from adapter.operations import Operation
+
 T = TypeVar("T")
 T1 = TypeVar("T1")
 T2 = TypeVar("T2")
@@ -45,4 +47,8 @@ async def gather(*operations: Awaitable[Any]) -> tuple[Any, ...]:
     >>> asyncio.run(gather(twice(1), twice(2)))
     (2, 4)
     """
+    group = object()
+    for operation in operations:
+        if isinstance(operation, Operation):
+            operation.group = group
     return tuple(await asyncio.gather(*operations))

@@ -15,6 +15,9 @@ class Operation(ABC, Awaitable[T_co], Generic[T_co]):
     It starts when it is made, not when it is awaited, and may be awaited any number of times.
     """
 
+    group: object | None = None
+    """Operations of one group are waited for together: a suspended handler is woken for the last of them."""
+
     @abstractmethod
     def __await__(self) -> Generator[Any, None, T_co]:
         """Wait for the result.

@@ -71,8 +71,6 @@ class Pending(Operation[T], Generic[T]):
         self.n = n
         self.command = command
         self.outcome: Outcome | None = None
-        self.group: object = self
-        """Operations of one group are waited for together."""
         self._decode = decode
         self.waiters: list[asyncio.Future[None]] = []
         self.timer: asyncio.TimerHandle | None = None

@@ -280,7 +280,11 @@ class Draft:
                 cut = _parts(meta, "input", member.input)
                 parts += cut
                 meta = replace(meta, input=None, input_parts=len(cut))
-                self.metas[meta.id] = meta
+            if meta.parent is not None:
+                caller = self.sheets.get(meta.parent.ref.id)
+                alone = caller is not None and caller.wait is not None and caller.wait.missing <= 1
+                meta = replace(meta, parent=replace(meta.parent, alone=alone))
+            self.metas[meta.id] = meta
             changes.append(Create(meta, self._times.now))
         elif sheet.ended or sheet.failed or sheet.wait or sheet.touched:
             changes.append(
@@ -301,13 +305,12 @@ class Draft:
             return
         if meta.output_parts:
             parts += _parts(meta, "output", sheet.ended.outcome.value or b"")
-        if _notifies(member):
-            assert meta.parent is not None
-            parent = meta.parent
+        parent = meta.parent
+        receiver = self.sheets.get(parent.ref.id) if parent is not None else None
+        if parent is not None and member.waking is not None and _notifies(member) and not (receiver and receiver.ended):
             note = Notification(parent.ref, f"c{parent.command}", sheet.ended.outcome, self._times.now, nonce)
             changes.append(Put(note))
-            wakes: dict[str, Any] = {"status": Status.READY, "due": self._times.grace} if member.alone else {}
-            changes.append(Update(parent.ref, set=wakes, add={"notifications": 1, "missing": -1}, wakes=member.alone))
+            changes.append(member.waking.update(parent.ref, self._times.grace))
             self.notes.append((note, member))
 
     def _write_key(self, key: Key, state: KeyState, changes: list[Change], nonce: str) -> None:
@@ -331,7 +334,7 @@ class Draft:
 
 
 def _notifies(member: Member) -> bool:
-    return member.meta.parent is not None and member.caller is None and not member.parent_gone
+    return member.waking is not None and member.caller is None
 
 
 def _difference(old: Meta, new: Meta) -> dict[str, Any]:

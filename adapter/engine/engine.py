@@ -31,6 +31,7 @@ from adapter.engine.ports import (
 from adapter.engine.records import INLINE, Head, Meta, Notification, Part, Piece, Ref, Status, Waiter
 from adapter.engine.types import Failure, HandlerSpec, Headers, Kind, ObjectKey, Outcome, Target
 from adapter.engine.unit import PATIENCE, Fenced, Unit
+from adapter.engine.waking import Waking
 from adapter.errors import TerminalError
 
 T = TypeVar("T")
@@ -712,25 +713,20 @@ class Engine:
 
     async def _tell(self, waiter: Waiter, outcome: Outcome) -> None:
         note = Notification(waiter.waiter, f"a{waiter.command}", outcome, self.clock.now())
-        wakes = True
-        while True:
-            values: dict[str, Any] = {"status": Status.READY, "due": self.times().grace} if wakes else {}
-            update = Update(waiter.waiter, set=values, add={"notifications": 1, "missing": -1}, wakes=wakes)
+        waking: Waking | None = Waking()
+        while waking is not None:
             try:
+                update = waking.update(waiter.waiter, self.times().grace)
                 await self.commit([Delete(waiter), Put(note), update], new_nonce())
+                self.notified(note, waiter.service, waiter.deployment, waking.wakes)
+                return
             except Conflict as conflict:
                 if 0 in conflict.found:
                     return
-                found = conflict.found.get(2)
-                if isinstance(found, Meta) and found.generation == waiter.waiter.generation and found.live:
-                    wakes = found.status is Status.SUSPENDED and (found.missing or 0) <= 1
-                    continue
-                try:
-                    await self.commit([Delete(waiter)], new_nonce())
-                except Conflict:
-                    pass
-                return
-            self.notified(note, waiter.service, waiter.deployment, wakes)
+                waking = None if 1 in conflict.found else Waking.learn(waiter.waiter, conflict.found[2], outcome)
+        try:
+            await self.commit([Delete(waiter)], new_nonce())
+        except Conflict:
             return
 
     async def _purge(self, meta: Meta) -> None:

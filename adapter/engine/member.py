@@ -8,6 +8,7 @@ from adapter.engine.attempt import Attempt
 from adapter.engine.journal import Entry
 from adapter.engine.records import Meta, Ref
 from adapter.engine.types import HandlerSpec, ObjectKey, Outcome
+from adapter.engine.waking import Waking
 
 
 @dataclass(slots=True, eq=False)
@@ -31,11 +32,14 @@ class Member:
     attempt: Attempt | None = None
     progress: bool = False
     """Whether this attempt committed a piece of the journal."""
-    parent_gone: bool = False
-    alone: bool = True
-    """Whether the parent is taken to wait for this result only."""
+    waking: Waking | None = None
+    """How the parent in another process is taken to wait; ``None``: it is gone, or there is none."""
     dropped: bool = False
     """Whether it turned out to be there already, so that it is not to be created."""
+
+    def __post_init__(self) -> None:
+        if self.meta.parent is not None:
+            self.waking = Waking(self.meta.parent.alone)
 
     @property
     def ref(self) -> Ref:

@@ -25,6 +25,7 @@ from adapter.engine.member import Arrived, Born, Ended, Failed, Left, Log, Membe
 from adapter.engine.ports import Change, Conflict, Create, Delete, Put, Update, WriteHead
 from adapter.engine.records import Head, InboxEntry, Meta, Notification, Parent, Piece, Record, Status
 from adapter.engine.types import Failure, Kind, ObjectKey, Outcome, RetryPolicy, Target
+from adapter.engine.waking import Waking
 from adapter.errors import NonDeterminismError, TerminalError
 
 if TYPE_CHECKING:
@@ -330,7 +331,8 @@ class Unit:
         exclusive = member.meta.kind.exclusive
         self._record((Ended(member, outcome), *((Left(member),) if exclusive else ()), *more))
         if member.caller is None and member.meta.parent is not None:
-            member.alone = member.alone and member.meta.parent.ref.id not in self.engine.active
+            if member.meta.parent.ref.id in self.engine.active and member.waking is not None:
+                member.waking = Waking(False)
             self._outbound = True
         if exclusive:
             self._grant(self.keys[member.key])
@@ -729,7 +731,8 @@ class Unit:
                 at = self._timers.get((member.meta.id, pending.n))
                 if at is not None:
                     due = at if due is None else min(due, at)
-                groups[id(pending.group)] = groups.get(id(pending.group), 0) + 1
+                group = pending.group if pending.group is not None and len(pending.waiters) == 1 else pending
+                groups[id(group)] = groups.get(id(group), 0) + 1
             waits.append(Wait(member, min(groups.values()), due))
         await self._commit(waits=waits)
         for member in waiting:
@@ -823,7 +826,8 @@ class Unit:
         for note, member in draft.notes:
             assert member.meta.parent is not None
             parent = member.meta.parent
-            engine.notified(note, parent.service, parent.deployment, member.alone)
+            wakes = member.waking is not None and member.waking.wakes
+            engine.notified(note, parent.service, parent.deployment, wakes)
         for name, ref in draft.granted:
             engine.dispatch(ref, name.service, "", fresh=True)
         for name, state in draft.states.items():
@@ -855,10 +859,10 @@ class Unit:
                     rewind = self._exists(meta, found) or rewind
                 case WriteHead():
                     rewind = self._moved(change, found) or rewind
-                case Update() if change.epoch is not None:
-                    news = self._overtaken(change, found) or news
                 case Update() if change.wakes is not None:
                     self._unwoken(change, found)
+                case Update() if change.epoch is not None:
+                    news = self._overtaken(change, found) or news
                 case Update():
                     self._bury(change)
                 case Delete(InboxEntry(key)):
@@ -927,11 +931,7 @@ class Unit:
         for step in self._log:
             for effect in step:
                 if isinstance(effect, Ended) and effect.member.meta.parent and effect.member.meta.parent.ref == change.ref:
-                    member = effect.member
-                    if not isinstance(found, Meta) or found.generation != change.ref.generation or not found.live:
-                        member.parent_gone = True
-                    else:
-                        member.alone = found.status is Status.SUSPENDED and (found.missing or 0) <= 1
+                    effect.member.waking = Waking.learn(change.ref, found, effect.outcome)
 
     def _bury(self, change: Update) -> None:
         """Who was to be given a key is no more."""
