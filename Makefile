@@ -24,7 +24,7 @@ help: ## this list
 
 .PHONY: setup
 setup: ## the three environments (two minutes the first time, then nothing)
-	@$(MAKE) --no-print-directory -j3 $(project) $(sam) $(emulator)
+	@$(MAKE) --no-print-directory --silent -j3 $(project) $(sam) $(emulator)
 
 # --no-compile: most of what comes along is never imported.
 pip := bin/pip install -qq --disable-pip-version-check --no-compile
