@@ -96,6 +96,7 @@ class Client(Clients):
             await self._http.aclose()
 
     def _issue(self, command: Call | Send, content_type: str, decode: Callable[[bytes | None], T]) -> Invocation[T]:
+        asyncio.get_running_loop()  # says so, if there is none, before anything is made
         target = command.target
         headers = {**command.headers, "content-type": content_type} if content_type else dict(command.headers)
         if command.kind is Kind.WORKFLOW and target.key is not None:

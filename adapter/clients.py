@@ -175,7 +175,7 @@ class Clients(ABC):
                 "a call takes no delay: use the send client, and await what it returns if you need the result"
             )
         data = b"" if input is None else input.serialize(parameter)
-        lower = {name.lower(): value for name, value in (headers or {}).items()}
+        lower = _headers(headers or {})
         command: Call | Send
         if sends:
             wait = 0 if delay is None else milliseconds(delay, "delay")
@@ -272,3 +272,10 @@ def check_text(name: str, text: str, limit: int) -> str:
     if not 0 < len(text.encode()) <= limit:
         raise ValueError(f"{name} has 1 to {limit} bytes in UTF-8, not {len(text.encode())}")
     return text
+
+
+def _headers(headers: Mapping[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"header {name!r} is a string, not {value!r}")
+    return {name.lower(): value for name, value in headers.items()}

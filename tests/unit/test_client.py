@@ -1,0 +1,311 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from adapter import (
+    Client,
+    Context,
+    ObjectContext,
+    Service,
+    TerminalError,
+    VirtualObject,
+    Workflow,
+    WorkflowContext,
+    handler,
+)
+from adapter.engine.ids import idempotent_id, workflow_id
+from adapter.engine.types import Target
+
+URL = "https://example.com/base/path/"
+
+
+class Counter(VirtualObject):
+    @handler
+    async def add(self, ctx: ObjectContext, amount: int) -> int:
+        return amount
+
+
+class Greeter(Service):
+    @handler
+    async def greet(self, ctx: Context, name: str) -> str:
+        return name
+
+    @handler
+    async def raw(self, ctx: Context, data: bytes) -> None: ...
+
+
+class SignUp(Workflow):
+    @handler
+    async def run(self, ctx: WorkflowContext, email: str) -> bool:
+        return True
+
+
+Answer = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]
+
+
+class Server:
+    """Answers as it is told, and remembers what it was asked."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers = list(answers)
+        self.requests: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer if isinstance(answer, httpx.Response) else answer(request)
+
+    def client(self, **options: Any) -> Client:
+        http = httpx.AsyncClient(transport=httpx.MockTransport(self))
+        return Client(URL, http=http, **options)
+
+    @property
+    def paths(self) -> list[str]:
+        return [request.url.raw_path.decode() for request in self.requests]
+
+
+ACCEPTED = httpx.Response(202, json={"invocationId": "inv_x", "status": "Accepted"})
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapter.client.random.uniform", lambda low, high: 0.001)
+
+
+async def test_a_call() -> None:
+    server = Server(httpx.Response(200, content=b"3"))
+    async with server.client() as client:
+        call = client.object_client(Counter, "Mary").add(1, idempotency_key="x", headers={"Trace": "1"})
+        assert call.id == idempotent_id(Target("Counter", "add", "Mary"), "x")
+        assert await call == 3
+        assert await call == 3
+    [request] = server.requests
+    assert (request.method, server.paths, request.content) == ("POST", ["/base/path/Counter/Mary/add"], b"1")
+    assert {"idempotency-key": "x", "trace": "1", "content-type": "application/json"}.items() <= request.headers.items()
+
+
+async def test_calls_without_a_key_get_one_each() -> None:
+    server = Server(httpx.Response(200, content=b'"x"'))
+    async with server.client() as client:
+        calls = [client.service_client(Greeter).greet("x") for _ in range(2)]
+        assert await asyncio.gather(*calls) == ["x", "x"]
+    keys = [request.headers["idempotency-key"] for request in server.requests]
+    assert len(set(keys)) == 2
+    assert [call.id for call in calls] == [idempotent_id(Target("Greeter", "greet"), key) for key in keys]
+
+
+@pytest.mark.parametrize(
+    ("key", "path"),
+    [
+        ("a/b?c#d", "a%2Fb%3Fc%23d"),
+        ("é ü", "%C3%A9%20%C3%BC"),
+        ("..", "%2E%2E"),
+        (".", "%2E"),
+        ("a.b", "a.b"),
+        ("100%", "100%25"),
+        ("\n", "%0A"),
+    ],
+)
+async def test_keys_are_encoded(key: str, path: str) -> None:
+    server = Server(httpx.Response(200, content=b"1"))
+    async with server.client() as client:
+        await client.object_client(Counter, key).add(1)
+    assert server.paths == [f"/base/path/Counter/{path}/add"]
+
+
+async def test_bytes_go_as_they_are() -> None:
+    server = Server(httpx.Response(200))
+    async with server.client() as client:
+        await client.service_client(Greeter).raw(b"\xff")
+    assert server.requests[0].content == b"\xff"
+    assert server.requests[0].headers["content-type"] == "application/octet-stream"
+
+
+async def test_a_workflow_run_is_identified_by_its_id() -> None:
+    server = Server(httpx.Response(200, content=b"true"))
+    async with server.client() as client:
+        run = client.workflow_client(SignUp, "Mary").run("mary@example.com")
+        assert run.id == workflow_id("SignUp", "Mary")
+        assert await run is True
+    assert server.paths == ["/base/path/SignUp/Mary/run"]
+    assert "idempotency-key" not in server.requests[0].headers
+
+
+async def test_a_workflow_that_an_earlier_try_started_is_attached_to() -> None:
+    server = Server(httpx.ReadTimeout("lost"), httpx.Response(409, json={}), httpx.Response(200, content=b"true"))
+    async with server.client() as client:
+        assert await client.workflow_client(SignUp, "Mary").run("mary@example.com") is True
+    assert server.paths[2] == f"/base/path/restate/invocation/{workflow_id('SignUp', 'Mary')}/attach"
+    assert server.requests[2].method == "GET"
+
+
+async def test_a_workflow_that_ran_already_is_refused() -> None:
+    server = Server(httpx.Response(409, json={"message": "ran already", "code": 409}))
+    async with server.client() as client:
+        with pytest.raises(TerminalError, match="ran already") as caught:
+            await client.workflow_client(SignUp, "Mary").run("mary@example.com")
+    assert caught.value.code == 409
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        httpx.ConnectError("refused"),
+        httpx.ReadTimeout("slow"),
+        httpx.ReadError("reset"),
+        httpx.RemoteProtocolError("closed"),
+        httpx.Response(429, json={"message": "Too Many Requests"}),
+        httpx.Response(502, text="Bad Gateway"),
+        httpx.Response(503, json={"message": "Service Unavailable"}),
+        httpx.Response(504, json={"message": "still running", "code": 504}),
+    ],
+)
+async def test_what_may_have_been_lost_is_repeated_under_the_same_key(lost: Answer) -> None:
+    server = Server(lost, lost, httpx.Response(200, content=b"3"))
+    async with server.client() as client:
+        assert await client.object_client(Counter, "Mary").add(1) == 3
+    assert len({request.headers["idempotency-key"] for request in server.requests}) == 1
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "message"),
+    [
+        (httpx.Response(400, json={"message": "invalid input: x", "code": 400}), 400, "invalid input: x"),
+        (httpx.Response(402, json={"message": "declined", "code": 402}), 402, "declined"),
+        (httpx.Response(404, text="nothing here"), 404, "nothing here"),
+        (httpx.Response(413), 413, "Request Entity Too Large"),
+        (httpx.Response(500, json=["odd"]), 500, '["odd"]'),
+        (httpx.Response(503, json={"message": "a handler said so", "code": 503}), 503, "a handler said so"),
+        (httpx.Response(302, text="elsewhere"), 502, "elsewhere"),
+    ],
+)
+async def test_answers_that_say_no(answer: httpx.Response, code: int, message: str) -> None:
+    server = Server(answer)
+    async with server.client() as client:
+        with pytest.raises(TerminalError) as caught:
+            await client.object_client(Counter, "Mary").add(1)
+    assert (caught.value.code, str(caught.value)) == (code, message)
+    assert len(server.requests) == 1
+
+
+async def test_repeating_ends() -> None:
+    server = Server(httpx.ConnectError("refused"))
+    async with server.client(timeout=timedelta(milliseconds=20)) as client:
+        call = client.object_client(Counter, "Mary").add(1)
+        with pytest.raises(TimeoutError, match=f"no answer in 0.02 s, last ConnectError refused; {call.id}"):
+            await call
+    assert len(server.requests) > 1
+
+
+async def test_what_can_never_work_is_not_repeated() -> None:
+    async with Client("no-url") as client:
+        with pytest.raises(httpx.UnsupportedProtocol):
+            await client.object_client(Counter, "Mary").add(1)
+
+
+async def test_sends() -> None:
+    server = Server(ACCEPTED)
+    async with server.client() as client:
+        client.object_send_client(Counter, "Mary").add(1)
+        client.service_send_client(Greeter).greet("x", delay=timedelta(seconds=1.5))
+        client.workflow_send_client(SignUp, "Mary").run("x")
+        client.generic_send(service="Greeter", method="greet", parameter="x", delay=timedelta(hours=1))
+        await client.flush()
+        assert sorted(server.paths) == [
+            "/base/path/Counter/Mary/add/send",
+            "/base/path/Greeter/greet/send?delay=1500ms",
+            "/base/path/Greeter/greet/send?delay=3600000ms",
+            "/base/path/SignUp/Mary/run/send",
+        ]
+
+
+async def test_leaving_the_block_waits_until_all_is_stored() -> None:
+    server = Server(ACCEPTED)
+    async with server.client() as client:
+        client.object_send_client(Counter, "Mary").add(1)
+        assert server.requests == []
+    assert len(server.requests) == 1
+
+
+async def test_a_send_that_is_refused_is_told_of_by_flush() -> None:
+    server = Server(httpx.Response(404, json={"message": "unknown service", "code": 404}))
+    client = server.client()
+    client.object_send_client(Counter, "Mary").add(1)
+    await asyncio.sleep(0.01)
+    with pytest.raises(TerminalError, match="unknown service"):
+        await client.flush()
+    await client.flush()
+    with pytest.raises(TerminalError, match="unknown service"):
+        async with client:
+            client.object_send_client(Counter, "Mary").add(1)
+
+
+async def test_a_send_is_awaited_by_attaching() -> None:
+    server = Server(
+        httpx.Response(202, json={"invocationId": "inv_x", "status": "Accepted"}, headers={"x-restate-id": "inv_x"}),
+        httpx.Response(504, json={"message": "still running", "code": 504}),
+        httpx.Response(200, content=b"3"),
+    )
+    async with server.client() as client:
+        sent = client.object_send_client(Counter, "Mary").add(1)
+        first, second = await asyncio.gather(sent, sent)
+        assert (first, second) == (3, 3)
+        assert sent.id == "inv_x"
+    assert server.paths[1:] == ["/base/path/restate/invocation/inv_x/attach"] * 2
+
+
+async def test_the_answer_corrects_the_id_of_a_generic_call() -> None:
+    server = Server(httpx.Response(200, content=b"true", headers={"x-restate-id": workflow_id("SignUp", "Mary")}))
+    async with server.client() as client:
+        call = client.generic_call(service="SignUp", method="run", key="Mary", parameter="x")
+        assert await call is True
+        assert call.id == workflow_id("SignUp", "Mary")
+
+
+async def test_giving_up_waiting_does_not_give_up_the_call() -> None:
+    release = asyncio.Event()
+
+    async def respond(request: httpx.Request) -> httpx.Response:
+        await release.wait()
+        return httpx.Response(200, content=b"3")
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(respond)) as http:
+        client = Client(URL, http=http)
+        call = client.object_client(Counter, "Mary").add(1)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(call, 0.01)
+        release.set()
+        assert await call == 3
+
+
+async def test_leaving_drops_calls_that_nobody_awaited() -> None:
+    async def never(request: httpx.Request) -> httpx.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with Client(URL, http=httpx.AsyncClient(transport=httpx.MockTransport(never))) as client:
+        call = client.object_client(Counter, "Mary").add(1)
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+
+def test_it_needs_a_running_loop() -> None:
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        Client(URL).object_client(Counter, "Mary").add(1)
+
+
+async def test_output_is_decoded_by_the_handlers_annotation() -> None:
+    server = Server(httpx.Response(200, content=json.dumps("é").encode()))
+    async with server.client() as client:
+        assert await client.service_client(Greeter).greet("x") == "é"

@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from adapter import (
+    Context,
+    Invocation,
+    ObjectContext,
+    ObjectSharedContext,
+    RetryPolicy,
+    TerminalError,
+    WorkflowContext,
+    WorkflowSharedContext,
+    gather,
+)
+from adapter.engine import commands as c
+from adapter.engine.types import Kind, Target
+from tests.unit.issuer import FakeIssuer
+
+
+class Order(BaseModel):
+    id: str
+    amount: int = 1
+
+
+@dataclass
+class Point:
+    x: int
+
+
+@pytest.fixture
+def issuer() -> FakeIssuer:
+    return FakeIssuer(Kind.EXCLUSIVE, "Mary")
+
+
+@pytest.fixture
+def ctx(issuer: FakeIssuer) -> ObjectContext:
+    return ObjectContext(issuer)
+
+
+# --- steps ---
+
+
+def load(id: str) -> Order:
+    return Order(id=id)
+
+
+async def fetch(id: str) -> Order:
+    return Order(id=id)
+
+
+class Loader:
+    tag: str = "a class with annotations of its own"
+
+    def __call__(self, id: str) -> Order:
+        return Order(id=id)
+
+    def load(self, id: str) -> list[Point]:
+        return [Point(len(id))]
+
+    async def fetch(self, id: str) -> Point | None:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("fn", "result"),
+    [
+        (load, Order(id="x")),
+        (fetch, Order(id="x")),
+        (Loader(), Order(id="x")),
+        (Loader().load, [Point(1)]),
+        (Loader().fetch, None),
+        (partial(load), Order(id="x")),
+        (partial(fetch), Order(id="x")),
+        (lambda id: {"id": id}, {"id": "x"}),
+        (lambda id: fetch(id), {"id": "x", "amount": 1}),
+        (str.upper, "X"),
+        (len, 1),
+        (str, "x"),
+    ],
+)
+async def test_a_step_gives_what_is_read_back(ctx: Context, fn: Any, result: Any) -> None:
+    assert await ctx.run("step", fn, "x") == result
+
+
+async def test_a_step_is_read_back_as_type_says(ctx: Context) -> None:
+    assert await ctx.run("typed", lambda: {"id": "x"}, type=Order) == Order(id="x")
+    assert await ctx.run("typed", fetch, "x", type=dict[str, Any]) == {"id": "x", "amount": 1}
+    assert await ctx.run("raw", lambda: b"\xff", type=bytes) == b"\xff"
+    with pytest.raises(ValidationError):
+        await ctx.run("wrong", lambda: "x", type=int)
+
+
+async def test_plain_functions_run_in_a_thread(ctx: Context) -> None:
+    assert await ctx.run("thread", threading.get_ident) != threading.get_ident()
+
+
+async def test_a_step_is_one_command_with_its_policy(issuer: FakeIssuer, ctx: Context) -> None:
+    policy = RetryPolicy(attempts=2)
+    ctx.run("load", load, "x", retry=policy)
+    [command] = issuer.commands
+    assert isinstance(command, c.Run)
+    assert (command.name, command.retry) == ("load", policy)
+    assert await command.closure() == b'{"id":"x","amount":1}'
+
+
+async def test_errors_of_a_step_are_the_engines(ctx: Context) -> None:
+    def decline() -> None:
+        raise TerminalError("declined", code=402)
+
+    with pytest.raises(TerminalError, match="declined"):
+        await ctx.run("decline", decline)
+
+
+async def test_what_is_no_step(issuer: FakeIssuer, ctx: Any) -> None:
+    with pytest.raises(TypeError, match="takes a function and its arguments, not <coroutine"):
+        ctx.run("fetch", fetch("x"))
+    with pytest.raises(TypeError, match="name is a string"):
+        ctx.run(load, load)
+    with pytest.raises(TypeError, match="retry is a RetryPolicy"):
+        ctx.run("load", load, "x", retry=3)
+
+    def unresolved() -> Missing:  # type: ignore[name-defined]  # noqa: F821
+        ...
+
+    with pytest.raises(TypeError, match=r"unresolved cannot be resolved: name 'Missing'.*type="):
+        ctx.run("unresolved", unresolved)
+    assert issuer.commands == []
+
+
+# --- time and chance ---
+
+
+async def test_now_is_in_utc_and_exact_to_the_millisecond(ctx: Context) -> None:
+    assert await ctx.now() == datetime(2023, 11, 14, 22, 13, 20, 123000, tzinfo=UTC)
+    assert (await ctx.now()).tzinfo is UTC
+
+
+async def test_sleep(issuer: FakeIssuer, ctx: Any) -> None:
+    assert await ctx.sleep(timedelta(days=365)) is None
+    await ctx.sleep(timedelta(microseconds=1), name="blink")
+    assert issuer.commands == [c.Sleep(365 * 86_400_000), c.Sleep(1, "blink")]
+    with pytest.raises(ValueError, match="duration is not negative"):
+        ctx.sleep(timedelta(seconds=-1))
+    with pytest.raises(TypeError, match="duration is a timedelta, not 5"):
+        ctx.sleep(5)
+
+
+def test_chance_is_the_invocations() -> None:
+    first, again = Context(FakeIssuer()), Context(FakeIssuer())
+    assert (first.uuid(), first.random.random()) == (again.uuid(), again.random.random())
+    assert first.uuid().version == 4
+    assert first.uuid() != first.uuid()
+
+
+def test_request(ctx: ObjectContext) -> None:
+    assert ctx.request.id == "inv_test"
+    assert ctx.request.target == Target("Test", "test", "Mary")
+    assert ctx.request.headers == {"trace": "1"}
+    assert ctx.key == "Mary"
+
+
+# --- state ---
+
+
+async def test_state_comes_back_as_asked_for(ctx: ObjectContext) -> None:
+    assert await ctx.get("order", Order) is None
+    ctx.set("order", Order(id="x"))
+    ctx.set("points", [Point(1)])
+    ctx.set("raw", b"\xff")
+    ctx.set("nothing", None)
+    assert await ctx.get("order", Order) == Order(id="x")
+    assert await ctx.get("order") == {"id": "x", "amount": 1}
+    assert await ctx.get("points", list[Point]) == [Point(1)]
+    assert await ctx.get("raw", bytes) == b"\xff"
+    assert await ctx.get("nothing", int | None) is None
+    assert await ctx.state_keys() == ["nothing", "order", "points", "raw"]
+    ctx.clear("order")
+    assert await ctx.get("order", Order) is None
+    ctx.clear_all()
+    assert await ctx.state_keys() == []
+
+
+@pytest.mark.parametrize("name", ["", "x" * 513, "é" * 257])
+def test_names_of_state_entries_have_limits(ctx: ObjectContext, name: str) -> None:
+    for use in (ctx.get, ctx.clear, lambda name: ctx.set(name, 1)):
+        with pytest.raises(ValueError, match="name has 1 to 512 bytes"):
+            use(name)
+
+
+def test_only_owners_of_a_key_write_state() -> None:
+    writing, reading = {"set", "clear", "clear_all"}, {"key", "get", "state_keys"}
+    for context in (ObjectContext, WorkflowContext):
+        assert writing | reading <= set(dir(context))
+    for shared in (ObjectSharedContext, WorkflowSharedContext):
+        assert reading <= set(dir(shared))
+        assert not writing & set(dir(shared))
+    assert not (writing | reading) & set(dir(Context))
+
+
+# --- other invocations ---
+
+
+async def test_attach_and_cancel(issuer: FakeIssuer, ctx: Context) -> None:
+    issuer.results[c.Attach] = b'{"id":"x"}'
+    assert await ctx.attach("inv_1", Order) == Order(id="x")
+    assert await ctx.attach("inv_1") == {"id": "x"}
+    ctx.cancel("inv_1")
+    assert issuer.commands[1:] == [c.Attach("inv_1"), c.Cancel("inv_1")]
+
+
+# --- combinators ---
+
+
+async def test_gather_keeps_the_order_given(ctx: ObjectContext) -> None:
+    ctx.set("total", 1)
+    both = await gather(ctx.get("total", int), ctx.run("load", load, "x"))
+    assert both == (1, Order(id="x"))
+    total, none = await asyncio.gather(ctx.get("total", int), ctx.get("none", int))
+    assert (total, none) == (1, None)
+
+
+async def test_gather_fails_with_the_first_failure(ctx: Context) -> None:
+    async def decline() -> None:
+        raise TerminalError("declined")
+
+    never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    with pytest.raises(TerminalError, match="declined"):
+        await gather(never, ctx.run("decline", decline))
+    never.cancel()
+
+
+def test_invocations_are_told_by_type(ctx: Context) -> None:
+    assert isinstance(ctx.generic_call(service="A", method="b"), Invocation)

@@ -1,0 +1,34 @@
+"""What `import adapter` brings along: a cold start pays for all of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+HEAVY = {"boto3", "botocore", "httpx", "starlette", "mangum", "pynamodb", "aws_lambda_powertools", "uvicorn"}
+
+
+def test_importing_the_library_imports_nothing_of_aws_or_http() -> None:
+    code = "import sys, adapter; print(*{name.split('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "pydantic" in loaded
+    assert HEAVY.intersection(loaded) == set()
+
+
+def test_no_schema_is_built_before_it_is_needed() -> None:
+    code = """
+import pydantic
+made = []
+before = pydantic.TypeAdapter.__init__
+pydantic.TypeAdapter.__init__ = lambda self, *args, **options: (made.append(args), before(self, *args, **options))[1]
+from adapter import Context, Service, handler
+from adapter.registry import Registry
+class Greeter(Service):
+    @handler
+    async def greet(self, ctx: Context, name: str) -> list[str]: ...
+registry = Registry(Greeter)
+assert made == [], made
+registry.services["Greeter"].handlers["greet"].validate_input(b'"x"')
+assert made == [(str,)], made
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
