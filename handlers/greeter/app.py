@@ -1,0 +1,56 @@
+"""A service that greets, an object that counts, and mail."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from adapter import Context, ObjectContext, ObjectSharedContext, Service, VirtualObject, handler, lambda_handler
+from handlers import contracts
+
+KEPT = 20
+
+log = logging.getLogger(__name__)
+
+
+class Counter(VirtualObject):
+    """A number per key."""
+
+    @handler
+    async def add(self, ctx: ObjectContext, amount: int = 1) -> int:
+        """Add to it; returns the new total."""
+        total = (await ctx.get("total", int) or 0) + amount
+        ctx.set("total", total)
+        return total
+
+    @handler
+    async def total(self, ctx: ObjectSharedContext) -> int:
+        """The number."""
+        return await ctx.get("total", int) or 0
+
+
+class Mailer(contracts.Mailer):
+    """Stands in for a mail service: it logs what it sends, and keeps the latest to be looked at."""
+
+    @handler
+    async def mail(self, ctx: ObjectContext, text: str) -> None:
+        await ctx.run("send", log.info, "mail to %s: %s", ctx.key, text)
+        ctx.set("sent", [*(await ctx.get("sent", list[str]) or []), text][-KEPT:])
+
+    @handler
+    async def sent(self, ctx: ObjectSharedContext) -> list[str]:
+        return await ctx.get("sent", list[str]) or []
+
+
+class Greeter(Service):
+    """Says hello."""
+
+    @handler
+    async def greet(self, ctx: Context, name: str) -> str:
+        """Greet somebody, and remind them of it five hours later."""
+        visits = await ctx.object_client(Counter, name).add(1)
+        ctx.object_send_client(Mailer, name).mail(f"Come back soon, {name}!", delay=timedelta(hours=5))
+        return f"Hello {name}, visit {visits}"
+
+
+entry = lambda_handler(Greeter, Counter, Mailer)
