@@ -23,7 +23,7 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 .PHONY: setup
-setup: ## the three environments (two minutes the first time, then nothing)
+setup: ## the three environments (a minute the first time, then nothing)
 	@$(MAKE) --no-print-directory --silent -j3 $(project) $(sam) $(emulator)
 
 # --no-compile: most of what comes along is never imported.
