@@ -310,8 +310,8 @@ class DynamoStore:
             case Finish(ref):
                 condition = (MetaItem.generation == ref.generation) & (MetaItem.status == Status.COMPLETED)
                 return "Update", self._update(ref.id, condition, change.set, change.add)
-            case Put(StateEntry() as entry):
-                return "Put", {"Item": write(entry), "TableName": self._objects}
+            case Put(StateEntry() | Part() as item):
+                return "Put", {"Item": write(item), "TableName": self._table(item)}
             case Put(item):
                 stored = replace(item, nonce=nonce) if isinstance(item, Piece | Notification) else item
                 condition = MetaItem.pk.does_not_exist()

@@ -256,6 +256,7 @@ class NotificationItem(_Item):
     outcome = OutcomeAttribute()
     created = IntAttribute()
     nonce = UnicodeAttribute()
+    parts = UnicodeAttribute()
 
 
 class PartItem(_Item):

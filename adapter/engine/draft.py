@@ -32,6 +32,12 @@ https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWrite
 MAX_BYTES = 2_000_000
 """What one commit carries at most, well under the 4 MB of a transaction, whose limit counts the encoded request."""
 
+APART = 1_000_000
+"""The most that goes into a commit of the parts of large payloads, in bytes; what is more is put before it."""
+
+NOTE = 256 * 1024
+"""The largest value that a notification itself holds, in bytes."""
+
 TAIL = 32 * 1024
 """The longest end of a journal that the completed record itself holds."""
 
@@ -165,10 +171,10 @@ class Draft:
         """Have the commit end the attempt, which waits."""
         self._sheet(wait.member).wait = wait
 
-    def changes(self, nonce: str) -> tuple[list[Change], list[Part]]:
-        """The changes to commit, and the parts of large payloads to put before."""
+    def changes(self, nonce: str) -> tuple[list[Change], list[Part | Piece]]:
+        """The changes to commit, and what may be put before as it counts only with them: parts of large payloads."""
         changes: list[Change] = []
-        parts: list[Part] = []
+        parts: list[Part | Piece] = []
         tickets = {entry.ref: entry.ticket for state in self.states.values() for entry in state.arrived}
         self.metas = {id: self._meta(sheet, tickets.get(sheet.member.ref), nonce) for id, sheet in self.sheets.items()}
         for id, sheet in self.sheets.items():
@@ -273,13 +279,15 @@ class Draft:
             return replace(meta, nonce=nonce)
         return replace(meta, status=Status.READY, due=self._times.grace, nonce=nonce)
 
-    def _write_member(self, sheet: _Sheet, meta: Meta, changes: list[Change], parts: list[Part], nonce: str) -> None:
+    def _write_member(
+        self, sheet: _Sheet, meta: Meta, changes: list[Change], parts: list[Part | Piece], nonce: str
+    ) -> None:
         member = sheet.member
         if not member.stored:
             if len(member.input) > INLINE:
-                cut = _parts(meta, "input", member.input)
-                parts += cut
-                meta = replace(meta, input=None, input_parts=len(cut))
+                apart = cut(meta.ref, "input", member.input)
+                parts += apart
+                meta = replace(meta, input=None, input_parts=len(apart))
             if meta.parent is not None:
                 caller = self.sheets.get(meta.parent.ref.id)
                 alone = caller is not None and caller.wait is not None and caller.wait.missing <= 1
@@ -299,19 +307,25 @@ class Draft:
         if sheet.entries and meta.tail is None:
             cuts = journal.encode(sheet.entries)
             self.pieces[meta.id] = len(cuts)
-            for offset, data in enumerate(cuts):
-                changes.append(Put(Piece(meta.id, meta.generation, member.pieces + offset, data, nonce)))
+            pieces = [
+                Piece(meta.id, meta.generation, member.pieces + offset, data, nonce) for offset, data in enumerate(cuts)
+            ]
+            parts += pieces[:-1]
+            changes.append(Put(pieces[-1]))
         if sheet.ended is None:
             return
         if meta.output_parts:
-            parts += _parts(meta, "output", sheet.ended.outcome.value or b"")
+            parts += cut(meta.ref, f"output-{meta.epoch}", sheet.ended.outcome.value or b"")
         parent = meta.parent
         receiver = self.sheets.get(parent.ref.id) if parent is not None else None
         if parent is not None and member.waking is not None and _notifies(member) and not (receiver and receiver.ended):
-            note = Notification(parent.ref, f"c{parent.command}", sheet.ended.outcome, self._times.now, nonce)
+            note, apart = notification(
+                parent.ref, f"c{parent.command}", sheet.ended.outcome, self._times.now, f"{meta.id}-{meta.epoch}"
+            )
+            parts += apart
             changes.append(Put(note))
             changes.append(member.waking.update(parent.ref, self._times.grace))
-            self.notes.append((note, member))
+            self.notes.append((replace(note, outcome=sheet.ended.outcome), member))
 
     def _write_key(self, key: Key, state: KeyState, changes: list[Change], nonce: str) -> None:
         assert state.owner != UNKNOWN, f"the inbox of {key.key} was not read"
@@ -342,11 +356,20 @@ def _difference(old: Meta, new: Meta) -> dict[str, Any]:
     return {name: getattr(new, name) for name in names if getattr(new, name) != getattr(old, name)}
 
 
-def _parts(meta: Meta, name: str, data: bytes) -> list[Part]:
+def cut(ref: Ref, name: str, data: bytes) -> list[Part]:
+    """A payload in parts."""
     return [
-        Part(meta.id, meta.generation, name, index, data[start : start + PART])
+        Part(ref.id, ref.generation, name, index, data[start : start + PART])
         for index, start in enumerate(range(0, len(data), PART))
     ]
+
+
+def notification(to: Ref, id: str, outcome: Outcome, now: int, sender: str) -> tuple[Notification, list[Part]]:
+    """A notification, and the parts that hold its value where that is too large for it."""
+    if len(outcome.value or b"") <= NOTE:
+        return Notification(to, id, outcome, now), []
+    name = f"{id}-{sender}"
+    return Notification(to, id, Outcome(), now, parts=name), cut(to, name, outcome.value or b"")
 
 
 def _ms(seconds: float) -> int:

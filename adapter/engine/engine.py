@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from adapter.engine.draft import Times
+from adapter.engine.draft import Times, cut, notification
 from adapter.engine.ids import SHARDS, idempotent_id, new_generation, new_nonce, random_id, workflow_id
 from adapter.engine.journal import Began, JournalFormatError, decode, encode
 from adapter.engine.member import Member
@@ -363,7 +363,10 @@ class Engine:
         while cursor is not None:
             more, cursor = await self.read(lambda cursor=cursor: self.store.news(ref, cursor))  # type: ignore[misc]
             notes = notes + more
-        return sorted(notes, key=lambda note: note.created)
+        return [await self._whole(note) for note in sorted(notes, key=lambda note: note.created)]
+
+    async def _whole(self, note: Notification) -> Notification:
+        return replace(note, outcome=Outcome(await self._payload(note.to, note.parts))) if note.parts else note
 
     async def state_names(self, key: ObjectKey, generation: str) -> set[str]:
         """List the state entries beside the head."""
@@ -395,14 +398,10 @@ class Engine:
                     return
                 raise
 
-    async def commit_large(self, parts: Sequence[Part], changes: Sequence[Change], nonce: str) -> None:
-        """Commit changes, and the parts of payloads that they point at: before them, where they are too much for one."""
-        if len(parts) + len(changes) <= 100 and sum(len(part.data) for part in parts) <= 1_000_000:
-            await self.commit([*changes, *(Put(part) for part in parts)], nonce)
-            return
+    async def put_apart(self, parts: Sequence[Part | Piece]) -> None:
+        """Put parts of large payloads, ahead of the commit that points at them."""
         for start in range(0, len(parts), 5):
             await self.commit([Put(part) for part in parts[start : start + 5]], new_nonce())
-        await self.commit(changes, nonce)
 
     async def back_off(self, tries: int) -> None:
         """Wait with jitter before a further try, up to two seconds."""
@@ -499,14 +498,12 @@ class Engine:
         """Store an invocation that begins here. Returns the record that is there already, if so."""
         times = self.times()
         meta = replace(member.meta, status=Status.RUNNING, epoch=1, due=times.lease)
-        parts: list[Part] = []
         if len(member.input) > INLINE:
-            from adapter.engine.draft import _parts
-
-            parts = _parts(meta, "input", member.input)
+            parts = cut(meta.ref, "input", member.input)
+            await self.put_apart(parts)
             meta = replace(meta, input=None, input_parts=len(parts))
         try:
-            await self.commit_large(parts, [Create(meta, times.now)], new_nonce())
+            await self.commit([Create(meta, times.now)], new_nonce())
         except Conflict as conflict:
             found = next(iter(conflict.found.values()))
             if isinstance(found, Meta) and found.generation == meta.generation:
@@ -604,7 +601,7 @@ class Engine:
         if meta.input is None:
             member.input = b"".join(p.data for p in parts if p.generation == meta.generation and p.name == "input")
         member.pieces = len(pieces) + (1 if epoch > 1 else 0)
-        member.notes = {note.id: note.outcome for note in mine}
+        member.notes = {note.id: (await self._whole(note)).outcome for note in mine}
         return member
 
     async def _is_due(self, meta: Meta, news: bool) -> bool:
@@ -660,7 +657,7 @@ class Engine:
         if meta.live or meta.outcome is None:
             return None
         if meta.output_parts:
-            return Outcome(await self._payload(meta.ref, "output"))
+            return Outcome(await self._payload(meta.ref, f"output-{meta.epoch}"))
         return meta.outcome
 
     async def _retry(self, id: str, due: int) -> None:
@@ -712,13 +709,15 @@ class Engine:
             return
 
     async def _tell(self, waiter: Waiter, outcome: Outcome) -> None:
-        note = Notification(waiter.waiter, f"a{waiter.command}", outcome, self.clock.now())
+        note, parts = notification(waiter.waiter, f"a{waiter.command}", outcome, self.clock.now(), waiter.id)
+        await self.put_apart(parts)
         waking: Waking | None = Waking()
         while waking is not None:
             try:
                 update = waking.update(waiter.waiter, self.times().grace)
                 await self.commit([Delete(waiter), Put(note), update], new_nonce())
-                self.notified(note, waiter.service, waiter.deployment, waking.wakes)
+                told = replace(note, outcome=outcome)
+                self.notified(told, waiter.service, waiter.deployment, waking.wakes)
                 return
             except Conflict as conflict:
                 if 0 in conflict.found:

@@ -1,7 +1,8 @@
 """The journal: what an attempt did, in order, as text.
 
-A journal is a list of entries, stored in pieces. A piece is a JSON array behind a format version; one that is too
-large for an item is cut, and every part of it but the last says that it goes on.
+A journal is a list of entries, stored in pieces. A piece is a JSON array behind a format version. One that is too
+large for an item is cut, and its parts are put one after the other; only the last makes it count, so a cut that was
+never finished is passed over.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from adapter.engine.records import PART
 from adapter.engine.types import Failure, Outcome
 
-WHOLE, CUT = "1.", "1+"
+WHOLE, FIRST, MIDDLE, LAST = "1.", "1<", "1-", "1>"
 
 
 class JournalFormatError(Exception):
@@ -141,7 +142,7 @@ def encode(entries: Iterable[Entry]) -> list[str]:
     if len(text) <= PART:
         return [WHOLE + text]
     cuts = [text[i : i + PART] for i in range(0, len(text), PART)]
-    return [CUT + cut for cut in cuts[:-1]] + [WHOLE + cuts[-1]]
+    return [FIRST + cuts[0], *(MIDDLE + cut for cut in cuts[1:-1]), LAST + cuts[-1]]
 
 
 def decode(pieces: Iterable[str]) -> list[Entry]:
@@ -151,18 +152,26 @@ def decode(pieces: Iterable[str]) -> list[Entry]:
         JournalFormatError: If a piece is damaged or of another format version.
     """
     entries: list[Entry] = []
-    open_text = ""
+    cut: list[str] | None = None
     for piece in pieces:
-        if piece[:2] not in (WHOLE, CUT):
-            raise JournalFormatError(f"journal piece of unknown format {piece[:2]!r}; this library reads version 1")
-        open_text += piece[2:]
-        if piece.startswith(CUT):
-            continue
-        try:
-            entries += [_unpack_entry(data) for data in json.loads(open_text)]
-        except (ValueError, TypeError) as error:
-            raise JournalFormatError(f"damaged journal piece: {error}") from error
-        open_text = ""
-    if open_text:
-        raise JournalFormatError("the journal ends in the middle of a piece")
+        mark, text = piece[:2], piece[2:]
+        if mark == FIRST:
+            cut = [text]
+        elif mark == WHOLE:
+            cut = None
+            entries += _read(text)
+        elif mark in (MIDDLE, LAST) and cut is not None:
+            cut.append(text)
+            if mark == LAST:
+                entries += _read("".join(cut))
+                cut = None
+        else:
+            raise JournalFormatError(f"journal piece of unknown format {mark!r}; this library reads version 1")
     return entries
+
+
+def _read(text: str) -> list[Entry]:
+    try:
+        return [_unpack_entry(data) for data in json.loads(text)]
+    except (ValueError, TypeError, IndexError) as error:
+        raise JournalFormatError(f"damaged journal piece: {error}") from error

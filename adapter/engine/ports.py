@@ -72,9 +72,9 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Put a piece, a notification, a part, a waiter, an inbox entry. Requires that it is absent.
+    """Put a piece, a notification, a waiter, an inbox entry. Requires that it is absent.
 
-    A state entry is put whether it is there or not: its key's head guards it.
+    A state entry and a part are put whether they are there or not: the record that points at them guards them.
     """
 
     item: Piece | Notification | Part | Waiter | InboxEntry | StateEntry

@@ -133,13 +133,20 @@ class Notification:
     to: Ref
     id: str
     outcome: Outcome
+    """Without its value where that lies in parts."""
     created: int
     nonce: str = ""
+    parts: str = ""
+    """The name of the parts, with the receiver."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a payload too large for the record: of ``input``, ``output``, or a notification's."""
+    """A part of a payload too large for its record, under a name of its own.
+
+    The name of an output or of a notification's value holds the epoch that made it: what an older attempt leaves behind
+    is not taken for it.
+    """
 
     id: str
     generation: str

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from adapter.engine import commands as c
 from adapter.engine.attempt import Attempt, Pending, PendingInvocation, describe
-from adapter.engine.draft import Draft, Key, Step, plan
+from adapter.engine.draft import APART, MAX_ITEMS, Draft, Key, Step, plan
 from adapter.engine.ids import new_generation, new_nonce
 from adapter.engine.journal import Done, Issued, Noted, pack
 from adapter.engine.keys import UNKNOWN, KeyState
 from adapter.engine.member import Arrived, Born, Ended, Failed, Left, Log, Member, Wait, Wrote
 from adapter.engine.ports import Change, Conflict, Create, Delete, Put, Update, WriteHead
-from adapter.engine.records import Head, InboxEntry, Meta, Notification, Parent, Piece, Record, Status
-from adapter.engine.types import Failure, Kind, ObjectKey, Outcome, RetryPolicy, Target
+from adapter.engine.records import PART, Head, InboxEntry, Meta, Notification, Parent, Part, Piece, Record, Status
+from adapter.engine.types import MAX_PAYLOAD, Failure, Kind, ObjectKey, Outcome, RetryPolicy, Target
 from adapter.engine.waking import Waking
 from adapter.errors import NonDeterminismError, TerminalError
 
@@ -304,7 +304,7 @@ class Unit:
         if attempt is None or not attempt.ended:
             return
         try:
-            outcome = attempt.result()
+            outcome = _bounded(attempt.result(), f"the output of {member.meta.target}")
         except BaseException as error:
             self._fail(member, error)
             return
@@ -416,6 +416,8 @@ class Unit:
                 if value is None:
                     self._read_elsewhere(member, n, command)
             case c.SetState(entry, data):
+                if len(data) > PART:
+                    raise TerminalError(f"state entry {entry!r} has {len(data)} bytes; the most is {PART}", code=413)
                 more, value = (Wrote(member, entry, data),), Outcome()
             case c.ClearState(entry):
                 more, value = (Wrote(member, entry, None),), Outcome()
@@ -457,6 +459,8 @@ class Unit:
         kind, name = describe(command)
         call = isinstance(command, c.Call)
         failure = self._refuse(member, pending, target)
+        if failure is None and len(command.input) > MAX_PAYLOAD:
+            failure = Failure(413, f"the input for {target} has {len(command.input)} bytes; the most is {MAX_PAYLOAD}")
         known = self._known.get(pending.id)
         if failure is None and call and known is not None and pending.kind is Kind.WORKFLOW:
             failure = Failure(409, f"workflow {target} has run already, or is running")
@@ -637,7 +641,7 @@ class Unit:
         while True:
             tries += 1
             try:
-                outcome = Outcome(await command.closure())
+                outcome = _bounded(Outcome(await command.closure()), f"the result of step {command.name!r}")
             except TerminalError as error:
                 outcome = Outcome(failure=Failure(error.code, error.message))
             except Exception as error:
@@ -757,9 +761,10 @@ class Unit:
             if last:
                 for wait in waits or ():
                     draft.suspend(wait)
-            changes, parts = draft.changes(nonce)
+            changes, apart = draft.changes(nonce)
             try:
-                await self.engine.commit_large(parts, changes, nonce)
+                changes += await self._put_apart(draft, apart)
+                await self.engine.commit(changes, nonce)
             except Conflict as conflict:
                 self._resolve(conflict, changes)
                 tries += 1
@@ -775,6 +780,20 @@ class Unit:
                 break
         if not self._log:
             self._outbound = False
+
+    async def _put_apart(self, draft: Draft, apart: list[Part | Piece]) -> list[Put]:
+        """Put parts of large payloads, where they are too much for one commit. Returns what is to go with it after all."""
+        if sum(len(part.data) for part in apart) <= APART and len(apart) + draft.items <= MAX_ITEMS:
+            return [Put(part) for part in apart]
+        try:
+            await self.engine.put_apart(apart)
+        except Conflict as conflict:
+            raise Fenced(f"another attempt appends to the journal: {conflict}") from conflict
+        for piece in apart:
+            if isinstance(piece, Piece):
+                draft.sheets[piece.id].member.pieces += 1
+                draft.pieces[piece.id] -= 1
+        return []
 
     async def _prepare(self, log: list[Step]) -> None:
         """Read the heads that the log touches, and the inboxes from which somebody is to be given a key."""
@@ -803,7 +822,7 @@ class Unit:
             if sheet.entries:
                 member.journal += sheet.entries
                 if sheet.ended is None:
-                    member.pieces += max(1, draft.pieces.get(id, 1))
+                    member.pieces += draft.pieces.get(id, 0)
                     member.progress = True
             born = not member.stored
             member.meta, member.stored = meta, True
@@ -960,6 +979,13 @@ def _apply(state: KeyState, effect: Arrived | Left | Wrote) -> None:
 def _is_step(step: Step) -> bool:
     """Whether a log step is only that a step was issued."""
     return len(step) == 1 and isinstance(step[0], Log) and isinstance(step[0].entry, Issued) and step[0].entry.kind == "run"
+
+
+def _bounded(outcome: Outcome, what: str) -> Outcome:
+    size = len(outcome.value or b"")
+    if size <= MAX_PAYLOAD:
+        return outcome
+    return Outcome(failure=Failure(413, f"{what} has {size} bytes; the most is {MAX_PAYLOAD}"))
 
 
 def _names(names: Iterable[str]) -> bytes:

@@ -253,7 +253,7 @@ class MemoryStore:
             case Put(item):
                 partition, key = _address(item)
                 held = self._lookup(partition, key)
-                allowed = held is None or isinstance(item, StateEntry)
+                allowed = held is None or isinstance(item, StateEntry | Part)
                 new = replace(item, nonce=nonce) if isinstance(item, Piece | Notification) else item
                 return _Write(partition, key, held, new, allowed)
             case Delete(item):
@@ -505,7 +505,7 @@ def size(record: Record) -> int:
         case Piece():
             return 103 + _text(record.data)
         case Notification():
-            return 106 + _text(record.id) + _outcome(record.outcome)
+            return 106 + _text(record.id) + _outcome(record.outcome) + (5 + _text(record.parts) if record.parts else 0)
         case Part():
             return 73 + _text(record.name) + len(record.data)
         case Waiter():
