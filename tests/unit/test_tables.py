@@ -1,0 +1,132 @@
+"""Records as items."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapter.aws.tables import BY_RECORD, Layout, definitions, read, write
+from adapter.engine.records import (
+    Head,
+    InboxEntry,
+    Meta,
+    Notification,
+    Parent,
+    Part,
+    Piece,
+    Record,
+    Ref,
+    StateEntry,
+    Status,
+    Waiter,
+)
+from adapter.engine.types import Failure, Kind, ObjectKey, Outcome, Target
+
+IDS = st.from_regex(r"inv_[a-z2-7]{32}", fullmatch=True)
+GENERATIONS = st.from_regex(r"[a-z2-7]{16}", fullmatch=True)
+NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.-]{0,20}", fullmatch=True)
+TEXT = st.text(max_size=30)
+NUMBERS = st.integers(0, 10**13)
+OUTCOMES = st.one_of(
+    st.builds(Outcome, value=st.none() | st.binary(max_size=20)),
+    st.builds(Outcome, failure=st.builds(Failure, st.integers(400, 599), TEXT)),
+)
+REFS = st.builds(Ref, IDS, GENERATIONS)
+KEYS = st.builds(ObjectKey, NAMES, TEXT)
+
+RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
+    Meta: st.builds(
+        Meta,
+        id=IDS,
+        generation=GENERATIONS,
+        target=st.builds(Target, NAMES, NAMES, st.none() | TEXT),
+        kind=st.sampled_from(Kind),
+        status=st.sampled_from(Status),
+        created=NUMBERS,
+        deployment=TEXT,
+        parent=st.none() | st.builds(Parent, REFS, NUMBERS, NAMES, TEXT, st.booleans()),
+        headers=st.dictionaries(TEXT, TEXT, max_size=3),
+        input=st.none() | st.binary(max_size=20),
+        outcome=st.none() | OUTCOMES,
+        **{name: st.none() | NUMBERS for name in ("missing", "due", "ticket", "completed", "expires")},
+        **dict.fromkeys(
+            ("input_parts", "epoch", "failures", "notifications", "waiters", "dispatches", "output_parts"), NUMBERS
+        ),
+        **{name: st.none() | TEXT for name in ("error", "tail")},
+        nonce=TEXT,
+    ),
+    Piece: st.builds(Piece, IDS, GENERATIONS, st.integers(0, 99_999_999), TEXT, TEXT),
+    Notification: st.builds(Notification, REFS, TEXT, OUTCOMES, NUMBERS, TEXT),
+    Part: st.builds(Part, IDS, GENERATIONS, TEXT, st.integers(0, 999_999), st.binary(max_size=20)),
+    Waiter: st.builds(Waiter, IDS, GENERATIONS, REFS, NUMBERS, NAMES, TEXT),
+    Head: st.builds(
+        Head,
+        KEYS,
+        NUMBERS,
+        st.none() | REFS,
+        NUMBERS,
+        NUMBERS,
+        GENERATIONS,
+        st.dictionaries(TEXT, st.binary(max_size=20), max_size=3),
+        st.booleans(),
+        st.none() | NUMBERS,
+        TEXT,
+    ),
+    InboxEntry: st.builds(InboxEntry, KEYS, st.integers(0, 10**12 - 1), REFS),
+    StateEntry: st.builds(StateEntry, KEYS, GENERATIONS, TEXT, st.binary(max_size=20)),
+}
+
+
+@given(st.one_of(*RECORDS.values()))
+def test_what_is_written_is_read(record: Record) -> None:
+    assert read(write(record)) == record
+
+
+@pytest.mark.parametrize("layout", BY_RECORD.values(), ids=lambda layout: layout.record.__name__)
+def test_every_field_is_stored(layout: Layout[Any]) -> None:
+    in_key = set(layout.read_key("inv_a/k", KEY_SAMPLES[layout.record]))
+    assert {field.name for field in fields(layout.record)} == in_key | set(layout.attributes)
+
+
+KEY_SAMPLES: dict[type[Record], str] = {
+    Meta: "meta",
+    Piece: "j#g#00000001",
+    Notification: "n#g#c1",
+    Part: "p#g#output#000001",
+    Waiter: "w#g#inv_w#h#1",
+    Head: "head",
+    InboxEntry: "in#000000000001",
+    StateEntry: "s#g#name",
+}
+
+
+def test_sort_keys_in_the_order_of_load() -> None:
+    ref = Ref("inv_a", "g")
+    items: list[Record] = [
+        Part(*ref, "input", 2, b""),
+        Part(*ref, "input", 10, b""),
+        Piece(*ref, 9, ""),
+        Piece(*ref, 10, ""),
+        Meta(*ref, Target("S", "h"), Kind.SERVICE, Status.READY, 1),
+        Notification(ref, "c1", Outcome(), 1),
+        Part(*ref, "output", 0, b""),
+        Waiter(*ref, ref, 1),
+    ]
+    keys = [write(item)["sk"]["S"] for item in items]
+    assert keys == sorted(keys)
+    assert all(("input#" <= key <= "n$") == (index < 6) for index, key in enumerate(keys))
+
+
+@pytest.mark.parametrize("history", [True, False])
+def test_attributes_of_keys_are_defined_and_no_others(history: bool) -> None:
+    for definition in definitions(history).values():
+        schemas = [
+            definition["KeySchema"],
+            *(index["KeySchema"] for index in definition.get("GlobalSecondaryIndexes", [])),
+        ]
+        used = {key["AttributeName"] for schema in schemas for key in schema}
+        assert {attribute["AttributeName"] for attribute in definition["AttributeDefinitions"]} == used
