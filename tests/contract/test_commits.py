@@ -76,9 +76,7 @@ async def test_none_if_one_is_refused(store: Store) -> None:
     assert page.pieces == [replace(there, nonce=nonce)]
 
 
-@pytest.mark.parametrize(
-    "item", [piece(REF, 0), notification(REF, "c1"), part(REF, "input", 0), part(REF, "output", 0), WAITER, waiting(7)]
-)
+@pytest.mark.parametrize("item", [piece(REF, 0), notification(REF, "c1"), WAITER, waiting(7)])
 async def test_puts_are_put_if_absent(store: Store, item: Piece) -> None:
     await put(store, item)
     other = new_nonce()
@@ -97,6 +95,11 @@ async def test_state_is_put_and_deleted_unconditionally(store: Store) -> None:
     await commit(store, Delete(entry))
     await commit(store, Delete(entry))
     assert await store.state(KEY, GENERATION, "name") is None
+
+
+async def test_parts_are_put_unconditionally(store: Store) -> None:
+    await put(store, part(REF, "output", 0, b"1"), part(REF, "output", 0, b"2"))
+    assert await store.output(REF) == ([part(REF, "output", 0, b"2")], None)
 
 
 @pytest.mark.parametrize("item", [waiting(3), WAITER])

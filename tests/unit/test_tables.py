@@ -60,7 +60,7 @@ RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
         nonce=TEXT,
     ),
     Piece: st.builds(Piece, IDS, GENERATIONS, st.integers(0, 99_999_999), TEXT, TEXT),
-    Notification: st.builds(Notification, REFS, TEXT, OUTCOMES, NUMBERS, TEXT),
+    Notification: st.builds(Notification, REFS, TEXT, OUTCOMES, NUMBERS, TEXT, TEXT),
     Part: st.builds(Part, IDS, GENERATIONS, TEXT, st.integers(0, 999_999), st.binary(max_size=20)),
     Waiter: st.builds(Waiter, IDS, GENERATIONS, REFS, NUMBERS, NAMES, TEXT),
     Head: st.builds(
