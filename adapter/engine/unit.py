@@ -264,7 +264,7 @@ class Unit:
             await done
 
     def _advance(self) -> None:
-        while True:
+        while len(self._log) <= MAX_LOG:
             if self._ready:
                 member = self._ready.popleft()
                 if member.attempt is not None:
