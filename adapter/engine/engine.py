@@ -729,10 +729,14 @@ class Engine:
             return
 
     async def _purge(self, meta: Meta) -> None:
-        """Delete an expired invocation: what hangs on the record first, the record last."""
+        """Delete an expired invocation: what hangs on the record first, the record last.
+
+        The id may be used again meanwhile: what has another generation is left alone.
+        """
         cursor: Any = None
         while True:
-            keys, cursor = await self.read(lambda cursor=cursor: self.store.dependents(meta.id, cursor))  # type: ignore[misc]
+            found, cursor = await self.read(lambda cursor=cursor: self.store.dependents(meta.id, cursor))  # type: ignore[misc]
+            keys = [key for key in found if key.generation == meta.generation]
             while keys:
                 left = await self.read(lambda keys=keys: self.store.delete(keys[:25]))  # type: ignore[misc]
                 keys = [*left, *keys[25:]]
