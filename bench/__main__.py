@@ -1,0 +1,130 @@
+"""Measures what things cost.
+
+    python -m bench [--only NAME] [--repeat N] [--no-compare]
+
+Three tables, printed and written to `bench/results/`: requests, capacity units and time of the budget table's cases on
+both stores; what importing the Lambda entry costs; and, where `../shared/bench` is, the workloads of `compare.py`
+there, ours on DynamoDB (the emulator, or AWS_ENDPOINT_URL) beside Restate's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import statistics
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+from adapter.engine.ports import Store
+from adapter.local.memory import MemoryStore
+from bench.cases import CASES, world
+from bench.compare import PEER, compare
+from bench.imports import cold_import
+from infra import emulator
+from infra.emulator import ROOT
+
+RESULTS = ROOT / "bench" / "results"
+
+Row = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="What things cost.")
+    parser.add_argument("--only", default="", help="only the cases and workloads whose name contains this")
+    parser.add_argument("--repeat", type=int, default=5, help="how often each case is run; the median is shown")
+    parser.add_argument("--no-compare", action="store_true", help="leave the comparison out")
+    arguments = parser.parse_args()
+    with _dynamodb() as endpoint:
+        _show("costs", asyncio.run(_costs(endpoint, arguments.only, arguments.repeat)))
+        if not arguments.only:
+            _show("import", cold_import())
+        if arguments.no_compare or not PEER.exists():
+            print(f"==> no comparison{'' if PEER.exists() else f': {os.path.relpath(PEER)} is not there'}")
+        else:
+            _show("compare", compare(endpoint, arguments.only))
+
+
+@contextmanager
+def _dynamodb() -> Iterator[str]:
+    given = os.environ.get("AWS_ENDPOINT_URL")
+    if given:
+        yield given
+        return
+    with emulator.running(ROOT / ".local" / "bench" / "emulator") as own:
+        yield own.url
+
+
+async def _costs(endpoint: str, only: str, repeat: int) -> list[Row]:
+    from adapter.aws.store import DynamoStore, create_tables, make_client
+
+    client = make_client(
+        endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
+    )
+    rows: list[Row] = []
+    for case in CASES:
+        if only not in case.name:
+            continue
+        row: Row = {"case": case.name, "limit": case.limit, "budget": case.budget}
+        for label in ("memory", "dynamodb"):
+            costs = []
+            for _ in range(repeat):
+                store: Store = MemoryStore()
+                tables: Sequence[str] = ()
+                if label == "dynamodb":
+                    name = uuid4().hex[:12]
+                    tables = f"invocations-{name}", f"objects-{name}"
+                    create_tables(client, invocations=tables[0], objects=tables[1])
+                    store = DynamoStore(*tables, client=client)
+                costs.append(await case.run(world(store)))
+                for table in tables:
+                    client.delete_table(TableName=table)
+            row[f"{label} requests"] = max(cost.requests for cost in costs)
+            row[f"{label} ms"] = round(statistics.median(cost.ms for cost in costs), 1)
+            if label == "memory":
+                row["read units"], row["write units"] = costs[0].read_units, costs[0].write_units
+                row["dispatches"] = max(len(cost.dispatches) for cost in costs)
+        over = max(row["memory requests"], row["dynamodb requests"]) > case.budget
+        row["over budget"] = "yes" if over else ""
+        print(row, flush=True)
+        rows.append(row)
+    return rows
+
+
+def _show(name: str, rows: list[Row]) -> None:
+    if not rows:
+        return
+    RESULTS.mkdir(exist_ok=True)
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    (RESULTS / f"{name}.json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+    table = _table(rows)
+    (RESULTS / f"{name}.md").write_text(f"# {name}\n\n{machine}\n\n{table}\n")
+    print(f"\n==> {name} ({os.path.relpath(RESULTS / name)}.md)\n\n{table}\n", flush=True)
+
+
+def _table(rows: list[Row]) -> str:
+    columns = list(rows[0])
+    texts = [[_text(row.get(column, "")) for column in columns] for row in rows]
+    widths = [max(map(len, [column, *(text[i] for text in texts)])) for i, column in enumerate(columns)]
+    lines = [columns, ["-" * width for width in widths], *texts]
+    return "\n".join(
+        "| "
+        + " | ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        + " |"
+        for line in lines
+    )
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    main()

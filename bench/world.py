@@ -1,0 +1,176 @@
+"""A stack in one process: each request and each dispatch gets an engine of its own, as on Lambda, on a shared store."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from adapter import Service, VirtualObject
+from adapter.engine.engine import Answer, Engine, Request
+from adapter.engine.ports import Store, Usage
+from adapter.engine.records import Ref
+from adapter.engine.types import HandlerSpec, Kind, Target
+from adapter.registry import Registry
+
+TIMEOUT = 30_000
+"""Milliseconds after which a function would be stopped."""
+
+Definitions = Sequence[type[Service] | type[VirtualObject]]
+
+
+class MovableClock:
+    """The machine's clock, plus what it was moved by."""
+
+    def __init__(self) -> None:
+        self._moved = 0
+
+    def now(self) -> int:
+        return time.time_ns() // 1_000_000 + self._moved
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def move_to(self, at: int) -> None:
+        self._moved += max(0, at - self.now())
+
+
+@dataclass
+class Cost:
+    """What went on in a `World.measured` block.
+
+    Attributes:
+        requests: DynamoDB requests.
+        read_units: Capacity units read, and below, written.
+        dispatches: Lambda invocations that were asked for, those by timers included.
+        schedules: Timers made.
+        ms: How long it took.
+    """
+
+    requests: int = 0
+    read_units: float = 0.0
+    write_units: float = 0.0
+    dispatches: list[str] = field(default_factory=list)
+    schedules: int = 0
+    ms: float = 0.0
+
+
+class World:
+    """Functions on one store.
+
+    Args:
+        store: Where everything is kept.
+        functions: The definitions of each function.
+    """
+
+    def __init__(self, store: Store, *functions: Definitions) -> None:
+        self.store = store
+        self.clock = MovableClock()
+        self.cost = Cost()
+        self.delivers = True
+        """Whether what is dispatched is run."""
+        self._functions: list[list[HandlerSpec]] = [Registry(*definitions).specs for definitions in functions]
+        self._kinds = {(spec.service, spec.name): spec.kind for specs in self._functions for spec in specs}
+        self._timers: list[tuple[int, Ref]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @contextmanager
+    def measured(self) -> Iterator[Cost]:
+        """Count what the block does."""
+        self.store.usage = Usage()
+        self.cost = cost = Cost()
+        started = time.perf_counter()
+        yield cost
+        cost.ms = (time.perf_counter() - started) * 1000
+        usage = self.store.usage
+        cost.requests, cost.read_units, cost.write_units = usage.requests, usage.read_units, usage.write_units
+
+    async def call(self, path: str, input: object, idempotency_key: str | None = None) -> Any:
+        """The result of a call, when all that it began in this process has ended."""
+        request = _request(path, input, idempotency_key)
+        engine = self._engine(request.target.service)
+        answer = await engine.call(request, until=self.clock.now() + TIMEOUT)
+        await engine.drain()
+        return _result(answer)
+
+    async def start(self, path: str, input: object) -> Engine:
+        """Begin a call for which nobody waits; for one that is to be suspended."""
+        request = _request(path, input, None)
+        engine = self._engine(request.target.service)
+        await engine.call(request, until=self.clock.now())
+        await engine.drain()
+        return engine
+
+    async def send(self, path: str, input: object) -> str:
+        """Leave a message, and wait until it and all that it caused is done. Returns the invocation's id."""
+        request = _request(path, input, None)
+        engine = self._engine(request.target.service)
+        answer = await engine.send(request)
+        await engine.drain()
+        await self.settle()
+        return answer.id
+
+    async def settle(self) -> None:
+        """Wait until everything that was dispatched has run."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    async def fire(self) -> None:
+        """Move the clock to the earliest timer, and run what it wakes."""
+        at, ref = min(self._timers)
+        self._timers.remove((at, ref))
+        self.clock.move_to(at)
+        meta = await self.store.peek(ref.id)
+        assert meta is not None
+        self.store.usage.requests -= 1
+        self.store.usage.read_units -= 1
+        await self.dispatch(ref, meta.target.service, meta.deployment, False)
+        await self.settle()
+
+    # --- the engine's dispatcher and timers ---
+
+    async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool) -> None:
+        self.cost.dispatches.append(ref.id)
+        if self.delivers:
+            task = asyncio.create_task(self._run(ref, service, fresh))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def schedule(self, ref: Ref, name: str, at: int) -> None:
+        self.cost.schedules += 1
+        self._timers.append((at, ref))
+
+    async def unschedule(self, ref: Ref, name: str) -> None:
+        return
+
+    async def _run(self, ref: Ref, service: str, fresh: bool) -> None:
+        engine = self._engine(service)
+        await engine.resume(ref.id, fresh=fresh)
+        await engine.drain()
+
+    def _engine(self, service: str) -> Engine:
+        specs = next(specs for specs in self._functions if any(spec.service == service for spec in specs))
+        engine = Engine(
+            store=self.store, timers=self, dispatcher=self, clock=self.clock, handlers=specs, kinds=self._kind
+        )
+        engine.deadline = self.clock.now() + TIMEOUT
+        return engine
+
+    def _kind(self, target: Target) -> Kind | None:
+        return self._kinds.get((target.service, target.handler))
+
+
+def _request(path: str, input: object, idempotency_key: str | None) -> Request:
+    service, *key, handler = path.split("/")
+    return Request(Target(service, handler, key[0] if key else None), json.dumps(input).encode(), idempotency_key)
+
+
+def _result(answer: Answer) -> Any:
+    outcome = answer.outcome
+    if outcome is None or outcome.failure is not None or outcome.value is None:
+        raise AssertionError(f"{answer} is no result")
+    return json.loads(outcome.value)

@@ -1,0 +1,277 @@
+"""A tour of the deployed examples over HTTP: every request and answer, as they happen.
+
+    python -m infra.tour
+
+Ends with status 1 at the first answer that is not as it should be.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+import httpx
+
+from infra import emulator
+from infra.emulator import Emulator
+from infra.stack import Stack
+
+PATIENCE = 180
+"""Seconds to wait for what happens later: a crash is noticed when the function's time is over, then swept up."""
+
+
+class UnexpectedError(Exception):
+    """An answer, or its absence, that is not as it should be."""
+
+
+class Tour:
+    """What can be done with the examples.
+
+    Args:
+        stack: Where they are deployed.
+        local: The emulator that they run on, if its processes are ours to kill.
+    """
+
+    def __init__(self, stack: Stack, local: Emulator | None = None) -> None:
+        self._stack = stack
+        self._local = local
+        self._http = httpx.Client(base_url=stack.url, timeout=90)
+        # Names of this tour's own, so that the next one begins anew.
+        self._run = uuid4().hex[:6]
+
+    def service_call(self) -> None:
+        """A call to a service, which calls an object and leaves a message to be delivered in five hours."""
+        mary = f"mary-{self._run}"
+        for visit in (1, 2):
+            self.post("/Greeter/greet", mary, expect=f"Hello {mary}, visit {visit}")
+
+    def object_counts(self) -> None:
+        """An object: state of its own per key, one exclusive handler at a time."""
+        path = f"/Counter/visitors-{self._run}"
+        self.post(f"{path}/add", 2, expect=2)
+        say("20 at once, all for the same key:")
+        with ThreadPoolExecutor(20) as pool:
+            totals = sorted(pool.map(lambda _: self.quiet("POST", f"{path}/add", 1).json(), range(20)))
+        say(f"  answers {totals}")
+        self.expect(totals == list(range(3, 23)), "every answer once")
+        self.post(f"{path}/total", expect=22)
+
+    def workflow_runs_once(self) -> None:
+        """A workflow: it runs once per id, waits for a person, and can be asked while it runs and after it ended."""
+        path, email = f"/SignUp/{self._run}", f"{self._run}@example.com"
+        self.post(f"{path}/run/send", email, status=202)
+        code = self.until("the code is mailed", lambda: self.mails(email))[0].removeprefix("Your code is ")
+        self.post(f"{path}/status", expect="waiting")
+        say("a second run of the same id is refused:")
+        self.post(f"{path}/run", email, status=409)
+        self.post(f"{path}/confirm", "a wrong code", status=403)
+        self.post(f"{path}/confirm", code, expect="confirmed")
+        say("its result, whoever asks for it:")
+        self.get(f"/restate/workflow/SignUp/{self._run}/attach", expect="confirmed")
+        self.post(f"{path}/status", expect="confirmed")
+
+    def one_way_message(self) -> None:
+        """A one-way message: stored before it is answered, handled later."""
+        name = f"john-{self._run}"
+        self.post(f"/Mailer/{name}/mail/send", "one way", status=202)
+        self.until("it is handled", lambda: self.mails(name) == ["one way"])
+        self.post(f"/Mailer/{name}/sent", expect=["one way"])
+
+    def delayed_message(self) -> None:
+        """A delayed message: EventBridge Scheduler wakes it."""
+        name = f"jane-{self._run}"
+        sent = time.monotonic()
+        self.post(f"/Mailer/{name}/mail/send?delay=12s", "twelve seconds later", status=202)
+        group = self._stack.outputs["TimersGroup"]
+        schedules = self._stack.client("scheduler").list_schedules(GroupName=group)["Schedules"]
+        say(f"schedules in {group}: {len(schedules)}")
+        self.expect(bool(schedules), "a schedule")
+        self.until("it is delivered", lambda: self.mails(name))
+        seconds = time.monotonic() - sent
+        say(f"delivered after {seconds:.0f} s")
+        self.expect(seconds >= 12, "not before its time")
+
+    def idempotent_duplicate(self) -> None:
+        """The same request twice: carried out once, answered twice."""
+        name = f"dave-{self._run}"
+        for _ in range(2):
+            self.post("/Greeter/greet", name, key=f"greet-{name}", expect=f"Hello {name}, visit 1")
+        self.post(f"/Counter/{name}/total", expect=1)
+
+    def saga(self) -> None:
+        """A saga over four services in another function: it succeeds, or what it did is undone."""
+        sku, customer = f"book-{self._run}", f"anna-{self._run}"
+        order: dict[str, Any] = {"customer": customer, "items": [{"sku": sku, "quantity": 2}], "cents": 4_000}
+        self.post(f"/Inventory/{sku}/restock", 10, expect=10)
+        self.post(f"/Checkout/{self._run}-1/run", order)
+        self.post(f"/Inventory/{sku}/stock", expect=8)
+        self.post("/Payment/balance", customer, expect=96_000)
+        say("and where nothing is delivered: stock and money come back")
+        self.post(f"/Checkout/{self._run}-2/run", order | {"country": "Atlantis"}, status=422)
+        self.post(f"/Inventory/{sku}/stock", expect=8)
+        self.post("/Payment/balance", customer, expect=96_000)
+
+    def crash(self) -> None:
+        """A crash: the process is killed in the middle of a handler; the steps that it finished are not run again."""
+        if self._local is None:
+            say("left out: where this stack runs, no process is ours to kill")
+            return
+        path = f"/Shipping/crash-{self._run}"
+        items = [{"sku": sku, "quantity": 6} for sku in ("lamp", "desk", "chair", "shelf")]
+        say("packing takes a second and a half per item; the answer will be kept for this idempotency key")
+        with ThreadPoolExecutor(1) as pool:
+            pending = pool.submit(self.quiet, "POST", f"{path}/ship", {"items": items}, f"ship-{self._run}")
+            before = self.until("two of four items are packed", lambda: self.packed(path, 2))
+            worker = before[0]["worker"]
+            self._local.kill_worker(worker)
+            say(f"killed process {worker}")
+            answer = pending.result()
+        say(f"the gateway's answer: {answer.status_code}")
+        self.expect(answer.status_code >= 500, "no answer from a process that is gone")
+        say("nobody does anything now. When the function's time is over, the sweeper sends another process:")
+        after = self.until("all is packed", lambda: self.packed(path, 4))
+        for packed in after:
+            say(f"  {packed['item']['sku']:<6} packed by process {packed['worker']}")
+        workers = [packed["worker"] for packed in after]
+        self.expect(after[:2] == before[:2], "what was finished was not done again")
+        self.expect(workers[3] != worker, "another process went on")
+        say("the same request again has the answer that the first one did not get:")
+        self.post(f"{path}/ship", {"items": items}, key=f"ship-{self._run}", expect=after)
+
+    # --- requests ---
+
+    def post(
+        self,
+        path: str,
+        body: object = None,
+        *,
+        key: str | None = None,
+        status: int = 200,
+        expect: object = None,
+    ) -> httpx.Response:
+        """Send a request, show it and its answer, and make sure that it is the one expected."""
+        return self._exchange("POST", path, body, key, status, expect)
+
+    def get(self, path: str, *, expect: object) -> httpx.Response:
+        return self._exchange("GET", path, None, None, 200, expect)
+
+    def quiet(self, method: str, path: str, body: object = None, key: str | None = None) -> httpx.Response:
+        """Send a request without a word."""
+        content = None if body is None else json.dumps(body).encode()
+        headers = {"content-type": "application/json"} if content else {}
+        if key:
+            headers["idempotency-key"] = key
+        return self._http.request(method, path, content=content, headers=headers)
+
+    def mails(self, name: str) -> list[str]:
+        """What was mailed to somebody."""
+        mails: list[str] = self.quiet("POST", f"/Mailer/{name}/sent").json()
+        return mails
+
+    def packed(self, path: str, count: int) -> list[dict[str, Any]]:
+        """What is packed, once it is that many items."""
+        answer = self.quiet("POST", f"{path}/track")
+        # The function may be busy dying.
+        packed: list[dict[str, Any]] = answer.json() if answer.is_success else []
+        return packed if len(packed) >= count else []
+
+    def until(self, what: str, happened: Callable[[], Any]) -> Any:
+        """Wait for something, and say so; what it returns first that is not false."""
+        started = time.monotonic()
+        with _progress(f"waiting until {what} "):
+            while not (result := happened()):
+                if time.monotonic() - started > PATIENCE:
+                    raise UnexpectedError(f"{what}: not within {PATIENCE} s")
+                time.sleep(0.25)
+                if round((time.monotonic() - started) * 4) % 20 == 0:
+                    print(".", end="", flush=True)
+        return result
+
+    def expect(self, holds: bool, what: str) -> None:
+        if not holds:
+            raise UnexpectedError(f"expected: {what}")
+
+    def _exchange(
+        self, method: str, path: str, body: object, key: str | None, status: int, expect: object
+    ) -> httpx.Response:
+        shown = "" if body is None else f" {json.dumps(body, ensure_ascii=False)}"
+        say(f"{method} {path}{shown}" + (f"   (Idempotency-Key: {key})" if key else ""))
+        started = time.monotonic()
+        response = self.quiet(method, path, body, key)
+        text = response.text if len(response.text) < 400 else response.text[:400] + " …"
+        say(f"  {response.status_code} {text}   {(time.monotonic() - started) * 1000:.0f} ms")
+        self.expect(response.status_code == status, f"status {status}")
+        if expect is not None:
+            self.expect(response.json() == expect, json.dumps(expect))
+        return response
+
+    def take(self) -> None:
+        """All of it."""
+        chapters = [
+            self.service_call,
+            self.object_counts,
+            self.workflow_runs_once,
+            self.one_way_message,
+            self.delayed_message,
+            self.idempotent_duplicate,
+            self.saga,
+            self.crash,
+        ]
+        for number, chapter in enumerate(chapters, 1):
+            assert chapter.__doc__
+            print(f"\n{number}. {chapter.__doc__}\n", flush=True)
+            chapter()
+
+
+def say(text: str) -> None:
+    print(textwrap.indent(text, "   "), flush=True)
+
+
+@contextmanager
+def _progress(text: str) -> Iterator[None]:
+    started = time.monotonic()
+    print(f"   {text}", end="", flush=True)
+    try:
+        yield
+    finally:
+        print(f" {time.monotonic() - started:.1f} s", flush=True)
+
+
+def main() -> int:
+    stack = Stack.from_environment()
+    running = emulator.find()
+    local = running if running is not None and running.url == stack.endpoint else None
+    print(f"==> tour: {stack.url}", flush=True)
+    try:
+        Tour(stack, local).take()
+    except (UnexpectedError, httpx.HTTPError) as error:
+        print(f"\n==> not as it should be: {error or type(error).__name__}", flush=True)
+        if local is not None:
+            print(f"    the log of the functions: {local.log}", flush=True)
+        return 1
+    print(
+        f"""
+==> all as it should be. Go on yourself:
+
+    URL='{stack.url}'
+    curl -X POST "$URL/Greeter/greet" --json '"Mary"'
+    curl -X POST "$URL/Counter/Mary/add" --json '1' -H 'Idempotency-Key: some-key-of-yours'
+    curl -X POST "$URL/Mailer/Mary/mail/send?delay=20s" --json '"hello"'
+    curl -X POST "$URL/Mailer/Mary/sent"
+
+    make stop   ends the emulator that `make run` started
+""",
+        flush=True,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,26 @@
+"""Each row of the budget table, counted at the store."""
+
+from __future__ import annotations
+
+import pytest
+
+from adapter.engine.ports import Store
+from adapter.local.memory import MemoryStore
+from bench.cases import CASES, Case, world
+
+# The same stores that the contract tests run on.
+from tests.contract.conftest import client, credentials, dynamodb, endpoint, store, tables
+
+__all__ = ["client", "credentials", "dynamodb", "endpoint", "store", "tables"]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+async def test_stays_within_budget(store: Store, case: Case) -> None:
+    cost = await case.run(world(store))
+    assert cost.requests <= case.budget
+    assert len(cost.dispatches) <= case.dispatches
+
+
+async def test_a_sleep_makes_one_schedule() -> None:
+    (case,) = (case for case in CASES if case.name.startswith("sleep"))
+    assert (await case.run(world(MemoryStore()))).schedules == 1
