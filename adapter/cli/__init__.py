@@ -1,0 +1,31 @@
+"""The command line: ``adapter``, or ``python -m adapter``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command, and end the process with its exit code."""
+    parser = argparse.ArgumentParser(prog="adapter", description="Durable handlers.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    dev = commands.add_parser(
+        "dev",
+        help="serve handlers on this machine",
+        description="Serves the definitions in modules, again after each change of their source. State is in memory, "
+        "or, where AWS_ENDPOINT_URL is set, in DynamoDB there.",
+    )
+    dev.add_argument("modules", nargs="+", metavar="MODULE[:NAME]", help="what to import, and perhaps one name in it")
+    dev.add_argument("--host", default="127.0.0.1", help="the address to listen on (%(default)s)")
+    dev.add_argument("--port", type=int, default=8080, help="the port; 0 for a free one (%(default)s)")
+    dev.add_argument("--no-reload", action="store_true", help="leave it as it is when source changes")
+    options = parser.parse_args(arguments)
+    try:
+        import uvicorn  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    except ModuleNotFoundError:
+        sys.exit("adapter dev: needs uvicorn: pip install 'serverless-adapter[dev]'")
+    from adapter.cli.dev import run
+
+    sys.exit(run(options.modules, options.host, options.port, reload=not options.no_reload))

@@ -1,0 +1,1 @@
+"""The HTTP side: requests to handlers, by the conventions that Restate's ingress clients use."""

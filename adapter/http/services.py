@@ -1,0 +1,144 @@
+"""What the ingress knows of services, and how it reads a request's path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import unquote_to_bytes
+
+from adapter.engine.types import MAX_KEY, Kind, Target
+from adapter.errors import TerminalError
+from adapter.registry import BoundService
+
+JSON = "application/json"
+
+
+def _anything(body: bytes) -> None:
+    """Let the function that hosts the handler say what does not fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A handler as the ingress sees it, in this process or in another function.
+
+    Attributes:
+        kind: How it relates to a key.
+        private: Whether only handlers may call it.
+        content_type: The media type of its output.
+        check: Raises `TerminalError` for a body that the handler cannot be run with.
+    """
+
+    kind: Kind
+    private: bool = False
+    content_type: str = JSON
+    check: Callable[[bytes], None] = _anything
+
+
+Endpoints = Mapping[str, Endpoint]
+"""A service's handlers by name."""
+
+
+class Elsewhere(Protocol):
+    """Knows the services that other functions host."""
+
+    async def find(self, service: str) -> Endpoints | None:
+        """The handlers of a service; ``None`` if there is none such.
+
+        Raises:
+            Unavailable: If that cannot be told now.
+        """
+        ...
+
+
+def endpoints(service: BoundService) -> Endpoints:
+    """The handlers of a service that lives here."""
+    return {
+        name: Endpoint(handler.kind, handler.options.private, handler.output.content_type, handler.validate_input)
+        for name, handler in service.handlers.items()
+    }
+
+
+def segments(path: str, raw_path: bytes | None) -> list[str]:
+    """A path's segments, decoded once.
+
+    A server gives the path as it was sent, so that an encoded slash is told from a slash. API Gateway gives it decoded;
+    then ``raw_path`` is ``None`` and ``path`` is taken as it is.
+
+    Raises:
+        TerminalError: With code 400, if it is no UTF-8.
+    """
+    if raw_path is None:
+        return path.removeprefix("/").split("/")
+    try:
+        return [unquote_to_bytes(segment).decode() for segment in raw_path.removeprefix(b"/").split(b"/")]
+    except UnicodeDecodeError:
+        raise TerminalError("the path is not UTF-8", code=400) from None
+
+
+def read_target(service: str, rest: Sequence[str], public: Endpoints) -> Target:
+    """The handler that a path names: ``[handler]``, or ``[key, handler]`` where the service has keys.
+
+    It is read from its end, the last segment being the handler's name and whatever is before it the key. So a key may
+    have slashes in it, however they arrive.
+
+    Args:
+        service: The service's name.
+        rest: The segments after it.
+        public: Its handlers, but for private ones.
+
+    Raises:
+        TerminalError: With code 404 for an unknown handler, 400 for a key that is missing, not wanted, or too long.
+    """
+    *key, name = rest or [""]
+    if name not in public:
+        raise TerminalError(
+            f"service {service!r} has no handler {name!r}; it has {', '.join(sorted(public))}", code=404
+        )
+    if not has_keys(public):
+        if key:
+            raise TerminalError(f"{service!r} is a service: it takes no key, as in /{service}/{name}", code=400)
+        return Target(service, name)
+    text = "/".join(key)
+    if not text:
+        raise TerminalError(f"{service!r} needs a key: /{service}/KEY/{name}", code=400)
+    if (size := _size(text)) > MAX_KEY:
+        raise TerminalError(f"a key has up to {MAX_KEY} bytes in UTF-8, not {size}", code=400)
+    return Target(service, name, text)
+
+
+def is_send(rest: Sequence[str], public: Endpoints) -> bool:
+    """Whether a path ends in ``/send`` after a handler.
+
+    A handler that is itself called ``send`` is called by the shorter path: ``/Mailbox/add/send`` is a call to the key
+    ``add``. Where a key has slashes and that is in doubt, ``/restate/call/…`` and ``/restate/send/…`` leave none.
+    """
+    shortest = 2 if has_keys(public) else 1
+    return (
+        len(rest) > 1 and rest[-1] == "send" and rest[-2] in public and (len(rest) > shortest or "send" not in public)
+    )
+
+
+def read_idempotent(service: str, rest: Sequence[str], public: Endpoints) -> tuple[Target, str]:
+    """The handler and the idempotency key of ``handler/idempotency_key`` or ``key/handler/idempotency_key``.
+
+    Both keys may have slashes. What is in doubt then goes to the idempotency key if it may, so to the shorter key.
+
+    Raises:
+        TerminalError: As `read_target` does.
+    """
+    first = 1 if has_keys(public) else 0
+    place = next((i for i in range(first, len(rest) - 1) if rest[i] in public), max(0, len(rest) - 2))
+    return read_target(service, rest[: place + 1], public), "/".join(rest[place + 1 :])
+
+
+def has_keys(public: Endpoints) -> bool:
+    """Whether the service's handlers are bound to keys."""
+    return any(endpoint.kind is not Kind.SERVICE for endpoint in public.values())
+
+
+def _size(text: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        raise TerminalError("the path is not UTF-8", code=400) from None

@@ -1,0 +1,158 @@
+"""The development server: handlers and ingress in one process.
+
+Everything is kept in memory, or, where ``AWS_ENDPOINT_URL`` is set, in DynamoDB there; then it survives a restart, and
+what was under way goes on. ``adapter dev`` starts it as a process of its own, to start it anew when source changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+import uvicorn
+
+from adapter.engine.engine import Engine
+from adapter.engine.ports import Store
+from adapter.http.ingress import Ingress, create_ingress
+from adapter.local.discovery import DiscoveryError, discover
+from adapter.local.memory import MemoryStore
+from adapter.local.ports import LocalDispatcher, LocalTimers, SystemClock
+from adapter.local.samples import curl_lines
+from adapter.registry import Registry
+
+log = logging.getLogger("adapter")
+
+BROKEN: Final = 3
+"""The exit code that says that there is nothing to serve."""
+
+PATIENCE: Final = 10 * 60_000
+"""How long a request may wait, in milliseconds."""
+
+SWEEP_MEMORY: Final = 5.0
+SWEEP_DYNAMODB: Final = 30.0
+"""Seconds between sweeps. An emulator scans for each."""
+
+SHUTDOWN: Final = 2.0
+"""Seconds that what is under way gets when the server stops. The rest is taken up again, if it is stored."""
+
+
+@asynccontextmanager
+async def running(registry: Registry, store: Store, *, sweep: float = SWEEP_MEMORY) -> AsyncGenerator[Ingress]:
+    """An engine on this machine, and the ingress to it.
+
+    Args:
+        registry: What it runs.
+        store: Where it keeps everything; what is past due there goes on at once.
+        sweep: Seconds between sweeps.
+    """
+    clock, dispatcher = SystemClock(), LocalDispatcher()
+    timers = LocalTimers(clock)
+    engine = Engine(store=store, timers=timers, dispatcher=dispatcher, clock=clock, handlers=registry.specs)
+    dispatcher.engine = timers.engine = engine
+    sweeper = asyncio.create_task(_sweep(engine, sweep))
+    try:
+        yield create_ingress(engine, registry, until=lambda: clock.now() + PATIENCE)
+    finally:
+        sweeper.cancel()
+        timers.close()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(engine.drain(), SHUTDOWN)
+
+
+async def _sweep(engine: Engine, interval: float) -> None:
+    while True:
+        try:
+            await engine.sweep()
+        except Exception:
+            log.exception("a sweep failed")
+        await asyncio.sleep(interval)
+
+
+def serve(names: list[str], listener: socket.socket) -> int:
+    """Serve the definitions in modules until told to stop.
+
+    Args:
+        names: The modules, as `discover` takes them.
+        listener: Bound already, so that requests wait while one server follows another.
+
+    Returns:
+        The exit code.
+    """
+    logging.basicConfig(level=os.environ.get("LOG_LEVEL", "INFO"), format="%(levelname)s %(name)s: %(message)s")
+    for noisy in ("botocore", "urllib3"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        registry = discover(names)
+    except DiscoveryError as error:
+        print(f"adapter dev: {error}", file=sys.stderr, flush=True)
+        return BROKEN
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, _ignore)  # uvicorn listens to them, and raises them again when it has stopped
+    return asyncio.run(_serve(registry, listener))
+
+
+def _ignore(*_: object) -> None:
+    """For a signal that is dealt with."""
+
+
+async def _serve(registry: Registry, listener: socket.socket) -> int:
+    host, port = listener.getsockname()[:2]
+    endpoint = os.environ.get("AWS_ENDPOINT_URL")
+    store: Store
+    if endpoint:
+        store, where = await asyncio.to_thread(_dynamodb), f"DynamoDB at {endpoint}"
+    else:
+        store, where = MemoryStore(), "memory, gone when this stops"
+    async with running(registry, store, sweep=SWEEP_DYNAMODB if endpoint else SWEEP_MEMORY) as ingress:
+        config = uvicorn.Config(
+            ingress,
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=int(SHUTDOWN),
+        )
+        server = uvicorn.Server(config)
+        orphaned = asyncio.create_task(_stop_with_parent(server))
+        url = f"http://{host}:{port}"
+        print(f"==> {', '.join(registry.services)} on {url} (state: {where})", flush=True)
+        for line in curl_lines(registry, url):
+            print(f"    {line}", flush=True)
+        await server.serve(sockets=[listener])
+        orphaned.cancel()
+    return 0
+
+
+def _dynamodb() -> Store:
+    """The store at ``AWS_ENDPOINT_URL``, its tables created where there are none."""
+    os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
+    os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
+    os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
+    from adapter.aws.store import DynamoStore, create_tables, make_client
+
+    invocations = os.environ.get("ADAPTER_INVOCATIONS_TABLE", "adapter-dev-invocations")
+    objects = os.environ.get("ADAPTER_OBJECTS_TABLE", "adapter-dev-objects")
+    client = make_client()
+    create_tables(client, invocations=invocations, objects=objects, history=False)
+    return DynamoStore(invocations, objects, client=client)
+
+
+async def _stop_with_parent(server: uvicorn.Server) -> None:
+    """Stop when whoever started this process is no more."""
+    parent = os.getppid()
+    while os.getppid() == parent:  # noqa: ASYNC110 - nothing signals that
+        await asyncio.sleep(1)
+    server.should_exit = True
+
+
+if __name__ == "__main__":
+    fd, *modules = sys.argv[1:]
+    sys.exit(serve(modules, socket.socket(fileno=int(fd))))

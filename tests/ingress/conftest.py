@@ -1,0 +1,215 @@
+"""The ingress over the engine and a store in memory, all in this process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
+
+import httpx
+import pytest
+from pydantic import BaseModel
+
+from adapter import (
+    Context,
+    ObjectContext,
+    ObjectSharedContext,
+    Serde,
+    Service,
+    TerminalError,
+    VirtualObject,
+    Workflow,
+    WorkflowContext,
+    WorkflowSharedContext,
+    handler,
+)
+from adapter.engine.engine import Engine
+from adapter.engine.ports import Unavailable
+from adapter.engine.types import Kind, Target
+from adapter.http.ingress import create_ingress
+from adapter.http.services import Endpoint, Endpoints
+from adapter.local.memory import MemoryStore
+from adapter.local.ports import LocalDispatcher, LocalTimers, SystemClock
+from adapter.registry import Registry
+
+
+class Item(BaseModel):
+    sku: str
+    amount: int
+
+
+class Csv(Serde[list[str]]):
+    content_type = "text/csv"
+
+    def serialize(self, value: list[str], /) -> bytes:
+        return ",".join(value).encode()
+
+    def deserialize(self, data: bytes, /) -> list[str]:
+        return data.decode().split(",")
+
+
+class Greeter(Service):
+    runs = 0
+
+    @handler
+    async def greet(self, ctx: Context, name: str) -> str:
+        return f"Hello {name}"
+
+    @handler
+    async def count(self, ctx: Context) -> int:
+        Greeter.runs += 1
+        return Greeter.runs
+
+    @handler
+    async def order(self, ctx: Context, items: list[Item]) -> int:
+        return sum(item.amount for item in items)
+
+    @handler
+    async def nothing(self, ctx: Context) -> None:
+        return None
+
+    @handler
+    async def echo(self, ctx: Context, data: bytes) -> bytes:
+        return data
+
+    @handler(output_serde=Csv())
+    async def table(self, ctx: Context) -> list[str]:
+        return ["a", "b"]
+
+    @handler
+    async def headers(self, ctx: Context) -> dict[str, str]:
+        return dict(ctx.request.headers)
+
+    @handler
+    async def fail(self, ctx: Context, code: int) -> None:
+        raise TerminalError("as you wish", code=code)
+
+    @handler
+    async def wait(self, ctx: Context, seconds: float) -> str:
+        await ctx.sleep(timedelta(seconds=seconds))
+        return "waited"
+
+    @handler(private=True)
+    async def secret(self, ctx: Context) -> str:
+        return "secret"
+
+    @handler
+    async def tell(self, ctx: Context) -> str:
+        return await ctx.generic_call(service="Greeter", method="secret", idempotency_key="told")
+
+
+class Counter(VirtualObject):
+    @handler
+    async def add(self, ctx: ObjectContext, amount: int) -> int:
+        total = (await ctx.get("total", int) or 0) + amount
+        ctx.set("total", total)
+        return total
+
+    @handler
+    async def key(self, ctx: ObjectSharedContext) -> str:
+        return ctx.key
+
+    @handler
+    async def total(self, ctx: ObjectSharedContext) -> int:
+        return await ctx.get("total", int) or 0
+
+
+class Mailbox(VirtualObject):
+    """Has a handler that is called like the suffix."""
+
+    @handler
+    async def send(self, ctx: ObjectSharedContext) -> str:
+        return f"send to {ctx.key}"
+
+    @handler
+    async def add(self, ctx: ObjectSharedContext) -> str:
+        return f"add to {ctx.key}"
+
+
+class SignUp(Workflow):
+    @handler
+    async def run(self, ctx: WorkflowContext, name: str) -> str:
+        return f"welcome {name}"
+
+    @handler
+    async def id(self, ctx: WorkflowSharedContext) -> str:
+        return ctx.key
+
+
+class Hidden(Service, private=True):
+    @handler
+    async def run_all(self, ctx: Context) -> int:
+        return 1
+
+
+class Elsewhere:
+    """A service in another function, which nothing dispatches to."""
+
+    async def find(self, service: str) -> Endpoints | None:
+        if service == "Down":
+            raise Unavailable("no directory")
+        if service != "Far":
+            return None
+        return {"away": Endpoint(Kind.SERVICE), "own": Endpoint(Kind.SERVICE, private=True)}
+
+
+class Stack:
+    """What the tests look at: requests and responses, and what is stored."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.clock = SystemClock()
+        self.patience = 10_000
+        registry = Registry(Greeter, Counter, Mailbox, SignUp, Hidden)
+        dispatcher = LocalDispatcher()
+        self.timers = LocalTimers(self.clock)
+        self.engine = Engine(
+            store=self.store,
+            timers=self.timers,
+            dispatcher=dispatcher,
+            clock=self.clock,
+            handlers=registry.specs,
+            kinds=self._kinds,
+        )
+        dispatcher.engine = self.timers.engine = self.engine
+        self.app = create_ingress(
+            self.engine, registry, until=lambda: self.clock.now() + self.patience, elsewhere=Elsewhere()
+        )
+        self.http = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://test")
+
+    def _kinds(self, target: Target) -> Kind | None:
+        return Kind.SERVICE if target.service == "Far" else None
+
+    async def close(self) -> None:
+        await self.http.aclose()
+        self.timers.close()
+        await self.engine.drain()
+
+    async def decoded(self, method: str, path: str, *, body: bytes = b"") -> httpx.Response:
+        """A request whose path arrives decoded, as API Gateway hands it over."""
+
+        async def app(scope: dict[str, object], receive: object, send: object) -> None:
+            scope = {**scope, "path": path, "raw_path": None}
+            await self.app(scope, receive, send)  # type: ignore[arg-type]
+
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:  # type: ignore[arg-type]
+            return await http.request(method, "/", content=body)
+
+    @property
+    def stored(self) -> int:
+        return len(list(self.store.records()))
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[Stack]:
+    stack = Stack()
+    yield stack
+    await stack.close()
+
+
+def error(response: httpx.Response) -> tuple[int, str]:
+    """An error answer's code and message; both places that hold the code agree."""
+    assert response.headers["content-type"] == "application/json"
+    body: Mapping[str, object] = response.json()
+    assert set(body) == {"message", "code"}
+    assert body["code"] == response.status_code
+    return response.status_code, str(body["message"])

@@ -1,0 +1,156 @@
+"""Everything that is refused: the documented status and message, and nothing stored."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Literal
+
+import pytest
+
+from adapter.engine.ports import Unavailable
+from adapter.engine.types import MAX_PAYLOAD
+from tests.ingress.conftest import Stack, error
+
+REFUSED: list[tuple[str, str, dict[str, Any], int, str]] = [
+    # what there is not
+    ("POST", "/", {}, 404, "no such path"),
+    ("POST", "/Greeter", {}, 404, "no such path"),
+    ("GET", "/restate/anything", {}, 404, "no such path"),
+    ("POST", "/Nobody/greet", {}, 404, "there is no service 'Nobody'"),
+    ("POST", "/Greeter/grumble", {}, 404, "service 'Greeter' has no handler 'grumble'; it has count, "),
+    ("POST", "/Greeter/greet/", {}, 404, "service 'Greeter' has no handler ''"),
+    ("POST", "/Greeter/secret", {}, 404, "service 'Greeter' has no handler 'secret'; it has count, "),
+    ("POST", "/Greeter/secret/send", {}, 404, "service 'Greeter' has no handler 'send'"),
+    ("POST", "/Hidden/run_all", {}, 404, "there is no service 'Hidden'"),
+    ("GET", "/Nobody/greet", {}, 404, "there is no service 'Nobody'"),
+    # methods
+    ("GET", "/Greeter/greet", {}, 405, "GET is not for this path, POST is"),
+    ("PUT", "/Counter/Mary/add", {}, 405, "PUT is not for this path, POST is"),
+    ("POST", "/restate/health", {}, 405, "POST is not for this path, GET is"),
+    ("POST", "/restate/workflow/SignUp/x/attach", {}, 405, "POST is not for this path, GET is"),
+    # input
+    ("POST", "/Greeter/greet", {"content": b"{"}, 400, "invalid input: Invalid JSON"),
+    ("POST", "/Greeter/greet", {"content": b'"\xff"'}, 400, "invalid input: Invalid JSON"),
+    ("POST", "/Greeter/greet", {"json": 7}, 400, "invalid input: Input should be a valid string"),
+    ("POST", "/Greeter/greet", {}, 400, "invalid input: the body is empty, and Greeter.greet needs an input"),
+    ("POST", "/Greeter/count", {"json": 7}, 400, "invalid input: Greeter.count takes none"),
+    (
+        "POST", "/Greeter/order", {"json": [{"sku": "a", "amount": 1}, {"sku": "b", "amount": "x"}]}, 400,
+        "invalid input: 1.amount: Input should be a valid integer",
+    ),
+    ("POST", "/Greeter/echo", {"content": bytes(MAX_PAYLOAD + 1)}, 413, f"a body has up to {MAX_PAYLOAD} bytes"),
+    # keys
+    ("POST", "/Counter/add", {"json": 1}, 400, "'Counter' needs a key: /Counter/KEY/add"),
+    ("POST", "/Counter/add/send", {"json": 1}, 400, "'Counter' needs a key: /Counter/KEY/add"),
+    ("POST", "/Counter//add", {"json": 1}, 400, "'Counter' needs a key"),
+    ("POST", "/Greeter/Mary/greet", {"json": "x"}, 400, "'Greeter' is a service: it takes no key, as in /Greeter/greet"),
+    ("POST", f"/Counter/{'x' * 513}/add", {"json": 1}, 400, "a key has up to 512 bytes in UTF-8, not 513"),
+    ("POST", f"/Counter/{'%C3%AB' * 257}/add", {"json": 1}, 400, "a key has up to 512 bytes in UTF-8, not 514"),
+    ("POST", "/Counter/%FF/add", {"json": 1}, 400, "the path is not UTF-8"),
+    # idempotency keys
+    ("POST", "/Greeter/count", {"headers": {"idempotency-key": "x" * 513}}, 400, "an idempotency key has 1 to 512 bytes"),
+    ("POST", "/Greeter/count", {"headers": {"idempotency-key": ""}}, 400, "an idempotency key has 1 to 512 bytes"),
+    ("POST", "/Greeter/count", {"headers": [(b"idempotency-key", b"\xff")]}, 400, "Idempotency-Key is not UTF-8"),
+    (
+        "POST", "/Greeter/count", {"headers": [("idempotency-key", "a"), ("idempotency-key", "b")]}, 400,
+        "Idempotency-Key is given once",
+    ),
+    ("POST", "/Greeter/count", {"headers": {"x-large": "x" * 9000}}, 431, "headers have up to 8192 bytes"),
+    # delays
+    *(
+        ("POST", f"/Greeter/count/send?delay={delay}", {}, 400, "delay is ")
+        for delay in ("-1s", "10", "soon", "", "1x", "PT", "P1Y", "PT-1S", "1e9s", "101000w", "9" * 40 + "s")
+    ),
+    ("POST", "/Greeter/count/send?delay=1s&delay=2s", {}, 400, "delay is given once"),
+    ("POST", "/Greeter/count?delay=1s", {}, 400, "a call has no delay"),
+    # results
+    ("GET", "/restate/invocation/inv_x/attach", {}, 400, "'inv_x' is no invocation's id"),
+    ("GET", f"/restate/invocation/inv_{'a' * 32}/attach", {}, 404, "there is no invocation inv_"),
+    ("GET", f"/restate/invocation/inv_{'a' * 32}/output", {}, 404, "there is no invocation inv_"),
+    ("GET", "/restate/invocation/Greeter/count/k/output", {}, 404, "there is no invocation of Greeter/count with"),
+    ("GET", "/restate/invocation/Greeter/secret/k/output", {}, 404, "service 'Greeter' has no handler 'secret'"),
+    ("GET", "/restate/workflow/SignUp/x/output", {}, 404, "there is no workflow SignUp/x"),
+    ("GET", "/restate/workflow/Counter/x/output", {}, 404, "'Counter' is no workflow"),
+    ("GET", "/restate/workflow/Nobody/x/output", {}, 404, "there is no service 'Nobody'"),
+    ("GET", "/restate/workflow/SignUp/output", {}, 400, "'SignUp' needs a key"),
+    # the store
+    ("POST", "/Down/run", {}, 503, "the store is unavailable; try again"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options", "code", "message"), REFUSED, ids=[f"{r[0]} {r[1][:60]}" for r in REFUSED]
+)
+async def test_refused(stack: Stack, method: str, path: str, options: dict[str, Any], code: int, message: str) -> None:
+    response = await stack.http.request(method, path, **options)
+    assert error(response) == (code, error(response)[1])
+    assert error(response)[1].startswith(message)
+    assert stack.stored == 0
+    if code == 405:
+        assert response.headers["allow"] in message
+    assert (await stack.http.post("/Greeter/greet", json="x")).status_code == 200
+
+
+async def test_a_body_over_the_limit_without_a_length(stack: Stack) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(5):
+            yield bytes(1024 * 1024)
+
+    assert error(await stack.http.post("/Greeter/echo", content=body()))[0] == 413
+    assert stack.stored == 0
+
+
+async def test_a_workflow_that_ran_already(stack: Stack) -> None:
+    first = await stack.http.post("/SignUp/Mary/run", json="Mary")
+    again = await stack.http.post("/SignUp/Mary/run", json="Mary")
+    id = first.headers["x-restate-id"]
+    assert error(again) == (
+        409, f"workflow SignUp/Mary ran already, or is running: attach with GET /restate/invocation/{id}/attach"
+    )  # fmt: skip
+    assert again.headers["x-restate-id"] == id
+    send = await stack.http.post("/SignUp/Mary/run/send", json="Mary")
+    assert (send.status_code, send.json()["status"]) == (202, "PreviouslyAccepted")
+
+
+async def test_a_request_that_outlives_its_time(stack: Stack) -> None:
+    stack.patience = 20
+    for path in ("/Greeter/wait", None):
+        response = await (
+            stack.http.post(path, json=0.3) if path else stack.http.get(f"/restate/invocation/{id}/attach")
+        )
+        id = response.headers["x-restate-id"]
+        assert error(response) == (
+            504, f"{id} goes on, but has no result yet: attach with GET /restate/invocation/{id}/attach"
+        )  # fmt: skip
+    stack.patience = 10_000
+    assert (await stack.http.get(f"/restate/invocation/{id}/attach")).json() == "waited"
+
+
+async def test_a_private_invocation_is_not_read_from_outside(stack: Stack) -> None:
+    assert (await stack.http.post("/Greeter/tell")).json() == "secret"
+    from adapter.engine.ids import idempotent_id
+    from adapter.engine.types import Target
+
+    id = idempotent_id(Target("Greeter", "secret"), "told")
+    assert await stack.engine.look(id) is not None
+    for what in ("attach", "output"):
+        assert error(await stack.http.get(f"/restate/invocation/{id}/{what}"))[0] == 404
+
+
+async def test_a_store_that_is_unavailable(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def down(
+        phase: Literal["before", "after"], method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        raise Unavailable("down")
+
+    async def at_once(tries: int) -> None:
+        if tries > 8:
+            raise Unavailable("down")
+
+    monkeypatch.setattr(stack.engine, "back_off", at_once)
+    stack.store.hook = down
+    for method, path in (("GET", f"/restate/invocation/inv_{'a' * 32}/output"), ("POST", "/Greeter/count/send")):
+        response = await stack.http.request(method, path)
+        assert error(response) == (503, "the store is unavailable; try again")
+        assert response.headers["retry-after"] == "1"
+    stack.store.hook = None
