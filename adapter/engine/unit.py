@@ -114,6 +114,7 @@ class Unit:
         Raises:
             Fenced: If another attempt took over.
         """
+        self._loop = asyncio.get_running_loop()
         try:
             self._open()
             while True:
@@ -624,7 +625,8 @@ class Unit:
                     self._steps.discard(name)
                 self._signal.set()
 
-        self._running[name] = task = asyncio.create_task(run())
+        # Not `asyncio.create_task`: a handler's command may lead here, and the handler has a loop of its own.
+        self._running[name] = task = self._loop.create_task(run())
 
     def _begin_steps(self) -> None:
         """Start what had to wait for a commit."""
