@@ -49,6 +49,12 @@ class Member:
     def key(self) -> ObjectKey:
         return self.meta.target.object
 
+    def drop(self) -> None:
+        """Have its code stand where it is: it ended, or is to be replayed."""
+        if self.attempt is not None:
+            self.attempt.abandon()
+            self.attempt = None
+
     def ancestors(self) -> list[Member]:
         """Those in this unit that wait for it, nearest first."""
         chain: list[Member] = []

@@ -126,8 +126,7 @@ class Unit:
         finally:
             for member in self.members.values():
                 self.engine.active.pop(member.meta.id, None)
-                if member.attempt is not None:
-                    member.attempt.abandon()
+                member.drop()
             for task in self._running.values():
                 task.cancel()
 
@@ -163,10 +162,8 @@ class Unit:
 
     def _rewind(self) -> None:
         """Go back to what is committed, and replay from there. Steps under way go on: their commands are committed."""
-        for member in self.members.values():
-            if member.attempt is not None:
-                member.attempt.abandon()
-                member.attempt = None
+        for member in (members := {member.meta.id: member for member in self._touched()}).values():
+            member.drop()
         self._log.clear()
         self._ready.clear()
         self._closures.clear()
@@ -174,7 +171,7 @@ class Unit:
         self._timers.clear()
         self._made.clear()
         self._outbound = self._granting = False
-        self.members = {id: member for id, member in self.members.items() if member.stored}
+        self.members = {id: member for id, member in members.items() if member.stored and member.spec is not None}
         self._events = deque(event for event in self._events if event.member in self.members and event.child is None)
         for name, task in list(self._running.items()):
             if name not in self._steps or name[0] not in self.members:
@@ -344,8 +341,6 @@ class Unit:
         policy = member.spec.options.retry
         failures = 1 if member.progress else member.meta.failures + 1
         self.engine.report(member.meta, failures, error)
-        if member.attempt is not None:
-            member.attempt.abandon()
         self._retire(member)
         member.caller = None
         text = f"{type(error).__name__}: {error}"[:1000]
@@ -362,6 +357,7 @@ class Unit:
         """The member runs no longer; what it called in this process goes on, and notifies its record."""
         self.members.pop(member.meta.id, None)
         self.engine.active.pop(member.meta.id, None)
+        member.drop()
         for other in self.members.values():
             if other.caller is member:
                 other.caller = None
