@@ -1,0 +1,49 @@
+"""Run many seeds, or replay one: ``python -m tests.simulation --seeds 1000``, ``python -m tests.simulation --seed 7 --verbose``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from tests.simulation.history import show
+from tests.simulation.run import case, run
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=1000, help="how many")
+    parser.add_argument("--start", type=int, default=0, help="the first")
+    parser.add_argument("--seed", type=int, help="only this one")
+    parser.add_argument("--verbose", action="store_true", help="print what happened")
+    parser.add_argument("--failures", type=int, default=5, help="after how many failures to stop")
+    options = parser.parse_args()
+    seeds = [options.seed] if options.seed is not None else range(options.start, options.start + options.seeds)
+    failed: list[int] = []
+    invocations = requests = 0
+    began = time.perf_counter()
+    for count, seed in enumerate(seeds, 1):
+        verbose = options.verbose and options.seed is not None
+        result = run(case(seed), history=verbose)
+        invocations += result.invocations
+        requests += result.requests
+        if verbose:
+            show(result)
+        if result.violations:
+            failed.append(seed)
+            print(f"seed {seed}: {result.violations[0][:300]}", flush=True)
+            if len(failed) >= options.failures:
+                break
+        if count % 500 == 0:
+            print(f"{count} seeds", file=sys.stderr, flush=True)
+    took = time.perf_counter() - began
+    print(
+        f"{count} seeds, {invocations} invocations, {requests} requests in {took:.1f} s "
+        f"({invocations / took:.0f} invocations/s); failed: {failed or 'none'}"
+    )
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,269 @@
+"""Random programs, as data: what each invocation does, who calls whom, and what clients ask for.
+
+Every node is one invocation's program. All but idempotent ones are referred to from one place, so that how often each
+is to run is known beforehand: once if its place is reached, else never.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+
+from adapter.engine.types import Kind, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One thing that a program does.
+
+    Attributes:
+        kind: What: see `tests.simulation.program`.
+        name: Of a state entry or a step.
+        n: An amount, a size or a time in milliseconds.
+        times: How often it fails before it succeeds.
+        node: Which other program it invokes.
+        how: How it does that.
+        branches: Programs that run concurrently.
+    """
+
+    kind: str
+    name: str = ""
+    n: int = 0
+    times: int = 0
+    node: int = -1
+    how: str = ""
+    branches: tuple[tuple[Op, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One invocation's program."""
+
+    id: int
+    target: Target
+    kind: Kind
+    ops: tuple[Op, ...]
+    idempotency: str | None = None
+    pad: int = 0
+    """By how many bytes its input and its output are longer than they had to be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """What a client asks for, perhaps several times."""
+
+    node: int
+    how: str
+    """``call`` or ``send``."""
+    at: tuple[float, ...]
+    """When, in seconds: once for each client that does."""
+    delay: int = 0
+    patience: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that is to happen, but for the faults."""
+
+    functions: dict[str, int]
+    """Where each service lives."""
+    nodes: dict[int, Node]
+    roots: tuple[Root, ...]
+    _fails: dict[int, bool] = field(default_factory=dict, compare=False, repr=False)
+
+    def fails(self, id: int) -> bool:
+        """Whether a program ends in a terminal failure."""
+        if id not in self._fails:
+            self._fails[id] = any(self.stops(op) for op in self.nodes[id].ops)
+        return self._fails[id]
+
+    def stops(self, op: Op) -> bool:
+        """Whether an operation ends the program that it is part of."""
+        if op.kind == "raise":
+            return True
+        if op.kind == "step":
+            return op.how == "terminal"
+        if op.kind == "invoke":
+            return op.how in ("call", "join") and self.fails(op.node)
+        return any(self.stops(inner) for branch in op.branches for inner in branch)
+
+    def reached(self, id: int) -> list[Op]:
+        """The operations of a program that are reached, those in branches included."""
+        return self._reached(self.nodes[id].ops)
+
+    def _reached(self, ops: tuple[Op, ...]) -> list[Op]:
+        found: list[Op] = []
+        for op in ops:
+            found.append(op)
+            for branch in op.branches:
+                found += self._reached(branch)
+            if self.stops(op):
+                break
+        return found
+
+    def below(self, roots: list[int]) -> set[int]:
+        """The programs that run when these do."""
+        seen: set[int] = set()
+        todo = list(roots)
+        while todo:
+            id = todo.pop()
+            if id not in seen:
+                seen.add(id)
+                todo += [op.node for op in self.reached(id) if op.kind == "invoke"]
+        return seen
+
+
+class _Generator:
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self.nodes: dict[int, Node] = {}
+        self.pool: list[tuple[int, int]] = []
+        """Idempotent nodes, each with the lowest key that it may want."""
+        self.functions_count = random.choice((1, 1, 2, 2, 2, 3))
+        self.functions: dict[str, int] = {}
+        for number in range(self.functions_count):
+            for letter in "SOW":
+                self.functions[f"{letter}{number}"] = number
+        objects = [(f"O{number}", f"k{k}") for number in range(self.functions_count) for k in range(3)]
+        random.shuffle(objects)
+        self.keys = objects[: random.choice((1, 2, 3, 4, 6))]
+        self.left = random.choice((5, 10, 20, 40, 60))
+        self.length = random.choice((2, 3, 4, 6))
+        self.weights = {
+            "get": 2.0, "set": 2.0, "add": 2.0, "append": 2.0, "clear": 0.5, "clear-all": 0.2, "keys": 0.6,
+            "step": random.choice((0, 1, 3)), "sleep": random.choice((0, 1, 2)), "now": 0.3, "draw": 0.3,
+            "call": random.choice((1, 3, 6)), "send": random.choice((0, 1, 4)), "join": random.choice((0, 0.5)),
+            "forget": random.choice((0, 0.3)), "idempotent": random.choice((0, 0.5, 2)), "gather": random.choice((0, 1, 2)),
+            "race": random.choice((0, 0, 1)), "raise": random.choice((0, 0.2)), "flaky": random.choice((0, 0.3, 1)),
+            "burst": random.choice((0, 0, 0.5)), "fan": random.choice((0, 0.3)),
+        }  # fmt: skip
+        self.long = random.random() < 0.3
+        """Whether some waits are too long to be waited out."""
+        self.large = random.random() < 0.2
+        """Whether some values are."""
+
+    def plan(self) -> Plan:
+        random = self.random
+        for _ in range(random.choice((0, 1, 2, 4))):
+            floor = random.randint(0, len(self.keys))
+            self.pool.append((self.node(floor, 2, idempotency=f"i{len(self.pool)}"), floor))
+        self.left = max(self.left, 3)
+        roots = []
+        span = random.choice((0.0, 0.05, 1.0, 10.0))
+        while self.left > 0 and len(roots) < 30:
+            idempotent = random.random() < 0.4
+            if self.pool and random.random() < 0.15:
+                node = random.choice(self.pool)[0]
+                if any(root.node == node for root in roots):
+                    continue
+                idempotent = True
+            else:
+                node = self.node(0, 0, idempotency=f"r{len(roots)}" if idempotent else None)
+            repeats = random.choice((1, 1, 2, 3)) if idempotent or self.nodes[node].kind is Kind.WORKFLOW else 1
+            roots.append(
+                Root(
+                    node,
+                    random.choice(("call", "call", "send")),
+                    tuple(random.uniform(0, span) for _ in range(repeats)),
+                    delay=random.choice((0, 0, 0, self.wait())),
+                    patience=random.choice((0.5, 5.0, 30.0)),
+                )
+            )
+            self.left -= 1
+        return Plan(self.functions, self.nodes, tuple(roots))
+
+    def wait(self) -> int:
+        return self.random.choice((1, 20, 200, 1500, *((3000, 20_000, 90_000) if self.long else ())))
+
+    def size(self) -> int:
+        if self.large and self.random.random() < 0.3:
+            return self.random.choice((900, 1200, 3000, 5000, 20_000))
+        return 0
+
+    def node(self, floor: int, depth: int, idempotency: str | None = None) -> int:
+        random = self.random
+        self.left -= 1
+        id = len(self.nodes)
+        self.nodes[id] = Node(id, Target("", ""), Kind.SERVICE, ())  # takes the number
+        number = random.randrange(self.functions_count)
+        choice = random.random()
+        if choice < 0.5 and floor < len(self.keys):
+            rank = random.randrange(floor, len(self.keys))
+            service, key = self.keys[rank]
+            target, kind, inner = Target(service, "do", key), Kind.EXCLUSIVE, rank + 1
+        elif choice < 0.6:
+            service, key = random.choice(self.keys)
+            target, kind, inner = Target(service, "look", key), Kind.SHARED, floor
+        elif choice < 0.65 and idempotency is None:
+            target, kind, inner = Target(f"W{number}", "run", f"w{id}"), Kind.WORKFLOW, floor
+        else:
+            target, kind, inner = Target(f"S{number}", "do"), Kind.SERVICE, floor
+        ops = self.body(inner, depth, kind, random.randint(0, self.length))
+        self.nodes[id] = Node(id, target, kind, ops, idempotency, self.size())
+        return id
+
+    def body(self, floor: int, depth: int, kind: Kind, length: int, inside: bool = False) -> tuple[Op, ...]:
+        return tuple(op for _ in range(length) for op in self.ops(floor, depth, kind, inside))
+
+    def ops(self, floor: int, depth: int, kind: Kind, inside: bool) -> list[Op]:
+        random = self.random
+        reads = {"get", "keys"} if kind is not Kind.SERVICE else set()
+        writes = {"set", "add", "append", "clear", "clear-all"} if kind.exclusive and not inside else set()
+        others = {"step", "sleep", "now", "draw", "raise"}
+        if depth < 4 and self.left > 0:
+            others |= {"call", "send", "join", "forget", "idempotent", "burst", "fan"}
+        if not inside:
+            others |= {"gather", "race", "flaky"}
+        names = sorted(reads | writes | others)
+        weights = [self.weights[name] for name in names]
+        if not any(weights):
+            return []
+        what = random.choices(names, weights)[0]
+        entry = random.choice("abc")
+        match what:
+            case "get" | "clear":
+                return [Op(what, entry)]
+            case "set":
+                return [Op(what, entry, self.size())]
+            case "add":
+                return [Op(what, "total", random.randint(1, 9))]
+            case "append":
+                return [Op(what, "list")]
+            case "step":
+                how = random.choices(("", "retry", "terminal"), (8, 2, 1))[0]
+                times = random.choice((0, 0, 0, 1, 2))
+                return [Op(what, entry, random.choice((0, 0, 5, 100, 1000)), times, how=how)]
+            case "sleep":
+                return [Op(what, n=self.wait())]
+            case "flaky":
+                return [Op(what, times=random.randint(1, 3))]
+            case "call" | "join" | "forget":
+                how = random.choice(("call", "caught")) if what == "call" else what
+                return [Op("invoke", node=self.node(floor, depth + 1), how=how)]
+            case "send":
+                delay = random.choice((0, 0, 0, self.wait()))
+                return [Op("invoke", node=self.node(0, depth + 1), how="send", n=delay)]
+            case "burst":
+                # Several messages, which have to keep their order.
+                return [
+                    Op("invoke", node=self.node(0, 4), how="send")
+                    for _ in range(min(self.left, random.choice((2, 3, 5, 20))))
+                ]
+            case "fan":
+                count = min(self.left, random.choice((2, 3, 10)))
+                return [Op("fan", branches=tuple((Op("invoke", node=self.node(floor, 4), how="caught"),) for _ in range(count)))]
+            case "idempotent":
+                pool = [id for id, wants in self.pool if wants >= floor]
+                if not pool:
+                    return []
+                return [Op("invoke", node=random.choice(pool), how=random.choice(("call", "caught", "send")))]
+            case "gather" | "race":
+                branches = [self.body(floor, depth, kind, random.randint(1, 2), inside=True) for _ in range(random.randint(1, 3))]
+                return [Op(what, branches=tuple(branches))]
+            case _:
+                return [Op(what)]
+
+
+def generate(random: Random) -> Plan:
+    """A random plan."""
+    return _Generator(random).plan()

@@ -1,0 +1,74 @@
+"""One seed, one simulation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from adapter.engine.engine import Engine
+from tests.simulation.checks import check
+from tests.simulation.faults import Faults, draw
+from tests.simulation.loop import simulate
+from tests.simulation.plan import Plan, generate
+from tests.simulation.watch import WatchedStore
+from tests.simulation.world import World, seeded
+
+
+@dataclass(slots=True)
+class Case:
+    """What a simulation follows from."""
+
+    seed: str
+    plan: Plan
+    faults: Faults
+    lambdas: float
+
+
+@dataclass(slots=True)
+class Result:
+    """How a simulation went."""
+
+    case: Case
+    violations: list[str]
+    invocations: int
+    requests: int
+    history: list[tuple[Any, ...]] = field(default_factory=list)
+
+
+def case(seed: int) -> Case:
+    """The case that a seed stands for."""
+    random = Random(f"{seed}/case")
+    return Case(str(seed), generate(Random(f"{seed}/plan")), draw(random), random.choice((0.0, 0.5, 1.0)))
+
+
+def run(
+    case: Case,
+    *,
+    history: bool = False,
+    engine: type[Engine] | None = None,
+    store: type[WatchedStore] = WatchedStore,
+) -> Result:
+    """Simulate a case and check it."""
+    world = World(
+        case.plan,
+        case.faults,
+        case.seed,
+        engine=engine,
+        lambdas=case.lambdas,
+        history=[] if history else None,
+        store_class=store,
+    )
+    undo = seeded(world)
+    try:
+        simulate(_run(world))
+    finally:
+        undo()
+    metas = len(list(world.store.metas()))
+    return Result(case, world.violations, metas, world.store.usage.requests, world.history or [])
+
+
+async def _run(world: World) -> None:
+    await world.run()
+    if not world.violations:
+        check(world)

@@ -1,0 +1,152 @@
+"""A store that looks at every write: what must hold at any time is checked at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from adapter.engine.journal import Began, Done, Entry, decode
+from adapter.engine.records import Head, InboxEntry, Meta, Notification, Piece, Ref, Status
+from adapter.engine.types import ObjectKey
+from adapter.local.memory import HEAD, META, MemoryStore
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+SKEW = 2_000
+"""Milliseconds that two clocks differ by at most."""
+
+WITHOUT_DUE = (Status.QUEUED, Status.SUSPENDED, Status.PAUSED, Status.COMPLETED)
+"""What may have no due time."""
+
+
+class WatchedStore(MemoryStore):
+    """The store in memory, with the invariants that every write has to leave intact."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.world = world
+
+    def metas(self) -> Iterator[Meta]:
+        """All invocations' records."""
+        return (cast("Meta", items.by_key[META]) for items in list(self._partitions.values()) if META in items.by_key)
+
+    def heads_(self) -> Iterator[Head]:
+        """All keys' heads."""
+        return (cast("Head", items.by_key[HEAD]) for items in list(self._partitions.values()) if HEAD in items.by_key)
+
+    def items(self, partition: str | ObjectKey, kind: type[Any], generation: str | None = None) -> list[Any]:
+        """All items of a kind in a partition, in order."""
+        items = self._partitions.get(partition)
+        found = [items.by_key[key] for key in items.in_order] if items is not None else []
+        return [
+            item
+            for item in found
+            if isinstance(item, kind) and (generation is None or getattr(item, "generation", None) == generation)
+        ]
+
+    def journal(self, ref: Ref) -> list[Entry]:
+        """What is committed of an invocation's journal."""
+        pieces = [piece.data for piece in self.items(ref.id, Piece, ref.generation)]
+        meta = self._record(ref.id)
+        if meta is not None and meta.generation == ref.generation and meta.tail is not None:
+            pieces.append(meta.tail)
+        return decode(pieces)
+
+    # --- at each write ---
+
+    def _apply(self, writes: Sequence[Any]) -> None:
+        super()._apply(writes)
+        keys: dict[ObjectKey, None] = {}
+        for partition, key, old, new, _ in writes:
+            if key is META:
+                self._check_meta(old, new)
+                meta = cast("Meta", new or old)
+                if meta.kind.exclusive and new is not None:
+                    keys[meta.target.object] = None
+            elif isinstance(new or old, Head | InboxEntry):
+                keys[cast("ObjectKey", partition)] = None
+            elif isinstance(new, Piece):
+                self._require(old is None, f"{new} replaces {old}")
+                self._require(
+                    new.index == 0 or self._lookup(new.id, ("j", new.generation, new.index - 1)) is not None,
+                    f"{new} leaves a gap",
+                )
+            elif isinstance(new, Notification):
+                self._require(old is None, f"{new} replaces {old}")
+                self._check_notifications(new.to)
+        for name in keys:
+            self._check_key(name)
+
+    def _require(self, holds: bool, what: str) -> None:
+        if not holds:
+            self.world.violation(what)
+
+    def _now(self) -> int:
+        from tests.simulation.world import EPOCH
+
+        return EPOCH + int(self.world.loop.time() * 1000)
+
+    def _check_meta(self, old: Meta | None, new: Meta | None) -> None:
+        now = self._now()
+        if old is not None and (new is None or new.generation != old.generation):
+            self._require(old.expired(now + SKEW), f"{old} is gone before it has expired")
+        if new is None:
+            return
+        if old is not None and old.generation == new.generation:
+            self._require(old.live or old.outcome == new.outcome, f"{old.id} changes its outcome to {new.outcome}")
+            self._require(old.live or not new.live, f"{old.id} lives again")
+            self._require(new.epoch >= old.epoch, f"{old.id}: epoch {old.epoch} falls to {new.epoch}")
+            self._require(new.notifications >= old.notifications, f"{old.id} forgets notifications")
+            self._require((new.target, new.created) == (old.target, old.created), f"{old.id} changes")
+        self._require(new.due is not None or new.status in WITHOUT_DUE, f"{new.id} is {new.status} without a due time")
+        self._require(new.live or new.completed is not None, f"{new.id} has no time of completion")
+        if new.status is Status.SUSPENDED:
+            self._require(new.due is not None or (new.missing or 0) > 0, f"{new.id} waits for nothing")
+            self._check_notifications(new.ref)
+        if new.status is Status.PAUSED:
+            self._require(False, f"{new.id} is paused: {new.error}")
+
+    def _check_notifications(self, ref: Ref) -> None:
+        meta = self._record(ref.id)
+        if meta is not None and meta.generation == ref.generation and meta.live:
+            count = len([note for note in self.items(ref.id, Notification) if note.to == ref])
+            self._require(count == meta.notifications, f"{ref.id} has {count} notifications and counts {meta.notifications}")
+
+    def _check_key(self, name: ObjectKey) -> None:
+        head = cast("Head | None", self._lookup(name, HEAD)) or Head(name)
+        inbox: list[InboxEntry] = self.items(name, InboxEntry)
+        self._require(len(inbox) == head.waiting, f"{name} counts {head.waiting} waiting, {len(inbox)} are")
+        self._require(head.owner is not None or not inbox, f"{name} has no owner, and {len(inbox)} wait")
+        self._require(all(entry.ticket <= head.ticket for entry in inbox), f"{name} gave out no ticket so high: {inbox}")
+        if head.owner is not None:
+            meta = self._record(head.owner.id)
+            held = meta is not None and meta.generation == head.owner.generation and meta.live
+            self._require(held, f"{name} is owned by {head.owner}, which is {meta}")
+            if meta is not None and held:
+                self._require(meta.target.object == name, f"{name} is owned by {meta.target}")
+                self._require(
+                    meta.status not in (Status.QUEUED, Status.SCHEDULED), f"{name}'s owner {meta.id} is {meta.status}"
+                )
+        for entry in inbox:
+            meta = self._record(entry.ref.id)
+            queued = meta is not None and meta.generation == entry.ref.generation and meta.status is Status.QUEUED
+            self._require(queued and meta is not None and meta.ticket == entry.ticket, f"{entry} waits, it is {meta}")
+
+    # --- at each step ---
+
+    def check_step(self, meta: Meta, n: int, trace: list[Any]) -> None:
+        """A step begins in an attempt that had observed so much."""
+        now = self._record(meta.id)
+        if now is None or now.generation != meta.generation:
+            self._require(
+                now is not None and meta.epoch < now.epoch or meta.expires is not None or self.world.retention < 1000,
+                f"a step of {meta.id} begins, and it is not stored",
+            )
+            return
+        done = False
+        for entry in self.journal(meta.ref):
+            if isinstance(entry, Began) and entry.epoch > max(meta.epoch, 1):
+                break
+            done = done or (isinstance(entry, Done) and entry.n == n)
+        self._require(not done, f"step {n} of {meta.id} begins again, and has a result")

@@ -1,0 +1,600 @@
+"""The world around the engine: processes, a network, a store, timers, clients. It decides what goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, TypeVar, cast
+
+from adapter.engine import ids
+from adapter.engine.engine import Answer, Engine, Request
+from adapter.engine.ports import Conflict, Dispatcher, Store, Timers, TooLarge, Unavailable
+from adapter.engine.records import Ref
+from adapter.engine.types import Outcome
+from adapter.errors import TerminalError
+from tests.simulation.faults import CALM, Faults
+from tests.simulation.plan import Plan, Root
+from tests.simulation.program import Hiccup, Program, handlers, kind_of, request
+from tests.simulation.watch import WatchedStore
+
+T = TypeVar("T")
+
+EPOCH = 1_700_000_000_000
+"""Milliseconds: when every simulation begins."""
+
+READS = {"load", "peek", "news", "output", "heads", "inbox", "state", "state_names", "waiters", "due", "dependents"}
+
+METHODS = (*sorted(READS), "start", "commit", "delete", "forget")
+
+SWEEP = 60.0
+"""Seconds between two sweeps."""
+
+
+class Gone(Exception):
+    """The process that a client talked to is no more."""
+
+
+class Broken(Exception):
+    """The engine did what it must not; the run ends here."""
+
+
+class Process:
+    """A process with an engine of its own. Once it is dead, or while it is paused, nothing leaves or reaches it."""
+
+    def __init__(self, world: World, name: str, function: int, timeout: float | None) -> None:
+        self.world = world
+        self.name = name
+        self.function = function
+        self.timeout = timeout
+        """Seconds for one event at a time, as in a Lambda; ``None``: a server."""
+        self.skew = round(world.random.uniform(-world.faults.skew, world.faults.skew) * 1000)
+        self.dead = False
+        self.death: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.paused = 0.0
+        """Until when."""
+        self.events = 0
+        self.engine = (world.engine or Engine)(
+            store=cast("Store", _Store(self)),
+            timers=cast("Timers", _Timers(self)),
+            dispatcher=cast("Dispatcher", _Dispatcher(self)),
+            clock=_Clock(self),
+            handlers=handlers(self),
+            deployment=f"f{function}",
+            kinds=lambda target: kind_of(target.service, target.handler),
+        )
+        self.engine._random = Random(world.random.random())
+
+    @property
+    def frozen(self) -> bool:
+        return self.dead or self.paused > self.world.loop.time()
+
+    async def gate(self) -> None:
+        """Pass, unless the process is dead or paused."""
+        while self.frozen:
+            if self.dead:
+                await asyncio.get_running_loop().create_future()
+            await asyncio.sleep(self.paused - self.world.loop.time())
+
+    async def work(self, seconds: float) -> None:
+        """Do something that takes so long."""
+        if self.frozen:
+            await self.gate()
+        await asyncio.sleep(seconds)
+        if self.frozen:
+            await self.gate()
+
+    async def mishap(self, where: str) -> None:
+        """A point at which a process may die or stop."""
+        world = self.world
+        if self.frozen:
+            await self.gate()
+        if world.chance(world.faults.kill):
+            self.kill(where)
+        elif world.chance(world.faults.pause):
+            seconds = world.random.choice((1.0, 5.0, 20.0, 70.0, 150.0))
+            self.paused = world.loop.time() + seconds
+            world.note(self, "paused for", seconds, where)
+        if self.frozen:
+            await self.gate()
+
+    def kill(self, why: str) -> None:
+        """End it where it stands."""
+        if not self.dead:
+            self.dead = True
+            self.world.note(self, "killed", why)
+            self.world.processes[self.function].remove(self)
+            if not self.death.done():
+                self.death.set_result(None)
+
+    async def event(self, work: Coroutine[Any, Any, T]) -> T:
+        """Handle one event, as the entry of a function does."""
+        self.events += 1
+        timer: asyncio.TimerHandle | None = None
+        if self.timeout is not None:
+            self.engine.deadline = self.engine.clock.now() + round(self.timeout * 1000)
+            timer = self.world.loop.call_later(self.timeout, self.kill, "timed out")
+        try:
+            return await work
+        finally:
+            if timer is not None and not self.dead:
+                await self.engine.drain()
+                if not self.frozen:
+                    if self.engine.active or self.engine._gates or self.engine._listeners:
+                        self.world.violation(f"{self.name} keeps {self.engine.active} {self.engine._listeners}")
+                    timer.cancel()
+            self.events -= 1
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class _Clock:
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    def now(self) -> int:
+        return EPOCH + int(self._process.world.loop.time() * 1000) + self._process.skew
+
+    async def sleep(self, seconds: float) -> None:
+        await self._process.work(seconds)
+
+
+class _Store:
+    """The store as one process reaches it."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self.usage = process.world.store.usage
+
+
+def _method(name: str) -> Callable[..., Awaitable[Any]]:
+    def send(self: _Store, *args: Any, **kwargs: Any) -> Awaitable[Any]:
+        return self._process.world.request(self._process, name, args, kwargs)
+
+    return send
+
+
+for _name in METHODS:
+    setattr(_Store, _name, _method(_name))
+
+
+class _Dispatcher:
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool) -> None:
+        process, world = self._process, self._process.world
+        await process.mishap("before a dispatch")
+        meta = world.store._record(ref.id)
+        if meta is None:
+            world.violation(f"{ref.id} is dispatched, and is not stored")
+        elif service != meta.target.service:
+            world.violation(f"{ref.id} is dispatched to {service}")
+        await process.work(world.latency())
+        for wait in world.deliveries():
+            world.note(process, "dispatches", ref.id, "fresh" if fresh else "", f"in {wait:.3f}")
+            world.soon(wait, lambda: world.deliver(service, ref.id, fresh))
+        await process.mishap("after a dispatch")
+
+
+class _Timers:
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    async def schedule(self, ref: Ref, name: str, at: int) -> None:
+        process, world = self._process, self._process.world
+        await process.mishap("before a schedule")
+        await process.work(world.latency())
+        meta = world.store._record(ref.id)
+        if meta is None:
+            world.violation(f"{ref.id} is scheduled, and is not stored")
+        elif (ref, name) not in world.timers:
+            world.timers.add((ref, name))
+            service = meta.target.service
+            seconds = (at - EPOCH) / 1000 - world.loop.time()
+            for wait in world.deliveries(timer=True):
+                world.note(process, "schedules", ref.id, name, f"for {seconds:.3f}+{wait:.3f}")
+                world.soon(max(0.0, seconds + wait), lambda: world.deliver(service, ref.id, fresh=False))
+        await process.mishap("after a schedule")
+
+    async def unschedule(self, ref: Ref, name: str) -> None:
+        await self._process.mishap("before an unschedule")
+
+
+@dataclass(slots=True)
+class Asked:
+    """What a client asked for, and what it was told."""
+
+    root: Root
+    began: float
+    id: str | None = None
+    accepted: bool = False
+    answered: float | None = None
+    outcome: Outcome | None = None
+
+
+@dataclass(slots=True)
+class World:
+    """One simulation.
+
+    Attributes:
+        plan: What is to happen.
+        faults: What goes wrong meanwhile.
+        seed: What everything that is drawn follows from.
+        engine: A class of engines, in place of the real one.
+    """
+
+    plan: Plan
+    faults: Faults
+    seed: str
+    engine: type[Engine] | None = None
+    retention: float = 86_400.0
+    lambdas: float = 0.5
+    """The share of processes that handle one event at a time and have a deadline."""
+    history: list[tuple[Any, ...]] | None = None
+    """What happened, if that is to be kept."""
+    store_class: type[WatchedStore] = WatchedStore
+    random: Random = field(init=False)
+    violations: list[str] = field(default_factory=list, init=False)
+    asked: list[Asked] = field(default_factory=list, init=False)
+    timers: set[tuple[Ref, str]] = field(default_factory=set, init=False)
+    processes: dict[int, list[Process]] = field(default_factory=dict, init=False)
+    snapshots: dict[tuple[str, str], list[tuple[int, str]]] = field(default_factory=dict, init=False)
+    """For each invocation and generation: how much it had observed when it did something, and what."""
+    calm: bool = field(default=False, init=False)
+    _stumbled: dict[tuple[str, str], int] = field(default_factory=dict, init=False)
+    _answers: dict[int, set[tuple[str, bool]]] = field(default_factory=dict, init=False)
+    _steps: int = field(default=0, init=False)
+    _names: int = field(default=0, init=False)
+    _pending: int = field(default=0, init=False)
+    """Requests that are under way although nobody waits for them."""
+    loop: asyncio.AbstractEventLoop = field(init=False)
+    store: WatchedStore = field(init=False)
+    over: asyncio.Future[None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.random = Random(self.seed)
+
+    # --- the course of a simulation ---
+
+    async def run(self) -> None:
+        """The load, then peace, until nothing is left to do."""
+        self.loop = asyncio.get_running_loop()
+        self.over = self.loop.create_future()
+        self.store = self.store_class(self)
+        self.processes = {function: [] for function in sorted(set(self.plan.functions.values()))}
+        main = asyncio.ensure_future(self._main())
+        await asyncio.wait({main, self.over}, return_when=asyncio.FIRST_COMPLETED)
+        if main.done():
+            main.result()
+        else:
+            main.cancel()
+
+    async def _main(self) -> None:
+        clients = [self.loop.create_task(self._client(root, at)) for root in self.plan.roots for at in root.at]
+        sweeper = self.loop.create_task(self._sweeper())
+        storm = self.random.choice((5.0, 60.0, 200.0))
+        await asyncio.wait(clients, timeout=storm)
+        if self.random.random() < 0.7:
+            await asyncio.sleep(self.random.uniform(0, storm))
+        self.note(None, "peace")
+        self.faults = CALM
+        self.calm = True
+        if clients:
+            await asyncio.wait(clients)
+        sweeper.cancel()
+        await self._settle()
+
+    async def _settle(self) -> None:
+        """Sweep until nothing is left to do but to expire."""
+        for _ in range(400):
+            await asyncio.sleep(5)
+            dues = [meta.due for meta in self.store.metas() if meta.due is not None and self._unsettled(meta)]
+            if not dues:
+                if self._pending or any(p.paused > self.loop.time() for ps in self.processes.values() for p in ps):
+                    await asyncio.sleep(30)
+                    continue
+                return
+            wait = (min(dues) - EPOCH) / 1000 - self.loop.time()
+            await asyncio.sleep(min(max(wait, 0), 7200) + 2.5)
+            self.sweep()
+        self.violation("it does not come to rest")
+
+    def _unsettled(self, meta: Any) -> bool:
+        return meta.live or meta.due != meta.expires
+
+    async def _sweeper(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP * self.random.uniform(0.2, 1.0))
+            self.sweep()
+            if self.random.random() < 0.2:
+                self.sweep()
+
+    def sweep(self) -> None:
+        """Have some process sweep."""
+        process = self.pick(self.random.choice(list(self.processes)))
+        self.note(process, "sweeps")
+        self.spawn(process, process.event(process.engine.sweep()))
+
+    # --- processes ---
+
+    def pick(self, function: int) -> Process:
+        """A process for an event: one that is there, or a new one."""
+        there = [process for process in self.processes[function] if process.timeout is None or not process.events]
+        if there and self.random.random() < 0.85:
+            return self.random.choice(there)
+        timeout = self.random.choice((3.0, 10.0, 30.0)) if self.random.random() < self.lambdas else None
+        if timeout is None and len([process for process in there if process.timeout is None]) >= 3:
+            return self.random.choice(there)
+        self._names += 1
+        process = Process(self, f"P{self._names}", function, timeout)
+        self.processes[function].append(process)
+        return process
+
+    def spawn(self, process: Process, work: Coroutine[Any, Any, Any]) -> None:
+        """Have a process do something that nobody waits for."""
+
+        async def guarded() -> None:
+            try:
+                await work
+            except Unavailable:
+                pass
+            except Exception as error:
+                self.crashed(error)
+
+        self.loop.create_task(guarded())
+
+    def soon(self, seconds: float, callback: Callable[[], None]) -> None:
+        """Have something happen after some seconds."""
+        self._pending += 1
+
+        def fire() -> None:
+            self._pending -= 1
+            callback()
+
+        self.loop.call_later(seconds, fire)
+
+    def deliver(self, service: str, id: str, fresh: bool) -> None:
+        """A dispatch or a timer reaches a process."""
+        process = self.pick(self.plan.functions[service])
+        self.note(process, "resumes", id, "fresh" if fresh else "")
+        self.spawn(process, process.event(process.engine.resume(id, fresh=fresh)))
+
+    def deliveries(self, timer: bool = False) -> list[float]:
+        """After how many seconds a message arrives: never, once, or twice."""
+        faults = self.faults
+        if self.chance(faults.lost):
+            return []
+        waits = []
+        for _ in range(2 if self.chance(faults.doubled) else 1):
+            if self.chance(faults.late):
+                waits.append(self.random.choice((0.2, 3.0, 15.0, 60.0)))
+            elif timer and self.chance(faults.early):
+                waits.append(-self.random.choice((0.3, 1.0)))
+            else:
+                waits.append(self.latency())
+        return waits
+
+    # --- the network ---
+
+    async def request(self, process: Process, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """One request to the store, which may go wrong."""
+        await process.mishap(f"before {name}")
+        faults = self.faults
+        await asyncio.sleep(self.latency())
+        fate = ""
+        if self.chance(faults.refused):
+            fate = "refused"
+        elif self.chance(faults.unheard):
+            fate = "unheard"
+        elif name not in READS and self.chance(faults.delayed):
+            fate = "delayed"
+        if fate in ("refused", "delayed"):
+            self.note(process, name, args, kwargs, fate)
+            if fate == "delayed":
+                wait = self.random.choice((0.01, 0.5, 3.0))
+                self.soon(wait, lambda: self._late(process, name, args, kwargs))
+            await asyncio.sleep(self.latency())
+            await process.mishap(f"after {name}")
+            raise Unavailable(fate)
+        error: Exception | None = None
+        result = None
+        try:
+            result = await getattr(self.store, name)(*args, **kwargs)
+        except (Conflict, TooLarge, Unavailable) as raised:
+            error = raised
+        self.note(process, name, args, kwargs, fate, error or result)
+        await asyncio.sleep(self.latency())
+        await process.mishap(f"after {name}")
+        if fate == "unheard":
+            raise Unavailable(fate)
+        if error is not None:
+            raise error
+        return result
+
+    def _late(self, process: Process, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        async def apply() -> None:
+            try:
+                result: Any = await getattr(self.store, name)(*args, **kwargs)
+            except (Conflict, TooLarge) as error:
+                result = error
+            self.note(process, name, args, kwargs, "arrives late", result)
+
+        self.loop.create_task(apply())
+
+    def latency(self) -> float:
+        """Seconds that a message takes."""
+        faults = self.faults
+        if self.chance(faults.slow):
+            return self.random.choice((0.1, 1.0, 4.0))
+        return self.random.random() * faults.jitter if faults.jitter else 0.0
+
+    def chance(self, probability: float) -> bool:
+        return probability > 0 and self.random.random() < probability
+
+    # --- clients ---
+
+    async def _client(self, root: Root, at: float) -> None:
+        await asyncio.sleep(at)
+        node = self.plan.nodes[root.node]
+        derived = node.idempotency is not None or root.how == "workflow"
+        asked = Asked(root, self.loop.time())
+        self.asked.append(asked)
+        delay = root.delay if root.how == "send" else 0
+        ask = Request(node.target, request(node), node.idempotency, delay=delay)
+        home = self.plan.functions[node.target.service]
+        while True:
+            function = home if self.random.random() < 0.8 else self.random.choice(list(self.processes))
+            process = self.pick(function)
+            engine = process.engine
+            self.note(process, "is asked for", node.id, node.target, root.how)
+            try:
+                if root.how == "send":
+                    answer = await self._ask(process, lambda: engine.send(ask), root)
+                else:
+                    until = engine.clock.now() + round(root.patience * 1000)
+                    answer = await self._ask(process, lambda: engine.call(ask, until=until), root)
+            except TerminalError as error:
+                self.violation(f"{node.target} is refused: {error}")
+                return
+            except (Unavailable, Gone, TimeoutError):
+                if not derived:
+                    return
+                await asyncio.sleep(self.random.uniform(0.05, 2.0))
+                asked.began = self.loop.time()
+                continue
+            break
+        asked.answered = self.loop.time()
+        asked.id, asked.accepted, asked.outcome = answer.id, answer.accepted, answer.outcome
+        if self.store._record(answer.id) is None:
+            self.violation(f"{answer.id} is answered for, and is not stored")
+        while asked.outcome is None:
+            process = self.pick(home)
+            engine = process.engine
+            until = engine.clock.now() + 10_000
+            try:
+                asked.outcome = await self._ask(process, lambda: engine.outcome(answer.id, until=until), root)
+            except (Unavailable, Gone, TimeoutError):
+                await asyncio.sleep(self.random.uniform(0.05, 2.0))
+            if self.calm and self.loop.time() > 20_000:
+                return
+
+    async def _ask(self, process: Process, work: Callable[[], Coroutine[Any, Any, T]], root: Root) -> T:
+        """Ask a process, until it answers, it dies or patience ends."""
+        task = self.loop.create_task(process.event(work()))
+        patience = self.random.uniform(0, root.patience) if self.chance(self.faults.impatient) else root.patience + 40
+        await asyncio.wait({task, process.death}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        if task.done() and not process.dead:
+            return task.result()
+        if process.dead:
+            raise Gone(process.name)
+        self.note(process, "is left by its client")
+        if self.random.random() < 0.5:
+            task.cancel()
+        raise TimeoutError
+
+    # --- what programs tell ---
+
+    def entered(self, program: Program) -> None:
+        """A program begins to run."""
+        meta = program.attempt.meta
+        self.note(program.process, "runs", meta.id, program.node.id, f"epoch {meta.epoch}")
+
+    def stumbles(self, id: str, path: str, times: int) -> bool:
+        """Whether something fails that does so a few times."""
+        failed = self._stumbled.get((id, path), 0)
+        self._stumbled[id, path] = failed + 1
+        return failed < times
+
+    def step_begins(self, program: Program, n: int, path: str) -> int:
+        """A step starts: all that came before it has to be committed, and the step must have no result."""
+        self._steps += 1
+        meta = program.attempt.meta
+        self.note(program.process, "steps", meta.id, path, f"#{self._steps}")
+        if not program.process.frozen:
+            self.store.check_step(meta, n, program.trace)
+            self.snapshots.setdefault(meta.ref, []).append((len(program.trace), json.dumps(program.trace)))
+        return self._steps
+
+    def answered(self, node: int, value: Any, *, failed: bool) -> None:
+        """A program was told how another ended."""
+        self._answers.setdefault(node, set()).add((json.dumps(value), failed))
+
+    # --- what goes wrong with the engine ---
+
+    def violation(self, what: str) -> None:
+        """Something that must not happen did."""
+        self.violations.append(what)
+        self.note(None, "VIOLATION", what)
+        if not self.over.done():
+            self.over.set_result(None)
+
+    def crashed(self, error: BaseException, id: str = "") -> None:
+        """An exception came out of the engine that should not."""
+        frames = []
+        trace = error.__traceback__
+        while trace is not None:
+            frames.append(f"{trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}")
+            trace = trace.tb_next
+        self.violation(f"{id} {type(error).__name__}: {error} at {' '.join(frames[-4:])}")
+
+    def note(self, process: Process | None, *what: Any) -> None:
+        """Keep what happens, if anybody wants to read it."""
+        if self.history is not None:
+            self.history.append((self.loop.time(), process.name if process else "", *what))
+
+
+class EngineLog(logging.Handler):
+    """Takes the engine's log records: an error that nobody meant is a violation."""
+
+    world: World | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.world is None:
+            return
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None and not isinstance(error, Hiccup | Unavailable):
+            self.world.crashed(error, getattr(record, "invocation_id", ""))
+        elif error is None and record.levelno >= logging.ERROR:
+            self.world.violation(record.getMessage())
+
+
+LOG = EngineLog()
+
+
+class Secrets:
+    """In place of the module `secrets`: random, but by seed."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+
+    def token_bytes(self, count: int) -> bytes:
+        return self._random.randbytes(count)
+
+
+def seeded(world: World) -> Callable[[], None]:
+    """Have the engine draw its ids from the world's seed, and log to it. Returns what undoes that."""
+    before = ids.secrets
+    ids.secrets = Secrets(Random(f"{world.seed}/ids"))  # type: ignore[assignment]
+    log = logging.getLogger("adapter")
+    level, propagate, old = log.level, log.propagate, log.handlers[:]
+    log.handlers[:] = [LOG]
+    log.propagate = False
+    log.setLevel(logging.WARNING)
+    LOG.world = world
+
+    def undo() -> None:
+        ids.secrets = before
+        LOG.world = None
+        log.handlers[:] = old
+        log.propagate = propagate
+        log.setLevel(level)
+
+    return undo
+
+
+__all__ = ["EPOCH", "Answer", "Asked", "Broken", "Process", "Secrets", "Sequence", "World", "seeded"]
