@@ -219,6 +219,8 @@ class Unit:
 
     async def _idle(self) -> None:
         """All code is blocked, and nothing under way here would unblock it."""
+        if self._events:
+            return  # a step has ended since the code was driven
         now = self.engine.clock.now()
         timer = self._next_timer()
         waiting = [member for member in self.members.values() if member.attempt is not None]
@@ -757,6 +759,8 @@ class Unit:
             draft, taken = plan(self.keys, self.engine.times(), self._log[:end])
             last = taken == end and not any(draft.notifies(wait.member.meta.id) for wait in waits or ())
             if last:
+                if waits and self._events:
+                    raise News
                 for wait in waits or ():
                     draft.suspend(wait)
             changes, apart = draft.changes(nonce)
