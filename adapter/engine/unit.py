@@ -807,13 +807,16 @@ class Unit:
         for name in touched:
             key = self.keys[name]
             assert key.head is not None
-            if key.head.waiting > len([e for e in key.front if e.ticket not in key.dead]) and not key.front:
-                if key.head.owner is None or any(
-                    isinstance(effect, Left) and effect.member.ref == key.head.owner for step in log for effect in step
-                ):
-                    key.front = await self.engine.read(lambda name=name: self.engine.store.inbox(name, 10))  # type: ignore[misc]
-                    key.live = None
-                    self._refresh(key)
+            leavers = {effect.member.ref for step in log for effect in step if isinstance(effect, Left)}
+            while key.head.waiting > len(key.front) and all(entry.ticket in key.dead for entry in key.front):
+                if key.head.owner is not None and key.head.owner not in leavers:
+                    break
+                known = len(key.front)
+                key.front = await self.engine.read(lambda: self.engine.store.inbox(name, known + 10))  # noqa: B023
+                if len(key.front) <= known:  # some have left the inbox since the head was read
+                    key.head = (await self.engine.heads([name]))[name]
+                key.live = None
+                self._refresh(key)
 
     def _applied(self, draft: Draft, taken: int) -> None:
         """A commit went through: take over what it made."""
