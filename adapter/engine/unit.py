@@ -436,8 +436,10 @@ class Unit:
     def resume(self, attempt: Attempt, pending: Pending[Any], at: int | None) -> None:
         member, n, command = self.members[attempt.meta.id], pending.n, pending.command
         match command:
-            case c.Run() if (member.meta.id, n) not in self._running:
-                self._closures.append((member, n, command))
+            case c.Run():
+                ended = any((event.member, event.n) == (member.meta.id, n) for event in self._events)
+                if not ended and (member.meta.id, n) not in self._running:
+                    self._closures.append((member, n, command))
             case c.Sleep():
                 assert at is not None
                 self._timers[member.meta.id, n] = at
