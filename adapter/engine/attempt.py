@@ -9,7 +9,7 @@ from random import Random
 from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
 from adapter.engine import commands as c
-from adapter.engine.ids import child_id, idempotent_id, workflow_id
+from adapter.engine.ids import awakeable_id, child_id, idempotent_id, workflow_id
 from adapter.engine.journal import Done, Entry, Issued, Noted
 from adapter.engine.loop import DurableLoop
 from adapter.engine.records import Meta
@@ -47,6 +47,26 @@ def describe(command: c.Command) -> tuple[str, str]:
             return "attach", id
         case c.Cancel(id):
             return "cancel", id
+        case c.Output(id):
+            return "output", id
+        case c.Awakeable():
+            return "awakeable", ""
+        case c.Complete(id):
+            return "complete", id
+        case c.Signal(name):
+            return "signal", name
+        case c.SendSignal(id, name):
+            return "send-signal", f"{id}/{name}"
+        case c.GetPromise(name):
+            return "promise", name
+        case c.PeekPromise(name):
+            return "peek-promise", name
+        case c.CompletePromise(name):
+            return "complete-promise", name
+
+
+CANCEL = -1
+"""Stands in the journal for the cancellation of the invocation, where a result's command would."""
 
 
 class Host(Protocol):
@@ -63,6 +83,11 @@ class Host(Protocol):
         ...
 
 
+def _error(outcome: Outcome) -> TerminalError:
+    assert outcome.failure is not None
+    return TerminalError(outcome.failure.message, code=outcome.failure.code)
+
+
 class Pending(Operation[T], Generic[T]):
     """An operation of an attempt, with its result once it is there."""
 
@@ -76,6 +101,9 @@ class Pending(Operation[T], Generic[T]):
         self.timer: asyncio.TimerHandle | None = None
 
     def __await__(self) -> Generator[Any, None, T]:
+        interruption, self.attempt.interruption = self.attempt.interruption, None
+        if interruption is not None:
+            raise _error(interruption)
         if self.outcome is None:
             self.attempt.require_own_loop()
             future = self.attempt.loop.create_future()
@@ -86,8 +114,14 @@ class Pending(Operation[T], Generic[T]):
                 self.waiters.remove(future)
         assert self.outcome is not None
         if self.outcome.failure is not None:
-            raise TerminalError(self.outcome.failure.message, code=self.outcome.failure.code)
+            raise _error(self.outcome)
         return self._decode(self.outcome.value)
+
+    def interrupt(self, outcome: Outcome) -> None:
+        """Raise a failure where code stands still for it; the operation itself goes on."""
+        for future in self.waiters:
+            if not future.done():
+                future.set_exception(_error(outcome))
 
     @property
     def awaited(self) -> bool:
@@ -127,6 +161,11 @@ class PendingInvocation(Pending[T], Invocation[T]):
     def id(self) -> str:
         return self._id
 
+    @property
+    def called(self) -> bool:
+        """Whether it is a call, and not a send."""
+        return isinstance(self.command, c.Call)
+
     def cancel(self) -> None:
         self.attempt.issue(c.Cancel(self._id), lambda _: None)
 
@@ -150,6 +189,10 @@ class Attempt:
         self.random = Random(f"{meta.id}/{meta.generation}")  # noqa: S311 - replayable, not secret
         self.loop = DurableLoop(self._sleep)
         self.operations: list[Pending[Any]] = []
+        self.cancelled = False
+        self._cancelled_at = 0
+        self.interruption: Outcome | None = None
+        """A failure that the next await raises."""
         self.fault: BaseException | None = None
         """Why the attempt cannot go on, whatever the handler makes of the exception."""
         self._notes = notes
@@ -181,6 +224,11 @@ class Attempt:
     @property
     def headers(self) -> Headers:
         return self.meta.headers
+
+    def awakeable_id(self, operation: Operation[Any]) -> str:
+        """What completes an awakeable from outside."""
+        assert isinstance(operation, Pending)
+        return awakeable_id(self.meta.ref, operation.n)
 
     @property
     def replaying(self) -> bool:
@@ -252,8 +300,7 @@ class Attempt:
             if outcome is None:
                 self.fault = self._mismatch(f"notification of command {entry.n} is missing")
                 return
-            self.operations[entry.n].resolve(outcome)
-            self._run()
+            self.deliver(entry.n, outcome)
         if self.fault is None and (self._results or len(self.operations) < len(self._issued)):
             if not self._failed():
                 missing = self._issued[len(self.operations)] if len(self.operations) < len(self._issued) else None
@@ -264,9 +311,33 @@ class Attempt:
             self._run()
 
     def deliver(self, n: int, outcome: Outcome) -> None:
-        """Hand over a result, and run until blocked."""
-        self.operations[n].resolve(outcome)
+        """Hand over a result, and run until blocked. `CANCEL` stands for the cancellation of the invocation.
+
+        It surfaces as a terminal error where code waits, but for calls: they are cancelled in turn, and what they then
+        give surfaces instead.
+        """
+        if n == CANCEL:
+            self._cancel(outcome)
+        else:
+            self.operations[n].resolve(outcome)
         self._run()
+
+    def to_cancel(self) -> list[PendingInvocation[Any]]:
+        """The calls from before the cancellation that have no result yet."""
+        return [
+            pending
+            for pending in self.operations[: self._cancelled_at]
+            if isinstance(pending, PendingInvocation) and pending.called and pending.outcome is None
+        ]
+
+    def _cancel(self, outcome: Outcome) -> None:
+        self.cancelled, self._cancelled_at = True, len(self.operations)
+        waits = self.waits()
+        here = [pending for pending in waits if pending.waiters and not isinstance(pending.command, c.Call)]
+        for pending in here:
+            pending.interrupt(outcome)
+        if not here and not any(isinstance(pending.command, c.Call) for pending in waits):
+            self.interruption = outcome
 
     def waits(self) -> list[Pending[Any]]:
         """The operations without a result that code stands still for."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from random import Random
-from typing import Protocol, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
-from adapter.engine.types import Headers, Kind, RetryPolicy, Target
+from adapter.engine.types import Headers, Kind, Outcome, RetryPolicy, Target
 from adapter.operations import Invocation, Operation
 
 T = TypeVar("T")
@@ -110,7 +110,70 @@ class Cancel:
     id: str
 
 
-Command = Run | Sleep | GetState | SetState | ClearState | ClearAllState | StateKeys | Now | Call | Send | Attach | Cancel
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The output of an invocation as it stands: a failure with code 470 where it is not ready, 404 where it is not found."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Awakeable:
+    """Wait for a result that somebody outside gives by id (`adapter.engine.ids.awakeable_id`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """Give an awakeable its result."""
+
+    id: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Wait for the next signal of this name to the invocation."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendSignal:
+    """Send a signal to an invocation."""
+
+    id: str
+    name: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class GetPromise:
+    """Wait for a durable promise of the workflow that the handler belongs to."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeekPromise:
+    """A promise's result as it stands; the value is ``None`` where there is none yet."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CompletePromise:
+    """Give a promise its result."""
+
+    name: str
+    outcome: Outcome
+
+
+Errand = Attach | Cancel | Output | Complete | SendSignal | GetPromise | PeekPromise | CompletePromise
+"""What is asked of other records: done once the command is committed, and again if a crash leaves it unknown."""
+
+Command = (
+    Run | Sleep | GetState | SetState | ClearState | ClearAllState | StateKeys | Now | Call | Send | Awakeable | Signal | Errand
+)
 
 
 class Issuer(Protocol):
@@ -144,6 +207,10 @@ class Issuer(Protocol):
     @property
     def random(self) -> Random:
         """A generator seeded by the invocation: a replay draws the same numbers."""
+        ...
+
+    def awakeable_id(self, operation: Operation[Any]) -> str:
+        """What completes the awakeable that this operation waits for."""
         ...
 
     @overload

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 from adapter.engine.draft import Times, cut, notification
 from adapter.engine.ids import SHARDS, idempotent_id, new_generation, new_nonce, random_id, workflow_id
-from adapter.engine.journal import Began, JournalFormatError, decode, encode
+from adapter.engine.control import PROMISE_CHECK, Control
+from adapter.engine.journal import Began, Entry, JournalFormatError, decode, encode
 from adapter.engine.member import Member
 from adapter.engine.ports import (
     Change,
@@ -133,6 +134,7 @@ class Engine:
         self._listeners: dict[str, list[asyncio.Future[Outcome]]] = {}
         self._gates: dict[ObjectKey, _Gate] = {}
         self._resuming: set[str] = set()
+        self.control = Control(self)
         self._random = random.Random()  # noqa: S311 - jitter
 
     # --- requests ---
@@ -164,7 +166,7 @@ class Engine:
                 self.spawn(self._run(Unit(self, member, linger=until)))
             return Answer(meta.id, True, await self._outcome(meta.id, future, until))
 
-    async def send(self, request: Request) -> Answer:
+    async def send(self, request: Request, *, id: str | None = None) -> Answer:
         """Store a message, to be run now or after its delay.
 
         Raises:
@@ -173,6 +175,8 @@ class Engine:
         """
         self._require(request.target)
         meta, _ = self._new(request, self.kind_of(request.target))
+        if id is not None:
+            meta = replace(meta, id=id)
         if request.delay:
             meta = replace(meta, status=Status.SCHEDULED, due=meta.created + request.delay)
         unit = Unit(self, Member(meta, request.input, None))
@@ -357,6 +361,29 @@ class Engine:
             heads |= await self.read(lambda missing=missing: self.store.heads(missing))  # type: ignore[misc]
         return heads
 
+    async def load(self, id: str) -> tuple[list[Part], list[Piece], Meta | None, list[Notification]]:
+        """Read an invocation whole: input parts, journal, record and notifications, those of its generation."""
+        page = await self.read(lambda: self.store.load(id))
+        parts, pieces, meta, notes = page.parts, page.pieces, page.meta, page.notifications
+        while page.cursor is not None:
+            page = await self.read(lambda page=page: self.store.load(id, page.cursor))  # type: ignore[misc]
+            parts, pieces, notes = parts + page.parts, pieces + page.pieces, notes + page.notifications
+            meta = page.meta or meta
+        generation = meta.generation if meta is not None else ""
+        return (
+            [part for part in parts if part.generation == generation],
+            [piece for piece in pieces if piece.generation == generation],
+            meta,
+            sorted((note for note in notes if note.to.generation == generation), key=lambda note: note.created),
+        )
+
+    async def journal(self, meta: Meta) -> list[Entry]:
+        """Read an invocation's journal."""
+        _, pieces, found, _ = await self.load(meta.id)
+        if found is None or found.generation != meta.generation:
+            return []
+        return decode([*(piece.data for piece in pieces), *([found.tail] if found.tail else [])])
+
     async def news(self, ref: Ref) -> list[Notification]:
         """Read the notifications to an invocation."""
         notes, cursor = await self.read(lambda: self.store.news(ref))
@@ -366,7 +393,7 @@ class Engine:
         return [await self._whole(note) for note in sorted(notes, key=lambda note: note.created)]
 
     async def _whole(self, note: Notification) -> Notification:
-        return replace(note, outcome=Outcome(await self._payload(note.to, note.parts))) if note.parts else note
+        return replace(note, outcome=Outcome(await self.payload(note.to, note.parts))) if note.parts else note
 
     async def state_names(self, key: ObjectKey, generation: str) -> set[str]:
         """List the state entries beside the head."""
@@ -407,22 +434,6 @@ class Engine:
         """Wait with jitter before a further try, up to two seconds."""
         await self.clock.sleep(self._random.uniform(0, min(2.0, 0.005 * 2 ** min(tries, 10))))
 
-    async def register(self, member: Member, n: int, id: str) -> Outcome | None:
-        """Have command ``n`` of a member wait for an invocation; the outcome, where it has completed already."""
-        while True:
-            meta = await self.look(id)
-            if meta is None:
-                return Outcome(failure=Failure(404, f"there is no invocation {id}, or it has expired"))
-            if not meta.live:
-                return await self._outcome_of(meta)
-            waiter = Waiter(id, meta.generation, member.ref, n, member.meta.target.service, member.meta.deployment)
-            try:
-                await self.commit([Put(waiter), Update(meta.ref, add={"waiters": 1})], new_nonce())
-                return None
-            except Conflict as conflict:
-                if 0 in conflict.found:
-                    return None
-
     def finished(self, meta: Meta, outcome: Outcome) -> None:
         """An invocation was completed by a commit of this process."""
         for future in self._listeners.get(meta.id, ()):
@@ -450,7 +461,12 @@ class Engine:
         if meta.status is Status.BACKING_OFF and meta.due - self.clock.now() <= min(PATIENCE, self.remaining()):
             self.spawn(self._retry(meta.id, meta.due))
         else:
-            self.spawn(self.timers.schedule(meta.ref, f"{meta.status}-{meta.epoch}-{meta.due}", meta.due))
+            self.spawn(self.timers.schedule(meta.ref, _timer(meta), meta.due))
+
+    def unschedule(self, meta: Meta) -> None:
+        """Forget the timer of an invocation that is over."""
+        if meta.due is not None and meta.status in (Status.SCHEDULED, Status.SUSPENDED, Status.BACKING_OFF):
+            self.spawn(self.timers.unschedule(meta.ref, _timer(meta)))
 
     def seen(self, head: Head) -> None:
         """A head was written by this process: the next request for the key need not read it."""
@@ -552,30 +568,24 @@ class Engine:
         began, meta = await self.read(lambda: self.store.start(id, set=values, now=times.now))
         if not began or meta is None:
             return None
-        spec = self._spec(meta)
-        if meta.input is not None:
-            return Member(meta, meta.input, spec, stored=True)
-        return Member(meta, await self._payload(meta.ref, "input"), spec, stored=True)
+        input = meta.input if meta.input is not None else await self.payload(meta.ref, "input")
+        member = Member(meta, input, self._spec(meta), stored=True)
+        if meta.notifications:
+            member.notes = {note.id: note.outcome for note in await self.news(meta.ref)}
+        return member
 
     async def _claim(self, id: str) -> Member | None:
         """A further attempt: load what there is, and raise the epoch, unless there is nothing to do."""
-        page = await self.read(lambda: self.store.load(id))
-        parts, pieces, meta, notes = list(page.parts), list(page.pieces), page.meta, list(page.notifications)
-        while page.cursor is not None:
-            page = await self.read(lambda page=page: self.store.load(id, page.cursor))  # type: ignore[misc]
-            parts, pieces, notes = parts + page.parts, pieces + page.pieces, notes + page.notifications
-            meta = page.meta or meta
+        parts, pieces, meta, notes = await self.load(id)
         if meta is None or meta.expired(self.clock.now()):
             return None
-        pieces = [piece for piece in pieces if piece.generation == meta.generation]
-        mine = sorted((note for note in notes if note.to.generation == meta.generation), key=lambda note: note.created)
         try:
             journal = decode(piece.data for piece in pieces)
         except JournalFormatError as error:
             log.error("%s: %s", id, error)
             return None
         seen = {entry.id for entry in journal if hasattr(entry, "id")}
-        if not await self._is_due(meta, any(note.id not in seen for note in mine)):
+        if not await self._is_due(meta, any(note.id not in seen for note in notes)):
             return None
         epoch = meta.epoch + 1
         times = self.times()
@@ -599,9 +609,9 @@ class Engine:
         meta = replace(meta, **values)
         member = Member(meta, meta.input or b"", spec, stored=True, journal=journal)
         if meta.input is None:
-            member.input = b"".join(p.data for p in parts if p.generation == meta.generation and p.name == "input")
+            member.input = b"".join(part.data for part in parts)
         member.pieces = len(pieces) + (1 if epoch > 1 else 0)
-        member.notes = {note.id: (await self._whole(note)).outcome for note in mine}
+        member.notes = {note.id: (await self._whole(note)).outcome for note in notes}
         return member
 
     async def _is_due(self, meta: Meta, news: bool) -> bool:
@@ -646,7 +656,8 @@ class Engine:
 
         return HandlerSpec(meta.target.service, meta.target.handler, meta.kind, gone)
 
-    async def _payload(self, ref: Ref, name: str) -> bytes:
+    async def payload(self, ref: Ref, name: str) -> bytes:
+        """Read a payload that lies in parts."""
         parts, cursor = await self.read(lambda: self.store.output(ref, name))
         while cursor is not None:
             more, cursor = await self.read(lambda cursor=cursor: self.store.output(ref, name, cursor))  # type: ignore[misc]
@@ -657,7 +668,7 @@ class Engine:
         if meta.live or meta.outcome is None:
             return None
         if meta.output_parts:
-            return Outcome(await self._payload(meta.ref, f"output-{meta.epoch}"))
+            return Outcome(await self.payload(meta.ref, f"output-{meta.epoch}"))
         return meta.outcome
 
     async def _retry(self, id: str, due: int) -> None:
@@ -670,9 +681,12 @@ class Engine:
         now = self.clock.now()
         if meta is None or meta.due is None or meta.due > now:
             return False
+        if id.startswith("prm_") and (meta.live or not meta.waiters):
+            await self.control.check_promise(meta)
+            return True
         if not meta.live:
             if meta.expired(now):
-                await self._purge(meta)
+                await self.delete(meta)
             else:
                 await self._fan_out(meta)
             return True
@@ -704,7 +718,8 @@ class Engine:
             if cursor is None:
                 break
         try:
-            await self.commit([Finish(meta.ref, set={"due": meta.expires})], new_nonce())
+            due = meta.expires if meta.expires is not None else self.clock.now() + PROMISE_CHECK
+            await self.commit([Finish(meta.ref, set={"due": due})], new_nonce())
         except Conflict:
             return
 
@@ -722,13 +737,14 @@ class Engine:
             except Conflict as conflict:
                 if 0 in conflict.found:
                     return
-                waking = None if 1 in conflict.found else Waking.learn(waiter.waiter, conflict.found[2], outcome)
+                urgent = outcome.failure is not None
+                waking = None if 1 in conflict.found else Waking.learn(waiter.waiter, conflict.found[2], urgent=urgent)
         try:
             await self.commit([Delete(waiter)], new_nonce())
         except Conflict:
             return
 
-    async def _purge(self, meta: Meta) -> None:
+    async def delete(self, meta: Meta) -> None:
         """Delete an expired invocation: what hangs on the record first, the record last.
 
         The id may be used again meanwhile: what has another generation is left alone.
@@ -763,3 +779,8 @@ class Engine:
             await asyncio.wait({future, sleep}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             sleep.cancel()
+
+
+def _timer(meta: Meta) -> str:
+    """What tells an invocation's timers apart."""
+    return f"{meta.status}-{meta.epoch}-{meta.due}"

@@ -7,10 +7,13 @@ import hashlib
 import re
 import secrets
 
-from adapter.engine.types import Target
+from adapter.engine.records import Ref
+from adapter.engine.types import ObjectKey, Target
 
 INVOCATION_ID = re.compile(r"inv_[a-z2-7]{32}")
 """160 bits: random for a plain request, else a SHA-256 prefix of what determines the invocation."""
+
+AWAKEABLE_ID = re.compile(r"awk_([a-z2-7]{32})([a-z2-7]{16})(0|[1-9][0-9]{0,8})")
 
 SHARDS = 8
 """How many partitions the due index spreads over."""
@@ -57,6 +60,26 @@ def child_id(parent: str, generation: str, command: int) -> str:
 def keyed(target: Target) -> tuple[str, ...]:
     """The key as parts of a derivation, so that no key and an empty one differ."""
     return ("", target.key) if target.key is not None else ()
+
+
+def promise_id(key: ObjectKey, generation: str, name: str) -> str:
+    """The id of a durable promise of one run of a workflow."""
+    return "prm_" + _derive("promise", key.service, key.key, generation, name)[4:]
+
+
+def awakeable_id(ref: Ref, n: int) -> str:
+    """What completes command ``n`` of an invocation from outside; the generation in it makes it unguessable."""
+    return f"awk_{ref.id[4:]}{ref.generation}{n}"
+
+
+def parse_awakeable(id: str) -> tuple[Ref, int] | None:
+    """What `awakeable_id` made; ``None`` for anything else.
+
+    >>> parse_awakeable(awakeable_id(Ref("inv_" + "a" * 32, "b" * 16), 7))
+    (Ref(id='inv_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa', generation='bbbbbbbbbbbbbbbb'), 7)
+    """
+    match = AWAKEABLE_ID.fullmatch(id)
+    return None if match is None else (Ref("inv_" + match[1], match[2]), int(match[3]))
 
 
 def new_generation() -> str:

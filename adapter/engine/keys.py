@@ -51,8 +51,14 @@ class KeyState:
         if self.owner is None and self.waiting:
             self._next()
 
+    @property
+    def generation(self) -> str:
+        """What tells a workflow's run from a later one under its id; all of the key's state belongs to it."""
+        return self.state_generation.split(".")[0]
+
     def arrive(self, ref: Ref) -> int | None:
         """Give the key to the invocation if it is free, else a place in the inbox, whose ticket is returned."""
+        self.expires = None
         if self.owner is None:
             self.owner = ref
             return None
@@ -104,7 +110,7 @@ class KeyState:
         self.state = {}
         self.writes = {}
         if self.spilled:
-            self.state_generation = new_generation()
+            self.state_generation = f"{self.generation}.{new_generation()}"
         self.spilled = False
 
     def items(self) -> int:

@@ -34,6 +34,12 @@ class Member:
     """Whether this attempt committed a piece of the journal."""
     waking: Waking | None = None
     """How the parent in another process is taken to wait; ``None``: it is gone, or there is none."""
+    keyless: bool = False
+    """Whether it ends without its key, as it never had it."""
+    cancelled: bool = False
+    """Whether its caller in this unit was cancelled before it was stored."""
+    duties: int = 0
+    """What it asked of others and did not wait for, but that has to be done before it ends."""
     dropped: bool = False
     """Whether it turned out to be there already, so that it is not to be created."""
 
@@ -44,6 +50,11 @@ class Member:
     @property
     def ref(self) -> Ref:
         return self.meta.ref
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether it owns its key while it runs."""
+        return self.meta.kind.exclusive and not self.keyless
 
     @property
     def key(self) -> ObjectKey:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from adapter.engine import commands as c
-from adapter.engine.attempt import Attempt, Pending, PendingInvocation, describe
+from adapter.engine.attempt import CANCEL, Attempt, Pending, PendingInvocation, describe
 from adapter.engine.draft import APART, MAX_ITEMS, Draft, Key, Step, plan
 from adapter.engine.ids import new_generation, new_nonce
 from adapter.engine.journal import Done, Issued, Noted, pack
@@ -34,8 +35,19 @@ if TYPE_CHECKING:
 MOMENT = 50
 """Milliseconds that a handler may wait before what it did is committed, so that a crash does not lose it."""
 
+NOTED = -2
+"""Stands in an event for the command that its notification names."""
+
+DUTIES = frozenset({c.Cancel, c.Complete, c.SendSignal, c.CompletePromise})
+"""The commands that are carried out even if the handler returns without waiting for them."""
+
+CANCELLED = Failure(409, "cancelled")
+
 PATIENCE = 2000
 """Milliseconds up to which a wait is waited out in the process rather than suspended."""
+
+LOOK = 3000
+"""Milliseconds after which a unit looks at its records again: a cancellation, or another attempt, came in."""
 
 MAX_LOG = 400
 """Steps in the log at which it is committed without another reason."""
@@ -86,7 +98,7 @@ class Unit:
         self._events: deque[Event] = deque()
         self._signal = asyncio.Event()
         self._closures: list[tuple[Member, int, c.Run]] = []
-        self._attaching: list[tuple[Member, int, str]] = []
+        self._errands: list[tuple[Member, int, c.Errand]] = []
         self._running: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._steps: set[tuple[str, int]] = set()
         self._loading: set[ObjectKey] = set()
@@ -99,6 +111,7 @@ class Unit:
         self._granting = False
         """Whether somebody may run as soon as it is committed that a key is theirs."""
         self._poked = False
+        self._looked = engine.clock.now()
         self._broken: Exception | None = None
         """What went wrong in a read: the unit cannot go on."""
         self.existing: Meta | None = None
@@ -135,7 +148,7 @@ class Unit:
         member = self.members.get(note.to.id)
         if member is not None and member.ref == note.to and note.id not in member.notes:
             member.notes[note.id] = note.outcome
-            self._post(Event(note.to.id, int(note.id[1:]), note.outcome, note.id))
+            self._post(Event(note.to.id, NOTED, note.outcome, note.id))
 
     def poke(self) -> None:
         """Have a waiting unit look at the store again."""
@@ -148,7 +161,7 @@ class Unit:
         if root.spec is not None:
             self.members[root.meta.id] = root
             self.engine.active[root.meta.id] = self
-        if root.meta.kind.exclusive and root.meta.status is not Status.SCHEDULED:
+        if root.exclusive and root.meta.status is not Status.SCHEDULED:
             key = self._key(root.key)
             if key.head is None or key.head.owner != root.ref:
                 step = (*step, Arrived(root))
@@ -167,7 +180,7 @@ class Unit:
         self._log.clear()
         self._ready.clear()
         self._closures.clear()
-        self._attaching.clear()
+        self._errands.clear()
         self._timers.clear()
         self._made.clear()
         self._outbound = self._granting = False
@@ -184,7 +197,7 @@ class Unit:
         self._open()
         for member in self.members.values():
             if member is not self.root:
-                if member.meta.kind.exclusive:
+                if member.exclusive:
                     self._touch(member.key)
                 else:
                     self._start(member)
@@ -194,9 +207,11 @@ class Unit:
         await self._drive()
         if self._broken is not None:
             raise self._broken
+        if self.engine.clock.now() - self._looked >= LOOK:
+            await self._look()
         if self._loading:
             await self._wait(None)
-        elif self._closures or self._attaching or self._granting or len(self._log) > MAX_LOG:
+        elif self._closures or self._errands or self._granting or len(self._log) > MAX_LOG:
             self._granting = False
             await self._commit(keep_steps=True)
             self._begin_steps()
@@ -208,7 +223,7 @@ class Unit:
         elif self._running:
             if self._outbound:
                 await self._commit(keep_steps=True)
-            await self._wait(self._next_timer())
+            await self._wait(min(self._next_timer() or sys.maxsize, self._looked + LOOK))
         else:
             await self._idle()
         return False
@@ -243,7 +258,8 @@ class Unit:
             try:
                 await self._suspend(waiting)
             except News:
-                await self._read_news()
+                for member in waiting:
+                    await self._read_news(member)
 
     # --- advancing the code ---
 
@@ -269,6 +285,7 @@ class Unit:
                 member = self._ready.popleft()
                 if member.attempt is not None:
                     member.attempt.run()
+                    self._cancel_calls(member.attempt)
                     self._check(member)
             elif self._events:
                 self._handle(self._events.popleft())
@@ -291,17 +308,53 @@ class Unit:
             self._fail(member, event.error)
             return
         assert event.outcome is not None
-        if event.n >= len(member.attempt.operations) or member.attempt.operations[event.n].outcome is not None:
+        if event.note is None and not self._expected(member.attempt, event.n):
             return
-        entry = Done(event.n, event.outcome) if event.note is None else Noted(event.n, event.note)
-        self._record((Log(member, entry),))
-        member.attempt.deliver(event.n, event.outcome)
+        n = event.n if event.note is None else self._addressee(member.attempt, event.note)
+        if n is None:
+            return
+        self._record((Log(member, Done(n, event.outcome) if event.note is None else Noted(n, event.note)),))
+        member.attempt.deliver(n, event.outcome)
+        if n == CANCEL:
+            self._cancel_calls(member.attempt)
+        elif member.attempt.operations[n].command.__class__ in DUTIES:
+            member.duties -= 1
         self._check(member)
+
+    @staticmethod
+    def _expected(attempt: Attempt, n: int) -> bool:
+        """Whether command ``n`` was issued and has no result yet."""
+        if n == CANCEL:
+            return not attempt.cancelled
+        return n < len(attempt.operations) and attempt.operations[n].outcome is None
+
+    @classmethod
+    def _addressee(cls, attempt: Attempt, note: str) -> int | None:
+        """The command that a notification is for; ``None`` if it has its result, or was not issued yet."""
+        if note == "x":
+            return None if attempt.cancelled else CANCEL
+        operations = attempt.operations
+        if note.startswith("s"):
+            name = note.split(":", 1)[1]
+            waiting = (p.n for p in operations if p.command == c.Signal(name) and p.outcome is None)
+            return next(waiting, None)
+        n = int(note[1:])
+        return n if cls._expected(attempt, n) else None
+
+    def _cancel_calls(self, attempt: Attempt) -> None:
+        """A cancellation travels down the calls that are under way."""
+        for call in attempt.to_cancel():
+            child = self.members.get(call.id)
+            if child is not None and not child.stored:
+                child.cancelled = True
+                self._post(Event(call.id, CANCEL, Outcome(failure=CANCELLED)))
+            else:
+                self.engine.spawn(self.engine.control.cancel(call.id))
 
     def _check(self, member: Member) -> None:
         """See whether an attempt ended."""
         attempt = member.attempt
-        if attempt is None or not attempt.ended:
+        if attempt is None or not attempt.ended or member.duties and attempt.fault is None:
             return
         try:
             outcome = _bounded(attempt.result(), f"the output of {member.meta.target}")
@@ -328,7 +381,7 @@ class Unit:
         self._check(caller)
 
     def _end(self, member: Member, outcome: Outcome, *more: Log) -> None:
-        exclusive = member.meta.kind.exclusive
+        exclusive = member.exclusive
         self._record((Ended(member, outcome), *((Left(member),) if exclusive else ()), *more))
         if member.caller is None and member.meta.parent is not None:
             if member.meta.parent.ref.id in self.engine.active and member.waking is not None:
@@ -366,16 +419,19 @@ class Unit:
         for key in [key for key in self._timers if key[0] == member.meta.id]:
             del self._timers[key]
         self._closures = [closure for closure in self._closures if closure[0] is not member]
-        self._attaching = [attaching for attaching in self._attaching if attaching[0] is not member]
+        self._errands = [errand for errand in self._errands if errand[0] is not member]
 
     def _start(self, member: Member) -> None:
         assert member.spec is not None
+        member.duties = 0
         member.attempt = Attempt(self, member.spec, member.meta, member.input, member.journal, member.notes)
         seen = {entry.id for entry in member.journal if isinstance(entry, Noted)}
         self._ready.append(member)
+        if member.cancelled:
+            self._events.append(Event(member.meta.id, CANCEL, Outcome(failure=CANCELLED)))
         for note, outcome in member.notes.items():
             if note not in seen:
-                self._events.append(Event(member.meta.id, int(note[1:]), outcome, note))
+                self._events.append(Event(member.meta.id, NOTED, outcome, note))
 
     def _record(self, step: Step) -> None:
         """Log a step."""
@@ -426,10 +482,12 @@ class Unit:
                 assert isinstance(pending, PendingInvocation)
                 self._invoke(member, pending, command)
                 return
-            case c.Attach(id):
-                self._attaching.append((member, n, id))
-            case c.Cancel():
-                value = Outcome()
+            case c.Awakeable():
+                pass
+            case c.Signal():
+                self._reconsider(member)
+            case _:
+                self._errand(member, n, command)
         pending.outcome = value
         self._record((Log(member, Issued(n, kind, name, at, value)), *more))
 
@@ -445,14 +503,31 @@ class Unit:
                 self._timers[member.meta.id, n] = at
             case c.GetState() | c.StateKeys():
                 self._read_elsewhere(member, n, command)
-            case c.Attach(id) if f"a{n}" not in member.notes:
-                self._attaching.append((member, n, id))
+            case c.Attach() | c.GetPromise() if f"a{n}" in member.notes:
+                pass
             case c.Call() if f"c{n}" not in member.notes:
                 assert isinstance(pending, PendingInvocation)
                 if command.idempotency_key is not None or pending.kind is Kind.WORKFLOW:
-                    self._attaching.append((member, n, pending.id))
-            case _:
+                    self._errands.append((member, n, c.Attach(pending.id)))
+            case c.Run() | c.Call() | c.Send() | c.Awakeable() | c.Signal():
                 pass
+            case c.Now() | c.SetState() | c.ClearState() | c.ClearAllState():
+                pass
+            case _:
+                self._errand(member, n, command)
+
+    def _errand(self, member: Member, n: int, command: c.Errand) -> None:
+        self._errands.append((member, n, command))
+        if command.__class__ in DUTIES:
+            member.duties += 1
+
+    def _reconsider(self, member: Member) -> None:
+        """A signal may have come before the handler asked for it."""
+        seen = {entry.id for entry in member.journal if isinstance(entry, Noted)}
+        seen |= {e.entry.id for step in self._log for e in step if isinstance(e, Log) and isinstance(e.entry, Noted) and e.member is member}
+        for note, outcome in member.notes.items():
+            if note.startswith("s") and note not in seen:
+                self._events.append(Event(member.meta.id, NOTED, outcome, note))
 
     def _invoke(self, member: Member, pending: PendingInvocation[Any], command: c.Call | c.Send) -> None:
         """Make another invocation: run it here if it is called and lives here, else store it for where it lives."""
@@ -472,7 +547,7 @@ class Unit:
         if known is not None or pending.id in self._made:
             self._record((Log(member, Issued(n, kind, name)),))
             if call:
-                self._attaching.append((member, n, pending.id))
+                self._errands.append((member, n, c.Attach(pending.id)))
             return
         self._made.add(pending.id)
         assert pending.kind is not None
@@ -634,9 +709,9 @@ class Unit:
         for member, n, command in closures:
             self._steps.add((member.meta.id, n))
             self._background((member.meta.id, n), self._step(member.meta.id, n, command))
-        attaching, self._attaching = self._attaching, []
-        for member, n, id in attaching:
-            self._background((member.meta.id, n), self._attach(member, n, id))
+        errands, self._errands = self._errands, []
+        for member, n, errand in errands:
+            self._background((member.meta.id, n), self._do(member, n, errand))
 
     async def _step(self, id: str, n: int, command: c.Run) -> None:
         started, tries = self.engine.clock.now(), 0
@@ -660,8 +735,8 @@ class Unit:
             self._post(Event(id, n, outcome))
             return
 
-    async def _attach(self, member: Member, n: int, id: str) -> None:
-        outcome = await self.engine.register(member, n, id)
+    async def _do(self, member: Member, n: int, errand: c.Errand) -> None:
+        outcome = await self.engine.control.perform(member, n, errand)
         if outcome is not None:
             self._post(Event(member.meta.id, n, outcome))
 
@@ -697,7 +772,7 @@ class Unit:
             if member.attempt is not None
             for pending in member.attempt.waits()
         )
-        interval = self.engine.poll if remote else 1000
+        interval = self.engine.poll if remote else LOOK
         while not self._events and not self._ready and not self._poked:
             now = self.engine.clock.now()
             limit = min(self._linger, now + self.engine.remaining(), timer if timer is not None else self._linger)
@@ -708,17 +783,29 @@ class Unit:
             if woken:
                 return
             interval = min(interval * 2, 1000)
-            if remote:
-                await self._read_news()
+            await self._look()
         self._poked = False
-        await self._read_news()
+        await self._look()
 
-    async def _read_news(self) -> None:
-        """Take in the notifications that the store has."""
+    async def _look(self) -> None:
+        """See what became of the invocations meanwhile: notifications came in, or somebody took over.
+
+        Raises:
+            Fenced: If an attempt here is no longer the latest.
+        """
+        self._looked = self.engine.clock.now()
         for member in list(self.members.values()):
             if member.stored and member.attempt is not None:
-                for note in await self.engine.news(member.ref):
-                    self.deliver(note)
+                meta = await self.engine.look(member.meta.id)
+                if meta is None or meta.ref != member.ref or not meta.live or meta.epoch != member.meta.epoch:
+                    raise Fenced(f"{member.meta.id} was taken over")
+                if meta.notifications > len(member.notes):
+                    await self._read_news(member)
+
+    async def _read_news(self, member: Member) -> None:
+        """Take in the notifications that the store has."""
+        for note in await self.engine.news(member.ref):
+            self.deliver(note)
 
     # --- committing ---
 
@@ -957,7 +1044,9 @@ class Unit:
         for step in self._log:
             for effect in step:
                 if isinstance(effect, Ended) and effect.member.meta.parent and effect.member.meta.parent.ref == change.ref:
-                    effect.member.waking = Waking.learn(change.ref, found, effect.outcome)
+                    effect.member.waking = Waking.learn(
+                        change.ref, found, urgent=effect.outcome.failure is not None
+                    )
 
     def _bury(self, change: Update) -> None:
         """Who was to be given a key is no more."""

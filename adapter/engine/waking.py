@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from adapter.engine.ports import Update
 from adapter.engine.records import Meta, Record, Ref, Status
-from adapter.engine.types import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,26 +13,35 @@ class Waking:
     """A guess at how the receiver waits. The notification's conditions say when it was wrong, and what is right.
 
     Attributes:
-        wakes: Whether the receiver is suspended and this result is all that it misses, or a failure among several.
-        epoch: The epoch in which it suspended, where a failure wakes it before the last result is there.
+        wakes: Whether the receiver is to go on: it is suspended and this is all that it misses, or this is urgent.
+        epoch: The epoch that it is in, where it goes on before the last result is there.
+        alone: Whether it is suspended and misses one result at most.
     """
 
     wakes: bool = True
     epoch: int | None = None
+    alone: bool = True
 
     def update(self, ref: Ref, grace: int) -> Update:
         """The change of the receiver's record that goes with one notification."""
         values = {"status": Status.READY, "due": grace} if self.wakes else {}
-        alone = self.wakes and self.epoch is None
+        alone = self.wakes and self.alone
         return Update(ref, set=values, add={"notifications": 1, "missing": -1}, wakes=alone, epoch=self.epoch)
 
     @staticmethod
-    def learn(ref: Ref, found: Record | None, outcome: Outcome) -> Waking | None:
-        """The guess after a look at the record; ``None`` where the receiver is gone."""
+    def learn(ref: Ref, found: Record | None, *, urgent: bool) -> Waking | None:
+        """The guess after a look at the record; ``None`` where the receiver is gone.
+
+        Args:
+            ref: The receiver.
+            found: Its record.
+            urgent: Whether it is to be woken even if it misses more: for a failure, or a cancellation.
+        """
         if not isinstance(found, Meta) or found.generation != ref.generation or not found.live:
             return None
-        if found.status is not Status.SUSPENDED:
-            return Waking(False)
-        if found.missing is not None and found.missing <= 1:
-            return Waking(True)
-        return Waking(True, found.epoch) if outcome.failure is not None else Waking(False)
+        suspended = found.status is Status.SUSPENDED
+        if suspended and found.missing is not None and found.missing <= 1:
+            return Waking()
+        if urgent and (suspended or found.status in (Status.BACKING_OFF, Status.PAUSED)):
+            return Waking(True, found.epoch, alone=False)
+        return Waking(False)

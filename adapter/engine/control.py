@@ -1,0 +1,365 @@
+"""What is done to invocations from outside of them: results are delivered, and they are cancelled, killed, paused, resumed.
+
+Every method may be repeated: it finds what it did before. What it answers says what it found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from adapter.engine import commands as c
+from adapter.engine.draft import cut, notification
+from adapter.engine.ids import child_id, new_generation, new_nonce, parse_awakeable, promise_id, random_id
+from adapter.engine.journal import Began, Done, Issued, Noted, encode
+from adapter.engine.keys import KeyState
+from adapter.engine.member import Member
+from adapter.engine.ports import Change, Conflict, Create, Delete, Finish, Put, Update, WriteHead
+from adapter.engine.records import INLINE, Head, InboxEntry, Meta, Piece, Ref, Status, Waiter
+from adapter.engine.types import Failure, HandlerSpec, Kind, ObjectKey, Outcome, Target
+from adapter.engine.unit import CANCELLED, Fenced, Unit
+from adapter.engine.waking import Waking
+from adapter.errors import TerminalError
+
+if TYPE_CHECKING:
+    from adapter.engine.engine import Engine
+
+Said = Literal["accepted", "already", "not found"]
+"""Whether a request was carried out, had been before (or came too late), or is about nothing that exists."""
+
+KILLED = Failure(409, "killed")
+
+
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """The invocation that a restart made."""
+
+    id: str
+
+
+class Control:
+    """Acts on invocations by their ids."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    # --- results from outside ---
+
+    async def perform(self, member: Member, n: int, command: c.Errand) -> Outcome | None:
+        """Do what command ``n`` of a member asks of others. ``None``: a notification will bring the result."""
+        nonce = child_id(member.meta.id, member.meta.generation, n)[4:]
+        match command:
+            case c.Attach(id):
+                return await self.attach(member, n, id)
+            case c.Output(id):
+                meta = await self._engine.look(id)
+                if meta is None:
+                    return Outcome(failure=Failure(404, f"there is no invocation {id}, or it has expired"))
+                return await self._engine.result(meta) or Outcome(failure=Failure(470, "not ready"))
+            case c.Cancel(id):
+                return _said(await self.cancel(id))
+            case c.Complete(id, outcome):
+                return _said(await self.complete(id, outcome, nonce=nonce))
+            case c.SendSignal(id, name, value):
+                return _said(await self.signal(id, name, Outcome(value), nonce=nonce))
+            case c.GetPromise(name):
+                return await self.attach(member, n, await self._promise(member.key, name))
+            case c.PeekPromise(name):
+                return await self.peek_promise(member.key, name)
+            case c.CompletePromise(name, outcome):
+                return _said(await self.complete_promise(member.key, name, outcome, nonce=nonce))
+
+    async def complete(self, awakeable: str, outcome: Outcome, *, nonce: str | None = None) -> Said:
+        """Give an awakeable its result."""
+        parsed = parse_awakeable(awakeable)
+        if parsed is None:
+            return "not found"
+        ref, n = parsed
+        return await self._notify(ref, f"w{n}", outcome, nonce or new_nonce())
+
+    async def signal(self, id: str, name: str, outcome: Outcome, *, nonce: str | None = None) -> Said:
+        """Send a named signal to an invocation. Each is delivered once; the same nonce again is the same signal."""
+        meta = await self._engine.look(id)
+        if meta is None:
+            return "not found"
+        nonce = nonce or new_nonce()
+        return await self._notify(meta.ref, f"s{nonce}:{name}", outcome, nonce)
+
+    async def attach(self, member: Member, n: int, id: str) -> Outcome | None:
+        """Have command ``n`` of a member wait for an invocation; the outcome, where it has completed already."""
+        while True:
+            meta = await self._engine.look(id)
+            if meta is None:
+                return Outcome(failure=Failure(404, f"there is no invocation {id}, or it has expired"))
+            if not meta.live:
+                return await self._engine.result(meta)
+            waiter = Waiter(id, meta.generation, member.ref, n, member.meta.target.service, member.meta.deployment)
+            try:
+                await self._engine.commit([Put(waiter), Update(meta.ref, add={"waiters": 1})], new_nonce())
+                return None
+            except Conflict as conflict:
+                if 0 in conflict.found:
+                    return None
+
+    # --- promises: records that nobody runs, which others wait for ---
+
+    async def peek_promise(self, key: ObjectKey, name: str) -> Outcome:
+        """A promise's result as it stands: without a value where there is none yet."""
+        meta = await self._engine.look(await self._promise_id(key, name))
+        return (await self._engine.result(meta) if meta is not None else None) or Outcome(None)
+
+    async def complete_promise(self, key: ObjectKey, name: str, outcome: Outcome, *, nonce: str | None = None) -> Said:
+        """Give a promise its result."""
+        id = await self._promise(key, name)
+        nonce = nonce or new_nonce()
+        while True:
+            meta = await self._engine.look(id)
+            if meta is None:
+                return "not found"
+            if not meta.live:
+                return "accepted" if meta.nonce == nonce else "already"
+            now = self._engine.clock.now()
+            values: dict[str, Any] = {"status": Status.COMPLETED, "outcome": outcome, "completed": now, "epoch": 1}
+            values |= {"due": now if meta.waiters else meta.due}
+            if len(outcome.value or b"") > INLINE:
+                parts = cut(meta.ref, "output-1", outcome.value or b"")
+                await self._engine.put_apart(parts)
+                values |= {"outcome": Outcome(), "output_parts": len(parts)}
+            update = Update(meta.ref, set=values, epoch=meta.epoch, waiters=meta.waiters)
+            try:
+                await self._engine.commit([update], nonce)
+            except Conflict:
+                continue
+            self._engine.finished(replace(meta, **values), outcome)
+            return "accepted"
+
+    async def _promise(self, key: ObjectKey, name: str) -> str:
+        """The id of a promise's record, which is made if it is not there."""
+        id = await self._promise_id(key, name)
+        now = self._engine.clock.now()
+        meta = Meta(
+            id=id,
+            generation=new_generation(),
+            target=Target(key.service, name, key.key),
+            kind=Kind.SHARED,
+            status=Status.SUSPENDED,
+            created=now,
+            due=now + PROMISE_CHECK,
+        )
+        try:
+            await self._engine.commit([Create(meta, now)], new_nonce())
+        except Conflict:
+            pass
+        return id
+
+    async def _promise_id(self, key: ObjectKey, name: str) -> str:
+        """A promise belongs to one run of the workflow: whoever comes first gives the run its generation."""
+        while True:
+            head = (await self._engine.heads([key]))[key]
+            state = KeyState(head, self._engine.clock.now())
+            if state.generation == head.state_generation.split(".")[0]:
+                return promise_id(key, state.generation, name)
+            expires = self._engine.clock.now() + PROMISE_CHECK
+            fresh = replace(state.head(), expires=expires if state.owner is None else None)
+            try:
+                await self._engine.commit([WriteHead(fresh, version=head.version)], new_nonce())
+            except Conflict:
+                continue
+
+    async def check_promise(self, meta: Meta) -> None:
+        """Delete a promise whose workflow has expired; else look again later."""
+        key = meta.target.object
+        head = (await self._engine.heads([key]))[key]
+        now = self._engine.clock.now()
+        gone = promise_id(key, KeyState(head, now).generation, meta.target.handler) != meta.id
+        if meta.live and gone:
+            values = {"status": Status.COMPLETED, "completed": now, "outcome": Outcome(failure=CANCELLED), "expires": now}
+        else:
+            values = {"expires": now} if gone else {}
+        values["due"] = now if gone else now + PROMISE_CHECK
+        try:
+            change = Update(meta.ref, set=values, due=meta.due) if meta.live else Finish(meta.ref, set=values)
+            await self._engine.commit([change], new_nonce())
+        except Conflict:
+            return
+        if gone:
+            await self._engine.delete(replace(meta, expires=now))
+
+    # --- the life of an invocation ---
+
+    async def cancel(self, id: str) -> Said:
+        """Ask an invocation to end: a terminal error surfaces at its next await; one that has not begun ends at once."""
+        while True:
+            meta = await self._engine.look(id)
+            if meta is None:
+                return "not found"
+            if not meta.live:
+                return "already"
+            if meta.epoch == 0 and meta.status is not Status.READY:
+                if await self._end(meta, CANCELLED):
+                    return "accepted"
+                continue
+            said = await self._notify(meta.ref, "x", Outcome(failure=CANCELLED), new_nonce(), urgent=True)
+            return "already" if said == "not found" else said
+
+    async def kill(self, id: str) -> Said:
+        """End an invocation at once, and then the calls that it made. A step under way may still finish."""
+        while True:
+            meta = await self._engine.look(id)
+            if meta is None:
+                return "not found"
+            if not meta.live:
+                return "already"
+            if await self._end(meta, KILLED):
+                break
+        for child in await self._calls(meta):
+            await self.kill(child)
+        return "accepted"
+
+    async def pause(self, id: str) -> Said:
+        """Keep an invocation from going on until it is resumed; an attempt under way ends at its next commit."""
+        while True:
+            meta = await self._engine.look(id)
+            if meta is None:
+                return "not found"
+            if not meta.live or meta.status in (Status.PAUSED, Status.QUEUED):
+                return "already"
+            if await self._overtake(meta, {"status": Status.PAUSED, "due": None}) is not None:
+                return "accepted"
+
+    async def resume(self, id: str, *, deployment: str | None = None) -> Said:
+        """Have a paused invocation, or one that waits for its next attempt, go on now; perhaps on another deployment."""
+        while True:
+            meta = await self._engine.look(id)
+            if meta is None:
+                return "not found"
+            if meta.status not in (Status.PAUSED, Status.BACKING_OFF) and deployment is None or not meta.live:
+                return "already"
+            values: dict[str, Any] = {"failures": 0, "dispatches": 0}
+            if meta.status in (Status.PAUSED, Status.BACKING_OFF):
+                values |= {"status": Status.READY, "due": self._engine.times().grace}
+            if deployment is not None:
+                values["deployment"] = deployment
+            try:
+                await self._engine.commit([Update(meta.ref, set=values, epoch=meta.epoch)], new_nonce())
+            except Conflict:
+                continue
+            if "status" in values:
+                target = deployment if deployment is not None else meta.deployment
+                self._engine.dispatch(meta.ref, meta.target.service, target, fresh=meta.epoch == 0)
+            return "accepted"
+
+    async def purge(self, id: str) -> Said:
+        """Delete a completed invocation, as if it had expired."""
+        meta = await self._engine.look(id)
+        if meta is None:
+            return "not found"
+        if meta.live:
+            return "already"
+        now = self._engine.clock.now()
+        try:
+            await self._engine.commit([Finish(meta.ref, set={"expires": now, "due": now})], new_nonce())
+        except Conflict:
+            return "not found"
+        await self._engine.delete(replace(meta, expires=now))
+        return "accepted"
+
+    async def restart(self, id: str) -> Restarted | None:
+        """Run an invocation's request once more, as a new invocation. ``None``: there is no such invocation."""
+        from adapter.engine.engine import Request
+
+        meta = await self._engine.look(id)
+        if meta is None:
+            return None
+        input = meta.input if meta.input is not None else await self._engine.payload(meta.ref, "input")
+        answer = await self._engine.send(Request(meta.target, input, headers=meta.headers), id=random_id())
+        return Restarted(answer.id)
+
+    # --- inside ---
+
+    async def _notify(self, ref: Ref, id: str, outcome: Outcome, nonce: str, *, urgent: bool = False) -> Said:
+        """Put a notification once, and wake its receiver."""
+        engine = self._engine
+        meta = await engine.look(ref.id)
+        waking = Waking.learn(ref, meta, urgent=urgent or outcome.failure is not None)
+        note, parts = notification(ref, id, outcome, engine.clock.now(), nonce)
+        await engine.put_apart(parts)
+        while waking is not None and meta is not None:
+            try:
+                await engine.commit([Put(note), waking.update(ref, engine.times().grace)], nonce)
+            except Conflict as conflict:
+                if 0 in conflict.found:
+                    return "accepted" if getattr(conflict.found[0], "nonce", "") == nonce else "already"
+                waking = Waking.learn(ref, conflict.found[1], urgent=urgent or outcome.failure is not None)
+                continue
+            told = replace(note, outcome=outcome)
+            engine.notified(told, meta.target.service, meta.deployment, waking.wakes)
+            return "accepted"
+        return "not found"
+
+    async def _end(self, meta: Meta, failure: Failure) -> bool:
+        """Complete an invocation with a failure, whatever it is at. Returns whether it was as it is said to be."""
+        taken = await self._overtake(meta, {"status": Status.RUNNING, "due": self._engine.times().lease})
+        if taken is None:
+            return False
+
+        async def fail(issuer: object, input: bytes) -> bytes:
+            raise TerminalError(failure.message, code=failure.code)
+
+        spec = self._engine.handler(meta.target)
+        options = {"options": spec.options} if spec is not None else {}
+        stub = HandlerSpec(meta.target.service, meta.target.handler, meta.kind, fail, **options)
+        member = Member(taken, b"", stub, stored=True, pieces=await self._pieces(meta) + 1)
+        head: Head | None = None
+        if meta.kind.exclusive:
+            head = (await self._engine.heads([member.key]))[member.key]
+            member.keyless = head.owner != meta.ref
+        try:
+            await Unit(self._engine, member, head=None if member.keyless else head).run()
+        except Fenced:
+            return False
+        self._engine.unschedule(meta)
+        return True
+
+    async def _overtake(self, meta: Meta, values: Mapping[str, Any]) -> Meta | None:
+        """Raise the epoch, so that no attempt goes on, and take it out of its key's inbox. ``None`` if it has changed."""
+        epoch = meta.epoch + 1
+        set = {**values, "epoch": epoch, "missing": None, "ticket": None}
+        queued = meta.status is Status.QUEUED and meta.ticket is not None
+        changes: list[Change] = [Update(meta.ref, set=set, epoch=meta.epoch, due=None if queued else meta.due)]
+        if meta.epoch:
+            data = encode([Began(epoch)])[0]
+            changes.append(Put(Piece(meta.id, meta.generation, await self._pieces(meta), data)))
+        if meta.status is Status.QUEUED and meta.ticket is not None:
+            # The head's version sees to it that nobody hands the key over at the same time.
+            key = meta.target.object
+            head = (await self._engine.heads([key]))[key]
+            changes.append(Delete(InboxEntry(key, meta.ticket, meta.ref)))
+            changes.append(WriteHead(replace(head, waiting=head.waiting - 1), version=head.version))
+        try:
+            await self._engine.commit(changes, new_nonce())
+        except Conflict:
+            return None
+        return replace(meta, **set)
+
+    async def _pieces(self, meta: Meta) -> int:
+        return 0 if not meta.epoch else len((await self._engine.load(meta.id))[1])
+
+    async def _calls(self, meta: Meta) -> list[str]:
+        """The invocations that it called and that have not answered."""
+        journal = await self._engine.journal(meta)
+        answered = {entry.n for entry in journal if isinstance(entry, Done | Noted)}
+        return [
+            child_id(meta.id, meta.generation, entry.n)
+            for entry in journal
+            if isinstance(entry, Issued) and entry.kind == "call" and entry.n not in answered and entry.value is None
+        ]
+
+
+PROMISE_CHECK = 30 * 24 * 3600 * 1000
+"""Milliseconds after which a promise is looked at, whether its workflow is still there."""
+
+
+def _said(said: Said) -> Outcome:
+    return Outcome(b'"' + said.encode() + b'"')
