@@ -1,0 +1,89 @@
+"""Requests over API Gateway to the deployed examples."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from infra.stack import Stack
+from tests.integration.waiting import answer, until
+
+
+@pytest.fixture
+def key() -> str:
+    """A key, or a name, of this test's own."""
+    return uuid4().hex[:10]
+
+
+def test_a_service_calls_an_object(http: httpx.Client, key: str) -> None:
+    assert answer(http, "/Greeter/greet", key) == f"Hello {key}, visit 1"
+    assert answer(http, "/Greeter/greet", key) == f"Hello {key}, visit 2"
+
+
+def test_answers_carry_the_invocations_id(http: httpx.Client, key: str) -> None:
+    response = http.post(f"/Counter/{key}/add", json=1)
+    assert response.headers["x-restate-id"].startswith("inv_")
+    assert response.headers["content-type"] == "application/json"
+
+
+def test_sixty_requests_at_once_to_one_key(stack: Stack, key: str) -> None:
+    with httpx.Client(base_url=stack.url, timeout=120, limits=httpx.Limits(max_connections=60)) as http:
+        with ThreadPoolExecutor(60) as pool:
+            totals = list(pool.map(lambda _: answer(http, f"/Counter/{key}/add", 1), range(60)))
+        assert sorted(totals) == list(range(1, 61))
+        assert answer(http, f"/Counter/{key}/total") == 60
+
+
+def test_thirty_requests_at_once_with_one_idempotency_key(stack: Stack, key: str) -> None:
+    with httpx.Client(base_url=stack.url, timeout=120, limits=httpx.Limits(max_connections=30)) as http:
+
+        def greet(_: int) -> httpx.Response:
+            return http.post("/Greeter/greet", json=key, headers={"idempotency-key": key})
+
+        with ThreadPoolExecutor(30) as pool:
+            responses = list(pool.map(greet, range(30)))
+        assert {(response.status_code, response.json()) for response in responses} == {(200, f"Hello {key}, visit 1")}
+        assert len({response.headers["x-restate-id"] for response in responses}) == 1
+        assert answer(http, f"/Counter/{key}/total") == 1
+
+
+def test_a_workflow_runs_once_and_can_be_asked(http: httpx.Client, key: str) -> None:
+    email = f"{key}@example.com"
+    assert http.post(f"/SignUp/{key}/run/send", json=email).status_code == 202
+    mails = until("the code is mailed", lambda: answer(http, f"/Mailer/{email}/sent"))
+    assert answer(http, f"/SignUp/{key}/status") == "waiting"
+    assert http.post(f"/SignUp/{key}/run", json=email).status_code == 409
+    assert http.get(f"/restate/workflow/SignUp/{key}/output").status_code == 470
+    assert answer(http, f"/SignUp/{key}/confirm", mails[0].removeprefix("Your code is ")) == "confirmed"
+    attached = http.get(f"/restate/workflow/SignUp/{key}/attach")
+    assert (attached.status_code, attached.json()) == (200, "confirmed")
+    assert answer(http, f"/SignUp/{key}/status") == "confirmed"
+    assert len(answer(http, f"/Mailer/{email}/sent")) == 1
+
+
+def test_messages_to_one_key_keep_their_order(http: httpx.Client, key: str) -> None:
+    texts = [f"mail {n}" for n in range(8)]
+    for text in texts:
+        assert http.post(f"/Mailer/{key}/mail/send", json=text).status_code == 202
+    until("all are handled", lambda: len(answer(http, f"/Mailer/{key}/sent")) == len(texts))
+    assert answer(http, f"/Mailer/{key}/sent") == texts
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [({}, 200), ({"cents": 200_000}, 402), ({"country": "Atlantis"}, 422), ({"quantity": 11}, 409)],
+    ids=["sold", "no money", "no delivery", "out of stock"],
+)
+def test_an_order_is_carried_out_or_undone(
+    http: httpx.Client, key: str, change: dict[str, object], status: int
+) -> None:
+    answer(http, f"/Inventory/{key}/restock", 10)
+    order = {"customer": key, "cents": 3_000, "country": "DE"} | change
+    order["items"] = [{"sku": key, "quantity": order.pop("quantity", 2)}]
+    assert http.post(f"/Checkout/{key}/run", json=order).status_code == status
+    stock, balance = (8, 97_000) if status == 200 else (10, 100_000)
+    assert answer(http, f"/Inventory/{key}/stock") == stock
+    assert answer(http, "/Payment/balance", key) == balance

@@ -1,0 +1,59 @@
+"""The functions have the permissions that they need: everything once, where IAM decides."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from infra.stack import Stack
+from tests.integration.waiting import accepted, answer, until
+
+
+@pytest.fixture(scope="module")
+def http(enforced_stack: Stack) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=enforced_stack.url, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+def key() -> str:
+    return uuid4().hex[:10]
+
+
+def test_messages_calls_and_state(http: httpx.Client, key: str) -> None:
+    assert answer(http, "/Greeter/greet", key) == f"Hello {key}, visit 1"
+    accepted(http, f"/Counter/{key}/add/send", 1)
+    until("it is handled", lambda: answer(http, f"/Counter/{key}/total") == 2)
+
+
+def test_calls_into_other_functions_and_back(http: httpx.Client, key: str) -> None:
+    answer(http, f"/Inventory/{key}/restock", 10)
+    order: dict[str, Any] = {"customer": key, "items": [{"sku": key}], "cents": 1_000}
+    assert answer(http, f"/Checkout/{key}/run", order)["balance"] == 99_000
+
+
+def test_timers(http: httpx.Client, enforced_stack: Stack, key: str) -> None:
+    accepted(http, f"/Mailer/{key}/mail/send?delay=5s", "later")
+    group = enforced_stack.outputs["TimersGroup"]
+    scheduler = enforced_stack.client("scheduler")
+    until("there is a schedule", lambda: scheduler.list_schedules(GroupName=group)["Schedules"], 10)
+    until("it is delivered", lambda: answer(http, f"/Mailer/{key}/sent") == ["later"])
+
+
+def test_denials_are_real(http: httpx.Client, enforced_stack: Stack, key: str) -> None:
+    """Else the tests above would prove nothing."""
+    iam, functions = enforced_stack.client("iam"), enforced_stack.client("lambda")
+    role = functions.get_function(FunctionName=enforced_stack.functions[0])["Configuration"]["Role"].rpartition("/")[2]
+    statement = {"Effect": "Deny", "Action": "dynamodb:PutItem", "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_role_policy(RoleName=role, PolicyName="nothing-new", PolicyDocument=document)
+    try:
+        assert http.post("/Counter/denied/add/send", json=1).status_code >= 500
+    finally:
+        iam.delete_role_policy(RoleName=role, PolicyName="nothing-new")
+    assert answer(http, "/Greeter/greet", key) == f"Hello {key}, visit 1"

@@ -1,0 +1,56 @@
+"""Waiting for what happens later: with a deadline, never for a fixed time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import httpx
+
+T = TypeVar("T")
+
+
+def until(what: str, happened: Callable[[], T], seconds: float = 150, interval: float = 0.3) -> T:
+    """What ``happened`` returns first that is not false."""
+    deadline = time.monotonic() + seconds
+    while not (result := happened()):
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(interval)
+    return result
+
+
+def answer(http: httpx.Client, path: str, body: object = None) -> Any:
+    """The JSON that a call answers with."""
+    response = http.post(path, json=body) if body is not None else http.post(path)
+    assert response.is_success, f"{path}: {response.status_code} {response.text}"
+    return response.json() if response.content else None
+
+
+def accepted(http: httpx.Client, path: str, body: object) -> str:
+    """Leave a message, again until it is accepted. Returns the invocation's id."""
+
+    def send() -> str:
+        try:
+            response = http.post(path, json=body)
+        except httpx.TransportError:
+            return ""
+        assert response.status_code < 500 or response.status_code in (500, 502, 503, 504), response.text
+        return str(response.json()["invocationId"]) if response.status_code == 202 else ""
+
+    return until(f"{path} is accepted", send)
+
+
+def result(http: httpx.Client, path: str, seconds: float = 200) -> httpx.Response:
+    """What attaching gives in the end."""
+
+    def attach() -> httpx.Response | None:
+        try:
+            response = http.get(path)
+        except httpx.TransportError:
+            return None
+        return None if response.status_code in (404, 500, 502, 503, 504) else response
+
+    found = until(f"{path} has a result", attach, seconds)
+    assert found is not None
+    return found
