@@ -888,7 +888,9 @@ class Unit:
 
     async def _prepare(self, log: list[Step]) -> None:
         """Read the heads that the log touches, and the inboxes from which somebody is to be given a key."""
-        touched = {effect.member.key for step in log for effect in step if isinstance(effect, Arrived | Left | Wrote)}
+        touched = dict.fromkeys(
+            effect.member.key for step in log for effect in step if isinstance(effect, Arrived | Left | Wrote)
+        )
         missing = [key for key in touched if self._key(key).head is None]
         for start in range(0, len(missing), 100):
             for found, head in (await self.engine.heads(missing[start : start + 100])).items():
