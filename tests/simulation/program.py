@@ -191,9 +191,10 @@ class Program:
     async def step(self, op: Op, path: str) -> None:
         retry = RetryPolicy(initial=timedelta(milliseconds=20), attempts=None) if op.how == "retry" else None
         operation: list[Pending[Any]] = []
+        seen = list(self.trace)
 
         async def closure() -> bytes:
-            number = self.world.step_begins(self, operation[0].n, path)
+            number = self.world.step_begins(self, operation[0].n, path, seen)
             await self.process.work(op.n / 1000)
             if self.world.stumbles(self.attempt.id, path, op.times):
                 raise Hiccup(path)
@@ -226,13 +227,13 @@ class Program:
         try:
             value = await call
         except TerminalError as error:
-            self.world.answered(op.node, error.message, failed=True)
             self.see(path, "error", op.node, digest(error.message))
             if op.how != "caught":
                 raise
         else:
-            self.world.answered(op.node, value, failed=False)
             self.see(path, "value", op.node, digest(value))
+            if value["n"] != op.node:
+                self.world.violation(f"{self.attempt.id} was given {value}, not node {op.node}'s output")
 
     async def gather(self, op: Op, path: str) -> None:
         branches = (self.body(branch, f"{path}/{number}") for number, branch in enumerate(op.branches))

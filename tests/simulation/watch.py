@@ -135,8 +135,8 @@ class WatchedStore(MemoryStore):
 
     # --- at each step ---
 
-    def check_step(self, meta: Meta, n: int, trace: list[Any]) -> None:
-        """A step begins in an attempt that had observed so much."""
+    def check_step(self, meta: Meta, n: int) -> None:
+        """A step begins in an attempt."""
         now = self._record(meta.id)
         if now is None or now.generation != meta.generation:
             self._require(

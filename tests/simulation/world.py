@@ -110,9 +110,12 @@ class Process:
             if not self.death.done():
                 self.death.set_result(None)
 
-    async def event(self, work: Coroutine[Any, Any, T]) -> T:
+    def event(self, work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
         """Handle one event, as the entry of a function does."""
         self.events += 1
+        return self._event(work)
+
+    async def _event(self, work: Coroutine[Any, Any, T]) -> T:
         timer: asyncio.TimerHandle | None = None
         if self.timeout is not None:
             self.engine.deadline = self.engine.clock.now() + round(self.timeout * 1000)
@@ -214,6 +217,8 @@ class Asked:
     id: str | None = None
     accepted: bool = False
     answered: float | None = None
+    arrived: bool = False
+    """Whether it has come to its key, if it wants one, by then."""
     outcome: Outcome | None = None
 
 
@@ -247,7 +252,6 @@ class World:
     """For each invocation and generation: how much it had observed when it did something, and what."""
     calm: bool = field(default=False, init=False)
     _stumbled: dict[tuple[str, str], int] = field(default_factory=dict, init=False)
-    _answers: dict[int, set[tuple[str, bool]]] = field(default_factory=dict, init=False)
     _steps: int = field(default=0, init=False)
     _names: int = field(default=0, init=False)
     _pending: int = field(default=0, init=False)
@@ -468,18 +472,24 @@ class World:
                 asked.began = self.loop.time()
                 continue
             break
+        if root.how == "call" and answer.outcome is None and self.store._record(answer.id) is None:
+            return  # patience ended before it was stored
         asked.answered = self.loop.time()
         asked.id, asked.accepted, asked.outcome = answer.id, answer.accepted, answer.outcome
+        asked.arrived = root.how == "send" and not root.delay or answer.outcome is not None
         if self.store._record(answer.id) is None:
             self.violation(f"{answer.id} is answered for, and is not stored")
+        pause = 0.5
         while asked.outcome is None:
+            await asyncio.sleep(self.random.uniform(0, pause))
+            pause = min(2 * pause, 60.0)
             process = self.pick(home)
             engine = process.engine
-            until = engine.clock.now() + 10_000
+            until = engine.clock.now() + 500
             try:
                 asked.outcome = await self._ask(process, lambda: engine.outcome(answer.id, until=until), root)
             except (Unavailable, Gone, TimeoutError):
-                await asyncio.sleep(self.random.uniform(0.05, 2.0))
+                pass
             if self.calm and self.loop.time() > 20_000:
                 return
 
@@ -510,19 +520,15 @@ class World:
         self._stumbled[id, path] = failed + 1
         return failed < times
 
-    def step_begins(self, program: Program, n: int, path: str) -> int:
-        """A step starts: all that came before it has to be committed, and the step must have no result."""
+    def step_begins(self, program: Program, n: int, path: str, seen: list[Any]) -> int:
+        """A step starts: all that was observed before it was issued has to be committed, and it must have no result."""
         self._steps += 1
         meta = program.attempt.meta
         self.note(program.process, "steps", meta.id, path, f"#{self._steps}")
         if not program.process.frozen:
-            self.store.check_step(meta, n, program.trace)
-            self.snapshots.setdefault(meta.ref, []).append((len(program.trace), json.dumps(program.trace)))
+            self.store.check_step(meta, n)
+            self.snapshots.setdefault(meta.ref, []).append((len(seen), json.dumps(seen)))
         return self._steps
-
-    def answered(self, node: int, value: Any, *, failed: bool) -> None:
-        """A program was told how another ended."""
-        self._answers.setdefault(node, set()).add((json.dumps(value), failed))
 
     # --- what goes wrong with the engine ---
 
