@@ -19,6 +19,7 @@ from pynamodb.models import Model
 
 from adapter.engine import ids
 from adapter.engine.records import (
+    Awaits,
     Head,
     InboxEntry,
     Meta,
@@ -196,6 +197,15 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
+def write_awaits(awaits: Awaits) -> str:
+    return _json([awaits.seen, awaits.all, *awaits.ids])
+
+
+def read_awaits(text: str) -> Awaits:
+    seen, all, *ids = json.loads(text)
+    return Awaits(seen, all, tuple(ids))
+
+
 # --- models: one for each kind of item -------------------------------------------------------------------------------
 
 
@@ -228,6 +238,7 @@ class MetaItem(_Item):
     error = UnicodeAttribute()
     notifications = IntAttribute()
     missing = IntAttribute()
+    awaits = TextAttribute(write_awaits, read_awaits)
     waiters = IntAttribute()
     dispatches = IntAttribute()
     due = IntAttribute()

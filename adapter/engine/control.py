@@ -197,7 +197,7 @@ class Control:
             if not meta.live:
                 return "already"
             if meta.epoch == 0 and meta.status is not Status.READY:
-                if await self._end(meta, CANCELLED):
+                if await self.end(meta, CANCELLED):
                     return "accepted"
                 continue
             said = await self._notify(meta.ref, "x", Outcome(failure=CANCELLED), new_nonce(), urgent=True)
@@ -211,7 +211,7 @@ class Control:
                 return "not found"
             if not meta.live:
                 return "already"
-            if await self._end(meta, KILLED):
+            if await self.end(meta, KILLED):
                 break
         for child in await self._calls(meta):
             await self.kill(child)
@@ -298,7 +298,7 @@ class Control:
             return "accepted"
         return "not found"
 
-    async def _end(self, meta: Meta, failure: Failure) -> bool:
+    async def end(self, meta: Meta, failure: Failure) -> bool:
         """Complete an invocation with a failure, whatever it is at. Returns whether it was as it is said to be."""
         taken = await self._overtake(meta, {"status": Status.RUNNING, "due": self._engine.times().lease})
         if taken is None:
@@ -325,7 +325,7 @@ class Control:
     async def _overtake(self, meta: Meta, values: Mapping[str, Any]) -> Meta | None:
         """Raise the epoch, so that no attempt goes on, and take it out of its key's inbox. ``None`` if it has changed."""
         epoch = meta.epoch + 1
-        set = {**values, "epoch": epoch, "missing": None, "ticket": None}
+        set = {**values, "epoch": epoch, "missing": None, "ticket": None, "awaits": None}
         queued = meta.status is Status.QUEUED and meta.ticket is not None
         changes: list[Change] = [Update(meta.ref, set=set, epoch=meta.epoch, due=None if queued else meta.due)]
         if meta.epoch:

@@ -32,6 +32,9 @@ https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWrite
 MAX_BYTES = 2_000_000
 """What one commit carries at most, well under the 4 MB of a transaction, whose limit counts the encoded request."""
 
+CHECK = 45_000
+"""Milliseconds after which the sweeper looks whether a call that waits for a key is part of a deadlock."""
+
 APART = 1_000_000
 """The most that goes into a commit of the parts of large payloads, in bytes; what is more is put before it."""
 
@@ -138,7 +141,7 @@ class Draft:
                     self._sheet(member).touched = True
                 case Left():
                     state = self._state(member.key)
-                    state.leave()
+                    state.leave(member.ref)
                     if member.meta.kind is Kind.WORKFLOW and member.spec is not None:
                         state.expires = self._times.now + _ms(member.spec.options.retention.total_seconds())
                 case Wrote(_, name, value):
@@ -241,6 +244,7 @@ class Draft:
                 due=now if meta.waiters else expires if dependents else None,
                 epoch=max(meta.epoch, 1),
                 missing=None,
+                awaits=None,
                 error=None,
                 ticket=None,
                 dispatches=0,
@@ -263,6 +267,7 @@ class Draft:
                 meta,
                 status=Status.SUSPENDED,
                 missing=wait.missing,
+                awaits=wait.awaits,
                 due=wait.due,
                 failures=0 if member.progress or sheet.entries else meta.failures,
                 notifications=len(member.notes),
@@ -270,7 +275,8 @@ class Draft:
                 nonce=nonce,
             )
         if ticket is not None:
-            return replace(meta, status=Status.QUEUED, due=None, ticket=ticket, nonce=nonce)
+            check = self._times.now + CHECK if meta.parent is not None else None
+            return replace(meta, status=Status.QUEUED, due=check, ticket=ticket, nonce=nonce)
         if member.spec is not None:
             return replace(
                 meta, status=Status.RUNNING, due=self._times.lease, ticket=None, epoch=max(meta.epoch, 1), nonce=nonce

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from adapter.engine.draft import Times, cut, notification
+from adapter.engine.deadlocks import Deadlocks
+from adapter.engine.draft import CHECK, Times, cut, notification
 from adapter.engine.ids import SHARDS, idempotent_id, new_generation, new_nonce, random_id, workflow_id
 from adapter.engine.control import PROMISE_CHECK, Control
 from adapter.engine.journal import Began, Entry, JournalFormatError, decode, encode
@@ -135,6 +136,7 @@ class Engine:
         self._gates: dict[ObjectKey, _Gate] = {}
         self._resuming: set[str] = set()
         self.control = Control(self)
+        self.deadlocks = Deadlocks(self)
         self._random = random.Random()  # noqa: S311 - jitter
 
     # --- requests ---
@@ -594,7 +596,7 @@ class Engine:
             await self._change(meta, {"status": Status.PAUSED, "due": None})
             return None
         values: dict[str, Any] = {"status": Status.RUNNING, "epoch": epoch, "due": times.lease, "dispatches": 0}
-        values |= {"missing": None, "ticket": None}
+        values |= {"missing": None, "ticket": None, "awaits": None}
         if not meta.epoch:
             values["deployment"] = self.deployment
         changes: list[Change] = [Update(meta.ref, set=values, epoch=meta.epoch)]
@@ -691,7 +693,10 @@ class Engine:
                 await self._fan_out(meta)
             return True
         values: dict[str, Any]
-        if id in self.active:
+        if meta.status is Status.QUEUED:
+            await self.deadlocks.check(meta)
+            values = {"due": now + CHECK * 2 ** min(meta.dispatches, 6), "dispatches": meta.dispatches + 1}
+        elif id in self.active:
             values = {"due": self.times().lease}
         elif meta.dispatches >= MAX_DISPATCHES:
             error = f"no attempt began after {meta.dispatches} dispatches; resume it when its function works"

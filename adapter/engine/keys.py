@@ -66,10 +66,13 @@ class KeyState:
         self.arrived.append(InboxEntry(self.base.key, self.ticket, ref))
         return self.ticket
 
-    def leave(self) -> None:
-        """The owner is done: the key goes to who waits longest."""
-        self.owner = None
-        self._next()
+    def leave(self, ref: Ref) -> None:
+        """Somebody is done with the key: if they own it, it goes to who waits longest."""
+        if self.owner == ref:
+            self.owner = None
+            self._next()
+        else:
+            self.arrived = deque(entry for entry in self.arrived if entry.ref != ref)
 
     def _next(self) -> None:
         if self.waiting:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from adapter.engine.attempt import Attempt
 from adapter.engine.journal import Entry
-from adapter.engine.records import Meta, Ref
+from adapter.engine.records import Awaits, Meta, Ref
 from adapter.engine.types import HandlerSpec, ObjectKey, Outcome
 from adapter.engine.waking import Waking
 
@@ -144,3 +144,4 @@ class Wait:
     member: Member
     missing: int
     due: int | None
+    awaits: Awaits | None

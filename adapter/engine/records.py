@@ -57,6 +57,17 @@ class Parent:
 
 
 @dataclass(frozen=True, slots=True)
+class Awaits:
+    """The calls that an invocation stands still for, and nothing else, as long as no further notification comes in."""
+
+    seen: int
+    """How many notifications had come in: with more than that, it may be on its way again."""
+    all: bool
+    """Whether it goes on when all have answered, rather than one."""
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Meta:
     """An invocation."""
 
@@ -83,6 +94,8 @@ class Meta:
     """How many were put so far."""
     missing: int | None = None
     """While suspended: how many further notifications wake it."""
+    awaits: Awaits | None = None
+    """What it waits for, where that may be a deadlock."""
     waiters: int = 0
     """How many others, beside the parent, wait for the result."""
     dispatches: int = 0

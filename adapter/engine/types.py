@@ -129,17 +129,22 @@ class Options:
         retention: How long a completed invocation's result stays readable (idempotency and workflow retention).
         journal_retention: How long its journal does.
         private: Whether only other handlers may call it, and not the ingress.
+        deadlocks: ``"fail"``: of calls that wait for each other's keys the youngest gets a terminal error; ``"report"``:
+            they are left, and logged.
     """
 
     retry: RetryPolicy = RetryPolicy()
     retention: timedelta = timedelta(hours=24)
     journal_retention: timedelta = timedelta(hours=24)
     private: bool = False
+    deadlocks: str = "fail"
 
     def __post_init__(self) -> None:
         for name in ("retention", "journal_retention"):
             if getattr(self, name) < timedelta(0):
                 raise ValueError(f"{name} is not negative")
+        if self.deadlocks not in ("fail", "report"):
+            raise ValueError('deadlocks is "fail" or "report"')
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from adapter.engine import commands as c
 from adapter.engine.attempt import CANCEL, Attempt, Pending, PendingInvocation, describe
+from adapter.engine.deadlocks import deadlock
 from adapter.engine.draft import APART, MAX_ITEMS, Draft, Key, Step, plan
 from adapter.engine.ids import new_generation, new_nonce
 from adapter.engine.journal import Done, Issued, Noted, pack
 from adapter.engine.keys import UNKNOWN, KeyState
 from adapter.engine.member import Arrived, Born, Ended, Failed, Left, Log, Member, Wait, Wrote
 from adapter.engine.ports import Change, Conflict, Create, Delete, Put, Update, WriteHead
-from adapter.engine.records import PART, Head, InboxEntry, Meta, Notification, Parent, Part, Piece, Record, Status
+from adapter.engine.records import PART, Awaits, Head, InboxEntry, Meta, Notification, Parent, Part, Piece, Record, Status
 from adapter.engine.types import MAX_PAYLOAD, Failure, Kind, ObjectKey, Outcome, RetryPolicy, Target
 from adapter.engine.waking import Waking
 from adapter.errors import NonDeterminismError, TerminalError
@@ -45,6 +46,12 @@ CANCELLED = Failure(409, "cancelled")
 
 PATIENCE = 2000
 """Milliseconds up to which a wait is waited out in the process rather than suspended."""
+
+DEADLOCK = 1000
+"""Milliseconds after which a unit that waits for calls looks whether they are part of a deadlock."""
+
+MAX_AWAITS = 20
+"""How many calls a record names as what it waits for."""
 
 LOOK = 3000
 """Milliseconds after which a unit looks at its records again: a cancellation, or another attempt, came in."""
@@ -246,6 +253,8 @@ class Unit:
                     member, NonDeterminismError("the handler waits for something that no durable operation will ever complete")
                 )
                 return
+        if self._break_ring():
+            return
         stay = self.engine.remaining()
         if timer is not None and timer - now <= min(PATIENCE, stay):
             if self._outbound or timer - now > MOMENT:
@@ -592,8 +601,8 @@ class Unit:
             chain = [member, *member.ancestors()]
             for place, holder in enumerate(chain):
                 if holder.meta.kind.exclusive and holder.key == target.object:
-                    ring = [str(target.object), *(str(m.meta.target) for m in chain[:place]), str(holder.key)]
-                    return Failure(409, "deadlock: " + " → ".join(reversed(ring)))
+                    ring = [*(m.meta for m in reversed(chain[: place + 1]))]
+                    return deadlock(ring)
         return None
 
     # --- keys and state ---
@@ -773,6 +782,8 @@ class Unit:
             for pending in member.attempt.waits()
         )
         interval = self.engine.poll if remote else LOOK
+        began = self.engine.clock.now()
+        check = began + DEADLOCK
         while not self._events and not self._ready and not self._poked:
             now = self.engine.clock.now()
             limit = min(self._linger, now + self.engine.remaining(), timer if timer is not None else self._linger)
@@ -784,6 +795,9 @@ class Unit:
                 return
             interval = min(interval * 2, 1000)
             await self._look()
+            if remote and self.engine.clock.now() >= check and not self._events:
+                await self._check_deadlocks()
+                check += check - began
         self._poked = False
         await self._look()
 
@@ -815,21 +829,71 @@ class Unit:
         Raises:
             News: If a notification came in that an attempt has not seen.
         """
-        waits: list[Wait] = []
-        for member in waiting:
-            assert member.attempt is not None
-            groups: dict[int, int] = {}
-            due: int | None = None
-            for pending in member.attempt.waits():
-                at = self._timers.get((member.meta.id, pending.n))
-                if at is not None:
-                    due = at if due is None else min(due, at)
-                group = pending.group if pending.group is not None and len(pending.waiters) == 1 else pending
-                groups[id(group)] = groups.get(id(group), 0) + 1
-            waits.append(Wait(member, min(groups.values()), due))
-        await self._commit(waits=waits)
+        await self._commit(waits=[self._wait_of(member) for member in waiting])
         for member in waiting:
             self._retire(member)
+
+    def _wait_of(self, member: Member) -> Wait:
+        """What a blocked attempt waits for."""
+        assert member.attempt is not None
+        waits = member.attempt.waits()
+        groups: dict[int, int] = {}
+        for pending in waits:
+            group = pending.group if pending.group is not None and len(pending.waiters) == 1 else pending
+            groups[id(group)] = groups.get(id(group), 0) + 1
+        timers = [at for pending in waits if (at := self._timers.get((member.meta.id, pending.n))) is not None]
+        calls = tuple(pending.id for pending in waits if isinstance(pending, PendingInvocation) and pending.called)
+        all = len(groups) == 1
+        awaits: Awaits | None = None
+        if len(calls) == len(waits) and (all or len(calls) <= MAX_AWAITS):
+            awaits = Awaits(len(member.notes), all, calls[:MAX_AWAITS])
+        return Wait(member, min(groups.values()), min(timers, default=None), awaits)
+
+    async def _check_deadlocks(self) -> None:
+        """Say what the invocations here wait for, and look whether they are part of a deadlock."""
+        for member in list(self.members.values()):
+            if member.attempt is None or not member.stored:
+                continue
+            awaits = self._wait_of(member).awaits
+            if awaits is not None and awaits != member.meta.awaits:
+                try:
+                    update = Update(member.ref, set={"awaits": awaits}, epoch=member.meta.epoch)
+                    await self.engine.commit([update], new_nonce())
+                except Conflict as conflict:
+                    raise Fenced(f"{member.meta.id} was taken over") from conflict
+                member.meta = replace(member.meta, awaits=awaits)
+            if awaits is not None:
+                await self.engine.deadlocks.check(member.meta)
+
+    def _break_ring(self) -> bool:
+        """Fail the youngest call of a ring of invocations in this unit that wait for each other's keys."""
+        for member in self.members.values():
+            ring: list[Member] = []
+            at: Member | None = member
+            while at is not None and at not in ring:
+                ring.append(at)
+                at = self._blocker(at)
+            if at is not None:
+                ring = ring[ring.index(at) :]
+                queued = [m for m in ring if m.attempt is None]
+                youngest = max(queued, key=lambda m: (m.meta.created, m.meta.parent.command if m.meta.parent else 0))
+                failure = deadlock([m.meta for m in ring])
+                self._end_child(youngest, Outcome(failure=failure))
+                return True
+        return False
+
+    def _blocker(self, member: Member) -> Member | None:
+        """Who in this unit has to go on first, if there is just one."""
+        if member.attempt is None:
+            key = self.keys.get(member.key)
+            owner = key.live.owner if key is not None and key.live is not None else None
+            found = self.members.get(owner.id) if owner is not None else None
+            return found if found is not member else None
+        awaits = self._wait_of(member).awaits if member.attempt.waits() else None
+        if awaits is None or (len(awaits.ids) > 1 and not awaits.all):
+            return None
+        here = [child for id in awaits.ids if (child := self.members.get(id)) is not None]
+        return next((child for child in here if child.attempt is None), here[0] if here else None)
 
     async def _commit(self, *, keep_steps: bool = False, waits: list[Wait] | None = None) -> None:
         """Commit the log, in as few requests as it takes, and act on what became runnable.
@@ -1063,7 +1127,7 @@ def _apply(state: KeyState, effect: Arrived | Left | Wrote) -> None:
         case Arrived(member):
             state.arrive(member.ref)
         case Left():
-            state.leave()
+            state.leave(effect.member.ref)
         case Wrote(_, None, _):
             state.clear_all()
         case Wrote(_, name, None):

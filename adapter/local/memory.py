@@ -491,6 +491,8 @@ def _meta(meta: Meta) -> int:
         bytes += 17
     if meta.expires is not None:
         bytes += 24
+    if meta.awaits is not None:
+        bytes += 18 + sum(3 + len(id) for id in meta.awaits.ids)
     for number in (meta.input_parts, meta.failures, meta.missing, meta.dispatches, meta.ticket, meta.output_parts):
         if number:
             bytes += 11

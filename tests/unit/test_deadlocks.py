@@ -1,0 +1,153 @@
+"""Rings of calls that wait for each other's keys: found in one process and across, and never where there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+from adapter.engine import commands as c
+from adapter.engine.types import Kind, ObjectKey
+from tests.unit.world import World, closure, pack, target, unpack, value
+
+
+def world_of_visitors(processes: int = 1, **options: Any) -> World:
+    """Handlers that visit a path of targets, one from the other, each holding its key meanwhile."""
+    world = World(processes)
+
+    async def visit(ctx: Any, path: Any) -> Any:
+        """Each stop: where to go next, after how many milliseconds."""
+        if not path:
+            return "end"
+        (stop, wait), *rest = path
+        if wait:
+            await ctx.issue(c.Sleep(wait), unpack)
+        return await ctx.issue(c.Call(target(stop), pack(rest)), unpack)
+
+    for service in "ABC":
+        world.handler(service, Kind.EXCLUSIVE, "visit", **options)(visit)
+    world.handler("S", Kind.SERVICE, "visit")(visit)
+    return world
+
+
+async def test_a_key_that_calls_itself() -> None:
+    world = world_of_visitors()
+    assert await world.call("A/k/visit", [["A/k/visit", 0]]) == (409, "deadlock: A/k → A/k")
+    assert await world.call("A/k/visit", []) == "end"
+
+
+async def test_a_ring_within_one_request_is_found_at_once() -> None:
+    world = world_of_visitors()
+    path = [["B/k/visit", 0], ["S/visit", 0], ["C/k/visit", 0], ["A/k/visit", 0]]
+    assert await world.call("A/k/visit", path) == (409, "deadlock: A/k → B/k → C/k → A/k")
+    assert world.clock.now() == 1_000_000_000_000
+    for service in "ABC":
+        assert await world.call(f"{service}/k/visit", []) == "end"
+
+
+async def test_two_requests_that_cross_in_two_processes() -> None:
+    world = world_of_visitors(2)
+    first = world.start("A/k/visit", [["B/k/visit", 500]])
+    second = world.start("B/k/visit", [["S/visit", 500], ["A/k/visit", 0]], process=1)
+    await world.clock.advance(4)
+    answers = [value((await task).outcome) for task in (first, second)]
+    assert answers.count("end") == 1
+    (failure,) = [answer for answer in answers if answer != "end"]
+    assert failure in ((409, "deadlock: A/k → B/k → A/k"), (409, "deadlock: B/k → A/k → B/k"))
+    for service in "AB":
+        assert await world.call(f"{service}/k/visit", []) == "end"
+
+
+async def test_a_ring_of_three_without_a_client_is_found_by_the_sweeper() -> None:
+    world = world_of_visitors(2)
+    ids = [await world.send(f"{at}/k/visit", [[f"{to}/k/visit", 500]]) for at, to in ("AB", "BC", "CA")]
+    await world.clock.advance(1)
+    for _ in range(3):
+        await world.clock.advance(60)
+        await world.engines[1].sweep()
+    await world.clock.advance(1)
+    outcomes = [value((await world.meta(id)).outcome) for id in ids]
+    assert outcomes.count("end") == 2 and sum(o[0] == 409 for o in outcomes if o != "end") == 1
+
+
+async def test_siblings_in_one_process_that_cross() -> None:
+    world = world_of_visitors()
+
+    @world.handler("S")
+    async def both(ctx: Any, _: Any) -> Any:
+        calls = [
+            ctx.issue(c.Call(target("A/k/visit"), pack([["B/k/visit", 10]])), unpack),
+            ctx.issue(c.Call(target("B/k/visit"), pack([["A/k/visit", 10]])), unpack),
+        ]
+        return [str(result) for result in await asyncio.gather(*calls, return_exceptions=True)]
+
+    answers = await world.call("S/both")
+    assert sorted(answers)[0].startswith("deadlock: ") and sorted(answers)[1] == "end"
+
+
+async def test_a_wait_with_an_alternative_is_no_deadlock() -> None:
+    world = world_of_visitors(2)
+
+    @world.handler("A", Kind.EXCLUSIVE)
+    async def patient(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(500), unpack)
+        call = ctx.issue(c.Call(target("B/k/visit"), b"[]"), unpack)
+        try:
+            return await asyncio.wait_for(call, 20)
+        except asyncio.TimeoutError:
+            return "left"
+
+    first = world.start("A/k/patient")
+    second = world.start("B/k/visit", [["A/k/visit", 500]], process=1)
+    await world.clock.advance(15)
+    assert not first.done() and not second.done()
+    await world.clock.advance(10)
+    assert value((await first).outcome) == "left" and value((await second).outcome) == "end"
+
+
+async def test_reported_only() -> None:
+    world = world_of_visitors(2, deadlocks="report")
+    tasks = [
+        world.start("A/k/visit", [["B/k/visit", 500]]),
+        world.start("B/k/visit", [["A/k/visit", 500]], process=1),
+    ]
+    await world.clock.advance(10)
+    assert not any(task.done() for task in tasks)
+    for task in tasks:
+        task.cancel()
+
+
+async def test_random_acyclic_graphs_raise_no_alarm() -> None:
+    rng = random.Random(7)
+    world = World(3)
+
+    async def work(ctx: Any, plan: Any) -> Any:
+        depth, seed = plan
+        chance = random.Random(seed)
+        if chance.random() < 0.3:
+            await ctx.issue(c.Run("step", closure(1)), unpack)
+        if chance.random() < 0.2:
+            await ctx.issue(c.Sleep(chance.randrange(3000)), unpack)
+        calls = []
+        for further in range(depth + 1, 7):
+            if chance.random() < 0.4:
+                path = f"O{further}/{chance.randrange(3)}/work"
+                calls.append(ctx.issue(c.Call(target(path), pack([further, chance.random()])), unpack))
+        await asyncio.gather(*calls)
+        return "end"
+
+    for level in range(7):
+        world.handler(f"O{level}", Kind.EXCLUSIVE, "work")(work)
+    tasks = [
+        world.start(f"O{at}/{rng.randrange(3)}/work", [at, i], process=i % 3)
+        for i in range(60)
+        for at in [rng.randrange(4)]
+    ]
+    for _ in range(400):
+        await world.clock.advance(5)
+        if all(task.done() for task in tasks):
+            break
+    assert {value((await task).outcome) for task in tasks} == {"end"}
+    heads = await world.store.heads([ObjectKey(f"O{level}", str(k)) for level in range(7) for k in range(3)])
+    assert all(head.owner is None and head.waiting == 0 for head in heads.values())
+
