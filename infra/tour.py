@@ -106,7 +106,7 @@ class Tour:
         self.post(f"/Counter/{name}/total", expect=1)
 
     def saga(self) -> None:
-        """A saga over four services in another function: it succeeds, or what it did is undone."""
+        """A saga over three services in another function: it succeeds, or what it did is undone."""
         sku, customer = f"book-{self._run}", f"anna-{self._run}"
         order: dict[str, Any] = {"customer": customer, "items": [{"sku": sku, "quantity": 2}], "cents": 4_000}
         self.post(f"/Inventory/{sku}/restock", 10, expect=10)
