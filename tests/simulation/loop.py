@@ -13,13 +13,25 @@ class Stalled(Exception):
     """Nothing is ready and nothing is scheduled: whoever waits, waits forever."""
 
 
+class Runaway(Exception):
+    """It goes on and on."""
+
+
+MOST = 3_000_000
+"""Rounds of the loop after which a simulation is given up."""
+
+
 class _Selector:
     """Instead of waiting for a file or a time, it moves the time."""
 
     def __init__(self, loop: SimLoop) -> None:
         self._loop = loop
+        self._rounds = 0
 
     def select(self, timeout: float | None) -> list[Any]:
+        self._rounds += 1
+        if self._rounds > MOST:
+            raise Runaway
         if timeout is None:
             raise Stalled
         if timeout > 0:

@@ -114,8 +114,9 @@ class Plan:
 
 
 class _Generator:
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, expiring: bool) -> None:
         self.random = random
+        self.expiring = expiring
         self.nodes: dict[int, Node] = {}
         self.pool: list[tuple[int, int]] = []
         """Idempotent nodes, each with the lowest key that it may want."""
@@ -137,6 +138,8 @@ class _Generator:
             "race": random.choice((0, 0, 1)), "raise": random.choice((0, 0.2)), "flaky": random.choice((0, 0.3, 1)),
             "burst": random.choice((0, 0, 0.5)), "fan": random.choice((0, 0.3)),
         }  # fmt: skip
+        if expiring:  # then what somebody attaches to may be there no more
+            self.weights["join"] = self.weights["idempotent"] = 0
         self.long = random.random() < 0.3
         """Whether some waits are too long to be waited out."""
         self.large = random.random() < 0.2
@@ -144,12 +147,12 @@ class _Generator:
 
     def plan(self) -> Plan:
         random = self.random
-        for _ in range(random.choice((0, 1, 2, 4))):
+        for _ in range(0 if self.expiring else random.choice((0, 1, 2, 4))):
             floor = random.randint(0, len(self.keys))
             self.pool.append((self.node(floor, 2, idempotency=f"i{len(self.pool)}"), floor))
         self.left = max(self.left, 3)
         roots = []
-        span = random.choice((0.0, 0.05, 1.0, 10.0))
+        span = 60.0 if self.expiring else random.choice((0.0, 0.05, 1.0, 10.0))
         while self.left > 0 and len(roots) < 30:
             idempotent = random.random() < 0.4
             if self.pool and random.random() < 0.15:
@@ -264,6 +267,6 @@ class _Generator:
                 return [Op(what)]
 
 
-def generate(random: Random) -> Plan:
-    """A random plan."""
-    return _Generator(random).plan()
+def generate(random: Random, expiring: bool = False) -> Plan:
+    """A random plan; perhaps one in which nobody waits for what may have expired."""
+    return _Generator(random, expiring).plan()

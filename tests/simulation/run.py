@@ -23,6 +23,7 @@ class Case:
     plan: Plan
     faults: Faults
     lambdas: float
+    retention: float = 86_400.0
 
 
 @dataclass(slots=True)
@@ -39,7 +40,10 @@ class Result:
 def case(seed: int) -> Case:
     """The case that a seed stands for."""
     random = Random(f"{seed}/case")
-    return Case(str(seed), generate(Random(f"{seed}/plan")), draw(random), random.choice((0.0, 0.5, 1.0)))
+    faults, lambdas = draw(random), random.choice((0.0, 0.5, 1.0))
+    expiring = random.random() < 0.1
+    plan = generate(Random(f"{seed}/plan"), expiring=expiring)
+    return Case(str(seed), plan, faults, lambdas, random.choice((1.0, 5.0, 20.0)) if expiring else 86_400.0)
 
 
 def run(
@@ -56,6 +60,7 @@ def run(
         case.seed,
         engine=engine,
         lambdas=case.lambdas,
+        retention=case.retention,
         history=[] if history else None,
         store_class=store,
     )
@@ -64,8 +69,8 @@ def run(
         simulate(_run(world))
     finally:
         undo()
-    metas = len(list(world.store.metas()))
-    return Result(case, world.violations, metas, world.store.usage.requests, world.history or [])
+    invocations = len(world.store.archive)
+    return Result(case, world.violations, invocations, world.store.usage.requests, world.history or [])
 
 
 async def _run(world: World) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from adapter.engine.journal import Began, Done, Entry, decode
-from adapter.engine.records import Head, InboxEntry, Meta, Notification, Piece, Ref, Status
+from adapter.engine.records import Head, InboxEntry, Meta, Notification, Part, Piece, Ref, Status
 from adapter.engine.types import ObjectKey
-from adapter.local.memory import HEAD, META, MemoryStore
+from adapter.local.memory import HEAD, META, MemoryStore, _Write
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -20,12 +21,23 @@ WITHOUT_DUE = (Status.QUEUED, Status.SUSPENDED, Status.PAUSED, Status.COMPLETED)
 """What may have no due time."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An invocation as it completed."""
+
+    meta: Meta
+    input: bytes
+    output: str
+
+
 class WatchedStore(MemoryStore):
     """The store in memory, with the invariants that every write has to leave intact."""
 
     def __init__(self, world: World) -> None:
         super().__init__()
         self.world = world
+        self.archive: dict[Ref, Ended] = {}
+        """Everything that has ever completed."""
 
     def metas(self) -> Iterator[Meta]:
         """All invocations' records."""
@@ -62,6 +74,8 @@ class WatchedStore(MemoryStore):
             if key is META:
                 self._check_meta(old, new)
                 meta = cast("Meta", new or old)
+                if new is not None and not new.live and new.ref not in self.archive:
+                    self.archive[new.ref] = self._ended(new)
                 if meta.kind.exclusive and new is not None:
                     keys[meta.target.object] = None
             elif isinstance(new or old, Head | InboxEntry):
@@ -77,6 +91,21 @@ class WatchedStore(MemoryStore):
                 self._check_notifications(new.to)
         for name in keys:
             self._check_key(name)
+
+    def _ended(self, meta: Meta) -> Ended:
+        input = meta.input if meta.input is not None else self._payload(meta, "input")
+        assert meta.outcome is not None
+        if meta.outcome.failure is not None:
+            return Ended(meta, input, meta.outcome.failure.message)
+        output = self._payload(meta, f"output-{meta.epoch}") if meta.output_parts else meta.outcome.value or b""
+        return Ended(meta, input, output.decode())
+
+    def _payload(self, meta: Meta, name: str) -> bytes:
+        return b"".join(part.data for part in self.items(meta.id, Part, meta.generation) if part.name == name)
+
+    def remove(self, meta: Meta) -> None:
+        """Delete a record that has expired, as DynamoDB does when it comes to it."""
+        self._apply([_Write(meta.id, META, meta, None)])
 
     def _require(self, holds: bool, what: str) -> None:
         if not holds:
@@ -140,7 +169,7 @@ class WatchedStore(MemoryStore):
         now = self._record(meta.id)
         if now is None or now.generation != meta.generation:
             self._require(
-                now is not None and meta.epoch < now.epoch or meta.expires is not None or self.world.retention < 1000,
+                meta.ref in self.archive,
                 f"a step of {meta.id} begins, and it is not stored",
             )
             return

@@ -238,6 +238,7 @@ class World:
     seed: str
     engine: type[Engine] | None = None
     retention: float = 86_400.0
+    """Seconds that a completed invocation stays readable."""
     lambdas: float = 0.5
     """The share of processes that handle one event at a time and have a deadline."""
     history: list[tuple[Any, ...]] | None = None
@@ -251,6 +252,10 @@ class World:
     snapshots: dict[tuple[str, str], list[tuple[int, str]]] = field(default_factory=dict, init=False)
     """For each invocation and generation: how much it had observed when it did something, and what."""
     calm: bool = field(default=False, init=False)
+    faulty: bool = field(default=False, init=False)
+    """Whether anything was to go wrong."""
+    swept: bool = field(default=False, init=False)
+    """Whether everything that has expired was deleted by the engine."""
     _stumbled: dict[tuple[str, str], int] = field(default_factory=dict, init=False)
     _steps: int = field(default=0, init=False)
     _names: int = field(default=0, init=False)
@@ -262,6 +267,12 @@ class World:
 
     def __post_init__(self) -> None:
         self.random = Random(self.seed)
+        self.faulty = any(name not in ("jitter", "skew") for name in self.faults.names())
+
+    @property
+    def expiring(self) -> bool:
+        """Whether records may expire while the load lasts."""
+        return self.retention < 10_000
 
     # --- the course of a simulation ---
 
@@ -281,6 +292,8 @@ class World:
     async def _main(self) -> None:
         clients = [self.loop.create_task(self._client(root, at)) for root in self.plan.roots for at in root.at]
         sweeper = self.loop.create_task(self._sweeper())
+        if self.expiring:
+            self.loop.create_task(self._expiry())
         storm = self.random.choice((5.0, 60.0, 200.0))
         await asyncio.wait(clients, timeout=storm)
         if self.random.random() < 0.7:
@@ -292,12 +305,25 @@ class World:
             await asyncio.wait(clients)
         sweeper.cancel()
         await self._settle()
+        if not self.expiring and self.random.random() < 0.15:
+            await asyncio.sleep(self.retention + 10)
+            await self._settle(expired=True)
+            self.swept = True
 
-    async def _settle(self) -> None:
-        """Sweep until nothing is left to do but to expire."""
+    async def _expiry(self) -> None:
+        """Deletes what has expired, when it comes to it, as DynamoDB does."""
+        while True:
+            await asyncio.sleep(self.random.uniform(0, 20))
+            for meta in list(self.store.metas()):
+                if meta.expires is not None and meta.expires + 1000 < self.store._now() and self.random.random() < 0.3:
+                    self.note(None, "time to live ends", meta.id)
+                    self.store.remove(meta)
+
+    async def _settle(self, expired: bool = False) -> None:
+        """Sweep until nothing is left to do but to expire, or not even that."""
         for _ in range(400):
             await asyncio.sleep(5)
-            dues = [meta.due for meta in self.store.metas() if meta.due is not None and self._unsettled(meta)]
+            dues = [meta.due for meta in self.store.metas() if meta.due is not None and (expired or self._unsettled(meta))]
             if not dues:
                 if self._pending or any(p.paused > self.loop.time() for ps in self.processes.values() for p in ps):
                     await asyncio.sleep(30)
@@ -490,7 +516,7 @@ class World:
                 asked.outcome = await self._ask(process, lambda: engine.outcome(answer.id, until=until), root)
             except (Unavailable, Gone, TimeoutError):
                 pass
-            if self.calm and self.loop.time() > 20_000:
+            if self.calm and self.loop.time() > 20_000 or self.store._record(answer.id) is None:
                 return
 
     async def _ask(self, process: Process, work: Callable[[], Coroutine[Any, Any, T]], root: Root) -> T:
