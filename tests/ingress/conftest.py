@@ -94,7 +94,7 @@ class Greeter(Service):
 
     @handler
     async def tell(self, ctx: Context) -> str:
-        return await ctx.generic_call(service="Greeter", method="secret", idempotency_key="told")
+        return str(await ctx.generic_call(service="Greeter", method="secret", idempotency_key="told"))
 
 
 class Counter(VirtualObject):

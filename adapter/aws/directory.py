@@ -1,0 +1,209 @@
+"""Which function hosts which service: written at deployment, read by every function that calls or sends elsewhere.
+
+One item per service in the table of objects, under the key ``registry``, so that one query reads them all. A process
+asks at most once a minute, and only when it has something to do with a service that it does not host itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from adapter.engine.ports import Unavailable
+from adapter.engine.types import Kind, Target
+from adapter.http.services import Endpoint, Endpoints, endpoints
+from adapter.registry import Registry
+
+PARTITION: Final = "registry"
+"""The items' partition key. An object's has a slash in it."""
+
+FORMAT: Final = 1
+
+FRESH: Final = 60.0
+"""Seconds for which what was read is taken for current."""
+
+HASTE: Final = 1.0
+"""Seconds after which an unknown service has the directory read again."""
+
+GONE: Final = 15 * 60
+"""Seconds for which a service stays listed that its function hosts no longer: by then another will have registered it,
+if it moved, and until then what is sent to it is kept rather than refused."""
+
+log = logging.getLogger("adapter")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A service in the directory.
+
+    Attributes:
+        name: What it is called.
+        function: The ARN of the alias that leads to its current version.
+        deployment: That version, as invocations that began on it name it.
+        handlers: By name.
+        gone: When its function was deployed without it, in seconds since the epoch.
+    """
+
+    name: str
+    function: str
+    deployment: str
+    handlers: Endpoints
+    gone: int | None = None
+
+
+class Directory:
+    """The directory, as far as this process has read it.
+
+    Args:
+        table: The name of the table of objects.
+        client: A DynamoDB client.
+        clock: Seconds, for how old what was read is.
+    """
+
+    def __init__(self, table: str, client: Any, clock: Callable[[], float] = time.monotonic) -> None:
+        self._table = table
+        self._client = client
+        self._clock = clock
+        self._services: Mapping[str, Listed] = {}
+        self._read_at: float | None = None
+
+    # --- reading ---
+
+    def kind(self, target: Target) -> Kind | None:
+        """The kind of a handler elsewhere; ``None`` if there is none such.
+
+        It is asked in the middle of handler code, so where it has to read, the process is held up for it.
+
+        Raises:
+            Unavailable: If that cannot be told now.
+        """
+        listed = self._services.get(target.service)
+        if listed is None or target.handler not in listed.handlers:
+            if self._age() > HASTE:
+                self._refresh()
+            listed = self._services.get(target.service)
+        endpoint = listed.handlers.get(target.handler) if listed else None
+        return endpoint.kind if endpoint else None
+
+    async def find(self, service: str) -> Endpoints | None:
+        """The handlers of a service (see `adapter.http.services.Elsewhere`)."""
+        listed = await self.lookup(service)
+        return listed.handlers if listed else None
+
+    async def lookup(self, service: str) -> Listed | None:
+        """Where a service is now.
+
+        Raises:
+            Unavailable: If that cannot be told now.
+        """
+        if self._age() > (FRESH if service in self._services else HASTE):
+            await asyncio.to_thread(self._refresh)
+        return self._services.get(service)
+
+    def _age(self) -> float:
+        return float("inf") if self._read_at is None else self._clock() - self._read_at
+
+    def _refresh(self) -> None:
+        began, now = self._clock(), time.time()
+        listed = [_read(item) for item in self._query()]
+        self._services = {each.name: each for each in listed if each.gone is None or now - each.gone < GONE}
+        self._read_at = began
+
+    # --- writing, at deployment ---
+
+    def register(self, registry: Registry, function: str, deployment: str) -> None:
+        """List a function's services; those that it had and has no longer are marked as gone.
+
+        What is written last holds: CloudFormation deploys one version of a function at a time, and when it rolls back
+        the older one is the current one again.
+
+        Raises:
+            Unavailable: If DynamoDB does not take it.
+        """
+        for name, service in registry.services.items():
+            self._send("put_item", Item=_write(Listed(name, function, deployment, endpoints(service))))
+        for item in self._query():
+            if item["function"]["S"] == function and item["sk"]["S"] not in registry.services:
+                request = _if_hosted_by(function, item["sk"]["S"])
+                request["ExpressionAttributeValues"][":now"] = {"N": str(int(time.time()))}
+                self._send("update_item", UpdateExpression="SET gone = if_not_exists(gone, :now)", **request)
+
+    def withdraw(self, function: str) -> None:
+        """Strike a function's services off: it is being deleted.
+
+        Raises:
+            Unavailable: If DynamoDB does not take it.
+        """
+        for item in self._query():
+            if item["function"]["S"] == function:
+                self._send("delete_item", **_if_hosted_by(function, item["sk"]["S"]))
+
+    # --- requests ---
+
+    def _query(self) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = []
+        start: dict[str, Any] = {}
+        while True:
+            answer = self._send(
+                "query",
+                KeyConditionExpression="pk = :pk",
+                ExpressionAttributeValues={":pk": {"S": PARTITION}},
+                ConsistentRead=True,
+                **start,
+            )
+            items += answer["Items"]
+            if "LastEvaluatedKey" not in answer:
+                return items
+            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+    def _send(self, operation: str, **request: Any) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = getattr(self._client, operation)(TableName=self._table, **request)
+            return answer
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") == "ConditionalCheckFailedException":
+                return {}
+            raise Unavailable(f"the directory: {error}") from error
+        except BotoCoreError as error:
+            raise Unavailable(f"the directory: {error}") from error
+
+
+def _if_hosted_by(function: str, service: str) -> dict[str, Any]:
+    """A change of a service's item, unless another function has taken it over."""
+    return {
+        "Key": {"pk": {"S": PARTITION}, "sk": {"S": service}},
+        "ConditionExpression": "#function = :function",
+        "ExpressionAttributeNames": {"#function": "function"},
+        "ExpressionAttributeValues": {":function": {"S": function}},
+    }
+
+
+def _write(listed: Listed) -> dict[str, Any]:
+    handlers = {
+        name: {"kind": str(each.kind), "private": each.private, "content_type": each.content_type}
+        for name, each in listed.handlers.items()
+    }
+    return {
+        "pk": {"S": PARTITION},
+        "sk": {"S": listed.name},
+        "v": {"N": str(FORMAT)},
+        "function": {"S": listed.function},
+        "deployment": {"S": listed.deployment},
+        "handlers": {"S": json.dumps(handlers, separators=(",", ":"))},
+    }
+
+
+def _read(item: Mapping[str, Any]) -> Listed:
+    handlers = {
+        name: Endpoint(Kind(each["kind"]), each["private"], each["content_type"])
+        for name, each in json.loads(item["handlers"]["S"]).items()
+    }
+    gone = int(item["gone"]["N"]) if "gone" in item else None
+    return Listed(item["sk"]["S"], item["function"]["S"], item["deployment"]["S"], handlers, gone)

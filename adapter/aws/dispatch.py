@@ -1,0 +1,76 @@
+"""Starts invocations in other processes: by an asynchronous Lambda invoke that carries little more than the id.
+
+A dispatch may be lost. The invocation is due again soon, and the sweeper sees to it; so nothing is raised here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from adapter.aws.directory import Directory
+from adapter.engine.ports import Unavailable
+from adapter.engine.records import Ref
+
+CONNECTIONS: Final = 16
+
+log = logging.getLogger("adapter")
+
+
+def make_client(**options: Any) -> Any:
+    """A Lambda client that retries throttling, and answers or fails within seconds.
+
+    Args:
+        options: Further arguments of botocore's ``create_client``.
+    """
+    config = Config(
+        connect_timeout=1,
+        read_timeout=3,
+        max_pool_connections=CONNECTIONS,
+        retries={"total_max_attempts": 3, "mode": "standard"},
+        tcp_keepalive=True,
+    )
+    return botocore.session.get_session().create_client("lambda", config=config, **options)
+
+
+class LambdaDispatcher:
+    """The `Dispatcher` port.
+
+    Args:
+        directory: Says which function hosts a service now.
+        client: A Lambda client; if not given, one is made when it is first needed.
+    """
+
+    def __init__(self, directory: Directory, client: Any = None) -> None:
+        self._directory = directory
+        self._client = client
+        self._pool = ThreadPoolExecutor(CONNECTIONS, "dispatch")
+
+    async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool) -> None:
+        """`Invoke <https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html>`_ the version that the invocation
+        began on, or, where that is empty, what hosts the service now; Lambda queues the event."""
+        try:
+            function = deployment or await self._function(service)
+            if function is None:
+                log.warning("no function hosts %s", service, extra={"invocation_id": ref.id})
+                return
+            event = {"adapter": "dispatch", "id": ref.id, "service": service, "fresh": fresh}
+            await asyncio.get_running_loop().run_in_executor(self._pool, self._invoke, function, event)
+        except (Unavailable, ClientError, BotoCoreError) as error:
+            log.warning("dispatch lost, the sweeper repeats it: %s", error, extra={"invocation_id": ref.id})
+
+    async def _function(self, service: str) -> str | None:
+        listed = await self._directory.lookup(service)
+        return listed.function if listed else None
+
+    def _invoke(self, function: str, event: dict[str, Any]) -> None:
+        if self._client is None:  # most processes never dispatch
+            self._client = make_client()
+        self._client.invoke(FunctionName=function, InvocationType="Event", Payload=json.dumps(event).encode())

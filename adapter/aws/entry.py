@@ -1,0 +1,91 @@
+"""The Lambda entry point.
+
+Importing this is cheap: what runs on AWS is imported when there is AWS to run on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from adapter.definitions import Definition
+from adapter.registry import Registry
+
+if TYPE_CHECKING:
+    from adapter.aws.host import Host
+
+
+class LambdaContext(Protocol):
+    """What Lambda says of an invocation: https://docs.aws.amazon.com/lambda/latest/dg/python-context.html."""
+
+    @property
+    def aws_request_id(self) -> str: ...
+
+    def get_remaining_time_in_millis(self) -> int: ...
+
+
+class LambdaEntry:
+    """What Lambda calls; `lambda_handler` makes it.
+
+    Attributes:
+        registry: The services in it.
+    """
+
+    def __init__(self, registry: Registry, connect: Callable[[Registry], Host] | None = None) -> None:
+        self.registry = registry
+        self._connect = connect
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._host: Host | None = None
+        if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+            self._start()  # now, while Lambda initialises the process: then it has CPU to spare, later a request waits
+
+    def __call__(self, event: Any, context: LambdaContext) -> Any:
+        """Handle an event, to its end: when this returns, nothing is under way any more.
+
+        Raises:
+            UnknownEventError: If it is of no kind that is known here.
+        """
+        from adapter.aws.events import serve
+
+        loop, host = self._start()
+        return loop.run_until_complete(serve(event, context, host))
+
+    def _start(self) -> tuple[asyncio.AbstractEventLoop, Host]:
+        if self._loop is None or self._host is None:
+            self._host = (self._connect or _connect)(self.registry)
+            self._loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(self._loop)
+        return self._loop, self._host
+
+
+def _connect(registry: Registry) -> Host:
+    import adapter.aws.events  # noqa: F401  # pyright: ignore[reportUnusedImport] - now, not at the first event
+    from adapter.aws.host import connect
+
+    return connect(registry)
+
+
+def lambda_handler(*definitions: Definition | Callable[[], Definition]) -> LambdaEntry:
+    """Make a Lambda function of services, virtual objects and workflows.
+
+    It serves what API Gateway, EventBridge Scheduler, CloudFormation and its like in other functions send it. Its
+    surroundings (tables, schedule group, dead-letter queue) are told by the environment, as template.yaml sets it.
+
+    Args:
+        *definitions: Classes, or instances, which may carry dependencies.
+
+    Raises:
+        DefinitionError: If one makes no sense, or two have one name.
+
+    >>> from adapter import Context, Service, handler
+    >>> class Greeter(Service):
+    ...     @handler
+    ...     async def greet(self, ctx: Context, name: str) -> str:
+    ...         return f"Hello {name}"
+    >>> entry = lambda_handler(Greeter)
+    >>> list(entry.registry.services)
+    ['Greeter']
+    """
+    return LambdaEntry(Registry(*definitions))

@@ -1,0 +1,31 @@
+"""An invocation is to run here: a dispatch by another process, or a timer that EventBridge Scheduler fires.
+
+``{"adapter": "dispatch", "id": …, "service": …, "fresh": …}`` or ``{"adapter": "wake", "id": …, "generation": …}``
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from adapter.aws.host import Host
+
+log = logging.getLogger("adapter")
+
+
+def recognises(event: Mapping[str, Any]) -> bool:
+    """Whether it is a dispatch or a timer."""
+    return event.get("adapter") in ("dispatch", "wake")
+
+
+async def handle(event: Mapping[str, Any], host: Host) -> None:
+    """Have the invocation go on, if it can."""
+    fresh, service = event.get("fresh", False), event.get("service")
+    if fresh and service and service not in host.registry.services:
+        # Whoever sent it does not know yet that the service has moved. To begin here would be to fail.
+        log.warning(
+            "%s is not here any more; the sweeper dispatches anew", service, extra={"invocation_id": event["id"]}
+        )
+        return
+    await host.engine.resume(event["id"], fresh=fresh)

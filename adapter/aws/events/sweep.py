@@ -1,0 +1,18 @@
+"""The sweeper's schedule: ``{"adapter": "sweep"}``, once a minute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from adapter.aws.host import Host
+
+
+def recognises(event: Mapping[str, Any]) -> bool:
+    """Whether it is a sweep."""
+    return event.get("adapter") == "sweep"
+
+
+async def handle(event: Mapping[str, Any], host: Host) -> dict[str, int]:
+    """Dispatch what is past due; says how many records that were."""
+    return {"swept": await host.engine.sweep()}

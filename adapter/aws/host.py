@@ -1,0 +1,91 @@
+"""What a Lambda process has: the engine on its ports, and the ingress to it."""
+
+from __future__ import annotations
+
+import os
+
+from adapter.aws.directory import Directory
+from adapter.aws.dispatch import LambdaDispatcher
+from adapter.aws.observability import Observed, ObservedEngine
+from adapter.aws.scheduler import SchedulerTimers
+from adapter.aws.store import DynamoStore, make_client
+from adapter.engine.engine import Engine
+from adapter.errors import AdapterError
+from adapter.http.ingress import create_ingress
+from adapter.local.ports import SystemClock
+from adapter.registry import Registry
+
+
+class ConfigurationError(AdapterError):
+    """The function's environment lacks something."""
+
+
+class Host:
+    """What the kinds of events work with, made once per process.
+
+    Args:
+        registry: The services that live here.
+        engine: Runs them.
+        directory: Knows the services of other functions.
+        observed: Writes logs, metrics and traces.
+
+    Attributes:
+        until: Until when the request at hand may wait, in milliseconds since the epoch.
+    """
+
+    def __init__(self, registry: Registry, engine: Engine, directory: Directory, observed: Observed) -> None:
+        self.registry = registry
+        self.engine = engine
+        self.directory = directory
+        self.observed = observed
+        self.until = 0
+        self.ingress = create_ingress(engine, registry, until=lambda: self.until, elsewhere=directory)
+
+
+def connect(registry: Registry) -> Host:
+    """A host on the AWS resources that the environment names.
+
+    Raises:
+        ConfigurationError: If it does not.
+    """
+    name, version = _variable("AWS_LAMBDA_FUNCTION_NAME"), _variable("AWS_LAMBDA_FUNCTION_VERSION")
+    deployment = f"{name}:{version}"
+    dead_letters = _variable("ADAPTER_DLQ_ARN")
+    _, partition, _, region, account, _ = dead_letters.split(":", 5)
+    client = make_client()
+    objects = _variable("ADAPTER_OBJECTS_TABLE")
+    directory = Directory(objects, client)
+    dispatcher = LambdaDispatcher(directory)
+    clock, observed = SystemClock(), Observed()
+    observed.take_over_logs()
+    timers = SchedulerTimers(
+        group=_variable("ADAPTER_SCHEDULE_GROUP"),
+        target=f"arn:{partition}:lambda:{region}:{account}:function:{deployment}",
+        role=_variable("ADAPTER_SCHEDULE_ROLE_ARN"),
+        dead_letters=dead_letters,
+        dispatch=lambda ref: dispatcher.dispatch(ref, "", deployment, False),
+        clock=clock,
+    )
+    engine = ObservedEngine(
+        observed,
+        store=DynamoStore(
+            _variable("ADAPTER_INVOCATIONS_TABLE"),
+            objects,
+            history=os.environ.get("ADAPTER_HISTORY") == "true",
+            client=client,
+        ),
+        timers=timers,
+        dispatcher=dispatcher,
+        clock=clock,
+        handlers=[observed.handler(spec) for spec in registry.specs],
+        deployment=deployment,
+        kinds=directory.kind,
+    )
+    return Host(registry, engine, directory, observed)
+
+
+def _variable(name: str) -> str:
+    try:
+        return os.environ[name]
+    except KeyError:
+        raise ConfigurationError(f"the environment variable {name} is not set: see template.yaml") from None

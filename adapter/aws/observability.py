@@ -1,0 +1,129 @@
+"""Logs, metrics and traces, by Powertools.
+
+- Every log line of the process, handlers' own among them, is JSON on standard output, with the Lambda request's id and,
+  within a handler, ``invocation_id``, ``target``, ``attempt`` and ``replaying``.
+- Metrics in CloudWatch's embedded format: ``InvocationsCompleted``, ``InvocationsFailed``, ``InvocationsSuspended``,
+  ``AttemptsFailed``, ``ColdStarts``.
+- X-Ray annotations with the invocation's id. The SDK for that takes a tenth of a second to import, so they are made
+  only if ``POWERTOOLS_TRACE_DISABLED=false`` asks for them; the segments of Lambda and API Gateway are there without.
+
+`Powertools' variables <https://docs.powertools.aws.dev/lambda/python/latest/#environment-variables>`_ apply:
+``LOG_LEVEL``, ``POWERTOOLS_SERVICE_NAME``, ``POWERTOOLS_METRICS_NAMESPACE``, ``POWERTOOLS_METRICS_DISABLED`` …
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextvars import ContextVar
+from dataclasses import replace
+from typing import Any, Final
+
+from aws_lambda_powertools.logging import Logger
+from aws_lambda_powertools.metrics import Metrics, MetricUnit
+
+from adapter.engine.attempt import Attempt
+from adapter.engine.commands import Issuer
+from adapter.engine.engine import Engine
+from adapter.engine.records import Meta, Status
+from adapter.engine.types import HandlerSpec, Outcome
+
+NOISY: Final = ("boto3", "botocore", "urllib3", "mangum", "asyncio")
+"""Loggers of which only warnings are shown."""
+
+_current: ContextVar[Issuer | None] = ContextVar("attempt", default=None)
+"""The attempt whose handler code runs."""
+
+
+class Observed:
+    """What a process tells of itself."""
+
+    def __init__(self) -> None:
+        self._logger = Logger()
+        self._metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Adapter"))
+        self._cold = True
+        self._tracer: Any = None
+
+    def take_over_logs(self) -> None:
+        """Have everything that the process logs written as JSON."""
+        handler = self._logger.registered_handler
+        handler.addFilter(_add_attempt)
+        root = logging.getLogger()
+        root.handlers[:] = [handler]
+        root.setLevel(os.environ.get("POWERTOOLS_LOG_LEVEL") or os.environ.get("LOG_LEVEL", "INFO"))
+        for name in NOISY:
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+    def begin(self, request_id: str) -> None:
+        """A Lambda request begins."""
+        self._logger.append_keys(request_id=request_id, cold_start=self._cold)
+        if self._cold:
+            self._cold = False
+            self.count("ColdStarts")
+
+    def end(self) -> None:
+        """It ends: write the metrics."""
+        if self._metrics.metric_set:
+            self._metrics.flush_metrics()
+
+    def count(self, metric: str) -> None:
+        """Add one to a metric."""
+        self._metrics.add_metric(metric, MetricUnit.Count, 1)
+
+    def annotate(self, id: str) -> None:
+        """Have the trace found by an invocation's id."""
+        if not _traces():
+            return
+        if self._tracer is None:
+            from aws_lambda_powertools import Tracer
+
+            self._tracer = Tracer(auto_patch=False)
+        with self._tracer.provider.in_subsegment("## invocation"):
+            self._tracer.put_annotation("invocation_id", id)
+
+    def handler(self, spec: HandlerSpec) -> HandlerSpec:
+        """A handler whose log lines say in which attempt they were written."""
+
+        async def execute(issuer: Issuer, input: bytes) -> bytes:
+            _current.set(issuer)
+            return await spec.execute(issuer, input)
+
+        return replace(spec, execute=execute)
+
+
+class ObservedEngine(Engine):
+    """An engine that counts what becomes of invocations."""
+
+    def __init__(self, observed: Observed, **ports: Any) -> None:
+        super().__init__(**ports)
+        self._observed = observed
+
+    def finished(self, meta: Meta, outcome: Outcome) -> None:
+        self._observed.count("InvocationsFailed" if outcome.failure else "InvocationsCompleted")
+        self._observed.annotate(meta.id)
+        super().finished(meta, outcome)
+
+    def report(self, meta: Meta, failures: int, error: BaseException) -> None:
+        self._observed.count("AttemptsFailed")
+        super().report(meta, failures, error)
+
+    def later(self, meta: Meta) -> None:
+        if meta.status is Status.SUSPENDED:
+            self._observed.count("InvocationsSuspended")
+        super().later(meta)
+
+
+def _traces() -> bool:
+    asked = os.environ.get("POWERTOOLS_TRACE_DISABLED", "").lower() in ("false", "0", "no")
+    return asked and "Sampled=1" in os.environ.get("_X_AMZN_TRACE_ID", "")
+
+
+def _add_attempt(record: logging.LogRecord) -> bool:
+    issuer = _current.get()
+    if issuer is not None:
+        record.invocation_id = issuer.id
+        record.target = str(issuer.target)
+        record.replaying = issuer.replaying
+        if isinstance(issuer, Attempt):
+            record.attempt = max(1, issuer.meta.epoch)  # 0 until it is stored
+    return True

@@ -1,0 +1,223 @@
+"""The directory of deployed services, and dispatches that go by it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from adapter import Context, ObjectContext, Service, VirtualObject, handler
+from adapter.aws.directory import GONE, Directory
+from adapter.aws.dispatch import LambdaDispatcher
+from adapter.engine.ports import Unavailable
+from adapter.engine.records import Ref
+from adapter.engine.types import Kind, Target
+from adapter.registry import Registry
+
+A = "arn:aws:lambda:eu-central-1:1:function:a:live"
+B = "arn:aws:lambda:eu-central-1:1:function:b:live"
+
+
+class Near(Service):
+    @handler
+    async def run(self, ctx: Context, data: bytes) -> bytes:
+        return data
+
+    @handler(private=True)
+    async def own(self, ctx: Context) -> None: ...
+
+
+class Thing(VirtualObject):
+    @handler
+    async def poke(self, ctx: ObjectContext) -> None: ...
+
+
+class Table:
+    """What the directory uses of a DynamoDB client."""
+
+    def __init__(self) -> None:
+        self.items: dict[str, dict[str, Any]] = {}
+        self.queries = 0
+        self.down = False
+
+    def query(self, **request: Any) -> dict[str, Any]:
+        self.queries += 1
+        if self.down:
+            raise EndpointConnectionError(endpoint_url="http://localhost")
+        items = [self.items[name] for name in sorted(self.items)]
+        start = request.get("ExclusiveStartKey")
+        items = [item for item in items if start is None or item["sk"]["S"] > start["sk"]["S"]]
+        more = {"LastEvaluatedKey": {"sk": items[0]["sk"]}} if len(items) > 1 else {}
+        return {"Items": items[:1], **more}
+
+    def put_item(self, **request: Any) -> dict[str, Any]:
+        self.items[request["Item"]["sk"]["S"]] = request["Item"]
+        return {}
+
+    def _own(self, request: dict[str, Any]) -> str:
+        name: str = request["Key"]["sk"]["S"]
+        if self.items[name]["function"] != request["ExpressionAttributeValues"][":function"]:
+            raise ClientError({"Error": {"Code": "ConditionalCheckFailedException"}}, "x")
+        return name
+
+    def update_item(self, **request: Any) -> dict[str, Any]:
+        self.items[self._own(request)].setdefault("gone", request["ExpressionAttributeValues"][":now"])
+        return {}
+
+    def delete_item(self, **request: Any) -> dict[str, Any]:
+        del self.items[self._own(request)]
+        return {}
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Lambda:
+    """What the dispatcher uses of a Lambda client."""
+
+    def __init__(self) -> None:
+        self.invoked: list[tuple[str, str, dict[str, Any]]] = []
+        self.fails = False
+
+    def invoke(self, FunctionName: str, InvocationType: str, Payload: bytes) -> None:  # noqa: N803
+        if self.fails:
+            raise ClientError({"Error": {"Code": "TooManyRequestsException"}}, "Invoke")
+        self.invoked.append((FunctionName, InvocationType, json.loads(Payload)))
+
+
+@pytest.fixture
+def table() -> Table:
+    return Table()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def directory(table: Table, clock: Clock) -> Directory:
+    return Directory("objects", table, clock)
+
+
+async def test_what_is_registered_is_found(directory: Directory, table: Table) -> None:
+    directory.register(Registry(Near, Thing), A, "a:3")
+    table.queries = 0
+    found = await directory.find("Near")
+    assert found is not None
+    assert {name: (each.kind, each.private, each.content_type) for name, each in found.items()} == {
+        "run": (Kind.SERVICE, False, "application/octet-stream"),
+        "own": (Kind.SERVICE, True, "application/json"),
+    }
+    listed = await directory.lookup("Thing")
+    assert listed is not None
+    assert (listed.function, listed.deployment) == (A, "a:3")
+    assert directory.kind(Target("Thing", "poke", "k")) is Kind.EXCLUSIVE
+    assert table.queries == 2  # two pages, once
+
+
+async def test_it_is_read_again_when_it_is_old_or_lacks_something(
+    directory: Directory, table: Table, clock: Clock
+) -> None:
+    directory.register(Registry(Near), A, "a:1")
+    assert await directory.find("Near")
+    table.queries = 0
+    clock.now = 0.5
+    assert await directory.find("Thing") is None
+    assert directory.kind(Target("Near", "new")) is None
+    assert table.queries == 0  # as it was read a moment ago
+    directory.register(Registry(Thing), B, "b:1")
+    clock.now, table.queries = 2.0, 0
+    assert directory.kind(Target("Thing", "poke", "k")) is Kind.EXCLUSIVE
+    clock.now = 50.0
+    assert await directory.find("Near")
+    assert table.queries == 2
+    clock.now = 70.0
+    assert await directory.find("Near")
+    assert table.queries == 4
+
+
+async def test_a_service_that_moves_is_never_missing(directory: Directory, table: Table, clock: Clock) -> None:
+    directory.register(Registry(Near, Thing), A, "a:1")
+    directory.register(Registry(Near), A, "a:2")  # deployed without it, the other function is to come
+    listed = await directory.lookup("Thing")
+    assert listed is not None
+    assert listed.function == A
+    directory.register(Registry(Thing), B, "b:1")
+    directory.register(Registry(Near), A, "a:2")
+    clock.now = 100.0
+    listed = await directory.lookup("Thing")
+    assert listed is not None
+    assert (listed.function, listed.gone) == (B, None)
+
+
+async def test_a_service_that_is_gone_is_forgotten_after_a_while(
+    directory: Directory, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory.register(Registry(Near, Thing), A, "a:1")
+    directory.register(Registry(Near), A, "a:2")
+    later = time.time() + GONE
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert await directory.find("Thing") is None
+    assert await directory.find("Near") is not None
+
+
+async def test_a_function_that_is_deleted_takes_its_services_along(directory: Directory, table: Table) -> None:
+    directory.register(Registry(Near), A, "a:1")
+    directory.register(Registry(Thing), B, "b:1")
+    directory.withdraw(A)
+    assert list(table.items) == ["Thing"]
+
+
+async def test_a_table_that_does_not_answer(directory: Directory, table: Table) -> None:
+    table.down = True
+    with pytest.raises(Unavailable):
+        await directory.find("Near")
+    with pytest.raises(Unavailable):
+        directory.kind(Target("Near", "run"))
+
+
+# --- dispatches ---
+
+
+async def test_a_dispatch_goes_to_the_deployment_or_to_the_current_one(directory: Directory, table: Table) -> None:
+    directory.register(Registry(Thing), B, "b:2")
+    client = Lambda()
+    dispatcher = LambdaDispatcher(directory, client)
+    table.queries = 0
+    await dispatcher.dispatch(Ref("inv_1", "g"), "Near", "a:1", False)
+    assert table.queries == 0
+    await dispatcher.dispatch(Ref("inv_2", "g"), "Thing", "", True)
+    assert client.invoked == [
+        ("a:1", "Event", {"adapter": "dispatch", "id": "inv_1", "service": "Near", "fresh": False}),
+        (B, "Event", {"adapter": "dispatch", "id": "inv_2", "service": "Thing", "fresh": True}),
+    ]
+
+
+async def test_a_dispatch_that_fails_is_left_to_the_sweeper(
+    directory: Directory, table: Table, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = Lambda()
+    dispatcher = LambdaDispatcher(directory, client)
+    with caplog.at_level(logging.WARNING, "adapter"):
+        await dispatcher.dispatch(Ref("inv_1", "g"), "Nobody", "", True)
+        client.fails = True
+        await dispatcher.dispatch(Ref("inv_2", "g"), "Near", "a:1", True)
+        table.down = True
+        await asyncio.sleep(0)
+        await LambdaDispatcher(Directory("objects", table), client).dispatch(Ref("inv_3", "g"), "Near", "", True)
+    assert client.invoked == []
+    assert [record.message.partition(":")[0] for record in caplog.records] == [
+        "no function hosts Nobody",
+        "dispatch lost, the sweeper repeats it",
+        "dispatch lost, the sweeper repeats it",
+    ]

@@ -1,0 +1,426 @@
+"""The Lambda entry, over a store in memory: every kind of event, and that nothing is under way when it returns."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any, cast
+
+import pytest
+
+from adapter import Context, ObjectContext, RetryPolicy, Service, VirtualObject, handler
+from adapter.aws.directory import Directory
+from adapter.aws.entry import LambdaEntry
+from adapter.aws.events import MARGIN, UnknownEventError
+from adapter.aws.host import ConfigurationError, Host, connect
+from adapter.aws.observability import Observed, ObservedEngine
+from adapter.engine.ports import Unavailable
+from adapter.engine.records import Meta, Ref, Status
+from adapter.http.services import Endpoints
+from adapter.local.memory import MemoryStore
+from adapter.local.ports import SystemClock
+from adapter.registry import Registry
+
+log = logging.getLogger("adapter.test")
+
+
+class Shop(Service):
+    gate: threading.Event
+    fails = 0
+
+    @handler
+    async def greet(self, ctx: Context, name: str) -> str:
+        log.warning("greeting %s", name)
+        return f"Hello {name}"
+
+    @handler
+    async def echo(self, ctx: Context, data: bytes) -> bytes:
+        return data
+
+    @handler
+    async def quotes(self, ctx: Context, count: int) -> str:
+        return '"' * count
+
+    @handler
+    async def sleep(self, ctx: Context, seconds: float) -> str:
+        await ctx.sleep(timedelta(seconds=seconds))
+        return "slept"
+
+    @handler
+    async def step(self, ctx: Context) -> str:
+        return await ctx.run("step", self._step)
+
+    def _step(self) -> str:
+        Shop.gate.wait(10)
+        return "stepped"
+
+    @handler
+    async def tell(self, ctx: Context, name: str) -> None:
+        ctx.service_send_client(Shop).greet(name)
+        ctx.object_send_client(Cart, name).put(1)
+
+    @handler(retry=RetryPolicy(initial=timedelta(milliseconds=1)))
+    async def flaky(self, ctx: Context) -> int:
+        Shop.fails += 1
+        if Shop.fails < 3:
+            raise OSError("not yet")
+        return Shop.fails
+
+
+class Cart(VirtualObject):
+    @handler
+    async def put(self, ctx: ObjectContext, amount: int) -> int:
+        total = (await ctx.get("total", int) or 0) + amount
+        ctx.set("total", total)
+        return total
+
+    @handler
+    async def key(self, ctx: ObjectContext) -> str:
+        return ctx.key
+
+
+class Elsewhere:
+    """A directory of nothing."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, ...]] = []
+
+    async def find(self, service: str) -> Endpoints | None:
+        return None
+
+    def register(self, registry: Registry, function: str, deployment: str) -> None:
+        self.calls.append(("register", *registry.services, function, deployment))
+
+    def withdraw(self, function: str) -> None:
+        self.calls.append(("withdraw", function))
+        raise Unavailable("the table is gone")
+
+
+class Recorded:
+    """Timers and a dispatcher that only take note."""
+
+    def __init__(self) -> None:
+        self.dispatched: list[tuple[str, str, str, bool]] = []
+        self.scheduled: list[tuple[str, int]] = []
+
+    async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool) -> None:
+        await asyncio.sleep(0.01)  # still under way when the answer is there
+        self.dispatched.append((ref.id, service, deployment, fresh))
+
+    async def schedule(self, ref: Ref, name: str, at: int) -> None:
+        self.scheduled.append((ref.id, at))
+
+    async def unschedule(self, ref: Ref, name: str) -> None: ...
+
+
+class FakeContext:
+    aws_request_id = "request-1"
+
+    def __init__(self, remaining: int = 10_000) -> None:
+        self.remaining = remaining
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self.remaining
+
+
+class Function:
+    """A deployed function, as far as these tests need one."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.ports = Recorded()
+        self.directory = Elsewhere()
+        self.entry = LambdaEntry(Registry(Shop, Cart), self._connect)
+
+    def _connect(self, registry: Registry) -> Host:
+        self.observed = Observed()
+        self.engine = ObservedEngine(
+            self.observed,
+            store=self.store,
+            timers=self.ports,
+            dispatcher=self.ports,
+            clock=SystemClock(),
+            handlers=[self.observed.handler(spec) for spec in registry.specs],
+            deployment="shop:7",
+        )
+        return Host(registry, self.engine, cast(Directory, self.directory), self.observed)
+
+    def __call__(self, event: Any, remaining: int = 10_000) -> Any:
+        try:
+            return self.entry(event, FakeContext(remaining))
+        finally:
+            assert self.entry._loop is not None
+            assert asyncio.all_tasks(self.entry._loop) == set(), "something is under way at return"
+
+    def http(
+        self, path: str, body: Any = None, method: str = "POST", remaining: int = 10_000, **more: Any
+    ) -> tuple[int, Any, Mapping[str, str]]:
+        answer = self(http_event(path, body, method, **more), remaining)
+        content = answer["body"]
+        if answer["isBase64Encoded"]:
+            content = base64.b64decode(content)
+        elif answer["headers"]["content-type"] == "application/json" and content:
+            content = json.loads(content)
+        return answer["statusCode"], content, answer["headers"]
+
+    def records(self) -> dict[str, Meta]:
+        return {record.id: record for record in self.store.records() if isinstance(record, Meta)}
+
+
+def http_event(path: str, body: Any = None, method: str = "POST", query: str = "", age: int = 0) -> dict[str, Any]:
+    event = {
+        "version": "2.0",
+        "routeKey": "ANY /Shop/{proxy+}",
+        "rawPath": path,
+        "rawQueryString": query,
+        "headers": {"content-type": "application/json", "host": "id.execute-api.eu-central-1.amazonaws.com"},
+        "requestContext": {
+            "http": {"method": method, "path": path, "sourceIp": "1.2.3.4"},
+            "timeEpoch": time.time_ns() // 1_000_000 - age,
+        },
+        "isBase64Encoded": isinstance(body, bytes),
+    }
+    if body is not None:
+        event["body"] = base64.b64encode(body).decode() if isinstance(body, bytes) else json.dumps(body)
+    return event
+
+
+@pytest.fixture
+def function() -> Iterator[Function]:
+    function = Function()
+    Shop.gate, Shop.fails = threading.Event(), 0
+    yield function
+    Shop.gate.set()
+    if function.entry._loop is not None:
+        function.entry._loop.close()
+
+
+# --- HTTP ---
+
+
+def test_a_request(function: Function) -> None:
+    code, body, headers = function.http("/Shop/greet", "Mary")
+    assert (code, body) == (200, "Hello Mary")
+    assert headers["x-restate-id"] in function.records()
+
+
+def test_a_request_is_refused(function: Function) -> None:
+    assert function.http("/Shop/greet", 7)[0] == 400
+    assert function.http("/Shop/nothing", 7)[:2] == (
+        404,
+        {"message": "service 'Shop' has no handler 'nothing'; it has echo, flaky, greet, quotes, sleep, step, tell",
+         "code": 404},
+    )  # fmt: skip
+    assert function.records() == {}
+
+
+@pytest.mark.parametrize("key", ["a/b", "a?b", "100%", "100%25", "%2F", "zoë 漢字", "a+b"])
+def test_keys(function: Function, key: str) -> None:
+    """API Gateway decodes a path but for %25."""
+    assert function.http(f"/Cart/{key.replace('%', '%25')}/key")[:2] == (200, key)
+
+
+def test_bodies_of_bytes_and_large_ones(function: Function) -> None:
+    assert function.http("/Shop/echo", b"\x00\xff")[:2] == (200, b"\x00\xff")
+    code, body, _ = function.http("/Shop/quotes", 2_000_000)
+    assert (code, len(json.loads(body))) == (200, 2_000_000)
+
+
+def test_what_a_request_sends_is_dispatched_before_the_answer(function: Function) -> None:
+    assert function.http("/Shop/tell", "Mary")[0] == 200
+    assert sorted((service, deployment, fresh) for _, service, deployment, fresh in function.ports.dispatched) == [
+        ("Cart", "", True),
+        ("Shop", "", True),
+    ]
+
+
+def test_a_request_that_waits_too_long_is_suspended_and_goes_on_later(function: Function) -> None:
+    began = time.monotonic()
+    code, body, headers = function.http("/Shop/sleep", 5, age=28_300)
+    assert time.monotonic() - began < 1.5
+    id = headers["x-restate-id"]
+    assert code == 504
+    assert body["message"].endswith(f"attach with GET /restate/invocation/{id}/attach")
+    record = function.records()[id]
+    assert record.status is Status.SUSPENDED
+    assert function.ports.scheduled == [(id, record.due)]
+    assert function.http(f"/restate/invocation/{id}/output", method="GET")[0] == 470
+
+
+def test_a_request_is_answered_before_lambda_ends_the_process(function: Function) -> None:
+    began = time.monotonic()
+    code, _, headers = function.http("/Shop/sleep", 5, remaining=MARGIN + 1_200)
+    assert (code, function.records()[headers["x-restate-id"]].status) == (504, Status.SUSPENDED)
+    assert time.monotonic() - began < 1.5
+
+
+def test_a_step_under_way_keeps_its_process(function: Function) -> None:
+    timer = threading.Timer(0.5, Shop.gate.set)
+    timer.start()
+    code, _, headers = function.http("/Shop/step", age=28_300)
+    assert code == 504
+    assert function.records()[headers["x-restate-id"]].status is Status.COMPLETED
+    assert function.http(f"/restate/invocation/{headers['x-restate-id']}/output", method="GET")[1] == "stepped"
+
+
+def test_a_retry_is_waited_out(function: Function) -> None:
+    assert function.http("/Shop/flaky")[:2] == (200, 3)
+
+
+# --- dispatches, timers, sweeps ---
+
+
+def test_a_dispatch(function: Function) -> None:
+    _, body, _ = function.http("/Shop/greet/send", "Mary")
+    id = body["invocationId"]
+    assert function.ports.dispatched == [(id, "Shop", "shop:7", True)]
+    function({"adapter": "dispatch", "id": id, "service": "Shop", "fresh": True})
+    assert function.records()[id].status is Status.COMPLETED
+    function({"adapter": "dispatch", "id": id, "service": "Shop", "fresh": True})  # it may come twice
+
+
+def test_a_dispatch_that_follows_a_service_that_has_moved(function: Function) -> None:
+    function.http("/Shop/greet/send", "Mary")
+    [id] = function.records()
+    function({"adapter": "dispatch", "id": id, "service": "Moved", "fresh": True})
+    assert function.records()[id].status is Status.READY
+
+
+def test_a_timer(function: Function) -> None:
+    _, _, headers = function.http("/Shop/sleep", 0.5, age=28_400)
+    id = headers["x-restate-id"]
+    function({"adapter": "wake", "id": id, "generation": function.records()[id].generation})
+    assert function.records()[id].status is Status.COMPLETED
+
+
+def test_a_sweep(function: Function) -> None:
+    function.http("/Shop/greet/send", "Mary", query="delay=1ms")
+    time.sleep(0.01)
+    function.ports.dispatched.clear()
+    assert function({"adapter": "sweep"}) == {"swept": 1}
+    assert len(function.ports.dispatched) == 1
+
+
+@pytest.mark.parametrize("event", [None, [], "x", {}, {"adapter": "dance"}, {"Records": []}, {"version": "1.0"}])
+def test_what_it_is_not_for(function: Function, event: Any) -> None:
+    with pytest.raises(UnknownEventError, match="neither a request by an HTTP API"):
+        function(event)
+
+
+# --- deployment ---
+
+
+@contextmanager
+def answers() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A server in CloudFormation's place."""
+    received: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            received.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None: ...
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/answer", received
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def deployment_event(kind: str, url: str) -> dict[str, Any]:
+    return {
+        "RequestType": kind,
+        "ServiceToken": "arn:aws:lambda:eu-central-1:1:function:shop:live",
+        "ResponseURL": url,
+        "StackId": "stack",
+        "RequestId": "request",
+        "LogicalResourceId": "ShopDeployment",
+        "ResourceProperties": {},
+    }
+
+
+def test_a_deployment_is_registered(function: Function) -> None:
+    with answers() as (url, received):
+        function(deployment_event("Create", url))
+        function({**deployment_event("Update", url), "PhysicalResourceId": "adapter-ShopDeployment"})
+    alias = "arn:aws:lambda:eu-central-1:1:function:shop:live"
+    assert function.directory.calls == [("register", "Shop", "Cart", alias, "shop:7")] * 2
+    assert [(answer["Status"], answer["PhysicalResourceId"]) for answer in received] == [
+        ("SUCCESS", "adapter-ShopDeployment")
+    ] * 2
+
+
+def test_a_registration_that_fails_says_so(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise Unavailable("no table")
+
+    monkeypatch.setattr(function.directory, "register", fail)
+    with answers() as (url, received):
+        function(deployment_event("Create", url))
+    assert (received[0]["Status"], received[0]["Reason"]) == ("FAILED", "Unavailable: no table")
+
+
+def test_a_stack_can_always_be_deleted(function: Function) -> None:
+    with answers() as (url, received):
+        function(deployment_event("Delete", url))
+    assert (received[0]["Status"], received[0]["Reason"]) == ("SUCCESS", "Unavailable: the table is gone")
+
+
+# --- observability ---
+
+
+def test_metrics(function: Function, capsys: pytest.CaptureFixture[str]) -> None:
+    function.http("/Shop/flaky")
+    function.http("/Shop/sleep", 5, age=28_400)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith('{"_aws"')]
+    assert [{name: line.get(name) for name in METRICS} for line in lines] == [
+        dict(zip(METRICS, ([1.0], [1.0], None, [1.0, 1.0]), strict=True)),
+        dict(zip(METRICS, (None, None, [1.0], None), strict=True)),
+    ]
+
+
+METRICS = ("ColdStarts", "InvocationsCompleted", "InvocationsSuspended", "AttemptsFailed")
+
+
+def test_logs_say_in_which_attempt(function: Function, capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    try:
+        function.entry._start()
+        function.observed.take_over_logs()
+        root.handlers[0].setStream(sys.stdout)  # type: ignore[attr-defined]
+        _, _, headers = function.http("/Shop/greet", "Mary")
+    finally:
+        root.handlers[:], root.level = before
+    line = next(json.loads(line) for line in capsys.readouterr().out.splitlines() if "greeting" in line)
+    expected = {
+        "message": "greeting Mary", "target": "Shop/greet", "attempt": 1, "replaying": False, "request_id": "request-1"
+    }  # fmt: skip
+    assert {name: line[name] for name in expected} == expected
+    assert line["invocation_id"] == headers["x-restate-id"]
+
+
+# --- configuration ---
+
+
+def test_an_environment_that_lacks_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "shop")
+    monkeypatch.delenv("AWS_LAMBDA_FUNCTION_VERSION", raising=False)
+    with pytest.raises(ConfigurationError, match="AWS_LAMBDA_FUNCTION_VERSION is not set"):
+        connect(Registry(Shop, Cart))
