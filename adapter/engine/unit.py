@@ -181,7 +181,8 @@ class Unit:
         self._outbound = self._outbound or root.spec is None
 
     def _rewind(self) -> None:
-        """Go back to what is committed, and replay from there. Steps under way go on: their commands are committed."""
+        """Go back to what is committed, and replay from there. Steps go on, and keep their results: what they depend on is."""
+        results = self._step_results()
         for member in (members := {member.meta.id: member for member in self._touched()}).values():
             member.drop()
         self._log.clear()
@@ -192,7 +193,8 @@ class Unit:
         self._made.clear()
         self._outbound = self._granting = False
         self.members = {id: member for id, member in members.items() if member.stored and member.spec is not None}
-        self._events = deque(event for event in self._events if event.member in self.members and event.child is None)
+        events = (event for event in (*results, *self._events) if event.member in self.members and event.child is None)
+        self._events = deque(events)
         for name, task in list(self._running.items()):
             if name not in self._steps or name[0] not in self.members:
                 del self._running[name]
@@ -474,7 +476,7 @@ class Unit:
                 at = self.engine.clock.now() + milliseconds
                 self._timers[member.meta.id, n] = at
             case c.Run():
-                self._closures.append((member, n, command))
+                self._want_step(member, n, command)
             case c.GetState() | c.StateKeys():
                 value = self._read_here(member, command)
                 if value is None:
@@ -504,9 +506,7 @@ class Unit:
         member, n, command = self.members[attempt.meta.id], pending.n, pending.command
         match command:
             case c.Run():
-                ended = any((event.member, event.n) == (member.meta.id, n) for event in self._events)
-                if not ended and (member.meta.id, n) not in self._running:
-                    self._closures.append((member, n, command))
+                self._want_step(member, n, command)
             case c.Sleep():
                 assert at is not None
                 self._timers[member.meta.id, n] = at
@@ -711,6 +711,27 @@ class Unit:
 
         # Not `asyncio.create_task`: a handler's command may lead here, and the handler has a loop of its own.
         self._running[name] = task = self._loop.create_task(run())
+
+    def _want_step(self, member: Member, n: int, command: c.Run) -> None:
+        """Have a step start after the next commit, unless it did before a rewind."""
+        name = (member.meta.id, n)
+        if name not in self._running and not any((event.member, event.n) == name for event in self._events):
+            self._closures.append((member, n, command))
+
+    def _step_results(self) -> list[Event]:
+        """The results of steps that are in the log."""
+        logged = [effect for step in self._log for effect in step if isinstance(effect, Log)]
+        steps = {
+            (member.meta.id, entry.n)
+            for member in {effect.member.meta.id: effect.member for effect in logged}.values()
+            for entry in (*member.journal, *(effect.entry for effect in logged if effect.member is member))
+            if isinstance(entry, Issued) and entry.kind == "run"
+        }
+        return [
+            Event(effect.member.meta.id, effect.entry.n, effect.entry.outcome)
+            for effect in logged
+            if isinstance(effect.entry, Done) and (effect.member.meta.id, effect.entry.n) in steps
+        ]
 
     def _begin_steps(self) -> None:
         """Start what had to wait for a commit."""
