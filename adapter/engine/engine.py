@@ -152,6 +152,8 @@ class Engine:
         spec = self.handler(request.target)
         if spec is None:
             answer = await self.send(request)
+            if not answer.accepted and self.kind_of(request.target) is Kind.WORKFLOW:
+                return Answer(answer.id, False)
             return replace(answer, outcome=await self.outcome(answer.id, until=until))
         meta, derived = self._new(request, spec.kind)
         member = Member(meta, request.input, spec)
@@ -588,6 +590,10 @@ class Engine:
             return None
         seen = {entry.id for entry in journal if hasattr(entry, "id")}
         if not await self._is_due(meta, any(note.id not in seen for note in notes)):
+            return None
+        if meta.target.service not in self._services and self._kinds(meta.target) is not None:
+            # A timer fires where it was made, and what it wakes may live in another function.
+            self.dispatch(meta.ref, meta.target.service, meta.deployment if meta.epoch else "", fresh=False)
             return None
         epoch = meta.epoch + 1
         times = self.times()
