@@ -25,6 +25,7 @@ from adapter.aws.host import ConfigurationError, Host, connect
 from adapter.aws.observability import Observed, ObservedEngine
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Meta, Ref, Status
+from adapter.engine.types import Kind
 from adapter.http.services import Endpoints
 from adapter.local.memory import MemoryStore
 from adapter.local.ports import SystemClock
@@ -62,6 +63,10 @@ class Shop(Service):
     def _step(self) -> str:
         Shop.gate.wait(10)
         return "stepped"
+
+    @handler
+    async def later(self, ctx: Context) -> None:
+        ctx.generic_send(service="Far", method="away", delay=timedelta(milliseconds=1))
 
     @handler
     async def tell(self, ctx: Context, name: str) -> None:
@@ -151,6 +156,7 @@ class Function:
             clock=SystemClock(),
             handlers=[self.observed.handler(spec) for spec in registry.specs],
             deployment="shop:7",
+            kinds=lambda target: Kind.SERVICE if target.service == "Far" else None,
         )
         return Host(registry, self.engine, cast(Directory, self.directory), self.observed)
 
@@ -217,7 +223,7 @@ def test_a_request_is_refused(function: Function) -> None:
     assert function.http("/Shop/greet", 7)[0] == 400
     assert function.http("/Shop/nothing", 7)[:2] == (
         404,
-        {"message": "service 'Shop' has no handler 'nothing'; it has echo, flaky, greet, quotes, sleep, step, tell",
+        {"message": "service 'Shop' has no handler 'nothing'; it has echo, flaky, greet, later, quotes, sleep, step, tell",
          "code": 404},
     )  # fmt: skip
     assert function.records() == {}
@@ -300,6 +306,16 @@ def test_a_timer(function: Function) -> None:
     id = headers["x-restate-id"]
     function({"adapter": "wake", "id": id, "generation": function.records()[id].generation})
     assert function.records()[id].status is Status.COMPLETED
+
+
+def test_a_timer_for_another_function(function: Function) -> None:
+    """A delayed message is timed by who sends it, and runs where its service is."""
+    function.http("/Shop/later")
+    [(id, _)] = function.ports.scheduled
+    time.sleep(0.01)
+    function({"adapter": "wake", "id": id, "generation": function.records()[id].generation})
+    assert function.ports.dispatched == [(id, "Far", "", False)]
+    assert function.records()[id].status is Status.SCHEDULED
 
 
 def test_a_sweep(function: Function) -> None:

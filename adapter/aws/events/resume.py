@@ -21,11 +21,12 @@ def recognises(event: Mapping[str, Any]) -> bool:
 
 async def handle(event: Mapping[str, Any], host: Host) -> None:
     """Have the invocation go on, if it can."""
-    fresh, service = event.get("fresh", False), event.get("service")
-    if fresh and service and service not in host.registry.services:
-        # Whoever sent it does not know yet that the service has moved. To begin here would be to fail.
+    service = event.get("service")
+    if service is not None and service not in host.registry.services:
+        # Whoever sent it does not know yet that the service has moved. To begin here would be to fail, to send it on
+        # perhaps to go round in circles.
         log.warning(
             "%s is not here any more; the sweeper dispatches anew", service, extra={"invocation_id": event["id"]}
         )
         return
-    await host.engine.resume(event["id"], fresh=fresh)
+    await host.engine.resume(event["id"], fresh=event.get("fresh", False))
