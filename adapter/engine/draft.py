@@ -136,6 +136,8 @@ class Draft:
                     self.bytes += len(effect.outcome.value or b"")
                 case Failed():
                     self._sheet(member).failed = effect
+                case Wait():
+                    self._sheet(member).wait = effect
                 case Arrived():
                     self._state(member.key).arrive(member.ref)
                     self._sheet(member).touched = True
@@ -158,21 +160,15 @@ class Draft:
             self.items += count - self._counts.get(place, 0)
             self._counts[place] = count
 
-    def notifies(self, id: str) -> bool:
-        """Whether it already changes the record of an invocation by notifying it."""
-        return id in self._notified
-
     def clashes(self) -> bool:
         """Whether an invocation is notified whose record changes for another reason: two writes of one item."""
         for id in self._notified:
             sheet = self.sheets.get(id)
-            if sheet is not None and sheet.ended is None and (not sheet.member.stored or sheet.failed or sheet.touched):
+            if sheet is not None and sheet.ended is None and (
+                not sheet.member.stored or sheet.failed or sheet.wait or sheet.touched
+            ):
                 return True
         return False
-
-    def suspend(self, wait: Wait) -> None:
-        """Have the commit end the attempt, which waits."""
-        self._sheet(wait.member).wait = wait
 
     def changes(self, nonce: str) -> tuple[list[Change], list[Part | Piece]]:
         """The changes to commit, and what may be put before as it counts only with them: parts of large payloads."""

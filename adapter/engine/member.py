@@ -134,14 +134,14 @@ class Wrote:
     value: bytes | None
 
 
-Effect = Born | Log | Ended | Failed | Arrived | Left | Wrote
-
-
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """What a member waits for when it suspends."""
+    """An attempt ended, for all that its code waits for is still to come."""
 
     member: Member
     missing: int
     due: int | None
     awaits: Awaits | None
+
+
+Effect = Born | Log | Ended | Failed | Arrived | Left | Wrote | Wait

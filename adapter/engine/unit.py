@@ -222,7 +222,7 @@ class Unit:
             await self._wait(None)
         elif self._closures or self._errands or self._granting or len(self._log) > MAX_LOG:
             self._granting = False
-            await self._commit(keep_steps=True)
+            await self._commit(keep_steps=len(self._log) <= MAX_LOG)
             self._begin_steps()
         elif not self.members:
             await self._commit()
@@ -291,7 +291,8 @@ class Unit:
             await done
 
     def _advance(self) -> None:
-        while len(self._log) <= MAX_LOG:
+        start = len(self._log)
+        while len(self._log) - start <= MAX_LOG:
             if self._ready:
                 member = self._ready.popleft()
                 if member.attempt is not None:
@@ -850,9 +851,11 @@ class Unit:
         Raises:
             News: If a notification came in that an attempt has not seen.
         """
-        await self._commit(waits=[self._wait_of(member) for member in waiting])
-        for member in waiting:
-            self._retire(member)
+        self._log += [(self._wait_of(member),) for member in waiting]
+        try:
+            await self._commit()
+        finally:
+            self._log = [step for step in self._log if not isinstance(step[0], Wait)]
 
     def _wait_of(self, member: Member) -> Wait:
         """What a blocked attempt waits for."""
@@ -916,27 +919,25 @@ class Unit:
         here = [child for id in awaits.ids if (child := self.members.get(id)) is not None]
         return next((child for child in here if child.attempt is None), here[0] if here else None)
 
-    async def _commit(self, *, keep_steps: bool = False, waits: list[Wait] | None = None) -> None:
+    async def _commit(self, *, keep_steps: bool = False) -> None:
         """Commit the log, in as few requests as it takes, and act on what became runnable.
 
         Args:
             keep_steps: Leave out steps at the end that were issued and have not begun: nothing depends on them yet.
-            waits: The attempts to end with it.
+
+        Raises:
+            News: If an attempt is not to end after all, as something came in for it.
         """
         end = len(self._log)
         while keep_steps and end and _is_step(self._log[end - 1]):
             end -= 1
         nonce = new_nonce()
         tries = 0
-        while end or waits:
+        while end:
             await self._prepare(self._log[:end])
             draft, taken = plan(self.keys, self.engine.times(), self._log[:end])
-            last = taken == end and not any(draft.notifies(wait.member.meta.id) for wait in waits or ())
-            if last:
-                if waits and self._events:
-                    raise News
-                for wait in waits or ():
-                    draft.suspend(wait)
+            if self._events and any(sheet.wait for sheet in draft.sheets.values()):
+                raise News
             changes, apart = draft.changes(nonce)
             try:
                 changes += await self._put_apart(draft, apart)
@@ -952,8 +953,6 @@ class Unit:
             self._applied(draft, taken)
             end -= taken
             nonce = new_nonce()
-            if last:
-                break
         if not self._log:
             self._outbound = False
 
@@ -1013,6 +1012,7 @@ class Unit:
                 engine.later(meta)
             elif sheet.wait is not None:
                 engine.later(meta)
+                self._retire(member)
             elif meta.status is Status.QUEUED:
                 self._retire(member)
                 member.caller = None

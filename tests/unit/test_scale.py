@@ -1,0 +1,100 @@
+"""One invocation that is large: many steps, calls, sends, suspensions, a deep chain. Each completes, at a cost that grows in line."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from adapter import gather
+from adapter.engine import commands as c
+from adapter.engine.types import Kind, Outcome
+from tests.unit.world import World, closure, pack, settle, target, unpack, value
+
+
+def world() -> World:
+    world = World()
+
+    @world.handler("S")
+    async def steps(ctx: Any, n: Any) -> Any:
+        return sum([await ctx.issue(c.Run(f"step {i}", closure(1)), unpack) for i in range(n)])
+
+    @world.handler("S")
+    async def sleeps(ctx: Any, n: Any) -> Any:
+        for _ in range(n):
+            await ctx.issue(c.Sleep(10_000), unpack)
+        return n
+
+    @world.handler("S")
+    async def fan(ctx: Any, plan: Any) -> Any:
+        handler, n, input = plan
+        calls = (ctx.issue(c.Call(target(f"S/{handler}"), pack(input)), unpack) for _ in range(n))
+        return sum(await gather(*calls))
+
+    @world.handler("S")
+    async def deep(ctx: Any, n: Any) -> Any:
+        await ctx.issue(c.Run("step", closure(1)), unpack)
+        return 1 + await ctx.issue(c.Call(target("S/deep"), pack(n - 1)), unpack) if n else 1
+
+    @world.handler("Counter", Kind.EXCLUSIVE)
+    async def add(ctx: Any, _: Any) -> Any:
+        total = (await ctx.issue(c.GetState("total"), unpack) or 0) + 1
+        ctx.issue(c.SetState("total", pack(total)), unpack)
+        return total
+
+    @world.handler("S")
+    async def sends(ctx: Any, n: Any) -> Any:
+        for _ in range(n):
+            ctx.issue(c.Send(target("Counter/k/add"), b""), unpack)
+        return n
+
+    return world
+
+
+async def finish(world: World, path: str, input: Any, *, advance: float = 0, rounds: int = 5000) -> tuple[Any, int]:
+    """Have it run without a client. Returns its output and the requests that it took."""
+    before = world.store.usage.requests
+    id = await world.send(path, input)
+    for looks in range(1, rounds):
+        await settle()
+        meta = await world.store.peek(id)
+        if meta is not None and not meta.live:
+            outcome = await world.engine.result(meta) or Outcome()
+            return value(outcome), world.store.usage.requests - before - looks
+        if advance:
+            await world.clock.advance(advance)
+    raise AssertionError(f"{path} has not completed")
+
+
+async def test_ten_thousand_steps_cost_a_request_each() -> None:
+    output, requests = await finish(world(), "S/steps", 10_000)
+    assert output == 10_000
+    assert requests <= 10_001 + 2, "a request a step, one to send, one to begin"
+
+
+async def test_a_thousand_calls_with_steps_share_commits() -> None:
+    output, requests = await finish(world(), "S/fan", ["steps", 1000, 1])
+    assert output == 1000
+    assert requests < 150
+
+
+async def test_a_thousand_calls_that_all_suspend_wake_their_caller_once() -> None:
+    output, requests = await finish(world(), "S/fan", ["sleeps", 1000, 1], advance=11)
+    assert output == 1000
+    assert requests < 1000 * 3 + 150, "each call loads, claims and completes; the caller resumes once"
+
+
+async def test_a_chain_of_calls_fifty_deep() -> None:
+    assert (await finish(world(), "S/deep", 50))[0] == 51
+
+
+async def test_a_thousand_messages_to_one_key() -> None:
+    place = world()
+    assert (await finish(place, "S/sends", 1000))[0] == 1000
+    await asyncio.sleep(0)
+    assert await place.call("Counter/k/add") == 1001
+
+
+async def test_five_hundred_suspensions() -> None:
+    output, requests = await finish(world(), "S/sleeps", 500, advance=11)
+    assert output == 500
+    assert requests < 500 * 5
