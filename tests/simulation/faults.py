@@ -55,7 +55,7 @@ def draw(random: Random) -> Faults:
     if random.random() < 0.1:
         return faults
     for name, most in (
-        ("kill", 0.04), ("pause", 0.03), ("refused", 0.1), ("unheard", 0.1), ("delayed", 0.05), ("slow", 0.05),
+        ("kill", 0.04), ("pause", 0.03), ("refused", 0.1), ("unheard", 0.2), ("delayed", 0.05), ("slow", 0.05),
         ("lost", 0.4), ("doubled", 0.4), ("late", 0.4), ("early", 0.5), ("impatient", 0.3),
     ):  # fmt: skip
         if random.random() < 0.5:

@@ -127,6 +127,9 @@ class WatchedStore(MemoryStore):
             self._require(old.live or not new.live, f"{old.id} lives again")
             self._require(new.epoch >= old.epoch, f"{old.id}: epoch {old.epoch} falls to {new.epoch}")
             self._require(new.notifications >= old.notifications, f"{old.id} forgets notifications")
+            if (old.status, new.status, new.epoch) == (Status.RUNNING, Status.RUNNING, old.epoch + 1):
+                early = old.due is not None and old.due > now + SKEW and old.epoch > 0
+                self._require(not early, f"{old.id} is taken over {(old.due or 0) - now} ms before its lease ends")
             self._require((new.target, new.created) == (old.target, old.created), f"{old.id} changes")
         self._require(new.due is not None or new.status in WITHOUT_DUE, f"{new.id} is {new.status} without a due time")
         self._require(new.live or new.completed is not None, f"{new.id} has no time of completion")

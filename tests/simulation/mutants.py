@@ -1,0 +1,231 @@
+"""Engines and stores that are broken on purpose: what the simulator has to find."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from adapter.engine.attempt import Attempt
+from adapter.engine.draft import Draft
+from adapter.engine.engine import Engine
+from adapter.engine.keys import KeyState
+from adapter.engine.ports import Change, Put, WriteHead
+from adapter.engine.records import InboxEntry
+from adapter.engine.unit import Unit
+from adapter.local import memory
+from adapter.local.memory import MemoryStore
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Another text in the place of one in a function's source."""
+
+    owner: Any
+    function: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One way to break it."""
+
+    name: str
+    invariant: str
+    edits: tuple[Edit, ...]
+
+
+def mutant(name: str, invariant: str, *edits: Edit) -> Mutant:
+    return Mutant(name, invariant, edits)
+
+
+MUTANTS = (
+    mutant(
+        "the epoch is no fence",
+        "4",
+        Edit(memory, "_allowed", "(change.epoch is None or old.epoch == change.epoch)", "True"),
+        Edit(MemoryStore, "_plan", "allowed = held is None or isinstance(item, StateEntry | Part)", "allowed = True"),
+    ),
+    mutant(
+        "the journal's index is no fence",
+        "4",
+        Edit(MemoryStore, "_plan", "allowed = held is None or isinstance(item, StateEntry | Part)", "allowed = True"),
+    ),
+    mutant(
+        "the count of notifications is ignored",
+        "6",
+        Edit(memory, "_allowed", "(change.notifications is None or old.notifications == change.notifications)", "True"),
+    ),
+    mutant(
+        "the key is handed over, and nobody is told",
+        "7",
+        Edit(Draft, "_write_key", "changes.append(Update(state.granted, set=given))", "pass"),
+    ),
+    mutant(
+        "completing and releasing are two requests",
+        "1, 7",
+        Edit(
+            Engine,
+            "commit",
+            "await self.store.commit(changes, nonce)",
+            "for part in _apart(changes): await self.store.commit(part, nonce + str(len(part)))",
+        ),
+    ),
+    mutant(
+        "a record is created over another",
+        "2",
+        Edit(MemoryStore, "_plan", "allowed = old is None or old.expired(now)", "allowed = True"),
+    ),
+    mutant(
+        "an expired record is taken for there until it is deleted",
+        "expiry is judged by the reader",
+        Edit(MemoryStore, "_plan", "allowed = old is None or old.expired(now)", "allowed = old is None"),
+    ),
+    mutant(
+        "the last to arrive comes first",
+        "order of arrival",
+        Edit(KeyState, "_next", "self.arrived.popleft()", "self.arrived.pop()"),
+    ),
+    mutant(
+        "messages take their tickets in no order",
+        "sends keep their order",
+        Edit(Draft, "_write_key", "[Put(entry) for entry in state.arrived]", "_swapped(state.arrived)"),
+    ),
+    mutant(
+        "a lease is not looked at",
+        "8",
+        Edit(Engine, "_is_due", "if wait > 0 and (meta.status is Status.RUNNING or", "if wait > 0 and ("),
+    ),
+    mutant(
+        "steps start before what they depend on is committed",
+        "5",
+        Edit(Unit, "_turn", "await self._commit(keep_steps=True)\nself._begin_steps()", "self._begin_steps()"),
+    ),
+    mutant(
+        "what is made is dispatched before it is committed",
+        "5",
+        Edit(
+            Unit,
+            "_invoke",
+            "self._made.add(pending.id)",
+            "self._made.add(pending.id); self._loop.call_soon(lambda: self.engine.dispatch("
+            "type(member.ref)(pending.id, ''), target.service, '', fresh=True))",
+        ),
+    ),
+    mutant(
+        "a replay delivers results at once",
+        "6",
+        Edit(Attempt, "run", "self.deliver(entry.n, outcome)", "self.operations[entry.n].resolve(outcome)"),
+    ),
+    mutant(
+        "a commit whose answer was lost is made anew",
+        "9",
+        Edit(Engine, "commit", "await self.store.commit(changes, nonce)", "await self.store.commit(changes, new_nonce())"),
+    ),
+    mutant(
+        "a key is released without looking whether somebody waits",
+        "7",
+        Edit(MemoryStore, "_plan", "and (not idle or old_head.waiting == 0)", ""),
+    ),
+    mutant(
+        "a head is written without its version",
+        "7",
+        Edit(MemoryStore, "_plan", "(version is None or old_head.version == version)", "True"),
+    ),
+    mutant(
+        "who waits for a result is not counted",
+        "no notification lost",
+        Edit(memory, "_allowed", "(change.waiters is None or old.waiters == change.waiters)", "True"),
+    ),
+    mutant(
+        "a result does not wake who waits",
+        "no notification lost",
+        Edit(memory, "_allowed", "(change.wakes is None or change.wakes == _wakes(old))", "True"),
+    ),
+    mutant(
+        "nothing is swept",
+        "8",
+        Edit(Engine, "_sweep", "if meta is None or meta.due is None or meta.due > now:", "if True:"),
+    ),
+    mutant(
+        "a unit suspends over a result that has just come in",
+        "no notification lost",
+        Edit(Unit, "_idle", "if self._events or self._ready:", "if False:"),
+    ),
+    mutant(
+        "a step starts again although its result waits to be told",
+        "5",
+        Edit(Unit, "_want_step", "any((event.member, event.n) == name for event in self._events)", "False"),
+    ),
+    mutant(
+        "a rewind passes over what had ended",
+        "no invocation stuck",
+        Edit(Unit, "_rewind", "for member in self._touched()", "for member in self.members.values()"),
+    ),
+    mutant(
+        "a read that a command starts runs on the handler's loop",
+        "replay is checked",
+        Edit(Unit, "_background", "self._loop.create_task(run())", "asyncio.create_task(run())"),
+    ),
+    mutant(
+        "code that ran on a key's old state is not replayed",
+        "7",
+        Edit(Unit, "_moved", "ran = key.ran", "ran = False"),
+    ),
+)
+
+
+def _apart(changes: Sequence[Change]) -> list[list[Change]]:
+    heads = [change for change in changes if isinstance(change, WriteHead)]
+    rest = [change for change in changes if not isinstance(change, WriteHead)]
+    return [part for part in (rest, heads) if part]
+
+
+def _swapped(entries: Sequence[InboxEntry]) -> list[Put]:
+    tickets = [entry.ticket for entry in entries]
+    return [Put(replace(entry, ticket=ticket)) for entry, ticket in zip(entries, reversed(tickets), strict=True)]
+
+
+@contextmanager
+def broken(mutant: Mutant) -> Iterator[None]:
+    """Break it, for a while.
+
+    Raises:
+        LookupError: If what is to be replaced is not there: the source has changed, and so must the mutant.
+    """
+    undo: list[Callable[[], None]] = []
+    try:
+        for edit in mutant.edits:
+            undo.append(_apply(edit))
+        yield
+    finally:
+        for back in reversed(undo):
+            back()
+
+
+def _apply(edit: Edit) -> Callable[[], None]:
+    original = getattr(edit.owner, edit.function)
+    source = textwrap.dedent(inspect.getsource(original))
+    lines = "\n".join(line.strip() for line in edit.old.splitlines())
+    place = _find(source, lines)
+    if place is None:
+        raise LookupError(f"{edit.function} has no {edit.old!r}")
+    begin, end = place
+    module = sys.modules[original.__module__]
+    names = {**vars(module), "_swapped": _swapped, "_apart": _apart}
+    exec(compile(source[:begin] + edit.new + source[end:], f"<{edit.function} broken>", "exec"), names)  # noqa: S102
+    setattr(edit.owner, edit.function, names[edit.function])
+    return lambda: setattr(edit.owner, edit.function, original)
+
+
+def _find(source: str, text: str) -> tuple[int, int] | None:
+    """Where a text lies in a source, whatever its lines' indentation."""
+    pattern = r"\n\s*".join(re.escape(line) for line in text.split("\n"))
+    match = re.search(pattern, source)
+    return match.span() if match else None
