@@ -71,9 +71,9 @@ def _supervise(modules: Sequence[str], listener: socket.socket) -> int:
                     time.sleep(INTERVAL)
             if (now := _source()) != source:
                 changed = sorted({*now.items()} ^ {*source.items()})[0][0]
-                print(f"==> {os.path.relpath(changed)} changed", flush=True)
                 source, first = now, False
                 _stop(server)
+                print(f"==> {os.path.relpath(changed)} changed", flush=True)
                 server = _start(modules, listener)
     except KeyboardInterrupt:
         return 0

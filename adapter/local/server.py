@@ -93,13 +93,7 @@ def serve(names: list[str], listener: socket.socket) -> int:
     except DiscoveryError as error:
         print(f"adapter dev: {error}", file=sys.stderr, flush=True)
         return BROKEN
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, _ignore)  # uvicorn listens to them, and raises them again when it has stopped
     return asyncio.run(_serve(registry, listener))
-
-
-def _ignore(*_: object) -> None:
-    """For a signal that is dealt with."""
 
 
 async def _serve(registry: Registry, listener: socket.socket) -> int:
@@ -121,6 +115,8 @@ async def _serve(registry: Registry, listener: socket.socket) -> int:
             timeout_graceful_shutdown=int(SHUTDOWN),
         )
         server = uvicorn.Server(config)
+        for each in (signal.SIGINT, signal.SIGTERM):  # from now on; uvicorn's own begins later and ends earlier
+            signal.signal(each, server.handle_exit)
         orphaned = asyncio.create_task(_stop_with_parent(server))
         url = f"http://{host}:{port}"
         print(f"==> {', '.join(registry.services)} on {url} (state: {where})", flush=True)
