@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -106,7 +107,7 @@ class Draft:
         self.bytes = 0
         self._counts: dict[str | ObjectKey, int] = {}
         self._dirty: set[str | ObjectKey] = set()
-        self._notified: set[str] = set()
+        self._notified: Counter[str] = Counter()
         self.pieces: dict[str, int] = {}
         """How many pieces of a journal it puts."""
         self.notes: list[tuple[Notification, Member]] = []
@@ -132,7 +133,7 @@ class Draft:
                 case Ended():
                     self._sheet(member).ended = effect
                     if _notifies(member) and member.meta.parent is not None:
-                        self._notified.add(member.meta.parent.ref.id)
+                        self._notified[member.meta.parent.ref.id] += 1
                     self.bytes += len(effect.outcome.value or b"")
                 case Failed():
                     self._sheet(member).failed = effect
@@ -162,11 +163,12 @@ class Draft:
 
     def clashes(self) -> bool:
         """Whether an invocation is notified whose record changes for another reason: two writes of one item."""
-        for id in self._notified:
+        for id, count in self._notified.items():
             sheet = self.sheets.get(id)
-            if sheet is not None and sheet.ended is None and (
-                not sheet.member.stored or sheet.failed or sheet.wait or sheet.touched
-            ):
+            if sheet is not None and sheet.ended is not None:
+                continue
+            changes = sheet is not None and (not sheet.member.stored or sheet.failed or sheet.wait or sheet.touched)
+            if changes or count > 1:
                 return True
         return False
 
