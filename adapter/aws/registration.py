@@ -37,7 +37,7 @@ def run(event: Mapping[str, Any], registry: Registry, directory: Directory, depl
 
 
 def _carry_out(event: Mapping[str, Any], registry: Registry, directory: Directory, deployment: str) -> None:
-    function = event["ServiceToken"]  # the alias that was invoked, and that dispatches go to
+    function = event["ResourceProperties"]["ServiceToken"]  # the alias that was invoked; dispatches go there too
     if event["RequestType"] == "Delete":
         directory.withdraw(function)
         log.info("withdrawn: %s", function)

@@ -362,12 +362,11 @@ def answers() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 def deployment_event(kind: str, url: str) -> dict[str, Any]:
     return {
         "RequestType": kind,
-        "ServiceToken": "arn:aws:lambda:eu-central-1:1:function:shop:live",
         "ResponseURL": url,
         "StackId": "stack",
         "RequestId": "request",
         "LogicalResourceId": "ShopDeployment",
-        "ResourceProperties": {},
+        "ResourceProperties": {"ServiceToken": "arn:aws:lambda:eu-central-1:1:function:shop:live", "Version": "7"},
     }
 
 
