@@ -16,7 +16,7 @@ from adapter.engine.journal import Began, Done, Issued, Noted, encode
 from adapter.engine.keys import KeyState
 from adapter.engine.member import Member
 from adapter.engine.ports import Change, Conflict, Create, Delete, Finish, Put, Update, WriteHead
-from adapter.engine.records import INLINE, Head, InboxEntry, Meta, Piece, Ref, Status, Waiter
+from adapter.engine.records import INLINE, Head, InboxEntry, Meta, Piece, Ref, StateEntry, Status, Waiter
 from adapter.engine.types import Failure, HandlerSpec, Kind, ObjectKey, Outcome, Target
 from adapter.engine.unit import CANCELLED, Fenced, Unit
 from adapter.engine.waking import Waking
@@ -185,6 +185,38 @@ class Control:
             return
         if gone:
             await self._engine.delete(replace(meta, expires=now))
+
+    # --- state that is over ---
+
+    async def collect(self, garbage: Meta) -> None:
+        """Delete the state entries of a generation that is over, and the note that said so."""
+        await self._delete_entries(garbage.target.object, garbage.generation)
+        now = self._engine.clock.now()
+        try:
+            await self._engine.commit([Finish(garbage.ref, set={"expires": now})], new_nonce())
+        except Conflict:
+            return
+        await self._engine.read(lambda: self._engine.store.forget(garbage.ref, now))
+
+    async def clear_state(self, key: ObjectKey) -> None:
+        """Delete the state of a workflow that has expired."""
+        now = self._engine.clock.now()
+        head = (await self._engine.heads([key]))[key]
+        if head.owner is not None or head.expires is None or head.expires > now:
+            return
+        if head.spilled:
+            await self._delete_entries(key, head.state_generation)
+        empty = replace(head, state={}, spilled=False, state_generation="", expires=None)
+        try:
+            await self._engine.commit([WriteHead(empty, version=head.version)], new_nonce())
+        except Conflict:
+            return
+
+    async def _delete_entries(self, key: ObjectKey, generation: str) -> None:
+        names = sorted(await self._engine.state_names(key, generation))
+        for start in range(0, len(names), 100):
+            entries = [StateEntry(key, generation, name, b"") for name in names[start : start + 100]]
+            await self._engine.commit([Delete(entry) for entry in entries], new_nonce())
 
     # --- the life of an invocation ---
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from adapter.engine import journal
+from adapter.engine.ids import garbage_id
 from adapter.engine.keys import UNKNOWN, KeyState
 from adapter.engine.member import Arrived, Born, Effect, Ended, Failed, Left, Log, Member, Wait, Wrote
 from adapter.engine.ports import Change, Create, Delete, Put, Update, WriteHead
@@ -24,7 +25,7 @@ from adapter.engine.records import (
     StateEntry,
     Status,
 )
-from adapter.engine.types import Kind, ObjectKey, Outcome
+from adapter.engine.types import Kind, ObjectKey, Outcome, Target
 
 MAX_ITEMS = 100
 """What one transaction may touch:
@@ -222,6 +223,7 @@ class Draft:
             inline = len(tail) == 1 and len(tail[0]) <= TAIL
             dependents = any(
                 (
+                    meta.kind is Kind.WORKFLOW,
                     member.pieces,
                     member.notes,
                     meta.waiters,
@@ -346,6 +348,17 @@ class Draft:
             given = {"status": Status.READY, "due": self._times.grace, "ticket": None}
             changes.append(Update(state.granted, set=given))
             self.granted.append((key.key, state.granted))
+        if state.garbage:
+            note = Meta(
+                id=garbage_id(),
+                generation=base.state_generation,
+                target=Target(key.key.service, "state", key.key.key),
+                kind=Kind.SHARED,
+                status=Status.COMPLETED,
+                created=self._times.now,
+                due=self._times.grace,
+            )
+            changes.append(Create(note, self._times.now))
         for name, value in state.writes.items():
             entry = StateEntry(key.key, state.state_generation, name, value or b"")
             changes.append(Delete(entry) if value is None else Put(entry))

@@ -689,6 +689,9 @@ class Engine:
         now = self.clock.now()
         if meta is None or meta.due is None or meta.due > now:
             return False
+        if id.startswith("gc_"):
+            await self.control.collect(meta)
+            return True
         if id.startswith("prm_") and (meta.live or not meta.waiters):
             await self.control.check_promise(meta)
             return True
@@ -769,6 +772,8 @@ class Engine:
                 keys = [*left, *keys[25:]]
             if cursor is None:
                 break
+        if meta.kind is Kind.WORKFLOW:
+            await self.control.clear_state(meta.target.object)
         await self.read(lambda: self.store.forget(meta.ref, self.clock.now()))
 
     @contextmanager

@@ -119,7 +119,12 @@ class KeyState:
     def items(self) -> int:
         """How many items a commit of these steps touches."""
         handover = self.granted is not None and self.granted == self.owner
-        return 1 + len(self.arrived) + len(self.popped) + int(handover) + len(self.writes)
+        return 1 + len(self.arrived) + len(self.popped) + int(handover) + len(self.writes) + int(self.garbage)
+
+    @property
+    def garbage(self) -> bool:
+        """Whether entries beside the head belong to a state that is over."""
+        return self.base.spilled and self.base.state_generation != self.state_generation
 
     def head(self, nonce: str = "") -> Head:
         """The head to store, with the version that it is to be based on."""
