@@ -356,6 +356,7 @@ class Draft:
                 kind=Kind.SHARED,
                 status=Status.COMPLETED,
                 created=self._times.now,
+                completed=self._times.now,
                 due=self._times.grace,
             )
             changes.append(Create(note, self._times.now))
