@@ -203,9 +203,11 @@ class Unit:
         for key in self.keys.values():
             key.ran = False
             key.live = None
-        self._open()
-        for member in self.members.values():
+        if not self.root.stored or self.root.meta.id in self.members:
+            self._open()
+        for id, member in self.members.items():
             if member is not self.root:
+                self.engine.active[id] = self
                 if member.exclusive:
                     self._touch(member.key)
                 else:
