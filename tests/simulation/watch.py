@@ -74,7 +74,7 @@ class WatchedStore(MemoryStore):
             if key is META:
                 self._check_meta(old, new)
                 meta = cast("Meta", new or old)
-                if new is not None and not new.live and new.ref not in self.archive:
+                if new is not None and not new.live and new.outcome is not None and new.ref not in self.archive:
                     self.archive[new.ref] = self._ended(new)
                 if meta.kind.exclusive and new is not None:
                     keys[meta.target.object] = None
