@@ -187,7 +187,7 @@ def _if_hosted_by(function: str, service: str) -> dict[str, Any]:
 
 def _write(listed: Listed) -> dict[str, Any]:
     handlers = {
-        name: {"kind": str(each.kind), "private": each.private, "content_type": each.content_type}
+        name: {"kind": str(each.kind), "private": each.private, "takes": each.takes, "gives": each.gives}
         for name, each in listed.handlers.items()
     }
     return {
@@ -202,7 +202,7 @@ def _write(listed: Listed) -> dict[str, Any]:
 
 def _read(item: Mapping[str, Any]) -> Listed:
     handlers = {
-        name: Endpoint(Kind(each["kind"]), each["private"], each["content_type"])
+        name: Endpoint(Kind(each["kind"]), each["private"], each["takes"], each["gives"])
         for name, each in json.loads(item["handlers"]["S"]).items()
     }
     gone = int(item["gone"]["N"]) if "gone" in item else None

@@ -190,7 +190,7 @@ class Ingress:
                 code=409,
                 headers={ID: answer.id},
             )
-        return _result(answer.id, answer.outcome, endpoint.content_type)
+        return _result(answer.id, answer.outcome, endpoint.gives)
 
     async def _send(self, request: HTTPRequest, target: Target, public: Endpoints) -> Response:
         delays = request.query_params.getlist("delay")
@@ -217,10 +217,10 @@ class Ingress:
         if endpoint.private:
             raise _Error(f"there is no {name}, or it has expired", code=404, headers=headers)
         if not meta.live:
-            return _result(id, await self._engine.result(meta), endpoint.content_type)
+            return _result(id, await self._engine.result(meta), endpoint.gives)
         if what == "output":
             raise _Error("not ready", code=470, headers=headers)
-        return _result(id, await self._engine.outcome(id, until=until), endpoint.content_type)
+        return _result(id, await self._engine.outcome(id, until=until), endpoint.gives)
 
     # --- services ---
 
@@ -255,7 +255,7 @@ class Ingress:
             key = _idempotency_key(request)
         headers = _passed_on(request)
         body = await _body(request)
-        endpoint.check(body)
+        endpoint.check(f"{target.service}.{target.handler}", body)
         return Request(target, body, idempotency_key=key, headers=headers, delay=delay), endpoint
 
 

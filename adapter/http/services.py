@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
+from pydantic_core import from_json
+
 from adapter.engine.types import MAX_KEY, Kind, Target
 from adapter.errors import TerminalError
 from adapter.registry import BoundService
 
 JSON = "application/json"
-
-
-def _anything(body: bytes) -> None:
-    """Let the function that hosts the handler say what does not fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +23,33 @@ class Endpoint:
     Attributes:
         kind: How it relates to a key.
         private: Whether only handlers may call it.
-        content_type: The media type of its output.
-        check: Raises `TerminalError` for a body that the handler cannot be run with.
+        takes: The media type of its input; ``None`` if it has none.
+        gives: The media type of its output.
+        validate: Raises `TerminalError` for a body that it cannot be run with; ``None`` where only another function can
+            tell.
     """
 
     kind: Kind
     private: bool = False
-    content_type: str = JSON
-    check: Callable[[bytes], None] = _anything
+    takes: str | None = JSON
+    gives: str = JSON
+    validate: Callable[[bytes], None] | None = None
+
+    def check(self, name: str, body: bytes) -> None:
+        """Refuse a body that does not fit, as far as can be told here.
+
+        Raises:
+            TerminalError: With code 400, saying where it does not fit and why.
+        """
+        if self.validate is not None:
+            self.validate(body)
+        elif self.takes is None and body:
+            raise TerminalError(f"invalid input: {name} takes none, and the body is not empty", code=400)
+        elif self.takes == JSON and body:
+            try:
+                from_json(body)
+            except ValueError as error:
+                raise TerminalError(f"invalid input: Invalid JSON: {error}", code=400) from None
 
 
 Endpoints = Mapping[str, Endpoint]
@@ -54,7 +71,13 @@ class Elsewhere(Protocol):
 def endpoints(service: BoundService) -> Endpoints:
     """The handlers of a service that lives here."""
     return {
-        name: Endpoint(handler.kind, handler.options.private, handler.output.content_type, handler.validate_input)
+        name: Endpoint(
+            handler.kind,
+            handler.options.private,
+            handler.input.content_type if handler.input is not None else None,
+            handler.output.content_type,
+            handler.validate_input,
+        )
         for name, handler in service.handlers.items()
     }
 

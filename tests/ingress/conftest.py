@@ -149,7 +149,11 @@ class Elsewhere:
             raise Unavailable("no directory")
         if service != "Far":
             return None
-        return {"away": Endpoint(Kind.SERVICE), "own": Endpoint(Kind.SERVICE, private=True)}
+        return {
+            "away": Endpoint(Kind.SERVICE),
+            "idle": Endpoint(Kind.SERVICE, takes=None),
+            "own": Endpoint(Kind.SERVICE, private=True),
+        }
 
 
 class Stack:

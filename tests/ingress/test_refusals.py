@@ -39,6 +39,9 @@ REFUSED: list[tuple[str, str, dict[str, Any], int, str]] = [
         "invalid input: 1.amount: Input should be a valid integer",
     ),
     ("POST", "/Greeter/echo", {"content": bytes(MAX_PAYLOAD + 1)}, 413, f"a body has up to {MAX_PAYLOAD} bytes"),
+    ("POST", "/Far/away", {"content": b"{"}, 400, "invalid input: Invalid JSON"),
+    ("POST", "/Far/away/send", {"content": b'"\xff"'}, 400, "invalid input: Invalid JSON"),
+    ("POST", "/Far/idle", {"json": 1}, 400, "invalid input: Far.idle takes none, and the body is not empty"),
     # keys
     ("POST", "/Counter/add", {"json": 1}, 400, "'Counter' needs a key: /Counter/KEY/add"),
     ("POST", "/Counter/add/send", {"json": 1}, 400, "'Counter' needs a key: /Counter/KEY/add"),

@@ -114,9 +114,9 @@ async def test_what_is_registered_is_found(directory: Directory, table: Table) -
     table.queries = 0
     found = await directory.find("Near")
     assert found is not None
-    assert {name: (each.kind, each.private, each.content_type) for name, each in found.items()} == {
-        "run": (Kind.SERVICE, False, "application/octet-stream"),
-        "own": (Kind.SERVICE, True, "application/json"),
+    assert {name: (each.kind, each.private, each.takes, each.gives) for name, each in found.items()} == {
+        "run": (Kind.SERVICE, False, "application/octet-stream", "application/octet-stream"),
+        "own": (Kind.SERVICE, True, None, "application/json"),
     }
     listed = await directory.lookup("Thing")
     assert listed is not None

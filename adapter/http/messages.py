@@ -1,0 +1,116 @@
+"""What ingress and admin have in common: how they read a request and how they answer it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from starlette.requests import ClientDisconnect
+from starlette.requests import Request as HTTPRequest
+from starlette.responses import Response
+
+from adapter.engine.ports import TooLarge, Unavailable
+from adapter.engine.types import MAX_IDEMPOTENCY_KEY, MAX_PAYLOAD
+from adapter.errors import TerminalError
+from adapter.http.services import JSON
+
+log = logging.getLogger("adapter")
+
+ID: Final = "x-restate-id"
+
+
+class HTTPError(TerminalError):
+    """An error answer that has headers of its own."""
+
+    def __init__(self, message: str, *, code: int, headers: Mapping[str, str]) -> None:
+        super().__init__(message, code=code)
+        self.headers = headers
+
+
+async def respond(request: HTTPRequest, route: Callable[[HTTPRequest], Awaitable[Response]]) -> Response:
+    """What a route answers; what it raises, as an error answer."""
+    try:
+        return await route(request)
+    except TerminalError as error:
+        return refuse(error.code, error.message, error.headers if isinstance(error, HTTPError) else None)
+    except TooLarge as error:
+        return refuse(413, f"too large to be stored: {error}")
+    except Unavailable:
+        log.warning("the store is unavailable", exc_info=True)
+        return refuse(503, "the store is unavailable; try again", {"retry-after": "1"})
+    except ClientDisconnect:
+        return refuse(400, "the body ended early")
+    except Exception:
+        log.exception("the request failed")
+        return refuse(500, "internal error")
+
+
+def answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer in JSON."""
+    body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+    return Response(body, status, {**(headers or {}), "content-type": JSON})
+
+
+def refuse(code: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    """An error answer."""
+    return answer({"message": message, "code": code}, code, headers)
+
+
+def require(request: HTTPRequest, *methods: str) -> None:
+    """Refuse other methods.
+
+    Raises:
+        HTTPError: With code 405.
+    """
+    if request.method not in methods:
+        allowed = ", ".join(methods)
+        raise HTTPError(f"{request.method} is not for this path, {allowed} is", code=405, headers={"allow": allowed})
+
+
+def idempotency_key(request: HTTPRequest) -> str | None:
+    """The request's ``Idempotency-Key``.
+
+    Raises:
+        TerminalError: With code 400, if it is none.
+    """
+    values = [value for name, value in request.headers.raw if name == b"idempotency-key"]
+    if not values:
+        return None
+    if len(values) > 1:
+        raise TerminalError("Idempotency-Key is given once", code=400)
+    try:
+        return checked_idempotency_key(values[0].decode())
+    except UnicodeDecodeError:
+        raise TerminalError("Idempotency-Key is not UTF-8", code=400) from None
+
+
+def checked_idempotency_key(key: str) -> str:
+    """The key, if it can be one.
+
+    Raises:
+        TerminalError: With code 400, if it cannot.
+    """
+    size = len(key.encode())
+    if not 0 < size <= MAX_IDEMPOTENCY_KEY:
+        raise TerminalError(f"an idempotency key has 1 to {MAX_IDEMPOTENCY_KEY} bytes in UTF-8, not {size}", code=400)
+    return key
+
+
+async def read_body(request: HTTPRequest) -> bytes:
+    """The request's body.
+
+    Raises:
+        TerminalError: With code 413, if it is too large.
+    """
+    too_large = TerminalError(f"a body has up to {MAX_PAYLOAD} bytes", code=413)
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > MAX_PAYLOAD:
+        raise too_large
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_PAYLOAD:
+            raise too_large
+    return bytes(body)
