@@ -1,4 +1,4 @@
-"""One execution of a handler's code: it numbers the commands, checks them against the journal, and hands out results."""
+"""One execution of a handler's code: it numbers the commands, holds them against the journal, hands out results."""
 
 from __future__ import annotations
 
@@ -181,12 +181,18 @@ class Attempt:
     """One execution of one invocation's handler."""
 
     def __init__(
-        self, host: Host, spec: HandlerSpec, meta: Meta, input: bytes, journal: Iterable[Entry], notes: dict[str, Outcome]
+        self,
+        host: Host,
+        spec: HandlerSpec,
+        meta: Meta,
+        input: bytes,
+        journal: Iterable[Entry],
+        notes: dict[str, Outcome],
     ) -> None:
         self.host = host
         self.spec = spec
         self.meta = meta
-        self.random = Random(f"{meta.id}/{meta.generation}")  # noqa: S311 - replayable, not secret
+        self.random = Random(f"{meta.id}/{meta.generation}")
         self.loop = DurableLoop(self._sleep)
         self.operations: list[Pending[Any]] = []
         self.cancelled = False
@@ -253,14 +259,17 @@ class Attempt:
             self.operations.append(pending)
             recorded = self._issued[n]
             if (recorded.kind, recorded.name) != (kind, name):
-                raise self._mismatch(f"command {n} is {kind} {name!r}, the journal holds {recorded.kind} {recorded.name!r}")
+                raise self._mismatch(
+                    f"command {n} is {kind} {name!r}, the journal holds {recorded.kind} {recorded.name!r}"
+                )
             if recorded.value is not None:
                 pending.outcome = recorded.value
             else:
                 self._open.append((pending, recorded.at))
         elif self._results:
             raise self._mismatch(
-                f"command {n} is {kind} {name!r}, where the journal holds the result of command {self._results[0].n} and no such command"
+                f"command {n} is {kind} {name!r}, where the journal holds no such command, "
+                f"but the result of command {self._results[0].n}"
             )
         else:
             self._take_up()
@@ -301,11 +310,10 @@ class Attempt:
                 self.fault = self._mismatch(f"notification of command {entry.n} is missing")
                 return
             self.deliver(entry.n, outcome)
-        if self.fault is None and (self._results or len(self.operations) < len(self._issued)):
-            if not self._failed():
-                missing = self._issued[len(self.operations)] if len(self.operations) < len(self._issued) else None
-                held = f"{missing.kind} {missing.name!r} as command {missing.n}" if missing else "more results"
-                self.fault = self._mismatch(f"the journal holds {held}, which the code did not ask for")
+        if self.fault is None and self.replaying and not self._failed():
+            missing = self._issued[len(self.operations)] if len(self.operations) < len(self._issued) else None
+            held = f"{missing.kind} {missing.name!r} as command {missing.n}" if missing else "more results"
+            self.fault = self._mismatch(f"the journal holds {held}, which the code did not ask for")
         if self.fault is None:
             self._take_up()
             self._run()

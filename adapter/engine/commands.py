@@ -112,7 +112,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The output of an invocation as it stands: a failure with code 470 where it is not ready, 404 where it is not found."""
+    """The output of an invocation as it stands: a failure with code 470 where it is not ready, 404 if not found."""
 
     id: str
 
@@ -172,7 +172,19 @@ Errand = Attach | Cancel | Output | Complete | SendSignal | GetPromise | PeekPro
 """What is asked of other records: done once the command is committed, and again if a crash leaves it unknown."""
 
 Command = (
-    Run | Sleep | GetState | SetState | ClearState | ClearAllState | StateKeys | Now | Call | Send | Awakeable | Signal | Errand
+    Run
+    | Sleep
+    | GetState
+    | SetState
+    | ClearState
+    | ClearAllState
+    | StateKeys
+    | Now
+    | Call
+    | Send
+    | Awakeable
+    | Signal
+    | Errand
 )
 
 
@@ -218,5 +230,5 @@ class Issuer(Protocol):
     @overload
     def issue(self, command: Command, decode: Callable[[bytes | None], T]) -> Operation[T]: ...
     def issue(self, command: Command, decode: Callable[[bytes | None], T]) -> Operation[T]:
-        """Number the command, check it against the journal, and start it. ``decode`` turns the value into the result."""
+        """Number the command, check it against the journal, start it. ``decode`` turns the value into the result."""
         ...

@@ -1,10 +1,11 @@
-"""What is done to invocations from outside of them: results are delivered, and they are cancelled, killed, paused, resumed.
+"""What is done to invocations from outside: they are given results, cancelled, killed, paused, resumed.
 
 Every method may be repeated: it finds what it did before. What it answers says what it found.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -147,10 +148,8 @@ class Control:
             created=now,
             due=now + PROMISE_CHECK,
         )
-        try:
+        with contextlib.suppress(Conflict):
             await self._engine.commit([Create(meta, now)], new_nonce())
-        except Conflict:
-            pass
         return id
 
     async def _promise_id(self, key: ObjectKey, name: str) -> str:
@@ -174,7 +173,12 @@ class Control:
         now = self._engine.clock.now()
         gone = promise_id(key, KeyState(head, now).generation, meta.target.handler) != meta.id
         if meta.live and gone:
-            values = {"status": Status.COMPLETED, "completed": now, "outcome": Outcome(failure=CANCELLED), "expires": now}
+            values = {
+                "status": Status.COMPLETED,
+                "completed": now,
+                "outcome": Outcome(failure=CANCELLED),
+                "expires": now,
+            }
         else:
             values = {"expires": now} if gone else {}
         values["due"] = now if gone else now + PROMISE_CHECK
@@ -221,7 +225,7 @@ class Control:
     # --- the life of an invocation ---
 
     async def cancel(self, id: str) -> Said:
-        """Ask an invocation to end: a terminal error surfaces at its next await; one that has not begun ends at once."""
+        """Ask an invocation to end: a terminal error surfaces at its next await; one not yet begun ends at once."""
         while True:
             meta = await self._engine.look(id)
             if meta is None:
@@ -261,12 +265,12 @@ class Control:
                 return "accepted"
 
     async def resume(self, id: str, *, deployment: str | None = None) -> Said:
-        """Have a paused invocation, or one that waits for its next attempt, go on now; perhaps on another deployment."""
+        """Have a paused invocation, or one that waits for its next attempt, go on now; if need be elsewhere."""
         while True:
             meta = await self._engine.look(id)
             if meta is None:
                 return "not found"
-            if meta.status not in (Status.PAUSED, Status.BACKING_OFF) and deployment is None or not meta.live:
+            if (meta.status not in (Status.PAUSED, Status.BACKING_OFF) and deployment is None) or not meta.live:
                 return "already"
             values: dict[str, Any] = {"failures": 0, "dispatches": 0}
             if meta.status in (Status.PAUSED, Status.BACKING_OFF):
@@ -355,7 +359,7 @@ class Control:
         return True
 
     async def _overtake(self, meta: Meta, values: Mapping[str, Any]) -> Meta | None:
-        """Raise the epoch, so that no attempt goes on, and take it out of its key's inbox. ``None`` if it has changed."""
+        """Raise the epoch, so that no attempt goes on, and leave the key's inbox. ``None`` if it has changed."""
         epoch = meta.epoch + 1
         set = {**values, "epoch": epoch, "missing": None, "ticket": None, "awaits": None}
         queued = meta.status is Status.QUEUED and meta.ticket is not None

@@ -37,7 +37,7 @@ class Deadlocks:
         self._engine = engine
 
     async def check(self, start: Meta) -> bool:
-        """Fail the youngest queued call of a ring that the invocation is part of, or leads to. Returns whether there was one."""
+        """Fail the youngest queued call of a ring that the invocation leads to. Returns whether there was one."""
         ring = await self._ring(start.id, [])
         if ring is None or [_mark(meta) for meta in ring] != [_mark(m) for m in await self._ring(start.id, []) or []]:
             return False
@@ -71,7 +71,7 @@ class Deadlocks:
         """A ring through the calls that the last invocation of the path waits for."""
         meta = path[-1]
         suspended = meta.status is Status.SUSPENDED
-        if awaits is None or not (suspended or meta.status is Status.RUNNING and awaits.seen == meta.notifications):
+        if awaits is None or not (suspended or (meta.status is Status.RUNNING and awaits.seen == meta.notifications)):
             return None
         ring: list[Meta] | None = None
         for call in awaits.ids:

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from adapter.engine.control import PROMISE_CHECK, Control
 from adapter.engine.deadlocks import Deadlocks
 from adapter.engine.draft import CHECK, Times, cut, notification
 from adapter.engine.ids import SHARDS, idempotent_id, new_generation, new_nonce, random_id, workflow_id
-from adapter.engine.control import PROMISE_CHECK, Control
 from adapter.engine.journal import Began, Entry, JournalFormatError, decode, encode
 from adapter.engine.member import Member
 from adapter.engine.ports import (
@@ -31,7 +31,7 @@ from adapter.engine.ports import (
     Update,
 )
 from adapter.engine.records import INLINE, Head, Meta, Notification, Part, Piece, Ref, Status, Waiter
-from adapter.engine.types import Failure, HandlerSpec, Headers, Kind, ObjectKey, Outcome, Target
+from adapter.engine.types import HandlerSpec, Headers, Kind, ObjectKey, Outcome, Target
 from adapter.engine.unit import PATIENCE, Fenced, Unit
 from adapter.engine.waking import Waking
 from adapter.errors import TerminalError
@@ -137,7 +137,7 @@ class Engine:
         self._resuming: set[str] = set()
         self.control = Control(self)
         self.deadlocks = Deadlocks(self)
-        self._random = random.Random()  # noqa: S311 - jitter
+        self._random = random.Random()
 
     # --- requests ---
 
@@ -162,7 +162,9 @@ class Engine:
             if existing is not None:
                 if spec.kind is Kind.WORKFLOW:
                     return Answer(meta.id, False)
-                return Answer(meta.id, False, await self._outcome_of(existing) or await self.outcome(meta.id, until=until))
+                return Answer(
+                    meta.id, False, await self._outcome_of(existing) or await self.outcome(meta.id, until=until)
+                )
         with self._listen(meta.id) as future:
             if spec.kind.exclusive and not derived:
                 await self._through_gate(member, until)
@@ -481,7 +483,9 @@ class Engine:
     def report(self, meta: Meta, failures: int, error: BaseException) -> None:
         """An attempt failed."""
         log.warning(
-            "attempt failed", exc_info=error, extra={"invocation_id": meta.id, "target": str(meta.target), "failures": failures}
+            "attempt failed",
+            exc_info=error,
+            extra={"invocation_id": meta.id, "target": str(meta.target), "failures": failures},
         )
 
     # --- inside ---
@@ -489,7 +493,9 @@ class Engine:
     def _require(self, target: Target) -> None:
         problem = self.unknown(target)
         if problem is not None:
-            raise TerminalError(problem, code=404 if "takes no key" not in problem and "needs a key" not in problem else 400)
+            raise TerminalError(
+                problem, code=404 if "takes no key" not in problem and "needs a key" not in problem else 400
+            )
 
     def _new(self, request: Request, kind: Kind) -> tuple[Meta, bool]:
         """A record for the request, and whether its id is derived, so that it may be there already."""
@@ -714,7 +720,10 @@ class Engine:
             delay = GRACE * 2 ** min(meta.dispatches, 8)
             values = {"status": Status.READY, "due": now + delay, "dispatches": meta.dispatches + 1}
             if meta.status is Status.RUNNING:
-                values |= {"failures": meta.failures + 1, "error": "its process ended, or ran out of time, in an attempt"}
+                values |= {
+                    "failures": meta.failures + 1,
+                    "error": "its process ended, or ran out of time, in an attempt",
+                }
         if not await self._change(meta, values):
             return False
         if values.get("status") is Status.READY:

@@ -61,7 +61,7 @@ class DurableLoop:
                     try:
                         if coroutine is not None:
                             coroutine.close()
-                    except BaseException:  # noqa: S110 - the code is no longer of interest
+                    except BaseException:
                         pass
             self._tasks.clear()
             self._ready.clear()
@@ -104,7 +104,9 @@ class DurableLoop:
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)  # type: ignore[arg-type]
 
-    def create_task(self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, **options: Any) -> asyncio.Task[Any]:
+    def create_task(
+        self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, **options: Any
+    ) -> asyncio.Task[Any]:
         task = asyncio.Task(coro, loop=self, name=name, **options)  # type: ignore[arg-type]
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

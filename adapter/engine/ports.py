@@ -63,7 +63,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """Change a completed invocation's record (to end a fan-out, to move its due time). Requires generation and status."""
+    """Change a completed invocation's record: to end a fan-out, to move its due time. Requires generation, status."""
 
     ref: Ref
     set: Mapping[str, Any] = field(default_factory=dict)
@@ -93,7 +93,7 @@ class WriteHead:
 
     Attributes:
         head: The new head, but for its version, which is raised by one.
-        version: The required version; ``None`` where ``owner`` guards the write. Then ticket and waiting stay as they are.
+        version: The required version; ``None`` where ``owner`` guards the write: ticket and waiting stay then.
         owner: The required owner.
         idle: Whether it is required that nobody waits.
     """
@@ -188,7 +188,7 @@ class Store(Protocol):
     usage: Usage
 
     async def load(self, id: str, cursor: Any = None) -> Page:
-        """Read an invocation's input parts, journal, record and notifications. Query; half a unit per 4 KB, 1 MB a page.
+        """Read an invocation's input parts, journal, record and notifications. Query, 1 unit per 4 KB, 1 MB a page.
 
         The items of every generation under the id come back: the caller keeps those of the record's.
         """
@@ -209,13 +209,13 @@ class Store(Protocol):
     async def start(self, id: str, *, set: Mapping[str, Any], now: int) -> tuple[bool, Meta | None]:
         """Begin the first attempt: set the values and raise the epoch from 0 to 1. UpdateItem.
 
-        Requires that the record exists, has not expired at ``now``, is `Status.READY` and at epoch 0. Returns whether it
-        did, and the record as it then is.
+        Requires that the record exists, has not expired at ``now``, is `Status.READY` and at epoch 0. Returns whether
+        it did, and the record as it then is.
         """
         ...
 
     async def heads(self, keys: Sequence[ObjectKey]) -> dict[ObjectKey, Head]:
-        """Read up to 100 keys' heads; one that has no item comes back with version 0. GetItem for one, else BatchGetItem.
+        """Read up to 100 keys' heads; one that has no item has version 0. GetItem for one, else BatchGetItem.
 
         Keys that DynamoDB left unprocessed are missing in the answer: ask again for those.
         """
@@ -234,7 +234,7 @@ class Store(Protocol):
         ...
 
     async def commit(self, changes: Sequence[Change], nonce: str) -> None:
-        """Apply all changes or none. TransactWriteItems, or one conditional PutItem, UpdateItem or DeleteItem where there is but one.
+        """Apply all changes or none. TransactWriteItems; for a single change PutItem, UpdateItem or DeleteItem.
 
         At most 100 changes, of different items. The nonce is stored in every item that has a field for it (in a record:
         where the attempt's epoch is required, or the record is created) and serves as ClientRequestToken. The same

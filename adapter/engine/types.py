@@ -75,7 +75,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an invocation or a command ended: a failure, or a value (``None`` where there is nothing, as in an unset state)."""
+    """How an invocation or a command ended: a failure, or a value; ``None`` stands for an unset state entry."""
 
     value: bytes | None = None
     failure: Failure | None = None
@@ -129,8 +129,8 @@ class Options:
         retention: How long a completed invocation's result stays readable (idempotency and workflow retention).
         journal_retention: How long its journal does.
         private: Whether only other handlers may call it, and not the ingress.
-        deadlocks: ``"fail"``: of calls that wait for each other's keys the youngest gets a terminal error; ``"report"``:
-            they are left, and logged.
+        deadlocks: ``"fail"``: of calls that wait for each other's keys the youngest gets a terminal error;
+            ``"report"``: they are left, and logged.
     """
 
     retry: RetryPolicy = RetryPolicy()

@@ -12,7 +12,7 @@ import asyncio
 import json
 import sys
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,23 @@ from adapter.engine.attempt import CANCEL, Attempt, Pending, PendingInvocation, 
 from adapter.engine.deadlocks import deadlock
 from adapter.engine.draft import APART, MAX_ITEMS, Draft, Key, Step, plan
 from adapter.engine.ids import new_generation, new_nonce
-from adapter.engine.journal import Done, Issued, Noted, pack
-from adapter.engine.keys import UNKNOWN, KeyState
+from adapter.engine.journal import Done, Issued, Noted
+from adapter.engine.keys import KeyState
 from adapter.engine.member import Arrived, Born, Ended, Failed, Left, Log, Member, Wait, Wrote
 from adapter.engine.ports import Change, Conflict, Create, Delete, Put, Update, WriteHead
-from adapter.engine.records import PART, Awaits, Head, InboxEntry, Meta, Notification, Parent, Part, Piece, Record, Status
+from adapter.engine.records import (
+    PART,
+    Awaits,
+    Head,
+    InboxEntry,
+    Meta,
+    Notification,
+    Parent,
+    Part,
+    Piece,
+    Record,
+    Status,
+)
 from adapter.engine.types import MAX_PAYLOAD, Failure, Kind, ObjectKey, Outcome, RetryPolicy, Target
 from adapter.engine.waking import Waking
 from adapter.errors import NonDeterminismError, TerminalError
@@ -181,7 +193,7 @@ class Unit:
         self._outbound = self._outbound or root.spec is None
 
     def _rewind(self) -> None:
-        """Go back to what is committed, and replay from there. Steps go on, and keep their results: what they depend on is."""
+        """Go back to what is committed, and replay from there. Steps go on, and keep their results."""
         results = self._step_results()
         for member in (members := {member.meta.id: member for member in self._touched()}).values():
             member.drop()
@@ -241,7 +253,11 @@ class Unit:
 
     def _over(self) -> bool:
         """Whether the root's outcome, or somebody's failure, is in the log and wants to be known."""
-        return any(isinstance(effect, Failed) or isinstance(effect, Ended) and effect.member is self.root for step in self._log for effect in step)
+        return any(
+            isinstance(effect, Failed) or (isinstance(effect, Ended) and effect.member is self.root)
+            for step in self._log
+            for effect in step
+        )
 
     async def _idle(self) -> None:
         """All code is blocked, and nothing under way here would unblock it."""
@@ -254,7 +270,8 @@ class Unit:
             assert member.attempt is not None
             if not member.attempt.waits():
                 self._fail(
-                    member, NonDeterminismError("the handler waits for something that no durable operation will ever complete")
+                    member,
+                    NonDeterminismError("the handler waits for something that no durable operation will ever complete"),
                 )
                 return
         if self._break_ring():
@@ -368,7 +385,7 @@ class Unit:
     def _check(self, member: Member) -> None:
         """See whether an attempt ended."""
         attempt = member.attempt
-        if attempt is None or not attempt.ended or member.duties and attempt.fault is None:
+        if attempt is None or not attempt.ended or (member.duties and attempt.fault is None):
             return
         try:
             outcome = _bounded(attempt.result(), f"the output of {member.meta.target}")
@@ -536,7 +553,12 @@ class Unit:
     def _reconsider(self, member: Member) -> None:
         """A signal may have come before the handler asked for it."""
         seen = {entry.id for entry in member.journal if isinstance(entry, Noted)}
-        seen |= {e.entry.id for step in self._log for e in step if isinstance(e, Log) and isinstance(e.entry, Noted) and e.member is member}
+        seen |= {
+            e.entry.id
+            for step in self._log
+            for e in step
+            if isinstance(e, Log) and isinstance(e.entry, Noted) and e.member is member
+        }
         for note, outcome in member.notes.items():
             if note.startswith("s") and note not in seen:
                 self._events.append(Event(member.meta.id, NOTED, outcome, note))
@@ -600,7 +622,12 @@ class Unit:
         problem = self.engine.unknown(target)
         if problem is not None:
             return Failure(404, problem)
-        if isinstance(pending.command, c.Call) and pending.kind is not None and pending.kind.exclusive and target.key is not None:
+        if (
+            isinstance(pending.command, c.Call)
+            and pending.kind is not None
+            and pending.kind.exclusive
+            and target.key is not None
+        ):
             chain = [member, *member.ancestors()]
             for place, holder in enumerate(chain):
                 if holder.meta.kind.exclusive and holder.key == target.object:
@@ -637,7 +664,11 @@ class Unit:
             key.live = KeyState(key.head, self.engine.clock.now(), key.front, key.dead)
             for step in self._log:
                 for effect in step:
-                    if isinstance(effect, Arrived | Left | Wrote) and effect.member.key == key.key and not effect.member.dropped:
+                    if (
+                        isinstance(effect, Arrived | Left | Wrote)
+                        and effect.member.key == key.key
+                        and not effect.member.dropped
+                    ):
                         _apply(key.live, effect)
 
     def _grant(self, key: Key) -> None:
@@ -747,7 +778,7 @@ class Unit:
             self._background((member.meta.id, n), self._do(member, n, errand))
 
     async def _step(self, id: str, n: int, command: c.Run) -> None:
-        started, tries = self.engine.clock.now(), 0
+        _started, tries = self.engine.clock.now(), 0
         while True:
             tries += 1
             try:
@@ -959,7 +990,7 @@ class Unit:
             self._outbound = False
 
     async def _put_apart(self, draft: Draft, apart: list[Part | Piece]) -> list[Put]:
-        """Put parts of large payloads, where they are too much for one commit. Returns what is to go with it after all."""
+        """Put parts of large payloads that are too much for one commit. Returns what is to go with it after all."""
         if sum(len(part.data) for part in apart) <= APART and len(apart) + draft.items <= MAX_ITEMS:
             return [Put(part) for part in apart]
         try:
@@ -1038,7 +1069,9 @@ class Unit:
             key.front = list(state.front)
             key.dead.clear()
             key.ran = key.ran and any(
-                isinstance(effect, Arrived | Left | Wrote) and effect.member.key == name and effect.member.ref != key.head.owner
+                isinstance(effect, Arrived | Left | Wrote)
+                and effect.member.key == name
+                and effect.member.ref != key.head.owner
                 for step in self._log
                 for effect in step
             )
@@ -1087,7 +1120,11 @@ class Unit:
         self._known[meta.id] = found
         for step in self._log:
             for effect in step:
-                if isinstance(effect, Born) and effect.member.meta.id == meta.id and effect.member.meta.generation == meta.generation:
+                if (
+                    isinstance(effect, Born)
+                    and effect.member.meta.id == meta.id
+                    and effect.member.meta.generation == meta.generation
+                ):
                     effect.member.dropped = True
                     if effect.member.meta.kind.exclusive:
                         self._key(effect.member.key).live = None
@@ -1117,7 +1154,12 @@ class Unit:
     def _overtaken(self, change: Update, found: Record | None) -> bool:
         """An invocation's own record is not as expected. Returns whether a notification came in."""
         member = next(m for m in self._touched() if m.ref == change.ref)
-        if not isinstance(found, Meta) or found.generation != member.meta.generation or not found.live or found.epoch != change.epoch:
+        if (
+            not isinstance(found, Meta)
+            or found.generation != member.meta.generation
+            or not found.live
+            or found.epoch != change.epoch
+        ):
             raise Fenced(f"{change.ref.id} was taken over")
         member.meta = replace(member.meta, waiters=found.waiters)
         return change.notifications is not None and found.notifications != change.notifications
@@ -1132,10 +1174,12 @@ class Unit:
         """The parent is not as guessed: gone, or waiting for something else."""
         for step in self._log:
             for effect in step:
-                if isinstance(effect, Ended) and effect.member.meta.parent and effect.member.meta.parent.ref == change.ref:
-                    effect.member.waking = Waking.learn(
-                        change.ref, found, urgent=effect.outcome.failure is not None
-                    )
+                if (
+                    isinstance(effect, Ended)
+                    and effect.member.meta.parent
+                    and effect.member.meta.parent.ref == change.ref
+                ):
+                    effect.member.waking = Waking.learn(change.ref, found, urgent=effect.outcome.failure is not None)
 
     def _bury(self, change: Update) -> None:
         """Who was to be given a key is no more."""
@@ -1163,7 +1207,12 @@ def _apply(state: KeyState, effect: Arrived | Left | Wrote) -> None:
 
 def _is_step(step: Step) -> bool:
     """Whether a log step is only that a step was issued."""
-    return len(step) == 1 and isinstance(step[0], Log) and isinstance(step[0].entry, Issued) and step[0].entry.kind == "run"
+    return (
+        len(step) == 1
+        and isinstance(step[0], Log)
+        and isinstance(step[0].entry, Issued)
+        and step[0].entry.kind == "run"
+    )
 
 
 def _bounded(outcome: Outcome, what: str) -> Outcome:

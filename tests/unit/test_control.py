@@ -114,7 +114,9 @@ async def test_cancel_reaches_the_leaves_first_and_compensation_runs() -> None:
     assert await world.engine.control.cancel(id) == "already"
     await world.clock.advance(1)
     assert value((await world.meta(id)).outcome)[0] == 409
-    assert trace[0] == "leaf 409" and trace[-1] == "undone" and trace.count("undone") == 1
+    assert trace[0] == "leaf 409"
+    assert trace[-1] == "undone"
+    assert trace.count("undone") == 1
     assert await world.engine.control.cancel(id) == "already"
     assert await world.engine.control.cancel("inv_" + "a" * 32) == "not found"
 
@@ -144,7 +146,8 @@ async def test_what_has_not_begun_is_cancelled_and_killed_at_once() -> None:
     await world.clock.advance(101)
     assert ran == ["a", "d"]
     head = (await world.store.heads([ObjectKey("O", "k")]))[ObjectKey("O", "k")]
-    assert head.owner is None and head.waiting == 0
+    assert head.owner is None
+    assert head.waiting == 0
 
 
 async def test_kill_ends_the_tree_root_first_and_frees_its_keys() -> None:
@@ -187,13 +190,15 @@ async def test_pause_resume_restart_and_purge() -> None:
     await settle()
     assert await control.pause(id) == "accepted"
     await world.clock.advance(100)
-    assert (await world.meta(id)).status is Status.PAUSED and not attempts
+    assert (await world.meta(id)).status is Status.PAUSED
+    assert not attempts
     assert await control.resume(id) == "accepted"
     await world.clock.advance(1)
     assert value((await world.meta(id)).outcome) == 7
     assert await control.resume(id) == "already"
     again = await control.restart(id)
-    assert again is not None and again.id != id
+    assert again is not None
+    assert again.id != id
     await world.clock.advance(6)
     assert attempts == [7, 7]
     assert await control.purge(id) == "accepted"

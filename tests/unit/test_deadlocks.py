@@ -67,7 +67,8 @@ async def test_a_ring_of_three_without_a_client_is_found_by_the_sweeper() -> Non
         await world.engines[1].sweep()
     await world.clock.advance(1)
     outcomes = [value((await world.meta(id)).outcome) for id in ids]
-    assert outcomes.count("end") == 2 and sum(o[0] == 409 for o in outcomes if o != "end") == 1
+    assert outcomes.count("end") == 2
+    assert sum(o[0] == 409 for o in outcomes if o != "end") == 1
 
 
 async def test_siblings_in_one_process_that_cross() -> None:
@@ -82,7 +83,8 @@ async def test_siblings_in_one_process_that_cross() -> None:
         return [str(result) for result in await asyncio.gather(*calls, return_exceptions=True)]
 
     answers = await world.call("S/both")
-    assert sorted(answers)[0].startswith("deadlock: ") and sorted(answers)[1] == "end"
+    assert sorted(answers)[0].startswith("deadlock: ")
+    assert sorted(answers)[1] == "end"
 
 
 async def test_a_wait_with_an_alternative_is_no_deadlock() -> None:
@@ -94,15 +96,17 @@ async def test_a_wait_with_an_alternative_is_no_deadlock() -> None:
         call = ctx.issue(c.Call(target("B/k/visit"), b"[]"), unpack)
         try:
             return await asyncio.wait_for(call, 20)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             return "left"
 
     first = world.start("A/k/patient")
     second = world.start("B/k/visit", [["A/k/visit", 500]], process=1)
     await world.clock.advance(15)
-    assert not first.done() and not second.done()
+    assert not first.done()
+    assert not second.done()
     await world.clock.advance(10)
-    assert value((await first).outcome) == "left" and value((await second).outcome) == "end"
+    assert value((await first).outcome) == "left"
+    assert value((await second).outcome) == "end"
 
 
 async def test_reported_only() -> None:
@@ -150,4 +154,3 @@ async def test_random_acyclic_graphs_raise_no_alarm() -> None:
     assert {value((await task).outcome) for task in tasks} == {"end"}
     heads = await world.store.heads([ObjectKey(f"O{level}", str(k)) for level in range(7) for k in range(3)])
     assert all(head.owner is None and head.waiting == 0 for head in heads.values())
-

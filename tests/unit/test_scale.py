@@ -1,4 +1,4 @@
-"""One invocation that is large: many steps, calls, sends, suspensions, a deep chain. Each completes, at a cost that grows in line."""
+"""One invocation that is large: it completes, at a cost that grows no faster than what it does."""
 
 from __future__ import annotations
 

@@ -62,7 +62,9 @@ class World:
         self._processes = processes
         self._engines: list[Engine] = []
 
-    def handler(self, service: str, kind: Kind = Kind.SERVICE, name: str | None = None, **options: Any) -> Callable[[Any], Any]:
+    def handler(
+        self, service: str, kind: Kind = Kind.SERVICE, name: str | None = None, **options: Any
+    ) -> Callable[[Any], Any]:
         """Register a function of attempt and input, which both it and its result are plain JSON values for."""
 
         def register(function: Callable[[Any, Any], Awaitable[Any]]) -> Any:
@@ -140,5 +142,3 @@ def closure(result: Any) -> Callable[[], Awaitable[bytes]]:
         return pack(result() if callable(result) else result)
 
     return step
-
-
