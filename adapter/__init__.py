@@ -6,7 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from adapter import serde
-from adapter.combinators import gather
+from adapter.clients import invocation_id
+from adapter.combinators import as_completed, gather, select, wait_completed
 from adapter.context import (
     Context,
     ObjectContext,
@@ -17,9 +18,17 @@ from adapter.context import (
 )
 from adapter.definitions import Definition, Service, VirtualObject, Workflow
 from adapter.engine.types import RetryPolicy
-from adapter.errors import AdapterError, DefinitionError, JournalMismatchError, NonDeterminismError, TerminalError
+from adapter.errors import (
+    AdapterError,
+    DefinitionError,
+    JournalMismatchError,
+    NonDeterminismError,
+    TerminalError,
+    TimedOutError,
+)
 from adapter.handlers import handler
-from adapter.operations import Invocation, Operation
+from adapter.operations import Awakeable, Invocation, Operation, Ready, Unready
+from adapter.promises import DurablePromise
 from adapter.serde import Serde
 
 if TYPE_CHECKING:
@@ -28,29 +37,38 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AdapterError",
+    "Awakeable",
     "Client",
     "Context",
     "Definition",
     "DefinitionError",
+    "DurablePromise",
     "Invocation",
     "JournalMismatchError",
     "NonDeterminismError",
     "ObjectContext",
     "ObjectSharedContext",
     "Operation",
+    "Ready",
     "Request",
     "RetryPolicy",
     "Serde",
     "Service",
     "TerminalError",
+    "TimedOutError",
+    "Unready",
     "VirtualObject",
     "Workflow",
     "WorkflowContext",
     "WorkflowSharedContext",
+    "as_completed",
     "gather",
     "handler",
+    "invocation_id",
     "lambda_handler",
+    "select",
     "serde",
+    "wait_completed",
 ]
 
 _LAZY = {"Client": "adapter.client", "lambda_handler": "adapter.aws.entry"}

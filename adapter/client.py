@@ -21,13 +21,14 @@ from uuid import uuid4
 import httpx
 
 from adapter.clients import Clients
-from adapter.engine.commands import Call, Send
+from adapter.engine.commands import NOT_FOUND, NOT_READY, READY, Attach, Call, Complete, Output, Send
 from adapter.engine.ids import idempotent_id, workflow_id
-from adapter.engine.types import Kind
+from adapter.engine.types import Kind, Outcome
 from adapter.errors import TerminalError
-from adapter.operations import Invocation
+from adapter.operations import Invocation, Operation
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 _LOST = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError)
 """What leaves open whether a request arrived."""
@@ -61,7 +62,7 @@ class Client(Clients):
         self._http = http or httpx.AsyncClient()
         self._owned = http is None
         self._sent: set[asyncio.Task[httpx.Response]] = set()
-        self._open: set[asyncio.Task[httpx.Response]] = set()
+        self._open: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -116,7 +117,38 @@ class Client(Clients):
     def _attach(self, id: str) -> asyncio.Task[httpx.Response]:
         return self._start(self._exchange("GET", _attach_path(id), id))
 
-    def _start(self, exchange: Coroutine[Any, Any, httpx.Response]) -> asyncio.Task[httpx.Response]:
+    def _ask(self, command: Attach | Output | Complete, decode: Callable[[bytes | None], T]) -> Operation[T]:
+        match command:
+            case Attach(id):
+                answer = self._exchange("GET", _attach_path(id), id)
+                return _Remote(id, self._start(answer), decode)
+            case Output(id):
+                return _Answer(self._start(self._look(id)), decode)
+            case Complete(id, outcome):
+                return _Answer(self._start(self._complete(id, outcome)), decode)
+
+    async def _look(self, id: str) -> bytes:
+        try:
+            return READY + (await self._exchange("GET", f"restate/invocation/{_quoted(id)}/output", id)).content
+        except TerminalError as error:
+            if error.code not in (404, 470):
+                raise
+            return NOT_READY if error.code == 470 else NOT_FOUND
+
+    async def _complete(self, id: str, outcome: Outcome) -> bytes:
+        path, failure = f"restate/awakeables/{_quoted(id)}", outcome.failure
+        try:
+            if failure is None:
+                await self._exchange("POST", f"{path}/resolve", id, outcome.value or b"")
+            else:
+                await self._exchange("POST", f"{path}/reject?code={failure.code}", id, failure.message.encode())
+        except TerminalError as error:
+            if error.code not in (404, 409):
+                raise
+            return b'"already"'
+        return b'"accepted"'
+
+    def _start(self, exchange: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
         task = asyncio.get_running_loop().create_task(exchange)
         self._open.add(task)
         task.add_done_callback(self._open.discard)
@@ -162,6 +194,24 @@ class Client(Clients):
         )
 
 
+class _Answer(Operation[T]):
+    """What was asked over HTTP of something that is there already."""
+
+    def __init__(self, answer: asyncio.Task[bytes], decode: Callable[[bytes | None], T]) -> None:
+        self._answer = answer
+        self._decode = decode
+
+    @property
+    def done(self) -> bool:
+        return self._answer.done()
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self._result().__await__()
+
+    async def _result(self) -> T:
+        return self._decode(await asyncio.shield(self._answer))
+
+
 class _Remote(Invocation[T]):
     """An invocation that was asked for over HTTP.
 
@@ -189,7 +239,11 @@ class _Remote(Invocation[T]):
             return str(answer.result().headers.get("x-restate-id", self._id))
         return self._id
 
-    def cancel(self) -> None:
+    @property
+    def done(self) -> bool:
+        return self._answer.done() if self._attach is None else self._attached is not None and self._attached.done()
+
+    def cancel(self) -> Operation[bool]:
         """Not there over HTTP yet.
 
         Raises:

@@ -7,11 +7,15 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar, cast, overload
 
+from typing_extensions import TypeForm
+
 from adapter import serde
 from adapter.definitions import NOUNS, Category, Definition, Description, Service, VirtualObject, Workflow, describe
-from adapter.engine.commands import Call, Send
-from adapter.engine.types import MAX_IDEMPOTENCY_KEY, MAX_KEY, Kind, Target
-from adapter.operations import Invocation
+from adapter.engine.commands import NOT_FOUND, NOT_READY, READY, Attach, Call, Complete, Output, Send, accepted
+from adapter.engine.ids import idempotent_id, workflow_id
+from adapter.engine.types import MAX_IDEMPOTENCY_KEY, MAX_KEY, Failure, Kind, Outcome, Target
+from adapter.errors import TerminalError
+from adapter.operations import Invocation, Operation, Ready, Unready
 from adapter.serde import Serde
 
 T = TypeVar("T")
@@ -32,6 +36,8 @@ class Clients(ABC):
     The methods raise ``TypeError`` for what is no such definition or a key that is no string, ``ValueError`` for a key
     that is empty or longer than 512 bytes of UTF-8; so do the handlers for an idempotency key, and ``ValueError`` for a
     negative delay, or any on a call client.
+
+    What was asked for elsewhere is reached by its id: `attach`, `output`, `resolve_awakeable`, `reject_awakeable`.
     """
 
     def service_client(self, service: Callable[..., S], /) -> S:
@@ -144,6 +150,85 @@ class Clients(ABC):
             headers,
         )
 
+    @overload
+    def attach(self, id: str, /) -> Operation[Any]: ...
+    @overload
+    def attach(self, id: str, type: type[T], /) -> Operation[T]: ...
+    @overload
+    def attach(self, id: str, type: TypeForm[T], /) -> Operation[T]: ...
+    def attach(self, id: str, type: Any = Any, /) -> Operation[Any]:
+        """Wait for the result of an invocation that somebody else made: ``await ctx.attach(id, int)``.
+
+        Awaiting it raises what the invocation failed with, and `TerminalError` with code 404 where there is none such,
+        or its result has expired.
+
+        Args:
+            id: The invocation's id, ``inv_…``: an `Invocation` has it, and `invocation_id` works it out.
+            type: What the result is read as; plain JSON if not given.
+        """
+        return self._ask(Attach(_check_id(id)), _reader(type))
+
+    @overload
+    def output(self, id: str, /) -> Operation[Ready[Any] | Unready]: ...
+    @overload
+    def output(self, id: str, type: type[T], /) -> Operation[Ready[T] | Unready]: ...
+    @overload
+    def output(self, id: str, type: TypeForm[T], /) -> Operation[Ready[T] | Unready]: ...
+    def output(self, id: str, type: Any = Any, /) -> Operation[Ready[Any] | Unready]:
+        """Look at the result of an invocation without waiting for it.
+
+        ```python
+        match await ctx.output(id, int):
+            case Ready(value): ...
+            case Unready.NOT_READY: ...
+            case Unready.NOT_FOUND: ...
+        ```
+
+        Awaiting it raises what the invocation failed with.
+
+        Args:
+            id: The invocation's id, ``inv_…``.
+            type: What the result is read as; plain JSON if not given.
+        """
+        read = _reader(type)
+
+        def decode(data: bytes | None) -> Ready[Any] | Unready:
+            if data == NOT_READY:
+                return Unready.NOT_READY
+            return Unready.NOT_FOUND if data == NOT_FOUND else Ready(read((data or b"").removeprefix(READY)))
+
+        return self._ask(Output(_check_id(id)), decode)
+
+    def resolve_awakeable(self, id: str, value: object = None, /) -> Operation[bool]:
+        """Give an awakeable its value. It need not be awaited.
+
+        The result says whether this completed it: ``False`` where somebody had before, or nobody waits any more.
+
+        Args:
+            id: The awakeable's id, ``awk_…``.
+            value: Anything that pydantic can turn into JSON, or bytes.
+        """
+        return self._ask(Complete(_check_id(id), Outcome(serde.of_value(value).serialize(value))), accepted)
+
+    def reject_awakeable(self, id: str, message: str, /, *, code: int = 500) -> Operation[bool]:
+        """Have whoever awaits an awakeable get a `TerminalError`. It need not be awaited.
+
+        The result says whether this completed it, as `resolve_awakeable`'s does.
+
+        Args:
+            id: The awakeable's id, ``awk_…``.
+            message: What happened.
+            code: The HTTP status that the failure stands for, from 400 to 599.
+
+        Raises:
+            ValueError: If ``code`` is no HTTP error status.
+        """
+        return self._ask(Complete(_check_id(id), rejection(message, code)), accepted)
+
+    @abstractmethod
+    def _ask(self, command: Attach | Output | Complete, decode: Callable[[bytes | None], T]) -> Operation[T]:
+        """Ask something of what is there already."""
+
     @abstractmethod
     def _issue(self, command: Call | Send, content_type: str, decode: Callable[[bytes | None], T]) -> Invocation[T]:
         """Make the call or the send."""
@@ -184,6 +269,48 @@ class Clients(ABC):
             command = Call(target, data, idempotency_key, lower, kind)
         content_type = "" if input is None else input.content_type
         return self._issue(command, content_type, lambda result: output.deserialize(result or b""))
+
+
+def invocation_id(
+    service: Callable[..., Definition] | str,
+    handler: str,
+    /,
+    key: str | None = None,
+    *,
+    idempotency_key: str | None = None,
+) -> str:
+    """Work out the id of an invocation: of a workflow's ``run``, or of a request with an idempotency key.
+
+    Nothing is asked for: whether there is such an invocation, `Clients.output` tells.
+
+    Args:
+        service: The definition, or the service's name where it is not at hand.
+        handler: The handler: on a definition the name of its method, else its name.
+        key: The virtual object's key, or the workflow's id.
+        idempotency_key: What the request carried; none for a workflow's ``run``.
+
+    Raises:
+        AttributeError: If the definition has no such handler.
+        ValueError: If neither a key nor an idempotency key makes the invocation the only one.
+
+    >>> invocation_id("Payment", "charge", idempotency_key="order-7")
+    'inv_5mlyurc2nasforb2vxmofe3wka4dum5m'
+    >>> invocation_id("SignUp", "run", "Mary") == invocation_id("SignUp", "run", "John")
+    False
+    """
+    kind: Kind | None = None
+    if not isinstance(service, str):
+        description = describe(service)
+        method = description.methods.get(handler)
+        if method is None:
+            raise AttributeError(f"{description.cls.__name__} has no handler {handler}")
+        service, handler, kind = description.name, method.name, method.kind
+    target = _target(service, handler, key)
+    if idempotency_key is not None and kind is not Kind.WORKFLOW:
+        return idempotent_id(target, check_text("idempotency_key", idempotency_key, MAX_IDEMPOTENCY_KEY))
+    if idempotency_key is None and target.key is not None and handler == "run" and kind in (Kind.WORKFLOW, None):
+        return workflow_id(service, target.key)
+    raise ValueError(f"{target}: only a workflow's run without an idempotency key, and what has one, can be worked out")
 
 
 class _Client:
@@ -235,6 +362,16 @@ class _Client:
         return call
 
 
+def rejection(message: str, code: int) -> Outcome:
+    """A failure that is given to somebody else.
+
+    Raises:
+        ValueError: If ``code`` is no HTTP error status.
+    """
+    error = TerminalError(message, code=code)
+    return Outcome(failure=Failure(error.code, error.message))
+
+
 def check_key(key: str) -> str:
     """The key, if it can be one.
 
@@ -272,6 +409,15 @@ def check_text(name: str, text: str, limit: int) -> str:
     if not 0 < len(text.encode()) <= limit:
         raise ValueError(f"{name} has 1 to {limit} bytes in UTF-8, not {len(text.encode())}")
     return text
+
+
+def _check_id(id: str) -> str:
+    return check_text("id", id, MAX_KEY)
+
+
+def _reader(type: Any) -> Callable[[bytes | None], Any]:
+    result = serde.of(type)
+    return lambda data: result.deserialize(data or b"")
 
 
 def _headers(headers: Mapping[str, str]) -> dict[str, str]:

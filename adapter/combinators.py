@@ -1,11 +1,15 @@
-"""Waiting for several operations."""
+"""Waiting for several operations.
+
+Whatever order results come in, it is recorded, and a replay is given them in the same order.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import Any, TypeVar, overload
+from collections.abc import AsyncIterator, Awaitable, Generator
+from typing import Any, Generic, TypeVar, overload
 
+from adapter.engine.attempt import Pending, wait
 from adapter.operations import Operation
 
 T = TypeVar("T")
@@ -40,7 +44,8 @@ async def gather(*operations: Awaitable[T]) -> tuple[T, ...]: ...
 async def gather(*operations: Awaitable[Any]) -> tuple[Any, ...]:
     """Wait for all, and give their results in the order given.
 
-    The first failure is raised at once; the other operations go on.
+    It takes coroutines and tasks as well as operations. The first failure is raised at once; the others go on. A
+    handler that is suspended meanwhile wakes once: for the last result, or for the first failure.
 
     >>> async def twice(n: int) -> int:
     ...     return 2 * n
@@ -48,7 +53,105 @@ async def gather(*operations: Awaitable[Any]) -> tuple[Any, ...]:
     (2, 4)
     """
     group = object()
+    waits: list[tuple[asyncio.Future[Any], Pending[Any]]] = []
+    futures: list[asyncio.Future[Any]] = []
     for operation in operations:
-        if isinstance(operation, Operation):
-            operation.group = group
-    return tuple(await asyncio.gather(*operations))
+        future: asyncio.Future[Any] = asyncio.ensure_future(operation)
+        futures.append(future)
+        if isinstance(operation, Operation) and isinstance(begun := operation.begun(), Pending):
+            begun.group = group
+            waits.append((future, begun))
+    try:
+        return tuple(await asyncio.gather(*futures))
+    finally:
+        # What did not come in goes on, but is no longer waited for.
+        for future, begun in waits:
+            future.cancel()
+            begun.group = None
+
+
+async def select(*operations: Operation[T]) -> Operation[T]:
+    """Wait for one, and give the operation that has completed, to be told by ``is`` and awaited for its result.
+
+    It may have completed with a failure, which awaiting it raises. Where several have completed already, it is the
+    first of them in the order given. The others go on: a call that lost can be told to end with `Invocation.cancel`.
+
+    ```python
+    answer, patience = ctx.awakeable(str), ctx.sleep(timedelta(days=1))
+    if await select(answer, patience) is answer:
+        return await answer
+    ```
+
+    Raises:
+        TypeError: If one is not an operation of the handler's context.
+        ValueError: If there is none.
+    """
+    done, _ = await wait_completed(*operations)
+    return done[0]
+
+
+async def wait_completed(*operations: Operation[T]) -> tuple[list[Operation[T]], list[Operation[T]]]:
+    """Wait for one, and give those that have completed by then and those that have not, each in the order given.
+
+    ```python
+    done, pending = await wait_completed(*calls)
+    ```
+
+    Raises:
+        TypeError: If one is not an operation of the handler's context.
+        ValueError: If there is none.
+    """
+    await _Any(_pendings(operations))
+    return [o for o in operations if o.done], [o for o in operations if not o.done]
+
+
+def as_completed(*operations: Operation[T]) -> AsyncIterator[Operation[T]]:
+    """Give the operations as they complete; awaiting one then gives its result, or raises its failure, at once.
+
+    ```python
+    async for call in as_completed(*calls):
+        total += await call
+    ```
+
+    Raises:
+        TypeError: If one is not an operation of the handler's context.
+    """
+    return _AsCompleted(operations)
+
+
+class _AsCompleted(AsyncIterator[Operation[T]], Generic[T]):
+    # No async generator: one that is left early would be closed on the process's loop, at some time.
+
+    def __init__(self, operations: tuple[Operation[T], ...]) -> None:
+        self._left = [*zip(operations, _pendings(operations), strict=True)]
+
+    async def __anext__(self) -> Operation[T]:
+        if not self._left:
+            raise StopAsyncIteration
+        await _Any([pending for _, pending in self._left])
+        place = next(place for place, (_, pending) in enumerate(self._left) if pending.done)
+        return self._left.pop(place)[0]
+
+
+class _Any:
+    """Waits for one of them."""
+
+    def __init__(self, operations: list[Pending[Any]]) -> None:
+        if not operations:
+            raise ValueError("there is nothing to wait for")
+        self._operations = operations
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return wait(self._operations)
+
+
+def _pendings(operations: tuple[Operation[Any], ...]) -> list[Pending[Any]]:
+    pendings: list[Pending[Any]] = []
+    for operation in operations:
+        begun = operation.begun() if isinstance(operation, Operation) else operation  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(begun, Pending):
+            raise TypeError(
+                f"{operation!r} is no operation of a handler's context; asyncio.wait takes tasks, gather any awaitable"
+            )
+        pendings.append(begun)
+    return pendings

@@ -6,7 +6,8 @@ import asyncio
 import inspect
 import json
 import typing
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -19,23 +20,31 @@ from typing_extensions import TypeForm
 from adapter import serde
 from adapter.clients import Clients, check_text, milliseconds
 from adapter.definitions import Service, VirtualObject, Workflow, context_of
+from adapter.engine import commands
 from adapter.engine.commands import (
     Attach,
     Call,
     Cancel,
     ClearAllState,
     ClearState,
+    Complete,
     GetState,
     Issuer,
     Now,
+    Output,
     Run,
     Send,
+    SendSignal,
     SetState,
+    Signal,
     Sleep,
     StateKeys,
+    accepted,
 )
 from adapter.engine.types import MAX_KEY, Headers, Kind, RetryPolicy, Target
-from adapter.operations import Invocation, Operation
+from adapter.errors import TerminalError, TimedOutError
+from adapter.operations import Awakeable, Invocation, Operation
+from adapter.promises import DurablePromise
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -181,24 +190,100 @@ class Context(Clients):
         )
 
     @overload
-    def attach(self, id: str, /) -> Operation[Any]: ...
+    def awakeable(self, /) -> Awakeable[Any]: ...
     @overload
-    def attach(self, id: str, type: type[T], /) -> Operation[T]: ...
+    def awakeable(self, type: type[T], /) -> Awakeable[T]: ...
     @overload
-    def attach(self, id: str, type: TypeForm[T], /) -> Operation[T]: ...
-    def attach(self, id: str, type: Any = Any, /) -> Operation[Any]:
-        """Wait for the result of an invocation that somebody else made.
+    def awakeable(self, type: TypeForm[T], /) -> Awakeable[T]: ...
+    def awakeable(self, type: Any = Any, /) -> Awakeable[Any]:
+        """A result that somebody outside gives, as a person who approves or a service that calls back.
+
+        ```python
+        payment = ctx.awakeable(Receipt)
+        await ctx.run("ask for the payment", gateway.ask, order, payment.id)
+        receipt = await payment
+        ```
+
+        Awaiting it raises `TerminalError` where it was rejected.
+
+        Args:
+            type: What the value is read as; plain JSON if not given.
+        """
+        value = serde.of(type)
+        return self._issuer.issue(commands.Awakeable(), lambda data: value.deserialize(data or b""))
+
+    @overload
+    def signal(self, name: str, /) -> Operation[Any]: ...
+    @overload
+    def signal(self, name: str, type: type[T], /) -> Operation[T]: ...
+    @overload
+    def signal(self, name: str, type: TypeForm[T], /) -> Operation[T]: ...
+    def signal(self, name: str, type: Any = Any, /) -> Operation[Any]:
+        """Wait for the next signal of a name to this invocation. Each is given once, in the order they came.
+
+        Args:
+            name: The signal's name, up to 512 bytes of UTF-8.
+            type: What the value is read as; plain JSON if not given.
+        """
+        value = serde.of(type)
+        return self._issuer.issue(
+            Signal(check_text("name", name, MAX_KEY)), lambda data: value.deserialize(data or b"")
+        )
+
+    def send_signal(self, id: str, name: str, value: object = None, /) -> Operation[bool]:
+        """Send a signal to an invocation. It need not be awaited; the result says whether there is one to get it.
 
         Args:
             id: The invocation's id, ``inv_…``.
-            type: What the result is read as; plain JSON if not given.
+            name: The signal's name, up to 512 bytes of UTF-8.
+            value: Anything that pydantic can turn into JSON, or bytes.
         """
-        result = serde.of(type)
-        return self._issuer.issue(Attach(id), lambda data: result.deserialize(data or b""))
+        data = serde.of_value(value).serialize(value)
+        return self._issuer.issue(SendSignal(id, check_text("name", name, MAX_KEY), data), accepted)
 
-    def cancel(self, id: str, /) -> None:
-        """Ask another invocation to end: a terminal error surfaces at its next await. One that has ended is left."""
-        self._issuer.issue(Cancel(id), _nothing)
+    def cancel(self, id: str, /) -> Operation[bool]:
+        """Ask another invocation to end: a terminal error surfaces at its next await, so that it can clean up.
+
+        What it calls is cancelled first; what it sent goes on. It need not be awaited; the result says whether this
+        asked first, ``False`` also where it has ended already, or there is none such.
+
+        Args:
+            id: The invocation's id, ``inv_…``.
+        """
+        return self._issuer.issue(Cancel(id), accepted)
+
+    @asynccontextmanager
+    async def timeout(self, duration: timedelta) -> AsyncIterator[None]:
+        """Give up what stands in the block when it takes too long.
+
+        ```python
+        try:
+            async with ctx.timeout(timedelta(days=1)):
+                code = await ctx.promise("code", str)
+        except TimedOutError:
+            ...
+        ```
+
+        What was awaited goes on; only the waiting ends. Blocks may be nested.
+
+        Args:
+            duration: How long; rounded up to the millisecond.
+
+        Raises:
+            TimedOutError: Where the block was left because time was up. A `TerminalError` with code 408, and a
+                ``TimeoutError``: not caught, it ends the invocation.
+        """
+        scope = asyncio.timeout(milliseconds(duration, "duration") / 1000)
+        try:
+            async with scope:
+                yield
+        except TimeoutError as error:
+            if not scope.expired() or isinstance(error, TerminalError):
+                raise
+            raise TimedOutError(f"not done within {duration}") from None
+
+    def _ask(self, command: Attach | Output | Complete, decode: Callable[[bytes | None], T]) -> Operation[T]:
+        return self._issuer.issue(command, decode)
 
     def _issue(self, command: Call | Send, content_type: str, decode: Callable[[bytes | None], T]) -> Invocation[T]:
         return self._issuer.issue(command, decode)
@@ -273,6 +358,21 @@ class ObjectContext(ObjectSharedContext, WritableState):
 @context_of(Workflow, Kind.SHARED)
 class WorkflowSharedContext(KeyedContext):
     """What a workflow's handlers besides ``run`` are given."""
+
+    @overload
+    def promise(self, name: str, /) -> DurablePromise[Any]: ...
+    @overload
+    def promise(self, name: str, type: type[T], /) -> DurablePromise[T]: ...
+    @overload
+    def promise(self, name: str, type: TypeForm[T], /) -> DurablePromise[T]: ...
+    def promise(self, name: str, type: Any = Any, /) -> DurablePromise[Any]:
+        """A result that the workflow's handlers give each other by name; see `DurablePromise`.
+
+        Args:
+            name: The promise's name, up to 512 bytes of UTF-8.
+            type: What the value is read as; plain JSON if not given.
+        """
+        return DurablePromise(self._issuer, check_text("name", name, MAX_KEY), serde.of(type))
 
 
 @context_of(Workflow, Kind.WORKFLOW)

@@ -33,6 +33,17 @@ class TerminalError(AdapterError):
         self.code = code
 
 
+class TimedOutError(TerminalError, TimeoutError):
+    """What stood in a ``ctx.timeout`` block took too long.
+
+    >>> issubclass(TimedOutError, TimeoutError), TimedOutError("not done").code
+    (True, 408)
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code=408)
+
+
 class DefinitionError(AdapterError, TypeError):
     """A service, virtual object, workflow or handler that makes no sense; raised where it is defined."""
 

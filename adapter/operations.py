@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Generator
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 T_co = TypeVar("T_co", covariant=True)
@@ -15,8 +17,10 @@ class Operation(ABC, Awaitable[T_co], Generic[T_co]):
     It starts when it is made, not when it is awaited, and may be awaited any number of times.
     """
 
-    group: object | None = None
-    """Operations of one group are waited for together: a suspended handler is woken for the last of them."""
+    @property
+    @abstractmethod
+    def done(self) -> bool:
+        """Whether the result, or the failure, is there already. A replay says the same at the same place."""
 
     @abstractmethod
     def __await__(self) -> Generator[Any, None, T_co]:
@@ -25,6 +29,10 @@ class Operation(ABC, Awaitable[T_co], Generic[T_co]):
         Raises:
             TerminalError: If what was awaited failed for good.
         """
+
+    def begun(self) -> Operation[T_co]:
+        """What is really waited for: itself, but for what begins only when it is first waited for."""
+        return self
 
 
 class Invocation(Operation[T_co]):
@@ -36,5 +44,39 @@ class Invocation(Operation[T_co]):
         """The invocation's id, ``inv_…``, known before anything was awaited."""
 
     @abstractmethod
-    def cancel(self) -> None:
-        """Ask the invocation to end: a terminal error surfaces at its next await."""
+    def cancel(self) -> Operation[bool]:
+        """Ask the invocation to end: a terminal error surfaces at its next await, and what it calls is cancelled first.
+
+        It need not be awaited. The result says whether this asked first; ``False`` also where it has ended already.
+        """
+
+
+class Awakeable(Operation[T_co]):
+    """A result that somebody outside gives by the id; awaiting it gives what they gave."""
+
+    @property
+    @abstractmethod
+    def id(self) -> str:
+        """What completes it, ``awk_…``. Nobody can guess it, so whoever has it may complete it, once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready(Generic[T_co]):
+    """The output of an invocation that has completed.
+
+    >>> match Ready(5):
+    ...     case Ready(value):
+    ...         print(value)
+    5
+    """
+
+    value: T_co
+
+
+class Unready(StrEnum):
+    """Why an invocation has no output to look at."""
+
+    NOT_READY = "not ready"
+    """It has not completed."""
+    NOT_FOUND = "not found"
+    """There is no such invocation, or its result has expired."""

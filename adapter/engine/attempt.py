@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from random import Random
 from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
@@ -15,7 +15,7 @@ from adapter.engine.loop import DurableLoop
 from adapter.engine.records import Meta
 from adapter.engine.types import Failure, HandlerSpec, Headers, Kind, Outcome, Target
 from adapter.errors import JournalMismatchError, NonDeterminismError, TerminalError
-from adapter.operations import Invocation, Operation
+from adapter.operations import Awakeable, Invocation, Operation
 
 T = TypeVar("T")
 
@@ -96,22 +96,22 @@ class Pending(Operation[T], Generic[T]):
         self.n = n
         self.command = command
         self.outcome: Outcome | None = None
+        self.group: object | None = None
+        """Operations of one group are waited for together: a suspended handler is woken for the last of them."""
         self._decode = decode
         self.waiters: list[asyncio.Future[None]] = []
         self.timer: asyncio.TimerHandle | None = None
 
+    def __hash__(self) -> int:
+        # What asyncio keeps in a set is then taken out of it in the same order on replay.
+        return self.n
+
+    @property
+    def done(self) -> bool:
+        return self.outcome is not None
+
     def __await__(self) -> Generator[Any, None, T]:
-        interruption, self.attempt.interruption = self.attempt.interruption, None
-        if interruption is not None:
-            raise _error(interruption)
-        if self.outcome is None:
-            self.attempt.require_own_loop()
-            future = self.attempt.loop.create_future()
-            self.waiters.append(future)
-            try:
-                yield from future
-            finally:
-                self.waiters.remove(future)
+        yield from wait((self,))
         assert self.outcome is not None
         if self.outcome.failure is not None:
             raise _error(self.outcome)
@@ -142,6 +142,33 @@ class Pending(Operation[T], Generic[T]):
                 future.set_result(None)
 
 
+def wait(operations: Sequence[Pending[Any]]) -> Generator[Any, None, None]:
+    """Wait until one of an attempt's operations has its result."""
+    attempt = operations[0].attempt
+    interruption, attempt.interruption = attempt.interruption, None
+    if interruption is not None:
+        raise _error(interruption)
+    if any(operation.outcome is not None for operation in operations):
+        return
+    attempt.require_own_loop()
+    future = attempt.loop.create_future()
+    for operation in operations:
+        operation.waiters.append(future)
+    try:
+        yield from future
+    finally:
+        for operation in operations:
+            operation.waiters.remove(future)
+
+
+class PendingAwakeable(Pending[T], Awakeable[T]):
+    """A result that is given from outside."""
+
+    @property
+    def id(self) -> str:
+        return awakeable_id(self.attempt.meta.ref, self.n)
+
+
 class PendingInvocation(Pending[T], Invocation[T]):
     """A call or a send: the id is derived, so it is known at once."""
 
@@ -166,15 +193,23 @@ class PendingInvocation(Pending[T], Invocation[T]):
         """Whether it is a call, and not a send."""
         return isinstance(self.command, c.Call)
 
-    def cancel(self) -> None:
-        self.attempt.issue(c.Cancel(self._id), lambda _: None)
+    def cancel(self) -> Operation[bool]:
+        return self.attempt.issue(c.Cancel(self._id), c.accepted)
 
-    def __await__(self) -> Generator[Any, None, T]:
-        if isinstance(self.command, c.Call):
-            return (yield from super().__await__())
+    def begun(self) -> Operation[T]:
+        if self.called or self.outcome is not None:
+            return self
         if self._attached is None:
             self._attached = self.attempt.issue(c.Attach(self._id), self._decode)
-        return (yield from self._attached.__await__())
+        return self._attached
+
+    @property
+    def done(self) -> bool:
+        return super().done if self._attached is None else self._attached.done
+
+    def __await__(self) -> Generator[Any, None, T]:
+        begun = self.begun()
+        return (yield from super().__await__() if begun is self else begun.__await__())
 
 
 class Attempt:
@@ -231,17 +266,14 @@ class Attempt:
     def headers(self) -> Headers:
         return self.meta.headers
 
-    def awakeable_id(self, operation: Operation[Any]) -> str:
-        """What completes an awakeable from outside."""
-        assert isinstance(operation, Pending)
-        return awakeable_id(self.meta.ref, operation.n)
-
     @property
     def replaying(self) -> bool:
         return bool(self._results) or len(self.operations) < len(self._issued)
 
     @overload
     def issue(self, command: c.Call | c.Send, decode: Callable[[bytes | None], T]) -> Invocation[T]: ...
+    @overload
+    def issue(self, command: c.Awakeable, decode: Callable[[bytes | None], T]) -> Awakeable[T]: ...
     @overload
     def issue(self, command: c.Command, decode: Callable[[bytes | None], T]) -> Operation[T]: ...
     def issue(self, command: c.Command, decode: Callable[[bytes | None], T]) -> Operation[T]:
@@ -252,6 +284,8 @@ class Attempt:
         pending: Pending[T]
         if isinstance(command, c.Call | c.Send):
             pending = PendingInvocation(self, n, command, decode)
+        elif isinstance(command, c.Awakeable):
+            pending = PendingAwakeable(self, n, command, decode)
         else:
             pending = Pending(self, n, command, decode)
         kind, name = describe(command)

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Protocol, TypeVar, overload
+from typing import Protocol, TypeVar, overload
 
+from adapter import operations
 from adapter.engine.types import Headers, Kind, Outcome, RetryPolicy, Target
 from adapter.operations import Invocation, Operation
 
@@ -112,14 +113,14 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The output of an invocation as it stands: a failure with code 470 where it is not ready, 404 if not found."""
+    """The output of an invocation as it stands: ``ready:`` and its value, `NOT_READY`, `NOT_FOUND`, or its failure."""
 
     id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Awakeable:
-    """Wait for a result that somebody outside gives by id (`adapter.engine.ids.awakeable_id`)."""
+    """Wait for a result that somebody outside gives by id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +189,14 @@ Command = (
 )
 
 
+READY, NOT_READY, NOT_FOUND = b"ready:", b"not ready", b"not found"
+
+
+def accepted(said: bytes | None) -> bool:
+    """Whether an errand that gives, sends or ends something was the first to."""
+    return said == b'"accepted"'
+
+
 class Issuer(Protocol):
     """What a context needs of the attempt that it belongs to."""
 
@@ -221,12 +230,10 @@ class Issuer(Protocol):
         """A generator seeded by the invocation: a replay draws the same numbers."""
         ...
 
-    def awakeable_id(self, operation: Operation[Any]) -> str:
-        """What completes the awakeable that this operation waits for."""
-        ...
-
     @overload
     def issue(self, command: Call | Send, decode: Callable[[bytes | None], T]) -> Invocation[T]: ...
+    @overload
+    def issue(self, command: Awakeable, decode: Callable[[bytes | None], T]) -> operations.Awakeable[T]: ...
     @overload
     def issue(self, command: Command, decode: Callable[[bytes | None], T]) -> Operation[T]: ...
     def issue(self, command: Command, decode: Callable[[bytes | None], T]) -> Operation[T]:

@@ -56,8 +56,9 @@ class Control:
             case c.Output(id):
                 meta = await self._engine.look(id)
                 if meta is None:
-                    return Outcome(failure=Failure(404, f"there is no invocation {id}, or it has expired"))
-                return await self._engine.result(meta) or Outcome(failure=Failure(470, "not ready"))
+                    return Outcome(c.NOT_FOUND)
+                outcome = await self._engine.result(meta) or Outcome(c.NOT_READY)
+                return outcome if meta.live or outcome.failure else Outcome(c.READY + (outcome.value or b""))
             case c.Cancel(id):
                 return _said(await self.cancel(id))
             case c.Complete(id, outcome):

@@ -7,10 +7,12 @@ again, and "blocked" is a fact: nothing is ready. Waiting for anything but a dur
 from __future__ import annotations
 
 import asyncio
+import sys
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
+from types import FrameType
 from typing import Any
 
 from adapter.errors import NonDeterminismError
@@ -19,6 +21,26 @@ _HELP = (
     "handler code may await only what its context gives it, so that a replay can repeat it: "
     "wrap I/O, threads and other side effects in `ctx.run(name, function)`"
 )
+
+
+class _Task(asyncio.Task[Any]):
+    """A task whose hash a replay gives again, so that the sets in which asyncio keeps tasks have the same order."""
+
+    def __init__(self, number: int, coro: Coroutine[Any, Any, Any], **options: Any) -> None:
+        self._number = number
+        super().__init__(coro, **options)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+def _caller_is_as_completed() -> bool:
+    frame: FrameType | None = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
+    while frame is not None and frame.f_globals.get("__name__") == "asyncio.tasks":
+        if "as_completed" in frame.f_code.co_name or "_AsCompleted" in getattr(frame.f_code, "co_qualname", ""):
+            return True
+        frame = frame.f_back
+    return False
 
 
 class DurableLoop:
@@ -33,6 +55,7 @@ class DurableLoop:
         self._ready: deque[asyncio.Handle] = deque()
         self._sleep = sleep
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._count = 0
         self.error: BaseException | None = None
         """What a callback raised that no task could be told of."""
 
@@ -107,7 +130,11 @@ class DurableLoop:
     def create_task(
         self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, **options: Any
     ) -> asyncio.Task[Any]:
-        task = asyncio.Task(coro, loop=self, name=name, **options)  # type: ignore[arg-type]
+        if _caller_is_as_completed():
+            coro.close()
+            raise NonDeterminismError("asyncio.as_completed keeps to no order: use adapter.as_completed")
+        self._count += 1
+        task = _Task(self._count, coro, loop=self, name=name, **options)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

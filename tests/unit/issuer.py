@@ -10,12 +10,12 @@ from typing import Any, TypeVar, overload
 from adapter.engine import commands as c
 from adapter.engine.types import Kind, Target
 from adapter.errors import TerminalError
-from adapter.operations import Invocation, Operation
+from adapter.operations import Awakeable, Invocation, Operation
 
 T = TypeVar("T")
 
 
-class Answer(Invocation[T]):
+class Answer(Invocation[T], Awakeable[T]):
     def __init__(self, id: str, resolve: Callable[[], Any], decode: Callable[[bytes | None], T]) -> None:
         self._id = id
         self._resolve = resolve
@@ -23,11 +23,16 @@ class Answer(Invocation[T]):
         self.cancelled = False
 
     @property
+    def done(self) -> bool:
+        return True
+
+    @property
     def id(self) -> str:
         return self._id
 
-    def cancel(self) -> None:
+    def cancel(self) -> Operation[bool]:
         self.cancelled = True
+        return Answer("", lambda: True, bool)
 
     def __await__(self) -> Generator[Any, None, T]:
         return self._result().__await__()
@@ -57,6 +62,8 @@ class FakeIssuer:
 
     @overload
     def issue(self, command: c.Call | c.Send, decode: Callable[[bytes | None], T]) -> Invocation[T]: ...
+    @overload
+    def issue(self, command: c.Awakeable, decode: Callable[[bytes | None], T]) -> Awakeable[T]: ...
     @overload
     def issue(self, command: c.Command, decode: Callable[[bytes | None], T]) -> Operation[T]: ...
     def issue(self, command: c.Command, decode: Callable[[bytes | None], T]) -> Operation[T]:

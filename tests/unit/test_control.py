@@ -20,7 +20,7 @@ async def test_awakeable_is_completed_once_and_survives_suspension() -> None:
     @world.handler("S")
     async def wait(ctx: Any, _: Any) -> Any:
         awakeable = ctx.issue(c.Awakeable(), unpack)
-        await ctx.issue(c.Run("tell", closure(lambda: ids.append(ctx.awakeable_id(awakeable)))), unpack)
+        await ctx.issue(c.Run("tell", closure(lambda: ids.append(awakeable.id))), unpack)
         return await awakeable
 
     id = await world.send("S/wait")
