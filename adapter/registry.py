@@ -59,6 +59,11 @@ class BoundHandler:
         return self._signature.input
 
     @property
+    def default(self) -> Any:
+        """What stands for an input that is left out; ``inspect.Parameter.empty`` where there is none such."""
+        return self._method.handler.parameters[-1].default if self.input else inspect.Parameter.empty
+
+    @property
     def output(self) -> Serde[Any]:
         """How the output is written."""
         return self._signature.output

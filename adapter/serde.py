@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import builtins
 from functools import cached_property, lru_cache
+from types import NoneType
 from typing import Any, Literal, Protocol, TypeVar, overload
 
 from pydantic import TypeAdapter
@@ -69,9 +70,15 @@ class Json(Serde[T]):
     def __init__(self, type: Any) -> None:
         self._type = type
 
+    @property
+    def void(self) -> bool:
+        """Whether it is only ever ``None``."""
+        return self._type is None or self._type is NoneType
+
     @cached_property
-    def _adapter(self) -> TypeAdapter[T]:
-        # Made on first use: it costs up to milliseconds, and a cold start should pay for one handler, not for all.
+    def adapter(self) -> TypeAdapter[T]:
+        """What pydantic made of the type."""
+        # On first use: it costs up to milliseconds, and a cold start should pay for one handler, not for all.
         try:
             return TypeAdapter(self._type)
         except PydanticUserError as error:
@@ -81,14 +88,14 @@ class Json(Serde[T]):
         if value is None:
             return b""
         # No warnings: whoever reads the bytes validates them, and a dict may well stand for a model.
-        return self._adapter.dump_json(value, by_alias=True, warnings="none")
+        return self.adapter.dump_json(value, by_alias=True, warnings="none")
 
     def deserialize(self, data: builtins.bytes, /) -> T:
-        return self._adapter.validate_json(data) if data else self._adapter.validate_python(None)
+        return self.adapter.validate_json(data) if data else self.adapter.validate_python(None)
 
     def schema(self, mode: Literal["validation", "serialization"]) -> dict[str, Any]:
         """The JSON schema of what is read (``"validation"``) or written (``"serialization"``)."""
-        return self._adapter.json_schema(mode=mode)
+        return self.adapter.json_schema(mode=mode)
 
 
 class Bytes(Serde[builtins.bytes]):

@@ -1,7 +1,8 @@
 """Which function hosts which service: written at deployment, read by every function that calls or sends elsewhere.
 
 One item per service in the table of objects, under the key ``registry``, so that one query reads them all. A process
-asks at most once a minute, and only when it has something to do with a service that it does not host itself.
+asks at most once a minute, and only when it has something to do with a service that it does not host itself. What its
+handlers take and give lies apart, under the key ``openapi``: it is large, and read only by who asks for it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import json
 import logging
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,7 +24,8 @@ from adapter.http.services import Endpoint, Endpoints, endpoints
 from adapter.registry import Registry
 
 PARTITION: Final = "registry"
-"""The items' partition key. An object's has a slash in it."""
+DOCUMENTS: Final = "openapi"
+"""The items' partition keys. An object's has a slash in it."""
 
 FORMAT: Final = 1
 
@@ -35,6 +38,9 @@ HASTE: Final = 1.0
 GONE: Final = 15 * 60
 """Seconds for which a service stays listed that its function hosts no longer: by then another will have registered it,
 if it moved, and until then what is sent to it is kept rather than refused."""
+
+LARGEST: Final = 390_000
+"""Bytes that a document may have, compressed."""
 
 log = logging.getLogger("adapter")
 
@@ -107,12 +113,30 @@ class Directory:
             await asyncio.to_thread(self._refresh)
         return self._services.get(service)
 
+    async def listed(self) -> list[Listed]:
+        """All services, as they are now.
+
+        Raises:
+            Unavailable: If that cannot be told now.
+        """
+        await asyncio.to_thread(self._refresh)
+        return list(self._services.values())
+
+    async def documents(self) -> dict[str, dict[str, Any]]:
+        """What `adapter.http.openapi` says of all services.
+
+        Raises:
+            Unavailable: If that cannot be told now.
+        """
+        items = await asyncio.to_thread(self._query, DOCUMENTS)
+        return {item["sk"]["S"]: json.loads(zlib.decompress(item["document"]["B"])) for item in items}
+
     def _age(self) -> float:
         return float("inf") if self._read_at is None else self._clock() - self._read_at
 
     def _refresh(self) -> None:
         began, now = self._clock(), time.time()
-        listed = [_read(item) for item in self._query()]
+        listed = [_read(item) for item in self._query(PARTITION)]
         self._services = {each.name: each for each in listed if each.gone is None or now - each.gone < GONE}
         self._read_at = began
 
@@ -129,7 +153,8 @@ class Directory:
         """
         for name, service in registry.services.items():
             self._send("put_item", Item=_write(Listed(name, function, deployment, endpoints(service))))
-        for item in self._query():
+        self._describe(registry, function)
+        for item in self._query(PARTITION):
             if item["function"]["S"] == function and item["sk"]["S"] not in registry.services:
                 request = _if_hosted_by(function, item["sk"]["S"])
                 request["ExpressionAttributeValues"][":now"] = {"N": str(int(time.time()))}
@@ -141,20 +166,37 @@ class Directory:
         Raises:
             Unavailable: If DynamoDB does not take it.
         """
-        for item in self._query():
-            if item["function"]["S"] == function:
-                self._send("delete_item", **_if_hosted_by(function, item["sk"]["S"]))
+        for partition in (PARTITION, DOCUMENTS):
+            for item in self._query(partition):
+                if item["function"]["S"] == function:
+                    self._send("delete_item", **_if_hosted_by(function, item["sk"]["S"], partition))
+
+    def _describe(self, registry: Registry, function: str) -> None:
+        """Store what a function's services take and give, and nothing of those that it has no longer."""
+        from adapter.http import openapi
+
+        described = openapi.documents(registry)
+        for name, document in described.items():
+            data = zlib.compress(json.dumps(document).encode())
+            if len(data) > LARGEST:
+                log.warning("the OpenAPI document of %s is too large: it is left out", name)
+                continue
+            item = {"pk": {"S": DOCUMENTS}, "sk": {"S": name}, "v": {"N": str(FORMAT)}}
+            self._send("put_item", Item={**item, "function": {"S": function}, "document": {"B": data}})
+        for item in self._query(DOCUMENTS):
+            if item["function"]["S"] == function and item["sk"]["S"] not in described:
+                self._send("delete_item", **_if_hosted_by(function, item["sk"]["S"], DOCUMENTS))
 
     # --- requests ---
 
-    def _query(self) -> list[dict[str, Any]]:
+    def _query(self, partition: str) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = []
         start: dict[str, Any] = {}
         while True:
             answer = self._send(
                 "query",
                 KeyConditionExpression="pk = :pk",
-                ExpressionAttributeValues={":pk": {"S": PARTITION}},
+                ExpressionAttributeValues={":pk": {"S": partition}},
                 ConsistentRead=True,
                 **start,
             )
@@ -175,10 +217,10 @@ class Directory:
             raise Unavailable(f"the directory: {error}") from error
 
 
-def _if_hosted_by(function: str, service: str) -> dict[str, Any]:
+def _if_hosted_by(function: str, service: str, partition: str = PARTITION) -> dict[str, Any]:
     """A change of a service's item, unless another function has taken it over."""
     return {
-        "Key": {"pk": {"S": PARTITION}, "sk": {"S": service}},
+        "Key": {"pk": {"S": partition}, "sk": {"S": service}},
         "ConditionExpression": "#function = :function",
         "ExpressionAttributeNames": {"#function": "function"},
         "ExpressionAttributeValues": {":function": {"S": function}},

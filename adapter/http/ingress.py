@@ -8,6 +8,10 @@
 ``GET /restate/workflow/{service}/{key}/attach``, …         of a workflow's ``run``
 ``GET /restate/invocation/{service}/[{key}/]{handler}/``    by idempotency key
 ``{idempotency_key}/attach``, …
+``POST /restate/awakeables/{id}/resolve``, ``…/reject``     complete an awakeable: the body is its value, or the reason
+``POST /restate/invocation/{id}/signals/{name}``            send a signal: the body is its value
+``GET /restate/openapi.json``                               what all services take and give, in OpenAPI 3.1
+``GET /restate/services/{service}/openapi.json``            what one does
 ``GET /restate/health``                                     whether the process answers
 ==========================================================  ==========================================================
 
@@ -16,9 +20,9 @@ concerns an invocation has its id in ``x-restate-id``. Errors are JSON, ``{"mess
 
 ===  =================================================================================================================
 400  input that does not fit, a bad path, key, delay or idempotency key; nothing was stored
-404  no such service, handler or invocation; a private one is as good as none
+404  no such service, handler, invocation or awakeable; a private one is as good as none
 405  not the method for this path
-409  a workflow that ran already, or is running
+409  a workflow that ran already, or is running; an awakeable that was completed before, or whose invocation is over
 413  a body over 4 MB
 431  headers over 8 KB
 470  ``output`` of what is not ready
@@ -31,23 +35,29 @@ and whatever code a `TerminalError` has.
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
-from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from adapter.engine.engine import Engine, Request
-from adapter.engine.ids import INVOCATION_ID, idempotent_id, workflow_id
-from adapter.engine.ports import TooLarge, Unavailable
+from adapter.engine.ids import INVOCATION_ID, idempotent_id, parse_awakeable, workflow_id
 from adapter.engine.records import Meta
-from adapter.engine.types import MAX_IDEMPOTENCY_KEY, MAX_PAYLOAD, Kind, Outcome, Target
+from adapter.engine.types import MAX_KEY, Failure, Kind, Outcome, Target
 from adapter.errors import TerminalError
 from adapter.http.delays import parse_delay
+from adapter.http.messages import (
+    ID,
+    HTTPError,
+    answer,
+    checked_idempotency_key,
+    idempotency_key,
+    read_body,
+    require,
+    respond,
+)
 from adapter.http.services import (
     JSON,
     Elsewhere,
@@ -61,9 +71,11 @@ from adapter.http.services import (
 )
 from adapter.registry import Registry
 
-log = logging.getLogger("adapter")
+if TYPE_CHECKING:
+    from adapter.http.openapi import Document
 
-ID: Final = "x-restate-id"
+REJECTED: Final = 500
+"""The code of the terminal error that a rejected awakeable raises."""
 
 MAX_HEADERS: Final = 8 * 1024
 """The most that the headers given to a handler may have, in bytes: they are stored with the invocation."""
@@ -83,14 +95,6 @@ NOT_PASSED_ON: Final = frozenset({
 """Request headers that handlers do not see, nor those that begin with `NOT_PASSED_ON_PREFIXES`."""
 
 NOT_PASSED_ON_PREFIXES: Final = ("cloudfront-", "sec-", "x-amz-", "x-amzn-", "x-forwarded-")
-
-
-class _Error(TerminalError):
-    """An error answer that has headers of its own."""
-
-    def __init__(self, message: str, *, code: int, headers: Mapping[str, str]) -> None:
-        super().__init__(message, code=code)
-        self.headers = headers
 
 
 def create_ingress(
@@ -115,35 +119,21 @@ class Ingress:
     ) -> None:
         self._engine = engine
         self._local = {name: endpoints(service) for name, service in registry.services.items()}
+        self._registry = registry
         self._until = until
         self._elsewhere = elsewhere
+        self._documents: dict[str, Document] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            response = await self._respond(HTTPRequest(scope, receive))
+            response = await respond(HTTPRequest(scope, receive), self._route)
             await response(scope, receive, send)
-
-    async def _respond(self, request: HTTPRequest) -> Response:
-        try:
-            return await self._route(request)
-        except TerminalError as error:
-            return _refuse(error.code, error.message, error.headers if isinstance(error, _Error) else None)
-        except TooLarge as error:
-            return _refuse(413, f"too large to be stored: {error}")
-        except Unavailable:
-            log.warning("the store is unavailable", exc_info=True)
-            return _refuse(503, "the store is unavailable; try again", {"retry-after": "1"})
-        except ClientDisconnect:
-            return _refuse(400, "the body ended early")
-        except Exception:
-            log.exception("the request failed")
-            return _refuse(500, "internal error")
 
     async def _route(self, request: HTTPRequest) -> Response:
         match segments(request.scope["path"], request.scope.get("raw_path")):
             case ["restate", "health"]:
-                _require("GET", request)
-                return _answer({"status": "ok"})
+                require(request, "GET")
+                return answer({"status": "ok"})
             case ["restate", "call", service, *rest]:
                 public = await self._public(service)
                 return await self._call(request, read_target(service, rest, public), public)
@@ -154,9 +144,17 @@ class Ingress:
                 if not INVOCATION_ID.fullmatch(id):
                     raise TerminalError(f"{id!r} is no invocation's id", code=400)
                 return await self._result(request, id, what, f"invocation {id}")
+            case ["restate", "invocation", id, "signals", *name] if INVOCATION_ID.fullmatch(id):
+                return await self._signal(request, id, "/".join(name))
+            case ["restate", "awakeables" | "a", id, "resolve" | "reject" as what]:
+                return await self._complete(request, id, what)
+            case ["restate", "openapi.json"]:
+                return await self._describe(request)
+            case ["restate", "services", service, "openapi.json"]:
+                return await self._describe(request, service)
             case ["restate", "invocation", service, *rest, "attach" | "output" as what]:
                 target, key = read_idempotent(service, rest, await self._public(service))
-                id = idempotent_id(target, _checked_idempotency_key(key))
+                id = idempotent_id(target, checked_idempotency_key(key))
                 return await self._result(request, id, what, f"invocation of {target} with idempotency key {key!r}")
             case ["restate", "workflow", service, *rest, "attach" | "output" as what]:
                 public = await self._public(service)
@@ -182,15 +180,15 @@ class Ingress:
         if "delay" in request.query_params:
             raise TerminalError("a call has no delay: send instead, with …/send?delay=", code=400)
         asked, endpoint = await self._read(request, target, public)
-        answer = await self._engine.call(asked, until=until)
-        if endpoint.kind is Kind.WORKFLOW and not answer.accepted:
-            raise _Error(
+        called = await self._engine.call(asked, until=until)
+        if endpoint.kind is Kind.WORKFLOW and not called.accepted:
+            raise HTTPError(
                 f"workflow {target.service}/{target.key} ran already, or is running: attach with "
-                f"GET /restate/invocation/{answer.id}/attach",
+                f"GET /restate/invocation/{called.id}/attach",
                 code=409,
-                headers={ID: answer.id},
+                headers={ID: called.id},
             )
-        return _result(answer.id, answer.outcome, endpoint.gives)
+        return _result(called.id, called.outcome, endpoint)
 
     async def _send(self, request: HTTPRequest, target: Target, public: Endpoints) -> Response:
         delays = request.query_params.getlist("delay")
@@ -201,26 +199,73 @@ class Ingress:
         except ValueError as error:
             raise TerminalError(str(error), code=400) from None
         asked, _ = await self._read(request, target, public, delay)
-        answer = await self._engine.send(asked)
-        status = "Accepted" if answer.accepted else "PreviouslyAccepted"
-        return _answer({"invocationId": answer.id, "status": status}, 202, {ID: answer.id})
+        sent = await self._engine.send(asked)
+        status = "Accepted" if sent.accepted else "PreviouslyAccepted"
+        return answer({"invocationId": sent.id, "status": status}, 202, {ID: sent.id})
 
     async def _result(self, request: HTTPRequest, id: str, what: str, name: str) -> Response:
         """Give out what became of an invocation: wait for it (``attach``), or not (``output``)."""
-        _require("GET", request)
+        require(request, "GET")
         until = self._until()
-        headers = {ID: id}
-        meta = await self._engine.look(id)
-        if meta is None:
-            raise _Error(f"there is no {name}, or it has expired", code=404, headers=headers)
-        endpoint = await self._endpoint_of(meta)
-        if endpoint.private:
-            raise _Error(f"there is no {name}, or it has expired", code=404, headers=headers)
+        meta, endpoint = await self._look(id, name)
         if not meta.live:
-            return _result(id, await self._engine.result(meta), endpoint.gives)
+            return _result(id, await self._engine.result(meta), endpoint)
         if what == "output":
-            raise _Error("not ready", code=470, headers=headers)
-        return _result(id, await self._engine.outcome(id, until=until), endpoint.gives)
+            raise HTTPError("not ready", code=470, headers={ID: id})
+        return _result(id, await self._engine.outcome(id, until=until), endpoint)
+
+    # --- results from outside ---
+
+    async def _complete(self, request: HTTPRequest, awakeable: str, what: str) -> Response:
+        """Resolve or reject an awakeable. Its id cannot be guessed, so whoever has it may."""
+        require(request, "POST")
+        parsed = parse_awakeable(awakeable)
+        if parsed is None:
+            raise TerminalError(f"{awakeable!r} is no awakeable's id", code=400)
+        ref, _ = parsed
+        body = await read_body(request)
+        rejected = Failure(REJECTED, body.decode(errors="replace") or "rejected")
+        outcome = Outcome(failure=rejected) if what == "reject" else Outcome(body)
+        said = await self._engine.control.complete(awakeable, outcome)
+        if said == "already":
+            raise TerminalError(f"awakeable {awakeable} was completed before", code=409)
+        if said == "not found":
+            meta = await self._engine.look(ref.id)
+            if meta is not None and meta.generation == ref.generation:
+                raise TerminalError(f"awakeable {awakeable} is of an invocation that has completed", code=409)
+            raise TerminalError(f"there is no awakeable {awakeable}, or it has expired", code=404)
+        return Response(status_code=202)
+
+    async def _signal(self, request: HTTPRequest, id: str, name: str) -> Response:
+        """Send a signal to an invocation."""
+        require(request, "POST")
+        if not 0 < len(name.encode()) <= MAX_KEY:
+            raise TerminalError(f"a signal's name has 1 to {MAX_KEY} bytes in UTF-8", code=400)
+        body = await read_body(request)
+        await self._look(id, f"invocation {id}")
+        if await self._engine.control.signal(id, name, Outcome(body)) != "accepted":
+            raise HTTPError(f"invocation {id} has completed", code=409, headers={ID: id})
+        return Response(status_code=202, headers={ID: id})
+
+    # --- descriptions ---
+
+    async def _describe(self, request: HTTPRequest, service: str | None = None) -> Response:
+        """The OpenAPI document of a service, or of all."""
+        require(request, "GET")
+        from adapter.http import openapi  # when it is asked for: a cold start can do without
+
+        if self._documents is None:
+            self._documents = openapi.documents(self._registry)
+        if service in self._documents:
+            return answer(self._documents[service])
+        documents = self._documents
+        if self._elsewhere is not None:
+            documents = {**await self._elsewhere.documents(), **documents}
+        if service is None:
+            return answer(openapi.merge(documents))
+        if service not in documents:
+            raise TerminalError(f"there is no service {service!r}", code=404)
+        return answer(documents[service])
 
     # --- services ---
 
@@ -237,6 +282,17 @@ class Ingress:
             return await self._elsewhere.find(service) or {}
         return local or {}
 
+    async def _look(self, id: str, name: str) -> tuple[Meta, Endpoint]:
+        """An invocation that may be seen from outside, and its handler."""
+        gone = HTTPError(f"there is no {name}, or it has expired", code=404, headers={ID: id})
+        meta = await self._engine.look(id)
+        if meta is None:
+            raise gone
+        endpoint = await self._endpoint_of(meta)
+        if endpoint.private:
+            raise gone
+        return meta, endpoint
+
     async def _endpoint_of(self, meta: Meta) -> Endpoint:
         """The handler of an invocation; where it is gone by now, what is known of it."""
         found = (await self._find(meta.target.service)).get(meta.target.handler)
@@ -248,39 +304,15 @@ class Ingress:
         self, request: HTTPRequest, target: Target, public: Endpoints, delay: int = 0
     ) -> tuple[Request, Endpoint]:
         """Make sure that the request can be accepted, before anything is stored."""
-        _require("POST", request)
+        require(request, "POST")
         endpoint = public[target.handler]
         key = None
         if endpoint.kind is not Kind.WORKFLOW:  # whose key makes it happen once
-            key = _idempotency_key(request)
+            key = idempotency_key(request)
         headers = _passed_on(request)
-        body = await _body(request)
+        body = await read_body(request)
         endpoint.check(f"{target.service}.{target.handler}", body)
         return Request(target, body, idempotency_key=key, headers=headers, delay=delay), endpoint
-
-
-def _require(method: str, request: HTTPRequest) -> None:
-    if request.method != method:
-        raise _Error(f"{request.method} is not for this path, {method} is", code=405, headers={"allow": method})
-
-
-def _idempotency_key(request: HTTPRequest) -> str | None:
-    values = [value for name, value in request.headers.raw if name == b"idempotency-key"]
-    if not values:
-        return None
-    if len(values) > 1:
-        raise TerminalError("Idempotency-Key is given once", code=400)
-    try:
-        return _checked_idempotency_key(values[0].decode())
-    except UnicodeDecodeError:
-        raise TerminalError("Idempotency-Key is not UTF-8", code=400) from None
-
-
-def _checked_idempotency_key(key: str) -> str:
-    size = len(key.encode())
-    if not 0 < size <= MAX_IDEMPOTENCY_KEY:
-        raise TerminalError(f"an idempotency key has 1 to {MAX_IDEMPOTENCY_KEY} bytes in UTF-8, not {size}", code=400)
-    return key
 
 
 def _passed_on(request: HTTPRequest) -> dict[str, str]:
@@ -297,40 +329,17 @@ def _passed_on(request: HTTPRequest) -> dict[str, str]:
     return headers
 
 
-async def _body(request: HTTPRequest) -> bytes:
-    too_large = TerminalError(f"a body has up to {MAX_PAYLOAD} bytes", code=413)
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > MAX_PAYLOAD:
-        raise too_large
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_PAYLOAD:
-            raise too_large
-    return bytes(body)
-
-
-# --- answers ---
-
-
-def _result(id: str, outcome: Outcome | None, content_type: str) -> Response:
+def _result(id: str, outcome: Outcome | None, endpoint: Endpoint) -> Response:
     headers = {ID: id}
     if outcome is None:
-        raise _Error(
+        raise HTTPError(
             f"{id} goes on, but has no result yet: attach with GET /restate/invocation/{id}/attach",
             code=504,
             headers=headers,
         )
     if outcome.failure is not None:
-        raise _Error(outcome.failure.message, code=outcome.failure.code, headers=headers)
+        raise HTTPError(outcome.failure.message, code=outcome.failure.code, headers=headers)
     value = outcome.value or b""
-    return Response(value, headers=headers | ({"content-type": content_type} if value else {}))
-
-
-def _answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
-    return Response(body, status, {**(headers or {}), "content-type": JSON})
-
-
-def _refuse(code: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    return _answer({"message": message, "code": code}, code, headers)
+    if not value and endpoint.gives == JSON:
+        value = b"null"  # whoever expects JSON gets some
+    return Response(value, headers=headers | ({"content-type": endpoint.gives or JSON} if value else {}))

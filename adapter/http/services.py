@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
 from pydantic_core import from_json
@@ -12,6 +12,7 @@ from pydantic_core import from_json
 from adapter.engine.types import MAX_KEY, Kind, Target
 from adapter.errors import TerminalError
 from adapter.registry import BoundService
+from adapter.serde import Json
 
 JSON = "application/json"
 
@@ -24,7 +25,7 @@ class Endpoint:
         kind: How it relates to a key.
         private: Whether only handlers may call it.
         takes: The media type of its input; ``None`` if it has none.
-        gives: The media type of its output.
+        gives: The media type of its output; ``None`` if it has none.
         validate: Raises `TerminalError` for a body that it cannot be run with; ``None`` where only another function can
             tell.
     """
@@ -32,7 +33,7 @@ class Endpoint:
     kind: Kind
     private: bool = False
     takes: str | None = JSON
-    gives: str = JSON
+    gives: str | None = JSON
     validate: Callable[[bytes], None] | None = None
 
     def check(self, name: str, body: bytes) -> None:
@@ -67,6 +68,14 @@ class Elsewhere(Protocol):
         """
         ...
 
+    async def documents(self) -> Mapping[str, dict[str, Any]]:
+        """What `adapter.http.openapi` says of them, by their names.
+
+        Raises:
+            Unavailable: If that cannot be told now.
+        """
+        ...
+
 
 def endpoints(service: BoundService) -> Endpoints:
     """The handlers of a service that lives here."""
@@ -75,7 +84,7 @@ def endpoints(service: BoundService) -> Endpoints:
             handler.kind,
             handler.options.private,
             handler.input.content_type if handler.input is not None else None,
-            handler.output.content_type,
+            None if isinstance(handler.output, Json) and handler.output.void else handler.output.content_type,
             handler.validate_input,
         )
         for name, handler in service.handlers.items()

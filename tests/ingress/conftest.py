@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -154,6 +155,9 @@ class Elsewhere:
             "idle": Endpoint(Kind.SERVICE, takes=None),
             "own": Endpoint(Kind.SERVICE, private=True),
         }
+
+    async def documents(self) -> Mapping[str, dict[str, Any]]:
+        return {"Far": {"paths": {"/Far/away": {}}, "components": {"schemas": {}}, "tags": []}}
 
 
 class Stack:

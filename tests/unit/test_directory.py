@@ -41,7 +41,7 @@ class Table:
     """What the directory uses of a DynamoDB client."""
 
     def __init__(self) -> None:
-        self.items: dict[str, dict[str, Any]] = {}
+        self.items: dict[tuple[str, str], dict[str, Any]] = {}
         self.queries = 0
         self.down = False
 
@@ -49,18 +49,19 @@ class Table:
         self.queries += 1
         if self.down:
             raise EndpointConnectionError(endpoint_url="http://localhost")
-        items = [self.items[name] for name in sorted(self.items)]
+        partition = request["ExpressionAttributeValues"][":pk"]
+        items = [item for _, item in sorted(self.items.items()) if item["pk"] == partition]
         start = request.get("ExclusiveStartKey")
         items = [item for item in items if start is None or item["sk"]["S"] > start["sk"]["S"]]
         more = {"LastEvaluatedKey": {"sk": items[0]["sk"]}} if len(items) > 1 else {}
         return {"Items": items[:1], **more}
 
     def put_item(self, **request: Any) -> dict[str, Any]:
-        self.items[request["Item"]["sk"]["S"]] = request["Item"]
+        self.items[_key(request["Item"])] = request["Item"]
         return {}
 
-    def _own(self, request: dict[str, Any]) -> str:
-        name: str = request["Key"]["sk"]["S"]
+    def _own(self, request: dict[str, Any]) -> tuple[str, str]:
+        name = _key(request["Key"])
         if self.items[name]["function"] != request["ExpressionAttributeValues"][":function"]:
             raise ClientError({"Error": {"Code": "ConditionalCheckFailedException"}}, "x")
         return name
@@ -72,6 +73,10 @@ class Table:
     def delete_item(self, **request: Any) -> dict[str, Any]:
         del self.items[self._own(request)]
         return {}
+
+
+def _key(item: dict[str, Any]) -> tuple[str, str]:
+    return item["pk"]["S"], item["sk"]["S"]
 
 
 class Clock:
@@ -116,13 +121,26 @@ async def test_what_is_registered_is_found(directory: Directory, table: Table) -
     assert found is not None
     assert {name: (each.kind, each.private, each.takes, each.gives) for name, each in found.items()} == {
         "run": (Kind.SERVICE, False, "application/octet-stream", "application/octet-stream"),
-        "own": (Kind.SERVICE, True, None, "application/json"),
+        "own": (Kind.SERVICE, True, None, None),
     }
     listed = await directory.lookup("Thing")
     assert listed is not None
     assert (listed.function, listed.deployment) == (A, "a:3")
     assert directory.kind(Target("Thing", "poke", "k")) is Kind.EXCLUSIVE
     assert table.queries == 2  # two pages, once
+
+
+async def test_what_services_take_and_give_is_kept_with_them(directory: Directory) -> None:
+    directory.register(Registry(Near, Thing), A, "a:1")
+    documents = await directory.documents()
+    assert list(documents) == ["Near", "Thing"]
+    assert list(documents["Near"]["paths"]) == ["/Near/run", "/Near/run/send"]
+    directory.register(Registry(Thing), B, "b:1")
+    directory.register(Registry(Near), A, "a:2")
+    assert list(await directory.documents()) == ["Near", "Thing"]
+    directory.withdraw(A)
+    assert list(await directory.documents()) == ["Thing"]
+    assert [(each.name, each.deployment) for each in await directory.listed()] == [("Thing", "b:1")]
 
 
 async def test_it_is_read_again_when_it_is_old_or_lacks_something(
@@ -175,7 +193,7 @@ async def test_a_function_that_is_deleted_takes_its_services_along(directory: Di
     directory.register(Registry(Near), A, "a:1")
     directory.register(Registry(Thing), B, "b:1")
     directory.withdraw(A)
-    assert list(table.items) == ["Thing"]
+    assert sorted(table.items) == [("openapi", "Thing"), ("registry", "Thing")]
 
 
 async def test_a_table_that_does_not_answer(directory: Directory, table: Table) -> None:
