@@ -56,6 +56,7 @@ from adapter.engine.ports import (
     Finish,
     Page,
     Put,
+    Reused,
     TooLarge,
     Unavailable,
     Update,
@@ -534,7 +535,7 @@ def _meaning(error: ClientError) -> Exception:
             return _RefusedError(found)
         reasons = [(each["Code"], each.get("Message") or "") for each in cancelled if each["Code"] != "None"]
     if code == "IdempotentParameterMismatchException":
-        return ValueError("other changes under the same nonce")
+        return Reused("other changes under the same nonce")
     if any(code.startswith("Validation") and "exceed" in message for code, message in reasons):
         return TooLarge(str(error))
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)

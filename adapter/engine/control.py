@@ -16,7 +16,7 @@ from adapter.engine.ids import child_id, new_generation, new_nonce, parse_awakea
 from adapter.engine.journal import Began, Done, Issued, Noted, encode
 from adapter.engine.keys import KeyState
 from adapter.engine.member import Member
-from adapter.engine.ports import Change, Conflict, Create, Delete, Finish, Put, Update, WriteHead
+from adapter.engine.ports import Change, Conflict, Create, Delete, Finish, Put, Reused, Update, WriteHead
 from adapter.engine.records import INLINE, Head, InboxEntry, Meta, Piece, Ref, StateEntry, Status, Waiter
 from adapter.engine.types import Failure, HandlerSpec, Kind, ObjectKey, Outcome, Target
 from adapter.engine.unit import CANCELLED, Fenced, Unit
@@ -330,6 +330,8 @@ class Control:
                     return "accepted" if getattr(conflict.found[0], "nonce", "") == nonce else "already"
                 waking = Waking.learn(ref, conflict.found[1], urgent=urgent or outcome.failure is not None)
                 continue
+            except Reused:  # at another time, which is all that differs
+                return "accepted"
             told = replace(note, outcome=outcome)
             engine.notified(told, meta.target.service, meta.deployment, waking.wakes)
             return "accepted"

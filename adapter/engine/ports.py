@@ -134,6 +134,10 @@ class Unavailable(Exception):
     """A request was throttled, collided or got no answer: it may have applied, or may yet. Send the same again."""
 
 
+class Reused(ValueError):
+    """Other changes were applied under this nonce, not long ago."""
+
+
 class TooLarge(Exception):
     """A record is larger than the store holds. Nothing was applied, and nothing would be by sending it again."""
 
@@ -243,6 +247,7 @@ class Store(Protocol):
         Raises:
             Conflict: If a condition does not hold.
             TooLarge: If an item, or the whole, is larger than DynamoDB takes.
+            Reused: If several other changes were applied under the nonce in the last ten minutes.
         """
         ...
 
@@ -305,5 +310,5 @@ class Clock(Protocol):
 
 __all__ = [
     "Change", "Clock", "Conflict", "Create", "Delete", "Dependent", "Dispatcher", "Due", "Finish", "Page", "Put",
-    "Status", "Store", "Timers", "TooLarge", "Unavailable", "Update", "Usage", "WriteHead", "applied",
+    "Reused", "Status", "Store", "Timers", "TooLarge", "Unavailable", "Update", "Usage", "WriteHead", "applied",
 ]  # fmt: skip

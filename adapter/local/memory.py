@@ -23,6 +23,7 @@ from adapter.engine.ports import (
     Finish,
     Page,
     Put,
+    Reused,
     TooLarge,
     Update,
     Usage,
@@ -197,7 +198,7 @@ class MemoryStore:
             raise ValueError(f"from 1 to {MAX_CHANGES} changes, not {len(changes)}")
         if len(changes) > 1 and (before := self._tokens.get(nonce)) is not None:
             if list(before) != list(changes):
-                raise ValueError("other changes under the same nonce")
+                raise Reused("other changes under the same nonce")
             self.usage.read_units += 2 * len(changes)
             return
         writes = [self._plan(change, nonce) for change in changes]

@@ -57,6 +57,25 @@ async def test_signals_come_in_order_before_and_after_they_are_asked_for() -> No
     assert await control.signal(id, "go", Outcome()) == "not found"
 
 
+async def test_a_signal_under_the_same_nonce_is_the_same_signal() -> None:
+    world = World()
+
+    @world.handler("S")
+    async def wait(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(10_000), unpack)
+        return [await ctx.issue(c.Signal("go"), unpack) for _ in range(2)]
+
+    id = await world.send("S/wait")
+    await settle()
+    control = world.engine.control
+    assert await control.signal(id, "go", Outcome(pack(1)), nonce="a" * 24) == "accepted"
+    await world.clock.advance(1)
+    assert await control.signal(id, "go", Outcome(pack(1)), nonce="a" * 24) == "accepted"
+    assert await control.signal(id, "go", Outcome(pack(2)), nonce="b" * 24) == "accepted"
+    await world.clock.advance(11)
+    assert value((await world.meta(id)).outcome) == [1, 2]
+
+
 async def test_promises_meet_run_and_shared_handlers_in_any_order() -> None:
     world = World()
 
