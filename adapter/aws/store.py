@@ -29,6 +29,7 @@ from adapter.aws.tables import (
     FORMAT,
     HEAD,
     HEAD_SK,
+    HISTORY_INDEX,
     META,
     META_SK,
     STATE,
@@ -42,6 +43,7 @@ from adapter.aws.tables import (
     object_pk,
     parts_sk,
     read,
+    read_target,
     service_shard,
     state_sk,
     write,
@@ -54,7 +56,10 @@ from adapter.engine.ports import (
     Dependent,
     Due,
     Finish,
+    Listed,
+    NotIndexed,
     Page,
+    Place,
     Put,
     Reused,
     TooLarge,
@@ -234,6 +239,52 @@ class DynamoStore:
             Limit=limit,
         )
         return [Due(item["pk"]["S"], int(item["due"]["N"])) for item in answer["Items"]]
+
+    async def active(
+        self, shard: int, limit: int, *, status: Status | None = None, after: Place | None = None
+    ) -> tuple[list[Listed], Place | None]:
+        """Query of the index; half a unit per 4 KB of what is looked at."""
+        return await self._list(DUE_INDEX, str(shard), limit, after, status, completed=False)
+
+    async def history(
+        self, service: str, shard: int, limit: int, *, status: Status | None = None, after: Place | None = None
+    ) -> tuple[list[Listed], Place | None]:
+        """Query of the index; half a unit per 4 KB of what is looked at."""
+        if not self._history:
+            raise NotIndexed("the index of a service's invocations is not kept")
+        return await self._list(HISTORY_INDEX, f"{service}#{shard}", limit, after, status, completed=True)
+
+    async def _list(
+        self, index: str, partition: str, limit: int, after: Place | None, status: Status | None, *, completed: bool
+    ) -> tuple[list[Listed], Place | None]:
+        keys = ("due_shard", "due") if index == DUE_INDEX else ("service_shard", "created")
+        request: dict[str, Any] = {
+            "TableName": self._invocations,
+            "IndexName": index,
+            "KeyConditionExpression": f"{keys[0]} = :partition",
+            "ExpressionAttributeValues": {":partition": {"S": partition}},
+            "ScanIndexForward": index == DUE_INDEX,
+            "Limit": limit,
+        }
+        if status is not None or not completed:
+            request["FilterExpression"] = f"#status {'<>' if status is None else '='} :status"
+            request["ExpressionAttributeNames"] = {"#status": "status"}
+            request["ExpressionAttributeValues"][":status"] = {"S": status or Status.COMPLETED}
+        if after is not None:
+            place = {keys[0]: {"S": partition}, keys[1]: {"N": str(after.at)}}
+            request["ExclusiveStartKey"] = {**_key(after.id, META_SK), **place}
+        answer = await self._read("query", **request)
+        listed = [
+            Listed(
+                item["pk"]["S"],
+                read_target(item["target"]["S"]),
+                Status(item["status"]["S"]),
+                int(item[keys[1]]["N"]),
+            )
+            for item in answer["Items"]
+        ]
+        end = answer.get("LastEvaluatedKey")
+        return listed, Place(int(end[keys[1]]["N"]), end["pk"]["S"]) if end else None
 
     async def dependents(self, id: str, cursor: Any = None) -> tuple[list[Dependent], Any]:
         """Query of keys; a unit per 4 KB of the items."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from adapter.engine import commands as c
 from adapter.engine.draft import cut, notification
-from adapter.engine.ids import child_id, new_generation, new_nonce, parse_awakeable, promise_id, random_id
+from adapter.engine.ids import child_id, new_generation, new_nonce, parse_awakeable, promise_id, random_id, restarted_id
 from adapter.engine.journal import Began, Done, Issued, Noted, encode
 from adapter.engine.keys import KeyState
 from adapter.engine.member import Member
@@ -302,15 +302,19 @@ class Control:
         await self._engine.delete(replace(meta, expires=now))
         return "accepted"
 
-    async def restart(self, id: str) -> Restarted | None:
-        """Run an invocation's request once more, as a new invocation. ``None``: there is no such invocation."""
+    async def restart(self, id: str, *, idempotency_key: str | None = None) -> Restarted | None:
+        """Run an invocation's request once more, as a new invocation. ``None``: there is no such invocation.
+
+        Requests that carry the same idempotency key restart it once.
+        """
         from adapter.engine.engine import Request
 
         meta = await self._engine.look(id)
         if meta is None:
             return None
         input = meta.input if meta.input is not None else await self._engine.payload(meta.ref, "input")
-        answer = await self._engine.send(Request(meta.target, input, headers=meta.headers), id=random_id())
+        new = random_id() if idempotency_key is None else restarted_id(meta.ref, idempotency_key)
+        answer = await self._engine.send(Request(meta.target, input, headers=meta.headers), id=new)
         return Restarted(answer.id)
 
     # --- inside ---

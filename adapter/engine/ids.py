@@ -97,6 +97,16 @@ def new_nonce() -> str:
     return _text(secrets.token_bytes(15))
 
 
+def derived_nonce(what: str, idempotency_key: str) -> str:
+    """The nonce of a change that is asked for under an idempotency key."""
+    return _derive("nonce", what, idempotency_key)[4:]
+
+
+def restarted_id(ref: Ref, idempotency_key: str) -> str:
+    """The id of the one invocation that restarts another under an idempotency key."""
+    return _derive("restart", *ref, idempotency_key)
+
+
 def shard(id: str) -> int:
     """The partition of the due index that the invocation belongs to."""
     return int.from_bytes(hashlib.blake2b(id.encode(), digest_size=2).digest(), "big") % SHARDS

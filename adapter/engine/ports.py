@@ -23,7 +23,7 @@ from adapter.engine.records import (
     Status,
     Waiter,
 )
-from adapter.engine.types import ObjectKey
+from adapter.engine.types import ObjectKey, Target
 
 # --- changes: one item each ------------------------------------------------------------------------------------------
 
@@ -175,6 +175,35 @@ class Due:
     due: int
 
 
+class Place(NamedTuple):
+    """A place in an index: behind the entry with this time and this id."""
+
+    at: int
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An entry of an index, which lags behind the records.
+
+    Attributes:
+        at: When it is due, or when it was created: what the index is ordered by.
+    """
+
+    id: str
+    target: Target
+    status: Status
+    at: int
+
+    @property
+    def place(self) -> Place:
+        return Place(self.at, self.id)
+
+
+class NotIndexed(Exception):
+    """The index that is asked for is not kept."""
+
+
 class Dependent(NamedTuple):
     """The key of an item under an invocation's id: of a piece, a notification, a part or a waiter."""
 
@@ -259,6 +288,25 @@ class Store(Protocol):
         """List what is due, earliest first. Query of the index, eventually consistent."""
         ...
 
+    async def active(
+        self, shard: int, limit: int, *, status: Status | None = None, after: Place | None = None
+    ) -> tuple[list[Listed], Place | None]:
+        """List what is to go on by itself, or has this status, by due time. Query of the index; half a unit per 4 KB.
+
+        Looks at up to ``limit`` entries behind ``after``. Returns those that fit, and where to go on if there are more.
+        """
+        ...
+
+    async def history(
+        self, service: str, shard: int, limit: int, *, status: Status | None = None, after: Place | None = None
+    ) -> tuple[list[Listed], Place | None]:
+        """List a service's invocations, latest first; otherwise like `active`.
+
+        Raises:
+            NotIndexed: If there is no such index.
+        """
+        ...
+
     async def dependents(self, id: str, cursor: Any = None) -> tuple[list[Dependent], Any]:
         """List the keys of all items under the id but the record, of any generation. Query of keys."""
         ...
@@ -309,6 +357,7 @@ class Clock(Protocol):
 
 
 __all__ = [
-    "Change", "Clock", "Conflict", "Create", "Delete", "Dependent", "Dispatcher", "Due", "Finish", "Page", "Put",
-    "Reused", "Status", "Store", "Timers", "TooLarge", "Unavailable", "Update", "Usage", "WriteHead", "applied",
+    "Change", "Clock", "Conflict", "Create", "Delete", "Dependent", "Dispatcher", "Due", "Finish", "Listed",
+    "NotIndexed", "Page", "Place", "Put", "Reused", "Status", "Store", "Timers", "TooLarge", "Unavailable", "Update",
+    "Usage", "WriteHead", "applied",
 ]  # fmt: skip

@@ -43,7 +43,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from adapter.engine.engine import Engine, Request
-from adapter.engine.ids import INVOCATION_ID, idempotent_id, parse_awakeable, workflow_id
+from adapter.engine.ids import INVOCATION_ID, derived_nonce, idempotent_id, parse_awakeable, workflow_id
 from adapter.engine.records import Meta
 from adapter.engine.types import MAX_KEY, Failure, Kind, Outcome, Target
 from adapter.errors import TerminalError
@@ -226,7 +226,9 @@ class Ingress:
         body = await read_body(request)
         rejected = Failure(REJECTED, body.decode(errors="replace") or "rejected")
         outcome = Outcome(failure=rejected) if what == "reject" else Outcome(body)
-        said = await self._engine.control.complete(awakeable, outcome)
+        key = idempotency_key(request)
+        nonce = None if key is None else derived_nonce(awakeable, key)
+        said = await self._engine.control.complete(awakeable, outcome, nonce=nonce)
         if said == "already":
             raise TerminalError(f"awakeable {awakeable} was completed before", code=409)
         if said == "not found":
@@ -243,7 +245,9 @@ class Ingress:
             raise TerminalError(f"a signal's name has 1 to {MAX_KEY} bytes in UTF-8", code=400)
         body = await read_body(request)
         await self._look(id, f"invocation {id}")
-        if await self._engine.control.signal(id, name, Outcome(body)) != "accepted":
+        key = idempotency_key(request)
+        nonce = None if key is None else derived_nonce(f"{id}/{name}", key)
+        if await self._engine.control.signal(id, name, Outcome(body), nonce=nonce) != "accepted":
             raise HTTPError(f"invocation {id} has completed", code=409, headers={ID: id})
         return Response(status_code=202, headers={ID: id})
 

@@ -21,7 +21,9 @@ from adapter.engine.ports import (
     Dependent,
     Due,
     Finish,
+    Listed,
     Page,
+    Place,
     Put,
     Reused,
     TooLarge,
@@ -173,6 +175,38 @@ class MemoryStore:
         entries = entries[: min(limit, bisect_left(entries, (before + 1, "")))]
         self.usage.read_units += max(1, _units(INDEX_ENTRY * len(entries), 4096)) / 2
         return [Due(id, at) for at, id in entries]
+
+    @request
+    async def active(
+        self, shard: int, limit: int, *, status: Status | None = None, after: Place | None = None
+    ) -> tuple[list[Listed], Place | None]:
+        entries = self._due[shard]
+        begin = bisect_right(entries, tuple(after)) if after else 0
+        records = [self._record(id) for _, id in entries[begin : begin + limit]]
+        return self._listed([(record, record.due or 0) for record in records if record], limit, status, completed=False)
+
+    @request
+    async def history(
+        self, service: str, shard: int, limit: int, *, status: Status | None = None, after: Place | None = None
+    ) -> tuple[list[Listed], Place | None]:
+        found = [
+            (record, record.created)
+            for record in self.records()
+            if isinstance(record, Meta) and record.target.service == service and _shard_of(record) == shard
+        ]
+        found.sort(key=lambda pair: (pair[1], pair[0].id), reverse=True)
+        rest = [pair for pair in found if after is None or (pair[1], pair[0].id) < after]
+        return self._listed(rest[:limit], limit, status, completed=True)
+
+    def _listed(
+        self, found: Sequence[tuple[Meta, int]], limit: int, status: Status | None, *, completed: bool
+    ) -> tuple[list[Listed], Place | None]:
+        self.usage.read_units += max(1, _units(INDEX_ENTRY * len(found), 4096)) / 2
+        listed = [Listed(record.id, record.target, record.status, at) for record, at in found]
+        end = listed[-1].place if len(listed) == limit else None
+        if status is not None:
+            return [each for each in listed if each.status is status], end
+        return [each for each in listed if completed or each.status is not Status.COMPLETED], end
 
     @request
     async def dependents(self, id: str, cursor: Any = None) -> tuple[list[Dependent], Any]:
@@ -411,6 +445,10 @@ class _Write(NamedTuple):
     old: Record | None
     new: Record | None
     allowed: bool = True
+
+
+def _shard_of(record: Meta) -> int:
+    return shard(record.id)  # in a method that takes a shard, the name means that
 
 
 def _all(*prefix: str) -> tuple[Key, Key]:

@@ -91,6 +91,7 @@ def test_functions_know_their_surroundings(functions: dict[str, Properties]) -> 
     for function in functions.values():
         assert set(function["Environment"]["Variables"]) == {
             "ADAPTER_DLQ_ARN",
+            "ADAPTER_HISTORY",
             "ADAPTER_INVOCATIONS_TABLE",
             "ADAPTER_OBJECTS_TABLE",
             "ADAPTER_SCHEDULE_GROUP",
