@@ -332,9 +332,12 @@ class Attempt:
             return Outcome(failure=Failure(error.code, error.message))
 
     def run(self) -> None:
-        """Run until blocked, after each recorded result and then for good."""
+        """Run until blocked, after each recorded result and then for good.
+
+        Some may have been recorded when the code had returned: of what is carried out whether it waits or not.
+        """
         self._run()
-        while self._results and not self.ended:
+        while self._results and self.fault is None and not self.failed:
             entry = self._results.popleft()
             if entry.n >= len(self.operations):
                 self.fault = self._mismatch(f"the journal holds a result of command {entry.n}, which was not issued")
@@ -344,7 +347,7 @@ class Attempt:
                 self.fault = self._mismatch(f"notification of command {entry.n} is missing")
                 return
             self.deliver(entry.n, outcome)
-        if self.fault is None and self.replaying and not self._failed():
+        if self.fault is None and self.replaying and not self.failed:
             missing = self._issued[len(self.operations)] if len(self.operations) < len(self._issued) else None
             held = f"{missing.kind} {missing.name!r} as command {missing.n}" if missing else "more results"
             self.fault = self._mismatch(f"the journal holds {held}, which the code did not ask for")
@@ -412,7 +415,8 @@ class Attempt:
         if self.loop.error is not None and self.fault is None:
             self.fault = self.loop.error
 
-    def _failed(self) -> bool:
+    @property
+    def failed(self) -> bool:
         """Whether the code raised something that is retried."""
         return self._task.done() and (
             self._task.cancelled() or not isinstance(self._task.exception(), TerminalError | None)

@@ -385,7 +385,9 @@ class Unit:
     def _check(self, member: Member) -> None:
         """See whether an attempt ended."""
         attempt = member.attempt
-        if attempt is None or not attempt.ended or (member.duties and attempt.fault is None):
+        if attempt is None or not attempt.ended or (
+            member.duties and attempt.fault is None and not attempt.failed
+        ):
             return
         try:
             outcome = _bounded(attempt.result(), f"the output of {member.meta.target}")
