@@ -6,10 +6,14 @@ is to run is known beforehand: once if its place is reached, else never.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from adapter.engine.types import Kind, Target
+
+
+AWAITED = ("call", "join")
+"""How others are invoked whose failure ends the program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,10 @@ class Root:
     """When, in seconds: once for each client that does."""
     delay: int = 0
     patience: float = 30.0
+    end: str = ""
+    """``cancel`` or ``kill``: what an operator does to it."""
+    end_at: float = 0.0
+    """When, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +92,7 @@ class Plan:
         if op.kind == "step":
             return op.how == "terminal"
         if op.kind == "invoke":
-            return op.how in ("call", "join") and self.fails(op.node)
+            return op.how in AWAITED and self.fails(op.node)
         return any(self.stops(inner) for branch in op.branches for inner in branch)
 
     def reached(self, id: int) -> list[Op]:
@@ -101,6 +109,26 @@ class Plan:
                 break
         return found
 
+    def shaken(self) -> set[int]:
+        """The programs that may fail, or not run, because something is cancelled or killed."""
+        parents: dict[int, set[int]] = {}
+        todo = [root.node for root in self.roots if root.end]
+        for id in self.nodes:
+            for op in self.reached(id):
+                if op.kind == "invoke":
+                    if op.how == "cancelled":
+                        todo.append(op.node)
+                    if op.how in AWAITED:
+                        parents.setdefault(op.node, set()).add(id)
+        seen: set[int] = set()
+        while todo:
+            id = todo.pop()
+            if id not in seen:
+                seen.add(id)
+                todo += parents.get(id, ())
+                todo += [op.node for op in self.reached(id) if op.kind == "invoke"]
+        return seen
+
     def below(self, roots: list[int]) -> set[int]:
         """The programs that run when these do."""
         seen: set[int] = set()
@@ -114,9 +142,10 @@ class Plan:
 
 
 class _Generator:
-    def __init__(self, random: Random, expiring: bool) -> None:
+    def __init__(self, random: Random, expiring: bool, extended: bool) -> None:
         self.random = random
         self.expiring = expiring
+        self.extended = extended
         self.nodes: dict[int, Node] = {}
         self.pool: list[tuple[int, int]] = []
         """Idempotent nodes, each with the lowest key that it may want."""
@@ -140,6 +169,11 @@ class _Generator:
         }  # fmt: skip
         if expiring:  # then what somebody attaches to may be there no more
             self.weights["join"] = self.weights["idempotent"] = 0
+        if extended:
+            for name, most in (("awakeable", 1.0), ("signal", 1.0), ("promise", 4.0), ("cancelled", 1.0)):
+                self.weights[name] = most * random.choice((0, 0.3, 1.0))
+        self.ends = random.choice((0.0, 0.0, 0.2, 0.5)) if extended else 0.0
+        """How often a client's request is cancelled or killed."""
         self.long = random.random() < 0.3
         """Whether some waits are too long to be waited out."""
         self.large = random.random() < 0.2
@@ -172,6 +206,9 @@ class _Generator:
                     patience=random.choice((0.5, 5.0, 30.0)),
                 )
             )
+            if random.random() < self.ends:
+                end, end_at = random.choice(("cancel", "cancel", "kill")), roots[-1].at[0] + random.choice((0.0, 0.1, 1.0, 5.0))
+                roots[-1] = replace(roots[-1], end=end, end_at=end_at)
             self.left -= 1
         return Plan(self.functions, self.nodes, tuple(roots))
 
@@ -197,7 +234,7 @@ class _Generator:
         elif choice < 0.6:
             service, key = random.choice(self.keys)
             target, kind, inner = Target(service, "look", key), Kind.SHARED, floor
-        elif choice < 0.65 and idempotency is None:
+        elif choice < 0.65 and idempotency is None and not (self.expiring and depth):
             target, kind, inner = Target(f"W{number}", "run", f"w{id}"), Kind.WORKFLOW, floor
         else:
             target, kind, inner = Target(f"S{number}", "do"), Kind.SERVICE, floor
@@ -213,6 +250,10 @@ class _Generator:
         reads = {"get", "keys"} if kind is not Kind.SERVICE else set()
         writes = {"set", "add", "append", "clear", "clear-all"} if kind.exclusive and not inside else set()
         others = {"step", "sleep", "now", "draw", "raise"}
+        if self.extended:
+            others |= {"awakeable", "signal"}
+            others |= {"promise"} if kind is Kind.WORKFLOW else set()
+            others |= {"cancelled"} if depth < 4 and self.left > 0 else set()
         if depth < 4 and self.left > 0:
             others |= {"call", "send", "join", "forget", "idempotent", "burst", "fan"}
         if not inside:
@@ -240,6 +281,10 @@ class _Generator:
                 return [Op(what, n=self.wait())]
             case "flaky":
                 return [Op(what, times=random.randint(1, 3))]
+            case "awakeable" | "signal" | "promise":
+                return [Op(what, entry, random.choice((0, 10, 500, 5000)), times=random.choice((1, 1, 2)))]
+            case "cancelled":
+                return [Op("invoke", node=self.node(floor, depth + 1), how=what, n=random.choice((0, 0, 10, 1000)))]
             case "call" | "join" | "forget":
                 how = random.choice(("call", "caught")) if what == "call" else what
                 return [Op("invoke", node=self.node(floor, depth + 1), how=how)]
@@ -267,6 +312,12 @@ class _Generator:
                 return [Op(what)]
 
 
-def generate(random: Random, expiring: bool = False) -> Plan:
-    """A random plan; perhaps one in which nobody waits for what may have expired."""
-    return _Generator(random, expiring).plan()
+def generate(random: Random, expiring: bool = False, extended: bool = False) -> Plan:
+    """A random plan.
+
+    Args:
+        random: Where it is drawn from.
+        expiring: Whether nobody is to wait for what may have expired.
+        extended: Whether there is more than calls, state and steps in it: results from outside, cancellation.
+    """
+    return _Generator(random, expiring, extended).plan()

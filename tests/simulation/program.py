@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from adapter.engine import commands as c
 from adapter.engine.attempt import Attempt, Pending
+from adapter.engine.ids import awakeable_id
 from adapter.engine.types import HandlerSpec, Kind, Options, RetryPolicy
 from adapter.errors import TerminalError
-from tests.simulation.plan import Node, Op
+from tests.simulation.plan import AWAITED, Node, Op
 
 if TYPE_CHECKING:
     from adapter.engine.commands import Issuer
@@ -100,11 +101,11 @@ class Program:
         self.world.entered(self)
         if self.node.target != self.attempt.target:
             self.world.violation(f"{self.node.target} runs as {self.attempt.target}")
-        if self.attempt.kind.exclusive:
-            place = await self.get("seq") or 0
-            self.see("", "seq", place)
-            self.issue(c.SetState("seq", encode(place + 1)))
         try:
+            if self.attempt.kind.exclusive:
+                place = await self.get("seq") or 0
+                self.see("", "seq", place)
+                self.issue(c.SetState("seq", encode(place + 1)))
             await self.body(self.node.ops, "")
         except TerminalError as error:
             self.see("", "failed", digest(error.message))
@@ -171,6 +172,8 @@ class Program:
             case "flaky":
                 if self.world.stumbles(self.attempt.id, path, op.times):
                     raise Hiccup(path)
+            case "awakeable" | "signal" | "promise":
+                await self.outside(op, path)
             case "invoke":
                 await self.invoke(op, path)
             case "fan":
@@ -208,9 +211,34 @@ class Program:
         if value.partition("#")[0] != f"{self.node.id}{path}":
             self.world.violation(f"step {self.node.id}{path} was given {value}")
 
+    async def outside(self, op: Op, path: str) -> None:
+        """Have somebody outside give a result, and wait for it."""
+        if op.kind == "promise":
+            self.world.tell("promise", str(self.attempt.target.object), path, op, self.attempt.meta)
+            result = self.issue(c.GetPromise(path))
+        else:
+            result = self.issue(c.Awakeable() if op.kind == "awakeable" else c.Signal(path))
+            id = awakeable_id(self.attempt.meta.ref, result.n) if op.kind == "awakeable" else self.attempt.id
+
+            async def closure() -> bytes:
+                await self.process.work(0)
+                self.world.tell(op.kind, id, path, op, self.attempt.meta)
+                return b""
+
+            await self.issue(c.Run("tell", closure))
+        value = await result
+        self.see(path, op.kind, value)
+        if value.partition("!")[0] != path:
+            self.world.violation(f"{self.attempt.id} was given {value} at {path}")
+
     async def invoke(self, op: Op, path: str) -> None:
         call = self.start(op, path)
-        if op.how in ("call", "caught", "join"):
+        if op.how == "cancelled":
+            if op.n:
+                await self.issue(c.Sleep(op.n))
+            call.cancel()
+            self.see(path, "cancels")
+        if op.how in ("call", "caught", "join", "cancelled"):
             await self.result(op, path, call)
 
     def start(self, op: Op, path: str) -> Any:
@@ -228,7 +256,7 @@ class Program:
             value = await call
         except TerminalError as error:
             self.see(path, "error", op.node, digest(error.message))
-            if op.how != "caught":
+            if op.how in AWAITED:
                 raise
         else:
             self.see(path, "value", op.node, digest(value))

@@ -37,12 +37,14 @@ class Result:
     history: list[tuple[Any, ...]] = field(default_factory=list)
 
 
-def case(seed: int) -> Case:
-    """The case that a seed stands for."""
+def case(seed: int, extended: bool | None = None) -> Case:
+    """The case that a seed stands for; whether it is an extended one follows from the seed as well, unless it is said."""
     random = Random(f"{seed}/case")
+    if extended is None:
+        extended = Random(f"{seed}/extended").random() < 0.5
     faults, lambdas = draw(random), random.choice((0.0, 0.5, 1.0))
     expiring = random.random() < 0.1
-    plan = generate(Random(f"{seed}/plan"), expiring=expiring)
+    plan = generate(Random(f"{seed}/plan"), expiring=expiring, extended=extended)
     return Case(str(seed), plan, faults, lambdas, random.choice((1.0, 5.0, 20.0)) if expiring else 86_400.0)
 
 

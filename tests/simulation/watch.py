@@ -128,13 +128,18 @@ class WatchedStore(MemoryStore):
             self._require(new.epoch >= old.epoch, f"{old.id}: epoch {old.epoch} falls to {new.epoch}")
             self._require(new.notifications >= old.notifications, f"{old.id} forgets notifications")
             if (old.status, new.status, new.epoch) == (Status.RUNNING, Status.RUNNING, old.epoch + 1):
-                early = old.due is not None and old.due > now + SKEW and old.epoch > 0
+                ends = [root for root in self.world.plan.roots if root.end]
+                early = not ends and old.due is not None and old.due > now + SKEW and old.epoch > 0
                 self._require(not early, f"{old.id} is taken over {(old.due or 0) - now} ms before its lease ends")
+            if not self.world.faulty and not self.world.lambdas and new.dispatches > old.dispatches:
+                lost = old.status in (Status.RUNNING, Status.READY)
+                self._require(not lost, f"{old.id} is {old.status} and swept up, nothing having gone wrong")
             self._require((new.target, new.created) == (old.target, old.created), f"{old.id} changes")
         self._require(new.due is not None or new.status in WITHOUT_DUE, f"{new.id} is {new.status} without a due time")
         self._require(new.live or new.completed is not None, f"{new.id} has no time of completion")
+        if new.status is Status.SUSPENDED and new.due is None:
+            self._require((new.missing or 0) > 0, f"{new.id} waits for nothing")
         if new.status is Status.SUSPENDED:
-            self._require(new.due is not None or (new.missing or 0) > 0, f"{new.id} waits for nothing")
             self._check_notifications(new.ref)
         if new.status is Status.PAUSED:
             self._require(False, f"{new.id} is paused: {new.error}")

@@ -11,13 +11,14 @@ from random import Random
 from typing import Any, TypeVar, cast
 
 from adapter.engine import ids
+from adapter.engine.control import Control
 from adapter.engine.engine import Answer, Engine, Request
 from adapter.engine.ports import Conflict, Dispatcher, Store, Timers, TooLarge, Unavailable
-from adapter.engine.records import Ref
-from adapter.engine.types import Outcome
+from adapter.engine.records import Meta, Ref
+from adapter.engine.types import ObjectKey, Outcome
 from adapter.errors import TerminalError
 from tests.simulation.faults import CALM, Faults
-from tests.simulation.plan import Plan, Root
+from tests.simulation.plan import Op, Plan, Root
 from tests.simulation.program import Hiccup, Program, handlers, kind_of, request
 from tests.simulation.watch import WatchedStore
 
@@ -264,6 +265,7 @@ class World:
     swept: bool = field(default=False, init=False)
     """Whether everything that has expired was deleted by the engine."""
     _stumbled: dict[tuple[str, str], int] = field(default_factory=dict, init=False)
+    _told: set[tuple[Ref, str]] = field(default_factory=set, init=False)
     _steps: int = field(default=0, init=False)
     _names: int = field(default=0, init=False)
     _pending: int = field(default=0, init=False)
@@ -298,6 +300,7 @@ class World:
 
     async def _main(self) -> None:
         clients = [self.loop.create_task(self._client(root, at)) for root in self.plan.roots for at in root.at]
+        clients += [self.loop.create_task(self._operator(root)) for root in self.plan.roots if root.end]
         sweeper = self.loop.create_task(self._sweeper())
         if self.expiring:
             self.loop.create_task(self._expiry())
@@ -342,7 +345,8 @@ class World:
         self.violation("it does not come to rest")
 
     def _unsettled(self, meta: Any) -> bool:
-        return meta.live or meta.due != meta.expires
+        promise = meta.input is None and not meta.input_parts
+        return not promise and (meta.live or meta.due != meta.expires)
 
     async def _sweeper(self) -> None:
         while True:
@@ -491,10 +495,10 @@ class World:
             self.note(process, "is asked for", node.id, node.target, root.how)
             try:
                 if root.how == "send":
-                    answer = await self._ask(process, lambda: engine.send(ask), root)
+                    answer = await self._ask(process, lambda: engine.send(ask), root.patience)
                 else:
                     until = engine.clock.now() + round(root.patience * 1000)
-                    answer = await self._ask(process, lambda: engine.call(ask, until=until), root)
+                    answer = await self._ask(process, lambda: engine.call(ask, until=until), root.patience)
             except TerminalError as error:
                 self.violation(f"{node.target} is refused: {error}")
                 return
@@ -520,16 +524,16 @@ class World:
             engine = process.engine
             until = engine.clock.now() + 500
             try:
-                asked.outcome = await self._ask(process, lambda: engine.outcome(answer.id, until=until), root)
+                asked.outcome = await self._ask(process, lambda: engine.outcome(answer.id, until=until), root.patience)
             except (Unavailable, Gone, TimeoutError):
                 pass
             if self.calm and self.loop.time() > 20_000 or self.store._record(answer.id) is None:
                 return
 
-    async def _ask(self, process: Process, work: Callable[[], Coroutine[Any, Any, T]], root: Root) -> T:
+    async def _ask(self, process: Process, work: Callable[[], Coroutine[Any, Any, T]], most: float) -> T:
         """Ask a process, until it answers, it dies or patience ends."""
         task = self.loop.create_task(process.event(work()))
-        patience = self.random.uniform(0, root.patience) if self.chance(self.faults.impatient) else root.patience + 40
+        patience = self.random.uniform(0, most) if self.chance(self.faults.impatient) else most + 40
         await asyncio.wait({task, process.death}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
         if task.done() and not process.dead:
             return task.result()
@@ -541,6 +545,54 @@ class World:
         raise TimeoutError
 
     # --- what programs tell ---
+
+    def tell(self, what: str, id: str, name: str, op: Op, meta: Meta) -> None:
+        """Somebody outside is to give an awakeable, a signal or a promise its value, after a while, and perhaps twice."""
+        if (meta.ref, name) not in self._told:
+            self._told.add((meta.ref, name))
+            for number in range(op.times):
+                self._pending += 1
+                wait = op.n / 1000 * self.random.uniform(0.5, 1.5)
+                self.loop.create_task(self._tell(what, id, name, f"{name}!{number}", wait))
+
+    async def _tell(self, what: str, id: str, name: str, value: str, wait: float) -> None:
+        await asyncio.sleep(wait)
+        outcome = Outcome(json.dumps(value).encode())
+
+        def work(control: Control) -> Coroutine[Any, Any, Any]:
+            if what == "awakeable":
+                return control.complete(id, outcome)
+            if what == "signal":
+                return control.signal(id, name, outcome)
+            service, key = id.split("/")
+            return control.complete_promise(ObjectKey(service, key), name, outcome)
+
+        said = await self._insist(work)
+        self._pending -= 1
+        self.note(None, "was told", what, id, name, value, said)
+
+    async def _insist(self, work: Callable[[Control], Coroutine[Any, Any, T]]) -> T:
+        """Ask some process, and another one, until there is an answer."""
+        while True:
+            process = self.pick(self.random.choice(list(self.processes)))
+            control = process.engine.control
+            try:
+                return await self._ask(process, lambda: work(control), 10.0)
+            except (Unavailable, Gone, TimeoutError):
+                await asyncio.sleep(self.random.uniform(0.05, 2.0))
+
+    async def _operator(self, root: Root) -> None:
+        """Cancels or kills what a client asked for."""
+        await asyncio.sleep(root.end_at)
+        found = [meta.id for meta in self.store.metas() if meta.live and self._node(meta) == root.node]
+        for id in found:
+            self.note(None, "operator", root.end, id)
+            said = await self._insist(lambda control: control.kill(id) if root.end == "kill" else control.cancel(id))
+            self.note(None, "operator was told", said)
+
+    def _node(self, meta: Meta) -> int:
+        input = meta.input if meta.input is not None else self.store._payload(meta, "input")
+        return int(json.loads(input)["n"]) if input else -1
 
     def entered(self, program: Program) -> None:
         """A program begins to run."""
