@@ -237,6 +237,8 @@ class Attempt:
         self.fault: BaseException | None = None
         """Why the attempt cannot go on, whatever the handler makes of the exception."""
         self._notes = notes
+        self.noted: set[str] = set()
+        """The notifications that were given to the code."""
         self._issued: list[Issued] = []
         self._results: deque[Done | Noted] = deque()
         for entry in journal:
@@ -244,6 +246,8 @@ class Attempt:
                 self._issued.append(entry)
             elif isinstance(entry, Done | Noted):
                 self._results.append(entry)
+                if isinstance(entry, Noted):
+                    self.noted.add(entry.id)
         self._open: list[tuple[Pending[Any], int | None]] = []
         self._task = self.loop.create_task(self._execute(input))
         self._dead = False

@@ -344,6 +344,8 @@ class Unit:
         n = event.n if event.note is None else self._addressee(member.attempt, event.note)
         if n is None:
             return
+        if event.note is not None:
+            member.attempt.noted.add(event.note)
         self._record((Log(member, Done(n, event.outcome) if event.note is None else Noted(n, event.note)),))
         member.attempt.deliver(n, event.outcome)
         if n == CANCEL:
@@ -362,6 +364,8 @@ class Unit:
     @classmethod
     def _addressee(cls, attempt: Attempt, note: str) -> int | None:
         """The command that a notification is for; ``None`` if it has its result, or was not issued yet."""
+        if note in attempt.noted:
+            return None
         if note == "x":
             return None if attempt.cancelled else CANCEL
         operations = attempt.operations
@@ -458,12 +462,11 @@ class Unit:
         assert member.spec is not None
         member.duties = 0
         member.attempt = Attempt(self, member.spec, member.meta, member.input, member.journal, member.notes)
-        seen = {entry.id for entry in member.journal if isinstance(entry, Noted)}
         self._ready.append(member)
         if member.cancelled:
             self._events.append(Event(member.meta.id, CANCEL, Outcome(failure=CANCELLED)))
         for note, outcome in member.notes.items():
-            if note not in seen:
+            if note not in member.attempt.noted:
                 self._events.append(Event(member.meta.id, NOTED, outcome, note))
 
     def _record(self, step: Step) -> None:
@@ -554,15 +557,9 @@ class Unit:
 
     def _reconsider(self, member: Member) -> None:
         """A signal may have come before the handler asked for it."""
-        seen = {entry.id for entry in member.journal if isinstance(entry, Noted)}
-        seen |= {
-            e.entry.id
-            for step in self._log
-            for e in step
-            if isinstance(e, Log) and isinstance(e.entry, Noted) and e.member is member
-        }
+        assert member.attempt is not None
         for note, outcome in member.notes.items():
-            if note.startswith("s") and note not in seen:
+            if note.startswith("s") and note not in member.attempt.noted:
                 self._events.append(Event(member.meta.id, NOTED, outcome, note))
 
     def _invoke(self, member: Member, pending: PendingInvocation[Any], command: c.Call | c.Send) -> None:
