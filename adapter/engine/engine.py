@@ -104,6 +104,8 @@ class Engine:
         deployment: What tells this version of the code from others; kept with each invocation that begins here.
         kinds: The kind of a handler elsewhere, ``None`` if there is none such.
         poll: Milliseconds after which a waiting client's request first looks at the store.
+        always_replay: Whether code is replayed from its start after each result that it is given, and suspended
+            wherever it waits: for tests of handlers.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class Engine:
         deployment: str = "",
         kinds: Callable[[Target], Kind | None] = lambda target: None,
         poll: int = 20,
+        always_replay: bool = False,
     ) -> None:
         self.store = store
         self.timers = timers
@@ -124,6 +127,9 @@ class Engine:
         self.clock = clock
         self.deployment = deployment
         self.poll = poll
+        self.always_replay = always_replay
+        self.steps = 0
+        """How many steps run in this process."""
         self.deadline: int | None = None
         """When this process is stopped, in milliseconds since the epoch; ``None``: it is not."""
         self.active: dict[str, Unit] = {}
@@ -302,6 +308,11 @@ class Engine:
         """Wait until nothing that was begun here is under way any more."""
         while self._tasks:
             await asyncio.wait(set(self._tasks))
+
+    def abort(self) -> None:
+        """Drop everything that was begun here, as a crash of the process would."""
+        for task in self._tasks:
+            task.cancel()
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run something beside what goes on; `drain` waits for it."""

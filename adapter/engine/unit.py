@@ -111,7 +111,8 @@ class Unit:
         self.root = root
         self.members: dict[str, Member] = {}
         self.keys: dict[ObjectKey, Key] = {}
-        self._linger = linger
+        self._linger = 0 if engine.always_replay else linger
+        self._most = 0 if engine.always_replay else MAX_LOG
         self._log: list[Step] = []
         self._ready: deque[Member] = deque()
         self._events: deque[Event] = deque()
@@ -234,9 +235,12 @@ class Unit:
             await self._look()
         if self._loading:
             await self._wait(None)
-        elif self._closures or self._errands or self._granting or len(self._log) > MAX_LOG:
+        elif self._closures or self._errands or self._granting or len(self._log) > self._most:
             self._granting = False
-            await self._commit(keep_steps=len(self._log) <= MAX_LOG)
+            replay = self.engine.always_replay and bool(self._log)
+            await self._commit(keep_steps=len(self._log) <= self._most)
+            if replay and self.members:
+                raise Rewind
             self._begin_steps()
         elif not self.members:
             await self._commit()
@@ -276,7 +280,7 @@ class Unit:
                 return
         if self._break_ring():
             return
-        stay = self.engine.remaining()
+        stay = 0 if self.engine.always_replay else self.engine.remaining()
         if timer is not None and timer - now <= min(PATIENCE, stay):
             if self._outbound or timer - now > MOMENT:
                 await self._commit()
@@ -300,8 +304,9 @@ class Unit:
 
         def advance() -> None:
             try:
-                self._advance()
-                done.set_result(None)
+                if not done.done():
+                    self._advance()
+                    done.set_result(None)
             except BaseException as error:
                 done.set_exception(error)
 
@@ -311,7 +316,7 @@ class Unit:
 
     def _advance(self) -> None:
         start = len(self._log)
-        while len(self._log) - start <= MAX_LOG:
+        while len(self._log) - start <= self._most:
             if self._ready:
                 member = self._ready.popleft()
                 if member.attempt is not None:
@@ -781,7 +786,11 @@ class Unit:
         while True:
             tries += 1
             try:
-                outcome = _bounded(Outcome(await command.closure()), f"the result of step {command.name!r}")
+                self.engine.steps += 1
+                try:
+                    outcome = _bounded(Outcome(await command.closure()), f"the result of step {command.name!r}")
+                finally:
+                    self.engine.steps -= 1
             except TerminalError as error:
                 outcome = Outcome(failure=Failure(error.code, error.message))
             except Exception as error:
