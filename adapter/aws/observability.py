@@ -28,7 +28,7 @@ from adapter.engine.engine import Engine
 from adapter.engine.records import Meta, Status
 from adapter.engine.types import HandlerSpec, Outcome
 
-NOISY: Final = ("boto3", "botocore", "urllib3", "mangum", "asyncio")
+NOISY: Final = ("boto3", "botocore", "pynamodb", "urllib3", "mangum", "asyncio")
 """Loggers of which only warnings are shown."""
 
 _current: ContextVar[Issuer | None] = ContextVar("attempt", default=None)

@@ -86,7 +86,7 @@ def serve(names: list[str], listener: socket.socket) -> int:
         The exit code.
     """
     logging.basicConfig(level=os.environ.get("LOG_LEVEL", "INFO"), format="%(levelname)s %(name)s: %(message)s")
-    for noisy in ("botocore", "urllib3"):
+    for noisy in ("botocore", "pynamodb", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
         registry = discover(names)

@@ -223,9 +223,12 @@ def test_a_request_is_refused(function: Function) -> None:
     assert function.http("/Shop/greet", 7)[0] == 400
     assert function.http("/Shop/nothing", 7)[:2] == (
         404,
-        {"message": "service 'Shop' has no handler 'nothing'; it has echo, flaky, greet, later, quotes, sleep, step, tell",
-         "code": 404},
-    )  # fmt: skip
+        {
+            "message": "service 'Shop' has no handler 'nothing'; "
+            "it has echo, flaky, greet, later, quotes, sleep, step, tell",
+            "code": 404,
+        },
+    )
     assert function.records() == {}
 
 
@@ -239,6 +242,19 @@ def test_bodies_of_bytes_and_large_ones(function: Function) -> None:
     assert function.http("/Shop/echo", b"\x00\xff")[:2] == (200, b"\x00\xff")
     code, body, _ = function.http("/Shop/quotes", 2_000_000)
     assert (code, len(json.loads(body))) == (200, 2_000_000)
+
+
+def test_a_body_that_is_not_utf_8(function: Function) -> None:
+    """API Gateway hands text over as a string, with replacement characters where it was none."""
+    event = http_event("/Shop/greet", "M\ufffdry")
+    event["body"] = '"M\ufffdry"'
+    event["headers"]["content-length"] = "6"
+    assert json.loads(function(event)["body"]) == {
+        "message": "invalid input: Invalid JSON: the body is not UTF-8",
+        "code": 400,
+    }
+    event["headers"]["content-length"] = str(len(event["body"].encode()))  # the client did send that character
+    assert json.loads(function(event)["body"]) == "Hello M\ufffdry"
 
 
 def test_what_a_request_sends_is_dispatched_before_the_answer(function: Function) -> None:

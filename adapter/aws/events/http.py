@@ -35,6 +35,13 @@ async def handle(event: Mapping[str, Any], host: Host) -> Any:
     """Have the ingress answer it."""
     deadline = cast(int, host.engine.deadline)
     host.until = min(event["requestContext"]["timeEpoch"] + GATEWAY_LIMIT, deadline - RESERVE)
+    if _is_mangled(event):
+        return {
+            "statusCode": 400,
+            "headers": {"content-type": "application/json"},
+            "body": '{"message":"invalid input: Invalid JSON: the body is not UTF-8","code":400}',
+            "isBase64Encoded": False,
+        }
     request = HTTPGateway(dict(event), cast(Any, None), _config(TEXT))
     # The path comes decoded but for %25, and has to be decoded once: of "a%252Fb" nothing else is left to decode.
     path = event["rawPath"].replace("%25", "%")
@@ -42,6 +49,15 @@ async def handle(event: Mapping[str, Any], host: Host) -> Any:
     await cycle.run(host.ingress)
     request.config = _config([] if len(cycle.body) > LARGE else TEXT)
     return request({"status": cycle.status, "headers": cycle.headers, "body": cycle.body})
+
+
+def _is_mangled(event: Mapping[str, Any]) -> bool:
+    """Whether the body, sent as text, was not UTF-8: then it comes with replacement characters, of another length."""
+    body = event.get("body") or ""
+    if event.get("isBase64Encoded") or "\ufffd" not in body:
+        return False
+    headers = {name.lower(): value for name, value in event.get("headers", {}).items()}
+    return headers.get("content-length", "").isdecimal() and int(headers["content-length"]) != len(body.encode())
 
 
 def _config(text_mime_types: list[str]) -> LambdaConfig:
