@@ -6,7 +6,9 @@ import subprocess
 import sys
 from typing import Any
 
-ENTRY = "from adapter import lambda_handler"
+ENTRY = "from adapter import lambda_handler; import adapter.aws.events, adapter.aws.host"
+"""What a function imports before its first event."""
+
 BUDGET = 400
 
 

@@ -56,12 +56,12 @@ class Tour:
         """An object: state of its own per key, one exclusive handler at a time."""
         path = f"/Counter/visitors-{self._run}"
         self.post(f"{path}/add", 2, expect=2)
-        say("20 at once, all for the same key:")
-        with ThreadPoolExecutor(20) as pool:
-            totals = sorted(pool.map(lambda _: self.quiet("POST", f"{path}/add", 1).json(), range(20)))
-        say(f"  answers {totals}")
-        self.expect(totals == list(range(3, 23)), "every answer once")
-        self.post(f"{path}/total", expect=22)
+        say("ten at once, all for the same key:")
+        with ThreadPoolExecutor(10) as pool:
+            answers = list(pool.map(lambda _: self.quiet("POST", f"{path}/add", 1), range(10)))
+        say(f"  {', '.join(sorted({str(answer.status_code) for answer in answers}))}: {[a.text for a in answers]}")
+        self.expect(sorted(answer.text for answer in answers) == sorted(map(str, range(3, 13))), "every answer once")
+        self.post(f"{path}/total", expect=12)
 
     def workflow_runs_once(self) -> None:
         """A workflow: it runs once per id, waits for a person, and can be asked while it runs and after it ended."""
