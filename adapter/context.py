@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import json
 import typing
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -253,7 +253,7 @@ class Context(Clients):
         return self._issuer.issue(Cancel(id), accepted)
 
     @asynccontextmanager
-    async def timeout(self, duration: timedelta) -> AsyncIterator[None]:
+    async def timeout(self, duration: timedelta) -> AsyncGenerator[None]:
         """Give up what stands in the block when it takes too long.
 
         ```python

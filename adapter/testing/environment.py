@@ -1,0 +1,476 @@
+"""Definitions on the engine, in memory, under a clock that stands still until it is moved."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+from uuid import uuid4
+
+from adapter import serde
+from adapter.clients import Clients, check_key, milliseconds
+from adapter.definitions import Definition, describe
+from adapter.engine.commands import (
+    NOT_FOUND,
+    NOT_READY,
+    READY,
+    Attach,
+    Call,
+    Complete,
+    Output,
+    Send,
+    accepted,
+)
+from adapter.engine.engine import Answer, Engine, Request
+from adapter.engine.ids import idempotent_id, workflow_id
+from adapter.engine.journal import Done, Issued, Noted, decode
+from adapter.engine.keys import KeyState
+from adapter.engine.ports import Unavailable
+from adapter.engine.records import Meta
+from adapter.engine.types import Kind, ObjectKey, Outcome
+from adapter.errors import AdapterError, TerminalError
+from adapter.local.memory import MemoryStore
+from adapter.local.ports import LocalDispatcher, LocalTimers
+from adapter.operations import Invocation, Operation
+from adapter.registry import Registry
+from adapter.testing.clock import ManualClock
+
+T = TypeVar("T")
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+PATIENCE = timedelta(days=366)
+"""How far time is moved for one result."""
+
+ROUNDS = 30
+"""Rounds of the event loop without a request to the store after which nothing goes on any more by itself."""
+
+
+class StuckError(AdapterError):
+    """What is awaited will not come, however much time passes."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """A command in an invocation's journal.
+
+    Attributes:
+        command: What was asked for: ``"run"``, ``"sleep"``, ``"call"``, ``"set"`` …
+        name: The step's, the state entry's, the handler's …
+        outcome: What it gave; ``None`` where that is still to come, or is of no interest to the handler.
+    """
+
+    command: str
+    name: str
+    outcome: Outcome | None = None
+
+    def __str__(self) -> str:
+        return f"{self.command} {self.name}".rstrip()
+
+
+class Environment(Clients):
+    """Runs definitions in memory, for tests.
+
+    It is itself a client, with the six typed clients and `attach`, `output` and the like. What is called or sent
+    starts at once, in this event loop.
+
+    Time stands still while handlers run. It moves by `advance`, and while the test awaits a result that takes time:
+    then it jumps to whatever is due next, so that a month's sleep takes no longer than another step. Where nothing is
+    due that could bring the result, awaiting it raises `StuckError`, which says what the handler waits for.
+
+    ```python
+    async with Environment(SignUp, Mailer(smtp=fake)) as env:
+        run = env.workflow_client(SignUp, "Mary").run("mary@example.com")
+        await env.settle()
+        assert await env.state(SignUp, "Mary") == {"status": "waiting"}
+        await env.advance(timedelta(days=2))
+        assert await run == "expired"
+    ```
+
+    Args:
+        *definitions: Instances, or classes and other callables that make one without arguments.
+        replay: Have handlers suspended wherever they wait, and run again from their start after each result: whatever
+            in them is not deterministic is found. Slower, and good for a second run of a whole test suite.
+        start: What the time is at first.
+
+    Attributes:
+        requests: How many requests to the store handlers have made so far.
+        crashes: How many crashes there were.
+    """
+
+    def __init__(
+        self, *definitions: Definition | Callable[[], Definition], replay: bool = False, start: datetime = START
+    ) -> None:
+        self._specs = Registry(*definitions).specs
+        self._replay = replay
+        self._clock = ManualClock(round(start.timestamp() * 1000))
+        self._store = MemoryStore(hook=self._hook)
+        self._turn = asyncio.Lock()
+        self._work: set[asyncio.Task[Any]] = set()
+        self._faults: dict[int, tuple[Literal["before", "after"], bool]] = {}
+        self.requests = 0
+        self.crashes = 0
+        self._start()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop()
+        for _ in range(ROUNDS):
+            await asyncio.sleep(0)
+
+    # --- time ---
+
+    @property
+    def now(self) -> datetime:
+        """What the time is."""
+        return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=self._clock.now())
+
+    async def settle(self) -> None:
+        """Let everything run that can without time passing, until every handler has ended or waits."""
+        quiet, seen = 0, self.requests
+        while quiet < ROUNDS:
+            # A step may be in a thread, or do I/O.
+            await asyncio.sleep(0.001 if self._engine.steps else 0)
+            quiet = quiet + 1 if seen == self.requests and not self._engine.steps else 0
+            seen = self.requests
+
+    async def advance(self, duration: timedelta) -> None:
+        """Let time pass, and everything run that becomes due meanwhile."""
+        end = self._clock.now() + milliseconds(duration, "duration")
+        async with self._turn:
+            while await self._step(end):
+                pass
+            self._clock.move(end)
+            await self._sweep()
+
+    # --- what is done to invocations from outside ---
+
+    def send_signal(self, id: str, name: str, value: object = None, /) -> Operation[bool]:
+        """Send a signal to an invocation, as ``ctx.send_signal`` does."""
+        outcome = Outcome(serde.of_value(value).serialize(value))
+        return self._said(lambda: self._engine.control.signal(id, name, outcome))
+
+    def cancel(self, id: str, /) -> Operation[bool]:
+        """Ask an invocation to end, as ``ctx.cancel`` does."""
+        return self._said(lambda: self._engine.control.cancel(id))
+
+    # --- looking at what is stored ---
+
+    async def state(self, definition: Callable[..., Definition], key: str) -> dict[str, Any]:
+        """The state of a virtual object's key or of a workflow, as plain JSON; bytes where it is none."""
+        await self.settle()
+        return await self._apart(self._state(ObjectKey(describe(definition).name, check_key(key))))
+
+    async def journal(self, invocation: Invocation[Any] | str) -> list[JournalEntry]:
+        """What an invocation has asked for so far, by its handle or its id."""
+        await self.settle()
+        return await self._apart(self._journal(_id_of(invocation)))
+
+    async def status(self, invocation: Invocation[Any] | str) -> str | None:
+        """Where an invocation stands: ``"suspended"``, ``"completed"`` …; ``None`` if there is none such."""
+        await self.settle()
+        meta = await self._apart(self._engine.look(_id_of(invocation)))
+        return None if meta is None else str(meta.status)
+
+    # --- faults ---
+
+    def fail(self, at: int = 1, *, applied: bool = False) -> None:
+        """Have a request to the store fail: throttled, or without an answer.
+
+        Args:
+            at: Which one, counted from now.
+            applied: Whether it takes effect all the same, and only the answer is lost.
+        """
+        self._faults[self.requests + at] = ("after" if applied else "before", False)
+
+    def crash(self, at: int = 1, *, applied: bool = False) -> None:
+        """Have the process end at a request to the store. Another takes over: what was under way is found when due.
+
+        Args:
+            at: Which one, counted from now.
+            applied: Whether the request still takes effect.
+        """
+        self._faults[self.requests + at] = ("after" if applied else "before", True)
+
+    # --- inside: the process ---
+
+    def _start(self) -> None:
+        dispatcher, self._timers = LocalDispatcher(), LocalTimers(self._clock)
+        self._engine = Engine(
+            store=self._store,
+            timers=self._timers,
+            dispatcher=dispatcher,
+            clock=self._clock,
+            handlers=self._specs,
+            always_replay=self._replay,
+        )
+        dispatcher.engine = self._timers.engine = self._engine
+
+    def _stop(self) -> None:
+        self._timers.close()
+        self._engine.abort()
+        for task in self._work:
+            task.cancel()
+
+    async def _hook(
+        self, phase: Literal["before", "after"], method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], /
+    ) -> None:
+        if phase == "before":
+            self.requests += 1
+        at, crash = self._faults.get(self.requests, ("", False))
+        if at != phase:
+            return
+        del self._faults[self.requests]
+        if not crash:
+            raise Unavailable(f"{method} fails, as asked for")
+        self.crashes += 1
+        self._stop()
+        self._start()
+        raise asyncio.CancelledError
+
+    async def _apart(self, look: Coroutine[Any, Any, T]) -> T:
+        """Read from the store without it being counted or failing. Nothing else runs meanwhile."""
+        hook, self._store.hook = self._store.hook, None
+        try:
+            return await look
+        finally:
+            self._store.hook = hook
+
+    async def _in_process(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Ask the process for something, and ask again the one that follows where it crashes."""
+        while True:
+            task = asyncio.create_task(work())
+            self._work.add(task)
+            task.add_done_callback(self._work.discard)
+            crashes = self.crashes
+            await asyncio.wait({task})
+            if not task.cancelled() or crashes == self.crashes:
+                return task.result()
+
+    # --- inside: time ---
+
+    async def until(self, done: Callable[[], Awaitable[bool]], waiting: Callable[[], Awaitable[str]]) -> None:
+        """Move time until something is so."""
+        patience = self._clock.now() + milliseconds(PATIENCE, "patience")
+        while True:
+            async with self._turn:
+                await self.settle()
+                if await done():
+                    return
+                if not await self._step(patience):
+                    await self._sweep()
+                    if not await done() and not await self._step(patience):
+                        raise StuckError(await waiting())
+
+    async def _step(self, end: int) -> bool:
+        """Move to the next time at which something is due. Returns whether there is one until then."""
+        await self.settle()
+        now = self._clock.now()
+        times = [
+            record.due
+            for record in self._store.records()
+            if isinstance(record, Meta) and record.live and not record.id.startswith("prm_")
+            if record.due is not None and record.due > now
+        ]
+        sleeper = self._clock.next()
+        at = min([*times, sleeper] if sleeper is not None else times, default=None)
+        if at is None or at > end:
+            return False
+        self._clock.move(at)
+        await self._sweep()
+        return True
+
+    async def _sweep(self) -> None:
+        """Have what is past due go on, as the sweeper does once a minute."""
+        await self.settle()
+        self._engine.spawn(self._engine.sweep())
+        await self.settle()
+
+    # --- inside: requests ---
+
+    def _issue(self, command: Call | Send, content_type: str, decode: Callable[[bytes | None], T]) -> Invocation[T]:
+        target, key = command.target, None
+        if (command.kind or self._engine.kind_of(target)) is Kind.WORKFLOW and target.key is not None:
+            id = workflow_id(target.service, target.key)
+        else:
+            key = command.idempotency_key or uuid4().hex
+            id = idempotent_id(target, key)
+        delay = command.delay if isinstance(command, Send) else 0
+        request = Request(target, command.input, key, command.headers, delay)
+        return _Started(self, id, self._in_process(lambda: self._accept(request, isinstance(command, Call))), decode)
+
+    async def _accept(self, request: Request, call: bool) -> Answer:
+        if not call:
+            return await self._engine.send(request)
+        answer = await self._engine.call(request, until=self._clock.now())
+        if request.idempotency_key is None and not answer.accepted:
+            raise TerminalError(f"workflow {request.target} ran already, or is running", code=409)
+        return answer
+
+    def _ask(self, command: Attach | Output | Complete, decode: Callable[[bytes | None], T]) -> Operation[T]:
+        match command:
+            case Attach(id):
+                return _Started(self, id, self._in_process(lambda: self._known(id)), decode)
+            case Output(id):
+                return _Asked(self, self._in_process(lambda: self._output(id)), decode)
+            case Complete(id, outcome):
+                return _Asked(self, self._in_process(lambda: self._complete(id, outcome)), decode)
+
+    async def _known(self, id: str) -> None:
+        if await self._engine.look(id) is None:
+            raise TerminalError(f"there is no invocation {id}, or it has expired", code=404)
+
+    async def _output(self, id: str) -> bytes:
+        meta = await self._engine.look(id)
+        if meta is None:
+            return NOT_FOUND
+        outcome = await self._engine.result(meta)
+        return NOT_READY if outcome is None else READY + _value(outcome)
+
+    async def _complete(self, id: str, outcome: Outcome) -> bytes:
+        return f'"{await self._engine.control.complete(id, outcome)}"'.encode()
+
+    def _said(self, work: Callable[[], Coroutine[Any, Any, str]]) -> Operation[bool]:
+        async def said() -> bytes:
+            return f'"{await work()}"'.encode()
+
+        return _Asked(self, self._in_process(said), accepted)
+
+    # --- inside: looking ---
+
+    async def outcome(self, id: str) -> Outcome | None:
+        """How an invocation ended, if it has."""
+
+        async def look() -> Outcome | None:
+            meta = await self._engine.look(id)
+            return None if meta is None else await self._engine.result(meta)
+
+        return await self._apart(look())
+
+    async def explain(self, id: str) -> str:
+        """Why an invocation does not end."""
+        meta = await self._apart(self._engine.look(id))
+        if meta is None:
+            return f"{id} is not stored, or has expired"
+        waits = [str(entry) for entry in await self._apart(self._journal(id)) if entry.outcome is None]
+        waits = [text for text in waits if text.split(" ")[0] not in ("send", "cancel")]
+        error = f"; its last attempt failed with {meta.error}" if meta.error else ""
+        return f"{meta.target} ({id}) is {meta.status} and waits for {', '.join(waits) or 'nothing'}{error}"
+
+    async def _journal(self, id: str) -> list[JournalEntry]:
+        _, pieces, meta, notes = await self._engine.load(id)
+        if meta is None:
+            return []
+        noted = {note.id: note.outcome for note in notes}
+        entries = decode([*(piece.data for piece in pieces), *([meta.tail] if meta.tail else [])])
+        outcomes: dict[int, Outcome | None] = {}
+        for entry in entries:
+            if isinstance(entry, Done):
+                outcomes[entry.n] = entry.outcome
+            elif isinstance(entry, Noted):
+                outcomes[entry.n] = noted.get(entry.id)
+        return [
+            JournalEntry(entry.kind, entry.name, entry.value or outcomes.get(entry.n))
+            for entry in entries
+            if isinstance(entry, Issued)
+        ]
+
+    async def _state(self, key: ObjectKey) -> dict[str, Any]:
+        head = (await self._engine.heads([key]))[key]
+        state = KeyState(head, self._clock.now())
+        values: dict[str, bytes | None] = dict(state.state)
+        if state.spilled:
+            for name in await self._engine.state_names(key, state.state_generation):
+                values.setdefault(name, await self._store.state(key, state.state_generation, name))
+        return {name: _plain(value) for name, value in sorted(values.items()) if value is not None}
+
+
+class _Asked(Operation[T]):
+    """Something asked of the process."""
+
+    def __init__(self, env: Environment, work: Coroutine[Any, Any, bytes], decode: Callable[[bytes | None], T]) -> None:
+        self._env = env
+        self._task = asyncio.create_task(work)
+        self._decode = decode
+
+    @property
+    def done(self) -> bool:
+        return self._task.done()
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self._result().__await__()
+
+    async def _result(self) -> T:
+        async def done() -> bool:
+            return self._task.done()
+
+        async def waiting() -> str:
+            return "the process does not answer"
+
+        await self._env.until(done, waiting)
+        return self._decode(self._task.result())
+
+
+class _Started(Invocation[T]):
+    """An invocation that was asked for."""
+
+    def __init__(
+        self, env: Environment, id: str, accepted: Coroutine[Any, Any, Any], decode: Callable[[bytes | None], T]
+    ) -> None:
+        self._env = env
+        self._id = id
+        self._accepted = asyncio.create_task(accepted)
+        self._decode = decode
+        self._outcome: Outcome | None = None
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    @property
+    def done(self) -> bool:
+        return self._outcome is not None
+
+    def cancel(self) -> Operation[bool]:
+        return self._env.cancel(self._id)
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self._result().__await__()
+
+    async def _result(self) -> T:
+        if self._outcome is None:
+            await self._env.until(self._ended, lambda: self._env.explain(self._id))
+        assert self._outcome is not None
+        return self._decode(_value(self._outcome))
+
+    async def _ended(self) -> bool:
+        if not self._accepted.done():
+            return False
+        self._accepted.result()
+        self._outcome = self._outcome or await self._env.outcome(self._id)
+        return self._outcome is not None
+
+
+def _value(outcome: Outcome) -> bytes:
+    if outcome.failure is not None:
+        raise TerminalError(outcome.failure.message, code=outcome.failure.code)
+    return outcome.value or b""
+
+
+def _plain(value: bytes) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value or None
+
+
+def _id_of(invocation: Invocation[Any] | str) -> str:
+    return invocation if isinstance(invocation, str) else invocation.id

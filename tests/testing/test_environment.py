@@ -1,0 +1,144 @@
+"""What `adapter.testing` does itself: time, replays, faults, looks at what is stored."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from adapter import Context, ObjectContext, Service, TerminalError, VirtualObject, Workflow, WorkflowContext, handler
+from adapter.testing import Environment, JournalEntry, StuckError
+
+
+class Account(VirtualObject):
+    @handler
+    async def move(self, ctx: ObjectContext, cents: int) -> int:
+        balance = (await ctx.get("balance", int) or 0) + cents
+        if balance < 0:
+            raise TerminalError("not enough", code=402)
+        ctx.set("balance", balance)
+        return balance
+
+
+class Bank(Service):
+    def __init__(self) -> None:
+        self.began = 0
+
+    @handler
+    async def transfer(self, ctx: Context, cents: int) -> list[int]:
+        self.began += 1
+        left = await ctx.object_client(Account, "from").move(-cents)
+        fee = await ctx.run("fee", lambda: 1, type=int)
+        await ctx.sleep(timedelta(minutes=5))
+        return [left, await ctx.object_client(Account, "to").move(cents - fee)]
+
+
+class Forever(Workflow):
+    @handler
+    async def run(self, ctx: WorkflowContext) -> None:
+        while True:
+            await ctx.sleep(timedelta(days=100))
+
+
+async def test_time_is_what_the_test_says() -> None:
+    async with Environment(Bank, Account, start=datetime(2030, 5, 1, tzinfo=UTC)) as env:
+        await env.advance(timedelta(days=1, milliseconds=1))
+        assert env.now == datetime(2030, 5, 2, 0, 0, 0, 1000, tzinfo=UTC)
+        await env.object_client(Account, "from").move(100)
+        transfer = env.service_client(Bank).transfer(10)
+        await env.advance(timedelta(minutes=4))
+        assert (await env.status(transfer), transfer.done) == ("suspended", False)
+        assert await transfer == [90, 9]
+        assert (await env.status(transfer), transfer.done) == ("completed", True)
+        assert env.now == datetime(2030, 5, 2, 0, 5, 0, 1000, tzinfo=UTC)
+        with pytest.raises(ValueError, match="duration is not negative"):
+            await env.advance(-timedelta(days=1))
+
+
+async def test_journal_and_state_can_be_looked_at() -> None:
+    async with Environment(Bank, Account) as env:
+        await env.object_client(Account, "from").move(100)
+        transfer = env.service_client(Bank).transfer(10)
+        entries = await env.journal(transfer)
+        assert [str(entry) for entry in entries] == ["call Account/from/move", "run fee", "sleep"]
+        assert isinstance(entries[1], JournalEntry)
+        assert entries[1].outcome is not None
+        assert entries[1].outcome.value == b"1"
+        assert entries[2].outcome is None
+        assert await env.state(Account, "from") == {"balance": 90}
+        assert await env.state(Account, "to") == {}
+        await transfer
+        assert len(await env.journal(transfer.id)) == 4
+        assert await env.journal("inv_nobody") == []
+        assert await env.status("inv_nobody") is None
+
+
+async def test_replays_happen() -> None:
+    normal, replayed = Bank(), Bank()
+    for bank, replay in ((normal, False), (replayed, True)):
+        async with Environment(bank, Account, replay=replay) as env:
+            await env.object_client(Account, "from").move(100)
+            assert await env.service_client(Bank).transfer(10) == [90, 9]
+    assert replayed.began > normal.began + 3
+
+
+async def test_replays_find_what_is_not_deterministic() -> None:
+    class Forgetful(Service):
+        def __init__(self) -> None:
+            self.count = itertools.count()
+
+        @handler
+        async def work(self, ctx: Context) -> int:
+            return await ctx.run(f"step {next(self.count)}", lambda: 1, type=int)
+
+    async with Environment(Forgetful) as env:
+        assert await env.service_client(Forgetful).work() == 1
+    async with Environment(Forgetful, replay=True) as env:
+        with pytest.raises(StuckError, match=r"command 0 is run 'step \d+', the journal holds run 'step 0'"):
+            await env.service_client(Forgetful).work()
+
+
+async def test_failures_of_handlers_are_raised() -> None:
+    async with Environment(Bank, Account) as env:
+        with pytest.raises(TerminalError, match="not enough") as refused:
+            await env.service_client(Bank).transfer(10)
+        assert refused.value.code == 402
+        with pytest.raises(TerminalError, match="there is no service 'Nobody'"):
+            await env.generic_call(service="Nobody", method="x")
+        with pytest.raises(TerminalError, match="invalid input"):
+            await env.generic_call(service="Bank", method="transfer", parameter="x")
+
+
+async def test_what_never_ends_is_given_up_after_a_year() -> None:
+    async with Environment(Forever) as env:
+        with pytest.raises(StuckError, match=r"Forever/x/run .* is suspended and waits for sleep"):
+            await env.workflow_client(Forever, "x").run()
+
+
+@pytest.mark.parametrize("replay", [False, True])
+@pytest.mark.parametrize("applied", [False, True])
+@pytest.mark.parametrize("fault", ["crash", "fail"])
+async def test_a_fault_at_any_request_changes_nothing(fault: str, applied: bool, replay: bool) -> None:
+    at, requests = 1, 1
+    while at <= requests:
+        async with Environment(Bank, Account, replay=replay) as env:
+            await env.object_client(Account, "from").move(100)
+            before = env.requests
+            getattr(env, fault)(at, applied=applied)
+            assert await env.service_client(Bank).transfer(10) == [90, 9], at
+            assert await env.state(Account, "from") == {"balance": 90}
+            assert await env.state(Account, "to") == {"balance": 9}
+            requests = env.requests - before
+            assert env.crashes == (1 if fault == "crash" and at <= requests else 0)
+        at += 1
+    assert at > 5
+
+
+async def test_a_send_survives_a_crash() -> None:
+    async with Environment(Account) as env:
+        env.crash(1, applied=True)
+        env.object_send_client(Account, "x").move(5, delay=timedelta(days=1))
+        await env.advance(timedelta(days=2))
+        assert env.crashes == 1
+        assert await env.state(Account, "x") == {"balance": 5}
