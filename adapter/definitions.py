@@ -132,8 +132,8 @@ class Description:
             raise DefinitionError(f"{cls.__name__} is a {nouns} at once")
         self.category: Category = categories[0]
         check_name(self.name)
-        if self.name == "restate":
-            raise DefinitionError("no service is called restate: the ingress has paths of that name")
+        if self.name in ("admin", "restate"):
+            raise DefinitionError(f"no service is called {self.name}: there are other paths of that name")
         self.methods: dict[str, Method] = self._collect()
         for method in self.methods.values():
             # A forward reference is looked at again on first use.

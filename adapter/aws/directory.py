@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from adapter.engine.ports import Unavailable
 from adapter.engine.types import Kind, Target
-from adapter.http.services import Endpoint, Endpoints, endpoints
+from adapter.http.services import Deployed, Endpoint, Endpoints, endpoints
 from adapter.registry import Registry
 
 PARTITION: Final = "registry"
@@ -46,21 +46,13 @@ log = logging.getLogger("adapter")
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Deployed):
     """A service in the directory.
 
     Attributes:
-        name: What it is called.
-        function: The ARN of the alias that leads to its current version.
-        deployment: That version, as invocations that began on it name it.
-        handlers: By name.
         gone: When its function was deployed without it, in seconds since the epoch.
     """
 
-    name: str
-    function: str
-    deployment: str
-    handlers: Endpoints
     gone: int | None = None
 
 

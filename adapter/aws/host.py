@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from functools import cached_property
+
+from starlette.types import ASGIApp
 
 from adapter.aws.directory import Directory
 from adapter.aws.dispatch import LambdaDispatcher
@@ -40,6 +43,13 @@ class Host:
         self.observed = observed
         self.until = 0
         self.ingress = create_ingress(engine, registry, until=lambda: self.until, elsewhere=directory)
+
+    @cached_property
+    def admin(self) -> ASGIApp:
+        """The admin of the stack."""
+        from adapter.http.admin import Admin  # when it is asked for: a cold start can do without
+
+        return Admin(self.engine, self.directory.listed)
 
 
 def connect(registry: Registry) -> Host:

@@ -57,6 +57,23 @@ Endpoints = Mapping[str, Endpoint]
 """A service's handlers by name."""
 
 
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """A service and where it is.
+
+    Attributes:
+        name: What it is called.
+        function: The ARN of the alias that leads to its current version.
+        deployment: That version, as invocations that began on it name it.
+        handlers: By name.
+    """
+
+    name: str
+    function: str
+    deployment: str
+    handlers: Endpoints
+
+
 class Elsewhere(Protocol):
     """Knows the services that other functions host."""
 
@@ -89,6 +106,11 @@ def endpoints(service: BoundService) -> Endpoints:
         )
         for name, handler in service.handlers.items()
     }
+
+
+def is_admin(path: str) -> bool:
+    """Whether a path is the admin's (`adapter.http.admin`) and not the ingress's."""
+    return path == "/admin" or path.startswith("/admin/")
 
 
 def segments(path: str, raw_path: bytes | None) -> list[str]:

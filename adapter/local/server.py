@@ -17,10 +17,13 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapter.engine.engine import Engine
 from adapter.engine.ports import Store
-from adapter.http.ingress import Ingress, create_ingress
+from adapter.http.admin import Admin, local
+from adapter.http.ingress import create_ingress
+from adapter.http.services import is_admin
 from adapter.local.discovery import DiscoveryError, discover
 from adapter.local.memory import MemoryStore
 from adapter.local.ports import LocalDispatcher, LocalTimers, SystemClock
@@ -44,8 +47,8 @@ SHUTDOWN: Final = 2.0
 
 
 @asynccontextmanager
-async def running(registry: Registry, store: Store, *, sweep: float = SWEEP_MEMORY) -> AsyncGenerator[Ingress]:
-    """An engine on this machine, and the ingress to it.
+async def running(registry: Registry, store: Store, *, sweep: float = SWEEP_MEMORY) -> AsyncGenerator[ASGIApp]:
+    """An engine on this machine, and the ingress and the admin to it.
 
     Args:
         registry: What it runs.
@@ -58,12 +61,23 @@ async def running(registry: Registry, store: Store, *, sweep: float = SWEEP_MEMO
     dispatcher.engine = timers.engine = engine
     sweeper = asyncio.create_task(_sweep(engine, sweep))
     try:
-        yield create_ingress(engine, registry, until=lambda: clock.now() + PATIENCE)
+        yield _with_admin(
+            create_ingress(engine, registry, until=lambda: clock.now() + PATIENCE), Admin(engine, local(registry))
+        )
     finally:
         sweeper.cancel()
         timers.close()
         with suppress(TimeoutError):
             await asyncio.wait_for(engine.drain(), SHUTDOWN)
+
+
+def _with_admin(ingress: ASGIApp, admin: ASGIApp) -> ASGIApp:
+    """Both on one port; on this machine everybody may do everything."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await (admin if is_admin(scope["path"]) else ingress)(scope, receive, send)
+
+    return app
 
 
 async def _sweep(engine: Engine, interval: float) -> None:

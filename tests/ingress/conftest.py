@@ -23,6 +23,7 @@ from adapter import (
     WorkflowSharedContext,
     handler,
 )
+from adapter.definitions import Definition
 from adapter.engine.engine import Engine
 from adapter.engine.ports import Unavailable
 from adapter.engine.types import Kind, Target
@@ -163,11 +164,11 @@ class Elsewhere:
 class Stack:
     """What the tests look at: requests and responses, and what is stored."""
 
-    def __init__(self) -> None:
+    def __init__(self, *definitions: type[Definition]) -> None:
         self.store = MemoryStore()
         self.clock = SystemClock()
         self.patience = 10_000
-        registry = Registry(Greeter, Counter, Mailbox, SignUp, Hidden)
+        registry = Registry(*(definitions or (Greeter, Counter, Mailbox, SignUp, Hidden)))
         dispatcher = LocalDispatcher()
         self.timers = LocalTimers(self.clock)
         self.engine = Engine(

@@ -18,7 +18,7 @@ from typing import Any, cast
 import pytest
 
 from adapter import Context, ObjectContext, RetryPolicy, Service, VirtualObject, handler
-from adapter.aws.directory import Directory
+from adapter.aws.directory import Directory, Listed
 from adapter.aws.entry import LambdaEntry
 from adapter.aws.events import MARGIN, UnknownEventError
 from adapter.aws.host import ConfigurationError, Host, connect
@@ -102,6 +102,12 @@ class Elsewhere:
     async def find(self, service: str) -> Endpoints | None:
         return None
 
+    async def listed(self) -> list[Listed]:
+        return []
+
+    async def documents(self) -> dict[str, dict[str, Any]]:
+        return {}
+
     def register(self, registry: Registry, function: str, deployment: str) -> None:
         self.calls.append(("register", *registry.services, function, deployment))
 
@@ -182,7 +188,9 @@ class Function:
         return {record.id: record for record in self.store.records() if isinstance(record, Meta)}
 
 
-def http_event(path: str, body: Any = None, method: str = "POST", query: str = "", age: int = 0) -> dict[str, Any]:
+def http_event(
+    path: str, body: Any = None, method: str = "POST", query: str = "", age: int = 0, authorizer: Any = None
+) -> dict[str, Any]:
     event = {
         "version": "2.0",
         "routeKey": "ANY /Shop/{proxy+}",
@@ -192,6 +200,7 @@ def http_event(path: str, body: Any = None, method: str = "POST", query: str = "
         "requestContext": {
             "http": {"method": method, "path": path, "sourceIp": "1.2.3.4"},
             "timeEpoch": time.time_ns() // 1_000_000 - age,
+            **({"authorizer": authorizer} if authorizer else {}),
         },
         "isBase64Encoded": isinstance(body, bytes),
     }
@@ -230,6 +239,18 @@ def test_a_request_is_refused(function: Function) -> None:
         },
     )
     assert function.records() == {}
+
+
+def test_the_admin_is_for_signed_requests(function: Function) -> None:
+    id = function.http("/Shop/greet", "Mary")[2]["x-restate-id"]
+    path = f"/admin/invocations/{id}"
+    signed = {"iam": {"userArn": "arn:aws:iam::1:user/operator", "accountId": "1"}}
+    assert function.http(path, method="GET")[0] == 403
+    assert function.http(path, method="GET", authorizer={"jwt": {"claims": {}}})[0] == 403
+    assert function.http(path, method="GET", authorizer=signed)[1]["status"] == "completed"
+    assert function.http("/admin/services", method="GET", authorizer=signed)[1] == {"services": []}
+    assert function.http("/admin", method="GET", authorizer=signed)[0] == 404
+    assert function.http("/administration/x", "y", authorizer=signed)[1]["message"].startswith("there is no service")
 
 
 @pytest.mark.parametrize("key", ["a/b", "a?b", "100%", "100%25", "%2F", "zoë 漢字", "a+b"])

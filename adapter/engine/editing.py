@@ -1,0 +1,81 @@
+"""A key's state as an operator sees and changes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from adapter.engine.ids import new_nonce
+from adapter.engine.keys import KeyState
+from adapter.engine.ports import Change, Conflict, Delete, Put, WriteHead
+from adapter.engine.records import Ref, StateEntry
+from adapter.engine.types import ObjectKey
+
+if TYPE_CHECKING:
+    from adapter.engine.engine import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A key.
+
+    Attributes:
+        version: Changes with everything that happens to it.
+        owner: The invocation that holds it.
+        waiting: How many wait for it.
+        entries: The small ones of its state.
+        large: The names of the others.
+    """
+
+    version: int
+    owner: Ref | None
+    waiting: int
+    entries: dict[str, bytes]
+    large: tuple[str, ...]
+
+
+class ChangedError(Exception):
+    """The key has another version by now, or is held by an invocation, whose writes would undo an edit."""
+
+
+async def look(engine: Engine, key: ObjectKey) -> Held:
+    """A key and its state."""
+    head = (await engine.heads([key]))[key]
+    state = KeyState(head, engine.clock.now())
+    names = await engine.state_names(key, state.state_generation) if state.spilled else set[str]()
+    return Held(head.version, head.owner, head.waiting, dict(state.state), tuple(sorted(names - state.state.keys())))
+
+
+async def read(engine: Engine, key: ObjectKey, name: str) -> bytes | None:
+    """One entry of a key's state."""
+    state = KeyState((await engine.heads([key]))[key], engine.clock.now())
+    if name in state.state or not state.spilled:
+        return state.state.get(name)
+    return await engine.read(lambda: engine.store.state(key, state.state_generation, name))
+
+
+async def edit(engine: Engine, key: ObjectKey, name: str, value: bytes | None, version: int) -> int:
+    """Set one entry of a key's state, or clear it. Returns the key's new version.
+
+    Raises:
+        ChangedError: If the key has not this version, or somebody holds it.
+    """
+    head = (await engine.heads([key]))[key]
+    if head.version != version:
+        raise ChangedError(f"{key} has version {head.version}")
+    if head.owner is not None:
+        raise ChangedError(f"{key} is held by {head.owner.id}")
+    state = KeyState(head, engine.clock.now())
+    if value is None:
+        state.clear(name)
+    else:
+        state.set(name, value)
+    changes: list[Change] = [WriteHead(state.head(), version=version)]
+    for entry, content in state.writes.items():
+        item = StateEntry(key, state.state_generation, entry, content or b"")
+        changes.append(Delete(item) if content is None else Put(item))
+    try:
+        await engine.commit(changes, new_nonce())
+    except Conflict:
+        raise ChangedError(f"{key} has changed meanwhile") from None
+    return version + 1
