@@ -622,7 +622,8 @@ class Engine:
         values |= {"missing": None, "ticket": None, "awaits": None}
         if not meta.epoch:
             values["deployment"] = self.deployment
-        changes: list[Change] = [Update(meta.ref, set=values, epoch=meta.epoch)]
+        # The due time as well: taking a place in an inbox does not raise the epoch, but changes that.
+        changes: list[Change] = [Update(meta.ref, set=values, epoch=meta.epoch, due=meta.due)]
         nonce = new_nonce()
         if meta.epoch:
             journal.append(Began(epoch))
