@@ -77,6 +77,8 @@ class Plan:
     """Where each service lives."""
     nodes: dict[int, Node]
     roots: tuple[Root, ...]
+    tangled: bool = False
+    """Whether calls may wait for each other's keys, so that anything may fail with a deadlock."""
     _fails: dict[int, bool] = field(default_factory=dict, compare=False, repr=False)
 
     def fails(self, id: int) -> bool:
@@ -111,6 +113,8 @@ class Plan:
 
     def shaken(self) -> set[int]:
         """The programs that may fail, or not run, because something is cancelled or killed."""
+        if self.tangled:
+            return set(self.nodes)
         parents: dict[int, set[int]] = {}
         todo = [root.node for root in self.roots if root.end]
         for id in self.nodes:
@@ -174,6 +178,9 @@ class _Generator:
                 self.weights[name] = most * random.choice((0, 0.3, 1.0))
         self.ends = random.choice((0.0, 0.0, 0.2, 0.5)) if extended else 0.0
         """How often a client's request is cancelled or killed."""
+        self.tangled = extended and random.random() < 0.15
+        if self.tangled:  # rings through results that are attached to are not looked for
+            self.weights["join"] = self.weights["idempotent"] = 0
         self.long = random.random() < 0.3
         """Whether some waits are too long to be waited out."""
         self.large = random.random() < 0.2
@@ -210,7 +217,7 @@ class _Generator:
                 end, end_at = random.choice(("cancel", "cancel", "kill")), roots[-1].at[0] + random.choice((0.0, 0.1, 1.0, 5.0))
                 roots[-1] = replace(roots[-1], end=end, end_at=end_at)
             self.left -= 1
-        return Plan(self.functions, self.nodes, tuple(roots))
+        return Plan(self.functions, self.nodes, tuple(roots), self.tangled)
 
     def wait(self) -> int:
         return self.random.choice((1, 20, 200, 1500, *((3000, 20_000, 90_000) if self.long else ())))
@@ -222,6 +229,7 @@ class _Generator:
 
     def node(self, floor: int, depth: int, idempotency: str | None = None) -> int:
         random = self.random
+        floor = 0 if self.tangled else floor
         self.left -= 1
         id = len(self.nodes)
         self.nodes[id] = Node(id, Target("", ""), Kind.SERVICE, ())  # takes the number

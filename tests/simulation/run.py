@@ -69,6 +69,8 @@ def run(
     undo = seeded(world)
     try:
         simulate(_run(world))
+    except Exception as error:
+        world.crashed(error)
     finally:
         undo()
     invocations = len(world.store.archive)

@@ -333,7 +333,7 @@ class World:
         """Sweep until nothing is left to do but to expire, or not even that."""
         for _ in range(400):
             await asyncio.sleep(5)
-            dues = [meta.due for meta in self.store.metas() if meta.due is not None and (expired or self._unsettled(meta))]
+            dues = [meta.due for meta in self.store.metas() if meta.due is not None and self._unsettled(meta, expired)]
             if not dues:
                 if self._pending or any(p.paused > self.loop.time() for ps in self.processes.values() for p in ps):
                     await asyncio.sleep(30)
@@ -344,9 +344,9 @@ class World:
             self.sweep()
         self.violation("it does not come to rest")
 
-    def _unsettled(self, meta: Any) -> bool:
+    def _unsettled(self, meta: Meta, expired: bool) -> bool:
         promise = meta.input is None and not meta.input_parts
-        return not promise and (meta.live or meta.due != meta.expires)
+        return not promise and (expired or meta.live or meta.due != meta.expires)
 
     async def _sweeper(self) -> None:
         while True:
