@@ -112,6 +112,19 @@ def test_it_starts_quickly(dev: Callable[..., Dev], tmp_path: Path) -> None:
     assert min(times) < 2
 
 
+@pytest.mark.parametrize("reload", [[], ["--no-reload"]], ids=["reload", "no-reload"])
+def test_answers_are_not_delayed(dev: Callable[..., Dev], tmp_path: Path, reload: list[str]) -> None:
+    """A connection without TCP_NODELAY takes 40 ms for each answer."""
+    (tmp_path / "shop.py").write_text(MODULE)
+    with httpx.Client(base_url=dev("shop", *reload).url) as http:
+        times: list[float] = []
+        for _ in range(30):
+            began = time.monotonic()
+            http.post("/Greeter/greet", json="Mary")
+            times.append(time.monotonic() - began)
+    assert min(times[5:]) < 0.03
+
+
 def test_it_ends_when_it_is_told_to(dev: Callable[..., Dev], tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(MODULE)
     for arguments in ((), ("--no-reload",)):
