@@ -21,7 +21,7 @@ from uuid import uuid4
 import httpx
 
 from adapter.clients import Clients
-from adapter.engine.commands import NOT_FOUND, NOT_READY, READY, Attach, Call, Complete, Output, Send
+from adapter.engine.commands import NOT_FOUND, NOT_READY, READY, Asked, Attach, Call, Complete, Output, Send, SendSignal
 from adapter.engine.ids import idempotent_id, workflow_id
 from adapter.engine.types import Kind, Outcome
 from adapter.errors import TerminalError
@@ -117,15 +117,22 @@ class Client(Clients):
     def _attach(self, id: str) -> asyncio.Task[httpx.Response]:
         return self._start(self._exchange("GET", _attach_path(id), id))
 
-    def _ask(self, command: Attach | Output | Complete, decode: Callable[[bytes | None], T]) -> Operation[T]:
+    def _ask(self, command: Asked, decode: Callable[[bytes | None], T]) -> Operation[T]:
         match command:
             case Attach(id):
                 answer = self._exchange("GET", _attach_path(id), id)
                 return _Remote(id, self._start(answer), decode)
             case Output(id):
                 return _Answer(self._start(self._look(id)), decode)
-            case Complete(id, outcome):
-                return _Answer(self._start(self._complete(id, outcome)), decode)
+            case Complete(id, Outcome(value, failure)):
+                path = f"restate/awakeables/{_quoted(id)}/{'resolve' if failure is None else 'reject'}"
+                if failure is not None and failure.code != 500:
+                    raise ValueError("over HTTP an awakeable is rejected with code 500")
+                body = value or b"" if failure is None else failure.message.encode()
+                return _Answer(self._start(self._tell(path, id, body)), decode)
+            case SendSignal(id, name, value):
+                path = f"restate/invocation/{_quoted(id)}/signals/{_quoted(name)}"
+                return _Answer(self._start(self._tell(path, id, value)), decode)
 
     async def _look(self, id: str) -> bytes:
         try:
@@ -135,13 +142,10 @@ class Client(Clients):
                 raise
             return NOT_READY if error.code == 470 else NOT_FOUND
 
-    async def _complete(self, id: str, outcome: Outcome) -> bytes:
-        path, failure = f"restate/awakeables/{_quoted(id)}", outcome.failure
+    async def _tell(self, path: str, id: str, body: bytes) -> bytes:
         try:
-            if failure is None:
-                await self._exchange("POST", f"{path}/resolve", id, outcome.value or b"")
-            else:
-                await self._exchange("POST", f"{path}/reject?code={failure.code}", id, failure.message.encode())
+            # The key makes a repeat the same.
+            await self._exchange("POST", path, id, body, {"idempotency-key": uuid4().hex})
         except TerminalError as error:
             if error.code not in (404, 409):
                 raise

@@ -11,7 +11,19 @@ from typing_extensions import TypeForm
 
 from adapter import serde
 from adapter.definitions import NOUNS, Category, Definition, Description, Service, VirtualObject, Workflow, describe
-from adapter.engine.commands import NOT_FOUND, NOT_READY, READY, Attach, Call, Complete, Output, Send, accepted
+from adapter.engine.commands import (
+    NOT_FOUND,
+    NOT_READY,
+    READY,
+    Asked,
+    Attach,
+    Call,
+    Complete,
+    Output,
+    Send,
+    SendSignal,
+    accepted,
+)
 from adapter.engine.ids import idempotent_id, workflow_id
 from adapter.engine.types import MAX_IDEMPOTENCY_KEY, MAX_KEY, Failure, Kind, Outcome, Target
 from adapter.errors import TerminalError
@@ -37,7 +49,8 @@ class Clients(ABC):
     that is empty or longer than 512 bytes of UTF-8; so do the handlers for an idempotency key, and ``ValueError`` for a
     negative delay, or any on a call client.
 
-    What was asked for elsewhere is reached by its id: `attach`, `output`, `resolve_awakeable`, `reject_awakeable`.
+    What was asked for elsewhere is reached by its id: `attach`, `output`, `send_signal`, `resolve_awakeable`,
+    `reject_awakeable`.
     """
 
     def service_client(self, service: Callable[..., S], /) -> S:
@@ -179,7 +192,7 @@ class Clients(ABC):
 
         ```python
         match await ctx.output(id, int):
-            case Ready(value): ...
+            case Ready(result): ...
             case Unready.NOT_READY: ...
             case Unready.NOT_FOUND: ...
         ```
@@ -225,8 +238,19 @@ class Clients(ABC):
         """
         return self._ask(Complete(_check_id(id), rejection(message, code)), accepted)
 
+    def send_signal(self, id: str, name: str, value: object = None, /) -> Operation[bool]:
+        """Send a signal to an invocation. It need not be awaited; the result says whether there is one to get it.
+
+        Args:
+            id: The invocation's id, ``inv_…``.
+            name: The signal's name, up to 512 bytes of UTF-8.
+            value: Anything that pydantic can turn into JSON, or bytes.
+        """
+        data = serde.of_value(value).serialize(value)
+        return self._ask(SendSignal(_check_id(id), check_text("name", name, MAX_KEY), data), accepted)
+
     @abstractmethod
-    def _ask(self, command: Attach | Output | Complete, decode: Callable[[bytes | None], T]) -> Operation[T]:
+    def _ask(self, command: Asked, decode: Callable[[bytes | None], T]) -> Operation[T]:
         """Ask something of what is there already."""
 
     @abstractmethod

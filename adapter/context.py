@@ -22,19 +22,16 @@ from adapter.clients import Clients, check_text, milliseconds
 from adapter.definitions import Service, VirtualObject, Workflow, context_of
 from adapter.engine import commands
 from adapter.engine.commands import (
-    Attach,
+    Asked,
     Call,
     Cancel,
     ClearAllState,
     ClearState,
-    Complete,
     GetState,
     Issuer,
     Now,
-    Output,
     Run,
     Send,
-    SendSignal,
     SetState,
     Signal,
     Sleep,
@@ -230,17 +227,6 @@ class Context(Clients):
             Signal(check_text("name", name, MAX_KEY)), lambda data: value.deserialize(data or b"")
         )
 
-    def send_signal(self, id: str, name: str, value: object = None, /) -> Operation[bool]:
-        """Send a signal to an invocation. It need not be awaited; the result says whether there is one to get it.
-
-        Args:
-            id: The invocation's id, ``inv_…``.
-            name: The signal's name, up to 512 bytes of UTF-8.
-            value: Anything that pydantic can turn into JSON, or bytes.
-        """
-        data = serde.of_value(value).serialize(value)
-        return self._issuer.issue(SendSignal(id, check_text("name", name, MAX_KEY), data), accepted)
-
     def cancel(self, id: str, /) -> Operation[bool]:
         """Ask another invocation to end: a terminal error surfaces at its next await, so that it can clean up.
 
@@ -282,7 +268,7 @@ class Context(Clients):
                 raise
             raise TimedOutError(f"not done within {duration}") from None
 
-    def _ask(self, command: Attach | Output | Complete, decode: Callable[[bytes | None], T]) -> Operation[T]:
+    def _ask(self, command: Asked, decode: Callable[[bytes | None], T]) -> Operation[T]:
         return self._issuer.issue(command, decode)
 
     def _issue(self, command: Call | Send, content_type: str, decode: Callable[[bytes | None], T]) -> Invocation[T]:

@@ -65,12 +65,12 @@ class Ready(Generic[T_co]):
     """The output of an invocation that has completed.
 
     >>> match Ready(5):
-    ...     case Ready(value):
-    ...         print(value)
+    ...     case Ready(result):
+    ...         print(result)
     5
     """
 
-    value: T_co
+    result: T_co
 
 
 class Unready(StrEnum):

@@ -172,6 +172,9 @@ class CompletePromise:
 Errand = Attach | Cancel | Output | Complete | SendSignal | GetPromise | PeekPromise | CompletePromise
 """What is asked of other records: done once the command is committed, and again if a crash leaves it unknown."""
 
+Asked = Attach | Output | Complete | SendSignal
+"""What a client outside may ask for as well."""
+
 Command = (
     Run
     | Sleep

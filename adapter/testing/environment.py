@@ -11,18 +11,19 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 from uuid import uuid4
 
-from adapter import serde
 from adapter.clients import Clients, check_key, milliseconds
 from adapter.definitions import Definition, describe
 from adapter.engine.commands import (
     NOT_FOUND,
     NOT_READY,
     READY,
+    Asked,
     Attach,
     Call,
     Complete,
     Output,
     Send,
+    SendSignal,
     accepted,
 )
 from adapter.engine.engine import Answer, Engine, Request
@@ -153,14 +154,9 @@ class Environment(Clients):
 
     # --- what is done to invocations from outside ---
 
-    def send_signal(self, id: str, name: str, value: object = None, /) -> Operation[bool]:
-        """Send a signal to an invocation, as ``ctx.send_signal`` does."""
-        outcome = Outcome(serde.of_value(value).serialize(value))
-        return self._said(lambda: self._engine.control.signal(id, name, outcome))
-
     def cancel(self, id: str, /) -> Operation[bool]:
         """Ask an invocation to end, as ``ctx.cancel`` does."""
-        return self._said(lambda: self._engine.control.cancel(id))
+        return self._told(lambda: self._engine.control.cancel(id), accepted)
 
     # --- looking at what is stored ---
 
@@ -315,14 +311,16 @@ class Environment(Clients):
             raise TerminalError(f"workflow {request.target} ran already, or is running", code=409)
         return answer
 
-    def _ask(self, command: Attach | Output | Complete, decode: Callable[[bytes | None], T]) -> Operation[T]:
+    def _ask(self, command: Asked, decode: Callable[[bytes | None], T]) -> Operation[T]:
         match command:
             case Attach(id):
                 return _Started(self, id, self._in_process(lambda: self._known(id)), decode)
             case Output(id):
                 return _Asked(self, self._in_process(lambda: self._output(id)), decode)
             case Complete(id, outcome):
-                return _Asked(self, self._in_process(lambda: self._complete(id, outcome)), decode)
+                return self._told(lambda: self._engine.control.complete(id, outcome), decode)
+            case SendSignal(id, name, value):
+                return self._told(lambda: self._engine.control.signal(id, name, Outcome(value)), decode)
 
     async def _known(self, id: str) -> None:
         if await self._engine.look(id) is None:
@@ -335,14 +333,11 @@ class Environment(Clients):
         outcome = await self._engine.result(meta)
         return NOT_READY if outcome is None else READY + _value(outcome)
 
-    async def _complete(self, id: str, outcome: Outcome) -> bytes:
-        return f'"{await self._engine.control.complete(id, outcome)}"'.encode()
-
-    def _said(self, work: Callable[[], Coroutine[Any, Any, str]]) -> Operation[bool]:
+    def _told(self, work: Callable[[], Coroutine[Any, Any, str]], decode: Callable[[bytes | None], T]) -> Operation[T]:
         async def said() -> bytes:
             return f'"{await work()}"'.encode()
 
-        return _Asked(self, self._in_process(said), accepted)
+        return _Asked(self, self._in_process(said), decode)
 
     # --- inside: looking ---
 

@@ -16,24 +16,34 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from adapter import (
+    Awakeable,
     Client,
     Context,
+    DurablePromise,
     Invocation,
     ObjectContext,
     ObjectSharedContext,
     Operation,
+    Ready,
     RetryPolicy,
     Service,
     TerminalError,
+    TimedOutError,
+    Unready,
     VirtualObject,
     Workflow,
     WorkflowContext,
     WorkflowSharedContext,
+    as_completed,
     gather,
     handler,
+    invocation_id,
     lambda_handler,
+    select,
     serde,
+    wait_completed,
 )
+from adapter.testing import Environment
 
 
 class Order(BaseModel):
@@ -258,6 +268,69 @@ async def together(ctx: ObjectContext) -> None:
     assert_type(await asyncio.gather(call, ctx.get("total", int)), tuple[str, int | None])
 
 
+async def outside_results(ctx: Context, workflow: WorkflowContext, shared: WorkflowSharedContext) -> None:
+    assert_type(ctx.awakeable(Order), Awakeable[Order])
+    assert_type(ctx.awakeable(int | None).id, str)
+    assert_type(await ctx.awakeable(list[Order]), list[Order])
+    assert_type(await ctx.awakeable(), Any)
+    assert_type(ctx.resolve_awakeable("awk_1", Order(id="1", amount=2)), Operation[bool])
+    assert_type(await ctx.reject_awakeable("awk_1", "declined", code=402), bool)
+    ctx.resolve_awakeable("awk_1")
+    assert_type(workflow.promise("email", str), DurablePromise[str])
+    assert_type(await workflow.promise("email", str), str)
+    assert_type(await workflow.promise("either", int | None), int | None)
+    assert_type(await workflow.promise("anything"), Any)
+    assert_type(shared.promise("email", str).peek(), Operation[str | None])
+    assert_type(shared.promise("email", str).resolve("mary@example.com"), Operation[bool])
+    assert_type(await shared.promise("email", str).reject("gave up", code=410), bool)
+    assert_type(ctx.signal("go", Order), Operation[Order])
+    assert_type(await ctx.signal("go", Literal["on", "off"]), Literal["on", "off"])
+    assert_type(await ctx.signal("go"), Any)
+    assert_type(ctx.send_signal("inv_1", "go", {"on": True}), Operation[bool])
+    assert_type(ctx.cancel("inv_1"), Operation[bool])
+
+
+async def handles(ctx: Context) -> None:
+    assert_type(invocation_id(SignUp, "run", "Mary"), str)
+    assert_type(invocation_id("Counter", "add", key="Mary", idempotency_key="k"), str)
+    assert_type(ctx.output("inv_1", Order), Operation[Ready[Order] | Unready])
+    assert_type(ctx.output("inv_1", int | None), Operation[Ready[int | None] | Unready])
+    output = await ctx.output("inv_1", Order)
+    if isinstance(output, Ready):
+        assert_type(output.result, Order)
+    match output:
+        case Ready(result):
+            assert_type(result, Order)
+        case Unready.NOT_READY:
+            pass
+        case _:
+            assert_type(output, Literal[Unready.NOT_FOUND])
+    call = ctx.service_client(Greeter).greet("Mary")
+    assert_type(call.cancel(), Operation[bool])
+    assert_type(call.done, bool)
+
+
+async def whichever(ctx: Context) -> str | None:
+    call, patience = ctx.service_client(Greeter).greet("Mary"), ctx.sleep(timedelta(hours=1))
+    if await select(call, patience) is call:
+        return await call
+    counts = [ctx.object_client(Counter, str(n)).add(n) for n in range(9)]
+    assert_type(await select(*counts), Operation[int])
+    assert_type(await (await select(*counts)), int)
+    done, pending = await wait_completed(*counts)
+    assert_type(done, list[Operation[int]])
+    assert_type(pending, list[Operation[int]])
+    async for count in as_completed(*counts):
+        assert_type(count, Operation[int])
+        assert_type(await count, int)
+    try:
+        async with ctx.timeout(timedelta(days=1)):
+            assert_type(await gather(*counts), tuple[int, ...])
+    except TimedOutError as error:
+        assert_type(error.code, int)
+    return None
+
+
 async def own_code(ctx: ObjectContext) -> None:
     assert_type(await Counter().add.fn(ctx, 1), int)
     assert_type(await Counter().step.fn(ctx), int)
@@ -270,6 +343,21 @@ async def outside() -> None:
         assert_type(client.object_send_client(Counter, "Mary").add(1, delay=timedelta(hours=1)), Invocation[int])
         assert_type(await client.workflow_client(SignUp, "Mary").run("mary@example.com"), bool)
         await client.flush()
+        assert_type(client.output("inv_1", int), Operation[Ready[int] | Unready])
+        assert_type(await client.attach("inv_1", Order), Order)
+        assert_type(client.resolve_awakeable("awk_1", 1), Operation[bool])
 
 
 entry = lambda_handler(Greeter, Counter, SignUp, CornerShop, Payment(lambda order: True), lambda: Payment(bool))
+
+
+async def in_tests() -> None:
+    async with Environment(Greeter, Counter(), replay=True) as env:
+        assert_type(env.object_client(Counter, "Mary").add(1), Invocation[int])
+        assert_type(await env.service_client(Greeter).greet("Mary"), str)
+        await env.advance(timedelta(days=30))
+        assert_type(env.now, datetime)
+        assert_type(await env.state(Counter, "Mary"), dict[str, Any])
+        assert_type((await env.journal("inv_1"))[0].command, str)
+        assert_type(await env.status(env.object_client(Counter, "Mary").total()), str | None)
+        env.crash(3, applied=True)

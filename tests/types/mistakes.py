@@ -13,17 +13,23 @@ from adapter import (
     Context,
     ObjectContext,
     ObjectSharedContext,
+    Operation,
     RetryPolicy,
     Service,
     VirtualObject,
     Workflow,
     WorkflowContext,
     WorkflowSharedContext,
+    as_completed,
     gather,
     handler,
+    invocation_id,
     lambda_handler,
+    select,
     serde,
+    wait_completed,
 )
+from adapter.testing import Environment
 
 
 class Counter(VirtualObject):
@@ -254,3 +260,61 @@ lambda_handler(Greeter, Payment)  # E
 lambda_handler("Greeter")  # E
 lambda_handler(int)  # E
 Shop()  # E
+
+
+async def outside_results(ctx: Context, shared: WorkflowSharedContext, object: ObjectContext) -> None:
+    a: int = await ctx.awakeable(str)  # E
+    b: str = ctx.awakeable(str)  # E
+    c: str = await shared.promise("email", int)  # E
+    shared.promise("email", int).resolve("x")  # E
+    shared.promise("email", int).reject()  # E
+    shared.promise(5, int)  # E
+    d: int = await shared.promise("email", int).peek()  # E
+    ctx.promise("email", int)  # E
+    object.promise("email", int)  # E
+    e: str = await ctx.signal("go", int)  # E
+    ctx.send_signal("inv_1")  # E
+    ctx.resolve_awakeable(5)  # E
+    ctx.reject_awakeable("awk_1")  # E
+    ctx.reject_awakeable("awk_1", "no", code="402")  # E
+    ctx.resolve_awakeable("awk_1", 5).id  # E
+    print(a, b, c, d, e)
+
+
+async def handles(ctx: Context) -> None:
+    output = await ctx.output("inv_1", int)
+    print(output.result)  # E
+    a: str = await ctx.attach("inv_1", int)  # E
+    invocation_id(5, "add")  # E
+    invocation_id(int, "add")  # E
+    invocation_id(Payment.pay, "add")  # E
+    invocation_id("Counter", "add", idempotency_key=5)  # E
+    ctx.cancel(ctx.service_client(Greeter).greet("a"))  # E
+    print(a)
+
+
+async def whichever(ctx: Context) -> None:
+    call = ctx.service_client(Greeter).greet("a")
+    a: str = await select(call)  # E
+    b: int = await (await select(call, call))  # E
+    select(call, 5)  # E
+    done, pending = await wait_completed(call)
+    c: list[Operation[int]] = done  # E
+    async for each in as_completed(call):
+        d: int = await each  # E
+        print(d)
+    async with ctx.timeout(5):  # E
+        await call
+    with ctx.timeout(timedelta(1)):  # E
+        await call
+    await ctx.timeout(timedelta(1))  # E
+    print(a, b, c, pending)
+
+
+async def in_tests() -> None:
+    async with Environment(Counter) as env:
+        await env.advance(5)  # E
+        env.object_client(Counter, "Mary").add("x")  # E
+        await env.state("Counter", "Mary")  # E
+        await env.journal(5)  # E
+    Environment(Payment)  # E

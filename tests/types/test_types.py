@@ -23,7 +23,7 @@ def mypy() -> Lines:
     lines: Lines = {name: {} for name in FILES}
     for line in _run(*command, *(str(HERE / name) for name in FILES)).splitlines():
         problem = json.loads(line)
-        if problem["severity"] == "error":
+        if problem["severity"] == "error" and Path(problem["file"]).parent.name == HERE.name:
             lines[Path(problem["file"]).name].setdefault(problem["line"], problem["message"])
     return lines
 

@@ -1,14 +1,26 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from adapter import Context, ObjectContext, Service, VirtualObject, Workflow, WorkflowContext, handler, serde
+from adapter import (
+    Context,
+    ObjectContext,
+    Service,
+    VirtualObject,
+    Workflow,
+    WorkflowContext,
+    handler,
+    invocation_id,
+    serde,
+)
 from adapter.engine.commands import Call, Send
+from adapter.engine.ids import idempotent_id, workflow_id
 from adapter.engine.types import Kind, Target
 from tests.unit.issuer import FakeIssuer
 
@@ -199,3 +211,33 @@ def test_misuse(issuer: FakeIssuer, ctx: Context, number: int) -> None:
 @pytest.mark.parametrize("key", ["x" * 512, "é" * 256, "a/b?c", " ", "\n"])
 def test_keys_that_are_fine(ctx: Context, key: str) -> None:
     assert ctx.object_client(Counter, key)
+
+
+# --- ids ---
+
+
+def test_ids_are_worked_out() -> None:
+    assert (
+        invocation_id(SignUp, "run", "Mary") == invocation_id("SignUp", "run", "Mary") == workflow_id("SignUp", "Mary")
+    )
+    keyed = idempotent_id(Target("Counter", "add", "Mary"), "k")
+    assert invocation_id(Counter, "add", key="Mary", idempotency_key="k") == keyed
+    assert invocation_id("Counter", "add", "Mary", idempotency_key="k") == keyed
+    placed = idempotent_id(Target("shop", "place"), "k")
+    assert invocation_id(Shop, "order", idempotency_key="k") == placed
+
+
+def test_ids_that_cannot_be_worked_out() -> None:
+    wrong: list[Callable[[], str]] = [
+        lambda: invocation_id(Counter, "add", "Mary"),
+        lambda: invocation_id(SignUp, "run"),
+        lambda: invocation_id(SignUp, "run", "Mary", idempotency_key="k"),
+        lambda: invocation_id("Counter", "add"),
+    ]
+    for each in wrong:
+        with pytest.raises(ValueError, match="can be worked out"):
+            each()
+    with pytest.raises(AttributeError, match="Counter has no handler subtract"):
+        invocation_id(Counter, "subtract", "Mary")
+    with pytest.raises(ValueError, match="key has 1 to 512 bytes"):
+        invocation_id("Counter", "add", "", idempotency_key="k")

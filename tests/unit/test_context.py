@@ -11,18 +11,22 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from adapter import (
+    Awakeable,
     Context,
     Invocation,
     ObjectContext,
     ObjectSharedContext,
+    Ready,
     RetryPolicy,
     TerminalError,
+    TimedOutError,
+    Unready,
     WorkflowContext,
     WorkflowSharedContext,
     gather,
 )
 from adapter.engine import commands as c
-from adapter.engine.types import Kind, Target
+from adapter.engine.types import Failure, Kind, Outcome, Target
 from tests.unit.issuer import FakeIssuer
 
 
@@ -213,8 +217,99 @@ async def test_attach_and_cancel(issuer: FakeIssuer, ctx: Context) -> None:
     issuer.results[c.Attach] = b'{"id":"x"}'
     assert await ctx.attach("inv_1", Order) == Order(id="x")
     assert await ctx.attach("inv_1") == {"id": "x"}
-    ctx.cancel("inv_1")
+    issuer.results[c.Cancel] = b'"accepted"'
+    assert await ctx.cancel("inv_1") is True
     assert issuer.commands[1:] == [c.Attach("inv_1"), c.Cancel("inv_1")]
+
+
+@pytest.mark.parametrize(
+    ("said", "output"),
+    [
+        (c.NOT_READY, Unready.NOT_READY),
+        (c.NOT_FOUND, Unready.NOT_FOUND),
+        (c.READY + b"5", Ready(5)),
+        (c.READY, Ready(None)),
+    ],
+)
+async def test_output(issuer: FakeIssuer, ctx: Context, said: bytes, output: object) -> None:
+    issuer.results[c.Output] = said
+    assert await ctx.output("inv_1", int | None) == output
+    assert issuer.commands == [c.Output("inv_1")]
+
+
+# --- results from outside ---
+
+
+@pytest.mark.parametrize(("said", "first"), [(b'"accepted"', True), (b'"already"', False), (b'"not found"', False)])
+async def test_who_was_first_is_told(issuer: FakeIssuer, ctx: WorkflowContext, said: bytes, first: bool) -> None:
+    for command in (c.Complete, c.SendSignal, c.CompletePromise, c.Cancel):
+        issuer.results[command] = said
+    promise = WorkflowContext(issuer).promise("p", Order)
+    assert [
+        await ctx.resolve_awakeable("awk_1", Point(1)),
+        await ctx.reject_awakeable("awk_1", "no", code=402),
+        await ctx.send_signal("inv_1", "go", b"x"),
+        await ctx.cancel("inv_1"),
+        await promise.resolve(Order(id="x")),
+        await promise.reject("no"),
+    ] == [first] * 6
+    assert issuer.commands == [
+        c.Complete("awk_1", Outcome(b'{"x":1}')),
+        c.Complete("awk_1", Outcome(failure=Failure(402, "no"))),
+        c.SendSignal("inv_1", "go", b"x"),
+        c.Cancel("inv_1"),
+        c.CompletePromise("p", Outcome(b'{"id":"x","amount":1}')),
+        c.CompletePromise("p", Outcome(failure=Failure(500, "no"))),
+    ]
+
+
+async def test_a_promise_is_asked_for_when_it_is_awaited(issuer: FakeIssuer) -> None:
+    promise = WorkflowSharedContext(issuer).promise("p", Order)
+    assert (issuer.commands, promise.done) == ([], False)
+    issuer.results[c.GetPromise] = b'{"id":"x"}'
+    assert await promise == Order(id="x") == await promise
+    assert promise.done
+    assert await promise.peek() is None
+    issuer.results[c.PeekPromise] = b'{"id":"x"}'
+    assert await promise.peek() == Order(id="x")
+    assert issuer.commands == [c.GetPromise("p"), c.PeekPromise("p"), c.PeekPromise("p")]
+
+
+async def test_awakeables_and_signals_are_read_as_asked_for(issuer: FakeIssuer, ctx: Context) -> None:
+    issuer.results |= {c.Awakeable: b'{"x":1}', c.Signal: b'{"x":2}'}
+    awakeable = ctx.awakeable(Point)
+    assert isinstance(awakeable, Awakeable)
+    assert await awakeable == Point(1)
+    assert await ctx.awakeable() == {"x": 1}
+    assert await ctx.signal("go", Point) == Point(2)
+    assert issuer.commands[2:] == [c.Signal("go")]
+
+
+def test_what_cannot_be_an_id_or_a_name_is_refused(issuer: FakeIssuer, ctx: Any) -> None:
+    workflow: Any = WorkflowContext(issuer)
+    for use in (ctx.attach, ctx.output, ctx.resolve_awakeable, ctx.signal, workflow.promise):
+        with pytest.raises(ValueError, match="has 1 to 512 bytes"):
+            use("")
+        with pytest.raises(TypeError, match="is a string"):
+            use(5)
+    for use in (partial(ctx.reject_awakeable, "awk_1"), workflow.promise("p").reject):
+        with pytest.raises(ValueError, match="code is an HTTP error status"):
+            use("no", code=200)
+    assert issuer.commands == []
+
+
+async def test_a_timeout_that_is_not_needed(ctx: Context) -> None:
+    async with ctx.timeout(timedelta(seconds=5)):
+        await ctx.now()
+    with pytest.raises(TimedOutError, match=r"not done within 0:00:00\.001"):
+        async with ctx.timeout(timedelta(milliseconds=1)):
+            await asyncio.sleep(5)
+    with pytest.raises(TimeoutError, match="own"):
+        async with ctx.timeout(timedelta(seconds=5)):
+            raise TimeoutError("own")
+    with pytest.raises(ValueError, match="duration is not negative"):
+        async with ctx.timeout(-timedelta(seconds=5)):
+            ...
 
 
 # --- combinators ---

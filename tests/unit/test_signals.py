@@ -8,6 +8,7 @@ import pytest
 
 from adapter import gather
 from adapter.engine import commands as c
+from adapter.engine.types import Outcome
 from tests.unit.world import World, settle, unpack, value
 
 
@@ -23,11 +24,11 @@ async def test_two_that_wait_for_one_name_get_one_signal_each(first: int) -> Non
     id = await world.send("S/wait")
     await settle()
     for n in range(first):
-        await world.engine.control.signal(id, "go", c.Outcome(str(n).encode()))
+        await world.engine.control.signal(id, "go", Outcome(str(n).encode()))
         await world.clock.advance(0.1)
     await world.clock.advance(11)
     for n in range(first, 2):
         assert (await world.meta(id)).live
-        await world.engine.control.signal(id, "go", c.Outcome(str(n).encode()))
+        await world.engine.control.signal(id, "go", Outcome(str(n).encode()))
     await world.clock.advance(1)
     assert value((await world.meta(id)).outcome) == [0, 1]
