@@ -118,8 +118,8 @@ class Caller(Service):
     @handler
     async def look(self, ctx: Context, id: str) -> str:
         match await ctx.output(id, int):
-            case Ready(value):
-                return f"ready {value}"
+            case Ready(result):
+                return f"ready {result}"
             case Unready.NOT_READY:
                 return "not ready"
             case Unready.NOT_FOUND:

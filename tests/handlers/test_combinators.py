@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -297,6 +297,42 @@ async def test_asyncio_wait_for_and_timeout(play: Begin) -> None:
     playing = play(flow)
     await playing.give(1)
     assert await playing.run == ["too late", "again", 1]
+
+
+async def test_asyncio_queues_events_locks_and_generators(play: Begin) -> None:
+    async def flow(ctx: Context, results: list[Operation[int]]) -> Any:
+        queue: asyncio.Queue[int] = asyncio.Queue(1)
+        event, lock = asyncio.Event(), asyncio.Lock()
+        closed: list[str] = []
+
+        async def put() -> None:
+            for each in results:
+                async with lock:
+                    await queue.put(await each)
+            event.set()
+
+        async def numbers() -> AsyncIterator[int]:
+            try:
+                while True:
+                    yield await queue.get()
+            finally:
+                closed.append("closed")
+
+        putting = asyncio.create_task(put())
+        got: list[int] = []
+        async for number in numbers():
+            got.append(await ctx.run(f"note {number}", int, number))
+            if len(got) == 3:
+                break
+        await event.wait()
+        await putting
+        return [got, closed]
+
+    playing = play(flow)
+    await playing.give(1, 0, 2)
+    got, closed = await playing.run
+    assert got == [0, 1, 2]
+    assert closed in ([], ["closed"])
 
 
 async def test_task_groups_cancel_the_others_in_the_same_order(play: Begin) -> None:

@@ -277,7 +277,7 @@ async def outside_results(ctx: Context, shared: WorkflowSharedContext, object: O
     ctx.resolve_awakeable(5)  # E
     ctx.reject_awakeable("awk_1")  # E
     ctx.reject_awakeable("awk_1", "no", code="402")  # E
-    ctx.resolve_awakeable("awk_1", 5).id  # E
+    print(ctx.resolve_awakeable("awk_1", 5).id)  # E
     print(a, b, c, d, e)
 
 
