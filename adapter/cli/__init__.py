@@ -21,11 +21,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     dev.add_argument("--host", default="127.0.0.1", help="the address to listen on (%(default)s)")
     dev.add_argument("--port", type=int, default=8080, help="the port; 0 for a free one (%(default)s)")
     dev.add_argument("--no-reload", action="store_true", help="leave it as it is when source changes")
+    dev.set_defaults(run=_dev)
+    stubs = commands.add_parser(
+        "stubs",
+        help="print a deployed stack's services as typed contracts",
+        description="Prints a module of contracts and types for callers, made of the stack's OpenAPI document.",
+    )
+    stubs.add_argument("url", metavar="URL", help="where the services are")
+    stubs.add_argument("-o", "--output", metavar="FILE", help="write it to a file")
+    stubs.set_defaults(run=_stubs)
     options = parser.parse_args(arguments)
+    sys.exit(options.run(options))
+
+
+def _dev(options: argparse.Namespace) -> int:
     try:
         import uvicorn  # noqa: F401  # pyright: ignore[reportUnusedImport]
     except ModuleNotFoundError:
         sys.exit("adapter dev: needs uvicorn: pip install 'serverless-adapter[dev]'")
     from adapter.cli.dev import run
 
-    sys.exit(run(options.modules, options.host, options.port, reload=not options.no_reload))
+    return run(options.modules, options.host, options.port, reload=not options.no_reload)
+
+
+def _stubs(options: argparse.Namespace) -> int:
+    from adapter.cli.stubs import run
+
+    return run(options.url, options.output)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -64,7 +65,8 @@ def merge(documents: Mapping[str, Document]) -> Document:
         document = _renamed(document, {SCHEMAS + name: f"{SCHEMAS}{service}{name}" for name in ambiguous})
         paths |= document["paths"]
         for name, schema in document["components"]["schemas"].items():
-            schemas[f"{service}{name}" if name in ambiguous else name] = schema
+            new = f"{service}{name}" if name in ambiguous else name
+            schemas[new] = {**schema, "title": new} if name in ambiguous else schema
         tags += document["tags"]
     return _document("Services", "", paths, schemas, tags)
 
@@ -93,7 +95,15 @@ def _schemas(handlers: Iterable[BoundHandler]) -> tuple[_Schemas, dict[str, Any]
         if isinstance(handler.output, Json) and not handler.output.void:
             wanted.append((handler.name, "serialization", handler.output.adapter))
     found, shared = TypeAdapter.json_schemas(wanted, ref_template=SCHEMAS + "{model}", schema_generator=_Generator)
-    return {(str(name), mode): schema for (name, mode), schema in found.items()}, shared.get("$defs", {})
+    defined = shared.get("$defs", {})
+    # Generators of clients call a model by its title, which here two may have, and by a name without its hyphen.
+    names = {name: re.sub("-(Input|Output)$", r"\1", name) for name in defined}
+    names = {name: name if new in defined else new for name, new in names.items()}
+    references = {SCHEMAS + old: SCHEMAS + new for old, new in names.items()}
+    return (
+        {(str(name), mode): _renamed(schema, references) for (name, mode), schema in found.items()},
+        {names[name]: _renamed({**schema, "title": names[name]}, references) for name, schema in defined.items()},
+    )
 
 
 def _ambiguous(documents: Iterable[Document]) -> set[str]:
@@ -139,7 +149,7 @@ def _paths(
     body: dict[str, Any] = {}
     if handler.input is not None:
         content = _content(handler.input, None if input is None else {**input, **_default(handler)})
-        body = {"requestBody": {"content": content, "required": handler.input_required}}
+        body = {"requestBody": {"content": content, "required": handler.default is inspect.Parameter.empty}}
     result: dict[str, Any] = {"description": "The result.", "headers": _HEADERS}
     if not (isinstance(handler.output, Json) and handler.output.void):
         result["content"] = _content(handler.output, output)

@@ -1,0 +1,201 @@
+"""`adapter stubs`: the module is typed, and its contracts call the services that it was made of."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+import uvicorn
+
+from adapter import Client, Context, Service, handler
+from adapter.cli import main
+from adapter.cli.stubs import generate
+from adapter.local.memory import MemoryStore
+from adapter.local.server import running
+from adapter.registry import Registry
+
+ROOT = Path(__file__).resolve().parents[2]
+
+USE = """
+from __future__ import annotations
+
+from typing import assert_type
+
+from adapter import Client, Context
+
+from shop import Address, Catalogue, Delivery, Item, basket_2
+
+
+async def use(client: Client | Context, address: Address) -> None:
+    item: Item = {"sku": "a", "Count": 2, "x-weird": "y"}
+    assert_type(await client.object_client(basket_2, "Mary").put(item), int)
+    assert_type(await client.object_client(basket_2, "Mary").count(), int | None)
+    page = await client.service_client(Catalogue).page()
+    assert_type(page["entries"], list[Item])
+    assert_type(await client.service_client(Catalogue).list_(), list[int])
+    assert_type(await client.workflow_client(Delivery, "d").run(address), str)
+    await client.service_client(Catalogue).page("x")  # type: ignore[arg-type]
+    await client.object_client(basket_2, "Mary").put({"sku": 1})  # type: ignore[typeddict-item]
+    await client.service_client(Catalogue).hidden(1)  # type: ignore[attr-defined]
+"""
+
+
+@pytest.fixture
+def module(document: dict[str, Any], tmp_path: Path) -> Iterator[ModuleType]:
+    """The generated module."""
+    path = tmp_path / "shop.py"
+    path.write_text(generate(document, "http://test"))
+    spec = importlib.util.spec_from_file_location("shop", path)
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules["shop"] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["shop"]
+
+
+def checked(*command: str, cwd: Path) -> None:
+    path = {"PYTHONPATH": str(ROOT), "MYPYPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **path},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_it_is_typed(module: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "use.py").write_text(USE)
+    checked("mypy", "--strict", "--config-file=", "shop.py", "use.py", cwd=tmp_path)
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps({"extraPaths": [str(ROOT)], "include": ["shop.py"]}))
+    checked("pyright", "--pythonpath", sys.executable, cwd=tmp_path)
+
+
+async def test_a_client_calls_through_it(module: ModuleType, http: httpx.AsyncClient) -> None:
+    async with Client("http://test", http=http) as client:
+        catalogue, basket = client.service_client(module.Catalogue), client.object_client(module.basket_2, "Mary")
+        item = {"sku": "a", "Count": 2, "x-weird": "y"}
+        order = {"id": UUID(int=1), "at": "2026-01-01T00:00:00Z", "items": [item]}
+        given = await catalogue.order(order)
+        assert (given["id"], given["items"][0]["x-weird"], given["total"]) == (UUID(int=1), "y", "0")
+        assert len((await catalogue.page())["entries"]) == 10
+        assert await catalogue.default() == "x"
+        group = {"kind": "group", "shapes": [{"kind": "circle", "radius": 1.0}, {"kind": "group", "shapes": []}]}
+        assert await catalogue.draw(group) == group
+        assert await catalogue.follow({"value": 1, "next": {"value": 2}}) == {"value": 2, "next": None}
+        assert await catalogue.move({"street": "Main"}) == (1, "Main")
+        assert await catalogue.find(None) is None
+        assert await catalogue.list_() == [1, 2]
+        assert await catalogue.raw(b"\xff") == b"\xff"
+        assert await catalogue.dotted_name() is None
+        assert await basket.count() is None
+        assert await basket.put(item) == 2
+        assert await client.workflow_client(module.Delivery, "d1").run({"street": "Main"}) == "Main"
+
+
+async def test_a_context_calls_through_it(module: ModuleType, registry: Registry) -> None:
+    class Caller(Service):
+        @handler
+        async def buy(self, ctx: Context, name: str) -> Any:
+            return await ctx.object_client(module.basket_2, name).put({"sku": "a"})
+
+    registry.services |= Registry(Caller).services
+    async with (
+        running(registry, MemoryStore()) as app,
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http,
+    ):
+        assert (await http.post("/Caller/buy", json="Mary")).json() == 1
+
+
+@contextmanager
+def served(app: Any) -> Iterator[str]:
+    """The app at a URL, in this event loop."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_level="warning"))
+        task = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        del task
+
+
+def run(*arguments: str) -> Any:
+    with pytest.raises(SystemExit) as caught:
+        main(["stubs", *arguments])
+    return caught.value.code
+
+
+async def test_the_command(registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "shop.py"
+    async with running(registry, MemoryStore()) as app:
+        with served(app) as url:
+            assert await asyncio.to_thread(run, url) == 0
+            printed = capsys.readouterr().out
+            assert printed.startswith(f'"""The services at {url}, for callers.')
+            assert await asyncio.to_thread(run, f"{url}/", "-o", str(file)) == 0
+            await asyncio.sleep(0.1)
+    assert file.read_text().partition("\n")[2] == printed.partition("\n")[2]
+
+
+def test_what_is_no_stack(file: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert run("http://127.0.0.1:1") == 1
+    assert "http://127.0.0.1:1/restate/openapi.json" in capsys.readouterr().err
+    (tmp_path / "other.json").write_text('{"openapi": "3.1.0", "paths": {"/x": {"get": {}}}}')
+    assert run((tmp_path / "other.json").as_uri()) == 1
+    assert "no OpenAPI document with services in it" in capsys.readouterr().err
+    assert run(file.as_uri()) == 0
+
+
+RECURSIVE = {
+    "Json": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"$ref": "#/components/schemas/Json"}}]},
+    "Tree": {"anyOf": [{"$ref": "#/components/schemas/Leaf"}, {"$ref": "#/components/schemas/Branch"}]},
+    "Leaf": {"type": "object", "properties": {"class": {"type": "integer"}}, "required": ["class"]},
+    "Branch": {
+        "type": "object",
+        "properties": {"sub": {"type": "array", "items": {"$ref": "#/components/schemas/Tree"}}},
+    },
+    "handler": {"type": ["integer", "null"]},
+    "Inline": {"type": "object", "properties": {"place": {"type": "object", "properties": {"x": {"type": "number"}}}}},
+}
+
+
+def test_schemas_of_other_makers(tmp_path: Path) -> None:
+    names = list(RECURSIVE)
+    calls = {
+        f"/S/{name}": {
+            "post": {
+                "requestBody": {
+                    "required": True,
+                    "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}},
+                },
+                "responses": {"200": {}},
+                "x-adapter": {"service": "S", "category": "service", "handler": name, "kind": "service"},
+            }
+        }
+        for name in names
+    }
+    text = generate({"paths": calls, "components": {"schemas": RECURSIVE}}, "here")
+    (tmp_path / "shop.py").write_text(text)
+    checked("mypy", "--strict", "--config-file=", "shop.py", cwd=tmp_path)
+    checked("shop", cwd=tmp_path)
+    assert "Json = str | list[Any]" in text
+    assert "Tree = Leaf | Branch" in text
+    assert "    sub: NotRequired[list[Tree]]" in text
+    assert "handler_ = int | None" in text
