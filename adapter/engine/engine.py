@@ -630,7 +630,10 @@ class Engine:
             changes.append(Put(Piece(id, meta.generation, len(pieces), encode([Began(epoch)])[0], nonce)))
         try:
             await self.commit(changes, nonce)
-        except Conflict:
+        except Conflict as conflict:
+            found = conflict.found.get(0, meta)
+            if isinstance(found, Meta) and found.live and found.epoch == meta.epoch:
+                return await self._claim(id)  # it has moved, and nobody has begun an attempt
             return None
         meta = replace(meta, **values)
         member = Member(meta, meta.input or b"", spec, stored=True, journal=journal)
