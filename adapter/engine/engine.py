@@ -30,7 +30,7 @@ from adapter.engine.ports import (
     Unavailable,
     Update,
 )
-from adapter.engine.records import INLINE, Head, Meta, Notification, Part, Piece, Ref, Status, Waiter
+from adapter.engine.records import INLINE, PART, Head, Meta, Notification, Part, Piece, Ref, Status, Waiter
 from adapter.engine.types import HandlerSpec, Headers, Kind, ObjectKey, Outcome, Target
 from adapter.engine.unit import PATIENCE, Fenced, Unit
 from adapter.engine.waking import Waking
@@ -697,7 +697,10 @@ class Engine:
         if meta.live or meta.outcome is None:
             return None
         if meta.output_parts:
-            return Outcome(await self.payload(meta.ref, f"output-{meta.epoch}"))
+            value = await self.payload(meta.ref, f"output-{meta.epoch}")
+            if -(-len(value) // PART) != meta.output_parts:
+                return Outcome(failure=Failure(404, f"invocation {meta.id} has expired"))
+            return Outcome(value)
         return meta.outcome
 
     async def _retry(self, id: str, due: int) -> None:
