@@ -8,6 +8,10 @@ import time
 
 from tests.simulation.history import show
 from tests.simulation.run import case, run
+from tests.simulation.shrink import shrink
+
+
+REPLAY = "python -m tests.simulation --seed {} --shrink --verbose"
 
 
 def main() -> int:
@@ -17,29 +21,31 @@ def main() -> int:
     parser.add_argument("--start", type=int, default=0, help="the first")
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--verbose", action="store_true", help="print what happened")
+    parser.add_argument("--shrink", action="store_true", help="make it smaller first, as long as it fails")
     parser.add_argument("--failures", type=int, default=5, help="after how many failures to stop")
     options = parser.parse_args()
     seeds = [options.seed] if options.seed is not None else range(options.start, options.start + options.seeds)
     failed: list[int] = []
     invocations = requests = 0
-    began = time.perf_counter()
+    began = time.process_time()
     for count, seed in enumerate(seeds, 1):
         verbose = options.verbose and options.seed is not None
-        result = run(case(seed), history=verbose)
+        one = shrink(case(seed)) if options.shrink and options.seed is not None else case(seed)
+        result = run(one, history=verbose)
         invocations += result.invocations
         requests += result.requests
         if verbose:
             show(result)
         if result.violations:
             failed.append(seed)
-            print(f"seed {seed}: {result.violations[0][:300]}", flush=True)
+            print(f"seed {seed}: {result.violations[0][:300]}\n  {REPLAY.format(seed)}", flush=True)
             if len(failed) >= options.failures:
                 break
         if count % 500 == 0:
             print(f"{count} seeds", file=sys.stderr, flush=True)
-    took = time.perf_counter() - began
+    took = time.process_time() - began
     print(
-        f"{count} seeds, {invocations} invocations, {requests} requests in {took:.1f} s "
+        f"{count} seeds, {invocations} invocations, {requests} requests in {took:.1f} s of one core "
         f"({invocations / took:.0f} invocations/s); failed: {failed or 'none'}"
     )
     return 1 if failed else 0

@@ -100,12 +100,17 @@ MUTANTS = (
     mutant(
         "a lease is not looked at",
         "8",
-        Edit(Engine, "_is_due", "if wait > 0 and (meta.status is Status.RUNNING or", "if wait > 0 and ("),
+        Edit(
+            Engine,
+            "_is_due",
+            "wait = meta.due - self.clock.now()",
+            "wait = 0 if meta.status is Status.RUNNING else meta.due - self.clock.now()",
+        ),
     ),
     mutant(
         "steps start before what they depend on is committed",
         "5",
-        Edit(Unit, "_turn", "await self._commit(keep_steps=True)\nself._begin_steps()", "self._begin_steps()"),
+        Edit(Unit, "_turn", "self._granting = False", "self._granting = False; self._begin_steps()"),
     ),
     mutant(
         "what is made is dispatched before it is committed",

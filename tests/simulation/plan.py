@@ -193,7 +193,7 @@ class _Generator:
             self.pool.append((self.node(floor, 2, idempotency=f"i{len(self.pool)}"), floor))
         self.left = max(self.left, 3)
         roots = []
-        span = 60.0 if self.expiring else random.choice((0.0, 0.05, 1.0, 10.0))
+        span = 900.0 if self.expiring else random.choice((0.0, 0.05, 1.0, 10.0))
         while self.left > 0 and len(roots) < 30:
             idempotent = random.random() < 0.4
             if self.pool and random.random() < 0.15:

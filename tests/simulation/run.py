@@ -45,7 +45,7 @@ def case(seed: int, extended: bool | None = None) -> Case:
     faults, lambdas = draw(random), random.choice((0.0, 0.5, 1.0))
     expiring = random.random() < 0.1
     plan = generate(Random(f"{seed}/plan"), expiring=expiring, extended=extended)
-    return Case(str(seed), plan, faults, lambdas, random.choice((1.0, 5.0, 20.0)) if expiring else 86_400.0)
+    return Case(str(seed), plan, faults, lambdas, random.choice((180.0, 300.0)) if expiring else 86_400.0)
 
 
 def run(

@@ -246,7 +246,7 @@ class World:
     seed: str
     engine: type[Engine] | None = None
     retention: float = 86_400.0
-    """Seconds that a completed invocation stays readable."""
+    """Seconds that a completed invocation stays readable; longer than any process stands still or request is late."""
     lambdas: float = 0.5
     """The share of processes that handle one event at a time and have a deadline."""
     history: list[tuple[Any, ...]] | None = None
@@ -304,7 +304,7 @@ class World:
         sweeper = self.loop.create_task(self._sweeper())
         if self.expiring:
             self.loop.create_task(self._expiry())
-        storm = self.random.choice((5.0, 60.0, 200.0))
+        storm = 1000.0 if self.expiring else self.random.choice((5.0, 60.0, 200.0))
         await asyncio.wait(clients, timeout=storm)
         if self.random.random() < 0.7:
             await asyncio.sleep(self.random.uniform(0, storm))
@@ -323,7 +323,7 @@ class World:
     async def _expiry(self) -> None:
         """Deletes what has expired, when it comes to it, as DynamoDB does."""
         while True:
-            await asyncio.sleep(self.random.uniform(0, 20))
+            await asyncio.sleep(self.random.uniform(0, 100))
             for meta in list(self.store.metas()):
                 if meta.expires is not None and meta.expires + 1000 < self.store._now() and self.random.random() < 0.3:
                     self.note(None, "time to live ends", meta.id)
@@ -449,7 +449,8 @@ class World:
         except (Conflict, TooLarge, Unavailable) as raised:
             error = raised
         self.note(process, name, args, kwargs, fate, error or result)
-        await asyncio.sleep(self.latency())
+        if back := self.latency():
+            await asyncio.sleep(back)
         await process.mishap(f"after {name}")
         if fate == "unheard":
             raise Unavailable(fate)
