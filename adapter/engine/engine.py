@@ -49,6 +49,9 @@ LEASE = 60_000
 MARGIN = 2_000
 """Milliseconds that clocks may differ by."""
 
+QUEUE_POLL = 100
+"""Milliseconds after which a request that waits for its key looks at the latest whether it is its turn."""
+
 MAX_DISPATCHES = 10
 """How often the sweeper dispatches an invocation of which no attempt begins, before it pauses it."""
 
@@ -220,7 +223,11 @@ class Engine:
             meta = await self.read(lambda: self.store.peek(id))
             if meta is not None and not meta.live:
                 return await self._outcome_of(meta)
-            interval = min(round(interval * 1.6), 1000)
+            if meta is not None and meta.status is Status.READY and self._runs_here(meta):
+                # It has its key, or its result. Who was sent to run it may have to start first: this process is here.
+                self.spawn(self.resume(id, fresh=meta.epoch == 0))
+            longest = QUEUE_POLL if meta is not None and meta.status is Status.QUEUED else 1000
+            interval = min(round(interval * 1.6), longest)
         return future.result()
 
     async def look(self, id: str) -> Meta | None:
@@ -674,6 +681,9 @@ class Engine:
         except Conflict:
             return False
         return True
+
+    def _runs_here(self, meta: Meta) -> bool:
+        return self.handler(meta.target) is not None and meta.deployment in ("", self.deployment)
 
     def _spec(self, meta: Meta) -> HandlerSpec:
         spec = self.handler(meta.target)

@@ -233,12 +233,14 @@ class Unit:
             raise self._broken
         if self.engine.clock.now() - self._looked >= LOOK:
             await self._look()
+        replay = self.engine.always_replay and bool(self._log)
+        if len(self._log) > MAX_LOG:
+            await self._commit(keep_last=True)
         if self._loading:
             await self._wait(None)
-        elif self._closures or self._errands or self._granting or len(self._log) > self._most:
+        elif self._closures or self._errands or self._granting or replay:
             self._granting = False
-            replay = self.engine.always_replay and bool(self._log)
-            await self._commit(keep_steps=len(self._log) <= self._most)
+            await self._commit(keep_steps=not replay)
             if replay and self.members:
                 raise Rewind
             self._begin_steps()
@@ -394,9 +396,7 @@ class Unit:
     def _check(self, member: Member) -> None:
         """See whether an attempt ended."""
         attempt = member.attempt
-        if attempt is None or not attempt.ended or (
-            member.duties and attempt.fault is None and not attempt.failed
-        ):
+        if attempt is None or not attempt.ended or (member.duties and attempt.fault is None and not attempt.failed):
             return
         try:
             outcome = _bounded(attempt.result(), f"the output of {member.meta.target}")
@@ -960,11 +960,12 @@ class Unit:
         here = [child for id in awaits.ids if (child := self.members.get(id)) is not None]
         return next((child for child in here if child.attempt is None), here[0] if here else None)
 
-    async def _commit(self, *, keep_steps: bool = False) -> None:
+    async def _commit(self, *, keep_steps: bool = False, keep_last: bool = False) -> None:
         """Commit the log, in as few requests as it takes, and act on what became runnable.
 
         Args:
             keep_steps: Leave out steps at the end that were issued and have not begun: nothing depends on them yet.
+            keep_last: Leave what a last request would not be full with.
 
         Raises:
             News: If an attempt is not to end after all, as something came in for it.
@@ -977,6 +978,8 @@ class Unit:
         while end:
             await self._prepare(self._log[:end])
             draft, taken = plan(self.keys, self.engine.times(), self._log[:end])
+            if keep_last and taken == end:
+                return
             if self._events and any(sheet.wait for sheet in draft.sheets.values()):
                 raise News
             changes, apart = draft.changes(nonce)
