@@ -350,8 +350,7 @@ async def test_task_groups_cancel_the_others_in_the_same_order(play: Begin) -> N
 
         try:
             async with asyncio.TaskGroup() as group:
-                for n in range(8):
-                    kept.append(group.create_task(work(n)))
+                kept.extend([group.create_task(work(n)) for n in range(8)])
         except* TerminalError as errors:
             undone.append(len(errors.exceptions))
         return undone
