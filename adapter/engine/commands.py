@@ -78,7 +78,7 @@ class Call:
     target: Target
     input: bytes
     idempotency_key: str | None = None
-    headers: Headers = field(default_factory=dict)
+    headers: Headers = field(default_factory=dict[str, str])
     kind: Kind | None = None
     """The handler's kind, where the caller knows it."""
 
@@ -92,7 +92,7 @@ class Send:
     delay: int = 0
     """Milliseconds."""
     idempotency_key: str | None = None
-    headers: Headers = field(default_factory=dict)
+    headers: Headers = field(default_factory=dict[str, str])
     kind: Kind | None = None
     """The handler's kind, where the caller knows it."""
 

@@ -57,8 +57,8 @@ class Key:
     key: ObjectKey
     head: Head | None = None
     """``None`` until it was read."""
-    front: list[InboxEntry] = field(default_factory=list)
-    dead: set[int] = field(default_factory=set)
+    front: list[InboxEntry] = field(default_factory=list[InboxEntry])
+    dead: set[int] = field(default_factory=set[int])
     """Tickets of invocations that are no more."""
     live: KeyState | None = None
     ran: bool = False
@@ -81,7 +81,7 @@ class _Sheet:
     """What happened to one invocation."""
 
     member: Member
-    entries: list[journal.Entry] = field(default_factory=list)
+    entries: list[journal.Entry] = field(default_factory=list[journal.Entry])
     ended: Ended | None = None
     failed: Failed | None = None
     wait: Wait | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ from adapter.engine.control import PROMISE_CHECK, Control
 from adapter.engine.deadlocks import Deadlocks
 from adapter.engine.draft import CHECK, Times, cut, notification
 from adapter.engine.ids import SHARDS, idempotent_id, new_generation, new_nonce, random_id, workflow_id
-from adapter.engine.journal import Began, Entry, JournalFormatError, decode, encode
+from adapter.engine.journal import Began, Entry, JournalFormatError, Noted, decode, encode
 from adapter.engine.member import Member
 from adapter.engine.ports import (
     Change,
@@ -31,7 +31,7 @@ from adapter.engine.ports import (
     Update,
 )
 from adapter.engine.records import INLINE, PART, Head, Meta, Notification, Part, Piece, Ref, Status, Waiter
-from adapter.engine.types import HandlerSpec, Headers, Kind, ObjectKey, Outcome, Target
+from adapter.engine.types import Failure, HandlerSpec, Headers, Kind, ObjectKey, Outcome, Target
 from adapter.engine.unit import PATIENCE, Fenced, Unit
 from adapter.engine.waking import Waking
 from adapter.errors import TerminalError
@@ -63,7 +63,7 @@ class Request:
     target: Target
     input: bytes
     idempotency_key: str | None = None
-    headers: Headers = field(default_factory=dict)
+    headers: Headers = field(default_factory=dict[str, str])
     delay: int = 0
     """Milliseconds; for a send."""
 
@@ -612,7 +612,7 @@ class Engine:
         except JournalFormatError as error:
             log.error("%s: %s", id, error)
             return None
-        seen = {entry.id for entry in journal if hasattr(entry, "id")}
+        seen = {entry.id for entry in journal if isinstance(entry, Noted)}
         if not await self._is_due(meta, any(note.id not in seen for note in notes)):
             return None
         if meta.target.service not in self._services and self._kinds(meta.target) is not None:
@@ -814,7 +814,7 @@ class Engine:
         await self.read(lambda: self.store.forget(meta.ref, self.clock.now()))
 
     @contextmanager
-    def _listen(self, id: str) -> Iterator[asyncio.Future[Outcome]]:
+    def _listen(self, id: str) -> Generator[asyncio.Future[Outcome]]:
         """A future that this process completes if it completes the invocation."""
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._listeners.setdefault(id, []).append(future)

@@ -80,10 +80,8 @@ class DurableLoop:
             for task in list(self._tasks):
                 if not task.done():
                     task._log_destroy_pending = False  # type: ignore[attr-defined]  # it is meant to stay so
-                    coroutine = task.get_coro()
                     try:
-                        if coroutine is not None:
-                            coroutine.close()
+                        task.get_coro().close()
                     except BaseException:
                         pass
             self._tasks.clear()

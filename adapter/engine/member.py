@@ -21,11 +21,11 @@ class Member:
     spec: HandlerSpec | None
     """``None`` where it runs elsewhere."""
     stored: bool = False
-    journal: list[Entry] = field(default_factory=list)
+    journal: list[Entry] = field(default_factory=list[Entry])
     """What is committed of it."""
     pieces: int = 0
     """In how many pieces."""
-    notes: dict[str, Outcome] = field(default_factory=dict)
+    notes: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
     """The notifications that it has seen."""
     caller: Member | None = None
     """Who waits for it in this same unit, if anybody."""

@@ -52,8 +52,8 @@ class Update:
     """
 
     ref: Ref
-    set: Mapping[str, Any] = field(default_factory=dict)
-    add: Mapping[str, int] = field(default_factory=dict)
+    set: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    add: Mapping[str, int] = field(default_factory=dict[str, int])
     epoch: int | None = None
     notifications: int | None = None
     waiters: int | None = None
@@ -66,8 +66,8 @@ class Finish:
     """Change a completed invocation's record: to end a fan-out, to move its due time. Requires generation, status."""
 
     ref: Ref
-    set: Mapping[str, Any] = field(default_factory=dict)
-    add: Mapping[str, int] = field(default_factory=dict)
+    set: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    add: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True, slots=True)

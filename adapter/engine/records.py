@@ -80,7 +80,7 @@ class Meta:
     deployment: str = ""
     """Where the first attempt ran; later ones run there too."""
     parent: Parent | None = None
-    headers: Headers = field(default_factory=dict)
+    headers: Headers = field(default_factory=dict[str, str])
     input: bytes | None = None
     """``None`` where it lies in parts."""
     input_parts: int = 0
@@ -195,7 +195,7 @@ class Head:
     """The last one given out."""
     waiting: int = 0
     state_generation: str = ""
-    state: dict[str, bytes] = field(default_factory=dict)
+    state: dict[str, bytes] = field(default_factory=dict[str, bytes])
     spilled: bool = False
     """Whether some entries lie in items of their own."""
     expires: int | None = None

@@ -548,7 +548,7 @@ class Unit:
                 assert isinstance(pending, PendingInvocation)
                 if command.idempotency_key is not None or pending.kind is Kind.WORKFLOW:
                     self._errands.append((member, n, c.Attach(pending.id)))
-            case c.Run() | c.Call() | c.Send() | c.Awakeable() | c.Signal():
+            case c.Call() | c.Send() | c.Awakeable() | c.Signal():
                 pass
             case c.Now() | c.SetState() | c.ClearState() | c.ClearAllState():
                 pass
@@ -588,7 +588,6 @@ class Unit:
                 self._errands.append((member, n, c.Attach(pending.id)))
             return
         self._made.add(pending.id)
-        assert pending.kind is not None
         now = self.engine.clock.now()
         delay = command.delay if isinstance(command, c.Send) else 0
         spec = self.engine.handler(target) if call else None
@@ -626,12 +625,7 @@ class Unit:
         problem = self.engine.unknown(target)
         if problem is not None:
             return Failure(404, problem)
-        if (
-            isinstance(pending.command, c.Call)
-            and pending.kind is not None
-            and pending.kind.exclusive
-            and target.key is not None
-        ):
+        if pending.called and pending.kind.exclusive and target.key is not None:
             chain = [member, *member.ancestors()]
             for place, holder in enumerate(chain):
                 if holder.meta.kind.exclusive and holder.key == target.object:
