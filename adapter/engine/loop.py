@@ -11,6 +11,7 @@ import sys
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context
 from types import FrameType
 from typing import Any
@@ -80,10 +81,8 @@ class DurableLoop:
             for task in list(self._tasks):
                 if not task.done():
                     task._log_destroy_pending = False  # type: ignore[attr-defined]  # it is meant to stay so
-                    try:
+                    with suppress(BaseException):
                         task.get_coro().close()
-                    except BaseException:
-                        pass
             self._tasks.clear()
             self._ready.clear()
         finally:
