@@ -1,0 +1,125 @@
+"""Signed requests to the admin, and what a deployed stack says of its services."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator, Iterator
+from types import ModuleType
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import httpx
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+
+from adapter.cli.stubs import generate
+from adapter.client import Client
+from infra.stack import LOCAL_CREDENTIALS, Stack
+from tests.integration.waiting import accepted, until
+
+
+class Signed(httpx.Auth):
+    """Signs as https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html has it."""
+
+    requires_request_body = True
+
+    def __init__(self, stack: Stack) -> None:
+        session = boto3.Session(**(LOCAL_CREDENTIALS if stack.endpoint else {}), region_name=stack.region)
+        self._signer = SigV4Auth(session.get_credentials(), "execute-api", stack.region)
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        signed = AWSRequest(request.method, str(request.url), data=request.content)
+        self._signer.add_auth(signed)
+        request.headers.update(dict(signed.headers))
+        yield request
+
+
+@pytest.fixture
+def admin(stack: Stack) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=f"{stack.url}/admin", timeout=60, auth=Signed(stack)) as client:
+        yield client
+
+
+@pytest.fixture
+def key() -> str:
+    return uuid4().hex[:10]
+
+
+def answer(response: httpx.Response) -> Any:
+    assert response.is_success, response.text
+    return response.json()
+
+
+def test_a_delayed_message_is_seen_and_killed(http: httpx.Client, admin: httpx.Client, key: str) -> None:
+    id = accepted(http, f"/Counter/{key}/add/send?delay=1h", 1)
+    shown = answer(admin.get(f"/invocations/{id}"))
+    assert (shown["target"], shown["status"]) == (f"Counter/{key}/add", "scheduled")
+    seen = until(
+        "it is in the index",
+        lambda: {
+            each["id"]: each for each in answer(admin.get("/invocations?status=scheduled&limit=1000"))["invocations"]
+        }.get(id),
+    )
+    assert seen["due"] == shown["due"]
+    assert answer(admin.post(f"/invocations/{id}/kill"))["status"] == "accepted"
+    assert admin.post(f"/invocations/{id}/kill").status_code == 409
+    shown = answer(admin.get(f"/invocations/{id}?journal=true"))
+    assert (shown["status"], shown["failure"]["message"]) == ("completed", "killed")
+    assert http.get(f"/restate/invocation/{id}/attach").status_code == 409
+
+
+def test_what_a_service_has_done_latest_first(http: httpx.Client, admin: httpx.Client, key: str) -> None:
+    ids = [http.post("/Counter/" + key + "/add", json=1).headers["x-restate-id"] for _ in range(3)]
+
+    def mine() -> list[str]:
+        found = answer(admin.get("/invocations?service=Counter&status=completed&limit=100"))["invocations"]
+        return [each["id"] for each in found if each["id"] in ids]
+
+    until("the index has them", lambda: len(mine()) == 3)
+    assert mine() == ids[::-1]
+
+
+def test_another_functions_invocation_is_paused_resumed_and_restarted(
+    http: httpx.Client, admin: httpx.Client, key: str
+) -> None:
+    id = accepted(http, f"/SignUp/{key}/run/send", f"{key}@example.com")
+    until("it waits", lambda: answer(admin.get(f"/invocations/{id}"))["status"] == "suspended")
+    assert answer(admin.post(f"/invocations/{id}/pause"))["status"] == "accepted"
+    assert answer(admin.get(f"/invocations/{id}"))["status"] == "paused"
+    assert answer(admin.post(f"/invocations/{id}/resume"))["status"] == "accepted"
+    until("it waits again", lambda: answer(admin.get(f"/invocations/{id}"))["status"] == "suspended")
+    assert answer(admin.post(f"/invocations/{id}/cancel"))["status"] == "accepted"
+    until("it has ended", lambda: answer(admin.get(f"/invocations/{id}"))["status"] == "completed")
+
+
+def test_services_and_state(http: httpx.Client, admin: httpx.Client, stack: Stack, key: str) -> None:
+    services = {each["name"]: each for each in answer(admin.get("/services"))["services"]}
+    assert {"Greeter", "Counter", "Checkout", "Inventory", "SignUp"} <= services.keys()
+    assert services["Counter"]["deployment"].startswith(f"{stack.name}-greeter:")
+    assert len(answer(admin.get("/deployments"))["deployments"]) == len(stack.functions)
+    http.post(f"/Counter/{key}/add", json=7)
+    held = admin.get("/services/Counter/state", params={"key": key})
+    [(name, total)] = answer(held)["state"].items()
+    assert total == 7
+    place = {"key": key, "name": name}
+    headers = {"if-match": held.headers["etag"]}
+    assert admin.put("/services/Counter/state", params=place, json=40, headers=headers).status_code == 200
+    assert http.post(f"/Counter/{key}/add", json=2).json() == 42
+
+
+@pytest.fixture
+def document(http: httpx.Client) -> Any:
+    return answer(http.get("/restate/openapi.json"))
+
+
+async def test_stubs_of_the_whole_stack(document: Any, stack: Stack, key: str) -> None:
+    assert {"/Greeter/greet", "/SignUp/{key}/run"} <= document["paths"].keys()
+    module = ModuleType("deployed")
+    sys.modules["deployed"] = module
+    exec(compile(generate(document, stack.url), "deployed.py", "exec"), vars(module))
+    async with Client(stack.url) as client:
+        assert await client.object_client(module.Counter, key).add(3) == 3
+        assert await client.service_client(module.Greeter).greet(key) == f"Hello {key}, visit 4"
+    del sys.modules["deployed"]
