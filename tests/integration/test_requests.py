@@ -29,14 +29,31 @@ def test_answers_carry_the_invocations_id(http: httpx.Client, key: str) -> None:
     assert response.headers["content-type"] == "application/json"
 
 
+@pytest.mark.timeout(400)
 def test_sixty_requests_at_once_to_one_key(stack: Stack, key: str) -> None:
-    with httpx.Client(base_url=stack.url, timeout=120, limits=httpx.Limits(max_connections=60)) as http:
+    """A machine of two cores is minutes busy with sixty cold starts: what gets no answer in time is asked again."""
+    with httpx.Client(base_url=stack.url, timeout=60, limits=httpx.Limits(max_connections=60)) as http:
+
+        def add(n: int) -> int:
+            def once() -> httpx.Response | None:
+                try:
+                    response = http.post(f"/Counter/{key}/add", json=1, headers={"idempotency-key": f"{key}-{n}"})
+                except httpx.TimeoutException:
+                    return None
+                return None if response.status_code >= 500 else response
+
+            response = until(f"request {n} is answered", once, 300, interval=1)
+            assert response is not None
+            assert response.status_code == 200, response.text
+            return int(response.json())
+
         with ThreadPoolExecutor(60) as pool:
-            totals = list(pool.map(lambda _: answer(http, f"/Counter/{key}/add", 1), range(60)))
+            totals = list(pool.map(add, range(60)))
         assert sorted(totals) == list(range(1, 61))
         assert answer(http, f"/Counter/{key}/total") == 60
 
 
+@pytest.mark.timeout(400)
 def test_thirty_requests_at_once_with_one_idempotency_key(stack: Stack, key: str) -> None:
     with httpx.Client(base_url=stack.url, timeout=120, limits=httpx.Limits(max_connections=30)) as http:
 
@@ -45,7 +62,7 @@ def test_thirty_requests_at_once_with_one_idempotency_key(stack: Stack, key: str
 
         with ThreadPoolExecutor(30) as pool:
             responses = list(pool.map(greet, range(30)))
-        assert {(response.status_code, response.json()) for response in responses} == {(200, f"Hello {key}, visit 1")}
+        assert {(response.status_code, response.text) for response in responses} == {(200, f'"Hello {key}, visit 1"')}
         assert len({response.headers["x-restate-id"] for response in responses}) == 1
         assert answer(http, f"/Counter/{key}/total") == 1
 
