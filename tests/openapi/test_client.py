@@ -21,7 +21,15 @@ BIN = Path(sys.executable).parent
 def generated(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The generated package's modules, by their names in it."""
     done = subprocess.run(
-        [BIN / "openapi-python-client", "generate", "--path", file, "--output-path", tmp_path / "shop", "--meta=none"],
+        [
+            BIN / "openapi-python-client",
+            "generate",
+            "--path",
+            file,
+            "--output-path",
+            tmp_path / "catalogue_client",
+            "--meta=none",
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -32,8 +40,8 @@ def generated(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     # Of a body of text it knows nothing; all else it understands.
     assert "Unable to parse" not in said and "Cannot parse" not in said, said  # noqa: PT018
     monkeypatch.syspath_prepend(tmp_path)
-    yield lambda name: importlib.import_module(f"shop.{name}")
-    for name in [name for name in sys.modules if name.partition(".")[0] == "shop"]:
+    yield lambda name: importlib.import_module(f"catalogue_client.{name}")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "catalogue_client"]:
         del sys.modules[name]
 
 

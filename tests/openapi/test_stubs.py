@@ -36,7 +36,7 @@ from typing import assert_type
 
 from adapter import Client, Context
 
-from shop import Address, Catalogue, Delivery, Item, basket_2
+from catalogue_stubs import Address, Catalogue, Delivery, Item, basket_2
 
 
 async def use(client: Client | Context, address: Address) -> None:
@@ -56,15 +56,15 @@ async def use(client: Client | Context, address: Address) -> None:
 @pytest.fixture
 def module(document: dict[str, Any], tmp_path: Path) -> Iterator[ModuleType]:
     """The generated module."""
-    path = tmp_path / "shop.py"
+    path = tmp_path / "catalogue_stubs.py"
     path.write_text(generate(document, "http://test"))
-    spec = importlib.util.spec_from_file_location("shop", path)
+    spec = importlib.util.spec_from_file_location("catalogue_stubs", path)
     assert spec is not None
     assert spec.loader is not None
-    sys.modules["shop"] = module = importlib.util.module_from_spec(spec)
+    sys.modules["catalogue_stubs"] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     yield module
-    del sys.modules["shop"]
+    del sys.modules["catalogue_stubs"]
 
 
 def checked(*command: str, cwd: Path) -> None:
@@ -82,8 +82,10 @@ def checked(*command: str, cwd: Path) -> None:
 
 def test_it_is_typed(module: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "use.py").write_text(USE)
-    checked("mypy", "--strict", "--config-file=", "shop.py", "use.py", cwd=tmp_path)
-    (tmp_path / "pyrightconfig.json").write_text(json.dumps({"extraPaths": [str(ROOT)], "include": ["shop.py"]}))
+    checked("mypy", "--strict", "--config-file=", "catalogue_stubs.py", "use.py", cwd=tmp_path)
+    (tmp_path / "pyrightconfig.json").write_text(
+        json.dumps({"extraPaths": [str(ROOT)], "include": ["catalogue_stubs.py"]})
+    )
     checked("pyright", "--pythonpath", sys.executable, cwd=tmp_path)
 
 
@@ -143,7 +145,7 @@ def run(*arguments: str) -> Any:
 
 
 async def test_the_command(registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "shop.py"
+    file = tmp_path / "catalogue_stubs.py"
     async with running(registry, MemoryStore()) as app:
         with served(app) as url:
             assert await asyncio.to_thread(run, url) == 0
@@ -192,9 +194,9 @@ def test_schemas_of_other_makers(tmp_path: Path) -> None:
         for name in names
     }
     text = generate({"paths": calls, "components": {"schemas": RECURSIVE}}, "here")
-    (tmp_path / "shop.py").write_text(text)
-    checked("mypy", "--strict", "--config-file=", "shop.py", cwd=tmp_path)
-    checked("shop", cwd=tmp_path)
+    (tmp_path / "catalogue_stubs.py").write_text(text)
+    checked("mypy", "--strict", "--config-file=", "catalogue_stubs.py", cwd=tmp_path)
+    checked("catalogue_stubs", cwd=tmp_path)
     assert "Json = str | list[Any]" in text
     assert "Tree = Leaf | Branch" in text
     assert "    sub: NotRequired[list[Tree]]" in text
