@@ -18,10 +18,9 @@ from adapter.engine.keys import KeyState
 from adapter.engine.member import Member
 from adapter.engine.ports import Change, Conflict, Create, Delete, Finish, Put, Reused, Update, WriteHead
 from adapter.engine.records import INLINE, Head, InboxEntry, Meta, Piece, Ref, StateEntry, Status, Waiter
-from adapter.engine.types import Failure, HandlerSpec, Kind, ObjectKey, Outcome, Target
+from adapter.engine.types import Failure, Kind, ObjectKey, Outcome, Target
 from adapter.engine.unit import CANCELLED, Fenced, Unit
 from adapter.engine.waking import Waking
-from adapter.errors import TerminalError
 
 if TYPE_CHECKING:
     from adapter.engine.engine import Engine
@@ -343,17 +342,11 @@ class Control:
 
     async def end(self, meta: Meta, failure: Failure) -> bool:
         """Complete an invocation with a failure, whatever it is at. Returns whether it was as it is said to be."""
-        taken = await self._overtake(meta, {"status": Status.RUNNING, "due": self._engine.times().lease})
+        ending = {"status": Status.RUNNING, "due": self._engine.times().lease, "outcome": Outcome(failure=failure)}
+        taken = await self._overtake(meta, ending)
         if taken is None:
             return False
-
-        async def fail(issuer: object, input: bytes) -> bytes:
-            raise TerminalError(failure.message, code=failure.code)
-
-        spec = self._engine.handler(meta.target)
-        options = {"options": spec.options} if spec is not None else {}
-        stub = HandlerSpec(meta.target.service, meta.target.handler, meta.kind, fail, **options)
-        member = Member(taken, b"", stub, stored=True, pieces=await self._pieces(meta) + 1)
+        member = Member(taken, b"", self._engine.spec(taken), stored=True, pieces=await self._pieces(meta) + 1)
         head: Head | None = None
         if meta.kind.exclusive:
             head = (await self._engine.heads([member.key]))[member.key]

@@ -31,7 +31,7 @@ from adapter.engine.ports import (
     Update,
 )
 from adapter.engine.records import INLINE, PART, Head, Meta, Notification, Part, Piece, Ref, Status, Waiter
-from adapter.engine.types import Failure, HandlerSpec, Headers, Kind, ObjectKey, Outcome, Target
+from adapter.engine.types import Failure, HandlerSpec, Headers, Kind, ObjectKey, Options, Outcome, Target
 from adapter.engine.unit import PATIENCE, Fenced, Unit
 from adapter.engine.waking import Waking
 from adapter.errors import TerminalError
@@ -286,7 +286,8 @@ class Engine:
             head = None
             if member.meta.kind.exclusive:
                 head = (await self.heads([member.key]))[member.key]
-            unit = Unit(self, member, linger=0, head=head)
+                member.keyless = member.meta.outcome is not None and head.owner != member.ref
+            unit = Unit(self, member, linger=0, head=None if member.keyless else head)
             self.active[id] = unit
         finally:
             self._resuming.discard(id)
@@ -597,7 +598,7 @@ class Engine:
         if not began or meta is None:
             return None
         input = meta.input if meta.input is not None else await self.payload(meta.ref, "input")
-        member = Member(meta, input, self._spec(meta), stored=True)
+        member = Member(meta, input, self.spec(meta), stored=True)
         if meta.notifications:
             member.notes = {note.id: note.outcome for note in await self.news(meta.ref)}
         return member
@@ -621,7 +622,7 @@ class Engine:
             return None
         epoch = meta.epoch + 1
         times = self.times()
-        spec = self._spec(meta)
+        spec = self.spec(meta)
         if meta.status is Status.READY and self._exhausted(meta, spec):
             await self._change(meta, {"status": Status.PAUSED, "due": None})
             return None
@@ -643,6 +644,8 @@ class Engine:
                 return await self._claim(id)  # it has moved, and nobody has begun an attempt
             return None
         meta = replace(meta, **values)
+        if meta.outcome is not None:
+            journal = []  # it is to end, and not to be replayed
         member = Member(meta, meta.input or b"", spec, stored=True, journal=journal)
         if meta.input is None:
             member.input = b"".join(part.data for part in parts)
@@ -671,7 +674,7 @@ class Engine:
 
     @staticmethod
     def _exhausted(meta: Meta, spec: HandlerSpec) -> bool:
-        attempts = spec.options.retry.attempts
+        attempts = spec.options.retry.attempts if meta.outcome is None else None
         return attempts is not None and meta.failures >= attempts
 
     async def _change(self, meta: Meta, values: dict[str, Any]) -> bool:
@@ -685,15 +688,20 @@ class Engine:
     def _runs_here(self, meta: Meta) -> bool:
         return self.handler(meta.target) is not None and meta.deployment in ("", self.deployment)
 
-    def _spec(self, meta: Meta) -> HandlerSpec:
+    def spec(self, meta: Meta) -> HandlerSpec:
+        """What an attempt runs: the handler, or what fails in its stead where it is gone, or the invocation is to end."""
         spec = self.handler(meta.target)
-        if spec is not None:
+        if spec is not None and meta.outcome is None:
             return spec
+        message, code = f"{meta.target.service!r} has no handler {meta.target.handler!r} any more", 404
+        if meta.outcome is not None and meta.outcome.failure is not None:
+            message, code = meta.outcome.failure.message, meta.outcome.failure.code
 
-        async def gone(issuer: object, input: bytes) -> bytes:
-            raise TerminalError(f"{meta.target.service!r} has no handler {meta.target.handler!r} any more", code=404)
+        async def fail(issuer: object, input: bytes) -> bytes:
+            raise TerminalError(message, code=code)
 
-        return HandlerSpec(meta.target.service, meta.target.handler, meta.kind, gone)
+        options = spec.options if spec is not None else Options()
+        return HandlerSpec(meta.target.service, meta.target.handler, meta.kind, fail, options)
 
     async def payload(self, ref: Ref, name: str) -> bytes:
         """Read a payload that lies in parts."""

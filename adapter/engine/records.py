@@ -105,7 +105,8 @@ class Meta:
     ticket: int | None = None
     """Its place in its key's inbox, where it had to wait."""
     outcome: Outcome | None = None
-    """Once completed; a success whose value lies in parts has ``value=None`` and ``output_parts`` above 0."""
+    """Once completed; a success whose value lies in parts has ``value=None`` and ``output_parts`` above 0.
+    While it is live: the failure that it is to end with, whatever its code would do."""
     output_parts: int = 0
     tail: str | None = None
     """The last piece of the journal, where it completed the invocation."""
