@@ -338,6 +338,10 @@ class Control:
             told = replace(note, outcome=outcome)
             engine.notified(told, meta.target.service, meta.deployment, waking.wakes)
             return "accepted"
+        if meta is not None and meta.generation == ref.generation:  # it is over; this may have come before
+            for earlier in await engine.news(ref):
+                if earlier.id == note.id:
+                    return "accepted" if earlier.nonce == nonce else "already"
         return "not found"
 
     async def end(self, meta: Meta, failure: Failure) -> bool:
