@@ -176,10 +176,10 @@ class Engine:
                 )
         with self._listen(meta.id) as future:
             if spec.kind.exclusive and not derived:
-                await self._through_gate(member, until)
+                unit = await self._through_gate(member, until)
             else:
-                self.spawn(self._run(Unit(self, member, linger=until)))
-            return Answer(meta.id, True, await self._outcome(meta.id, future, until))
+                unit = self.spawn(self._run(Unit(self, member, linger=until)))
+            return Answer(meta.id, True, await self._outcome(meta.id, future, until, unit))
 
     async def send(self, request: Request, *, id: str | None = None) -> Answer:
         """Store a message, to be run now or after its delay.
@@ -208,7 +208,9 @@ class Engine:
         with self._listen(id) as future:
             return await self._outcome(id, future, until)
 
-    async def _outcome(self, id: str, future: asyncio.Future[Outcome], until: int) -> Outcome | None:
+    async def _outcome(
+        self, id: str, future: asyncio.Future[Outcome], until: int, unit: asyncio.Task[Any] | None = None
+    ) -> Outcome | None:
         interval = self.poll
         while not future.done():
             now = self.clock.now()
@@ -217,7 +219,7 @@ class Engine:
             await self._first(future, min(until, now + interval))
             if future.done():
                 break
-            if id in self.active:
+            if id in self.active or (unit is not None and not unit.done() and interval < 1000):
                 interval = min(interval * 2, 1000)
                 continue
             meta = await self.read(lambda: self.store.peek(id))
@@ -558,8 +560,8 @@ class Engine:
         member.meta, member.stored = meta, True
         return None
 
-    async def _through_gate(self, member: Member, until: int) -> None:
-        """Run a request for a key when those before it in this process have had their turn."""
+    async def _through_gate(self, member: Member, until: int) -> asyncio.Task[Any]:
+        """Run a request for a key when those before it in this process have had their turn; do not wait for its end."""
         gate = self._gates.setdefault(member.key, _Gate())
         gate.users += 1
         try:
@@ -570,6 +572,7 @@ class Engine:
                 task = self.spawn(self._run(Unit(self, member, linger=until, head=head)))
                 task.add_done_callback(lambda _: gate.open())
                 await gate.turn
+                return task
         finally:
             gate.users -= 1
             if not gate.users:
@@ -689,7 +692,7 @@ class Engine:
         return self.handler(meta.target) is not None and meta.deployment in ("", self.deployment)
 
     def spec(self, meta: Meta) -> HandlerSpec:
-        """What an attempt runs: the handler, or what fails in its stead where it is gone, or the invocation is to end."""
+        """What an attempt runs: the handler, or what fails in its stead if it is gone or the invocation is to end."""
         spec = self.handler(meta.target)
         if spec is not None and meta.outcome is None:
             return spec
