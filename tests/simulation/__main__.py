@@ -1,4 +1,4 @@
-"""Run many seeds, or replay one: ``python -m tests.simulation --seeds 1000``, ``python -m tests.simulation --seed 7 --verbose``."""
+"""Run many seeds (``--seeds 1000``), or replay one (``--seed 7 --shrink --verbose``)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import time
 from tests.simulation.history import show
 from tests.simulation.run import case, run
 from tests.simulation.shrink import shrink
-
 
 REPLAY = "python -m tests.simulation --seed {} --shrink --verbose"
 

@@ -44,6 +44,9 @@ class Checker:
             self.ended(end)
         if self.world.violations:
             return
+        for id in self.world.killed:
+            if "killed" not in [end.output for end in self.by_id[id]]:
+                self.fail(f"{id} was killed, and ended with {self.by_id[id]}")
         self.once()
         self.answers()
         for ref in self.outputs:
@@ -144,7 +147,10 @@ class Checker:
                 continue  # refused as a deadlock before it was made
             if what in ("value", "error"):
                 texts = [end.output for end in self.by_node[values[0]]]
-                failed = [end.meta.outcome is not None and end.meta.outcome.failure is not None for end in self.by_node[values[0]]]
+                failed = [
+                    end.meta.outcome is not None and end.meta.outcome.failure is not None
+                    for end in self.by_node[values[0]]
+                ]
                 told = [digest(text if bad else json.loads(text)) for text, bad in zip(texts, failed, strict=True)]
                 if values[1] not in told or (what == "error") != failed[told.index(values[1])]:
                     self.fail(f"{meta.id} was told {what} {values[1]} of node {values[0]}, which ended with {texts}")
@@ -169,7 +175,7 @@ class Checker:
             if node.idempotency is not None:
                 continue
             ends = self.by_id[values[1]]
-            if self.world.expiring and node.kind is Kind.WORKFLOW or self.plan.tangled and not ends:
+            if (self.world.expiring and node.kind is Kind.WORKFLOW) or (self.plan.tangled and not ends):
                 continue
             if len(ends) != 1 or ends[0] not in self.by_node[node.id]:
                 self.fail(f"{meta.id} called {values[1]} to run node {node.id}, which {self.by_node[node.id]} did")
@@ -211,7 +217,9 @@ class Checker:
     def keys(self) -> None:
         """Each key's history is serial, and leaves the state that a plain model has."""
         histories: dict[ObjectKey, list[Meta]] = defaultdict(list)
-        killed = {end.meta.target.object for end in self.ends.values() if end.output == "killed" and end.meta.kind.exclusive}
+        killed = {
+            end.meta.target.object for end in self.ends.values() if end.output == "killed" and end.meta.kind.exclusive
+        }
         for end in self.ends.values():
             if self.seq(end.meta) is None or end.meta.target.object in killed:
                 continue  # what a killed one has written is not known
@@ -227,7 +235,7 @@ class Checker:
             for meta in metas:
                 self.model(meta, state)
             cleared = metas[0].kind is Kind.WORKFLOW and not heads[key].state_generation  # it has expired
-            if not cleared and {name: value for name, value in self.state(heads[key]).items()} != state:
+            if not cleared and self.state(heads[key]) != state:
                 self.fail(f"{key} is {self.state(heads[key])}, not {state}")
 
     def state(self, head: Head) -> dict[str, str]:

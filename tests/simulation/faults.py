@@ -39,7 +39,9 @@ class Faults:
 
     def without(self, name: str) -> Faults:
         """The same, but for one."""
-        return Faults(**{field.name: 0.0 if field.name == name else getattr(self, field.name) for field in fields(self)})
+        return Faults(
+            **{field.name: 0.0 if field.name == name else getattr(self, field.name) for field in fields(self)}
+        )
 
     def names(self) -> list[str]:
         """Those that happen."""

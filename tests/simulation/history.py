@@ -38,9 +38,7 @@ def show(result: Result) -> None:
 
 def plan(plan: Plan) -> str:
     """A plan as text."""
-    lines = [f"services {plan.functions}"]
-    for root in plan.roots:
-        lines.append(f"root {root}")
+    lines = [f"services {plan.functions}", *(f"root {root}" for root in plan.roots)]
     for node in plan.nodes.values():
         key = f" as {node.idempotency}" if node.idempotency else ""
         lines.append(f"node {node.id}: {node.target} ({node.kind}){key}: {'; '.join(_op(op) for op in node.ops)}")
@@ -77,7 +75,9 @@ def _text(part: Any) -> str:
         case Delete(item):
             return f"delete({_text(item)})"
         case WriteHead(head):
-            return f"write({_text(head)} if version={part.version} owner={part.owner and part.owner.id} idle={part.idle})"
+            return (
+                f"write({_text(head)} if version={part.version} owner={part.owner and part.owner.id} idle={part.idle})"
+            )
         case Meta():
             due = f" due={part.due % 10_000_000}" if part.due is not None else ""
             return (
@@ -91,13 +91,13 @@ def _text(part: Any) -> str:
         case Piece():
             return f"j{part.index} {part.data}"
         case Notification():
-            return f"{part.to.id} {part.id}={part.outcome.value or part.outcome.failure}"
+            return f"{part.to.id} {part.id}={part.outcome.value!r} {part.outcome.failure or ''}"
         case InboxEntry():
             return f"{part.key}#{part.ticket} {part.ref.id}"
         case Ref() | ObjectKey():
             return str(part.id) if isinstance(part, Ref) else str(part)
         case Conflict():
-            return f"CONFLICT {({place: _text(found) for place, found in part.found.items()})}"
+            return f"CONFLICT { ({place: _text(found) for place, found in part.found.items()}) }"
         case Page():
             return f"page({_text(part.meta)}; {[p.data for p in part.pieces]}; {[n.id for n in part.notifications]})"
         case tuple() | list():

@@ -131,7 +131,9 @@ MUTANTS = (
     mutant(
         "a commit whose answer was lost is made anew",
         "9",
-        Edit(Engine, "commit", "await self.store.commit(changes, nonce)", "await self.store.commit(changes, new_nonce())"),
+        Edit(
+            Engine, "commit", "await self.store.commit(changes, nonce)", "await self.store.commit(changes, new_nonce())"
+        ),
     ),
     mutant(
         "a key is released without looking whether somebody waits",
@@ -187,8 +189,8 @@ MUTANTS = (
 
 
 def _apart(changes: Sequence[Change]) -> list[list[Change]]:
-    heads = [change for change in changes if isinstance(change, WriteHead)]
-    rest = [change for change in changes if not isinstance(change, WriteHead)]
+    heads: list[Change] = [change for change in changes if isinstance(change, WriteHead)]
+    rest: list[Change] = [change for change in changes if not isinstance(change, WriteHead)]
     return [part for part in (rest, heads) if part]
 
 
@@ -207,7 +209,7 @@ def broken(mutant: Mutant) -> Iterator[None]:
     undo: list[Callable[[], None]] = []
     try:
         for edit in mutant.edits:
-            undo.append(_apply(edit))
+            undo.append(_apply(edit))  # noqa: PERF401 - each takes effect at once
         yield
     finally:
         for back in reversed(undo):
@@ -224,7 +226,7 @@ def _apply(edit: Edit) -> Callable[[], None]:
     begin, end = place
     module = sys.modules[original.__module__]
     names = {**vars(module), "_swapped": _swapped, "_apart": _apart}
-    exec(compile(source[:begin] + edit.new + source[end:], f"<{edit.function} broken>", "exec"), names)  # noqa: S102
+    exec(compile(source[:begin] + edit.new + source[end:], f"<{edit.function} broken>", "exec"), names)
     setattr(edit.owner, edit.function, names[edit.function])
     return lambda: setattr(edit.owner, edit.function, original)
 

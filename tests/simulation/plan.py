@@ -11,7 +11,6 @@ from random import Random
 
 from adapter.engine.types import Kind, Target
 
-
 AWAITED = ("call", "join")
 """How others are invoked whose failure ends the program."""
 
@@ -167,7 +166,8 @@ class _Generator:
             "get": 2.0, "set": 2.0, "add": 2.0, "append": 2.0, "clear": 0.5, "clear-all": 0.2, "keys": 0.6,
             "step": random.choice((0, 1, 3)), "sleep": random.choice((0, 1, 2)), "now": 0.3, "draw": 0.3,
             "call": random.choice((1, 3, 6)), "send": random.choice((0, 1, 4)), "join": random.choice((0, 0.5)),
-            "forget": random.choice((0, 0.3)), "idempotent": random.choice((0, 0.5, 2)), "gather": random.choice((0, 1, 2)),
+            "forget": random.choice((0, 0.3)), "idempotent": random.choice((0, 0.5, 2)),
+            "gather": random.choice((0, 1, 2)),
             "race": random.choice((0, 0, 1)), "raise": random.choice((0, 0.2)), "flaky": random.choice((0, 0.3, 1)),
             "burst": random.choice((0, 0, 0.5)), "fan": random.choice((0, 0.3)),
         }  # fmt: skip
@@ -192,7 +192,7 @@ class _Generator:
             floor = random.randint(0, len(self.keys))
             self.pool.append((self.node(floor, 2, idempotency=f"i{len(self.pool)}"), floor))
         self.left = max(self.left, 3)
-        roots = []
+        roots: list[Root] = []
         span = 900.0 if self.expiring else random.choice((0.0, 0.05, 1.0, 10.0))
         while self.left > 0 and len(roots) < 30:
             idempotent = random.random() < 0.4
@@ -210,21 +210,25 @@ class _Generator:
                     random.choice(("call", "call", "send")),
                     tuple(random.uniform(0, span) for _ in range(repeats)),
                     delay=random.choice((0, 0, 0, self.wait())),
-                    patience=random.choice((0.5, 5.0, 30.0)),
+                    patience=random.choice((0.5, 2.0, 8.0)),
                 )
             )
             if random.random() < self.ends:
-                end, end_at = random.choice(("cancel", "cancel", "kill")), roots[-1].at[0] + random.choice((0.0, 0.1, 1.0, 5.0))
+                end, end_at = (
+                    random.choice(("cancel", "cancel", "kill")),
+                    roots[-1].at[0] + random.choice((0.0, 0.1, 1.0, 5.0)),
+                )
                 roots[-1] = replace(roots[-1], end=end, end_at=end_at)
             self.left -= 1
         return Plan(self.functions, self.nodes, tuple(roots), self.tangled)
 
     def wait(self) -> int:
-        return self.random.choice((1, 20, 200, 1500, *((3000, 20_000, 90_000) if self.long else ())))
+        waits = (1, 20, 200, 1500, 3000, 20_000, 90_000)
+        return self.random.choice(waits if self.long else waits[:4])
 
     def size(self) -> int:
         if self.large and self.random.random() < 0.3:
-            return self.random.choice((900, 1200, 3000, 5000, 20_000))
+            return int(self.random.choice((900, 1200, 3000, 5000, 20_000)))
         return 0
 
     def node(self, floor: int, depth: int, idempotency: str | None = None) -> int:
@@ -307,14 +311,22 @@ class _Generator:
                 ]
             case "fan":
                 count = min(self.left, random.choice((2, 3, 10)))
-                return [Op("fan", branches=tuple((Op("invoke", node=self.node(floor, 4), how="caught"),) for _ in range(count)))]
+                return [
+                    Op(
+                        "fan",
+                        branches=tuple((Op("invoke", node=self.node(floor, 4), how="caught"),) for _ in range(count)),
+                    )
+                ]
             case "idempotent":
                 pool = [id for id, wants in self.pool if wants >= floor]
                 if not pool:
                     return []
                 return [Op("invoke", node=random.choice(pool), how=random.choice(("call", "caught", "send")))]
             case "gather" | "race":
-                branches = [self.body(floor, depth, kind, random.randint(1, 2), inside=True) for _ in range(random.randint(1, 3))]
+                branches = [
+                    self.body(floor, depth, kind, random.randint(1, 2), inside=True)
+                    for _ in range(random.randint(1, 3))
+                ]
                 return [Op(what, branches=tuple(branches))]
             case _:
                 return [Op(what)]

@@ -38,7 +38,7 @@ class Result:
 
 
 def case(seed: int, extended: bool | None = None) -> Case:
-    """The case that a seed stands for; whether it is an extended one follows from the seed as well, unless it is said."""
+    """The case that a seed stands for; whether it is extended follows from the seed as well, unless it is said."""
     random = Random(f"{seed}/case")
     if extended is None:
         extended = Random(f"{seed}/extended").random() < 0.5

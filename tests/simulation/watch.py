@@ -148,14 +148,18 @@ class WatchedStore(MemoryStore):
         meta = self._record(ref.id)
         if meta is not None and meta.generation == ref.generation and meta.live:
             count = len([note for note in self.items(ref.id, Notification) if note.to == ref])
-            self._require(count == meta.notifications, f"{ref.id} has {count} notifications and counts {meta.notifications}")
+            self._require(
+                count == meta.notifications, f"{ref.id} has {count} notifications and counts {meta.notifications}"
+            )
 
     def _check_key(self, name: ObjectKey) -> None:
         head = cast("Head | None", self._lookup(name, HEAD)) or Head(name)
         inbox: list[InboxEntry] = self.items(name, InboxEntry)
         self._require(len(inbox) == head.waiting, f"{name} counts {head.waiting} waiting, {len(inbox)} are")
         self._require(head.owner is not None or not inbox, f"{name} has no owner, and {len(inbox)} wait")
-        self._require(all(entry.ticket <= head.ticket for entry in inbox), f"{name} gave out no ticket so high: {inbox}")
+        self._require(
+            all(entry.ticket <= head.ticket for entry in inbox), f"{name} gave out no ticket so high: {inbox}"
+        )
         if head.owner is not None:
             meta = self._record(head.owner.id)
             held = meta is not None and meta.generation == head.owner.generation and meta.live

@@ -6,7 +6,9 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any, TypeVar, cast
 
@@ -262,6 +264,8 @@ class World:
     calm: bool = field(default=False, init=False)
     faulty: bool = field(default=False, init=False)
     """Whether anything was to go wrong."""
+    killed: set[str] = field(default_factory=set, init=False)
+    """What an operator was told to be killed."""
     swept: bool = field(default=False, init=False)
     """Whether everything that has expired was deleted by the engine."""
     _stumbled: dict[tuple[str, str], int] = field(default_factory=dict, init=False)
@@ -292,7 +296,7 @@ class World:
         self.store = self.store_class(self)
         self.processes = {function: [] for function in sorted(set(self.plan.functions.values()))}
         main = asyncio.ensure_future(self._main())
-        await asyncio.wait({main, self.over}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([main, self.over], return_when=asyncio.FIRST_COMPLETED)
         if main.done():
             main.result()
         else:
@@ -496,10 +500,10 @@ class World:
             self.note(process, "is asked for", node.id, node.target, root.how)
             try:
                 if root.how == "send":
-                    answer = await self._ask(process, lambda: engine.send(ask), root.patience)
+                    answer = await self._ask(process, engine.send(ask), root.patience)
                 else:
                     until = engine.clock.now() + round(root.patience * 1000)
-                    answer = await self._ask(process, lambda: engine.call(ask, until=until), root.patience)
+                    answer = await self._ask(process, engine.call(ask, until=until), root.patience)
             except TerminalError as error:
                 self.violation(f"{node.target} is refused: {error}")
                 return
@@ -514,7 +518,7 @@ class World:
             return  # patience ended before it was stored
         asked.answered = self.loop.time()
         asked.id, asked.accepted, asked.outcome = answer.id, answer.accepted, answer.outcome
-        asked.arrived = root.how == "send" and not root.delay or answer.outcome is not None
+        asked.arrived = (root.how == "send" and not root.delay) or answer.outcome is not None
         if self.store._record(answer.id) is None and not self.expiring:
             self.violation(f"{answer.id} is answered for, and is not stored")
         pause = 0.5
@@ -524,18 +528,17 @@ class World:
             process = self.pick(home)
             engine = process.engine
             until = engine.clock.now() + 500
-            try:
-                asked.outcome = await self._ask(process, lambda: engine.outcome(answer.id, until=until), root.patience)
-            except (Unavailable, Gone, TimeoutError):
-                pass
-            if self.calm and self.loop.time() > 20_000 or self.store._record(answer.id) is None:
+            with suppress(Unavailable, Gone, TimeoutError):
+                asked.outcome = await self._ask(process, engine.outcome(answer.id, until=until), root.patience)
+            if (self.calm and self.loop.time() > 20_000) or self.store._record(answer.id) is None:
                 return
 
-    async def _ask(self, process: Process, work: Callable[[], Coroutine[Any, Any, T]], most: float) -> T:
+    async def _ask(self, process: Process, work: Coroutine[Any, Any, T], most: float) -> T:
         """Ask a process, until it answers, it dies or patience ends."""
-        task = self.loop.create_task(process.event(work()))
+        task = self.loop.create_task(process.event(work))
         patience = self.random.uniform(0, most) if self.chance(self.faults.impatient) else most + 40
-        await asyncio.wait({task, process.death}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        ends: list[asyncio.Future[Any]] = [task, process.death]
+        await asyncio.wait(ends, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
         if task.done() and not process.dead:
             return task.result()
         if process.dead:
@@ -548,7 +551,7 @@ class World:
     # --- what programs tell ---
 
     def tell(self, what: str, id: str, name: str, op: Op, meta: Meta) -> None:
-        """Somebody outside is to give an awakeable, a signal or a promise its value, after a while, and perhaps twice."""
+        """Somebody outside is to give an awakeable, a signal or a promise its value, a while later, perhaps twice."""
         if (meta.ref, name) not in self._told:
             self._told.add((meta.ref, name))
             for number in range(op.times):
@@ -578,7 +581,7 @@ class World:
             process = self.pick(self.random.choice(list(self.processes)))
             control = process.engine.control
             try:
-                return await self._ask(process, lambda: work(control), 10.0)
+                return await self._ask(process, work(control), 10.0)
             except (Unavailable, Gone, TimeoutError):
                 await asyncio.sleep(self.random.uniform(0.05, 2.0))
 
@@ -588,8 +591,10 @@ class World:
         found = [meta.id for meta in self.store.metas() if meta.live and self._node(meta) == root.node]
         for id in found:
             self.note(None, "operator", root.end, id)
-            said = await self._insist(lambda control: control.kill(id) if root.end == "kill" else control.cancel(id))
+            said = await self._insist(partial(_end, how=root.end, id=id))
             self.note(None, "operator was told", said)
+            if root.end == "kill" and said == "accepted":
+                self.killed.add(id)
 
     def _node(self, meta: Meta) -> int:
         input = meta.input if meta.input is not None else self.store._payload(meta, "input")
@@ -640,6 +645,10 @@ class World:
             self.history.append((self.loop.time(), process.name if process else "", *what))
 
 
+def _end(control: Control, how: str, id: str) -> Coroutine[Any, Any, str]:
+    return control.kill(id) if how == "kill" else control.cancel(id)
+
+
 class EngineLog(logging.Handler):
     """Takes the engine's log records: an error that nobody meant is a violation."""
 
@@ -670,8 +679,8 @@ class Secrets:
 
 def seeded(world: World) -> Callable[[], None]:
     """Have the engine draw its ids from the world's seed, and log to it. Returns what undoes that."""
-    before = ids.secrets
-    ids.secrets = Secrets(Random(f"{world.seed}/ids"))  # type: ignore[assignment]
+    before = vars(ids)["secrets"]
+    vars(ids)["secrets"] = Secrets(Random(f"{world.seed}/ids"))
     log = logging.getLogger("adapter")
     level, propagate, old = log.level, log.propagate, log.handlers[:]
     log.handlers[:] = [LOG]
@@ -680,7 +689,7 @@ def seeded(world: World) -> Callable[[], None]:
     LOG.world = world
 
     def undo() -> None:
-        ids.secrets = before
+        vars(ids)["secrets"] = before
         LOG.world = None
         log.handlers[:] = old
         log.propagate = propagate
