@@ -95,8 +95,8 @@ integration: setup ## the tests over a deployed stack, on an emulator of their o
 	@$(PYTEST) tests/integration $(ARGS)
 
 .PHONY: simulate
-simulate: $(project) ## the engine under a seeded scheduler that crashes, delays and reorders; ARGS passes options on
-	@$(PYTEST) tests/simulation $(ARGS)
+simulate: $(project) ## the engine under a seeded scheduler that crashes, delays and reorders: make simulate SEEDS=1000
+	@$(PY) -m tests.simulation --seeds $(or $(SEEDS),1000) $(ARGS)
 
 .PHONY: bench
 bench: setup ## requests, capacity and time of the cases in the budget table; ARGS passes options on
