@@ -86,6 +86,8 @@ types: $(project) ## mypy --strict and pyright strict
 
 .PHONY: unit
 unit: $(project) $(sam) $(emulator) ## every test that needs no deployed stack; ARGS='-k name' passes options on
+	@echo "==> examples in docstrings"
+	@$(PYTEST) -q --doctest-modules adapter
 	@echo "==> unit, contract and simulation tests"
 	@$(PYTEST) --ignore tests/integration $(ARGS)
 
