@@ -125,7 +125,9 @@ class Unit:
         self._timers: dict[tuple[str, int], int] = {}
         self._known: dict[str, Meta] = {}
         self._made: set[str] = set()
-        """The ids of the invocations that code in this unit has made since it began, or was rewound."""
+        """The ids of the invocations that code in this unit has made, but for what a rewind has undone."""
+        self._created: set[str] = set()
+        """Those of them that are committed."""
         self._outbound = False
         """Whether the log holds what another process is to take up."""
         self._granting = False
@@ -203,7 +205,7 @@ class Unit:
         self._closures.clear()
         self._errands.clear()
         self._timers.clear()
-        self._made.clear()
+        self._made &= self._created
         self._outbound = self._granting = False
         self.members = {id: member for id, member in members.items() if member.stored and member.spec is not None}
         events = (event for event in (*results, *self._events) if event.member in self.members and event.child is None)
@@ -1043,6 +1045,8 @@ class Unit:
                     member.pieces += draft.pieces.get(id, 0)
                     member.progress = True
             born = not member.stored
+            if born:
+                self._created.add(id)
             member.meta, member.stored = meta, True
             if sheet.ended is not None:
                 engine.finished(meta, sheet.ended.outcome)
