@@ -26,8 +26,7 @@ help: ## this list
 setup: ## the three environments (a minute the first time, then nothing)
 	@$(MAKE) --no-print-directory --silent -j3 $(project) $(sam) $(emulator)
 
-# --no-compile: most of what comes along is never imported.
-pip := bin/pip install -qq --disable-pip-version-check --no-compile
+pip := bin/pip install -qq --disable-pip-version-check
 
 $(project): pyproject.toml
 	@echo "==> .venv: the project, its tests and linters"
@@ -38,7 +37,7 @@ $(project): pyproject.toml
 .tools/%/.ready: infra/requirements-%.txt
 	@echo "==> .tools/$*"
 	@test -x .tools/$*/bin/pip || $(PYTHON) -m venv .tools/$*
-	@.tools/$*/$(pip) --requirement $<
+	@.tools/$*/$(pip) --no-compile --requirement $< # most of what comes along is never imported
 	@touch $@ && echo "==> .tools/$*: ready"
 
 .PHONY: run

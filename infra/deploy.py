@@ -11,6 +11,7 @@ import hashlib
 import os
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -23,6 +24,9 @@ from infra.stack import LOCAL_CREDENTIALS, Stack
 
 SAM = ROOT / ".tools" / "sam" / "bin" / "sam"
 BUILD = ROOT / ".aws-sam" / "build"
+RUNTIME = (3, 11)
+"""The functions' version of Python."""
+
 SOURCES = ("adapter", "handlers", "infra/requirements-sam.txt", "pyproject.toml", "samconfig.toml", "template.yaml")
 """What the packages are made of."""
 
@@ -39,6 +43,9 @@ def build(directory: Path = BUILD, parameters: Mapping[str, str] | None = None) 
     record.unlink(missing_ok=True)
     # Requirement files name the project as `.`, which is where sam runs.
     _sam(["build", "--build-dir", str(directory), *_overrides(parameters or {})], os.environ)
+    for package in directory.iterdir():
+        if package.is_dir():
+            _compile(package)
     record.write_text(digest)
     return True
 
@@ -92,6 +99,18 @@ def apply_what_emulators_ignore(stack: Stack) -> None:
             MaximumEventAgeInSeconds=alias["MaximumEventAgeInSeconds"],
             DestinationConfig=alias["DestinationConfig"],
         )
+
+
+def _compile(package: Path) -> None:
+    """Puts bytecode beside the code: Lambda cannot write it, and would compile what it imports at every cold start.
+
+    Bytecode is of one version of Python, so it has to be the functions'; nobody compares it with its source there.
+    """
+    if sys.version_info[:2] != RUNTIME:
+        return
+    command = [sys.executable, "-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash"]
+    # What is not code for this Python, such as templates that some packages bring, stays as it is.
+    subprocess.run([*command, "-s", str(package), "-p", "/var/task", str(package)], check=False, capture_output=True)
 
 
 def _digest(parameters: Mapping[str, str]) -> str:
