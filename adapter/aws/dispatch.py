@@ -11,10 +11,9 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-import botocore.session
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from adapter.aws.clients import make_client
 from adapter.aws.directory import Directory
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Ref
@@ -22,22 +21,6 @@ from adapter.engine.records import Ref
 CONNECTIONS: Final = 16
 
 log = logging.getLogger("adapter")
-
-
-def make_client(**options: Any) -> Any:
-    """A Lambda client that retries throttling, and answers or fails within seconds.
-
-    Args:
-        options: Further arguments of botocore's ``create_client``.
-    """
-    config = Config(
-        connect_timeout=1,
-        read_timeout=3,
-        max_pool_connections=CONNECTIONS,
-        retries={"total_max_attempts": 3, "mode": "standard"},
-        tcp_keepalive=True,
-    )
-    return botocore.session.get_session().create_client("lambda", config=config, **options)
 
 
 class LambdaDispatcher:
@@ -72,5 +55,5 @@ class LambdaDispatcher:
 
     def _invoke(self, function: str, event: dict[str, Any]) -> None:
         if self._client is None:  # most processes never dispatch
-            self._client = make_client()
+            self._client = make_client("lambda", connections=CONNECTIONS, attempts=3)
         self._client.invoke(FunctionName=function, InvocationType="Event", Payload=json.dumps(event).encode())

@@ -15,10 +15,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import botocore.session
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from adapter.aws import clients
 from adapter.engine.ports import Clock
 from adapter.engine.records import Ref
 
@@ -33,20 +32,8 @@ log = logging.getLogger(__name__)
 
 
 def make_client(**options: Any) -> Any:
-    """A Scheduler client that retries throttling, and answers or fails within seconds.
-
-    Args:
-        options: Further arguments of botocore's ``create_client``.
-    """
-    config = Config(
-        connect_timeout=1,
-        read_timeout=3,
-        max_pool_connections=CONNECTIONS,
-        retries={"total_max_attempts": 4, "mode": "standard"},
-        tcp_keepalive=True,
-    )
-    session = botocore.session.get_session()
-    return session.create_client("scheduler", config=config, **options)  # pyright: ignore[reportUnknownMemberType]
+    """A Scheduler client (see `adapter.aws.clients`)."""
+    return clients.make_client("scheduler", connections=CONNECTIONS, attempts=4, **options)
 
 
 class SchedulerTimers:
@@ -59,7 +46,7 @@ class SchedulerTimers:
         dead_letters: The ARN of the queue for what could not be delivered.
         dispatch: Wakes an invocation at once, for a time that has passed.
         clock: The time.
-        client: A botocore client, as `make_client` makes it, which is the default.
+        client: A boto3 client, as `make_client` makes it, which is the default.
     """
 
     def __init__(
