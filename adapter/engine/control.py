@@ -15,11 +15,12 @@ from adapter.engine.draft import cut, notification
 from adapter.engine.ids import child_id, new_generation, new_nonce, parse_awakeable, promise_id, random_id, restarted_id
 from adapter.engine.journal import Began, Done, Issued, Noted, encode
 from adapter.engine.keys import KeyState
+from adapter.engine.ledger import Fenced
 from adapter.engine.member import Member
 from adapter.engine.ports import Change, Conflict, Create, Delete, Finish, Put, Reused, Update, WriteHead
 from adapter.engine.records import INLINE, Head, InboxEntry, Meta, Piece, Ref, StateEntry, Status, Waiter
 from adapter.engine.types import Failure, Kind, ObjectKey, Outcome, Target
-from adapter.engine.unit import CANCELLED, Fenced, Unit
+from adapter.engine.unit import CANCELLED, Unit
 from adapter.engine.waking import Waking
 
 if TYPE_CHECKING:

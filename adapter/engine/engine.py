@@ -15,6 +15,7 @@ from adapter.engine.deadlocks import Deadlocks
 from adapter.engine.draft import CHECK, Times, cut, notification
 from adapter.engine.ids import SHARDS, idempotent_id, new_generation, new_nonce, random_id, workflow_id
 from adapter.engine.journal import Began, Entry, JournalFormatError, Noted, decode, encode
+from adapter.engine.ledger import Exists, Fenced
 from adapter.engine.member import Member
 from adapter.engine.ports import (
     Change,
@@ -32,7 +33,7 @@ from adapter.engine.ports import (
 )
 from adapter.engine.records import INLINE, PART, Head, Meta, Notification, Part, Piece, Ref, Status, Waiter
 from adapter.engine.types import Failure, HandlerSpec, Headers, Kind, ObjectKey, Options, Outcome, Target
-from adapter.engine.unit import PATIENCE, Fenced, Unit
+from adapter.engine.unit import PATIENCE, Unit
 from adapter.engine.waking import Waking
 from adapter.errors import TerminalError
 
@@ -197,10 +198,8 @@ class Engine:
         unit = Unit(self, Member(meta, request.input, None))
         try:
             await unit.run()
-        except Fenced:
-            if unit.existing is None:
-                raise
-            return Answer(meta.id, False, await self._outcome_of(unit.existing))
+        except Exists as exists:
+            return Answer(meta.id, False, await self._outcome_of(exists.found))
         return Answer(meta.id, True)
 
     async def outcome(self, id: str, *, until: int) -> Outcome | None:

@@ -1,9 +1,8 @@
 """A unit of work: an invocation, and those that it calls in this process, driven together and committed together.
 
-What its handlers do is logged as effects, in order. Whenever something outside is about to depend on them (a step is
-to start, a message to be dispatched, a response to be given), a stretch of the log from its beginning becomes one
-commit. Nothing that is in the log and not committed has had any effect, so where a commit meets a conflict the unit
-can be rewound: its handlers are replayed from what is committed.
+What its handlers do is logged as effects, in order, and committed by its ledger. Nothing that is in the log and not
+committed has had any effect, so where a commit meets a conflict the unit can be rewound: its handlers are replayed
+from what is committed.
 """
 
 from __future__ import annotations
@@ -19,23 +18,20 @@ from typing import TYPE_CHECKING, Any
 from adapter.engine import commands as c
 from adapter.engine.attempt import CANCEL, Attempt, Pending, PendingInvocation, describe
 from adapter.engine.deadlocks import deadlock
-from adapter.engine.draft import APART, MAX_ITEMS, Draft, Key, Step, plan
+from adapter.engine.draft import Key, Step
 from adapter.engine.ids import new_generation, new_nonce
 from adapter.engine.journal import Done, Issued, Noted
 from adapter.engine.keys import KeyState
+from adapter.engine.ledger import Fenced, Ledger, News, Rewind
 from adapter.engine.member import Arrived, Born, Ended, Failed, Left, Log, Member, Wait, Wrote
-from adapter.engine.ports import Change, Conflict, Create, Delete, Put, Update, WriteHead
+from adapter.engine.ports import Conflict, Update
 from adapter.engine.records import (
     PART,
     Awaits,
     Head,
-    InboxEntry,
     Meta,
     Notification,
     Parent,
-    Part,
-    Piece,
-    Record,
     Status,
 )
 from adapter.engine.types import MAX_PAYLOAD, Failure, Kind, ObjectKey, Outcome, RetryPolicy, Target
@@ -72,18 +68,6 @@ MAX_LOG = 400
 """Steps in the log at which it is committed without another reason."""
 
 
-class Fenced(Exception):
-    """Another attempt, or an operator, took over: nothing that this one did since its last commit counts."""
-
-
-class Rewind(Exception):
-    """What the handlers saw is no longer so: replay them from what is committed."""
-
-
-class News(Exception):
-    """A notification came in before the suspension."""
-
-
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something that a handler is to be told: a result of command ``n``, or that its attempt failed."""
@@ -110,10 +94,9 @@ class Unit:
         self.engine = engine
         self.root = root
         self.members: dict[str, Member] = {}
-        self.keys: dict[ObjectKey, Key] = {}
+        self.ledger = Ledger(engine, self, root.meta.id)
         self._linger = 0 if engine.always_replay else linger
         self._most = 0 if engine.always_replay else MAX_LOG
-        self._log: list[Step] = []
         self._ready: deque[Member] = deque()
         self._events: deque[Event] = deque()
         self._signal = asyncio.Event()
@@ -123,23 +106,14 @@ class Unit:
         self._steps: set[tuple[str, int]] = set()
         self._loading: set[ObjectKey] = set()
         self._timers: dict[tuple[str, int], int] = {}
-        self._known: dict[str, Meta] = {}
-        self._made: set[str] = set()
-        """The ids of the invocations that code in this unit has made, but for what a rewind has undone."""
-        self._created: set[str] = set()
-        """Those of them that are committed."""
-        self._outbound = False
-        """Whether the log holds what another process is to take up."""
         self._granting = False
         """Whether somebody may run as soon as it is committed that a key is theirs."""
         self._poked = False
         self._looked = engine.clock.now()
         self._broken: Exception | None = None
         """What went wrong in a read: the unit cannot go on."""
-        self.existing: Meta | None = None
-        """The record that was there when the root was to be created."""
         if head is not None:
-            self.keys[head.key] = Key(head.key, head)
+            self.ledger.key(head.key).head = head
 
     # --- the life of a unit ---
 
@@ -184,29 +158,27 @@ class Unit:
             self.members[root.meta.id] = root
             self.engine.active[root.meta.id] = self
         if root.exclusive and root.meta.status is not Status.SCHEDULED:
-            key = self._key(root.key)
+            key = self.ledger.key(root.key)
             if key.head is None or key.head.owner != root.ref:
                 step = (*step, Arrived(root))
-            self._record(step)
+            self.ledger.record(step)
             self._touch(root.key)
         else:
-            self._record(step)
+            self.ledger.record(step)
             if root.spec is not None:
                 self._start(root)
-        self._outbound = self._outbound or root.spec is None
 
     def _rewind(self) -> None:
         """Go back to what is committed, and replay from there. Steps go on, and keep their results."""
         results = self._step_results()
-        for member in (members := {member.meta.id: member for member in self._touched()}).values():
+        for member in (members := {member.meta.id: member for member in self.ledger.members()}).values():
             member.drop()
-        self._log.clear()
+        self.ledger.rewind()
         self._ready.clear()
         self._closures.clear()
         self._errands.clear()
         self._timers.clear()
-        self._made &= self._created
-        self._outbound = self._granting = False
+        self._granting = False
         self.members = {id: member for id, member in members.items() if member.stored and member.spec is not None}
         events = (event for event in (*results, *self._events) if event.member in self.members and event.child is None)
         self._events = deque(events)
@@ -215,9 +187,6 @@ class Unit:
                 del self._running[name]
                 task.cancel()
         self._loading.clear()
-        for key in self.keys.values():
-            key.ran = False
-            key.live = None
         if not self.root.stored or self.root.meta.id in self.members:
             self._open()
         for id, member in self.members.items():
@@ -235,25 +204,25 @@ class Unit:
             raise self._broken
         if self.engine.clock.now() - self._looked >= LOOK:
             await self._look()
-        replay = self.engine.always_replay and bool(self._log)
-        if len(self._log) > MAX_LOG:
-            await self._commit(keep_last=True)
+        replay = self.engine.always_replay and bool(self.ledger.log)
+        if len(self.ledger.log) > MAX_LOG:
+            await self.ledger.commit(keep_last=True)
         if self._loading:
             await self._wait(None)
         elif self._closures or self._errands or self._granting or replay:
             self._granting = False
-            await self._commit(keep_steps=not replay)
+            await self.ledger.commit(keep_steps=not replay)
             if replay and self.members:
                 raise Rewind
             self._begin_steps()
         elif not self.members:
-            await self._commit()
+            await self.ledger.commit()
             return True
         elif self._over():
-            await self._commit()
+            await self.ledger.commit()
         elif self._running:
-            if self._outbound:
-                await self._commit(keep_steps=True)
+            if self.ledger.outbound:
+                await self.ledger.commit(keep_steps=True)
             await self._wait(min(self._next_timer() or sys.maxsize, self._looked + LOOK))
         else:
             await self._idle()
@@ -263,7 +232,7 @@ class Unit:
         """Whether the root's outcome, or somebody's failure, is in the log and wants to be known."""
         return any(
             isinstance(effect, Failed) or (isinstance(effect, Ended) and effect.member is self.root)
-            for step in self._log
+            for step in self.ledger.log
             for effect in step
         )
 
@@ -286,15 +255,15 @@ class Unit:
             return
         stay = 0 if self.engine.always_replay else self.engine.remaining()
         if timer is not None and timer - now <= min(PATIENCE, stay):
-            if self._outbound or timer - now > MOMENT:
-                await self._commit()
+            if self.ledger.outbound or timer - now > MOMENT:
+                await self.ledger.commit()
             await self._wait(timer)
         elif now < self._linger and stay > 0:
-            await self._commit()
+            await self.ledger.commit()
             await self._poll(timer)
         else:
             try:
-                await self._suspend(waiting)
+                await self.ledger.suspend([self._wait_of(member) for member in waiting])
             except News:
                 for member in waiting:
                     await self._read_news(member)
@@ -319,8 +288,8 @@ class Unit:
             await done
 
     def _advance(self) -> None:
-        start = len(self._log)
-        while len(self._log) - start <= self._most:
+        start = len(self.ledger.log)
+        while len(self.ledger.log) - start <= self._most:
             if self._ready:
                 member = self._ready.popleft()
                 if member.attempt is not None:
@@ -355,7 +324,7 @@ class Unit:
             return
         if event.note is not None:
             member.attempt.noted.add(event.note)
-        self._record((Log(member, Done(n, event.outcome) if event.note is None else Noted(n, event.note)),))
+        self.ledger.record((Log(member, Done(n, event.outcome) if event.note is None else Noted(n, event.note)),))
         member.attempt.deliver(n, event.outcome)
         if n == CANCEL:
             self._cancel_calls(member.attempt)
@@ -408,11 +377,11 @@ class Unit:
         if member.caller is not None:
             self._events.append(Event(member.caller.meta.id, -1, outcome, child=member))
         else:
-            self._retire(member)
+            self.retire(member)
             self._end(member, outcome)
 
     def _end_child(self, child: Member, outcome: Outcome) -> None:
-        self._retire(child)
+        self.retire(child)
         caller = child.caller
         if caller is None or caller.attempt is None:
             child.caller = None
@@ -426,13 +395,12 @@ class Unit:
 
     def _end(self, member: Member, outcome: Outcome, *more: Log) -> None:
         exclusive = member.exclusive
-        self._record((Ended(member, outcome), *((Left(member),) if exclusive else ()), *more))
-        if member.caller is None and member.meta.parent is not None:
-            if member.meta.parent.ref.id in self.engine.active and member.waking is not None:
-                member.waking = Waking(False)
-            self._outbound = True
+        self.ledger.record((Ended(member, outcome), *((Left(member),) if exclusive else ()), *more))
+        parent = member.meta.parent
+        if member.caller is None and member.waking is not None and parent and parent.ref.id in self.engine.active:
+            member.waking = Waking(False)
         if exclusive:
-            self._grant(self.keys[member.key])
+            self.grant(self.ledger.keys[member.key])
 
     def _fail(self, member: Member, error: BaseException) -> None:
         """An attempt failed: what it did so far is kept, and a later one goes on from there."""
@@ -440,7 +408,7 @@ class Unit:
         policy = member.spec.options.retry
         failures = 1 if member.progress else member.meta.failures + 1
         self.engine.report(member.meta, failures, error)
-        self._retire(member)
+        self.retire(member)
         member.caller = None
         text = f"{type(error).__name__}: {error}"[:1000]
         if policy.attempts is None or failures < policy.attempts:
@@ -450,9 +418,18 @@ class Unit:
             return
         else:
             due = None
-        self._record((Failed(member, text, due),))
+        self.ledger.record((Failed(member, text, due),))
 
-    def _retire(self, member: Member) -> None:
+    # --- what the ledger tells (`ledger.Driver`) ---
+
+    def stored(self, member: Member) -> None:
+        if member.meta.id in self.members:
+            self.engine.active[member.meta.id] = self
+
+    def told(self) -> bool:
+        return bool(self._events)
+
+    def retire(self, member: Member) -> None:
         """The member runs no longer; what it called in this process goes on, and notifies its record."""
         self.members.pop(member.meta.id, None)
         self.engine.active.pop(member.meta.id, None)
@@ -475,16 +452,6 @@ class Unit:
         for note, outcome in member.notes.items():
             if note not in member.attempt.noted:
                 self._events.append(Event(member.meta.id, NOTED, outcome, note))
-
-    def _record(self, step: Step) -> None:
-        """Log a step."""
-        if step:
-            self._log.append(step)
-            for effect in step:
-                if isinstance(effect, Arrived | Left | Wrote):
-                    key = self.keys.get(effect.member.key)
-                    if key is not None and key.live is not None:
-                        _apply(key.live, effect)
 
     def _post(self, event: Event) -> None:
         self._events.append(event)
@@ -532,7 +499,7 @@ class Unit:
             case _:
                 self._errand(member, n, command)
         pending.outcome = value
-        self._record((Log(member, Issued(n, kind, name, at, value)), *more))
+        self.ledger.record((Log(member, Issued(n, kind, name, at, value)), *more))
 
     def resume(self, attempt: Attempt, pending: Pending[Any], at: int | None) -> None:
         member, n, command = self.members[attempt.meta.id], pending.n, pending.command
@@ -577,19 +544,18 @@ class Unit:
         failure = self._refuse(member, pending, target)
         if failure is None and len(command.input) > MAX_PAYLOAD:
             failure = Failure(413, f"the input for {target} has {len(command.input)} bytes; the most is {MAX_PAYLOAD}")
-        known = self._known.get(pending.id)
+        known = self.ledger.known.get(pending.id)
         if failure is None and call and known is not None and pending.kind is Kind.WORKFLOW:
             failure = Failure(409, f"workflow {target} has run already, or is running")
         if failure is not None:
             pending.outcome = Outcome(failure=failure)
-            self._record((Log(member, Issued(n, kind, name, value=pending.outcome)),))
+            self.ledger.record((Log(member, Issued(n, kind, name, value=pending.outcome)),))
             return
-        if known is not None or pending.id in self._made:
-            self._record((Log(member, Issued(n, kind, name)),))
+        if known is not None or pending.id in self.ledger.made:
+            self.ledger.record((Log(member, Issued(n, kind, name)),))
             if call:
                 self._errands.append((member, n, c.Attach(pending.id)))
             return
-        self._made.add(pending.id)
         now = self.engine.clock.now()
         delay = command.delay if isinstance(command, c.Send) else 0
         spec = self.engine.handler(target) if call else None
@@ -612,9 +578,8 @@ class Unit:
             caller=member if spec else None,
         )
         arrives = pending.kind.exclusive and not delay
-        self._record((Born(child), *((Arrived(child),) if arrives else ()), Log(member, Issued(n, kind, name))))
+        self.ledger.record((Born(child), *((Arrived(child),) if arrives else ()), Log(member, Issued(n, kind, name))))
         if spec is None:
-            self._outbound = True
             return
         self.members[child.meta.id] = child
         if arrives:
@@ -637,15 +602,12 @@ class Unit:
 
     # --- keys and state ---
 
-    def _key(self, key: ObjectKey) -> Key:
-        return self.keys.setdefault(key, Key(key))
-
     def _touch(self, at: ObjectKey) -> None:
         """Somebody who is to run here came to the key: let them, if it is theirs."""
-        key = self._key(at)
+        key = self.ledger.key(at)
         if key.head is not None:
-            self._refresh(key)
-            self._grant(key)
+            self.ledger.refresh(key)
+            self.grant(key)
         elif at not in self._loading:
             self._loading.add(at)
             self._background((str(at), -1), self._load(key))
@@ -654,24 +616,10 @@ class Unit:
         heads = await self.engine.heads([key.key])
         key.head = key.head or heads[key.key]
         self._loading.discard(key.key)
-        self._refresh(key)
-        self._grant(key)
+        self.ledger.refresh(key)
+        self.grant(key)
 
-    def _refresh(self, key: Key) -> None:
-        """Work out how the key stands after the uncommitted effects."""
-        assert key.head is not None
-        if key.live is None:
-            key.live = KeyState(key.head, self.engine.clock.now(), key.front, key.dead)
-            for step in self._log:
-                for effect in step:
-                    if (
-                        isinstance(effect, Arrived | Left | Wrote)
-                        and effect.member.key == key.key
-                        and not effect.member.dropped
-                    ):
-                        _apply(key.live, effect)
-
-    def _grant(self, key: Key) -> None:
+    def grant(self, key: Key) -> None:
         """Start the key's owner, if it is to run here and does not yet."""
         if key.live is None or key.head is None or key.live.owner is None:
             return
@@ -690,7 +638,7 @@ class Unit:
         """What a state read gives, where all that it needs is at hand."""
         if member.meta.target.key is None:
             return Outcome(failure=Failure(500, f"{member.meta.target} has no state"))
-        key = self.keys.get(member.key)
+        key = self.ledger.keys.get(member.key)
         if key is None or key.live is None:
             return None
         state = key.live
@@ -707,7 +655,7 @@ class Unit:
 
     async def _read(self, member: Member, n: int, command: c.GetState | c.StateKeys) -> None:
         """Read state from the store: entries beside the head, or, for a shared handler, all of it."""
-        known = self.keys.get(member.key)
+        known = self.ledger.keys.get(member.key)
         if known is not None and known.live is not None:
             state = known.live
         else:
@@ -754,7 +702,7 @@ class Unit:
 
     def _step_results(self) -> list[Event]:
         """The results of steps that are in the log."""
-        logged = [effect for step in self._log for effect in step if isinstance(effect, Log)]
+        logged = [effect for step in self.ledger.log for effect in step if isinstance(effect, Log)]
         steps = {
             (member.meta.id, entry.n)
             for member in {effect.member.meta.id: effect.member for effect in logged}.values()
@@ -880,20 +828,6 @@ class Unit:
         for note in await self.engine.news(member.ref):
             self.deliver(note)
 
-    # --- committing ---
-
-    async def _suspend(self, waiting: Iterable[Member]) -> None:
-        """Commit what there is, and end the attempts in the same write.
-
-        Raises:
-            News: If a notification came in that an attempt has not seen.
-        """
-        self._log += [(self._wait_of(member),) for member in waiting]
-        try:
-            await self._commit()
-        finally:
-            self._log = [step for step in self._log if not isinstance(step[0], Wait)]
-
     def _wait_of(self, member: Member) -> Wait:
         """What a blocked attempt waits for."""
         assert member.attempt is not None
@@ -946,7 +880,7 @@ class Unit:
     def _blocker(self, member: Member) -> Member | None:
         """Who in this unit has to go on first, if there is just one."""
         if member.attempt is None:
-            key = self.keys.get(member.key)
+            key = self.ledger.keys.get(member.key)
             owner = key.live.owner if key is not None and key.live is not None else None
             found = self.members.get(owner.id) if owner is not None else None
             return found if found is not member else None
@@ -955,273 +889,6 @@ class Unit:
             return None
         here = [child for id in awaits.ids if (child := self.members.get(id)) is not None]
         return next((child for child in here if child.attempt is None), here[0] if here else None)
-
-    async def _commit(self, *, keep_steps: bool = False, keep_last: bool = False) -> None:
-        """Commit the log, in as few requests as it takes, and act on what became runnable.
-
-        Args:
-            keep_steps: Leave out steps at the end that were issued and have not begun: nothing depends on them yet.
-            keep_last: Leave what a last request would not be full with.
-
-        Raises:
-            News: If an attempt is not to end after all, as something came in for it.
-        """
-        end = len(self._log)
-        while keep_steps and end and _is_step(self._log[end - 1]):
-            end -= 1
-        nonce = new_nonce()
-        tries = 0
-        while end:
-            await self._prepare(self._log[:end])
-            draft, taken = plan(self.keys, self.engine.times(), self._log[:end])
-            if keep_last and taken == end:
-                return
-            if self._events and any(sheet.wait for sheet in draft.sheets.values()):
-                raise News
-            changes, apart = draft.changes(nonce)
-            try:
-                changes += await self._put_apart(draft, apart)
-                await self.engine.commit(changes, nonce)
-            except Conflict as conflict:
-                self._resolve(conflict, changes)
-                tries += 1
-                if tries > 1:
-                    await self.engine.back_off(tries)
-                nonce = new_nonce()
-                continue
-            tries = 0
-            self._applied(draft, taken)
-            end -= taken
-            nonce = new_nonce()
-        if not self._log:
-            self._outbound = False
-
-    async def _put_apart(self, draft: Draft, apart: list[Part | Piece]) -> list[Put]:
-        """Put parts of large payloads that are too much for one commit. Returns what is to go with it after all."""
-        if sum(len(part.data) for part in apart) <= APART and len(apart) + draft.items <= MAX_ITEMS:
-            return [Put(part) for part in apart]
-        try:
-            await self.engine.put_apart(apart)
-        except Conflict as conflict:
-            raise Fenced(f"another attempt appends to the journal: {conflict}") from conflict
-        for piece in apart:
-            if isinstance(piece, Piece):
-                draft.sheets[piece.id].member.pieces += 1
-                draft.pieces[piece.id] -= 1
-        return []
-
-    async def _prepare(self, log: list[Step]) -> None:
-        """Read the heads that the log touches, and the inboxes from which somebody is to be given a key."""
-        touched = dict.fromkeys(
-            effect.member.key for step in log for effect in step if isinstance(effect, Arrived | Left | Wrote)
-        )
-        missing = [key for key in touched if self._key(key).head is None]
-        for start in range(0, len(missing), 100):
-            for found, head in (await self.engine.heads(missing[start : start + 100])).items():
-                self.keys[found].head = head
-        for name in touched:
-            key = self.keys[name]
-            assert key.head is not None
-            leavers = {effect.member.ref for step in log for effect in step if isinstance(effect, Left)}
-            while key.head.waiting > len(key.front) and all(entry.ticket in key.dead for entry in key.front):
-                if key.head.owner is not None and key.head.owner not in leavers:
-                    break
-                known = len(key.front)
-                key.front = await self.engine.read(lambda: self.engine.store.inbox(name, known + 10))  # noqa: B023
-                if len(key.front) <= known:  # some have left the inbox since the head was read
-                    key.head = (await self.engine.heads([name]))[name]
-                key.live = None
-                self._refresh(key)
-
-    def _applied(self, draft: Draft, taken: int) -> None:
-        """A commit went through: take over what it made."""
-        del self._log[:taken]
-        engine = self.engine
-        for id, sheet in draft.sheets.items():
-            member, meta = sheet.member, draft.metas[id]
-            if sheet.entries:
-                member.journal += sheet.entries
-                if sheet.ended is None:
-                    member.pieces += draft.pieces.get(id, 0)
-                    member.progress = True
-            born = not member.stored
-            if born:
-                self._created.add(id)
-            member.meta, member.stored = meta, True
-            if sheet.ended is not None:
-                engine.finished(meta, sheet.ended.outcome)
-            elif sheet.failed is not None:
-                engine.later(meta)
-            elif sheet.wait is not None:
-                engine.later(meta)
-                self._retire(member)
-            elif meta.status is Status.QUEUED:
-                self._retire(member)
-                member.caller = None
-            elif member.spec is not None:
-                if id in self.members:
-                    engine.active[id] = self
-            elif born and meta.status is Status.SCHEDULED:
-                engine.later(meta)
-            elif born:
-                engine.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=True)
-        for note, member in draft.notes:
-            assert member.meta.parent is not None
-            parent = member.meta.parent
-            wakes = member.waking is not None and member.waking.wakes
-            engine.notified(note, parent.service, parent.deployment, wakes)
-        for name, ref in draft.granted:
-            engine.dispatch(ref, name.service, "", fresh=True)
-        for name, state in draft.states.items():
-            key = self.keys[name]
-            key.head = replace(state.head(), version=state.base.version + 1)
-            key.front = list(state.front)
-            key.dead.clear()
-            key.ran = key.ran and any(
-                isinstance(effect, Arrived | Left | Wrote)
-                and effect.member.key == name
-                and effect.member.ref != key.head.owner
-                for step in self._log
-                for effect in step
-            )
-            key.live = None
-            self._refresh(key)
-            engine.seen(key.head)
-            self._grant(key)
-
-    def _resolve(self, conflict: Conflict, changes: list[Change]) -> None:
-        """Learn from a conflict; the commit is then made anew.
-
-        Raises:
-            Fenced, Rewind, News: If it is not to be made anew.
-        """
-        rewind = news = False
-        for place, found in conflict.found.items():
-            change = changes[place]
-            match change:
-                case Create(meta):
-                    rewind = self._exists(meta, found) or rewind
-                case WriteHead():
-                    rewind = self._moved(change, found) or rewind
-                case Update() if change.wakes is not None:
-                    self._unwoken(change, found)
-                case Update() if change.epoch is not None:
-                    news = self._overtaken(change, found) or news
-                case Update():
-                    self._bury(change)
-                case Delete(InboxEntry(key)):
-                    self._reread(self.keys[key])
-                case Put(InboxEntry()):
-                    pass
-                case _:
-                    raise Fenced(f"{change} met {found}")
-        if rewind:
-            raise Rewind
-        if news:
-            raise News
-
-    def _exists(self, meta: Meta, found: Record | None) -> bool:
-        """An invocation that was to be made is there already. Returns whether somebody acted as if it were not."""
-        assert isinstance(found, Meta)
-        if meta.id == self.root.meta.id:
-            self.existing = found
-            raise Fenced(f"{meta.id} exists")
-        self._known[meta.id] = found
-        for step in self._log:
-            for effect in step:
-                if (
-                    isinstance(effect, Born)
-                    and effect.member.meta.id == meta.id
-                    and effect.member.meta.generation == meta.generation
-                ):
-                    effect.member.dropped = True
-                    if effect.member.meta.kind.exclusive:
-                        self._key(effect.member.key).live = None
-                        self._touch(effect.member.key)
-                    return effect.member.meta.parent is not None
-        return True
-
-    def _moved(self, change: WriteHead, found: Record | None) -> bool:
-        """A key changed under us. Returns whether code ran on what it was."""
-        key = self.keys[change.head.key]
-        head = found if isinstance(found, Head) else Head(change.head.key)
-        if change.owner is not None and head.owner != change.owner:
-            raise Fenced(f"{key.key} is owned by {head.owner}")
-        ran = key.ran
-        self._reread(key, head)
-        if ran:
-            key.contended = True
-        return ran
-
-    def _reread(self, key: Key, head: Head | None = None) -> None:
-        key.head = head
-        key.front = []
-        key.live = None
-        if head is not None:
-            self._refresh(key)
-
-    def _overtaken(self, change: Update, found: Record | None) -> bool:
-        """An invocation's own record is not as expected. Returns whether a notification came in."""
-        member = next(m for m in self._touched() if m.ref == change.ref)
-        if (
-            not isinstance(found, Meta)
-            or found.generation != member.meta.generation
-            or not found.live
-            or found.epoch != change.epoch
-        ):
-            raise Fenced(f"{change.ref.id} was taken over")
-        member.meta = replace(member.meta, waiters=found.waiters)
-        return change.notifications is not None and found.notifications != change.notifications
-
-    def _touched(self) -> Iterable[Member]:
-        yield from self.members.values()
-        for step in self._log:
-            for effect in step:
-                yield effect.member
-
-    def _unwoken(self, change: Update, found: Record | None) -> None:
-        """The parent is not as guessed: gone, or waiting for something else."""
-        for step in self._log:
-            for effect in step:
-                if (
-                    isinstance(effect, Ended)
-                    and effect.member.meta.parent
-                    and effect.member.meta.parent.ref == change.ref
-                ):
-                    effect.member.waking = Waking.learn(change.ref, found, urgent=effect.outcome.failure is not None)
-
-    def _bury(self, change: Update) -> None:
-        """Who was to be given a key is no more."""
-        for key in self.keys.values():
-            for entry in key.front:
-                if entry.ref == change.ref:
-                    key.dead.add(entry.ticket)
-
-
-def _apply(state: KeyState, effect: Arrived | Left | Wrote) -> None:
-    match effect:
-        case Arrived(member):
-            state.arrive(member.ref)
-        case Left():
-            state.leave(effect.member.ref)
-        case Wrote(_, None, _):
-            state.clear_all()
-        case Wrote(_, name, None):
-            assert name is not None
-            state.clear(name)
-        case Wrote(_, name, value):
-            assert name is not None and value is not None
-            state.set(name, value)
-
-
-def _is_step(step: Step) -> bool:
-    """Whether a log step is only that a step was issued."""
-    return (
-        len(step) == 1
-        and isinstance(step[0], Log)
-        and isinstance(step[0].entry, Issued)
-        and step[0].entry.kind == "run"
-    )
 
 
 def _bounded(outcome: Outcome, what: str) -> Outcome:

@@ -15,6 +15,7 @@ from adapter.engine.attempt import Attempt
 from adapter.engine.draft import Draft
 from adapter.engine.engine import Engine
 from adapter.engine.keys import KeyState
+from adapter.engine.ledger import Ledger
 from adapter.engine.ports import Change, Put, WriteHead
 from adapter.engine.records import InboxEntry
 from adapter.engine.unit import Unit
@@ -118,8 +119,8 @@ MUTANTS = (
         Edit(
             Unit,
             "_invoke",
-            "self._made.add(pending.id)",
-            "self._made.add(pending.id); self._loop.call_soon(lambda: self.engine.dispatch("
+            "now = self.engine.clock.now()",
+            "now = self.engine.clock.now(); self._loop.call_soon(lambda: self.engine.dispatch("
             "type(member.ref)(pending.id, ''), target.service, '', fresh=True))",
         ),
     ),
@@ -173,7 +174,7 @@ MUTANTS = (
     mutant(
         "a rewind passes over what had ended",
         "no invocation stuck",
-        Edit(Unit, "_rewind", "for member in self._touched()", "for member in self.members.values()"),
+        Edit(Unit, "_rewind", "for member in self.ledger.members()", "for member in self.members.values()"),
     ),
     mutant(
         "a read that a command starts runs on the handler's loop",
@@ -183,7 +184,7 @@ MUTANTS = (
     mutant(
         "code that ran on a key's old state is not replayed",
         "7",
-        Edit(Unit, "_moved", "ran = key.ran", "ran = False"),
+        Edit(Ledger, "_moved", "ran = key.ran", "ran = False"),
     ),
 )
 

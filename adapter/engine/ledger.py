@@ -1,0 +1,416 @@
+"""What happened in a unit of work and is not committed yet, and how that is committed.
+
+Whenever something outside is about to depend on what handlers did, a stretch of the log from its beginning becomes
+one commit. A conflict teaches what the store holds instead: the commit is made anew, or the unit is told to rewind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+from adapter.engine.draft import APART, MAX_ITEMS, Draft, Key, Step, plan
+from adapter.engine.ids import new_nonce
+from adapter.engine.journal import Issued
+from adapter.engine.keys import KeyState
+from adapter.engine.member import Arrived, Born, Ended, Left, Log, Member, Wait, Wrote
+from adapter.engine.ports import Change, Conflict, Create, Delete, Put, Update, WriteHead
+from adapter.engine.records import Head, InboxEntry, Meta, Part, Piece, Record, Status
+from adapter.engine.types import ObjectKey
+from adapter.engine.waking import Waking
+
+if TYPE_CHECKING:
+    from adapter.engine.engine import Engine
+
+
+class Fenced(Exception):
+    """Another attempt, or an operator, took over: nothing that this one did since its last commit counts."""
+
+
+class Exists(Fenced):
+    """The invocation that the unit was to begin with is there already."""
+
+    def __init__(self, found: Meta) -> None:
+        super().__init__(f"{found.id} exists")
+        self.found = found
+
+
+class Rewind(Exception):
+    """What the handlers saw is no longer so: replay them from what is committed."""
+
+
+class News(Exception):
+    """A notification came in before the suspension."""
+
+
+class Driver(Protocol):
+    """What a ledger tells the unit that runs the code."""
+
+    members: dict[str, Member]
+    """The invocations that run, by their ids."""
+
+    def stored(self, member: Member) -> None:
+        """A commit made, or went on with, an invocation that runs here."""
+
+    def retire(self, member: Member) -> None:
+        """An invocation runs here no longer."""
+
+    def grant(self, key: Key) -> None:
+        """A key may have another owner."""
+
+    def told(self) -> bool:
+        """Whether something came in that an attempt has not seen."""
+        ...
+
+
+class Ledger:
+    """The log of one unit of work.
+
+    Args:
+        engine: What it runs on.
+        driver: Who runs the code.
+        root: The id of the invocation that the unit begins with.
+    """
+
+    def __init__(self, engine: Engine, driver: Driver, root: str) -> None:
+        self.log: list[Step] = []
+        self.keys: dict[ObjectKey, Key] = {}
+        self.known: dict[str, Meta] = {}
+        """What turned out to be there already when it was to be made."""
+        self.made: set[str] = set()
+        """The ids of the invocations that code in this unit has made, but for what a rewind has undone."""
+        self.outbound = False
+        """Whether the log holds what another process is to take up."""
+        self._engine = engine
+        self._driver = driver
+        self._root = root
+        self._created: set[str] = set()
+        """The ids of those made that are committed."""
+
+    def record(self, step: Step) -> None:
+        """Log effects that are committed together."""
+        if not step:
+            return
+        self.log.append(step)
+        for effect in step:
+            match effect:
+                case Arrived() | Left() | Wrote():
+                    key = self.keys.get(effect.member.key)
+                    if key is not None and key.live is not None:
+                        _apply(key.live, effect)
+                case Born(member):
+                    self.made.add(member.meta.id)
+                    self.outbound = self.outbound or member.spec is None
+                case Ended(member) if member.caller is None and member.meta.parent is not None:
+                    self.outbound = True
+                case _:
+                    pass
+
+    def rewind(self) -> None:
+        """Forget what is not committed."""
+        self.log.clear()
+        self.made &= self._created
+        self.outbound = False
+        for key in self.keys.values():
+            key.ran = False
+            key.live = None
+
+    def members(self) -> Iterable[Member]:
+        """Those who run, and all that the log speaks of."""
+        yield from self._driver.members.values()
+        for step in self.log:
+            for effect in step:
+                yield effect.member
+
+    def key(self, key: ObjectKey) -> Key:
+        """A key, as the unit knows it."""
+        return self.keys.setdefault(key, Key(key))
+
+    def refresh(self, key: Key) -> None:
+        """Work out how a key stands after the uncommitted effects."""
+        assert key.head is not None
+        if key.live is None:
+            key.live = KeyState(key.head, self._engine.clock.now(), key.front, key.dead)
+            for step in self.log:
+                for effect in step:
+                    if (
+                        isinstance(effect, Arrived | Left | Wrote)
+                        and effect.member.key == key.key
+                        and not effect.member.dropped
+                    ):
+                        _apply(key.live, effect)
+
+    async def suspend(self, waits: Iterable[Wait]) -> None:
+        """Commit what there is, and end attempts in the same write.
+
+        Raises:
+            News: If a notification came in that an attempt has not seen.
+        """
+        self.log += [(wait,) for wait in waits]
+        try:
+            await self.commit()
+        finally:
+            self.log = [step for step in self.log if not isinstance(step[0], Wait)]
+
+    async def commit(self, *, keep_steps: bool = False, keep_last: bool = False) -> None:
+        """Commit the log, in as few requests as it takes, and act on what became runnable.
+
+        Args:
+            keep_steps: Leave out steps at the end that were issued and have not begun: nothing depends on them yet.
+            keep_last: Leave what a last request would not be full with.
+
+        Raises:
+            News: If an attempt is not to end after all, as something came in for it.
+        """
+        end = len(self.log)
+        while keep_steps and end and _is_step(self.log[end - 1]):
+            end -= 1
+        nonce = new_nonce()
+        tries = 0
+        while end:
+            await self._prepare(self.log[:end])
+            draft, taken = plan(self.keys, self._engine.times(), self.log[:end])
+            if keep_last and taken == end:
+                return
+            if self._driver.told() and any(sheet.wait for sheet in draft.sheets.values()):
+                raise News
+            changes, apart = draft.changes(nonce)
+            try:
+                changes += await self._put_apart(draft, apart)
+                await self._engine.commit(changes, nonce)
+            except Conflict as conflict:
+                self._resolve(conflict, changes)
+                tries += 1
+                if tries > 1:
+                    await self._engine.back_off(tries)
+                nonce = new_nonce()
+                continue
+            tries = 0
+            self._applied(draft, taken)
+            end -= taken
+            nonce = new_nonce()
+        if not self.log:
+            self.outbound = False
+
+    async def _put_apart(self, draft: Draft, apart: list[Part | Piece]) -> list[Put]:
+        """Put parts of large payloads that are too much for one commit. Returns what is to go with it after all."""
+        if sum(len(part.data) for part in apart) <= APART and len(apart) + draft.items <= MAX_ITEMS:
+            return [Put(part) for part in apart]
+        try:
+            await self._engine.put_apart(apart)
+        except Conflict as conflict:
+            raise Fenced(f"another attempt appends to the journal: {conflict}") from conflict
+        for piece in apart:
+            if isinstance(piece, Piece):
+                draft.sheets[piece.id].member.pieces += 1
+                draft.pieces[piece.id] -= 1
+        return []
+
+    async def _prepare(self, log: list[Step]) -> None:
+        """Read the heads that the log touches, and the inboxes from which somebody is to be given a key."""
+        touched = dict.fromkeys(
+            effect.member.key for step in log for effect in step if isinstance(effect, Arrived | Left | Wrote)
+        )
+        missing = [key for key in touched if self.key(key).head is None]
+        for start in range(0, len(missing), 100):
+            for found, head in (await self._engine.heads(missing[start : start + 100])).items():
+                self.keys[found].head = head
+        for name in touched:
+            key = self.keys[name]
+            assert key.head is not None
+            leavers = {effect.member.ref for step in log for effect in step if isinstance(effect, Left)}
+            while key.head.waiting > len(key.front) and all(entry.ticket in key.dead for entry in key.front):
+                if key.head.owner is not None and key.head.owner not in leavers:
+                    break
+                known = len(key.front)
+                key.front = await self._engine.read(lambda: self._engine.store.inbox(name, known + 10))  # noqa: B023
+                if len(key.front) <= known:  # some have left the inbox since the head was read
+                    key.head = (await self._engine.heads([name]))[name]
+                key.live = None
+                self.refresh(key)
+
+    def _applied(self, draft: Draft, taken: int) -> None:
+        """A commit went through: take over what it made."""
+        del self.log[:taken]
+        engine = self._engine
+        for id, sheet in draft.sheets.items():
+            member, meta = sheet.member, draft.metas[id]
+            if sheet.entries:
+                member.journal += sheet.entries
+                if sheet.ended is None:
+                    member.pieces += draft.pieces.get(id, 0)
+                    member.progress = True
+            born = not member.stored
+            if born:
+                self._created.add(id)
+            member.meta, member.stored = meta, True
+            if sheet.ended is not None:
+                engine.finished(meta, sheet.ended.outcome)
+            elif sheet.failed is not None:
+                engine.later(meta)
+            elif sheet.wait is not None:
+                engine.later(meta)
+                self._driver.retire(member)
+            elif meta.status is Status.QUEUED:
+                self._driver.retire(member)
+                member.caller = None
+            elif member.spec is not None:
+                self._driver.stored(member)
+            elif born and meta.status is Status.SCHEDULED:
+                engine.later(meta)
+            elif born:
+                engine.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=True)
+        for note, member in draft.notes:
+            assert member.meta.parent is not None
+            parent = member.meta.parent
+            wakes = member.waking is not None and member.waking.wakes
+            engine.notified(note, parent.service, parent.deployment, wakes)
+        for name, ref in draft.granted:
+            engine.dispatch(ref, name.service, "", fresh=True)
+        for name, state in draft.states.items():
+            key = self.keys[name]
+            key.head = replace(state.head(), version=state.base.version + 1)
+            key.front = list(state.front)
+            key.dead.clear()
+            key.ran = key.ran and any(
+                isinstance(effect, Arrived | Left | Wrote)
+                and effect.member.key == name
+                and effect.member.ref != key.head.owner
+                for step in self.log
+                for effect in step
+            )
+            key.live = None
+            self.refresh(key)
+            engine.seen(key.head)
+            self._driver.grant(key)
+
+    def _resolve(self, conflict: Conflict, changes: list[Change]) -> None:
+        """Learn from a conflict; the commit is then made anew.
+
+        Raises:
+            Fenced, Rewind, News: If it is not to be made anew.
+        """
+        rewind = news = False
+        for place, found in conflict.found.items():
+            change = changes[place]
+            match change:
+                case Create(meta):
+                    rewind = self._exists(meta, found) or rewind
+                case WriteHead():
+                    rewind = self._moved(change, found) or rewind
+                case Update() if change.wakes is not None:
+                    self._unwoken(change, found)
+                case Update() if change.epoch is not None:
+                    news = self._overtaken(change, found) or news
+                case Update():
+                    self._bury(change)
+                case Delete(InboxEntry(key)):
+                    self._reread(self.keys[key])
+                case Put(InboxEntry()):
+                    pass
+                case _:
+                    raise Fenced(f"{change} met {found}")
+        if rewind:
+            raise Rewind
+        if news:
+            raise News
+
+    def _exists(self, meta: Meta, found: Record | None) -> bool:
+        """An invocation that was to be made is there already. Returns whether somebody acted as if it were not."""
+        assert isinstance(found, Meta)
+        if meta.id == self._root:
+            raise Exists(found)
+        self.known[meta.id] = found
+        for step in self.log:
+            for effect in step:
+                if (
+                    isinstance(effect, Born)
+                    and effect.member.meta.id == meta.id
+                    and effect.member.meta.generation == meta.generation
+                ):
+                    effect.member.dropped = True
+                    if effect.member.meta.kind.exclusive:
+                        key = self.key(effect.member.key)
+                        key.live = None
+                        if key.head is not None:
+                            self.refresh(key)
+                            self._driver.grant(key)
+                    return effect.member.meta.parent is not None
+        return True
+
+    def _moved(self, change: WriteHead, found: Record | None) -> bool:
+        """A key changed under us. Returns whether code ran on what it was."""
+        key = self.keys[change.head.key]
+        head = found if isinstance(found, Head) else Head(change.head.key)
+        if change.owner is not None and head.owner != change.owner:
+            raise Fenced(f"{key.key} is owned by {head.owner}")
+        ran = key.ran
+        self._reread(key, head)
+        if ran:
+            key.contended = True
+        return ran
+
+    def _reread(self, key: Key, head: Head | None = None) -> None:
+        key.head = head
+        key.front = []
+        key.live = None
+        if head is not None:
+            self.refresh(key)
+
+    def _overtaken(self, change: Update, found: Record | None) -> bool:
+        """An invocation's own record is not as expected. Returns whether a notification came in."""
+        member = next(m for m in self.members() if m.ref == change.ref)
+        if (
+            not isinstance(found, Meta)
+            or found.generation != member.meta.generation
+            or not found.live
+            or found.epoch != change.epoch
+        ):
+            raise Fenced(f"{change.ref.id} was taken over")
+        member.meta = replace(member.meta, waiters=found.waiters)
+        return change.notifications is not None and found.notifications != change.notifications
+
+    def _unwoken(self, change: Update, found: Record | None) -> None:
+        """The parent is not as guessed: gone, or waiting for something else."""
+        for step in self.log:
+            for effect in step:
+                if (
+                    isinstance(effect, Ended)
+                    and effect.member.meta.parent
+                    and effect.member.meta.parent.ref == change.ref
+                ):
+                    effect.member.waking = Waking.learn(change.ref, found, urgent=effect.outcome.failure is not None)
+
+    def _bury(self, change: Update) -> None:
+        """Who was to be given a key is no more."""
+        for key in self.keys.values():
+            for entry in key.front:
+                if entry.ref == change.ref:
+                    key.dead.add(entry.ticket)
+
+
+def _apply(state: KeyState, effect: Arrived | Left | Wrote) -> None:
+    match effect:
+        case Arrived(member):
+            state.arrive(member.ref)
+        case Left():
+            state.leave(effect.member.ref)
+        case Wrote(_, None, _):
+            state.clear_all()
+        case Wrote(_, name, None):
+            assert name is not None
+            state.clear(name)
+        case Wrote(_, name, value):
+            assert name is not None and value is not None
+            state.set(name, value)
+
+
+def _is_step(step: Step) -> bool:
+    """Whether a log step is only that a step was issued."""
+    return (
+        len(step) == 1
+        and isinstance(step[0], Log)
+        and isinstance(step[0].entry, Issued)
+        and step[0].entry.kind == "run"
+    )
