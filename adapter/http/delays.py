@@ -1,4 +1,7 @@
-"""Delays as clients write them: ``10s``, ``1h 30m``, ``1500ms``, or in ISO 8601, ``PT10S``."""
+"""Delays as clients write them: ``10s``, ``1h 30m``, ``1500ms``, or in ISO 8601, ``PT10S``.
+
+A number alone is one of milliseconds: so Restate's Python client writes them.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ _MILLISECONDS: Final = {
     for unit in units.split()
 }
 
+_MILLISECONDS_ALONE: Final = re.compile(r"\d{1,18}", re.ASCII)
 _SPAN: Final = re.compile(r"(\d{1,18})\s*([a-z]+)\s*", re.ASCII)
 _SPANS: Final = re.compile(rf"({_SPAN.pattern})+", re.ASCII)
 _NUMBER: Final = r"\d{1,18}(?:[.,]\d{1,9})?"
@@ -42,12 +46,14 @@ def parse_delay(text: str) -> int:
     Raises:
         ValueError: If it is none, negative, or longer than a hundred years.
 
-    >>> parse_delay("10s"), parse_delay("1h 30m"), parse_delay("1500ms"), parse_delay("PT0.5S"), parse_delay("P1DT2H")
-    (10000, 5400000, 1500, 500, 93600000)
+    >>> parse_delay("10s"), parse_delay("1h 30m"), parse_delay("1500ms"), parse_delay("PT0.5S"), parse_delay("250")
+    (10000, 5400000, 1500, 500, 250)
     """
     spans: list[tuple[str, str]]
     if iso := _ISO.fullmatch(text):
         spans = [(number, unit) for number, unit in zip(iso.groups(), "wdhms", strict=True) if number]
+    elif _MILLISECONDS_ALONE.fullmatch(text):
+        spans = [(text, "ms")]
     elif _SPANS.fullmatch(text):
         spans = _SPAN.findall(text)
     else:

@@ -8,12 +8,19 @@
 ``GET /restate/workflow/{service}/{key}/attach``, …         of a workflow's ``run``
 ``GET /restate/invocation/{service}/[{key}/]{handler}/``    by idempotency key
 ``{idempotency_key}/attach``, …
+``GET /restate/attach/{id}``, ``GET /restate/output/{id}``  the same two in their newer form
+``POST /restate/attach``, ``POST /restate/output``          of what the body describes
+``POST /restate/lookup``                                    the id of what the body describes, be it there or not
 ``POST /restate/awakeables/{id}/resolve``, ``…/reject``     complete an awakeable: the body is its value, or the reason
 ``POST /restate/invocation/{id}/signals/{name}``            send a signal: the body is its value
 ``GET /restate/openapi.json``                               what all services take and give, in OpenAPI 3.1
 ``GET /restate/services/{service}/openapi.json``            what one does
 ``GET /restate/health``                                     whether the process answers
 ==========================================================  ==========================================================
+
+What a body describes is one of ``{"target": "workflow", "workflowName": …, "workflowKey": …}``,
+``{"target": "idempotentInvocation", "service": …, "key": …, "handler": …, "idempotencyKey": …}`` (a key where the
+service has keys), and ``{"target": "invocation", "invocationId": …}``.
 
 The paths, headers and bodies are those of Restate's ingress, so that its clients can be pointed here. Every answer that
 concerns an invocation has its id in ``x-restate-id``. Errors are JSON, ``{"message": …, "code": …}``:
@@ -66,6 +73,7 @@ from adapter.http.services import (
     endpoints,
     is_send,
     read_idempotent,
+    read_json,
     read_target,
     segments,
 )
@@ -141,9 +149,16 @@ class Ingress:
                 public = await self._public(service)
                 return await self._send(request, read_target(service, rest, public), public)
             case ["restate", "invocation", id, "attach" | "output" as what]:
-                if not INVOCATION_ID.fullmatch(id):
-                    raise TerminalError(f"{id!r} is no invocation's id", code=400)
-                return await self._result(request, id, what, f"invocation {id}")
+                require(request, "GET")
+                return await self._result(*_invocation(id), what)
+            case ["restate", "attach" | "output" as what, id]:
+                require(request, "GET")
+                return await self._result(*_invocation(id), what)
+            case ["restate", "attach" | "output" as what]:
+                return await self._result(*await self._described(request), what)
+            case ["restate", "lookup"]:
+                id, _ = await self._described(request)
+                return answer({"invocationId": id}, headers={ID: id})
             case ["restate", "invocation", id, "signals", *name] if INVOCATION_ID.fullmatch(id):
                 return await self._signal(request, id, "/".join(name))
             case ["restate", "awakeables" | "a", id, "resolve" | "reject" as what]:
@@ -153,16 +168,12 @@ class Ingress:
             case ["restate", "services", service, "openapi.json"]:
                 return await self._describe(request, service)
             case ["restate", "invocation", service, *rest, "attach" | "output" as what]:
-                target, key = read_idempotent(service, rest, await self._public(service))
-                id = idempotent_id(target, checked_idempotency_key(key))
-                return await self._result(request, id, what, f"invocation of {target} with idempotency key {key!r}")
+                require(request, "GET")
+                meant = _idempotent(*read_idempotent(service, rest, await self._public(service)))
+                return await self._result(*meant, what)
             case ["restate", "workflow", service, *rest, "attach" | "output" as what]:
-                public = await self._public(service)
-                if "run" not in public or public["run"].kind is not Kind.WORKFLOW:
-                    raise TerminalError(f"{service!r} is no workflow", code=404)
-                target = read_target(service, [*rest, "run"], public)
-                id = workflow_id(service, target.key or "")
-                return await self._result(request, id, what, f"workflow {service}/{target.key}")
+                require(request, "GET")
+                return await self._result(*await self._workflow(service, "/".join(rest)), what)
             case ["restate", *_] | [_]:
                 raise TerminalError("no such path; handlers are at /SERVICE/HANDLER and /SERVICE/KEY/HANDLER", code=404)
             case [service, *rest]:
@@ -203,9 +214,8 @@ class Ingress:
         status = "Accepted" if sent.accepted else "PreviouslyAccepted"
         return answer({"invocationId": sent.id, "status": status}, 202, {ID: sent.id})
 
-    async def _result(self, request: HTTPRequest, id: str, what: str, name: str) -> Response:
+    async def _result(self, id: str, name: str, what: str) -> Response:
         """Give out what became of an invocation: wait for it (``attach``), or not (``output``)."""
-        require(request, "GET")
         until = self._until()
         meta, endpoint = await self._look(id, name)
         if not meta.live:
@@ -213,6 +223,42 @@ class Ingress:
         if what == "output":
             raise HTTPError("not ready", code=470, headers={ID: id})
         return _result(id, await self._engine.outcome(id, until=until), endpoint)
+
+    # --- which invocation is meant: its id, and what to call it ---
+
+    async def _described(self, request: HTTPRequest) -> tuple[str, str]:
+        """The invocation that the body describes."""
+        require(request, "POST")
+        match read_json(await read_body(request)):
+            case {"scope": str()}:
+                raise TerminalError("there are no scopes here", code=400)
+            case {"target": "invocation", "invocationId": str(id)}:
+                return _invocation(id)
+            case {"target": "workflow", "workflowName": str(service), "workflowKey": str(key)}:
+                return await self._workflow(service, key)
+            case {
+                "target": "idempotentInvocation",
+                "service": str(service),
+                "handler": str(handler),
+                "idempotencyKey": str(idempotency_key),
+                **others,
+            } if isinstance(given := others.get("key"), str | None):
+                rest = [handler] if given is None else [given, handler]
+                return _idempotent(read_target(service, rest, await self._public(service)), idempotency_key)
+            case _:
+                raise TerminalError(
+                    'the body is {"target": "invocation", "invocationId": …}, '
+                    'or {"target": "workflow", "workflowName": …, "workflowKey": …}, '
+                    'or {"target": "idempotentInvocation", "service": …, "key": …, "handler": …, "idempotencyKey": …}',
+                    code=400,
+                )
+
+    async def _workflow(self, service: str, key: str) -> tuple[str, str]:
+        public = await self._public(service)
+        if "run" not in public or public["run"].kind is not Kind.WORKFLOW:
+            raise TerminalError(f"{service!r} is no workflow", code=404)
+        read_target(service, [key, "run"], public)  # refuses a bad key
+        return workflow_id(service, key), f"workflow {service}/{key}"
 
     # --- results from outside ---
 
@@ -317,6 +363,17 @@ class Ingress:
         body = await read_body(request)
         endpoint.check(f"{target.service}.{target.handler}", body)
         return Request(target, body, idempotency_key=key, headers=headers, delay=delay), endpoint
+
+
+def _invocation(id: str) -> tuple[str, str]:
+    if not INVOCATION_ID.fullmatch(id):
+        raise TerminalError(f"{id!r} is no invocation's id", code=400)
+    return id, f"invocation {id}"
+
+
+def _idempotent(target: Target, key: str) -> tuple[str, str]:
+    id = idempotent_id(target, checked_idempotency_key(key))
+    return id, f"invocation of {target} with idempotency key {key!r}"
 
 
 def _passed_on(request: HTTPRequest) -> dict[str, str]:

@@ -228,7 +228,6 @@ _ID: Final = {"$ref": "#/components/parameters/Id"}
 _HEADERS: Final = {ID: {"$ref": "#/components/headers/Id"}}
 _FAILED: Final = {"default": {"$ref": "#/components/responses/Failed"}}
 _NOT_READY: Final = {"470": {"$ref": "#/components/responses/NotReady"}}
-
 _SCHEMAS: Final[dict[str, Any]] = {
     "adapter.Sent": {
         "type": "object",
@@ -292,6 +291,20 @@ _ANY_RESULT: Final[dict[str, Any]] = {
     "200": {"description": "The result.", "headers": _HEADERS, "content": {JSON: {"schema": {}}}}
 }
 
+
+def _told(target: str, *required: str, **optional: Any) -> dict[str, Any]:
+    """What tells an invocation: the kind of it, and its parts."""
+    properties = {"target": {"const": target}, **dict.fromkeys(required, _TEXT), **optional}
+    return {"type": "object", "properties": properties, "required": ["target", *required]}
+
+
+_TOLD: Final = [
+    _told("invocation", "invocationId"),
+    _told("workflow", "workflowName", "workflowKey"),
+    _told("idempotentInvocation", "service", "handler", "idempotencyKey", key=_TEXT),
+]
+_FOUND: Final = {"type": "object", "properties": {"invocationId": _TEXT}, "required": ["invocationId"]}
+
 _COMMON: Final[dict[str, Any]] = {
     "/restate/invocation/{id}/attach": {
         "get": {
@@ -307,6 +320,17 @@ _COMMON: Final[dict[str, Any]] = {
             "summary": "Look whether an invocation's result is there.",
             "parameters": [_ID],
             "responses": {**_ANY_RESULT, **_NOT_READY, **_FAILED},
+        }
+    },
+    "/restate/lookup": {
+        "post": {
+            "operationId": "restate.lookup",
+            "summary": "Work out an invocation's id, be it there or not.",
+            "requestBody": {"content": {JSON: {"schema": {"oneOf": _TOLD}}}, "required": True},
+            "responses": {
+                "200": {"description": "The id.", "headers": _HEADERS, "content": {JSON: {"schema": _FOUND}}},
+                **_FAILED,
+            },
         }
     },
     "/restate/invocation/{id}/signals/{name}": {

@@ -47,10 +47,7 @@ class Endpoint:
         elif self.takes is None and body:
             raise TerminalError(f"invalid input: {name} takes none, and the body is not empty", code=400)
         elif self.takes == JSON and body:
-            try:
-                from_json(body)
-            except ValueError as error:
-                raise TerminalError(f"invalid input: Invalid JSON: {error}", code=400) from None
+            read_json(body)
 
 
 Endpoints = Mapping[str, Endpoint]
@@ -106,6 +103,18 @@ def endpoints(service: BoundService) -> Endpoints:
         )
         for name, handler in service.handlers.items()
     }
+
+
+def read_json(body: bytes) -> Any:
+    """What a body in JSON says.
+
+    Raises:
+        TerminalError: With code 400, if it is none.
+    """
+    try:
+        return from_json(body)
+    except ValueError as error:
+        raise TerminalError(f"invalid input: Invalid JSON: {error}", code=400) from None
 
 
 def is_admin(path: str) -> bool:

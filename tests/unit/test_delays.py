@@ -26,6 +26,7 @@ from adapter.http.delays import LONGEST, parse_delay
         ("P1DT2H3M4S", 93_784_000),
         ("P2W", 1_209_600_000),
         (f"{LONGEST}ms", LONGEST),
+        ("250", 250),
     ],
 )
 def test_delays(text: str, milliseconds: int) -> None:
@@ -35,7 +36,21 @@ def test_delays(text: str, milliseconds: int) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("", " ", "10", "s", "-1s", "+1s", "1.5s", "10x", "\uff11s", f"{LONGEST + 1}ms", "9" * 400 + "s"),
+        *(
+            "",
+            " ",
+            "10 ",
+            "s",
+            "-1s",
+            "+1s",
+            "1.5s",
+            "10x",
+            "\uff11s",
+            "\uff11",
+            "1.5",
+            f"{LONGEST + 1}ms",
+            "9" * 400 + "s",
+        ),
         *("P", "PT", "P1Y", "P1M", "-PT1S", "PT-1S", "PT1S "),
     ],
 )
