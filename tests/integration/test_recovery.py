@@ -18,7 +18,8 @@ import pytest
 from infra.deploy import deploy, local_parameters
 from infra.emulator import Emulator
 from infra.stack import Stack
-from tests.integration.faults import FaultyDynamoDB, Phase, rewritten, with_dynamodb_at
+from tests.faults.aws import Blow, FaultyAWS, killed_after, killed_before
+from tests.faults.template import rewritten, with_aws_at
 from tests.integration.waiting import accepted, answer, result, until
 
 TICK = 10
@@ -30,19 +31,21 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def dynamodb(emulator: Emulator | None) -> Iterator[FaultyDynamoDB]:
+def aws(emulator: Emulator | None) -> Iterator[FaultyAWS]:
     if emulator is None:
         pytest.skip("the Lambda processes are not ours to kill")
-    with FaultyDynamoDB(emulator) as faulty:
+    with FaultyAWS(emulator) as faulty:
         yield faulty
 
 
 @pytest.fixture(scope="module")
-def faulty_stack(request: pytest.FixtureRequest, dynamodb: FaultyDynamoDB, progress: Callable[[str], None]) -> Stack:
-    """A stack of its own whose functions reach DynamoDB through ``dynamodb``."""
-    stack = Stack("adapter-faulty", dynamodb.emulator.url)
-    progress("deploying with a DynamoDB in between")
-    with rewritten(request.getfixturevalue("packages"), with_dynamodb_at(dynamodb.url)) as packages:
+def faulty_stack(
+    request: pytest.FixtureRequest, emulator: Emulator, aws: FaultyAWS, progress: Callable[[str], None]
+) -> Stack:
+    """A stack of its own whose functions reach AWS through ``aws``."""
+    stack = Stack("adapter-faulty", emulator.url)
+    progress("deploying with something in between")
+    with rewritten(request.getfixturevalue("packages"), with_aws_at(aws.url)) as packages:
         deploy(stack, packages, local_parameters())
     return stack
 
@@ -81,9 +84,7 @@ class Underway:
 
 
 @pytest.fixture(scope="module")
-def underway(
-    shop: httpx.Client, dynamodb: FaultyDynamoDB, faulty_stack: Stack, progress: Callable[[str], None]
-) -> Underway:
+def underway(shop: httpx.Client, aws: FaultyAWS, faulty_stack: Stack, progress: Callable[[str], None]) -> Underway:
     run = uuid4().hex[:8]
     answer(shop, "/Greeter/greet", run)  # every function has a process now, so that the points below are the saga's
     # A parcel that takes longer than its function may: six seconds per item.
@@ -105,7 +106,7 @@ def underway(
     functions = [faulty_stack.outputs[f"{name}FunctionName"] for name in ("Checkout", "Warehouse")]
 
     def requests() -> int:
-        return sum(dynamodb.requests.get(function, 0) for function in functions)
+        return sum(aws.requests[function] for function in functions)
 
     def order(id: str, country: str = "DE") -> dict[str, Any]:
         answer(shop, f"/Inventory/{id}/restock", 10)
@@ -126,10 +127,10 @@ def underway(
     for point in range(POINTS):
         country = "Atlantis" if point in UNDONE else "DE"
         n = 1 + point * (counts[country] - 2) // (POINTS - 1)
-        phase: Phase = "after" if point % 2 else "before"
+        phase, fault = ("after", killed_after) if point % 2 else ("before", killed_before)
         id = f"{run}-{point}"
         wanted = order(id, country)
-        blow = dynamodb.strike(n, phase, *functions)
+        aws.plan = blow = Blow(n, fault, *functions)
         accepted(shop, f"/Checkout/{id}/run/send", wanted)
         until(f"a process was killed {phase} request {n}", blow.struck.is_set)
         orders.append(Order(id, wanted, f"{blow.killed} {phase} request {n}"))

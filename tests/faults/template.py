@@ -1,0 +1,39 @@
+"""Packages with another template: how a stack gets something in between."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Template = dict[str, Any]
+"""A template as `sam build` writes it: without short forms."""
+
+
+@contextmanager
+def rewritten(packages: Path, rewrite: Callable[[Template], None], name: str = "rewritten") -> Iterator[Path]:
+    """The same packages, in a folder of this name beside them, with a template that was changed."""
+    directory = packages.with_name(name)
+    directory.mkdir(exist_ok=True)
+    for package in packages.iterdir():
+        link = directory / package.name
+        if package.is_dir() and not link.exists():
+            link.symlink_to(package)
+    template = yaml.safe_load((packages / "template.yaml").read_text())
+    rewrite(template)
+    (directory / "template.yaml").write_text(json.dumps(template, indent=1))
+    yield directory
+
+
+def with_aws_at(url: str) -> Callable[[Template], None]:
+    """Changes a template so that its functions find the services that they use at another address."""
+
+    def rewrite(template: Template) -> None:
+        variables = template["Globals"]["Function"]["Environment"]["Variables"]
+        variables |= {f"AWS_ENDPOINT_URL_{service}": url for service in ("DYNAMODB", "LAMBDA", "SCHEDULER")}
+
+    return rewrite

@@ -1,0 +1,259 @@
+"""Faults as a function meets them: through the clients that the adapter uses."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from adapter.aws import clients
+from adapter.aws.store import DynamoStore, make_client
+from adapter.engine.ports import Create, Delete, Dependent, Put, Unavailable
+from adapter.engine.records import Meta, Piece, Ref, Status, Waiter
+from adapter.engine.types import Kind, ObjectKey, Target
+from tests.faults.aws import (
+    Answer,
+    Blow,
+    Fault,
+    FaultyAWS,
+    Request,
+    belated,
+    doubled,
+    dropped,
+    in_conflict,
+    killed_after,
+    killed_before,
+    slow,
+    throttled,
+    unanswered,
+    unheard,
+)
+
+CREDENTIALS = {"region_name": "us-east-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
+
+
+@dataclass
+class Stub:
+    """An emulator that takes everything, and whose only worker is this process."""
+
+    port: int = 0
+    requests: list[str] = field(default_factory=list)
+    """The paths of what was done."""
+    killed: list[int] = field(default_factory=list)
+    done: Event = field(default_factory=Event)
+
+    def workers(self) -> set[int]:
+        return {os.getpid()}
+
+    def kill_worker(self, pid: int) -> None:
+        self.killed.append(pid)
+
+
+@pytest.fixture
+def stub() -> Iterator[Stub]:
+    stub = Stub()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            stub.requests.append(self.path)
+            stub.done.set()
+            schedules = self.path.startswith("/schedules/")
+            body = json.dumps({"ScheduleArn": f"arn:{self.path}"} if schedules else {}).encode()
+            self.send_response_only(202 if self.path.endswith("/invocations") else 200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    stub.port = server.server_port
+    Thread(target=server.serve_forever, args=[0.05], daemon=True).start()
+    yield stub
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def seen() -> list[tuple[str, int]]:
+    return []
+
+
+@pytest.fixture
+def aws(stub: Stub, seen: list[tuple[str, int]]) -> Iterator[FaultyAWS]:
+    def watch(request: Request, answer: Answer) -> None:
+        seen.append((request.operation, answer.status))
+
+    with FaultyAWS(stub, watch) as aws:
+        yield aws
+
+
+@pytest.fixture
+def store(aws: FaultyAWS) -> Iterator[DynamoStore]:
+    store = DynamoStore("invocations", "objects", client=make_client(endpoint_url=aws.url, **CREDENTIALS))
+    yield store
+    store.close()
+
+
+def once(fault: Fault) -> Callable[[Request], Fault | None]:
+    """The plan in which this happens to the first request."""
+    faults = [fault]
+    return lambda request: faults.pop() if faults else None
+
+
+PIECE = Put(Piece("inv_a", "g", 1, "1.[]"))
+META = Create(Meta("inv_a", "g", Target("S", "h"), Kind.SERVICE, Status.READY, 1), 1)
+
+
+@pytest.mark.parametrize("changes", [[PIECE], [META, PIECE]], ids=["single", "transaction"])
+@pytest.mark.parametrize("fault", [throttled, in_conflict])
+async def test_refused_writes_are_not_done_and_known_to_pass(
+    store: DynamoStore, aws: FaultyAWS, stub: Stub, fault: Fault, changes: list[Any]
+) -> None:
+    aws.plan = once(fault)
+    with pytest.raises(Unavailable):
+        await store.commit(changes, "nonce")
+    assert stub.requests == []
+    await store.commit(changes, "nonce")
+    assert len(stub.requests) == 1
+
+
+async def test_a_throttled_transaction_says_so_of_one_item(store: DynamoStore, aws: FaultyAWS) -> None:
+    aws.plan = once(throttled)
+    with pytest.raises(Unavailable, match=r"TransactionCanceled.*\[ThrottlingError, None\]"):
+        await store.commit([META, PIECE], "nonce")
+
+
+async def test_throttled_reads(store: DynamoStore, aws: FaultyAWS) -> None:
+    aws.plan = once(throttled)
+    with pytest.raises(Unavailable, match="ProvisionedThroughputExceededException"):
+        await store.peek("inv_a")
+    aws.plan = once(throttled)
+    assert await store.heads([ObjectKey("S", "a"), ObjectKey("S", "b")]) == {}
+    aws.plan = once(throttled)
+    keys = [Dependent("inv_a", "g", "j#g#00000001")]
+    assert await store.delete(keys) == keys
+
+
+@pytest.mark.parametrize("service", ["lambda", "scheduler"])
+def test_throttled_services(aws: FaultyAWS, stub: Stub, service: str) -> None:
+    aws.plan = lambda request: throttled
+    with pytest.raises(ClientError, match=r"TooManyRequestsException|ThrottlingException"):
+        ask(service, aws, attempts=1)
+    assert stub.requests == []
+
+
+async def test_an_unheard_write_is_done(store: DynamoStore, aws: FaultyAWS, stub: Stub) -> None:
+    aws.plan = once(unheard)
+    with pytest.raises(Unavailable):
+        await store.commit([PIECE], "nonce")
+    assert len(stub.requests) == 1
+
+
+def test_an_unanswered_request_is_done(aws: FaultyAWS, stub: Stub) -> None:
+    aws.plan = once(unanswered)
+    with pytest.raises(TimeoutError):
+        post(aws, seconds=0.3)
+    assert len(stub.requests) == 1
+
+
+def test_a_belated_request_is_done_when_nobody_waits_any_more(aws: FaultyAWS, stub: Stub) -> None:
+    aws.plan = once(belated)
+    with pytest.raises(TimeoutError):
+        post(aws, seconds=0.3)
+    assert stub.done.wait(5)
+
+
+def test_a_slow_request_is_done_and_answered(aws: FaultyAWS, stub: Stub) -> None:
+    aws.plan = once(slow(0.5))
+    with pytest.raises(TimeoutError):
+        post(aws, seconds=0.1)
+    assert len(stub.requests) == 1
+    aws.plan = once(slow(0.1))
+    assert post(aws, seconds=5) == 200
+
+
+@pytest.mark.parametrize("service", ["lambda", "scheduler"])
+@pytest.mark.parametrize(("fault", "times"), [(dropped, 0), (doubled, 2)])
+def test_dropped_and_doubled_look_fine(aws: FaultyAWS, stub: Stub, service: str, fault: Fault, times: int) -> None:
+    aws.plan = once(fault)
+    answer = ask(service, aws)
+    assert answer["ScheduleArn"].endswith("/name") if service == "scheduler" else answer["StatusCode"] == 202
+    assert len(stub.requests) == times
+    if service == "scheduler":
+        assert len(set(stub.requests)) == times  # the second schedule has a name of its own
+    ask(service, aws)
+    assert len(stub.requests) == times + 1
+
+
+@pytest.mark.parametrize(("fault", "done"), [(killed_before, 0), (killed_after, 1)])
+def test_a_process_is_killed_around_its_nth_request(aws: FaultyAWS, stub: Stub, fault: Fault, done: int) -> None:
+    function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
+    aws.plan = blow = Blow(2, fault, function)
+    assert post(aws) == 200
+    assert not blow.struck.is_set()
+    with pytest.raises(http.client.RemoteDisconnected):
+        post(aws)
+    assert blow.struck.is_set()
+    assert stub.killed == [os.getpid()]
+    assert len(stub.requests) == 1 + done
+    assert post(aws) == 200
+    assert aws.requests[function] == 3
+
+
+def test_other_functions_are_spared(aws: FaultyAWS, stub: Stub) -> None:
+    aws.plan = Blow(1, killed_before, "another")
+    assert post(aws) == 200
+    assert stub.killed == []
+
+
+async def test_what_is_done_is_watched(store: DynamoStore, aws: FaultyAWS, seen: list[tuple[str, int]]) -> None:
+    await store.commit([PIECE], "nonce")
+    aws.plan = once(throttled)
+    with pytest.raises(Unavailable):
+        await store.commit([PIECE], "nonce")
+    aws.plan = once(unheard)
+    with pytest.raises(Unavailable):
+        await store.commit([Delete(Waiter("inv_a", "g", Ref("inv_b", "g"), 1)), PIECE], "nonce")
+    ask("lambda", aws)
+    ask("scheduler", aws)
+    assert seen == [("PutItem", 200), ("TransactWriteItems", 200), ("Invoke", 202), ("CreateSchedule", 200)]
+
+
+def post(aws: FaultyAWS, seconds: float = 5) -> int:
+    """A request without a client that would repeat it."""
+    connection = http.client.HTTPConnection(aws.url.removeprefix("http://"), timeout=seconds)
+    try:
+        connection.request("POST", "/", b"{}", {"x-amz-target": "DynamoDB_20120810.PutItem"})
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def ask(service: str, aws: FaultyAWS, attempts: int = 3) -> dict[str, Any]:
+    client = clients.make_client(service, connections=1, attempts=attempts, endpoint_url=aws.url, **CREDENTIALS)
+    try:
+        if service == "lambda":
+            return client.invoke(FunctionName="f:1", InvocationType="Event", Payload=json.dumps({"id": "inv_a"}))
+        return client.create_schedule(
+            Name="name",
+            GroupName="g",
+            ScheduleExpression="at(2030-01-01T00:00:00)",
+            FlexibleTimeWindow={"Mode": "OFF"},
+            Target={"Arn": "arn:aws:lambda:us-east-1:000000000000:function:f", "RoleArn": "arn:aws:iam::0:role/r"},
+        )
+    finally:
+        client.close()
