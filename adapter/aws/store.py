@@ -210,18 +210,22 @@ class DynamoStore:
         items, _ = await self._query(self._objects, object_pk(key), "in#", Limit=limit)
         return [cast("InboxEntry", read(item)) for item in items]
 
-    async def state(self, key: ObjectKey, generation: str, name: str) -> bytes | None:
+    async def state(self, key: ObjectKey, generation: str, name: str) -> StateEntry | None:
         """GetItem; a unit per 4 KB."""
         item = await self._get(self._objects, object_pk(key), state_sk(generation, name))
-        return STATE.read(item).value if item else None
+        return STATE.read(item) if item else None
 
-    async def state_names(self, key: ObjectKey, generation: str, cursor: Any = None) -> tuple[list[str], Any]:
-        """Query of keys; a unit per 4 KB of the items."""
-        prefix = state_sk(generation, "")
+    async def entries(self, key: ObjectKey, generation: str, cursor: Any = None) -> tuple[list[StateEntry], Any]:
+        """Query of all but the values; a unit per 4 KB of the items."""
         items, cursor = await self._query(
-            self._objects, object_pk(key), prefix, cursor=cursor, ProjectionExpression="sk"
+            self._objects,
+            object_pk(key),
+            state_sk(generation, ""),
+            cursor=cursor,
+            ProjectionExpression="pk, sk, v, #blob, #parts",
+            ExpressionAttributeNames={"#blob": "blob", "#parts": "parts"},
         )
-        return [item["sk"]["S"].removeprefix(prefix) for item in items], cursor
+        return [STATE.read(item) for item in items], cursor
 
     async def waiters(self, ref: Ref, cursor: Any = None) -> tuple[list[Waiter], Any]:
         """Query; a unit per 4 KB."""

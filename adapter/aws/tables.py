@@ -293,6 +293,7 @@ class HeadItem(_Item):
     state_generation = UnicodeAttribute()
     state = StateAttribute()
     spilled = BooleanAttribute()
+    large = BooleanAttribute()
     expires = IntAttribute()
     nonce = UnicodeAttribute()
 
@@ -307,6 +308,8 @@ class StateItem(_Item):
     """A state entry too large for the head."""
 
     value = BinaryAttribute(legacy_encoding=False)
+    blob = TextAttribute(write_ref, read_ref)
+    parts = IntAttribute()
 
 
 # --- keys ------------------------------------------------------------------------------------------------------------

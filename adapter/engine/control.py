@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from adapter.engine import commands as c
-from adapter.engine.draft import cut, notification
+from adapter.engine.draft import notification
 from adapter.engine.ids import child_id, new_generation, new_nonce, parse_awakeable, promise_id, random_id, restarted_id
 from adapter.engine.journal import Began, Done, Issued, Noted, encode
 from adapter.engine.keys import KeyState
 from adapter.engine.ledger import Fenced
 from adapter.engine.member import Member
 from adapter.engine.ports import Change, Conflict, Create, Delete, Finish, Put, Reused, Update, WriteHead
-from adapter.engine.records import INLINE, Head, InboxEntry, Meta, Piece, Ref, StateEntry, Status, Waiter
+from adapter.engine.records import INLINE, Head, InboxEntry, Meta, Piece, Ref, Status, Waiter, cut
 from adapter.engine.types import Failure, Kind, ObjectKey, Outcome, Target
 from adapter.engine.unit import CANCELLED, Unit
 from adapter.engine.waking import Waking
@@ -195,7 +195,7 @@ class Control:
 
     async def collect(self, garbage: Meta) -> None:
         """Delete the state entries of a generation that is over, and the note that said so."""
-        await self._delete_entries(garbage.target.object, garbage.generation)
+        await self._engine.blobs.delete_entries(garbage.target.object, garbage.generation)
         now = self._engine.clock.now()
         try:
             await self._engine.commit([Finish(garbage.ref, set={"expires": now})], new_nonce())
@@ -210,18 +210,12 @@ class Control:
         if head.owner is not None or head.expires is None or head.expires > now:
             return
         if head.spilled:
-            await self._delete_entries(key, head.state_generation)
-        empty = replace(head, state={}, spilled=False, state_generation="", expires=None)
+            await self._engine.blobs.delete_entries(key, head.state_generation)
+        empty = replace(head, state={}, spilled=False, large=False, state_generation="", expires=None)
         try:
             await self._engine.commit([WriteHead(empty, version=head.version)], new_nonce())
         except Conflict:
             return
-
-    async def _delete_entries(self, key: ObjectKey, generation: str) -> None:
-        names = sorted(await self._engine.state_names(key, generation))
-        for start in range(0, len(names), 100):
-            entries = [StateEntry(key, generation, name, b"") for name in names[start : start + 100]]
-            await self._engine.commit([Delete(entry) for entry in entries], new_nonce())
 
     # --- the life of an invocation ---
 

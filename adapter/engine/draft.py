@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from adapter.engine import journal
+from adapter.engine import blobs, journal
 from adapter.engine.ids import garbage_id
 from adapter.engine.keys import UNKNOWN, KeyState
 from adapter.engine.member import Arrived, Born, Effect, Ended, Failed, Left, Log, Member, Wait, Wrote
@@ -22,8 +22,8 @@ from adapter.engine.records import (
     Part,
     Piece,
     Ref,
-    StateEntry,
     Status,
+    cut,
 )
 from adapter.engine.types import Kind, ObjectKey, Outcome, Target
 
@@ -65,6 +65,8 @@ class Key:
     """Whether code ran on a grant that is not committed, so that another's write invalidates it."""
     contended: bool = False
     """Whether a grant has to be committed before code runs on it."""
+    blobs: dict[str, Ref | None] = field(default_factory=dict[str, Ref | None])
+    """Where stored entries lie that are to be replaced and may be large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,15 +150,9 @@ class Draft:
                     state.leave(member.ref)
                     if member.meta.kind is Kind.WORKFLOW and member.spec is not None:
                         state.expires = self._times.now + _ms(member.spec.options.retention.total_seconds())
-                case Wrote(_, name, value):
-                    state = self._state(member.key)
-                    if name is None:
-                        state.clear_all()
-                    elif value is None:
-                        state.clear(name)
-                    else:
-                        state.set(name, value)
-                        self.bytes += len(value)
+                case Wrote(_, _, value, blob):
+                    effect.apply(self._state(member.key))
+                    self.bytes += len(value) if value is not None and blob is None else 0
         for place in self._dirty:
             count = self.states[place].items() if isinstance(place, ObjectKey) else self._items(self.sheets[place])
             self.items += count - self._counts.get(place, 0)
@@ -360,9 +356,7 @@ class Draft:
                 due=self._times.grace,
             )
             changes.append(Create(note, self._times.now))
-        for name, value in state.writes.items():
-            entry = StateEntry(key.key, state.state_generation, name, value or b"")
-            changes.append(Delete(entry) if value is None else Put(entry))
+        changes += blobs.changes(state, key.blobs, self._times.now)
 
 
 def _notifies(member: Member) -> bool:
@@ -372,14 +366,6 @@ def _notifies(member: Member) -> bool:
 def _difference(old: Meta, new: Meta) -> dict[str, Any]:
     names = (f.name for f in fields(Meta) if f.name not in ("nonce", "notifications"))
     return {name: getattr(new, name) for name in names if getattr(new, name) != getattr(old, name)}
-
-
-def cut(ref: Ref, name: str, data: bytes) -> list[Part]:
-    """A payload in parts."""
-    return [
-        Part(ref.id, ref.generation, name, index, data[start : start + PART])
-        for index, start in enumerate(range(0, len(data), PART))
-    ]
 
 
 def notification(to: Ref, id: str, outcome: Outcome, now: int, sender: str) -> tuple[Notification, list[Part]]:

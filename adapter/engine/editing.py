@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from adapter.engine import blobs
 from adapter.engine.ids import new_nonce
 from adapter.engine.keys import KeyState
-from adapter.engine.ports import Change, Conflict, Delete, Put, WriteHead
-from adapter.engine.records import Ref, StateEntry
+from adapter.engine.ports import Conflict, WriteHead
+from adapter.engine.records import Ref
 from adapter.engine.types import ObjectKey
 
 if TYPE_CHECKING:
@@ -42,16 +43,16 @@ async def look(engine: Engine, key: ObjectKey) -> Held:
     """A key and its state."""
     head = (await engine.heads([key]))[key]
     state = KeyState(head, engine.clock.now())
-    names = await engine.state_names(key, state.state_generation) if state.spilled else set[str]()
-    return Held(head.version, head.owner, head.waiting, dict(state.state), tuple(sorted(names - state.state.keys())))
+    beside = await engine.entries(key, state.state_generation) if state.spilled else []
+    large = tuple(entry.name for entry in beside if entry.name not in state.state)
+    return Held(head.version, head.owner, head.waiting, dict(state.state), large)
 
 
 async def read(engine: Engine, key: ObjectKey, name: str) -> bytes | None:
     """One entry of a key's state."""
     state = KeyState((await engine.heads([key]))[key], engine.clock.now())
-    if name in state.state or not state.spilled:
-        return state.state.get(name)
-    return await engine.read(lambda: engine.store.state(key, state.state_generation, name))
+    found = state.read(name)
+    return found.value if found else await engine.blobs.read(key, state.state_generation, name)
 
 
 async def edit(engine: Engine, key: ObjectKey, name: str, value: bytes | None, version: int) -> int:
@@ -69,13 +70,14 @@ async def edit(engine: Engine, key: ObjectKey, name: str, value: bytes | None, v
     if value is None:
         state.clear(name)
     else:
-        state.set(name, value)
-    changes: list[Change] = [WriteHead(state.head(), version=version)]
-    for entry, content in state.writes.items():
-        item = StateEntry(key, state.state_generation, entry, content or b"")
-        changes.append(Delete(item) if content is None else Put(item))
+        blob = blobs.blob_for(value)
+        if blob is not None:
+            await engine.blobs.write(blob, key, value)
+        state.set(name, value, blob)
+    before = await engine.blobs.where(key, state.state_generation, name) if head.large else None
+    beside = blobs.changes(state, {name: before}, engine.clock.now())
     try:
-        await engine.commit(changes, new_nonce())
+        await engine.commit([WriteHead(state.head(), version=version), *beside], new_nonce())
     except Conflict:
         raise ChangedError(f"{key} has changed meanwhile") from None
     return version + 1

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from adapter.engine.blobs import Blobs
 from adapter.engine.control import PROMISE_CHECK, Control
 from adapter.engine.deadlocks import Deadlocks
-from adapter.engine.draft import CHECK, Times, cut, notification
+from adapter.engine.draft import CHECK, Times, notification
 from adapter.engine.ids import SHARDS, idempotent_id, new_generation, new_nonce, random_id, workflow_id
 from adapter.engine.journal import Began, Entry, JournalFormatError, Noted, decode, encode
 from adapter.engine.ledger import Exists, Fenced
@@ -31,7 +32,20 @@ from adapter.engine.ports import (
     Unavailable,
     Update,
 )
-from adapter.engine.records import INLINE, PART, Head, Meta, Notification, Part, Piece, Ref, Status, Waiter
+from adapter.engine.records import (
+    INLINE,
+    PART,
+    Head,
+    Meta,
+    Notification,
+    Part,
+    Piece,
+    Ref,
+    StateEntry,
+    Status,
+    Waiter,
+    cut,
+)
 from adapter.engine.types import Failure, HandlerSpec, Headers, Kind, ObjectKey, Options, Outcome, Target
 from adapter.engine.unit import PATIENCE, Unit
 from adapter.engine.waking import Waking
@@ -147,6 +161,7 @@ class Engine:
         self._resuming: set[str] = set()
         self.control = Control(self)
         self.deadlocks = Deadlocks(self)
+        self.blobs = Blobs(self)
         self._random = random.Random()
 
     # --- requests ---
@@ -421,14 +436,13 @@ class Engine:
     async def _whole(self, note: Notification) -> Notification:
         return replace(note, outcome=Outcome(await self.payload(note.to, note.parts))) if note.parts else note
 
-    async def state_names(self, key: ObjectKey, generation: str) -> set[str]:
-        """List the state entries beside the head."""
-        names, cursor = await self.read(lambda: self.store.state_names(key, generation))
-        found = set(names)
+    async def entries(self, key: ObjectKey, generation: str) -> list[StateEntry]:
+        """The state entries beside the head, without their values."""
+        entries, cursor = await self.read(lambda: self.store.entries(key, generation))
         while cursor is not None:
-            names, cursor = await self.read(lambda cursor=cursor: self.store.state_names(key, generation, cursor))  # type: ignore[misc]
-            found.update(names)
-        return found
+            more, cursor = await self.read(lambda cursor=cursor: self.store.entries(key, generation, cursor))  # type: ignore[misc]
+            entries = entries + more
+        return entries
 
     async def commit(self, changes: Sequence[Change], nonce: str) -> None:
         """Commit; after a lost answer send the same again until the answer is certain.
@@ -738,6 +752,9 @@ class Engine:
             return True
         if id.startswith("prm_") and (meta.live or not meta.waiters):
             await self.control.check_promise(meta)
+            return True
+        if id.startswith("blb_") and meta.live:
+            await self.blobs.give_up(meta)
             return True
         if not meta.live:
             if meta.expired(now):

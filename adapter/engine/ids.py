@@ -67,6 +67,11 @@ def promise_id(key: ObjectKey, generation: str, name: str) -> str:
     return "prm_" + _derive("promise", key.service, key.key, generation, name)[4:]
 
 
+def blob_id() -> str:
+    """The id of the record under which a large state entry's parts lie."""
+    return "blb_" + _text(secrets.token_bytes(20))
+
+
 def garbage_id() -> str:
     """The id of a note that state entries of a generation that is over are to be deleted."""
     return "gc_" + _text(secrets.token_bytes(20))

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from adapter.engine.ids import new_generation
-from adapter.engine.records import Head, InboxEntry, Ref
+from adapter.engine.records import PART, Head, InboxEntry, Ref, StateEntry
+from adapter.engine.types import Outcome
 
 INLINE_ENTRY = 1024
 """The largest state entry that the head itself holds, in bytes."""
@@ -34,6 +35,7 @@ class KeyState:
         self.waiting = head.waiting
         self.state = {} if expired else head.state
         self.spilled = head.spilled and not expired
+        self.large = head.large and not expired
         self.state_generation = new_generation() if expired or not head.state_generation else head.state_generation
         self.expires = None if expired else head.expires
         self.front = deque(front)
@@ -41,7 +43,7 @@ class KeyState:
         self.popped: list[InboxEntry] = []
         self.granted: Ref | None = None
         """Who was given the key from the stored inbox last."""
-        self.writes: dict[str, bytes | None] = {}
+        self.writes: dict[str, StateEntry | None] = {}
         """State entries beside the head: put, or deleted (``None``)."""
         for entry in list(self.front):
             if entry.ticket in set(dead):
@@ -90,8 +92,22 @@ class KeyState:
         """Those who wait, as far as they are known, in order."""
         return [entry.ref for entry in (*self.front, *self.arrived)]
 
-    def set(self, name: str, value: bytes) -> None:
-        """Write a state entry: into the head while it is small, else beside it."""
+    def read(self, name: str) -> Outcome | None:
+        """A state entry's value; ``None`` where only the items beside the head tell."""
+        if name in self.state:
+            return Outcome(self.state[name])
+        if name in self.writes:
+            entry = self.writes[name]
+            return Outcome(None if entry is None else entry.value)
+        return None if self.spilled else Outcome(None)
+
+    def names(self, beside: Iterable[str]) -> list[str]:
+        """The names of all entries, in order, given those stored beside the head."""
+        written = {name for name, entry in self.writes.items() if entry is not None}
+        return sorted(self.state.keys() | written | (set(beside) - self.writes.keys()))
+
+    def set(self, name: str, value: bytes, blob: Ref | None = None) -> None:
+        """Write a state entry: into the head while it is small, else beside it, or under the record ``blob``."""
         rest = sum(len(v) for k, v in self.state.items() if k != name)
         if len(value) <= INLINE_ENTRY and rest + len(value) <= INLINE_STATE:
             self.state = {**self.state, name: value}
@@ -99,8 +115,10 @@ class KeyState:
                 self.writes[name] = None
         else:
             self.state = {k: v for k, v in self.state.items() if k != name}
-            self.writes[name] = value
+            parts = -(-len(value) // PART) if blob is not None else 0
+            self.writes[name] = StateEntry(self.base.key, self.state_generation, name, value, blob, parts)
             self.spilled = True
+            self.large = self.large or blob is not None
 
     def clear(self, name: str) -> None:
         """Remove a state entry."""
@@ -114,12 +132,13 @@ class KeyState:
         self.writes = {}
         if self.spilled:
             self.state_generation = f"{self.generation}.{new_generation()}"
-        self.spilled = False
+        self.spilled = self.large = False
 
     def items(self) -> int:
         """How many items a commit of these steps touches."""
         handover = self.granted is not None and self.granted == self.owner
-        return 1 + len(self.arrived) + len(self.popped) + int(handover) + len(self.writes) + int(self.garbage)
+        writes = len(self.writes) * (3 if self.large or self.base.large else 1)
+        return 1 + len(self.arrived) + len(self.popped) + int(handover) + writes + int(self.garbage)
 
     @property
     def garbage(self) -> bool:
@@ -136,6 +155,7 @@ class KeyState:
             state_generation=self.state_generation,
             state=self.state,
             spilled=self.spilled,
+            large=self.large,
             expires=self.expires,
             nonce=nonce,
         )

@@ -15,8 +15,8 @@ from adapter.engine.ids import new_nonce
 from adapter.engine.journal import Issued
 from adapter.engine.keys import KeyState
 from adapter.engine.member import Arrived, Born, Ended, Left, Log, Member, Wait, Wrote
-from adapter.engine.ports import Change, Conflict, Create, Delete, Put, Update, WriteHead
-from adapter.engine.records import Head, InboxEntry, Meta, Part, Piece, Record, Status
+from adapter.engine.ports import Change, Conflict, Create, Delete, Finish, Put, Update, WriteHead
+from adapter.engine.records import Head, InboxEntry, Meta, Part, Piece, Record, Ref, Status
 from adapter.engine.types import ObjectKey
 from adapter.engine.waking import Waking
 
@@ -87,6 +87,8 @@ class Ledger:
         self._root = root
         self._created: set[str] = set()
         """The ids of those made that are committed."""
+        self._blobs: set[Ref] = set()
+        """The large state entries that are stored, for a commit to point at."""
 
     def record(self, step: Step) -> None:
         """Log effects that are committed together."""
@@ -230,6 +232,18 @@ class Ledger:
                 key.live = None
                 self.refresh(key)
 
+        for effect in (effect for step in log for effect in step if isinstance(effect, Wrote)):
+            await self._prepare_entry(self.keys[effect.member.key], effect)
+
+    async def _prepare_entry(self, key: Key, effect: Wrote) -> None:
+        """Store a large state entry, and see whether what it replaces is large."""
+        blobs, head = self._engine.blobs, key.head
+        if effect.blob is not None and effect.blob not in self._blobs and effect.value is not None:
+            await blobs.write(effect.blob, key.key, effect.value)
+            self._blobs.add(effect.blob)
+        if effect.name is not None and effect.name not in key.blobs and head is not None and head.large:
+            key.blobs[effect.name] = await blobs.where(key.key, head.state_generation, effect.name)
+
     def _applied(self, draft: Draft, taken: int) -> None:
         """A commit went through: take over what it made."""
         del self.log[:taken]
@@ -273,6 +287,9 @@ class Ledger:
             key.head = replace(state.head(), version=state.base.version + 1)
             key.front = list(state.front)
             key.dead.clear()
+            if state.garbage:
+                key.blobs.clear()
+            key.blobs |= {name: entry.blob if entry else None for name, entry in state.writes.items()}
             key.ran = key.ran and any(
                 isinstance(effect, Arrived | Left | Wrote)
                 and effect.member.key == name
@@ -299,6 +316,11 @@ class Ledger:
                     rewind = self._exists(meta, found) or rewind
                 case WriteHead():
                     rewind = self._moved(change, found) or rewind
+                case Update(ref) if ref in self._blobs:
+                    raise Fenced(f"the large state entry {ref.id} was given up")
+                case Finish(ref):
+                    for key in self.keys.values():
+                        key.blobs = {name: None if blob == ref else blob for name, blob in key.blobs.items()}
                 case Update() if change.wakes is not None:
                     self._unwoken(change, found)
                 case Update() if change.epoch is not None:
@@ -355,6 +377,7 @@ class Ledger:
         key.head = head
         key.front = []
         key.live = None
+        key.blobs.clear()
         if head is not None:
             self.refresh(key)
 
@@ -396,14 +419,8 @@ def _apply(state: KeyState, effect: Arrived | Left | Wrote) -> None:
             state.arrive(member.ref)
         case Left():
             state.leave(effect.member.ref)
-        case Wrote(_, None, _):
-            state.clear_all()
-        case Wrote(_, name, None):
-            assert name is not None
-            state.clear(name)
-        case Wrote(_, name, value):
-            assert name is not None and value is not None
-            state.set(name, value)
+        case Wrote():
+            effect.apply(state)
 
 
 def _is_step(step: Step) -> bool:

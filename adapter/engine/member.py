@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from adapter.engine.attempt import Attempt
 from adapter.engine.journal import Entry
+from adapter.engine.keys import KeyState
 from adapter.engine.records import Awaits, Meta, Ref
 from adapter.engine.types import HandlerSpec, ObjectKey, Outcome
 from adapter.engine.waking import Waking
@@ -132,6 +133,17 @@ class Wrote:
     member: Member
     name: str | None
     value: bytes | None
+    blob: Ref | None = None
+    """The record under which a large value's parts lie."""
+
+    def apply(self, state: KeyState) -> None:
+        """Write it to what is known of the key."""
+        if self.name is None:
+            state.clear_all()
+        elif self.value is None:
+            state.clear(self.name)
+        else:
+            state.set(self.name, self.value, self.blob)
 
 
 @dataclass(frozen=True, slots=True)

@@ -258,12 +258,12 @@ class Store(Protocol):
         """Read the lowest tickets that wait. Query."""
         ...
 
-    async def state(self, key: ObjectKey, generation: str, name: str) -> bytes | None:
+    async def state(self, key: ObjectKey, generation: str, name: str) -> StateEntry | None:
         """Read a state entry that lies beside the head. GetItem."""
         ...
 
-    async def state_names(self, key: ObjectKey, generation: str, cursor: Any = None) -> tuple[list[str], Any]:
-        """List the state entries that lie beside the head. Query, 1 MB of items a page."""
+    async def entries(self, key: ObjectKey, generation: str, cursor: Any = None) -> tuple[list[StateEntry], Any]:
+        """List the state entries that lie beside the head, without their values. Query, 1 MB of items a page."""
         ...
 
     async def commit(self, changes: Sequence[Change], nonce: str) -> None:

@@ -199,6 +199,8 @@ class Head:
     state: dict[str, bytes] = field(default_factory=dict[str, bytes])
     spilled: bool = False
     """Whether some entries lie in items of their own."""
+    large: bool = False
+    """Whether some of those may lie in parts."""
     expires: int | None = None
     """A workflow's: from then on the state is to be taken for absent."""
     nonce: str = ""
@@ -220,7 +222,19 @@ class StateEntry:
     key: ObjectKey
     generation: str
     name: str
-    value: bytes
+    value: bytes = b""
+    blob: Ref | None = None
+    """Where it is too large for an item: the record under which its parts lie (see `adapter.engine.blobs`)."""
+    parts: int = 0
+    """How many."""
+
+
+def cut(ref: Ref, name: str, data: bytes) -> list[Part]:
+    """A payload in parts."""
+    return [
+        Part(ref.id, ref.generation, name, index, data[start : start + PART])
+        for index, start in enumerate(range(0, len(data), PART))
+    ]
 
 
 Record = Meta | Piece | Notification | Part | Waiter | Head | InboxEntry | StateEntry

@@ -11,12 +11,13 @@ import asyncio
 import json
 import sys
 from collections import deque
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from adapter.engine import commands as c
 from adapter.engine.attempt import CANCEL, Attempt, Pending, PendingInvocation, describe
+from adapter.engine.blobs import blob_for
 from adapter.engine.deadlocks import deadlock
 from adapter.engine.draft import Key, Step
 from adapter.engine.ids import new_generation, new_nonce
@@ -26,7 +27,6 @@ from adapter.engine.ledger import Fenced, Ledger, News, Rewind
 from adapter.engine.member import Arrived, Born, Ended, Failed, Left, Log, Member, Wait, Wrote
 from adapter.engine.ports import Conflict, Update
 from adapter.engine.records import (
-    PART,
     Awaits,
     Head,
     Meta,
@@ -481,9 +481,11 @@ class Unit:
                 if value is None:
                     self._read_elsewhere(member, n, command)
             case c.SetState(entry, data):
-                if len(data) > PART:
-                    raise TerminalError(f"state entry {entry!r} has {len(data)} bytes; the most is {PART}", code=413)
-                more, value = (Wrote(member, entry, data),), Outcome()
+                if len(data) > MAX_PAYLOAD:
+                    raise TerminalError(
+                        f"state entry {entry!r} has {len(data)} bytes; the most is {MAX_PAYLOAD}", code=413
+                    )
+                more, value = (Wrote(member, entry, data, blob_for(data)),), Outcome()
             case c.ClearState(entry):
                 more, value = (Wrote(member, entry, None),), Outcome()
             case c.ClearAllState():
@@ -641,14 +643,9 @@ class Unit:
         key = self.ledger.keys.get(member.key)
         if key is None or key.live is None:
             return None
-        state = key.live
-        if isinstance(command, c.StateKeys):
-            return None if state.spilled else Outcome(_names(state.state))
-        if command.name in state.state:
-            return Outcome(state.state[command.name])
-        if command.name in state.writes:
-            return Outcome(state.writes[command.name])
-        return None if state.spilled else Outcome(None)
+        if isinstance(command, c.GetState):
+            return key.live.read(command.name)
+        return None if key.live.spilled else Outcome(_names(key.live.names(())))
 
     def _read_elsewhere(self, member: Member, n: int, command: c.GetState | c.StateKeys) -> None:
         self._background((member.meta.id, n), self._read(member, n, command))
@@ -662,20 +659,13 @@ class Unit:
             head = (await self.engine.heads([member.key]))[member.key]
             state = KeyState(head, self.engine.clock.now())
         if isinstance(command, c.GetState):
-            value = state.state.get(command.name, state.writes.get(command.name))
-            if value is None and command.name not in state.writes and state.spilled:
-                value = await self.engine.read(
-                    lambda: self.engine.store.state(member.key, state.state_generation, command.name)
-                )
+            outcome = state.read(command.name) or Outcome(
+                await self.engine.blobs.read(member.key, state.state_generation, command.name)
+            )
         else:
-            names = set(state.state)
-            if state.spilled:
-                names |= await self.engine.state_names(member.key, state.state_generation)
-            names = (names | {k for k, v in state.writes.items() if v is not None}) - {
-                k for k, v in state.writes.items() if v is None and k not in state.state
-            }
-            value = _names(names)
-        self._post(Event(member.meta.id, n, Outcome(value)))
+            beside = await self.engine.entries(member.key, state.state_generation) if state.spilled else ()
+            outcome = Outcome(_names(state.names(entry.name for entry in beside)))
+        self._post(Event(member.meta.id, n, outcome))
 
     # --- what runs beside the code: steps, reads ---
 
@@ -898,5 +888,5 @@ def _bounded(outcome: Outcome, what: str) -> Outcome:
     return Outcome(failure=Failure(413, f"{what} has {size} bytes; the most is {MAX_PAYLOAD}"))
 
 
-def _names(names: Iterable[str]) -> bytes:
-    return json.dumps(sorted(names)).encode()
+def _names(names: list[str]) -> bytes:
+    return json.dumps(names).encode()

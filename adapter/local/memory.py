@@ -156,14 +156,13 @@ class MemoryStore:
         return cast("list[InboxEntry]", self._query(key, ("i",), ("j",), None, limit)[0])
 
     @request
-    async def state(self, key: ObjectKey, generation: str, name: str) -> bytes | None:
-        entry = cast("StateEntry | None", self._get(key, ("s", generation, name)))
-        return entry.value if entry else None
+    async def state(self, key: ObjectKey, generation: str, name: str) -> StateEntry | None:
+        return cast("StateEntry | None", self._get(key, ("s", generation, name)))
 
     @request
-    async def state_names(self, key: ObjectKey, generation: str, cursor: Any = None) -> tuple[list[str], Any]:
+    async def entries(self, key: ObjectKey, generation: str, cursor: Any = None) -> tuple[list[StateEntry], Any]:
         entries, cursor = self._query(key, *_all("s", generation), cursor)
-        return [cast("StateEntry", entry).name for entry in entries], cursor
+        return [replace(cast("StateEntry", entry), value=b"") for entry in entries], cursor
 
     @request
     async def waiters(self, ref: Ref, cursor: Any = None) -> tuple[list[Waiter], Any]:
@@ -561,4 +560,5 @@ def size(record: Record) -> int:
         case InboxEntry():
             return 78 + _key(record.key)
         case StateEntry():
-            return 31 + _key(record.key) + _text(record.name) + len(record.value)
+            blob = 67 if record.blob is not None else 0
+            return 31 + _key(record.key) + _text(record.name) + len(record.value) + blob

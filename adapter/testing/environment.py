@@ -273,7 +273,7 @@ class Environment(Clients):
         times = [
             record.due
             for record in self._store.records()
-            if isinstance(record, Meta) and record.live and not record.id.startswith("prm_")
+            if isinstance(record, Meta) and record.live and record.id.startswith("inv_")
             if record.due is not None and record.due > now
         ]
         sleeper = self._clock.next()
@@ -383,8 +383,9 @@ class Environment(Clients):
         state = KeyState(head, self._clock.now())
         values: dict[str, bytes | None] = dict(state.state)
         if state.spilled:
-            for name in await self._engine.state_names(key, state.state_generation):
-                values.setdefault(name, await self._store.state(key, state.state_generation, name))
+            for entry in await self._engine.entries(key, state.state_generation):
+                if entry.name not in values:
+                    values[entry.name] = await self._engine.blobs.read(key, state.state_generation, entry.name)
         return {name: _plain(value) for name, value in sorted(values.items()) if value is not None}
 
 

@@ -53,7 +53,7 @@ async def test_every_kind_of_change_in_one(store: Store) -> None:
     assert [len(page.pieces), len(page.notifications), len(page.parts)] == [1, 1, 1]
     assert await store.peek(child.id)
     assert [entry.ticket for entry in await store.inbox(KEY, 9)] == [2]
-    assert await store.state(KEY, GENERATION, "big") == b"x"
+    assert await store.state(KEY, GENERATION, "big") == StateEntry(KEY, GENERATION, "big", b"x")
     assert (await store.heads([KEY]))[KEY].owner == owner.ref
     assert await store.waiters(REF) == ([WAITER], None)
 
@@ -91,7 +91,7 @@ async def test_puts_are_put_if_absent(store: Store, item: Piece) -> None:
 async def test_state_is_put_and_deleted_unconditionally(store: Store) -> None:
     entry = StateEntry(KEY, GENERATION, "name", b"1")
     await put(store, entry, replace(entry, value=b"2"))
-    assert await store.state(KEY, GENERATION, "name") == b"2"
+    assert await store.state(KEY, GENERATION, "name") == StateEntry(KEY, GENERATION, "name", b"2")
     await commit(store, Delete(entry))
     await commit(store, Delete(entry))
     assert await store.state(KEY, GENERATION, "name") is None

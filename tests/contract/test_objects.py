@@ -23,6 +23,7 @@ HEAD = Head(
     state_generation=GENERATION,
     state={"a": b"\x00", "S": b"", "é☃#": b"x" * 500},
     spilled=True,
+    large=True,
     expires=7,
 )
 
@@ -129,14 +130,21 @@ class TestState:
         other = StateEntry(KEY, OTHER_GENERATION, "b", b"other")
         await commit(store, *(Put(entry) for entry in (*entries, other)))
         for entry in (*entries, other):
-            assert await store.state(KEY, entry.generation, entry.name) == entry.value
+            assert await store.state(KEY, entry.generation, entry.name) == entry
         assert await store.state(KEY, OTHER_GENERATION, "a#☃") is None
-        assert await store.state_names(KEY, GENERATION) == (["", "a#☃", "b"], None)
+        without_values = [StateEntry(KEY, GENERATION, name) for name in ("", "a#☃", "b")]
+        assert await store.entries(KEY, GENERATION) == (without_values, None)
 
-    async def test_names_in_pages(self, store: Store) -> None:
+    async def test_where_parts_lie(self, store: Store) -> None:
+        entry = StateEntry(KEY, GENERATION, "large", blob=Ref("blb_a", OTHER_GENERATION), parts=3)
+        await put(store, entry)
+        assert await store.state(KEY, GENERATION, "large") == entry
+        assert await store.entries(KEY, GENERATION) == ([entry], None)
+
+    async def test_in_pages(self, store: Store) -> None:
         await put(store, *(StateEntry(KEY, GENERATION, f"n{n}", b"x" * 350_000) for n in range(4)))
-        first, cursor = await store.state_names(KEY, GENERATION)
+        first, cursor = await store.entries(KEY, GENERATION)
         assert cursor is not None
-        second, end = await store.state_names(KEY, GENERATION, cursor)
-        assert first + second == ["n0", "n1", "n2", "n3"]
+        second, end = await store.entries(KEY, GENERATION, cursor)
+        assert [entry.name for entry in first + second] == ["n0", "n1", "n2", "n3"]
         assert end is None

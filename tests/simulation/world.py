@@ -29,7 +29,7 @@ T = TypeVar("T")
 EPOCH = 1_700_000_000_000
 """Milliseconds: when every simulation begins."""
 
-READS = {"load", "peek", "news", "output", "heads", "inbox", "state", "state_names", "waiters", "due", "dependents"}
+READS = {"load", "peek", "news", "output", "heads", "inbox", "state", "entries", "waiters", "due", "dependents"}
 
 METHODS = (*sorted(READS), "start", "commit", "delete", "forget")
 

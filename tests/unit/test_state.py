@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
+import pytest
+
 from adapter.engine import commands as c
-from adapter.engine.records import Head, StateEntry
-from adapter.engine.types import Kind
-from tests.unit.world import World, pack, unpack
+from adapter.engine.ports import Put
+from adapter.engine.records import PART, Head, Meta, Part, Ref, StateEntry
+from adapter.engine.types import MAX_PAYLOAD, Kind, ObjectKey
+from tests.unit.world import World, pack, settle, unpack
 
 
 def world(kind: Kind) -> World:
@@ -104,3 +108,104 @@ async def test_an_expired_workflow_that_is_run_again_leaves_nothing_behind() -> 
     await place.clock.advance(60)
     await place.engine.sweep()
     assert stored(place)[0] == ["b"]
+
+
+LARGE = 3_000_000
+"""Bytes of an entry that lies in parts."""
+
+
+def parts(world: World) -> int:
+    """How many records there are under which parts of large entries lie; each has all its parts."""
+    found = [record for record in world.store.records() if isinstance(record, Meta) and record.id.startswith("blb_")]
+    lying = Counter(record.id for record in world.store.records() if isinstance(record, Part))
+    assert lying == {record.id: -(-(LARGE + 2) // PART) for record in found}
+    return len(found)
+
+
+@pytest.mark.parametrize("then", [{"a": 3000}, {"a": 10}, {"a": None}], ids=["an item", "the head", "nothing"])
+async def test_a_large_entry_lies_in_parts_until_it_is_replaced(then: dict[str, int | None]) -> None:
+    place = world(Kind.EXCLUSIVE)
+    assert await place.call("O/k/write", {"a": LARGE, "b": 10}) == ["a", "b"]
+    assert stored(place) == (["a"], 12)
+    assert parts(place) == 1
+    assert await place.call("O/k/read", "a") == LARGE
+    await place.clock.advance(120)
+    await place.engine.sweep()
+    assert await place.call("O/k/read", "a") == LARGE, "the sweeper leaves it alone"
+    assert await place.call("O/k/write", {"a": LARGE}) == ["a", "b"]
+    await place.engine.sweep()
+    assert parts(place) == 1
+    await place.call("O/k/write", then)
+    assert await place.call("O/k/read", "a") == (then["a"] or 0)
+    await place.engine.sweep()
+    assert parts(place) == 0
+
+
+async def test_clearing_all_deletes_the_parts_of_large_entries() -> None:
+    place = world(Kind.EXCLUSIVE)
+    await place.call("O/k/write", {"a": LARGE, "b": LARGE, "c": 5000})
+    assert await place.call("O/k/clear") == []
+    assert await place.call("O/k/write", {"a": LARGE}) == ["a"]
+    await place.clock.advance(60)
+    await place.engine.sweep()
+    await place.engine.sweep()
+    assert (stored(place)[0], parts(place)) == (["a"], 1)
+    assert await place.call("O/k/read", "a") == LARGE
+
+
+async def test_a_workflows_large_entries_are_deleted_when_it_expires() -> None:
+    place = world(Kind.WORKFLOW)
+    assert await place.call("O/k/run", {"a": LARGE}) == ["a"]
+    await place.clock.advance(24 * 3600 + 10)
+    assert await place.call("O/k/read", "a") == 0
+    await place.engine.sweep()
+    await place.engine.sweep()
+    assert (stored(place), parts(place)) == (([], 0), 0)
+
+
+async def test_parts_that_no_commit_points_at_are_deleted() -> None:
+    place = world(Kind.EXCLUSIVE)
+    blob = Ref("blb_" + "a" * 32, "b" * 16)
+    await place.engine.blobs.write(blob, ObjectKey("O", "k"), b"x" * (LARGE + 2))
+    await place.engine.sweep()
+    assert parts(place) == 1, "its writer may be about to commit"
+    await place.clock.advance(120)
+    await place.engine.sweep()
+    assert parts(place) == 0
+
+
+async def test_a_commit_does_not_point_at_parts_that_were_given_up() -> None:
+    """The writer stands still past its lease, and the sweeper comes in between."""
+    place = world(Kind.EXCLUSIVE)
+    await place.call("O/k/write", {"b": 10})
+    given_up: list[str] = []
+
+    async def hook(phase: str, method: str, args: Any, kwargs: Any) -> None:
+        changes = args[0] if method == "commit" else ()
+        pointed = [
+            c.item.blob for c in changes if isinstance(c, Put) and isinstance(c.item, StateEntry) and c.item.blob
+        ]
+        if phase == "before" and pointed and not given_up:
+            given_up.append(pointed[0].id)
+            place.store.hook = None
+            meta = await place.store.peek(pointed[0].id)
+            assert meta is not None
+            await place.engine.blobs.give_up(meta)
+
+    place.store.hook = hook
+    task = place.start("O/k/write", {"a": LARGE})
+    await settle()
+    assert given_up
+    assert stored(place) == ([], 12), "nothing of it was committed"
+    task.cancel()
+    await place.clock.advance(200)
+    assert await place.call("O/k/write", {"a": LARGE}) == ["a", "b"]
+    await place.engine.sweep()
+    assert parts(place) == 1
+
+
+async def test_an_entry_of_more_than_4_mb_is_refused_and_nothing_is_written() -> None:
+    place = world(Kind.EXCLUSIVE)
+    code, message = await place.call("O/k/write", {"a": MAX_PAYLOAD})
+    assert (code, message) == (413, f"state entry 'a' has {MAX_PAYLOAD + 2} bytes; the most is {MAX_PAYLOAD}")
+    assert (stored(place), parts(place)) == (([], 0), 0)

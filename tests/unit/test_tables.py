@@ -73,11 +73,12 @@ RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
         GENERATIONS,
         st.dictionaries(TEXT, st.binary(max_size=20), max_size=3),
         st.booleans(),
+        st.booleans(),
         st.none() | NUMBERS,
         TEXT,
     ),
     InboxEntry: st.builds(InboxEntry, KEYS, st.integers(0, 10**12 - 1), REFS),
-    StateEntry: st.builds(StateEntry, KEYS, GENERATIONS, TEXT, st.binary(max_size=20)),
+    StateEntry: st.builds(StateEntry, KEYS, GENERATIONS, TEXT, st.binary(max_size=20), st.none() | REFS, NUMBERS),
 }
 
 

@@ -1,0 +1,118 @@
+"""State entries too large for an item: the value lies in parts, under a record of its own that nobody runs.
+
+The record comes first, due when the writer's lease ends; then the parts; then the commit whose state entry points at
+it, and which completes it, so that it has to be there still. What is never pointed at is deleted when it is due, and
+what is replaced is due at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from adapter.engine.ids import blob_id, new_generation, new_nonce
+from adapter.engine.keys import KeyState
+from adapter.engine.ports import Change, Conflict, Create, Delete, Finish, Put, Update
+from adapter.engine.records import PART, Meta, Ref, StateEntry, Status, cut
+from adapter.engine.types import Kind, ObjectKey, Target
+from adapter.errors import AdapterError
+
+if TYPE_CHECKING:
+    from adapter.engine.engine import Engine
+
+
+def blob_for(value: bytes) -> Ref | None:
+    """The record that a state entry's value is to lie under; ``None`` if an item of its own holds it."""
+    return Ref(blob_id(), new_generation()) if len(value) > PART else None
+
+
+def changes(state: KeyState, blobs: Mapping[str, Ref | None], now: int) -> list[Change]:
+    """The changes that go with a head: of the entries beside it, and of the blobs that they point at.
+
+    Args:
+        state: The key after all that is to be committed.
+        blobs: Where the entries of these names lay before.
+        now: The time, in milliseconds.
+    """
+    changes: list[Change] = []
+    for name, entry in state.writes.items():
+        if entry is None:
+            changes.append(Delete(StateEntry(state.base.key, state.state_generation, name, b"")))
+        elif entry.blob is None:
+            changes.append(Put(entry))
+        else:
+            changes.append(Put(replace(entry, value=b"")))
+            changes.append(Update(entry.blob, set={"status": Status.COMPLETED, "completed": now, "due": None}))
+        blob = blobs.get(name)
+        if blob is not None and not state.garbage:
+            changes.append(Finish(blob, set={"due": now, "expires": now}))
+    return changes
+
+
+class Blobs:
+    """Writes, reads and deletes them."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def write(self, blob: Ref, key: ObjectKey, value: bytes) -> None:
+        """Store a value, for a commit to point at."""
+        times = self._engine.times()
+        meta = Meta(
+            *blob,
+            target=Target(key.service, "state", key.key),
+            kind=Kind.SHARED,
+            status=Status.SUSPENDED,
+            created=times.now,
+            due=times.lease,
+        )
+        await self._engine.commit([Create(meta, times.now)], new_nonce())
+        await self._engine.put_apart(cut(blob, "state", value))
+
+    async def read(self, key: ObjectKey, generation: str, name: str) -> bytes | None:
+        """A state entry that lies beside the head.
+
+        Raises:
+            AdapterError: If some of its parts are missing.
+        """
+        engine = self._engine
+        last: StateEntry | None = None
+        while True:
+            entry = await engine.read(lambda: engine.store.state(key, generation, name))
+            if entry is None or entry.blob is None:
+                return None if entry is None else entry.value
+            value = await engine.payload(entry.blob, "state")
+            if -(-len(value) // PART) == entry.parts:
+                return value
+            if entry == last:  # else it was replaced since it was read
+                raise AdapterError(f"state entry {name!r} of {key} lacks some of its {entry.parts} parts")
+            last = entry
+
+    async def where(self, key: ObjectKey, generation: str, name: str) -> Ref | None:
+        """The record under which an entry's value lies, if it does."""
+        entry = await self._engine.read(lambda: self._engine.store.state(key, generation, name))
+        return entry.blob if entry is not None else None
+
+    async def give_up(self, blob: Meta) -> None:
+        """Delete one that nothing points at, unless something does by now."""
+        now = self._engine.clock.now()
+        values: dict[str, Any] = {"status": Status.COMPLETED, "completed": now, "expires": now}
+        try:
+            await self._engine.commit([Update(blob.ref, set=values, due=blob.due)], new_nonce())
+        except Conflict:
+            return
+        await self._engine.delete(replace(blob, **values))
+
+    async def delete_entries(self, key: ObjectKey, generation: str) -> None:
+        """Delete all entries of a generation of a key's state."""
+        engine = self._engine
+        entries = await engine.entries(key, generation)
+        for entry in (entry for entry in entries if entry.blob is not None):
+            now = engine.clock.now()
+            assert entry.blob is not None
+            with contextlib.suppress(Conflict):  # its record is gone already
+                await engine.commit([Finish(entry.blob, set={"due": now, "expires": now})], new_nonce())
+        for start in range(0, len(entries), 100):
+            await engine.commit([Delete(entry) for entry in entries[start : start + 100]], new_nonce())
