@@ -227,8 +227,8 @@ class Attempt:
         self.host = host
         self.spec = spec
         self.meta = meta
-        self.random = Random(f"{meta.id}/{meta.generation}")
         self.loop = DurableLoop(self._sleep)
+        self._random: Random | None = None
         self.operations: list[Pending[Any]] = []
         self.cancelled = False
         self._cancelled_at = 0
@@ -269,6 +269,12 @@ class Attempt:
     @property
     def headers(self) -> Headers:
         return self.meta.headers
+
+    @property
+    def random(self) -> Random:
+        if self._random is None:
+            self._random = Random(f"{self.meta.id}/{self.meta.generation}")
+        return self._random
 
     @property
     def replaying(self) -> bool:

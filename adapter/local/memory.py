@@ -272,7 +272,7 @@ class MemoryStore:
             case Create(meta, now):
                 old = self._record(meta.id)
                 allowed = old is None or old.expired(now)
-                return _Write(meta.id, META, old, replace(meta, nonce=nonce), allowed)
+                return _Write(meta.id, META, old, meta if meta.nonce == nonce else replace(meta, nonce=nonce), allowed)
             case Update(ref):
                 old = self._record(ref.id)
                 if old is None or not _allowed(change, old):
@@ -288,7 +288,9 @@ class MemoryStore:
                 partition, key = _address(item)
                 held = self._lookup(partition, key)
                 allowed = held is None or isinstance(item, StateEntry | Part)
-                new = replace(item, nonce=nonce) if isinstance(item, Piece | Notification) else item
+                new = item
+                if isinstance(item, Piece | Notification) and item.nonce != nonce:
+                    new = replace(item, nonce=nonce)
                 return _Write(partition, key, held, new, allowed)
             case Delete(item):
                 partition, key = _address(item)

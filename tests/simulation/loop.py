@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+import contextvars
+from asyncio import events
+from collections import deque
+from collections.abc import Callable, Coroutine
+from heapq import heappop, heappush
+from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -17,74 +21,123 @@ class Runaway(Exception):
     """It goes on and on."""
 
 
-MOST = 3_000_000
-"""Rounds of the loop after which a simulation is given up."""
+MOST = 5_000_000
+"""Callbacks after which a simulation is given up."""
 
 
-class _Selector:
-    """Instead of waiting for a file or a time, it moves the time."""
+class _Handle(asyncio.TimerHandle):
+    """What asyncio wants to have of a callback, and no more: a simulation makes thousands in a second."""
 
-    def __init__(self, loop: SimLoop) -> None:
-        self._loop = loop
-        self._rounds = 0
+    __slots__ = ()
 
-    def select(self, timeout: float | None) -> list[Any]:
-        self._rounds += 1
-        if self._rounds > MOST:
-            raise Runaway
-        if timeout is None:
-            raise Stalled
-        if timeout > 0:
-            self._loop.now += timeout
-        return []
+    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context | None):
+        self._callback, self._args, self._cancelled = callback, args, False
+        self._context = contextvars.copy_context() if context is None else context
 
-    def close(self) -> None:
-        """Nothing is open."""
+    def cancel(self) -> None:
+        self._cancelled = True
 
 
-class SimLoop(asyncio.BaseEventLoop):
-    """An event loop whose time passes only when nothing else is left to do.
+class SimLoop:
+    """An event loop whose time passes only when nothing else is left to do. It has what asyncio needs of a loop.
 
     Attributes:
         now: Seconds since it began.
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self.now = 0.0
-        self._selector = _Selector(self)
-        self._clock_resolution = 1e-9
+        self._ready: deque[_Handle] = deque()
+        self._timers: list[tuple[float, int, _Handle]] = []
+        self._scheduled = 0
+
+    def run(self, main: Coroutine[Any, Any, T]) -> T:
+        """Run until a coroutine has returned, moving the time wherever nothing is ready.
+
+        Raises:
+            Stalled: If it waits for what will never be.
+            Runaway: If there is no end to it.
+        """
+        task = self.create_task(main)
+        ready, timers = self._ready, self._timers
+        count = 0
+        events._set_running_loop(cast("asyncio.AbstractEventLoop", self))
+        try:
+            while not task.done():
+                while timers and (not ready or timers[0][0] <= self.now):
+                    when, _, handle = heappop(timers)
+                    if not handle._cancelled:
+                        self.now = max(self.now, when)
+                        ready.append(handle)
+                if not ready:
+                    raise Stalled
+                handle = ready.popleft()
+                if not handle._cancelled:
+                    handle._context.run(handle._callback, *handle._args)
+                count += 1
+                if count > MOST:
+                    raise Runaway
+        finally:
+            events._set_running_loop(None)
+        return task.result()
 
     def time(self) -> float:
         return self.now
 
-    def _process_events(self, event_list: list[Any]) -> None:
-        """There are none."""
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Any = None) -> _Handle:
+        handle = _Handle(callback, args, context)
+        self._ready.append(handle)
+        return handle
 
-    def _write_to_self(self) -> None:
-        """No other thread wakes it."""
+    def call_later(self, delay: float, callback: Callable[..., object], *args: Any, context: Any = None) -> _Handle:
+        return self.call_at(self.now + delay, callback, *args, context=context)
 
-    def __del__(self) -> None:
-        """It holds nothing that had to be closed."""
+    def call_at(self, when: float, callback: Callable[..., object], *args: Any, context: Any = None) -> _Handle:
+        handle = _Handle(callback, args, context)
+        self._scheduled += 1
+        heappush(self._timers, (when, self._scheduled, handle))
+        return handle
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=cast("asyncio.AbstractEventLoop", self))
+
+    def create_task(
+        self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Any = None
+    ) -> asyncio.Task[T]:
+        return asyncio.Task(coro, loop=cast("asyncio.AbstractEventLoop", self), name=name, context=context)
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return True
+
+    def is_closed(self) -> bool:
+        return False
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """What a process that was killed leaves behind is nobody's business."""
 
 
 def simulate(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine in virtual time; whatever it left behind is cancelled."""
     loop = SimLoop()
-    loop.set_exception_handler(lambda *_: None)
     try:
-        return loop.run_until_complete(main)
+        return loop.run(main)
     finally:
         for _ in range(5):
-            tasks = asyncio.all_tasks(loop)
+            tasks = _left(loop)
             if not tasks:
                 break
             for task in tasks:
                 task.cancel()
-            loop.run_until_complete(_breathe())
-        for task in asyncio.all_tasks(loop):
+            loop.run(_breathe())
+        for task in _left(loop):
             task._log_destroy_pending = False  # type: ignore[attr-defined]
-        loop.close()
+
+
+def _left(loop: SimLoop) -> set[asyncio.Task[Any]]:
+    return asyncio.all_tasks(cast("asyncio.AbstractEventLoop", loop))
 
 
 async def _breathe() -> None:

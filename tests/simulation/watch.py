@@ -81,13 +81,13 @@ class WatchedStore(MemoryStore):
             elif isinstance(new or old, Head | InboxEntry):
                 keys[cast("ObjectKey", partition)] = None
             elif isinstance(new, Piece):
-                self._require(old is None, f"{new} replaces {old}")
-                self._require(
-                    new.index == 0 or self._lookup(new.id, ("j", new.generation, new.index - 1)) is not None,
-                    f"{new} leaves a gap",
-                )
+                if old is not None:
+                    self._fail(f"{new} replaces {old}")
+                if new.index and self._lookup(new.id, ("j", new.generation, new.index - 1)) is None:
+                    self._fail(f"{new} leaves a gap")
             elif isinstance(new, Notification):
-                self._require(old is None, f"{new} replaces {old}")
+                if old is not None:
+                    self._fail(f"{new} replaces {old}")
                 self._check_notifications(new.to)
         for name in keys:
             self._check_key(name)
@@ -107,9 +107,8 @@ class WatchedStore(MemoryStore):
         """Delete a record that has expired, as DynamoDB does when it comes to it."""
         self._apply([_Write(meta.id, META, meta, None)])
 
-    def _require(self, holds: bool, what: str) -> None:
-        if not holds:
-            self.world.violation(what)
+    def _fail(self, what: str) -> None:
+        self.world.violation(what)
 
     def _now(self) -> int:
         from tests.simulation.world import EPOCH
@@ -118,61 +117,75 @@ class WatchedStore(MemoryStore):
 
     def _check_meta(self, old: Meta | None, new: Meta | None) -> None:
         now = self._now()
-        if old is not None and (new is None or new.generation != old.generation):
-            self._require(old.expired(now + SKEW), f"{old} is gone before it has expired")
+        if old is not None and (new is None or new.generation != old.generation) and not old.expired(now + SKEW):
+            self._fail(f"{old} is gone before it has expired")
         if new is None:
             return
         if old is not None and old.generation == new.generation:
-            self._require(old.live or old.outcome == new.outcome, f"{old.id} changes its outcome to {new.outcome}")
-            self._require(old.live or not new.live, f"{old.id} lives again")
-            self._require(new.epoch >= old.epoch, f"{old.id}: epoch {old.epoch} falls to {new.epoch}")
-            self._require(new.notifications >= old.notifications, f"{old.id} forgets notifications")
-            if (old.status, new.status, new.epoch) == (Status.RUNNING, Status.RUNNING, old.epoch + 1):
-                ends = [root for root in self.world.plan.roots if root.end]
-                early = not ends and old.due is not None and old.due > now + SKEW and old.epoch > 0
-                self._require(not early, f"{old.id} is taken over {(old.due or 0) - now} ms before its lease ends")
-            if not self.world.faulty and not self.world.lambdas and new.dispatches > old.dispatches:
-                lost = old.status in (Status.RUNNING, Status.READY)
-                self._require(not lost, f"{old.id} is {old.status} and swept up, nothing having gone wrong")
-            self._require((new.target, new.created) == (old.target, old.created), f"{old.id} changes")
-        self._require(new.due is not None or new.status in WITHOUT_DUE, f"{new.id} is {new.status} without a due time")
-        self._require(new.live or new.completed is not None, f"{new.id} has no time of completion")
-        if new.status is Status.SUSPENDED and new.due is None:
-            self._require((new.missing or 0) > 0, f"{new.id} waits for nothing")
+            self._check_change(old, new, now)
+        if new.due is None and new.status not in WITHOUT_DUE:
+            self._fail(f"{new.id} is {new.status} without a due time")
+        if not new.live and new.completed is None:
+            self._fail(f"{new.id} has no time of completion")
         if new.status is Status.SUSPENDED:
+            if new.due is None and not (new.missing or 0) > 0:
+                self._fail(f"{new.id} waits for nothing")
             self._check_notifications(new.ref)
         if new.status is Status.PAUSED:
-            self._require(False, f"{new.id} is paused: {new.error}")
+            self._fail(f"{new.id} is paused: {new.error}")
+
+    def _check_change(self, old: Meta, new: Meta, now: int) -> None:
+        if not old.live and old.outcome != new.outcome:
+            self._fail(f"{old.id} changes its outcome to {new.outcome}")
+        if not old.live and new.live:
+            self._fail(f"{old.id} lives again")
+        if new.epoch < old.epoch:
+            self._fail(f"{old.id}: epoch {old.epoch} falls to {new.epoch}")
+        if new.notifications < old.notifications:
+            self._fail(f"{old.id} forgets notifications")
+        if (new.target, new.created) != (old.target, old.created):
+            self._fail(f"{old.id} changes")
+        if (old.status, new.status, new.epoch) == (Status.RUNNING, Status.RUNNING, old.epoch + 1):
+            ends = [root for root in self.world.plan.roots if root.end]
+            if not ends and old.due is not None and old.due > now + SKEW and old.epoch > 0:
+                self._fail(f"{old.id} is taken over {(old.due or 0) - now} ms before its lease ends")
+        swept = new.dispatches > old.dispatches and old.status in (Status.RUNNING, Status.READY)
+        if swept and not self.world.faulty and not self.world.lambdas:
+            self._fail(f"{old.id} is {old.status} and swept up, nothing having gone wrong")
 
     def _check_notifications(self, ref: Ref) -> None:
         meta = self._record(ref.id)
         if meta is not None and meta.generation == ref.generation and meta.live:
             count = len([note for note in self.items(ref.id, Notification) if note.to == ref])
-            self._require(
-                count == meta.notifications, f"{ref.id} has {count} notifications and counts {meta.notifications}"
-            )
+            if count != meta.notifications:
+                self._fail(f"{ref.id} has {count} notifications and counts {meta.notifications}")
 
     def _check_key(self, name: ObjectKey) -> None:
         head = cast("Head | None", self._lookup(name, HEAD)) or Head(name)
         inbox: list[InboxEntry] = self.items(name, InboxEntry)
-        self._require(len(inbox) == head.waiting, f"{name} counts {head.waiting} waiting, {len(inbox)} are")
-        self._require(head.owner is not None or not inbox, f"{name} has no owner, and {len(inbox)} wait")
-        self._require(
-            all(entry.ticket <= head.ticket for entry in inbox), f"{name} gave out no ticket so high: {inbox}"
-        )
+        if len(inbox) != head.waiting:
+            self._fail(f"{name} counts {head.waiting} waiting, {len(inbox)} are")
+        if head.owner is None and inbox:
+            self._fail(f"{name} has no owner, and {len(inbox)} wait")
+        if any(entry.ticket > head.ticket for entry in inbox):
+            self._fail(f"{name} gave out no ticket so high: {inbox}")
         if head.owner is not None:
             meta = self._record(head.owner.id)
-            held = meta is not None and meta.generation == head.owner.generation and meta.live
-            self._require(held, f"{name} is owned by {head.owner}, which is {meta}")
-            if meta is not None and held:
-                self._require(meta.target.object == name, f"{name} is owned by {meta.target}")
-                self._require(
-                    meta.status not in (Status.QUEUED, Status.SCHEDULED), f"{name}'s owner {meta.id} is {meta.status}"
-                )
+            if meta is None or meta.generation != head.owner.generation or not meta.live:
+                self._fail(f"{name} is owned by {head.owner}, which is {meta}")
+            elif meta.target.object != name:
+                self._fail(f"{name} is owned by {meta.target}")
+            elif meta.status in (Status.QUEUED, Status.SCHEDULED):
+                self._fail(f"{name}'s owner {meta.id} is {meta.status}")
         for entry in inbox:
             meta = self._record(entry.ref.id)
-            queued = meta is not None and meta.generation == entry.ref.generation and meta.status is Status.QUEUED
-            self._require(queued and meta is not None and meta.ticket == entry.ticket, f"{entry} waits, it is {meta}")
+            if (
+                meta is None
+                or meta.generation != entry.ref.generation
+                or meta.status is not Status.QUEUED
+                or meta.ticket != entry.ticket
+            ):
+                self._fail(f"{entry} waits, it is {meta}")
 
     # --- at each step ---
 
@@ -180,14 +193,11 @@ class WatchedStore(MemoryStore):
         """A step begins in an attempt."""
         now = self._record(meta.id)
         if now is None or now.generation != meta.generation:
-            self._require(
-                meta.ref in self.archive,
-                f"a step of {meta.id} begins, and it is not stored",
-            )
+            if meta.ref not in self.archive:
+                self._fail(f"a step of {meta.id} begins, and it is not stored")
             return
-        done = False
         for entry in self.journal(meta.ref):
             if isinstance(entry, Began) and entry.epoch > max(meta.epoch, 1):
-                break
-            done = done or (isinstance(entry, Done) and entry.n == n)
-        self._require(not done, f"step {n} of {meta.id} begins again, and has a result")
+                return
+            if isinstance(entry, Done) and entry.n == n:
+                self._fail(f"step {n} of {meta.id} begins again, and has a result")

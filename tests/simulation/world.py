@@ -68,12 +68,13 @@ class Process:
             handlers=handlers(self),
             deployment=f"f{function}",
             kinds=lambda target: kind_of(target.service, target.handler),
+            poll=world.poll,
         )
         self.engine._random = Random(world.random.random())
 
     @property
     def frozen(self) -> bool:
-        return self.dead or self.paused > self.world.loop.time()
+        return self.dead or (self.paused > 0 and self.paused > self.world.loop.time())
 
     async def gate(self) -> None:
         """Pass, unless the process is dead or paused."""
@@ -87,20 +88,22 @@ class Process:
         if self.frozen:
             await self.gate()
         await asyncio.sleep(seconds)
+        for _ in range(self.world.random.choice((0, 0, 0, 1, 2))):  # what comes in at one time comes in any order
+            await asyncio.sleep(0)
         if self.frozen:
             await self.gate()
 
-    async def mishap(self, where: str) -> None:
+    async def mishap(self, *where: str) -> None:
         """A point at which a process may die or stop."""
         world = self.world
         if self.frozen:
             await self.gate()
         if world.chance(world.faults.kill):
-            self.kill(where)
+            self.kill(" ".join(where))
         elif world.chance(world.faults.pause):
             seconds = world.random.choice((1.0, 5.0, 20.0, 70.0, 150.0))
             self.paused = world.loop.time() + seconds
-            world.note(self, "paused for", seconds, where)
+            world.note(self, "paused for", seconds, *where)
         if self.frozen:
             await self.gate()
 
@@ -261,6 +264,8 @@ class World:
     processes: dict[int, list[Process]] = field(default_factory=dict, init=False)
     snapshots: dict[tuple[str, str], list[tuple[int, str]]] = field(default_factory=dict, init=False)
     """For each invocation and generation: how much it had observed when it did something, and what."""
+    poll: int = field(init=False)
+    """Milliseconds after which a client's request first looks at the store."""
     calm: bool = field(default=False, init=False)
     faulty: bool = field(default=False, init=False)
     """Whether anything was to go wrong."""
@@ -280,6 +285,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.random = Random(self.seed)
+        self.poll = self.random.choice((20, 100, 500))
         self.faulty = any(name not in ("jitter", "skew") for name in self.faults.names())
 
     @property
@@ -354,7 +360,7 @@ class World:
 
     async def _sweeper(self) -> None:
         while True:
-            await asyncio.sleep(SWEEP * self.random.uniform(0.2, 1.0))
+            await asyncio.sleep(SWEEP * self.random.uniform(0.4, 1.2))
             self.sweep()
             if self.random.random() < 0.2:
                 self.sweep()
@@ -428,7 +434,7 @@ class World:
 
     async def request(self, process: Process, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """One request to the store, which may go wrong."""
-        await process.mishap(f"before {name}")
+        await process.mishap("before", name)
         faults = self.faults
         await asyncio.sleep(self.latency())
         fate = ""
@@ -444,7 +450,7 @@ class World:
                 wait = self.random.choice((0.01, 0.5, 3.0))
                 self.soon(wait, lambda: self._late(process, name, args, kwargs))
             await asyncio.sleep(self.latency())
-            await process.mishap(f"after {name}")
+            await process.mishap("after", name)
             raise Unavailable(fate)
         error: Exception | None = None
         result = None
@@ -455,7 +461,7 @@ class World:
         self.note(process, name, args, kwargs, fate, error or result)
         if back := self.latency():
             await asyncio.sleep(back)
-        await process.mishap(f"after {name}")
+        await process.mishap("after", name)
         if fate == "unheard":
             raise Unavailable(fate)
         if error is not None:
@@ -524,10 +530,10 @@ class World:
         pause = 0.5
         while asked.outcome is None:
             await asyncio.sleep(self.random.uniform(0, pause))
-            pause = min(2 * pause, 60.0)
+            pause = min(3 * pause, 60.0)
             process = self.pick(home)
             engine = process.engine
-            until = engine.clock.now() + 500
+            until = engine.clock.now() + 100
             with suppress(Unavailable, Gone, TimeoutError):
                 asked.outcome = await self._ask(process, engine.outcome(answer.id, until=until), root.patience)
             if (self.calm and self.loop.time() > 20_000) or self.store._record(answer.id) is None:
