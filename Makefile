@@ -99,6 +99,10 @@ integration: setup ## the tests over a deployed stack, on an emulator of their o
 simulate: $(project) ## the engine under a seeded scheduler that crashes, delays and reorders: make simulate SEEDS=1000
 	@$(PY) -m tests.simulation --seeds $(or $(SEEDS),1000) $(ARGS)
 
+.PHONY: chaos
+chaos: setup ## faults on the deployed stack under load, on an emulator of its own: make chaos MINUTES=5
+	@$(PY) -m tests.chaos --minutes $(or $(MINUTES),5) $(ARGS)
+
 .PHONY: bench
 bench: setup ## requests, capacity and time of the cases in the budget table; ARGS passes options on
 	@$(PY) -m bench $(ARGS)
