@@ -22,13 +22,12 @@ from abc import ABC
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from functools import cached_property
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar, Unpack
 
-from adapter.engine.types import Kind, Options, RetryPolicy
+from adapter.engine.types import Kind, Options
 from adapter.errors import DefinitionError
-from adapter.handlers import Handler, Settings, Signature, UnresolvedAnnotationError, check_name
+from adapter.handlers import Handler, ServiceOptions, Settings, Signature, UnresolvedAnnotationError, check_name
 
 T = TypeVar("T")
 
@@ -45,8 +44,9 @@ class Definition(ABC):
         DefinitionError: At the class statement, if the definition makes no sense.
 
     >>> from abc import abstractmethod
+    >>> from datetime import timedelta
     >>> from adapter import Context, Service, handler
-    >>> class Greeter(Service, name="greeter", retention=timedelta(days=7)):
+    >>> class Greeter(Service, name="greeter", journal_retention=timedelta(days=7)):
     ...     @handler
     ...     @abstractmethod
     ...     async def greet(self, ctx: Context, name: str) -> str: ...
@@ -62,17 +62,12 @@ class Definition(ABC):
 
     def __init_subclass__(
         cls,
-        *,
-        name: str | None = None,
-        private: bool | None = None,
-        retry: RetryPolicy | None = None,
-        retention: timedelta | None = None,
-        journal_retention: timedelta | None = None,
+        **options: Unpack[ServiceOptions],
     ) -> None:
         super().__init_subclass__()
         if Definition in cls.__bases__:
             return  # Service, VirtualObject, Workflow: they describe nothing
-        cls.__description__ = Description(cls, Settings(name, private, retry, retention, journal_retention))
+        cls.__description__ = Description(cls, Settings.of(options))
 
 
 class Service(Definition):
@@ -228,6 +223,13 @@ class Method:
             DefinitionError: What is.
         """
         _ = self.kind, self.options
+        category, own = self.description.category, self.handler.settings
+        if category != "workflow" and self.settings.workflow_retention is not None:
+            raise DefinitionError(f"{self} is not a workflow's: workflow_retention is for those")
+        if category == "service" and self.settings.lazy_state is not None:
+            raise DefinitionError(f"{self} is a service's and has no state: lazy_state is for objects and workflows")
+        if self.kind is Kind.WORKFLOW and own.idempotency_retention is not None:
+            raise DefinitionError(f"{self} runs once per workflow id: what keeps its result is workflow_retention")
 
 
 def describe(definition: object) -> Description:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from types import FrameType
-from typing import Any, Generic, Protocol, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Generic, Literal, Protocol, TypedDict, TypeVar, Unpack, overload
 
 from adapter import serde
 from adapter.engine.types import NAME, Options, RetryPolicy
@@ -116,10 +116,28 @@ class Settings:
     name: str | None = None
     private: bool | None = None
     retry: RetryPolicy | None = None
-    retention: timedelta | None = None
+    idempotency_retention: timedelta | None = None
+    workflow_retention: timedelta | None = None
     journal_retention: timedelta | None = None
+    inactivity_timeout: timedelta | None = None
+    abort_timeout: timedelta | None = None
+    lazy_state: bool | None = None
+    deadlocks: str | None = None
     input_serde: Serde[Any] | None = None
     output_serde: Serde[Any] | None = None
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Settings:
+        """What keyword arguments say.
+
+        Raises:
+            DefinitionError: If there is no such option, or its value is wrong in kind or range.
+        """
+        names = [field.name for field in fields(cls)]
+        for name in options:
+            if name not in names:
+                raise DefinitionError(f"there is no option {name!r}; there are {', '.join(names)}")
+        return cls(**options)
 
     def __post_init__(self) -> None:
         if self.name is not None:
@@ -155,9 +173,36 @@ class Settings:
 _KINDS: dict[str, type] = {
     "private": bool,
     "retry": RetryPolicy,
-    "retention": timedelta,
+    "idempotency_retention": timedelta,
+    "workflow_retention": timedelta,
     "journal_retention": timedelta,
+    "inactivity_timeout": timedelta,
+    "abort_timeout": timedelta,
+    "lazy_state": bool,
+    "deadlocks": str,
 }
+
+
+class ServiceOptions(TypedDict, total=False):
+    """The options of a class statement; `handler` describes them."""
+
+    name: str
+    private: bool
+    retry: RetryPolicy
+    idempotency_retention: timedelta
+    workflow_retention: timedelta
+    journal_retention: timedelta
+    inactivity_timeout: timedelta
+    abort_timeout: timedelta
+    lazy_state: bool
+    deadlocks: Literal["fail", "report"]
+
+
+class HandlerOptions(ServiceOptions, total=False):
+    """The options of ``@handler``, which describes them."""
+
+    input_serde: Serde[Any]
+    output_serde: Serde[Any]
 
 
 class UnresolvedAnnotationError(DefinitionError):
@@ -267,31 +312,8 @@ class HandlerDecorator:
     @overload
     def __call__(self, fn: Callable[[Any, C, I], Coroutine[Any, Any, O]], /) -> Handler[WithInput[C, I, O]]: ...
     @overload
-    def __call__(
-        self,
-        /,
-        *,
-        name: str | None = None,
-        private: bool | None = None,
-        retry: RetryPolicy | None = None,
-        retention: timedelta | None = None,
-        journal_retention: timedelta | None = None,
-        input_serde: Serde[Any] | None = None,
-        output_serde: Serde[Any] | None = None,
-    ) -> HandlerDecorator: ...
-    def __call__(
-        self,
-        fn: Any = None,
-        /,
-        *,
-        name: str | None = None,
-        private: bool | None = None,
-        retry: RetryPolicy | None = None,
-        retention: timedelta | None = None,
-        journal_retention: timedelta | None = None,
-        input_serde: Serde[Any] | None = None,
-        output_serde: Serde[Any] | None = None,
-    ) -> Any:
+    def __call__(self, /, **options: Unpack[HandlerOptions]) -> HandlerDecorator: ...
+    def __call__(self, fn: Any = None, /, **options: Unpack[HandlerOptions]) -> Any:
         """Make a handler of an async method that takes a context and at most one input.
 
         The context's type says of what kind it is: ``Context`` for a service's; ``ObjectContext`` for a virtual
@@ -301,13 +323,24 @@ class HandlerDecorator:
 
         Args:
             fn: The method.
-            name: What callers know it by; the method's name if not given.
-            private: Whether only other handlers may call it, and not the ingress.
-            retry: How attempts that fail are retried.
-            retention: How long a completed invocation's result stays readable; 24 hours if not given.
-            journal_retention: How long its journal does; 24 hours if not given.
-            input_serde: The input's wire format, if it is not that of the annotation.
-            output_serde: The result's, likewise.
+            options: What is not given is as the class says.
+
+                - ``name: str``: what callers know it by; the method's name if not given.
+                - ``private: bool``: whether only other handlers may call it, and not the ingress.
+                - ``retry: RetryPolicy``: how attempts that fail are retried.
+                - ``idempotency_retention: timedelta``: how long the result of a request with an idempotency key stays
+                  readable; 24 hours if not given.
+                - ``workflow_retention: timedelta``: how long a workflow's result, state and promises do, likewise.
+                - ``journal_retention: timedelta``: how long a completed invocation's journal does, and the result of
+                  one without idempotency key that is no workflow's ``run``, likewise.
+                - ``inactivity_timeout: timedelta``: after how long without progress an attempt is suspended, even
+                  though its client still waits; if not given, it lingers for the client as long as that waits.
+                - ``abort_timeout: timedelta``: how long a step may take before its attempt is given up and retried; if
+                  not given, the function's timeout ends it.
+                - ``lazy_state: bool``: whether state entries too large for the key's head are read one by one, as they
+                  are asked for, which is the default, rather than all with the first.
+                - ``deadlocks: "fail" | "report"``: whether a call that waits in a ring is failed, or only reported.
+                - ``input_serde``, ``output_serde``: the wire formats, if they are not those of the annotations.
 
         Raises:
             DefinitionError: If the method cannot be a handler, or an option is wrong in kind or range.
@@ -317,14 +350,12 @@ class HandlerDecorator:
         ...     @handler
         ...     async def remind(self, ctx: Context, name: str) -> None: ...
         ...
-        ...     @handler(private=True, retention=timedelta(days=7))
+        ...     @handler(private=True, idempotency_retention=timedelta(days=7))
         ...     async def digest(self, ctx: Context, size: int = 10) -> str:
         ...         return f"the latest {size}"
         """
         if fn is None:
-            return HandlerDecorator(
-                Settings(name, private, retry, retention, journal_retention, input_serde, output_serde)
-            )
+            return HandlerDecorator(Settings.of(options))
         scope = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         if isinstance(scope.f_locals.get(getattr(fn, "__name__", "")), Handler):
             raise DefinitionError(f"{fn.__qualname__} is defined twice: the second would replace the first")

@@ -215,16 +215,16 @@ class DynamoStore:
         item = await self._get(self._objects, object_pk(key), state_sk(generation, name))
         return STATE.read(item) if item else None
 
-    async def entries(self, key: ObjectKey, generation: str, cursor: Any = None) -> tuple[list[StateEntry], Any]:
-        """Query of all but the values; a unit per 4 KB of the items."""
-        items, cursor = await self._query(
-            self._objects,
-            object_pk(key),
-            state_sk(generation, ""),
-            cursor=cursor,
-            ProjectionExpression="pk, sk, v, #blob, #parts",
-            ExpressionAttributeNames={"#blob": "blob", "#parts": "parts"},
-        )
+    async def entries(
+        self, key: ObjectKey, generation: str, cursor: Any = None, *, values: bool = False
+    ) -> tuple[list[StateEntry], Any]:
+        """Query; a unit per 4 KB of the items, with or without their values."""
+        options: dict[str, Any] = {}
+        if not values:
+            options["ProjectionExpression"] = "pk, sk, v, #blob, #parts"
+            options["ExpressionAttributeNames"] = {"#blob": "blob", "#parts": "parts"}
+        prefix = state_sk(generation, "")
+        items, cursor = await self._query(self._objects, object_pk(key), prefix, cursor=cursor, **options)
         return [STATE.read(item) for item in items], cursor
 
     async def waiters(self, ref: Ref, cursor: Any = None) -> tuple[list[Waiter], Any]:
@@ -294,7 +294,7 @@ class DynamoStore:
         """Query of keys; a unit per 4 KB of the items."""
         items, cursor = await self._query(self._invocations, id, "a", "z", cursor=cursor, ProjectionExpression="sk")
         keys = [item["sk"]["S"] for item in items]
-        return [Dependent(id, sk.split("#")[1], sk) for sk in keys if sk != META_SK], cursor
+        return [Dependent(id, sk.split("#")[1], sk, sk[0] in "jn") for sk in keys if sk != META_SK], cursor
 
     # --- writes ------------------------------------------------------------------------------------------------------
 

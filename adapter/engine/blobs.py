@@ -108,7 +108,7 @@ class Blobs:
     async def delete_entries(self, key: ObjectKey, generation: str) -> None:
         """Delete all entries of a generation of a key's state."""
         engine = self._engine
-        entries = await engine.entries(key, generation)
+        entries = list((await engine.entries(key, generation)).values())
         for entry in (entry for entry in entries if entry.blob is not None):
             now = engine.clock.now()
             assert entry.blob is not None

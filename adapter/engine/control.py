@@ -22,6 +22,7 @@ from adapter.engine.records import INLINE, Head, InboxEntry, Meta, Piece, Ref, S
 from adapter.engine.types import Failure, Kind, ObjectKey, Outcome, Target
 from adapter.engine.unit import CANCELLED, Unit
 from adapter.engine.waking import Waking
+from adapter.errors import TerminalError
 
 if TYPE_CHECKING:
     from adapter.engine.engine import Engine
@@ -288,6 +289,8 @@ class Control:
             return "not found"
         if meta.live:
             return "already"
+        if meta.waiters:
+            await self._engine.fan_out(meta)
         now = self._engine.clock.now()
         try:
             await self._engine.commit([Finish(meta.ref, set={"expires": now, "due": now})], new_nonce())
@@ -300,15 +303,20 @@ class Control:
         """Run an invocation's request once more, as a new invocation. ``None``: there is no such invocation.
 
         Requests that carry the same idempotency key restart it once.
+
+        Raises:
+            TerminalError: If it is a workflow's ``run``.
         """
         from adapter.engine.engine import Request
 
         meta = await self._engine.look(id)
         if meta is None:
             return None
+        if meta.kind is Kind.WORKFLOW:
+            raise TerminalError("a workflow runs once per id: purge it, then submit it again", code=409)
         input = meta.input if meta.input is not None else await self._engine.payload(meta.ref, "input")
         new = random_id() if idempotency_key is None else restarted_id(meta.ref, idempotency_key)
-        answer = await self._engine.send(Request(meta.target, input, headers=meta.headers), id=new)
+        answer = await self._engine.send(Request(meta.target, input, idempotency_key, meta.headers), id=new)
         return Restarted(answer.id)
 
     # --- inside ---

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from datetime import timedelta
 from typing import Any
 
 from adapter.engine import blobs, journal
@@ -22,10 +23,11 @@ from adapter.engine.records import (
     Part,
     Piece,
     Ref,
+    StateEntry,
     Status,
     cut,
 )
-from adapter.engine.types import Kind, ObjectKey, Outcome, Target
+from adapter.engine.types import Kind, ObjectKey, Options, Outcome, Target
 
 MAX_ITEMS = 100
 """What one transaction may touch:
@@ -67,6 +69,13 @@ class Key:
     """Whether a grant has to be committed before code runs on it."""
     blobs: dict[str, Ref | None] = field(default_factory=dict[str, Ref | None])
     """Where stored entries lie that are to be replaced and may be large."""
+    beside: Mapping[str, StateEntry] | None = None
+    """The state entries beside the head, with their values, where they were read."""
+
+    def state(self, now: int) -> KeyState:
+        """The key as it is stored, to take up effects."""
+        assert self.head is not None, f"the head of {self.key} was not read"
+        return KeyState(self.head, now, self.front, self.dead, self.beside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +97,12 @@ class _Sheet:
     failed: Failed | None = None
     wait: Wait | None = None
     touched: bool = False
+
+    @property
+    def journaled(self) -> bool:
+        """Whether there is something to write to the journal: of one that has ended, only if its journal is kept."""
+        spec = self.member.spec
+        return bool(self.entries) and (self.ended is None or not spec or bool(spec.options.journal_retention))
 
 
 class Draft:
@@ -149,7 +164,7 @@ class Draft:
                     state = self._state(member.key)
                     state.leave(member.ref)
                     if member.meta.kind is Kind.WORKFLOW and member.spec is not None:
-                        state.expires = self._times.now + _ms(member.spec.options.retention.total_seconds())
+                        state.expires = self._times.now + _ms(member.spec.options.workflow_retention)
                 case Wrote(_, _, value, blob):
                     effect.apply(self._state(member.key))
                     self.bytes += len(value) if value is not None and blob is None else 0
@@ -194,15 +209,13 @@ class Draft:
         self._dirty.add(key)
         state = self.states.get(key)
         if state is None:
-            known = self._keys[key]
-            assert known.head is not None, f"the head of {key} was not read"
-            state = self.states[key] = KeyState(known.head, self._times.now, known.front, known.dead)
+            state = self.states[key] = self._keys[key].state(self._times.now)
         return state
 
     @staticmethod
     def _items(sheet: _Sheet) -> int:
         member = sheet.member
-        piece = int(bool(sheet.entries) and sheet.ended is None)
+        piece = int(sheet.journaled and sheet.ended is None)
         record = int(not member.stored or any((sheet.ended, sheet.failed, sheet.wait, sheet.touched)))
         notified = 2 if sheet.ended and _notifies(member) else 0
         return piece + record + notified
@@ -214,8 +227,10 @@ class Draft:
         if sheet.ended is not None:
             outcome = sheet.ended.outcome
             large = outcome.value is not None and len(outcome.value) > INLINE
-            retention = member.spec.options.retention.total_seconds() if member.spec else 86400.0
-            tail = journal.encode(sheet.entries) if sheet.entries else []
+            options = member.spec.options if member.spec else Options()
+            retention = retention_of(meta, options)
+            forgets = now + min(_ms(options.journal_retention), retention)
+            tail = journal.encode(sheet.entries) if sheet.journaled else []
             inline = len(tail) == 1 and len(tail[0]) <= TAIL
             dependents = any(
                 (
@@ -228,7 +243,8 @@ class Draft:
                     tail and not inline,
                 )
             )
-            expires = now + _ms(retention)
+            expires = now + retention
+            journaled = forgets < expires and bool(tail or member.pieces)
             return replace(
                 meta,
                 status=Status.COMPLETED,
@@ -237,7 +253,8 @@ class Draft:
                 tail=tail[0] if inline else None,
                 completed=now,
                 expires=expires,
-                due=now if meta.waiters else expires if dependents else None,
+                forgets=forgets if journaled else None,
+                due=now if meta.waiters else forgets if journaled else expires if dependents else None,
                 epoch=max(meta.epoch, 1),
                 missing=None,
                 awaits=None,
@@ -306,7 +323,7 @@ class Draft:
                     waiters=member.meta.waiters if sheet.ended else None,
                 )
             )
-        if sheet.entries and meta.tail is None:
+        if sheet.journaled and meta.tail is None:
             cuts = journal.encode(sheet.entries)
             self.pieces[meta.id] = len(cuts)
             pieces = [
@@ -376,8 +393,15 @@ def notification(to: Ref, id: str, outcome: Outcome, now: int, sender: str) -> t
     return Notification(to, id, Outcome(), now, parts=name), cut(to, name, outcome.value or b"")
 
 
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)
+def retention_of(meta: Meta, options: Options) -> int:
+    """How long a completed invocation's record is kept, in milliseconds."""
+    if meta.kind is Kind.WORKFLOW:
+        return _ms(options.workflow_retention)
+    return _ms(options.idempotency_retention if meta.idempotent else options.journal_retention)
+
+
+def _ms(duration: timedelta) -> int:
+    return round(duration.total_seconds() * 1000)
 
 
 def fits(draft: Draft) -> bool:

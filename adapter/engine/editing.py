@@ -43,9 +43,8 @@ async def look(engine: Engine, key: ObjectKey) -> Held:
     """A key and its state."""
     head = (await engine.heads([key]))[key]
     state = KeyState(head, engine.clock.now())
-    beside = await engine.entries(key, state.state_generation) if state.spilled else []
-    large = tuple(entry.name for entry in beside if entry.name not in state.state)
-    return Held(head.version, head.owner, head.waiting, dict(state.state), large)
+    beside = await engine.entries(key, state.state_generation) if state.spilled else {}
+    return Held(head.version, head.owner, head.waiting, dict(state.state), tuple(sorted(beside)))
 
 
 async def read(engine: Engine, key: ObjectKey, name: str) -> bytes | None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -230,7 +230,7 @@ class Engine:
             now = self.clock.now()
             if now >= until:
                 return None
-            await self._first(future, min(until, now + interval))
+            await self.first(future, min(until, now + interval))
             if future.done():
                 break
             if id in self.active or (unit is not None and not unit.done() and interval < 1000):
@@ -371,7 +371,7 @@ class Engine:
             return True
         task = asyncio.ensure_future(signal.wait())
         try:
-            await self._first(task, until)
+            await self.first(task, until)
         finally:
             task.cancel()
         return signal.is_set()
@@ -436,13 +436,15 @@ class Engine:
     async def _whole(self, note: Notification) -> Notification:
         return replace(note, outcome=Outcome(await self.payload(note.to, note.parts))) if note.parts else note
 
-    async def entries(self, key: ObjectKey, generation: str) -> list[StateEntry]:
-        """The state entries beside the head, without their values."""
-        entries, cursor = await self.read(lambda: self.store.entries(key, generation))
+    async def entries(self, key: ObjectKey, generation: str, *, values: bool = False) -> dict[str, StateEntry]:
+        """The state entries beside the head by their names, with or without their values."""
+        entries, cursor = await self.read(lambda: self.store.entries(key, generation, values=values))
         while cursor is not None:
-            more, cursor = await self.read(lambda cursor=cursor: self.store.entries(key, generation, cursor))  # type: ignore[misc]
+            more, cursor = await self.read(
+                lambda cursor=cursor: self.store.entries(key, generation, cursor, values=values)  # type: ignore[misc]
+            )
             entries = entries + more
-        return entries
+        return {entry.name: entry for entry in entries}
 
     async def commit(self, changes: Sequence[Change], nonce: str) -> None:
         """Commit; after a lost answer send the same again until the answer is certain.
@@ -480,7 +482,7 @@ class Engine:
             if not future.done():
                 future.set_result(outcome)
         if meta.waiters:
-            self.spawn(self._fan_out(meta))
+            self.spawn(self.fan_out(meta))
 
     def notified(self, note: Notification, service: str, deployment: str, wakes: bool) -> None:
         """A notification was committed by this process."""
@@ -550,6 +552,7 @@ class Engine:
             created=now,
             headers=request.headers,
             input=request.input,
+            idempotent=request.idempotency_key is not None,
             deployment=self.deployment if self.handler(target) else "",
         )
         return meta, derived
@@ -757,10 +760,12 @@ class Engine:
             await self.blobs.give_up(meta)
             return True
         if not meta.live:
-            if meta.expired(now):
+            if meta.waiters:
+                await self.fan_out(meta)
+            elif meta.expired(now):
                 await self.delete(meta)
             else:
-                await self._fan_out(meta)
+                await self._forget_journal(meta)
             return True
         values: dict[str, Any]
         if meta.status is Status.QUEUED:
@@ -785,7 +790,7 @@ class Engine:
             self.dispatch(meta.ref, meta.target.service, meta.deployment if meta.epoch else "", fresh=meta.epoch == 0)
         return True
 
-    async def _fan_out(self, meta: Meta) -> None:
+    async def fan_out(self, meta: Meta) -> None:
         """Tell everybody who waits for a completed invocation, then let its record rest until it expires."""
         outcome = await self._outcome_of(meta) or Outcome()
         cursor: Any = None
@@ -796,8 +801,8 @@ class Engine:
             if cursor is None:
                 break
         try:
-            due = meta.expires if meta.expires is not None else self.clock.now() + PROMISE_CHECK
-            await self.commit([Finish(meta.ref, set={"due": due})], new_nonce())
+            due = meta.forgets or meta.expires or self.clock.now() + PROMISE_CHECK
+            await self.commit([Finish(meta.ref, set={"due": due, "waiters": 0})], new_nonce())
         except Conflict:
             return
 
@@ -822,20 +827,31 @@ class Engine:
         except Conflict:
             return
 
-    async def delete(self, meta: Meta) -> None:
-        """Delete an expired invocation: what hangs on the record first, the record last.
+    async def _forget_journal(self, meta: Meta) -> None:
+        """Delete the journal of a completed invocation, whose result is kept for longer."""
+        if meta.forgets is not None:
+            await self._delete_dependents(meta, journal_only=True)
+        values = {"tail": None, "forgets": None, "due": meta.expires}
+        with suppress(Conflict):
+            await self.commit([Finish(meta.ref, set=values)], new_nonce())
 
-        The id may be used again meanwhile: what has another generation is left alone.
-        """
+    async def _delete_dependents(self, meta: Meta, *, journal_only: bool = False) -> None:
         cursor: Any = None
         while True:
             found, cursor = await self.read(lambda cursor=cursor: self.store.dependents(meta.id, cursor))  # type: ignore[misc]
-            keys = [key for key in found if key.generation == meta.generation]
+            keys = [key for key in found if key.generation == meta.generation and (key.journal or not journal_only)]
             while keys:
                 left = await self.read(lambda keys=keys: self.store.delete(keys[:25]))  # type: ignore[misc]
                 keys = [*left, *keys[25:]]
             if cursor is None:
                 break
+
+    async def delete(self, meta: Meta) -> None:
+        """Delete an expired invocation: what hangs on the record first, the record last.
+
+        The id may be used again meanwhile: what has another generation is left alone.
+        """
+        await self._delete_dependents(meta)
         if meta.kind is Kind.WORKFLOW:
             await self.control.clear_state(meta.target.object)
         await self.read(lambda: self.store.forget(meta.ref, self.clock.now()))
@@ -852,7 +868,7 @@ class Engine:
             if not self._listeners[id]:
                 del self._listeners[id]
 
-    async def _first(self, future: asyncio.Future[Any], until: int) -> None:
+    async def first(self, future: asyncio.Future[Any], until: int) -> None:
         """Wait for a future, or for a time."""
         sleep = asyncio.ensure_future(self.clock.sleep(max(0, until - self.clock.now()) / 1000))
         try:

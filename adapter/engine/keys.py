@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from adapter.engine.ids import new_generation
@@ -27,7 +27,14 @@ class KeyState:
     those that arrived since.
     """
 
-    def __init__(self, head: Head, now: int, front: Iterable[InboxEntry] = (), dead: Iterable[int] = ()) -> None:
+    def __init__(
+        self,
+        head: Head,
+        now: int,
+        front: Iterable[InboxEntry] = (),
+        dead: Iterable[int] = (),
+        beside: Mapping[str, StateEntry] | None = None,
+    ) -> None:
         expired = head.expires is not None and head.expires <= now
         self.base = head
         self.owner = head.owner
@@ -45,6 +52,8 @@ class KeyState:
         """Who was given the key from the stored inbox last."""
         self.writes: dict[str, StateEntry | None] = {}
         """State entries beside the head: put, or deleted (``None``)."""
+        self.beside = None if expired else beside
+        """Those that are stored, where they were read."""
         for entry in list(self.front):
             if entry.ticket in set(dead):
                 self.front.remove(entry)
@@ -99,12 +108,23 @@ class KeyState:
         if name in self.writes:
             entry = self.writes[name]
             return Outcome(None if entry is None else entry.value)
-        return None if self.spilled else Outcome(None)
+        if self.spilled and self.beside is None:
+            return None
+        entry = (self.beside or {}).get(name)
+        if entry is None:
+            return Outcome(None)
+        return Outcome(entry.value) if entry.blob is None else None
 
-    def names(self, beside: Iterable[str]) -> list[str]:
-        """The names of all entries, in order, given those stored beside the head."""
-        written = {name for name, entry in self.writes.items() if entry is not None}
-        return sorted(self.state.keys() | written | (set(beside) - self.writes.keys()))
+    def names(self) -> set[str] | None:
+        """The names of all entries; ``None`` where only the items beside the head tell."""
+        if self.spilled and self.beside is None:
+            return None
+        return {*self.state, *self.entries()}
+
+    def entries(self) -> dict[str, StateEntry]:
+        """The entries beside the head, if they were read, after what is written."""
+        entries = {**(self.beside or {}), **self.writes}
+        return {name: entry for name, entry in entries.items() if entry is not None}
 
     def set(self, name: str, value: bytes, blob: Ref | None = None) -> None:
         """Write a state entry: into the head while it is small, else beside it, or under the record ``blob``."""
@@ -128,8 +148,7 @@ class KeyState:
 
     def clear_all(self) -> None:
         """Remove every state entry: those beside the head belong to a generation that is over."""
-        self.state = {}
-        self.writes = {}
+        self.state, self.writes, self.beside = {}, {}, None
         if self.spilled:
             self.state_generation = f"{self.generation}.{new_generation()}"
         self.spilled = self.large = False

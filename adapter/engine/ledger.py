@@ -131,9 +131,8 @@ class Ledger:
 
     def refresh(self, key: Key) -> None:
         """Work out how a key stands after the uncommitted effects."""
-        assert key.head is not None
         if key.live is None:
-            key.live = KeyState(key.head, self._engine.clock.now(), key.front, key.dead)
+            key.live = key.state(self._engine.clock.now())
             for step in self.log:
                 for effect in step:
                     if (
@@ -289,6 +288,8 @@ class Ledger:
             key.dead.clear()
             if state.garbage:
                 key.blobs.clear()
+            if key.beside is not None:
+                key.beside = state.entries()
             key.blobs |= {name: entry.blob if entry else None for name, entry in state.writes.items()}
             key.ran = key.ran and any(
                 isinstance(effect, Arrived | Left | Wrote)
@@ -378,6 +379,7 @@ class Ledger:
         key.front = []
         key.live = None
         key.blobs.clear()
+        key.beside = None
         if head is not None:
             self.refresh(key)
 

@@ -41,6 +41,8 @@ class Member:
     """Whether its caller in this unit was cancelled before it was stored."""
     duties: int = 0
     """What it asked of others and did not wait for, but that has to be done before it ends."""
+    snapshot: KeyState | None = None
+    """Of a shared handler that reads its key's state at once: what it read."""
     dropped: bool = False
     """Whether it turned out to be there already, so that it is not to be created."""
 
@@ -63,6 +65,7 @@ class Member:
 
     def drop(self) -> None:
         """Have its code stand where it is: it ended, or is to be replayed."""
+        self.snapshot = None
         if self.attempt is not None:
             self.attempt.abandon()
             self.attempt = None

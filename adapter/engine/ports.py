@@ -210,6 +210,8 @@ class Dependent(NamedTuple):
     id: str
     generation: str
     sort: Any
+    journal: bool
+    """Whether it is a piece of the journal, or a notification, which belongs to it."""
 
 
 class Store(Protocol):
@@ -262,8 +264,10 @@ class Store(Protocol):
         """Read a state entry that lies beside the head. GetItem."""
         ...
 
-    async def entries(self, key: ObjectKey, generation: str, cursor: Any = None) -> tuple[list[StateEntry], Any]:
-        """List the state entries that lie beside the head, without their values. Query, 1 MB of items a page."""
+    async def entries(
+        self, key: ObjectKey, generation: str, cursor: Any = None, *, values: bool = False
+    ) -> tuple[list[StateEntry], Any]:
+        """Read the state entries that lie beside the head, with or without their values. Query, 1 MB a page."""
         ...
 
     async def commit(self, changes: Sequence[Change], nonce: str) -> None:

@@ -84,6 +84,8 @@ class Meta:
     input: bytes | None = None
     """``None`` where it lies in parts."""
     input_parts: int = 0
+    idempotent: bool = False
+    """Whether it was asked for under an idempotency key."""
     epoch: int = 0
     """Raised by every attempt; an older one can write nothing more."""
     failures: int = 0
@@ -111,6 +113,8 @@ class Meta:
     tail: str | None = None
     """The last piece of the journal, where it completed the invocation."""
     completed: int | None = None
+    forgets: int | None = None
+    """Once completed: when its journal is deleted, where that is before it expires."""
     expires: int | None = None
     """Once completed: from then on the id is as good as new, whether the item is still there or not."""
     nonce: str = ""

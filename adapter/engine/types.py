@@ -89,7 +89,8 @@ class RetryPolicy:
         initial: The wait before the second try.
         factor: What each further wait is multiplied by.
         maximum: The longest wait.
-        attempts: How many tries there are in all; ``None`` for no end.
+        attempts: How many tries there are in all; ``None`` for no end. A step's are counted anew by each attempt.
+        duration: For a step: how long after its first try another may begin; ``None`` for no end.
         exhausted: What follows the last: ``"pause"`` keeps the invocation for an operator, ``"kill"`` fails it.
 
     >>> RetryPolicy().backoff(1), RetryPolicy().backoff(2), RetryPolicy().backoff(50)
@@ -101,6 +102,7 @@ class RetryPolicy:
     maximum: timedelta = timedelta(seconds=60)
     attempts: int | None = 70
     exhausted: str = "pause"
+    duration: timedelta | None = None
 
     def __post_init__(self) -> None:
         if self.initial <= timedelta(0):
@@ -113,6 +115,8 @@ class RetryPolicy:
             raise ValueError("attempts is at least 1, or None for no end")
         if self.exhausted not in ("pause", "kill"):
             raise ValueError('exhausted is "pause" or "kill"')
+        if self.duration is not None and self.duration <= timedelta(0):
+            raise ValueError("duration is positive, or None for no end")
 
     def backoff(self, failures: int) -> float:
         """Seconds to wait after so many failures, from 1."""
@@ -126,23 +130,40 @@ class Options:
 
     Attributes:
         retry: How attempts that fail are retried.
-        retention: How long a completed invocation's result stays readable (idempotency and workflow retention).
-        journal_retention: How long its journal does.
+        idempotency_retention: How long the result of a request with an idempotency key stays readable.
+        workflow_retention: How long that of a workflow's ``run`` does, its state and its promises.
+        journal_retention: How long a completed invocation's journal does, within these; for any other invocation the
+            result as well.
+        inactivity_timeout: After how long without progress an attempt is suspended that could wait longer for its
+            client's sake; ``None`` for as long as the client waits.
+        abort_timeout: How long a step may take before its attempt is given up; ``None`` for the process's own end.
+        lazy_state: Whether state entries beside the key's head are read one by one, as they are asked for, rather than
+            all with the first.
         private: Whether only other handlers may call it, and not the ingress.
         deadlocks: ``"fail"``: of calls that wait for each other's keys the youngest gets a terminal error;
             ``"report"``: they are left, and logged.
     """
 
     retry: RetryPolicy = RetryPolicy()
-    retention: timedelta = timedelta(hours=24)
+    idempotency_retention: timedelta = timedelta(hours=24)
+    workflow_retention: timedelta = timedelta(hours=24)
     journal_retention: timedelta = timedelta(hours=24)
+    inactivity_timeout: timedelta | None = None
+    abort_timeout: timedelta | None = None
+    lazy_state: bool = True
     private: bool = False
     deadlocks: str = "fail"
 
     def __post_init__(self) -> None:
-        for name in ("retention", "journal_retention"):
+        if self.retry.duration is not None:
+            raise ValueError("retry: a duration is for a step's policy; attempts limit a handler's")
+        for name in ("idempotency_retention", "workflow_retention", "journal_retention"):
             if getattr(self, name) < timedelta(0):
                 raise ValueError(f"{name} is not negative")
+        for name in ("inactivity_timeout", "abort_timeout"):
+            timeout = getattr(self, name)
+            if timeout is not None and timeout <= timedelta(0):
+                raise ValueError(f"{name} is positive")
         if self.deadlocks not in ("fail", "report"):
             raise ValueError('deadlocks is "fail" or "report"')
 

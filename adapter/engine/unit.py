@@ -11,8 +11,9 @@ import asyncio
 import json
 import sys
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from adapter.engine import commands as c
@@ -109,7 +110,7 @@ class Unit:
         self._granting = False
         """Whether somebody may run as soon as it is committed that a key is theirs."""
         self._poked = False
-        self._looked = engine.clock.now()
+        self._looked = self._moved = engine.clock.now()
         self._broken: Exception | None = None
         """What went wrong in a read: the unit cannot go on."""
         if head is not None:
@@ -254,11 +255,11 @@ class Unit:
         if self._break_ring():
             return
         stay = 0 if self.engine.always_replay else self.engine.remaining()
-        if timer is not None and timer - now <= min(PATIENCE, stay):
+        if timer is not None and timer - now <= min(PATIENCE, stay, self._inactivity()):
             if self.ledger.outbound or timer - now > MOMENT:
                 await self.ledger.commit()
             await self._wait(timer)
-        elif now < self._linger and stay > 0:
+        elif now < self._lingers() and stay > 0:
             await self.ledger.commit()
             await self._poll(timer)
         else:
@@ -267,6 +268,19 @@ class Unit:
             except News:
                 for member in waiting:
                     await self._read_news(member)
+
+    def _inactivity(self) -> int:
+        """For how many milliseconds its attempts may stand still before they are suspended."""
+        timeouts = [
+            round(member.spec.options.inactivity_timeout.total_seconds() * 1000)
+            for member in self.members.values()
+            if member.spec is not None and member.spec.options.inactivity_timeout is not None
+        ]
+        return min(timeouts, default=sys.maxsize)
+
+    def _lingers(self) -> int:
+        """Until when a blocked attempt is not suspended, in milliseconds."""
+        return min(self._linger, self._moved + self._inactivity())
 
     # --- advancing the code ---
 
@@ -286,6 +300,7 @@ class Unit:
         if self._ready or self._events or self._due_timers():
             loop.call_soon(advance)
             await done
+            self._moved = self.engine.clock.now()
 
     def _advance(self) -> None:
         start = len(self.ledger.log)
@@ -573,6 +588,7 @@ class Unit:
                 parent=Parent(member.ref, n, member.meta.target.service, member.meta.deployment) if call else None,
                 headers=command.headers,
                 input=command.input,
+                idempotent=command.idempotency_key is not None,
                 due=now + delay if delay else None,
             ),
             command.input,
@@ -641,30 +657,34 @@ class Unit:
         if member.meta.target.key is None:
             return Outcome(failure=Failure(500, f"{member.meta.target} has no state"))
         key = self.ledger.keys.get(member.key)
-        if key is None or key.live is None:
-            return None
-        if isinstance(command, c.GetState):
-            return key.live.read(command.name)
-        return None if key.live.spilled else Outcome(_names(key.live.names(())))
+        state = key.live if key is not None and key.live is not None else member.snapshot
+        return None if state is None else _answer(state, command)
 
     def _read_elsewhere(self, member: Member, n: int, command: c.GetState | c.StateKeys) -> None:
         self._background((member.meta.id, n), self._read(member, n, command))
 
     async def _read(self, member: Member, n: int, command: c.GetState | c.StateKeys) -> None:
         """Read state from the store: entries beside the head, or, for a shared handler, all of it."""
-        known = self.ledger.keys.get(member.key)
-        if known is not None and known.live is not None:
-            state = known.live
+        engine, key = self.engine, self.ledger.keys.get(member.key)
+        if key is not None and key.live is not None:
+            state = key.live
         else:
-            head = (await self.engine.heads([member.key]))[member.key]
-            state = KeyState(head, self.engine.clock.now())
-        if isinstance(command, c.GetState):
-            outcome = state.read(command.name) or Outcome(
-                await self.engine.blobs.read(member.key, state.state_generation, command.name)
-            )
-        else:
-            beside = await self.engine.entries(member.key, state.state_generation) if state.spilled else ()
-            outcome = Outcome(_names(state.names(entry.name for entry in beside)))
+            head = (await engine.heads([member.key]))[member.key]
+            state, key = KeyState(head, engine.clock.now()), None
+        generation = state.state_generation
+        if member.spec is not None and not member.spec.options.lazy_state:
+            if state.spilled and state.beside is None:
+                state.beside = await engine.entries(member.key, generation, values=True)
+            if key is not None:
+                key.beside = state.beside
+            else:
+                member.snapshot = state
+        outcome = _answer(state, command)
+        if outcome is None and isinstance(command, c.GetState):
+            outcome = Outcome(await engine.blobs.read(member.key, generation, command.name))
+        elif outcome is None:
+            beside = (await engine.entries(member.key, generation)).keys() - state.writes.keys()
+            outcome = _names({*beside, *state.state, *state.entries()})
         self._post(Event(member.meta.id, n, outcome))
 
     # --- what runs beside the code: steps, reads ---
@@ -710,19 +730,21 @@ class Unit:
         closures, self._closures = self._closures, []
         for member, n, command in closures:
             self._steps.add((member.meta.id, n))
-            self._background((member.meta.id, n), self._step(member.meta.id, n, command))
+            abort = member.spec.options.abort_timeout if member.spec is not None else None
+            self._background((member.meta.id, n), self._step(member.meta.id, n, command, abort))
         errands, self._errands = self._errands, []
         for member, n, errand in errands:
             self._background((member.meta.id, n), self._do(member, n, errand))
 
-    async def _step(self, id: str, n: int, command: c.Run) -> None:
-        _started, tries = self.engine.clock.now(), 0
+    async def _step(self, id: str, n: int, command: c.Run, abort: timedelta | None) -> None:
+        began, tries = self.engine.clock.now(), 0
         while True:
             tries += 1
             try:
                 self.engine.steps += 1
                 try:
-                    outcome = _bounded(Outcome(await command.closure()), f"the result of step {command.name!r}")
+                    result = await self._limited(command, abort)
+                    outcome = _bounded(Outcome(result), f"the result of step {command.name!r}")
                 finally:
                     self.engine.steps -= 1
             except TerminalError as error:
@@ -732,14 +754,29 @@ class Unit:
                 if policy is None:
                     self._post(Event(id, n, error=error))
                     return
-                if policy.attempts is not None and tries >= policy.attempts:
-                    text = f"step {command.name!r} failed {tries} times: {type(error).__name__}: {error}"
-                    outcome = Outcome(failure=Failure(500, text[:1000]))
-                else:
-                    await self.engine.clock.sleep(policy.backoff(tries))
+                wait = policy.backoff(tries)
+                lasted = timedelta(milliseconds=self.engine.clock.now() - began, seconds=wait)
+                last = policy.attempts is not None and tries >= policy.attempts
+                if not last and (policy.duration is None or lasted <= policy.duration):
+                    await self.engine.clock.sleep(wait)
                     continue
+                text = f"step {command.name!r} failed {tries} times: {type(error).__name__}: {error}"
+                outcome = Outcome(failure=Failure(500, text[:1000]))
             self._post(Event(id, n, outcome))
             return
+
+    async def _limited(self, command: c.Run, abort: timedelta | None) -> bytes:
+        """Run a step's closure, for so long at most."""
+        if abort is None:
+            return await command.closure()
+        task = asyncio.ensure_future(command.closure())
+        try:
+            await self.engine.first(task, self.engine.clock.now() + round(abort.total_seconds() * 1000))
+            if not task.done():
+                raise TimeoutError(f"step {command.name!r} took longer than its abort_timeout, {abort}")
+            return task.result()
+        finally:
+            task.cancel()
 
     async def _do(self, member: Member, n: int, errand: c.Errand) -> None:
         outcome = await self.engine.control.perform(member, n, errand)
@@ -783,7 +820,7 @@ class Unit:
         check = began + DEADLOCK
         while not self._events and not self._ready and not self._poked:
             now = self.engine.clock.now()
-            limit = min(self._linger, now + self.engine.remaining(), timer if timer is not None else self._linger)
+            limit = min(self._lingers(), now + self.engine.remaining(), timer or sys.maxsize)
             if now >= limit:
                 return
             woken = await self.engine.wait(self._signal, min(limit, now + interval))
@@ -888,5 +925,13 @@ def _bounded(outcome: Outcome, what: str) -> Outcome:
     return Outcome(failure=Failure(413, f"{what} has {size} bytes; the most is {MAX_PAYLOAD}"))
 
 
-def _names(names: list[str]) -> bytes:
-    return json.dumps(names).encode()
+def _answer(state: KeyState, command: c.GetState | c.StateKeys) -> Outcome | None:
+    """What a state read gives, if that is known."""
+    if isinstance(command, c.GetState):
+        return state.read(command.name)
+    names = state.names()
+    return None if names is None else _names(names)
+
+
+def _names(names: Iterable[str]) -> Outcome:
+    return Outcome(json.dumps(sorted(names)).encode())

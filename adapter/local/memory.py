@@ -160,9 +160,12 @@ class MemoryStore:
         return cast("StateEntry | None", self._get(key, ("s", generation, name)))
 
     @request
-    async def entries(self, key: ObjectKey, generation: str, cursor: Any = None) -> tuple[list[StateEntry], Any]:
-        entries, cursor = self._query(key, *_all("s", generation), cursor)
-        return [replace(cast("StateEntry", entry), value=b"") for entry in entries], cursor
+    async def entries(
+        self, key: ObjectKey, generation: str, cursor: Any = None, *, values: bool = False
+    ) -> tuple[list[StateEntry], Any]:
+        found, cursor = self._query(key, *_all("s", generation), cursor)
+        entries = cast("list[StateEntry]", found)
+        return entries if values else [replace(entry, value=b"") for entry in entries], cursor
 
     @request
     async def waiters(self, ref: Ref, cursor: Any = None) -> tuple[list[Waiter], Any]:
@@ -211,7 +214,7 @@ class MemoryStore:
     async def dependents(self, id: str, cursor: Any = None) -> tuple[list[Dependent], Any]:
         records, cursor = self._query(id, ("",), ("z",), cursor)
         keys = [_address(record)[1] for record in records if not isinstance(record, Meta)]
-        return [Dependent(id, key[1], key) for key in keys], cursor
+        return [Dependent(id, key[1], key, key[0] in "jn") for key in keys], cursor
 
     # --- writes ------------------------------------------------------------------------------------------------------
 
@@ -253,7 +256,7 @@ class MemoryStore:
     async def delete(self, keys: Sequence[Dependent]) -> list[Dependent]:
         if not 1 <= len(keys) <= 25:
             raise ValueError(f"from 1 to 25 keys, not {len(keys)}")
-        for id, _, key in keys:
+        for id, _, key, _ in keys:
             self._apply([_Write(id, key, self._lookup(id, key), None)])
         return []
 
@@ -533,6 +536,10 @@ def _meta(meta: Meta) -> int:
         bytes += 24
     if meta.awaits is not None:
         bytes += 18 + sum(3 + len(id) for id in meta.awaits.ids)
+    if meta.idempotent:
+        bytes += 11
+    if meta.forgets is not None:
+        bytes += 15
     for number in (meta.input_parts, meta.failures, meta.missing, meta.dispatches, meta.ticket, meta.output_parts):
         if number:
             bytes += 11

@@ -383,9 +383,8 @@ class Environment(Clients):
         state = KeyState(head, self._clock.now())
         values: dict[str, bytes | None] = dict(state.state)
         if state.spilled:
-            for entry in await self._engine.entries(key, state.state_generation):
-                if entry.name not in values:
-                    values[entry.name] = await self._engine.blobs.read(key, state.state_generation, entry.name)
+            for name in await self._engine.entries(key, state.state_generation):
+                values[name] = await self._engine.blobs.read(key, state.state_generation, name)
         return {name: _plain(value) for name, value in sorted(values.items()) if value is not None}
 
 

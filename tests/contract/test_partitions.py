@@ -155,7 +155,7 @@ class TestDependents:
 
     async def test_at_most_25(self, store: Store) -> None:
         with pytest.raises(ValueError, match="25"):
-            await store.delete([Dependent("inv_a", GENERATION, n) for n in range(26)])
+            await store.delete([Dependent("inv_a", GENERATION, n, journal=True) for n in range(26)])
 
     async def test_in_pages(self, store: Store) -> None:
         await put(store, *(Part("inv_a", GENERATION, "output", index, b"x" * 350_000) for index in range(4)))

@@ -144,7 +144,7 @@ async def test_throttled_reads(store: DynamoStore, aws: FaultyAWS) -> None:
     aws.plan = once(throttled)
     assert await store.heads([ObjectKey("S", "a"), ObjectKey("S", "b")]) == {}
     aws.plan = once(throttled)
-    keys = [Dependent("inv_a", "g", "j#g#00000001")]
+    keys = [Dependent("inv_a", "g", "j#g#00000001", journal=True)]
     assert await store.delete(keys) == keys
 
 

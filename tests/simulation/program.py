@@ -60,7 +60,8 @@ def handlers(process: Process) -> list[HandlerSpec]:
 
     options = Options(
         retry=RetryPolicy(initial=timedelta(milliseconds=process.world.random.choice((10, 50, 500)))),
-        retention=timedelta(seconds=process.world.retention),
+        idempotency_retention=timedelta(seconds=process.world.retention),
+        workflow_retention=timedelta(seconds=process.world.retention),
         journal_retention=timedelta(seconds=process.world.retention),
     )
     specs = []

@@ -74,7 +74,7 @@ class Counter(VirtualObject):
     async def total(self, ctx: ObjectSharedContext) -> int:
         return await ctx.get("total", int) or 0
 
-    @handler(private=True, retry=RetryPolicy(attempts=3), retention=timedelta(days=1))
+    @handler(private=True, retry=RetryPolicy(attempts=3), idempotency_retention=timedelta(days=1))
     async def reset(self, ctx: ObjectContext) -> None:
         ctx.clear("total")
         ctx.clear_all()
@@ -85,7 +85,7 @@ class Counter(VirtualObject):
         return await self.add.fn(ctx, by)
 
 
-class Greeter(Service, name="greeter", retention=timedelta(days=7), retry=RetryPolicy(), private=False):
+class Greeter(Service, name="greeter", idempotency_retention=timedelta(days=7), retry=RetryPolicy(), private=False):
     def __init__(self, greeting: str = "Hello") -> None:
         self.greeting = greeting
 

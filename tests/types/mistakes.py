@@ -121,7 +121,7 @@ class Options(Service, typo=1):  # E
     @handler(private="yes")  # E
     async def private(self, ctx: Context) -> None: ...
 
-    @handler(retention=5)  # E
+    @handler(idempotency_retention=5)  # E
     async def kept(self, ctx: Context) -> None: ...
 
     @handler(unknown=True)  # E
@@ -134,7 +134,7 @@ class Options(Service, typo=1):  # E
     async def two(self, ctx: Context, a: int, b: int) -> None: ...
 
 
-class Kept(Service, retention=5): ...  # E
+class Kept(Service, idempotency_retention=5): ...  # E
 
 
 async def calls(ctx: Context) -> None:

@@ -264,7 +264,7 @@ def reserved_name() -> type:
 
 def retention_kind() -> type:
     class Bad(Service):
-        @handler(retention=5)
+        @handler(journal_retention=5)
         async def kept(self, ctx: Context) -> None: ...
 
     return Bad
@@ -272,7 +272,7 @@ def retention_kind() -> type:
 
 def retention_range() -> type:
     class Bad(Service):
-        @handler(retention=-timedelta(1))
+        @handler(idempotency_retention=-timedelta(1))
         async def kept(self, ctx: Context) -> None: ...
 
     return Bad
@@ -344,8 +344,8 @@ def handler_replaced() -> type:
         (no_ascii_name, "'Bäd' is no name"),
         (no_ascii_handler, "'größe' is no name"),
         (reserved_name, "no service is called restate"),
-        (retention_kind, "retention=5 is no timedelta"),
-        (retention_range, "retention is not negative"),
+        (retention_kind, "journal_retention=5 is no timedelta"),
+        (retention_range, "idempotency_retention is not negative"),
         (class_option_kind, "retry=3 is no RetryPolicy"),
         (class_option_range, "journal_retention is not negative"),
         (private_kind, "private=1 is no bool"),
@@ -370,11 +370,11 @@ def test_an_unknown_option_is_refused() -> None:
 
 
 def test_options_of_the_handler_come_before_those_of_the_class() -> None:
-    class Base(Service, retention=timedelta(days=1), retry=RetryPolicy(attempts=2)):
+    class Base(Service, idempotency_retention=timedelta(days=1), retry=RetryPolicy(attempts=2)):
         """No handlers yet: derived classes have their own names."""
 
     class Greeter(Base, private=True):
-        @handler(retention=timedelta(days=2), private=False)
+        @handler(idempotency_retention=timedelta(days=2), private=False)
         async def kept(self, ctx: Context) -> None: ...
 
         @handler
@@ -382,10 +382,10 @@ def test_options_of_the_handler_come_before_those_of_the_class() -> None:
 
     assert describe(Greeter).name == "Greeter"
     assert describe(Greeter).methods["plain"].options == Options(
-        retention=timedelta(days=1), retry=RetryPolicy(attempts=2), private=True
+        idempotency_retention=timedelta(days=1), retry=RetryPolicy(attempts=2), private=True
     )
     assert describe(Greeter).methods["kept"].options == Options(
-        retention=timedelta(days=2), retry=RetryPolicy(attempts=2)
+        idempotency_retention=timedelta(days=2), retry=RetryPolicy(attempts=2)
     )
 
 
