@@ -198,12 +198,12 @@ def _json(value: Any) -> str:
 
 
 def write_awaits(awaits: Awaits) -> str:
-    return _json([awaits.seen, awaits.all, *awaits.ids])
+    return _json([awaits.seen, awaits.all, awaits.ids, awaits.commands])
 
 
 def read_awaits(text: str) -> Awaits:
-    seen, all, *ids = json.loads(text)
-    return Awaits(seen, all, tuple(ids))
+    seen, all, ids, commands = json.loads(text)
+    return Awaits(seen, all, tuple(ids), tuple(commands))
 
 
 # --- models: one for each kind of item -------------------------------------------------------------------------------

@@ -73,13 +73,39 @@ class Control:
             case c.CompletePromise(name, outcome):
                 return _said(await self.complete_promise(member.key, name, outcome, nonce=nonce))
 
+    async def answer(self, ref: Ref, id: str, outcome: Outcome, nonce: str, *, urgent: bool = False) -> Said:
+        """Put a notification once, and wake its receiver."""
+        engine = self._engine
+        meta = await engine.look(ref.id)
+        waking = Waking.learn(ref, meta, urgent=urgent or outcome.failure is not None)
+        note, parts = notification(ref, id, outcome, engine.clock.now(), nonce)
+        await engine.put_apart(parts)
+        while waking is not None and meta is not None:
+            try:
+                await engine.commit([Put(note), waking.update(ref, engine.times().grace)], nonce)
+            except Conflict as conflict:
+                if 0 in conflict.found:
+                    return "accepted" if getattr(conflict.found[0], "nonce", "") == nonce else "already"
+                waking = Waking.learn(ref, conflict.found[1], urgent=urgent or outcome.failure is not None)
+                continue
+            except Reused:  # at another time, which is all that differs
+                return "accepted"
+            told = replace(note, outcome=outcome)
+            engine.notified(told, meta.target.service, meta.deployment, waking.wakes)
+            return "accepted"
+        if meta is not None and meta.generation == ref.generation:  # it is over; this may have come before
+            for earlier in await engine.news(ref):
+                if earlier.id == note.id:
+                    return "accepted" if earlier.nonce == nonce else "already"
+        return "not found"
+
     async def complete(self, awakeable: str, outcome: Outcome, *, nonce: str | None = None) -> Said:
         """Give an awakeable its result."""
         parsed = parse_awakeable(awakeable)
         if parsed is None:
             return "not found"
         ref, n = parsed
-        return await self._notify(ref, f"w{n}", outcome, nonce or new_nonce())
+        return await self.answer(ref, f"w{n}", outcome, nonce or new_nonce())
 
     async def signal(self, id: str, name: str, outcome: Outcome, *, nonce: str | None = None) -> Said:
         """Send a named signal to an invocation. Each is delivered once; the same nonce again is the same signal."""
@@ -87,7 +113,7 @@ class Control:
         if meta is None:
             return "not found"
         nonce = nonce or new_nonce()
-        return await self._notify(meta.ref, f"s{nonce}:{name}", outcome, nonce)
+        return await self.answer(meta.ref, f"s{nonce}:{name}", outcome, nonce)
 
     async def attach(self, member: Member, n: int, id: str) -> Outcome | None:
         """Have command ``n`` of a member wait for an invocation; the outcome, where it has completed already."""
@@ -232,7 +258,7 @@ class Control:
                 if await self.end(meta, CANCELLED):
                     return "accepted"
                 continue
-            said = await self._notify(meta.ref, "x", Outcome(failure=CANCELLED), new_nonce(), urgent=True)
+            said = await self.answer(meta.ref, "x", Outcome(failure=CANCELLED), new_nonce(), urgent=True)
             return "already" if said == "not found" else said
 
     async def kill(self, id: str) -> Said:
@@ -320,32 +346,6 @@ class Control:
         return Restarted(answer.id)
 
     # --- inside ---
-
-    async def _notify(self, ref: Ref, id: str, outcome: Outcome, nonce: str, *, urgent: bool = False) -> Said:
-        """Put a notification once, and wake its receiver."""
-        engine = self._engine
-        meta = await engine.look(ref.id)
-        waking = Waking.learn(ref, meta, urgent=urgent or outcome.failure is not None)
-        note, parts = notification(ref, id, outcome, engine.clock.now(), nonce)
-        await engine.put_apart(parts)
-        while waking is not None and meta is not None:
-            try:
-                await engine.commit([Put(note), waking.update(ref, engine.times().grace)], nonce)
-            except Conflict as conflict:
-                if 0 in conflict.found:
-                    return "accepted" if getattr(conflict.found[0], "nonce", "") == nonce else "already"
-                waking = Waking.learn(ref, conflict.found[1], urgent=urgent or outcome.failure is not None)
-                continue
-            except Reused:  # at another time, which is all that differs
-                return "accepted"
-            told = replace(note, outcome=outcome)
-            engine.notified(told, meta.target.service, meta.deployment, waking.wakes)
-            return "accepted"
-        if meta is not None and meta.generation == ref.generation:  # it is over; this may have come before
-            for earlier in await engine.news(ref):
-                if earlier.id == note.id:
-                    return "accepted" if earlier.nonce == nonce else "already"
-        return "not found"
 
     async def end(self, meta: Meta, failure: Failure) -> bool:
         """Complete an invocation with a failure, whatever it is at. Returns whether it was as it is said to be."""

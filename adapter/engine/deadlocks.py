@@ -1,16 +1,20 @@
-"""Finding rings of invocations that wait for each other's keys, across processes.
+"""Finding rings of invocations that wait for each other's keys or results, across processes.
 
-The records say who waits for what: a queued call waits for its key's owner, an invocation that stands still for calls
+The records say who waits for what: a queued call waits for its key's owner, an invocation that stands still for others
 names them. A ring that looks the same twice in a row, with nothing in it moving in between, cannot resolve itself.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from adapter.engine.ids import new_nonce
+from adapter.engine.ports import Conflict, Update
 from adapter.engine.records import Awaits, Meta, Status
-from adapter.engine.types import Failure
+from adapter.engine.types import Failure, Outcome
 
 if TYPE_CHECKING:
     from adapter.engine.engine import Engine
@@ -21,13 +25,32 @@ MAX_LENGTH = 50
 """The longest ring that is looked for."""
 
 
-def deadlock(ring: list[Meta]) -> Failure:
+def deadlock(ring: Sequence[Meta]) -> Failure:
     """The failure that spells out a ring, each invocation waiting for the next."""
-    names = [str(meta.target.object) for meta in ring if meta.kind.exclusive]
+    refs = {meta.ref for meta in ring}
+    ages = [(meta.created, meta.parent is not None and meta.parent.ref in refs, meta.id) for meta in ring]
+    oldest = ages.index(min(ages))
+    ring = [*ring[oldest:], *ring[:oldest]]
+    names = [str(meta.target.object) for meta in ring if meta.kind.exclusive] or [str(meta.target) for meta in ring]
     names = [name for place, name in enumerate(names) if place == 0 or names[place - 1] != name]
     if names[0] != names[-1] or len(names) == 1:
         names.append(names[0])
     return Failure(409, "deadlock: " + " → ".join(names))
+
+
+def attached(ring: Sequence[Meta], awaits: Sequence[Awaits | None]) -> tuple[str, int]:
+    """Who is to go on in a ring in which nobody waits for a key, and with which command.
+
+    Somebody in it waits for the result of an invocation that is not its own call: the youngest who does.
+    """
+    found: list[tuple[int, str, int]] = []
+    for place, (meta, waits) in enumerate(zip(ring, awaits, strict=True)):
+        following = ring[(place + 1) % len(ring)]
+        own = following.parent is not None and following.parent.ref == meta.ref
+        if waits is not None and following.id in waits.ids and not own:
+            found.append((meta.created, meta.id, waits.commands[waits.ids.index(following.id)]))
+    _, id, command = max(found)
+    return id, command
 
 
 class Deadlocks:
@@ -37,47 +60,68 @@ class Deadlocks:
         self._engine = engine
 
     async def check(self, start: Meta) -> bool:
-        """Fail the youngest queued call of a ring that the invocation leads to. Returns whether there was one."""
-        ring = await self._ring(start.id, [])
-        if ring is None or [_mark(meta) for meta in ring] != [_mark(m) for m in await self._ring(start.id, []) or []]:
+        """Fail the youngest call of a ring that the invocation leads to. Returns whether there was one."""
+        ring = await self._ring(start.id, [], set())
+        again = await self._ring(start.id, [], set()) if ring else None
+        if ring is None or again is None or [_mark(meta) for meta in ring] != [_mark(meta) for meta in again]:
             return False
+        failure = deadlock(ring)
         queued = [meta for meta in ring if meta.status is Status.QUEUED]
         if not queued:
-            return False
-        youngest = max(queued, key=lambda meta: (meta.created, meta.id))
-        failure = deadlock(ring)
-        spec = self._engine.handler(youngest.target)
-        if spec is not None and spec.options.deadlocks == "report":
-            log.error("%s: %s", youngest.id, failure.message)
+            id, command = attached(ring, [meta.awaits for meta in ring])
+            waiting = next(meta for meta in ring if meta.id == id)
+            await self._engine.control.answer(waiting.ref, f"a{command}", Outcome(failure=failure), new_nonce())
             return True
-        return await self._engine.control.end(youngest, failure)
+        youngest = max(queued, key=lambda meta: (meta.created, meta.id))
+        spec = self._engine.handler(youngest.target)
+        if spec is None or spec.options.deadlocks != "report":
+            return await self._engine.control.end(youngest, failure)
+        if youngest.error != failure.message:
+            self.report(youngest, failure)
+            with suppress(Conflict):
+                await self._engine.commit([Update(youngest.ref, set={"error": failure.message})], new_nonce())
+        return True
 
-    async def _ring(self, id: str, path: list[Meta]) -> list[Meta] | None:
-        """A ring that the invocation cannot but wait for."""
+    def report(self, youngest: Meta, failure: Failure) -> None:
+        """Leave a ring as it is, for an operator."""
+        log.error("%s", failure.message, extra={"invocation_id": youngest.id, "target": str(youngest.target)})
+
+    async def _ring(self, id: str, path: list[Meta], free: set[str]) -> list[Meta] | None:
+        """A ring that an invocation cannot but wait for.
+
+        Args:
+            id: The invocation's.
+            path: How it was reached.
+            free: The invocations of which it is known that they lead to no ring.
+        """
         for place, earlier in enumerate(path):
             if earlier.id == id:
                 return path[place:]
-        meta = await self._engine.look(id)
+        meta = await self._engine.look(id) if id not in free else None
         if meta is None or not meta.live or len(path) >= MAX_LENGTH:
             return None
         path = [*path, meta]
         if meta.status is Status.QUEUED:
             key = meta.target.object
             owner = (await self._engine.heads([key]))[key].owner
-            return await self._ring(owner.id, path) if owner is not None else None
-        return await self._ring_through(meta.awaits, path)
+            ring = await self._ring(owner.id, path, free) if owner is not None else None
+        else:
+            ring = await self._ring_through(meta.awaits, path, free)
+        if ring is None:
+            free.add(id)
+        return ring
 
-    async def _ring_through(self, awaits: Awaits | None, path: list[Meta]) -> list[Meta] | None:
-        """A ring through the calls that the last invocation of the path waits for."""
+    async def _ring_through(self, awaits: Awaits | None, path: list[Meta], free: set[str]) -> list[Meta] | None:
+        """A ring through what the last invocation of the path waits for."""
         meta = path[-1]
         suspended = meta.status is Status.SUSPENDED
         if awaits is None or not (suspended or (meta.status is Status.RUNNING and awaits.seen == meta.notifications)):
             return None
         ring: list[Meta] | None = None
-        for call in awaits.ids:
-            if not suspended and await self._completed(call):
+        for id in awaits.ids:
+            if not suspended and await self._completed(id):
                 return None  # it was told in its own process, and may have moved on
-            found = await self._ring(call, path)
+            found = await self._ring(id, path, free)
             ring = ring or found
             if found is None and not awaits.all:
                 return None

@@ -36,7 +36,7 @@ https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWrite
 MAX_BYTES = 2_000_000
 """What one commit carries at most, well under the 4 MB of a transaction, whose limit counts the encoded request."""
 
-CHECK = 45_000
+CHECK = 1_000
 """Milliseconds after which the sweeper looks whether a call that waits for a key is part of a deadlock."""
 
 APART = 1_000_000

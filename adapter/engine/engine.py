@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from adapter.engine.blobs import Blobs
 from adapter.engine.control import PROMISE_CHECK, Control
 from adapter.engine.deadlocks import Deadlocks
-from adapter.engine.draft import CHECK, Times, notification
+from adapter.engine.draft import Times, notification
 from adapter.engine.ids import SHARDS, idempotent_id, new_generation, new_nonce, random_id, workflow_id
 from adapter.engine.journal import Began, Entry, JournalFormatError, Noted, decode, encode
 from adapter.engine.ledger import Exists, Fenced
@@ -66,6 +66,9 @@ MARGIN = 2_000
 
 QUEUE_POLL = 100
 """Milliseconds after which a request that waits for its key looks at the latest whether it is its turn."""
+
+RECHECK = 45_000
+"""Milliseconds after which the sweeper looks for a deadlock again, at first."""
 
 MAX_DISPATCHES = 10
 """How often the sweeper dispatches an invocation of which no attempt begins, before it pauses it."""
@@ -770,7 +773,7 @@ class Engine:
         values: dict[str, Any]
         if meta.status is Status.QUEUED:
             await self.deadlocks.check(meta)
-            values = {"due": now + CHECK * 2 ** min(meta.dispatches, 6), "dispatches": meta.dispatches + 1}
+            values = {"due": now + RECHECK * 2 ** min(meta.dispatches, 6), "dispatches": meta.dispatches + 1}
         elif id in self.active:
             values = {"due": self.times().lease}
         elif meta.dispatches >= MAX_DISPATCHES:

@@ -82,6 +82,8 @@ class Ledger:
         """The ids of the invocations that code in this unit has made, but for what a rewind has undone."""
         self.outbound = False
         """Whether the log holds what another process is to take up."""
+        self.queued: set[str] = set()
+        """The ids of the invocations made here that have to wait for their keys."""
         self._engine = engine
         self._driver = driver
         self._root = root
@@ -268,6 +270,7 @@ class Ledger:
             elif meta.status is Status.QUEUED:
                 self._driver.retire(member)
                 member.caller = None
+                self.queued.add(id)
             elif member.spec is not None:
                 self._driver.stored(member)
             elif born and meta.status is Status.SCHEDULED:

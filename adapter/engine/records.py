@@ -58,13 +58,15 @@ class Parent:
 
 @dataclass(frozen=True, slots=True)
 class Awaits:
-    """The calls that an invocation stands still for, and nothing else, as long as no further notification comes in."""
+    """The invocations that one stands still for, and nothing else, as long as no further notification comes in."""
 
     seen: int
     """How many notifications had come in: with more than that, it may be on its way again."""
     all: bool
     """Whether it goes on when all have answered, rather than one."""
     ids: tuple[str, ...]
+    commands: tuple[int, ...]
+    """Of each, the command that waits for it."""
 
 
 @dataclass(frozen=True, slots=True)

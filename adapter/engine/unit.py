@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from adapter.engine import commands as c
 from adapter.engine.attempt import CANCEL, Attempt, Pending, PendingInvocation, describe
 from adapter.engine.blobs import blob_for
-from adapter.engine.deadlocks import deadlock
+from adapter.engine.deadlocks import attached, deadlock
 from adapter.engine.draft import Key, Step
 from adapter.engine.ids import new_generation, new_nonce
 from adapter.engine.journal import Done, Issued, Noted
@@ -268,6 +268,8 @@ class Unit:
             except News:
                 for member in waiting:
                     await self._read_news(member)
+            else:
+                self._look_for_rings(waiting)
 
     def _inactivity(self) -> int:
         """For how many milliseconds its attempts may stand still before they are suspended."""
@@ -568,7 +570,7 @@ class Unit:
             pending.outcome = Outcome(failure=failure)
             self.ledger.record((Log(member, Issued(n, kind, name, value=pending.outcome)),))
             return
-        if known is not None or pending.id in self.ledger.made:
+        if known is not None or pending.id in self.ledger.made or pending.id in self.members:
             self.ledger.record((Log(member, Issued(n, kind, name)),))
             if call:
                 self._errands.append((member, n, c.Attach(pending.id)))
@@ -610,6 +612,9 @@ class Unit:
         problem = self.engine.unknown(target)
         if problem is not None:
             return Failure(404, problem)
+        spec = self.engine.handler(target)
+        if spec is not None and spec.options.deadlocks == "report":
+            return None
         if pending.called and pending.kind.exclusive and target.key is not None:
             chain = [member, *member.ancestors()]
             for place, holder in enumerate(chain):
@@ -864,12 +869,21 @@ class Unit:
             group = pending.group if pending.group is not None and len(pending.waiters) == 1 else pending
             groups[id(group)] = groups.get(id(group), 0) + 1
         timers = [at for pending in waits if (at := self._timers.get((member.meta.id, pending.n))) is not None]
-        calls = tuple(pending.id for pending in waits if isinstance(pending, PendingInvocation) and pending.called)
+        awaited = [(other, pending.n) for pending in waits if (other := _awaited(pending)) is not None]
         all = len(groups) == 1
         awaits: Awaits | None = None
-        if len(calls) == len(waits) and (all or len(calls) <= MAX_AWAITS):
-            awaits = Awaits(len(member.notes), all, calls[:MAX_AWAITS])
+        if len(awaited) == len(waits) and (all or len(awaited) <= MAX_AWAITS):
+            ids, commands = zip(*awaited[:MAX_AWAITS], strict=True)
+            awaits = Awaits(len(member.notes), all, ids, commands)
         return Wait(member, min(groups.values()), min(timers, default=None), awaits)
+
+    def _look_for_rings(self, suspended: Iterable[Member]) -> None:
+        """Whoever suspends may be the last of a ring, and then nobody in it moves again to look for one."""
+        for member in suspended:
+            awaits, waited_for = member.meta.awaits, member.meta.kind.exclusive or member.meta.parent is not None
+            free = self.ledger.made - self.ledger.queued
+            if awaits is not None and waited_for and not free.issuperset(awaits.ids):
+                self.engine.spawn(self.engine.deadlocks.check(member.meta))
 
     async def _check_deadlocks(self) -> None:
         """Say what the invocations here wait for, and look whether they are part of a deadlock."""
@@ -888,7 +902,7 @@ class Unit:
                 await self.engine.deadlocks.check(member.meta)
 
     def _break_ring(self) -> bool:
-        """Fail the youngest call of a ring of invocations in this unit that wait for each other's keys."""
+        """Fail the youngest call of a ring of invocations in this unit that wait for each other."""
         for member in self.members.values():
             ring: list[Member] = []
             at: Member | None = member
@@ -896,13 +910,22 @@ class Unit:
                 ring.append(at)
                 at = self._blocker(at)
             if at is not None:
-                ring = ring[ring.index(at) :]
-                queued = [m for m in ring if m.attempt is None]
-                youngest = max(queued, key=lambda m: (m.meta.created, m.meta.parent.command if m.meta.parent else 0))
-                failure = deadlock([m.meta for m in ring])
-                self._end_child(youngest, Outcome(failure=failure))
-                return True
+                return self._break(ring[ring.index(at) :])
         return False
+
+    def _break(self, ring: list[Member]) -> bool:
+        failure = deadlock([member.meta for member in ring])
+        queued = [member for member in ring if member.attempt is None]
+        if not queued:  # by results that are attached to
+            waiting = attached([member.meta for member in ring], [self._wait_of(member).awaits for member in ring])
+            self._post(Event(waiting[0], waiting[1], Outcome(failure=failure)))
+            return True
+        youngest = max(queued, key=lambda m: (m.meta.created, m.meta.parent.command if m.meta.parent else 0))
+        if youngest.spec is not None and youngest.spec.options.deadlocks == "report":
+            self.engine.deadlocks.report(youngest.meta, failure)
+            return False
+        self._end_child(youngest, Outcome(failure=failure))
+        return True
 
     def _blocker(self, member: Member) -> Member | None:
         """Who in this unit has to go on first, if there is just one."""
@@ -916,6 +939,13 @@ class Unit:
             return None
         here = [child for id in awaits.ids if (child := self.members.get(id)) is not None]
         return next((child for child in here if child.attempt is None), here[0] if here else None)
+
+
+def _awaited(pending: Pending[Any]) -> str | None:
+    """The invocation whose result an operation waits for, if that is what it does."""
+    if isinstance(pending, PendingInvocation) and pending.called:
+        return pending.id
+    return pending.command.id if isinstance(pending.command, c.Attach) else None
 
 
 def _bounded(outcome: Outcome, what: str) -> Outcome:
