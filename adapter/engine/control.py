@@ -262,7 +262,11 @@ class Control:
             return "already" if said == "not found" else said
 
     async def kill(self, id: str) -> Said:
-        """End an invocation at once, and then the calls that it made. A step under way may still finish."""
+        """End an invocation at once, with the calls that it made. A step under way may still finish.
+
+        From its first write on nothing of it goes on. Then come the calls, and its completion last: if this process
+        ends meanwhile, the attempt that is due then goes on with them.
+        """
         while True:
             meta = await self._engine.look(id)
             if meta is None:
@@ -270,10 +274,12 @@ class Control:
             if not meta.live:
                 return "already"
             if await self.end(meta, KILLED):
-                break
+                return "accepted"
+
+    async def kill_calls(self, meta: Meta) -> None:
+        """Kill what an invocation has called, which itself can do nothing more, and is still to complete."""
         for child in await self._calls(meta):
             await self.kill(child)
-        return "accepted"
 
     async def pause(self, id: str) -> Said:
         """Keep an invocation from going on until it is resumed; an attempt under way ends at its next commit."""
@@ -353,6 +359,8 @@ class Control:
         taken = await self._overtake(meta, ending)
         if taken is None:
             return False
+        if failure == KILLED:
+            await self.kill_calls(taken)
         member = Member(taken, b"", self._engine.spec(taken), stored=True, pieces=await self._pieces(meta) + 1)
         head: Head | None = None
         if meta.kind.exclusive:

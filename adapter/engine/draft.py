@@ -237,6 +237,7 @@ class Draft:
                     meta.kind is Kind.WORKFLOW,
                     member.pieces,
                     member.notes,
+                    meta.notifications,
                     meta.waiters,
                     large,
                     len(member.input) > INLINE,
@@ -319,7 +320,8 @@ class Draft:
                     member.ref,
                     set=_difference(member.meta, meta),
                     epoch=member.meta.epoch,
-                    notifications=len(member.notes) if sheet.wait else None,
+                    # One that comes in just before the end is to be deleted with the rest.
+                    notifications=len(member.notes) if sheet.wait else 0 if sheet.ended and meta.due is None else None,
                     waiters=member.meta.waiters if sheet.ended else None,
                 )
             )

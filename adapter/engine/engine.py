@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from adapter.engine.blobs import Blobs
-from adapter.engine.control import PROMISE_CHECK, Control
+from adapter.engine.control import KILLED, PROMISE_CHECK, Control
 from adapter.engine.deadlocks import Deadlocks
-from adapter.engine.draft import Times, notification
+from adapter.engine.draft import APART, Times, notification
 from adapter.engine.ids import SHARDS, idempotent_id, new_generation, new_nonce, random_id, workflow_id
 from adapter.engine.journal import Began, Entry, JournalFormatError, Noted, decode, encode
 from adapter.engine.ledger import Exists, Fenced
@@ -564,17 +564,20 @@ class Engine:
         """Store an invocation that begins here. Returns the record that is there already, if so."""
         times = self.times()
         meta = replace(member.meta, status=Status.RUNNING, epoch=1, due=times.lease)
+        parts: list[Part] = []
         if len(member.input) > INLINE:
             parts = cut(meta.ref, "input", member.input)
-            await self.put_apart(parts)
             meta = replace(meta, input=None, input_parts=len(parts))
+        together = len(member.input) <= APART
+        if not together:
+            await self.put_apart(parts)
         try:
-            await self.commit([Create(meta, times.now)], new_nonce())
+            await self.commit([Create(meta, times.now), *(Put(part) for part in parts if together)], new_nonce())
         except Conflict as conflict:
-            found = next(iter(conflict.found.values()))
-            if isinstance(found, Meta) and found.generation == meta.generation:
-                found = None
-            if isinstance(found, Meta):
+            found = conflict.found[0]
+            if isinstance(found, Meta) and found.generation != meta.generation:
+                if not together:
+                    await self._delete_dependents(meta)
                 return found
         member.meta, member.stored = meta, True
         return None
@@ -668,6 +671,8 @@ class Engine:
         meta = replace(meta, **values)
         if meta.outcome is not None:
             journal = []  # it is to end, and not to be replayed
+            if meta.outcome.failure == KILLED:
+                await self.control.kill_calls(meta)
         member = Member(meta, meta.input or b"", spec, stored=True, journal=journal)
         if meta.input is None:
             member.input = b"".join(part.data for part in parts)

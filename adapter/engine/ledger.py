@@ -396,8 +396,9 @@ class Ledger:
             or found.epoch != change.epoch
         ):
             raise Fenced(f"{change.ref.id} was taken over")
-        member.meta = replace(member.meta, waiters=found.waiters)
-        return change.notifications is not None and found.notifications != change.notifications
+        member.meta = replace(member.meta, waiters=found.waiters, notifications=found.notifications)
+        suspends = change.set.get("status") is Status.SUSPENDED
+        return suspends and change.notifications is not None and found.notifications != change.notifications
 
     def _unwoken(self, change: Update, found: Record | None) -> None:
         """The parent is not as guessed: gone, or waiting for something else."""

@@ -563,14 +563,14 @@ class Unit:
         failure = self._refuse(member, pending, target)
         if failure is None and len(command.input) > MAX_PAYLOAD:
             failure = Failure(413, f"the input for {target} has {len(command.input)} bytes; the most is {MAX_PAYLOAD}")
-        known = self.ledger.known.get(pending.id)
-        if failure is None and call and known is not None and pending.kind is Kind.WORKFLOW:
+        there = pending.id in self.ledger.known or pending.id in self.ledger.made or pending.id in self.members
+        if failure is None and call and there and pending.kind is Kind.WORKFLOW:
             failure = Failure(409, f"workflow {target} has run already, or is running")
         if failure is not None:
             pending.outcome = Outcome(failure=failure)
             self.ledger.record((Log(member, Issued(n, kind, name, value=pending.outcome)),))
             return
-        if known is not None or pending.id in self.ledger.made or pending.id in self.members:
+        if there:
             self.ledger.record((Log(member, Issued(n, kind, name)),))
             if call:
                 self._errands.append((member, n, c.Attach(pending.id)))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from adapter.engine import commands as c
+from adapter.engine.control import Control
 from adapter.engine.ids import workflow_id
-from adapter.engine.records import Status
+from adapter.engine.records import Meta, Part, Status
 from adapter.engine.types import Failure, Kind, ObjectKey, Outcome
 from adapter.errors import TerminalError
 from tests.unit.world import World, closure, pack, settle, target, unpack, value
@@ -259,3 +262,101 @@ async def test_workflow_ids_derive() -> None:
     answer = await world.start("W/k/run")
     assert not answer.accepted
     await asyncio.sleep(0)
+
+
+async def test_a_kill_that_is_interrupted_is_finished_by_the_sweeper() -> None:
+    world = World(2)
+
+    @world.handler("S")
+    async def leaf(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(10_000_000), unpack)
+
+    @world.handler("S")
+    async def root(ctx: Any, n: Any) -> Any:
+        return await ctx.issue(c.Call(target("S/root" if n else "S/leaf"), pack(n - 1)), unpack)
+
+    id = await world.send("S/root", 2)
+    await settle()
+    metas = [record for record in world.store.records() if isinstance(record, Meta)]
+    assert [meta.status for meta in metas] == [Status.SUSPENDED] * 4
+
+    async def dies(control: Control, meta: Meta) -> None:
+        raise ConnectionError("the process died")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Control, "kill_calls", dies)
+        with pytest.raises(ConnectionError):
+            await world.engine.control.kill(id)
+    await world.clock.advance(120)
+    await world.engines[1].sweep()
+    await world.clock.advance(2)
+    for meta in metas:
+        assert value((await world.meta(meta.id)).outcome) == (409, "killed")
+
+
+async def test_a_workflow_that_is_called_twice_by_one_handler_runs_once() -> None:
+    world = World()
+
+    @world.handler("W", Kind.WORKFLOW)
+    async def run(ctx: Any, step: Any) -> Any:
+        if step:
+            await ctx.issue(c.Run("step", closure(1)), unpack)
+        return "ran"
+
+    @world.handler("S")
+    async def twice(ctx: Any, step: Any) -> Any:
+        first = ctx.issue(c.Call(target("W/k/run"), pack(step), kind=Kind.WORKFLOW), unpack)
+        if step:
+            assert await first == "ran"
+        try:
+            await ctx.issue(c.Call(target("W/k/run"), pack(step), kind=Kind.WORKFLOW), unpack)
+        except TerminalError as error:
+            return [await first, error.code, error.message]
+
+    failure = ["ran", 409, "workflow W/k/run has run already, or is running"]
+    assert await world.call("S/twice", False) == failure
+    await world.clock.advance(25 * 3600)
+    assert await world.call("S/twice", True) == failure
+
+
+async def test_a_signal_that_comes_just_before_the_end_is_deleted_with_the_rest() -> None:
+    world = World()
+    ids: list[str] = []
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        ids.append(ctx.id)
+        return "done"
+
+    async def hook(phase: str, method: str, args: Any, kwargs: Any) -> None:
+        if phase == "before" and method == "commit" and ids:
+            world.store.hook = None
+            assert await world.engine.control.signal(ids[0], "go", Outcome(pack(1))) == "accepted"
+
+    world.store.hook = hook
+    assert await world.call("S/work", idempotency_key="k") == "done"
+    assert (await world.meta(ids[0])).notifications == 1
+    await world.clock.advance(24 * 3600 + 1)
+    await world.engine.sweep()
+    assert not list(world.store.records())
+
+
+@pytest.mark.parametrize("size", [5_000, 500_000, 3_000_000])
+async def test_a_request_that_comes_second_leaves_nothing_of_its_large_input(size: int) -> None:
+    world = World(2)
+
+    @world.handler("S")
+    async def length(ctx: Any, text: Any) -> Any:
+        return len(text)
+
+    tasks = [world.start("S/length", "x" * size, idempotency_key="k", process=n) for n in (0, 1)]
+    await world.clock.advance(2)
+    answers = [await task for task in tasks]
+    assert sorted(answer.accepted for answer in answers) == [False, True]
+    assert [value(answer.outcome) for answer in answers] == [size, size]
+    parts = [record for record in world.store.records() if isinstance(record, Part)]
+    assert len({part.generation for part in parts}) <= 1
+    assert await world.call("S/length", "x" * size, idempotency_key="k") == size
+    await world.clock.advance(24 * 3600 + 1)
+    await world.engine.sweep()
+    assert not list(world.store.records())
