@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
+from typing import Final
 
 from starlette.types import ASGIApp
 
@@ -17,6 +18,9 @@ from adapter.errors import AdapterError
 from adapter.http.ingress import create_ingress
 from adapter.local.ports import SystemClock
 from adapter.registry import Registry
+
+ALIAS: Final = "live"
+"""The alias of a function's current version, as template.yaml has it."""
 
 
 class ConfigurationError(AdapterError):
@@ -70,7 +74,8 @@ def connect(registry: Registry) -> Host:
     observed.take_over_logs()
     timers = SchedulerTimers(
         group=_variable("ADAPTER_SCHEDULE_GROUP"),
-        target=f"arn:{partition}:lambda:{region}:{account}:function:{deployment}",
+        # Not this version: what has not begun by then begins on the current one, and what has is found from there.
+        target=f"arn:{partition}:lambda:{region}:{account}:function:{name}:{ALIAS}",
         role=_variable("ADAPTER_SCHEDULE_ROLE_ARN"),
         dead_letters=dead_letters,
         dispatch=lambda ref: dispatcher.dispatch(ref, "", deployment, False),

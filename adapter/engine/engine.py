@@ -641,8 +641,12 @@ class Engine:
         seen = {entry.id for entry in journal if isinstance(entry, Noted)}
         if not await self._is_due(meta, any(note.id not in seen for note in notes)):
             return None
-        if meta.target.service not in self._services and self._kinds(meta.target) is not None:
-            # A timer fires where it was made, and what it wakes may live in another function.
+        begun_elsewhere = meta.epoch > 0 and meta.deployment not in ("", self.deployment)
+        if (begun_elsewhere and self.deployment) or (
+            meta.target.service not in self._services and self._kinds(meta.target) is not None
+        ):
+            # A timer fires at the function that made it, whatever its version is by then; and who is told of a result
+            # may have been put on other code since it asked.
             self.dispatch(meta.ref, meta.target.service, meta.deployment if meta.epoch else "", fresh=False)
             return None
         epoch = meta.epoch + 1

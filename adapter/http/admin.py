@@ -163,7 +163,7 @@ class Admin:
             case "pause":
                 said = await control.pause(id)
             case "resume":
-                said = await control.resume(id, deployment=request.query_params.get("deployment"))
+                said = await control.resume(id, deployment=await self._deployment(request, id))
             case "purge":
                 said = await control.purge(id)
             case _:
@@ -177,6 +177,13 @@ class Admin:
         if said == "not found":
             raise _unknown(id)
         return answer({"invocationId": id, "status": said}, 202 if said == "accepted" else 200, {ID: id})
+
+    async def _deployment(self, request: Request, id: str) -> str | None:
+        """The code that an invocation is to go on with; ``None``: what it has."""
+        given = request.query_params.get("deployment")
+        if given != LATEST:
+            return given
+        return (await self._service((await self._find(id)).target.service)).deployment
 
     async def _refuse_if_over(self, id: str, what: str) -> None:
         """Say so, where what was asked for is not done already but cannot be done."""
@@ -221,6 +228,9 @@ class Admin:
             raise TerminalError(f"{error}: look again", code=412) from None
         return answer({"version": version}, headers={"etag": f'"{version}"'})
 
+
+LATEST: Final = "latest"
+"""Stands for the deployment that hosts an invocation's service now."""
 
 ACTIONS: Final = ("cancel", "kill", "pause", "resume", "restart-as-new", "purge")
 

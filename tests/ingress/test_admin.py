@@ -212,7 +212,9 @@ async def test_pause_and_resume(stack: Admined) -> None:
     assert await stack.act(id, "resume", params={"deployment": "shop:8"}) == (202, "accepted")
     await asyncio.sleep(0.1)
     shown = await stack.shown(id)
-    assert (shown["status"], shown["attempts"]) == ("suspended", 3)
+    assert (shown["status"], shown["attempts"], shown["deployment"]) == ("suspended", 3, "shop:8")
+    assert await stack.act(id, "resume", params={"deployment": "latest"}) == (202, "accepted")
+    assert "deployment" not in await stack.shown(id)  # where there is one process, it has no name
 
 
 async def test_what_waits_for_its_key_is_not_paused(stack: Admined) -> None:

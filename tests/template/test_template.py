@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from adapter.aws.host import ALIAS
 from adapter.aws.tables import definitions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,7 +77,7 @@ def resolve(value: Any, **conditions: bool) -> Any:
 def test_functions_publish_a_version_of_every_change_and_may_call_themselves(functions: dict[str, Properties]) -> None:
     assert len(functions) >= 3
     for function in functions.values():
-        assert function["AutoPublishAlias"] == "live"
+        assert function["AutoPublishAlias"] == ALIAS
         assert function["AutoPublishAliasAllProperties"] is True
         assert function["RecursiveLoop"] == "Allow"
         assert function["Tracing"] == "Active"
