@@ -22,6 +22,7 @@ from infra import emulator as emulators
 from infra.deploy import build, deploy, local_parameters
 from infra.emulator import ROOT, Emulator
 from infra.stack import Stack
+from tests.integration.probes import Probes, deploy_probes
 
 BUILD = ROOT / ".local" / "test" / "build"
 """Not `make run`'s, which may be building at the same time."""
@@ -124,3 +125,13 @@ def _allow_schedules_in_the_default_group(stack: Stack) -> None:
     }
     document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     iam.put_role_policy(RoleName=role, PolicyName="default-schedule-group", PolicyDocument=document)
+
+
+@pytest.fixture(scope="session")
+def probes(request: pytest.FixtureRequest, emulator: Emulator | None, progress: Progress) -> Probes:
+    """A stack of functions made for tests, in its second version."""
+    packages = request.getfixturevalue("packages")
+    progress("deploying two versions of the probes")
+    return deploy_probes(
+        Stack("adapter-probes", emulator.url if emulator else os.environ["AWS_ENDPOINT_URL"]), packages
+    )

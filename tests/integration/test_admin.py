@@ -3,42 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 from uuid import uuid4
 
-import boto3
 import httpx
 import pytest
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
 
 from adapter.cli.stubs import generate
 from adapter.client import Client
-from infra.stack import LOCAL_CREDENTIALS, Stack
+from infra.stack import Stack
+from tests.integration.signing import admin_of
 from tests.integration.waiting import accepted, until
-
-
-class Signed(httpx.Auth):
-    """Signs as https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html has it."""
-
-    requires_request_body = True
-
-    def __init__(self, stack: Stack) -> None:
-        session = boto3.Session(**(LOCAL_CREDENTIALS if stack.endpoint else {}), region_name=stack.region)
-        self._signer = SigV4Auth(session.get_credentials(), "execute-api", stack.region)
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        signed = AWSRequest(request.method, str(request.url), data=request.content)
-        self._signer.add_auth(signed)
-        request.headers.update(dict(signed.headers))
-        yield request
 
 
 @pytest.fixture
 def admin(stack: Stack) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=f"{stack.url}/admin", timeout=60, auth=Signed(stack)) as client:
+    with admin_of(stack) as client:
         yield client
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from uuid import uuid4
 
 import httpx
 import pytest
+import restate
+from restate.client_types import HttpError
 
 from infra.stack import Stack
 from tests.integration.waiting import answer, until
@@ -104,3 +108,19 @@ def test_an_order_is_carried_out_or_undone(
     stock, balance = (8, 97_000) if status == 200 else (10, 100_000)
     assert answer(http, f"/Inventory/{key}/stock") == stock
     assert answer(http, "/Payment/balance", key) == balance
+
+
+async def test_restates_client(stack: Stack, key: str) -> None:
+    async with restate.create_client(stack.url) as client, httpx.AsyncClient(base_url=stack.url) as http:
+        assert json.loads(await client.generic_call("Greeter", "greet", f'"{key}"'.encode())) == f"Hello {key}, visit 1"
+        for _ in range(2):
+            assert await client.generic_call("Counter", "add", b"2", key=key, idempotency_key=key) == b"3"
+        sent = [await client.generic_send("Mailer", "mail", b'"a"', key=key, idempotency_key=key) for _ in range(2)]
+        [id] = {each.invocation_id for each in sent}
+        assert (await http.get(f"/restate/invocation/{id}/attach", timeout=60)).status_code == 200
+        later = await client.generic_send("Mailer", "mail", b'"b"', key=key, send_delay=timedelta(hours=1))
+        assert (await http.get(f"/restate/invocation/{later.invocation_id}/output")).status_code == 470
+        assert await client.generic_call("Mailer", "sent", b"", key=key) == b'["a"]'
+        with pytest.raises(HttpError) as refused:
+            await client.generic_call("Counter", "add", b'"x"', key=key)
+        assert refused.value.status_code == 400

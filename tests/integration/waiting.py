@@ -27,7 +27,7 @@ def answer(http: httpx.Client, path: str, body: object = None) -> Any:
     return response.json() if response.content else None
 
 
-def accepted(http: httpx.Client, path: str, body: object) -> str:
+def accepted(http: httpx.Client, path: str, body: object = None) -> str:
     """Leave a message, again until it is accepted. Returns the invocation's id."""
 
     def send() -> str:

@@ -1,0 +1,96 @@
+"""A stack of two functions made to be tested, of which a second version is deployed while invocations wait."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+
+from infra.deploy import deploy, local_parameters
+from infra.stack import Stack
+from tests.integration.signing import admin_of
+from tests.integration.waiting import accepted, until
+
+APP = Path(__file__).parent / "probe" / "app.py"
+
+FUNCTIONS = {"GreeterFunction": "first", "SignUpFunction": "second"}
+"""Whose places in the template they take. The first one has all paths at ``/restate``."""
+
+
+ROUTES = {"ANY /Greeter/{proxy+}": "ANY /Ping/{proxy+}", "ANY /SignUp/{proxy+}": "ANY /Clerk/{proxy+}"}
+
+
+@dataclass(frozen=True)
+class Probes:
+    """The stack, and the invocations that were begun, or sent, before its second version was deployed."""
+
+    stack: Stack
+    deployments: tuple[str, str]
+    """The two versions of the first function."""
+    waiting: str
+    changing: str
+    gone: str
+    moving: str
+    delayed: str
+    delayed_to_gone: str
+    delayed_to_moving: str
+    deadlocked: tuple[str, str]
+    """One that has nothing to do with versions, but takes up to a minute to be found out; and its key."""
+
+
+DELAY = 90
+"""Seconds for which messages are delayed that are to begin after the second version was deployed."""
+
+
+def pack(packages: Path, version: int) -> Path:
+    """The Lambda packages of a version: those of the examples, with other code in two of them."""
+    directory = packages.with_name(f"probes-{version}")
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
+    template = (packages / "template.yaml").read_text()
+    for route, own_route in ROUTES.items():
+        assert route in template
+        template = template.replace(route, own_route)
+    (directory / "template.yaml").write_text(template)
+    for package in packages.iterdir():
+        if package.name in FUNCTIONS:
+            own = directory / package.name
+            shutil.copytree(package, own, copy_function=os.link)  # the libraries are the same
+            shutil.rmtree(own / "__pycache__", ignore_errors=True)
+            (own / "app.py").unlink()
+            place = f'FUNCTION, VERSION = "{FUNCTIONS[package.name]}", {version}\n'
+            (own / "app.py").write_text(APP.read_text().replace('FUNCTION, VERSION = "first", 1\n', place))
+        elif package.is_dir():
+            (directory / package.name).symlink_to(package)
+    return directory
+
+
+def deploy_probes(stack: Stack, packages: Path) -> Probes:
+    """Deploy the first version, begin what is to meet the second, and deploy that."""
+    deploy(stack, pack(packages, 1), local_parameters())
+    with httpx.Client(base_url=stack.url, timeout=60) as http, admin_of(stack) as admin:
+
+        def deployment() -> str:
+            return str(admin.get("/services/Changing").json()["deployment"])
+
+        key, first = uuid4().hex[:10], deployment()
+        begun = {
+            "waiting": accepted(http, "/restate/send/Changing/wait"),
+            "changing": accepted(http, "/restate/send/Changing/buy"),
+            "gone": accepted(http, "/restate/send/Changing/gone"),
+            "moving": accepted(http, "/restate/send/Moving/place"),
+        }
+        sent = {
+            "delayed": accepted(http, f"/restate/send/Changing/version?delay={DELAY}s"),
+            "delayed_to_gone": accepted(http, f"/restate/send/Changing/gone?delay={DELAY}s"),
+            "delayed_to_moving": accepted(http, f"/restate/send/Moving/place?delay={DELAY}s"),
+        }
+        deadlocked = accepted(http, f"/restate/send/Left/{key}/lock", key), key
+        for id in begun.values():
+            until("it has begun", lambda id=id: admin.get(f"/invocations/{id}").json().get("status") == "suspended")  # type: ignore[misc]
+        deploy(stack, pack(packages, 2), local_parameters())
+        return Probes(stack, (first, deployment()), **begun, **sent, deadlocked=deadlocked)
