@@ -64,7 +64,7 @@ class Tour:
         self.post(f"{path}/total", expect=12)
 
     def workflow_runs_once(self) -> None:
-        """A workflow: it runs once per id, waits for a person, and can be asked while it runs and after it ended."""
+        """A workflow: it runs once per id, waits for a person by a promise, and can be asked during and after."""
         path, email = f"/SignUp/{self._run}", f"{self._run}@example.com"
         self.post(f"{path}/run/send", email, status=202)
         code = self.until("the code is mailed", lambda: self.mails(email))[0].removeprefix("Your code is ")
@@ -118,6 +118,29 @@ class Tour:
         self.post(f"/Inventory/{sku}/stock", expect=8)
         self.post("/Payment/balance", customer, expect=96_000)
 
+    def awakeable(self) -> None:
+        """An awakeable: a large payment waits until somebody outside approves it, or until it has taken too long."""
+        sku, customer = f"piano-{self._run}", f"carl-{self._run}"
+        order: dict[str, Any] = {"customer": customer, "items": [{"sku": sku}], "cents": 60_000}
+        self.post(f"/Inventory/{sku}/restock", 2, expect=2)
+        late, paid = f"{self._run}-late", f"{self._run}-paid"
+        self.post(f"/Checkout/{late}/run/send", order | {"patience": "PT15S"}, status=202)
+        self.until("the customer is asked", lambda: self.mails(customer))
+        self.post(f"/Checkout/{paid}/run/send", order, status=202)
+        self.until("the customer is asked again", lambda: len(self.mails(customer)) == 2)
+        mail = self.mails(customer)[1]
+        say(f"{mail!r}\nboth pianos are kept, and no process waits:")
+        self.post(f"/Inventory/{sku}/stock", expect=0)
+        awakeable = mail.rpartition(" ")[2]
+        self.post(f"/restate/awakeables/{awakeable}/resolve", status=202)
+        self.get(f"/restate/workflow/Checkout/{paid}/attach")
+        say("an awakeable is completed once:")
+        self.post(f"/restate/awakeables/{awakeable}/reject", status=409)
+        say("the other order had fifteen seconds, and EventBridge Scheduler ends it; the piano goes back:")
+        self.get(f"/restate/workflow/Checkout/{late}/attach", status=408)
+        self.post(f"/Inventory/{sku}/stock", expect=1)
+        self.post("/Payment/balance", customer, expect=40_000)
+
     def crash(self) -> None:
         """A crash: the process is killed in the middle of a handler; the steps that it finished are not run again."""
         if self._local is None:
@@ -159,8 +182,8 @@ class Tour:
         """Send a request, show it and its answer, and make sure that it is the one expected."""
         return self._exchange("POST", path, body, key, status, expect)
 
-    def get(self, path: str, *, expect: object) -> httpx.Response:
-        return self._exchange("GET", path, None, None, 200, expect)
+    def get(self, path: str, *, status: int = 200, expect: object = None) -> httpx.Response:
+        return self._exchange("GET", path, None, None, status, expect)
 
     def quiet(self, method: str, path: str, body: object = None, key: str | None = None) -> httpx.Response:
         """Send a request without a word."""
@@ -222,6 +245,7 @@ class Tour:
             self.delayed_message,
             self.idempotent_duplicate,
             self.saga,
+            self.awakeable,
             self.crash,
         ]
         for number, chapter in enumerate(chapters, 1):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from functools import partial
 
 from pydantic import BaseModel, Field, PositiveInt
 
-from adapter import TerminalError, Workflow, WorkflowContext, handler, lambda_handler
-from handlers.contracts import Charge, Inventory, Item, Packed, Parcel, Payment, Shipping
+from adapter import TerminalError, TimedOutError, Workflow, WorkflowContext, handler, lambda_handler
+from handlers.contracts import Approval, Charge, Inventory, Item, Packed, Parcel, Payment, Shipping
 
 
 class Order(BaseModel):
@@ -18,6 +19,8 @@ class Order(BaseModel):
     items: list[Item] = Field(min_length=1)
     cents: PositiveInt
     country: str = "DE"
+    patience: timedelta = Field(default=timedelta(hours=1), gt=timedelta(0), le=timedelta(days=7))
+    """How long the goods are kept for a customer who has not approved the payment."""
 
 
 class Receipt(BaseModel):
@@ -32,7 +35,8 @@ class Checkout(Workflow):
 
     @handler
     async def run(self, ctx: WorkflowContext, order: Order) -> Receipt:
-        """Reserve, charge and ship. If one of them fails for good, what was done before is undone."""
+        """Reserve, have the payment approved, charge and ship. If one of them fails for good, or takes the customer too
+        long, what was done before is undone."""
         undo: list[Callable[[], Awaitable[object]]] = []
         try:
             for item in order.items:
@@ -42,6 +46,7 @@ class Checkout(Workflow):
 
             payment = ctx.service_client(Payment)
             charge = Charge(customer=order.customer, cents=order.cents)
+            await self._approved(ctx, charge, order.patience)
             balance = await payment.charge(charge, idempotency_key=ctx.key)
             undo.append(partial(payment.refund, charge, idempotency_key=ctx.key))
 
@@ -52,6 +57,16 @@ class Checkout(Workflow):
                 await compensate()
             raise
         return Receipt(balance=balance, parcel=packed)
+
+    async def _approved(self, ctx: WorkflowContext, charge: Charge, patience: timedelta) -> None:
+        """Wait until the payment is approved. Whoever does so resolves the awakeable, from a handler or over HTTP."""
+        approval = ctx.awakeable()
+        ctx.service_send_client(Payment).approve(Approval(charge=charge, awakeable=approval.id))
+        try:
+            async with ctx.timeout(patience):
+                await approval
+        except TimedOutError:
+            raise TerminalError(f"the payment was not approved within {patience}", code=408) from None
 
 
 entry = lambda_handler(Checkout)

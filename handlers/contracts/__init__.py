@@ -58,8 +58,21 @@ class Charge(BaseModel):
     cents: PositiveInt
 
 
+class Approval(BaseModel):
+    """What has to be approved, and the awakeable that says so: resolved, or rejected."""
+
+    charge: Charge
+    awakeable: str
+
+
 class Payment(Service):
     """Moves money. Calls carry an idempotency key, so that none is moved twice."""
+
+    @handler
+    @abstractmethod
+    async def approve(self, ctx: Context, approval: Approval) -> None:
+        """Approve a charge or refuse it with 402; a large one is left to the customer, who gets mail."""
+        ...
 
     @handler
     @abstractmethod

@@ -10,9 +10,12 @@ from pydantic import PositiveInt
 
 from adapter import Context, ObjectContext, ObjectSharedContext, TerminalError, VirtualObject, handler, lambda_handler
 from handlers import contracts
-from handlers.contracts import Charge, Item, Packed, Parcel
+from handlers.contracts import Approval, Charge, Item, Mailer, Packed, Parcel
 
 OPENING_BALANCE = 100_000
+LARGE = 50_000
+"""Cents above which a customer is asked."""
+
 DELIVERS_TO = {"AT", "CH", "DE", "FR"}
 
 
@@ -65,6 +68,18 @@ class Account(VirtualObject, private=True):
 
 class Payment(contracts.Payment):
     """Moves money between customers and us."""
+
+    @handler
+    async def approve(self, ctx: Context, approval: Approval) -> None:
+        charge, awakeable = approval.charge, approval.awakeable
+        balance = await ctx.object_client(Account, charge.customer).balance()
+        if balance < charge.cents:
+            ctx.reject_awakeable(awakeable, f"{charge.customer} has {balance} cents, not {charge.cents}", code=402)
+        elif charge.cents <= LARGE:
+            ctx.resolve_awakeable(awakeable)
+        else:
+            mail = f"To pay {charge.cents} cents, confirm {awakeable}"
+            ctx.object_send_client(Mailer, charge.customer).mail(mail)
 
     @handler
     async def charge(self, ctx: Context, charge: Charge) -> int:

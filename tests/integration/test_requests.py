@@ -78,7 +78,9 @@ def test_a_workflow_runs_once_and_can_be_asked(http: httpx.Client, key: str) -> 
     assert answer(http, f"/SignUp/{key}/status") == "waiting"
     assert http.post(f"/SignUp/{key}/run", json=email).status_code == 409
     assert http.get(f"/restate/workflow/SignUp/{key}/output").status_code == 470
-    assert answer(http, f"/SignUp/{key}/confirm", mails[0].removeprefix("Your code is ")) == "confirmed"
+    assert http.post(f"/SignUp/{key}/confirm", json="wrong").status_code == 403
+    for _ in range(2):
+        assert answer(http, f"/SignUp/{key}/confirm", mails[0].removeprefix("Your code is ")) == "confirmed"
     attached = http.get(f"/restate/workflow/SignUp/{key}/attach")
     assert (attached.status_code, attached.json()) == (200, "confirmed")
     assert answer(http, f"/SignUp/{key}/status") == "confirmed"
@@ -124,3 +126,19 @@ async def test_restates_client(stack: Stack, key: str) -> None:
         with pytest.raises(HttpError) as refused:
             await client.generic_call("Counter", "add", b'"x"', key=key)
         assert refused.value.status_code == 400
+
+
+@pytest.mark.parametrize("how", ["resolve", "reject", "too late"])
+def test_a_large_payment_waits_for_the_customer(http: httpx.Client, key: str, how: str) -> None:
+    answer(http, f"/Inventory/{key}/restock", 1)
+    order = {"customer": key, "items": [{"sku": key}], "cents": 60_000}
+    order |= {"patience": "PT5S"} if how == "too late" else {}
+    assert http.post(f"/Checkout/{key}/run/send", json=order).status_code == 202
+    [mail] = until("the customer is asked", lambda: answer(http, f"/Mailer/{key}/sent"))
+    if how != "too late":
+        assert http.post(f"/restate/awakeables/{mail.rpartition(' ')[2]}/{how}", json="ok").status_code == 202
+    sold = http.get(f"/restate/workflow/Checkout/{key}/attach")
+    assert sold.status_code == {"resolve": 200, "reject": 500, "too late": 408}[how]
+    stock, balance = (0, 40_000) if how == "resolve" else (1, 100_000)
+    assert answer(http, f"/Inventory/{key}/stock") == stock
+    assert answer(http, "/Payment/balance", key) == balance
