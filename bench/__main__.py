@@ -2,9 +2,9 @@
 
     python -m bench [--only NAME] [--repeat N] [--no-compare]
 
-Three tables, printed and written to `bench/results/`: requests, capacity units and time of the budget table's cases on
-both stores; what importing the Lambda entry costs; and, where `../shared/bench` is, the workloads of `compare.py`
-there, ours on DynamoDB (the emulator, or AWS_ENDPOINT_URL) beside Restate's.
+Tables, printed and written to `bench/results/`: requests, capacity units and time of the budget table's cases on both
+stores, and of large invocations; what importing the Lambda entry costs; and, where `../shared/bench` is, the workloads
+of `compare.py` there, ours on DynamoDB (the emulator, or AWS_ENDPOINT_URL) beside Restate's.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from uuid import uuid4
 
 from adapter.engine.ports import Store
 from adapter.local.memory import MemoryStore
-from bench.cases import CASES, world
+from bench.cases import CASES, SCALE, Case, world
 from bench.compare import PEER, compare
 from bench.imports import cold_import
 from infra import emulator
@@ -40,7 +40,8 @@ def main() -> None:
     parser.add_argument("--no-compare", action="store_true", help="leave the comparison out")
     arguments = parser.parse_args()
     with _dynamodb() as endpoint:
-        _show("costs", asyncio.run(_costs(endpoint, arguments.only, arguments.repeat)))
+        _show("costs", asyncio.run(_costs(CASES, endpoint, arguments.only, arguments.repeat)))
+        _show("scale", asyncio.run(_costs(SCALE, endpoint, arguments.only, 1)))
         if not arguments.only:
             _show("import", cold_import())
         if arguments.no_compare or not PEER.exists():
@@ -59,14 +60,14 @@ def _dynamodb() -> Iterator[str]:
         yield own.url
 
 
-async def _costs(endpoint: str, only: str, repeat: int) -> list[Row]:
+async def _costs(cases: Sequence[Case], endpoint: str, only: str, repeat: int) -> list[Row]:
     from adapter.aws.store import DynamoStore, create_tables, make_client
 
     client = make_client(
         endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
     )
     rows: list[Row] = []
-    for case in CASES:
+    for case in cases:
         if only not in case.name:
             continue
         row: Row = {"case": case.name, "limit": case.limit, "budget": case.budget}

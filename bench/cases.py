@@ -24,6 +24,11 @@ class Far(Service):
         """The input."""
         return n
 
+    @handler
+    async def down(self, ctx: Context, n: int) -> int:
+        """A chain of n calls to and fro between two functions."""
+        return 1 + await ctx.service_client(Cases).down(n - 1) if n else 0
+
 
 class Stepper(VirtualObject):
     """An object whose handlers take a while."""
@@ -64,6 +69,23 @@ class Cases(Service):
         """One sleep."""
         await ctx.sleep(timedelta(seconds=seconds))
         return seconds
+
+    @handler
+    async def sleeps(self, ctx: Context, n: int) -> int:
+        """n sleeps in sequence."""
+        for _ in range(n):
+            await ctx.sleep(timedelta(hours=1))
+        return n
+
+    @handler
+    async def fan(self, ctx: Context, n: int) -> int:
+        """n calls at once."""
+        return len(await gather(*(ctx.service_client(Bench).greet("x") for _ in range(n))))
+
+    @handler
+    async def down(self, ctx: Context, n: int) -> int:
+        """A chain of n calls to and fro between two functions."""
+        return 1 + await ctx.service_client(Far).down(n - 1) if n else 0
 
     @handler
     async def fetch(self, ctx: Context, kilobytes: list[int]) -> int:
@@ -190,6 +212,30 @@ async def _granted(world: World) -> Cost:
     return cost
 
 
+async def _chain(world: World) -> Cost:
+    with world.measured() as cost:
+        await world.send("Cases/down", 50)
+    return cost
+
+
+async def _sends(world: World) -> Cost:
+    with world.measured() as cost:
+        await world.call("Bench/sends", 1000)
+        await world.settle()
+    return cost
+
+
+def _sleeps(n: int) -> Callable[[World], Awaitable[Cost]]:
+    async def run(world: World) -> Cost:
+        with world.measured() as cost:
+            await world.start("Cases/sleeps", n)
+            for _ in range(n):
+                await world.fire()
+        return cost
+
+    return run
+
+
 async def _at_once(world: World) -> Cost:
     key = uuid4().hex
     with world.measured() as cost:
@@ -249,3 +295,15 @@ CASES = [
     Case("arriving at a held key", 3, 4, _held),
 ]
 """DESIGN's rows, at sizes that show their slope."""
+
+SCALE = [
+    # Whoever runs for long looks every three seconds whether it was cancelled.
+    *(Case(f"{n:,} steps", n + 1, n + 1 + n // 500, _call("Bench/steps", n)) for n in (1000, 10_000)),
+    # All of them are made before the first runs, and commits keep that order.
+    Case("a fan-out of 1,000 calls", 21, 21, _call("Cases/fan", 1000)),
+    Case("1,000 sends, and what they start", 11 + 2 * 1000, 11 + 2 * 1000, _sends, dispatches=1000),
+    Case("a chain of 50 calls to and fro between two functions", 50 * 6 + 3, 50 * 7 + 3, _chain, dispatches=101),
+    # A suspension is a commit; a resume reads and claims.
+    *(Case(f"{n} suspensions", 3 * n + 1, 3 * n + 1, _sleeps(n), dispatches=n) for n in (100, 500)),
+]
+"""One invocation that is large."""

@@ -17,7 +17,7 @@ from adapter.engine.records import Ref
 from adapter.engine.types import HandlerSpec, Kind, Target
 from adapter.registry import Registry
 
-TIMEOUT = 30_000
+TIMEOUT = 600_000
 """Milliseconds after which a function would be stopped."""
 
 Definitions = Sequence[type[Service] | type[VirtualObject]]

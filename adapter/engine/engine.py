@@ -808,8 +808,8 @@ class Engine:
         cursor: Any = None
         while True:
             waiters, cursor = await self.read(lambda cursor=cursor: self.store.waiters(meta.ref, cursor))  # type: ignore[misc]
-            for waiter in waiters:
-                await self._tell(waiter, outcome)
+            for start in range(0, len(waiters), 16):
+                await asyncio.gather(*(self._tell(waiter, outcome) for waiter in waiters[start : start + 16]))
             if cursor is None:
                 break
         try:

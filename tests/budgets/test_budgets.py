@@ -6,7 +6,7 @@ import pytest
 
 from adapter.engine.ports import Store
 from adapter.local.memory import MemoryStore
-from bench.cases import CASES, Case, world
+from bench.cases import CASES, SCALE, Case, world
 
 # The same stores that the contract tests run on.
 from tests.contract.conftest import client, credentials, dynamodb, endpoint, store, tables
@@ -17,6 +17,13 @@ __all__ = ["client", "credentials", "dynamodb", "endpoint", "store", "tables"]
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 async def test_stays_within_budget(store: Store, case: Case) -> None:
     cost = await case.run(world(store))
+    assert cost.requests <= case.budget
+    assert len(cost.dispatches) <= case.dispatches
+
+
+@pytest.mark.parametrize("case", SCALE, ids=lambda case: case.name)
+async def test_cost_of_a_large_invocation_grows_with_what_it_does(case: Case) -> None:
+    cost = await case.run(world(MemoryStore()))
     assert cost.requests <= case.budget
     assert len(cost.dispatches) <= case.dispatches
 

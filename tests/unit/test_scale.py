@@ -7,6 +7,7 @@ from typing import Any
 
 from adapter import gather
 from adapter.engine import commands as c
+from adapter.engine.records import Status
 from adapter.engine.types import Kind, Outcome
 from tests.unit.world import World, closure, pack, settle, target, unpack, value
 
@@ -48,6 +49,32 @@ def world() -> World:
         return n
 
     return world
+
+
+async def test_a_thousand_wait_for_one_promise() -> None:
+    world = World(2)
+
+    @world.handler("W", Kind.WORKFLOW)
+    async def run(ctx: Any, _: Any) -> Any:
+        return await ctx.issue(c.GetPromise("p"), unpack)
+
+    @world.handler("W", Kind.SHARED)
+    async def wait(ctx: Any, _: Any) -> Any:
+        return await ctx.issue(c.GetPromise("p"), unpack)
+
+    @world.handler("W", Kind.SHARED)
+    async def resolve(ctx: Any, value: Any) -> Any:
+        return unpack(await ctx.issue(c.CompletePromise("p", Outcome(pack(value))), lambda said: said))
+
+    ids = [await world.send("W/k/run"), *[await world.send("W/k/wait") for _ in range(1000)]]
+    await settle()
+    assert {(await world.meta(id)).status for id in ids} == {Status.SUSPENDED}
+    before = world.store.usage.requests
+    assert await world.call("W/k/resolve", "here") == "accepted"
+    assert await world.call("W/k/resolve", "again") == "already"
+    await world.clock.advance(60)
+    assert {value((await world.meta(id)).outcome) for id in ids} == {"here"}
+    assert world.store.usage.requests - before < 6_000, "each is told, loaded, claimed and completed"
 
 
 async def finish(world: World, path: str, input: Any, *, advance: float = 0, rounds: int = 5000) -> tuple[Any, int]:
