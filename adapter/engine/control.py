@@ -45,6 +45,8 @@ class Control:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._stamp = 0
+        """When the last notification was sent: the next is sent later, as they are told apart by that."""
 
     # --- results from outside ---
 
@@ -78,7 +80,8 @@ class Control:
         engine = self._engine
         meta = await engine.look(ref.id)
         waking = Waking.learn(ref, meta, urgent=urgent or outcome.failure is not None)
-        note, parts = notification(ref, id, outcome, engine.clock.now(), nonce)
+        self._stamp = max(self._stamp + 1, engine.clock.now())
+        note, parts = notification(ref, id, outcome, self._stamp, nonce)
         await engine.put_apart(parts)
         while waking is not None and meta is not None:
             try:

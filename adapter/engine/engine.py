@@ -618,9 +618,12 @@ class Engine:
     async def _begin(self, id: str) -> Member | None:
         """The first attempt of an invocation that was dispatched."""
         times = self.times()
+        nonce = new_nonce()
         values = {"status": Status.RUNNING, "due": times.lease, "deployment": self.deployment, "dispatches": 0}
+        values |= {"nonce": nonce}
         began, meta = await self.read(lambda: self.store.start(id, set=values, now=times.now))
-        if not began or meta is None:
+        # The answer to an earlier try may have been lost.
+        if meta is None or not (began or (meta.nonce == nonce and meta.epoch == 1 and meta.live)):
             return None
         input = meta.input if meta.input is not None else await self.payload(meta.ref, "input")
         member = Member(meta, input, self.spec(meta), stored=True)

@@ -10,6 +10,7 @@ import pytest
 from adapter.engine import commands as c
 from adapter.engine.control import Control
 from adapter.engine.ids import workflow_id
+from adapter.engine.ports import Unavailable
 from adapter.engine.records import Meta, Part, Status
 from adapter.engine.types import Failure, Kind, ObjectKey, Outcome
 from adapter.errors import TerminalError
@@ -360,3 +361,37 @@ async def test_a_request_that_comes_second_leaves_nothing_of_its_large_input(siz
     await world.clock.advance(24 * 3600 + 1)
     await world.engine.sweep()
     assert not list(world.store.records())
+
+
+async def test_signals_of_one_millisecond_keep_their_order() -> None:
+    world = World()
+
+    @world.handler("S")
+    async def wait(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(10_000), unpack)
+        return [await ctx.issue(c.Signal("go"), unpack) for _ in range(20)]
+
+    id = await world.send("S/wait")
+    await settle()
+    for n in range(20):
+        assert await world.engine.control.signal(id, "go", Outcome(pack(n))) == "accepted"
+    await world.clock.advance(11)
+    assert value((await world.meta(id)).outcome) == list(range(20))
+
+
+async def test_a_first_attempt_whose_answer_was_lost_begins_all_the_same() -> None:
+    world = World()
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        return "done"
+
+    async def hook(phase: str, method: str, args: Any, kwargs: Any) -> None:
+        if phase == "after" and method == "start":
+            world.store.hook = None
+            raise Unavailable("the answer was lost")
+
+    world.store.hook = hook
+    id = await world.send("S/work")
+    await world.clock.advance(1)
+    assert value((await world.meta(id)).outcome) == "done"
