@@ -12,13 +12,15 @@ import json
 import logging
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from adapter.aws.tables import FORMAT, Item, StoredFormatError, require_version
 from adapter.engine.ports import Unavailable
+from adapter.engine.records import Unreadable
 from adapter.engine.types import Kind, Target
 from adapter.http.services import Deployed, Endpoint, Endpoints, endpoints
 from adapter.registry import Registry
@@ -26,8 +28,6 @@ from adapter.registry import Registry
 PARTITION: Final = "registry"
 DOCUMENTS: Final = "openapi"
 """The items' partition keys. An object's has a slash in it."""
-
-FORMAT: Final = 1
 
 FRESH: Final = 60.0
 """Seconds for which what was read is taken for current."""
@@ -43,6 +43,8 @@ LARGEST: Final = 390_000
 """Bytes that a document may have, compressed."""
 
 log = logging.getLogger("adapter")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Directory:
         self._client = client
         self._clock = clock
         self._services: Mapping[str, Listed] = {}
+        self._unreadable: Mapping[str, Unreadable] = {}
         self._read_at: float | None = None
 
     # --- reading ---
@@ -81,12 +84,13 @@ class Directory:
 
         Raises:
             Unavailable: If that cannot be told now.
+            Unreadable: If what the directory says of it cannot be read.
         """
         listed = self._services.get(target.service)
         if listed is None or target.handler not in listed.handlers:
             if self._age() > HASTE:
                 self._refresh()
-            listed = self._services.get(target.service)
+            listed = self._readable(target.service)
         endpoint = listed.handlers.get(target.handler) if listed else None
         return endpoint.kind if endpoint else None
 
@@ -100,13 +104,14 @@ class Directory:
 
         Raises:
             Unavailable: If that cannot be told now.
+            Unreadable: If what the directory says of it cannot be read.
         """
         if self._age() > (FRESH if service in self._services else HASTE):
             await asyncio.to_thread(self._refresh)
-        return self._services.get(service)
+        return self._readable(service)
 
     async def listed(self) -> list[Listed]:
-        """All services, as they are now.
+        """All services, as they are now, but for those that cannot be read.
 
         Raises:
             Unavailable: If that cannot be told now.
@@ -115,22 +120,27 @@ class Directory:
         return list(self._services.values())
 
     async def documents(self) -> dict[str, dict[str, Any]]:
-        """What `adapter.http.openapi` says of all services.
+        """What `adapter.http.openapi` says of all services, but for those of which it cannot be read.
 
         Raises:
             Unavailable: If that cannot be told now.
         """
-        items = await asyncio.to_thread(self._query, DOCUMENTS)
-        return {item["sk"]["S"]: json.loads(zlib.decompress(item["document"]["B"])) for item in items}
+        found, _ = _readable(await asyncio.to_thread(self._query, DOCUMENTS), _read_document)
+        return found
 
     def _age(self) -> float:
         return float("inf") if self._read_at is None else self._clock() - self._read_at
 
     def _refresh(self) -> None:
         began, now = self._clock(), time.time()
-        listed = [_read(item) for item in self._query(PARTITION)]
-        self._services = {each.name: each for each in listed if each.gone is None or now - each.gone < GONE}
+        found, self._unreadable = _readable(self._query(PARTITION), _read)
+        self._services = {name: each for name, each in found.items() if each.gone is None or now - each.gone < GONE}
         self._read_at = began
+
+    def _readable(self, service: str) -> Listed | None:
+        if service in self._unreadable:
+            raise self._unreadable[service]
+        return self._services.get(service)
 
     # --- writing, at deployment ---
 
@@ -234,10 +244,33 @@ def _write(listed: Listed) -> dict[str, Any]:
     }
 
 
-def _read(item: Mapping[str, Any]) -> Listed:
+def _readable(items: Iterable[Item], read: Callable[[Item], T]) -> tuple[dict[str, T], dict[str, Unreadable]]:
+    """What items hold, by their sort keys; and of those of which it cannot be told, why."""
+    found: dict[str, T] = {}
+    unreadable: dict[str, Unreadable] = {}
+    for item in items:
+        name = item["sk"]["S"]
+        try:
+            require_version(item)
+            found[name] = read(item)
+        except Unreadable as error:
+            unreadable[name] = error
+        except (AttributeError, KeyError, TypeError, ValueError, zlib.error) as error:
+            unreadable[name] = StoredFormatError(item, f"damaged: no service, by {error!r}")
+    for reason in unreadable.values():
+        log.error("left out: %s", reason)
+    return found, unreadable
+
+
+def _read(item: Item) -> Listed:
     handlers = {
         name: Endpoint(Kind(each["kind"]), each["private"], each["takes"], each["gives"])
         for name, each in json.loads(item["handlers"]["S"]).items()
     }
     gone = int(item["gone"]["N"]) if "gone" in item else None
     return Listed(item["sk"]["S"], item["function"]["S"], item["deployment"]["S"], handlers, gone)
+
+
+def _read_document(item: Item) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(zlib.decompress(item["document"]["B"]))
+    return document

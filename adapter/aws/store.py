@@ -9,6 +9,7 @@ engine's to settle, by the same bytes again (`Unavailable`).
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -37,13 +38,15 @@ from adapter.aws.tables import (
     Item,
     Layout,
     MetaItem,
+    StoredFormatError,
     attributes_of,
     definitions,
+    dependent,
     derived,
     object_pk,
     parts_sk,
     read,
-    read_target,
+    read_listed,
     service_shard,
     state_sk,
     write,
@@ -88,6 +91,8 @@ CONNECTIONS: Final = 32
 """How many requests are under way at a time; more wait."""
 
 MAX_CHANGES: Final = 100
+
+log = logging.getLogger("adapter")
 
 
 def make_client(**options: Any) -> Any:
@@ -278,15 +283,12 @@ class DynamoStore:
             place = {keys[0]: {"S": partition}, keys[1]: {"N": str(after.at)}}
             request["ExclusiveStartKey"] = {**_key(after.id, META_SK), **place}
         answer = await self._read("query", **request)
-        listed = [
-            Listed(
-                item["pk"]["S"],
-                read_target(item["target"]["S"]),
-                Status(item["status"]["S"]),
-                int(item[keys[1]]["N"]),
-            )
-            for item in answer["Items"]
-        ]
+        listed: list[Listed] = []
+        for item in answer["Items"]:
+            try:
+                listed.append(read_listed(item, keys[1]))
+            except StoredFormatError as error:
+                log.error("left out: %s", error)
         end = answer.get("LastEvaluatedKey")
         return listed, Place(int(end[keys[1]]["N"]), end["pk"]["S"]) if end else None
 
@@ -294,7 +296,7 @@ class DynamoStore:
         """Query of keys; a unit per 4 KB of the items."""
         items, cursor = await self._query(self._invocations, id, "a", "z", cursor=cursor, ProjectionExpression="sk")
         keys = [item["sk"]["S"] for item in items]
-        return [Dependent(id, sk.split("#")[1], sk, sk[0] in "jn") for sk in keys if sk != META_SK], cursor
+        return [dependent(id, sk) for sk in keys if sk != META_SK], cursor
 
     # --- writes ------------------------------------------------------------------------------------------------------
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 from pynamodb.attributes import Attribute, BinaryAttribute, BooleanAttribute, UnicodeAttribute
 from pynamodb.constants import MAP, NUMBER, STRING
 from pynamodb.models import Model
 
 from adapter.engine import ids
+from adapter.engine.ports import Dependent, Listed
 from adapter.engine.records import (
     Awaits,
     Head,
@@ -31,10 +32,10 @@ from adapter.engine.records import (
     Ref,
     StateEntry,
     Status,
+    Unreadable,
     Waiter,
 )
 from adapter.engine.types import Failure, Kind, ObjectKey, Outcome, Target
-from adapter.errors import AdapterError
 
 FORMAT: Final = 1
 """The version of the items' format that this code writes; it reads every version up to it."""
@@ -46,12 +47,25 @@ Item = Mapping[str, Mapping[str, Any]]
 """An item, or a key, as DynamoDB's API has it: values by their attributes' types."""
 
 
-class StoredFormatError(AdapterError):
+class StoredFormatError(Unreadable):
     """A stored item that this code can't read: of a newer version, of an unknown kind, or with something missing."""
 
     def __init__(self, item: Item, reason: str) -> None:
         place = "/".join(str(item.get(name, {}).get("S", "?")) for name in ("pk", "sk"))
-        super().__init__(f"{place} (version {item.get('v', {}).get('N', '?')}): {reason}")
+        super().__init__(f"item {place} (version {item.get('v', {}).get('N', '?')}): {reason}")
+
+
+def require_version(item: Item) -> None:
+    """Refuse an item of a format that this code does not know.
+
+    Raises:
+        StoredFormatError: If its version is newer, or it has none.
+    """
+    version = item.get("v", {}).get("N", "")
+    if not version.isdecimal():
+        raise StoredFormatError(item, "damaged: it has no version")
+    if int(version) > FORMAT:
+        raise StoredFormatError(item, f"this code reads versions up to {FORMAT}; deploy newer code")
 
 
 # --- definitions -----------------------------------------------------------------------------------------------------
@@ -193,6 +207,13 @@ def write_headers(headers: Mapping[str, str]) -> str:
     return _json(dict(headers))
 
 
+def read_headers(text: str) -> dict[str, str]:
+    headers = json.loads(text)
+    if not isinstance(headers, dict):
+        raise ValueError(f"no headers: {text[:80]}")
+    return cast("dict[str, str]", headers)
+
+
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
@@ -230,7 +251,7 @@ class MetaItem(_Item):
     created = IntAttribute()
     deployment = UnicodeAttribute()
     parent = TextAttribute(write_parent, read_parent)
-    headers = TextAttribute(write_headers, json.loads)
+    headers = TextAttribute(write_headers, read_headers)
     input = BinaryAttribute(legacy_encoding=False)
     input_parts = IntAttribute()
     idempotent = BooleanAttribute()
@@ -346,6 +367,17 @@ def _read_piece(pk: str, sk: str) -> dict[str, Any]:
     return {"id": pk, "generation": generation, "index": int(index)}
 
 
+def dependent(id: str, sk: str) -> Dependent:
+    """What the sort key of an item under an invocation's id says, whatever the item holds.
+
+    >>> dependent("inv_a", "j#g#00000003")
+    Dependent(id='inv_a', generation='g', sort='j#g#00000003', journal=True, piece=3)
+    """
+    kind, _, rest = sk.partition("#")
+    generation, _, place = rest.partition("#")
+    return Dependent(id, generation, sk, kind in ("j", "n"), int(place) if kind == "j" and place.isdecimal() else None)
+
+
 def _read_notification(pk: str, sk: str) -> dict[str, Any]:
     _, generation, id = sk.split("#", 2)
     return {"to": Ref(pk, generation), "id": id}
@@ -450,17 +482,18 @@ class Layout(Generic[R]):
         Raises:
             StoredFormatError: If the item isn't such a record's, or of a newer version.
         """
+        require_version(item)
         try:
-            if int(item["v"]["N"]) > FORMAT:
-                raise StoredFormatError(item, f"this code reads versions up to {FORMAT}")
             values = self.read_key(item["pk"]["S"], item["sk"]["S"])
             for field in self._fields:
                 stored = item.get(field.name)
                 if stored is not None:
                     values[field.name] = field.read(stored[field.type])
+                elif field.default is MISSING:
+                    raise KeyError(field.name)
             return self.record(**values)
-        except (KeyError, ValueError, TypeError) as error:
-            raise StoredFormatError(item, f"no {self.record.__name__}: {error!r}") from error
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+            raise StoredFormatError(item, f"damaged: no {self.record.__name__}, by {error!r}") from error
 
 
 META = Layout(
@@ -543,6 +576,19 @@ def write(record: Record) -> dict[str, dict[str, Any]]:
     return item
 
 
+def read_listed(item: Item, at: str) -> Listed:
+    """An index's entry; ``at`` is the attribute that it is ordered by.
+
+    Raises:
+        StoredFormatError: If this code can't read it.
+    """
+    try:
+        target, status = read_target(item["target"]["S"]), Status(item["status"]["S"])
+        return Listed(item["pk"]["S"], target, status, int(item[at]["N"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoredFormatError(item, f"damaged: no entry of an index, by {error!r}") from error
+
+
 def derived(id: str, changed: Mapping[str, Any]) -> dict[str, str | int | None]:
     """The values of `Meta`'s attributes that follow from changed fields; ``None`` where there is to be none."""
     values: dict[str, str | int | None] = {}
@@ -565,13 +611,13 @@ def read(item: Item) -> Record:
     Raises:
         StoredFormatError: If this code can't read the item.
 
-    >>> read({"pk": {"S": "inv_a"}, "sk": {"S": "j#g#00000003"}, "v": {"N": "9"}})
+    >>> read({"pk": {"S": "inv"}, "sk": {"S": "meta"}, "v": {"N": "9"}})
     Traceback (most recent call last):
         ...
-    adapter.aws.tables.StoredFormatError: inv_a/j#g#00000003 (version 9): this code reads versions up to 1
+    adapter.aws.tables.StoredFormatError: item inv/meta (version 9): this code reads versions up to 1; deploy newer code
     """
     layout = BY_SK.get(item["sk"]["S"].split("#", 1)[0])
     if layout is None:
-        raise StoredFormatError(item, "an item of an unknown kind")
+        raise StoredFormatError(item, "of an unknown kind")
     record: Record = layout.read(item)
     return record

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 from adapter.engine.ids import blob_id, new_generation, new_nonce
 from adapter.engine.keys import KeyState
 from adapter.engine.ports import Change, Conflict, Create, Delete, Finish, Put, Update
-from adapter.engine.records import PART, Meta, Ref, StateEntry, Status, cut
+from adapter.engine.records import PART, Meta, Ref, StateEntry, Status, Unreadable, cut
 from adapter.engine.types import Kind, ObjectKey, Target
-from adapter.errors import AdapterError
 
 if TYPE_CHECKING:
     from adapter.engine.engine import Engine
@@ -75,7 +74,7 @@ class Blobs:
         """A state entry that lies beside the head.
 
         Raises:
-            AdapterError: If some of its parts are missing.
+            Unreadable: If some of its parts are missing.
         """
         engine = self._engine
         last: StateEntry | None = None
@@ -87,7 +86,7 @@ class Blobs:
             if -(-len(value) // PART) == entry.parts:
                 return value
             if entry == last:  # else it was replaced since it was read
-                raise AdapterError(f"state entry {name!r} of {key} lacks some of its {entry.parts} parts")
+                raise Unreadable(f"state entry {name!r} of {key} lacks some of its {entry.parts} parts")
             last = entry
 
     async def where(self, key: ObjectKey, generation: str, name: str) -> Ref | None:

@@ -6,6 +6,7 @@ Every method may be repeated: it finds what it did before. What it answers says 
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +19,7 @@ from adapter.engine.keys import KeyState
 from adapter.engine.ledger import Fenced
 from adapter.engine.member import Member
 from adapter.engine.ports import Change, Conflict, Create, Delete, Finish, Put, Reused, Update, WriteHead
-from adapter.engine.records import INLINE, Head, InboxEntry, Meta, Piece, Ref, Status, Waiter, cut
+from adapter.engine.records import INLINE, Head, InboxEntry, Meta, Piece, Ref, Status, Unreadable, Waiter, cut
 from adapter.engine.types import Failure, Kind, ObjectKey, Outcome, Target
 from adapter.engine.unit import CANCELLED, Unit
 from adapter.engine.waking import Waking
@@ -26,6 +27,8 @@ from adapter.errors import TerminalError
 
 if TYPE_CHECKING:
     from adapter.engine.engine import Engine
+
+log = logging.getLogger("adapter")
 
 Said = Literal["accepted", "already", "not found"]
 """Whether a request was carried out, had been before (or came too late), or is about nothing that exists."""
@@ -247,6 +250,31 @@ class Control:
         except Conflict:
             return
 
+    # --- keys ---
+
+    async def reclaim(self, waiting: Meta) -> bool:
+        """Take the key that an invocation waits for from an owner of which there is no live record.
+
+        An owner lets go of its key in the write that completes it, so this one was lost: tables were restored to
+        different times, or somebody deleted items.
+
+        Returns:
+            Whether it was so, and the key went to who waits next.
+        """
+        key = waiting.target.object
+        head = (await self._engine.heads([key]))[key]
+        if head.owner is None:
+            return False
+        owner = await self._engine.look(head.owner.id)
+        if owner is not None and owner.live and owner.ref == head.owner:
+            return False
+        if (await self._engine.heads([key]))[key].version != head.version:
+            return False  # it has completed since
+        log.error("%s is owned by %s, of which there is no live record: it goes to who waits next", key, head.owner.id)
+        lost = replace(waiting, id=head.owner.id, generation=head.owner.generation)
+        await Unit(self._engine, Member(lost, b"", None, stored=True), head=head).release()
+        return True
+
     # --- the life of an invocation ---
 
     async def cancel(self, id: str) -> Said:
@@ -349,7 +377,7 @@ class Control:
             return None
         if meta.kind is Kind.WORKFLOW:
             raise TerminalError("a workflow runs once per id: purge it, then submit it again", code=409)
-        input = meta.input if meta.input is not None else await self._engine.payload(meta.ref, "input")
+        input = await self._engine.input(meta)
         new = random_id() if idempotency_key is None else restarted_id(meta.ref, idempotency_key)
         answer = await self._engine.send(Request(meta.target, input, idempotency_key, meta.headers), id=new)
         return Restarted(answer.id)
@@ -398,11 +426,15 @@ class Control:
         return replace(meta, **set)
 
     async def _pieces(self, meta: Meta) -> int:
-        return 0 if not meta.epoch else len((await self._engine.load(meta.id))[1])
+        return 0 if not meta.epoch else await self._engine.pieces(meta)
 
     async def _calls(self, meta: Meta) -> list[str]:
         """The invocations that it called and that have not answered."""
-        journal = await self._engine.journal(meta)
+        try:
+            journal = await self._engine.journal(meta)
+        except Unreadable as error:
+            log.error("what it called goes on: %s", error, extra={"invocation_id": meta.id})
+            return []
         answered = {entry.n for entry in journal if isinstance(entry, Done | Noted)}
         return [
             child_id(meta.id, meta.generation, entry.n)

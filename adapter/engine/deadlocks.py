@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from adapter.engine.ids import new_nonce
 from adapter.engine.ports import Conflict, Update
-from adapter.engine.records import Awaits, Meta, Status
+from adapter.engine.records import Awaits, Meta, Status, Unreadable
 from adapter.engine.types import Failure, Outcome
 
 if TYPE_CHECKING:
@@ -61,8 +61,12 @@ class Deadlocks:
 
     async def check(self, start: Meta) -> bool:
         """Fail the youngest call of a ring that the invocation leads to. Returns whether there was one."""
-        ring = await self._ring(start.id, [], set())
-        again = await self._ring(start.id, [], set()) if ring else None
+        try:
+            ring = await self._ring(start.id, [], set())
+            again = await self._ring(start.id, [], set()) if ring else None
+        except Unreadable as error:  # of an invocation that it waits for, or of a key: not its own failure
+            log.error("not looked for deadlocks: %s", error, extra={"invocation_id": start.id})
+            return False
         if ring is None or again is None or [_mark(meta) for meta in ring] != [_mark(meta) for meta in again]:
             return False
         failure = deadlock(ring)

@@ -39,6 +39,9 @@ MAX_BYTES = 2_000_000
 CHECK = 1_000
 """Milliseconds after which the sweeper looks whether a call that waits for a key is part of a deadlock."""
 
+OWNER_CHECK = 15 * 60_000
+"""Milliseconds after which it looks whether the key that something else waits for has an owner still."""
+
 APART = 1_000_000
 """The most that goes into a commit of the parts of large payloads, in bytes; what is more is put before it."""
 
@@ -289,7 +292,7 @@ class Draft:
                 nonce=nonce,
             )
         if ticket is not None:
-            check = self._times.now + CHECK if meta.parent is not None else None
+            check = self._times.now + (CHECK if meta.parent is not None else OWNER_CHECK)
             return replace(meta, status=Status.QUEUED, due=check, ticket=ticket, nonce=nonce)
         if member.spec is not None:
             return replace(

@@ -10,12 +10,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from adapter.engine import journal as journals
 from adapter.engine.blobs import Blobs
 from adapter.engine.control import KILLED, PROMISE_CHECK, Control
 from adapter.engine.deadlocks import Deadlocks
-from adapter.engine.draft import APART, Times, notification
+from adapter.engine.draft import APART, OWNER_CHECK, Times, notification
 from adapter.engine.ids import SHARDS, idempotent_id, new_generation, new_nonce, random_id, workflow_id
-from adapter.engine.journal import Began, Entry, JournalFormatError, Noted, decode, encode
+from adapter.engine.journal import Began, Entry, Noted, encode
 from adapter.engine.ledger import Exists, Fenced
 from adapter.engine.member import Member
 from adapter.engine.ports import (
@@ -34,6 +35,7 @@ from adapter.engine.ports import (
 )
 from adapter.engine.records import (
     INLINE,
+    NOTIFICATION_ID,
     PART,
     Head,
     Meta,
@@ -43,6 +45,7 @@ from adapter.engine.records import (
     Ref,
     StateEntry,
     Status,
+    Unreadable,
     Waiter,
     cut,
 )
@@ -69,6 +72,9 @@ QUEUE_POLL = 100
 
 RECHECK = 45_000
 """Milliseconds after which the sweeper looks for a deadlock again, at first."""
+
+BATCH = 100
+"""How many entries of the due index are read at a time."""
 
 MAX_DISPATCHES = 10
 """How often the sweeper dispatches an invocation of which no attempt begins, before it pauses it."""
@@ -290,6 +296,9 @@ class Engine:
 
         Args:
             fresh: Whether most likely no attempt ran yet.
+
+        Raises:
+            Unreadable: If its record cannot be read.
         """
         unit = self.active.get(id)
         if unit is not None:
@@ -304,7 +313,11 @@ class Engine:
                 return
             head = None
             if member.meta.kind.exclusive:
-                head = (await self.heads([member.key]))[member.key]
+                try:
+                    head = (await self.heads([member.key]))[member.key]
+                except Unreadable as error:
+                    await self._put_off(member.meta, error)
+                    return
                 member.keyless = member.meta.outcome is not None and head.owner != member.ref
             unit = Unit(self, member, linger=0, head=None if member.keyless else head)
             self.active[id] = unit
@@ -320,12 +333,16 @@ class Engine:
         count = 0
         for shard in range(SHARDS):
             seen: set[str] = set()
+            limit = BATCH
             while self.remaining() > MARGIN:
-                found = await self.read(lambda shard=shard: self.store.due(shard, self.clock.now(), 100))  # type: ignore[misc]
+                found = await self.read(lambda: self.store.due(shard, self.clock.now(), limit))  # noqa: B023
                 entries = [entry for entry in found if entry.id not in seen]
-                seen.update(entry.id for entry in entries)
                 if not entries:
-                    break
+                    if len(found) < limit:
+                        break
+                    limit += BATCH  # records that cannot be read stay due, and are not to hide what is due after them
+                    continue
+                seen.update(entry.id for entry in entries)
                 for start in range(0, len(entries), 16):
                     acted = await asyncio.gather(*(self._sweep(entry.id) for entry in entries[start : start + 16]))
                     count += sum(acted)
@@ -418,7 +435,7 @@ class Engine:
             [part for part in parts if part.generation == generation],
             [piece for piece in pieces if piece.generation == generation],
             meta,
-            sorted((note for note in notes if note.to.generation == generation), key=lambda note: note.created),
+            _in_order(note for note in notes if note.to.generation == generation),
         )
 
     async def journal(self, meta: Meta) -> list[Entry]:
@@ -426,7 +443,17 @@ class Engine:
         _, pieces, found, _ = await self.load(meta.id)
         if found is None or found.generation != meta.generation:
             return []
-        return decode([*(piece.data for piece in pieces), *([found.tail] if found.tail else [])])
+        return journals.read(meta.id, pieces, found.tail)
+
+    async def pieces(self, meta: Meta) -> int:
+        """Tell the place of the next piece of an invocation's journal, whether that can be read or not."""
+        place, cursor = 0, None
+        while True:
+            found, cursor = await self.read(lambda: self.store.dependents(meta.id, cursor))  # noqa: B023
+            places = [key.piece for key in found if key.generation == meta.generation and key.piece is not None]
+            place = max([place, *(each + 1 for each in places)])
+            if cursor is None:
+                return place
 
     async def news(self, ref: Ref) -> list[Notification]:
         """Read the notifications to an invocation."""
@@ -434,10 +461,26 @@ class Engine:
         while cursor is not None:
             more, cursor = await self.read(lambda cursor=cursor: self.store.news(ref, cursor))  # type: ignore[misc]
             notes = notes + more
-        return [await self._whole(note) for note in sorted(notes, key=lambda note: note.created)]
+        return [await self._whole(note) for note in _in_order(notes)]
 
     async def _whole(self, note: Notification) -> Notification:
-        return replace(note, outcome=Outcome(await self.payload(note.to, note.parts))) if note.parts else note
+        """A notification with its value, wherever that lies."""
+        if not note.parts:
+            return note
+        parts = await self._parts(note.to, note.parts)
+        if not parts or [part.index for part in parts] != list(range(len(parts))):
+            raise Unreadable(f"{note.to.id}: parts of the value of its notification {note.id!r} are missing")
+        return replace(note, outcome=Outcome(b"".join(part.data for part in parts)))
+
+    async def input(self, meta: Meta, parts: Sequence[Part] | None = None) -> bytes:
+        """Read an invocation's input; ``parts`` are what it lies in, where they were read already."""
+        if meta.input is not None:
+            return meta.input
+        if parts is None:
+            parts = await self._parts(meta.ref, "input")
+        if len(parts) != meta.input_parts:
+            raise Unreadable(f"{meta.id}: its input has {meta.input_parts} parts, and {len(parts)} are there")
+        return b"".join(part.data for part in parts)
 
     async def entries(self, key: ObjectKey, generation: str, *, values: bool = False) -> dict[str, StateEntry]:
         """The state entries beside the head by their names, with or without their values."""
@@ -609,11 +652,21 @@ class Engine:
             log.info("attempt dropped: %s", fenced, extra={"invocation_id": id})
         except Exception as error:
             listeners = self._listeners.get(id, ())
+            if isinstance(error, Unreadable) and (unit.root.stored or listeners):
+                await self._stopped(unit, error)
+                if unit.root.stored:
+                    return
             if unit.root.stored or not listeners:
                 raise
             for future in listeners:
                 if not future.done():
                     future.set_exception(error)
+
+    async def _stopped(self, unit: Unit, error: Unreadable) -> None:
+        """A unit met something that cannot be read: that is a failed attempt of all that ran in it."""
+        for member in dict.fromkeys(unit.ledger.members()):
+            if member.stored and member.meta.status is Status.RUNNING:
+                await self._put_off(member.meta, error, progress=member.progress)
 
     async def _begin(self, id: str) -> Member | None:
         """The first attempt of an invocation that was dispatched."""
@@ -625,22 +678,28 @@ class Engine:
         # The answer to an earlier try may have been lost.
         if meta is None or not (began or (meta.nonce == nonce and meta.epoch == 1 and meta.live)):
             return None
-        input = meta.input if meta.input is not None else await self.payload(meta.ref, "input")
-        member = Member(meta, input, self.spec(meta), stored=True)
-        if meta.notifications:
-            member.notes = {note.id: note.outcome for note in await self.news(meta.ref)}
+        try:
+            member = Member(meta, await self.input(meta), self.spec(meta), stored=True)
+            if meta.notifications:
+                member.notes = {note.id: note.outcome for note in await self.news(meta.ref)}
+        except Unreadable as error:
+            await self._put_off(meta, error)
+            return None
         return member
 
     async def _claim(self, id: str) -> Member | None:
         """A further attempt: load what there is, and raise the epoch, unless there is nothing to do."""
+        try:
+            return await self._take_over(id)
+        except Unreadable as error:
+            await self._cannot_begin(id, error)
+            return None
+
+    async def _take_over(self, id: str) -> Member | None:
         parts, pieces, meta, notes = await self.load(id)
         if meta is None or meta.expired(self.clock.now()):
             return None
-        try:
-            journal = decode(piece.data for piece in pieces)
-        except JournalFormatError as error:
-            log.error("%s: %s", id, error)
-            return None
+        journal = journals.read(id, pieces) if meta.outcome is None else []  # it is to end, and not to be replayed
         seen = {entry.id for entry in journal if isinstance(entry, Noted)}
         if not await self._is_due(meta, any(note.id not in seen for note in notes)):
             return None
@@ -658,6 +717,8 @@ class Engine:
         if meta.status is Status.READY and self._exhausted(meta, spec):
             await self._change(meta, {"status": Status.PAUSED, "due": None})
             return None
+        input = await self.input(meta, parts)
+        notes = [await self._whole(note) for note in notes]
         values: dict[str, Any] = {"status": Status.RUNNING, "epoch": epoch, "due": times.lease, "dispatches": 0}
         values |= {"missing": None, "ticket": None, "awaits": None}
         if not meta.epoch:
@@ -665,27 +726,59 @@ class Engine:
         # The due time as well: taking a place in an inbox does not raise the epoch, but changes that.
         changes: list[Change] = [Update(meta.ref, set=values, epoch=meta.epoch, due=meta.due)]
         nonce = new_nonce()
+        place = pieces[-1].index + 1 if pieces else 0
         if meta.epoch:
             journal.append(Began(epoch))
-            changes.append(Put(Piece(id, meta.generation, len(pieces), encode([Began(epoch)])[0], nonce)))
+            changes.append(Put(Piece(id, meta.generation, place, encode([Began(epoch)])[0], nonce)))
         try:
             await self.commit(changes, nonce)
         except Conflict as conflict:
             found = conflict.found.get(0, meta)
             if isinstance(found, Meta) and found.live and found.epoch == meta.epoch:
-                return await self._claim(id)  # it has moved, and nobody has begun an attempt
+                return await self._take_over(id)  # it has moved, and nobody has begun an attempt
             return None
         meta = replace(meta, **values)
-        if meta.outcome is not None:
-            journal = []  # it is to end, and not to be replayed
-            if meta.outcome.failure == KILLED:
-                await self.control.kill_calls(meta)
-        member = Member(meta, meta.input or b"", spec, stored=True, journal=journal)
-        if meta.input is None:
-            member.input = b"".join(part.data for part in parts)
-        member.pieces = len(pieces) + (1 if epoch > 1 else 0)
-        member.notes = {note.id: (await self._whole(note)).outcome for note in notes}
+        if meta.outcome is not None and meta.outcome.failure == KILLED:
+            await self.control.kill_calls(meta)
+        member = Member(meta, input, spec, stored=True, journal=journal)
+        member.pieces = place + (1 if epoch > 1 else 0)
+        member.notes = {note.id: note.outcome for note in notes}
         return member
+
+    async def _cannot_begin(self, id: str, error: Unreadable) -> None:
+        """Something of an invocation that an attempt was to begin with cannot be read.
+
+        Raises:
+            Unreadable: If that is the record.
+        """
+        meta = await self.look(id)
+        if meta is None or meta.target.service not in self._services or not await self._is_due(meta, news=False):
+            return
+        if meta.outcome is not None and meta.outcome.failure is not None:
+            await self.control.end(meta, meta.outcome.failure)  # which takes nothing but the record
+        else:
+            await self._put_off(meta, error)
+
+    async def _put_off(self, meta: Meta, error: Unreadable, *, progress: bool = False) -> None:
+        """Take it for a failed attempt that something cannot be read: perhaps newer code, or an operator, can."""
+        policy = self.spec(meta).options.retry
+        failures = 1 if progress else meta.failures + 1
+        self.report(meta, failures, error)
+        text = str(error)[:1000]
+        values: dict[str, Any] = {"failures": failures, "error": text, "dispatches": 0}
+        if meta.outcome is not None or policy.attempts is None or failures < policy.attempts:
+            due = self.clock.now() + round(policy.backoff(failures) * 1000)
+            values |= {"status": Status.BACKING_OFF, "due": due}
+        elif policy.exhausted == "kill":
+            await self.control.end(meta, Failure(500, f"gave up after {failures} attempts: {text}"))
+            return
+        else:
+            values |= {"status": Status.PAUSED, "due": None}
+        try:
+            await self.commit([Update(meta.ref, set=values, epoch=meta.epoch)], new_nonce())
+        except Conflict:
+            return
+        self.later(replace(meta, **values))
 
     async def _is_due(self, meta: Meta, news: bool) -> bool:
         """Whether an attempt is to begin now; a time that is almost there is waited for."""
@@ -739,11 +832,14 @@ class Engine:
 
     async def payload(self, ref: Ref, name: str) -> bytes:
         """Read a payload that lies in parts."""
+        return b"".join(part.data for part in await self._parts(ref, name))
+
+    async def _parts(self, ref: Ref, name: str) -> list[Part]:
         parts, cursor = await self.read(lambda: self.store.output(ref, name))
         while cursor is not None:
             more, cursor = await self.read(lambda cursor=cursor: self.store.output(ref, name, cursor))  # type: ignore[misc]
             parts = parts + more
-        return b"".join(part.data for part in parts)
+        return parts
 
     async def _outcome_of(self, meta: Meta) -> Outcome | None:
         if meta.live or meta.outcome is None:
@@ -760,7 +856,14 @@ class Engine:
         await self.resume(id)
 
     async def _sweep(self, id: str) -> bool:
-        """Act on one record that the index says is due."""
+        """Act on one record that the index says is due. One that cannot be read is left, and said to be."""
+        try:
+            return await self._act(id)
+        except Unreadable as error:
+            log.error("not swept: %s", error, extra={"invocation_id": id})
+            return False
+
+    async def _act(self, id: str) -> bool:
         meta = await self.read(lambda: self.store.peek(id))
         now = self.clock.now()
         if meta is None or meta.due is None or meta.due > now:
@@ -784,8 +887,11 @@ class Engine:
             return True
         values: dict[str, Any]
         if meta.status is Status.QUEUED:
+            if await self.control.reclaim(meta):
+                return True
             await self.deadlocks.check(meta)
-            values = {"due": now + RECHECK * 2 ** min(meta.dispatches, 6), "dispatches": meta.dispatches + 1}
+            wait = RECHECK * 2 ** min(meta.dispatches, 6) if meta.parent is not None else OWNER_CHECK
+            values = {"due": now + wait, "dispatches": meta.dispatches + 1}
         elif id in self.active:
             values = {"due": self.times().lease}
         elif meta.dispatches >= MAX_DISPATCHES:
@@ -890,6 +996,19 @@ class Engine:
             await asyncio.wait({future, sleep}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             sleep.cancel()
+
+
+def _in_order(notes: Iterable[Notification]) -> list[Notification]:
+    """Notifications as they came.
+
+    Raises:
+        Unreadable: If one is for nothing that is known here.
+    """
+    ordered = sorted(notes, key=lambda note: note.created)
+    for note in ordered:
+        if not NOTIFICATION_ID.fullmatch(note.id):
+            raise Unreadable(f"{note.to.id}: its notification {note.id!r} is damaged, or of a newer format")
+    return ordered
 
 
 def _timer(meta: Meta) -> str:

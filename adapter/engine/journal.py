@@ -11,15 +11,19 @@ import base64
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from adapter.engine.records import PART
+from adapter.engine.records import PART, Piece, Unreadable
 from adapter.engine.types import Failure, Outcome
 
-WHOLE, FIRST, MIDDLE, LAST = "1.", "1<", "1-", "1>"
+FORMAT = 1
+"""The version of the format that this code writes and reads."""
+
+WHOLE, FIRST, MIDDLE, LAST = (f"{FORMAT}{mark}" for mark in ".<->")
+"""What a piece begins with."""
 
 
-class JournalFormatError(Exception):
+class JournalFormatError(Unreadable):
     """A stored journal cannot be read: truncated, or written by a newer version of this library."""
 
 
@@ -78,9 +82,15 @@ def unpack(value: Any) -> bytes | None:
     >>> unpack(pack(b"\\xff")), unpack(pack(b"x")), unpack(pack(None))
     (b'\\xff', b'x', None)
     """
-    if value is None:
-        return None
-    return value.encode() if isinstance(value, str) else base64.b64decode(value[0])
+    match value:
+        case None:
+            return None
+        case str():
+            return value.encode()
+        case [str(encoded)]:
+            return base64.b64decode(encoded, validate=True)
+        case _:
+            raise ValueError(f"no value: {json.dumps(value)[:80]}")
 
 
 def pack_outcome(outcome: Outcome) -> list[Any]:
@@ -92,9 +102,13 @@ def pack_outcome(outcome: Outcome) -> list[Any]:
 
 def unpack_outcome(data: Sequence[Any]) -> Outcome:
     """What `pack_outcome` packed."""
-    if len(data) == 2:
-        return Outcome(failure=Failure(data[0], data[1]))
-    return Outcome(unpack(data[0]))
+    match data:
+        case [int(code), str(message)]:
+            return Outcome(failure=Failure(code, message))
+        case [value]:
+            return Outcome(unpack(value))
+        case _:
+            raise ValueError(f"no outcome: {json.dumps(data)[:80]}")
 
 
 def _pack_entry(entry: Entry) -> list[Any]:
@@ -116,20 +130,20 @@ def _pack_entry(entry: Entry) -> list[Any]:
 
 def _unpack_entry(data: list[Any]) -> Entry:
     match data:
-        case ["i", n, kind, name]:
+        case ["i", int(n), "sleep", str(name), int(at)]:
+            return Issued(n, "sleep", name, at=at)
+        case ["i", int(n), str(kind), str(name)] if kind != "sleep":
             return Issued(n, kind, name)
-        case ["i", n, kind, name, int(at)]:
-            return Issued(n, kind, name, at=at)
-        case ["i", n, kind, name, value]:
+        case ["i", int(n), str(kind), str(name), [*value]]:
             return Issued(n, kind, name, value=unpack_outcome(value))
-        case ["d", n, *outcome]:
+        case ["d", int(n), *outcome]:
             return Done(n, unpack_outcome(outcome))
-        case ["n", n, id]:
+        case ["n", int(n), str(id)]:
             return Noted(n, id)
-        case ["b", epoch]:
+        case ["b", int(epoch)]:
             return Began(epoch)
         case _:
-            raise JournalFormatError(f"unknown journal entry {json.dumps(data)[:80]}")
+            raise ValueError(f"unknown entry {json.dumps(data)[:80]}")
 
 
 def encode(entries: Iterable[Entry]) -> list[str]:
@@ -153,25 +167,54 @@ def decode(pieces: Iterable[str]) -> list[Entry]:
     """
     entries: list[Entry] = []
     cut: list[str] | None = None
-    for piece in pieces:
+    for place, piece in enumerate(pieces):
         mark, text = piece[:2], piece[2:]
         if mark == FIRST:
             cut = [text]
         elif mark == WHOLE:
             cut = None
-            entries += _read(text)
+            entries += _read(text, place)
         elif mark in (MIDDLE, LAST) and cut is not None:
             cut.append(text)
             if mark == LAST:
-                entries += _read("".join(cut))
+                entries += _read("".join(cut), place)
                 cut = None
         else:
-            raise JournalFormatError(f"journal piece of unknown format {mark!r}; this library reads version 1")
+            raise JournalFormatError(
+                f"piece {place} of the journal begins with {mark!r}: it is damaged, or of a newer format than version "
+                f"{FORMAT}, which this code reads"
+            )
+    issued = [entry.n for entry in entries if isinstance(entry, Issued)]
+    if issued != list(range(len(issued))):
+        raise JournalFormatError("the journal is damaged: its commands are not numbered in order")
     return entries
 
 
-def _read(text: str) -> list[Entry]:
+def _read(text: str, place: int) -> list[Entry]:
     try:
-        return [_unpack_entry(data) for data in json.loads(text)]
-    except (ValueError, TypeError, IndexError) as error:
-        raise JournalFormatError(f"damaged journal piece: {error}") from error
+        data = json.loads(text)
+        if not isinstance(data, list):
+            raise ValueError(f"no list of entries, but {text[:80]}")
+        return [_unpack_entry(entry) for entry in cast("list[list[Any]]", data)]
+    except (ValueError, TypeError, IndexError, RecursionError) as error:
+        raise JournalFormatError(f"piece {place} of the journal is damaged: {error}") from error
+
+
+def read(id: str, pieces: Sequence[Piece], tail: str | None = None) -> list[Entry]:
+    """The journal of an invocation.
+
+    Args:
+        id: Whose it is.
+        pieces: All that is stored of it, in order.
+        tail: What the record itself holds of it.
+
+    Raises:
+        JournalFormatError: If it cannot be read, or a piece is missing.
+    """
+    missing = next((place for place, piece in enumerate(pieces) if piece.index != place), None)
+    if missing is not None:
+        raise JournalFormatError(f"{id}: piece {missing} of the journal is missing, and later ones are there")
+    try:
+        return decode([*(piece.data for piece in pieces), *([tail] if tail else [])])
+    except JournalFormatError as error:
+        raise JournalFormatError(f"{id}: {error}") from error

@@ -16,7 +16,7 @@ from adapter.engine.journal import Issued
 from adapter.engine.keys import KeyState
 from adapter.engine.member import Arrived, Born, Ended, Left, Log, Member, Wait, Wrote
 from adapter.engine.ports import Change, Conflict, Create, Delete, Finish, Put, Update, WriteHead
-from adapter.engine.records import Head, InboxEntry, Meta, Part, Piece, Record, Ref, Status
+from adapter.engine.records import Head, InboxEntry, Meta, Part, Piece, Record, Ref, Status, Unreadable
 from adapter.engine.types import ObjectKey
 from adapter.engine.waking import Waking
 
@@ -229,7 +229,9 @@ class Ledger:
                 known = len(key.front)
                 key.front = await self._engine.read(lambda: self._engine.store.inbox(name, known + 10))  # noqa: B023
                 if len(key.front) <= known:  # some have left the inbox since the head was read
-                    key.head = (await self._engine.heads([name]))[name]
+                    former, key.head = key.head, (await self._engine.heads([name]))[name]
+                    if key.head.version == former.version:
+                        raise Unreadable(f"{name}: {former.waiting} wait by its head, but {known} by its inbox")
                 key.live = None
                 self.refresh(key)
 

@@ -212,6 +212,8 @@ class Dependent(NamedTuple):
     sort: Any
     journal: bool
     """Whether it is a piece of the journal, or a notification, which belongs to it."""
+    piece: int | None = None
+    """A piece's place in the journal."""
 
 
 class Store(Protocol):

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
 from adapter.engine.types import Headers, Kind, ObjectKey, Outcome, Target
+from adapter.errors import AdapterError
 
 INLINE = 1024
 """The largest input or output, in bytes, that the record itself holds; a larger one goes into parts of its own."""
 
 PART = 350 * 1024
 """The largest part of a payload and the largest piece of a journal, in bytes: an item may hold 400 KB."""
+
+
+class Unreadable(AdapterError):
+    """Something that is stored cannot be read: it is damaged, or of a newer format. Says which item, and why."""
 
 
 class Status(StrEnum):
@@ -146,9 +152,14 @@ class Piece:
     nonce: str = ""
 
 
+NOTIFICATION_ID = re.compile(r"x|[acw][0-9]+|s[^:]*:.+", re.DOTALL)
+"""What a notification is for: ``c7`` is the result of call 7, ``a7`` of what command 7 attached to, ``w7`` of awakeable
+7, ``sNONCE:NAME`` a signal, ``x`` the cancellation."""
+
+
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A result that another process delivers to an invocation. The id says what it is for: ``c7`` is command 7's."""
+    """A result that another process delivers to an invocation. The id says what it is for."""
 
     to: Ref
     id: str

@@ -140,6 +140,11 @@ class Unit:
             for task in self._running.values():
                 task.cancel()
 
+    async def release(self) -> None:
+        """Have the root, which is no more, let go of its key."""
+        self.ledger.record((Left(self.root),))
+        await self.ledger.commit()
+
     def deliver(self, note: Notification) -> None:
         """Take in a notification that was committed."""
         member = self.members.get(note.to.id)

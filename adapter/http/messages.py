@@ -12,6 +12,7 @@ from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 
 from adapter.engine.ports import TooLarge, Unavailable
+from adapter.engine.records import Unreadable
 from adapter.engine.types import MAX_IDEMPOTENCY_KEY, MAX_PAYLOAD
 from adapter.errors import TerminalError
 from adapter.http.services import JSON
@@ -40,6 +41,9 @@ async def respond(request: HTTPRequest, route: Callable[[HTTPRequest], Awaitable
     except Unavailable:
         log.warning("the store is unavailable", exc_info=True)
         return refuse(503, "the store is unavailable; try again", {"retry-after": "1"})
+    except Unreadable as error:
+        log.error("the request met %s", error)
+        return refuse(500, f"something stored cannot be read: {error}")
     except ClientDisconnect:
         return refuse(400, "the body ended early")
     except Exception:

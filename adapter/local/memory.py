@@ -213,8 +213,7 @@ class MemoryStore:
     @request
     async def dependents(self, id: str, cursor: Any = None) -> tuple[list[Dependent], Any]:
         records, cursor = self._query(id, ("",), ("z",), cursor)
-        keys = [_address(record)[1] for record in records if not isinstance(record, Meta)]
-        return [Dependent(id, key[1], key, key[0] in "jn") for key in keys], cursor
+        return [_dependent(id, record) for record in records if not isinstance(record, Meta)], cursor
 
     # --- writes ------------------------------------------------------------------------------------------------------
 
@@ -256,8 +255,8 @@ class MemoryStore:
     async def delete(self, keys: Sequence[Dependent]) -> list[Dependent]:
         if not 1 <= len(keys) <= 25:
             raise ValueError(f"from 1 to 25 keys, not {len(keys)}")
-        for id, _, key, _ in keys:
-            self._apply([_Write(id, key, self._lookup(id, key), None)])
+        for each in keys:
+            self._apply([_Write(each.id, each.sort, self._lookup(each.id, each.sort), None)])
         return []
 
     @request
@@ -478,6 +477,11 @@ def _address(record: Record) -> tuple[Partition, Key]:
             return key, ("i", ticket)
         case StateEntry(key, generation, name):
             return key, ("s", generation, name)
+
+
+def _dependent(id: str, record: Record) -> Dependent:
+    key = _address(record)[1]
+    return Dependent(id, key[1], key, key[0] in "jn", record.index if isinstance(record, Piece) else None)
 
 
 # --- sizes -----------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import pytest
 
 from adapter.engine.ports import Unavailable
+from adapter.engine.records import Unreadable
 from adapter.engine.types import MAX_PAYLOAD
 from tests.ingress.conftest import Stack, error
 
@@ -157,3 +158,19 @@ async def test_a_store_that_is_unavailable(stack: Stack, monkeypatch: pytest.Mon
         assert error(response) == (503, "the store is unavailable; try again")
         assert response.headers["retry-after"] == "1"
     stack.store.hook = None
+
+
+async def test_something_stored_that_cannot_be_read(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
+    async def broken(
+        phase: Literal["before", "after"], method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        if method == "heads" and args[0][0].key == "Mary":
+            raise Unreadable("item Counter/Mary/head (version 2): deploy newer code")
+
+    stack.store.hook = broken
+    for path in ("/Counter/Mary/add", "/Counter/Mary/add/send"):
+        assert error(await stack.http.post(path, json=1)) == (
+            500, "something stored cannot be read: item Counter/Mary/head (version 2): deploy newer code"
+        )  # fmt: skip
+    assert caplog.text.count("the request met item Counter/Mary/head") == 2
+    assert (await stack.http.post("/Counter/Joe/add", json=1)).json() == 1
