@@ -103,6 +103,10 @@ simulate: $(project) ## the engine under a seeded scheduler that crashes, delays
 chaos: setup ## faults on the deployed stack under load, on an emulator of its own: make chaos MINUTES=5
 	@$(PY) -m tests.chaos --minutes $(or $(MINUTES),5) $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(project) ## the tests of bad input, with many examples of chance: make fuzz EXAMPLES=1000
+	@FUZZ_EXAMPLES=$(or $(EXAMPLES),1000) $(PYTEST) tests/fuzz --timeout 7200 $(ARGS)
+
 .PHONY: bench
 bench: setup ## requests, capacity and time of the cases in the budget table; ARGS passes options on
 	@$(PY) -m bench $(ARGS)

@@ -187,6 +187,7 @@ class Ingress:
     # --- what there is to ask for ---
 
     async def _call(self, request: HTTPRequest, target: Target, public: Endpoints) -> Response:
+        require(request, "POST")
         until = self._until()
         if "delay" in request.query_params:
             raise TerminalError("a call has no delay: send instead, with …/send?delay=", code=400)
@@ -202,6 +203,7 @@ class Ingress:
         return _result(called.id, called.outcome, endpoint)
 
     async def _send(self, request: HTTPRequest, target: Target, public: Endpoints) -> Response:
+        require(request, "POST")
         delays = request.query_params.getlist("delay")
         if len(delays) > 1:
             raise TerminalError("delay is given once", code=400)
@@ -354,7 +356,6 @@ class Ingress:
         self, request: HTTPRequest, target: Target, public: Endpoints, delay: int = 0
     ) -> tuple[Request, Endpoint]:
         """Make sure that the request can be accepted, before anything is stored."""
-        require(request, "POST")
         endpoint = public[target.handler]
         key = None
         if endpoint.kind is not Kind.WORKFLOW:  # whose key makes it happen once
@@ -403,4 +404,5 @@ def _result(id: str, outcome: Outcome | None, endpoint: Endpoint) -> Response:
     value = outcome.value or b""
     if not value and endpoint.gives == JSON:
         value = b"null"  # whoever expects JSON gets some
-    return Response(value, headers=headers | ({"content-type": endpoint.gives or JSON} if value else {}))
+    content_type = endpoint.gives or (JSON if value else None)
+    return Response(value, headers=headers | ({"content-type": content_type} if content_type else {}))

@@ -15,6 +15,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
 
+from adapter.engine.ids import AWAKEABLE_ID, INVOCATION_ID
 from adapter.engine.types import MAX_IDEMPOTENCY_KEY, MAX_KEY, Kind
 from adapter.http.messages import ID
 from adapter.http.services import JSON
@@ -220,11 +221,14 @@ def _document(
 
 _BINARY: Final[dict[str, Any]] = {"type": "string", "format": "binary"}
 _TEXT: Final[dict[str, Any]] = {"type": "string"}
+_NAME: Final[dict[str, Any]] = {"type": "string", "minLength": 1, "maxLength": MAX_KEY}
+_INVOCATION_ID: Final[dict[str, Any]] = {"type": "string", "pattern": f"^{INVOCATION_ID.pattern}$"}
 
 _KEY: Final = {"$ref": "#/components/parameters/Key"}
 _IDEMPOTENCY_KEY: Final = {"$ref": "#/components/parameters/IdempotencyKey"}
 _DELAY: Final = {"$ref": "#/components/parameters/Delay"}
 _ID: Final = {"$ref": "#/components/parameters/Id"}
+_AWAKEABLE: Final = {"$ref": "#/components/parameters/Awakeable"}
 _HEADERS: Final = {ID: {"$ref": "#/components/headers/Id"}}
 _FAILED: Final = {"default": {"$ref": "#/components/responses/Failed"}}
 _NOT_READY: Final = {"470": {"$ref": "#/components/responses/NotReady"}}
@@ -232,7 +236,7 @@ _SCHEMAS: Final[dict[str, Any]] = {
     "adapter.Sent": {
         "type": "object",
         "properties": {
-            "invocationId": _TEXT,
+            "invocationId": _INVOCATION_ID,
             "status": {"type": "string", "enum": ["Accepted", "PreviouslyAccepted"]},
         },
         "required": ["invocationId", "status"],
@@ -253,7 +257,7 @@ _COMPONENTS: Final[dict[str, Any]] = {
             "in": "path",
             "required": True,
             "description": f"The virtual object's key, or the workflow's id: up to {MAX_KEY} bytes in UTF-8.",
-            "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
+            "schema": _NAME,
         },
         "IdempotencyKey": {
             "name": "Idempotency-Key",
@@ -267,9 +271,22 @@ _COMPONENTS: Final[dict[str, Any]] = {
             "description": "How long to wait before the handler runs: `10s`, `1h 30m`, `1500ms`, `PT10S`.",
             "schema": _TEXT,
         },
-        "Id": {"name": "id", "in": "path", "required": True, "schema": _TEXT},
+        "Id": {
+            "name": "id",
+            "in": "path",
+            "required": True,
+            "description": "The invocation's id.",
+            "schema": _INVOCATION_ID,
+        },
+        "Awakeable": {
+            "name": "id",
+            "in": "path",
+            "required": True,
+            "description": "The awakeable's id.",
+            "schema": {"type": "string", "pattern": f"^{AWAKEABLE_ID.pattern}$"},
+        },
     },
-    "headers": {"Id": {"description": "The invocation's id.", "schema": _TEXT}},
+    "headers": {"Id": {"description": "The invocation's id.", "schema": _INVOCATION_ID}},
     "responses": {
         "Sent": {
             "description": "The message is stored.",
@@ -292,18 +309,18 @@ _ANY_RESULT: Final[dict[str, Any]] = {
 }
 
 
-def _told(target: str, *required: str, **optional: Any) -> dict[str, Any]:
-    """What tells an invocation: the kind of it, and its parts."""
-    properties = {"target": {"const": target}, **dict.fromkeys(required, _TEXT), **optional}
+def _told(target: str, *required: str, **schemas: Any) -> dict[str, Any]:
+    """What tells an invocation: the kind of it, and its parts, which are names if nothing else is said."""
+    properties = {"target": {"const": target}, **dict.fromkeys(required, _NAME), **schemas}
     return {"type": "object", "properties": properties, "required": ["target", *required]}
 
 
 _TOLD: Final = [
-    _told("invocation", "invocationId"),
+    _told("invocation", "invocationId", invocationId=_INVOCATION_ID),
     _told("workflow", "workflowName", "workflowKey"),
-    _told("idempotentInvocation", "service", "handler", "idempotencyKey", key=_TEXT),
+    _told("idempotentInvocation", "service", "handler", "idempotencyKey", key=_NAME),
 ]
-_FOUND: Final = {"type": "object", "properties": {"invocationId": _TEXT}, "required": ["invocationId"]}
+_FOUND: Final = {"type": "object", "properties": {"invocationId": _INVOCATION_ID}, "required": ["invocationId"]}
 
 _COMMON: Final[dict[str, Any]] = {
     "/restate/invocation/{id}/attach": {
@@ -337,7 +354,7 @@ _COMMON: Final[dict[str, Any]] = {
         "post": {
             "operationId": "restate.signal",
             "summary": "Send a signal to an invocation.",
-            "parameters": [_ID, {"name": "name", "in": "path", "required": True, "schema": _TEXT}],
+            "parameters": [_ID, {"name": "name", "in": "path", "required": True, "schema": _NAME}],
             **_ANY_BODY,
             "responses": _DONE,
         }
@@ -346,7 +363,7 @@ _COMMON: Final[dict[str, Any]] = {
         "post": {
             "operationId": "restate.resolve",
             "summary": "Give an awakeable its result.",
-            "parameters": [_ID],
+            "parameters": [_AWAKEABLE],
             **_ANY_BODY,
             "responses": _DONE,
         }
@@ -355,7 +372,7 @@ _COMMON: Final[dict[str, Any]] = {
         "post": {
             "operationId": "restate.reject",
             "summary": "Fail an awakeable; the body says why.",
-            "parameters": [_ID],
+            "parameters": [_AWAKEABLE],
             "requestBody": {"content": {"text/plain": {"schema": _TEXT}}},
             "responses": _DONE,
         }

@@ -31,6 +31,8 @@ async def test_content_types(stack: Stack) -> None:
     assert "content-type" not in nothing.headers
     echo = await stack.http.post("/Greeter/echo", content=b"\xff\x00")
     assert (echo.content, echo.headers["content-type"]) == (b"\xff\x00", "application/octet-stream")
+    silence = await stack.http.post("/Greeter/echo")
+    assert (silence.content, silence.headers["content-type"]) == (b"", "application/octet-stream")
     table = await stack.http.post("/Greeter/table")
     assert (table.text, table.headers["content-type"]) == ("a,b", "text/csv")
 

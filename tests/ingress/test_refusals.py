@@ -27,6 +27,8 @@ REFUSED: list[tuple[str, str, dict[str, Any], int, str]] = [
     # methods
     ("GET", "/Greeter/greet", {}, 405, "GET is not for this path, POST is"),
     ("PUT", "/Counter/Mary/add", {}, 405, "PUT is not for this path, POST is"),
+    ("GET", "/Counter/Mary/add/send?delay=soon", {}, 405, "GET is not for this path, POST is"),
+    ("GET", "/Counter/Mary/add?delay=1s", {}, 405, "GET is not for this path, POST is"),
     ("POST", "/restate/health", {}, 405, "POST is not for this path, GET is"),
     ("POST", "/restate/workflow/SignUp/x/attach", {}, 405, "POST is not for this path, GET is"),
     # input
