@@ -49,7 +49,7 @@ from adapter.engine.records import (
     Waiter,
     cut,
 )
-from adapter.engine.types import Failure, HandlerSpec, Headers, Kind, ObjectKey, Options, Outcome, Target
+from adapter.engine.types import MAX_PAYLOAD, Failure, HandlerSpec, Headers, Kind, ObjectKey, Options, Outcome, Target
 from adapter.engine.unit import PATIENCE, Unit
 from adapter.engine.waking import Waking
 from adapter.errors import TerminalError
@@ -179,10 +179,10 @@ class Engine:
         """Run a handler and wait for its outcome until a time in milliseconds; then the answer has none.
 
         Raises:
-            TerminalError: If there is no such handler.
+            TerminalError: If there is no such handler, or the input is too large.
             Unavailable: If the store did not take it.
         """
-        self._require(request.target)
+        self._require(request)
         spec = self.handler(request.target)
         if spec is None:
             answer = await self.send(request)
@@ -210,10 +210,10 @@ class Engine:
         """Store a message, to be run now or after its delay.
 
         Raises:
-            TerminalError: If there is no such handler.
+            TerminalError: If there is no such handler, or the input is too large.
             Unavailable: If the store did not take it.
         """
-        self._require(request.target)
+        self._require(request)
         meta, _ = self._new(request, self.kind_of(request.target))
         if id is not None:
             meta = replace(meta, id=id)
@@ -572,7 +572,15 @@ class Engine:
 
     # --- inside ---
 
-    def _require(self, target: Target) -> None:
+    def _require(self, request: Request) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            TerminalError: If there is no such handler, or its input is too large.
+        """
+        target, size = request.target, len(request.input)
+        if size > MAX_PAYLOAD:
+            raise TerminalError(f"the input for {target} has {size} bytes; the most is {MAX_PAYLOAD}", code=413)
         problem = self.unknown(target)
         if problem is not None:
             raise TerminalError(
