@@ -92,6 +92,8 @@ CONNECTIONS: Final = 32
 
 MAX_CHANGES: Final = 100
 
+MAX_BATCH: Final = 25
+
 log = logging.getLogger("adapter")
 
 
@@ -332,11 +334,21 @@ class DynamoStore:
             if not applied(changes, found, nonce):
                 raise Conflict(found) from None
 
+    async def put(self, parts: Sequence[Part]) -> list[Part]:
+        """`BatchWriteItem <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html>`_; a
+        unit per KB of each."""
+        if not 1 <= len(parts) <= MAX_BATCH:
+            raise ValueError(f"from 1 to {MAX_BATCH} parts, not {len(parts)}")
+        requests = [{"PutRequest": {"Item": write(part)}} for part in parts]
+        answer = await self._write("batch_write_item", RequestItems={self._invocations: requests})
+        left = answer.get("UnprocessedItems", {}).get(self._invocations, [])
+        return [cast("Part", read(each["PutRequest"]["Item"])) for each in left]
+
     async def delete(self, keys: Sequence[Dependent]) -> list[Dependent]:
         """`BatchWriteItem <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html>`_; a
         unit per KB of each."""
-        if not 1 <= len(keys) <= 25:
-            raise ValueError(f"from 1 to 25 keys, not {len(keys)}")
+        if not 1 <= len(keys) <= MAX_BATCH:
+            raise ValueError(f"from 1 to {MAX_BATCH} keys, not {len(keys)}")
         requests = [{"DeleteRequest": {"Key": _key(key.id, key.sort)}} for key in keys]
         answer = await self._write("batch_write_item", RequestItems={self._invocations: requests})
         left = answer.get("UnprocessedItems", {}).get(self._invocations, [])

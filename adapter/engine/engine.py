@@ -76,6 +76,9 @@ RECHECK = 45_000
 BATCH = 100
 """How many entries of the due index are read at a time."""
 
+MAX_PARTS = 12
+"""How many parts of payloads are put in one request: what the largest payload has."""
+
 MAX_DISPATCHES = 10
 """How often the sweeper dispatches an invocation of which no attempt begins, before it pauses it."""
 
@@ -513,10 +516,16 @@ class Engine:
                     return
                 raise
 
-    async def put_apart(self, parts: Sequence[Part | Piece]) -> None:
+    async def put_apart(self, parts: Sequence[Part]) -> None:
         """Put parts of large payloads, ahead of the commit that points at them."""
-        for start in range(0, len(parts), 5):
-            await self.commit([Put(part) for part in parts[start : start + 5]], new_nonce())
+        left, tries = list(parts), 0
+        while left:
+            batch, left = left[:MAX_PARTS], left[MAX_PARTS:]
+            missed = await self.read(lambda batch=batch: self.store.put(batch))  # type: ignore[misc]
+            if missed:
+                tries += 1
+                await self.back_off(tries)
+                left = [*missed, *left]
 
     async def back_off(self, tries: int) -> None:
         """Wait with jitter before a further try, up to two seconds."""

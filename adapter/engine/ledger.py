@@ -200,14 +200,16 @@ class Ledger:
         """Put parts of large payloads that are too much for one commit. Returns what is to go with it after all."""
         if sum(len(part.data) for part in apart) <= APART and len(apart) + draft.items <= MAX_ITEMS:
             return [Put(part) for part in apart]
-        try:
-            await self._engine.put_apart(apart)
-        except Conflict as conflict:
-            raise Fenced(f"another attempt appends to the journal: {conflict}") from conflict
-        for piece in apart:
-            if isinstance(piece, Piece):
-                draft.sheets[piece.id].member.pieces += 1
-                draft.pieces[piece.id] -= 1
+        await self._engine.put_apart([part for part in apart if isinstance(part, Part)])
+        pieces = [piece for piece in apart if isinstance(piece, Piece)]
+        for start in range(0, len(pieces), 5):
+            try:
+                await self._engine.commit([Put(piece) for piece in pieces[start : start + 5]], new_nonce())
+            except Conflict as conflict:
+                raise Fenced(f"another attempt appends to the journal: {conflict}") from conflict
+        for piece in pieces:
+            draft.sheets[piece.id].member.pieces += 1
+            draft.pieces[piece.id] -= 1
         return []
 
     async def _prepare(self, log: list[Step]) -> None:

@@ -286,6 +286,10 @@ class Store(Protocol):
         """
         ...
 
+    async def put(self, parts: Sequence[Part]) -> list[Part]:
+        """Put up to 25 parts of payloads, together 16 MB at most. BatchWriteItem. Returns the parts left to do."""
+        ...
+
     async def waiters(self, ref: Ref, cursor: Any = None) -> tuple[list[Waiter], Any]:
         """Read who waits for an invocation's result. Query."""
         ...

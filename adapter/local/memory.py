@@ -252,6 +252,15 @@ class MemoryStore:
                 del self._tokens[next(iter(self._tokens))]
 
     @request
+    async def put(self, parts: Sequence[Part]) -> list[Part]:
+        if not 1 <= len(parts) <= 25:
+            raise ValueError(f"from 1 to 25 parts, not {len(parts)}")
+        for part in parts:
+            partition, key = _address(part)
+            self._apply([_Write(partition, key, self._lookup(partition, key), part)])
+        return []
+
+    @request
     async def delete(self, keys: Sequence[Dependent]) -> list[Dependent]:
         if not 1 <= len(keys) <= 25:
             raise ValueError(f"from 1 to 25 keys, not {len(keys)}")

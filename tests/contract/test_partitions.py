@@ -121,6 +121,20 @@ class TestOutput:
         assert await store.output(REF, "n-é#x") == ([part(REF, "n-é#x", 0, b"note")], None)
         assert await store.output(REF, "input") == ([part(REF, "input", 0, b"in")], None)
 
+    async def test_put_apart(self, store: Store) -> None:
+        parts = [part(REF, name, index, b"x" * 350_000) for name in ("input", "output") for index in range(12)]
+        assert await store.put(parts) == []
+        assert await store.put(parts[:1]) == [], "again"
+        found, cursor = await store.output(REF, "input")
+        while cursor is not None:
+            more, cursor = await store.output(REF, "input", cursor)
+            found += more
+        assert found == parts[:12]
+
+    async def test_at_most_25(self, store: Store) -> None:
+        with pytest.raises(ValueError, match="25"):
+            await store.put([part(REF, "output", n) for n in range(26)])
+
     async def test_in_pages(self, store: Store) -> None:
         await put(store, *(part(REF, "output", index, b"x" * 350_000) for index in range(4)))
         first, cursor = await store.output(REF)

@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from adapter.aws import clients
 from adapter.aws.store import DynamoStore, make_client
 from adapter.engine.ports import Create, Delete, Dependent, Put, Unavailable
-from adapter.engine.records import Meta, Piece, Ref, Status, Waiter
+from adapter.engine.records import Meta, Part, Piece, Ref, Status, Waiter
 from adapter.engine.types import Kind, ObjectKey, Target
 from tests.faults.aws import (
     Answer,
@@ -146,6 +146,9 @@ async def test_throttled_reads(store: DynamoStore, aws: FaultyAWS) -> None:
     aws.plan = once(throttled)
     keys = [Dependent("inv_a", "g", "j#g#00000001", journal=True)]
     assert await store.delete(keys) == keys
+    parts = [Part("inv_a", "g", "output", index, b"\xff") for index in range(2)]
+    aws.plan = once(throttled)
+    assert await store.put(parts) == parts
 
 
 @pytest.mark.parametrize("service", ["lambda", "scheduler"])

@@ -31,7 +31,7 @@ EPOCH = 1_700_000_000_000
 
 READS = {"load", "peek", "news", "output", "heads", "inbox", "state", "entries", "waiters", "due", "dependents"}
 
-METHODS = (*sorted(READS), "start", "commit", "delete", "forget")
+METHODS = (*sorted(READS), "start", "commit", "put", "delete", "forget")
 
 SWEEP = 60.0
 """Seconds between two sweeps."""
