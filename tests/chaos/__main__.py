@@ -127,9 +127,11 @@ def sweeps(stack: Stack) -> Iterator[None]:
 
     thread = Thread(target=ask, daemon=True)
     thread.start()
-    yield
-    over.set()
-    thread.join()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def gather(stack: Stack, asked: list[Asked], watch: Watch) -> Evidence:
