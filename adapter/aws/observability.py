@@ -1,7 +1,7 @@
 """Logs, metrics and traces, by Powertools.
 
 - Every log line of the process, handlers' own among them, is JSON on standard output, with the Lambda request's id and,
-  within a handler, ``invocation_id``, ``target``, ``attempt`` and ``replaying``.
+  within a handler and its steps, ``invocation_id``, ``target``, ``attempt`` and ``replaying``.
 - Metrics in CloudWatch's embedded format: ``InvocationsCompleted``, ``InvocationsFailed``, ``InvocationsSuspended``,
   ``AttemptsFailed``, ``ColdStarts``.
 - X-Ray annotations with the invocation's id. The SDK for that takes a tenth of a second to import, so they are made

@@ -6,6 +6,7 @@ A context turns each of its methods into one of these; another producer may issu
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol, TypeVar, overload
@@ -24,6 +25,8 @@ class Run:
     name: str
     closure: Callable[[], Awaitable[bytes]]
     retry: RetryPolicy | None = None
+    context: Context = field(default_factory=copy_context, compare=False, repr=False)
+    """The context variables of the code that asks for it, which it runs with."""
 
 
 @dataclass(frozen=True, slots=True)

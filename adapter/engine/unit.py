@@ -12,6 +12,7 @@ import json
 import sys
 from collections import deque
 from collections.abc import Coroutine, Iterable
+from contextvars import Context
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -699,7 +700,9 @@ class Unit:
 
     # --- what runs beside the code: steps, reads ---
 
-    def _background(self, name: tuple[str, int], work: Coroutine[Any, Any, None]) -> None:
+    def _background(
+        self, name: tuple[str, int], work: Coroutine[Any, Any, None], context: Context | None = None
+    ) -> None:
         async def run() -> None:
             try:
                 await work
@@ -712,7 +715,7 @@ class Unit:
                 self._signal.set()
 
         # Not `asyncio.create_task`: a handler's command may lead here, and the handler has a loop of its own.
-        self._running[name] = task = self._loop.create_task(run())
+        self._running[name] = task = self._loop.create_task(run(), context=context)
 
     def _want_step(self, member: Member, n: int, command: c.Run) -> None:
         """Have a step start after the next commit, unless it did before a rewind."""
@@ -741,7 +744,7 @@ class Unit:
         for member, n, command in closures:
             self._steps.add((member.meta.id, n))
             abort = member.spec.options.abort_timeout if member.spec is not None else None
-            self._background((member.meta.id, n), self._step(member.meta.id, n, command, abort))
+            self._background((member.meta.id, n), self._step(member.meta.id, n, command, abort), command.context)
         errands, self._errands = self._errands, []
         for member, n, errand in errands:
             self._background((member.meta.id, n), self._do(member, n, errand))

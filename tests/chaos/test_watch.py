@@ -79,7 +79,9 @@ def watch(clock: Clock) -> Watch:
 
 async def test_results_of_steps_are_seen_in_whatever_records_them(watch: Watch) -> None:
     watch(await commit(Create(META, 1), piece(Issued(0, "run", "pack"))), OK)
-    watch(await commit(piece(Done(0, Outcome(b"1")), Issued(1, "sleep", "", at=5), Issued(2, "run", "ship"), index=2)), OK)
+    watch(
+        await commit(piece(Done(0, Outcome(b"1")), Issued(1, "sleep", "", at=5), Issued(2, "run", "ship"), index=2)), OK
+    )
     assert watch.events == [Recorded("inv_a", "pack")]
     tail = encode([Done(1, Outcome()), Done(2, Outcome())])[0]
     watch(await commit(Update(META.ref, set={"status": Status.COMPLETED, "tail": tail}, epoch=1)), OK)

@@ -179,7 +179,7 @@ MUTANTS = (
     mutant(
         "a read that a command starts runs on the handler's loop",
         "replay is checked",
-        Edit(Unit, "_background", "self._loop.create_task(run())", "asyncio.create_task(run())"),
+        Edit(Unit, "_background", "self._loop.create_task(run(), context=context)", "asyncio.create_task(run())"),
     ),
     mutant(
         "code that ran on a key's old state is not replayed",

@@ -40,8 +40,12 @@ class Shop(Service):
 
     @handler
     async def greet(self, ctx: Context, name: str) -> str:
-        log.warning("greeting %s", name)
         return f"Hello {name}"
+
+    @handler
+    async def look_up(self, ctx: Context, name: str) -> None:
+        log.warning("greeting %s", name)
+        await ctx.run("look up", log.warning, "looking %s up", name)
 
     @handler
     async def echo(self, ctx: Context, data: bytes) -> bytes:
@@ -234,7 +238,7 @@ def test_a_request_is_refused(function: Function) -> None:
         404,
         {
             "message": "service 'Shop' has no handler 'nothing'; "
-            "it has echo, flaky, greet, later, quotes, sleep, step, tell",
+            "it has echo, flaky, greet, later, look_up, quotes, sleep, step, tell",
             "code": 404,
         },
     )
@@ -457,15 +461,15 @@ def test_logs_say_in_which_attempt(function: Function, capsys: pytest.CaptureFix
         function.entry._start()
         function.observed.take_over_logs()
         root.handlers[0].setStream(sys.stdout)  # type: ignore[attr-defined]
-        _, _, headers = function.http("/Shop/greet", "Mary")
+        _, _, headers = function.http("/Shop/look_up", "Mary")
     finally:
         root.handlers[:], root.level = before
-    line = next(json.loads(line) for line in capsys.readouterr().out.splitlines() if "greeting" in line)
-    expected = {
-        "message": "greeting Mary", "target": "Shop/greet", "attempt": 1, "replaying": False, "request_id": "request-1"
-    }  # fmt: skip
-    assert {name: line[name] for name in expected} == expected
-    assert line["invocation_id"] == headers["x-restate-id"]
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    expected = {"target": "Shop/look_up", "attempt": 1, "replaying": False, "request_id": "request-1"}
+    for message in ("greeting Mary", "looking Mary up"):
+        (line,) = (line for line in lines if line.get("message") == message)
+        assert {name: line[name] for name in expected} == expected
+        assert line["invocation_id"] == headers["x-restate-id"]
 
 
 # --- configuration ---
