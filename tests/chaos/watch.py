@@ -40,6 +40,9 @@ class Recorded:
 
 Event = Ran | Recorded
 
+TAIL = "tail"
+"""In place of the sort key of a piece: what the record itself holds of the journal comes after the pieces."""
+
 
 @dataclass(frozen=True)
 class Recovery:
@@ -70,7 +73,7 @@ class Watch:
     events: list[Event] = field(default_factory=list)
     recoveries: list[Recovery] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _steps: dict[tuple[str, int], str] = field(default_factory=dict)
+    _journals: dict[str, dict[str, str]] = field(default_factory=dict)
     _running: dict[str, int] = field(default_factory=dict)
     _struck: dict[str, _Struck] = field(default_factory=dict)
 
@@ -80,9 +83,10 @@ class Watch:
             return
         with self._lock:
             for id, sort, values in writes(request):
-                journal = values.get("data" if sort.startswith("j#") else "tail")
-                if journal is not None:
-                    self._journal(id, journal["S"])
+                if sort.startswith("j#"):
+                    self._journal(id, sort, values["data"]["S"])
+                elif "tail" in values:
+                    self._journal(id, TAIL, values["tail"]["S"])
                 if sort == "meta" and "status" in values:
                     self._status(id, Status(values["status"]["S"]), request.process.pid)
 
@@ -113,13 +117,11 @@ class Watch:
         with self._lock:
             return {id: struck.what for id, struck in self._struck.items()}
 
-    def _journal(self, id: str, data: str) -> None:
-        for entry in decode([data]):
-            match entry:
-                case Issued(n, "run", name):
-                    self._steps[id, n] = name
-                case Done(n) if (id, n) in self._steps:
-                    self.events.append(Recorded(id, self._steps[id, n]))
+    def _journal(self, id: str, sort: str, data: str) -> None:
+        pieces = self._journals.setdefault(id, {})
+        before = _results(pieces)
+        pieces[sort] = data
+        self.events += [Recorded(id, step) for step in _results(pieces)[len(before) :]]
 
     def _status(self, id: str, status: Status, pid: int) -> None:
         if status is Status.READY:
@@ -132,6 +134,13 @@ class Watch:
         if struck is not None and pid != struck.pid:
             del self._struck[id]
             self.recoveries.append(Recovery(struck.what, max(0.0, self.clock() - struck.at)))
+
+
+def _results(pieces: dict[str, str]) -> list[str]:
+    """The steps whose results are in a journal, in their order."""
+    entries = decode(data for _, data in sorted(pieces.items()))
+    steps = {entry.n: entry.name for entry in entries if isinstance(entry, Issued) and entry.kind == "run"}
+    return [steps[entry.n] for entry in entries if isinstance(entry, Done) and entry.n in steps]
 
 
 def writes(request: Request) -> Iterator[tuple[str, str, dict[str, Any]]]:
