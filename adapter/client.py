@@ -49,7 +49,7 @@ class Client(Clients):
     when there was no answer in time; what was asked for may then have happened or may yet, and the message has its id.
 
     Args:
-        url: Where the services are; a path in it is kept.
+        url: Where the services are, each with a route of its own; a path in it is kept.
         timeout: How long a call, a send, or the wait for what was sent, is repeated for in all.
         http: The httpx client to use, with its headers, authentication or transport. It stays open.
     """

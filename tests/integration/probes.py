@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -12,16 +13,20 @@ import httpx
 
 from infra.deploy import deploy, local_parameters
 from infra.stack import Stack
+from tests.faults.template import Template, rewritten
 from tests.integration.signing import admin_of
 from tests.integration.waiting import accepted, until
 
 APP = Path(__file__).parent / "probe" / "app.py"
 
-FUNCTIONS = {"GreeterFunction": "first", "SignUpFunction": "second"}
-"""Whose places in the template they take. The first one has all paths at ``/restate``."""
+FUNCTIONS = {"Greeter": "first", "SignUp": "second"}
+"""The examples whose places in the template they take. The first one has all paths at ``/restate``."""
 
+ROUTES = {"GreeterRoute": "Ping", "SignUpRoute": "Clerk"}
+"""The services that have a route of their own."""
 
-ROUTES = {"ANY /Greeter/{proxy+}": "ANY /Ping/{proxy+}", "ANY /SignUp/{proxy+}": "ANY /Clerk/{proxy+}"}
+LEFT_OUT = ("Checkout", "Warehouse", "Inventory", "Payment", "Shipping", "Counter", "Mailer")
+"""Whatever is called so in the template."""
 
 
 @dataclass(frozen=True)
@@ -42,35 +47,34 @@ class Probes:
     """One that has nothing to do with versions, but takes up to a minute to be found out; and its key."""
 
 
-DELAY = 90
-"""Seconds for which messages are delayed that are to begin after the second version was deployed."""
-
-
 def pack(packages: Path, version: int) -> Path:
-    """The Lambda packages of a version: those of the examples, with other code in two of them."""
-    directory = packages.with_name(f"probes-{version}")
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir()
-    template = (packages / "template.yaml").read_text()
-    for route, own_route in ROUTES.items():
-        assert route in template
-        template = template.replace(route, own_route)
-    (directory / "template.yaml").write_text(template)
-    for package in packages.iterdir():
-        if package.name in FUNCTIONS:
-            own = directory / package.name
+    """The Lambda packages of a version."""
+    with rewritten(packages, _without_examples, f"probes-{version}") as directory:
+        for example, function in FUNCTIONS.items():
+            package, own = packages / f"{example}Function", directory / f"{example}Function"
+            if own.is_symlink():
+                own.unlink()
+            shutil.rmtree(own, ignore_errors=True)
             shutil.copytree(package, own, copy_function=os.link)  # the libraries are the same
             shutil.rmtree(own / "__pycache__", ignore_errors=True)
             (own / "app.py").unlink()
-            place = f'FUNCTION, VERSION = "{FUNCTIONS[package.name]}", {version}\n'
+            place = f'FUNCTION, VERSION = "{function}", {version}\n'
             (own / "app.py").write_text(APP.read_text().replace('FUNCTION, VERSION = "first", 1\n', place))
-        elif package.is_dir():
-            (directory / package.name).symlink_to(package)
     return directory
+
+
+def _without_examples(template: Template) -> None:
+    resources = template["Resources"]
+    for parts in (resources, template["Outputs"]):
+        for name in [name for name in parts if name.startswith(LEFT_OUT)]:
+            del parts[name]
+    for route, service in ROUTES.items():
+        resources[route]["Properties"]["RouteKey"] = f"ANY /{service}/{{proxy+}}"
 
 
 def deploy_probes(stack: Stack, packages: Path) -> Probes:
     """Deploy the first version, begin what is to meet the second, and deploy that."""
+    started = time.monotonic()
     deploy(stack, pack(packages, 1), local_parameters())
     with httpx.Client(base_url=stack.url, timeout=60) as http, admin_of(stack) as admin:
 
@@ -78,6 +82,7 @@ def deploy_probes(stack: Stack, packages: Path) -> Probes:
             return str(admin.get("/services/Changing").json()["deployment"])
 
         key, first = uuid4().hex[:10], deployment()
+        delay = 30 + round(3 * (time.monotonic() - started))  # by then the second version is there
         begun = {
             "waiting": accepted(http, "/restate/send/Changing/wait"),
             "changing": accepted(http, "/restate/send/Changing/buy"),
@@ -85,9 +90,9 @@ def deploy_probes(stack: Stack, packages: Path) -> Probes:
             "moving": accepted(http, "/restate/send/Moving/place"),
         }
         sent = {
-            "delayed": accepted(http, f"/restate/send/Changing/version?delay={DELAY}s"),
-            "delayed_to_gone": accepted(http, f"/restate/send/Changing/gone?delay={DELAY}s"),
-            "delayed_to_moving": accepted(http, f"/restate/send/Moving/place?delay={DELAY}s"),
+            "delayed": accepted(http, f"/restate/send/Changing/version?delay={delay}s"),
+            "delayed_to_gone": accepted(http, f"/restate/send/Changing/gone?delay={delay}s"),
+            "delayed_to_moving": accepted(http, f"/restate/send/Moving/place?delay={delay}s"),
         }
         deadlocked = accepted(http, f"/restate/send/Left/{key}/lock", key), key
         for id in begun.values():

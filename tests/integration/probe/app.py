@@ -114,6 +114,10 @@ class Copier(Service):
         return text
 
     @handler
+    async def quotes(self, ctx: Context, count: int) -> str:
+        return '"' * count
+
+    @handler
     async def grow(self, ctx: Context, size: int) -> bytes:
         return bytes(size)
 
