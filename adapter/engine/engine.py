@@ -33,6 +33,7 @@ from adapter.engine.ports import (
     Unavailable,
     Update,
 )
+from adapter.engine.recent import Recent
 from adapter.engine.records import (
     INLINE,
     NOTIFICATION_ID,
@@ -111,17 +112,15 @@ class Answer:
 
 
 class _Gate:
-    """Requests for one key in this process take turns, and hand on the head that they have just written."""
+    """Requests for one key in this process take turns: each begins on the head that the one before has written."""
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.users = 0
-        self.head: Head | None = None
         self.turn: asyncio.Future[None] | None = None
 
-    def open(self, head: Head | None = None) -> None:
+    def open(self) -> None:
         """The one whose turn it is has written the head, or is done."""
-        self.head = head or self.head
         if self.turn is not None and not self.turn.done():
             self.turn.set_result(None)
 
@@ -174,6 +173,7 @@ class Engine:
         self.control = Control(self)
         self.deadlocks = Deadlocks(self)
         self.blobs = Blobs(self)
+        self.recent = Recent(clock)
         self._random = random.Random()
 
     # --- requests ---
@@ -206,7 +206,8 @@ class Engine:
             if spec.kind.exclusive and not derived:
                 unit = await self._through_gate(member, until)
             else:
-                unit = self.spawn(self._run(Unit(self, member, linger=until)))
+                head = self.recent.get(member.key) if spec.kind.exclusive else None
+                unit = self.spawn(self._run(Unit(self, member, linger=until, head=head)))
             return Answer(meta.id, True, await self._outcome(meta.id, future, until, unit))
 
     async def send(self, request: Request, *, id: str | None = None) -> Answer:
@@ -567,9 +568,10 @@ class Engine:
 
     def seen(self, head: Head) -> None:
         """A head was written by this process: the next request for the key need not read it."""
+        self.recent.put(head)
         gate = self._gates.get(head.key)
         if gate is not None:
-            gate.open(head)
+            gate.open()
 
     def report(self, meta: Meta, failures: int, error: BaseException) -> None:
         """An attempt failed."""
@@ -648,10 +650,8 @@ class Engine:
         gate.users += 1
         try:
             async with gate.lock:
-                head = gate.head if gate.head is not None and gate.head.owner is None else None
-                gate.head = None
                 gate.turn = asyncio.get_running_loop().create_future()
-                task = self.spawn(self._run(Unit(self, member, linger=until, head=head)))
+                task = self.spawn(self._run(Unit(self, member, linger=until, head=self.recent.get(member.key))))
                 task.add_done_callback(lambda _: gate.open())
                 await gate.turn
                 return task

@@ -376,6 +376,7 @@ class Ledger:
         if change.owner is not None and head.owner != change.owner:
             raise Fenced(f"{key.key} is owned by {head.owner}")
         ran = key.ran
+        self._engine.recent.doubt(key.key)
         self._reread(key, head)
         if ran:
             key.contended = True

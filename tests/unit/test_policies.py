@@ -220,6 +220,7 @@ async def test_entries_are_read_one_by_one_or_all_with_the_first(kind: Kind, laz
         return found
 
     await world.call("O/k/write")
+    await world.clock.advance(2)
     before = world.store.usage.requests
     assert await world.call("O/k/read") == ENTRIES
     requests = world.store.usage.requests - before
