@@ -78,11 +78,11 @@ class Control:
             case c.CompletePromise(name, outcome):
                 return _said(await self.complete_promise(member.key, name, outcome, nonce=nonce))
 
-    async def answer(self, ref: Ref, id: str, outcome: Outcome, nonce: str, *, urgent: bool = False) -> Said:
+    async def answer(self, ref: Ref, id: str, outcome: Outcome, nonce: str, *, cancels: bool = False) -> Said:
         """Put a notification once, and wake its receiver."""
         engine = self._engine
         meta = await engine.look(ref.id)
-        waking = Waking.learn(ref, meta, urgent=urgent or outcome.failure is not None)
+        waking = Waking.learn(ref, meta, urgent=outcome.failure is not None, cancels=cancels)
         self._stamp = max(self._stamp + 1, engine.clock.now())
         note, parts = notification(ref, id, outcome, self._stamp, nonce)
         await engine.put_apart(parts)
@@ -92,7 +92,8 @@ class Control:
             except Conflict as conflict:
                 if 0 in conflict.found:
                     return "accepted" if getattr(conflict.found[0], "nonce", "") == nonce else "already"
-                waking = Waking.learn(ref, conflict.found[1], urgent=urgent or outcome.failure is not None)
+                found = conflict.found[1]
+                waking = Waking.learn(ref, found, urgent=outcome.failure is not None, cancels=cancels)
                 continue
             except Reused:  # at another time, which is all that differs
                 return "accepted"
@@ -289,7 +290,7 @@ class Control:
                 if await self.end(meta, CANCELLED):
                     return "accepted"
                 continue
-            said = await self.answer(meta.ref, "x", Outcome(failure=CANCELLED), new_nonce(), urgent=True)
+            said = await self.answer(meta.ref, "x", Outcome(failure=CANCELLED), new_nonce(), cancels=True)
             return "already" if said == "not found" else said
 
     async def kill(self, id: str) -> Said:

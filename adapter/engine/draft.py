@@ -273,7 +273,7 @@ class Draft:
                 meta,
                 status=Status.PAUSED if failed.due is None else Status.BACKING_OFF,
                 due=failed.due,
-                failures=1 if member.progress or sheet.entries else meta.failures + 1,
+                failures=failed.failures,
                 error=failed.error,
                 epoch=max(meta.epoch, 1),
                 nonce=nonce,

@@ -720,10 +720,9 @@ class Engine:
         seen = {entry.id for entry in journal if isinstance(entry, Noted)}
         if not await self._is_due(meta, any(note.id not in seen for note in notes)):
             return None
-        begun_elsewhere = meta.epoch > 0 and meta.deployment not in ("", self.deployment)
-        if (begun_elsewhere and self.deployment) or (
-            meta.target.service not in self._services and self._kinds(meta.target) is not None
-        ):
+        begun = any(not isinstance(entry, Began) for entry in journal)
+        elsewhere = begun and self.deployment and meta.deployment not in ("", self.deployment)
+        if elsewhere or (meta.target.service not in self._services and self._kinds(meta.target) is not None):
             # A timer fires at the function that made it, whatever its version is by then; and who is told of a result
             # may have been put on other code since it asked.
             self.dispatch(meta.ref, meta.target.service, meta.deployment if meta.epoch else "", fresh=False)
@@ -731,14 +730,15 @@ class Engine:
         epoch = meta.epoch + 1
         times = self.times()
         spec = self.spec(meta)
-        if meta.status is Status.READY and self._exhausted(meta, spec):
-            await self._change(meta, {"status": Status.PAUSED, "due": None})
+        cancelled = any(note.id == "x" and note.id not in seen for note in notes)
+        if meta.status is Status.READY and not cancelled and self._exhausted(meta, spec):
+            await self._give_up(meta, spec)
             return None
         input = await self.input(meta, parts)
         notes = [await self._whole(note) for note in notes]
         values: dict[str, Any] = {"status": Status.RUNNING, "epoch": epoch, "due": times.lease, "dispatches": 0}
         values |= {"missing": None, "ticket": None, "awaits": None}
-        if not meta.epoch:
+        if not begun:
             values["deployment"] = self.deployment
         # The due time as well: taking a place in an inbox does not raise the epoch, but changes that.
         changes: list[Change] = [Update(meta.ref, set=values, epoch=meta.epoch, due=meta.due)]
@@ -820,6 +820,13 @@ class Engine:
     def _exhausted(meta: Meta, spec: HandlerSpec) -> bool:
         attempts = spec.options.retry.attempts if meta.outcome is None else None
         return attempts is not None and meta.failures >= attempts
+
+    async def _give_up(self, meta: Meta, spec: HandlerSpec) -> None:
+        """All attempts are used up, the last one by a process that ended in it."""
+        if spec.options.retry.exhausted == "kill":
+            await self.control.end(meta, Failure(500, f"gave up after {meta.failures} attempts: {meta.error}"))
+        else:
+            await self._change(meta, {"status": Status.PAUSED, "due": None})
 
     async def _change(self, meta: Meta, values: dict[str, Any]) -> bool:
         """Change a record, unless it has changed since it was read."""

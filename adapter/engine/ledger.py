@@ -127,6 +127,10 @@ class Ledger:
             for effect in step:
                 yield effect.member
 
+    def advances(self, member: Member) -> bool:
+        """Whether a member's journal grows by what is not committed."""
+        return any(isinstance(effect, Log) and effect.member is member for step in self.log for effect in step)
+
     def key(self, key: ObjectKey) -> Key:
         """A key, as the unit knows it."""
         return self.keys.setdefault(key, Key(key))

@@ -108,10 +108,11 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An attempt failed; the next one is due at a time, or an operator's (``None``)."""
+    """An attempt failed, the last of so many; the next one is due at a time, or an operator's (``None``)."""
 
     member: Member
     error: str
+    failures: int
     due: int | None
 
 

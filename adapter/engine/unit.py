@@ -429,7 +429,8 @@ class Unit:
         """An attempt failed: what it did so far is kept, and a later one goes on from there."""
         assert member.spec is not None
         policy = member.spec.options.retry
-        failures = 1 if member.progress else member.meta.failures + 1
+        progress = member.progress or self.ledger.advances(member)
+        failures = 1 if progress else member.meta.failures + 1
         self.engine.report(member.meta, failures, error)
         self.retire(member)
         member.caller = None
@@ -441,7 +442,7 @@ class Unit:
             return
         else:
             due = None
-        self.ledger.record((Failed(member, text, due),))
+        self.ledger.record((Failed(member, text, failures, due),))
 
     # --- what the ledger tells (`ledger.Driver`) ---
 

@@ -29,19 +29,20 @@ class Waking:
         return Update(ref, set=values, add={"notifications": 1, "missing": -1}, wakes=alone, epoch=self.epoch)
 
     @staticmethod
-    def learn(ref: Ref, found: Record | None, *, urgent: bool) -> Waking | None:
+    def learn(ref: Ref, found: Record | None, *, urgent: bool, cancels: bool = False) -> Waking | None:
         """The guess after a look at the record; ``None`` where the receiver is gone.
 
         Args:
             ref: The receiver.
             found: Its record.
-            urgent: Whether it is to be woken even if it misses more: for a failure, or a cancellation.
+            urgent: Whether it is to be woken even if it misses more: for a failure.
+            cancels: Whether it is to be woken from everything that can be woken: for a cancellation.
         """
         if not isinstance(found, Meta) or found.generation != ref.generation or not found.live:
             return None
         suspended = found.status is Status.SUSPENDED
         if suspended and found.missing is not None and found.missing <= 1:
             return Waking()
-        if urgent and (suspended or found.status in (Status.BACKING_OFF, Status.PAUSED)):
+        if (urgent and suspended) or (cancels and found.status in (Status.BACKING_OFF, Status.PAUSED)):
             return Waking(True, found.epoch, alone=False)
         return Waking(False)

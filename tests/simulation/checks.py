@@ -44,7 +44,7 @@ class Checker:
             self.ended(end)
         if self.world.violations:
             return
-        for id in self.world.killed:
+        for id in self.world.done.get("kill", ()):
             if "killed" not in [end.output for end in self.by_id[id]]:
                 self.fail(f"{id} was killed, and ended with {self.by_id[id]}")
         self.once()
@@ -66,6 +66,8 @@ class Checker:
             return
         if self.plan.tangled and text.startswith("deadlock"):
             return
+        if self.plan.mortal(node) and text.startswith("gave up after"):
+            return
         try:
             output = json.loads(text)
         except ValueError:
@@ -81,16 +83,31 @@ class Checker:
             self.fail(f"{meta.id} (node {node}) ends with {meta.outcome}")
 
     def once(self) -> None:
-        """What was to run ran once, and nothing else ran."""
+        """What was to run ran once, and nothing else ran; but for what is restarted, or purged and asked for again."""
+        again: dict[int, int] = defaultdict(int)
+        for node, ids in self.world.restarts.items():
+            for below in self.plan.below([node], again=True):
+                again[below] += len(ids)
+        purged = {
+            node for id in self.world.acted.get("purge", ()) for end in self.by_id[id] for node in [self.node(end)]
+        }
+        forgotten = self.plan.below(list(purged))
         accepted = [asked.root.node for asked in self.world.asked if asked.answered is not None]
         begun = [root.node for root in self.plan.roots if self.by_node.get(root.node)]
         expected = self.plan.below([*accepted, *begun])
         for node in sorted(expected):
-            count = len(self.by_node.get(node, ()))
-            if count != 1 and not (count and self.world.expiring) and not (count == 0 and node in self.shaken):
+            count, times = len(self.by_node.get(node, ())), 1 + again[node]
+            if count > times and not self.world.expiring and node not in forgotten:
+                self.fail(f"node {node} ({self.plan.nodes[node].target}) ran {count} times, not {times}")
+            if count < times and not (count and self.world.expiring) and node not in self.shaken:
                 self.fail(f"node {node} ({self.plan.nodes[node].target}) ran {count} times")
         for node in sorted(set(self.by_node) - expected):
             self.fail(f"node {node} ran, and was not to")
+
+    @staticmethod
+    def node(end: Ended) -> int:
+        """The program that an invocation ran."""
+        return int(json.loads(end.input)["n"])
 
     def steps(self) -> None:
         """Without faults, each step ran as often as it takes; but for those under way where something else fails."""
@@ -118,14 +135,14 @@ class Checker:
             first[asked.id] += asked.accepted
             if not asked.accepted and all(end.meta.expires < asked.began_at - SKEW for end in ends if end.meta.expires):
                 self.fail(f"{asked.id} is said to be there already, and had expired")
-            if asked.outcome is None and self.world.expiring:
+            if asked.outcome is None and self.world.forgets(asked.id):
                 continue
             if asked.outcome is None:
                 self.fail(f"{asked.id} was never answered")
             else:
                 failure = asked.outcome.failure
                 told = failure.message if failure else (asked.outcome.value or b"").decode()
-                expired = self.world.expiring and failure is not None and failure.code == 404
+                expired = self.world.forgets(asked.id) and failure is not None and failure.code == 404
                 if told not in [end.output for end in ends] and not expired:
                     self.fail(f"{asked.id} was answered with {told}, it ended with {ends}")
         for id, count in first.items():
@@ -218,7 +235,9 @@ class Checker:
         """Each key's history is serial, and leaves the state that a plain model has."""
         histories: dict[ObjectKey, list[Meta]] = defaultdict(list)
         killed = {
-            end.meta.target.object for end in self.ends.values() if end.output == "killed" and end.meta.kind.exclusive
+            end.meta.target.object
+            for end in self.ends.values()
+            if end.meta.kind.exclusive and (end.output == "killed" or end.output.startswith("gave up after"))
         }
         for end in self.ends.values():
             if self.seq(end.meta) is None or end.meta.target.object in killed:

@@ -39,6 +39,8 @@ def show(result: Result) -> None:
 def plan(plan: Plan) -> str:
     """A plan as text."""
     lines = [f"services {plan.functions}", *(f"root {root}" for root in plan.roots)]
+    lines += [*(str(act) for act in plan.acts), *(f"deploys {function} at {at}" for function, at in plan.deploys)]
+    lines += [f"{service}: {limit}" for service, limit in plan.limits.items()]
     for node in plan.nodes.values():
         key = f" as {node.idempotency}" if node.idempotency else ""
         lines.append(f"node {node.id}: {node.target} ({node.kind}){key}: {'; '.join(_op(op) for op in node.ops)}")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from adapter.engine.attempt import Attempt
+from adapter.engine.control import Control
 from adapter.engine.draft import Draft
 from adapter.engine.engine import Engine
 from adapter.engine.keys import KeyState
@@ -159,7 +160,7 @@ MUTANTS = (
     mutant(
         "nothing is swept",
         "8",
-        Edit(Engine, "_sweep", "if meta is None or meta.due is None or meta.due > now:", "if True:"),
+        Edit(Engine, "_act", "if meta is None or meta.due is None or meta.due > now:", "if True:"),
     ),
     mutant(
         "a unit suspends over a result that has just come in",
@@ -186,6 +187,73 @@ MUTANTS = (
         "7",
         Edit(Ledger, "_moved", "ran = key.ran", "ran = False"),
     ),
+    mutant(
+        "an invocation goes on wherever it is woken",
+        "10",
+        Edit(Engine, "_take_over", "if elsewhere or", "if False or"),
+    ),
+    mutant(
+        "what is dispatched to a deployment comes to the current one",
+        "10",
+        Edit(Engine, "_take_over", "if elsewhere or", "if False or"),
+        Edit(Engine, "dispatch", "service, deployment, fresh", 'service, "", fresh'),
+    ),
+    mutant(
+        "an attempt under way goes on when it is paused",
+        "4",
+        Edit(
+            Control,
+            "pause",
+            'self._overtake(meta, {"status": Status.PAUSED, "due": None}) is not None',
+            'self._engine._change(meta, {"status": Status.PAUSED, "due": None})',
+        ),
+    ),
+    mutant(
+        "what is paused goes on when it is woken",
+        "8",
+        Edit(Engine, "_is_due", "case Status.READY:", "case Status.READY | Status.PAUSED:"),
+    ),
+    mutant(
+        "what is resumed has no due time",
+        "8",
+        Edit(Control, "resume", '"status": Status.READY, "due": self._engine.times().grace', '"status": Status.READY'),
+    ),
+    mutant(
+        "what has not completed is purged",
+        "purge",
+        Edit(Control, "purge", "if meta.live:", "if False:"),
+        Edit(MemoryStore, "_plan", "old.generation != ref.generation or old.live", "old.generation != ref.generation"),
+    ),
+    mutant(
+        "a restart that is asked for twice is made twice",
+        "2",
+        Edit(
+            Control,
+            "restart",
+            "random_id() if idempotency_key is None else restarted_id(meta.ref, idempotency_key)",
+            "random_id()",
+        ),
+    ),
+    mutant(
+        "a restart meets the invocation that it restarts",
+        "2",
+        Edit(
+            Control,
+            "restart",
+            "random_id() if idempotency_key is None else restarted_id(meta.ref, idempotency_key)",
+            "id",
+        ),
+    ),
+    mutant(
+        "attempts go on for ever",
+        "retries follow the policy",
+        Edit(Unit, "_fail", "policy.attempts is None or failures < policy.attempts", "True"),
+    ),
+    mutant(
+        "what is to be given up is paused where its process ended",
+        "retries follow the policy",
+        Edit(Engine, "_give_up", 'spec.options.retry.exhausted == "kill"', "False"),
+    ),
 )
 
 
@@ -207,29 +275,31 @@ def broken(mutant: Mutant) -> Iterator[None]:
     Raises:
         LookupError: If what is to be replaced is not there: the source has changed, and so must the mutant.
     """
-    undo: list[Callable[[], None]] = []
+    functions: dict[tuple[Any, str], list[Edit]] = {}
+    for edit in mutant.edits:
+        functions.setdefault((edit.owner, edit.function), []).append(edit)
+    undo = [_apply(owner, function, edits) for (owner, function), edits in functions.items()]
     try:
-        for edit in mutant.edits:
-            undo.append(_apply(edit))  # noqa: PERF401 - each takes effect at once
         yield
     finally:
-        for back in reversed(undo):
+        for back in undo:
             back()
 
 
-def _apply(edit: Edit) -> Callable[[], None]:
-    original = getattr(edit.owner, edit.function)
+def _apply(owner: Any, function: str, edits: Sequence[Edit]) -> Callable[[], None]:
+    original = getattr(owner, function)
     source = textwrap.dedent(inspect.getsource(original))
-    lines = "\n".join(line.strip() for line in edit.old.splitlines())
-    place = _find(source, lines)
-    if place is None:
-        raise LookupError(f"{edit.function} has no {edit.old!r}")
-    begin, end = place
+    for edit in edits:
+        lines = "\n".join(line.strip() for line in edit.old.splitlines())
+        place = _find(source, lines)
+        if place is None:
+            raise LookupError(f"{function} has no {edit.old!r}")
+        source = source[: place[0]] + edit.new + source[place[1] :]
     module = sys.modules[original.__module__]
     names = {**vars(module), "_swapped": _swapped, "_apart": _apart}
-    exec(compile(source[:begin] + edit.new + source[end:], f"<{edit.function} broken>", "exec"), names)
-    setattr(edit.owner, edit.function, names[edit.function])
-    return lambda: setattr(edit.owner, edit.function, original)
+    exec(compile(source, f"<{function} broken>", "exec"), names)
+    setattr(owner, function, names[function])
+    return lambda: setattr(owner, function, original)
 
 
 def _find(source: str, text: str) -> tuple[int, int] | None:

@@ -62,10 +62,29 @@ class Root:
     """When, in seconds: once for each client that does."""
     delay: int = 0
     patience: float = 30.0
-    end: str = ""
-    """``cancel`` or ``kill``: what an operator does to it."""
-    end_at: float = 0.0
-    """When, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """What an operator does to the invocations of a program.
+
+    Attributes:
+        what: ``cancel``, ``kill``, ``pause``, ``move`` (to the current deployment), ``purge`` or ``restart``. What is
+            paused, for whatever reason, is resumed sooner or later.
+        at: When, in seconds.
+    """
+
+    what: str
+    node: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How often attempts at a service's handlers may fail in a row, and what follows."""
+
+    attempts: int
+    exhausted: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +95,11 @@ class Plan:
     """Where each service lives."""
     nodes: dict[int, Node]
     roots: tuple[Root, ...]
+    acts: tuple[Act, ...] = ()
+    deploys: tuple[tuple[int, float], ...] = ()
+    """Which functions get a new deployment, and when, in seconds."""
+    limits: dict[str, Limit] = field(default_factory=dict)
+    """The services whose handlers are not tried for ever."""
     tangled: bool = False
     """Whether calls may wait for each other's keys, so that anything may fail with a deadlock."""
     _fails: dict[int, bool] = field(default_factory=dict, compare=False, repr=False)
@@ -111,11 +135,12 @@ class Plan:
         return found
 
     def shaken(self) -> set[int]:
-        """The programs that may fail, or not run, because something is cancelled or killed."""
+        """The programs that may fail, or not run, because something is cancelled, killed or given up."""
         if self.tangled:
             return set(self.nodes)
         parents: dict[int, set[int]] = {}
-        todo = [root.node for root in self.roots if root.end]
+        todo = [act.node for act in self.acts if act.what in ("cancel", "kill")]
+        todo += [id for id in self.nodes if self.mortal(id)]
         for id in self.nodes:
             for op in self.reached(id):
                 if op.kind == "invoke":
@@ -132,15 +157,21 @@ class Plan:
                 todo += [op.node for op in self.reached(id) if op.kind == "invoke"]
         return seen
 
-    def below(self, roots: list[int]) -> set[int]:
-        """The programs that run when these do."""
+    def mortal(self, id: int) -> bool:
+        """Whether a program is given up after some failed attempts."""
+        limit = self.limits.get(self.nodes[id].target.service)
+        return limit is not None and limit.exhausted == "kill"
+
+    def below(self, roots: list[int], again: bool = False) -> set[int]:
+        """The programs that run when these do; or, if these did before, that run again."""
         seen: set[int] = set()
         todo = list(roots)
         while todo:
             id = todo.pop()
             if id not in seen:
                 seen.add(id)
-                todo += [op.node for op in self.reached(id) if op.kind == "invoke"]
+                nodes = [op.node for op in self.reached(id) if op.kind == "invoke"]
+                todo += [node for node in nodes if not again or self.nodes[node].idempotency is None]
         return seen
 
 
@@ -176,8 +207,12 @@ class _Generator:
         if extended:
             for name, most in (("awakeable", 1.0), ("signal", 1.0), ("promise", 4.0), ("cancelled", 1.0)):
                 self.weights[name] = most * random.choice((0, 0.3, 1.0))
-        self.ends = random.choice((0.0, 0.0, 0.2, 0.5)) if extended else 0.0
-        """How often a client's request is cancelled or killed."""
+        self.acts = random.choice((0.0, 0.2, 0.5, 0.8)) if extended else 0.0
+        """How often an operator does something to a client's request."""
+        self.limits: dict[str, Limit] = {}
+        for service in sorted(self.functions) if extended and random.random() < 0.3 else ():
+            if random.random() < 0.4:
+                self.limits[service] = Limit(random.choice((1, 2, 4)), random.choice(("kill", "pause")))
         self.tangled = extended and random.random() < 0.15
         if self.tangled:  # rings through results that are attached to are not looked for
             self.weights["join"] = self.weights["idempotent"] = 0
@@ -213,14 +248,32 @@ class _Generator:
                     patience=random.choice((0.5, 2.0, 8.0)),
                 )
             )
-            if random.random() < self.ends:
-                end, end_at = (
-                    random.choice(("cancel", "cancel", "kill")),
-                    roots[-1].at[0] + random.choice((0.0, 0.1, 1.0, 5.0)),
-                )
-                roots[-1] = replace(roots[-1], end=end, end_at=end_at)
             self.left -= 1
-        return Plan(self.functions, self.nodes, tuple(roots), self.tangled)
+        plan = Plan(self.functions, self.nodes, tuple(roots), limits=self.limits, tangled=self.tangled)
+        acts = tuple(self.act(plan, root) for root in roots if random.random() < self.acts)
+        deploys = tuple(
+            (function, random.uniform(0, span + 5))
+            for function in range(self.functions_count if self.extended and random.random() < 0.5 else 0)
+            for _ in range(random.choice((1, 1, 2)))
+        )
+        for act in acts:  # nothing can be moved before there is somewhere to go
+            if act.what == "move":
+                function = self.functions[self.nodes[act.node].target.service]
+                deploys = (*deploys, (function, act.at - random.choice((0.0, 0.1, 1.0))))
+        return replace(plan, acts=acts, deploys=deploys)
+
+    def act(self, plan: Plan, root: Root) -> Act:
+        """What an operator does to a client's request, or to something that it leads to."""
+        random = self.random
+        below = sorted(plan.below([root.node]))
+        names = ["cancel", "kill", "pause", "pause", "move", "move"]
+        if not self.expiring and all(plan.nodes[id].kind is not Kind.WORKFLOW for id in below):
+            names += ["restart", "restart"]
+        if not self.expiring and root.node not in [id for id, _ in self.pool]:
+            names += ["purge"]
+        what = random.choice(names)
+        node = random.choice(below) if what in ("pause", "move") else root.node
+        return Act(what, node, root.at[0] + random.choice((0.0, 0.1, 1.0, 5.0, 30.0)))
 
     def wait(self) -> int:
         waits = (1, 20, 200, 1500, 3000, 20_000, 90_000)

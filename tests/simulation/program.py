@@ -58,12 +58,8 @@ def handlers(process: Process) -> list[HandlerSpec]:
     async def execute(issuer: Issuer, data: bytes) -> bytes:
         return await Program(process, cast("Attempt", issuer), data).run()
 
-    options = Options(
-        retry=RetryPolicy(initial=timedelta(milliseconds=process.world.random.choice((10, 50, 500)))),
-        idempotency_retention=timedelta(seconds=process.world.retention),
-        workflow_retention=timedelta(seconds=process.world.retention),
-        journal_retention=timedelta(seconds=process.world.retention),
-    )
+    initial = timedelta(milliseconds=process.world.random.choice((10, 50, 500)))
+    retention = timedelta(seconds=process.world.retention)
     specs = []
     for service, function in process.world.plan.functions.items():
         if function == process.function:
@@ -73,6 +69,16 @@ def handlers(process: Process) -> list[HandlerSpec]:
                 kinds = {"do": Kind.EXCLUSIVE, "look": Kind.SHARED}
             else:
                 kinds = {"run": Kind.WORKFLOW, "look": Kind.SHARED}
+            limit = process.world.plan.limits.get(service)
+            retry = RetryPolicy(initial)
+            if limit is not None:
+                retry = RetryPolicy(initial, attempts=limit.attempts, exhausted=limit.exhausted)
+            options = Options(
+                retry=retry,
+                idempotency_retention=retention,
+                workflow_retention=retention,
+                journal_retention=retention,
+            )
             specs += [HandlerSpec(service, name, kind, execute, options) for name, kind in kinds.items()]
     return specs
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tests.simulation.plan import Node, Plan
+from tests.simulation.plan import Node, Op, Plan
 from tests.simulation.run import Case, run
 
 MOST = 600
@@ -16,16 +16,22 @@ def shrink(case: Case) -> Case:
     """A case that fails as well, with fewer requests, shorter programs and fewer kinds of faults."""
     tries = 0
     found = True
+    kinds = {_kind(violation) for violation in run(case).violations}
     while found:
         found = False
         for candidate in _smaller(case):
             tries += 1
             if tries > MOST:
                 return case
-            if run(candidate).violations:
+            if kinds & {_kind(violation) for violation in run(candidate).violations}:
                 case, found = candidate, True
                 break
     return case
+
+
+def _kind(violation: str) -> str:
+    """A violation but for the names and numbers in it, so that a case is not shrunk to another failure."""
+    return " ".join(word for word in violation.split()[:12] if word.isalpha())
 
 
 def _smaller(case: Case) -> Iterator[Case]:
@@ -36,6 +42,13 @@ def _smaller(case: Case) -> Iterator[Case]:
         if len(root.at) > 1:
             roots = tuple(replace(other, at=other.at[:-1]) if other is root else other for other in plan.roots)
             yield replace(case, plan=replace(plan, roots=roots))
+    for place in range(len(plan.acts)):
+        yield replace(case, plan=replace(plan, acts=(*plan.acts[:place], *plan.acts[place + 1 :])))
+    for place in range(len(plan.deploys)):
+        yield replace(case, plan=replace(plan, deploys=(*plan.deploys[:place], *plan.deploys[place + 1 :])))
+    for service in plan.limits:
+        limits = {name: limit for name, limit in plan.limits.items() if name != service}
+        yield replace(case, plan=replace(plan, limits=limits))
     for name in case.faults.names():
         yield replace(case, faults=case.faults.without(name))
     if case.lambdas:
@@ -56,6 +69,19 @@ def _with(plan: Plan, node: Node) -> Plan:
 
 
 def _pruned(plan: Plan) -> Plan:
-    """Without the programs that nothing leads to any more."""
-    wanted = plan.below([root.node for root in plan.roots])
-    return replace(plan, nodes={id: node for id, node in plan.nodes.items() if id in wanted}, _fails={})
+    """Without the programs that nothing leads to any more, and would not if all of every program were reached."""
+    wanted: set[int] = set()
+    todo = [root.node for root in plan.roots]
+    while todo:
+        id = todo.pop()
+        if id not in wanted:
+            wanted.add(id)
+            todo += _named(plan.nodes[id].ops)
+    nodes = {id: node for id, node in plan.nodes.items() if id in wanted}
+    return replace(plan, nodes=nodes, acts=tuple(act for act in plan.acts if act.node in wanted), _fails={})
+
+
+def _named(ops: tuple[Op, ...]) -> list[int]:
+    """The programs that operations invoke."""
+    inner = [id for op in ops for branch in op.branches for id in _named(branch)]
+    return [*(op.node for op in ops if op.node >= 0), *inner]

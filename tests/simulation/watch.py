@@ -21,6 +21,10 @@ WITHOUT_DUE = (Status.QUEUED, Status.SUSPENDED, Status.PAUSED, Status.COMPLETED)
 """What may have no due time."""
 
 
+BEGAN = '1.[["b",'
+"""How a piece begins that only says that an attempt does."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """An invocation as it completed."""
@@ -83,6 +87,8 @@ class WatchedStore(MemoryStore):
             elif isinstance(new, Piece):
                 if old is not None:
                     self._fail(f"{new} replaces {old}")
+                if not new.data.startswith(BEGAN) and self.world.writer is not None:
+                    self.world.authors[Ref(new.id, new.generation)] = self.world.writer.deployment
                 if new.index and self._lookup(new.id, ("j", new.generation, new.index - 1)) is None:
                     self._fail(f"{new} leaves a gap")
             elif isinstance(new, Notification):
@@ -131,8 +137,13 @@ class WatchedStore(MemoryStore):
             if new.due is None and not (new.missing or 0) > 0:
                 self._fail(f"{new.id} waits for nothing")
             self._check_notifications(new.ref)
-        if new.status is Status.PAUSED:
-            self._fail(f"{new.id} is paused: {new.error}")
+        limit = self.world.plan.limits.get(new.target.service)
+        exhausted = limit is not None and new.failures >= limit.attempts
+        given_up = exhausted and limit is not None and limit.exhausted == "pause"
+        if new.status is Status.PAUSED and new.id not in self.world.acted.get("pause", ()) and not given_up:
+            self._fail(f"{new.id} is paused after {new.failures} failures: {new.error}")
+        if new.status is Status.BACKING_OFF and exhausted:
+            self._fail(f"{new.id} is tried again after {new.failures} failures: {new.error}")
 
     def _check_change(self, old: Meta, new: Meta, now: int) -> None:
         if not old.live and old.outcome != new.outcome:
@@ -145,12 +156,15 @@ class WatchedStore(MemoryStore):
             self._fail(f"{old.id} forgets notifications")
         if (new.target, new.created) != (old.target, old.created):
             self._fail(f"{old.id} changes")
-        if (old.status, new.status, new.epoch) == (Status.RUNNING, Status.RUNNING, old.epoch + 1):
-            ends = [root for root in self.world.plan.roots if root.end]
-            if not ends and old.due is not None and old.due > now + SKEW and old.epoch > 0:
-                self._fail(f"{old.id} is taken over {(old.due or 0) - now} ms before its lease ends")
+        taken = (old.status, new.status, new.epoch) == (Status.RUNNING, Status.RUNNING, old.epoch + 1)
+        if taken and not self.world.acted and old.due is not None and old.due > now + SKEW and old.epoch > 0:
+            self._fail(f"{old.id} is taken over {(old.due or 0) - now} ms before its lease ends")
+        if old.status is Status.PAUSED and new.status not in (Status.PAUSED, Status.COMPLETED):
+            resumed = any(old.id in self.world.acted.get(what, ()) for what in ("resume", "move", "kill"))
+            if not resumed and not any(note.id == "x" for note in self.items(old.id, Notification, None)):
+                self._fail(f"{old.id} was paused, and is {new.status}")
         swept = new.dispatches > old.dispatches and old.status in (Status.RUNNING, Status.READY)
-        if swept and not self.world.faulty and not self.world.lambdas:
+        if swept and not self.world.faulty and not self.world.lambdas and not self.world.acted:
             self._fail(f"{old.id} is {old.status} and swept up, nothing having gone wrong")
 
     def _check_notifications(self, ref: Ref) -> None:

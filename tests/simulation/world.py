@@ -16,11 +16,11 @@ from adapter.engine import ids
 from adapter.engine.control import Control
 from adapter.engine.engine import Answer, Engine, Request
 from adapter.engine.ports import Conflict, Dispatcher, Store, Timers, TooLarge, Unavailable
-from adapter.engine.records import Meta, Ref
+from adapter.engine.records import Meta, Ref, Status
 from adapter.engine.types import ObjectKey, Outcome
 from adapter.errors import TerminalError
 from tests.simulation.faults import CALM, Faults
-from tests.simulation.plan import Op, Plan, Root
+from tests.simulation.plan import Act, Op, Plan, Root
 from tests.simulation.program import Hiccup, Program, handlers, kind_of, request
 from tests.simulation.watch import WatchedStore
 
@@ -48,10 +48,11 @@ class Broken(Exception):
 class Process:
     """A process with an engine of its own. Once it is dead, or while it is paused, nothing leaves or reaches it."""
 
-    def __init__(self, world: World, name: str, function: int, timeout: float | None) -> None:
+    def __init__(self, world: World, name: str, function: int, deployment: str, timeout: float | None) -> None:
         self.world = world
         self.name = name
         self.function = function
+        self.deployment = deployment
         self.timeout = timeout
         """Seconds for one event at a time, as in a Lambda; ``None``: a server."""
         self.skew = round(world.random.uniform(-world.faults.skew, world.faults.skew) * 1000)
@@ -66,7 +67,7 @@ class Process:
             dispatcher=cast("Dispatcher", _Dispatcher(self)),
             clock=_Clock(self),
             handlers=handlers(self),
-            deployment=f"f{function}",
+            deployment=deployment,
             kinds=lambda target: kind_of(target.service, target.handler),
             poll=world.poll,
         )
@@ -180,14 +181,14 @@ class _Dispatcher:
         await process.mishap("before a dispatch")
         meta = world.store._record(ref.id)
         if meta is None:
-            if not world.expiring:
+            if not world.forgets(ref.id):
                 world.violation(f"{ref.id} is dispatched, and is not stored")
         elif service != meta.target.service:
             world.violation(f"{ref.id} is dispatched to {service}")
         await process.work(world.latency())
         for wait in world.deliveries():
             world.note(process, "dispatches", ref.id, "fresh" if fresh else "", f"in {wait:.3f}")
-            world.soon(wait, lambda: world.deliver(service, ref.id, fresh))
+            world.soon(wait, lambda: world.deliver(world.plan.functions[service], deployment, ref.id, fresh))
         await process.mishap("after a dispatch")
 
 
@@ -201,15 +202,15 @@ class _Timers:
         await process.work(world.latency())
         meta = world.store._record(ref.id)
         if meta is None:
-            if not world.expiring:
+            if not world.forgets(ref.id):
                 world.violation(f"{ref.id} is scheduled, and is not stored")
         elif (ref, name) not in world.timers:
             world.timers.add((ref, name))
-            service = meta.target.service
             seconds = (at - EPOCH) / 1000 - world.loop.time()
             for wait in world.deliveries(timer=True):
                 world.note(process, "schedules", ref.id, name, f"for {seconds:.3f}+{wait:.3f}")
-                world.soon(max(0.0, seconds + wait), lambda: world.deliver(service, ref.id, fresh=False))
+                # A timer fires at the function that made it, whatever its deployment is by then.
+                world.soon(max(0.0, seconds + wait), lambda: world.deliver(process.function, "", ref.id, fresh=False))
         await process.mishap("after a schedule")
 
     async def unschedule(self, ref: Ref, name: str) -> None:
@@ -269,8 +270,18 @@ class World:
     calm: bool = field(default=False, init=False)
     faulty: bool = field(default=False, init=False)
     """Whether anything was to go wrong."""
-    killed: set[str] = field(default_factory=set, init=False)
-    """What an operator was told to be killed."""
+    acted: dict[str, set[str]] = field(default_factory=dict, init=False)
+    """What an operator has asked for, for each kind of act; the ids."""
+    done: dict[str, set[str]] = field(default_factory=dict, init=False)
+    """What an operator was told to have been accepted."""
+    restarts: dict[int, set[str]] = field(default_factory=dict, init=False)
+    """The invocations that restarts of each program have made."""
+    deployments: dict[int, int] = field(default_factory=dict, init=False)
+    """The number of each function's current one."""
+    writer: Process | None = field(default=None, init=False)
+    """Whose request is being carried out."""
+    authors: dict[Ref, str] = field(default_factory=dict, init=False)
+    """For each invocation, the deployment whose code wrote its journal last."""
     swept: bool = field(default=False, init=False)
     """Whether everything that has expired was deleted by the engine."""
     _stumbled: dict[tuple[str, str], int] = field(default_factory=dict, init=False)
@@ -293,6 +304,10 @@ class World:
         """Whether records may expire while the load lasts."""
         return self.retention < 10_000
 
+    def forgets(self, id: str) -> bool:
+        """Whether an invocation's record may be gone while somebody still asks for it."""
+        return self.expiring or id in self.acted.get("purge", ())
+
     # --- the course of a simulation ---
 
     async def run(self) -> None:
@@ -301,6 +316,7 @@ class World:
         self.over = self.loop.create_future()
         self.store = self.store_class(self)
         self.processes = {function: [] for function in sorted(set(self.plan.functions.values()))}
+        self.deployments = dict.fromkeys(self.processes, 0)
         main = asyncio.ensure_future(self._main())
         await asyncio.wait([main, self.over], return_when=asyncio.FIRST_COMPLETED)
         if main.done():
@@ -310,8 +326,11 @@ class World:
 
     async def _main(self) -> None:
         clients = [self.loop.create_task(self._client(root, at)) for root in self.plan.roots for at in root.at]
-        clients += [self.loop.create_task(self._operator(root)) for root in self.plan.roots if root.end]
+        clients += [self.loop.create_task(self._operator(number)) for number in range(len(self.plan.acts))]
+        for function, at in self.plan.deploys:
+            self.loop.call_later(at, self._deploy, function)
         sweeper = self.loop.create_task(self._sweeper())
+        self.loop.create_task(self._attendant())
         if self.expiring:
             self.loop.create_task(self._expiry())
         storm = 1000.0 if self.expiring else self.random.choice((5.0, 60.0, 200.0))
@@ -343,9 +362,15 @@ class World:
         """Sweep until nothing is left to do but to expire, or not even that."""
         for _ in range(400):
             await asyncio.sleep(5)
-            dues = [meta.due for meta in self.store.metas() if meta.due is not None and self._unsettled(meta, expired)]
+            metas = list(self.store.metas())
+            dues = [meta.due for meta in metas if meta.due is not None and self._unsettled(meta, expired)]
             if not dues:
-                if self._pending or any(p.paused > self.loop.time() for ps in self.processes.values() for p in ps):
+                paused = any(meta.status is Status.PAUSED for meta in metas)
+                if (
+                    paused
+                    or self._pending
+                    or any(p.paused > self.loop.time() for ps in self.processes.values() for p in ps)
+                ):
                     await asyncio.sleep(30)
                     continue
                 return
@@ -373,16 +398,30 @@ class World:
 
     # --- processes ---
 
-    def pick(self, function: int) -> Process:
+    def _deploy(self, function: int) -> None:
+        """Put new code in a function's place; processes of the old one stay for what began on it."""
+        self.deployments[function] += 1
+        self.note(None, "deploys", self.current(function))
+
+    def current(self, function: int) -> str:
+        """The name of a function's current deployment."""
+        return f"f{function}.{self.deployments[function]}"
+
+    def pick(self, function: int, deployment: str = "") -> Process:
         """A process for an event: one that is there, or a new one."""
-        there = [process for process in self.processes[function] if process.timeout is None or not process.events]
+        deployment = deployment or self.current(function)
+        there = [
+            process
+            for process in self.processes[function]
+            if process.deployment == deployment and (process.timeout is None or not process.events)
+        ]
         if there and self.random.random() < 0.85:
             return self.random.choice(there)
         timeout = self.random.choice((3.0, 10.0, 30.0)) if self.random.random() < self.lambdas else None
         if timeout is None and len([process for process in there if process.timeout is None]) >= 3:
             return self.random.choice(there)
         self._names += 1
-        process = Process(self, f"P{self._names}", function, timeout)
+        process = Process(self, f"P{self._names}", function, deployment, timeout)
         self.processes[function].append(process)
         return process
 
@@ -409,9 +448,9 @@ class World:
 
         self.loop.call_later(seconds, fire)
 
-    def deliver(self, service: str, id: str, fresh: bool) -> None:
+    def deliver(self, function: int, deployment: str, id: str, fresh: bool) -> None:
         """A dispatch or a timer reaches a process."""
-        process = self.pick(self.plan.functions[service])
+        process = self.pick(function, deployment)
         self.note(process, "resumes", id, "fresh" if fresh else "")
         self.spawn(process, process.event(process.engine.resume(id, fresh=fresh)))
 
@@ -455,6 +494,7 @@ class World:
         error: Exception | None = None
         result = None
         try:
+            self.writer = process
             result = await getattr(self.store, name)(*args, **kwargs)
         except (Conflict, TooLarge, Unavailable) as raised:
             error = raised
@@ -471,6 +511,7 @@ class World:
     def _late(self, process: Process, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         async def apply() -> None:
             try:
+                self.writer = process
                 result: Any = await getattr(self.store, name)(*args, **kwargs)
             except (Conflict, TooLarge) as error:
                 result = error
@@ -525,7 +566,7 @@ class World:
         asked.answered = self.loop.time()
         asked.id, asked.accepted, asked.outcome = answer.id, answer.accepted, answer.outcome
         asked.arrived = (root.how == "send" and not root.delay) or answer.outcome is not None
-        if self.store._record(answer.id) is None and not self.expiring:
+        if self.store._record(answer.id) is None and not self.forgets(answer.id):
             self.violation(f"{answer.id} is answered for, and is not stored")
         pause = 0.5
         while asked.outcome is None:
@@ -591,16 +632,49 @@ class World:
             except (Unavailable, Gone, TimeoutError):
                 await asyncio.sleep(self.random.uniform(0.05, 2.0))
 
-    async def _operator(self, root: Root) -> None:
-        """Cancels or kills what a client asked for."""
-        await asyncio.sleep(root.end_at)
-        found = [meta.id for meta in self.store.metas() if meta.live and self._node(meta) == root.node]
-        for id in found:
-            self.note(None, "operator", root.end, id)
-            said = await self._insist(partial(_end, how=root.end, id=id))
-            self.note(None, "operator was told", said)
-            if root.end == "kill" and said == "accepted":
-                self.killed.add(id)
+    async def _operator(self, number: int) -> None:
+        """Acts on what runs a program."""
+        act = self.plan.acts[number]
+        await asyncio.sleep(act.at)
+        over = act.what in ("purge", "restart")
+        for id in [meta.id for meta in self.store.metas() if self._node(meta) == act.node and (over or meta.live)]:
+            self.note(None, "operator", act.what, id)
+            self.acted.setdefault(act.what, set()).add(id)
+            for _ in range(self.random.choice((1, 1, 2))):  # it may be asked for again
+                said = await self._insist(partial(self._act, act=act, id=id, number=number))
+                self.note(None, "operator was told", said)
+                if said == "accepted":
+                    self.done.setdefault(act.what, set()).add(id)
+
+    async def _act(self, control: Control, act: Act, id: str, number: int) -> str:
+        match act.what:
+            case "cancel":
+                return await control.cancel(id)
+            case "kill":
+                return await control.kill(id)
+            case "pause":
+                return await control.pause(id)
+            case "purge":
+                return await control.purge(id)
+            case "move":
+                function = self.plan.functions[self.plan.nodes[act.node].target.service]
+                return await control.resume(id, deployment=self.current(function))
+            case "restart":
+                restarted = await control.restart(id, idempotency_key=f"a{number}")
+                if restarted is not None:
+                    self.restarts.setdefault(act.node, set()).add(restarted.id)
+                return str(restarted)
+            case _:
+                raise AssertionError(act)
+
+    async def _attendant(self) -> None:
+        """Looks after what is paused."""
+        while True:
+            await asyncio.sleep(self.random.uniform(1, 60))
+            for id in [meta.id for meta in self.store.metas() if meta.status is Status.PAUSED]:
+                self.note(None, "operator resumes", id)
+                self.acted.setdefault("resume", set()).add(id)
+                await self._insist(partial(_resume, id=id))
 
     def _node(self, meta: Meta) -> int:
         input = meta.input if meta.input is not None else self.store._payload(meta, "input")
@@ -610,6 +684,12 @@ class World:
         """A program begins to run."""
         meta = program.attempt.meta
         self.note(program.process, "runs", meta.id, program.node.id, f"epoch {meta.epoch}")
+        here = program.process.deployment
+        if meta.ref in self.authors and not program.process.frozen:
+            if meta.deployment != here:
+                self.violation(f"{meta.id} of {meta.deployment} goes on on {here}")
+            if meta.id not in self.acted.get("move", ()) and self.authors[meta.ref] != here:
+                self.violation(f"{meta.id} began on {self.authors[meta.ref]}, and goes on on {here}")
 
     def stumbles(self, id: str, path: str, times: int) -> bool:
         """Whether something fails that does so a few times."""
@@ -651,8 +731,8 @@ class World:
             self.history.append((self.loop.time(), process.name if process else "", *what))
 
 
-def _end(control: Control, how: str, id: str) -> Coroutine[Any, Any, str]:
-    return control.kill(id) if how == "kill" else control.cancel(id)
+def _resume(control: Control, id: str) -> Coroutine[Any, Any, str]:
+    return control.resume(id)
 
 
 class EngineLog(logging.Handler):

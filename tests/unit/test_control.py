@@ -12,7 +12,7 @@ from adapter.engine.control import Control
 from adapter.engine.ids import workflow_id
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Meta, Part, Status
-from adapter.engine.types import Failure, Kind, ObjectKey, Outcome
+from adapter.engine.types import Failure, Kind, ObjectKey, Outcome, RetryPolicy
 from adapter.errors import TerminalError
 from tests.unit.world import World, closure, pack, settle, target, unpack, value
 
@@ -395,3 +395,77 @@ async def test_a_first_attempt_whose_answer_was_lost_begins_all_the_same() -> No
     id = await world.send("S/work")
     await world.clock.advance(1)
     assert value((await world.meta(id)).outcome) == "done"
+
+
+async def test_what_is_paused_is_not_woken_by_a_failure_that_it_waits_for() -> None:
+    world = World(processes=2)
+
+    @world.handler("S")
+    async def leaf(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(10_000), unpack)
+        raise TerminalError("broken")
+
+    @world.handler("S")
+    async def root(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Call(target("S/leaf"), b""), unpack)
+
+    id = await world.send("S/root")
+    await settle()
+    assert await world.engine.control.pause(id) == "accepted"
+    await world.clock.advance(100)
+    assert (await world.meta(id)).status is Status.PAUSED
+    assert await world.engine.control.resume(id) == "accepted"
+    await world.clock.advance(1)
+    assert (await world.meta(id)).outcome == Outcome(failure=Failure(500, "broken"))
+
+
+async def test_what_is_paused_for_good_ends_when_it_is_cancelled() -> None:
+    world = World()
+
+    @world.handler("S", retry=RetryPolicy(attempts=1))
+    async def broken(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Run("work", closure(lambda: 1 // 0)), unpack)
+
+    id = await world.send("S/broken")
+    await settle()
+    assert (await world.meta(id)).status is Status.PAUSED
+    assert await world.engine.control.cancel(id) == "accepted"
+    await world.clock.advance(1)
+    assert (await world.meta(id)).outcome == Outcome(failure=Failure(409, "cancelled"))
+
+
+async def test_what_gives_up_does_so_when_its_process_ends_in_the_last_attempt() -> None:
+    world = World()
+
+    @world.handler("S", retry=RetryPolicy(attempts=1, exhausted="kill"))
+    async def stuck(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Run("work", asyncio.Event().wait), unpack)  # type: ignore[arg-type]
+
+    id = await world.send("S/stuck")
+    await settle()
+    world.engine.abort()
+    world.engine.active.clear()
+    await world.clock.advance(100)
+    await world.engine.sweep()
+    await settle()
+    outcome = (await world.meta(id)).outcome
+    assert outcome is not None
+    assert outcome.failure is not None
+    assert outcome.failure.message.startswith("gave up after 1 attempts: its process ended")
+
+
+async def test_what_was_paused_before_it_began_begins_on_the_code_of_its_time() -> None:
+    world = World()
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(10_000), unpack)
+
+    world.engine.deployment = "v1"
+    id = await world.send("S/work", delay=1000)
+    await world.engine.control.pause(id)
+    world.engine.deployment = "v2"
+    await world.engine.control.resume(id)
+    await settle()
+    meta = await world.meta(id)
+    assert (meta.status, meta.deployment) == (Status.SUSPENDED, "v2")
