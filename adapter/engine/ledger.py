@@ -233,7 +233,9 @@ class Ledger:
                 if key.head.owner is not None and key.head.owner not in leavers:
                     break
                 known = len(key.front)
-                key.front = await self._engine.read(lambda: self._engine.store.inbox(name, known + 10))  # noqa: B023
+                front = await self._engine.read(lambda: self._engine.store.inbox(name, known + 10))  # noqa: B023
+                # Who has come since the head was read is not among those whom that head counts.
+                key.front = [entry for entry in front if entry.ticket <= key.head.ticket]
                 if len(key.front) <= known:  # some have left the inbox since the head was read
                     former, key.head = key.head, (await self._engine.heads([name]))[name]
                     if key.head.version == former.version:

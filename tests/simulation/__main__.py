@@ -8,7 +8,7 @@ import time
 
 from tests.simulation.history import show
 from tests.simulation.run import case, run
-from tests.simulation.shrink import shrink
+from tests.simulation.shrink import shrink, source
 
 REPLAY = "python -m tests.simulation --seed {} --shrink --verbose"
 
@@ -35,6 +35,8 @@ def main() -> int:
         requests += result.requests
         if verbose:
             show(result)
+        if result.violations and verbose and options.shrink:
+            print(source(one))
         if result.violations:
             failed.append(seed)
             print(f"seed {seed}: {result.violations[0][:300]}\n  {REPLAY.format(seed)}", flush=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
+from enum import Enum
+from typing import Any
 
 from tests.simulation.plan import Node, Op, Plan
 from tests.simulation.run import Case, run
@@ -27,6 +29,24 @@ def shrink(case: Case) -> Case:
                 case, found = candidate, True
                 break
     return case
+
+
+def source(value: Any) -> str:
+    """A case as Python, for `tests.simulation.regressions`."""
+    if isinstance(value, Enum):
+        return f"{type(value).__name__}.{value.name}"
+    if isinstance(value, tuple):
+        return "(" + "".join(f"{source(item)}, " for item in value) + ")"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{source(key)}: {source(item)}" for key, item in value.items()) + "}"
+    if is_dataclass(value):
+        shown = [
+            f"{field.name}={source(item)}"
+            for field in fields(value)
+            if field.repr and (item := getattr(value, field.name)) != field.default and item != {}
+        ]
+        return f"{type(value).__name__}({', '.join(shown)})"
+    return repr(value)
 
 
 def _kind(violation: str) -> str:

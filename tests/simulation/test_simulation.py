@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.simulation.mutants import MUTANTS, Mutant, broken
+from tests.simulation.regressions import REGRESSIONS
 from tests.simulation.run import case, run
 
 PLAIN = {
@@ -47,6 +50,12 @@ def test_plain_regressions(seed: int) -> None:
 @pytest.mark.parametrize("seed", EXTENDED)
 def test_extended_regressions(seed: int) -> None:
     assert run(case(seed)).violations == [], EXTENDED[seed]
+
+
+@pytest.mark.parametrize("what", REGRESSIONS)
+def test_regressions(what: str) -> None:
+    for number in range(20):
+        assert run(replace(REGRESSIONS[what], seed=str(number))).violations == [], what
 
 
 def test_same_seed_same_history() -> None:
