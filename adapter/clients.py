@@ -430,8 +430,17 @@ def _target(service: str, method: str, key: str | None) -> Target:
 def check_text(name: str, text: str, limit: int) -> str:
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"{name} is a string, not {text!r}")
-    if not 0 < len(text.encode()) <= limit:
-        raise ValueError(f"{name} has 1 to {limit} bytes in UTF-8, not {len(text.encode())}")
+    size = len(check_unicode(name, text).encode())
+    if not 0 < size <= limit:
+        raise ValueError(f"{name} has 1 to {limit} bytes in UTF-8, not {size}")
+    return text
+
+
+def check_unicode(name: str, text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} is no Unicode: half of a surrogate pair is in {text!r}") from None
     return text
 
 
@@ -448,4 +457,5 @@ def _headers(headers: Mapping[str, str]) -> dict[str, str]:
     for name, value in headers.items():
         if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"header {name!r} is a string, not {value!r}")
+        check_unicode(f"header {name!r}", name + value)
     return {name.lower(): value for name, value in headers.items()}

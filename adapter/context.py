@@ -101,8 +101,10 @@ class Context(Clients):
             name: What to call it in the journal.
 
         Raises:
-            ValueError: If the duration is negative.
+            ValueError: If the duration is negative, or the name longer than 512 bytes of UTF-8.
         """
+        if name:
+            check_text("name", name, MAX_KEY)
         return self._issuer.issue(Sleep(milliseconds(duration, "duration"), name), _nothing)
 
     # With type=, the result is what that says: fn may be a lambda, or return what only validation turns into it.

@@ -58,6 +58,8 @@ class Serde(Protocol[T]):
 class Json(Serde[T]):
     """JSON by pydantic: validated on the way in, by alias on the way out. ``None`` is the empty body.
 
+    A float that is not finite becomes ``null``: JSON has no word for it.
+
     Args:
         type: What the JSON stands for: a builtin, a pydantic model, a dataclass, a TypedDict, a union of such …
 

@@ -176,13 +176,20 @@ class StateAttribute(Attribute[dict[str, bytes]]):
 
 
 def write_target(target: Target) -> str:
-    """``service/handler`` or ``service/handler/key``: no service's or handler's name has a slash."""
-    names = (target.service, target.handler) if target.key is None else (target.service, target.handler, target.key)
-    return "/".join(names)
+    """``service/handler`` or ``service/handler/key``.
+
+    No service's or handler's name has a slash, but a promise's may, which stands in the handler's place.
+
+    >>> write_target(Target("SignUp", "code/100%", "Mary/Smith"))
+    'SignUp/code%2F100%25/Mary/Smith'
+    """
+    handler = target.handler.replace("%", "%25").replace("/", "%2F")
+    return "/".join((target.service, handler) if target.key is None else (target.service, handler, target.key))
 
 
 def read_target(text: str) -> Target:
-    return Target(*text.split("/", 2))
+    service, handler, *key = text.split("/", 2)
+    return Target(service, handler.replace("%2F", "/").replace("%25", "%"), *key)
 
 
 def write_ref(ref: Ref) -> str:

@@ -50,7 +50,19 @@ from adapter.engine.records import (
     Waiter,
     cut,
 )
-from adapter.engine.types import MAX_PAYLOAD, Failure, HandlerSpec, Headers, Kind, ObjectKey, Options, Outcome, Target
+from adapter.engine.types import (
+    MAX_ERROR,
+    MAX_PAYLOAD,
+    Failure,
+    HandlerSpec,
+    Headers,
+    Kind,
+    ObjectKey,
+    Options,
+    Outcome,
+    Target,
+    said,
+)
 from adapter.engine.unit import PATIENCE, Unit
 from adapter.engine.waking import Waking
 from adapter.errors import TerminalError
@@ -781,7 +793,7 @@ class Engine:
         policy = self.spec(meta).options.retry
         failures = 1 if progress else meta.failures + 1
         self.report(meta, failures, error)
-        text = str(error)[:1000]
+        text = said(str(error), MAX_ERROR)
         values: dict[str, Any] = {"failures": failures, "error": text, "dispatches": 0}
         if meta.outcome is not None or policy.attempts is None or failures < policy.attempts:
             due = self.clock.now() + round(policy.backoff(failures) * 1000)

@@ -65,12 +65,26 @@ class ObjectKey:
         return f"{self.service}/{self.key}"
 
 
+def said(text: str, most: int) -> str:
+    """What an error says, as it can be stored: without halves of surrogate pairs, as there are in the names of odd
+    files, and cut after so many bytes.
+
+    >>> said("no such file: \udcff", 100), said("and so on and on", 9)
+    ('no such file: ?', 'and so on …')
+    """
+    data = text.encode(errors="replace")
+    return data.decode() if len(data) <= most else data[:most].decode(errors="ignore") + " …"
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A terminal failure, as it is stored."""
 
     code: int
     message: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", said(self.message, MAX_MESSAGE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +206,12 @@ MAX_KEY = 512
 
 MAX_IDEMPOTENCY_KEY = 512
 """The longest idempotency key, in UTF-8 bytes."""
+
+MAX_MESSAGE = 32 * 1024
+"""The longest message of a failure, in bytes: what is more is cut off."""
+
+MAX_ERROR = 1000
+"""The longest text of an error that is retried, in bytes."""
 
 MAX_PAYLOAD = 4 * 1024 * 1024
 """The largest input, output, state entry or step result, in bytes."""

@@ -36,7 +36,17 @@ from adapter.engine.records import (
     Parent,
     Status,
 )
-from adapter.engine.types import MAX_PAYLOAD, Failure, Kind, ObjectKey, Outcome, RetryPolicy, Target
+from adapter.engine.types import (
+    MAX_ERROR,
+    MAX_PAYLOAD,
+    Failure,
+    Kind,
+    ObjectKey,
+    Outcome,
+    RetryPolicy,
+    Target,
+    said,
+)
 from adapter.engine.waking import Waking
 from adapter.errors import NonDeterminismError, TerminalError
 
@@ -434,7 +444,7 @@ class Unit:
         self.engine.report(member.meta, failures, error)
         self.retire(member)
         member.caller = None
-        text = f"{type(error).__name__}: {error}"[:1000]
+        text = said(f"{type(error).__name__}: {error}", MAX_ERROR)
         if policy.attempts is None or failures < policy.attempts:
             due: int | None = self.engine.clock.now() + round(policy.backoff(failures) * 1000)
         elif policy.exhausted == "kill":
@@ -775,7 +785,7 @@ class Unit:
                     await self.engine.clock.sleep(wait)
                     continue
                 text = f"step {command.name!r} failed {tries} times: {type(error).__name__}: {error}"
-                outcome = Outcome(failure=Failure(500, text[:1000]))
+                outcome = Outcome(failure=Failure(500, said(text, MAX_ERROR)))
             self._post(Event(id, n, outcome))
             return
 

@@ -43,7 +43,7 @@ from adapter.engine.records import Meta, Status
 from adapter.engine.types import MAX_KEY, Kind, ObjectKey, Outcome
 from adapter.errors import TerminalError
 from adapter.http.listing import page
-from adapter.http.messages import ID, HTTPError, answer, idempotency_key, read_body, require, respond
+from adapter.http.messages import ID, HTTPError, answer, idempotency_key, number, read_body, require, respond
 from adapter.http.services import Deployed, endpoints
 from adapter.registry import Registry
 
@@ -51,6 +51,9 @@ LIMIT: Final = 50
 MAX_LIMIT: Final = 1000
 """How many invocations a page has, if nothing is said, and at most."""
 
+
+MAX_VERSION: Final = 10**18
+"""More than a key's version ever is."""
 
 Services = Callable[[], Awaitable[Sequence[Deployed]]]
 """All services of a stack, as they are now."""
@@ -265,16 +268,18 @@ def _status(request: Request) -> Status | None:
 
 def _limit(request: Request) -> int:
     text = request.query_params.get("limit", str(LIMIT))
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= MAX_LIMIT):
+    limit = number(text, MAX_LIMIT)
+    if not limit:
         raise TerminalError(f"limit is a number from 1 to {MAX_LIMIT}, not {text!r}", code=400)
-    return int(text)
+    return limit
 
 
 def _if_match(request: Request) -> int:
     text = request.headers.get("if-match", "").strip().strip('"')
-    if not (text.isascii() and text.isdecimal()):
+    version = number(text, MAX_VERSION)
+    if version is None:
         raise TerminalError("If-Match gives the key's version, as GET tells it", code=428)
-    return int(text)
+    return version
 
 
 # --- what is answered ---

@@ -102,6 +102,17 @@ def checked_idempotency_key(key: str) -> str:
     return key
 
 
+def number(text: str, most: int) -> int | None:
+    """What digits say; ``None`` for what is no number, or a larger one.
+
+    >>> number("7", 10), number("11", 10), number("-1", 10), number("9" * 5000, 10)
+    (7, None, None, None)
+    """
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(most))):
+        return None
+    return value if (value := int(text)) <= most else None
+
+
 async def read_body(request: HTTPRequest) -> bytes:
     """The request's body.
 
@@ -110,7 +121,7 @@ async def read_body(request: HTTPRequest) -> bytes:
     """
     too_large = TerminalError(f"a body has up to {MAX_PAYLOAD} bytes", code=413)
     length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > MAX_PAYLOAD:
+    if number(length, MAX_PAYLOAD) is None and length.isdecimal():
         raise too_large
     body = bytearray()
     async for chunk in request.stream():

@@ -131,11 +131,12 @@ def segments(path: str, raw_path: bytes | None) -> list[str]:
     Raises:
         TerminalError: With code 400, if it is no UTF-8.
     """
-    if raw_path is None:
-        return path.removeprefix("/").split("/")
     try:
+        if raw_path is None:
+            path.encode()
+            return path.removeprefix("/").split("/")
         return [unquote_to_bytes(segment).decode() for segment in raw_path.removeprefix(b"/").split(b"/")]
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise TerminalError("the path is not UTF-8", code=400) from None
 
 
@@ -165,7 +166,7 @@ def read_target(service: str, rest: Sequence[str], public: Endpoints) -> Target:
     text = "/".join(key)
     if not text:
         raise TerminalError(f"{service!r} needs a key: /{service}/KEY/{name}", code=400)
-    if (size := _size(text)) > MAX_KEY:
+    if (size := len(text.encode())) > MAX_KEY:
         raise TerminalError(f"a key has up to {MAX_KEY} bytes in UTF-8, not {size}", code=400)
     return Target(service, name, text)
 
@@ -198,10 +199,3 @@ def read_idempotent(service: str, rest: Sequence[str], public: Endpoints) -> tup
 def has_keys(public: Endpoints) -> bool:
     """Whether the service's handlers are bound to keys."""
     return any(endpoint.kind is not Kind.SERVICE for endpoint in public.values())
-
-
-def _size(text: str) -> int:
-    try:
-        return len(text.encode())
-    except UnicodeEncodeError:
-        raise TerminalError("the path is not UTF-8", code=400) from None

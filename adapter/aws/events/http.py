@@ -5,6 +5,8 @@ See https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develo
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
@@ -14,8 +16,9 @@ from mangum.types import LambdaConfig
 from starlette.types import ASGIApp
 
 from adapter.aws.host import Host
-from adapter.http.messages import refuse
-from adapter.http.services import is_admin
+from adapter.engine.types import MAX_PAYLOAD
+from adapter.http.messages import number, refuse
+from adapter.http.services import JSON, is_admin
 
 GATEWAY_LIMIT: Final = 28_500
 """Milliseconds from its arrival at which a request is answered, ready or not: API Gateway gives up after 30 seconds."""
@@ -28,27 +31,33 @@ LARGE: Final = 1024 * 1024
 
 TEXT: Final = ["text/", "application/json"]
 
+log = logging.getLogger("adapter")
+
 
 def recognises(event: Mapping[str, Any]) -> bool:
     """Whether it is a request in this format."""
-    return event.get("version") == "2.0" and "http" in event.get("requestContext", {})
+    match event:
+        case {"version": "2.0", "rawPath": str(), "requestContext": {"http": dict(), "timeEpoch": int()}}:
+            return True
+        case _:
+            return False
 
 
 async def handle(event: Mapping[str, Any], host: Host) -> Any:
     """Have the ingress answer it, or the admin, if the gateway says who asks."""
     deadline = cast(int, host.engine.deadline)
     host.until = min(event["requestContext"]["timeEpoch"] + GATEWAY_LIMIT, deadline - RESERVE)
-    if _is_mangled(event):
-        return {
-            "statusCode": 400,
-            "headers": {"content-type": "application/json"},
-            "body": '{"message":"invalid input: Invalid JSON: the body is not UTF-8","code":400}',
-            "isBase64Encoded": False,
-        }
-    request = HTTPGateway(dict(event), cast(Any, None), _config(TEXT))
+    try:
+        if _is_mangled(event):
+            return _refused("invalid input: Invalid JSON: the body is not UTF-8")
+        request = HTTPGateway(dict(event), cast(Any, None), _config(TEXT))
+        scope, body = request.scope, request.body
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        log.warning("a request that cannot be read", exc_info=True)
+        return _refused(f"the request cannot be read: {error!r}")
     # The path comes decoded but for %25, and has to be decoded once: of "a%252Fb" nothing else is left to decode.
     path = event["rawPath"].replace("%25", "%")
-    cycle = HTTPCycle({**request.scope, "path": path, "raw_path": None}, request.body)
+    cycle = HTTPCycle({**scope, "path": path, "raw_path": None}, body)
     if not is_admin(path):
         app: ASGIApp = host.ingress
     elif _is_signed(event):
@@ -71,8 +80,14 @@ def _is_mangled(event: Mapping[str, Any]) -> bool:
     body = event.get("body") or ""
     if event.get("isBase64Encoded") or "\ufffd" not in body:
         return False
-    headers = {name.lower(): value for name, value in event.get("headers", {}).items()}
-    return headers.get("content-length", "").isdecimal() and int(headers["content-length"]) != len(body.encode())
+    headers: dict[str, str] = event.get("headers") or {}
+    length = {name.lower(): value for name, value in headers.items()}.get("content-length", "")
+    return length.isdecimal() and number(length, MAX_PAYLOAD) != len(body.encode())
+
+
+def _refused(message: str) -> dict[str, Any]:
+    body = json.dumps({"message": message, "code": 400})
+    return {"statusCode": 400, "headers": {"content-type": JSON}, "body": body, "isBase64Encoded": False}
 
 
 def _config(text_mime_types: list[str]) -> LambdaConfig:

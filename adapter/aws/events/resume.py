@@ -16,7 +16,11 @@ log = logging.getLogger("adapter")
 
 def recognises(event: Mapping[str, Any]) -> bool:
     """Whether it is a dispatch or a timer."""
-    return event.get("adapter") in ("dispatch", "wake")
+    match event:
+        case {"adapter": "dispatch", "id": str(), "service": str()} | {"adapter": "wake", "id": str()}:
+            return True
+        case _:
+            return False
 
 
 async def handle(event: Mapping[str, Any], host: Host) -> None:

@@ -1,0 +1,198 @@
+"""What is stored, with anything done to it: it is read as it was meant, or said to be unreadable, and nothing else.
+
+What then becomes of an invocation is in ``tests/contract/test_broken*``.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapter.aws.tables import BY_SK, Item, StoredFormatError, read, write
+from adapter.engine.journal import Began, Done, Entry, Issued, JournalFormatError, Noted, decode, encode
+from adapter.engine.journal import read as read_journal
+from adapter.engine.records import (
+    Awaits,
+    Head,
+    InboxEntry,
+    Meta,
+    Notification,
+    Parent,
+    Part,
+    Piece,
+    Record,
+    Ref,
+    StateEntry,
+    Status,
+    Waiter,
+)
+from adapter.engine.types import Failure, Kind, ObjectKey, Outcome, Target
+from tests.fuzz.bounds import bounded
+
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
+outcomes = st.one_of(
+    st.builds(Outcome, st.none() | st.binary(max_size=10)),
+    st.builds(Failure, st.integers(400, 599), text).map(lambda failure: Outcome(failure=failure)),
+)
+
+
+@st.composite
+def journals(draw: st.DrawFn) -> list[Entry]:
+    """Entries, their commands numbered as an attempt numbers them."""
+    entries: list[Entry] = []
+    count = 0
+    for _ in range(draw(st.integers(0, 6))):
+        match draw(st.sampled_from(["command", "sleep", "done", "noted", "began"])):
+            case "command":
+                entries.append(
+                    Issued(
+                        count,
+                        draw(st.sampled_from(["run", "call", "get"])),
+                        draw(text),
+                        value=draw(st.none() | outcomes),
+                    )
+                )
+                count += 1
+            case "sleep":
+                entries.append(Issued(count, "sleep", draw(text), at=draw(st.integers(0, 10**13))))
+                count += 1
+            case "done":
+                entries.append(Done(draw(st.integers(-1, 5)), draw(outcomes)))
+            case "noted":
+                entries.append(Noted(draw(st.integers(-1, 5)), draw(text)))
+            case _:
+                entries.append(Began(draw(st.integers(2, 9))))
+    return entries
+
+
+REF = Ref("inv_" + "a" * 32, "b" * 16)
+RECORDS: list[Record] = [
+    Meta(
+        *REF,
+        Target("Book", "buy", "Mary"),
+        Kind.EXCLUSIVE,
+        Status.SUSPENDED,
+        1,
+        parent=Parent(REF, 1),
+        headers={"a": "b"},
+        input=b"1",
+        awaits=Awaits(1, True, ("inv_x",), (1,)),
+        outcome=Outcome(b"1"),
+        due=1,
+        expires=2,
+    ),
+    Piece(*REF, 1, "1.[]", "n"),
+    Notification(REF, "c7", Outcome(b"1"), 1),
+    Part(*REF, "output-1", 0, b"x"),
+    Part(*REF, "input", 0, b"x"),
+    Waiter(*REF, REF, 1),
+    Head(ObjectKey("Book", "Mary"), 1, REF, 1, 1, "g", {"a": b"1"}),
+    InboxEntry(ObjectKey("Book", "Mary"), 1, REF),
+    StateEntry(ObjectKey("Book", "Mary"), "g", "a/b#c", b"1"),
+]
+attributes = st.one_of(
+    st.none(),
+    st.builds(
+        lambda text: {"S": text}, st.text(max_size=20) | st.sampled_from(["", "[]", "{}", "1", "null", "a#b", "a/b/c"])
+    ),
+    st.builds(lambda number: {"N": str(number)}, st.integers() | st.just("1.5")),
+    st.builds(lambda data: {"B": data}, st.binary(max_size=10)),
+    st.sampled_from([{"NULL": True}, {"M": {}}, {"M": {"value": {"S": "x"}}}, {"L": []}, {}]),
+)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4),
+    max_leaves=8,
+)
+
+
+class TestJournals:
+    @given(journals())
+    @bounded(200)
+    def test_round_trip(self, entries: list[Entry]) -> None:
+        assert decode(encode(entries)) == entries
+
+    @given(journals(), st.data())
+    @bounded(500)
+    def test_a_piece_with_something_done_to_it(self, entries: list[Entry], data: st.DataObject) -> None:
+        [piece] = encode(entries)
+        start = data.draw(st.integers(0, len(piece)))
+        end = data.draw(st.integers(start, min(len(piece), start + 5)) | st.just(len(piece)))
+        _readable(piece[:start] + data.draw(st.text(max_size=3)) + piece[end:])
+
+    @given(values)
+    @bounded(200)
+    def test_a_piece_of_something_else(self, value: Any) -> None:
+        _readable("1." + json.dumps(value))
+        _readable("1." + json.dumps([["i", 0, value, "x"], ["d", 0, value], value]))
+
+    def test_nesting(self) -> None:
+        with pytest.raises(JournalFormatError):
+            decode(["1." + "[" * 100_000])
+
+    @given(st.lists(st.sampled_from(["1.[]", "1<[", "1-", "1>]", "1>", "2."]), max_size=6))
+    @bounded(200)
+    def test_cuts(self, pieces: list[str]) -> None:
+        try:
+            assert decode(pieces) == []
+        except JournalFormatError as error:
+            _said(error)
+
+    @given(st.sets(st.integers(0, 5)))
+    @bounded(64)
+    def test_missing_pieces(self, there: set[int]) -> None:
+        pieces = [Piece(*REF, index, "1.[]") for index in sorted(there)]
+        if there == set(range(len(there))):
+            assert read_journal(REF.id, pieces) == []
+        else:
+            with pytest.raises(JournalFormatError, match=f"{REF.id}: piece [0-9] of the journal is missing"):
+                read_journal(REF.id, pieces)
+
+
+def _readable(piece: str) -> None:
+    try:
+        entries = decode([piece])
+    except JournalFormatError as error:
+        _said(error)
+    else:
+        assert decode(encode(entries)) == entries
+
+
+def _said(error: Exception) -> None:
+    assert "journal" in str(error)
+
+
+class TestItems:
+    @pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+    def test_an_item_with_something_done_to_it(self, record: Record) -> None:
+        whole = write(record)
+        assert read(whole) == record
+
+        @given(st.dictionaries(st.sampled_from(sorted(whole.keys() - {"pk", "sk"})), attributes, min_size=1))
+        @bounded(150)
+        def check(damage: dict[str, Any]) -> None:
+            item = {name: value for name, value in {**whole, **damage}.items() if value is not None}
+            found = _read(item)
+            assert found is None or type(found) is type(record)
+
+        check()
+
+    @given(st.sampled_from(RECORDS), st.text(max_size=20), st.sampled_from([*BY_SK, "", "k"]), st.text(max_size=10))
+    @bounded(300)
+    def test_an_item_of_another_key(self, record: Record, pk: str, kind: str, sk: str) -> None:
+        item = {**write(record), "pk": {"S": pk}, "sk": {"S": kind + sk}}
+        _read(item)
+
+
+def _read(item: Item) -> Record | None:
+    """The record; ``None`` where the item is refused, and named."""
+    try:
+        return read(item)
+    except StoredFormatError as error:
+        said = str(error)
+    assert said.startswith(f"item {item['pk']['S']}/{item['sk']['S']} (version ")
+    return None
