@@ -100,14 +100,19 @@ class Directory:
         return listed.handlers if listed else None
 
     async def lookup(self, service: str) -> Listed | None:
-        """Where a service is now.
+        """Where a service is now; where it was when last read, if that cannot be told.
 
         Raises:
-            Unavailable: If that cannot be told now.
+            Unavailable: If neither is known.
             Unreadable: If what the directory says of it cannot be read.
         """
-        if self._age() > (FRESH if service in self._services else HASTE):
-            await asyncio.to_thread(self._refresh)
+        known = service in self._services
+        if self._age() > (FRESH if known else HASTE):
+            try:
+                await asyncio.to_thread(self._refresh)
+            except Unavailable:
+                if not known:
+                    raise
         return self._readable(service)
 
     async def listed(self) -> list[Listed]:

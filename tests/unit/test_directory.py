@@ -204,6 +204,24 @@ async def test_a_table_that_does_not_answer(directory: Directory, table: Table) 
         directory.kind(Target("Near", "run"))
 
 
+async def test_what_is_known_serves_on_while_the_table_does_not_answer(
+    directory: Directory, table: Table, clock: Clock
+) -> None:
+    directory.register(Registry(Near), A, "a:1")
+    assert await directory.lookup("Near") is not None
+    clock.now, table.down = 3600, True
+    listed = await directory.lookup("Near")
+    assert listed is not None
+    assert listed.function == A
+    with pytest.raises(Unavailable):
+        await directory.lookup("Thing")
+    table.down = False
+    directory.register(Registry(Near), B, "b:1")
+    listed = await directory.lookup("Near")
+    assert listed is not None
+    assert listed.function == B
+
+
 # --- dispatches ---
 
 
