@@ -773,7 +773,10 @@ class Unit:
                     self.engine.steps -= 1
             except TerminalError as error:
                 outcome = Outcome(failure=Failure(error.code, error.message))
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
+                task = asyncio.current_task()
+                if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                    raise  # the step was dropped; else something that it awaited was cancelled, which is its failure
                 policy: RetryPolicy | None = command.retry
                 if policy is None:
                     self._post(Event(id, n, error=error))
