@@ -131,6 +131,11 @@ class Ledger:
         """Whether a member's journal grows by what is not committed."""
         return any(isinstance(effect, Log) and effect.member is member for step in self.log for effect in step)
 
+    def unborn(self, id: str) -> Member | None:
+        """The invocation of this id, if it is made here and not committed."""
+        born = (effect.member for step in self.log for effect in step if isinstance(effect, Born))
+        return next((member for member in born if member.meta.id == id and not member.dropped), None)
+
     def key(self, key: ObjectKey) -> Key:
         """A key, as the unit knows it."""
         return self.keys.setdefault(key, Key(key))
@@ -287,6 +292,8 @@ class Ledger:
                 engine.later(meta)
             elif born:
                 engine.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=True)
+            if born and member.cancelled and meta.status in (Status.QUEUED, Status.READY):
+                engine.spawn(engine.control.cancel(id))
         for note, member in draft.notes:
             assert member.meta.parent is not None
             parent = member.meta.parent

@@ -38,7 +38,7 @@ class Member:
     keyless: bool = False
     """Whether it ends without its key, as it never had it."""
     cancelled: bool = False
-    """Whether its caller in this unit was cancelled before it was stored."""
+    """Whether its caller in this unit was cancelled before it was stored: where it runs elsewhere, it is told then."""
     duties: int = 0
     """What it asked of others and did not wait for, but that has to be done before it ends."""
     snapshot: KeyState | None = None

@@ -390,8 +390,8 @@ class Unit:
     def _cancel_calls(self, attempt: Attempt) -> None:
         """A cancellation travels down the calls that are under way."""
         for call in attempt.to_cancel():
-            child = self.members.get(call.id)
-            if child is not None and not child.stored:
+            child = self.ledger.unborn(call.id)
+            if child is not None:
                 child.cancelled = True
                 self._post(Event(call.id, CANCEL, Outcome(failure=CANCELLED)))
             else:

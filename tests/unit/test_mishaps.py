@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 from adapter.engine import commands as c
-from tests.unit.world import World, settle, unpack, value
+from adapter.engine.types import Kind
+from tests.unit.world import World, settle, target, unpack, value
+
+
+@contextmanager
+def dispatches_lost(world: World) -> Iterator[None]:
+    """Nothing that is dispatched gets there."""
+
+    async def lose(*_: object) -> None:
+        pass
+
+    with pytest.MonkeyPatch.context() as patched:
+        for engine in world.engines:
+            patched.setattr(engine.dispatcher, "dispatch", lose)
+        yield
 
 
 async def test_a_step_in_which_something_was_cancelled_has_failed() -> None:
@@ -28,3 +46,54 @@ async def test_a_step_in_which_something_was_cancelled_has_failed() -> None:
     await settle()
     await world.clock.advance(1)
     assert value((await world.meta(id)).outcome) == 1
+
+
+async def test_a_cancellation_reaches_a_call_that_is_not_stored_yet_and_then_waits_for_its_key() -> None:
+    world = World(2)
+    ran: list[str] = []
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def hold(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(100_000), unpack)
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def work(ctx: Any, _: Any) -> Any:
+        ran.append("work")
+
+    @world.handler("S")
+    async def caller(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Call(target("O/k/work"), b""), unpack)
+
+    await world.send("O/k/hold")
+    await settle()
+    with dispatches_lost(world):
+        id = await world.send("S/caller")
+        await settle()
+    assert await world.engine.control.cancel(id) == "accepted"
+    await world.engines[1].resume(id)
+    await world.clock.advance(5)
+    assert value((await world.meta(id)).outcome) == (409, "cancelled")
+    await world.clock.advance(100)
+    assert not ran
+
+
+async def test_a_cancellation_reaches_a_call_to_another_function_that_is_not_stored_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    calls: list[str] = []
+
+    @world.handler("S")
+    async def caller(ctx: Any, _: Any) -> Any:
+        call = ctx.issue(c.Call(target("Elsewhere/work"), b"", kind=Kind.SERVICE), unpack)
+        calls.append(call.id)
+        await call
+
+    monkeypatch.setattr(world.engine, "_kinds", lambda target: Kind.SERVICE)
+    with dispatches_lost(world):
+        id = await world.send("S/caller")
+        await settle()
+        assert await world.engine.control.cancel(id) == "accepted"
+        await world.engine.resume(id)
+        await settle()
+    assert [note.id for note in await world.engine.news((await world.meta(calls[0])).ref)] == ["x"]
