@@ -892,12 +892,14 @@ class Engine:
         await self.resume(id)
 
     async def _sweep(self, id: str) -> bool:
-        """Act on one record that the index says is due. One that cannot be read is left, and said to be."""
+        """Act on one record that the index says is due. One with which that fails is left, and keeps up no other."""
         try:
             return await self._act(id)
         except Unreadable as error:
             log.error("not swept: %s", error, extra={"invocation_id": id})
-            return False
+        except Exception:
+            log.exception("not swept", extra={"invocation_id": id})
+        return False
 
     async def _act(self, id: str) -> bool:
         meta = await self.read(lambda: self.store.peek(id))

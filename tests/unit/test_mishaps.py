@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from adapter.engine import commands as c
+from adapter.engine.ports import Unavailable
+from adapter.engine.records import Status
 from adapter.engine.types import Kind
 from tests.unit.world import World, settle, target, unpack, value
 
@@ -97,3 +99,27 @@ async def test_a_cancellation_reaches_a_call_to_another_function_that_is_not_sto
         await world.engine.resume(id)
         await settle()
     assert [note.id for note in await world.engine.news((await world.meta(calls[0])).ref)] == ["x"]
+
+
+async def test_a_record_that_the_sweeper_cannot_act_on_keeps_up_no_other() -> None:
+    world = World()
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        return "done"
+
+    with dispatches_lost(world):
+        ids = [await world.send("S/work") for _ in range(30)]
+        await settle()
+
+    async def throttle(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if phase == "before" and method == "peek" and args[0] == ids[0]:
+            raise Unavailable("throttled")
+
+    world.store.hook = throttle
+    await world.clock.advance(11)
+    sweep = asyncio.create_task(world.engine.sweep())
+    await world.clock.advance(30)
+    assert sweep.done()
+    world.store.hook = None
+    assert [value((await world.meta(id)).outcome) for id in ids[1:]] == ["done"] * 29
