@@ -1050,5 +1050,5 @@ def _in_order(notes: Iterable[Notification]) -> list[Notification]:
 
 
 def _timer(meta: Meta) -> str:
-    """What tells an invocation's timers apart."""
-    return f"{meta.status}-{meta.epoch}-{meta.due}"
+    """What tells an invocation's timers apart. One that waits for the same time once more has that timer already."""
+    return f"{meta.status}-{meta.due}"

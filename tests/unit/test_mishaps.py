@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from adapter import select
 from adapter.engine import commands as c
 from adapter.engine.ports import Unavailable
-from adapter.engine.records import Status
-from adapter.engine.types import Kind
-from tests.unit.world import World, settle, target, unpack, value
+from adapter.engine.records import Ref, Status
+from adapter.engine.types import Kind, Outcome
+from tests.unit.world import World, pack, settle, target, unpack, value
 
 
 @contextmanager
@@ -123,3 +124,26 @@ async def test_a_record_that_the_sweeper_cannot_act_on_keeps_up_no_other() -> No
     assert sweep.done()
     world.store.hook = None
     assert [value((await world.meta(id)).outcome) for id in ids[1:]] == ["done"] * 29
+
+
+async def test_one_timer_for_one_sleep_however_often_it_is_suspended() -> None:
+    world = World()
+    timers: set[str] = set()
+
+    @world.handler("S")
+    async def listen(ctx: Any, _: Any) -> Any:
+        end = ctx.issue(c.Sleep(1_000_000), unpack)
+        for _ in range(5):
+            await select(end, ctx.issue(c.Signal("tick"), unpack))
+
+    async def schedule(ref: Ref, name: str, at: int) -> None:
+        timers.add(name)
+
+    world.engine.timers.schedule = schedule  # type: ignore[method-assign]
+    id = await world.send("S/listen")
+    await settle()
+    for _ in range(4):
+        await world.engine.control.signal(id, "tick", Outcome(pack(1)))
+        await settle()
+    meta = await world.meta(id)
+    assert (meta.status, meta.epoch, len(timers)) == (Status.SUSPENDED, 5, 1)
