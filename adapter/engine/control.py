@@ -286,7 +286,7 @@ class Control:
                 return "not found"
             if not meta.live:
                 return "already"
-            if meta.epoch == 0 and meta.status is not Status.READY:
+            if meta.status is Status.QUEUED or (meta.epoch == 0 and meta.status is not Status.READY):
                 if await self.end(meta, CANCELLED):
                     return "accepted"
                 continue

@@ -1,4 +1,4 @@
-"""What goes wrong at an unlucky moment: each has lost something once."""
+"""What came at an unlucky moment, and lost something once."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from adapter import select
 from adapter.engine import commands as c
+from adapter.engine.ids import idempotent_id
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Ref, Status
 from adapter.engine.types import Kind, Outcome
@@ -147,3 +148,22 @@ async def test_one_timer_for_one_sleep_however_often_it_is_suspended() -> None:
         await settle()
     meta = await world.meta(id)
     assert (meta.status, meta.epoch, len(timers)) == (Status.SUSPENDED, 5, 1)
+
+
+async def test_a_request_with_an_idempotency_key_that_waits_for_its_key_is_cancelled_at_once() -> None:
+    world = World()
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def hold(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(100_000), unpack)
+
+    await world.send("O/k/hold")
+    await settle()
+    task = world.start("O/k/hold", idempotency_key="second")
+    await settle()
+    id = idempotent_id(target("O/k/hold"), "second")
+    assert (await world.meta(id)).status is Status.QUEUED
+    assert await world.engine.control.cancel(id) == "accepted"
+    await world.clock.advance(1)
+    assert task.done()
+    assert value(task.result().outcome) == (409, "cancelled")
