@@ -355,13 +355,21 @@ class Control:
             return "already"
         if meta.waiters:
             await self._engine.fan_out(meta)
-        now = self._engine.clock.now()
-        try:
-            await self._engine.commit([Finish(meta.ref, set={"expires": now, "due": now})], new_nonce())
-        except Conflict:
-            return "not found"
-        await self._engine.delete(replace(meta, expires=now))
-        return "accepted"
+        while True:
+            now = self._engine.clock.now()
+            changes: list[Change] = [Finish(meta.ref, set={"expires": now, "due": now})]
+            if meta.kind is Kind.WORKFLOW:  # what it has left behind goes with it: the next run begins anew
+                key = meta.target.object
+                head = (await self._engine.heads([key]))[key]
+                changes.append(WriteHead(replace(head, expires=now), version=head.version))
+            try:
+                await self._engine.commit(changes, new_nonce())
+            except Conflict as conflict:
+                if 0 in conflict.found:
+                    return "not found"
+                continue
+            await self._engine.delete(replace(meta, expires=now))
+            return "accepted"
 
     async def restart(self, id: str, *, idempotency_key: str | None = None) -> Restarted | None:
         """Run an invocation's request once more, as a new invocation. ``None``: there is no such invocation.

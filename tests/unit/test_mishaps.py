@@ -11,7 +11,7 @@ import pytest
 
 from adapter import select
 from adapter.engine import commands as c
-from adapter.engine.ids import idempotent_id
+from adapter.engine.ids import idempotent_id, workflow_id
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Ref, Status
 from adapter.engine.types import Kind, Outcome
@@ -167,3 +167,19 @@ async def test_a_request_with_an_idempotency_key_that_waits_for_its_key_is_cance
     await world.clock.advance(1)
     assert task.done()
     assert value(task.result().outcome) == (409, "cancelled")
+
+
+async def test_a_purged_workflow_leaves_neither_state_nor_promises_to_the_next_run() -> None:
+    world = World()
+
+    @world.handler("W", Kind.WORKFLOW)
+    async def run(ctx: Any, _: Any) -> Any:
+        state = await ctx.issue(c.GetState("entry"), unpack)
+        promise = await ctx.issue(c.PeekPromise("done"), unpack)
+        ctx.issue(c.SetState("entry", pack("old")), unpack)
+        await ctx.issue(c.CompletePromise("done", Outcome(pack("old"))), unpack)
+        return [state, promise]
+
+    assert await world.call("W/k/run") == [None, None]
+    assert await world.engine.control.purge(workflow_id("W", "k")) == "accepted"
+    assert await world.call("W/k/run") == [None, None]
