@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import MISSING, replace
+from hashlib import blake2b
 from typing import Any, Final, Literal, cast
 
 import botocore.session
@@ -64,7 +65,6 @@ from adapter.engine.ports import (
     Page,
     Place,
     Put,
-    Reused,
     TooLarge,
     Unavailable,
     Update,
@@ -328,7 +328,8 @@ class DynamoStore:
                 await self._write(_OPERATIONS[action], **request)
             else:
                 items = [{action: request} for action, request in requests]
-                await self._write("transact_write_items", TransactItems=items, ClientRequestToken=nonce)
+                token = _token(items, nonce)
+                await self._write("transact_write_items", TransactItems=items, ClientRequestToken=token)
         except _RefusedError as refused:
             found = {place: read(item) if item else None for place, item in refused.found.items()}
             if not applied(changes, found, nonce):
@@ -512,6 +513,11 @@ _Action = Literal["Put", "Update", "Delete"]
 _OPERATIONS: Final[dict[_Action, str]] = {"Put": "put_item", "Update": "update_item", "Delete": "delete_item"}
 
 
+def _token(items: Sequence[object], nonce: str) -> str:
+    """The ClientRequestToken: of this nonce and these changes, as DynamoDB refuses others under the same token."""
+    return blake2b(repr((nonce, items)).encode(), digest_size=18).hexdigest()
+
+
 def _key(pk: str, sk: str) -> dict[str, dict[str, str]]:
     return {"pk": {"S": pk}, "sk": {"S": sk}}
 
@@ -603,8 +609,6 @@ def _meaning(error: ClientError) -> Exception:
         if found:
             return _RefusedError(found)
         reasons = [(each["Code"], each.get("Message") or "") for each in cancelled if each["Code"] != "None"]
-    if code == "IdempotentParameterMismatchException":
-        return Reused("other changes under the same nonce")
     if any(code.startswith("Validation") and "exceed" in message for code, message in reasons):
         return TooLarge(str(error))
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)

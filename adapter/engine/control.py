@@ -18,7 +18,7 @@ from adapter.engine.journal import Began, Done, Issued, Noted, encode
 from adapter.engine.keys import KeyState
 from adapter.engine.ledger import Fenced
 from adapter.engine.member import Member
-from adapter.engine.ports import Change, Conflict, Create, Delete, Finish, Put, Reused, Update, WriteHead
+from adapter.engine.ports import Change, Conflict, Create, Delete, Finish, Put, Update, WriteHead
 from adapter.engine.records import INLINE, Head, InboxEntry, Meta, Piece, Ref, Status, Unreadable, Waiter, cut
 from adapter.engine.types import Failure, Kind, ObjectKey, Outcome, Target
 from adapter.engine.unit import CANCELLED, Unit
@@ -95,8 +95,6 @@ class Control:
                 found = conflict.found[1]
                 waking = Waking.learn(ref, found, urgent=outcome.failure is not None, cancels=cancels)
                 continue
-            except Reused:  # at another time, which is all that differs
-                return "accepted"
             told = replace(note, outcome=outcome)
             engine.notified(told, meta.target.service, meta.deployment, waking.wakes)
             return "accepted"

@@ -98,7 +98,7 @@ def new_generation() -> str:
 
 
 def new_nonce() -> str:
-    """A nonce for a commit; at most 36 characters, as a ClientRequestToken has to be."""
+    """A nonce for a commit."""
     return _text(secrets.token_bytes(15))
 
 

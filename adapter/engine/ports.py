@@ -134,10 +134,6 @@ class Unavailable(Exception):
     """A request was throttled, collided or got no answer: it may have applied, or may yet. Send the same again."""
 
 
-class Reused(ValueError):
-    """Other changes were applied under this nonce, not long ago."""
-
-
 class TooLarge(Exception):
     """A record is larger than the store holds. Nothing was applied, and nothing would be by sending it again."""
 
@@ -276,13 +272,12 @@ class Store(Protocol):
         """Apply all changes or none. TransactWriteItems; for a single change PutItem, UpdateItem or DeleteItem.
 
         At most 100 changes, of different items. The nonce is stored in every item that has a field for it (in a record:
-        where the attempt's epoch is required, or the record is created) and serves as ClientRequestToken. The same
-        changes with the same nonce may be sent again.
+        where the attempt's epoch is required, or the record is created); ClientRequestToken derives from it and the
+        changes. The same changes with the same nonce may be sent again.
 
         Raises:
             Conflict: If a condition does not hold.
             TooLarge: If an item, or the whole, is larger than DynamoDB takes.
-            Reused: If several other changes were applied under the nonce in the last ten minutes.
         """
         ...
 
@@ -368,6 +363,6 @@ class Clock(Protocol):
 
 __all__ = [
     "Change", "Clock", "Conflict", "Create", "Delete", "Dependent", "Dispatcher", "Due", "Finish", "Listed",
-    "NotIndexed", "Page", "Place", "Put", "Reused", "Status", "Store", "Timers", "TooLarge", "Unavailable", "Update",
+    "NotIndexed", "Page", "Place", "Put", "Status", "Store", "Timers", "TooLarge", "Unavailable", "Update",
     "Usage", "WriteHead", "applied",
 ]  # fmt: skip

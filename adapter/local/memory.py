@@ -25,7 +25,6 @@ from adapter.engine.ports import (
     Page,
     Place,
     Put,
-    Reused,
     TooLarge,
     Update,
     Usage,
@@ -105,7 +104,7 @@ class MemoryStore:
         self._page = page
         self._partitions: dict[Partition, _Items] = {}
         self._due: list[list[tuple[int, str]]] = [[] for _ in range(SHARDS)]
-        self._tokens: dict[str, Sequence[Change]] = {}
+        self._tokens: dict[str, list[Change]] = {}
 
     def records(self) -> Iterator[Record]:
         """Everything that is stored; for checks, and no request."""
@@ -231,9 +230,7 @@ class MemoryStore:
     async def commit(self, changes: Sequence[Change], nonce: str) -> None:
         if not 1 <= len(changes) <= MAX_CHANGES:
             raise ValueError(f"from 1 to {MAX_CHANGES} changes, not {len(changes)}")
-        if len(changes) > 1 and (before := self._tokens.get(nonce)) is not None:
-            if list(before) != list(changes):
-                raise Reused("other changes under the same nonce")
+        if len(changes) > 1 and self._tokens.get(nonce) == list(changes):
             self.usage.read_units += 2 * len(changes)
             return
         writes = [self._plan(change, nonce) for change in changes]
@@ -247,7 +244,7 @@ class MemoryStore:
             return
         self._apply(writes)
         if len(changes) > 1:
-            self._tokens[nonce] = changes
+            self._tokens[nonce] = list(changes)
             if len(self._tokens) > TOKENS:
                 del self._tokens[next(iter(self._tokens))]
 

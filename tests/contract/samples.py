@@ -69,10 +69,10 @@ async def owned(store: Store, owner: Ref, **fields: Any) -> Head:
     return (await store.heads([KEY]))[KEY]
 
 
-async def refused(store: Store, *changes: Change) -> dict[int, Record | None]:
+async def refused(store: Store, *changes: Change, nonce: str | None = None) -> dict[int, Record | None]:
     """Commit what must be refused, and return what the store found."""
     try:
-        await commit(store, *changes)
+        await commit(store, *changes, nonce=nonce)
     except Conflict as conflict:
         return dict(conflict.found)
     raise AssertionError(f"{changes} applied")

@@ -121,11 +121,24 @@ class TestAgain:
         assert found
         assert found.notifications == 1
 
-    async def test_another_transaction_under_the_same_nonce_is_a_mistake(self, store: Store) -> None:
-        changes = [Put(piece(REF, 0)), Put(piece(REF, 1))]
-        nonce = await commit(store, *changes)
-        with pytest.raises(ValueError, match="nonce"):
-            await commit(store, *changes, Put(piece(REF, 2)), nonce=nonce)
+    async def test_other_changes_under_the_nonce_of_a_refused_transaction_apply(self, store: Store) -> None:
+        record = await created(store)
+        put = Put(notification(record.ref, "c1"))
+        nonce = new_nonce()
+        assert await refused(store, put, Update(record.ref, epoch=7), nonce=nonce)
+        await commit(store, put, Update(record.ref, add={"notifications": 1}), nonce=nonce)
+        assert len((await store.news(record.ref))[0]) == 1
+
+    async def test_a_transaction_made_anew_under_its_nonce_applies_once(self, store: Store) -> None:
+        record = await created(store)
+        note = notification(record.ref, "c1")
+        nonce = new_nonce()
+        for created_at in (NOW, NOW + 1):
+            put = Put(replace(note, created=created_at))
+            await commit(store, put, Update(record.ref, add={"notifications": 1}), nonce=nonce)
+        found = await store.peek(record.id)
+        assert found
+        assert found.notifications == 1
 
     @pytest.mark.parametrize(
         "change",

@@ -100,6 +100,16 @@ class TestFaults:
                 await send()
             assert len(faults.requests) == 1
 
+    async def test_other_changes_have_another_token(self, dynamodb: DynamoStore, faults: Faults) -> None:
+        """AWS does not say whether it remembers the token of a transaction that was cancelled."""
+        faults.answer = cancelled("ConditionalCheckFailed", "None")
+        for last in (1, 1, 2):
+            with pytest.raises(Conflict):
+                await commit(dynamodb, Put(piece(REF, 0)), Put(piece(REF, last)), nonce="n")
+        first, again, other = (json.loads(request.body)["ClientRequestToken"] for request in faults.requests)
+        assert first == again != other
+        assert len(other) <= 36
+
     @pytest.mark.parametrize(
         "codes",
         [("TransactionConflict", "None"), ("None", "ThrottlingError"), ("ProvisionedThroughputExceeded", "None")],
