@@ -14,7 +14,7 @@ INLINE_ENTRY = 1024
 """The largest state entry that the head itself holds, in bytes."""
 
 INLINE_STATE = 4096
-"""The most that the head holds of the state, in bytes."""
+"""The most that the head holds of the state, in bytes, names included."""
 
 UNKNOWN = Ref("", "")
 """An owner whose name only the stored inbox tells."""
@@ -128,9 +128,9 @@ class KeyState:
 
     def set(self, name: str, value: bytes, blob: Ref | None = None) -> None:
         """Write a state entry: into the head while it is small, else beside it, or under the record ``blob``."""
-        rest = sum(len(v) for k, v in self.state.items() if k != name)
-        if len(value) <= INLINE_ENTRY and rest + len(value) <= INLINE_STATE:
-            self.state = {**self.state, name: value}
+        state = {**self.state, name: value}
+        if len(value) <= INLINE_ENTRY and sum(len(k.encode()) + len(v) for k, v in state.items()) <= INLINE_STATE:
+            self.state = state
             if self.spilled:
                 self.writes[name] = None
         else:

@@ -14,7 +14,7 @@ from adapter.engine import commands as c
 from adapter.engine.ids import idempotent_id, workflow_id
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Ref, Status
-from adapter.engine.types import Kind, Outcome
+from adapter.engine.types import Kind, ObjectKey, Outcome
 from tests.unit.world import World, pack, settle, target, unpack, value
 
 
@@ -183,3 +183,21 @@ async def test_a_purged_workflow_leaves_neither_state_nor_promises_to_the_next_r
     assert await world.call("W/k/run") == [None, None]
     assert await world.engine.control.purge(workflow_id("W", "k")) == "accepted"
     assert await world.call("W/k/run") == [None, None]
+
+
+async def test_many_entries_without_a_value_do_not_make_the_head_too_large() -> None:
+    world = World()
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def fill(ctx: Any, _: Any) -> Any:
+        for n in range(1000):
+            ctx.issue(c.SetState(f"{n:0500}", b""), unpack)
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def count(ctx: Any, _: Any) -> Any:
+        return len(await ctx.issue(c.StateKeys(), unpack))
+
+    await world.call("O/k/fill")
+    assert await world.call("O/k/count") == 1000
+    head = (await world.store.heads([ObjectKey("O", "k")]))[ObjectKey("O", "k")]
+    assert sum(len(name) for name in head.state) < 5000
