@@ -242,7 +242,10 @@ class Checker:
         for end in self.ends.values():
             if self.seq(end.meta) is None or end.meta.target.object in killed:
                 continue  # what a killed one has written is not known
-            if end.meta.kind.exclusive and not (self.world.expiring and end.meta.kind is Kind.WORKFLOW):
+            if end.meta.kind is Kind.WORKFLOW and self.world.forgets(end.meta.id):
+                if self.seq(end.meta):
+                    self.fail(f"{end.meta.id} begins on what an earlier run of {end.meta.target.object} has left")
+            elif end.meta.kind.exclusive:
                 histories[end.meta.target.object].append(end.meta)
         heads = {head.key: head for head in self.store.heads_()}
         for key, metas in histories.items():
