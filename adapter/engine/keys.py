@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import replace
 
 from adapter.engine.ids import new_generation
@@ -120,6 +121,12 @@ class KeyState:
         if self.spilled and self.beside is None:
             return None
         return {*self.state, *self.entries()}
+
+    def snapshot(self) -> KeyState:
+        """The state as it is, whatever is written later."""
+        snapshot = copy(self)
+        snapshot.writes = dict(self.writes)
+        return snapshot
 
     def entries(self) -> dict[str, StateEntry]:
         """The entries beside the head, if they were read, after what is written."""

@@ -117,6 +117,8 @@ class Unit:
         self._running: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._steps: set[tuple[str, int]] = set()
         self._loading: set[ObjectKey] = set()
+        self._reads: set[tuple[str, int]] = set()
+        """State reads under way: until they are back, nothing is committed that they are not to see."""
         self._timers: dict[tuple[str, int], int] = {}
         self._granting = False
         """Whether somebody may run as soon as it is committed that a key is theirs."""
@@ -204,6 +206,7 @@ class Unit:
                 del self._running[name]
                 task.cancel()
         self._loading.clear()
+        self._reads.clear()
         if not self.root.stored or self.root.meta.id in self.members:
             self._open()
         for id, member in self.members.items():
@@ -222,9 +225,9 @@ class Unit:
         if self.engine.clock.now() - self._looked >= LOOK:
             await self._look()
         replay = self.engine.always_replay and bool(self.ledger.log)
-        if len(self.ledger.log) > MAX_LOG:
+        if len(self.ledger.log) > MAX_LOG and not self._reads:
             await self.ledger.commit(keep_last=True)
-        if self._loading:
+        if self._loading or self._reads:
             await self._wait(None)
         elif self._closures or self._errands or self._granting or replay:
             self._granting = False
@@ -683,24 +686,24 @@ class Unit:
         return None if state is None else _answer(state, command)
 
     def _read_elsewhere(self, member: Member, n: int, command: c.GetState | c.StateKeys) -> None:
-        self._background((member.meta.id, n), self._read(member, n, command))
+        key = self.ledger.keys.get(member.key)
+        state = key.live.snapshot() if key is not None and key.live is not None else None
+        self._reads.add((member.meta.id, n))
+        self._background((member.meta.id, n), self._read(member, n, command, state))
 
-    async def _read(self, member: Member, n: int, command: c.GetState | c.StateKeys) -> None:
+    async def _read(self, member: Member, n: int, command: c.GetState | c.StateKeys, state: KeyState | None) -> None:
         """Read state from the store: entries beside the head, or, for a shared handler, all of it."""
-        engine, key = self.engine, self.ledger.keys.get(member.key)
-        if key is not None and key.live is not None:
-            state = key.live
-        else:
-            head = (await engine.heads([member.key]))[member.key]
-            state, key = KeyState(head, engine.clock.now()), None
+        engine, shared = self.engine, state is None
+        if state is None:
+            state = KeyState((await engine.heads([member.key]))[member.key], engine.clock.now())
         generation = state.state_generation
         if member.spec is not None and not member.spec.options.lazy_state:
             if state.spilled and state.beside is None:
                 state.beside = await engine.entries(member.key, generation, values=True)
-            if key is not None:
-                key.beside = state.beside
-            else:
+            if shared:
                 member.snapshot = state
+            else:
+                self._keep(self.ledger.keys[member.key], state)
         outcome = _answer(state, command)
         if outcome is None and isinstance(command, c.GetState):
             outcome = Outcome(await engine.blobs.read(member.key, generation, command.name))
@@ -708,6 +711,12 @@ class Unit:
             beside = (await engine.entries(member.key, generation)).keys() - state.writes.keys()
             outcome = _names({*beside, *state.state, *state.entries()})
         self._post(Event(member.meta.id, n, outcome))
+
+    def _keep(self, key: Key, state: KeyState) -> None:
+        """Keep the entries that were read beside a key's head, if they are the stored state's."""
+        if key.beside is None and key.head is not None and key.head.state_generation == state.state_generation:
+            key.beside, key.live = state.beside, None
+            self.ledger.refresh(key)
 
     # --- what runs beside the code: steps, reads ---
 
@@ -723,6 +732,7 @@ class Unit:
                 if self._running.get(name) is task:
                     del self._running[name]
                     self._steps.discard(name)
+                    self._reads.discard(name)
                 self._signal.set()
 
         # Not `asyncio.create_task`: a handler's command may lead here, and the handler has a loop of its own.

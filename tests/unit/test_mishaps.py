@@ -15,7 +15,7 @@ from adapter.engine.ids import idempotent_id, workflow_id
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Ref, Status
 from adapter.engine.types import Kind, ObjectKey, Outcome
-from tests.unit.world import World, pack, settle, target, unpack, value
+from tests.unit.world import World, closure, pack, settle, target, unpack, value
 
 
 @contextmanager
@@ -201,3 +201,24 @@ async def test_many_entries_without_a_value_do_not_make_the_head_too_large() -> 
     assert await world.call("O/k/count") == 1000
     head = (await world.store.heads([ObjectKey("O", "k")]))[ObjectKey("O", "k")]
     assert sum(len(name) for name in head.state) < 5000
+
+
+@pytest.mark.parametrize("lazy", [True, False])
+async def test_a_state_read_gives_what_was_there_when_it_was_asked_for(lazy: bool) -> None:
+    world = World()
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def begin(ctx: Any, _: Any) -> Any:
+        ctx.issue(c.SetState("a", pack("old" * 1000)), unpack)
+
+    @world.handler("O", Kind.EXCLUSIVE, lazy_state=lazy)
+    async def go_on(ctx: Any, _: Any) -> Any:
+        read = ctx.issue(c.GetState("a"), unpack)
+        for name in "ab":
+            ctx.issue(c.SetState(name, pack("new" * 1000)), unpack)
+        await ctx.issue(c.Run("step", closure(1)), unpack)
+        later = [await ctx.issue(c.GetState(name), unpack) for name in "ab"]
+        return [value[:3] for value in (await read, *later)]
+
+    await world.call("O/k/begin")
+    assert await world.call("O/k/go_on") == ["old", "new", "new"]
