@@ -69,7 +69,7 @@ def said(text: str, most: int) -> str:
     """What an error says, as it can be stored: without halves of surrogate pairs, as there are in the names of odd
     files, and cut after so many bytes.
 
-    >>> said("no such file: \udcff", 100), said("and so on and on", 9)
+    >>> said("no such file: \\udcff", 100), said("and so on and on", 9)
     ('no such file: ?', 'and so on …')
     """
     data = text.encode(errors="replace")

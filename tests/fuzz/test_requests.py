@@ -362,7 +362,7 @@ class TestBodies:
     @bounded(300)
     def test_json(self, process: Process, body: bytes) -> None:
         """It is read as it was meant, or refused; whatever is answered is JSON, in UTF-8."""
-        for path in (b"/Echo/any", b"/Echo/number", b"/Box/k/put", b"/Echo/any/send"):
+        for path in (b"/Echo/any", b"/Echo/number", b"/Box/bodies/put", b"/Echo/any/send"):
             answer = process.ask("POST", path, body)
             if not answer.refused:
                 assert answer.code in (200, 202)
