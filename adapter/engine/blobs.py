@@ -102,7 +102,7 @@ class Blobs:
             await self._engine.commit([Update(blob.ref, set=values, due=blob.due)], new_nonce())
         except Conflict:
             return
-        await self._engine.delete(replace(blob, **values))
+        await self._engine.sweeper.delete(replace(blob, **values))
 
     async def delete_entries(self, key: ObjectKey, generation: str) -> None:
         """Delete all entries of a generation of a key's state."""

@@ -221,7 +221,7 @@ class Control:
         except Conflict:
             return
         if gone:
-            await self._engine.delete(replace(meta, expires=now))
+            await self._engine.sweeper.delete(replace(meta, expires=now))
 
     # --- state that is over ---
 
@@ -352,7 +352,7 @@ class Control:
         if meta.live:
             return "already"
         if meta.waiters:
-            await self._engine.fan_out(meta)
+            await self._engine.sweeper.fan_out(meta)
         while True:
             now = self._engine.clock.now()
             changes: list[Change] = [Finish(meta.ref, set={"expires": now, "due": now})]
@@ -366,7 +366,7 @@ class Control:
                 if 0 in conflict.found:
                     return "not found"
                 continue
-            await self._engine.delete(replace(meta, expires=now))
+            await self._engine.sweeper.delete(replace(meta, expires=now))
             return "accepted"
 
     async def restart(self, id: str, *, idempotency_key: str | None = None) -> Restarted | None:
@@ -399,7 +399,7 @@ class Control:
             return False
         if failure == KILLED:
             await self.kill_calls(taken)
-        member = Member(taken, b"", self._engine.spec(taken), stored=True, pieces=await self._pieces(meta) + 1)
+        member = Member(taken, b"", self._engine.spec(taken), stored=True, pieces=await self._pieces(meta))
         head: Head | None = None
         if meta.kind.exclusive:
             head = (await self._engine.heads([member.key]))[member.key]

@@ -39,6 +39,12 @@ MAX_BYTES = 2_000_000
 CHECK = 1_000
 """Milliseconds after which the sweeper looks whether a call that waits for a key is part of a deadlock."""
 
+GRACE = 10_000
+"""Milliseconds after which the sweeper takes a dispatch for lost."""
+
+MARGIN = 2_000
+"""Milliseconds that clocks may differ by."""
+
 OWNER_CHECK = 15 * 60_000
 """Milliseconds after which it looks whether the key that something else waits for has an owner still."""
 

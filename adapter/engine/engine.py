@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from adapter.engine import journal as journals
 from adapter.engine.blobs import Blobs
-from adapter.engine.control import KILLED, PROMISE_CHECK, Control
+from adapter.engine.control import KILLED, Control
 from adapter.engine.deadlocks import Deadlocks
-from adapter.engine.draft import APART, OWNER_CHECK, Times, notification
-from adapter.engine.ids import SHARDS, idempotent_id, new_generation, new_nonce, random_id, workflow_id
-from adapter.engine.journal import Began, Entry, Noted, encode
+from adapter.engine.draft import APART, GRACE, MARGIN, Times
+from adapter.engine.ids import idempotent_id, new_generation, new_nonce, random_id, workflow_id
+from adapter.engine.journal import Began, Noted, encode
 from adapter.engine.ledger import Exists, Fenced
 from adapter.engine.member import Member
 from adapter.engine.ports import (
@@ -24,32 +23,27 @@ from adapter.engine.ports import (
     Clock,
     Conflict,
     Create,
-    Delete,
     Dispatcher,
-    Finish,
     Put,
     Store,
     Timers,
-    Unavailable,
     Update,
 )
 from adapter.engine.recent import Recent
 from adapter.engine.records import (
     INLINE,
-    NOTIFICATION_ID,
-    PART,
     Head,
     Meta,
     Notification,
     Part,
     Piece,
     Ref,
-    StateEntry,
     Status,
     Unreadable,
-    Waiter,
     cut,
 )
+from adapter.engine.storage import Storage
+from adapter.engine.sweeper import Sweeper
 from adapter.engine.types import (
     MAX_ERROR,
     MAX_PAYLOAD,
@@ -64,36 +58,17 @@ from adapter.engine.types import (
     said,
 )
 from adapter.engine.unit import PATIENCE, Unit
-from adapter.engine.waking import Waking
 from adapter.errors import TerminalError
 
 T = TypeVar("T")
 
 log = logging.getLogger("adapter")
 
-GRACE = 10_000
-"""Milliseconds after which the sweeper takes a dispatch for lost."""
-
 LEASE = 60_000
 """Milliseconds that an attempt in a process without a deadline is left alone."""
 
-MARGIN = 2_000
-"""Milliseconds that clocks may differ by."""
-
 QUEUE_POLL = 100
 """Milliseconds after which a request that waits for its key looks at the latest whether it is its turn."""
-
-RECHECK = 45_000
-"""Milliseconds after which the sweeper looks for a deadlock again, at first."""
-
-BATCH = 100
-"""How many entries of the due index are read at a time."""
-
-MAX_PARTS = 12
-"""How many parts of payloads are put in one request: what the largest payload has."""
-
-MAX_DISPATCHES = 10
-"""How often the sweeper dispatches an invocation of which no attempt begins, before it pauses it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +112,7 @@ class _Gate:
             self.turn.set_result(None)
 
 
-class Engine:
+class Engine(Storage):
     """Runs invocations on its ports.
 
     Args:
@@ -162,17 +137,14 @@ class Engine:
         poll: int = 20,
         always_replay: bool = False,
     ) -> None:
-        self.store = store
+        super().__init__(store, clock)
         self.timers = timers
         self.dispatcher = dispatcher
-        self.clock = clock
         self.deployment = deployment
         self.poll = poll
         self.always_replay = always_replay
         self.steps = 0
         """How many steps run in this process."""
-        self.deadline: int | None = None
-        """When this process is stopped, in milliseconds since the epoch; ``None``: it is not."""
         self.active: dict[str, Unit] = {}
         """The units that run an invocation in this process."""
         self._handlers = {(spec.service, spec.name): spec for spec in handlers}
@@ -186,7 +158,7 @@ class Engine:
         self.deadlocks = Deadlocks(self)
         self.blobs = Blobs(self)
         self.recent = Recent(clock)
-        self._random = random.Random()
+        self.sweeper = Sweeper(self)
 
     # --- requests ---
 
@@ -211,9 +183,7 @@ class Engine:
             if existing is not None:
                 if spec.kind is Kind.WORKFLOW:
                     return Answer(meta.id, False)
-                return Answer(
-                    meta.id, False, await self._outcome_of(existing) or await self.outcome(meta.id, until=until)
-                )
+                return Answer(meta.id, False, await self.result(existing) or await self.outcome(meta.id, until=until))
         with self._listen(meta.id) as future:
             if spec.kind.exclusive and not derived:
                 unit = await self._through_gate(member, until)
@@ -239,7 +209,7 @@ class Engine:
         try:
             await unit.run()
         except Exists as exists:
-            return Answer(meta.id, False, await self._outcome_of(exists.found))
+            return Answer(meta.id, False, await self.result(exists.found))
         return Answer(meta.id, True)
 
     async def outcome(self, id: str, *, until: int) -> Outcome | None:
@@ -263,22 +233,13 @@ class Engine:
                 continue
             meta = await self.read(lambda: self.store.peek(id))
             if meta is not None and not meta.live:
-                return await self._outcome_of(meta)
+                return await self.result(meta)
             if meta is not None and meta.status is Status.READY and self._runs_here(meta):
                 # It has its key, or its result. Who was sent to run it may have to start first: this process is here.
                 self.spawn(self.resume(id, fresh=meta.epoch == 0))
             longest = QUEUE_POLL if meta is not None and meta.status is Status.QUEUED else 1000
             interval = min(round(interval * 1.6), longest)
         return future.result()
-
-    async def look(self, id: str) -> Meta | None:
-        """An invocation's record, unless it has expired."""
-        meta = await self.read(lambda: self.store.peek(id))
-        return None if meta is None or meta.expired(self.clock.now()) else meta
-
-    async def result(self, meta: Meta) -> Outcome | None:
-        """The outcome of a completed record; ``None`` for one that is not."""
-        return await self._outcome_of(meta)
 
     def handler(self, target: Target) -> HandlerSpec | None:
         """The handler, if it lives here."""
@@ -341,29 +302,6 @@ class Engine:
             self._resuming.discard(id)
         await self._run(unit)
 
-    async def sweep(self) -> int:
-        """Dispatch what is past due, fan out and delete what is over. Returns how many records it acted on.
-
-        A sweep ends when it finds nothing more, or when little time is left.
-        """
-        count = 0
-        for shard in range(SHARDS):
-            seen: set[str] = set()
-            limit = BATCH
-            while self.remaining() > MARGIN:
-                found = await self.read(lambda: self.store.due(shard, self.clock.now(), limit))  # noqa: B023
-                entries = [entry for entry in found if entry.id not in seen]
-                if not entries:
-                    if len(found) < limit:
-                        break
-                    limit += BATCH  # records that cannot be read stay due, and are not to hide what is due after them
-                    continue
-                seen.update(entry.id for entry in entries)
-                for start in range(0, len(entries), 16):
-                    acted = await asyncio.gather(*(self._sweep(entry.id) for entry in entries[start : start + 16]))
-                    count += sum(acted)
-        return count
-
     async def drain(self) -> None:
         """Wait until nothing that was begun here is under way any more."""
         while self._tasks:
@@ -390,10 +328,6 @@ class Engine:
 
     # --- what units ask for ---
 
-    def remaining(self) -> int:
-        """Milliseconds until this process is stopped."""
-        return 3_600_000 if self.deadline is None else self.deadline - self.clock.now()
-
     def times(self) -> Times:
         """The due times that a commit made now writes."""
         now = self.clock.now()
@@ -412,145 +346,13 @@ class Engine:
             task.cancel()
         return signal.is_set()
 
-    async def read(self, request: Callable[[], Awaitable[T]]) -> T:
-        """Ask the store, and ask again while it is unavailable.
-
-        Raises:
-            Unavailable: If it stays so.
-        """
-        tries = 0
-        while True:
-            try:
-                return await request()
-            except Unavailable:
-                tries += 1
-                if tries > 8:
-                    raise
-                await self.back_off(tries)
-
-    async def heads(self, keys: Sequence[ObjectKey]) -> dict[ObjectKey, Head]:
-        """Read heads, all of them."""
-        heads = await self.read(lambda: self.store.heads(keys))
-        tries = 0
-        while missing := [key for key in keys if key not in heads]:
-            tries += 1
-            await self.back_off(tries)
-            heads |= await self.read(lambda missing=missing: self.store.heads(missing))  # type: ignore[misc]
-        return heads
-
-    async def load(self, id: str) -> tuple[list[Part], list[Piece], Meta | None, list[Notification]]:
-        """Read an invocation whole: input parts, journal, record and notifications, those of its generation."""
-        page = await self.read(lambda: self.store.load(id))
-        parts, pieces, meta, notes = page.parts, page.pieces, page.meta, page.notifications
-        while page.cursor is not None:
-            page = await self.read(lambda page=page: self.store.load(id, page.cursor))  # type: ignore[misc]
-            parts, pieces, notes = parts + page.parts, pieces + page.pieces, notes + page.notifications
-            meta = page.meta or meta
-        generation = meta.generation if meta is not None else ""
-        return (
-            [part for part in parts if part.generation == generation],
-            [piece for piece in pieces if piece.generation == generation],
-            meta,
-            _in_order(note for note in notes if note.to.generation == generation),
-        )
-
-    async def journal(self, meta: Meta) -> list[Entry]:
-        """Read an invocation's journal."""
-        _, pieces, found, _ = await self.load(meta.id)
-        if found is None or found.generation != meta.generation:
-            return []
-        return journals.read(meta.id, pieces, found.tail)
-
-    async def pieces(self, meta: Meta) -> int:
-        """Tell the place of the next piece of an invocation's journal, whether that can be read or not."""
-        place, cursor = 0, None
-        while True:
-            found, cursor = await self.read(lambda: self.store.dependents(meta.id, cursor))  # noqa: B023
-            places = [key.piece for key in found if key.generation == meta.generation and key.piece is not None]
-            place = max([place, *(each + 1 for each in places)])
-            if cursor is None:
-                return place
-
-    async def news(self, ref: Ref) -> list[Notification]:
-        """Read the notifications to an invocation."""
-        notes, cursor = await self.read(lambda: self.store.news(ref))
-        while cursor is not None:
-            more, cursor = await self.read(lambda cursor=cursor: self.store.news(ref, cursor))  # type: ignore[misc]
-            notes = notes + more
-        return [await self._whole(note) for note in _in_order(notes)]
-
-    async def _whole(self, note: Notification) -> Notification:
-        """A notification with its value, wherever that lies."""
-        if not note.parts:
-            return note
-        parts = await self._parts(note.to, note.parts)
-        if not parts or [part.index for part in parts] != list(range(len(parts))):
-            raise Unreadable(f"{note.to.id}: parts of the value of its notification {note.id!r} are missing")
-        return replace(note, outcome=Outcome(b"".join(part.data for part in parts)))
-
-    async def input(self, meta: Meta, parts: Sequence[Part] | None = None) -> bytes:
-        """Read an invocation's input; ``parts`` are what it lies in, where they were read already."""
-        if meta.input is not None:
-            return meta.input
-        if parts is None:
-            parts = await self._parts(meta.ref, "input")
-        if len(parts) != meta.input_parts:
-            raise Unreadable(f"{meta.id}: its input has {meta.input_parts} parts, and {len(parts)} are there")
-        return b"".join(part.data for part in parts)
-
-    async def entries(self, key: ObjectKey, generation: str, *, values: bool = False) -> dict[str, StateEntry]:
-        """The state entries beside the head by their names, with or without their values."""
-        entries, cursor = await self.read(lambda: self.store.entries(key, generation, values=values))
-        while cursor is not None:
-            more, cursor = await self.read(
-                lambda cursor=cursor: self.store.entries(key, generation, cursor, values=values)  # type: ignore[misc]
-            )
-            entries = entries + more
-        return {entry.name: entry for entry in entries}
-
-    async def commit(self, changes: Sequence[Change], nonce: str) -> None:
-        """Commit; after a lost answer send the same again until the answer is certain.
-
-        Raises:
-            Conflict: If a condition does not hold, and not because the very same commit had applied.
-        """
-        tries = 0
-        while True:
-            try:
-                await self.store.commit(changes, nonce)
-                return
-            except Unavailable:
-                tries += 1
-                if self.remaining() < 0:
-                    raise
-                await self.back_off(tries)
-            except Conflict as conflict:
-                if tries and any(getattr(found, "nonce", None) == nonce for found in conflict.found.values()):
-                    return
-                raise
-
-    async def put_apart(self, parts: Sequence[Part]) -> None:
-        """Put parts of large payloads, ahead of the commit that points at them."""
-        left, tries = list(parts), 0
-        while left:
-            batch, left = left[:MAX_PARTS], left[MAX_PARTS:]
-            missed = await self.read(lambda batch=batch: self.store.put(batch))  # type: ignore[misc]
-            if missed:
-                tries += 1
-                await self.back_off(tries)
-                left = [*missed, *left]
-
-    async def back_off(self, tries: int) -> None:
-        """Wait with jitter before a further try, up to two seconds."""
-        await self.clock.sleep(self._random.uniform(0, min(2.0, 0.005 * 2 ** min(tries, 10))))
-
     def finished(self, meta: Meta, outcome: Outcome) -> None:
         """An invocation was completed by a commit of this process."""
         for future in self._listeners.get(meta.id, ()):
             if not future.done():
                 future.set_result(outcome)
         if meta.waiters:
-            self.spawn(self.fan_out(meta))
+            self.spawn(self.sweeper.fan_out(meta))
 
     def notified(self, note: Notification, service: str, deployment: str, wakes: bool) -> None:
         """A notification was committed by this process."""
@@ -651,7 +453,7 @@ class Engine:
             found = conflict.found[0]
             if isinstance(found, Meta) and found.generation != meta.generation:
                 if not together:
-                    await self._delete_dependents(meta)
+                    await self.sweeper.delete_dependents(meta)
                 return found
         member.meta, member.stored = meta, True
         return None
@@ -747,7 +549,7 @@ class Engine:
             await self._give_up(meta, spec)
             return None
         input = await self.input(meta, parts)
-        notes = [await self._whole(note) for note in notes]
+        notes = [await self.whole(note) for note in notes]
         values: dict[str, Any] = {"status": Status.RUNNING, "epoch": epoch, "due": times.lease, "dispatches": 0}
         values |= {"missing": None, "ticket": None, "awaits": None}
         if not begun:
@@ -838,15 +640,7 @@ class Engine:
         if spec.options.retry.exhausted == "kill":
             await self.control.end(meta, Failure(500, f"gave up after {meta.failures} attempts: {meta.error}"))
         else:
-            await self._change(meta, {"status": Status.PAUSED, "due": None})
-
-    async def _change(self, meta: Meta, values: dict[str, Any]) -> bool:
-        """Change a record, unless it has changed since it was read."""
-        try:
-            await self.commit([Update(meta.ref, set=values, epoch=meta.epoch, due=meta.due)], new_nonce())
-        except Conflict:
-            return False
-        return True
+            await self.change(meta, {"status": Status.PAUSED, "due": None})
 
     def _runs_here(self, meta: Meta) -> bool:
         return self.handler(meta.target) is not None and meta.deployment in ("", self.deployment)
@@ -866,154 +660,9 @@ class Engine:
         options = spec.options if spec is not None else Options()
         return HandlerSpec(meta.target.service, meta.target.handler, meta.kind, fail, options)
 
-    async def payload(self, ref: Ref, name: str) -> bytes:
-        """Read a payload that lies in parts."""
-        return b"".join(part.data for part in await self._parts(ref, name))
-
-    async def _parts(self, ref: Ref, name: str) -> list[Part]:
-        parts, cursor = await self.read(lambda: self.store.output(ref, name))
-        while cursor is not None:
-            more, cursor = await self.read(lambda cursor=cursor: self.store.output(ref, name, cursor))  # type: ignore[misc]
-            parts = parts + more
-        return parts
-
-    async def _outcome_of(self, meta: Meta) -> Outcome | None:
-        if meta.live or meta.outcome is None:
-            return None
-        if meta.output_parts:
-            value = await self.payload(meta.ref, f"output-{meta.epoch}")
-            if -(-len(value) // PART) != meta.output_parts:
-                return Outcome(failure=Failure(404, f"invocation {meta.id} has expired"))
-            return Outcome(value)
-        return meta.outcome
-
     async def _retry(self, id: str, due: int) -> None:
         await self.clock.sleep(max(0, due - self.clock.now()) / 1000)
         await self.resume(id)
-
-    async def _sweep(self, id: str) -> bool:
-        """Act on one record that the index says is due. One with which that fails is left, and keeps up no other."""
-        try:
-            return await self._act(id)
-        except Unreadable as error:
-            log.error("not swept: %s", error, extra={"invocation_id": id})
-        except Exception:
-            log.exception("not swept", extra={"invocation_id": id})
-        return False
-
-    async def _act(self, id: str) -> bool:
-        meta = await self.read(lambda: self.store.peek(id))
-        now = self.clock.now()
-        if meta is None or meta.due is None or meta.due > now:
-            return False
-        if id.startswith("gc_"):
-            await self.control.collect(meta)
-            return True
-        if id.startswith("prm_") and (meta.live or not meta.waiters):
-            await self.control.check_promise(meta)
-            return True
-        if id.startswith("blb_") and meta.live:
-            await self.blobs.give_up(meta)
-            return True
-        if not meta.live:
-            if meta.waiters:
-                await self.fan_out(meta)
-            elif meta.expired(now):
-                await self.delete(meta)
-            else:
-                await self._forget_journal(meta)
-            return True
-        values: dict[str, Any]
-        if meta.status is Status.QUEUED:
-            if await self.control.reclaim(meta):
-                return True
-            await self.deadlocks.check(meta)
-            wait = RECHECK * 2 ** min(meta.dispatches, 6) if meta.parent is not None else OWNER_CHECK
-            values = {"due": now + wait, "dispatches": meta.dispatches + 1}
-        elif id in self.active:
-            values = {"due": self.times().lease}
-        elif meta.dispatches >= MAX_DISPATCHES:
-            error = f"no attempt began after {meta.dispatches} dispatches; resume it when its function works"
-            values = {"status": Status.PAUSED, "due": None, "error": error}
-        else:
-            delay = GRACE * 2 ** min(meta.dispatches, 8)
-            values = {"status": Status.READY, "due": now + delay, "dispatches": meta.dispatches + 1}
-            if meta.status is Status.RUNNING:
-                values |= {
-                    "failures": meta.failures + 1,
-                    "error": "its process ended, or ran out of time, in an attempt",
-                }
-        if not await self._change(meta, values):
-            return False
-        if values.get("status") is Status.READY:
-            self.dispatch(meta.ref, meta.target.service, meta.deployment if meta.epoch else "", fresh=meta.epoch == 0)
-        return True
-
-    async def fan_out(self, meta: Meta) -> None:
-        """Tell everybody who waits for a completed invocation, then let its record rest until it expires."""
-        outcome = await self._outcome_of(meta) or Outcome()
-        cursor: Any = None
-        while True:
-            waiters, cursor = await self.read(lambda cursor=cursor: self.store.waiters(meta.ref, cursor))  # type: ignore[misc]
-            for start in range(0, len(waiters), 16):
-                await asyncio.gather(*(self._tell(waiter, outcome) for waiter in waiters[start : start + 16]))
-            if cursor is None:
-                break
-        try:
-            due = meta.forgets or meta.expires or self.clock.now() + PROMISE_CHECK
-            await self.commit([Finish(meta.ref, set={"due": due, "waiters": 0})], new_nonce())
-        except Conflict:
-            return
-
-    async def _tell(self, waiter: Waiter, outcome: Outcome) -> None:
-        note, parts = notification(waiter.waiter, f"a{waiter.command}", outcome, self.clock.now(), waiter.id)
-        await self.put_apart(parts)
-        waking: Waking | None = Waking()
-        while waking is not None:
-            try:
-                update = waking.update(waiter.waiter, self.times().grace)
-                await self.commit([Delete(waiter), Put(note), update], new_nonce())
-                told = replace(note, outcome=outcome)
-                self.notified(told, waiter.service, waiter.deployment, waking.wakes)
-                return
-            except Conflict as conflict:
-                if 0 in conflict.found:
-                    return
-                urgent = outcome.failure is not None
-                waking = None if 1 in conflict.found else Waking.learn(waiter.waiter, conflict.found[2], urgent=urgent)
-        try:
-            await self.commit([Delete(waiter)], new_nonce())
-        except Conflict:
-            return
-
-    async def _forget_journal(self, meta: Meta) -> None:
-        """Delete the journal of a completed invocation, whose result is kept for longer."""
-        if meta.forgets is not None:
-            await self._delete_dependents(meta, journal_only=True)
-        values = {"tail": None, "forgets": None, "due": meta.expires}
-        with suppress(Conflict):
-            await self.commit([Finish(meta.ref, set=values)], new_nonce())
-
-    async def _delete_dependents(self, meta: Meta, *, journal_only: bool = False) -> None:
-        cursor: Any = None
-        while True:
-            found, cursor = await self.read(lambda cursor=cursor: self.store.dependents(meta.id, cursor))  # type: ignore[misc]
-            keys = [key for key in found if key.generation == meta.generation and (key.journal or not journal_only)]
-            while keys:
-                left = await self.read(lambda keys=keys: self.store.delete(keys[:25]))  # type: ignore[misc]
-                keys = [*left, *keys[25:]]
-            if cursor is None:
-                break
-
-    async def delete(self, meta: Meta) -> None:
-        """Delete an expired invocation: what hangs on the record first, the record last.
-
-        The id may be used again meanwhile: what has another generation is left alone.
-        """
-        await self._delete_dependents(meta)
-        if meta.kind is Kind.WORKFLOW:
-            await self.control.clear_state(meta.target.object)
-        await self.read(lambda: self.store.forget(meta.ref, self.clock.now()))
 
     @contextmanager
     def _listen(self, id: str) -> Generator[asyncio.Future[Outcome]]:
@@ -1034,19 +683,6 @@ class Engine:
             await asyncio.wait({future, sleep}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             sleep.cancel()
-
-
-def _in_order(notes: Iterable[Notification]) -> list[Notification]:
-    """Notifications as they came.
-
-    Raises:
-        Unreadable: If one is for nothing that is known here.
-    """
-    ordered = sorted(notes, key=lambda note: note.created)
-    for note in ordered:
-        if not NOTIFICATION_ID.fullmatch(note.id):
-            raise Unreadable(f"{note.to.id}: its notification {note.id!r} is damaged, or of a newer format")
-    return ordered
 
 
 def _timer(meta: Meta) -> str:

@@ -83,7 +83,7 @@ def _with_admin(ingress: ASGIApp, admin: ASGIApp) -> ASGIApp:
 async def _sweep(engine: Engine, interval: float) -> None:
     while True:
         try:
-            await engine.sweep()
+            await engine.sweeper.sweep()
         except Exception:
             log.exception("a sweep failed")
         await asyncio.sleep(interval)

@@ -287,7 +287,7 @@ class Environment(Clients):
     async def _sweep(self) -> None:
         """Have what is past due go on, as the sweeper does once a minute."""
         await self.settle()
-        self._engine.spawn(self._engine.sweep())
+        self._engine.spawn(self._engine.sweeper.sweep())
         await self.settle()
 
     # --- inside: requests ---

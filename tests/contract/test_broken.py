@@ -10,9 +10,10 @@ from dataclasses import replace
 
 import pytest
 
+from adapter.engine import sweeper
 from adapter.engine.ids import random_id
 from adapter.engine.ports import Create, Store, Update, WriteHead
-from adapter.engine.records import PART, Ref, Status
+from adapter.engine.records import PART, Ref, Status, Unreadable
 from adapter.engine.types import ObjectKey, Outcome
 from tests.contract.breaking import Items, Running
 from tests.contract.samples import GENERATION, commit, meta
@@ -148,7 +149,7 @@ class TestKeys:
         assert waiting.status is Status.QUEUED
         assert waiting.due is not None
         running.clock.skip(20 * 60)
-        await running.engine.sweep()
+        await running.engine.sweeper.sweep()
         for id in sent:
             await running.until(id, Status.COMPLETED)
         assert f"Book/Mary is owned by {gone.id}, of which there is no live record" in caplog.text
@@ -158,7 +159,7 @@ class TestKeys:
         invocation = await running.suspended("Book/Mary/buy")
         waits = await running.send("Book/Mary/add", 1)
         running.clock.skip(20 * 60)
-        await running.engine.sweep()
+        await running.engine.sweeper.sweep()
         assert (await running.meta(waits)).status is Status.QUEUED
         await running.answer(invocation)
         await running.until(waits, Status.COMPLETED)
@@ -200,22 +201,20 @@ async def test_a_caller_goes_on_when_who_it_calls_does(running: Running, items: 
 
 async def test_the_sweeper_gets_past_what_it_cannot_act_on(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many records stay due: what comes after them is dispatched."""
-    from adapter.engine import engine
-
-    monkeypatch.setattr(engine, "SHARDS", 1)
+    monkeypatch.setattr(sweeper, "SHARDS", 1)
     monkeypatch.setattr("adapter.local.memory.shard", lambda id: 0)
     monkeypatch.setattr("adapter.aws.tables.ids.shard", lambda id: 0)
-    monkeypatch.setattr(engine, "BATCH", 2)
+    monkeypatch.setattr(sweeper, "BATCH", 2)
     *stuck, late = [meta(due=running.now() - 10_000 + n, target=target("Book/Joe/add"), input=b"1") for n in range(6)]
     for each in (*stuck, late):
         await commit(running.store, Create(each, running.now()))
-    act = running.engine._act
+    act = running.engine.sweeper._act
 
     async def acting(id: str) -> bool:
         if id in {each.id for each in stuck}:
-            raise engine.Unreadable(f"{id} is broken")
+            raise Unreadable(f"{id} is broken")
         return await act(id)
 
-    monkeypatch.setattr(running.engine, "_act", acting)
-    assert await running.engine.sweep() == 1
+    monkeypatch.setattr(running.engine.sweeper, "_act", acting)
+    assert await running.engine.sweeper.sweep() == 1
     await running.until(late.id, Status.COMPLETED)

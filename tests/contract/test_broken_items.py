@@ -75,7 +75,7 @@ async def test_a_record(
         with pytest.raises(StoredFormatError, match=f"item {broken.id}/meta"):
             await act()
     # The sweeper says so as well, and dispatches what else is due.
-    await running.engine.sweep()
+    await running.engine.sweeper.sweep()
     assert f"not swept: item {broken.id}/meta" in caplog.text
     assert reason in caplog.text
     await running.until(other.id, Status.COMPLETED)

@@ -19,6 +19,7 @@ from adapter.engine.keys import KeyState
 from adapter.engine.ledger import Ledger
 from adapter.engine.ports import Change, Put, WriteHead
 from adapter.engine.records import InboxEntry
+from adapter.engine.sweeper import Sweeper
 from adapter.engine.unit import Unit
 from adapter.local import memory
 from adapter.local.memory import MemoryStore
@@ -160,7 +161,7 @@ MUTANTS = (
     mutant(
         "nothing is swept",
         "8",
-        Edit(Engine, "_act", "if meta is None or meta.due is None or meta.due > now:", "if True:"),
+        Edit(Sweeper, "_act", "if meta is None or meta.due is None or meta.due > now:", "if True:"),
     ),
     mutant(
         "a unit suspends over a result that has just come in",

@@ -394,7 +394,7 @@ class World:
         """Have some process sweep."""
         process = self.pick(self.random.choice(list(self.processes)))
         self.note(process, "sweeps")
-        self.spawn(process, process.event(process.engine.sweep()))
+        self.spawn(process, process.event(process.engine.sweeper.sweep()))
 
     # --- processes ---
 

@@ -289,7 +289,7 @@ async def test_a_kill_that_is_interrupted_is_finished_by_the_sweeper() -> None:
         with pytest.raises(ConnectionError):
             await world.engine.control.kill(id)
     await world.clock.advance(120)
-    await world.engines[1].sweep()
+    await world.engines[1].sweeper.sweep()
     await world.clock.advance(2)
     for meta in metas:
         assert value((await world.meta(meta.id)).outcome) == (409, "killed")
@@ -338,7 +338,7 @@ async def test_a_signal_that_comes_just_before_the_end_is_deleted_with_the_rest(
     assert await world.call("S/work", idempotency_key="k") == "done"
     assert (await world.meta(ids[0])).notifications == 1
     await world.clock.advance(24 * 3600 + 1)
-    await world.engine.sweep()
+    await world.engine.sweeper.sweep()
     assert not list(world.store.records())
 
 
@@ -359,7 +359,7 @@ async def test_a_request_that_comes_second_leaves_nothing_of_its_large_input(siz
     assert len({part.generation for part in parts}) <= 1
     assert await world.call("S/length", "x" * size, idempotency_key="k") == size
     await world.clock.advance(24 * 3600 + 1)
-    await world.engine.sweep()
+    await world.engine.sweeper.sweep()
     assert not list(world.store.records())
 
 
@@ -446,7 +446,7 @@ async def test_what_gives_up_does_so_when_its_process_ends_in_the_last_attempt()
     world.engine.abort()
     world.engine.active.clear()
     await world.clock.advance(100)
-    await world.engine.sweep()
+    await world.engine.sweeper.sweep()
     await settle()
     outcome = (await world.meta(id)).outcome
     assert outcome is not None

@@ -79,7 +79,7 @@ async def test_a_ring_of_three_whose_last_process_died_is_found_by_the_sweeper(m
     await world.clock.advance(1)
     for _ in range(2):
         await world.clock.advance(60)
-        await world.engines[1].sweep()
+        await world.engines[1].sweeper.sweep()
     await world.clock.advance(1)
     outcomes = [value((await world.meta(id)).outcome) for id in ids]
     assert outcomes.count("end") == 2
@@ -147,7 +147,7 @@ async def test_reported_only_within_one_process() -> None:
     world = world_of_visitors(deadlocks="report")
     task = world.start("A/k/visit", [["B/k/visit", 0], ["A/k/visit", 0]])
     await world.clock.advance(70)
-    await world.engine.sweep()
+    await world.engine.sweeper.sweep()
     (reported,) = [record for record in world.store.records() if isinstance(record, Meta) and record.error]
     assert (str(reported.target), reported.error) == ("A/k/visit", "deadlock: A/k → B/k → A/k")
     assert not task.done()

@@ -120,7 +120,7 @@ async def test_a_record_that_the_sweeper_cannot_act_on_keeps_up_no_other() -> No
 
     world.store.hook = throttle
     await world.clock.advance(11)
-    sweep = asyncio.create_task(world.engine.sweep())
+    sweep = asyncio.create_task(world.engine.sweeper.sweep())
     await world.clock.advance(30)
     assert sweep.done()
     world.store.hook = None

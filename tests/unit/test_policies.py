@@ -10,9 +10,9 @@ import pytest
 
 from adapter.engine import commands as c
 from adapter.engine.control import Control
-from adapter.engine.engine import Engine
 from adapter.engine.ids import idempotent_id, workflow_id
 from adapter.engine.records import Meta, Piece, Status
+from adapter.engine.sweeper import Sweeper
 from adapter.engine.types import Kind, Outcome, RetryPolicy
 from tests.unit.world import World, closure, pack, settle, target, unpack, value
 
@@ -65,14 +65,14 @@ async def test_a_journal_may_go_before_the_result(steps: int) -> None:
     output = await world.call("S/do", idempotency_key="k")
     id = idempotent_id(target("S/do"), "k")
     await world.clock.advance(3500)
-    await world.engine.sweep()
+    await world.engine.sweeper.sweep()
     assert len(await journal(world, id)) == 2 * steps
     await world.clock.advance(200)
-    await world.engine.sweep()
+    await world.engine.sweeper.sweep()
     assert (await journal(world, id), pieces(world)) == ([], 0)
     assert await world.call("S/do", idempotency_key="k") == output, "the result stays"
     await world.clock.advance(24 * 3600)
-    await world.engine.sweep()
+    await world.engine.sweeper.sweep()
     assert not list(world.store.records())
 
 
@@ -82,7 +82,7 @@ async def test_a_journal_that_is_not_kept_is_not_written_at_the_end() -> None:
     assert await world.call("S/do", idempotency_key="k") == 1
     id = idempotent_id(target("S/do"), "k")
     assert (await world.meta(id)).tail is None
-    await world.engine.sweep()
+    await world.engine.sweeper.sweep()
     assert (await journal(world, id), pieces(world)) == ([], 0)
     assert await world.call("S/do", idempotency_key="k") == 1
 
@@ -108,17 +108,17 @@ async def test_who_waits_is_told_before_a_record_goes(how: str, monkeypatch: pyt
     await settle()
     assert (await world.meta(id)).waiters == 1
 
-    async def nothing(engine: Engine, meta: Meta) -> None:
+    async def nothing(sweeper: Sweeper, meta: Meta) -> None:
         pass
 
     with monkeypatch.context() as patched:
-        patched.setattr(Engine, "fan_out", nothing)
+        patched.setattr(Sweeper, "fan_out", nothing)
         await world.clock.advance(31)
         assert not (await world.meta(id)).live
     if how == "it is purged":
         assert await world.engine.control.purge(id) == "accepted"
-    await world.engine.sweep()
-    await world.engine.sweep()
+    await world.engine.sweeper.sweep()
+    await world.engine.sweeper.sweep()
     await world.clock.advance(1)
     assert await world.store.peek(id) is None
     meta = await world.meta(waiting)

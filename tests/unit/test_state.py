@@ -81,7 +81,7 @@ async def test_cleared_entries_are_deleted_by_the_sweeper() -> None:
     assert await place.call("O/k/write", {"new": 5000}) == ["new"]
     assert len(stored(place)[0]) == 121
     await place.clock.advance(60)
-    await place.engine.sweep()
+    await place.engine.sweeper.sweep()
     assert stored(place)[0] == ["new"]
     assert await place.call("O/k/read", "new") == 5000
     assert not [record for record in place.store.records() if getattr(record, "id", "").startswith("gc_")]
@@ -95,7 +95,7 @@ async def test_a_workflows_state_is_gone_at_once_when_it_expires_and_deleted_lat
     await place.clock.advance(200)
     assert await place.call("O/k/read", "b") == 0
     assert await place.call("O/k/names") == []
-    await place.engine.sweep()
+    await place.engine.sweeper.sweep()
     assert stored(place) == ([], 0)
     assert await place.call("O/k/run", {"c": 5000}) == ["c"], "the id is as good as new"
 
@@ -106,7 +106,7 @@ async def test_an_expired_workflow_that_is_run_again_leaves_nothing_behind() -> 
     await place.clock.advance(25 * 3600)
     assert await place.call("O/k/run", {"b": 5000}) == ["b"]
     await place.clock.advance(60)
-    await place.engine.sweep()
+    await place.engine.sweeper.sweep()
     assert stored(place)[0] == ["b"]
 
 
@@ -130,14 +130,14 @@ async def test_a_large_entry_lies_in_parts_until_it_is_replaced(then: dict[str, 
     assert parts(place) == 1
     assert await place.call("O/k/read", "a") == LARGE
     await place.clock.advance(120)
-    await place.engine.sweep()
+    await place.engine.sweeper.sweep()
     assert await place.call("O/k/read", "a") == LARGE, "the sweeper leaves it alone"
     assert await place.call("O/k/write", {"a": LARGE}) == ["a", "b"]
-    await place.engine.sweep()
+    await place.engine.sweeper.sweep()
     assert parts(place) == 1
     await place.call("O/k/write", then)
     assert await place.call("O/k/read", "a") == (then["a"] or 0)
-    await place.engine.sweep()
+    await place.engine.sweeper.sweep()
     assert parts(place) == 0
 
 
@@ -147,8 +147,8 @@ async def test_clearing_all_deletes_the_parts_of_large_entries() -> None:
     assert await place.call("O/k/clear") == []
     assert await place.call("O/k/write", {"a": LARGE}) == ["a"]
     await place.clock.advance(60)
-    await place.engine.sweep()
-    await place.engine.sweep()
+    await place.engine.sweeper.sweep()
+    await place.engine.sweeper.sweep()
     assert (stored(place)[0], parts(place)) == (["a"], 1)
     assert await place.call("O/k/read", "a") == LARGE
 
@@ -158,8 +158,8 @@ async def test_a_workflows_large_entries_are_deleted_when_it_expires() -> None:
     assert await place.call("O/k/run", {"a": LARGE}) == ["a"]
     await place.clock.advance(24 * 3600 + 10)
     assert await place.call("O/k/read", "a") == 0
-    await place.engine.sweep()
-    await place.engine.sweep()
+    await place.engine.sweeper.sweep()
+    await place.engine.sweeper.sweep()
     assert (stored(place), parts(place)) == (([], 0), 0)
 
 
@@ -167,10 +167,10 @@ async def test_parts_that_no_commit_points_at_are_deleted() -> None:
     place = world(Kind.EXCLUSIVE)
     blob = Ref("blb_" + "a" * 32, "b" * 16)
     await place.engine.blobs.write(blob, ObjectKey("O", "k"), b"x" * (LARGE + 2))
-    await place.engine.sweep()
+    await place.engine.sweeper.sweep()
     assert parts(place) == 1, "its writer may be about to commit"
     await place.clock.advance(120)
-    await place.engine.sweep()
+    await place.engine.sweeper.sweep()
     assert parts(place) == 0
 
 
@@ -200,7 +200,7 @@ async def test_a_commit_does_not_point_at_parts_that_were_given_up() -> None:
     task.cancel()
     await place.clock.advance(200)
     assert await place.call("O/k/write", {"a": LARGE}) == ["a", "b"]
-    await place.engine.sweep()
+    await place.engine.sweeper.sweep()
     assert parts(place) == 1
 
 

@@ -15,4 +15,4 @@ def recognises(event: Mapping[str, Any]) -> bool:
 
 async def handle(event: Mapping[str, Any], host: Host) -> dict[str, int]:
     """Dispatch what is past due; says how many records that were."""
-    return {"swept": await host.engine.sweep()}
+    return {"swept": await host.engine.sweeper.sweep()}

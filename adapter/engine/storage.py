@@ -1,0 +1,233 @@
+"""The store, asked again while it does not answer, and what lies in several of its items put together."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from adapter.engine import journal as journals
+from adapter.engine.ids import new_nonce
+from adapter.engine.journal import Entry
+from adapter.engine.ports import Change, Clock, Conflict, Store, Unavailable, Update
+from adapter.engine.records import (
+    NOTIFICATION_ID,
+    PART,
+    Head,
+    Meta,
+    Notification,
+    Part,
+    Piece,
+    Ref,
+    StateEntry,
+    Unreadable,
+)
+from adapter.engine.types import Failure, ObjectKey, Outcome
+
+T = TypeVar("T")
+
+MAX_PARTS = 12
+"""How many parts of payloads are put in one request: what the largest payload has."""
+
+
+class Storage:
+    """What an engine reads and writes.
+
+    Args:
+        store: Where it all lies.
+        clock: What waits between two tries.
+
+    Attributes:
+        deadline: When this process is stopped, in milliseconds since the epoch; ``None``: it is not.
+    """
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self.store = store
+        self.clock = clock
+        self.deadline: int | None = None
+        self._random = random.Random()
+
+    def remaining(self) -> int:
+        """Milliseconds until this process is stopped."""
+        return 3_600_000 if self.deadline is None else self.deadline - self.clock.now()
+
+    async def read(self, request: Callable[[], Awaitable[T]]) -> T:
+        """Ask the store, and ask again while it is unavailable.
+
+        Raises:
+            Unavailable: If it stays so.
+        """
+        tries = 0
+        while True:
+            try:
+                return await request()
+            except Unavailable:
+                tries += 1
+                if tries > 8:
+                    raise
+                await self.back_off(tries)
+
+    async def heads(self, keys: Sequence[ObjectKey]) -> dict[ObjectKey, Head]:
+        """Read heads, all of them."""
+        heads = await self.read(lambda: self.store.heads(keys))
+        tries = 0
+        while missing := [key for key in keys if key not in heads]:
+            tries += 1
+            await self.back_off(tries)
+            heads |= await self.read(lambda missing=missing: self.store.heads(missing))  # type: ignore[misc]
+        return heads
+
+    async def look(self, id: str) -> Meta | None:
+        """An invocation's record, unless it has expired."""
+        meta = await self.read(lambda: self.store.peek(id))
+        return None if meta is None or meta.expired(self.clock.now()) else meta
+
+    async def load(self, id: str) -> tuple[list[Part], list[Piece], Meta | None, list[Notification]]:
+        """Read an invocation whole: input parts, journal, record and notifications, those of its generation."""
+        page = await self.read(lambda: self.store.load(id))
+        parts, pieces, meta, notes = page.parts, page.pieces, page.meta, page.notifications
+        while page.cursor is not None:
+            page = await self.read(lambda page=page: self.store.load(id, page.cursor))  # type: ignore[misc]
+            parts, pieces, notes = parts + page.parts, pieces + page.pieces, notes + page.notifications
+            meta = page.meta or meta
+        generation = meta.generation if meta is not None else ""
+        return (
+            [part for part in parts if part.generation == generation],
+            [piece for piece in pieces if piece.generation == generation],
+            meta,
+            _in_order(note for note in notes if note.to.generation == generation),
+        )
+
+    async def journal(self, meta: Meta) -> list[Entry]:
+        """Read an invocation's journal."""
+        _, pieces, found, _ = await self.load(meta.id)
+        if found is None or found.generation != meta.generation:
+            return []
+        return journals.read(meta.id, pieces, found.tail)
+
+    async def pieces(self, meta: Meta) -> int:
+        """Tell the place of the next piece of an invocation's journal, whether that can be read or not."""
+        place, cursor = 0, None
+        while True:
+            found, cursor = await self.read(lambda: self.store.dependents(meta.id, cursor))  # noqa: B023
+            places = [key.piece for key in found if key.generation == meta.generation and key.piece is not None]
+            place = max([place, *(each + 1 for each in places)])
+            if cursor is None:
+                return place
+
+    async def news(self, ref: Ref) -> list[Notification]:
+        """Read the notifications to an invocation."""
+        notes, cursor = await self.read(lambda: self.store.news(ref))
+        while cursor is not None:
+            more, cursor = await self.read(lambda cursor=cursor: self.store.news(ref, cursor))  # type: ignore[misc]
+            notes = notes + more
+        return [await self.whole(note) for note in _in_order(notes)]
+
+    async def whole(self, note: Notification) -> Notification:
+        """A notification with its value, wherever that lies."""
+        if not note.parts:
+            return note
+        parts = await self._parts(note.to, note.parts)
+        if not parts or [part.index for part in parts] != list(range(len(parts))):
+            raise Unreadable(f"{note.to.id}: parts of the value of its notification {note.id!r} are missing")
+        return replace(note, outcome=Outcome(b"".join(part.data for part in parts)))
+
+    async def input(self, meta: Meta, parts: Sequence[Part] | None = None) -> bytes:
+        """Read an invocation's input; ``parts`` are what it lies in, where they were read already."""
+        if meta.input is not None:
+            return meta.input
+        if parts is None:
+            parts = await self._parts(meta.ref, "input")
+        if len(parts) != meta.input_parts:
+            raise Unreadable(f"{meta.id}: its input has {meta.input_parts} parts, and {len(parts)} are there")
+        return b"".join(part.data for part in parts)
+
+    async def entries(self, key: ObjectKey, generation: str, *, values: bool = False) -> dict[str, StateEntry]:
+        """The state entries beside the head by their names, with or without their values."""
+        entries, cursor = await self.read(lambda: self.store.entries(key, generation, values=values))
+        while cursor is not None:
+            more, cursor = await self.read(
+                lambda cursor=cursor: self.store.entries(key, generation, cursor, values=values)  # type: ignore[misc]
+            )
+            entries = entries + more
+        return {entry.name: entry for entry in entries}
+
+    async def _parts(self, ref: Ref, name: str) -> list[Part]:
+        parts, cursor = await self.read(lambda: self.store.output(ref, name))
+        while cursor is not None:
+            more, cursor = await self.read(lambda cursor=cursor: self.store.output(ref, name, cursor))  # type: ignore[misc]
+            parts = parts + more
+        return parts
+
+    async def payload(self, ref: Ref, name: str) -> bytes:
+        """Read a payload that lies in parts."""
+        return b"".join(part.data for part in await self._parts(ref, name))
+
+    async def result(self, meta: Meta) -> Outcome | None:
+        """The outcome of a completed record; ``None`` for one that is not."""
+        if meta.live or meta.outcome is None:
+            return None
+        if meta.output_parts:
+            value = await self.payload(meta.ref, f"output-{meta.epoch}")
+            if -(-len(value) // PART) != meta.output_parts:
+                return Outcome(failure=Failure(404, f"invocation {meta.id} has expired"))
+            return Outcome(value)
+        return meta.outcome
+
+    async def change(self, meta: Meta, values: dict[str, Any]) -> bool:
+        """Change a record, unless it has changed since it was read."""
+        try:
+            await self.commit([Update(meta.ref, set=values, epoch=meta.epoch, due=meta.due)], new_nonce())
+        except Conflict:
+            return False
+        return True
+
+    async def commit(self, changes: Sequence[Change], nonce: str) -> None:
+        """Commit; after a lost answer send the same again until the answer is certain.
+
+        Raises:
+            Conflict: If a condition does not hold, and not because the very same commit had applied.
+        """
+        tries = 0
+        while True:
+            try:
+                await self.store.commit(changes, nonce)
+                return
+            except Unavailable:
+                tries += 1
+                if self.remaining() < 0:
+                    raise
+                await self.back_off(tries)
+            except Conflict as conflict:
+                if tries and any(getattr(found, "nonce", None) == nonce for found in conflict.found.values()):
+                    return
+                raise
+
+    async def put_apart(self, parts: Sequence[Part]) -> None:
+        """Put parts of large payloads, ahead of the commit that points at them."""
+        left, tries = list(parts), 0
+        while left:
+            batch, left = left[:MAX_PARTS], left[MAX_PARTS:]
+            missed = await self.read(lambda batch=batch: self.store.put(batch))  # type: ignore[misc]
+            if missed:
+                tries += 1
+                await self.back_off(tries)
+                left = [*missed, *left]
+
+    async def back_off(self, tries: int) -> None:
+        """Wait with jitter before a further try, up to two seconds."""
+        await self.clock.sleep(self._random.uniform(0, min(2.0, 0.005 * 2 ** min(tries, 10))))
+
+
+def _in_order(notes: Iterable[Notification]) -> list[Notification]:
+    """Notifications as they came.
+
+    Raises:
+        Unreadable: If one is for nothing that is known here.
+    """
+    ordered = sorted(notes, key=lambda note: note.created)
+    for note in ordered:
+        if not NOTIFICATION_ID.fullmatch(note.id):
+            raise Unreadable(f"{note.to.id}: its notification {note.id!r} is damaged, or of a newer format")
+    return ordered

@@ -1,0 +1,192 @@
+"""What is done without anybody asking: the overdue is dispatched, waiters are told, what has expired is deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from adapter.engine.control import PROMISE_CHECK
+from adapter.engine.draft import GRACE, MARGIN, OWNER_CHECK, notification
+from adapter.engine.ids import SHARDS, new_nonce
+from adapter.engine.ports import Conflict, Delete, Finish, Put
+from adapter.engine.records import Meta, Status, Unreadable, Waiter
+from adapter.engine.types import Kind, Outcome
+from adapter.engine.waking import Waking
+
+if TYPE_CHECKING:
+    from adapter.engine.engine import Engine
+
+log = logging.getLogger("adapter")
+
+RECHECK = 45_000
+"""Milliseconds after which the sweeper looks for a deadlock again, at first."""
+
+BATCH = 100
+"""How many entries of the due index are read at a time."""
+
+MAX_DISPATCHES = 10
+"""How often an invocation of which no attempt begins is dispatched, before it is paused."""
+
+
+class Sweeper:
+    """Acts on the records that the due index names."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def sweep(self) -> int:
+        """Dispatch what is past due, fan out and delete what is over. Returns how many records it acted on.
+
+        A sweep ends when it finds nothing more, or when little time is left.
+        """
+        engine = self._engine
+        count = 0
+        for shard in range(SHARDS):
+            seen: set[str] = set()
+            limit = BATCH
+            while engine.remaining() > MARGIN:
+                found = await engine.read(lambda: engine.store.due(shard, engine.clock.now(), limit))  # noqa: B023
+                entries = [entry for entry in found if entry.id not in seen]
+                if not entries:
+                    if len(found) < limit:
+                        break
+                    limit += BATCH  # records that cannot be read stay due, and are not to hide what is due after them
+                    continue
+                seen.update(entry.id for entry in entries)
+                for start in range(0, len(entries), 16):
+                    acted = await asyncio.gather(*(self._sweep(entry.id) for entry in entries[start : start + 16]))
+                    count += sum(acted)
+        return count
+
+    async def _sweep(self, id: str) -> bool:
+        """Act on one record that the index says is due. One with which that fails is left, and keeps up no other."""
+        try:
+            return await self._act(id)
+        except Unreadable as error:
+            log.error("not swept: %s", error, extra={"invocation_id": id})
+        except Exception:
+            log.exception("not swept", extra={"invocation_id": id})
+        return False
+
+    async def _act(self, id: str) -> bool:
+        engine = self._engine
+        meta = await engine.read(lambda: engine.store.peek(id))
+        now = engine.clock.now()
+        if meta is None or meta.due is None or meta.due > now:
+            return False
+        if id.startswith("gc_"):
+            await engine.control.collect(meta)
+            return True
+        if id.startswith("prm_") and (meta.live or not meta.waiters):
+            await engine.control.check_promise(meta)
+            return True
+        if id.startswith("blb_") and meta.live:
+            await engine.blobs.give_up(meta)
+            return True
+        if not meta.live:
+            if meta.waiters:
+                await self.fan_out(meta)
+            elif meta.expired(now):
+                await self.delete(meta)
+            else:
+                await self._forget_journal(meta)
+            return True
+        values: dict[str, Any]
+        if meta.status is Status.QUEUED:
+            if await engine.control.reclaim(meta):
+                return True
+            await engine.deadlocks.check(meta)
+            wait = RECHECK * 2 ** min(meta.dispatches, 6) if meta.parent is not None else OWNER_CHECK
+            values = {"due": now + wait, "dispatches": meta.dispatches + 1}
+        elif id in engine.active:
+            values = {"due": engine.times().lease}
+        elif meta.dispatches >= MAX_DISPATCHES:
+            error = f"no attempt began after {meta.dispatches} dispatches; resume it when its function works"
+            values = {"status": Status.PAUSED, "due": None, "error": error}
+        else:
+            delay = GRACE * 2 ** min(meta.dispatches, 8)
+            values = {"status": Status.READY, "due": now + delay, "dispatches": meta.dispatches + 1}
+            if meta.status is Status.RUNNING:
+                values |= {
+                    "failures": meta.failures + 1,
+                    "error": "its process ended, or ran out of time, in an attempt",
+                }
+        if not await engine.change(meta, values):
+            return False
+        if values.get("status") is Status.READY:
+            engine.dispatch(meta.ref, meta.target.service, meta.deployment if meta.epoch else "", fresh=meta.epoch == 0)
+        return True
+
+    async def fan_out(self, meta: Meta) -> None:
+        """Tell everybody who waits for a completed invocation, then let its record rest until it expires."""
+        engine = self._engine
+        outcome = await engine.result(meta) or Outcome()
+        cursor: Any = None
+        while True:
+            waiters, cursor = await engine.read(lambda cursor=cursor: engine.store.waiters(meta.ref, cursor))  # type: ignore[misc]
+            for start in range(0, len(waiters), 16):
+                await asyncio.gather(*(self._tell(waiter, outcome) for waiter in waiters[start : start + 16]))
+            if cursor is None:
+                break
+        try:
+            due = meta.forgets or meta.expires or engine.clock.now() + PROMISE_CHECK
+            await engine.commit([Finish(meta.ref, set={"due": due, "waiters": 0})], new_nonce())
+        except Conflict:
+            return
+
+    async def _tell(self, waiter: Waiter, outcome: Outcome) -> None:
+        engine = self._engine
+        note, parts = notification(waiter.waiter, f"a{waiter.command}", outcome, engine.clock.now(), waiter.id)
+        await engine.put_apart(parts)
+        waking: Waking | None = Waking()
+        while waking is not None:
+            try:
+                update = waking.update(waiter.waiter, engine.times().grace)
+                await engine.commit([Delete(waiter), Put(note), update], new_nonce())
+                told = replace(note, outcome=outcome)
+                engine.notified(told, waiter.service, waiter.deployment, waking.wakes)
+                return
+            except Conflict as conflict:
+                if 0 in conflict.found:
+                    return
+                urgent = outcome.failure is not None
+                waking = None if 1 in conflict.found else Waking.learn(waiter.waiter, conflict.found[2], urgent=urgent)
+        try:
+            await engine.commit([Delete(waiter)], new_nonce())
+        except Conflict:
+            return
+
+    async def _forget_journal(self, meta: Meta) -> None:
+        """Delete the journal of a completed invocation, whose result is kept for longer."""
+        engine = self._engine
+        if meta.forgets is not None:
+            await self.delete_dependents(meta, journal_only=True)
+        values = {"tail": None, "forgets": None, "due": meta.expires}
+        with suppress(Conflict):
+            await engine.commit([Finish(meta.ref, set=values)], new_nonce())
+
+    async def delete_dependents(self, meta: Meta, *, journal_only: bool = False) -> None:
+        engine = self._engine
+        cursor: Any = None
+        while True:
+            found, cursor = await engine.read(lambda cursor=cursor: engine.store.dependents(meta.id, cursor))  # type: ignore[misc]
+            keys = [key for key in found if key.generation == meta.generation and (key.journal or not journal_only)]
+            while keys:
+                left = await engine.read(lambda keys=keys: engine.store.delete(keys[:25]))  # type: ignore[misc]
+                keys = [*left, *keys[25:]]
+            if cursor is None:
+                break
+
+    async def delete(self, meta: Meta) -> None:
+        """Delete an expired invocation: what hangs on the record first, the record last.
+
+        The id may be used again meanwhile: what has another generation is left alone.
+        """
+        engine = self._engine
+        await self.delete_dependents(meta)
+        if meta.kind is Kind.WORKFLOW:
+            await engine.control.clear_state(meta.target.object)
+        await engine.read(lambda: engine.store.forget(meta.ref, engine.clock.now()))
