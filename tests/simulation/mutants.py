@@ -206,7 +206,7 @@ MUTANTS = (
             Control,
             "pause",
             'self._overtake(meta, {"status": Status.PAUSED, "due": None}) is not None',
-            'self._engine._change(meta, {"status": Status.PAUSED, "due": None})',
+            'self._engine.change(meta, {"status": Status.PAUSED, "due": None})',
         ),
     ),
     mutant(
