@@ -544,6 +544,8 @@ class Engine(Storage):
         epoch = meta.epoch + 1
         times = self.times()
         spec = self.spec(meta)
+        if journal and not isinstance(journal[-1], Began):  # the last attempt got somewhere before its process ended
+            meta = replace(meta, failures=min(meta.failures, 1))
         cancelled = any(note.id == "x" and note.id not in seen for note in notes)
         if meta.status is Status.READY and not cancelled and self._exhausted(meta, spec):
             await self._give_up(meta, spec)
@@ -551,7 +553,7 @@ class Engine(Storage):
         input = await self.input(meta, parts)
         notes = [await self.whole(note) for note in notes]
         values: dict[str, Any] = {"status": Status.RUNNING, "epoch": epoch, "due": times.lease, "dispatches": 0}
-        values |= {"missing": None, "ticket": None, "awaits": None}
+        values |= {"missing": None, "ticket": None, "awaits": None, "failures": meta.failures}
         if not begun:
             values["deployment"] = self.deployment
         # The due time as well: taking a place in an inbox does not raise the epoch, but changes that.

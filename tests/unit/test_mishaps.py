@@ -14,7 +14,7 @@ from adapter.engine import commands as c
 from adapter.engine.ids import idempotent_id, workflow_id
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Ref, Status
-from adapter.engine.types import Kind, ObjectKey, Outcome
+from adapter.engine.types import Kind, ObjectKey, Outcome, RetryPolicy
 from tests.unit.world import World, closure, pack, settle, target, unpack, value
 
 
@@ -222,3 +222,31 @@ async def test_a_state_read_gives_what_was_there_when_it_was_asked_for(lazy: boo
 
     await world.call("O/k/begin")
     assert await world.call("O/k/go_on") == ["old", "new", "new"]
+
+
+async def test_processes_that_end_are_no_failures_in_a_row_where_each_got_somewhere() -> None:
+    world = World(8)
+    hangs = True
+
+    async def step() -> bytes:
+        nonlocal hangs
+        hangs = not hangs
+        if not hangs:
+            await asyncio.get_running_loop().create_future()
+        return b""
+
+    @world.handler("S", retry=RetryPolicy(attempts=3))
+    async def work(ctx: Any, _: Any) -> Any:
+        for _ in range(5):
+            await ctx.issue(c.Run("step", step), unpack)
+        return "done"
+
+    id = await world.send("S/work")
+    for process in range(1, 8):
+        await settle()
+        for engine in world.engines:
+            engine.abort()
+        await world.clock.advance(75)
+        await world.engines[process].sweep()
+        await world.clock.advance(1)
+    assert value((await world.meta(id)).outcome) == "done"
