@@ -15,7 +15,7 @@ from adapter.engine.ids import new_nonce
 from adapter.engine.journal import Issued
 from adapter.engine.keys import KeyState
 from adapter.engine.member import Arrived, Born, Ended, Left, Log, Member, Wait, Wrote
-from adapter.engine.ports import Change, Conflict, Create, Delete, Finish, Put, Update, WriteHead
+from adapter.engine.ports import Change, Conflict, Create, Delete, Finish, Put, TooLarge, Update, WriteHead
 from adapter.engine.records import Head, InboxEntry, Meta, Part, Piece, Record, Ref, Status, Unreadable
 from adapter.engine.types import ObjectKey
 from adapter.engine.waking import Waking
@@ -179,10 +179,10 @@ class Ledger:
         while keep_steps and end and _is_step(self.log[end - 1]):
             end -= 1
         nonce = new_nonce()
-        tries = 0
+        tries, most = 0, end
         while end:
             await self._prepare(self.log[:end])
-            draft, taken = plan(self.keys, self._engine.times(), self.log[:end])
+            draft, taken = plan(self.keys, self._engine.times(), self.log[: min(end, most)])
             if keep_last and taken == end:
                 return
             if self._driver.told() and any(sheet.wait for sheet in draft.sheets.values()):
@@ -197,6 +197,11 @@ class Ledger:
                 if tries > 1:
                     await self._engine.back_off(tries)
                 nonce = new_nonce()
+                continue
+            except TooLarge:  # what is written may be several times what was estimated: text with much to escape
+                if taken == 1:
+                    raise
+                nonce, most = new_nonce(), taken // 2
                 continue
             tries = 0
             self._applied(draft, taken)

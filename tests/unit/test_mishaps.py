@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from adapter import select
+from adapter import gather, select
 from adapter.engine import commands as c
 from adapter.engine.ids import idempotent_id, workflow_id
 from adapter.engine.ports import Unavailable
@@ -29,6 +29,15 @@ def dispatches_lost(world: World) -> Iterator[None]:
         for engine in world.engines:
             patched.setattr(engine.dispatcher, "dispatch", lose)
         yield
+
+
+def returning(data: bytes) -> Callable[[], Awaitable[bytes]]:
+    """A step that returns this."""
+
+    async def step() -> bytes:
+        return data
+
+    return step
 
 
 async def test_a_step_in_which_something_was_cancelled_has_failed() -> None:
@@ -250,3 +259,19 @@ async def test_processes_that_end_are_no_failures_in_a_row_where_each_got_somewh
         await world.engines[process].sweep()
         await world.clock.advance(1)
     assert value((await world.meta(id)).outcome) == "done"
+
+
+async def test_a_commit_that_is_larger_than_it_was_taken_for_is_made_in_halves() -> None:
+    world = World()
+
+    @world.handler("S")
+    async def write(ctx: Any, _: Any) -> Any:
+        return len(await ctx.issue(c.Run("step", returning("🙂".encode() * 25_000)), lambda data: data or b""))
+
+    @world.handler("S")
+    async def gather_all(ctx: Any, _: Any) -> Any:
+        return sum(await gather(*(ctx.issue(c.Call(target("S/write"), b""), unpack) for _ in range(16))))
+
+    id = await world.send("S/gather_all")
+    await world.clock.advance(1)
+    assert value((await world.meta(id)).outcome) == 16 * 100_000
