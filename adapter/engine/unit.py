@@ -912,9 +912,8 @@ class Unit:
     def _look_for_rings(self, suspended: Iterable[Member]) -> None:
         """Whoever suspends may be the last of a ring, and then nobody in it moves again to look for one."""
         for member in suspended:
-            awaits, waited_for = member.meta.awaits, member.meta.kind.exclusive or member.meta.parent is not None
-            free = self.ledger.made - self.ledger.queued
-            if awaits is not None and waited_for and not free.issuperset(awaits.ids):
+            awaits, free = member.meta.awaits, self.ledger.made - self.ledger.queued
+            if awaits is not None and not free.issuperset(awaits.ids):
                 self.engine.spawn(self.engine.deadlocks.check(member.meta))
 
     async def _check_deadlocks(self) -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from adapter.engine import commands as c
 from adapter.engine.records import Meta, Status
-from adapter.engine.types import Kind, ObjectKey
+from adapter.engine.types import Kind, ObjectKey, Outcome
 from adapter.engine.unit import Unit
-from tests.unit.world import World, closure, pack, target, unpack, value
+from tests.unit.world import World, closure, pack, settle, target, unpack, value
 
 
 def world_of_visitors(processes: int = 1, **options: Any) -> World:
@@ -250,3 +250,22 @@ async def test_random_acyclic_graphs_raise_no_alarm(seed: int) -> None:
     assert {value((await task).outcome) for task in tasks} == {"end"}
     heads = await world.store.heads([ObjectKey(f"O{level}", str(k)) for level in range(7) for k in range(3)])
     assert all(head.owner is None and head.waiting == 0 for head in heads.values())
+
+
+async def test_requests_that_wait_for_each_others_results() -> None:
+    """Nobody waits for their keys, nor calls them: they are attached to."""
+    world = World(2)
+    ids: list[str] = []
+
+    @world.handler("S")
+    async def join(ctx: Any, other: Any) -> Any:
+        await ctx.issue(c.Signal("go"), unpack)
+        return await ctx.issue(c.Attach(ids[other]), unpack)
+
+    ids += [await world.send("S/join", 1), await world.send("S/join", 0)]
+    await settle()
+    for process, id in enumerate(ids):
+        await world.engines[process].control.signal(id, "go", Outcome(b"1"))
+    await world.clock.advance(1)
+    failure = (409, "deadlock: S/join → S/join")
+    assert [value((await world.meta(id)).outcome) for id in ids] == [failure, failure]
