@@ -209,7 +209,8 @@ class Engine(Storage):
         try:
             await unit.run()
         except Exists as exists:
-            return Answer(meta.id, False, await self.result(exists.found))
+            accepted = exists.found.generation == meta.generation  # the answer was lost, and it has begun since
+            return Answer(meta.id, accepted, await self.result(exists.found))
         return Answer(meta.id, True)
 
     async def outcome(self, id: str, *, until: int) -> Outcome | None:

@@ -11,9 +11,10 @@ import pytest
 
 from adapter import gather, select
 from adapter.engine import commands as c
+from adapter.engine.engine import Request
 from adapter.engine.ids import idempotent_id, workflow_id
 from adapter.engine.ports import Unavailable
-from adapter.engine.records import Ref, Status
+from adapter.engine.records import Meta, Ref, Status
 from adapter.engine.types import Kind, ObjectKey, Outcome, RetryPolicy
 from tests.unit.world import World, closure, pack, settle, target, unpack, value
 
@@ -275,3 +276,24 @@ async def test_a_commit_that_is_larger_than_it_was_taken_for_is_made_in_halves()
     id = await world.send("S/gather_all")
     await world.clock.advance(1)
     assert value((await world.meta(id)).outcome) == 16 * 100_000
+
+
+async def test_a_message_that_began_before_its_sender_had_an_answer_is_accepted() -> None:
+    world = World()
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        return "done"
+
+    async def lose(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if phase == "after" and method == "commit":
+            world.store.hook = None
+            (stored,) = world.store.records()
+            assert isinstance(stored, Meta)
+            await world.engine.resume(stored.id, fresh=True)
+            raise Unavailable("lost")
+
+    world.store.hook = lose
+    send = asyncio.create_task(world.engine.send(Request(target("S/work"), b"")))
+    await world.clock.advance(1)
+    assert send.result().accepted
