@@ -257,7 +257,7 @@ async def test_processes_that_end_are_no_failures_in_a_row_where_each_got_somewh
         for engine in world.engines:
             engine.abort()
         await world.clock.advance(75)
-        await world.engines[process].sweep()
+        await world.engines[process].sweeper.sweep()
         await world.clock.advance(1)
     assert value((await world.meta(id)).outcome) == "done"
 
