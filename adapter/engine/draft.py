@@ -369,7 +369,7 @@ class Draft:
         changes += [Put(entry) for entry in state.arrived]
         changes += [Delete(entry) for entry in state.popped]
         if state.granted is not None and state.granted == state.owner:
-            given = {"status": Status.READY, "due": self._times.grace, "ticket": None}
+            given = {"status": Status.READY, "due": self._times.grace, "ticket": None, "dispatches": 0}
             changes.append(Update(state.granted, set=given))
             self.granted.append((key.key, state.granted))
         if state.garbage:

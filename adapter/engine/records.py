@@ -109,7 +109,7 @@ class Meta:
     waiters: int = 0
     """How many others, beside the parent, wait for the result."""
     dispatches: int = 0
-    """How often the sweeper dispatched it since an attempt last began."""
+    """How often the sweeper dispatched it since an attempt last began; while it waits for its key: looked at it."""
     due: int | None = None
     """When the sweeper looks at it."""
     ticket: int | None = None

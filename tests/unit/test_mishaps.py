@@ -297,3 +297,26 @@ async def test_a_message_that_began_before_its_sender_had_an_answer_is_accepted(
     send = asyncio.create_task(world.engine.send(Request(target("S/work"), b"")))
     await world.clock.advance(1)
     assert send.result().accepted
+
+
+async def test_a_dispatch_that_is_lost_after_hours_in_an_inbox_is_repeated() -> None:
+    world = World()
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def hold(ctx: Any, seconds: Any) -> Any:
+        await ctx.issue(c.Sleep(seconds * 1000), unpack)
+        return "done"
+
+    await world.send("O/k/hold", 4 * 3600)
+    await settle()
+    id = await world.send("O/k/hold", 0)
+    for _ in range(15):
+        await world.clock.advance(15 * 60)
+        await world.engine.sweeper.sweep()
+    assert (await world.meta(id)).status is Status.QUEUED
+    with dispatches_lost(world):
+        await world.clock.advance(15 * 60 + 11)
+    assert (await world.meta(id)).status is Status.READY
+    await world.engine.sweeper.sweep()
+    await world.clock.advance(1)
+    assert value((await world.meta(id)).outcome) == "done"
