@@ -879,9 +879,11 @@ class Unit:
             Fenced: If an attempt here is no longer the latest.
         """
         self._looked = self.engine.clock.now()
-        for member in list(self.members.values()):
-            if member.stored and member.attempt is not None:
-                meta = await self.engine.look(member.meta.id)
+        members = [member for member in self.members.values() if member.stored and member.attempt is not None]
+        for start in range(0, len(members), 16):
+            some = members[start : start + 16]
+            metas = await asyncio.gather(*(self.engine.look(member.meta.id) for member in some))
+            for member, meta in zip(some, metas, strict=True):
                 if meta is None or meta.ref != member.ref or not meta.live or meta.epoch != member.meta.epoch:
                     raise Fenced(f"{member.meta.id} was taken over")
                 if meta.notifications > len(member.notes):
