@@ -25,7 +25,7 @@ from adapter.engine.commands import (
     accepted,
 )
 from adapter.engine.ids import idempotent_id, workflow_id
-from adapter.engine.types import MAX_IDEMPOTENCY_KEY, MAX_KEY, Failure, Kind, Outcome, Target
+from adapter.engine.types import MAX_HEADERS, MAX_IDEMPOTENCY_KEY, MAX_KEY, Failure, Kind, Outcome, Target
 from adapter.errors import TerminalError
 from adapter.operations import Invocation, Operation, Ready, Unready
 from adapter.serde import Serde
@@ -458,4 +458,7 @@ def _headers(headers: Mapping[str, str]) -> dict[str, str]:
         if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"header {name!r} is a string, not {value!r}")
         check_unicode(f"header {name!r}", name + value)
+    size = sum(len(name.encode()) + len(value.encode()) for name, value in headers.items())
+    if size > MAX_HEADERS:
+        raise ValueError(f"headers have up to {MAX_HEADERS} bytes, not {size}: put what is larger into the input")
     return {name.lower(): value for name, value in headers.items()}

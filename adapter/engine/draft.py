@@ -362,7 +362,7 @@ class Draft:
         head, base = state.head(nonce), state.base
         same_line = (head.ticket, head.waiting, state.popped) == (base.ticket, base.waiting, [])
         ours = base.owner is not None and base.owner.id in self.sheets and same_line and not key.ran
-        if ours:
+        if ours and head.owner in (base.owner, None):  # else who has come meanwhile may be before the next owner
             changes.append(WriteHead(head, owner=base.owner, idle=head.owner is None))
         else:
             changes.append(WriteHead(head, version=base.version))

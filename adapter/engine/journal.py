@@ -66,6 +66,21 @@ class Began:
 Entry = Issued | Done | Noted | Began
 
 
+def unslept(entries: Iterable[Entry]) -> list[int]:
+    """When the sleeps end that the handler was not told the end of.
+
+    >>> unslept([Issued(0, "sleep", "", at=5), Issued(1, "sleep", "", at=7), Done(0, Outcome())])
+    [7]
+    """
+    ends: dict[int, int] = {}
+    for entry in entries:
+        if isinstance(entry, Issued) and entry.at is not None:
+            ends[entry.n] = entry.at
+        elif isinstance(entry, Done):
+            ends.pop(entry.n, None)
+    return list(ends.values())
+
+
 def pack(value: bytes | None) -> Any:
     """Bytes as JSON: text where they are UTF-8, else base64 in a list."""
     if value is None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+from adapter.engine import journal
 from adapter.engine.draft import APART, MAX_ITEMS, Draft, Key, Step, plan
 from adapter.engine.ids import new_nonce
 from adapter.engine.journal import Issued
@@ -282,6 +283,8 @@ class Ledger:
             member.meta, member.stored = meta, True
             if sheet.ended is not None:
                 engine.finished(meta, sheet.ended.outcome)
+                for at in journal.unslept(member.journal) if meta.epoch > 1 else ():
+                    engine.unschedule(replace(meta, status=Status.SUSPENDED, due=at))
             elif sheet.failed is not None:
                 engine.later(meta)
             elif sheet.wait is not None:

@@ -213,5 +213,8 @@ MAX_MESSAGE = 32 * 1024
 MAX_ERROR = 1000
 """The longest text of an error that is retried, in bytes."""
 
+MAX_HEADERS = 8 * 1024
+"""How many bytes the headers given to a handler may have together: they are stored with the invocation."""
+
 MAX_PAYLOAD = 4 * 1024 * 1024
 """The largest input, output, state entry or step result, in bytes."""

@@ -942,8 +942,8 @@ class Unit:
             while at is not None and at not in ring:
                 ring.append(at)
                 at = self._blocker(at)
-            if at is not None:
-                return self._break(ring[ring.index(at) :])
+            if at is not None and self._break(ring[ring.index(at) :]):
+                return True
         return False
 
     def _break(self, ring: list[Member]) -> bool:

@@ -52,7 +52,7 @@ from starlette.types import Receive, Scope, Send
 from adapter.engine.engine import Engine, Request
 from adapter.engine.ids import INVOCATION_ID, derived_nonce, idempotent_id, parse_awakeable, workflow_id
 from adapter.engine.records import Meta
-from adapter.engine.types import MAX_KEY, Failure, Kind, Outcome, Target
+from adapter.engine.types import MAX_HEADERS, MAX_KEY, Failure, Kind, Outcome, Target
 from adapter.errors import TerminalError
 from adapter.http.delays import parse_delay
 from adapter.http.messages import (
@@ -84,9 +84,6 @@ if TYPE_CHECKING:
 
 REJECTED: Final = 500
 """The code of the terminal error that a rejected awakeable raises."""
-
-MAX_HEADERS: Final = 8 * 1024
-"""The most that the headers given to a handler may have, in bytes: they are stored with the invocation."""
 
 NOT_PASSED_ON: Final = frozenset({
     # of the connection

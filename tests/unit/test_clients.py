@@ -197,6 +197,7 @@ def misuse(ctx: Any) -> list[tuple[type[Exception], str, Any]]:
         (TypeError, "is no class that derives from", lambda: ctx.service_client("Files")),
         (TypeError, "is no class that derives from", lambda: ctx.service_client(Files())),
         (TypeError, "header 'a' is a string", lambda: call.add(1, headers={"a": 1})),
+        (ValueError, "headers have up to 8192 bytes, not 9001", lambda: call.add(1, headers={"a": "x" * 9000})),
     ]
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from adapter import select
 from adapter.engine import commands as c
 from adapter.engine.control import Control
 from adapter.engine.ids import workflow_id
@@ -14,6 +15,7 @@ from adapter.engine.ports import Unavailable
 from adapter.engine.records import Meta, Part, Status
 from adapter.engine.types import Failure, Kind, ObjectKey, Outcome, RetryPolicy
 from adapter.errors import TerminalError
+from adapter.local.ports import LocalTimers
 from tests.unit.world import World, closure, pack, settle, target, unpack, value
 
 
@@ -469,3 +471,23 @@ async def test_what_was_paused_before_it_began_begins_on_the_code_of_its_time() 
     await settle()
     meta = await world.meta(id)
     assert (meta.status, meta.deployment) == (Status.SUSPENDED, "v2")
+
+
+async def test_the_timer_of_a_wait_that_came_to_nothing_goes_with_the_invocation() -> None:
+    world = World()
+    ids: list[str] = []
+
+    @world.handler("S")
+    async def wait(ctx: Any, _: Any) -> Any:
+        awakeable = ctx.issue(c.Awakeable(), unpack)
+        ids.append(awakeable.id)
+        return await select(awakeable, ctx.issue(c.Sleep(3_600_000), unpack)) is awakeable
+
+    id = await world.send("S/wait")
+    await settle()
+    timers = cast("LocalTimers", world.engine.timers)._timers
+    assert len(timers) == 1
+    assert await world.engine.control.complete(ids[0], Outcome(pack("here"))) == "accepted"
+    await world.clock.advance(1)
+    assert value((await world.meta(id)).outcome) is True
+    assert not timers
