@@ -290,6 +290,10 @@ class Ledger:
             elif sheet.wait is not None:
                 engine.later(meta)
                 self._driver.retire(member)
+                if (
+                    len(member.notes) > meta.notifications
+                ):  # this process was told while it waited for the commit's answer
+                    engine.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=False)
             elif meta.status is Status.QUEUED:
                 self._driver.retire(member)
                 member.caller = None

@@ -491,3 +491,27 @@ async def test_the_timer_of_a_wait_that_came_to_nothing_goes_with_the_invocation
     await world.clock.advance(1)
     assert value((await world.meta(id)).outcome) is True
     assert not timers
+
+
+async def test_a_signal_between_a_suspension_and_its_answer_wakes_at_once() -> None:
+    """The process that suspends it sends the signal, and hears of that first."""
+    world = World()
+    ids: list[str] = []
+
+    @world.handler("S")
+    async def wait(ctx: Any, _: Any) -> Any:
+        ids.append(ctx.id)
+        return await ctx.issue(c.Signal("go"), unpack)
+
+    async def hook(phase: str, method: str, args: Any, kwargs: Any) -> None:
+        if not ids or (phase, method) != ("after", "commit"):
+            return
+        if (await world.meta(ids[0])).status is Status.SUSPENDED:
+            world.store.hook = None
+            assert await world.engine.control.signal(ids[0], "go", Outcome(pack("now"))) == "accepted"
+
+    world.store.hook = hook
+    id = await world.send("S/wait")
+    await settle()
+    assert world.store.hook is None
+    assert value((await world.meta(id)).outcome) == "now"
