@@ -250,6 +250,7 @@ class Draft:
                     meta.waiters,
                     large,
                     len(member.input) > INLINE,
+                    meta.input_parts,
                     tail and not inline,
                 )
             )

@@ -515,3 +515,17 @@ async def test_a_signal_between_a_suspension_and_its_answer_wakes_at_once() -> N
     await settle()
     assert world.store.hook is None
     assert value((await world.meta(id)).outcome) == "now"
+
+
+async def test_a_large_input_that_was_never_read_is_deleted_with_the_rest() -> None:
+    world = World()
+
+    @world.handler("S")
+    async def work(ctx: Any, text: Any) -> Any:
+        return len(text)
+
+    id = await world.send("S/work", "x" * 5_000, delay=60_000)
+    assert await world.engine.control.cancel(id) == "accepted"
+    await world.clock.advance(24 * 3600 + 1)
+    await world.engine.sweeper.sweep()
+    assert not list(world.store.records())
