@@ -380,8 +380,9 @@ class World:
         self.violation("it does not come to rest")
 
     def _unsettled(self, meta: Meta, expired: bool) -> bool:
-        promise = meta.input is None and not meta.input_parts
-        return not promise and (expired or meta.live or meta.due != meta.expires)
+        if meta.input is None and not meta.input_parts:  # a promise; its waiters may have to be told
+            return not meta.live and meta.waiters > 0
+        return expired or meta.live or meta.due != meta.expires
 
     async def _sweeper(self) -> None:
         while True:
@@ -685,7 +686,9 @@ class World:
         meta = program.attempt.meta
         self.note(program.process, "runs", meta.id, program.node.id, f"epoch {meta.epoch}")
         here = program.process.deployment
-        if meta.ref in self.authors and not program.process.frozen:
+        latest = self.store._record(meta.id)
+        overtaken = latest is not None and latest.epoch > meta.epoch  # by an attempt that it does not know of yet
+        if meta.ref in self.authors and not program.process.frozen and not overtaken:
             if meta.deployment != here:
                 self.violation(f"{meta.id} of {meta.deployment} goes on on {here}")
             if meta.id not in self.acted.get("move", ()) and self.authors[meta.ref] != here:
