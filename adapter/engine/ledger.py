@@ -206,6 +206,8 @@ class Ledger:
                 continue
             tries = 0
             self._applied(draft, taken)
+            if any(effect.member.meta.status is Status.QUEUED for step in self.log for effect in step):
+                raise Rewind  # somebody ran here who by this commit is still in line
             end -= taken
             nonce = new_nonce()
         if not self.log:

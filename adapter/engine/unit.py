@@ -198,7 +198,11 @@ class Unit:
         self._errands.clear()
         self._timers.clear()
         self._granting = False
-        self.members = {id: member for id, member in members.items() if member.stored and member.spec is not None}
+        self.members = {
+            id: member
+            for id, member in members.items()
+            if member.stored and member.spec is not None and member.meta.status is not Status.QUEUED
+        }
         events = (event for event in (*results, *self._events) if event.member in self.members and event.child is None)
         self._events = deque(events)
         for name, task in list(self._running.items()):

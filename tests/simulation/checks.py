@@ -55,7 +55,7 @@ class Checker:
         self.keys()
         self.arrivals()
         self.leftovers()
-        if not self.world.faulty and not self.world.lambdas:
+        if not self.world.faulty and not self.world.lambdas and not self.world.acted:
             self.steps()
 
     def ended(self, end: Ended) -> None:
@@ -85,9 +85,9 @@ class Checker:
     def once(self) -> None:
         """What was to run ran once, and nothing else ran; but for what is restarted, or purged and asked for again."""
         again: dict[int, int] = defaultdict(int)
-        for node, ids in self.world.restarts.items():
+        for node, *_ in self.world.restarts:
             for below in self.plan.below([node], again=True):
-                again[below] += len(ids)
+                again[below] += 1
         purged = {
             node for id in self.world.acted.get("purge", ()) for end in self.by_id[id] for node in [self.node(end)]
         }
@@ -104,6 +104,10 @@ class Checker:
         for node in sorted(set(self.by_node) - expected):
             self.fail(f"node {node} ran, and was not to")
 
+    def trace(self, end: Ended) -> list[Any]:
+        """What an invocation observed, if it says so."""
+        return self.outputs[end.meta.ref]["t"] if end.meta.ref in self.outputs else []
+
     @staticmethod
     def node(end: Ended) -> int:
         """The program that an invocation ran."""
@@ -113,7 +117,10 @@ class Checker:
         """Without faults, each step ran as often as it takes; but for those under way where something else fails."""
         for (id, path), times in self.world._stumbled.items():
             if len(self.by_id[id]) == 1:
-                op = self.op(self.by_id[id][0].meta, path)
+                end = self.by_id[id][0]
+                if not any(at == path and what == "step" for at, what, *_ in self.trace(end)):
+                    continue  # nobody waited for it
+                op = self.op(end.meta, path)
                 node = json.loads(self.by_id[id][0].input)["n"]
                 if node in self.shaken:
                     continue
@@ -158,6 +165,18 @@ class Checker:
                 return
         last = -1
         for path, what, *values in trace:
+            if what == "told" and values[0] != "signal" and values[1] and values[2] == "accepted":
+                self.fail(f"{meta.id} has given a {values[0]} its result number {values[1]}, it is said")
+            given = what in ("awakeable", "promise") and not self.world.expiring
+            if given and (teller := self.op(meta, path).node) in self.by_node:
+                said = [
+                    entry[4]
+                    for end in self.by_node[teller]
+                    for entry in self.trace(end)
+                    if entry[1:4] == ["told", what, 0]
+                ]
+                if "accepted" not in said:
+                    self.fail(f"{meta.id} was given its {what} at {path}, and who gave it was told {said}")
             if what == "error" and values[1] == digest("cancelled") and values[0] in self.shaken | self.shaken_by(meta):
                 continue
             if what == "error" and self.plan.tangled and not self.by_node[values[0]]:
@@ -186,7 +205,7 @@ class Checker:
         trace = self.outputs[meta.ref]["t"]
         order: dict[ObjectKey, int] = {}
         for place, (path, what, *values) in enumerate(trace):
-            if what not in ("call", "caught", "send", "join", "forget", "cancelled"):
+            if what not in ("call", "caught", "send", "join", "forget", "cancelled", "glance"):
                 continue
             node = self.plan.nodes[values[0]]
             if node.idempotency is not None:
@@ -264,7 +283,7 @@ class Checker:
         values = dict(head.state)
         for entry in self.store.items(head.key, StateEntry):
             if head.spilled and entry.generation == head.state_generation:
-                values.setdefault(entry.name, entry.value)
+                values.setdefault(entry.name, self.store.value(entry))
         return {name: digest(json.loads(value)) for name, value in values.items()}
 
     def model(self, meta: Meta, state: dict[str, str]) -> None:
@@ -319,3 +338,11 @@ class Checker:
                 over = over or (isinstance(record, Part | Piece) and Ref(record.id, record.generation) in self.ends)
             if over:
                 self.fail(f"{record} is left over")
+        blobs = {meta.ref for meta in self.store.metas() if meta.id.startswith("blb_")}
+        entries = [record for record in self.store.records() if isinstance(record, StateEntry)]
+        generations = {head.key: head.state_generation for head in self.store.heads_()}
+        for entry in entries:
+            if generations.get(entry.key) != entry.generation:
+                self.fail(f"{entry.key} {entry.name} of {entry.generation} is left over")
+        for blob in blobs - {entry.blob for entry in entries}:
+            self.fail(f"{blob} is left over: no state entry points at it")

@@ -54,7 +54,7 @@ CALM = Faults(jitter=0.002)
 def draw(random: Random) -> Faults:
     """Some of the faults, each rare or frequent."""
     faults = Faults(jitter=random.choice((0.0, 0.002, 0.02, 0.2)))
-    if random.random() < 0.1:
+    if random.random() < 0.2:
         return faults
     for name, most in (
         ("kill", 0.04), ("pause", 0.03), ("refused", 0.1), ("unheard", 0.2), ("delayed", 0.05), ("slow", 0.05),

@@ -49,7 +49,7 @@ def plan(plan: Plan) -> str:
 
 def _op(op: Op) -> str:
     text = op.kind
-    for name in ("name", "n", "times", "how"):
+    for name in ("name", "n", "times", "how", "size"):
         if getattr(op, name):
             text += f" {name}={getattr(op, name)}" if name != "how" else f" {op.how}"
     if op.node >= 0:

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from adapter.engine.attempt import Attempt
+from adapter import combinators
+from adapter.engine import blobs
+from adapter.engine.attempt import Attempt, Pending
 from adapter.engine.control import Control
 from adapter.engine.draft import Draft
 from adapter.engine.engine import Engine
@@ -42,10 +44,12 @@ class Mutant:
     name: str
     invariant: str
     edits: tuple[Edit, ...]
+    focus: str = ""
+    """What a program has to do much of to meet it soon."""
 
 
-def mutant(name: str, invariant: str, *edits: Edit) -> Mutant:
-    return Mutant(name, invariant, edits)
+def mutant(name: str, invariant: str, *edits: Edit, focus: str = "") -> Mutant:
+    return Mutant(name, invariant, edits, focus)
 
 
 MUTANTS = (
@@ -167,11 +171,13 @@ MUTANTS = (
         "a unit suspends over a result that has just come in",
         "no notification lost",
         Edit(Unit, "_idle", "if self._events or self._ready:", "if False:"),
+        focus="steps",
     ),
     mutant(
         "a step starts again although its result waits to be told",
         "5",
         Edit(Unit, "_want_step", "any((event.member, event.n) == name for event in self._events)", "False"),
+        focus="steps",
     ),
     mutant(
         "a rewind passes over what had ended",
@@ -192,6 +198,7 @@ MUTANTS = (
         "an invocation goes on wherever it is woken",
         "10",
         Edit(Engine, "_take_over", "if elsewhere or", "if False or"),
+        focus="operators",
     ),
     mutant(
         "what is dispatched to a deployment comes to the current one",
@@ -208,22 +215,26 @@ MUTANTS = (
             'self._overtake(meta, {"status": Status.PAUSED, "due": None}) is not None',
             'self._engine.change(meta, {"status": Status.PAUSED, "due": None})',
         ),
+        focus="operators",
     ),
     mutant(
         "what is paused goes on when it is woken",
         "8",
         Edit(Engine, "_is_due", "case Status.READY:", "case Status.READY | Status.PAUSED:"),
+        focus="operators",
     ),
     mutant(
         "what is resumed has no due time",
         "8",
         Edit(Control, "resume", '"status": Status.READY, "due": self._engine.times().grace', '"status": Status.READY'),
+        focus="operators",
     ),
     mutant(
         "what has not completed is purged",
         "purge",
         Edit(Control, "purge", "if meta.live:", "if False:"),
         Edit(MemoryStore, "_plan", "old.generation != ref.generation or old.live", "old.generation != ref.generation"),
+        focus="operators",
     ),
     mutant(
         "a restart that is asked for twice is made twice",
@@ -234,6 +245,7 @@ MUTANTS = (
             "random_id() if idempotency_key is None else restarted_id(meta.ref, idempotency_key)",
             "random_id()",
         ),
+        focus="operators",
     ),
     mutant(
         "a restart meets the invocation that it restarts",
@@ -244,6 +256,7 @@ MUTANTS = (
             "random_id() if idempotency_key is None else restarted_id(meta.ref, idempotency_key)",
             "id",
         ),
+        focus="operators",
     ),
     mutant(
         "attempts go on for ever",
@@ -254,6 +267,61 @@ MUTANTS = (
         "what is to be given up is paused where its process ended",
         "retries follow the policy",
         Edit(Engine, "_give_up", 'spec.options.retry.exhausted == "kill"', "False"),
+    ),
+    mutant(
+        "results are replayed in another order",
+        "6",
+        Edit(Attempt, "run", "self._results.popleft()", "self._results.pop()"),
+    ),
+    mutant(
+        "what a handler gives is taken for another's when it is repeated",
+        "9",
+        Edit(
+            Control, "perform", "nonce = child_id(member.meta.id, member.meta.generation, n)[4:]", "nonce = new_nonce()"
+        ),
+    ),
+    mutant(
+        "who keeps a promise again is told to be the first",
+        "2",
+        Edit(Control, "complete_promise", '"accepted" if meta.nonce == nonce else "already"', '"accepted"'),
+    ),
+    mutant(
+        "select gives what has not completed",
+        "combinators",
+        Edit(combinators, "select", "return done[0]", "return operations[0]"),
+    ),
+    mutant(
+        "what has completed is given twice",
+        "combinators",
+        Edit(combinators._AsCompleted, "__anext__", "self._left.pop(place)[0]", "self._left[place][0]"),
+    ),
+    mutant(
+        "a timeout that came in time is forgotten",
+        "combinators",
+        Edit(Pending, "resolve", "self.attempt.loop.fire(self.timer)", "pass"),
+    ),
+    mutant(
+        "an output that is looked at is there before it is",
+        "outputs",
+        Edit(Control, "perform", "Outcome(c.NOT_READY)", 'Outcome(b"{}")'),
+        Edit(Control, "perform", "meta.live or outcome.failure", "outcome.failure"),
+    ),
+    mutant(
+        "a large state entry that is replaced stays",
+        "storage is given back",
+        Edit(blobs, "changes", 'changes.append(Finish(blob, set={"due": now, "expires": now}))', "pass"),
+        focus="large",
+    ),
+    mutant(
+        "state that was cleared stays",
+        "storage is given back",
+        Edit(
+            Control,
+            "collect",
+            "await self._engine.blobs.delete_entries(garbage.target.object, garbage.generation)",
+            "pass",
+        ),
+        focus="large",
     ),
 )
 

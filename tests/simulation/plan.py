@@ -24,7 +24,7 @@ class Op:
         name: Of a state entry or a step.
         n: An amount, a size or a time in milliseconds.
         times: How often it fails before it succeeds.
-        node: Which other program it invokes.
+        node: Which other program it invokes, or has give it a result.
         how: How it does that.
         branches: Programs that run concurrently.
     """
@@ -36,6 +36,8 @@ class Op:
     node: int = -1
     how: str = ""
     branches: tuple[tuple[Op, ...], ...] = ()
+    size: int = 0
+    """By how many bytes its value is longer than it had to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,18 +145,17 @@ class Plan:
         todo += [id for id in self.nodes if self.mortal(id)]
         for id in self.nodes:
             for op in self.reached(id):
-                if op.kind == "invoke":
-                    if op.how == "cancelled":
-                        todo.append(op.node)
-                    if op.how in AWAITED:
-                        parents.setdefault(op.node, set()).add(id)
+                if op.how == "cancelled":
+                    todo.append(op.node)
+                if op.how in AWAITED:
+                    parents.setdefault(op.node, set()).add(id)
         seen: set[int] = set()
         while todo:
             id = todo.pop()
             if id not in seen:
                 seen.add(id)
                 todo += parents.get(id, ())
-                todo += [op.node for op in self.reached(id) if op.kind == "invoke"]
+                todo += [op.node for op in self.reached(id) if op.node >= 0]
         return seen
 
     def mortal(self, id: int) -> bool:
@@ -170,13 +171,13 @@ class Plan:
             id = todo.pop()
             if id not in seen:
                 seen.add(id)
-                nodes = [op.node for op in self.reached(id) if op.kind == "invoke"]
+                nodes = [op.node for op in self.reached(id) if op.node >= 0]
                 todo += [node for node in nodes if not again or self.nodes[node].idempotency is None]
         return seen
 
 
 class _Generator:
-    def __init__(self, random: Random, expiring: bool, extended: bool) -> None:
+    def __init__(self, random: Random, expiring: bool, extended: bool, focus: str = "") -> None:
         self.random = random
         self.expiring = expiring
         self.extended = extended
@@ -191,7 +192,7 @@ class _Generator:
         objects = [(f"O{number}", f"k{k}") for number in range(self.functions_count) for k in range(3)]
         random.shuffle(objects)
         self.keys = objects[: random.choice((1, 2, 3, 4, 6))]
-        self.left = random.choice((5, 10, 20, 40, 60))
+        self.left = random.choice((10, 20, 40, 60, 90))
         self.length = random.choice((2, 3, 4, 6))
         self.weights = {
             "get": 2.0, "set": 2.0, "add": 2.0, "append": 2.0, "clear": 0.5, "clear-all": 0.2, "keys": 0.6,
@@ -205,21 +206,34 @@ class _Generator:
         if expiring:  # then what somebody attaches to may be there no more
             self.weights["join"] = self.weights["idempotent"] = 0
         if extended:
-            for name, most in (("awakeable", 1.0), ("signal", 1.0), ("promise", 4.0), ("cancelled", 1.0)):
+            for name, most in (
+                ("awakeable", 1.0), ("signal", 1.0), ("promise", 4.0), ("cancelled", 1.0), ("glance", 0.5),
+                ("select", 1.0), ("completed", 0.5), ("timeout", 1.0), ("all", 0.5),
+            ):  # fmt: skip
                 self.weights[name] = most * random.choice((0, 0.3, 1.0))
         self.acts = random.choice((0.0, 0.2, 0.5, 0.8)) if extended else 0.0
         """How often an operator does something to a client's request."""
         self.limits: dict[str, Limit] = {}
-        for service in sorted(self.functions) if extended and random.random() < 0.3 else ():
+        for service in sorted(self.functions) if extended and random.random() < 0.5 else ():
             if random.random() < 0.4:
                 self.limits[service] = Limit(random.choice((1, 2, 4)), random.choice(("kill", "pause")))
         self.tangled = extended and random.random() < 0.15
         if self.tangled:  # rings through results that are attached to are not looked for
             self.weights["join"] = self.weights["idempotent"] = 0
+        if focus == "operators":
+            self.acts = 0.8
+        if focus == "steps":
+            self.weights |= {"step": 6.0, "gather": 4.0, "race": 4.0}
         self.long = random.random() < 0.3
         """Whether some waits are too long to be waited out."""
         self.large = random.random() < 0.2
-        """Whether some values are."""
+        """Whether some values are too large for the records that they belong to."""
+        self.huge = random.random() < 0.06 or focus == "large"
+        """Whether some are too large for an item."""
+        if self.huge:
+            self.weights["set"] = 10.0
+        self.workflow: Target | None = None
+        """Whose program is being made, if it is one."""
 
     def plan(self) -> Plan:
         random = self.random
@@ -280,6 +294,8 @@ class _Generator:
         return self.random.choice(waits if self.long else waits[:4])
 
     def size(self) -> int:
+        if self.huge and self.random.random() < 0.15:
+            return int(self.random.choice((300_000, 400_000, 800_000)))
         if self.large and self.random.random() < 0.3:
             return int(self.random.choice((900, 1200, 3000, 5000, 20_000)))
         return 0
@@ -303,7 +319,9 @@ class _Generator:
             target, kind, inner = Target(f"W{number}", "run", f"w{id}"), Kind.WORKFLOW, floor
         else:
             target, kind, inner = Target(f"S{number}", "do"), Kind.SERVICE, floor
+        outer, self.workflow = self.workflow, target if kind is Kind.WORKFLOW else None
         ops = self.body(inner, depth, kind, random.randint(0, self.length))
+        self.workflow = outer
         self.nodes[id] = Node(id, target, kind, ops, idempotency, self.size())
         return id
 
@@ -318,7 +336,8 @@ class _Generator:
         if self.extended:
             others |= {"awakeable", "signal"}
             others |= {"promise"} if kind is Kind.WORKFLOW else set()
-            others |= {"cancelled"} if depth < 4 and self.left > 0 else set()
+            others |= {"cancelled", "glance"} if depth < 4 and self.left > 0 else set()
+            others |= {"select", "completed", "timeout", "all"} if not inside else set()
         if depth < 4 and self.left > 0:
             others |= {"call", "send", "join", "forget", "idempotent", "burst", "fan"}
         if not inside:
@@ -333,7 +352,8 @@ class _Generator:
             case "get" | "clear":
                 return [Op(what, entry)]
             case "set":
-                return [Op(what, entry, self.size())]
+                huge = self.huge and random.random() < 0.5
+                return [Op(what, entry, random.choice((300_000, 400_000)) if huge else self.size())]
             case "add":
                 return [Op(what, "total", random.randint(1, 9))]
             case "append":
@@ -341,16 +361,24 @@ class _Generator:
             case "step":
                 how = random.choices(("", "retry", "terminal"), (8, 2, 1))[0]
                 times = random.choice((0, 0, 0, 1, 2))
-                return [Op(what, entry, random.choice((0, 0, 5, 100, 1000)), times, how=how)]
+                return [Op(what, entry, random.choice((0, 0, 5, 100, 1000)), times, how=how, size=self.size())]
             case "sleep":
                 return [Op(what, n=self.wait())]
             case "flaky":
                 return [Op(what, times=random.randint(1, 3))]
             case "awakeable" | "signal" | "promise":
-                return [Op(what, entry, random.choice((0, 10, 500, 5000)), times=random.choice((1, 1, 2)))]
+                return [self.told(what)]
+            case "select" | "completed" | "all":
+                how = random.choice(("", "await", "cancel")) if what == "select" else ""
+                operations = [self.operation(floor, depth, how) for _ in range(random.randint(2, 4))]
+                return [Op(what, how=how, branches=tuple((operation,) for operation in operations))]
+            case "timeout":
+                patience = random.choice((1, 20, 500, 1500, 5000))
+                branch = (self.operation(floor, depth),)
+                return [Op(what, n=patience, how=random.choice(("", "await")), branches=(branch,))]
             case "cancelled":
                 return [Op("invoke", node=self.node(floor, depth + 1), how=what, n=random.choice((0, 0, 10, 1000)))]
-            case "call" | "join" | "forget":
+            case "call" | "join" | "forget" | "glance":
                 how = random.choice(("call", "caught")) if what == "call" else what
                 return [Op("invoke", node=self.node(floor, depth + 1), how=how)]
             case "send":
@@ -384,13 +412,58 @@ class _Generator:
             case _:
                 return [Op(what)]
 
+    def operation(self, floor: int, depth: int, how: str = "") -> Op:
+        """Something to wait for together with others."""
+        random = self.random
+        what = random.choice(("sleep", "step", "awakeable", "signal", "call", "call", "call"))
+        match what:
+            case "call" if depth < 4 and self.left > 0:
+                return Op("invoke", node=self.node(floor, depth + 1), how="cancelled" if how == "cancel" else "caught")
+            case "call" | "sleep":
+                return Op("sleep", n=self.wait())
+            case "step":
+                retry = random.choice(("", "retry"))
+                times = random.choice((0, 0, 1))
+                return Op(what, "a", random.choice((0, 5, 100, 1000)), times, how=retry, size=self.size())
+            case _:
+                return self.told(what)
 
-def generate(random: Random, expiring: bool = False, extended: bool = False) -> Plan:
+    def told(self, what: str) -> Op:
+        """A result that somebody outside gives, or another handler."""
+        random = self.random
+        times = random.choice((1, 1, 2))
+        if self.left > 0 and random.random() < 0.4:
+            node = self.teller(what, times)
+            if node is not None:
+                return Op(what, node=node)
+        return Op(what, "", random.choice((0, 10, 500, 5000)), times=times, size=self.size())
+
+    def teller(self, what: str, times: int) -> int | None:
+        """A program that gives a result to whoever invokes it; it lives where nothing is given up."""
+        random = self.random
+        services = [name for name in sorted(self.functions) if name[0] == "S"]
+        kind, targets = Kind.SERVICE, [Target(service, "do") for service in services]
+        if what == "promise":
+            assert self.workflow is not None
+            kind, targets = Kind.SHARED, [replace(self.workflow, handler="look")]
+        targets = [to for to in targets if (limit := self.limits.get(to.service)) is None or limit.exhausted != "kill"]
+        if not targets:
+            return None
+        self.left -= 1
+        id = len(self.nodes)
+        before = (Op("sleep", n=self.wait()),) if random.random() < 0.4 else ()
+        ops = (*before, Op("tell", times=times, size=self.size()))
+        self.nodes[id] = Node(id, random.choice(targets), kind, ops)
+        return id
+
+
+def generate(random: Random, expiring: bool = False, extended: bool = False, focus: str = "") -> Plan:
     """A random plan.
 
     Args:
         random: Where it is drawn from.
         expiring: Whether nobody is to wait for what may have expired.
-        extended: Whether there is more than calls, state and steps in it: results from outside, cancellation.
+        extended: Whether there is more than calls, state and steps in it: results from outside, operators.
+        focus: What there is to be much of: ``operators``, ``steps`` or ``large`` values.
     """
-    return _Generator(random, expiring, extended).plan()
+    return _Generator(random, expiring, extended, focus).plan()

@@ -12,10 +12,11 @@ import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
+from adapter import combinators
 from adapter.engine import commands as c
 from adapter.engine.attempt import Attempt, Pending
 from adapter.engine.ids import awakeable_id
-from adapter.engine.types import HandlerSpec, Kind, Options, RetryPolicy
+from adapter.engine.types import HandlerSpec, Kind, Options, Outcome, RetryPolicy
 from adapter.errors import TerminalError
 from tests.simulation.plan import AWAITED, Node, Op
 
@@ -42,9 +43,11 @@ def encode(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
-def request(node: Node, seen: list[Any] | None = None) -> bytes:
-    """The input that has a handler run the node, with what its caller has observed so far."""
+def request(node: Node, seen: list[Any] | None = None, tell: list[str] | None = None) -> bytes:
+    """The input that has a handler run the node, with what its caller has observed so far, and waits to be told."""
     body: dict[str, Any] = {"n": node.id}
+    if tell is not None:
+        body["tell"] = tell
     if seen is not None:
         body["t"] = [len(seen), digest(seen)]
     if node.pad:
@@ -78,6 +81,7 @@ def handlers(process: Process) -> list[HandlerSpec]:
                 idempotency_retention=retention,
                 workflow_retention=retention,
                 journal_retention=retention,
+                lazy_state=process.world.lazy_state,
             )
             specs += [HandlerSpec(service, name, kind, execute, options) for name, kind in kinds.items()]
     return specs
@@ -101,7 +105,8 @@ class Program:
         self.process = process
         self.world = process.world
         self.attempt = attempt
-        self.node = self.world.plan.nodes[json.loads(data)["n"]]
+        self.input = json.loads(data)
+        self.node = self.world.plan.nodes[self.input["n"]]
         self.trace: list[Any] = []
 
     async def run(self) -> bytes:
@@ -116,13 +121,13 @@ class Program:
             await self.body(self.node.ops, "")
         except TerminalError as error:
             self.see("", "failed", digest(error.message))
-            raise TerminalError(self.output().decode(), code=error.code) from error
+            raise TerminalError(self.output(most=8_000).decode(), code=error.code) from error
         return self.output()
 
-    def output(self) -> bytes:
+    def output(self, most: int = 1_000_000) -> bytes:
         output: dict[str, Any] = {"n": self.node.id, "i": self.attempt.id, "t": self.trace}
         if self.node.pad:
-            output["pad"] = "x" * self.node.pad
+            output["pad"] = "x" * min(self.node.pad, most)
         return encode(output)
 
     def see(self, path: str, what: str, *values: Any) -> None:
@@ -168,21 +173,26 @@ class Program:
                 self.see(path, "now", await self.issue(c.Now()))
             case "draw":
                 self.see(path, "draw", self.attempt.random.randrange(1_000_000))
-            case "sleep":
-                await self.issue(c.Sleep(op.n))
-                self.see(path, "slept")
-            case "step":
-                await self.step(op, path)
+            case "sleep" | "step" | "awakeable" | "signal" | "promise":
+                await self.end(op, path, await self.begin(op, path))
             case "raise":
                 self.see(path, "raises")
                 raise TerminalError(f"raised at {path}", code=418)
             case "flaky":
                 if self.world.stumbles(self.attempt.id, path, op.times):
                     raise Hiccup(path)
-            case "awakeable" | "signal" | "promise":
-                await self.outside(op, path)
+            case "tell":
+                await self.tell(op, path)
             case "invoke":
                 await self.invoke(op, path)
+            case "select":
+                await self.select(op, path)
+            case "completed":
+                await self.completed(op, path)
+            case "all":
+                await self.all(op, path)
+            case "timeout":
+                await self.timeout(op, path)
             case "fan":
                 calls = [(branch[0], self.start(branch[0], path)) for branch in op.branches]
                 for inner, call in calls:
@@ -198,7 +208,36 @@ class Program:
         self.issue(c.SetState(name, encode(value)))
         self.see(path, "set", name, value if name == "list" or name == "seq" or name == "total" else digest(value))
 
-    async def step(self, op: Op, path: str) -> None:
+    async def begin(self, op: Op, path: str) -> Any:
+        """Start something, to be waited for by `end`."""
+        match op.kind:
+            case "sleep":
+                return self.issue(c.Sleep(op.n))
+            case "step":
+                return self.step(op, path)
+            case "invoke":
+                return self.start(op, path)
+            case _:
+                return await self.ask(op, path)
+
+    async def end(self, op: Op, path: str, pending: Any) -> None:
+        """Wait for something, and look at what it gives."""
+        if op.kind == "invoke":
+            await self.result(op, path, pending)
+            return
+        value = await pending
+        if op.kind == "sleep":
+            self.see(path, "slept")
+            return
+        self.see(path, op.kind, digest(value))
+        mark = "#" if op.kind == "step" else "!"
+        about, _, rest = value.partition(mark)
+        if about != (f"{self.node.id}{path}" if op.kind == "step" else path):
+            self.world.violation(f"{op.kind} {self.node.id}{path} was given {value[:200]}")
+        if op.node >= 0 and op.kind != "signal" and rest.rstrip("~") != "0":
+            self.world.violation(f"{op.kind} {self.node.id}{path} was given {value[:200]}, which did not come first")
+
+    def step(self, op: Op, path: str) -> Any:
         retry = RetryPolicy(initial=timedelta(milliseconds=20), attempts=None) if op.how == "retry" else None
         operation: list[Pending[Any]] = []
         seen = list(self.trace)
@@ -206,37 +245,55 @@ class Program:
         async def closure() -> bytes:
             number = self.world.step_begins(self, operation[0].n, path, seen)
             await self.process.work(op.n / 1000)
+            for _ in range(self.world.random.randrange(16)):  # what ends at one time ends in any order
+                await asyncio.sleep(0)
             if self.world.stumbles(self.attempt.id, path, op.times):
                 raise Hiccup(path)
             if op.how == "terminal":
                 raise TerminalError(f"step {path}", code=422)
-            return encode(f"{self.node.id}{path}#{number}")
+            return encode(f"{self.node.id}{path}#{number}{'~' * op.size}")
 
         operation.append(self.issue(c.Run(op.name, closure, retry)))
-        value = await operation[0]
-        self.see(path, "step", value)
-        if value.partition("#")[0] != f"{self.node.id}{path}":
-            self.world.violation(f"step {self.node.id}{path} was given {value}")
+        return operation[0]
 
-    async def outside(self, op: Op, path: str) -> None:
-        """Have somebody outside give a result, and wait for it."""
+    async def ask(self, op: Op, path: str) -> Any:
+        """Have somebody outside, or another handler, give a result."""
         if op.kind == "promise":
-            self.world.tell("promise", str(self.attempt.target.object), path, op, self.attempt.meta)
+            id = str(self.attempt.target.object)
             result = self.issue(c.GetPromise(path))
         else:
             result = self.issue(c.Awakeable() if op.kind == "awakeable" else c.Signal(path))
             id = awakeable_id(self.attempt.meta.ref, result.n) if op.kind == "awakeable" else self.attempt.id
+        if op.node >= 0:
+            node = self.world.plan.nodes[op.node]
+            data = request(node, self.trace, tell=[op.kind, id, path])
+            call = self.issue(c.Send(node.target, data, kind=node.kind))
+            self.see(path, "send", op.node, call.id)
+            return result
 
-            async def closure() -> bytes:
-                await self.process.work(0)
-                self.world.tell(op.kind, id, path, op, self.attempt.meta)
-                return b""
+        async def closure() -> bytes:
+            await self.process.work(0)
+            self.world.tell(op.kind, id, path, op, self.attempt.meta)
+            return b""
 
-            await self.issue(c.Run("tell", closure))
-        value = await result
-        self.see(path, op.kind, value)
-        if value.partition("!")[0] != path:
-            self.world.violation(f"{self.attempt.id} was given {value} at {path}")
+        await self.issue(c.Run("tell", closure))
+        return result
+
+    async def tell(self, op: Op, path: str) -> None:
+        """Give somebody a result, perhaps twice."""
+        kind, id, name = self.input["tell"]
+        for number in range(op.times):
+            value = encode(f"{name}!{number}{'~' * op.size}")
+            if kind == "awakeable":
+                said = await self.issue(c.Complete(id, Outcome(value)))
+            elif kind == "signal":
+                said = await self.issue(c.SendSignal(id, name, value))
+            else:
+                said = await self.issue(c.CompletePromise(name, Outcome(value)))
+                peeked = await self.issue(c.PeekPromise(name))
+                if not self.world.expiring and not (peeked or "").startswith(f"{name}!0"):
+                    self.world.violation(f"promise {id}/{name} was kept, and is {peeked}")
+            self.see(path, "told", kind, number, said)
 
     async def invoke(self, op: Op, path: str) -> None:
         call = self.start(op, path)
@@ -247,11 +304,13 @@ class Program:
             self.see(path, "cancels")
         if op.how in ("call", "caught", "join", "cancelled"):
             await self.result(op, path, call)
+        if op.how == "glance":
+            await self.glance(op, path, call)
 
     def start(self, op: Op, path: str) -> Any:
         node = self.world.plan.nodes[op.node]
         data = request(node, None if node.idempotency is not None else self.trace)
-        if op.how in ("send", "join"):
+        if op.how in ("send", "join", "glance"):
             call = self.issue(c.Send(node.target, data, op.n, node.idempotency, kind=node.kind))
         else:
             call = self.issue(c.Call(node.target, data, node.idempotency, kind=node.kind))
@@ -269,6 +328,72 @@ class Program:
             self.see(path, "value", op.node, digest(value))
             if value["n"] != op.node:
                 self.world.violation(f"{self.attempt.id} was given {value}, not node {op.node}'s output")
+
+    async def glance(self, op: Op, path: str, call: Any) -> None:
+        """Look at an output as it stands."""
+        try:
+            found = await self.attempt.issue(c.Output(call.id), lambda data: data or b"")
+        except TerminalError as error:
+            self.see(path, "error", op.node, digest(error.message))
+            return
+        if found.startswith(c.READY):
+            self.see(path, "value", op.node, digest(decode(found.removeprefix(c.READY))))
+        else:
+            self.see(path, "glanced", found.decode())
+            if found != c.NOT_READY and not self.world.expiring:
+                self.world.violation(f"{call.id} was sent, and is {found.decode()}")
+
+    async def operations(self, op: Op, path: str) -> list[Any]:
+        """Start one operation for each branch."""
+        return [await self.begin(branch[0], f"{path}/{number}.0") for number, branch in enumerate(op.branches)]
+
+    async def select(self, op: Op, path: str) -> None:
+        pendings = await self.operations(op, path)
+        won = pendings.index(await combinators.select(*pendings))
+        self.see(path, "selected", won)
+        if [pending.done for pending in pendings].index(True) != won:
+            self.world.violation(f"{self.attempt.id} was given operation {won} at {path}, which is not the first")
+        await self.end(op.branches[won][0], f"{path}/{won}.0", pendings[won])
+        for number, (pending, branch) in enumerate(zip(pendings, op.branches, strict=True)):
+            if number != won and op.how == "await":
+                await self.end(branch[0], f"{path}/{number}.0", pending)
+            elif number != won and branch[0].how == "cancelled":
+                pending.cancel()
+                self.see(f"{path}/{number}.0", "cancels")
+
+    async def completed(self, op: Op, path: str) -> None:
+        pendings = await self.operations(op, path)
+        left = list(range(len(pendings)))
+        async for pending in combinators.as_completed(*pendings):
+            number = pendings.index(pending)
+            self.see(path, "completed", number)
+            left.remove(number)
+            await self.end(op.branches[number][0], f"{path}/{number}.0", pending)
+        if left:
+            self.world.violation(f"{self.attempt.id} did not see {left} of {path} complete")
+
+    async def all(self, op: Op, path: str) -> None:
+        pendings = await self.operations(op, path)
+        try:
+            await combinators.gather(*pendings)
+        except TerminalError as error:
+            self.see(path, "gathered", digest(error.message))
+        for number, (pending, branch) in enumerate(zip(pendings, op.branches, strict=True)):
+            await self.end(branch[0], f"{path}/{number}.0", pending)
+
+    async def timeout(self, op: Op, path: str) -> None:
+        inner, at = op.branches[0][0], f"{path}/0.0"
+        pending = await self.begin(inner, at)
+        try:
+            with self.world.within(self, path, op.n / 1000):
+                await asyncio.wait_for(pending, op.n / 1000)
+        except TimeoutError:
+            self.see(path, "timeout")
+            if op.how != "await":
+                return
+        except TerminalError as error:
+            self.see(path, "ended", digest(error.message))
+        await self.end(inner, at, pending)
 
     async def gather(self, op: Op, path: str) -> None:
         branches = (self.body(branch, f"{path}/{number}") for number, branch in enumerate(op.branches))

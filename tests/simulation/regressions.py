@@ -51,4 +51,65 @@ REGRESSIONS = {
             lambdas=1.0,
         )
     ),
+    "a commit was cut between two calls for one key, and the second, which had run and failed, was given that key "
+    "as if it had not: two changes of one record": Case(
+        seed="50448",
+        plan=Plan(
+            functions={"S1": 1, "O1": 1},
+            nodes={
+                33: Node(
+                    33,
+                    Target("O1", "look", "k0"),
+                    Kind.SHARED,
+                    (
+                        Op(
+                            "fan",
+                            branches=((Op("invoke", node=34, how="caught"),), (Op("invoke", node=35, how="caught"),)),
+                        ),
+                    ),
+                ),
+                34: Node(34, Target("O1", "do", "k1"), Kind.EXCLUSIVE, (), pad=800_000),
+                35: Node(35, Target("O1", "do", "k1"), Kind.EXCLUSIVE, (Op("flaky", times=2),), pad=400_000),
+            },
+            roots=(Root(33, "send", (0.0,)),),
+        ),
+        faults=Faults(),
+        lambdas=0.0,
+    ),
+    "a commit was cut between two calls for one key, and what the second had written by then went with the key's "
+    "being given to it: it ran once more, on its own state": Case(
+        seed="100551",
+        plan=Plan(
+            functions={"S1": 1, "O1": 1},
+            nodes={
+                34: Node(
+                    34,
+                    Target("S1", "do"),
+                    Kind.SERVICE,
+                    (
+                        Op(
+                            "fan",
+                            branches=(
+                                (Op("invoke", node=37, how="caught"),),
+                                (Op("invoke", node=40, how="caught"),),
+                                (Op("invoke", node=43, how="caught"),),
+                            ),
+                        ),
+                    ),
+                    pad=800_000,
+                ),
+                37: Node(37, Target("O1", "do", "k0"), Kind.EXCLUSIVE, ()),
+                40: Node(40, Target("O1", "do", "k0"), Kind.EXCLUSIVE, (), pad=800_000),
+                43: Node(
+                    43,
+                    Target("O1", "do", "k0"),
+                    Kind.EXCLUSIVE,
+                    (Op("set", name="a", n=300_000), Op("set", name="c", n=300_000)),
+                ),
+            },
+            roots=(Root(34, "send", (0.0,)),),
+        ),
+        faults=Faults(),
+        lambdas=0.0,
+    ),
 }

@@ -37,14 +37,15 @@ class Result:
     history: list[tuple[Any, ...]] = field(default_factory=list)
 
 
-def case(seed: int, extended: bool | None = None) -> Case:
-    """The case that a seed stands for; whether it is extended follows from the seed as well, unless it is said."""
+def case(seed: int, focus: str = "") -> Case:
+    """The case that a seed stands for, perhaps with more of something in it (see `plan.generate`)."""
     random = Random(f"{seed}/case")
-    if extended is None:
-        extended = Random(f"{seed}/extended").random() < 0.5
+    extended = bool(focus) or Random(f"{seed}/extended").random() < 0.6
     faults, lambdas = draw(random), random.choice((0.0, 0.5, 1.0))
     expiring = random.random() < 0.1
-    plan = generate(Random(f"{seed}/plan"), expiring=expiring, extended=extended)
+    if focus == "steps":
+        faults.jitter = 0.0  # so that much ends at one time
+    plan = generate(Random(f"{seed}/plan"), expiring=expiring, extended=extended, focus=focus)
     return Case(str(seed), plan, faults, lambdas, random.choice((180.0, 300.0)) if expiring else 86_400.0)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from adapter.engine.journal import Began, Done, Entry, decode
-from adapter.engine.records import Head, InboxEntry, Meta, Notification, Part, Piece, Ref, Status
+from adapter.engine.records import Head, InboxEntry, Meta, Notification, Part, Piece, Ref, StateEntry, Status
 from adapter.engine.types import ObjectKey
 from adapter.local.memory import HEAD, META, MemoryStore, _Write
 
@@ -109,6 +109,12 @@ class WatchedStore(MemoryStore):
     def _payload(self, meta: Meta, name: str) -> bytes:
         return b"".join(part.data for part in self.items(meta.id, Part, meta.generation) if part.name == name)
 
+    def value(self, entry: StateEntry) -> bytes:
+        """A state entry's value, wherever it lies."""
+        if entry.blob is None:
+            return entry.value
+        return b"".join(part.data for part in self.items(entry.blob.id, Part, entry.blob.generation))
+
     def remove(self, meta: Meta) -> None:
         """Delete a record that has expired, as DynamoDB does when it comes to it."""
         self._apply([_Write(meta.id, META, meta, None)])
@@ -159,8 +165,8 @@ class WatchedStore(MemoryStore):
         taken = (old.status, new.status, new.epoch) == (Status.RUNNING, Status.RUNNING, old.epoch + 1)
         if taken and not self.world.acted and old.due is not None and old.due > now + SKEW and old.epoch > 0:
             self._fail(f"{old.id} is taken over {(old.due or 0) - now} ms before its lease ends")
-        if old.status is Status.PAUSED and new.status not in (Status.PAUSED, Status.COMPLETED):
-            resumed = any(old.id in self.world.acted.get(what, ()) for what in ("resume", "move", "kill"))
+        if old.status is Status.PAUSED and new.status is not Status.PAUSED and new.outcome is None:
+            resumed = any(old.id in self.world.acted.get(what, ()) for what in ("resume", "move"))
             if not resumed and not any(note.id == "x" for note in self.items(old.id, Notification, None)):
                 self._fail(f"{old.id} was paused, and is {new.status}")
         swept = new.dispatches > old.dispatches and old.status in (Status.RUNNING, Status.READY)

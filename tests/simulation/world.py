@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
@@ -32,6 +32,9 @@ EPOCH = 1_700_000_000_000
 READS = {"load", "peek", "news", "output", "heads", "inbox", "state", "entries", "waiters", "due", "dependents"}
 
 METHODS = (*sorted(READS), "start", "commit", "put", "delete", "forget")
+
+PUNCTUAL = 2.0
+"""Seconds by which something may be late though nothing goes wrong."""
 
 SWEEP = 60.0
 """Seconds between two sweeps."""
@@ -70,6 +73,7 @@ class Process:
             deployment=deployment,
             kinds=lambda target: kind_of(target.service, target.handler),
             poll=world.poll,
+            always_replay=world.always_replay,
         )
         self.engine._random = Random(world.random.random())
 
@@ -89,8 +93,6 @@ class Process:
         if self.frozen:
             await self.gate()
         await asyncio.sleep(seconds)
-        for _ in range(self.world.random.choice((0, 0, 0, 1, 2))):  # what comes in at one time comes in any order
-            await asyncio.sleep(0)
         if self.frozen:
             await self.gate()
 
@@ -267,6 +269,8 @@ class World:
     """For each invocation and generation: how much it had observed when it did something, and what."""
     poll: int = field(init=False)
     """Milliseconds after which a client's request first looks at the store."""
+    always_replay: bool = field(init=False)
+    lazy_state: bool = field(init=False)
     calm: bool = field(default=False, init=False)
     faulty: bool = field(default=False, init=False)
     """Whether anything was to go wrong."""
@@ -274,8 +278,8 @@ class World:
     """What an operator has asked for, for each kind of act; the ids."""
     done: dict[str, set[str]] = field(default_factory=dict, init=False)
     """What an operator was told to have been accepted."""
-    restarts: dict[int, set[str]] = field(default_factory=dict, init=False)
-    """The invocations that restarts of each program have made."""
+    restarts: dict[tuple[int, int, str], str] = field(default_factory=dict, init=False)
+    """For each restart, by its program, its act and what was restarted: the invocation that it made."""
     deployments: dict[int, int] = field(default_factory=dict, init=False)
     """The number of each function's current one."""
     writer: Process | None = field(default=None, init=False)
@@ -286,6 +290,8 @@ class World:
     """Whether everything that has expired was deleted by the engine."""
     _stumbled: dict[tuple[str, str], int] = field(default_factory=dict, init=False)
     _told: set[tuple[Ref, str]] = field(default_factory=set, init=False)
+    _began: dict[tuple[Ref, str], float] = field(default_factory=dict, init=False)
+    _took: dict[tuple[Ref, str], float] = field(default_factory=dict, init=False)
     _steps: int = field(default=0, init=False)
     _names: int = field(default=0, init=False)
     _pending: int = field(default=0, init=False)
@@ -297,6 +303,8 @@ class World:
     def __post_init__(self) -> None:
         self.random = Random(self.seed)
         self.poll = self.random.choice((20, 100, 500))
+        self.always_replay = self.random.random() < 0.1
+        self.lazy_state = self.random.random() < 0.5
         self.faulty = any(name not in ("jitter", "skew") for name in self.faults.names())
 
     @property
@@ -380,6 +388,8 @@ class World:
         self.violation("it does not come to rest")
 
     def _unsettled(self, meta: Meta, expired: bool) -> bool:
+        if meta.id.startswith(("blb_", "gc_")):
+            return True
         if meta.input is None and not meta.input_parts:  # a promise; its waiters may have to be told
             return not meta.live and meta.waiters > 0
         return expired or meta.live or meta.due != meta.expires
@@ -605,7 +615,7 @@ class World:
             for number in range(op.times):
                 self._pending += 1
                 wait = op.n / 1000 * self.random.uniform(0.5, 1.5)
-                self.loop.create_task(self._tell(what, id, name, f"{name}!{number}", wait))
+                self.loop.create_task(self._tell(what, id, name, f"{name}!{number}{'~' * op.size}", wait))
 
     async def _tell(self, what: str, id: str, name: str, value: str, wait: float) -> None:
         await asyncio.sleep(wait)
@@ -621,7 +631,7 @@ class World:
 
         said = await self._insist(work)
         self._pending -= 1
-        self.note(None, "was told", what, id, name, value, said)
+        self.note(None, "was told", what, id, name, value[:100], said)
 
     async def _insist(self, work: Callable[[Control], Coroutine[Any, Any, T]]) -> T:
         """Ask some process, and another one, until there is an answer."""
@@ -663,7 +673,9 @@ class World:
             case "restart":
                 restarted = await control.restart(id, idempotency_key=f"a{number}")
                 if restarted is not None:
-                    self.restarts.setdefault(act.node, set()).add(restarted.id)
+                    earlier = self.restarts.setdefault((act.node, number, id), restarted.id)
+                    if earlier != restarted.id:
+                        self.violation(f"{id} was restarted as {earlier}, and asked for again as {restarted.id}")
                 return str(restarted)
             case _:
                 raise AssertionError(act)
@@ -709,6 +721,17 @@ class World:
             self.store.check_step(meta, n)
             self.snapshots.setdefault(meta.ref, []).append((len(seen), json.dumps(seen)))
         return self._steps
+
+    @contextmanager
+    def within(self, program: Program, path: str, seconds: float) -> Iterator[None]:
+        """Something that is to be over by then, where nothing goes wrong, unless it fails."""
+        ref = program.attempt.meta.ref
+        began = self._began.setdefault((ref, path), self.loop.time())
+        yield
+        took = self._took.setdefault((ref, path), self.loop.time() - began)  # a replay goes through it later
+        smooth = not self.faulty and not self.acted
+        if took > seconds + PUNCTUAL and smooth and not any(op.times for op in self.plan.reached(program.node.id)):
+            self.violation(f"{ref.id} waited for {took} s, not {seconds}, at {path}")
 
     # --- what goes wrong with the engine ---
 
