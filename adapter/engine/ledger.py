@@ -292,9 +292,7 @@ class Ledger:
             elif sheet.wait is not None:
                 engine.later(meta)
                 self._driver.retire(member)
-                if (
-                    len(member.notes) > meta.notifications
-                ):  # this process was told while it waited for the commit's answer
+                if len(member.notes) > meta.notifications:  # told while this process waited for the commit's answer
                     engine.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=False)
             elif meta.status is Status.QUEUED:
                 self._driver.retire(member)
