@@ -77,6 +77,10 @@ class Deadlocks:
             await self._engine.control.answer(waiting.ref, f"a{command}", Outcome(failure=failure), new_nonce())
             return True
         youngest = max(queued, key=lambda meta: (meta.created, meta.id))
+        if not self._engine.hosts(youngest.target):  # its options are known where it lives
+            deployment = youngest.deployment if youngest.epoch else ""
+            self._engine.dispatch(youngest.ref, youngest.target.service, deployment, fresh=False)
+            return True
         spec = self._engine.handler(youngest.target)
         if spec is None or spec.options.deadlocks != "report":
             return await self._engine.control.end(youngest, failure)

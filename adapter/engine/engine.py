@@ -246,6 +246,10 @@ class Engine(Storage):
         """The handler, if it lives here."""
         return self._handlers.get((target.service, target.handler))
 
+    def hosts(self, target: Target) -> bool:
+        """Whether a target's service lives here, or nowhere."""
+        return target.service in self._services or self._kinds(target) is None
+
     def unknown(self, target: Target) -> str | None:
         """What is wrong with a target: no such service, no such handler, a key too many or missing."""
         spec = self.handler(target)
@@ -532,12 +536,14 @@ class Engine(Storage):
         if meta is None or meta.expired(self.clock.now()):
             return None
         journal = journals.read(id, pieces) if meta.outcome is None else []  # it is to end, and not to be replayed
+        if meta.status is Status.QUEUED and meta.parent is not None:
+            await self.deadlocks.check(meta)  # somebody elsewhere found it to be the youngest of a ring
         seen = {entry.id for entry in journal if isinstance(entry, Noted)}
         if not await self._is_due(meta, any(note.id not in seen for note in notes)):
             return None
         begun = any(not isinstance(entry, Began) for entry in journal)
         elsewhere = begun and self.deployment and meta.deployment not in ("", self.deployment)
-        if elsewhere or (meta.target.service not in self._services and self._kinds(meta.target) is not None):
+        if elsewhere or not self.hosts(meta.target):
             # A timer fires at the function that made it, whatever its version is by then; and who is told of a result
             # may have been put on other code since it asked.
             self.dispatch(meta.ref, meta.target.service, meta.deployment if meta.epoch else "", fresh=False)

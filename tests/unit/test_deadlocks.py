@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from adapter import ObjectContext, VirtualObject, handler
 from adapter.engine import commands as c
+from adapter.engine.engine import Request
 from adapter.engine.records import Meta, Status
-from adapter.engine.types import Kind, ObjectKey, Outcome
+from adapter.engine.types import Kind, ObjectKey, Outcome, Target
 from adapter.engine.unit import Unit
+from tests.unit.test_versions import Stack
 from tests.unit.world import World, closure, pack, settle, target, unpack, value
 
 
@@ -269,3 +274,39 @@ async def test_requests_that_wait_for_each_others_results() -> None:
     await world.clock.advance(1)
     failure = (409, "deadlock: S/join → S/join")
     assert [value((await world.meta(id)).outcome) for id in ids] == [failure, failure]
+
+
+class Open(VirtualObject):
+    @handler
+    async def visit(self, ctx: ObjectContext, other: str = "") -> str:
+        await ctx.sleep(timedelta(seconds=5))
+        return await ctx.generic_call(service=other, key=ctx.key, method="visit", parameter="") if other else "end"
+
+
+class Reported(Open, name="Reported", deadlocks="report"):
+    @handler
+    async def visit(self, ctx: ObjectContext, other: str = "") -> str:
+        return await Open().visit.fn(ctx, other)
+
+
+@pytest.mark.parametrize("youngest", ["Open", "Reported"])
+async def test_a_ring_through_two_functions_is_treated_as_its_youngest_call_asks(youngest: str) -> None:
+    stack = Stack()
+    stack.deploy("first:1", Open)
+    stack.deploy("second:1", Reported)
+    older = "Reported" if youngest == "Open" else "Open"
+    ids = []
+    # The call of who begins later is the youngest.
+    for service, other in ((youngest, older), (older, youngest)):
+        request = Request(Target(service, "visit", "k"), json.dumps(other).encode())
+        ids.append((await stack.engine(stack.hosts[service]).send(request)).id)
+        await stack.clock.advance(1)
+    await stack.clock.advance(20)
+    metas = [await stack.meta(id) for id in ids]
+    ring = f"deadlock: {youngest}/k → {older}/k → {youngest}/k"
+    if youngest == "Open":
+        assert sorted(str(value(meta.outcome)) for meta in metas) == [f"(409, '{ring}')", "end"]
+    else:
+        assert [meta.status for meta in metas] == [Status.SUSPENDED] * 2
+        records = [record for record in stack.store.records() if isinstance(record, Meta) and record.error]
+        assert [(str(record.target), record.error) for record in records] == [("Reported/k/visit", ring)]
