@@ -319,7 +319,7 @@ class Control:
                 return "not found"
             if not meta.live or meta.status in (Status.PAUSED, Status.QUEUED):
                 return "already"
-            if await self._overtake(meta, {"status": Status.PAUSED, "due": None}) is not None:
+            if await self.overtake(meta, {"status": Status.PAUSED, "due": None}) is not None:
                 return "accepted"
 
     async def resume(self, id: str, *, deployment: str | None = None) -> Said:
@@ -394,7 +394,7 @@ class Control:
     async def end(self, meta: Meta, failure: Failure) -> bool:
         """Complete an invocation with a failure, whatever it is at. Returns whether it was as it is said to be."""
         ending = {"status": Status.RUNNING, "due": self._engine.times().lease, "outcome": Outcome(failure=failure)}
-        taken = await self._overtake(meta, ending)
+        taken = await self.overtake(meta, ending)
         if taken is None:
             return False
         if failure == KILLED:
@@ -411,7 +411,7 @@ class Control:
         self._engine.unschedule(meta)
         return True
 
-    async def _overtake(self, meta: Meta, values: Mapping[str, Any]) -> Meta | None:
+    async def overtake(self, meta: Meta, values: Mapping[str, Any]) -> Meta | None:
         """Raise the epoch, so that no attempt goes on, and leave the key's inbox. ``None`` if it has changed."""
         epoch = meta.epoch + 1
         set = {**values, "epoch": epoch, "missing": None, "ticket": None, "awaits": None}

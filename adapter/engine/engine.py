@@ -648,8 +648,8 @@ class Engine(Storage):
         """All attempts are used up, the last one by a process that ended in it."""
         if spec.options.retry.exhausted == "kill":
             await self.control.end(meta, Failure(500, f"gave up after {meta.failures} attempts: {meta.error}"))
-        else:
-            await self.change(meta, {"status": Status.PAUSED, "due": None})
+        else:  # the last process may only have stood still: it is not to go on either
+            await self.control.overtake(meta, {"status": Status.PAUSED, "due": None})
 
     def _runs_here(self, meta: Meta) -> bool:
         return self.handler(meta.target) is not None and meta.deployment in ("", self.deployment)

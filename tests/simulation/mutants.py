@@ -212,7 +212,7 @@ MUTANTS = (
         Edit(
             Control,
             "pause",
-            'self._overtake(meta, {"status": Status.PAUSED, "due": None}) is not None',
+            'self.overtake(meta, {"status": Status.PAUSED, "due": None}) is not None',
             'self._engine.change(meta, {"status": Status.PAUSED, "due": None})',
         ),
         focus="operators",
