@@ -910,7 +910,7 @@ class Unit:
         awaited = [(other, pending.n) for pending in waits if (other := _awaited(pending)) is not None]
         all = len(groups) == 1
         awaits: Awaits | None = None
-        if len(awaited) == len(waits) and (all or len(awaited) <= MAX_AWAITS):
+        if awaited and (all or len(awaited) == len(waits) <= MAX_AWAITS):
             ids, commands = zip(*awaited[:MAX_AWAITS], strict=True)
             awaits = Awaits(len(member.notes), all, ids, commands)
         return Wait(member, min(groups.values()), min(timers, default=None), awaits)

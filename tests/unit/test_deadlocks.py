@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from adapter import ObjectContext, VirtualObject, handler
+from adapter import ObjectContext, VirtualObject, gather, handler
 from adapter.engine import commands as c
 from adapter.engine.engine import Request
 from adapter.engine.records import Meta, Status
@@ -310,3 +310,20 @@ async def test_a_ring_through_two_functions_is_treated_as_its_youngest_call_asks
         assert [meta.status for meta in metas] == [Status.SUSPENDED] * 2
         records = [record for record in stack.store.records() if isinstance(record, Meta) and record.error]
         assert [(str(record.target), record.error) for record in records] == [("Reported/k/visit", ring)]
+
+
+async def test_a_ring_through_a_handler_that_needs_something_else_as_well() -> None:
+    world = world_of_visitors(2)
+
+    @world.handler("A", Kind.EXCLUSIVE)
+    async def both(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(500), unpack)
+        call = ctx.issue(c.Call(target("B/k/visit"), b"[]"), unpack)
+        return await gather(call, ctx.issue(c.Awakeable(), unpack))
+
+    first = world.start("A/k/both")
+    second = world.start("B/k/visit", [["A/k/visit", 500]], process=1)
+    await world.clock.advance(5)
+    done = [value((await task).outcome) for task in (first, second) if task.done()]
+    assert done in ([(409, "deadlock: A/k → B/k → A/k")], [(409, "deadlock: B/k → A/k → B/k")])
+    first.cancel()
