@@ -186,6 +186,9 @@ class Ledger:
             draft, taken = plan(self.keys, self._engine.times(), self.log[: min(end, most)])
             if keep_last and taken == end:
                 return
+            if (waits := self._in_line(draft)) is not None:
+                await self._met(waits)
+                continue
             if self._driver.told() and any(sheet.wait for sheet in draft.sheets.values()):
                 raise News
             changes, apart = draft.changes(nonce)
@@ -370,6 +373,25 @@ class Ledger:
             raise Rewind
         if news:
             raise News
+
+    def _in_line(self, draft: Draft) -> Meta | None:
+        """Somebody who is to be made, and waits for a key already: the commit would change one record twice."""
+        waiting = {entry.ref.id for key in self.keys.values() for entry in key.front}
+        members = (sheet.member for sheet in draft.sheets.values())
+        return next((m.meta for m in members if not m.stored and m.meta.id in waiting), None)
+
+    async def _met(self, meta: Meta) -> None:
+        """Somebody whom the log makes is there already, as the commit's conflict would say.
+
+        Raises:
+            Fenced, Rewind: If the commit is not to be made anew.
+        """
+        found = await self._engine.look(meta.id)
+        if found is None:  # by now it is over, and forgotten
+            self._reread(self.keys[meta.target.object])
+            raise Rewind
+        if self._exists(meta, found):
+            raise Rewind
 
     def _exists(self, meta: Meta, found: Record | None) -> bool:
         """An invocation that was to be made is there already. Returns whether somebody acted as if it were not."""

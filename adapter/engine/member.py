@@ -41,6 +41,8 @@ class Member:
     """Whether its caller in this unit was cancelled before it was stored: where it runs elsewhere, it is told then."""
     duties: int = 0
     """What it asked of others and did not wait for, but that has to be done before it ends."""
+    version: int = 0
+    """Of a shared handler: the latest version of its key that it has read of; it is shown no earlier one."""
     snapshot: KeyState | None = None
     """Of a shared handler that reads its key's state at once: what it read."""
     dropped: bool = False

@@ -685,13 +685,17 @@ class Unit:
         """What a state read gives, where all that it needs is at hand."""
         if member.meta.target.key is None:
             return Outcome(failure=Failure(500, f"{member.meta.target} has no state"))
-        key = self.ledger.keys.get(member.key)
-        state = key.live if key is not None and key.live is not None else member.snapshot
+        state = self._live(member) or member.snapshot
         return None if state is None else _answer(state, command)
 
-    def _read_elsewhere(self, member: Member, n: int, command: c.GetState | c.StateKeys) -> None:
+    def _live(self, member: Member) -> KeyState | None:
+        """How its key stands here, unless the member has read of a later state."""
         key = self.ledger.keys.get(member.key)
-        state = key.live.snapshot() if key is not None and key.live is not None else None
+        return None if key is None or key.head is None or key.head.version < member.version else key.live
+
+    def _read_elsewhere(self, member: Member, n: int, command: c.GetState | c.StateKeys) -> None:
+        live = self._live(member)
+        state = live.snapshot() if live is not None else None
         self._reads.add((member.meta.id, n))
         self._background((member.meta.id, n), self._read(member, n, command, state))
 
@@ -699,7 +703,8 @@ class Unit:
         """Read state from the store: entries beside the head, or, for a shared handler, all of it."""
         engine, shared = self.engine, state is None
         if state is None:
-            state = KeyState((await engine.heads([member.key]))[member.key], engine.clock.now())
+            head = (await engine.heads([member.key]))[member.key]
+            member.version, state = head.version, KeyState(head, engine.clock.now())
         generation = state.state_generation
         if member.spec is not None and not member.spec.options.lazy_state:
             if state.spilled and state.beside is None:

@@ -10,7 +10,7 @@ from tests.simulation.history import show
 from tests.simulation.run import case, run
 from tests.simulation.shrink import shrink, source
 
-REPLAY = "python -m tests.simulation --seed {} --shrink --verbose"
+REPLAY = "python -m tests.simulation --seed {}{} --shrink --verbose"
 
 
 def main() -> int:
@@ -21,6 +21,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--verbose", action="store_true", help="print what happened")
     parser.add_argument("--shrink", action="store_true", help="make it smaller first, as long as it fails")
+    parser.add_argument("--focus", default="", help="what there is to be much of: operators, steps, rings, large")
     parser.add_argument("--failures", type=int, default=5, help="after how many failures to stop")
     options = parser.parse_args()
     seeds = [options.seed] if options.seed is not None else range(options.start, options.start + options.seeds)
@@ -29,7 +30,9 @@ def main() -> int:
     began = time.process_time()
     for count, seed in enumerate(seeds, 1):
         verbose = options.verbose and options.seed is not None
-        one = shrink(case(seed)) if options.shrink and options.seed is not None else case(seed)
+        one = case(seed, options.focus)
+        if options.shrink and options.seed is not None:
+            one = shrink(one)
         result = run(one, history=verbose)
         invocations += result.invocations
         requests += result.requests
@@ -39,7 +42,8 @@ def main() -> int:
             print(source(one))
         if result.violations:
             failed.append(seed)
-            print(f"seed {seed}: {result.violations[0][:300]}\n  {REPLAY.format(seed)}", flush=True)
+            again = REPLAY.format(seed, options.focus and f" --focus {options.focus}")
+            print(f"seed {seed}: {result.violations[0][:300]}\n  {again}", flush=True)
             if len(failed) >= options.failures:
                 break
         if count % 500 == 0:

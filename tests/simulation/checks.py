@@ -179,8 +179,11 @@ class Checker:
                     self.fail(f"{meta.id} was given its {what} at {path}, and who gave it was told {said}")
             if what == "error" and values[1] == digest("cancelled") and values[0] in self.shaken | self.shaken_by(meta):
                 continue
-            if what == "error" and self.plan.tangled and not self.by_node[values[0]]:
-                continue  # refused as a deadlock before it was made
+            if what == "deadlock":
+                names = values[1].removeprefix("deadlock: ").split(" → ")
+                keys = all(name.count("/") == 1 and name[0] in "OW" for name in names)
+                if not self.plan.tangled or (keys and not self.plan.ring(names)):
+                    self.fail(f"{meta.id} was told of a {values[1]}, which cannot be")
             if what in ("value", "error"):
                 texts = [end.output for end in self.by_node[values[0]]]
                 failed = [

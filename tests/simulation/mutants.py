@@ -15,6 +15,7 @@ from adapter import combinators
 from adapter.engine import blobs
 from adapter.engine.attempt import Attempt, Pending
 from adapter.engine.control import Control
+from adapter.engine.deadlocks import Deadlocks
 from adapter.engine.draft import Draft
 from adapter.engine.engine import Engine
 from adapter.engine.keys import KeyState
@@ -322,6 +323,26 @@ MUTANTS = (
             "pass",
         ),
         focus="large",
+    ),
+    mutant(
+        "a ring is seen where one of its members may go on",
+        "deadlocks",
+        Edit(Deadlocks, "_ring_through", "if found is None and not awaits.all:", "if False:"),
+        focus="rings",
+    ),
+    mutant(
+        "nobody looks for rings across processes",
+        "deadlocks",
+        Edit(Deadlocks, "check", "ring = await self._ring(start.id, [], set())", "ring = None"),
+        focus="rings",
+    ),
+    mutant(
+        "a call to a second key is taken for a ring",
+        "deadlocks",
+        Edit(
+            Unit, "_refuse", "holder.meta.kind.exclusive and holder.key == target.object", "holder.meta.kind.exclusive"
+        ),
+        focus="rings",
     ),
 )
 

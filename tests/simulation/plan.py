@@ -7,6 +7,7 @@ is to run is known beforehand: once if its place is reached, else never.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from random import Random
 
 from adapter.engine.types import Kind, Target
@@ -163,6 +164,31 @@ class Plan:
         limit = self.limits.get(self.nodes[id].target.service)
         return limit is not None and limit.exhausted == "kill"
 
+    def calls(self) -> dict[int, tuple[int, Op, Op]]:
+        """For each program that is invoked: by which, with which operation, and of which that is part."""
+        return {
+            inner.node: (id, inner, outer)
+            for id, node in self.nodes.items()
+            for outer in node.ops
+            for inner in _flat((outer,))
+            if inner.node >= 0
+        }
+
+    def ring(self, names: list[str]) -> bool:
+        """Whether programs that hold these keys can wait for each other, each for the next."""
+        return all(any(self._leads(id, then) for id in self._holding(now)) for now, then in pairwise(names))
+
+    def _holding(self, key: str) -> list[int]:
+        return [id for id, node in self.nodes.items() if node.kind.exclusive and str(node.target.object) == key]
+
+    def _leads(self, id: int, key: str) -> bool:
+        """Whether a program waits for another that wants a key, by calls of which none in between wants one."""
+        calls = [op for op in _flat(self.nodes[id].ops) if op.kind == "invoke" and op.how not in ("send", "forget")]
+        return any(
+            op.node in self._holding(key) if self.nodes[op.node].kind.exclusive else self._leads(op.node, key)
+            for op in calls
+        )
+
     def below(self, roots: list[int], again: bool = False) -> set[int]:
         """The programs that run when these do; or, if these did before, that run again."""
         seen: set[int] = set()
@@ -174,6 +200,10 @@ class Plan:
                 nodes = [op.node for op in self.reached(id) if op.node >= 0]
                 todo += [node for node in nodes if not again or self.nodes[node].idempotency is None]
         return seen
+
+
+def _flat(ops: tuple[Op, ...]) -> list[Op]:
+    return [op for outer in ops for op in (outer, *_flat(tuple(op for branch in outer.branches for op in branch)))]
 
 
 class _Generator:
@@ -217,11 +247,11 @@ class _Generator:
         for service in sorted(self.functions) if extended and random.random() < 0.5 else ():
             if random.random() < 0.4:
                 self.limits[service] = Limit(random.choice((1, 2, 4)), random.choice(("kill", "pause")))
-        self.tangled = extended and random.random() < 0.15
-        if self.tangled:  # rings through results that are attached to are not looked for
-            self.weights["join"] = self.weights["idempotent"] = 0
+        self.tangled = (extended and random.random() < 0.15) or focus == "rings"
         if focus == "operators":
             self.acts = 0.8
+        if focus == "rings":
+            self.weights |= {"call": 6.0, "select": 3.0}
         if focus == "steps":
             self.weights |= {"step": 6.0, "gather": 4.0, "race": 4.0}
         self.long = random.random() < 0.3
@@ -283,7 +313,8 @@ class _Generator:
         names = ["cancel", "kill", "pause", "pause", "move", "move"]
         if not self.expiring and all(plan.nodes[id].kind is not Kind.WORKFLOW for id in below):
             names += ["restart", "restart"]
-        if not self.expiring and root.node not in [id for id, _ in self.pool]:
+        once = [id for id in below if plan.nodes[id].kind is Kind.WORKFLOW and id != root.node]
+        if not self.expiring and root.node not in [id for id, _ in self.pool] and not once:
             names += ["purge"]
         what = random.choice(names)
         node = random.choice(below) if what in ("pause", "move") else root.node
@@ -464,6 +495,6 @@ def generate(random: Random, expiring: bool = False, extended: bool = False, foc
         random: Where it is drawn from.
         expiring: Whether nobody is to wait for what may have expired.
         extended: Whether there is more than calls, state and steps in it: results from outside, operators.
-        focus: What there is to be much of: ``operators``, ``steps`` or ``large`` values.
+        focus: What there is to be much of: ``operators``, ``steps``, ``rings`` or ``large`` values.
     """
     return _Generator(random, expiring, extended, focus).plan()

@@ -321,7 +321,10 @@ class Program:
         try:
             value = await call
         except TerminalError as error:
-            self.see(path, "error", op.node, digest(error.message))
+            if error.message.startswith("deadlock: "):
+                self.see(path, "deadlock", op.node, error.message)
+            else:
+                self.see(path, "error", op.node, digest(error.message))
             if op.how in AWAITED:
                 raise
         else:

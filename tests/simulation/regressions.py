@@ -112,4 +112,47 @@ REGRESSIONS = {
         faults=Faults(),
         lambdas=0.0,
     ),
+    "a message under an idempotency key, whose receiver stood in line already, was made and let in at once": Case(
+        seed="102",
+        plan=Plan(
+            functions={"S0": 0, "O0": 0},
+            nodes={
+                1: Node(1, Target("O0", "do", "k0"), Kind.EXCLUSIVE, (), idempotency="i0"),
+                2: Node(
+                    2,
+                    Target("O0", "do", "k0"),
+                    Kind.EXCLUSIVE,
+                    (Op("sleep", n=3000), Op("invoke", node=1, how="send")),
+                ),
+            },
+            roots=(Root(2, "send", (0.0,)), Root(1, "send", (1.0,))),
+        ),
+        faults=Faults(),
+        lambdas=0.0,
+    ),
+    "who waited for a call and a signal waited for the call alone by then, and its ring was not seen": Case(
+        seed="243",
+        plan=Plan(
+            functions={"O0": 0, "O1": 1},
+            nodes={
+                1: Node(
+                    1,
+                    Target("O1", "do", "k0"),
+                    Kind.EXCLUSIVE,
+                    (
+                        Op(
+                            "all",
+                            branches=((Op("invoke", node=2, how="caught"),), (Op("signal", n=500, times=1),)),
+                        ),
+                    ),
+                ),
+                2: Node(2, Target("O0", "do", "k0"), Kind.EXCLUSIVE, (Op("invoke", node=3, how="caught"),)),
+                3: Node(3, Target("O1", "do", "k0"), Kind.EXCLUSIVE, ()),
+            },
+            roots=(Root(1, "send", (0.0,)),),
+            tangled=True,
+        ),
+        faults=Faults(),
+        lambdas=0.0,
+    ),
 }

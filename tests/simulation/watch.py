@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from adapter.engine.journal import Began, Done, Entry, decode
-from adapter.engine.records import Head, InboxEntry, Meta, Notification, Part, Piece, Ref, StateEntry, Status
+from adapter.engine.journal import LAST, WHOLE, Began, Done, Entry, decode
+from adapter.engine.records import Head, InboxEntry, Meta, Notification, Part, Piece, Ref, StateEntry, Status, Waiter
 from adapter.engine.types import ObjectKey
 from adapter.local.memory import HEAD, META, MemoryStore, _Write
 
 if TYPE_CHECKING:
+    from tests.simulation.plan import Op
     from tests.simulation.world import World
 
 SKEW = 2_000
@@ -87,7 +89,8 @@ class WatchedStore(MemoryStore):
             elif isinstance(new, Piece):
                 if old is not None:
                     self._fail(f"{new} replaces {old}")
-                if not new.data.startswith(BEGAN) and self.world.writer is not None:
+                counts = new.data.startswith((WHOLE, LAST)) and not new.data.startswith(BEGAN)
+                if counts and self.world.writer is not None:
                     self.world.authors[Ref(new.id, new.generation)] = self.world.writer.deployment
                 if new.index and self._lookup(new.id, ("j", new.generation, new.index - 1)) is None:
                     self._fail(f"{new} leaves a gap")
@@ -169,9 +172,41 @@ class WatchedStore(MemoryStore):
             resumed = any(old.id in self.world.acted.get(what, ()) for what in ("resume", "move"))
             if not resumed and not any(note.id == "x" for note in self.items(old.id, Notification, None)):
                 self._fail(f"{old.id} was paused, and is {new.status}")
+        failure = new.outcome.failure if new.outcome is not None else None
+        if old.status is Status.QUEUED and failure is not None and failure.message.startswith("deadlock: "):
+            self._check_deadlock(old, failure.message)
         swept = new.dispatches > old.dispatches and old.status in (Status.RUNNING, Status.READY)
-        if swept and not self.world.faulty and not self.world.lambdas and not self.world.acted:
+        smooth = not self.world.faulty and not self.world.lambdas and not self.world.acted
+        if swept and smooth and not self.world.always_replay:  # a replay gives up errands that are under way
             self._fail(f"{old.id} is {old.status} and swept up, nothing having gone wrong")
+
+    def _check_deadlock(self, queued: Meta, ring: str) -> None:
+        """Whoever is failed for a ring would have waited for ever: its key's owner cannot go on without it."""
+        live = {meta.ref: meta for meta in self.metas() if meta.live and meta.ref != queued.ref} | {queued.ref: queued}
+        needs: dict[Ref, list[list[Ref]]] = {ref: [] for ref in live}
+        """What each waits for: of several in one list, one is enough to go on."""
+        selects: dict[tuple[Ref, Op], list[Ref]] = {}
+        calls = self.world.plan.calls()
+        for meta in live.values():
+            if meta.status is Status.QUEUED:
+                head = cast("Head | None", self._lookup(meta.target.object, HEAD))
+                needs[meta.ref] += [[head.owner]] if head is not None and head.owner is not None else []
+            if meta.parent is not None and meta.parent.ref in needs:
+                _, op, outer = calls[json.loads(meta.input or self._payload(meta, "input"))["n"]]
+                if outer.kind == "select" and outer.how != "await":
+                    selects.setdefault((meta.parent.ref, outer), []).append(meta.ref)
+                elif op.how != "forget" and (outer.kind != "timeout" or outer.how == "await"):
+                    needs[meta.parent.ref].append([meta.ref])
+        for (ref, op), children in selects.items():
+            needs[ref] += [children] if len(children) == len(op.branches) else []
+        for record in self.records():
+            if isinstance(record, Waiter) and record.waiter in needs:
+                needs[record.waiter].append([Ref(record.id, record.generation)])
+        stuck = set(live)
+        while free := {ref for ref in stuck if not any(stuck.issuperset(others) for others in needs[ref])}:
+            stuck -= free
+        if queued.ref not in stuck:
+            self._fail(f"{queued.id} is failed for a {ring}, which is none")
 
     def _check_notifications(self, ref: Ref) -> None:
         meta = self._record(ref.id)
