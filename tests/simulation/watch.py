@@ -92,7 +92,9 @@ class WatchedStore(MemoryStore):
                 counts = new.data.startswith((WHOLE, LAST)) and not new.data.startswith(BEGAN)
                 if counts and self.world.writer is not None:
                     self.world.authors[Ref(new.id, new.generation)] = self.world.writer.deployment
-                if new.index and self._lookup(new.id, ("j", new.generation, new.index - 1)) is None:
+                meta = self._record(new.id)
+                read = meta is not None and meta.generation == new.generation  # not one that comes after a purge
+                if new.index and read and self._lookup(new.id, ("j", new.generation, new.index - 1)) is None:
                     self._fail(f"{new} leaves a gap")
             elif isinstance(new, Notification):
                 if old is not None:
@@ -146,6 +148,8 @@ class WatchedStore(MemoryStore):
             if new.due is None and not (new.missing or 0) > 0:
                 self._fail(f"{new.id} waits for nothing")
             self._check_notifications(new.ref)
+        if new.status is Status.PAUSED and (old is None or old.status is not Status.PAUSED):
+            self.world.paused(new.id)
         limit = self.world.plan.limits.get(new.target.service)
         exhausted = limit is not None and new.failures >= limit.attempts
         given_up = exhausted and limit is not None and limit.exhausted == "pause"

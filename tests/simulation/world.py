@@ -338,7 +338,6 @@ class World:
         for function, at in self.plan.deploys:
             self.loop.call_later(at, self._deploy, function)
         sweeper = self.loop.create_task(self._sweeper())
-        self.loop.create_task(self._attendant())
         if self.expiring:
             self.loop.create_task(self._expiry())
         storm = 1000.0 if self.expiring else self.random.choice((5.0, 60.0, 200.0))
@@ -680,14 +679,14 @@ class World:
             case _:
                 raise AssertionError(act)
 
-    async def _attendant(self) -> None:
-        """Looks after what is paused."""
-        while True:
-            await asyncio.sleep(self.random.uniform(1, 60))
-            for id in [meta.id for meta in self.store.metas() if meta.status is Status.PAUSED]:
-                self.note(None, "operator resumes", id)
-                self.acted.setdefault("resume", set()).add(id)
-                await self._insist(partial(_resume, id=id))
+    def paused(self, id: str) -> None:
+        """Somebody looks after what is paused, in time."""
+        self.loop.call_later(self.random.uniform(1, 60), lambda: self.loop.create_task(self._attend(id)))
+
+    async def _attend(self, id: str) -> None:
+        self.note(None, "operator resumes", id)
+        self.acted.setdefault("resume", set()).add(id)
+        await self._insist(partial(_resume, id=id))
 
     def _node(self, meta: Meta) -> int:
         input = meta.input if meta.input is not None else self.store._payload(meta, "input")

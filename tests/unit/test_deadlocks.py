@@ -322,7 +322,8 @@ async def test_a_ring_through_a_handler_that_needs_something_else_as_well() -> N
         return await gather(call, ctx.issue(c.Awakeable(), unpack))
 
     first = world.start("A/k/both")
-    second = world.start("B/k/visit", [["A/k/visit", 600]], process=1)  # whose call is the youngest then
+    await world.clock.advance(0.1)
+    second = world.start("B/k/visit", [["A/k/visit", 500]], process=1)  # whose call is the youngest then
     await world.clock.advance(5)
     assert not first.done()
     assert value((await second).outcome) == (409, "deadlock: A/k → B/k → A/k")
