@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import Any
@@ -56,6 +56,9 @@ NOTE = 256 * 1024
 
 TAIL = 32 * 1024
 """The longest end of a journal that the completed record itself holds."""
+
+SWEPT = ("failures", "error")
+"""What the sweeper writes where it takes an attempt for dead: one that ends after all writes it anew."""
 
 Step = tuple[Effect, ...]
 """Effects that are committed together or not at all."""
@@ -328,7 +331,7 @@ class Draft:
             changes.append(
                 Update(
                     member.ref,
-                    set=_difference(member.meta, meta),
+                    set=_difference(member.meta, meta, SWEPT if sheet.ended or sheet.failed or sheet.wait else ()),
                     epoch=member.meta.epoch,
                     # One that comes in just before the end is to be deleted with the rest.
                     notifications=len(member.notes) if sheet.wait else 0 if sheet.ended and meta.due is None else None,
@@ -392,9 +395,9 @@ def _notifies(member: Member) -> bool:
     return member.waking is not None and member.caller is None
 
 
-def _difference(old: Meta, new: Meta) -> dict[str, Any]:
+def _difference(old: Meta, new: Meta, anyway: Collection[str]) -> dict[str, Any]:
     names = (f.name for f in fields(Meta) if f.name not in ("nonce", "notifications"))
-    return {name: getattr(new, name) for name in names if getattr(new, name) != getattr(old, name)}
+    return {name: getattr(new, name) for name in names if name in anyway or getattr(new, name) != getattr(old, name)}
 
 
 def notification(to: Ref, id: str, outcome: Outcome, now: int, sender: str) -> tuple[Notification, list[Part]]:

@@ -99,7 +99,7 @@ def new_generation() -> str:
 
 def new_nonce() -> str:
     """A nonce for a commit."""
-    return _text(secrets.token_bytes(15))
+    return secrets.token_bytes(12).hex()
 
 
 def derived_nonce(what: str, idempotency_key: str) -> str:

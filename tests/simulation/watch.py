@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from tests.simulation.plan import Op
     from tests.simulation.world import World
 
+EPOCH = 1_700_000_000_000
+"""Milliseconds: when every simulation begins."""
+
 SKEW = 2_000
 """Milliseconds that two clocks differ by at most."""
 
@@ -128,8 +131,6 @@ class WatchedStore(MemoryStore):
         self.world.violation(what)
 
     def _now(self) -> int:
-        from tests.simulation.world import EPOCH
-
         return EPOCH + int(self.world.loop.time() * 1000)
 
     def _check_meta(self, old: Meta | None, new: Meta | None) -> None:

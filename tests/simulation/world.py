@@ -22,12 +22,9 @@ from adapter.errors import TerminalError
 from tests.simulation.faults import CALM, Faults
 from tests.simulation.plan import Act, Op, Plan, Root
 from tests.simulation.program import Hiccup, Program, handlers, kind_of, request
-from tests.simulation.watch import WatchedStore
+from tests.simulation.watch import EPOCH, WatchedStore
 
 T = TypeVar("T")
-
-EPOCH = 1_700_000_000_000
-"""Milliseconds: when every simulation begins."""
 
 READS = {"load", "peek", "news", "output", "heads", "inbox", "state", "entries", "waiters", "due", "dependents"}
 
@@ -35,6 +32,9 @@ METHODS = (*sorted(READS), "start", "commit", "put", "delete", "forget")
 
 PUNCTUAL = 2.0
 """Seconds by which something may be late though nothing goes wrong."""
+
+RESERVE = 0.5
+"""Seconds that a process has left at its deadline, as Lambda's entry sets it."""
 
 SWEEP = 60.0
 """Seconds between two sweeps."""
@@ -128,7 +128,7 @@ class Process:
         timer: asyncio.TimerHandle | None = None
         if self.timeout is not None:
             self.engine.deadline = self.engine.clock.now() + round(self.timeout * 1000)
-            timer = self.world.loop.call_later(self.timeout, self.kill, "timed out")
+            timer = self.world.loop.call_later(self.timeout + RESERVE, self.kill, "timed out")
         try:
             return await work
         finally:

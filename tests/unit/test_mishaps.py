@@ -320,3 +320,44 @@ async def test_a_dispatch_that_is_lost_after_hours_in_an_inbox_is_repeated() -> 
     await world.engine.sweeper.sweep()
     await world.clock.advance(1)
     assert value((await world.meta(id)).outcome) == "done"
+
+
+@pytest.mark.parametrize("then", ["fails", "waits", "ends"])
+async def test_whoever_was_taken_for_dead_and_was_not_leaves_no_trace_of_that(then: str) -> None:
+    world = World(2)
+    tries = 0
+    slow: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def refuse() -> bytes:
+        raise ValueError("refused")
+
+    async def step() -> bytes:
+        nonlocal tries
+        tries += 1
+        return await (refuse() if tries == 1 else slow)
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Run("slow", step), unpack)
+        if then == "fails":
+            await ctx.issue(c.Run("refuse", refuse), unpack)
+        if then == "waits":
+            await ctx.issue(c.Awakeable(), unpack)
+
+    id = await world.send("S/work")
+    await world.clock.advance(1)
+    assert (await world.meta(id)).failures == 1
+    await world.clock.advance(75)
+    with dispatches_lost(world):
+        await world.engines[1].sweeper.sweep()
+        await settle()
+    assert (await world.meta(id)).failures == 2
+    slow.set_result(b"")
+    await settle()
+    meta = await world.meta(id)
+    expected = {
+        "fails": (Status.BACKING_OFF, 1, "ValueError: refused"),
+        "waits": (Status.SUSPENDED, 0, "ValueError: refused"),
+        "ends": (Status.COMPLETED, 1, None),
+    }
+    assert (meta.status, meta.failures, meta.error) == expected[then]
