@@ -392,7 +392,13 @@ class Control:
     # --- inside ---
 
     async def end(self, meta: Meta, failure: Failure) -> bool:
-        """Complete an invocation with a failure, whatever it is at. Returns whether it was as it is said to be."""
+        """Complete an invocation with a failure, whatever it is at. Returns whether it was as it is said to be.
+
+        Once begun it is done to its end, even if whoever asked is given up: till then the invocation has a lease.
+        """
+        return await self._engine.persist(self._end(meta, failure))
+
+    async def _end(self, meta: Meta, failure: Failure) -> bool:
         ending = {"status": Status.RUNNING, "due": self._engine.times().lease, "outcome": Outcome(failure=failure)}
         taken = await self.overtake(meta, ending)
         if taken is None:

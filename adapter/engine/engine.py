@@ -331,6 +331,13 @@ class Engine(Storage):
         task.add_done_callback(self._tasks.discard)
         return task
 
+    async def persist(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something that goes on to its end even if whoever waits for it is cancelled; `drain` waits for it."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
     # --- what units ask for ---
 
     def times(self) -> Times:

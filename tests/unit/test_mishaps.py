@@ -361,3 +361,38 @@ async def test_whoever_was_taken_for_dead_and_was_not_leaves_no_trace_of_that(th
         "ends": (Status.COMPLETED, 1, None),
     }
     assert (meta.status, meta.failures, meta.error) == expected[then]
+
+
+async def test_a_cancellation_is_done_to_its_end_when_the_attempt_that_asked_for_it_fails() -> None:
+    world = World()
+    calls: set[str] = set()
+    failing: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def step() -> bytes:
+        return await failing
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def hold(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(100_000), unpack)
+
+    @world.handler("S")
+    async def caller(ctx: Any, _: Any) -> Any:
+        call = ctx.issue(c.Call(target("O/k/hold"), b""), unpack)
+        calls.add(call.id)
+        await gather(ctx.issue(c.Cancel(call.id), unpack), ctx.issue(c.Run("step", step), unpack))
+
+    async def fail_then(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        ending = method == "commit" and any("outcome" in getattr(change, "set", ()) for change in args[0])
+        if phase == "after" and ending and not failing.done():
+            failing.set_exception(ValueError("unlucky"))
+            await settle()
+
+    await world.send("O/k/hold")
+    await settle()
+    world.store.hook = fail_then
+    id = await world.send("S/caller")
+    await settle()
+    await settle()
+    assert (await world.meta(id)).status is Status.BACKING_OFF
+    cancelled = await world.meta(calls.pop())
+    assert (cancelled.status, value(cancelled.outcome)) == (Status.COMPLETED, (409, "cancelled"))
