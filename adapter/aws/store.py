@@ -55,6 +55,7 @@ from adapter.aws.tables import (
 from adapter.engine.ports import (
     Change,
     Conflict,
+    Contended,
     Create,
     Delete,
     Dependent,
@@ -609,6 +610,8 @@ def _meaning(error: ClientError) -> Exception:
         if found:
             return _RefusedError(found)
         reasons = [(each["Code"], each.get("Message") or "") for each in cancelled if each["Code"] != "None"]
+        if any(code == "TransactionConflict" for code, _ in reasons):
+            return Contended(str(error))
     if any(code.startswith("Validation") and "exceed" in message for code, message in reasons):
         return TooLarge(str(error))
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)

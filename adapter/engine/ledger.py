@@ -16,7 +16,7 @@ from adapter.engine.ids import new_nonce
 from adapter.engine.journal import Issued
 from adapter.engine.keys import KeyState
 from adapter.engine.member import Arrived, Born, Ended, Left, Log, Member, Wait, Wrote
-from adapter.engine.ports import Change, Conflict, Create, Delete, Finish, Put, TooLarge, Update, WriteHead
+from adapter.engine.ports import Change, Conflict, Contended, Create, Delete, Finish, Put, TooLarge, Update, WriteHead
 from adapter.engine.records import Head, InboxEntry, Meta, Part, Piece, Record, Ref, Status, Unreadable
 from adapter.engine.types import ObjectKey
 from adapter.engine.waking import Waking
@@ -194,7 +194,7 @@ class Ledger:
             changes, apart = draft.changes(nonce)
             try:
                 changes += await self._put_apart(draft, apart)
-                await self._engine.commit(changes, nonce)
+                await self._engine.commit(changes, nonce, divisible=taken > 1)
             except Conflict as conflict:
                 self._resolve(conflict, changes)
                 tries += 1
@@ -202,7 +202,7 @@ class Ledger:
                     await self._engine.back_off(tries)
                 nonce = new_nonce()
                 continue
-            except TooLarge:  # what is written may be several times what was estimated: text with much to escape
+            except (TooLarge, Contended):  # text with much to escape is several times what was estimated
                 if taken == 1:
                     raise
                 nonce, most = new_nonce(), taken // 2

@@ -134,6 +134,10 @@ class Unavailable(Exception):
     """A request was throttled, collided or got no answer: it may have applied, or may yet. Send the same again."""
 
 
+class Contended(Unavailable):
+    """Other transactions are at work on what a commit changes, and nothing of it was applied. A smaller one may do."""
+
+
 class TooLarge(Exception):
     """A record is larger than the store holds. Nothing was applied, and nothing would be by sending it again."""
 

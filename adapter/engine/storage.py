@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from adapter.engine import journal as journals
 from adapter.engine.ids import new_nonce
 from adapter.engine.journal import Entry
-from adapter.engine.ports import Change, Clock, Conflict, Store, Unavailable, Update
+from adapter.engine.ports import Change, Clock, Conflict, Contended, Store, Unavailable, Update
 from adapter.engine.records import (
     NOTIFICATION_ID,
     PART,
@@ -29,6 +29,9 @@ T = TypeVar("T")
 
 MAX_PARTS = 12
 """How many parts of payloads are put in one request: what the largest payload has."""
+
+CONTENDED = 3
+"""How often other transactions may be in a commit's way before less is tried."""
 
 
 class Storage:
@@ -183,20 +186,27 @@ class Storage:
             return False
         return True
 
-    async def commit(self, changes: Sequence[Change], nonce: str) -> None:
+    async def commit(self, changes: Sequence[Change], nonce: str, *, divisible: bool = False) -> None:
         """Commit; after a lost answer send the same again until the answer is certain.
+
+        Args:
+            changes: All of them, or none.
+            nonce: What tells this commit from others.
+            divisible: Whether a part of it could be committed instead.
 
         Raises:
             Conflict: If a condition does not hold, and not because the very same commit had applied.
+            Contended: If it is divisible, and other transactions were in its way a few times.
         """
-        tries = 0
+        tries, certain = 0, True
         while True:
             try:
                 await self.store.commit(changes, nonce)
                 return
-            except Unavailable:
+            except Unavailable as error:
                 tries += 1
-                if self.remaining() < 0:
+                certain = certain and isinstance(error, Contended)
+                if self.remaining() < 0 or (divisible and certain and tries >= CONTENDED):
                     raise
                 await self.back_off(tries)
             except Conflict as conflict:

@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnec
 from adapter.aws.store import DynamoStore, create_tables, make_client
 from adapter.aws.tables import StoredFormatError, write
 from adapter.engine.ids import shard
-from adapter.engine.ports import Conflict, Create, Put, TooLarge, Unavailable, Update, WriteHead
+from adapter.engine.ports import Conflict, Contended, Create, Put, TooLarge, Unavailable, Update, WriteHead
 from adapter.engine.records import Head, Ref, StateEntry, Status
 from adapter.engine.types import ObjectKey
 from tests.contract.samples import GENERATION, KEY, NOW, commit, completed, created, meta, piece
@@ -118,8 +118,9 @@ class TestFaults:
         self, dynamodb: DynamoStore, faults: Faults, codes: tuple[str, ...]
     ) -> None:
         faults.answer = cancelled(*codes)
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable) as raised:
             await commit(dynamodb, Put(piece(REF, 0)), Put(piece(REF, 1)))
+        assert isinstance(raised.value, Contended) == ("TransactionConflict" in codes)
 
     async def test_a_failed_condition_outweighs_a_collision(self, dynamodb: DynamoStore, faults: Faults) -> None:
         faults.answer = cancelled("TransactionConflict", "ConditionalCheckFailed")

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 from adapter.engine import ids
 from adapter.engine.control import Control
 from adapter.engine.engine import Answer, Engine, Request
-from adapter.engine.ports import Conflict, Dispatcher, Store, Timers, TooLarge, Unavailable
+from adapter.engine.ports import Conflict, Contended, Dispatcher, Store, Timers, TooLarge, Unavailable
 from adapter.engine.records import Meta, Ref, Status
 from adapter.engine.types import ObjectKey, Outcome
 from adapter.errors import TerminalError
@@ -500,7 +500,8 @@ class World:
                 self.soon(wait, lambda: self._late(process, name, args, kwargs))
             await asyncio.sleep(self.latency())
             await process.mishap("after", name)
-            raise Unavailable(fate)
+            collides = name == "commit" and len(args[0]) > 1 and fate == "refused" and self.random.random() < 0.5
+            raise (Contended if collides else Unavailable)(fate)
         error: Exception | None = None
         result = None
         try:

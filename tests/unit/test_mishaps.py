@@ -13,7 +13,7 @@ from adapter import gather, select
 from adapter.engine import commands as c
 from adapter.engine.engine import Request
 from adapter.engine.ids import idempotent_id, workflow_id
-from adapter.engine.ports import Unavailable
+from adapter.engine.ports import Contended, Unavailable
 from adapter.engine.records import Meta, Ref, Status
 from adapter.engine.types import Kind, ObjectKey, Outcome, RetryPolicy
 from tests.unit.world import World, closure, pack, settle, target, unpack, value
@@ -276,6 +276,34 @@ async def test_a_commit_that_is_larger_than_it_was_taken_for_is_made_in_halves()
     id = await world.send("S/gather_all")
     await world.clock.advance(1)
     assert value((await world.meta(id)).outcome) == 16 * 100_000
+
+
+async def test_a_commit_that_collides_with_others_is_made_in_parts() -> None:
+    world = World()
+    committed: list[int] = []
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def work(ctx: Any, _: Any) -> Any:
+        return await ctx.issue(c.GetState("x"), unpack)
+
+    @world.handler("S")
+    async def send_all(ctx: Any, _: Any) -> Any:
+        for i in range(20):
+            ctx.issue(c.Send(target(f"O/{i}/work"), b""), unpack)
+
+    async def collide(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if phase == "before" and method == "commit":
+            if len(args[0]) > 12:
+                raise Contended("others are at work on a key")
+            committed.append(len(args[0]))
+
+    world.store.hook = collide
+    task = world.start("S/send_all")
+    await world.clock.advance(1)
+    assert (await task).outcome == Outcome(b"null")
+    await world.clock.advance(1)
+    assert [meta.status for meta in world.store.records() if isinstance(meta, Meta)] == [Status.COMPLETED] * 21
+    assert max(committed) > 6
 
 
 async def test_a_message_that_began_before_its_sender_had_an_answer_is_accepted() -> None:
