@@ -20,6 +20,7 @@ from adapter.engine.records import Meta, Ref, Status
 from adapter.engine.types import ObjectKey, Outcome
 from adapter.errors import TerminalError
 from tests.simulation.faults import CALM, Faults
+from tests.simulation.loop import SimLoop
 from tests.simulation.plan import Act, Op, Plan, Root
 from tests.simulation.program import Hiccup, Program, handlers, kind_of, request
 from tests.simulation.watch import EPOCH, WatchedStore
@@ -92,7 +93,7 @@ class Process:
         """Do something that takes so long."""
         if self.frozen:
             await self.gate()
-        await asyncio.sleep(seconds)
+        await self.world.loop.pause(seconds)
         if self.frozen:
             await self.gate()
 
@@ -296,7 +297,7 @@ class World:
     _names: int = field(default=0, init=False)
     _pending: int = field(default=0, init=False)
     """Requests that are under way although nobody waits for them."""
-    loop: asyncio.AbstractEventLoop = field(init=False)
+    loop: SimLoop = field(init=False)
     store: WatchedStore = field(init=False)
     over: asyncio.Future[None] = field(init=False)
 
@@ -320,7 +321,7 @@ class World:
 
     async def run(self) -> None:
         """The load, then peace, until nothing is left to do."""
-        self.loop = asyncio.get_running_loop()
+        self.loop = cast("SimLoop", asyncio.get_running_loop())
         self.over = self.loop.create_future()
         self.store = self.store_class(self)
         self.processes = {function: [] for function in sorted(set(self.plan.functions.values()))}
@@ -483,9 +484,11 @@ class World:
 
     async def request(self, process: Process, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """One request to the store, which may go wrong."""
-        await process.mishap("before", name)
         faults = self.faults
-        await asyncio.sleep(self.latency())
+        dangerous = faults.kill > 0 or faults.pause > 0
+        if dangerous or process.frozen:
+            await process.mishap("before", name)
+        await self.loop.pause(self.latency())
         fate = ""
         if self.chance(faults.refused):
             fate = "refused"
@@ -498,7 +501,7 @@ class World:
             if fate == "delayed":
                 wait = self.random.choice((0.01, 0.5, 3.0))
                 self.soon(wait, lambda: self._late(process, name, args, kwargs))
-            await asyncio.sleep(self.latency())
+            await self.loop.pause(self.latency())
             await process.mishap("after", name)
             collides = name == "commit" and len(args[0]) > 1 and fate == "refused" and self.random.random() < 0.5
             raise (Contended if collides else Unavailable)(fate)
@@ -511,8 +514,9 @@ class World:
             error = raised
         self.note(process, name, args, kwargs, fate, error or result)
         if back := self.latency():
-            await asyncio.sleep(back)
-        await process.mishap("after", name)
+            await self.loop.pause(back)
+        if dangerous or process.frozen:
+            await process.mishap("after", name)
         if fate == "unheard":
             raise Unavailable(fate)
         if error is not None:
