@@ -56,4 +56,5 @@ class LambdaDispatcher:
     def _invoke(self, function: str, event: dict[str, Any]) -> None:
         if self._client is None:  # most processes never dispatch
             self._client = make_client("lambda", connections=CONNECTIONS, attempts=3)
-        self._client.invoke(FunctionName=function, InvocationType="Event", Payload=json.dumps(event).encode())
+        answer = self._client.invoke(FunctionName=function, InvocationType="Event", Payload=json.dumps(event).encode())
+        answer["Payload"].read()  # it is empty, but until its end is read the connection serves no other request

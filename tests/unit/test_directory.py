@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import logging
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from adapter import Context, ObjectContext, Service, VirtualObject, handler
+from adapter.aws.clients import make_client
 from adapter.aws.directory import GONE, Directory
 from adapter.aws.dispatch import LambdaDispatcher
 from adapter.engine.ports import Unavailable
@@ -93,10 +97,30 @@ class Lambda:
         self.invoked: list[tuple[str, str, dict[str, Any]]] = []
         self.fails = False
 
-    def invoke(self, FunctionName: str, InvocationType: str, Payload: bytes) -> None:  # noqa: N803
+    def invoke(self, FunctionName: str, InvocationType: str, Payload: bytes) -> dict[str, Any]:  # noqa: N803
         if self.fails:
             raise ClientError({"Error": {"Code": "TooManyRequestsException"}}, "Invoke")
         self.invoked.append((FunctionName, InvocationType, json.loads(Payload)))
+        return {"Payload": io.BytesIO()}
+
+
+class _Accepts(BaseHTTPRequestHandler):
+    """Lambda's API, as far as it accepts events. Each connection is one of these."""
+
+    protocol_version = "HTTP/1.1"
+    connections = 0
+
+    def setup(self) -> None:
+        super().setup()
+        _Accepts.connections += 1
+
+    def do_POST(self) -> None:  # noqa: N802
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(202)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None: ...
 
 
 @pytest.fixture
@@ -237,6 +261,23 @@ async def test_a_dispatch_goes_to_the_deployment_or_to_the_current_one(directory
         ("a:1", "Event", {"adapter": "dispatch", "id": "inv_1", "service": "Near", "fresh": False}),
         (B, "Event", {"adapter": "dispatch", "id": "inv_2", "service": "Thing", "fresh": True}),
     ]
+
+
+async def test_dispatches_share_a_connection(directory: Directory) -> None:
+    """To make another costs more than the request does."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Accepts)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    credentials = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "eu-central-1"}
+    url = f"http://127.0.0.1:{server.server_port}"
+    client = make_client("lambda", connections=1, attempts=1, endpoint_url=url, **credentials)
+    try:
+        for n in range(5):
+            await LambdaDispatcher(directory, client).dispatch(Ref(f"inv_{n}", "g"), "Near", "a:1", False)
+    finally:
+        client.close()
+        server.shutdown()
+        server.server_close()
+    assert _Accepts.connections == 1
 
 
 async def test_a_dispatch_that_fails_is_left_to_the_sweeper(
