@@ -277,7 +277,7 @@ def _refusal(response: httpx.Response) -> tuple[str, bool]:
     message = said.get("message") or response.text[:500] or response.reason_phrase
     # Errors of handlers carry a code; what a gateway says for itself does not, and what passes says when to try again.
     # A 504 is only ever about waiting.
-    gateway = response.status_code in (429, 502, 503) and ("code" not in said or "retry-after" in response.headers)
+    gateway = response.status_code in (429, 500, 502, 503) and ("code" not in said or "retry-after" in response.headers)
     passing = response.status_code == 504 or gateway
     return str(message), not passing
 

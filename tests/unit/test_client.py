@@ -164,6 +164,7 @@ async def test_a_workflow_that_ran_already_is_refused() -> None:
         httpx.ReadError("reset"),
         httpx.RemoteProtocolError("closed"),
         httpx.Response(429, json={"message": "Too Many Requests"}),
+        httpx.Response(500, json={"message": "Internal Server Error"}),  # API Gateway's, of a function that crashed
         httpx.Response(502, text="Bad Gateway"),
         httpx.Response(503, json={"message": "Service Unavailable"}),
         httpx.Response(504, json={"message": "still running", "code": 504}),
@@ -184,7 +185,8 @@ async def test_what_may_have_been_lost_is_repeated_under_the_same_key(lost: Answ
         (httpx.Response(402, json={"message": "declined", "code": 402}), 402, "declined"),
         (httpx.Response(404, text="nothing here"), 404, "nothing here"),
         (httpx.Response(413), 413, "Request Entity Too Large"),
-        (httpx.Response(500, json=["odd"]), 500, '["odd"]'),
+        (httpx.Response(500, json={"message": "a handler failed", "code": 500}), 500, "a handler failed"),
+        (httpx.Response(501, json=["odd"]), 501, '["odd"]'),
         (httpx.Response(503, json={"message": "a handler said so", "code": 503}), 503, "a handler said so"),
         (httpx.Response(302, text="elsewhere"), 502, "elsewhere"),
     ],
