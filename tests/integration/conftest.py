@@ -120,7 +120,7 @@ def _allow_schedules_in_the_default_group(stack: Stack) -> None:
     role = function["Configuration"]["Role"].rpartition("/")[2]
     statement = {
         "Effect": "Allow",
-        "Action": ["scheduler:CreateSchedule", "scheduler:DeleteSchedule", "scheduler:GetSchedule"],
+        "Action": ["scheduler:CreateSchedule", "scheduler:DeleteSchedule"],
         "Resource": "arn:aws:scheduler:*:*:schedule/default/*",
     }
     document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})

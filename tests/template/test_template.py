@@ -212,7 +212,6 @@ def test_functions_may_do_what_the_engine_does_and_no_more(resources: Resources)
     assert set(allowed) == {
         "dynamodb:BatchGetItem",
         "dynamodb:BatchWriteItem",
-        "dynamodb:ConditionCheckItem",
         "dynamodb:DeleteItem",
         "dynamodb:GetItem",
         "dynamodb:PutItem",
@@ -224,7 +223,6 @@ def test_functions_may_do_what_the_engine_does_and_no_more(resources: Resources)
         "logs:PutLogEvents",
         "scheduler:CreateSchedule",
         "scheduler:DeleteSchedule",
-        "scheduler:GetSchedule",
         "sqs:SendMessage",
         "xray:PutTelemetryRecords",
         "xray:PutTraceSegments",
