@@ -336,7 +336,7 @@ class Control:
             if deployment is not None:
                 values["deployment"] = deployment
             try:
-                await self._engine.commit([Update(meta.ref, set=values, epoch=meta.epoch)], new_nonce())
+                await self._engine.commit([Update(meta.ref, set=values, epoch=meta.epoch, due=meta.due)], new_nonce())
             except Conflict:
                 continue
             if "status" in values:

@@ -69,9 +69,12 @@ class KeyState:
         return self.state_generation.split(".")[0]
 
     def arrive(self, ref: Ref) -> int | None:
-        """Give the key to the invocation if it is free, else a place in the inbox, whose ticket is returned."""
+        """Give the key to the invocation if it is free, else a place in the inbox, whose ticket is returned.
+
+        An owner may come again: a unit that was rewound knows no longer that the key is its own.
+        """
         self.expires = None
-        if self.owner is None:
+        if self.owner is None or self.owner == ref:
             self.owner = ref
             return None
         self.ticket += 1

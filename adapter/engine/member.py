@@ -72,15 +72,6 @@ class Member:
             self.attempt.abandon()
             self.attempt = None
 
-    def ancestors(self) -> list[Member]:
-        """Those in this unit that wait for it, nearest first."""
-        chain: list[Member] = []
-        caller = self.caller
-        while caller is not None:
-            chain.append(caller)
-            caller = caller.caller
-        return chain
-
 
 # --- effects: what happened, in the order in which it did ---
 

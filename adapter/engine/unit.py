@@ -584,7 +584,8 @@ class Unit:
         n, target = pending.n, command.target
         kind, name = describe(command)
         call = isinstance(command, c.Call)
-        failure = self._refuse(member, pending, target)
+        problem = self.engine.unknown(target)
+        failure = Failure(404, problem) if problem is not None else None
         if failure is None and len(command.input) > MAX_PAYLOAD:
             failure = Failure(413, f"the input for {target} has {len(command.input)} bytes; the most is {MAX_PAYLOAD}")
         there = pending.id in self.ledger.known or pending.id in self.ledger.made or pending.id in self.members
@@ -630,22 +631,6 @@ class Unit:
             self._touch(child.key)
         else:
             self._start(child)
-
-    def _refuse(self, member: Member, pending: PendingInvocation[Any], target: Target) -> Failure | None:
-        """Why the call cannot be, if so."""
-        problem = self.engine.unknown(target)
-        if problem is not None:
-            return Failure(404, problem)
-        spec = self.engine.handler(target)
-        if spec is not None and spec.options.deadlocks == "report":
-            return None
-        if pending.called and pending.kind.exclusive and target.key is not None:
-            chain = [member, *member.ancestors()]
-            for place, holder in enumerate(chain):
-                if holder.meta.kind.exclusive and holder.key == target.object:
-                    ring = [*(m.meta for m in reversed(chain[: place + 1]))]
-                    return deadlock(ring)
-        return None
 
     # --- keys and state ---
 

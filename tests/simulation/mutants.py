@@ -337,11 +337,9 @@ MUTANTS = (
         focus="rings",
     ),
     mutant(
-        "a call to a second key is taken for a ring",
+        "who waits for a call, or for something else, is taken to wait for the call",
         "deadlocks",
-        Edit(
-            Unit, "_refuse", "holder.meta.kind.exclusive and holder.key == target.object", "holder.meta.kind.exclusive"
-        ),
+        Edit(Unit, "_wait_of", "if awaited and (all or len(awaited) == len(waits) <= MAX_AWAITS):", "if awaited:"),
         focus="rings",
     ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, cast
 
 import pytest
@@ -529,3 +530,30 @@ async def test_a_large_input_that_was_never_read_is_deleted_with_the_rest() -> N
     await world.clock.advance(24 * 3600 + 1)
     await world.engine.sweeper.sweep()
     assert not list(world.store.records())
+
+
+async def test_what_is_paused_while_an_operator_moves_it_goes_on() -> None:
+    world = World()
+    failing: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    tries = 0
+
+    async def step() -> bytes:
+        nonlocal tries
+        tries += 1
+        return await failing if tries == 1 else b"1"
+
+    @world.handler("S", retry=RetryPolicy(attempts=1))
+    async def work(ctx: Any, _: Any) -> Any:
+        return await ctx.issue(c.Run("step", step), unpack)
+
+    async def fail(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if phase == "before" and method == "commit" and not failing.done():
+            failing.set_exception(ValueError("unlucky"))
+            await settle()
+
+    id = await world.send("S/work")
+    await settle()
+    world.store.hook = fail
+    assert await world.engine.control.resume(id, deployment="") == "accepted"
+    await world.clock.advance(1)
+    assert value((await world.meta(id)).outcome) == 1

@@ -328,3 +328,23 @@ async def test_a_ring_through_a_handler_that_needs_something_else_as_well() -> N
     assert not first.done()
     assert value((await second).outcome) == (409, "deadlock: A/k → B/k → A/k")
     first.cancel()
+
+
+async def test_a_call_that_nobody_waits_for_may_lead_to_a_key_that_one_of_its_callers_holds() -> None:
+    world = world_of_visitors(1)
+
+    @world.handler("A", Kind.EXCLUSIVE)
+    async def work(ctx: Any, _: Any) -> Any:
+        return await ctx.issue(c.Call(target("S/begin"), b""), unpack)
+
+    @world.handler("S")
+    async def begin(ctx: Any, _: Any) -> Any:
+        return ctx.issue(c.Call(target("S/visit"), b""), unpack).id
+
+    @world.handler("S", name="visit")
+    async def visit_from_service(ctx: Any, _: Any) -> Any:
+        return await ctx.issue(c.Call(target("A/k/visit"), b"[]"), unpack)
+
+    id = await world.call("A/k/work")
+    await world.clock.advance(1)
+    assert value((await world.meta(id)).outcome) == "end"

@@ -114,7 +114,7 @@ class _Accepts(BaseHTTPRequestHandler):
         super().setup()
         _Accepts.connections += 1
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
         self.send_response(202)
         self.send_header("content-length", "0")

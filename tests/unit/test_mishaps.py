@@ -424,3 +424,35 @@ async def test_a_cancellation_is_done_to_its_end_when_the_attempt_that_asked_for
     assert (await world.meta(id)).status is Status.BACKING_OFF
     cancelled = await world.meta(calls.pop())
     assert (cancelled.status, value(cancelled.outcome)) == (Status.COMPLETED, (409, "cancelled"))
+
+
+async def test_an_owner_that_is_rewound_owns_its_key_still() -> None:
+    world = World(2)
+
+    @world.handler("P", Kind.EXCLUSIVE)
+    async def visit(ctx: Any, _: Any) -> Any:
+        visits = (await ctx.issue(c.GetState("visits"), unpack) or 0) + 1
+        ctx.issue(c.SetState("visits", pack(visits)), unpack)
+        return visits
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def work(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(3000), unpack)
+        return await ctx.issue(c.Call(target("P/k/visit"), b""), unpack)
+
+    async def collide(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if phase == "before" and method == "commit" and any("outcome" in getattr(each, "set", ()) for each in args[0]):
+            world.store.hook = None
+            assert await world.engines[1].control.kill(second) == "accepted"
+            await world.engines[1].call(Request(target("P/k/visit"), b""), until=world.clock.now() + 1000)
+
+    first = await world.send("O/k/work")
+    await world.clock.advance(0.01)
+    second = await world.send("O/k/work")
+    await settle()
+    assert (await world.meta(second)).status is Status.QUEUED
+    world.store.hook = collide
+    await world.clock.advance(5)
+    assert value((await world.meta(first)).outcome) == 2
+    heads = await world.store.heads([target("O/k/work").object])
+    assert [(head.owner, head.waiting) for head in heads.values()] == [(None, 0)]
