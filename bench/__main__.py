@@ -79,7 +79,7 @@ async def _costs(cases: Sequence[Case], endpoint: str, only: str, repeat: int) -
                 if label == "dynamodb":
                     name = uuid4().hex[:12]
                     tables = f"invocations-{name}", f"objects-{name}"
-                    create_tables(client, invocations=tables[0], objects=tables[1])
+                    create_tables(client, invocations=tables[0], objects=tables[1], history=False)
                     store = DynamoStore(*tables, client=client)
                 costs.append(await case.run(world(store)))
                 for table in tables:

@@ -83,12 +83,7 @@ def connect(registry: Registry) -> Host:
     )
     engine = ObservedEngine(
         observed,
-        store=DynamoStore(
-            _variable("ADAPTER_INVOCATIONS_TABLE"),
-            objects,
-            history=os.environ.get("ADAPTER_HISTORY") == "true",
-            client=client,
-        ),
+        store=DynamoStore(_variable("ADAPTER_INVOCATIONS_TABLE"), objects, client=client),
         timers=timers,
         dispatcher=dispatcher,
         clock=clock,

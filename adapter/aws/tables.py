@@ -580,6 +580,7 @@ def write(record: Record) -> dict[str, dict[str, Any]]:
         for name, value in derived(record.id, {"due": record.due, "expires": record.expires}).items():
             if value is not None:
                 item[name] = {"S" if isinstance(value, str) else "N": str(value)}
+        item["service_shard"] = {"S": service_shard(record)}
     return item
 
 
@@ -608,7 +609,7 @@ def derived(id: str, changed: Mapping[str, Any]) -> dict[str, str | int | None]:
 
 
 def service_shard(meta: Meta) -> str:
-    """The partition of the history index: no one partition takes all of a busy service's writes."""
+    """The partition of the history index, be there one or not. No one of them takes all of a busy service's writes."""
     return f"{meta.target.service}#{ids.shard(meta.id)}"
 
 

@@ -521,7 +521,7 @@ def _outcome(outcome: Outcome) -> int:
 
 def _meta(meta: Meta) -> int:
     target, parent = meta.target, meta.parent
-    bytes = 165 + len(target.service) + len(target.handler) + len(meta.kind) + len(meta.status)
+    bytes = 180 + 2 * len(target.service) + len(target.handler) + len(meta.kind) + len(meta.status)
     if target.key is not None:
         bytes += 1 + _text(target.key)
     if meta.deployment:

@@ -41,11 +41,17 @@ def client(endpoint: str, credentials: dict[str, str]) -> Any:
 
 
 @pytest.fixture
-def tables(client: Any) -> Iterator[tuple[str, str]]:
+def history() -> bool:
+    """Whether the tables have the index of history."""
+    return False
+
+
+@pytest.fixture
+def tables(client: Any, history: bool) -> Iterator[tuple[str, str]]:
     """Two tables of this test's own."""
     name = uuid4().hex[:12]
     names = f"invocations-{name}", f"objects-{name}"
-    create_tables(client, invocations=names[0], objects=names[1])
+    create_tables(client, invocations=names[0], objects=names[1], history=history)
     yield names
     for table in names:
         client.delete_table(TableName=table)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from itertools import chain
-from typing import Any
 
 import pytest
 
@@ -30,12 +29,17 @@ def ids(count: int) -> list[str]:
     return found
 
 
+@pytest.fixture
+def history() -> bool:
+    return True
+
+
 @pytest.fixture(params=["memory", pytest.param("dynamodb", marks=pytest.mark.dynamodb)])
 def store(request: pytest.FixtureRequest) -> Store:
     if request.param == "memory":
         return MemoryStore()
     names: tuple[str, str] = request.getfixturevalue("tables")
-    return DynamoStore(*names, history=True, client=request.getfixturevalue("client"))
+    return DynamoStore(*names, client=request.getfixturevalue("client"))
 
 
 async def pages(query: Callable[[Place | None], Awaitable[tuple[list[Listed], Place | None]]]) -> list[list[str]]:
@@ -94,6 +98,7 @@ async def test_each_is_one_request(store: Store) -> None:
 
 
 @pytest.mark.dynamodb
-async def test_without_the_index_there_is_no_history(tables: tuple[str, str], client: Any) -> None:
+@pytest.mark.parametrize("history", [False])
+async def test_without_the_index_there_is_no_history(dynamodb: DynamoStore) -> None:
     with pytest.raises(NotIndexed):
-        await DynamoStore(*tables, client=client).history("Counter", SHARD, 10)
+        await dynamodb.history("Counter", SHARD, 10)
