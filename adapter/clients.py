@@ -327,14 +327,19 @@ def invocation_id(
         description = describe(service)
         method = description.methods.get(handler)
         if method is None:
-            raise AttributeError(f"{description.cls.__name__} has no handler {handler}")
+            raise AttributeError(_no_handler(description, handler))
         service, handler, kind = description.name, method.name, method.kind
+        if (key is None) != (kind is Kind.SERVICE):
+            noun = NOUNS[description.category]
+            raise ValueError(f"{method} is a {noun}'s: its id depends on {'a' if key is None else 'no'} key")
     target = _target(service, handler, key)
     if idempotency_key is not None and kind is not Kind.WORKFLOW:
         return idempotent_id(target, check_text("idempotency_key", idempotency_key, MAX_IDEMPOTENCY_KEY))
     if idempotency_key is None and target.key is not None and handler == "run" and kind in (Kind.WORKFLOW, None):
         return workflow_id(service, target.key)
-    raise ValueError(f"{target}: only a workflow's run without an idempotency key, and what has one, can be worked out")
+    raise ValueError(
+        f"the id of {target} cannot be worked out: give idempotency_key=, or, for a workflow's run, a key and none such"
+    )
 
 
 class _Client:
@@ -354,9 +359,7 @@ class _Client:
     def __getattr__(self, attribute: str) -> Callable[..., Invocation[Any]]:
         method = self.__description.methods.get(attribute)
         if method is None:
-            raise AttributeError(
-                f"{self.__description.cls.__name__} has no handler {attribute}, and a client nothing else"
-            )
+            raise AttributeError(_no_handler(self.__description, attribute))
         kind, signature = method.kind, method.signature
         target = Target(self.__description.name, method.name, self.__key)
         request, sends = self.__request, self.__sends
@@ -366,10 +369,17 @@ class _Client:
             idempotency_key: str | None = None,
             delay: timedelta | None = None,
             headers: Mapping[str, str] | None = None,
+            **unknown: object,
         ) -> Invocation[Any]:
+            if unknown:
+                raise TypeError(
+                    f"{method} has no keyword {', '.join(unknown)}: the input goes by position, and the keywords are "
+                    "idempotency_key, delay, headers"
+                )
             needed = signature.input is not None and not method.handler.optional
             if not needed <= len(arguments) <= (signature.input is not None):
-                raise TypeError(f"{method} takes {'one input' if signature.input else 'no input'}, by position")
+                takes = "one input" if signature.input else "no input"
+                raise TypeError(f"{method} takes {takes}, by position, and was given {len(arguments)}")
             # Nothing is sent for an input that is left out: the handler's default is its own.
             return request(
                 target,
@@ -384,6 +394,10 @@ class _Client:
             )
 
         return call
+
+
+def _no_handler(description: Description, name: str) -> str:
+    return f"{description.cls.__name__} has no handler {name}; it has {', '.join(description.methods) or 'none'}"
 
 
 def rejection(message: str, code: int) -> Outcome:

@@ -56,6 +56,8 @@ async def gather(*operations: Awaitable[Any]) -> tuple[Any, ...]:
     waits: list[tuple[asyncio.Future[Any], Pending[Any]]] = []
     futures: list[asyncio.Future[Any]] = []
     for operation in operations:
+        if not isinstance(operation, Awaitable):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"gather takes what can be awaited, one by one, as in gather(*calls); not {operation!r}")
         future: asyncio.Future[Any] = asyncio.ensure_future(operation)
         futures.append(future)
         if isinstance(operation, Operation) and isinstance(begun := operation.begun(), Pending):

@@ -17,6 +17,7 @@ class TerminalError(AdapterError):
         code: The HTTP status that the ingress answers with, from 400 to 599.
 
     Raises:
+        TypeError: If the message is no string.
         ValueError: If ``code`` is no HTTP error status.
 
     >>> raise TerminalError("no such account", code=404)
@@ -26,6 +27,8 @@ class TerminalError(AdapterError):
     """
 
     def __init__(self, message: str, *, code: int = 500) -> None:
+        if not isinstance(message, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"message is a string, not {message!r}")
         if not 400 <= code <= 599:
             raise ValueError(f"code is an HTTP error status from 400 to 599, not {code}")
         super().__init__(message)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Generator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -29,6 +29,9 @@ class Operation(ABC, Awaitable[T_co], Generic[T_co]):
         Raises:
             TerminalError: If what was awaited failed for good.
         """
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(f"{self!r} is neither true nor false: await it, or compare it with `is`")
 
     def begun(self) -> Operation[T_co]:
         """What is really waited for: itself, but for what begins only when it is first waited for."""

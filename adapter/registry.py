@@ -69,9 +69,18 @@ class BoundHandler:
         return self._signature.output
 
     def schema(self, side: Literal["input", "output"]) -> dict[str, Any] | None:
-        """The JSON schema of the input or the output; ``None`` where it is not JSON, or there is no input."""
+        """The JSON schema of the input or the output; ``None`` where it is not JSON, or there is no input.
+
+        Raises:
+            DefinitionError: If the annotation is nothing that JSON can stand for.
+        """
         serde = self.input if side == "input" else self.output
-        return serde.schema("validation" if side == "input" else "serialization") if isinstance(serde, Json) else None
+        if not isinstance(serde, Json):
+            return None
+        try:
+            return serde.schema("validation" if side == "input" else "serialization")
+        except DefinitionError as error:
+            raise DefinitionError(f"the {side} of {self._method}: {error}") from error
 
     def validate_input(self, body: bytes) -> None:
         """Say whether the handler could be run with this body.
@@ -167,12 +176,12 @@ def _bind(definition: Definition | Callable[[], Definition]) -> BoundService:
         missing = [method.name for method in description.methods.values() if method.handler.__isabstractmethod__]
         if missing:
             raise DefinitionError(
-                f"{definition.__name__} is a contract: {', '.join(missing)} not implemented. Bind what is"
+                f"{definition.__name__} is a contract: {', '.join(missing)} not implemented. Give the class that does"
             )
-    instance = definition if isinstance(definition, Definition) else definition()
+    instance = definition if isinstance(definition, Definition) or not callable(definition) else definition()
     description = describe(type(instance))
     if not description.methods:
-        raise DefinitionError(f"{description.cls.__name__} has no handlers")
+        raise DefinitionError(f"{description.cls.__name__} has no handlers: decorate its methods with @handler")
     for method in description.methods.values():
         method.check()
     handlers = {method.name: BoundHandler(method, instance) for method in description.methods.values()}

@@ -13,12 +13,14 @@ b'{"amount":1}'
 from __future__ import annotations
 
 import builtins
+from collections.abc import Awaitable
 from functools import cached_property, lru_cache
 from types import NoneType
 from typing import Any, Literal, Protocol, TypeVar, overload
 
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
+from pydantic_core import PydanticSerializationError
 from typing_extensions import TypeForm
 
 from adapter.errors import DefinitionError
@@ -84,13 +86,21 @@ class Json(Serde[T]):
         try:
             return TypeAdapter(self._type)
         except PydanticUserError as error:
-            raise DefinitionError(f"{self._type!r} cannot be turned into JSON: {error.message}") from error
+            reason = error.message.splitlines()[0]
+            if error.code == "schema-for-unknown-type":
+                reason = "use a builtin, a dataclass, a TypedDict or a pydantic model, or give the handler a serde"
+            raise DefinitionError(f"{self._type!r} cannot be turned into JSON: {reason}") from error
 
     def serialize(self, value: T, /) -> builtins.bytes:
         if value is None:
             return b""
         # No warnings: whoever reads the bytes validates them, and a dict may well stand for a model.
-        return self.adapter.dump_json(value, by_alias=True, warnings="none")
+        try:
+            return self.adapter.dump_json(value, by_alias=True, warnings="none")
+        except PydanticSerializationError as error:
+            if isinstance(value, Awaitable):
+                raise TypeError(f"{value!r} was not awaited: it is its result that can become JSON") from error
+            raise
 
     def deserialize(self, data: builtins.bytes, /) -> T:
         return self.adapter.validate_json(data) if data else self.adapter.validate_python(None)

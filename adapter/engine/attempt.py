@@ -106,6 +106,9 @@ class Pending(Operation[T], Generic[T]):
         # What asyncio keeps in a set is then taken out of it in the same order on replay.
         return self.n
 
+    def __repr__(self) -> str:
+        return f"<{' '.join(filter(None, describe(self.command)))}>"
+
     @property
     def done(self) -> bool:
         return self.outcome is not None

@@ -18,7 +18,7 @@ from typing import Any
 
 from adapter.errors import NonDeterminismError
 
-_HELP = (
+HELP = (
     "handler code may await only what its context gives it, so that a replay can repeat it: "
     "wrap I/O, threads and other side effects in `ctx.run(name, function)`"
 )
@@ -158,4 +158,4 @@ class DurableLoop:
         return None
 
     def __getattr__(self, name: str) -> Any:
-        raise NonDeterminismError(f"{name} was used in handler code; {_HELP}")
+        raise NonDeterminismError(f"{name} was used in handler code; {HELP}")

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from adapter.engine.commands import Issuer
@@ -76,6 +76,19 @@ def said(text: str, most: int) -> str:
     return data.decode() if len(data) <= most else data[:most].decode(errors="ignore") + " …"
 
 
+def told(error: BaseException) -> str:
+    """What an exception says, and those say that it groups: a task group's own message names none of them.
+
+    >>> told(ExceptionGroup("unhandled errors", [ValueError("boom"), KeyError("x")]))
+    "ExceptionGroup: unhandled errors (2 sub-exceptions): ValueError: boom; KeyError: 'x'"
+    """
+    text = f"{type(error).__name__}: {error}"
+    if not isinstance(error, BaseExceptionGroup):
+        return text
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return f"{text}: {'; '.join(map(told, group.exceptions))}"
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A terminal failure, as it is stored."""
@@ -119,6 +132,10 @@ class RetryPolicy:
     duration: timedelta | None = None
 
     def __post_init__(self) -> None:
+        for name in ("initial", "maximum", "duration"):
+            value = getattr(self, name)
+            if not isinstance(value, timedelta) and (name, value) != ("duration", None):
+                raise TypeError(f"{name} is a timedelta, not {value!r}")
         if self.initial <= timedelta(0):
             raise ValueError("initial is a positive duration")
         if self.maximum < self.initial:

@@ -26,6 +26,7 @@ from adapter.engine.ids import new_generation, new_nonce
 from adapter.engine.journal import Done, Issued, Noted
 from adapter.engine.keys import KeyState
 from adapter.engine.ledger import Fenced, Ledger, News, Rewind
+from adapter.engine.loop import HELP
 from adapter.engine.member import Arrived, Born, Ended, Failed, Left, Log, Member, Wait, Wrote
 from adapter.engine.ports import Conflict, Update
 from adapter.engine.records import (
@@ -46,6 +47,7 @@ from adapter.engine.types import (
     RetryPolicy,
     Target,
     said,
+    told,
 )
 from adapter.engine.waking import Waking
 from adapter.errors import NonDeterminismError, TerminalError
@@ -272,7 +274,9 @@ class Unit:
             if not member.attempt.waits():
                 self._fail(
                     member,
-                    NonDeterminismError("the handler waits for something that no durable operation will ever complete"),
+                    NonDeterminismError(
+                        f"the handler waits for something that no durable operation will ever complete; {HELP}"
+                    ),
                 )
                 return
         if self._break_ring():
@@ -451,7 +455,7 @@ class Unit:
         self.engine.report(member.meta, failures, error)
         self.retire(member)
         member.caller = None
-        text = said(f"{type(error).__name__}: {error}", MAX_ERROR)
+        text = said(told(error), MAX_ERROR)
         if policy.attempts is None or failures < policy.attempts:
             due: int | None = self.engine.clock.now() + round(policy.backoff(failures) * 1000)
         elif policy.exhausted == "kill":
@@ -590,7 +594,8 @@ class Unit:
             failure = Failure(413, f"the input for {target} has {len(command.input)} bytes; the most is {MAX_PAYLOAD}")
         there = pending.id in self.ledger.known or pending.id in self.ledger.made or pending.id in self.members
         if failure is None and call and there and pending.kind is Kind.WORKFLOW:
-            failure = Failure(409, f"workflow {target} has run already, or is running")
+            text = f"workflow {target.object} ran already, or is running: attach to {pending.id}"
+            failure = Failure(409, text)
         if failure is not None:
             pending.outcome = Outcome(failure=failure)
             self.ledger.record((Log(member, Issued(n, kind, name, value=pending.outcome)),))
@@ -791,7 +796,7 @@ class Unit:
                 if not last and (policy.duration is None or lasted <= policy.duration):
                     await self.engine.clock.sleep(wait)
                     continue
-                text = f"step {command.name!r} failed {tries} times: {type(error).__name__}: {error}"
+                text = f"step {command.name!r} failed {tries} times: {told(error)}"
                 outcome = Outcome(failure=Failure(500, said(text, MAX_ERROR)))
             self._post(Event(id, n, outcome))
             return

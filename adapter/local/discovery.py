@@ -6,11 +6,12 @@ import importlib
 import os
 import sys
 import traceback
+from collections.abc import Iterable
 from types import ModuleType
 
 from adapter.definitions import Definition
 from adapter.errors import DefinitionError
-from adapter.registry import Registry
+from adapter.registry import BoundService, Registry
 
 
 class DiscoveryError(Exception):
@@ -34,6 +35,7 @@ def discover(names: list[str]) -> Registry:
     for name in names:
         try:
             services = _registry(name).services
+            _check_types(services.values())
         except DefinitionError as error:
             raise DiscoveryError(str(error)) from error
         for service in services.keys() & found.services.keys():
@@ -71,6 +73,14 @@ def _registry(name: str) -> Registry:
             "Service, VirtualObject or Workflow"
         )
     return Registry(*definitions)
+
+
+def _check_types(services: Iterable[BoundService]) -> None:
+    """Look at all types now. A function leaves that to the first request, as a cold start pays for each."""
+    for service in services:
+        for handler in service.handlers.values():
+            handler.schema("input")
+            handler.schema("output")
 
 
 def _is_own(value: object, module: ModuleType) -> bool:

@@ -99,7 +99,10 @@ def serve(names: list[str], listener: socket.socket) -> int:
     Returns:
         The exit code.
     """
-    logging.basicConfig(level=os.environ.get("LOG_LEVEL", "INFO"), format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.addFilter(_name_invocation)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s%(about)s"))
+    logging.basicConfig(level=os.environ.get("LOG_LEVEL", "INFO"), handlers=[handler])
     for noisy in ("botocore", "pynamodb", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
@@ -108,6 +111,13 @@ def serve(names: list[str], listener: socket.socket) -> int:
         print(f"adapter dev: {error}", file=sys.stderr, flush=True)
         return BROKEN
     return asyncio.run(_serve(registry, listener))
+
+
+def _name_invocation(record: logging.LogRecord) -> bool:
+    """Have a line say which invocation it is about."""
+    id, target = getattr(record, "invocation_id", ""), getattr(record, "target", "")
+    record.about = f": {target} ({id})" if target else f" ({id})" if id else ""
+    return True
 
 
 async def _serve(registry: Registry, listener: socket.socket) -> int:

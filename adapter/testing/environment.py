@@ -32,8 +32,8 @@ from adapter.engine.journal import Done, Issued, Noted, decode
 from adapter.engine.keys import KeyState
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Meta
-from adapter.engine.types import Kind, ObjectKey, Outcome
-from adapter.errors import AdapterError, TerminalError
+from adapter.engine.types import Kind, ObjectKey, Outcome, told
+from adapter.errors import AdapterError, JournalMismatchError, TerminalError
 from adapter.local.memory import MemoryStore
 from adapter.local.ports import LocalDispatcher, LocalTimers
 from adapter.operations import Invocation, Operation
@@ -73,6 +73,24 @@ class JournalEntry:
         return f"{self.command} {self.name}".rstrip()
 
 
+class _Engine(Engine):
+    """Looks at what attempts fail with: time passes at once here, so each failure is soon followed by the next."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.mismatch: JournalMismatchError | None = None
+        self._reported: set[tuple[str, str]] = set()
+
+    def report(self, meta: Meta, failures: int, error: BaseException) -> None:
+        if isinstance(error, JournalMismatchError):
+            self.mismatch = self.mismatch or error
+        # One traceback will do for however many attempts that fail alike.
+        reported = meta.id, told(error)
+        if reported not in self._reported:
+            self._reported.add(reported)
+            super().report(meta, failures, error)
+
+
 class Environment(Clients):
     """Runs definitions in memory, for tests.
 
@@ -81,7 +99,8 @@ class Environment(Clients):
 
     Time stands still while handlers run. It moves by `advance`, and while the test awaits a result that takes time:
     then it jumps to whatever is due next, so that a month's sleep takes no longer than another step. Where nothing is
-    due that could bring the result, awaiting it raises `StuckError`, which says what the handler waits for.
+    due that could bring the result, awaiting it raises `StuckError`, which says what the handler waits for. Where a
+    replay asked for something else than the journal holds, awaiting anything raises `JournalMismatchError`.
 
     ```python
     async with Environment(SignUp, Mailer(smtp=fake)) as env:
@@ -200,7 +219,7 @@ class Environment(Clients):
 
     def _start(self) -> None:
         dispatcher, self._timers = LocalDispatcher(), LocalTimers(self._clock)
-        self._engine = Engine(
+        self._engine = _Engine(
             store=self._store,
             timers=self._timers,
             dispatcher=dispatcher,
@@ -259,6 +278,8 @@ class Environment(Clients):
         while True:
             async with self._turn:
                 await self.settle()
+                if self._engine.mismatch is not None:
+                    raise self._engine.mismatch
                 if await done():
                     return
                 if not await self._step(patience):
@@ -308,7 +329,9 @@ class Environment(Clients):
             return await self._engine.send(request)
         answer = await self._engine.call(request, until=self._clock.now())
         if request.idempotency_key is None and not answer.accepted:
-            raise TerminalError(f"workflow {request.target} ran already, or is running", code=409)
+            raise TerminalError(
+                f"workflow {request.target.object} ran already, or is running: attach to {answer.id}", code=409
+            )
         return answer
 
     def _ask(self, command: Asked, decode: Callable[[bytes | None], T]) -> Operation[T]:
@@ -358,7 +381,13 @@ class Environment(Clients):
         waits = [str(entry) for entry in await self._apart(self._journal(id)) if entry.outcome is None]
         waits = [text for text in waits if text.split(" ")[0] not in ("send", "cancel")]
         error = f"; its last attempt failed with {meta.error}" if meta.error else ""
-        return f"{meta.target} ({id}) is {meta.status} and waits for {', '.join(waits) or 'nothing'}{error}"
+        text = f"{meta.target} ({id}) is {meta.status} and waits for {', '.join(waits) or 'nothing'}{error}"
+        called = [
+            record.id
+            for record in self._store.records()
+            if isinstance(record, Meta) and record.live and record.parent is not None and record.parent.ref == meta.ref
+        ]
+        return "\n".join([text, *[await self.explain(each) for each in called]])
 
     async def _journal(self, id: str) -> list[JournalEntry]:
         _, pieces, meta, notes = await self._engine.load(id)

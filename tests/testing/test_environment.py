@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from adapter import Context, ObjectContext, Service, TerminalError, VirtualObject, Workflow, WorkflowContext, handler
+from adapter import (
+    Context,
+    JournalMismatchError,
+    ObjectContext,
+    Service,
+    TerminalError,
+    VirtualObject,
+    Workflow,
+    WorkflowContext,
+    handler,
+)
 from adapter.testing import Environment, JournalEntry, StuckError
 
 
@@ -95,7 +106,7 @@ async def test_replays_find_what_is_not_deterministic() -> None:
     async with Environment(Forgetful) as env:
         assert await env.service_client(Forgetful).work() == 1
     async with Environment(Forgetful, replay=True) as env:
-        with pytest.raises(StuckError, match=r"command 0 is run 'step \d+', the journal holds run 'step 0'"):
+        with pytest.raises(JournalMismatchError, match=r"command 0 is run 'step \d+', the journal holds run 'step 0'"):
             await env.service_client(Forgetful).work()
 
 
@@ -142,3 +153,55 @@ async def test_a_send_survives_a_crash() -> None:
         await env.advance(timedelta(days=2))
         assert env.crashes == 1
         assert await env.state(Account, "x") == {"balance": 5}
+
+
+class Chain(Service):
+    @handler
+    async def first(self, ctx: Context) -> None:
+        await ctx.service_client(Chain).second()
+
+    @handler
+    async def second(self, ctx: Context) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(asyncio.to_thread(print))
+
+
+async def test_what_is_stuck_says_so_down_to_what_it_called(caplog: pytest.LogCaptureFixture) -> None:
+    async with Environment(Chain) as env:
+        with pytest.raises(StuckError) as stuck:
+            await env.service_client(Chain).first()
+    waiting, called = str(stuck.value).splitlines()
+    assert waiting.endswith("is suspended and waits for call Chain/second")
+    assert "its last attempt failed with ExceptionGroup" in called
+    assert "NonDeterminismError: run_in_executor was used in handler code" in called
+    assert [record.message for record in caplog.records] == ["attempt failed"]
+
+
+@pytest.mark.parametrize("replay", [False, True])
+async def test_chance_is_not_retried_until_it_fits(replay: bool) -> None:
+    tries = itertools.count()
+
+    class Chance(Service):
+        @handler
+        async def work(self, ctx: Context) -> None:
+            await ctx.run(f"step {next(tries) == 1}", lambda: None)
+            await ctx.sleep(timedelta(hours=1))
+
+    async with Environment(Chance, replay=replay) as env:
+        with pytest.raises(
+            JournalMismatchError, match="command 0 is run 'step True', the journal holds run 'step False'"
+        ):
+            await env.service_client(Chance).work()
+
+
+class Quick(Workflow):
+    @handler
+    async def run(self, ctx: WorkflowContext) -> None: ...
+
+
+async def test_a_workflow_that_ran_says_what_to_attach_to() -> None:
+    async with Environment(Quick) as env:
+        run = env.workflow_client(Quick, "x").run()
+        await run
+        with pytest.raises(TerminalError, match=f"workflow Quick/x ran already, or is running: attach to {run.id}"):
+            await env.workflow_client(Quick, "x").run()

@@ -166,7 +166,7 @@ def test_handlers_are_not_hidden_by_the_client(issuer: FakeIssuer, ctx: Context)
 
 def test_a_client_has_nothing_but_handlers(ctx: Context) -> None:
     for name in ("helper", "subtract", "__description__"):
-        with pytest.raises(AttributeError, match=f"Counter has no handler {name}"):
+        with pytest.raises(AttributeError, match=f"Counter has no handler {name}; it has add, reset, step"):
             getattr(ctx.object_client(Counter, "Mary"), name)
 
 
@@ -177,10 +177,11 @@ def misuse(ctx: Any) -> list[tuple[type[Exception], str, Any]]:
         (ValueError, "a call takes no delay", lambda: call.add(1, delay=timedelta(0))),
         (ValueError, "delay is not negative", lambda: send.add(1, delay=-timedelta(1))),
         (TypeError, "delay is a timedelta", lambda: send.add(1, delay=5)),
-        (TypeError, "Counter.add takes one input", lambda: call.add()),
+        (TypeError, "Counter.add takes one input, by position, and was given 0", lambda: call.add()),
         (TypeError, "Counter.add takes one input", lambda: call.add(1, 2)),
         (TypeError, "Counter.reset takes no input", lambda: call.reset(1)),
-        (TypeError, "amount", lambda: call.add(amount=1)),
+        (TypeError, "Counter.add has no keyword amount: the input goes by position", lambda: call.add(amount=1)),
+        (TypeError, "keyword dealy: .* idempotency_key, delay, headers", lambda: send.add(1, dealy=timedelta(1))),
         (ValueError, "idempotency_key has 1 to 512 bytes", lambda: call.add(1, idempotency_key="")),
         (ValueError, "idempotency_key has 1 to 512 bytes", lambda: send.add(1, idempotency_key="x" * 513)),
         (TypeError, "idempotency_key is a string", lambda: call.add(1, idempotency_key=5)),
@@ -231,13 +232,17 @@ def test_ids_are_worked_out() -> None:
 def test_ids_that_cannot_be_worked_out() -> None:
     wrong: list[Callable[[], str]] = [
         lambda: invocation_id(Counter, "add", "Mary"),
-        lambda: invocation_id(SignUp, "run"),
+        lambda: invocation_id("SignUp", "run"),
         lambda: invocation_id(SignUp, "run", "Mary", idempotency_key="k"),
         lambda: invocation_id("Counter", "add"),
     ]
     for each in wrong:
-        with pytest.raises(ValueError, match="can be worked out"):
+        with pytest.raises(ValueError, match="cannot be worked out: give idempotency_key="):
             each()
+    with pytest.raises(ValueError, match=r"Counter.add is a virtual object's: its id depends on a key"):
+        invocation_id(Counter, "add", idempotency_key="k")
+    with pytest.raises(ValueError, match=r"shop.place is a service's: its id depends on no key"):
+        invocation_id(Shop, "order", "Mary", idempotency_key="k")
     with pytest.raises(AttributeError, match="Counter has no handler subtract"):
         invocation_id(Counter, "subtract", "Mary")
     with pytest.raises(ValueError, match="key has 1 to 512 bytes"):

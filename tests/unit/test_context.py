@@ -323,6 +323,16 @@ async def test_gather_keeps_the_order_given(ctx: ObjectContext) -> None:
     assert (total, none) == (1, None)
 
 
+async def test_gather_takes_no_list(ctx: Any) -> None:
+    with pytest.raises(TypeError, match=r"one by one, as in gather\(\*calls\); not \["):
+        await gather([ctx.get("total", int)])  # type: ignore[list-item]
+
+
+def test_what_is_not_awaited_is_not_true(ctx: ObjectContext) -> None:
+    with pytest.raises(TypeError, match="neither true nor false: await it"):
+        _ = 1 if ctx.get("total", int) else 2
+
+
 async def test_gather_fails_with_the_first_failure(ctx: Context) -> None:
     async def decline() -> None:
         raise TerminalError("declined")

@@ -317,7 +317,7 @@ async def test_a_workflow_that_is_called_twice_by_one_handler_runs_once() -> Non
         except TerminalError as error:
             return [await first, error.code, error.message]
 
-    failure = ["ran", 409, "workflow W/k/run has run already, or is running"]
+    failure = ["ran", 409, f"workflow W/k ran already, or is running: attach to {workflow_id('W', 'k')}"]
     assert await world.call("S/twice", False) == failure
     await world.clock.advance(25 * 3600)
     assert await world.call("S/twice", True) == failure

@@ -147,6 +147,7 @@ def test_it_ends_when_it_is_told_to(dev: Callable[..., Dev], tmp_path: Path) -> 
         (["needy"], "module needy needs no_such_package, which is not installed"),
         (["broken"], "module broken cannot be imported"),
         (["wrong"], "is a workflow without a `run` handler"),
+        (["untold"], "the input of S.x: <class 'untold.Own'> cannot be turned into JSON: use a builtin, a dataclass"),
         (["shop", "other"], "other has a service called Greeter, and so has another module"),
     ],
 )
@@ -161,6 +162,8 @@ def test_what_it_cannot_serve(
         "empty": "x = 1",
         "needy": "import no_such_package",
         "broken": "1 / 0",
+        "untold": "from adapter import *\nclass Own: ...\nclass S(Service):\n    @handler\n"
+        "    async def x(self, ctx: Context, own: Own): ...",
         "wrong": "from adapter import *\nclass W(Workflow):\n    @handler\n    async def x(self, ctx: Context): ...",
     }
     for name, source in modules.items():

@@ -251,10 +251,10 @@ def test_what_is_nothing_to_bind() -> None:
         @handler
         async def later(self, ctx: Context, missing: Missing) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
-    with pytest.raises(DefinitionError, match="Empty has no handlers"):
+    with pytest.raises(DefinitionError, match="Empty has no handlers: decorate its methods with @handler"):
         Registry(Empty)
     with pytest.raises(DefinitionError, match="name 'Missing' is not defined"):
         Registry(Later)
-    for thing in (int, "Echo", lambda: 5):
-        with pytest.raises(TypeError):
+    for thing in (int, "Echo", 5, lambda: 5):
+        with pytest.raises(TypeError, match="is no class that derives from Service"):
             Registry(thing)  # type: ignore[arg-type]

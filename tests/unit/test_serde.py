@@ -85,8 +85,19 @@ def test_a_model_is_plain_where_no_type_is_known() -> None:
 def test_types_that_are_no_json() -> None:
     class Opaque: ...
 
-    with pytest.raises(DefinitionError, match=r"Opaque.*cannot be turned into JSON"):
+    with pytest.raises(DefinitionError, match=r"Opaque.*cannot be turned into JSON: use a builtin, .*, or give"):
         serde.of(Opaque).serialize(Opaque())
+
+
+def test_what_was_not_awaited_is_named() -> None:
+    async def later() -> int:
+        return 1
+
+    coroutine = later()
+    for written in (serde.json, serde.of(int)):
+        with pytest.raises(TypeError, match=r"<coroutine object .*later.*> was not awaited"):
+            written.serialize(coroutine)  # type: ignore[arg-type]
+    coroutine.close()
 
 
 @pytest.mark.skipif("sys.version_info >= (3, 12)")
