@@ -87,7 +87,7 @@ def test_functions_publish_a_version_of_every_change_and_may_call_themselves(fun
 def test_what_functions_are_told_depends_on_no_parameter(
     template: dict[str, Any], functions: dict[str, Properties]
 ) -> None:
-    # SAM publishes a version when its template says something else of a function: to the value of a parameter it is blind,
+    # SAM publishes a version when the template says something else of a function. It is blind to a parameter's value,
     # and the alias would stay on a version with the old one. What Architecture changes is the packages.
     for function in functions.values():
         said = str({name: value for name, value in function.items() if name != "Architectures"})
