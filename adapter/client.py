@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Generator
+import re
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 from uuid import uuid4
 
 import httpx
@@ -32,6 +33,9 @@ R = TypeVar("R")
 
 _LOST = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError)
 """What leaves open whether a request arrived."""
+
+_PLAIN = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*")
+"""What is the same encoded and decoded, however often, and no step within a path."""
 
 _LONGEST_ANSWER = 60.0
 """Seconds to wait for one answer: longer than API Gateway does."""
@@ -105,10 +109,9 @@ class Client(Clients):
         else:
             headers["idempotency-key"] = command.idempotency_key or uuid4().hex
             id = idempotent_id(target, headers["idempotency-key"])
-        path = "/".join(_quoted(part) for part in (target.service, target.key, target.handler) if part is not None)
+        path = _handler_path(command)
         if isinstance(command, Call):
             return _Remote(id, self._start(self._call(path, id, command.input, headers)), decode)
-        path += f"/send?delay={command.delay}ms" if command.delay else "/send"
         stored = self._start(self._exchange("POST", path, id, command.input, headers))
         self._sent.add(stored)
         stored.add_done_callback(self._accepted)
@@ -131,7 +134,8 @@ class Client(Clients):
                 body = value or b"" if failure is None else failure.message.encode()
                 return _Answer(self._start(self._tell(path, id, body)), decode)
             case SendSignal(id, name, value):
-                path = f"restate/invocation/{_quoted(id)}/signals/{_quoted(name)}"
+                segments, query = _said(name, "name")
+                path = _joined(["restate", "invocation", id, "signals", *segments], query)
                 return _Answer(self._start(self._tell(path, id, value)), decode)
 
     async def _look(self, id: str) -> bytes:
@@ -280,6 +284,28 @@ def _refusal(response: httpx.Response) -> tuple[str, bool]:
     gateway = response.status_code in (429, 500, 502, 503) and ("code" not in said or "retry-after" in response.headers)
     passing = response.status_code == 504 or gateway
     return str(message), not passing
+
+
+def _handler_path(command: Call | Send) -> str:
+    target = command.target
+    segments, query = ([], {}) if target.key is None else _said(target.key, "key")
+    segments = [target.service, *segments, target.handler]
+    if isinstance(command, Send):
+        segments.append("send")
+        if command.delay:
+            query["delay"] = f"{command.delay}ms"
+    return _joined(segments, query)
+
+
+def _said(text: str, parameter: str) -> tuple[list[str], dict[str, str]]:
+    """Where a path says something: in a segment, if nobody on the way could take it for more than letters, else in its
+    query. API Gateway decodes paths twice and cuts them at what is a question mark then."""
+    return ([text], {}) if _PLAIN.fullmatch(text) else ([], {parameter: text})
+
+
+def _joined(segments: Sequence[str], query: Mapping[str, str]) -> str:
+    path = "/".join(_quoted(segment) for segment in segments)
+    return f"{path}?{urlencode(query, quote_via=quote, safe='')}" if query else path
 
 
 def _quoted(part: str) -> str:

@@ -3,7 +3,8 @@
 ==========================================================  ==========================================================
 ``POST /{service}/[{key}/]{handler}``                       call a handler and wait for its result
 ``POST /{service}/[{key}/]{handler}/send?delay=10s``        store a message to it, to be handled now or later
-``POST /restate/call/…``, ``POST /restate/send/…``          the same two, in doubt about nothing
+``POST /{service}/{handler}[/send]?key={key}``              the same two, whatever a gateway does to paths
+``POST /restate/call/…``, ``POST /restate/send/…``          the same, in doubt about nothing
 ``GET /restate/invocation/{id}/attach``, ``…/output``       wait for a result, or look whether it is there
 ``GET /restate/workflow/{service}/{key}/attach``, …         of a workflow's ``run``
 ``GET /restate/invocation/{service}/[{key}/]{handler}/``    by idempotency key
@@ -12,7 +13,7 @@
 ``POST /restate/attach``, ``POST /restate/output``          of what the body describes
 ``POST /restate/lookup``                                    the id of what the body describes, be it there or not
 ``POST /restate/awakeables/{id}/resolve``, ``…/reject``     complete an awakeable: the body is its value, or the reason
-``POST /restate/invocation/{id}/signals/{name}``            send a signal: the body is its value
+``POST /restate/invocation/{id}/signals/{name}``            send a signal: the body is its value; ``?name=`` will do
 ``GET /restate/openapi.json``                               what all services take and give, in OpenAPI 3.1
 ``GET /restate/services/{service}/openapi.json``            what one does
 ``GET /restate/health``                                     whether the process answers
@@ -61,6 +62,7 @@ from adapter.http.messages import (
     answer,
     checked_idempotency_key,
     idempotency_key,
+    queried,
     read_body,
     require,
     respond,
@@ -76,6 +78,7 @@ from adapter.http.services import (
     read_json,
     read_target,
     segments,
+    with_key,
 )
 from adapter.registry import Registry
 
@@ -141,9 +144,11 @@ class Ingress:
                 return answer({"status": "ok"})
             case ["restate", "call", service, *rest]:
                 public = await self._public(service)
+                rest = with_key(rest, queried(request, "key"), public)
                 return await self._call(request, read_target(service, rest, public), public)
             case ["restate", "send", service, *rest]:
                 public = await self._public(service)
+                rest = with_key(rest, queried(request, "key"), public)
                 return await self._send(request, read_target(service, rest, public), public)
             case ["restate", "invocation", id, "attach" | "output" as what]:
                 require(request, "GET")
@@ -157,7 +162,7 @@ class Ingress:
                 id, _ = await self._described(request)
                 return answer({"invocationId": id}, headers={ID: id})
             case ["restate", "invocation", id, "signals", *name] if INVOCATION_ID.fullmatch(id):
-                return await self._signal(request, id, "/".join(name))
+                return await self._signal(request, id, "/".join(name or queried(request, "name")))
             case ["restate", "awakeables" | "a", id, "resolve" | "reject" as what]:
                 return await self._complete(request, id, what)
             case ["restate", "openapi.json"]:
@@ -175,6 +180,7 @@ class Ingress:
                 raise TerminalError("no such path; handlers are at /SERVICE/HANDLER and /SERVICE/KEY/HANDLER", code=404)
             case [service, *rest]:
                 public = await self._public(service)
+                rest = with_key(rest, queried(request, "key"), public)
                 if is_send(rest, public):
                     return await self._send(request, read_target(service, rest[:-1], public), public)
                 return await self._call(request, read_target(service, rest, public), public)

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HTTPRequest
@@ -71,6 +72,22 @@ def require(request: HTTPRequest, *methods: str) -> None:
     if request.method not in methods:
         allowed = ", ".join(methods)
         raise HTTPError(f"{request.method} is not for this path, {allowed} is", code=405, headers={"allow": allowed})
+
+
+def queried(request: HTTPRequest, name: str) -> list[str]:
+    """What the request's query gives under a name.
+
+    Raises:
+        TerminalError: With code 400, if it is no UTF-8.
+    """
+    query: bytes = request.scope["query_string"]
+    if name.encode() not in query:
+        return []
+    try:
+        pairs = parse_qsl(query.decode(), keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:
+        raise TerminalError("the query is not UTF-8", code=400) from None
+    return [value for given, value in pairs if given == name]
 
 
 def idempotency_key(request: HTTPRequest) -> str | None:

@@ -256,7 +256,8 @@ _COMPONENTS: Final[dict[str, Any]] = {
             "name": "key",
             "in": "path",
             "required": True,
-            "description": f"The virtual object's key, or the workflow's id: up to {MAX_KEY} bytes in UTF-8.",
+            "description": f"The virtual object's key, or the workflow's id: up to {MAX_KEY} bytes in UTF-8. "
+            "One with `?` or `%` gets through API Gateway only in the query: `?key=`, without its segment of the path.",
             "schema": _NAME,
         },
         "IdempotencyKey": {

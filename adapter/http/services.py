@@ -171,6 +171,27 @@ def read_target(service: str, rest: Sequence[str], public: Endpoints) -> Target:
     return Target(service, name, text)
 
 
+def with_key(rest: list[str], keys: list[str], public: Endpoints) -> list[str]:
+    """A path's segments after the service, with the key that the query gives, if it does, in its place.
+
+    >>> with_key(["add", "send"], ["100%?"], {"add": Endpoint(Kind.EXCLUSIVE)})
+    ['100%?', 'add', 'send']
+
+    Args:
+        rest: The segments.
+        keys: What the query gives as ``key``; a service without keys may have a parameter of that name for itself.
+        public: The service's handlers, but for private ones.
+
+    Raises:
+        TerminalError: With code 400, if the key is given twice.
+    """
+    if not keys or not has_keys(public):
+        return rest
+    if len(keys) > 1 or not (len(rest) == 1 or (len(rest) == 2 and rest[1] == "send")):
+        raise TerminalError("the key is given once: in the path, or as ?key=", code=400)
+    return [*keys, *rest]
+
+
 def is_send(rest: Sequence[str], public: Endpoints) -> bool:
     """Whether a path ends in ``/send`` after a handler.
 

@@ -7,6 +7,8 @@ import asyncio
 import httpx
 import pytest
 
+from adapter.engine.ids import idempotent_id
+from adapter.engine.types import Target
 from tests.ingress.conftest import Greeter, Stack
 
 
@@ -143,6 +145,32 @@ async def test_keys(stack: Stack, key: str) -> None:
         )
         assert plain.json() == key
         assert (await stack.decoded("POST", f"{prefix}/Counter/{key}/key")).json() == key
+
+
+@pytest.mark.parametrize("key", ["Mary", "a/b", "a?b", "100%", "%2F", "a+b & c=d", "..", "add", "send"])
+async def test_keys_in_the_query(stack: Stack, key: str) -> None:
+    for prefix in ("", "/restate/call"):
+        assert (await stack.http.post(f"{prefix}/Counter/key", params={"key": key})).json() == key
+    assert (await stack.http.post("/Mailbox/send", params={"key": key})).json() == f"send to {key}"
+    for service, path, body in (
+        ("Counter", "/Counter/add/send", b"1"),
+        ("Counter", "/restate/send/Counter/add", b"1"),
+        ("Mailbox", "/Mailbox/add/send", b""),
+    ):
+        query, headers = {"key": key, "delay": "1h"}, {"idempotency-key": "k"}
+        sent = await stack.http.post(path, content=body, params=query, headers=headers)
+        assert sent.json()["invocationId"] == idempotent_id(Target(service, "add", key), "k")
+
+
+async def test_a_key_is_given_once(stack: Stack) -> None:
+    for path in ("/Counter/Mary/add?key=Mary", "/Counter/add?key=a&key=b", "/restate/send/Counter/Mary/add?key=a"):
+        refused = await stack.http.post(path, json=1)
+        assert refused.json() == {"message": "the key is given once: in the path, or as ?key=", "code": 400}
+    assert (await stack.http.post("/Counter/add?key=", json=1)).status_code == 400
+    refused = await stack.http.post("/Counter/add?key=%ff", json=1)
+    assert refused.json() == {"message": "the query is not UTF-8", "code": 400}
+    # A service has no keys, and may be sent what somebody else calls so.
+    assert (await stack.http.post("/Greeter/greet?key=7", json="Mary")).json() == "Hello Mary"
 
 
 async def test_a_handler_called_send(stack: Stack) -> None:

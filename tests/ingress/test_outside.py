@@ -134,6 +134,13 @@ async def test_a_signal_has_bytes_and_a_name_with_slashes(stack: Stack) -> None:
     assert (await outcome(stack, id)).content == b"\xff"
 
 
+async def test_a_signals_name_in_the_query(stack: Stack) -> None:
+    id = await started(stack, "raw")
+    sent = await stack.http.post(f"/restate/invocation/{id}/signals?name=a%2Fb", content=b"\xff")
+    assert sent.status_code == 202
+    assert (await outcome(stack, id)).content == b"\xff"
+
+
 async def test_whom_no_signal_reaches(stack: Stack) -> None:
     assert error(await stack.http.post(f"/restate/invocation/inv_{'a' * 32}/signals/x"))[0] == 404
     assert error(await stack.http.post("/restate/invocation/inv_1/signals/x"))[0] == 404

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import logging
+import re
 import sys
 import threading
 import time
@@ -14,10 +15,12 @@ from contextlib import contextmanager
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, cast
+from urllib.parse import unquote
 
+import httpx
 import pytest
 
-from adapter import Context, ObjectContext, RetryPolicy, Service, VirtualObject, handler
+from adapter import Client, Context, ObjectContext, RetryPolicy, Service, VirtualObject, handler
 from adapter.aws.directory import Directory, Listed
 from adapter.aws.entry import LambdaEntry
 from adapter.aws.events import MARGIN, UnknownEventError
@@ -259,8 +262,36 @@ def test_the_admin_is_for_signed_requests(function: Function) -> None:
 
 @pytest.mark.parametrize("key", ["a/b", "a?b", "100%", "100%25", "%2F", "zoë 漢字", "a+b"])
 def test_keys(function: Function, key: str) -> None:
-    """API Gateway decodes a path but for %25."""
+    """Those that a path carries, as far as API Gateway leaves them alone."""
     assert function.http(f"/Cart/{key.replace('%', '%25')}/key")[:2] == (200, key)
+
+
+def as_api_gateway_hands_it_on(path: str) -> str | None:
+    """The ``rawPath`` of a path as it was sent, by what was captured on AWS: it is decoded, cut at a question mark that
+    came of that, and decoded once more; ``None`` where API Gateway refuses it.
+    """
+    once = unquote(path).partition("?")[0]
+    return None if re.search("%(?![0-9A-Fa-f]{2})", once) else unquote(once)
+
+
+@pytest.mark.parametrize(
+    "key", ["Mary", "a.b", "a/b", "a?b", "x/key?", "100%", "100%25", "%2F", "zoë 漢字", "a+b", ".."]
+)
+def test_a_client_reaches_every_key_by_api_gateway(function: Function, key: str) -> None:
+    class Gateway(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            path, _, query = request.url.raw_path.decode().partition("?")
+            raw_path = as_api_gateway_hands_it_on(path)
+            if raw_path is None:
+                return httpx.Response(400, json={"message": "Bad Request"})
+            answer = await asyncio.to_thread(function, http_event(raw_path, query=query))
+            return httpx.Response(answer["statusCode"], content=answer["body"])
+
+    async def ask() -> str:
+        async with Client("https://id.execute-api", http=httpx.AsyncClient(transport=Gateway())) as client:
+            return await client.object_client(Cart, key).key()
+
+    assert asyncio.run(ask()) == key
 
 
 def test_bodies_of_bytes_and_large_ones(function: Function) -> None:

@@ -55,7 +55,8 @@ async def handle(event: Mapping[str, Any], host: Host) -> Any:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         log.warning("a request that cannot be read", exc_info=True)
         return _refused(f"the request cannot be read: {error!r}")
-    # The path comes decoded but for %25, and has to be decoded once: of "a%252Fb" nothing else is left to decode.
+    # The path comes decoded, but for a %25 where the gateway left one. What it does to "?" and "%" nobody can undo:
+    # keys that have them come in the query (see docs/http.md).
     path = event["rawPath"].replace("%25", "%")
     cycle = HTTPCycle({**scope, "path": path, "raw_path": None}, body)
     if not is_admin(path):
