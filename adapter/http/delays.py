@@ -59,7 +59,9 @@ def parse_delay(text: str) -> int:
     else:
         spans = []
     if not spans or any(unit not in _MILLISECONDS for _, unit in spans):
-        raise ValueError(f"delay is a duration such as 10s, 1h 30m, 1500ms or PT10S, and not negative; not {text!r}")
+        raise ValueError(
+            f"delay is a duration such as 10s, 1h 30m, 1500ms or PT10S, or milliseconds, and not negative; not {text!r}"
+        )
     total = sum((Decimal(number.replace(",", ".")) * _MILLISECONDS[unit] for number, unit in spans), Decimal(0))
     if total > LONGEST:
         raise ValueError(f"delay is at most 100 years, not {text!r}")

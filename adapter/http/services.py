@@ -154,7 +154,9 @@ def read_target(service: str, rest: Sequence[str], public: Endpoints) -> Target:
     Raises:
         TerminalError: With code 404 for an unknown handler, 400 for a key that is missing, not wanted, or too long.
     """
-    *key, name = rest or [""]
+    if not rest:
+        raise TerminalError(f"the path ends before a handler; {service!r} has {', '.join(sorted(public))}", code=404)
+    *key, name = rest
     if name not in public:
         raise TerminalError(
             f"service {service!r} has no handler {name!r}; it has {', '.join(sorted(public))}", code=404
