@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--verbose", action="store_true", help="print what happened")
     parser.add_argument("--shrink", action="store_true", help="make it smaller first, as long as it fails")
-    parser.add_argument("--focus", default="", help="what there is to be much of: operators, steps, rings, large")
+    parser.add_argument("--focus", default="", help="what there is to be much of (see `plan.generate`)")
     parser.add_argument("--failures", type=int, default=5, help="after how many failures to stop")
     options = parser.parse_args()
     seeds = [options.seed] if options.seed is not None else range(options.start, options.start + options.seeds)

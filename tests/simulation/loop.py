@@ -109,7 +109,10 @@ class SimLoop:
     def pause(self, seconds: float) -> asyncio.Future[None]:
         """What is done after so many seconds: as `asyncio.sleep`, at less cost."""
         future = self.create_future()
-        self.call_at(self.now + seconds, _wake, future, context=PLAIN)
+        if seconds > 0:
+            self.call_at(self.now + seconds, _wake, future, context=PLAIN)
+        else:
+            self.call_soon(_wake, future, context=PLAIN)
         return future
 
     def create_future(self) -> asyncio.Future[Any]:

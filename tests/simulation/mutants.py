@@ -172,7 +172,7 @@ MUTANTS = (
         "a unit suspends over a result that has just come in",
         "no notification lost",
         Edit(Unit, "_idle", "if self._events or self._ready:", "if False:"),
-        focus="steps",
+        focus="rings",
     ),
     mutant(
         "a step starts again although its result waits to be told",
@@ -280,6 +280,7 @@ MUTANTS = (
         Edit(
             Control, "perform", "nonce = child_id(member.meta.id, member.meta.generation, n)[4:]", "nonce = new_nonce()"
         ),
+        focus="results",
     ),
     mutant(
         "who keeps a promise again is told to be the first",

@@ -252,6 +252,8 @@ class _Generator:
             self.acts = 0.8
         if focus == "rings":
             self.weights |= {"call": 6.0, "select": 3.0}
+        if focus == "results":
+            self.weights |= {"awakeable": 3.0, "signal": 6.0, "promise": 3.0}
         if focus == "steps":
             self.weights |= {"step": 6.0, "gather": 4.0, "race": 4.0}
         self.long = random.random() < 0.3
@@ -495,6 +497,7 @@ def generate(random: Random, expiring: bool = False, extended: bool = False, foc
         random: Where it is drawn from.
         expiring: Whether nobody is to wait for what may have expired.
         extended: Whether there is more than calls, state and steps in it: results from outside, operators.
-        focus: What there is to be much of: ``operators``, ``steps``, ``rings`` or ``large`` values.
+        focus: What there is to be much of: ``operators``, ``results`` from outside, ``steps``, ``rings``, or ``large``
+            values.
     """
     return _Generator(random, expiring, extended, focus).plan()
