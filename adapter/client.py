@@ -56,6 +56,15 @@ class Client(Clients):
         url: Where the services are, each with a route of its own; a path in it is kept.
         timeout: How long a call, a send, or the wait for what was sent, is repeated for in all.
         http: The httpx client to use, with its headers, authentication or transport. It stays open.
+
+    >>> from adapter import Client, Context, Service, handler
+    >>> class Greeter(Service):
+    ...     @handler
+    ...     async def greet(self, ctx: Context, name: str) -> str:
+    ...         return f"Hello {name}"
+    >>> async def main() -> None:  # asyncio.run(main()), while `adapter dev` serves it
+    ...     async with Client("http://localhost:8080") as client:
+    ...         print(await client.service_client(Greeter).greet("Mary", idempotency_key="7"))
     """
 
     def __init__(

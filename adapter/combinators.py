@@ -47,6 +47,9 @@ async def gather(*operations: Awaitable[Any]) -> tuple[Any, ...]:
     It takes coroutines and tasks as well as operations. The first failure is raised at once; the others go on. A
     handler that is suspended meanwhile wakes once: for the last result, or for the first failure.
 
+    Raises:
+        TypeError: If one cannot be awaited.
+
     >>> async def twice(n: int) -> int:
     ...     return 2 * n
     >>> asyncio.run(gather(twice(1), twice(2)))
@@ -78,15 +81,23 @@ async def select(*operations: Operation[T]) -> Operation[T]:
     It may have completed with a failure, which awaiting it raises. Where several have completed already, it is the
     first of them in the order given. The others go on: a call that lost can be told to end with `Invocation.cancel`.
 
-    ```python
-    answer, patience = ctx.awakeable(str), ctx.sleep(timedelta(days=1))
-    if await select(answer, patience) is answer:
-        return await answer
-    ```
-
     Raises:
         TypeError: If one is not an operation of the handler's context.
         ValueError: If there is none.
+
+    >>> from datetime import timedelta
+    >>> from adapter import Context, Service, handler
+    >>> from adapter.testing import Environment
+    >>> class Shop(Service):
+    ...     @handler
+    ...     async def ask(self, ctx: Context) -> str:
+    ...         answer, patience = ctx.awakeable(str), ctx.sleep(timedelta(days=1))
+    ...         return await answer if await select(answer, patience) is answer else "no answer"
+    >>> async def main() -> None:
+    ...     async with Environment(Shop) as env:
+    ...         print(await env.service_client(Shop).ask())
+    >>> asyncio.run(main())
+    no answer
     """
     done, _ = await wait_completed(*operations)
     return done[0]
@@ -95,13 +106,23 @@ async def select(*operations: Operation[T]) -> Operation[T]:
 async def wait_completed(*operations: Operation[T]) -> tuple[list[Operation[T]], list[Operation[T]]]:
     """Wait for one, and give those that have completed by then and those that have not, each in the order given.
 
-    ```python
-    done, pending = await wait_completed(*calls)
-    ```
-
     Raises:
         TypeError: If one is not an operation of the handler's context.
         ValueError: If there is none.
+
+    >>> from datetime import timedelta
+    >>> from adapter import Context, Service, handler
+    >>> from adapter.testing import Environment
+    >>> class Race(Service):
+    ...     @handler
+    ...     async def first(self, ctx: Context) -> list[int]:
+    ...         done, pending = await wait_completed(*[ctx.sleep(timedelta(hours=hours)) for hours in (3, 1, 2)])
+    ...         return [len(done), len(pending)]
+    >>> async def main() -> None:
+    ...     async with Environment(Race) as env:
+    ...         print(await env.service_client(Race).first())
+    >>> asyncio.run(main())
+    [1, 2]
     """
     await _Any(_pendings(operations))
     return [o for o in operations if o.done], [o for o in operations if not o.done]
@@ -110,13 +131,27 @@ async def wait_completed(*operations: Operation[T]) -> tuple[list[Operation[T]],
 def as_completed(*operations: Operation[T]) -> AsyncIterator[Operation[T]]:
     """Give the operations as they complete; awaiting one then gives its result, or raises its failure, at once.
 
-    ```python
-    async for call in as_completed(*calls):
-        total += await call
-    ```
-
     Raises:
         TypeError: If one is not an operation of the handler's context.
+
+    >>> from datetime import timedelta
+    >>> from adapter import Context, Service, handler
+    >>> from adapter.testing import Environment
+    >>> class Baker(Service):
+    ...     @handler
+    ...     async def bake(self, ctx: Context, minutes: int) -> int:
+    ...         await ctx.sleep(timedelta(minutes=minutes))
+    ...         return minutes
+    ...
+    ...     @handler
+    ...     async def all(self, ctx: Context) -> list[int]:
+    ...         calls = [ctx.service_client(Baker).bake(minutes) for minutes in (30, 10, 20)]
+    ...         return [await call async for call in as_completed(*calls)]
+    >>> async def main() -> None:
+    ...     async with Environment(Baker) as env:
+    ...         print(await env.service_client(Baker).all())
+    >>> asyncio.run(main())
+    [10, 20, 30]
     """
     return _AsCompleted(operations)
 

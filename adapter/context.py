@@ -49,7 +49,7 @@ Ts = TypeVarTuple("Ts")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The request that an invocation came from.
+    """The request that an invocation came from: ``ctx.request.headers.get("x-tenant")``.
 
     Attributes:
         id: The invocation's id.
@@ -70,6 +70,21 @@ class Context(Clients):
     was given before. So it has to ask for the same things in the same order: what differs from time to time (I/O, the
     clock, chance) goes through the context. Operations start when they are asked for, not when they are awaited, so
     several can be under way at once.
+
+    >>> from adapter import Context, Service, handler
+    >>> from adapter.testing import Environment
+    >>> class Lottery(Service):
+    ...     @handler
+    ...     async def draw(self, ctx: Context, names: list[str]) -> str:
+    ...         winner = ctx.random.choice(names)
+    ...         await ctx.sleep(timedelta(days=1))  # the code runs again after that, and draws the same
+    ...         ticket = await ctx.run("print a ticket", "ticket for {}".format, winner)
+    ...         return f"{ticket}, {await ctx.now():%d %B}"
+    >>> async def main() -> None:
+    ...     async with Environment(Lottery) as env:
+    ...         print(await env.service_client(Lottery).draw(["Mary"]))
+    >>> asyncio.run(main())
+    ticket for Mary, 02 January
     """
 
     def __init__(self, issuer: Issuer) -> None:
@@ -94,13 +109,16 @@ class Context(Clients):
         return self._issuer.issue(Now(), _time)
 
     def sleep(self, duration: timedelta, *, name: str = "") -> Operation[None]:
-        """Wait, for milliseconds or for months. No process waits along.
+        """Wait, for milliseconds or for months: ``await ctx.sleep(timedelta(days=30))``. No process waits along.
+
+        What takes more than two seconds may take up to a minute longer, as EventBridge Scheduler is that precise.
 
         Args:
             duration: How long; rounded up to the millisecond.
             name: What to call it in the journal.
 
         Raises:
+            TypeError: If the duration is no timedelta.
             ValueError: If the duration is negative, or the name longer than 512 bytes of UTF-8.
         """
         if name:
@@ -166,6 +184,28 @@ class Context(Clients):
 
         Raises:
             TypeError: If ``fn`` cannot be called, or its return annotation cannot be resolved.
+            ValueError: If the name is empty or longer than 512 bytes of UTF-8.
+
+        >>> from adapter import Context, Service, handler
+        >>> from adapter.testing import Environment
+        >>> class Files(Service):
+        ...     @handler
+        ...     async def size(self, ctx: Context, path: str) -> int:
+        ...         policy = RetryPolicy(initial=timedelta(seconds=1), attempts=3)
+        ...         try:
+        ...             return await ctx.run("read", self.read, path, retry=policy)
+        ...         except TerminalError as gave_up:
+        ...             print(gave_up)
+        ...             return -1
+        ...
+        ...     async def read(self, path: str) -> int:
+        ...         raise OSError("disk on fire")
+        >>> async def main() -> None:
+        ...     async with Environment(Files) as env:
+        ...         print(await env.service_client(Files).size("/tmp/x"))
+        >>> asyncio.run(main())
+        step 'read' failed 3 times: OSError: disk on fire
+        -1
         """
         if not callable(fn):
             if inspect.iscoroutine(fn):
@@ -219,6 +259,8 @@ class Context(Clients):
     def signal(self, name: str, type: TypeForm[T], /) -> Operation[T]: ...
     def signal(self, name: str, type: Any = Any, /) -> Operation[Any]:
         """Wait for the next signal of a name to this invocation. Each is given once, in the order they came.
+
+        `Clients.send_signal` sends one.
 
         Args:
             name: The signal's name, up to 512 bytes of UTF-8.

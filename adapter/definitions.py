@@ -71,19 +71,72 @@ class Definition(ABC):
 
 
 class Service(Definition):
-    """Stateless handlers; every invocation runs concurrently with every other."""
+    """Stateless handlers; every invocation runs concurrently with every other.
+
+    >>> import asyncio
+    >>> from adapter import Context, Service, handler
+    >>> from adapter.testing import Environment
+    >>> class Greeter(Service):
+    ...     @handler
+    ...     async def greet(self, ctx: Context, name: str) -> str:
+    ...         return f"Hello {name}"
+    >>> async def main() -> None:
+    ...     async with Environment(Greeter) as env:
+    ...         print(await env.service_client(Greeter).greet("Mary"))
+    >>> asyncio.run(main())
+    Hello Mary
+    """
 
 
 class VirtualObject(Definition):
     """Handlers bound to a key, with state of their own.
 
     Exclusive handlers of one key run one at a time, in order of arrival; shared ones run concurrently and only read
-    state.
+    state. Which a handler is, its context's type says: `ObjectContext` or `ObjectSharedContext`.
+
+    >>> import asyncio
+    >>> from adapter import ObjectContext, VirtualObject, handler
+    >>> from adapter.testing import Environment
+    >>> class Counter(VirtualObject):
+    ...     @handler
+    ...     async def add(self, ctx: ObjectContext, amount: int) -> int:
+    ...         total = (await ctx.get("total", int) or 0) + amount
+    ...         ctx.set("total", total)
+    ...         return total
+    >>> async def main() -> None:
+    ...     async with Environment(Counter) as env:
+    ...         mary, john = env.object_client(Counter, "Mary"), env.object_client(Counter, "John")
+    ...         print(await mary.add(2), await mary.add(3), await john.add(1))
+    >>> asyncio.run(main())
+    2 5 1
     """
 
 
 class Workflow(Definition):
-    """A keyed definition whose ``run`` executes once per workflow id; its other handlers interact with it."""
+    """A keyed definition whose ``run`` executes once per workflow id; its other handlers interact with it.
+
+    ``run`` takes a `WorkflowContext`, the others a `WorkflowSharedContext`. A second request to run is a failure with
+    code 409. What belongs to a workflow is kept for its ``workflow_retention``; then the id is as good as new.
+
+    >>> import asyncio
+    >>> from adapter import Workflow, WorkflowContext, WorkflowSharedContext, handler
+    >>> from adapter.testing import Environment
+    >>> class SignUp(Workflow):
+    ...     @handler
+    ...     async def run(self, ctx: WorkflowContext, name: str) -> str:
+    ...         return f"{name} is {await ctx.promise('address', str)}"
+    ...
+    ...     @handler
+    ...     async def confirm(self, ctx: WorkflowSharedContext, address: str) -> bool:
+    ...         return await ctx.promise("address", str).resolve(address)
+    >>> async def main() -> None:
+    ...     async with Environment(SignUp) as env:
+    ...         sign_up = env.workflow_client(SignUp, "7")
+    ...         run = sign_up.run("Mary")
+    ...         print(await sign_up.confirm("mary@example.com"), await run)
+    >>> asyncio.run(main())
+    True Mary is mary@example.com
+    """
 
 
 Category = Literal["service", "object", "workflow"]

@@ -48,7 +48,16 @@ class TimedOutError(TerminalError, TimeoutError):
 
 
 class DefinitionError(AdapterError, TypeError):
-    """A service, virtual object, workflow or handler that makes no sense; raised where it is defined."""
+    """A service, virtual object, workflow or handler that makes no sense; raised where it is defined.
+
+    >>> from adapter import Context, Service, handler
+    >>> class Mailer(Service):
+    ...     @handler
+    ...     def mail(self, ctx: Context, text: str) -> None: ...
+    Traceback (most recent call last):
+        ...
+    adapter.errors.DefinitionError: Mailer.mail is no handler: a handler is an `async def` method
+    """
 
 
 class JournalMismatchError(AdapterError):
@@ -60,4 +69,7 @@ class JournalMismatchError(AdapterError):
 
 
 class NonDeterminismError(AdapterError):
-    """Handler code awaited something that a replay could not repeat, such as I/O outside ``ctx.run``."""
+    """Handler code awaited something that a replay could not repeat, such as I/O outside ``ctx.run``.
+
+    The attempt fails and is retried with backoff, so that the right code can be deployed.
+    """

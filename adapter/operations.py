@@ -14,7 +14,27 @@ T_co = TypeVar("T_co", covariant=True)
 class Operation(ABC, Awaitable[T_co], Generic[T_co]):
     """A durable result: of a step, a sleep, a state read, a call.
 
-    It starts when it is made, not when it is awaited, and may be awaited any number of times.
+    It starts when it is made, not when it is awaited, and may be awaited any number of times: each gives the result, or
+    raises the `TerminalError` that it failed with.
+
+    >>> import asyncio
+    >>> from datetime import timedelta
+    >>> from adapter import Context, Service, handler
+    >>> from adapter.testing import Environment
+    >>> class Cook(Service):
+    ...     @handler
+    ...     async def egg(self, ctx: Context) -> str:
+    ...         boiled = ctx.sleep(timedelta(minutes=6))
+    ...         await ctx.run("make toast", print, "toast")  # meanwhile
+    ...         before = boiled.done
+    ...         await boiled
+    ...         return f"{before}, then {boiled.done}"
+    >>> async def main() -> None:
+    ...     async with Environment(Cook) as env:
+    ...         print(await env.service_client(Cook).egg())
+    >>> asyncio.run(main())
+    toast
+    False, then True
     """
 
     @property
@@ -39,7 +59,11 @@ class Operation(ABC, Awaitable[T_co], Generic[T_co]):
 
 
 class Invocation(Operation[T_co]):
-    """One request to run one handler; awaiting it gives the handler's output."""
+    """One request to run one handler; awaiting it gives the handler's output.
+
+    Every call and send gives one. Its ``id`` can be handed on, for `Clients.attach`, `Clients.output`,
+    `Clients.send_signal` and ``ctx.cancel``. What was sent may be awaited as well, later or never.
+    """
 
     @property
     @abstractmethod
@@ -55,7 +79,29 @@ class Invocation(Operation[T_co]):
 
 
 class Awakeable(Operation[T_co]):
-    """A result that somebody outside gives by the id; awaiting it gives what they gave."""
+    """A result that somebody outside gives by the id; awaiting it gives what they gave.
+
+    ``ctx.awakeable(type)`` makes one, `Clients.resolve_awakeable` and `Clients.reject_awakeable` complete it. Awaiting
+    one that was rejected raises `TerminalError`.
+
+    >>> import asyncio
+    >>> from adapter import Context, Service, handler
+    >>> from adapter.testing import Environment
+    >>> class Shop(Service):
+    ...     @handler
+    ...     async def order(self, ctx: Context) -> str:
+    ...         paid = ctx.awakeable(int)
+    ...         await ctx.run("ask for the payment", asked.append, paid.id)
+    ...         return f"paid {await paid}"
+    >>> asked: list[str] = []
+    >>> async def main() -> None:
+    ...     async with Environment(Shop) as env:
+    ...         order = env.service_client(Shop).order()
+    ...         await env.settle()
+    ...         print(await env.resolve_awakeable(asked[0], 500), await order)
+    >>> asyncio.run(main())
+    True paid 500
+    """
 
     @property
     @abstractmethod

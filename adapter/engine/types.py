@@ -118,7 +118,12 @@ class RetryPolicy:
         maximum: The longest wait.
         attempts: How many tries there are in all; ``None`` for no end. A step's are counted anew by each attempt.
         duration: For a step: how long after its first try another may begin; ``None`` for no end.
-        exhausted: What follows the last: ``"pause"`` keeps the invocation for an operator, ``"kill"`` fails it.
+        exhausted: What follows the last attempt: ``"pause"`` keeps the invocation for an operator, ``"kill"`` fails it.
+            After a step's last try, awaiting it raises `TerminalError`, whatever this says.
+
+    Raises:
+        TypeError: If a duration is no timedelta.
+        ValueError: If a value is out of range, or the longest wait shorter than the first.
 
     >>> RetryPolicy().backoff(1), RetryPolicy().backoff(2), RetryPolicy().backoff(50)
     (0.05, 0.1, 60.0)

@@ -258,3 +258,23 @@ async def test_what_was_read_at_once_is_as_the_handler_wrote_it_since() -> None:
     assert await world.call("O/k/change") == [three, changed, changed, left, left]
     again = [{**three, **left}, {**changed, **left}, {**changed, **left}, left, left]
     assert await world.call("O/k/change") == again, "entries that were stored before are seen as well"
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "message"),
+    [
+        ({"initial": 5}, TypeError, "initial is a timedelta, not 5"),
+        ({"maximum": None}, TypeError, "maximum is a timedelta, not None"),
+        ({"duration": 60}, TypeError, "duration is a timedelta, not 60"),
+        ({"initial": timedelta(0)}, ValueError, "initial is a positive duration"),
+        ({"maximum": timedelta(milliseconds=1)}, ValueError, "maximum is not shorter than initial"),
+        ({"factor": 0.5}, ValueError, "factor is at least 1"),
+        ({"attempts": 0}, ValueError, "attempts is at least 1, or None for no end"),
+        ({"exhausted": "stop"}, ValueError, 'exhausted is "pause" or "kill"'),
+        ({"duration": timedelta(0)}, ValueError, "duration is positive, or None for no end"),
+    ],
+    ids=str,
+)
+def test_policies_that_make_no_sense(values: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=f"^{message}$"):
+        RetryPolicy(**values)
