@@ -3,7 +3,7 @@
 - Every log line of the process, handlers' own among them, is JSON on standard output, with the Lambda request's id and,
   within a handler and its steps, ``invocation_id``, ``target``, ``attempt`` and ``replaying``.
 - Metrics in CloudWatch's embedded format: ``InvocationsCompleted``, ``InvocationsFailed``, ``InvocationsSuspended``,
-  ``AttemptsFailed``, ``ColdStarts``.
+  ``AttemptsFailed``, ``SweepsUnfinished``, ``ColdStarts``.
 - X-Ray annotations with the invocation's id. The SDK for that takes a tenth of a second to import, so they are made
   only if ``POWERTOOLS_TRACE_DISABLED=false`` asks for them; the segments of Lambda and API Gateway are there without.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from adapter.engine.control import PROMISE_CHECK
 from adapter.engine.draft import GRACE, MARGIN, OWNER_CHECK, notification
 from adapter.engine.ids import SHARDS, new_nonce
-from adapter.engine.ports import Conflict, Delete, Finish, Put
+from adapter.engine.ports import Conflict, Delete, Due, Finish, Place, Put
 from adapter.engine.records import Meta, Status, Unreadable, Waiter
 from adapter.engine.types import Kind, Outcome
 from adapter.engine.waking import Waking
@@ -27,6 +27,9 @@ RECHECK = 45_000
 BATCH = 100
 """How many entries of the due index are read at a time."""
 
+PAGE = 1000
+"""How many are looked at at a time, where most are passed over."""
+
 MAX_DISPATCHES = 10
 """How often an invocation of which no attempt begins is dispatched, before it is paused."""
 
@@ -40,28 +43,69 @@ class Sweeper:
     async def sweep(self) -> int:
         """Dispatch what is past due, fan out and delete what is over. Returns how many records it acted on.
 
-        A sweep ends when it finds nothing more, or when little time is left.
+        A sweep ends when it finds nothing more, or when little time is left. So that a backlog of what is over keeps up
+        no recovery, shards that have one come last, in them what is not over first, and not always the same shard.
         """
-        engine = self._engine
-        count = 0
+        engine, count, backlogs = self._engine, 0, list[int]()
         for shard in range(SHARDS):
-            seen: set[str] = set()
-            limit = BATCH
-            while engine.remaining() > MARGIN:
-                found = await engine.read(lambda: engine.store.due(shard, engine.clock.now(), limit))  # noqa: B023
-                entries = [entry for entry in found if entry.id not in seen]
-                if not entries:
-                    if len(found) < limit:
-                        break
-                    limit += BATCH  # records that cannot be read stay due, and are not to hide what is due after them
-                    continue
-                seen.update(entry.id for entry in entries)
-                for start in range(0, len(entries), 16):
-                    acted = await asyncio.gather(*(self._sweep(entry.id) for entry in entries[start : start + 16]))
-                    count += sum(acted)
+            found = await self._due(shard, BATCH)
+            if len(found) == BATCH:
+                backlogs.append(shard)
+            else:
+                count += await self._clear(shard, found)
+        for shard in backlogs:
+            count += await self._recover(shard)
+        turn = engine.clock.now() // 60_000
+        for shard in sorted(backlogs, key=lambda shard: (shard - turn) % SHARDS):
+            count += await self._clear(shard, await self._due(shard, BATCH))
+        if self.ran_out_of_time:
+            log.warning("the sweeper ran out of time, after %d records", count)
         return count
 
-    async def _sweep(self, id: str) -> bool:
+    @property
+    def ran_out_of_time(self) -> bool:
+        """Whether a sweep that just ended may have left something."""
+        return self._engine.remaining() <= MARGIN
+
+    async def _due(self, shard: int, limit: int) -> list[Due]:
+        engine = self._engine
+        return await engine.read(lambda: engine.store.due(shard, engine.clock.now(), limit))
+
+    async def _clear(self, shard: int, found: list[Due]) -> int:
+        """Act on all that is due, of which the first was found."""
+        count, limit = 0, BATCH
+        seen: set[str] = set()
+        while self._engine.remaining() > MARGIN:
+            entries = [entry for entry in found if entry.id not in seen]
+            if entries:
+                seen.update(entry.id for entry in entries)
+                count += await self._sweep([entry.id for entry in entries])
+            elif len(found) < limit:
+                break
+            else:
+                limit += BATCH  # records that cannot be read stay due, and are not to hide what is due after them
+            found = await self._due(shard, limit)
+        return count
+
+    async def _recover(self, shard: int) -> int:
+        """Act on what is due and not over."""
+        engine, count, now = self._engine, 0, self._engine.clock.now()
+        after: Place | None = None
+        while engine.remaining() > MARGIN:
+            found, after = await engine.read(lambda: engine.store.active(shard, PAGE, after=after))  # noqa: B023
+            count += await self._sweep([entry.id for entry in found if entry.at <= now])
+            if after is None or after.at > now:
+                break
+        return count
+
+    async def _sweep(self, ids: list[str]) -> int:
+        """Act on records that the index says are due. Returns of how many that was still so."""
+        count = 0
+        for start in range(0, len(ids), 16):
+            count += sum(await asyncio.gather(*(self._sweep_one(id) for id in ids[start : start + 16])))
+        return count
+
+    async def _sweep_one(self, id: str) -> bool:
         """Act on one record that the index says is due. One with which that fails is left, and keeps up no other."""
         try:
             return await self._act(id)

@@ -290,6 +290,10 @@ def test_alarms_watch_dead_letters_the_sweeper_and_every_function(
     assert ("ApproximateNumberOfMessagesVisible", {"Fn::GetAtt": "DeadLetters.QueueName"}) in watched
     assert ("InvocationAttemptCount", {"Ref": "SweeperGroup"}) in watched
     assert ("Throttles",) in watched
+    assert ("SweepsUnfinished", {"Ref": "AWS::StackName"}) in watched
+    told = functions["GreeterFunction"]["Environment"]["Variables"]
+    assert alarms["BacklogAlarm"]["Namespace"] == told["POWERTOOLS_METRICS_NAMESPACE"]
+    assert alarms["BacklogAlarm"]["Dimensions"] == [{"Name": "service", "Value": told["POWERTOOLS_SERVICE_NAME"]}]
     for name in functions:
         assert ("Errors", {"Ref": name}) in watched
     # A sweeper that does not run leaves no data: here its absence is the alarm.

@@ -398,6 +398,13 @@ def test_a_sweep(function: Function) -> None:
     assert len(function.ports.dispatched) == 1
 
 
+def test_a_sweep_that_runs_out_of_time_is_counted(function: Function, capsys: pytest.CaptureFixture[str]) -> None:
+    function({"adapter": "sweep"})
+    assert "SweepsUnfinished" not in capsys.readouterr().out
+    function({"adapter": "sweep"}, remaining=1_000)
+    assert "SweepsUnfinished" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("event", [None, [], "x", {}, {"adapter": "dance"}, {"Records": []}, {"version": "1.0"}])
 def test_what_it_is_not_for(function: Function, event: Any) -> None:
     with pytest.raises(UnknownEventError, match="neither a request by an HTTP API"):

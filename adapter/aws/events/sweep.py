@@ -15,4 +15,8 @@ def recognises(event: Mapping[str, Any]) -> bool:
 
 async def handle(event: Mapping[str, Any], host: Host) -> dict[str, int]:
     """Dispatch what is past due; says how many records that were."""
-    return {"swept": await host.engine.sweeper.sweep()}
+    sweeper = host.engine.sweeper
+    count = await sweeper.sweep()
+    if sweeper.ran_out_of_time:
+        host.observed.count("SweepsUnfinished")
+    return {"swept": count}

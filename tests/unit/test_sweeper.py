@@ -1,0 +1,82 @@
+"""Sweeps that have more to do than they have time for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from adapter.engine import sweeper
+from adapter.engine.ids import SHARDS, random_id, shard
+from adapter.engine.ports import Create
+from adapter.engine.records import Meta, Status
+from adapter.engine.types import Kind, Target
+from tests.unit.world import World, settle
+
+
+def ids(shards: range, count: int) -> list[str]:
+    """Random ids, so many in each shard."""
+    found: dict[int, list[str]] = {shard: [] for shard in shards}
+    while any(len(each) < count for each in found.values()):
+        id = random_id()
+        if len(of_shard := found.get(shard(id), [])) < count:
+            of_shard.append(id)
+    return [id for each in found.values() for id in each]
+
+
+async def put(world: World, id: str, **fields: Any) -> None:
+    now = world.clock.now()
+    meta = Meta(id, "g", Target("S", "work"), Kind.SERVICE, **({"created": now} | fields))
+    await world.store.commit([Create(meta, now)], "n")
+
+
+def limit(world: World, monkeypatch: pytest.MonkeyPatch, records: int) -> list[str]:
+    """Have time run out after so many records. Returns those that were acted on, as they are."""
+    acted: list[str] = []
+    act = sweeper.Sweeper._act
+
+    async def counted(self: sweeper.Sweeper, id: str) -> bool:
+        acted.append(id)
+        return await act(self, id)
+
+    monkeypatch.setattr(sweeper.Sweeper, "_act", counted)
+    monkeypatch.setattr(world.engine, "remaining", lambda: 0 if len(acted) >= records else 60_000)
+    return acted
+
+
+async def test_a_backlog_of_what_has_expired_keeps_up_no_recovery(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        return "done"
+
+    now = world.clock.now()
+    for id in ids(range(SHARDS), 150):
+        await put(world, id, status=Status.COMPLETED, due=now - 1000, expires=now - 1000)
+    waiting = ids(range(SHARDS), 1)
+    for id in waiting:
+        await put(world, id, status=Status.READY, due=now - 1)
+    limit(world, monkeypatch, 100)
+    await world.engine.sweeper.sweep()
+    await settle()
+    assert [(await world.meta(id)).status for id in waiting] == [Status.COMPLETED] * SHARDS
+
+
+async def test_no_shards_backlog_hides_the_others_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any: ...
+
+    now = world.clock.now()
+    for id in ids(range(SHARDS), 900):
+        await put(world, id, status=Status.COMPLETED, due=now - 1000, expires=now - 1000)
+    swept: set[int] = set()
+    for _ in range(SHARDS):
+        acted = limit(world, monkeypatch, 100)
+        await world.engine.sweeper.sweep()
+        monkeypatch.undo()
+        swept |= {shard(id) for id in acted}
+        await world.clock.advance(60)
+    assert swept == set(range(SHARDS))
