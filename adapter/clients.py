@@ -291,8 +291,15 @@ class Clients(ABC):
             command = Send(target, data, wait, idempotency_key, lower, kind)
         else:
             command = Call(target, data, idempotency_key, lower, kind)
-        content_type = "" if input is None else input.content_type
-        return self._issue(command, content_type, lambda result: output.deserialize(result or b""))
+
+        def read(result: bytes | None) -> T:
+            try:
+                return output.deserialize(result or b"")
+            except ValueError as error:
+                error.add_note(f"So reads the result of {target}, which is not what it is declared to be.")
+                raise
+
+        return self._issue(command, "" if input is None else input.content_type, read)
 
 
 def invocation_id(

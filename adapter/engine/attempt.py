@@ -449,8 +449,8 @@ class Attempt:
 
     def _mismatch(self, what: str) -> JournalMismatchError:
         error = JournalMismatchError(
-            f"{self.meta.target} ({self.meta.id}): {what}. The code changed while the invocation was under way, or it "
-            "is not deterministic: resume it on the code that it began on, or keep the order of its commands"
+            f"{self.meta.target} ({self.meta.id}): {what}. If the code changed while the invocation was under way, "
+            "resume it on that which it began on; else it is not deterministic: take time, chance, I/O from the context"
         )
         self.fault = self.fault or error
         return error

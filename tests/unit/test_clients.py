@@ -110,6 +110,12 @@ async def test_calls(issuer: FakeIssuer, ctx: Context) -> None:
     ]
 
 
+async def test_results_that_do_not_fit_say_whose_they_are(issuer: FakeIssuer, ctx: Context) -> None:
+    issuer.results[Call] = b'"three"'
+    with pytest.raises(ValueError, match="So reads the result of Counter/Mary/add"):
+        await ctx.object_client(Counter, "Mary").add(3)
+
+
 async def test_calls_through_a_contract(issuer: FakeIssuer, ctx: Context) -> None:
     issuer.results[Call] = b'{"id":"1"}'
     assert await ctx.service_client(Shop).order(Order(id="1")) == Order(id="1")
