@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 import urllib.request
 from collections.abc import Mapping
 from typing import Any, Final
 
 from adapter.aws.directory import Directory
+from adapter.engine.ports import Unavailable
 from adapter.registry import Registry
+
+PAUSES: Final = (0.1, 0.5, 2.0)
+"""Seconds between the tries to register."""
 
 TIMEOUT: Final = 10
 """Seconds to deliver the answer."""
@@ -33,7 +38,7 @@ def run(event: Mapping[str, Any], registry: Registry, directory: Directory, depl
         if event["RequestType"] == "Delete":  # a stack can always be deleted, its tables gone or not
             status = "SUCCESS"
     finally:
-        _answer(event, status, reason, registry)
+        _answer(event, status, reason)
 
 
 def _carry_out(event: Mapping[str, Any], registry: Registry, directory: Directory, deployment: str) -> None:
@@ -42,11 +47,24 @@ def _carry_out(event: Mapping[str, Any], registry: Registry, directory: Director
         directory.withdraw(function)
         log.info("withdrawn: %s", function)
     else:
-        directory.register(registry, function, deployment)
+        _register(registry, directory, function, deployment)
         log.info("registered: %s on %s", ", ".join(registry.services), deployment)
 
 
-def _answer(event: Mapping[str, Any], status: str, reason: str, registry: Registry) -> None:
+def _register(registry: Registry, directory: Directory, function: str, deployment: str) -> None:
+    """Do it again if DynamoDB does not answer: the whole deployment would be rolled back for that."""
+    for pause in PAUSES:
+        try:
+            directory.register(registry, function, deployment)
+        except Unavailable as error:
+            log.warning("registration is tried again: %s", error)
+            time.sleep(pause)
+        else:
+            return
+    directory.register(registry, function, deployment)
+
+
+def _answer(event: Mapping[str, Any], status: str, reason: str) -> None:
     answer = {
         "Status": status,
         "Reason": reason or "see the function's log",
@@ -55,7 +73,6 @@ def _answer(event: Mapping[str, Any], status: str, reason: str, registry: Regist
         "StackId": event["StackId"],
         "RequestId": event["RequestId"],
         "LogicalResourceId": event["LogicalResourceId"],
-        "Data": {"Services": ",".join(registry.services)},
     }
     request = urllib.request.Request(
         event["ResponseURL"],

@@ -465,9 +465,28 @@ def test_a_registration_that_fails_says_so(function: Function, monkeypatch: pyte
         raise Unavailable("no table")
 
     monkeypatch.setattr(function.directory, "register", fail)
+    monkeypatch.setattr("adapter.aws.registration.PAUSES", (0.0, 0.0))
     with answers() as (url, received):
         function(deployment_event("Create", url))
     assert (received[0]["Status"], received[0]["Reason"]) == ("FAILED", "Unavailable: no table")
+
+
+def test_a_registration_outlasts_a_request_without_an_answer(
+    function: Function, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register, fails = function.directory.register, [Unavailable("slow"), Unavailable("slow")]
+
+    def sometimes(*arguments: Any) -> None:
+        if fails:
+            raise fails.pop()
+        register(*arguments)
+
+    monkeypatch.setattr(function.directory, "register", sometimes)
+    monkeypatch.setattr("adapter.aws.registration.PAUSES", (0.0, 0.0))
+    with answers() as (url, received):
+        function(deployment_event("Create", url))
+    assert received[0]["Status"] == "SUCCESS"
+    assert len(function.directory.calls) == 1
 
 
 def test_a_stack_can_always_be_deleted(function: Function) -> None:
