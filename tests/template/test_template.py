@@ -194,6 +194,15 @@ def test_requests_are_logged_without_their_queries_and_headers(resources: Resour
     assert "query" not in stage["AccessLogSettings"]["Format"]
 
 
+def test_requests_are_throttled_by_the_accounts_limits_only(resources: Resources) -> None:
+    (stage,) = of_type(resources, "AWS::ApiGatewayV2::Stage").values()
+    # Other tools' users found that route settings without limits stand for limits of 0: each request is a 429.
+    limits = {"ThrottlingBurstLimit", "ThrottlingRateLimit"}
+    for settings in (stage.get("DefaultRouteSettings", {}), *stage.get("RouteSettings", {}).values()):
+        assert not settings or limits <= set(settings)
+        assert not settings.get("DetailedMetricsEnabled")  # they are charged for, by route
+
+
 # ---- schedules -------------------------------------------------------------------------------------------------------
 
 
