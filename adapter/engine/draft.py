@@ -316,15 +316,15 @@ class Draft:
         self, sheet: _Sheet, meta: Meta, changes: list[Change], parts: list[Part | Piece], nonce: str
     ) -> None:
         member = sheet.member
+        caller = self.sheets.get(meta.parent.ref.id) if meta.parent is not None else None
+        if meta.parent is not None and (not member.stored or (sheet.wait is not None and caller is not None)):
+            alone = caller is not None and caller.wait is not None and caller.wait.missing <= 1
+            meta = self.metas[meta.id] = replace(meta, parent=replace(meta.parent, alone=alone))
         if not member.stored:
             if len(member.input) > INLINE:
                 apart = cut(meta.ref, "input", member.input)
                 parts += apart
                 meta = replace(meta, input=None, input_parts=len(apart))
-            if meta.parent is not None:
-                caller = self.sheets.get(meta.parent.ref.id)
-                alone = caller is not None and caller.wait is not None and caller.wait.missing <= 1
-                meta = replace(meta, parent=replace(meta.parent, alone=alone))
             self.metas[meta.id] = meta
             changes.append(Create(meta, self._times.now))
         elif sheet.ended or sheet.failed or sheet.wait or sheet.touched:

@@ -8,6 +8,7 @@ from typing import Any
 
 from adapter.engine.records import Head, InboxEntry, Meta, Notification, Part, Piece, Ref, StateEntry, Waiter
 from adapter.engine.types import Kind, ObjectKey
+from tests.simulation import costs
 from tests.simulation.plan import Op
 from tests.simulation.program import digest
 from tests.simulation.watch import SKEW, Ended, WatchedStore
@@ -57,6 +58,8 @@ class Checker:
         self.leftovers()
         if not self.world.faulty and not self.world.lambdas and not self.world.acted:
             self.steps()
+        if costs.applies(self.world):
+            costs.check(self.world)
 
     def ended(self, end: Ended) -> None:
         """It ended as its program says."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from adapter import combinators
-from adapter.engine import blobs
+from adapter.engine import blobs, draft
 from adapter.engine.attempt import Attempt, Pending
 from adapter.engine.control import Control
 from adapter.engine.deadlocks import Deadlocks
@@ -336,6 +336,18 @@ MUTANTS = (
         "deadlocks",
         Edit(Deadlocks, "check", "ring = await self._ring(start.id, [], set())", "ring = None"),
         focus="rings",
+    ),
+    mutant(
+        "every commit reads the heads that it writes",
+        "budgets",
+        Edit(Ledger, "_prepare", "if self.key(key).head is None]", "]"),
+        focus="costs",
+    ),
+    mutant(
+        "commits are small",
+        "budgets",
+        Edit(draft, "fits", "draft.items <= MAX_ITEMS", "draft.items <= 2"),
+        focus="costs",
     ),
     mutant(
         "who waits for a call, or for something else, is taken to wait for the call",

@@ -105,6 +105,8 @@ class Plan:
     """The services whose handlers are not tried for ever."""
     tangled: bool = False
     """Whether calls may wait for each other's keys, so that anything may fail with a deadlock."""
+    alone: bool = False
+    """Whether it is one request, undisturbed, of which is known what it may cost."""
     _fails: dict[int, bool] = field(default_factory=dict, compare=False, repr=False)
 
     def fails(self, id: int) -> bool:
@@ -206,15 +208,20 @@ def _flat(ops: tuple[Op, ...]) -> list[Op]:
     return [op for outer in ops for op in (outer, *_flat(tuple(op for branch in outer.branches for op in branch)))]
 
 
+ALONE = {"get", "set", "add", "append", "clear", "now", "draw", "raise", "step", "sleep", "call", "send", "gather"}
+"""What a program is made of that nobody disturbs, and whose costs are known."""
+
+
 class _Generator:
     def __init__(self, random: Random, expiring: bool, extended: bool, focus: str = "") -> None:
         self.random = random
         self.expiring = expiring
         self.extended = extended
+        self.alone = focus == "costs"
         self.nodes: dict[int, Node] = {}
         self.pool: list[tuple[int, int]] = []
         """Idempotent nodes, each with the lowest key that it may want."""
-        self.functions_count = random.choice((1, 1, 2, 2, 2, 3))
+        self.functions_count = 1 if self.alone else random.choice((1, 1, 2, 2, 2, 3))
         self.functions: dict[str, int] = {}
         for number in range(self.functions_count):
             for letter in "SOW":
@@ -256,11 +263,13 @@ class _Generator:
             self.weights |= {"awakeable": 3.0, "signal": 6.0, "promise": 3.0}
         if focus == "steps":
             self.weights |= {"step": 6.0, "gather": 4.0, "race": 4.0}
+        if self.alone:
+            self.weights = {name: weight if name in ALONE else 0.0 for name, weight in self.weights.items()}
         self.long = random.random() < 0.3
         """Whether some waits are too long to be waited out."""
-        self.large = random.random() < 0.2
+        self.large = random.random() < 0.2 and not self.alone
         """Whether some values are too large for the records that they belong to."""
-        self.huge = random.random() < 0.06 or focus == "large"
+        self.huge = (random.random() < 0.06 and not self.alone) or focus == "large"
         """Whether some are too large for an item."""
         if self.huge:
             self.weights["set"] = 10.0
@@ -269,13 +278,13 @@ class _Generator:
 
     def plan(self) -> Plan:
         random = self.random
-        for _ in range(0 if self.expiring else random.choice((0, 1, 2, 4))):
+        for _ in range(0 if self.expiring or self.alone else random.choice((0, 1, 2, 4))):
             floor = random.randint(0, len(self.keys))
             self.pool.append((self.node(floor, 2, idempotency=f"i{len(self.pool)}"), floor))
         self.left = max(self.left, 3)
         roots: list[Root] = []
         span = 900.0 if self.expiring else random.choice((0.0, 0.05, 1.0, 10.0))
-        while self.left > 0 and len(roots) < 30:
+        while self.left > 0 and len(roots) < (1 if self.alone else 30):
             idempotent = random.random() < 0.4
             if self.pool and random.random() < 0.15:
                 node = random.choice(self.pool)[0]
@@ -284,7 +293,8 @@ class _Generator:
                 idempotent = True
             else:
                 node = self.node(0, 0, idempotency=f"r{len(roots)}" if idempotent else None)
-            repeats = random.choice((1, 1, 2, 3)) if idempotent or self.nodes[node].kind is Kind.WORKFLOW else 1
+            several = (idempotent or self.nodes[node].kind is Kind.WORKFLOW) and not self.alone
+            repeats = random.choice((1, 1, 2, 3)) if several else 1
             roots.append(
                 Root(
                     node,
@@ -295,7 +305,11 @@ class _Generator:
                 )
             )
             self.left -= 1
-        plan = Plan(self.functions, self.nodes, tuple(roots), limits=self.limits, tangled=self.tangled)
+        plan = Plan(
+            self.functions, self.nodes, tuple(roots), limits=self.limits, tangled=self.tangled, alone=self.alone
+        )
+        if self.alone:
+            return plan
         acts = tuple(self.act(plan, root) for root in roots if random.random() < self.acts)
         deploys = tuple(
             (function, random.uniform(0, span + 5))
@@ -321,6 +335,10 @@ class _Generator:
         what = random.choice(names)
         node = random.choice(below) if what in ("pause", "move") else root.node
         return Act(what, node, root.at[0] + random.choice((0.0, 0.1, 1.0, 5.0, 30.0)))
+
+    def lowest(self) -> int:
+        """The lowest key that a message may want."""
+        return len(self.keys) if self.alone else 0
 
     def wait(self) -> int:
         waits = (1, 20, 200, 1500, 3000, 20_000, 90_000)
@@ -371,7 +389,7 @@ class _Generator:
             others |= {"promise"} if kind is Kind.WORKFLOW else set()
             others |= {"cancelled", "glance"} if depth < 4 and self.left > 0 else set()
             others |= {"select", "completed", "timeout", "all"} if not inside else set()
-        if depth < 4 and self.left > 0:
+        if depth < 4 and self.left > 0 and not (self.alone and inside):
             others |= {"call", "send", "join", "forget", "idempotent", "burst", "fan"}
         if not inside:
             others |= {"gather", "race", "flaky"}
@@ -393,7 +411,7 @@ class _Generator:
                 return [Op(what, "list")]
             case "step":
                 how = random.choices(("", "retry", "terminal"), (8, 2, 1))[0]
-                times = random.choice((0, 0, 0, 1, 2))
+                times = random.choice((0, 0, 0, 1, 2)) if not self.alone else 0
                 return [Op(what, entry, random.choice((0, 0, 5, 100, 1000)), times, how=how, size=self.size())]
             case "sleep":
                 return [Op(what, n=self.wait())]
@@ -416,11 +434,11 @@ class _Generator:
                 return [Op("invoke", node=self.node(floor, depth + 1), how=how)]
             case "send":
                 delay = random.choice((0, 0, 0, self.wait()))
-                return [Op("invoke", node=self.node(0, depth + 1), how="send", n=delay)]
+                return [Op("invoke", node=self.node(self.lowest(), depth + 1), how="send", n=delay)]
             case "burst":
                 # Several messages, which have to keep their order.
                 return [
-                    Op("invoke", node=self.node(0, 4), how="send")
+                    Op("invoke", node=self.node(self.lowest(), 4), how="send")
                     for _ in range(min(self.left, random.choice((2, 3, 5, 20))))
                 ]
             case "fan":
@@ -497,7 +515,7 @@ def generate(random: Random, expiring: bool = False, extended: bool = False, foc
         random: Where it is drawn from.
         expiring: Whether nobody is to wait for what may have expired.
         extended: Whether there is more than calls, state and steps in it: results from outside, operators.
-        focus: What there is to be much of: ``operators``, ``results`` from outside, ``steps``, ``rings``, or ``large``
-            values.
+        focus: What there is to be much of: ``operators``, ``results`` from outside, ``steps``, ``rings``, ``large``
+            values, or ``costs`` that are known.
     """
     return _Generator(random, expiring, extended, focus).plan()

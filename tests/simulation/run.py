@@ -40,9 +40,11 @@ class Result:
 def case(seed: int, focus: str = "") -> Case:
     """The case that a seed stands for, perhaps with more of something in it (see `plan.generate`)."""
     random = Random(f"{seed}/case")
-    extended = bool(focus) or Random(f"{seed}/extended").random() < 0.6
+    extended = bool(focus and focus != "costs") or Random(f"{seed}/extended").random() < 0.6
     faults, lambdas = draw(random), random.choice((0.0, 0.5, 1.0))
     expiring = random.random() < 0.1
+    if focus == "costs":
+        return Case(str(seed), generate(Random(f"{seed}/plan"), focus=focus), Faults(), 0.0, 86_400.0)
     if focus == "steps":
         faults.jitter = 0.0  # so that much ends at one time
     plan = generate(Random(f"{seed}/plan"), expiring=expiring, extended=extended, focus=focus)

@@ -22,6 +22,11 @@ def test_seeds(start: int) -> None:
         assert run(case(seed)).violations == [], f"python -m tests.simulation --seed {seed} --verbose"
 
 
+def test_costs() -> None:
+    for seed in range(200):
+        assert run(case(seed, "costs")).violations == [], f"python -m tests.simulation --seed {seed} --focus costs"
+
+
 @pytest.mark.parametrize("what", REGRESSIONS)
 def test_regressions(what: str) -> None:
     for number in range(20):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -287,6 +288,8 @@ class World:
     """Whose request is being carried out."""
     authors: dict[Ref, str] = field(default_factory=dict, init=False)
     """For each invocation, the deployment whose code wrote its journal last."""
+    asked_for: Counter[str] = field(default_factory=Counter[str], init=False)
+    """How often the store was asked for what."""
     swept: bool = field(default=False, init=False)
     """Whether everything that has expired was deleted by the engine."""
     _stumbled: dict[tuple[str, str], int] = field(default_factory=dict, init=False)
@@ -484,6 +487,7 @@ class World:
 
     async def request(self, process: Process, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """One request to the store, which may go wrong."""
+        self.asked_for[name] += 1
         faults = self.faults
         dangerous = faults.kill > 0 or faults.pause > 0
         if dangerous or process.frozen:
