@@ -10,6 +10,7 @@ async with Client("https://example.execute-api.eu-central-1.amazonaws.com") as c
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import re
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
@@ -27,6 +28,8 @@ from adapter.engine.ids import idempotent_id, workflow_id
 from adapter.engine.types import Kind, Outcome
 from adapter.errors import TerminalError
 from adapter.operations import Invocation, Operation
+
+log = logging.getLogger("adapter")
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -47,7 +50,7 @@ class Client(Clients):
     A request goes out at once and is repeated until it is answered. It always carries an idempotency key (a random one
     where none is given; a workflow's ``run`` has its id), so nothing happens twice. Awaiting a call gives its result;
     so does awaiting what was sent, which may be much later. To know that what was sent is safely stored, `flush`, or
-    leave the ``async with`` block, which does.
+    leave the ``async with`` block, which does. The logger ``adapter`` warns when a request is first repeated.
 
     Awaiting raises `TerminalError` with the status and message of an answer that says no. It raises ``TimeoutError``
     when there was no answer in time; what was asked for may then have happened or may yet, and the message has its id.
@@ -203,6 +206,8 @@ class Client(Clients):
                 if final:
                     raise TerminalError(message, code=response.status_code if response.is_error else 502)
                 problem = f"{response.status_code} {message}"
+            if not repeated:
+                log.warning("%s: %s; %s is repeated for up to %.3g s", self._url, problem, id, left)
             repeated = True
             await asyncio.sleep(min(pause * random.uniform(0.5, 1), left))
             pause = min(pause * 2, 2.0)

@@ -201,13 +201,15 @@ async def test_answers_that_say_no(answer: httpx.Response, code: int, message: s
     assert len(server.requests) == 1
 
 
-async def test_repeating_ends() -> None:
+async def test_repeating_ends(caplog: pytest.LogCaptureFixture) -> None:
     server = Server(httpx.ConnectError("refused"))
     async with server.client(timeout=timedelta(milliseconds=20)) as client:
         call = client.object_client(Counter, "Mary").add(1)
         with pytest.raises(TimeoutError, match=f"no answer in 0.02 s, last ConnectError refused; {call.id}"):
             await call
     assert len(server.requests) > 1
+    (warning,) = caplog.messages
+    assert f"ConnectError refused; {call.id} is repeated for up to 0.0" in warning
 
 
 async def test_what_can_never_work_is_not_repeated() -> None:
