@@ -218,9 +218,13 @@ class Sweeper:
         while True:
             found, cursor = await engine.read(lambda cursor=cursor: engine.store.dependents(meta.id, cursor))  # type: ignore[misc]
             keys = [key for key in found if key.generation == meta.generation and (key.journal or not journal_only)]
+            tries = 0
             while keys:
                 left = await engine.read(lambda keys=keys: engine.store.delete(keys[:25]))  # type: ignore[misc]
                 keys = [*left, *keys[25:]]
+                if left:
+                    tries += 1
+                    await engine.back_off(tries)
             if cursor is None:
                 break
 

@@ -106,7 +106,6 @@ def test_functions_know_their_surroundings(functions: dict[str, Properties]) -> 
             "ADAPTER_OBJECTS_TABLE",
             "ADAPTER_SCHEDULE_GROUP",
             "ADAPTER_SCHEDULE_ROLE_ARN",
-            "ADAPTER_STACK",
             "LOG_LEVEL",
             "POWERTOOLS_METRICS_NAMESPACE",
             "POWERTOOLS_SERVICE_NAME",

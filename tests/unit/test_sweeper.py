@@ -1,17 +1,20 @@
-"""Sweeps that have more to do than they have time for."""
+"""Sweeps that have more to do than they have time, or capacity, for."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from adapter.engine import commands as c
 from adapter.engine import sweeper
 from adapter.engine.ids import SHARDS, random_id, shard
-from adapter.engine.ports import Create
+from adapter.engine.ports import Create, Dependent
 from adapter.engine.records import Meta, Status
 from adapter.engine.types import Kind, Target
-from tests.unit.world import World, settle
+from tests.unit.world import World, closure, settle, unpack
 
 
 def ids(shards: range, count: int) -> list[str]:
@@ -80,3 +83,31 @@ async def test_no_shards_backlog_hides_the_others_for_ever(monkeypatch: pytest.M
         swept |= {shard(id) for id in acted}
         await world.clock.advance(60)
     assert swept == set(range(SHARDS))
+
+
+async def test_what_was_not_deleted_for_want_of_capacity_is_not_asked_for_again_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        for _ in range(5):
+            await ctx.issue(c.Run("step", closure("x")), unpack)
+
+    await world.call("S/work")
+    delete, asked = world.store.delete, 0
+
+    async def busy(keys: Sequence[Dependent]) -> list[Dependent]:
+        nonlocal asked
+        asked += 1
+        return [*keys] if asked < 3 else await delete(keys)
+
+    monkeypatch.setattr(world.store, "delete", busy)
+    await world.clock.advance(25 * 3600)
+    sweep = asyncio.create_task(world.engine.sweeper.sweep())
+    await settle()
+    assert asked == 1
+    await world.clock.advance(5)
+    assert sweep.done()
+    assert asked == 3
