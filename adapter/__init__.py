@@ -78,4 +78,10 @@ _LAZY = {"Client": "adapter.client", "lambda_handler": "adapter.aws.entry"}
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_LAZY[name]), name)
+    try:
+        return getattr(import_module(_LAZY[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name != "httpx":
+            raise
+        text = "adapter.Client needs httpx, which the extra serverless-adapter[client] brings"
+        raise ModuleNotFoundError(text, name=error.name) from error

@@ -38,7 +38,7 @@ def _dev(options: argparse.Namespace) -> int:
     try:
         import uvicorn  # noqa: F401  # pyright: ignore[reportUnusedImport]
     except ModuleNotFoundError:
-        sys.exit("adapter dev: needs uvicorn: pip install 'serverless-adapter[dev]'")
+        sys.exit("adapter dev: needs uvicorn, which the extra serverless-adapter[dev] brings")
     from adapter.cli.dev import run
 
     return run(options.modules, options.host, options.port, reload=not options.no_reload)

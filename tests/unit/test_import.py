@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -32,3 +33,13 @@ registry.services["Greeter"].handlers["greet"].validate_input(b'"x"')
 assert made == [(str,)], made
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_an_extra_brings_is_named() -> None:
+    for code, message in {
+        "sys.modules['httpx'] = None; from adapter import Client": "Client needs httpx, which the extra .*client",
+        "sys.modules['uvicorn'] = None; from adapter.cli import main; main(['dev', 'x'])": "needs uvicorn, which the",
+    }.items():
+        ran = subprocess.run([sys.executable, "-c", f"import sys; {code}"], capture_output=True, text=True, check=False)
+        assert ran.returncode == 1
+        assert re.search(message, ran.stderr)
