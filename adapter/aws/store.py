@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, cast
 
 import botocore.session
 from botocore.config import Config
-from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
+from botocore.exceptions import ClientError, ConnectionClosedError, ConnectionError, HTTPClientError
 from botocore.parsers import ResponseParserError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
@@ -504,7 +504,13 @@ class DynamoStore:
             raise Unavailable(f"{operation}: {error}") from error
 
     def _call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = getattr(self._client.result(), operation)(ReturnConsumedCapacity="TOTAL", **request)
+        client = self._client.result()
+        try:
+            answer: dict[str, Any] = getattr(client, operation)(ReturnConsumedCapacity="TOTAL", **request)
+        except ConnectionClosedError:
+            # If this process stood still for long, so are the others: no further request is to find out by itself.
+            client.close()
+            raise
         return answer
 
 
