@@ -13,6 +13,9 @@ from botocore.config import Config
 NAME = "adapter"
 """The stack's name in samconfig.toml."""
 
+LOCAL_REGION = "us-east-1"
+"""Where a local AWS is, unless something else is asked for."""
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -20,12 +23,17 @@ class Stack:
 
     name: str = NAME
     endpoint: str | None = None
-    region: str = "us-east-1"
+    region: str = LOCAL_REGION
 
     @classmethod
     def from_environment(cls, name: str = NAME) -> Stack:
-        """The one that AWS_ENDPOINT_URL and AWS_DEFAULT_REGION lead to."""
-        return cls(name, os.environ.get("AWS_ENDPOINT_URL") or None, os.environ.get("AWS_DEFAULT_REGION", "us-east-1"))
+        """The one that AWS_ENDPOINT_URL leads to or, without it, the AWS configuration: environment or profile."""
+        endpoint = os.environ.get("AWS_ENDPOINT_URL") or None
+        named = os.environ.get("AWS_DEFAULT_REGION") or os.environ.get("AWS_REGION")
+        region = named or boto3.Session().region_name or (LOCAL_REGION if endpoint else None)
+        if region is None:
+            raise SystemExit("no region: set AWS_DEFAULT_REGION, or one in the profile")
+        return cls(name, endpoint, region)
 
     def client(self, service: str, **config: Any) -> Any:
         """A boto3 client for where the stack runs; `config` goes to botocore's Config."""
