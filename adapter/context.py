@@ -39,7 +39,7 @@ from adapter.engine.commands import (
     accepted,
 )
 from adapter.engine.types import MAX_KEY, Headers, Kind, RetryPolicy, Target
-from adapter.errors import TerminalError, TimedOutError
+from adapter.errors import TerminalError, TimedOutError, leaving
 from adapter.operations import Awakeable, Invocation, Operation
 from adapter.promises import DurablePromise
 
@@ -216,13 +216,14 @@ class Context(Clients):
         result = serde.of(_returned(fn) if type is None else type)
 
         async def closure() -> bytes:
-            if inspect.iscoroutinefunction(fn):
-                value = await fn(*args)
-            else:
-                value = await asyncio.to_thread(fn, *args)
-                if inspect.isawaitable(value):
-                    value = await value
-            return result.serialize(value)
+            with leaving(f"step {name!r}"):
+                if inspect.iscoroutinefunction(fn):
+                    value = await fn(*args)
+                else:
+                    value = await asyncio.to_thread(fn, *args)
+                    if inspect.isawaitable(value):
+                        value = await value
+                return result.serialize(value)
 
         return self._issuer.issue(
             Run(check_text("name", name, MAX_KEY), closure, retry), lambda data: result.deserialize(data or b"")

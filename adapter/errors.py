@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
+
 
 class AdapterError(Exception):
     """The base of every error that this library raises on purpose."""
@@ -73,3 +76,37 @@ class NonDeterminismError(AdapterError):
 
     The attempt fails and is retried with backoff, so that the right code can be deployed.
     """
+
+
+@contextmanager
+def leaving(code: str) -> Generator[None]:
+    """What leaves a handler's or a step's code, as the engine takes it.
+
+    ``sys.exit`` fails the attempt like any exception: the process is not the code's to end. Where a task group failed
+    with terminal errors and nothing else, the first of them is what failed.
+
+    >>> with leaving("handler Greeter.greet"):
+    ...     raise SystemExit(3)
+    Traceback (most recent call last):
+        ...
+    RuntimeError: handler Greeter.greet called sys.exit(3)
+    >>> with leaving("handler Greeter.greet"):
+    ...     raise ExceptionGroup("unhandled errors in a TaskGroup", [TerminalError("sold out")])
+    Traceback (most recent call last):
+        ...
+    adapter.errors.TerminalError: sold out
+    """
+    try:
+        yield
+    except SystemExit as error:
+        raise RuntimeError(f"{code} called sys.exit({error.code!r})") from error
+    except ExceptionGroup as group:
+        terminal, others = group.split(TerminalError)
+        if terminal is None or others is not None:
+            raise
+        raise _first(terminal) from None
+
+
+def _first(group: ExceptionGroup[TerminalError]) -> TerminalError:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, ExceptionGroup) else error

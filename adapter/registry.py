@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from adapter.definitions import Category, Definition, Method, describe
 from adapter.engine.commands import Issuer
 from adapter.engine.types import HandlerSpec, Kind, Options
-from adapter.errors import DefinitionError, TerminalError
+from adapter.errors import DefinitionError, TerminalError, leaving
 from adapter.serde import Json, Serde
 
 
@@ -98,7 +98,8 @@ class BoundHandler:
         """
         arguments = self._arguments(body)
         code = self._method.handler.function.__get__(self._instance)
-        return self.output.serialize(await code(self._signature.context(issuer), *arguments))
+        with leaving(f"handler {self._method}"):
+            return self.output.serialize(await code(self._signature.context(issuer), *arguments))
 
     @property
     def spec(self) -> HandlerSpec:

@@ -360,6 +360,52 @@ async def test_task_groups_cancel_the_others_in_the_same_order(play: Begin) -> N
     assert sorted(await playing.run) == [0, 1, 1, 2, 3, 4, 6, 7]
 
 
+async def test_a_task_group_that_fails_terminally_fails_its_handler(play: Begin) -> None:
+    async def flow(ctx: Context, results: list[Operation[int]]) -> Any:
+        async def wait(n: int) -> int:
+            return await results[n]
+
+        async with asyncio.TaskGroup() as outer, asyncio.TaskGroup() as inner:
+            outer.create_task(wait(0))
+            inner.create_task(wait(1))
+            inner.create_task(wait(2))
+
+    playing = play(flow)
+    await playing.give(-2)
+    with pytest.raises(TerminalError, match="no 2"):
+        await playing.run
+
+
+async def test_a_task_group_that_is_cancelled_ends(play: Begin) -> None:
+    async def flow(ctx: Context, results: list[Operation[int]]) -> Any:
+        async def wait(n: int) -> int:
+            return await results[n]
+
+        async with asyncio.TaskGroup() as group:
+            for n in range(3):
+                group.create_task(wait(n))
+
+    playing = play(flow)
+    await playing.env.settle()
+    assert await playing.env.cancel(playing.run.id)
+    with pytest.raises(TerminalError) as cancelled:
+        await playing.run
+    assert cancelled.value.code == 409
+
+
+async def test_a_failure_that_is_not_terminal_keeps_a_task_group_trying(play: Begin) -> None:
+    async def flow(ctx: Context, results: list[Operation[int]]) -> Any:
+        async def fail(error: Exception) -> None:
+            raise error
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail(TerminalError("no")))
+            group.create_task(fail(OSError("try again")))
+
+    with pytest.raises(StuckError, match="TerminalError: no; OSError: try again"):
+        await play(flow).run
+
+
 async def test_what_a_replay_could_not_repeat_is_refused(environment: Environments) -> None:
     async def flow(ctx: Context, results: list[Operation[int]]) -> Any:
         for each in asyncio.as_completed(results):

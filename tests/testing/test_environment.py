@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,6 +13,7 @@ from adapter import (
     Context,
     JournalMismatchError,
     ObjectContext,
+    RetryPolicy,
     Service,
     TerminalError,
     VirtualObject,
@@ -205,3 +207,26 @@ async def test_a_workflow_that_ran_says_what_to_attach_to() -> None:
         await run
         with pytest.raises(TerminalError, match=f"workflow Quick/x ran already, or is running: attach to {run.id}"):
             await env.workflow_client(Quick, "x").run()
+
+
+@pytest.mark.parametrize("handler_name", ["leave", "leave_in_a_step", "leave_in_a_thread"])
+async def test_the_process_is_not_a_handlers_to_end(handler_name: str) -> None:
+    async def leave() -> None:
+        sys.exit(3)
+
+    class Leaver(Service, retry=RetryPolicy(attempts=2, exhausted="kill")):
+        @handler
+        async def leave(self, ctx: Context) -> None:
+            sys.exit(3)
+
+        @handler
+        async def leave_in_a_step(self, ctx: Context) -> None:
+            await ctx.run("leave", leave)
+
+        @handler
+        async def leave_in_a_thread(self, ctx: Context) -> None:
+            await ctx.run("leave", sys.exit, 3)
+
+    async with Environment(Leaver) as env:
+        with pytest.raises(TerminalError, match=r"gave up after 2 attempts: RuntimeError: .* called sys.exit\(3\)"):
+            await env.generic_call(service="Leaver", method=handler_name)
