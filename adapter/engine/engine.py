@@ -153,7 +153,8 @@ class Engine(Storage):
         self._tasks: set[asyncio.Task[Any]] = set()
         self._listeners: dict[str, list[asyncio.Future[Outcome]]] = {}
         self._gates: dict[ObjectKey, _Gate] = {}
-        self._resuming: set[str] = set()
+        self._resuming: dict[str, bool] = {}
+        """What is about to begin, and whether it was to be resumed again meanwhile."""
         self.control = Control(self)
         self.deadlocks = Deadlocks(self)
         self.blobs = Blobs(self)
@@ -284,13 +285,17 @@ class Engine(Storage):
         """
         unit = self.active.get(id)
         if unit is not None:
-            unit.poke()
+            unit.poke(id)
             return
         if id in self._resuming:
+            self._resuming[id] = True
             return
-        self._resuming.add(id)
+        self._resuming[id] = False
         try:
             member = (await self._begin(id) if fresh else None) or await self._claim(id)
+            while member is None and self._resuming[id]:  # there may be something to do since
+                self._resuming[id] = False
+                member = await self._claim(id)
             if member is None:
                 return
             head = None
@@ -304,7 +309,7 @@ class Engine(Storage):
             unit = Unit(self, member, linger=0, head=None if member.keyless else head)
             self.active[id] = unit
         finally:
-            self._resuming.discard(id)
+            del self._resuming[id]
         await self._run(unit)
 
     async def drain(self) -> None:

@@ -50,6 +50,8 @@ class Driver(Protocol):
 
     members: dict[str, Member]
     """The invocations that run, by their ids."""
+    poked: set[str]
+    """The ids of those that were to be resumed while they ran."""
 
     def stored(self, member: Member) -> None:
         """A commit made, or went on with, an invocation that runs here."""
@@ -295,7 +297,8 @@ class Ledger:
             elif sheet.wait is not None:
                 engine.later(meta)
                 self._driver.retire(member)
-                if len(member.notes) > meta.notifications:  # told while this process waited for the commit's answer
+                # Told, or to be resumed, while this process waited for the commit's answer.
+                if len(member.notes) > meta.notifications or id in self._driver.poked:
                     engine.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=False)
             elif meta.status is Status.QUEUED:
                 self._driver.retire(member)

@@ -124,7 +124,7 @@ class Unit:
         self._timers: dict[tuple[str, int], int] = {}
         self._granting = False
         """Whether somebody may run as soon as it is committed that a key is theirs."""
-        self._poked = False
+        self.poked: set[str] = set()
         self._looked = self._moved = engine.clock.now()
         self._broken: Exception | None = None
         """What went wrong in a read: the unit cannot go on."""
@@ -167,9 +167,9 @@ class Unit:
             member.notes[note.id] = note.outcome
             self._post(Event(note.to.id, NOTED, note.outcome, note.id))
 
-    def poke(self) -> None:
-        """Have a waiting unit look at the store again."""
-        self._poked = True
+    def poke(self, id: str) -> None:
+        """Have the unit look at the store again, or, if it is about to suspend the invocation, have that resumed."""
+        self.poked.add(id)
         self._signal.set()
 
     def _open(self) -> None:
@@ -290,6 +290,7 @@ class Unit:
             await self.ledger.commit()
             await self._poll(timer)
         else:
+            self.poked.clear()  # what came in before this is noticed by the commit
             try:
                 await self.ledger.suspend([self._wait_of(member) for member in waiting])
             except News:
@@ -854,7 +855,7 @@ class Unit:
         interval = self.engine.poll if remote else LOOK
         began = self.engine.clock.now()
         check = began + DEADLOCK
-        while not self._events and not self._ready and not self._poked:
+        while not self._events and not self._ready and not self.poked:
             now = self.engine.clock.now()
             limit = min(self._lingers(), now + self.engine.remaining(), timer or sys.maxsize)
             if now >= limit:
@@ -868,7 +869,7 @@ class Unit:
             if remote and self.engine.clock.now() >= check and not self._events:
                 await self._check_deadlocks()
                 check += check - began
-        self._poked = False
+        self.poked.clear()
         await self._look()
 
     async def _look(self) -> None:

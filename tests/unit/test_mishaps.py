@@ -456,3 +456,31 @@ async def test_an_owner_that_is_rewound_owns_its_key_still() -> None:
     assert value((await world.meta(first)).outcome) == 2
     heads = await world.store.heads([target("O/k/work").object])
     assert [(head.owner, head.waiting) for head in heads.values()] == [(None, 0)]
+
+
+async def test_who_is_to_be_resumed_while_it_is_suspended_is() -> None:
+    world = World(2)
+    ids: list[str] = []
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        awakeable = ctx.issue(c.Awakeable(), unpack)
+        ids.append(awakeable.id)
+        return await awakeable
+
+    async def complete(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        suspends = method == "commit" and any(getattr(each, "set", {}).get("status") == "suspended" for each in args[0])
+        if phase == "after" and suspends:
+            world.store.hook = None
+            with dispatches_lost(world):
+                await world.engines[1].control.complete(ids[0], Outcome(pack("done")))
+                await settle()
+            await world.engine.resume(id)
+
+    with dispatches_lost(world):
+        id = await world.send("S/work")
+        await settle()
+    world.store.hook = complete
+    await world.engine.resume(id, fresh=True)
+    await settle()
+    assert value((await world.meta(id)).outcome) == "done"
