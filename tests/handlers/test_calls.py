@@ -200,3 +200,13 @@ async def test_a_workflow_runs_once(environment: Environments) -> None:
     assert refused.value.code == 409
     await env.advance(timedelta(days=2))
     assert await env.workflow_client(Once, "x").run(4) == 4
+
+
+async def test_what_cannot_be_sent_is_logged(environment: Environments, caplog: pytest.LogCaptureFixture) -> None:
+    class Careless(Service):
+        @handler
+        async def send(self, ctx: Context) -> None:
+            ctx.generic_send(service="Nobody", method="greet")
+
+    await environment(Careless).service_client(Careless).send()
+    assert caplog.messages == ["not sent: there is no service 'Nobody' with a handler 'greet'"]
