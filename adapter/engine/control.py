@@ -85,7 +85,8 @@ class Control:
         waking = Waking.learn(ref, meta, urgent=outcome.failure is not None, cancels=cancels)
         self._stamp = max(self._stamp + 1, engine.clock.now())
         note, parts = notification(ref, id, outcome, self._stamp, nonce)
-        await engine.put_apart(parts)
+        if waking is not None:
+            await engine.put_apart(parts)
         while waking is not None and meta is not None:
             try:
                 await engine.commit([Put(note), waking.update(ref, engine.times().grace)], nonce)
@@ -94,6 +95,8 @@ class Control:
                     return "accepted" if getattr(conflict.found[0], "nonce", "") == nonce else "already"
                 found = conflict.found[1]
                 waking = Waking.learn(ref, found, urgent=outcome.failure is not None, cancels=cancels)
+                if waking is None and parts:
+                    await engine.sweeper.delete_later(found)
                 continue
             told = replace(note, outcome=outcome)
             engine.notified(told, meta.target.service, meta.deployment, waking.wakes)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from adapter.engine import journal
-from adapter.engine.draft import APART, MAX_ITEMS, Draft, Key, Step, plan
+from adapter.engine.draft import APART, MAX_ITEMS, NOTE, Draft, Key, Step, plan
 from adapter.engine.ids import new_nonce
 from adapter.engine.journal import Issued
 from adapter.engine.keys import KeyState
@@ -465,6 +465,8 @@ class Ledger:
                     and effect.member.meta.parent.ref == change.ref
                 ):
                     effect.member.waking = Waking.learn(change.ref, found, urgent=effect.outcome.failure is not None)
+                    if effect.member.waking is None and len(effect.outcome.value or b"") > NOTE:
+                        self._engine.spawn(self._engine.sweeper.delete_later(found))
 
     def _bury(self, change: Update) -> None:
         """Who was to be given a key is no more."""

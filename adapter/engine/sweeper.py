@@ -12,7 +12,7 @@ from adapter.engine.control import PROMISE_CHECK
 from adapter.engine.draft import GRACE, MARGIN, OWNER_CHECK, notification
 from adapter.engine.ids import SHARDS, new_nonce
 from adapter.engine.ports import Conflict, Delete, Due, Finish, Place, Put
-from adapter.engine.records import Meta, Status, Unreadable, Waiter
+from adapter.engine.records import Meta, Record, Status, Unreadable, Waiter
 from adapter.engine.types import Kind, Outcome
 from adapter.engine.waking import Waking
 
@@ -163,6 +163,12 @@ class Sweeper:
         if values.get("status") is Status.READY:
             engine.dispatch(meta.ref, meta.target.service, meta.deployment if meta.epoch else "", fresh=meta.epoch == 0)
         return True
+
+    async def delete_later(self, over: Record | None) -> None:
+        """Have it deleted with a completed invocation's record what was put beside that, and is of no use any more."""
+        if isinstance(over, Meta) and not over.live and over.due is None:
+            with suppress(Conflict):
+                await self._engine.commit([Finish(over.ref, {"due": over.expires})], new_nonce())
 
     async def fan_out(self, meta: Meta) -> None:
         """Tell everybody who waits for a completed invocation, then let its record rest until it expires."""

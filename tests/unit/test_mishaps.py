@@ -12,9 +12,9 @@ import pytest
 from adapter import gather, select
 from adapter.engine import commands as c
 from adapter.engine.engine import Request
-from adapter.engine.ids import idempotent_id, workflow_id
+from adapter.engine.ids import awakeable_id, idempotent_id, workflow_id
 from adapter.engine.ports import Contended, Unavailable
-from adapter.engine.records import Meta, Ref, Status
+from adapter.engine.records import Meta, Part, Ref, Status
 from adapter.engine.types import Kind, ObjectKey, Outcome, RetryPolicy
 from tests.unit.world import World, closure, pack, settle, target, unpack, value
 
@@ -484,3 +484,42 @@ async def test_who_is_to_be_resumed_while_it_is_suspended_is() -> None:
     await world.engine.resume(id, fresh=True)
     await settle()
     assert value((await world.meta(id)).outcome) == "done"
+
+
+@pytest.mark.parametrize("large", ["result", "awakeable"])
+async def test_a_large_value_that_comes_too_late_for_its_receiver_is_deleted_with_it(large: str) -> None:
+    world = World()
+    ids: list[str] = []
+
+    @world.handler("S")
+    async def give(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(10), unpack)
+        return "x" * 1_200_000
+
+    @world.handler("S")
+    async def ask(ctx: Any, _: Any) -> Any:
+        ids.append(ctx.issue(c.Awakeable(), unpack).id)
+        if large == "result":
+            ctx.issue(c.Call(target("S/give"), b""), unpack)
+
+    async def come_late(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if phase == "after" and method == "put":
+            world.store.hook = None
+            await world.engine.resume(id, fresh=True)
+            await settle()
+
+    if large == "result":
+        await world.send("S/ask")
+        await world.clock.advance(1)
+    else:
+        with dispatches_lost(world):
+            id = await world.send("S/ask")
+            await settle()
+        meta = await world.meta(id)
+        world.store.hook = come_late
+        value = Outcome(b"x" * 1_200_000)
+        assert await world.engine.control.complete(awakeable_id(meta.ref, 0), value) == "not found"
+    await world.clock.advance(3 * 24 * 3600)
+    await world.engine.sweeper.sweep()
+    await settle()
+    assert not [record for record in world.store.records() if isinstance(record, Part)]
