@@ -44,10 +44,19 @@ class LambdaDispatcher:
             if function is None:
                 log.warning("no function hosts %s", service, extra={"invocation_id": ref.id})
                 return
-            event = {"adapter": "dispatch", "id": ref.id, "service": service, "fresh": fresh}
-            await asyncio.get_running_loop().run_in_executor(self._pool, self._invoke, function, event)
+            await self._send(function, {"adapter": "dispatch", "id": ref.id, "service": service, "fresh": fresh})
         except (Unavailable, ClientError, BotoCoreError) as error:
             log.warning("dispatch lost, the sweeper repeats it: %s", error, extra={"invocation_id": ref.id})
+
+    async def share(self, function: str, shard: int) -> None:
+        """Have another process of a function clear a shard of the due index (see `adapter.aws.events.sweep`)."""
+        try:
+            await self._send(function, {"adapter": "sweep", "shard": shard})
+        except (ClientError, BotoCoreError) as error:
+            log.warning("the backlog of shard %d is left to the next sweep: %s", shard, error)
+
+    async def _send(self, function: str, event: dict[str, Any]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._pool, self._invoke, function, event)
 
     async def _function(self, service: str) -> str | None:
         listed = await self._directory.lookup(service)

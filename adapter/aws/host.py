@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable, Callable
 from functools import cached_property
 from typing import Final
 
@@ -35,16 +36,25 @@ class Host:
         engine: Runs them.
         directory: Knows the services of other functions.
         observed: Writes logs, metrics and traces.
+        share: Has another process of this function clear a shard of the due index.
 
     Attributes:
         until: Until when the request at hand may wait, in milliseconds since the epoch.
     """
 
-    def __init__(self, registry: Registry, engine: Engine, directory: Directory, observed: Observed) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        engine: Engine,
+        directory: Directory,
+        observed: Observed,
+        share: Callable[[int], Awaitable[None]] | None = None,
+    ) -> None:
         self.registry = registry
         self.engine = engine
         self.directory = directory
         self.observed = observed
+        self.share = share
         self.until = 0
         self.ingress = create_ingress(engine, registry, until=lambda: self.until, elsewhere=directory)
 
@@ -91,7 +101,7 @@ def connect(registry: Registry) -> Host:
         deployment=deployment,
         kinds=directory.kind,
     )
-    return Host(registry, engine, directory, observed)
+    return Host(registry, engine, directory, observed, lambda shard: dispatcher.share(deployment, shard))
 
 
 def _variable(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -40,11 +41,14 @@ class Sweeper:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def sweep(self) -> int:
+    async def sweep(self, share: Callable[[int], Awaitable[None]] | None = None) -> int:
         """Dispatch what is past due, fan out and delete what is over. Returns how many records it acted on.
 
         A sweep ends when it finds nothing more, or when little time is left. So that a backlog of what is over keeps up
         no recovery, shards that have one come last, in them what is not over first, and not always the same shard.
+
+        Args:
+            share: Has another process `clear` a shard that has a backlog; without it this one does.
         """
         engine, count, backlogs = self._engine, 0, list[int]()
         for shard in range(SHARDS):
@@ -52,46 +56,51 @@ class Sweeper:
             if len(found) == BATCH:
                 backlogs.append(shard)
             else:
-                count += await self._clear(shard, found)
+                count += await self.clear(shard, found)
         for shard in backlogs:
             count += await self._recover(shard)
         turn = engine.clock.now() // 60_000
         for shard in sorted(backlogs, key=lambda shard: (shard - turn) % SHARDS):
-            count += await self._clear(shard, await self._due(shard, BATCH))
-        if self.ran_out_of_time:
-            log.warning("the sweeper ran out of time, after %d records", count)
+            if share is not None:
+                await share(shard)
+            else:
+                count += await self.clear(shard)
         return count
 
     @property
     def ran_out_of_time(self) -> bool:
-        """Whether a sweep that just ended may have left something."""
+        """Whether what just ended may have left something."""
         return self._engine.remaining() <= MARGIN
 
-    async def _due(self, shard: int, limit: int) -> list[Due]:
-        engine = self._engine
-        return await engine.read(lambda: engine.store.due(shard, engine.clock.now(), limit))
-
-    async def _clear(self, shard: int, found: list[Due]) -> int:
-        """Act on all that is due, of which the first was found."""
+    async def clear(self, shard: int, found: list[Due] | None = None) -> int:
+        """Act on all that is due in a shard, while there is time; ``found`` is the first of it, if it was read already.
+        Returns how many records that were."""
         count, limit = 0, BATCH
         seen: set[str] = set()
-        while self._engine.remaining() > MARGIN:
+        if found is None:
+            found = await self._due(shard, limit)
+        while not self.ran_out_of_time:
             entries = [entry for entry in found if entry.id not in seen]
             if entries:
                 seen.update(entry.id for entry in entries)
                 count += await self._sweep([entry.id for entry in entries])
             elif len(found) < limit:
-                break
+                return count
             else:
                 limit += BATCH  # records that cannot be read stay due, and are not to hide what is due after them
             found = await self._due(shard, limit)
+        log.warning("the sweeper ran out of time in shard %d, after %d records", shard, count)
         return count
+
+    async def _due(self, shard: int, limit: int) -> list[Due]:
+        engine = self._engine
+        return await engine.read(lambda: engine.store.due(shard, engine.clock.now(), limit))
 
     async def _recover(self, shard: int) -> int:
         """Act on what is due and not over."""
         engine, count, now = self._engine, 0, self._engine.clock.now()
         after: Place | None = None
-        while engine.remaining() > MARGIN:
+        while not self.ran_out_of_time:
             found, after = await engine.read(lambda: engine.store.active(shard, PAGE, after=after))  # noqa: B023
             count += await self._sweep([entry.id for entry in found if entry.at <= now])
             if after is None or after.at > now:

@@ -263,6 +263,20 @@ async def test_a_dispatch_goes_to_the_deployment_or_to_the_current_one(directory
     ]
 
 
+async def test_a_backlog_is_shared_or_left_to_the_next_sweep(
+    directory: Directory, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = Lambda()
+    dispatcher = LambdaDispatcher(directory, client)
+    await dispatcher.share("a:1", 3)
+    client.fails = True
+    await dispatcher.share("a:1", 4)
+    assert client.invoked == [("a:1", "Event", {"adapter": "sweep", "shard": 3})]
+    assert [record.message.partition(":")[0] for record in caplog.records] == [
+        "the backlog of shard 4 is left to the next sweep"
+    ]
+
+
 async def test_dispatches_share_a_connection(directory: Directory) -> None:
     """To make another costs more than the request does."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Accepts)

@@ -26,6 +26,7 @@ from adapter.aws.entry import LambdaEntry
 from adapter.aws.events import MARGIN, UnknownEventError
 from adapter.aws.host import ConfigurationError, Host, connect
 from adapter.aws.observability import Observed, ObservedEngine
+from adapter.engine.ids import shard
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Meta, Ref, Status
 from adapter.engine.types import Kind
@@ -396,6 +397,15 @@ def test_a_sweep(function: Function) -> None:
     function.ports.dispatched.clear()
     assert function({"adapter": "sweep"}) == {"swept": 1}
     assert len(function.ports.dispatched) == 1
+
+
+def test_a_sweep_of_a_shard(function: Function) -> None:
+    ids = [function.http("/Shop/greet/send", "Mary", query="delay=1ms")[1]["invocationId"] for _ in range(20)]
+    time.sleep(0.01)
+    here = [id for id in ids if shard(id) == 3]
+    function.ports.dispatched.clear()
+    assert function({"adapter": "sweep", "shard": 3}) == {"swept": len(here)}
+    assert sorted(id for id, *_ in function.ports.dispatched) == sorted(here)
 
 
 def test_a_sweep_that_runs_out_of_time_is_counted(function: Function, capsys: pytest.CaptureFixture[str]) -> None:

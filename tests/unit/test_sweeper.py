@@ -85,6 +85,34 @@ async def test_no_shards_backlog_hides_the_others_for_ever(monkeypatch: pytest.M
     assert swept == set(range(SHARDS))
 
 
+async def test_backlogs_are_cleared_side_by_side() -> None:
+    world = World(2)
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        return "done"
+
+    now = world.clock.now()
+    expired = ids(range(2, 4), 250)
+    for id in [*expired, *ids(range(4, 6), 5)]:
+        await put(world, id, status=Status.COMPLETED, due=now - 1000, expires=now - 1000)
+    waiting = ids(range(SHARDS), 1)
+    for id in waiting:
+        await put(world, id, status=Status.READY, due=now - 1)
+    shared: list[int] = []
+
+    async def share(shard: int) -> None:
+        shared.append(shard)
+
+    assert await world.engine.sweeper.sweep(share) == 10 + SHARDS
+    await settle()
+    assert sorted(shared) == [2, 3]
+    assert [(await world.meta(id)).status for id in waiting] == [Status.COMPLETED] * SHARDS
+    assert await world.engines[1].sweeper.clear(2) == 250
+    assert [await world.store.peek(id) for id in expired if shard(id) == 2] == [None] * 250
+    assert await world.store.peek(next(id for id in expired if shard(id) == 3)) is not None
+
+
 async def test_what_was_not_deleted_for_want_of_capacity_is_not_asked_for_again_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -1,4 +1,5 @@
-"""The sweeper's schedule: ``{"adapter": "sweep"}``, once a minute."""
+"""The sweeper's schedule: ``{"adapter": "sweep"}``, once a minute; and ``{"adapter": "sweep", "shard": …}``, by which a
+sweep has another process clear a backlog."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ def recognises(event: Mapping[str, Any]) -> bool:
 async def handle(event: Mapping[str, Any], host: Host) -> dict[str, int]:
     """Dispatch what is past due; says how many records that were."""
     sweeper = host.engine.sweeper
-    count = await sweeper.sweep()
+    count = await (sweeper.clear(event["shard"]) if "shard" in event else sweeper.sweep(host.share))
     if sweeper.ran_out_of_time:
         host.observed.count("SweepsUnfinished")
     return {"swept": count}
