@@ -10,6 +10,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from functools import wraps
+from operator import attrgetter
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeVar, cast
 
 from adapter.engine.ids import SHARDS, shard
@@ -417,13 +418,14 @@ _DEFAULTS: Final[dict[str, Any]] = {
     field.name: field.default_factory() if field.default_factory is not MISSING else field.default
     for field in fields(Meta)
 }
+_values_of: Final[Callable[[Meta], tuple[Any, ...]]] = attrgetter(*_DEFAULTS)
 
 
 def _changed(old: Meta, set: Mapping[str, Any], add: Mapping[str, int]) -> Meta:
     values = {name: _DEFAULTS[name] if value is None else value for name, value in set.items()}
     for name, number in add.items():
         values[name] = (getattr(old, name) or 0) + number
-    return replace(old, **values)
+    return Meta(**(dict(zip(_DEFAULTS, _values_of(old), strict=True)) | values))
 
 
 # --- keys ------------------------------------------------------------------------------------------------------------

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from typing import Any
+
+from pydantic_core import from_json, to_json
 
 from adapter.engine.records import Head, InboxEntry, Meta, Notification, Part, Piece, Ref, StateEntry, Waiter
 from adapter.engine.types import Kind, ObjectKey
@@ -31,7 +32,7 @@ class Checker:
         self.by_id: dict[str, list[Ended]] = defaultdict(list)
         self.outputs: dict[Ref, dict[str, Any]] = {}
         for end in self.ends.values():
-            self.by_node[json.loads(end.input)["n"]].append(end)
+            self.by_node[from_json(end.input)["n"]].append(end)
             self.by_id[end.meta.id].append(end)
 
     def fail(self, what: str) -> None:
@@ -64,7 +65,7 @@ class Checker:
     def ended(self, end: Ended) -> None:
         """It ended as its program says."""
         meta, text = end.meta, end.output
-        node = json.loads(end.input)["n"]
+        node = from_json(end.input)["n"]
         if node in self.shaken and text in ("cancelled", "killed"):
             return
         if self.plan.tangled and text.startswith("deadlock"):
@@ -72,13 +73,13 @@ class Checker:
         if self.plan.mortal(node) and text.startswith("gave up after"):
             return
         try:
-            output = json.loads(text)
+            output = from_json(text)
         except ValueError:
             self.fail(f"{meta.id} ends with {text}")
             return
         node = output["n"]
         self.outputs[meta.ref] = output
-        if node != json.loads(end.input)["n"] or output["i"] != meta.id:
+        if node != from_json(end.input)["n"] or output["i"] != meta.id:
             self.fail(f"{meta.id} ends with the output of another: {text}")
         elif node in self.shaken:
             return
@@ -114,7 +115,7 @@ class Checker:
     @staticmethod
     def node(end: Ended) -> int:
         """The program that an invocation ran."""
-        return int(json.loads(end.input)["n"])
+        return int(from_json(end.input)["n"])
 
     def steps(self) -> None:
         """Without faults, each step ran as often as it takes; but for those under way where something else fails."""
@@ -124,7 +125,7 @@ class Checker:
                 if not any(at == path and what == "step" for at, what, *_ in self.trace(end)):
                     continue  # nobody waited for it
                 op = self.op(end.meta, path)
-                node = json.loads(self.by_id[id][0].input)["n"]
+                node = from_json(self.by_id[id][0].input)["n"]
                 if node in self.shaken:
                     continue
                 if any(other.times and other.how != "retry" for other in self.plan.reached(node)):
@@ -163,8 +164,8 @@ class Checker:
         """What attempts had observed when they did something is what the last one observed."""
         trace = self.outputs[meta.ref]["t"]
         for length, seen in self.world.snapshots.get(meta.ref, ()):
-            if json.dumps(trace[:length]) != seen:
-                self.fail(f"{meta.id} had observed {seen}, and then {json.dumps(trace[:length])}")
+            if to_json(trace[:length]) != seen:
+                self.fail(f"{meta.id} had observed {seen}, and then {to_json(trace[:length])}")
                 return
         last = -1
         for path, what, *values in trace:
@@ -193,7 +194,7 @@ class Checker:
                     end.meta.outcome is not None and end.meta.outcome.failure is not None
                     for end in self.by_node[values[0]]
                 ]
-                told = [digest(text if bad else json.loads(text)) for text, bad in zip(texts, failed, strict=True)]
+                told = [digest(text if bad else from_json(text)) for text, bad in zip(texts, failed, strict=True)]
                 if values[1] not in told or (what == "error") != failed[told.index(values[1])]:
                     self.fail(f"{meta.id} was told {what} {values[1]} of node {values[0]}, which ended with {texts}")
             if what == "peek" and "/" not in path:
@@ -223,7 +224,7 @@ class Checker:
                 self.fail(f"{meta.id} called {values[1]} to run node {node.id}, which {self.by_node[node.id]} did")
                 continue
             child = ends[0].meta
-            length, seen = json.loads(ends[0].input)["t"]
+            length, seen = from_json(ends[0].input)["t"]
             if "fan" not in [op.kind for op in self.plan.nodes[self.outputs[meta.ref]["n"]].ops] and length != place:
                 self.fail(f"{meta.id} made {child.id} at {length}, and says at {place}")
             if digest(trace[:length]) != seen:
@@ -240,7 +241,7 @@ class Checker:
 
     def op(self, meta: Meta, path: str) -> Op:
         """The operation at a place of an invocation's program."""
-        ops = self.plan.nodes[json.loads(self.ends[meta.ref].input)["n"]].ops
+        ops = self.plan.nodes[from_json(self.ends[meta.ref].input)["n"]].ops
         op: Op | None = None
         for step in path[1:].replace("/", "./").split("."):
             if step.startswith("/"):
@@ -290,7 +291,7 @@ class Checker:
         for entry in self.store.items(head.key, StateEntry):
             if head.spilled and entry.generation == head.state_generation:
                 values.setdefault(entry.name, self.store.value(entry))
-        return {name: digest(json.loads(value)) for name, value in values.items()}
+        return {name: digest(from_json(value)) for name, value in values.items()}
 
     def model(self, meta: Meta, state: dict[str, str]) -> None:
         """What an invocation did to the state, and whether it saw what it should."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
+
+from pydantic_core import from_json, to_json
 
 from adapter import combinators
 from adapter.engine import commands as c
@@ -31,16 +32,16 @@ class Hiccup(Exception):
 
 def digest(value: Any) -> str:
     """A value, or what stands for it in a trace."""
-    text = json.dumps(value)
+    text = to_json(value).decode()
     return text if len(text) <= 24 else hashlib.sha1(text.encode()).hexdigest()[:10]
 
 
 def decode(data: bytes | None) -> Any:
-    return json.loads(data) if data else None
+    return from_json(data) if data else None
 
 
 def encode(value: Any) -> bytes:
-    return json.dumps(value).encode()
+    return to_json(value)
 
 
 def request(node: Node, seen: list[Any] | None = None, tell: list[str] | None = None) -> bytes:
@@ -105,7 +106,7 @@ class Program:
         self.process = process
         self.world = process.world
         self.attempt = attempt
-        self.input = json.loads(data)
+        self.input = from_json(data)
         self.node = self.world.plan.nodes[self.input["n"]]
         self.trace: list[Any] = []
 

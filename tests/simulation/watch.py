@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
+
+from pydantic_core import from_json
 
 from adapter.engine.journal import LAST, WHOLE, Began, Done, Entry, decode
 from adapter.engine.records import Head, InboxEntry, Meta, Notification, Part, Piece, Ref, StateEntry, Status, Waiter
@@ -197,7 +198,7 @@ class WatchedStore(MemoryStore):
                 head = cast("Head | None", self._lookup(meta.target.object, HEAD))
                 needs[meta.ref] += [[head.owner]] if head is not None and head.owner is not None else []
             if meta.parent is not None and meta.parent.ref in needs:
-                _, op, outer = calls[json.loads(meta.input or self._payload(meta, "input"))["n"]]
+                _, op, outer = calls[from_json(meta.input or self._payload(meta, "input"))["n"]]
                 if outer.kind == "select" and outer.how != "await":
                     selects.setdefault((meta.parent.ref, outer), []).append(meta.ref)
                 elif op.how != "forget" and (outer.kind != "timeout" or outer.how == "await"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
@@ -12,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 from typing import Any, TypeVar, cast
+
+from pydantic_core import from_json, to_json
 
 from adapter.engine import ids
 from adapter.engine.control import Control
@@ -627,7 +628,7 @@ class World:
 
     async def _tell(self, what: str, id: str, name: str, value: str, wait: float) -> None:
         await asyncio.sleep(wait)
-        outcome = Outcome(json.dumps(value).encode())
+        outcome = Outcome(to_json(value))
 
         def work(control: Control) -> Coroutine[Any, Any, Any]:
             if what == "awakeable":
@@ -699,7 +700,7 @@ class World:
 
     def _node(self, meta: Meta) -> int:
         input = meta.input if meta.input is not None else self.store._payload(meta, "input")
-        return int(json.loads(input)["n"]) if input else -1
+        return int(from_json(input)["n"]) if input else -1
 
     def entered(self, program: Program) -> None:
         """A program begins to run."""
@@ -727,7 +728,7 @@ class World:
         self.note(program.process, "steps", meta.id, path, f"#{self._steps}")
         if not program.process.frozen:
             self.store.check_step(meta, n)
-            self.snapshots.setdefault(meta.ref, []).append((len(seen), json.dumps(seen)))
+            self.snapshots.setdefault(meta.ref, []).append((len(seen), to_json(seen)))
         return self._steps
 
     @contextmanager
