@@ -322,6 +322,8 @@ class Attempt:
             self._take_up()
             self.operations.append(pending)
             self.host.begin(self, pending)
+        if isinstance(command, c.Send) and pending.outcome is not None and (failure := pending.outcome.failure):
+            raise TerminalError(failure.message, code=failure.code)  # perhaps nobody would ever await it
         return pending
 
     # --- what the unit of work does with it ---

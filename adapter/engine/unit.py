@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import sys
 from collections import deque
 from collections.abc import Coroutine, Iterable
@@ -55,8 +54,6 @@ from adapter.errors import NonDeterminismError, TerminalError
 
 if TYPE_CHECKING:
     from adapter.engine.engine import Engine
-
-log = logging.getLogger("adapter")
 
 MOMENT = 50
 """Milliseconds that a handler may wait before what it did is committed, so that a crash does not lose it."""
@@ -603,9 +600,6 @@ class Unit:
         if failure is not None:
             pending.outcome = Outcome(failure=failure)
             self.ledger.record((Log(member, Issued(n, kind, name, value=pending.outcome)),))
-            if not call:  # perhaps nobody will await it
-                extra = {"invocation_id": member.meta.id, "target": str(member.meta.target)}
-                log.warning("not sent: %s", failure.message, extra=extra)
             return
         if there:
             self.ledger.record((Log(member, Issued(n, kind, name)),))

@@ -88,7 +88,6 @@ class Caller(Service):
         codes: list[int] = []
         for wrong in (
             ctx.generic_call(service="Nobody", method="x"),
-            ctx.generic_send(service="Nobody", method="x"),
             ctx.attach("inv_" + "a" * 32),
         ):
             try:
@@ -145,7 +144,7 @@ async def test_failures_reach_the_caller_and_state_stays(environment: Environmen
     env = environment(Caller, Counter, Slow)
     assert await env.service_client(Caller).failing() == ("no", 418)
     assert await env.state(Counter, "a") == {"failed": True}
-    assert await env.service_client(Caller).missing() == [404, 404, 404]
+    assert await env.service_client(Caller).missing() == [404, 404]
 
 
 async def test_sends_run_by_themselves_now_or_later(environment: Environments) -> None:
@@ -202,11 +201,15 @@ async def test_a_workflow_runs_once(environment: Environments) -> None:
     assert await env.workflow_client(Once, "x").run(4) == 4
 
 
-async def test_what_cannot_be_sent_is_logged(environment: Environments, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_cannot_be_sent_fails_where_it_is_sent(environment: Environments) -> None:
     class Careless(Service):
         @handler
-        async def send(self, ctx: Context) -> None:
-            ctx.generic_send(service="Nobody", method="greet")
+        async def send(self, ctx: Context) -> str:
+            try:
+                ctx.generic_send(service="Nobody", method="greet")
+            except TerminalError as error:
+                message = error.message
+            return await ctx.run("note", lambda: message)
 
-    await environment(Careless).service_client(Careless).send()
-    assert caplog.messages == ["not sent: there is no service 'Nobody' with a handler 'greet'"]
+    message = await environment(Careless).service_client(Careless).send()
+    assert message == "there is no service 'Nobody' with a handler 'greet'"
