@@ -155,4 +155,103 @@ REGRESSIONS = {
         faults=Faults(),
         lambdas=0.0,
     ),
+    "a call that nobody waited for led to the key of one of its callers: a deadlock that was none": Case(
+        seed="5001312",
+        plan=Plan(
+            functions={"S0": 0, "O0": 0, "W0": 0, "S1": 1, "O1": 1, "W1": 1, "S2": 2, "O2": 2, "W2": 2},
+            nodes={
+                16: Node(
+                    id=16,
+                    target=Target(service="S2", handler="do"),
+                    kind=Kind.SERVICE,
+                    ops=(Op(kind="invoke", node=21, how="call"),),
+                    idempotency="r0",
+                    pad=900,
+                ),
+                21: Node(
+                    id=21,
+                    target=Target(service="O1", handler="do", key="k1"),
+                    kind=Kind.EXCLUSIVE,
+                    ops=(Op(kind="select", branches=((Op(kind="invoke", node=24, how="caught"),),)),),
+                ),
+                24: Node(
+                    id=24,
+                    target=Target(service="S1", handler="do"),
+                    kind=Kind.SERVICE,
+                    ops=(Op(kind="invoke", node=25, how="forget"),),
+                ),
+                25: Node(
+                    id=25,
+                    target=Target(service="O1", handler="look", key="k0"),
+                    kind=Kind.SHARED,
+                    ops=(Op(kind="invoke", node=27, how="call"),),
+                ),
+                27: Node(id=27, target=Target(service="O1", handler="do", key="k1"), kind=Kind.EXCLUSIVE, ops=()),
+            },
+            roots=(Root(node=16, how="call", at=(4.9,), patience=8.0),),
+            tangled=True,
+        ),
+        faults=Faults(),
+        lambdas=0.0,
+    ),
+    "an attempt failed while it cancelled a call in line for its key: the call was ended a minute later": Case(
+        seed="3009491",
+        plan=Plan(
+            functions={"S0": 0, "O0": 0, "W0": 0},
+            nodes={
+                1: Node(
+                    id=1,
+                    target=Target(service="O0", handler="look", key="k0"),
+                    kind=Kind.SHARED,
+                    ops=(Op(kind="invoke", node=2, how="caught"),),
+                    idempotency="i1",
+                ),
+                2: Node(
+                    id=2,
+                    target=Target(service="O0", handler="do", key="k2"),
+                    kind=Kind.EXCLUSIVE,
+                    ops=(Op(kind="step", name="c", n=100, how="terminal"),),
+                ),
+                20: Node(
+                    id=20,
+                    target=Target(service="S0", handler="do"),
+                    kind=Kind.SERVICE,
+                    ops=(
+                        Op(
+                            kind="gather",
+                            branches=(
+                                (Op(kind="step", name="c", times=2, how="terminal"),),
+                                (
+                                    Op(kind="invoke", node=21, how="cancelled"),
+                                    Op(kind="step", name="a", n=100),
+                                ),
+                                (
+                                    Op(kind="step", name="c", how="retry"),
+                                    Op(kind="invoke", node=22, how="caught"),
+                                ),
+                            ),
+                        ),
+                    ),
+                    idempotency="r8",
+                ),
+                21: Node(id=21, target=Target(service="O0", handler="do", key="k2"), kind=Kind.EXCLUSIVE, ops=()),
+                22: Node(id=22, target=Target(service="O0", handler="do", key="k1"), kind=Kind.EXCLUSIVE, ops=()),
+            },
+            roots=(
+                Root(
+                    node=1,
+                    how="call",
+                    at=(
+                        0.9115151222391865,
+                        0.49429176163400124,
+                    ),
+                    delay=1500,
+                    patience=2.0,
+                ),
+                Root(node=20, how="call", at=(0.5304231306036065,), patience=0.5),
+            ),
+        ),
+        faults=Faults(jitter=0.002),
+        lambdas=0.0,
+    ),
 }
