@@ -226,12 +226,12 @@ def _json(value: Any) -> str:
 
 
 def write_awaits(awaits: Awaits) -> str:
-    return _json([awaits.seen, awaits.all, awaits.ids, awaits.commands])
+    return _json([awaits.seen, awaits.all, awaits.ids, awaits.commands, awaits.checked])
 
 
 def read_awaits(text: str) -> Awaits:
-    seen, all, ids, commands = json.loads(text)
-    return Awaits(seen, all, tuple(ids), tuple(commands))
+    seen, all, ids, commands, *checked = json.loads(text)
+    return Awaits(seen, all, tuple(ids), tuple(commands), *checked)
 
 
 # --- models: one for each kind of item -------------------------------------------------------------------------------

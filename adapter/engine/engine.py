@@ -385,7 +385,7 @@ class Engine(Storage):
 
     def later(self, meta: Meta) -> None:
         """Have an invocation run when it is due: here, if that is soon, else by a timer."""
-        if meta.due is None:
+        if meta.due is None or meta.watched:
             return
         if meta.status is Status.BACKING_OFF and meta.due - self.clock.now() <= min(PATIENCE, self.remaining()):
             self.spawn(self._retry(meta.id, meta.due))
@@ -640,7 +640,7 @@ class Engine(Storage):
             case Status.SCHEDULED | Status.BACKING_OFF | Status.RUNNING | Status.SUSPENDED:
                 if meta.status is Status.SUSPENDED and news:
                     return True
-                if meta.due is None:
+                if meta.due is None or meta.watched:
                     return False
                 wait = meta.due - self.clock.now()
                 if wait > 0 and (meta.status is Status.RUNNING or wait > PATIENCE):

@@ -73,6 +73,8 @@ class Awaits:
     ids: tuple[str, ...]
     commands: tuple[int, ...]
     """Of each, the command that waits for it."""
+    checked: bool = False
+    """Whether the record, while it is suspended, is due for nothing but a look whether this is a deadlock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,11 @@ class Meta:
     @property
     def live(self) -> bool:
         return self.status is not Status.COMPLETED
+
+    @property
+    def watched(self) -> bool:
+        """Whether it is due only for a look whether it is part of a deadlock."""
+        return self.status is Status.SUSPENDED and self.awaits is not None and self.awaits.checked
 
     def expired(self, now: int) -> bool:
         """Whether the record is to be taken for absent."""

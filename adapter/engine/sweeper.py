@@ -148,7 +148,10 @@ class Sweeper:
                 await self._forget_journal(meta)
             return True
         values: dict[str, Any]
-        if meta.status is Status.QUEUED:
+        if meta.watched:
+            await engine.deadlocks.check(meta)
+            values = {"due": now + RECHECK * 2 ** min(meta.dispatches, 6), "dispatches": meta.dispatches + 1}
+        elif meta.status is Status.QUEUED:
             if await engine.control.reclaim(meta):
                 return True
             await engine.deadlocks.check(meta)

@@ -902,14 +902,17 @@ class Unit:
         for pending in waits:
             group = pending.group if pending.group is not None and len(pending.waiters) == 1 else pending
             groups[id(group)] = groups.get(id(group), 0) + 1
-        timers = [at for pending in waits if (at := self._timers.get((member.meta.id, pending.n))) is not None]
+        due = min((at for p in waits if (at := self._timers.get((member.meta.id, p.n))) is not None), default=None)
         awaited = [(other, pending.n) for pending in waits if (other := _awaited(pending)) is not None]
         all = len(groups) == 1
         awaits: Awaits | None = None
         if awaited and (all or len(awaited) == len(waits) <= MAX_AWAITS):
             ids, commands = zip(*awaited[:MAX_AWAITS], strict=True)
-            awaits = Awaits(len(member.notes), all, ids, commands)
-        return Wait(member, min(groups.values()), min(timers, default=None), awaits)
+            # Who waits for a key is looked at by the sweeper. In a ring of results that are attached to nobody does.
+            checked = due is None and any(isinstance(pending.command, c.Attach) for pending in waits)
+            awaits = Awaits(len(member.notes), all, ids, commands, checked)
+            due = self.engine.times().grace if checked else due
+        return Wait(member, min(groups.values()), due, awaits)
 
     def _look_for_rings(self, suspended: Iterable[Member]) -> None:
         """Whoever suspends may be the last of a ring, and then nobody in it moves again to look for one."""

@@ -257,8 +257,11 @@ async def test_random_acyclic_graphs_raise_no_alarm(seed: int) -> None:
     assert all(head.owner is None and head.waiting == 0 for head in heads.values())
 
 
-async def test_requests_that_wait_for_each_others_results() -> None:
+@pytest.mark.parametrize("crashed", [False, True])
+async def test_requests_that_wait_for_each_others_results(crashed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for their keys, nor calls them: they are attached to."""
+    if crashed:
+        monkeypatch.setattr(Unit, "_look_for_rings", lambda *_: None)
     world = World(2)
     ids: list[str] = []
 
@@ -272,6 +275,11 @@ async def test_requests_that_wait_for_each_others_results() -> None:
     for process, id in enumerate(ids):
         await world.engines[process].control.signal(id, "go", Outcome(b"1"))
     await world.clock.advance(1)
+    if crashed:
+        assert {(await world.meta(id)).status for id in ids} == {Status.SUSPENDED}
+        await world.clock.advance(10)
+        await world.engine.sweeper.sweep()
+        await world.clock.advance(1)
     failure = (409, "deadlock: S/join → S/join")
     assert [value((await world.meta(id)).outcome) for id in ids] == [failure, failure]
 
