@@ -595,8 +595,7 @@ class Unit:
             failure = Failure(413, f"the input for {target} has {len(command.input)} bytes; the most is {MAX_PAYLOAD}")
         there = pending.id in self.ledger.known or pending.id in self.ledger.made or pending.id in self.members
         if failure is None and call and there and pending.kind is Kind.WORKFLOW:
-            text = f"workflow {target.object} ran already, or is running: attach to {pending.id}"
-            failure = Failure(409, text)
+            failure = Failure(409, f"workflow {target.object} ran already, or is running: attach to {pending.id}")
         if failure is not None:
             pending.outcome = Outcome(failure=failure)
             self.ledger.record((Log(member, Issued(n, kind, name, value=pending.outcome)),))
