@@ -276,6 +276,7 @@ class MetaItem(_Item):
     ticket = IntAttribute()
     outcome = OutcomeAttribute()
     output_parts = IntAttribute()
+    output_name = UnicodeAttribute()
     tail = UnicodeAttribute()
     completed = IntAttribute()
     forgets = IntAttribute()

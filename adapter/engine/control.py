@@ -102,7 +102,7 @@ class Control:
             engine.notified(told, meta.target.service, meta.deployment, waking.wakes)
             return "accepted"
         if meta is not None and meta.generation == ref.generation:  # it is over; this may have come before
-            for earlier in await engine.news(ref):
+            for earlier in await engine.notes(ref):
                 if earlier.id == note.id:
                     return "accepted" if earlier.nonce == nonce else "already"
         return "not found"
@@ -160,9 +160,9 @@ class Control:
             values: dict[str, Any] = {"status": Status.COMPLETED, "outcome": outcome, "completed": now, "epoch": 1}
             values |= {"due": now if meta.waiters else meta.due}
             if len(outcome.value or b"") > INLINE:
-                parts = cut(meta.ref, "output-1", outcome.value or b"")
+                parts = cut(meta.ref, name := f"output-{nonce}", outcome.value or b"")
                 await self._engine.put_apart(parts)
-                values |= {"outcome": Outcome(), "output_parts": len(parts)}
+                values |= {"outcome": Outcome(), "output_parts": len(parts), "output_name": name}
             update = Update(meta.ref, set=values, epoch=meta.epoch, waiters=meta.waiters)
             try:
                 await self._engine.commit([update], nonce)

@@ -185,6 +185,11 @@ class Draft:
             self.items += count - self._counts.get(place, 0)
             self._counts[place] = count
 
+    def makes(self, id: str) -> bool:
+        """Whether the invocation is made by it."""
+        sheet = self.sheets.get(id)
+        return sheet is not None and not sheet.member.stored
+
     def clashes(self) -> bool:
         """Whether an invocation is notified whose record changes for another reason: two writes of one item."""
         for id, count in self._notified.items():
@@ -248,6 +253,7 @@ class Draft:
                 (
                     meta.kind is Kind.WORKFLOW,
                     member.pieces,
+                    member.apart,
                     member.notes,
                     meta.notifications,
                     meta.waiters,
@@ -264,6 +270,7 @@ class Draft:
                 status=Status.COMPLETED,
                 outcome=Outcome(None) if large else outcome,
                 output_parts=-(-len(outcome.value or b"") // PART) if large else 0,
+                output_name=f"output-{nonce}" if large else "",
                 tail=tail[0] if inline else None,
                 completed=now,
                 expires=expires,
@@ -349,13 +356,11 @@ class Draft:
         if sheet.ended is None:
             return
         if meta.output_parts:
-            parts += cut(meta.ref, f"output-{meta.epoch}", sheet.ended.outcome.value or b"")
+            parts += cut(meta.ref, meta.output_name, sheet.ended.outcome.value or b"")
         parent = meta.parent
         receiver = self.sheets.get(parent.ref.id) if parent is not None else None
         if parent is not None and member.waking is not None and _notifies(member) and not (receiver and receiver.ended):
-            note, apart = notification(
-                parent.ref, f"c{parent.command}", sheet.ended.outcome, self._times.now, f"{meta.id}-{meta.epoch}"
-            )
+            note, apart = notification(parent.ref, f"c{parent.command}", sheet.ended.outcome, self._times.now, nonce)
             parts += apart
             changes.append(Put(note))
             changes.append(member.waking.update(parent.ref, self._times.grace))

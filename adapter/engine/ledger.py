@@ -222,7 +222,12 @@ class Ledger:
         """Put parts of large payloads that are too much for one commit. Returns what is to go with it after all."""
         if sum(len(part.data) for part in apart) <= APART and len(apart) + draft.items <= MAX_ITEMS:
             return [Put(part) for part in apart]
+        if any(draft.makes(part.id) for part in apart if isinstance(part, Piece) or part.name != "input"):
+            raise TooLarge("what has no record yet can have no journal: it may turn out to have to wait for its key")
         await self._engine.put_apart([part for part in apart if isinstance(part, Part)])
+        for part in apart:
+            if part.id in draft.sheets:
+                draft.sheets[part.id].member.apart = True
         pieces = [piece for piece in apart if isinstance(piece, Piece)]
         for start in range(0, len(pieces), 5):
             try:

@@ -117,9 +117,11 @@ class Meta:
     ticket: int | None = None
     """Its place in its key's inbox, where it had to wait."""
     outcome: Outcome | None = None
-    """Once completed; a success whose value lies in parts has ``value=None`` and ``output_parts`` above 0.
+    """Once completed; a success whose value lies in parts has ``value=None``.
     While it is live: the failure that it is to end with, whatever its code would do."""
     output_parts: int = 0
+    output_name: str = ""
+    """The name of those parts."""
     tail: str | None = None
     """The last piece of the journal, where it completed the invocation."""
     completed: int | None = None
@@ -182,8 +184,8 @@ class Notification:
 class Part:
     """A part of a payload too large for its record, under a name of its own.
 
-    The name of an output or of a notification's value holds the epoch that made it: what an older attempt leaves behind
-    is not taken for it.
+    The name of an output or of a notification's value is that of one commit: what others leave behind, who meant to
+    commit another one and did not get to it, is not taken for it.
     """
 
     id: str

@@ -121,11 +121,15 @@ class Storage:
 
     async def news(self, ref: Ref) -> list[Notification]:
         """Read the notifications to an invocation."""
+        return [await self.whole(note) for note in await self.notes(ref)]
+
+    async def notes(self, ref: Ref) -> list[Notification]:
+        """Read the notifications to an invocation, without the values that lie in parts."""
         notes, cursor = await self.read(lambda: self.store.news(ref))
         while cursor is not None:
             more, cursor = await self.read(lambda cursor=cursor: self.store.news(ref, cursor))  # type: ignore[misc]
             notes = notes + more
-        return [await self.whole(note) for note in _in_order(notes)]
+        return _in_order(notes)
 
     async def whole(self, note: Notification) -> Notification:
         """A notification with its value, wherever that lies."""
@@ -172,7 +176,7 @@ class Storage:
         if meta.live or meta.outcome is None:
             return None
         if meta.output_parts:
-            value = await self.payload(meta.ref, f"output-{meta.epoch}")
+            value = await self.payload(meta.ref, meta.output_name)
             if -(-len(value) // PART) != meta.output_parts:
                 return Outcome(failure=Failure(404, f"invocation {meta.id} has expired"))
             return Outcome(value)

@@ -264,8 +264,8 @@ class Unit:
 
     async def _idle(self) -> None:
         """All code is blocked, and nothing under way here would unblock it."""
-        if self._events or self._ready:
-            return  # a step has ended, or a head was read, since the code was driven
+        if self._events or self._ready or self._broken is not None:
+            return  # a step has ended, a head was read, or something went wrong, since the code was driven
         now = self.engine.clock.now()
         timer = self._next_timer()
         waiting = [member for member in self.members.values() if member.attempt is not None]

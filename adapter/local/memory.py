@@ -552,6 +552,8 @@ def _meta(meta: Meta) -> int:
         bytes += 11
     if meta.forgets is not None:
         bytes += 15
+    if meta.output_name:
+        bytes += 11 + len(meta.output_name)
     for number in (meta.input_parts, meta.failures, meta.missing, meta.dispatches, meta.ticket, meta.output_parts):
         if number:
             bytes += 11

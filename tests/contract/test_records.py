@@ -42,6 +42,7 @@ FULL = meta(
     ticket=12,
     outcome=Outcome(failure=Failure(409, "no ☃")),
     output_parts=3,
+    output_name="output-3",
     tail='["ü"]',
     completed=NOW + 4,
     expires=NOW + 5,

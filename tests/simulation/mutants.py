@@ -171,7 +171,7 @@ MUTANTS = (
     mutant(
         "a unit suspends over a result that has just come in",
         "no notification lost",
-        Edit(Unit, "_idle", "if self._events or self._ready:", "if False:"),
+        Edit(Unit, "_idle", "if self._events or self._ready or", "if"),
         focus="rings",
     ),
     mutant(
@@ -326,6 +326,19 @@ MUTANTS = (
         focus="large",
     ),
     mutant(
+        "parts of a large result bear the same names in every attempt to commit it",
+        "outputs",
+        Edit(Draft, "_meta", 'f"output-{nonce}"', '"output"'),
+        Edit(Draft, "_write_member", "self._times.now, nonce)", 'self._times.now, "")'),
+        focus="parts",
+    ),
+    mutant(
+        "a journal is begun before its invocation is made",
+        "8",
+        Edit(Ledger, "_put_apart", "if any(", "if False and any("),
+        focus="parts",
+    ),
+    mutant(
         "a ring is seen where one of its members may go on",
         "deadlocks",
         Edit(Deadlocks, "_ring_through", "if found is None and not awaits.all:", "if False:"),
@@ -397,8 +410,9 @@ def _apply(owner: Any, function: str, edits: Sequence[Edit]) -> Callable[[], Non
             raise LookupError(f"{function} has no {edit.old!r}")
         source = source[: place[0]] + edit.new + source[place[1] :]
     module = sys.modules[original.__module__]
-    names = {**vars(module), "_swapped": _swapped, "_apart": _apart}
-    exec(compile(source, f"<{function} broken>", "exec"), names)
+    vars(module).update({helper.__name__: helper for helper in (_swapped, _apart)})
+    names: dict[str, Any] = {}
+    exec(compile(source, f"<{function} broken>", "exec"), vars(module), names)
     setattr(owner, function, names[function])
     return lambda: setattr(owner, function, original)
 

@@ -267,8 +267,9 @@ class _Generator:
             self.weights = {name: weight if name in ALONE else 0.0 for name, weight in self.weights.items()}
         self.long = random.random() < 0.3
         """Whether some waits are too long to be waited out."""
-        self.large = random.random() < 0.2 and not self.alone
+        self.large = (random.random() < 0.2 and not self.alone) or focus == "parts"
         """Whether some values are too large for the records that they belong to."""
+        self.often = 0.6 if focus == "parts" else 0.3
         self.huge = (random.random() < 0.06 and not self.alone) or focus == "large"
         """Whether some are too large for an item."""
         if self.huge:
@@ -347,7 +348,7 @@ class _Generator:
     def size(self) -> int:
         if self.huge and self.random.random() < 0.15:
             return int(self.random.choice((300_000, 400_000, 800_000)))
-        if self.large and self.random.random() < 0.3:
+        if self.large and self.random.random() < self.often:
             return int(self.random.choice((900, 1200, 3000, 5000, 20_000)))
         return 0
 
@@ -516,6 +517,6 @@ def generate(random: Random, expiring: bool = False, extended: bool = False, foc
         expiring: Whether nobody is to wait for what may have expired.
         extended: Whether there is more than calls, state and steps in it: results from outside, operators.
         focus: What there is to be much of: ``operators``, ``results`` from outside, ``steps``, ``rings``, ``large``
-            values, or ``costs`` that are known.
+            values, values in many ``parts``, or ``costs`` that are known.
     """
     return _Generator(random, expiring, extended, focus).plan()

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
+from zlib import crc32
 
 from pydantic_core import from_json, to_json
 
@@ -127,8 +128,8 @@ class Program:
 
     def output(self, most: int = 1_000_000) -> bytes:
         output: dict[str, Any] = {"n": self.node.id, "i": self.attempt.id, "t": self.trace}
-        if self.node.pad:
-            output["pad"] = "x" * min(self.node.pad, most)
+        if self.node.pad:  # how long it is tells what was seen, as what it says does
+            output["pad"] = "x" * min(self.node.pad // (1 + crc32(to_json(self.trace)) % 3), most)
         return encode(output)
 
     def see(self, path: str, what: str, *values: Any) -> None:

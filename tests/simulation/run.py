@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from adapter.engine import blobs, control, draft, journal, keys, ledger, records, storage
+from adapter.engine import engine as engines
 from adapter.engine.engine import Engine
 from tests.simulation.checks import check
 from tests.simulation.faults import Faults, draw
 from tests.simulation.loop import simulate
-from tests.simulation.plan import Plan, generate
+from tests.simulation.plan import Op, Plan, generate
 from tests.simulation.watch import WatchedStore
 from tests.simulation.world import World, seeded
 
@@ -24,6 +28,8 @@ class Case:
     faults: Faults
     lambdas: float
     retention: float = 86_400.0
+    part: int = 0
+    """Into parts of how many bytes large values are cut, if not as in production."""
 
 
 @dataclass(slots=True)
@@ -48,7 +54,33 @@ def case(seed: int, focus: str = "") -> Case:
     if focus == "steps":
         faults.jitter = 0.0  # so that much ends at one time
     plan = generate(Random(f"{seed}/plan"), expiring=expiring, extended=extended, focus=focus)
-    return Case(str(seed), plan, faults, lambdas, random.choice((180.0, 300.0)) if expiring else 86_400.0)
+    retention = random.choice((180.0, 300.0)) if expiring else 86_400.0
+    parts = focus == "parts" or (Random(f"{seed}/parts").random() < 0.4 and _largest(plan) <= 20_000)
+    return Case(str(seed), plan, faults, lambdas, retention, 700 if parts else 0)
+
+
+def _largest(plan: Plan) -> int:
+    """The size of the largest value in it."""
+
+    def sizes(ops: tuple[Op, ...]) -> Iterator[int]:
+        for op in ops:
+            yield max(op.n if op.kind == "set" else 0, op.size)
+            for branch in op.branches:
+                yield from sizes(branch)
+
+    return max(max(node.pad, *sizes(node.ops), 0) for node in plan.nodes.values())
+
+
+@contextmanager
+def _cut(part: int) -> Iterator[None]:
+    """Have values cut into parts of so many bytes, and few of them fit into a commit."""
+    limits = {"PART": part, "INLINE": part, "NOTE": part // 2, "TAIL": part // 8, "APART": 3 * part} if part else {}
+    with ExitStack() as undo:
+        for module in (blobs, control, draft, engines, journal, keys, ledger, records, storage):
+            for name in limits.keys() & vars(module).keys():
+                undo.callback(setattr, module, name, vars(module)[name])
+                setattr(module, name, limits[name])
+        yield
 
 
 def run(
@@ -71,7 +103,8 @@ def run(
     )
     undo = seeded(world)
     try:
-        simulate(_run(world))
+        with _cut(case.part):
+            simulate(_run(world))
     except Exception as error:
         world.crashed(error)
     finally:

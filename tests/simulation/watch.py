@@ -48,6 +48,8 @@ class WatchedStore(MemoryStore):
         self.world = world
         self.archive: dict[Ref, Ended] = {}
         """Everything that has ever completed."""
+        self._made: set[Ref] = set()
+        """Everything that ever had a record."""
 
     def metas(self) -> Iterator[Meta]:
         """All invocations' records."""
@@ -83,6 +85,8 @@ class WatchedStore(MemoryStore):
         for partition, key, old, new, _ in writes:
             if key is META:
                 self._check_meta(old, new)
+                if new is not None:
+                    self._made.add(new.ref)
                 meta = cast("Meta", new or old)
                 if new is not None and not new.live and new.outcome is not None and new.ref not in self.archive:
                     self.archive[new.ref] = self._ended(new)
@@ -90,7 +94,12 @@ class WatchedStore(MemoryStore):
                     keys[meta.target.object] = None
             elif isinstance(new or old, Head | InboxEntry):
                 keys[cast("ObjectKey", partition)] = None
+            elif isinstance(new, Part):
+                if new.name != "input" and Ref(new.id, new.generation) not in self._made:
+                    self._fail(f"{new.name} of {new.id} is there before its record")
             elif isinstance(new, Piece):
+                if Ref(new.id, new.generation) not in self._made:
+                    self._fail(f"piece {new.index} of the journal of {new.id} is there before its record")
                 if old is not None:
                     self._fail(f"{new} replaces {old}")
                 counts = new.data.startswith((WHOLE, LAST)) and not new.data.startswith(BEGAN)
@@ -112,7 +121,7 @@ class WatchedStore(MemoryStore):
         assert meta.outcome is not None
         if meta.outcome.failure is not None:
             return Ended(meta, input, meta.outcome.failure.message)
-        output = self._payload(meta, f"output-{meta.epoch}") if meta.output_parts else meta.outcome.value or b""
+        output = self._payload(meta, meta.output_name) if meta.output_parts else meta.outcome.value or b""
         return Ended(meta, input, output.decode())
 
     def _payload(self, meta: Meta, name: str) -> bytes:

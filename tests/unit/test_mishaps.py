@@ -523,3 +523,117 @@ async def test_a_large_value_that_comes_too_late_for_its_receiver_is_deleted_wit
     await world.engine.sweeper.sweep()
     await settle()
     assert not [record for record in world.store.records() if isinstance(record, Part)]
+
+
+async def test_who_turns_out_to_have_to_wait_leaves_no_journal_behind() -> None:
+    world = World(2)
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def fill(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.SetState("large", pack("x" * 1_200_000)), unpack)
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def work(ctx: Any, _: Any) -> Any:
+        size = len(await ctx.issue(c.GetState("large"), unpack))
+        await ctx.issue(c.Sleep(5000), unpack)
+        return size
+
+    async def come_first(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if phase == "before" and method == "commit":
+            world.store.hook = None
+            await world.send("O/k/work", process=1)
+
+    await world.call("O/k/fill")
+    world.store.hook = come_first
+    task = world.start("O/k/work")
+    await world.clock.advance(11)
+    assert task.done()
+    assert value((await task).outcome) == 1_200_000
+
+
+@pytest.mark.parametrize("caller", ["client", "handler"])
+@pytest.mark.parametrize("size", [1_200_000, 3])
+async def test_a_large_result_that_a_rewind_made_smaller_is_read_as_it_is(caller: str, size: int) -> None:
+    world = World(2)
+
+    @world.handler("P", Kind.EXCLUSIVE)
+    async def visit(ctx: Any, _: Any) -> Any:
+        visits = (await ctx.issue(c.GetState("visits"), unpack) or 0) + 1
+        ctx.issue(c.SetState("visits", pack(visits)), unpack)
+        return visits
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(3000), unpack)
+        return "x" * (1_600_000 if await ctx.issue(c.Call(target("P/k/visit"), b""), unpack) == 1 else size)
+
+    @world.handler("S")
+    async def ask(ctx: Any, _: Any) -> Any:
+        return len(await ctx.issue(c.Call(target("S/work"), b""), unpack))
+
+    async def come_first(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if phase == "after" and method == "put":
+            world.store.hook = None
+            await world.engines[1].call(Request(target("P/k/visit"), b""), until=world.clock.now() + 1000)
+
+    world.store.hook = come_first
+    id = await world.send("S/work" if caller == "client" else "S/ask")
+    await world.clock.advance(10)
+    outcome = await world.engine.result(await world.meta(id))
+    assert (value(outcome) if caller == "handler" else len(value(outcome))) == size
+    await world.clock.advance(3 * 24 * 3600)
+    await world.engine.sweeper.sweep()
+    await settle()
+    assert not [record for record in world.store.records() if isinstance(record, Part)]
+
+
+async def test_what_goes_wrong_while_a_unit_looks_at_its_records_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    looks = asyncio.Event()
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        return await ctx.issue(c.Cancel("inv_unknown"), unpack)
+
+    perform = world.engine.control.perform
+
+    async def fail(*_: Any) -> Outcome | None:
+        await looks.wait()
+        monkeypatch.setattr(world.engine.control, "perform", perform)
+        raise ValueError("unlucky")
+
+    async def look(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if phase == "before" and method == "peek":
+            world.store.hook = None
+            looks.set()
+            await settle()
+
+    monkeypatch.setattr(world.engine.control, "perform", fail)
+    id = await world.send("S/work")
+    await settle()
+    world.store.hook = look
+    await world.clock.advance(3)
+    assert (await world.meta(id)).status is Status.RUNNING
+    await world.clock.advance(75)
+    await world.engine.sweeper.sweep()
+    await world.clock.advance(1)
+    assert value((await world.meta(id)).outcome) == "not found"
+
+
+async def test_whoever_completed_an_awakeable_is_told_so_even_if_its_large_value_is_gone() -> None:
+    world = World()
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Awakeable(), unpack)
+
+    id = await world.send("S/work")
+    await settle()
+    awakeable, large = awakeable_id((await world.meta(id)).ref, 0), Outcome(pack("x" * 1_200_000))
+    assert await world.engine.control.complete(awakeable, large, nonce="first") == "accepted"
+    await world.clock.advance(1)
+    assert not (await world.meta(id)).live
+    found, _ = await world.store.dependents(id)
+    assert not await world.store.delete([key for key in found if not key.journal])
+    assert await world.engine.control.complete(awakeable, large, nonce="first") == "accepted"
+    assert await world.engine.control.complete(awakeable, large, nonce="second") == "already"

@@ -107,8 +107,8 @@ class World:
             await self.clock.advance(0.1)
         return value((await task).outcome)
 
-    async def send(self, path: str, input: Any = None, **options: Any) -> str:
-        return (await self.engine.send(Request(target(path), pack(input), **options))).id
+    async def send(self, path: str, input: Any = None, *, process: int = 0, **options: Any) -> str:
+        return (await self.engines[process].send(Request(target(path), pack(input), **options))).id
 
     async def meta(self, id: str) -> Meta:
         found = await self.store.peek(id)
