@@ -342,7 +342,9 @@ class Checker:
             over = isinstance(record, Waiter | InboxEntry)
             if self.world.swept:
                 over = over or (isinstance(record, Notification) and record.id[0] in "cw")
-                over = over or (isinstance(record, Part | Piece) and Ref(record.id, record.generation) in self.ends)
+                if isinstance(record, Part | Piece):
+                    ref = Ref(record.id, record.generation)
+                    over = ref in self.ends and ref not in self.store.late
             if over:
                 self.fail(f"{record} is left over")
         blobs = {meta.ref for meta in self.store.metas() if meta.id.startswith("blb_")}

@@ -254,4 +254,19 @@ REGRESSIONS = {
         faults=Faults(jitter=0.002),
         lambdas=0.0,
     ),
+    "pieces of a large journal were put before its invocation had a record; it had to wait, and then met them": Case(
+        seed="8002555",
+        plan=Plan(
+            functions={"O0": 0, "W0": 0},
+            nodes={
+                8: Node(8, Target("O0", "do", "k1"), Kind.EXCLUSIVE, (Op("invoke", node=9, how="caught"),)),
+                9: Node(9, Target("W0", "run", "w9"), Kind.WORKFLOW, (), pad=4000),
+                62: Node(62, Target("O0", "do", "k1"), Kind.EXCLUSIVE, ()),
+            },
+            roots=(Root(8, "call", (0.0,), patience=2.0), Root(62, "call", (0.0,))),
+        ),
+        faults=Faults(jitter=0.002),
+        lambdas=0.0,
+        part=700,
+    ),
 }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic_core import from_json
 
 from adapter.engine.journal import LAST, WHOLE, Began, Done, Entry, decode
+from adapter.engine.ports import Put
 from adapter.engine.records import Head, InboxEntry, Meta, Notification, Part, Piece, Ref, StateEntry, Status, Waiter
 from adapter.engine.types import ObjectKey
 from adapter.local.memory import HEAD, META, MemoryStore, _Write
@@ -50,6 +51,8 @@ class WatchedStore(MemoryStore):
         """Everything that has ever completed."""
         self._made: set[Ref] = set()
         """Everything that ever had a record."""
+        self.late: set[Ref] = set()
+        """What was purged before a request of its own arrived, which may leave an item behind."""
 
     def metas(self) -> Iterator[Meta]:
         """All invocations' records."""
@@ -76,6 +79,15 @@ class WatchedStore(MemoryStore):
         if meta is not None and meta.generation == ref.generation and meta.tail is not None:
             pieces.append(meta.tail)
         return decode(pieces)
+
+    def expect_late(self, name: str, args: tuple[Any, ...]) -> None:
+        """Take note of whom a request comes too late for."""
+        if name in ("put", "commit"):
+            for item in (change.item if isinstance(change, Put) else change for change in args[0]):
+                if isinstance(item, Part | Piece):
+                    ref, meta = Ref(item.id, item.generation), self._record(item.id)
+                    if ref in self._made and (meta is None or meta.ref != ref):
+                        self.late.add(ref)
 
     # --- at each write ---
 

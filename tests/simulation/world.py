@@ -532,6 +532,7 @@ class World:
         async def apply() -> None:
             try:
                 self.writer = process
+                self.store.expect_late(name, args)
                 result: Any = await getattr(self.store, name)(*args, **kwargs)
             except (Conflict, TooLarge) as error:
                 result = error
