@@ -637,3 +637,32 @@ async def test_whoever_completed_an_awakeable_is_told_so_even_if_its_large_value
     assert not await world.store.delete([key for key in found if not key.journal])
     assert await world.engine.control.complete(awakeable, large, nonce="first") == "accepted"
     assert await world.engine.control.complete(awakeable, large, nonce="second") == "already"
+
+
+async def test_a_shared_handler_reads_what_others_have_written_since_its_caller_did() -> None:
+    world = World(2)
+    ids: list[str] = []
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def add(ctx: Any, _: Any) -> Any:
+        ctx.issue(c.SetState("total", pack((await ctx.issue(c.GetState("total"), unpack) or 0) + 1)), unpack)
+
+    @world.handler("O", Kind.SHARED)
+    async def total(ctx: Any, _: Any) -> Any:
+        return await ctx.issue(c.GetState("total"), unpack)
+
+    @world.handler("S")
+    async def ask(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Call(target("O/k/add"), b""), unpack)
+        mine = await ctx.issue(c.Call(target("O/k/total"), b""), unpack)
+        awakeable = ctx.issue(c.Awakeable(), unpack)
+        ids.append(awakeable.id)
+        await awakeable
+        return [mine, await ctx.issue(c.Call(target("O/k/total"), b""), unpack)]
+
+    task = world.start("S/ask")
+    await world.clock.advance(1)
+    await world.engines[1].call(Request(target("O/k/add"), b""), until=world.clock.now() + 1000)
+    assert await world.engines[1].control.complete(ids[0], Outcome(pack(None))) == "accepted"
+    await world.clock.advance(5)
+    assert value((await task).outcome) == [1, 2]
