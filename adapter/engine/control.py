@@ -96,7 +96,7 @@ class Control:
                 found = conflict.found[1]
                 waking = Waking.learn(ref, found, urgent=outcome.failure is not None, cancels=cancels)
                 if waking is None and parts:
-                    await engine.sweeper.delete_later(found)
+                    await engine.sweeper.delete_later(ref, found)
                 continue
             told = replace(note, outcome=outcome)
             engine.notified(told, meta.target.service, meta.deployment, waking.wakes)

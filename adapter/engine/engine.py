@@ -211,6 +211,8 @@ class Engine(Storage):
             await unit.run()
         except Exists as exists:
             accepted = exists.found.generation == meta.generation  # the answer was lost, and it has begun since
+            if not accepted and len(request.input) > APART:
+                await self.sweeper.delete_dependents(meta.ref)
             return Answer(meta.id, accepted, await self.result(exists.found))
         return Answer(meta.id, True)
 
@@ -470,7 +472,7 @@ class Engine(Storage):
             found = conflict.found[0]
             if isinstance(found, Meta) and found.generation != meta.generation:
                 if not together:
-                    await self.sweeper.delete_dependents(meta)
+                    await self.sweeper.delete_dependents(meta.ref)
                 return found
         member.meta, member.stored = meta, True
         return None

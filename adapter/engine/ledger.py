@@ -116,6 +116,7 @@ class Ledger:
 
     def rewind(self) -> None:
         """Forget what is not committed."""
+        self._forget(self.members())
         self.log.clear()
         self.made &= self._created
         self.outbound = False
@@ -415,6 +416,8 @@ class Ledger:
                     and effect.member.meta.generation == meta.generation
                 ):
                     effect.member.dropped = True
+                    if found.generation != meta.generation:
+                        self._forget([effect.member])
                     if effect.member.meta.kind.exclusive:
                         key = self.key(effect.member.key)
                         key.live = None
@@ -423,6 +426,13 @@ class Ledger:
                             self._driver.grant(key)
                     return effect.member.meta.parent is not None
         return True
+
+    def _forget(self, members: Iterable[Member]) -> None:
+        """Delete the large inputs of invocations that are not made after all, or under another generation."""
+        for member in members:
+            if member.apart and not member.stored and member.meta.id != self._root:
+                member.apart = False
+                self._engine.spawn(self._engine.sweeper.delete_dependents(member.ref))
 
     def _moved(self, change: WriteHead, found: Record | None) -> bool:
         """A key changed under us. Returns whether code ran on what it was."""
@@ -471,7 +481,7 @@ class Ledger:
                 ):
                     effect.member.waking = Waking.learn(change.ref, found, urgent=effect.outcome.failure is not None)
                     if effect.member.waking is None and len(effect.outcome.value or b"") > NOTE:
-                        self._engine.spawn(self._engine.sweeper.delete_later(found))
+                        self._engine.spawn(self._engine.sweeper.delete_later(change.ref, found))
 
     def _bury(self, change: Update) -> None:
         """Who was to be given a key is no more."""

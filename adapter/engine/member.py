@@ -27,7 +27,7 @@ class Member:
     pieces: int = 0
     """In how many pieces."""
     apart: bool = False
-    """Whether parts of a result were put ahead of a commit that may not have come."""
+    """Whether parts of its input or of a result were put ahead of a commit that may not have come."""
     notes: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
     """The notifications that it has seen."""
     caller: Member | None = None

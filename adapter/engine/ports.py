@@ -214,6 +214,8 @@ class Dependent(NamedTuple):
     """Whether it is a piece of the journal, or a notification, which belongs to it."""
     piece: int | None = None
     """A piece's place in the journal."""
+    input: bool = False
+    """Whether it is a part of the input, which may be there before the record is."""
 
 
 class Store(Protocol):

@@ -148,6 +148,9 @@ class Unit:
                         return
                 except Rewind:
                     self._rewind()
+        except Fenced:
+            self.ledger.rewind()
+            raise
         finally:
             for member in self.members.values():
                 self.engine.active.pop(member.meta.id, None)

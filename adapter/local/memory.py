@@ -489,7 +489,8 @@ def _address(record: Record) -> tuple[Partition, Key]:
 
 def _dependent(id: str, record: Record) -> Dependent:
     key = _address(record)[1]
-    return Dependent(id, key[1], key, key[0] in "jn", record.index if isinstance(record, Piece) else None)
+    piece = record.index if isinstance(record, Piece) else None
+    return Dependent(id, key[1], key, key[0] in "jn", piece, key[0] == "i")
 
 
 # --- sizes -----------------------------------------------------------------------------------------------------------

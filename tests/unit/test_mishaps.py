@@ -666,3 +666,95 @@ async def test_a_shared_handler_reads_what_others_have_written_since_its_caller_
     assert await world.engines[1].control.complete(ids[0], Outcome(pack(None))) == "accepted"
     await world.clock.advance(5)
     assert value((await task).outcome) == [1, 2]
+
+
+@pytest.mark.parametrize("sender", ["client", "handler"])
+async def test_the_large_input_of_a_message_that_had_been_sent_before_is_deleted(sender: str) -> None:
+    world = World()
+    large = pack("x" * 1_200_000)
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        pass
+
+    @world.handler("S")
+    async def send(ctx: Any, _: Any) -> Any:
+        ctx.issue(c.Send(target("S/work"), large, idempotency_key="once"), unpack)
+
+    await world.send("S/work", idempotency_key="once")
+    if sender == "client":
+        await world.engine.send(Request(target("S/work"), large, "once"))
+    else:
+        await world.call("S/send")
+    await settle()
+    assert not [record for record in world.store.records() if isinstance(record, Part)]
+
+
+async def test_the_large_input_of_a_call_that_a_rewind_has_undone_is_deleted() -> None:
+    world = World(2)
+
+    @world.handler("P", Kind.EXCLUSIVE)
+    async def visit(ctx: Any, _: Any) -> Any:
+        ctx.issue(c.SetState("visited", pack(True)), unpack)
+
+    @world.handler("S")
+    async def measure(ctx: Any, text: Any) -> Any:
+        return len(text)
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(100), unpack)
+        await ctx.issue(c.Call(target("P/k/visit"), b""), unpack)
+        return await ctx.issue(c.Call(target("S/measure"), pack("x" * 1_200_000)), unpack)
+
+    async def come_first(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if phase == "after" and method == "put":
+            world.store.hook = None
+            await world.engines[1].call(Request(target("P/k/visit"), b""), until=world.clock.now() + 1000)
+
+    world.store.hook = come_first
+    id = await world.send("S/work")
+    await world.clock.advance(5)
+    assert value((await world.meta(id)).outcome) == 1_200_000
+    await world.clock.advance(3 * 24 * 3600)
+    await world.engine.sweeper.sweep()
+    await settle()
+    assert not [record for record in world.store.records() if isinstance(record, Part)]
+
+
+@pytest.mark.parametrize("waits", ["calls", "attaches"])
+async def test_a_large_result_for_whom_nobody_remembers_is_deleted(waits: str) -> None:
+    world = World()
+
+    @world.handler("S")
+    async def give(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(5 * 24 * 3_600_000), unpack)
+        return "x" * 1_200_000
+
+    @world.handler("S")
+    async def ask(ctx: Any, other: Any) -> Any:
+        command = c.Attach(other) if waits == "attaches" else c.Call(target("S/give"), b"")
+        await select(ctx.issue(command, unpack), ctx.issue(c.Sleep(3000), unpack))
+
+    await world.send("S/ask", await world.send("S/give"))
+    for _ in range(10):
+        await world.clock.advance(24 * 3600)
+        await world.engine.sweeper.sweep()
+        await settle()
+    assert not list(world.store.records())
+
+
+async def test_what_an_expired_record_has_left_is_deleted_with_the_one_that_took_its_place() -> None:
+    world = World()
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        for _ in range(2):
+            await ctx.issue(c.Run("step", closure(1)), unpack)
+        return "x" * 2000
+
+    for _ in range(2):
+        await world.call("S/work", idempotency_key="again")
+        await world.clock.advance(25 * 3600)
+    await world.engine.sweeper.sweep()
+    assert not list(world.store.records())
