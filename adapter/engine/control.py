@@ -292,7 +292,19 @@ class Control:
                     return "accepted"
                 continue
             said = await self.answer(meta.ref, "x", Outcome(failure=CANCELLED), new_nonce(), cancels=True)
+            if said == "already" and meta.status in (Status.PAUSED, Status.BACKING_OFF):
+                await self.heed(meta)
             return "already" if said == "not found" else said
+
+    async def heed(self, meta: Meta) -> None:
+        """Have an invocation go on of which an attempt failed just before it would have seen its cancellation."""
+        if all(note.id != "x" for note in await self._engine.notes(meta.ref)):
+            return
+        with contextlib.suppress(Unreadable):  # who cannot be replayed is not cancelled by an attempt
+            seen = [entry for entry in await self._engine.journal(meta) if isinstance(entry, Noted) and entry.id == "x"]
+            values = {"status": Status.READY, "due": self._engine.times().grace}
+            if not seen and await self._engine.change(meta, values):
+                self._engine.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=False)
 
     async def kill(self, id: str) -> Said:
         """End an invocation at once, with the calls that it made. A step under way may still finish.

@@ -532,6 +532,7 @@ class Engine(Storage):
             member = Member(meta, await self.input(meta), self.spec(meta), stored=True)
             if meta.notifications:
                 member.notes = {note.id: note.outcome for note in await self.news(meta.ref)}
+                member.forewarned = "x" in member.notes
         except Unreadable as error:
             await self._put_off(meta, error)
             return None
@@ -597,6 +598,7 @@ class Engine(Storage):
         member = Member(meta, input, spec, stored=True, journal=journal)
         member.pieces = place + (1 if epoch > 1 else 0)
         member.notes = {note.id: note.outcome for note in notes}
+        member.forewarned = "x" in member.notes
         return member
 
     async def _cannot_begin(self, id: str, error: Unreadable) -> None:
@@ -663,7 +665,9 @@ class Engine(Storage):
         if spec.options.retry.exhausted == "kill":
             await self.control.end(meta, Failure(500, f"gave up after {meta.failures} attempts: {meta.error}"))
         else:  # the last process may only have stood still: it is not to go on either
-            await self.control.overtake(meta, {"status": Status.PAUSED, "due": None})
+            paused = await self.control.overtake(meta, {"status": Status.PAUSED, "due": None})
+            if paused is not None:
+                self.spawn(self.control.heed(paused))
 
     def _runs_here(self, meta: Meta) -> bool:
         return self.handler(meta.target) is not None and meta.deployment in ("", self.deployment)

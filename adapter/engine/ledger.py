@@ -300,6 +300,8 @@ class Ledger:
                     engine.unschedule(replace(meta, status=Status.SUSPENDED, due=at))
             elif sheet.failed is not None:
                 engine.later(meta)
+                if meta.status is Status.PAUSED and not member.forewarned:
+                    engine.spawn(engine.control.heed(meta))
             elif sheet.wait is not None:
                 engine.later(meta)
                 self._driver.retire(member)

@@ -758,3 +758,58 @@ async def test_what_an_expired_record_has_left_is_deleted_with_the_one_that_took
         await world.clock.advance(25 * 3600)
     await world.engine.sweeper.sweep()
     assert not list(world.store.records())
+
+
+async def test_a_cancellation_that_comes_while_the_last_attempt_fails_is_not_lost() -> None:
+    world = World(2)
+    failing: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def step() -> bytes:
+        return await failing
+
+    @world.handler("S", retry=RetryPolicy(attempts=1))
+    async def work(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Run("step", step), unpack)
+
+    id = await world.send("S/work")
+    await settle()
+    assert await world.engines[1].control.cancel(id) == "accepted"
+    failing.set_exception(ValueError("unlucky"))
+    await settle()
+    assert value((await world.meta(id)).outcome) == (409, "cancelled")
+
+
+async def test_who_is_cancelled_and_paused_before_seeing_that_goes_on_when_cancelled_again() -> None:
+    world = World()
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Awakeable(), unpack)
+
+    id = await world.send("S/work")
+    await settle()
+    with dispatches_lost(world):
+        assert await world.engine.control.cancel(id) == "accepted"
+        await settle()
+        assert await world.engine.control.pause(id) == "accepted"
+    assert await world.engine.control.cancel(id) == "already"
+    await settle()
+    assert value((await world.meta(id)).outcome) == (409, "cancelled")
+
+
+async def test_who_fails_without_seeing_its_cancellation_is_not_woken_by_that_again_and_again() -> None:
+    world = World()
+    attempts = 0
+
+    @world.handler("S", retry=RetryPolicy(attempts=1))
+    async def work(ctx: Any, _: Any) -> Any:
+        nonlocal attempts
+        attempts += 1
+        await ctx.issue(c.Run(f"step {attempts}", closure(1)), unpack)  # not what the journal holds
+        await ctx.issue(c.Awakeable(), unpack)
+
+    id = await world.send("S/work")
+    await settle()
+    assert await world.engine.control.cancel(id) == "accepted"
+    await world.clock.advance(60)
+    assert ((await world.meta(id)).status, attempts) == (Status.PAUSED, 2)
