@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from adapter.engine import commands as c
-from adapter.engine.draft import notification
+from adapter.engine.draft import garbage, notification
 from adapter.engine.ids import child_id, new_generation, new_nonce, parse_awakeable, promise_id, random_id, restarted_id
 from adapter.engine.journal import Began, Done, Issued, Noted, encode
 from adapter.engine.keys import KeyState
@@ -198,7 +198,8 @@ class Control:
             expires = self._engine.clock.now() + PROMISE_CHECK
             fresh = replace(state.head(), expires=expires if state.owner is None else None)
             try:
-                await self._engine.commit([WriteHead(fresh, version=head.version)], new_nonce())
+                write = WriteHead(fresh, version=head.version)
+                await self._engine.commit([write, *garbage(state, self._engine.times())], new_nonce())
             except Conflict:
                 continue
 
@@ -228,15 +229,15 @@ class Control:
 
     # --- state that is over ---
 
-    async def collect(self, garbage: Meta) -> None:
+    async def collect(self, note: Meta) -> None:
         """Delete the state entries of a generation that is over, and the note that said so."""
-        await self._engine.blobs.delete_entries(garbage.target.object, garbage.generation)
+        await self._engine.blobs.delete_entries(note.target.object, note.generation)
         now = self._engine.clock.now()
         try:
-            await self._engine.commit([Finish(garbage.ref, set={"expires": now})], new_nonce())
+            await self._engine.commit([Finish(note.ref, set={"expires": now})], new_nonce())
         except Conflict:
             return
-        await self._engine.read(lambda: self._engine.store.forget(garbage.ref, now))
+        await self._engine.read(lambda: self._engine.store.forget(note.ref, now))
 
     async def clear_state(self, key: ObjectKey) -> None:
         """Delete the state of a workflow that has expired."""

@@ -320,7 +320,7 @@ MUTANTS = (
         Edit(
             Control,
             "collect",
-            "await self._engine.blobs.delete_entries(garbage.target.object, garbage.generation)",
+            "await self._engine.blobs.delete_entries(note.target.object, note.generation)",
             "pass",
         ),
         focus="large",

@@ -11,10 +11,11 @@ import pytest
 
 from adapter import gather, select
 from adapter.engine import commands as c
+from adapter.engine import editing
 from adapter.engine.engine import Request
 from adapter.engine.ids import awakeable_id, idempotent_id, workflow_id
 from adapter.engine.ports import Contended, Unavailable
-from adapter.engine.records import Meta, Part, Ref, Status
+from adapter.engine.records import Head, Meta, Part, Ref, Status
 from adapter.engine.types import Kind, ObjectKey, Outcome, RetryPolicy
 from tests.unit.world import World, closure, pack, settle, target, unpack, value
 
@@ -813,3 +814,26 @@ async def test_who_fails_without_seeing_its_cancellation_is_not_woken_by_that_ag
     assert await world.engine.control.cancel(id) == "accepted"
     await world.clock.advance(60)
     assert ((await world.meta(id)).status, attempts) == (Status.PAUSED, 2)
+
+
+@pytest.mark.parametrize("size", [2000, 1_200_000])
+@pytest.mark.parametrize("by", ["promise", "edit"])
+async def test_the_state_of_a_workflow_that_has_expired_is_deleted_whoever_comes_first(by: str, size: int) -> None:
+    world = World()
+    key = ObjectKey("W", "k")
+
+    @world.handler("W", Kind.WORKFLOW)
+    async def run(ctx: Any, _: Any) -> Any:
+        ctx.issue(c.SetState("large", pack("x" * size)), unpack)
+
+    await world.call("W/k/run")
+    await world.clock.advance(25 * 3600)
+    if by == "promise":
+        assert await world.engine.control.peek_promise(key, "done") == Outcome(None)
+    else:
+        await editing.edit(world.engine, key, "small", b"1", (await editing.look(world.engine, key)).version)
+    for _ in range(2):
+        await world.clock.advance(60)
+        await world.engine.sweeper.sweep()
+        await settle()
+    assert [record.__class__ for record in world.store.records()] == [Head]
