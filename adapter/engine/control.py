@@ -84,7 +84,8 @@ class Control:
         meta = await engine.look(ref.id)
         waking = Waking.learn(ref, meta, urgent=outcome.failure is not None, cancels=cancels)
         self._stamp = max(self._stamp + 1, engine.clock.now())
-        note, parts = notification(ref, id, outcome, self._stamp, nonce)
+        # The parts are this try's own: who repeats what was said may have another value.
+        note, parts = notification(ref, id, outcome, self._stamp, new_nonce())
         if waking is not None:
             await engine.put_apart(parts)
         while waking is not None and meta is not None:
@@ -160,7 +161,7 @@ class Control:
             values: dict[str, Any] = {"status": Status.COMPLETED, "outcome": outcome, "completed": now, "epoch": 1}
             values |= {"due": now if meta.waiters else meta.due}
             if len(outcome.value or b"") > INLINE:
-                parts = cut(meta.ref, name := f"output-{nonce}", outcome.value or b"")
+                parts = cut(meta.ref, name := f"output-{new_nonce()}", outcome.value or b"")
                 await self._engine.put_apart(parts)
                 values |= {"outcome": Outcome(), "output_parts": len(parts), "output_name": name}
             update = Update(meta.ref, set=values, epoch=meta.epoch, waiters=meta.waiters)

@@ -837,3 +837,39 @@ async def test_the_state_of_a_workflow_that_has_expired_is_deleted_whoever_comes
         await world.engine.sweeper.sweep()
         await settle()
     assert [record.__class__ for record in world.store.records()] == [Head]
+
+
+async def test_what_is_said_once_more_and_otherwise_does_not_change_what_an_awakeable_was_given() -> None:
+    world = World()
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        given = await ctx.issue(c.Awakeable(), unpack)
+        return [len(given), *sorted(set(given))]
+
+    id = await world.send("S/work")
+    await settle()
+    awakeable = awakeable_id((await world.meta(id)).ref, 0)
+    with dispatches_lost(world):
+        for given in ("a" * 1_600_000, "b" * 800_000):
+            assert await world.engine.control.complete(awakeable, Outcome(pack(given)), nonce="same") == "accepted"
+        await settle()
+    await world.engine.resume(id)
+    assert value((await world.meta(id)).outcome) == [1_600_000, "a"]
+
+
+async def test_what_is_said_twice_at_once_does_not_mix_in_a_promise() -> None:
+    world = World()
+    key = ObjectKey("W", "k")
+
+    async def come_first(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if phase == "before" and method == "put":
+            world.store.hook = None
+            first = Outcome(pack("a" * 1_600_000))
+            assert await world.engine.control.complete_promise(key, "done", first, nonce="same") == "accepted"
+
+    world.store.hook = come_first
+    second = Outcome(pack("b" * 800_000))
+    assert await world.engine.control.complete_promise(key, "done", second, nonce="same") == "accepted"
+    given = value(await world.engine.control.peek_promise(key, "done"))
+    assert [len(given), *sorted(set(given))] == [1_600_000, "a"]
