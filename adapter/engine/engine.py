@@ -473,6 +473,9 @@ class Engine(Storage):
             if isinstance(found, Meta) and found.generation != meta.generation:
                 if not together:
                     await self.sweeper.delete_dependents(meta.ref)
+                if found.waiters and found.expired(self.clock.now()):
+                    await self.sweeper.fan_out(found)
+                    return await self._create(member)
                 return found
         member.meta, member.stored = meta, True
         return None

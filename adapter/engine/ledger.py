@@ -359,6 +359,8 @@ class Ledger:
         for place, found in conflict.found.items():
             change = changes[place]
             match change:
+                case Create() if isinstance(found, Meta) and found.waiters and found.expired(self._engine.clock.now()):
+                    self._engine.spawn(self._engine.sweeper.fan_out(found))  # then it makes way
                 case Create(meta):
                     rewind = self._exists(meta, found) or rewind
                 case WriteHead():

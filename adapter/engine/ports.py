@@ -30,7 +30,8 @@ from adapter.engine.types import ObjectKey, Target
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """Put an invocation's record. Requires that there is none, or that it has expired at ``now``."""
+    """Put an invocation's record. Requires that there is none, or that it has expired at ``now`` and nobody waits for
+    its result any more."""
 
     meta: Meta
     now: int

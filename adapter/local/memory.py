@@ -280,7 +280,7 @@ class MemoryStore:
         match change:
             case Create(meta, now):
                 old = self._record(meta.id)
-                allowed = old is None or old.expired(now)
+                allowed = old is None or (old.expired(now) and not old.waiters)
                 return _Write(meta.id, META, old, meta if meta.nonce == nonce else replace(meta, nonce=nonce), allowed)
             case Update(ref):
                 old = self._record(ref.id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -873,3 +874,38 @@ async def test_what_is_said_twice_at_once_does_not_mix_in_a_promise() -> None:
     assert await world.engine.control.complete_promise(key, "done", second, nonce="same") == "accepted"
     given = value(await world.engine.control.peek_promise(key, "done"))
     assert [len(given), *sorted(set(given))] == [1_600_000, "a"]
+
+
+@pytest.mark.parametrize("how", ["call", "send"])
+async def test_who_waits_for_a_result_that_has_expired_is_told_before_its_id_is_used_again(how: str) -> None:
+    world = World()
+
+    @world.handler("S", idempotency_retention=timedelta(seconds=5))
+    async def work(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(10_000), unpack)
+        return "done"
+
+    @world.handler("S")
+    async def attach(ctx: Any, id: Any) -> Any:
+        return await ctx.issue(c.Attach(id), unpack)
+
+    async def die(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        ends = method == "commit" and any(getattr(each, "set", {}).get("status") == "completed" for each in args[0])
+        if phase == "after" and ends:
+            world.store.hook = None
+            world.engine.abort()
+            await settle()
+
+    id = await world.send("S/work", idempotency_key="again")
+    waiting = await world.send("S/attach", id)
+    await settle()
+    world.store.hook = die
+    await world.clock.advance(16)
+    assert (await world.meta(id)).waiters == 1
+    again = Request(target("S/work"), b"", "again")
+    task = asyncio.create_task(
+        world.engine.send(again) if how == "send" else world.engine.call(again, until=world.clock.now() + 60_000)
+    )
+    await world.clock.advance(12)
+    assert task.result().accepted
+    assert value((await world.meta(waiting)).outcome) == "done"
