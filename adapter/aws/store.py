@@ -373,7 +373,7 @@ class DynamoStore:
         match change:
             case Create(meta, now):
                 item = write(replace(meta, nonce=nonce))
-                condition = MetaItem.pk.does_not_exist() | _expired(now)
+                condition = MetaItem.pk.does_not_exist() | (_expired(now) & (MetaItem.waiters == 0))
                 return "Put", {"Item": item, **self._conditional(self._invocations, condition)}
             case Update(ref):
                 own = {"nonce": nonce} if change.epoch is not None else {}

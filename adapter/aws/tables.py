@@ -379,11 +379,12 @@ def dependent(id: str, sk: str) -> Dependent:
     """What the sort key of an item under an invocation's id says, whatever the item holds.
 
     >>> dependent("inv_a", "j#g#00000003")
-    Dependent(id='inv_a', generation='g', sort='j#g#00000003', journal=True, piece=3)
+    Dependent(id='inv_a', generation='g', sort='j#g#00000003', journal=True, piece=3, input=False)
     """
     kind, _, rest = sk.partition("#")
     generation, _, place = rest.partition("#")
-    return Dependent(id, generation, sk, kind in ("j", "n"), int(place) if kind == "j" and place.isdecimal() else None)
+    piece = int(place) if kind == "j" and place.isdecimal() else None
+    return Dependent(id, generation, sk, kind in ("j", "n"), piece, kind == "input")
 
 
 def _read_notification(pk: str, sk: str) -> dict[str, Any]:

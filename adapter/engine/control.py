@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from adapter.engine import commands as c
-from adapter.engine.draft import notification
+from adapter.engine.draft import garbage, notification
 from adapter.engine.ids import child_id, new_generation, new_nonce, parse_awakeable, promise_id, random_id, restarted_id
 from adapter.engine.journal import Began, Done, Issued, Noted, encode
 from adapter.engine.keys import KeyState
@@ -84,7 +84,8 @@ class Control:
         meta = await engine.look(ref.id)
         waking = Waking.learn(ref, meta, urgent=outcome.failure is not None, cancels=cancels)
         self._stamp = max(self._stamp + 1, engine.clock.now())
-        note, parts = notification(ref, id, outcome, self._stamp, nonce)
+        # The parts are this try's own: who repeats what was said may have another value.
+        note, parts = notification(ref, id, outcome, self._stamp, new_nonce())
         if waking is not None:
             await engine.put_apart(parts)
         while waking is not None and meta is not None:
@@ -96,7 +97,7 @@ class Control:
                 found = conflict.found[1]
                 waking = Waking.learn(ref, found, urgent=outcome.failure is not None, cancels=cancels)
                 if waking is None and parts:
-                    await engine.sweeper.delete_later(found)
+                    await engine.sweeper.delete_later(ref, found)
                 continue
             told = replace(note, outcome=outcome)
             engine.notified(told, meta.target.service, meta.deployment, waking.wakes)
@@ -160,7 +161,7 @@ class Control:
             values: dict[str, Any] = {"status": Status.COMPLETED, "outcome": outcome, "completed": now, "epoch": 1}
             values |= {"due": now if meta.waiters else meta.due}
             if len(outcome.value or b"") > INLINE:
-                parts = cut(meta.ref, name := f"output-{nonce}", outcome.value or b"")
+                parts = cut(meta.ref, name := f"output-{new_nonce()}", outcome.value or b"")
                 await self._engine.put_apart(parts)
                 values |= {"outcome": Outcome(), "output_parts": len(parts), "output_name": name}
             update = Update(meta.ref, set=values, epoch=meta.epoch, waiters=meta.waiters)
@@ -198,7 +199,8 @@ class Control:
             expires = self._engine.clock.now() + PROMISE_CHECK
             fresh = replace(state.head(), expires=expires if state.owner is None else None)
             try:
-                await self._engine.commit([WriteHead(fresh, version=head.version)], new_nonce())
+                write = WriteHead(fresh, version=head.version)
+                await self._engine.commit([write, *garbage(state, self._engine.times())], new_nonce())
             except Conflict:
                 continue
 
@@ -228,15 +230,15 @@ class Control:
 
     # --- state that is over ---
 
-    async def collect(self, garbage: Meta) -> None:
+    async def collect(self, note: Meta) -> None:
         """Delete the state entries of a generation that is over, and the note that said so."""
-        await self._engine.blobs.delete_entries(garbage.target.object, garbage.generation)
+        await self._engine.blobs.delete_entries(note.target.object, note.generation)
         now = self._engine.clock.now()
         try:
-            await self._engine.commit([Finish(garbage.ref, set={"expires": now})], new_nonce())
+            await self._engine.commit([Finish(note.ref, set={"expires": now})], new_nonce())
         except Conflict:
             return
-        await self._engine.read(lambda: self._engine.store.forget(garbage.ref, now))
+        await self._engine.read(lambda: self._engine.store.forget(note.ref, now))
 
     async def clear_state(self, key: ObjectKey) -> None:
         """Delete the state of a workflow that has expired."""
@@ -292,7 +294,19 @@ class Control:
                     return "accepted"
                 continue
             said = await self.answer(meta.ref, "x", Outcome(failure=CANCELLED), new_nonce(), cancels=True)
+            if said == "already" and meta.status in (Status.PAUSED, Status.BACKING_OFF):
+                await self.heed(meta)
             return "already" if said == "not found" else said
+
+    async def heed(self, meta: Meta) -> None:
+        """Have an invocation go on of which an attempt failed just before it would have seen its cancellation."""
+        if all(note.id != "x" for note in await self._engine.notes(meta.ref)):
+            return
+        with contextlib.suppress(Unreadable):  # who cannot be replayed is not cancelled by an attempt
+            seen = [entry for entry in await self._engine.journal(meta) if isinstance(entry, Noted) and entry.id == "x"]
+            values = {"status": Status.READY, "due": self._engine.times().grace}
+            if not seen and await self._engine.change(meta, values):
+                self._engine.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=False)
 
     async def kill(self, id: str) -> Said:
         """End an invocation at once, with the calls that it made. A step under way may still finish.

@@ -381,19 +381,26 @@ class Draft:
             given = {"status": Status.READY, "due": self._times.grace, "ticket": None, "dispatches": 0}
             changes.append(Update(state.granted, set=given))
             self.granted.append((key.key, state.granted))
-        if state.garbage:
-            note = Meta(
-                id=garbage_id(),
-                generation=base.state_generation,
-                target=Target(key.key.service, "state", key.key.key),
-                kind=Kind.SHARED,
-                status=Status.COMPLETED,
-                created=self._times.now,
-                completed=self._times.now,
-                due=self._times.grace,
-            )
-            changes.append(Create(note, self._times.now))
+        changes += garbage(state, self._times)
         changes += blobs.changes(state, key.blobs, self._times.now)
+
+
+def garbage(state: KeyState, times: Times) -> list[Create]:
+    """The note that goes with a head whose state is over: the entries that lay beside it are to be deleted."""
+    if not state.garbage:
+        return []
+    key = state.base.key
+    note = Meta(
+        id=garbage_id(),
+        generation=state.base.state_generation,
+        target=Target(key.service, "state", key.key),
+        kind=Kind.SHARED,
+        status=Status.COMPLETED,
+        created=times.now,
+        completed=times.now,
+        due=times.grace,
+    )
+    return [Create(note, times.now)]
 
 
 def _notifies(member: Member) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adapter.engine import blobs
+from adapter.engine.draft import garbage
 from adapter.engine.ids import new_nonce
 from adapter.engine.keys import KeyState
 from adapter.engine.ports import Conflict, WriteHead
@@ -74,7 +75,7 @@ async def edit(engine: Engine, key: ObjectKey, name: str, value: bytes | None, v
             await engine.blobs.write(blob, key, value)
         state.set(name, value, blob)
     before = await engine.blobs.where(key, state.state_generation, name) if head.large else None
-    beside = blobs.changes(state, {name: before}, engine.clock.now())
+    beside = [*blobs.changes(state, {name: before}, engine.clock.now()), *garbage(state, engine.times())]
     try:
         await engine.commit([WriteHead(state.head(), version=version), *beside], new_nonce())
     except Conflict:

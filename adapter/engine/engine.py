@@ -211,6 +211,8 @@ class Engine(Storage):
             await unit.run()
         except Exists as exists:
             accepted = exists.found.generation == meta.generation  # the answer was lost, and it has begun since
+            if not accepted and len(request.input) > APART:
+                await self.sweeper.delete_dependents(meta.ref)
             return Answer(meta.id, accepted, await self.result(exists.found))
         return Answer(meta.id, True)
 
@@ -470,7 +472,10 @@ class Engine(Storage):
             found = conflict.found[0]
             if isinstance(found, Meta) and found.generation != meta.generation:
                 if not together:
-                    await self.sweeper.delete_dependents(meta)
+                    await self.sweeper.delete_dependents(meta.ref)
+                if found.waiters and found.expired(self.clock.now()):
+                    await self.sweeper.fan_out(found)
+                    return await self._create(member)
                 return found
         member.meta, member.stored = meta, True
         return None
@@ -530,6 +535,7 @@ class Engine(Storage):
             member = Member(meta, await self.input(meta), self.spec(meta), stored=True)
             if meta.notifications:
                 member.notes = {note.id: note.outcome for note in await self.news(meta.ref)}
+                member.forewarned = "x" in member.notes
         except Unreadable as error:
             await self._put_off(meta, error)
             return None
@@ -595,6 +601,7 @@ class Engine(Storage):
         member = Member(meta, input, spec, stored=True, journal=journal)
         member.pieces = place + (1 if epoch > 1 else 0)
         member.notes = {note.id: note.outcome for note in notes}
+        member.forewarned = "x" in member.notes
         return member
 
     async def _cannot_begin(self, id: str, error: Unreadable) -> None:
@@ -661,7 +668,9 @@ class Engine(Storage):
         if spec.options.retry.exhausted == "kill":
             await self.control.end(meta, Failure(500, f"gave up after {meta.failures} attempts: {meta.error}"))
         else:  # the last process may only have stood still: it is not to go on either
-            await self.control.overtake(meta, {"status": Status.PAUSED, "due": None})
+            paused = await self.control.overtake(meta, {"status": Status.PAUSED, "due": None})
+            if paused is not None:
+                self.spawn(self.control.heed(paused))
 
     def _runs_here(self, meta: Meta) -> bool:
         return self.handler(meta.target) is not None and meta.deployment in ("", self.deployment)

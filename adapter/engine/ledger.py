@@ -116,6 +116,7 @@ class Ledger:
 
     def rewind(self) -> None:
         """Forget what is not committed."""
+        self._forget(self.members())
         self.log.clear()
         self.made &= self._created
         self.outbound = False
@@ -299,6 +300,8 @@ class Ledger:
                     engine.unschedule(replace(meta, status=Status.SUSPENDED, due=at))
             elif sheet.failed is not None:
                 engine.later(meta)
+                if meta.status is Status.PAUSED and not member.forewarned:
+                    engine.spawn(engine.control.heed(meta))
             elif sheet.wait is not None:
                 engine.later(meta)
                 self._driver.retire(member)
@@ -356,6 +359,8 @@ class Ledger:
         for place, found in conflict.found.items():
             change = changes[place]
             match change:
+                case Create() if isinstance(found, Meta) and found.waiters and found.expired(self._engine.clock.now()):
+                    self._engine.spawn(self._engine.sweeper.fan_out(found))  # then it makes way
                 case Create(meta):
                     rewind = self._exists(meta, found) or rewind
                 case WriteHead():
@@ -415,6 +420,8 @@ class Ledger:
                     and effect.member.meta.generation == meta.generation
                 ):
                     effect.member.dropped = True
+                    if found.generation != meta.generation:
+                        self._forget([effect.member])
                     if effect.member.meta.kind.exclusive:
                         key = self.key(effect.member.key)
                         key.live = None
@@ -423,6 +430,13 @@ class Ledger:
                             self._driver.grant(key)
                     return effect.member.meta.parent is not None
         return True
+
+    def _forget(self, members: Iterable[Member]) -> None:
+        """Delete the large inputs of invocations that are not made after all, or under another generation."""
+        for member in members:
+            if member.apart and not member.stored and member.meta.id != self._root:
+                member.apart = False
+                self._engine.spawn(self._engine.sweeper.delete_dependents(member.ref))
 
     def _moved(self, change: WriteHead, found: Record | None) -> bool:
         """A key changed under us. Returns whether code ran on what it was."""
@@ -471,7 +485,7 @@ class Ledger:
                 ):
                     effect.member.waking = Waking.learn(change.ref, found, urgent=effect.outcome.failure is not None)
                     if effect.member.waking is None and len(effect.outcome.value or b"") > NOTE:
-                        self._engine.spawn(self._engine.sweeper.delete_later(found))
+                        self._engine.spawn(self._engine.sweeper.delete_later(change.ref, found))
 
     def _bury(self, change: Update) -> None:
         """Who was to be given a key is no more."""

@@ -27,9 +27,11 @@ class Member:
     pieces: int = 0
     """In how many pieces."""
     apart: bool = False
-    """Whether parts of a result were put ahead of a commit that may not have come."""
+    """Whether parts of its input or of a result were put ahead of a commit that may not have come."""
     notes: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
     """The notifications that it has seen."""
+    forewarned: bool = False
+    """Whether its cancellation had come in when this attempt began."""
     caller: Member | None = None
     """Who waits for it in this same unit, if anybody."""
     attempt: Attempt | None = None

@@ -30,7 +30,8 @@ from adapter.engine.types import ObjectKey, Target
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """Put an invocation's record. Requires that there is none, or that it has expired at ``now``."""
+    """Put an invocation's record. Requires that there is none, or that it has expired at ``now`` and nobody waits for
+    its result any more."""
 
     meta: Meta
     now: int
@@ -214,6 +215,8 @@ class Dependent(NamedTuple):
     """Whether it is a piece of the journal, or a notification, which belongs to it."""
     piece: int | None = None
     """A piece's place in the journal."""
+    input: bool = False
+    """Whether it is a part of the input, which may be there before the record is."""
 
 
 class Store(Protocol):

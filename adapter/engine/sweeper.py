@@ -13,7 +13,7 @@ from adapter.engine.control import PROMISE_CHECK
 from adapter.engine.draft import GRACE, MARGIN, OWNER_CHECK, notification
 from adapter.engine.ids import SHARDS, new_nonce
 from adapter.engine.ports import Conflict, Delete, Due, Finish, Place, Put
-from adapter.engine.records import Meta, Record, Status, Unreadable, Waiter
+from adapter.engine.records import Meta, Record, Ref, Status, Unreadable, Waiter
 from adapter.engine.types import Kind, Outcome
 from adapter.engine.waking import Waking
 
@@ -176,11 +176,13 @@ class Sweeper:
             engine.dispatch(meta.ref, meta.target.service, meta.deployment if meta.epoch else "", fresh=meta.epoch == 0)
         return True
 
-    async def delete_later(self, over: Record | None) -> None:
-        """Have it deleted with a completed invocation's record what was put beside that, and is of no use any more."""
-        if isinstance(over, Meta) and not over.live and over.due is None:
+    async def delete_later(self, ref: Ref, found: Record | None) -> None:
+        """Have deleted what was put for an invocation that is over: with its record, or now if that is gone already."""
+        if not isinstance(found, Meta) or found.generation != ref.generation:
+            await self.delete_dependents(ref)
+        elif not found.live and found.due is None:
             with suppress(Conflict):
-                await self._engine.commit([Finish(over.ref, {"due": over.expires})], new_nonce())
+                await self._engine.commit([Finish(ref, {"due": found.expires})], new_nonce())
 
     async def fan_out(self, meta: Meta) -> None:
         """Tell everybody who waits for a completed invocation, then let its record rest until it expires."""
@@ -214,8 +216,12 @@ class Sweeper:
             except Conflict as conflict:
                 if 0 in conflict.found:
                     return
-                urgent = outcome.failure is not None
-                waking = None if 1 in conflict.found else Waking.learn(waiter.waiter, conflict.found[2], urgent=urgent)
+                if 1 in conflict.found:
+                    break
+                urgent, found = outcome.failure is not None, conflict.found[2]
+                waking = Waking.learn(waiter.waiter, found, urgent=urgent)
+                if waking is None and parts:
+                    await self.delete_later(waiter.waiter, found)
         try:
             await engine.commit([Delete(waiter)], new_nonce())
         except Conflict:
@@ -225,17 +231,29 @@ class Sweeper:
         """Delete the journal of a completed invocation, whose result is kept for longer."""
         engine = self._engine
         if meta.forgets is not None:
-            await self.delete_dependents(meta, journal_only=True)
+            await self.delete_dependents(meta.ref, journal_only=True)
         values = {"tail": None, "forgets": None, "due": meta.expires}
         with suppress(Conflict):
             await engine.commit([Finish(meta.ref, set=values)], new_nonce())
 
-    async def delete_dependents(self, meta: Meta, *, journal_only: bool = False) -> None:
+    async def delete_dependents(self, ref: Ref, *, journal_only: bool = False, former: bool = False) -> None:
+        """Delete what hangs on a record.
+
+        Args:
+            ref: Whose it is.
+            journal_only: Whether only its journal is to go.
+            former: Whether what an expired record under the same id has left goes too, if this took its place before
+                that was deleted. Its input stays: it looks like one that is put ahead of the next record.
+        """
         engine = self._engine
         cursor: Any = None
         while True:
-            found, cursor = await engine.read(lambda cursor=cursor: engine.store.dependents(meta.id, cursor))  # type: ignore[misc]
-            keys = [key for key in found if key.generation == meta.generation and (key.journal or not journal_only)]
+            found, cursor = await engine.read(lambda cursor=cursor: engine.store.dependents(ref.id, cursor))  # type: ignore[misc]
+            keys = [key for key in found if key.generation == ref.generation and (key.journal or not journal_only)]
+            others = [key for key in found if key.generation != ref.generation and not key.input] if former else []
+            if others:
+                latest = await engine.read(lambda: engine.store.peek(ref.id))
+                keys += others if latest is None or latest.generation == ref.generation else []
             tries = 0
             while keys:
                 left = await engine.read(lambda keys=keys: engine.store.delete(keys[:25]))  # type: ignore[misc]
@@ -249,10 +267,10 @@ class Sweeper:
     async def delete(self, meta: Meta) -> None:
         """Delete an expired invocation: what hangs on the record first, the record last.
 
-        The id may be used again meanwhile: what has another generation is left alone.
+        The id may be used again meanwhile: what has the next generation is left alone.
         """
         engine = self._engine
-        await self.delete_dependents(meta)
+        await self.delete_dependents(meta.ref, former=True)
         if meta.kind is Kind.WORKFLOW:
             await engine.control.clear_state(meta.target.object)
         await engine.read(lambda: engine.store.forget(meta.ref, engine.clock.now()))

@@ -148,6 +148,9 @@ class Unit:
                         return
                 except Rewind:
                     self._rewind()
+        except Fenced:
+            self.ledger.rewind()
+            raise
         finally:
             for member in self.members.values():
                 self.engine.active.pop(member.meta.id, None)
@@ -679,9 +682,12 @@ class Unit:
         return None if state is None else _answer(state, command)
 
     def _live(self, member: Member) -> KeyState | None:
-        """How its key stands here, unless the member has read of a later state."""
+        """How its key stands here, unless the member has read of a later state, or others may have written since."""
         key = self.ledger.keys.get(member.key)
-        return None if key is None or key.head is None or key.head.version < member.version else key.live
+        if key is None or key.head is None or key.head.version < member.version:
+            return None
+        ours = key.ran or any(each.ref == key.head.owner for each in self.ledger.members())
+        return key.live if ours or member.exclusive else None
 
     def _read_elsewhere(self, member: Member, n: int, command: c.GetState | c.StateKeys) -> None:
         live = self._live(member)

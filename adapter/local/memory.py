@@ -280,7 +280,7 @@ class MemoryStore:
         match change:
             case Create(meta, now):
                 old = self._record(meta.id)
-                allowed = old is None or old.expired(now)
+                allowed = old is None or (old.expired(now) and not old.waiters)
                 return _Write(meta.id, META, old, meta if meta.nonce == nonce else replace(meta, nonce=nonce), allowed)
             case Update(ref):
                 old = self._record(ref.id)
@@ -489,7 +489,8 @@ def _address(record: Record) -> tuple[Partition, Key]:
 
 def _dependent(id: str, record: Record) -> Dependent:
     key = _address(record)[1]
-    return Dependent(id, key[1], key, key[0] in "jn", record.index if isinstance(record, Piece) else None)
+    piece = record.index if isinstance(record, Piece) else None
+    return Dependent(id, key[1], key, key[0] in "jn", piece, key[0] == "i")
 
 
 # --- sizes -----------------------------------------------------------------------------------------------------------

@@ -73,6 +73,14 @@ class TestCreate:
         nonce = await commit(store, Create(new, NOW + 1000))
         assert await store.peek(new.id) == replace(new, nonce=nonce)
 
+    async def test_an_expired_one_that_somebody_waits_for_refuses(self, store: Store) -> None:
+        old = completed(waiters=1)
+        nonce = await commit(store, Create(old, NOW))
+        new = meta(old.id, generation=OTHER_GENERATION)
+        assert await refused(store, Create(new, NOW + 1000)) == {0: replace(old, nonce=nonce)}
+        await commit(store, Finish(old.ref, {"waiters": 0}))
+        await commit(store, Create(new, NOW + 1000))
+
     async def test_of_many_at_once_one_wins(self, store: Store) -> None:
         records = [meta("inv_same", generation=f"{n:016}") for n in range(10)]
         outcomes = await asyncio.gather(

@@ -88,12 +88,17 @@ MUTANTS = (
     mutant(
         "a record is created over another",
         "2",
-        Edit(MemoryStore, "_plan", "allowed = old is None or old.expired(now)", "allowed = True"),
+        Edit(MemoryStore, "_plan", "allowed = old is None or (old.expired(now) and not old.waiters)", "allowed = True"),
     ),
     mutant(
         "an expired record is taken for there until it is deleted",
         "expiry is judged by the reader",
-        Edit(MemoryStore, "_plan", "allowed = old is None or old.expired(now)", "allowed = old is None"),
+        Edit(
+            MemoryStore,
+            "_plan",
+            "allowed = old is None or (old.expired(now) and not old.waiters)",
+            "allowed = old is None",
+        ),
     ),
     mutant(
         "the last to arrive comes first",
@@ -320,7 +325,7 @@ MUTANTS = (
         Edit(
             Control,
             "collect",
-            "await self._engine.blobs.delete_entries(garbage.target.object, garbage.generation)",
+            "await self._engine.blobs.delete_entries(note.target.object, note.generation)",
             "pass",
         ),
         focus="large",

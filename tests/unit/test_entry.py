@@ -381,6 +381,14 @@ def test_a_timer(function: Function) -> None:
     assert function.records()[id].status is Status.COMPLETED
 
 
+def test_a_timer_whose_time_had_passed_is_a_dispatch_that_names_no_service(function: Function) -> None:
+    function.http("/Shop/greet/send", "Mary", query="delay=1ms")
+    [id] = function.records()
+    time.sleep(0.01)
+    function({"adapter": "dispatch", "id": id, "service": "", "fresh": False})
+    assert function.records()[id].status is Status.COMPLETED
+
+
 def test_a_timer_for_another_function(function: Function) -> None:
     """A delayed message is timed by who sends it, and runs where its service is."""
     function.http("/Shop/later")

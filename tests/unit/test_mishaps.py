@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from adapter import gather, select
 from adapter.engine import commands as c
+from adapter.engine import editing
 from adapter.engine.engine import Request
 from adapter.engine.ids import awakeable_id, idempotent_id, workflow_id
 from adapter.engine.ports import Contended, Unavailable
-from adapter.engine.records import Meta, Part, Ref, Status
+from adapter.engine.records import Head, Meta, Part, Ref, Status
 from adapter.engine.types import Kind, ObjectKey, Outcome, RetryPolicy
 from tests.unit.world import World, closure, pack, settle, target, unpack, value
 
@@ -637,3 +639,273 @@ async def test_whoever_completed_an_awakeable_is_told_so_even_if_its_large_value
     assert not await world.store.delete([key for key in found if not key.journal])
     assert await world.engine.control.complete(awakeable, large, nonce="first") == "accepted"
     assert await world.engine.control.complete(awakeable, large, nonce="second") == "already"
+
+
+async def test_a_shared_handler_reads_what_others_have_written_since_its_caller_did() -> None:
+    world = World(2)
+    ids: list[str] = []
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def add(ctx: Any, _: Any) -> Any:
+        ctx.issue(c.SetState("total", pack((await ctx.issue(c.GetState("total"), unpack) or 0) + 1)), unpack)
+
+    @world.handler("O", Kind.SHARED)
+    async def total(ctx: Any, _: Any) -> Any:
+        return await ctx.issue(c.GetState("total"), unpack)
+
+    @world.handler("S")
+    async def ask(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Call(target("O/k/add"), b""), unpack)
+        mine = await ctx.issue(c.Call(target("O/k/total"), b""), unpack)
+        awakeable = ctx.issue(c.Awakeable(), unpack)
+        ids.append(awakeable.id)
+        await awakeable
+        return [mine, await ctx.issue(c.Call(target("O/k/total"), b""), unpack)]
+
+    task = world.start("S/ask")
+    await world.clock.advance(1)
+    await world.engines[1].call(Request(target("O/k/add"), b""), until=world.clock.now() + 1000)
+    assert await world.engines[1].control.complete(ids[0], Outcome(pack(None))) == "accepted"
+    await world.clock.advance(5)
+    assert value((await task).outcome) == [1, 2]
+
+
+@pytest.mark.parametrize("sender", ["client", "handler"])
+async def test_the_large_input_of_a_message_that_had_been_sent_before_is_deleted(sender: str) -> None:
+    world = World()
+    large = pack("x" * 1_200_000)
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        pass
+
+    @world.handler("S")
+    async def send(ctx: Any, _: Any) -> Any:
+        ctx.issue(c.Send(target("S/work"), large, idempotency_key="once"), unpack)
+
+    await world.send("S/work", idempotency_key="once")
+    if sender == "client":
+        await world.engine.send(Request(target("S/work"), large, "once"))
+    else:
+        await world.call("S/send")
+    await settle()
+    assert not [record for record in world.store.records() if isinstance(record, Part)]
+
+
+async def test_the_large_input_of_a_call_that_a_rewind_has_undone_is_deleted() -> None:
+    world = World(2)
+
+    @world.handler("P", Kind.EXCLUSIVE)
+    async def visit(ctx: Any, _: Any) -> Any:
+        ctx.issue(c.SetState("visited", pack(True)), unpack)
+
+    @world.handler("S")
+    async def measure(ctx: Any, text: Any) -> Any:
+        return len(text)
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(100), unpack)
+        await ctx.issue(c.Call(target("P/k/visit"), b""), unpack)
+        return await ctx.issue(c.Call(target("S/measure"), pack("x" * 1_200_000)), unpack)
+
+    async def come_first(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if phase == "after" and method == "put":
+            world.store.hook = None
+            await world.engines[1].call(Request(target("P/k/visit"), b""), until=world.clock.now() + 1000)
+
+    world.store.hook = come_first
+    id = await world.send("S/work")
+    await world.clock.advance(5)
+    assert value((await world.meta(id)).outcome) == 1_200_000
+    await world.clock.advance(3 * 24 * 3600)
+    await world.engine.sweeper.sweep()
+    await settle()
+    assert not [record for record in world.store.records() if isinstance(record, Part)]
+
+
+@pytest.mark.parametrize("waits", ["calls", "attaches"])
+async def test_a_large_result_for_whom_nobody_remembers_is_deleted(waits: str) -> None:
+    world = World()
+
+    @world.handler("S")
+    async def give(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(5 * 24 * 3_600_000), unpack)
+        return "x" * 1_200_000
+
+    @world.handler("S")
+    async def ask(ctx: Any, other: Any) -> Any:
+        command = c.Attach(other) if waits == "attaches" else c.Call(target("S/give"), b"")
+        await select(ctx.issue(command, unpack), ctx.issue(c.Sleep(3000), unpack))
+
+    await world.send("S/ask", await world.send("S/give"))
+    for _ in range(10):
+        await world.clock.advance(24 * 3600)
+        await world.engine.sweeper.sweep()
+        await settle()
+    assert not list(world.store.records())
+
+
+async def test_what_an_expired_record_has_left_is_deleted_with_the_one_that_took_its_place() -> None:
+    world = World()
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        for _ in range(2):
+            await ctx.issue(c.Run("step", closure(1)), unpack)
+        return "x" * 2000
+
+    for _ in range(2):
+        await world.call("S/work", idempotency_key="again")
+        await world.clock.advance(25 * 3600)
+    await world.engine.sweeper.sweep()
+    assert not list(world.store.records())
+
+
+async def test_a_cancellation_that_comes_while_the_last_attempt_fails_is_not_lost() -> None:
+    world = World(2)
+    failing: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def step() -> bytes:
+        return await failing
+
+    @world.handler("S", retry=RetryPolicy(attempts=1))
+    async def work(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Run("step", step), unpack)
+
+    id = await world.send("S/work")
+    await settle()
+    assert await world.engines[1].control.cancel(id) == "accepted"
+    failing.set_exception(ValueError("unlucky"))
+    await settle()
+    assert value((await world.meta(id)).outcome) == (409, "cancelled")
+
+
+async def test_who_is_cancelled_and_paused_before_seeing_that_goes_on_when_cancelled_again() -> None:
+    world = World()
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Awakeable(), unpack)
+
+    id = await world.send("S/work")
+    await settle()
+    with dispatches_lost(world):
+        assert await world.engine.control.cancel(id) == "accepted"
+        await settle()
+        assert await world.engine.control.pause(id) == "accepted"
+    assert await world.engine.control.cancel(id) == "already"
+    await settle()
+    assert value((await world.meta(id)).outcome) == (409, "cancelled")
+
+
+async def test_who_fails_without_seeing_its_cancellation_is_not_woken_by_that_again_and_again() -> None:
+    world = World()
+    attempts = 0
+
+    @world.handler("S", retry=RetryPolicy(attempts=1))
+    async def work(ctx: Any, _: Any) -> Any:
+        nonlocal attempts
+        attempts += 1
+        await ctx.issue(c.Run(f"step {attempts}", closure(1)), unpack)  # not what the journal holds
+        await ctx.issue(c.Awakeable(), unpack)
+
+    id = await world.send("S/work")
+    await settle()
+    assert await world.engine.control.cancel(id) == "accepted"
+    await world.clock.advance(60)
+    assert ((await world.meta(id)).status, attempts) == (Status.PAUSED, 2)
+
+
+@pytest.mark.parametrize("size", [2000, 1_200_000])
+@pytest.mark.parametrize("by", ["promise", "edit"])
+async def test_the_state_of_a_workflow_that_has_expired_is_deleted_whoever_comes_first(by: str, size: int) -> None:
+    world = World()
+    key = ObjectKey("W", "k")
+
+    @world.handler("W", Kind.WORKFLOW)
+    async def run(ctx: Any, _: Any) -> Any:
+        ctx.issue(c.SetState("large", pack("x" * size)), unpack)
+
+    await world.call("W/k/run")
+    await world.clock.advance(25 * 3600)
+    if by == "promise":
+        assert await world.engine.control.peek_promise(key, "done") == Outcome(None)
+    else:
+        await editing.edit(world.engine, key, "small", b"1", (await editing.look(world.engine, key)).version)
+    for _ in range(2):
+        await world.clock.advance(60)
+        await world.engine.sweeper.sweep()
+        await settle()
+    assert [record.__class__ for record in world.store.records()] == [Head]
+
+
+async def test_what_is_said_once_more_and_otherwise_does_not_change_what_an_awakeable_was_given() -> None:
+    world = World()
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        given = await ctx.issue(c.Awakeable(), unpack)
+        return [len(given), *sorted(set(given))]
+
+    id = await world.send("S/work")
+    await settle()
+    awakeable = awakeable_id((await world.meta(id)).ref, 0)
+    with dispatches_lost(world):
+        for given in ("a" * 1_600_000, "b" * 800_000):
+            assert await world.engine.control.complete(awakeable, Outcome(pack(given)), nonce="same") == "accepted"
+        await settle()
+    await world.engine.resume(id)
+    assert value((await world.meta(id)).outcome) == [1_600_000, "a"]
+
+
+async def test_what_is_said_twice_at_once_does_not_mix_in_a_promise() -> None:
+    world = World()
+    key = ObjectKey("W", "k")
+
+    async def come_first(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if phase == "before" and method == "put":
+            world.store.hook = None
+            first = Outcome(pack("a" * 1_600_000))
+            assert await world.engine.control.complete_promise(key, "done", first, nonce="same") == "accepted"
+
+    world.store.hook = come_first
+    second = Outcome(pack("b" * 800_000))
+    assert await world.engine.control.complete_promise(key, "done", second, nonce="same") == "accepted"
+    given = value(await world.engine.control.peek_promise(key, "done"))
+    assert [len(given), *sorted(set(given))] == [1_600_000, "a"]
+
+
+@pytest.mark.parametrize("how", ["call", "send"])
+async def test_who_waits_for_a_result_that_has_expired_is_told_before_its_id_is_used_again(how: str) -> None:
+    world = World()
+
+    @world.handler("S", idempotency_retention=timedelta(seconds=5))
+    async def work(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(10_000), unpack)
+        return "done"
+
+    @world.handler("S")
+    async def attach(ctx: Any, id: Any) -> Any:
+        return await ctx.issue(c.Attach(id), unpack)
+
+    async def die(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        ends = method == "commit" and any(getattr(each, "set", {}).get("status") == "completed" for each in args[0])
+        if phase == "after" and ends:
+            world.store.hook = None
+            world.engine.abort()
+            await settle()
+
+    id = await world.send("S/work", idempotency_key="again")
+    waiting = await world.send("S/attach", id)
+    await settle()
+    world.store.hook = die
+    await world.clock.advance(16)
+    assert (await world.meta(id)).waiters == 1
+    again = Request(target("S/work"), b"", "again")
+    task = asyncio.create_task(
+        world.engine.send(again) if how == "send" else world.engine.call(again, until=world.clock.now() + 60_000)
+    )
+    await world.clock.advance(12)
+    assert task.result().accepted
+    assert value((await world.meta(waiting)).outcome) == "done"

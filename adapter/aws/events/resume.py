@@ -1,6 +1,7 @@
 """An invocation is to run here: a dispatch by another process, or a timer that EventBridge Scheduler fires.
 
-``{"adapter": "dispatch", "id": …, "service": …, "fresh": …}`` or ``{"adapter": "wake", "id": …, "generation": …}``
+``{"adapter": "dispatch", "id": …, "service": …, "fresh": …}`` or ``{"adapter": "wake", "id": …, "generation": …}``; the
+service is empty where a timer's time had passed before there was a schedule for it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def recognises(event: Mapping[str, Any]) -> bool:
 async def handle(event: Mapping[str, Any], host: Host) -> None:
     """Have the invocation go on, if it can."""
     service = event.get("service")
-    if service is not None and service not in host.registry.services:
+    if service and service not in host.registry.services:
         # Whoever sent it does not know yet that the service has moved. To begin here would be to fail, to send it on
         # perhaps to go round in circles.
         log.warning(
