@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from adapter.engine import commands as c
 from adapter.engine.draft import garbage, notification
-from adapter.engine.ids import child_id, new_generation, new_nonce, parse_awakeable, promise_id, random_id, restarted_id
+from adapter.engine.ids import (
+    child_id,
+    new_generation,
+    new_nonce,
+    parse_awakeable,
+    promise_id,
+    random_id,
+    restarted_id,
+    said_nonce,
+)
 from adapter.engine.journal import Began, Done, Issued, Noted, encode
 from adapter.engine.keys import KeyState
 from adapter.engine.ledger import Fenced
@@ -80,12 +89,11 @@ class Control:
 
     async def answer(self, ref: Ref, id: str, outcome: Outcome, nonce: str, *, cancels: bool = False) -> Said:
         """Put a notification once, and wake its receiver."""
-        engine = self._engine
+        engine, nonce = self._engine, said_nonce(nonce, outcome)
         meta = await engine.look(ref.id)
         waking = Waking.learn(ref, meta, urgent=outcome.failure is not None, cancels=cancels)
         self._stamp = max(self._stamp + 1, engine.clock.now())
-        # The parts are this try's own: who repeats what was said may have another value.
-        note, parts = notification(ref, id, outcome, self._stamp, new_nonce())
+        note, parts = notification(ref, id, outcome, self._stamp, nonce)
         if waking is not None:
             await engine.put_apart(parts)
         while waking is not None and meta is not None:
@@ -117,7 +125,8 @@ class Control:
         return await self.answer(ref, f"w{n}", outcome, nonce or new_nonce())
 
     async def signal(self, id: str, name: str, outcome: Outcome, *, nonce: str | None = None) -> Said:
-        """Send a named signal to an invocation. Each is delivered once; the same nonce again is the same signal."""
+        """Send a named signal to an invocation. Each is delivered once; the same nonce again is the same signal, or,
+        with another value, ``already`` was."""
         meta = await self._engine.look(id)
         if meta is None:
             return "not found"
@@ -150,7 +159,7 @@ class Control:
     async def complete_promise(self, key: ObjectKey, name: str, outcome: Outcome, *, nonce: str | None = None) -> Said:
         """Give a promise its result."""
         id = await self._promise(key, name)
-        nonce = nonce or new_nonce()
+        nonce = said_nonce(nonce or new_nonce(), outcome)
         while True:
             meta = await self._engine.look(id)
             if meta is None:
@@ -161,7 +170,7 @@ class Control:
             values: dict[str, Any] = {"status": Status.COMPLETED, "outcome": outcome, "completed": now, "epoch": 1}
             values |= {"due": now if meta.waiters else meta.due}
             if len(outcome.value or b"") > INLINE:
-                parts = cut(meta.ref, name := f"output-{new_nonce()}", outcome.value or b"")
+                parts = cut(meta.ref, name := f"output-{nonce}", outcome.value or b"")
                 await self._engine.put_apart(parts)
                 values |= {"outcome": Outcome(), "output_parts": len(parts), "output_name": name}
             update = Update(meta.ref, set=values, epoch=meta.epoch, waiters=meta.waiters)

@@ -8,7 +8,7 @@ import re
 import secrets
 
 from adapter.engine.records import Ref
-from adapter.engine.types import ObjectKey, Target
+from adapter.engine.types import ObjectKey, Outcome, Target
 
 INVOCATION_ID = re.compile(r"inv_[a-z2-7]{32}")
 """160 bits: random for a plain request, else a SHA-256 prefix of what determines the invocation."""
@@ -105,6 +105,16 @@ def new_nonce() -> str:
 def derived_nonce(what: str, idempotency_key: str) -> str:
     """The nonce of a change that is asked for under an idempotency key."""
     return _derive("nonce", what, idempotency_key)[4:]
+
+
+def said_nonce(nonce: str, outcome: Outcome) -> str:
+    """The nonce of a change that gives somebody a result: who says the same again is told apart from who says another."""
+    digest = hashlib.blake2b(nonce.encode(), digest_size=12)
+    if outcome.failure is not None:
+        digest.update(repr((outcome.failure.code, outcome.failure.message)).encode())
+    elif outcome.value is not None:
+        digest.update(b"=" + outcome.value)
+    return digest.hexdigest()
 
 
 def restarted_id(ref: Ref, idempotency_key: str) -> str:

@@ -298,7 +298,10 @@ class Ingress:
         await self._look(id, f"invocation {id}")
         key = idempotency_key(request)
         nonce = None if key is None else derived_nonce(f"{id}/{name}", key)
-        if await self._engine.control.signal(id, name, Outcome(body), nonce=nonce) != "accepted":
+        said = await self._engine.control.signal(id, name, Outcome(body), nonce=nonce)
+        if said == "already":
+            raise HTTPError("another signal was sent with this idempotency key", code=409, headers={ID: id})
+        if said == "not found":
             raise HTTPError(f"invocation {id} has completed", code=409, headers={ID: id})
         return Response(status_code=202, headers={ID: id})
 
