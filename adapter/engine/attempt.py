@@ -10,7 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
 from adapter.engine import commands as c
 from adapter.engine.ids import awakeable_id, child_id, idempotent_id, workflow_id
-from adapter.engine.journal import Done, Entry, Issued, Noted
+from adapter.engine.journal import Done, Entry, Issued, Noted, Tried
 from adapter.engine.loop import DurableLoop
 from adapter.engine.records import Meta
 from adapter.engine.types import Failure, HandlerSpec, Headers, Kind, Outcome, Target
@@ -244,6 +244,8 @@ class Attempt:
         """The notifications that were given to the code."""
         self._issued: list[Issued] = []
         self._results: deque[Done | Noted] = deque()
+        self.tried: dict[int, Tried] = {}
+        """The steps that failed in former attempts and are to be tried again."""
         for entry in journal:
             if isinstance(entry, Issued):
                 self._issued.append(entry)
@@ -251,6 +253,8 @@ class Attempt:
                 self._results.append(entry)
                 if isinstance(entry, Noted):
                     self.noted.add(entry.id)
+            elif isinstance(entry, Tried):
+                self.tried[entry.n] = entry
         self._open: list[tuple[Pending[Any], int | None]] = []
         self._task = self.loop.create_task(self._execute(input))
         self._dead = False

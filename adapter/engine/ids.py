@@ -108,7 +108,7 @@ def derived_nonce(what: str, idempotency_key: str) -> str:
 
 
 def said_nonce(nonce: str, outcome: Outcome) -> str:
-    """The nonce of a change that gives somebody a result: who says the same again is told apart from who says another."""
+    """The nonce of a change that gives somebody a result: it tells who says the same again from who says another."""
     digest = hashlib.blake2b(nonce.encode(), digest_size=12)
     if outcome.failure is not None:
         digest.update(repr((outcome.failure.code, outcome.failure.message)).encode())

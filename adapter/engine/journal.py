@@ -63,7 +63,16 @@ class Began:
     epoch: int
 
 
-Entry = Issued | Done | Noted | Began
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """Step ``n`` failed so many times, first begun at a time in milliseconds, and is to be tried again."""
+
+    n: int
+    tries: int
+    began: int
+
+
+Entry = Issued | Done | Noted | Began | Tried
 
 
 def unslept(entries: Iterable[Entry]) -> list[int]:
@@ -141,6 +150,8 @@ def _pack_entry(entry: Entry) -> list[Any]:
             return ["n", n, id]
         case Began(epoch):
             return ["b", epoch]
+        case Tried(n, tries, began):
+            return ["t", n, tries, began]
 
 
 def _unpack_entry(data: list[Any]) -> Entry:
@@ -157,6 +168,8 @@ def _unpack_entry(data: list[Any]) -> Entry:
             return Noted(n, id)
         case ["b", int(epoch)]:
             return Began(epoch)
+        case ["t", int(n), int(tries), int(began)]:
+            return Tried(n, tries, began)
         case _:
             raise ValueError(f"unknown entry {json.dumps(data)[:80]}")
 

@@ -116,7 +116,8 @@ class RetryPolicy:
         initial: The wait before the second try.
         factor: What each further wait is multiplied by.
         maximum: The longest wait.
-        attempts: How many tries there are in all; ``None`` for no end. A step's are counted anew by each attempt.
+        attempts: How many tries there are in all; ``None`` for no end. A step's that a process did not live to see the
+            end of are not counted.
         duration: For a step: how long after its first try another may begin; ``None`` for no end.
         exhausted: What follows the last attempt: ``"pause"`` keeps the invocation for an operator, ``"kill"`` fails it.
             After a step's last try, awaiting it raises `TerminalError`, whatever this says.

@@ -23,7 +23,7 @@ from adapter.engine.blobs import blob_for
 from adapter.engine.deadlocks import attached, deadlock
 from adapter.engine.draft import Key, Step
 from adapter.engine.ids import new_generation, new_nonce
-from adapter.engine.journal import Done, Issued, Noted
+from adapter.engine.journal import Done, Issued, Noted, Tried
 from adapter.engine.keys import KeyState
 from adapter.engine.ledger import Fenced, Ledger, News, Rewind
 from adapter.engine.loop import HELP
@@ -69,6 +69,9 @@ CANCELLED = Failure(409, "cancelled")
 PATIENCE = 2000
 """Milliseconds up to which a wait is waited out in the process rather than suspended."""
 
+BREATH = 500
+"""Milliseconds after which a step that waits for its next try looks whether anything else still runs."""
+
 DEADLOCK = 1000
 """Milliseconds after which a unit that waits for calls looks whether they are part of a deadlock."""
 
@@ -92,6 +95,16 @@ class Event:
     note: str | None = None
     child: Member | None = None
     error: BaseException | None = None
+
+
+class Postponed(Exception):
+    """A step that failed is to be tried again later than its attempt waits for."""
+
+    def __init__(self, tried: Tried, due: int, text: str, error: BaseException) -> None:
+        super().__init__(text)
+        self.tried = tried
+        self.due = due
+        self.error = error
 
 
 class Unit:
@@ -400,6 +413,8 @@ class Unit:
             waiting = (p.n for p in operations if p.command == c.Signal(name) and p.outcome is None)
             return next(waiting, None)
         n = int(note[1:])
+        if note.startswith("w") and n < len(operations) and not isinstance(operations[n].command, c.Awakeable):
+            return None  # whoever has the id of one awakeable can make up others'
         return n if cls._expected(attempt, n) else None
 
     def _cancel_calls(self, attempt: Attempt) -> None:
@@ -456,9 +471,12 @@ class Unit:
         policy = member.spec.options.retry
         progress = member.progress or self.ledger.advances(member)
         failures = 1 if progress else member.meta.failures + 1
-        self.engine.report(member.meta, failures, error)
+        self.engine.report(member.meta, failures, error.error if isinstance(error, Postponed) else error)
         self.retire(member)
         member.caller = None
+        if isinstance(error, Postponed):
+            self.ledger.record((Log(member, error.tried), Failed(member, said(str(error), MAX_ERROR), 0, error.due)))
+            return
         text = said(told(error), MAX_ERROR)
         if policy.attempts is None or failures < policy.attempts:
             due: int | None = self.engine.clock.now() + round(policy.backoff(failures) * 1000)
@@ -768,15 +786,17 @@ class Unit:
         """Start what had to wait for a commit."""
         closures, self._closures = self._closures, []
         for member, n, command in closures:
+            assert member.attempt is not None
             self._steps.add((member.meta.id, n))
-            abort = member.spec.options.abort_timeout if member.spec is not None else None
-            self._background((member.meta.id, n), self._step(member.meta.id, n, command, abort), command.context)
+            abort = member.attempt.spec.options.abort_timeout
+            tried = member.attempt.tried.get(n) or Tried(n, 0, self.engine.clock.now())
+            self._background((member.meta.id, n), self._step(member.meta.id, command, abort, tried), command.context)
         errands, self._errands = self._errands, []
         for member, n, errand in errands:
             self._background((member.meta.id, n), self._do(member, n, errand))
 
-    async def _step(self, id: str, n: int, command: c.Run, abort: timedelta | None) -> None:
-        began, tries = self.engine.clock.now(), 0
+    async def _step(self, id: str, command: c.Run, abort: timedelta | None, tried: Tried) -> None:
+        n, tries, began = tried.n, tried.tries, tried.began
         while True:
             tries += 1
             try:
@@ -799,13 +819,26 @@ class Unit:
                 wait = policy.backoff(tries)
                 lasted = timedelta(milliseconds=self.engine.clock.now() - began, seconds=wait)
                 last = policy.attempts is not None and tries >= policy.attempts
-                if not last and (policy.duration is None or lasted <= policy.duration):
-                    await self.engine.clock.sleep(wait)
-                    continue
                 text = f"step {command.name!r} failed {tries} times: {told(error)}"
+                if not last and (policy.duration is None or lasted <= policy.duration):
+                    due = self.engine.clock.now() + round(wait * 1000)
+                    if await self._sit_out(due):
+                        continue
+                    self._post(Event(id, n, error=Postponed(Tried(n, tries, began), due, text, error)))
+                    return
                 outcome = Outcome(failure=Failure(500, said(text, MAX_ERROR)))
             self._post(Event(id, n, outcome))
             return
+
+    async def _sit_out(self, due: int) -> bool:
+        """Wait for a step's next try, but not for long if nothing else runs here. Returns whether it is time."""
+        patience = 0 if self.engine.always_replay else PATIENCE
+        while (left := due - self.engine.clock.now()) > 0:
+            stay = self.engine.remaining()
+            if stay <= 0 or (left > patience and len(self._running) == 1):
+                return False
+            await self.engine.clock.sleep(min(left, stay, BREATH) / 1000)
+        return True
 
     async def _limited(self, command: c.Run, abort: timedelta | None) -> bytes:
         """Run a step's closure, for so long at most."""

@@ -37,7 +37,7 @@ from adapter.engine import editing
 from adapter.engine.control import Said
 from adapter.engine.engine import Engine
 from adapter.engine.ids import INVOCATION_ID
-from adapter.engine.journal import Began, Done, Entry, Issued, Noted
+from adapter.engine.journal import Began, Done, Entry, Issued, Noted, Tried
 from adapter.engine.ports import Listed, NotIndexed, Place
 from adapter.engine.records import Meta, Status
 from adapter.engine.types import MAX_KEY, Kind, ObjectKey, Outcome
@@ -333,6 +333,8 @@ def _journal(entry: Entry) -> dict[str, Any]:
             return {"n": n, "notification": id}
         case Began(epoch):
             return {"attempt": epoch}
+        case Tried(n, tries):
+            return {"n": n, "tries": tries}
 
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:

@@ -118,6 +118,8 @@ async def test_an_idempotency_key_makes_one_of_repeated_requests(stack: Stack) -
     path = f"/restate/invocation/{id}/signals/approved"
     for name in ("Mary", "Mary", "John"):
         assert (await stack.http.post(path, json=name, headers={"idempotency-key": name})).status_code == 202
+        other = await stack.http.post(path, json="Eve", headers={"idempotency-key": name})
+        assert error(other) == (409, "another signal was sent with this idempotency key")
     assert (await outcome(stack, id)).json() == ["Mary", "John"]
     await started(stack)
     for _ in range(2):
@@ -125,6 +127,8 @@ async def test_an_idempotency_key_makes_one_of_repeated_requests(stack: Stack) -
             f"/restate/awakeables/{IDS[0]}/resolve", json=1, headers={"idempotency-key": "k"}
         )
         assert response.status_code == 202
+    other = await stack.http.post(f"/restate/awakeables/{IDS[0]}/resolve", json=2, headers={"idempotency-key": "k"})
+    assert error(other)[0] == 409
 
 
 async def test_a_signal_has_bytes_and_a_name_with_slashes(stack: Stack) -> None:

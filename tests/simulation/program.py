@@ -240,7 +240,8 @@ class Program:
             self.world.violation(f"{op.kind} {self.node.id}{path} was given {value[:200]}, which did not come first")
 
     def step(self, op: Op, path: str) -> Any:
-        retry = RetryPolicy(initial=timedelta(milliseconds=20), attempts=None) if op.how == "retry" else None
+        initial = timedelta(milliseconds=3000 if op.n == 100 else 20)
+        retry = RetryPolicy(initial, attempts=None) if op.how == "retry" else None
         operation: list[Pending[Any]] = []
         seen = list(self.trace)
 

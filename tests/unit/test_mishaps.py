@@ -909,3 +909,23 @@ async def test_who_waits_for_a_result_that_has_expired_is_told_before_its_id_is_
     await world.clock.advance(12)
     assert task.result().accepted
     assert value((await world.meta(waiting)).outcome) == "done"
+
+
+async def test_who_has_an_awakeable_s_id_can_complete_nothing_else_with_it() -> None:
+    world = World()
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        given = ctx.issue(c.Awakeable(), unpack)
+        await ctx.issue(c.Sleep(5000), unpack)
+        return await given
+
+    id = await world.send("S/work")
+    await settle()
+    ref = (await world.meta(id)).ref
+    for n in (1, 0):
+        await world.engine.control.complete(awakeable_id(ref, n), Outcome(pack(n)))
+    await world.clock.advance(4)
+    assert (await world.meta(id)).live
+    await world.clock.advance(2)
+    assert value((await world.meta(id)).outcome) == 0

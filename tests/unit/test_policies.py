@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -14,9 +16,10 @@ from adapter.engine.ids import idempotent_id, workflow_id
 from adapter.engine.records import Meta, Piece, Status
 from adapter.engine.sweeper import Sweeper
 from adapter.engine.types import Kind, Outcome, RetryPolicy
+from adapter.errors import TerminalError
 from tests.unit.world import World, closure, pack, settle, target, unpack, value
 
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 
 async def stepped(ctx: Any, _: Any) -> Any:
@@ -197,6 +200,94 @@ async def test_a_step_is_not_tried_again_after_its_duration() -> None:
 
     assert await world.call("S/do") == (500, "step 'fails' failed 4 times: OSError: no")
     assert [at - tries[0] for at in tries] == [0, 1000, 3000, 7000]
+
+
+async def test_a_step_that_waits_for_long_needs_no_process_and_its_tries_add_up() -> None:
+    world = World(4)
+    tries: list[int] = []
+
+    async def fails() -> bytes:
+        tries.append(world.clock.now())
+        raise OSError("no")
+
+    policy = RetryPolicy(initial=10 * MINUTE, maximum=HOUR, attempts=4)
+
+    @world.handler("S", retry=RetryPolicy(attempts=1))
+    async def do(ctx: Any, _: Any) -> Any:
+        return await ctx.issue(c.Run("fails", fails, policy), unpack)
+
+    id = await world.send("S/do")
+    for process in range(1, 4):
+        await settle()
+        waits = await world.meta(id)
+        assert (waits.status, waits.failures) == (Status.BACKING_OFF, 0)
+        assert waits.error == f"step 'fails' failed {process} times: OSError: no"
+        for engine in world.engines:
+            engine.abort()
+        await world.clock.advance((waits.due or 0) / 1000 - world.clock.now() / 1000 + 1)
+        await world.engines[process].sweeper.sweep()
+    await settle()
+    assert value((await world.meta(id)).outcome) == (500, "step 'fails' failed 4 times: OSError: no")
+    waits = [round((after - before) / 60_000) for before, after in pairwise(tries)]
+    assert waits == [10, 20, 40]
+
+
+async def test_a_step_that_waits_for_its_next_try_does_not_stop_another() -> None:
+    world = World()
+    ran: list[str] = []
+
+    async def fails() -> bytes:
+        ran.append("fails")
+        raise OSError("no")
+
+    async def works() -> bytes:
+        ran.append("works")
+        await world.clock.sleep(60)
+        return b"1"
+
+    policy = RetryPolicy(initial=timedelta(seconds=10), factor=1, attempts=5)
+
+    @world.handler("S")
+    async def do(ctx: Any, _: Any) -> Any:
+        working = ctx.issue(c.Run("works", works), unpack)
+        with suppress(TerminalError):
+            await ctx.issue(c.Run("fails", fails, policy), unpack)
+        return await working
+
+    id = await world.send("S/do")
+    await world.clock.advance(30)
+    assert (await world.meta(id)).status is Status.RUNNING
+    await world.clock.advance(31)
+    assert value((await world.meta(id)).outcome) == 1
+    assert sorted(ran) == ["fails"] * 5 + ["works"]
+
+
+async def test_a_step_whose_next_try_is_beyond_the_process_end_is_left_to_another() -> None:
+    world = World()
+    tries = 0
+
+    async def flaky() -> bytes:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise OSError("no")
+        return b"1"
+
+    policy = RetryPolicy(initial=timedelta(milliseconds=1500), factor=1, attempts=3)
+
+    @world.handler("S")
+    async def do(ctx: Any, _: Any) -> Any:
+        return await ctx.issue(c.Run("flaky", flaky, policy), unpack)
+
+    world.engine.deadline = world.clock.now() + 2000
+    id = await world.send("S/do")
+    await world.clock.advance(1.9)
+    assert tries == 2
+    await world.clock.advance(0.2)
+    assert (await world.meta(id)).status is Status.BACKING_OFF
+    world.engine.deadline = None
+    await world.clock.advance(1)
+    assert value((await world.meta(id)).outcome) == 1
 
 
 ENTRIES = {f"n{n}": "x" * 2000 for n in range(20)}
