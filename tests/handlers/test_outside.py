@@ -94,6 +94,19 @@ class SignUp(Workflow):
         return await ctx.promise("ran", int)
 
 
+class Vote(Workflow):
+    @handler
+    async def run(self, ctx: WorkflowContext) -> list[bool | int | None]:
+        votes, closed = ctx.promise("votes", int), ctx.promise("closed", int)
+        said = [await votes.peek(), await closed.reject("it is closed", code=423), await closed.reject("again")]
+        votes.resolve(3)
+        return [*said, await votes, await votes.peek(), await votes.resolve(4)]
+
+    @handler
+    async def wait(self, ctx: WorkflowSharedContext) -> int:
+        return await ctx.promise("closed", int)
+
+
 class Machine(Service):
     @handler
     async def listen(self, ctx: Context, count: int) -> list[int]:
@@ -201,6 +214,16 @@ async def test_a_promise_is_rejected(environment: Environments) -> None:
         with pytest.raises(TerminalError, match="gave up") as gone:
             await asked
         assert gone.value.code == 410
+
+
+async def test_a_run_completes_promises(environment: Environments) -> None:
+    env = environment(Vote)
+    waiting = env.workflow_client(Vote, "x").wait()
+    await env.settle()
+    assert await env.workflow_client(Vote, "x").run() == [None, True, False, 3, 3, False]
+    with pytest.raises(TerminalError, match="it is closed") as closed:
+        await waiting
+    assert closed.value.code == 423
 
 
 async def test_signals(environment: Environments) -> None:

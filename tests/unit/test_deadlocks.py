@@ -215,11 +215,11 @@ async def test_results_that_wait_for_each_other(processes: int, wait: int) -> No
 
 
 GRAPHS = int(os.environ.get("GRAPHS", "240"))
-"""How many random call graphs are tried, sixty at a time."""
+"""How many random call graphs are tried, sixty at a time: ``make unit GRAPHS=10000 ARGS='-k acyclic'``."""
 
 
 @pytest.mark.timeout(max(60, GRAPHS))
-@pytest.mark.parametrize("seed", range(7, 7 + GRAPHS // 60))
+@pytest.mark.parametrize("seed", range(7, 7 - -GRAPHS // 60))
 async def test_random_acyclic_graphs_raise_no_alarm(seed: int) -> None:
     rng = random.Random(seed)
     world = World(3)
