@@ -181,7 +181,9 @@ async def test_what_has_not_begun_is_cancelled_and_killed_at_once() -> None:
 
 
 @pytest.mark.parametrize("how", ["cancel", "kill"])
-@pytest.mark.parametrize("status", ["queued", "scheduled", "running", "suspended", "asleep", "backing-off", "paused"])
+@pytest.mark.parametrize(
+    "status", ["queued", "scheduled", "running", "suspended", "asleep", "backing-off", "failing", "paused"]
+)
 async def test_whatever_it_is_at_it_is_cancelled_and_killed(status: str, how: str) -> None:
     world = World()
 
@@ -199,6 +201,8 @@ async def test_whatever_it_is_at_it_is_cancelled_and_killed(status: str, how: st
                 await ctx.issue(c.Sleep(3_600_000), unpack)
             case "backing-off":
                 await ctx.issue(c.Run("fail", closure(lambda: 1 // 0)), unpack)
+            case "failing":
+                raise OSError("before it waits for anything")
         return what
 
     control = world.engine.control
@@ -208,7 +212,7 @@ async def test_whatever_it_is_at_it_is_cancelled_and_killed(status: str, how: st
     await settle()
     if status == "paused":
         await control.pause(id)
-    assert (await world.meta(id)).status == ("suspended" if status == "asleep" else status)
+    assert (await world.meta(id)).status == {"asleep": "suspended", "failing": "backing-off"}.get(status, status)
     act = control.cancel if how == "cancel" else control.kill
     assert await act(id) == "accepted"
     await world.clock.advance(10)
