@@ -62,11 +62,12 @@ class Checker:
             self.children(self.ends[ref].meta)
         self.keys()
         self.arrivals()
-        if not self.world.faulty and not self.world.swept and not self.world.acted.keys() - {"cancel", "kill"}:
-            self.trees()
         self.leftovers()
-        if not self.world.faulty and not self.world.lambdas and not self.world.acted:
-            self.steps()
+        if not self.world.faulty and not self.world.lambdas:
+            if not self.world.acted:
+                self.steps()
+            if not self.world.swept and not self.world.acted.keys() - {"cancel", "kill"}:
+                self.trees()
         if costs.applies(self.world):
             costs.check(self.world)
 

@@ -295,7 +295,7 @@ MUTANTS = (
     mutant(
         "a cancellation ends what has begun",
         "compensation runs",
-        Edit(Control, "cancel", "meta.epoch == 0 and meta.status is not Status.READY", "True"),
+        Edit(Control, "cancel", "await self._got_nowhere(meta)", "True"),
         focus="operators",
     ),
     mutant(
