@@ -182,7 +182,7 @@ class Checker:
         for path, what, *values in trace:
             if what == "told" and values[0] != "signal" and values[1] and values[2] == "accepted":
                 self.fail(f"{meta.id} has given a {values[0]} its result number {values[1]}, it is said")
-            given = what in ("awakeable", "promise") and not self.world.expiring
+            given = what in ("awakeable", "promise") and not self.world.forgets(meta.id)
             if given and (teller := self.op(meta, path).node) in self.by_node:
                 said = [
                     entry[4]
