@@ -298,7 +298,8 @@ class Control:
                 return "not found"
             if not meta.live:
                 return "already"
-            if meta.status is Status.QUEUED or (meta.epoch == 0 and meta.status is not Status.READY):
+            not_begun = meta.status is Status.QUEUED or (meta.epoch == 0 and meta.status is not Status.READY)
+            if not_begun or await self._got_nowhere(meta):
                 if await self.end(meta, CANCELLED):
                     return "accepted"
                 continue
@@ -442,6 +443,15 @@ class Control:
             return False
         self._engine.unschedule(meta)
         return True
+
+    async def _got_nowhere(self, meta: Meta) -> bool:
+        """Whether its attempts failed before they did anything: there is nothing to undo, and may never be an await."""
+        if meta.status not in (Status.BACKING_OFF, Status.PAUSED):
+            return False
+        try:
+            return not any(isinstance(entry, Issued) for entry in await self._engine.journal(meta))
+        except Unreadable:
+            return False
 
     async def overtake(self, meta: Meta, values: Mapping[str, Any]) -> Meta | None:
         """Raise the epoch, so that no attempt goes on, and leave the key's inbox. ``None`` if it has changed."""

@@ -3,6 +3,7 @@
 =====================================================================  ===============================================
 ``GET /admin/invocations?limit=&cursor=&status=``                      what is under way, by when it is due
 ``GET /admin/invocations?service=…``                                   what a service has done, latest first
+``GET /admin/invocations?…&errors=true``                               those of a page that have an error, with that
 ``GET /admin/invocations/{id}?journal=true``                           one, and perhaps its journal
 ``POST /admin/invocations/{id}/cancel``, ``kill``, ``pause``           have it end, or stand still
 ``POST /admin/invocations/{id}/resume?deployment=``                    have it go on, perhaps on other code
@@ -23,6 +24,7 @@ It is an app of its own: the ingress leads nowhere here.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -39,7 +41,7 @@ from adapter.engine.engine import Engine
 from adapter.engine.ids import INVOCATION_ID
 from adapter.engine.journal import Began, Done, Entry, Issued, Noted, Tried
 from adapter.engine.ports import Listed, NotIndexed, Place
-from adapter.engine.records import Meta, Status
+from adapter.engine.records import Meta, Status, Unreadable
 from adapter.engine.types import MAX_KEY, Kind, ObjectKey, Outcome
 from adapter.errors import TerminalError
 from adapter.http.listing import page
@@ -143,7 +145,17 @@ class Admin:
         time = "due" if service is None else "created"
         # Promises have records as well; they are no invocations.
         found = [_entry(each, time) for each in listed if INVOCATION_ID.fullmatch(each.id)]
+        if request.query_params.get("errors") == "true":  # which are not in the index
+            errors = await asyncio.gather(*(self._error(each["id"]) for each in found))
+            found = [entry | {"error": error} for entry, error in zip(found, errors, strict=True) if error]
         return answer({"invocations": found, "cursor": cursor})
+
+    async def _error(self, id: str) -> str | None:
+        try:
+            meta = await self._engine.look(id)
+        except Unreadable as error:
+            return str(error)
+        return meta.error if meta is not None else None
 
     async def _show(self, request: Request, meta: Meta) -> Response:
         shown = _invocation(meta)

@@ -9,9 +9,11 @@ from pydantic import BaseModel
 
 from adapter import (
     Context,
+    Ready,
     Service,
     TerminalError,
     TimedOutError,
+    Unready,
     Workflow,
     WorkflowContext,
     WorkflowSharedContext,
@@ -92,6 +94,23 @@ class SignUp(Workflow):
     @handler
     async def wait(self, ctx: WorkflowSharedContext) -> int:
         return await ctx.promise("ran", int)
+
+    @handler
+    async def email(self, ctx: WorkflowSharedContext) -> str | None:
+        return await ctx.get("email", str)
+
+
+class Vote(Workflow):
+    @handler
+    async def run(self, ctx: WorkflowContext) -> list[bool | int | None]:
+        votes, closed = ctx.promise("votes", int), ctx.promise("closed", int)
+        said = [await votes.peek(), await closed.reject("it is closed", code=423), await closed.reject("again")]
+        votes.resolve(3)
+        return [*said, await votes, await votes.peek(), await votes.resolve(4)]
+
+    @handler
+    async def wait(self, ctx: WorkflowSharedContext) -> int:
+        return await ctx.promise("closed", int)
 
 
 class Machine(Service):
@@ -192,6 +211,32 @@ async def test_a_promise_is_given_before_it_is_asked_for(environment: Environmen
     assert await env.workflow_client(SignUp, "x").run("mary@example.com") == "1"
 
 
+async def test_all_of_a_workflow_is_gone_at_once(environment: Environments) -> None:
+    env = environment(SignUp)
+    sign_up = env.workflow_client(SignUp, "x")
+    run = sign_up.run("mary@example.com")
+    assert await sign_up.confirm("1")
+    assert await run == "1"
+
+    async def seen() -> list[object]:
+        return [
+            await env.output(run.id, str),
+            await sign_up.email(),
+            await sign_up.look(),
+            await env.state(SignUp, "x"),
+        ]
+
+    await env.advance(timedelta(hours=23, minutes=59))
+    assert await seen() == [Ready("1"), "mary@example.com", "1", {"email": "mary@example.com"}]
+    await env.advance(timedelta(minutes=1, seconds=2))
+    assert await seen() == [Unready.NOT_FOUND, None, None, {}]
+    with pytest.raises(TerminalError) as gone:
+        await env.attach(run.id)
+    assert gone.value.code == 404
+    assert await sign_up.confirm("2")
+    assert await sign_up.run("john@example.com") == "2"
+
+
 async def test_a_promise_is_rejected(environment: Environments) -> None:
     env = environment(SignUp)
     run = env.workflow_client(SignUp, "x").run("mary@example.com")
@@ -201,6 +246,16 @@ async def test_a_promise_is_rejected(environment: Environments) -> None:
         with pytest.raises(TerminalError, match="gave up") as gone:
             await asked
         assert gone.value.code == 410
+
+
+async def test_a_run_completes_promises(environment: Environments) -> None:
+    env = environment(Vote)
+    waiting = env.workflow_client(Vote, "x").wait()
+    await env.settle()
+    assert await env.workflow_client(Vote, "x").run() == [None, True, False, 3, 3, False]
+    with pytest.raises(TerminalError, match="it is closed") as closed:
+        await waiting
+    assert closed.value.code == 423
 
 
 async def test_signals(environment: Environments) -> None:

@@ -217,6 +217,15 @@ async def test_pause_and_resume(stack: Admined) -> None:
     assert "deployment" not in await stack.shown(id)  # where there is one process, it has no name
 
 
+async def test_what_is_over(stack: Admined) -> None:
+    id = await stack.sent("Shop/greet", "Mary")
+    for what in ("cancel", "kill", "pause", "resume"):
+        for _ in range(2):
+            assert await stack.act(id, what) == (409, f"{id} has completed")
+    shown = await stack.shown(id)
+    assert (shown["status"], shown["attempts"]) == ("completed", 1)
+
+
 async def test_what_waits_for_its_key_is_not_paused(stack: Admined) -> None:
     await stack.sent("Box/a/sleep")
     queued = await stack.sent("Box/a/fill", {})

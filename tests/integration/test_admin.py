@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from adapter.cli.stubs import generate
+from adapter.cli import main
 from adapter.client import Client
 from infra.stack import Stack
 from tests.integration.signing import admin_of
@@ -96,11 +98,15 @@ def document(http: httpx.Client) -> Any:
     return answer(http.get("/restate/openapi.json"))
 
 
-async def test_stubs_of_the_whole_stack(document: Any, stack: Stack, key: str) -> None:
+async def test_stubs_of_the_whole_stack(document: Any, stack: Stack, key: str, tmp_path: Path) -> None:
+    OpenAPIV31SpecValidator(document).validate()
     assert {"/Greeter/greet", "/SignUp/{key}/run"} <= document["paths"].keys()
-    module = ModuleType("deployed")
+    file, module = tmp_path / "deployed.py", ModuleType("deployed")
+    with pytest.raises(SystemExit) as ended:
+        main(["stubs", stack.url, "-o", str(file)])
+    assert ended.value.code == 0
     sys.modules["deployed"] = module
-    exec(compile(generate(document, stack.url), "deployed.py", "exec"), vars(module))
+    exec(compile(file.read_text(), file, "exec"), vars(module))
     async with Client(stack.url) as client:
         assert await client.object_client(module.Counter, key).add(3) == 3
         assert await client.service_client(module.Greeter).greet(key) == f"Hello {key}, visit 4"

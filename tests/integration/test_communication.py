@@ -5,6 +5,7 @@ What takes its time is begun first, all of it at once.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -49,7 +50,8 @@ class Underway:
     chain: str
     sleeping: str
     suspended: str
-    killed: str
+    failing: str
+    killed: dict[str, str]
     paused: str
     holder: str
     queued: str
@@ -71,12 +73,20 @@ def underway(probes: Probes) -> Iterator[Underway]:
         delayed = accepted(http, f"/restate/send/Box/{key}-delayed/count?delay=1h")
         [schedule] = until("there is a schedule", lambda: schedules() - before)
         holder = accepted(http, f"/restate/send/Box/{key}/hold")
+        accepted(http, f"/restate/send/Box/{key}-killed/hold")
         yield Underway(
             key=key,
             chain=accepted(http, "/restate/send/Ping/down", DEPTH),
             sleeping=accepted(http, "/restate/send/Clerk/sleep", key),
             suspended=accepted(http, "/restate/send/Clerk/wait", "Mary"),
-            killed=accepted(http, "/restate/send/Clerk/wait", "Mary"),
+            failing=accepted(http, "/restate/send/Clerk/fail"),
+            killed={
+                "suspended": accepted(http, "/restate/send/Clerk/wait", "Mary"),
+                "asleep": accepted(http, "/restate/send/Clerk/sleep", f"{key}-killed"),
+                "queued": accepted(http, f"/restate/send/Box/{key}-killed/count"),
+                "backing-off": accepted(http, "/restate/send/Clerk/fail"),
+                "scheduled": accepted(http, f"/restate/send/Box/{key}-killed/count?delay=1h"),
+            },
             paused=accepted(http, "/restate/send/Clerk/wait", "Mary"),
             holder=holder,
             queued=accepted(http, f"/restate/send/Box/{key}/count"),
@@ -175,6 +185,15 @@ def test_an_awakeable_is_completed_once(http: httpx.Client, key: str, how: str) 
         assert http.post(f"/restate/a/{awakeable}/{again}").status_code == 409
 
 
+def test_a_handler_elsewhere_gives_results(http: httpx.Client, key: str) -> None:
+    id = accepted(http, "/restate/send/Clerk/confirm", key)
+    assert answer(http, "/restate/call/Teller/give", pinned(http, key)) == [True, False, False]
+    assert result(http, f"/restate/attach/{id}").json() == "paid"
+    id = accepted(http, "/restate/send/Clerk/collect", 2)
+    assert answer(http, "/restate/call/Teller/tell", id) == [True, True]
+    assert sorted(result(http, f"/restate/attach/{id}").json()) == ["a", "b"]
+
+
 def test_signals_are_repeatable_and_each_is_given_once(http: httpx.Client, key: str) -> None:
     id = accepted(http, "/restate/send/Clerk/collect", 3)
     for note in ("a", "a", "b", "c"):
@@ -217,7 +236,12 @@ def test_a_cancelled_delayed_message_leaves_no_schedule(
 
 def test_cancel(http: httpx.Client, admin: httpx.Client, underway: Underway) -> None:
     assert status(admin, underway.queued) == "queued"
-    for id, state in ((underway.sleeping, "suspended"), (underway.suspended, "suspended"), (underway.queued, "queued")):
+    for id, state in (
+        (underway.sleeping, "suspended"),
+        (underway.suspended, "suspended"),
+        (underway.failing, "backing-off"),
+        (underway.queued, "queued"),
+    ):
         until(f"it is {state}", lambda id=id, state=state: status(admin, id) == state)
         assert admin.post(f"/invocations/{id}/cancel").status_code == 202
         assert http.get(f"/restate/attach/{id}").json() == {"message": "cancelled", "code": 409}
@@ -230,8 +254,10 @@ def test_cancel(http: httpx.Client, admin: httpx.Client, underway: Underway) -> 
     assert admin.post(f"/invocations/inv_{'a' * 32}/cancel").status_code == 404
 
 
-def test_kill_and_purge(http: httpx.Client, admin: httpx.Client, underway: Underway) -> None:
-    id = underway.killed
+@pytest.mark.parametrize("state", ["suspended", "asleep", "queued", "backing-off", "scheduled"])
+def test_kill_and_purge(http: httpx.Client, admin: httpx.Client, underway: Underway, state: str) -> None:
+    id = underway.killed[state]
+    until(f"it is {state}", lambda: status(admin, id) == ("suspended" if state == "asleep" else state))
     assert admin.post(f"/invocations/{id}/purge").status_code == 409
     assert admin.post(f"/invocations/{id}/kill").status_code == 202
     assert http.get(f"/restate/attach/{id}").json() == {"message": "killed", "code": 409}
@@ -293,6 +319,13 @@ def test_four_megabytes_of_text(http: httpx.Client) -> None:
     assert answer(http, "/restate/call/Copier/quotes", 2 * MEGABYTE - 1) == '"' * (2 * MEGABYTE - 1)
 
 
+def test_four_megabytes_of_a_step_and_of_state(http: httpx.Client, key: str) -> None:
+    assert answer(http, f"/restate/call/Box/{key}/keep", 4 * MEGABYTE) == 4 * MEGABYTE
+    kept = http.post(f"/restate/call/Box/{key}/kept")
+    assert (kept.status_code, kept.content == bytes(4 * MEGABYTE)) == (200, True)
+    assert http.post(f"/restate/call/Box/{key}/keep", json=4 * MEGABYTE + 1).status_code == 413
+
+
 def test_a_result_over_the_limit(http: httpx.Client) -> None:
     assert http.post("/restate/call/Copier/grow", json=4 * MEGABYTE).status_code == 200
     grown = http.post("/restate/call/Copier/grow", json=4 * MEGABYTE + 1)
@@ -304,6 +337,23 @@ def test_a_result_over_the_limit(http: httpx.Client) -> None:
 
 def test_a_chain_of_calls(http: httpx.Client, underway: Underway) -> None:
     assert result(http, f"/restate/attach/{underway.chain}").json() == DEPTH
+
+
+def test_several_calls_at_once(http: httpx.Client) -> None:
+    assert answer(http, "/restate/call/Teller/gather", 6) == [str(n) for n in range(6)]
+    assert answer(http, "/restate/call/Teller/choose") == [True, True, 409]
+
+
+def test_a_message_is_awaited_later(http: httpx.Client, key: str) -> None:
+    assert answer(http, "/restate/call/Teller/later", key) == key
+
+
+def test_a_deadlock_is_found_while_its_client_waits(http: httpx.Client, key: str) -> None:
+    """Within two seconds or three; here processes may have to be started, and two cores are few."""
+    started = time.monotonic()
+    found = http.post(f"/restate/call/Left/{key}/lock", json=key)
+    assert time.monotonic() - started < 15
+    assert (found.status_code, found.json()["message"]) == (409, f"deadlock: Left/{key} → Right/{key} → Left/{key}")
 
 
 def test_a_deadlock_through_two_functions(http: httpx.Client, probes: Probes) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
+from adapter.engine.attempt import CANCEL
+from adapter.engine.journal import Done, Noted
 from adapter.engine.records import Head, InboxEntry, Meta, Notification, Part, Piece, Ref, StateEntry, Waiter
 from adapter.engine.types import Kind, ObjectKey
 from tests.simulation import costs
@@ -14,6 +16,9 @@ from tests.simulation.plan import Op
 from tests.simulation.program import digest
 from tests.simulation.watch import SKEW, Ended, WatchedStore
 from tests.simulation.world import World
+
+SOON = 20_000
+"""Milliseconds after which a cancellation has come down to what its receiver called."""
 
 
 def check(world: World) -> None:
@@ -28,6 +33,7 @@ class Checker:
         self.plan = world.plan
         self.ends = {ref: end for ref, end in world.store.archive.items() if end.input}
         self.shaken = self.plan.shaken()
+        self.noticing = self.plan.noticing()
         self.by_node: dict[int, list[Ended]] = defaultdict(list)
         self.by_id: dict[str, list[Ended]] = defaultdict(list)
         self.outputs: dict[Ref, dict[str, Any]] = {}
@@ -57,8 +63,11 @@ class Checker:
         self.keys()
         self.arrivals()
         self.leftovers()
-        if not self.world.faulty and not self.world.lambdas and not self.world.acted:
-            self.steps()
+        if not self.world.faulty and not self.world.lambdas:
+            if not self.world.acted:
+                self.steps()
+            if not self.world.swept and not self.world.acted.keys() - {"cancel", "kill"}:
+                self.trees()
         if costs.applies(self.world):
             costs.check(self.world)
 
@@ -66,7 +75,9 @@ class Checker:
         """It ended as its program says."""
         meta, text = end.meta, end.output
         node = from_json(end.input)["n"]
-        if node in self.shaken and text in ("cancelled", "killed"):
+        if node in self.noticing and text in ("cancelled", "killed"):
+            if text == "cancelled" and meta.ref in self.world.snapshots:
+                self.fail(f"{meta.id} was cancelled, and could not clean up what its steps did")
             return
         if self.plan.tangled and text.startswith("deadlock"):
             return
@@ -81,7 +92,7 @@ class Checker:
         self.outputs[meta.ref] = output
         if node != from_json(end.input)["n"] or output["i"] != meta.id:
             self.fail(f"{meta.id} ends with the output of another: {text}")
-        elif node in self.shaken:
+        elif node in self.noticing:
             return
         elif self.plan.fails(node) != (meta.outcome is not None and meta.outcome.failure is not None):
             self.fail(f"{meta.id} (node {node}) ends with {meta.outcome}")
@@ -171,7 +182,7 @@ class Checker:
         for path, what, *values in trace:
             if what == "told" and values[0] != "signal" and values[1] and values[2] == "accepted":
                 self.fail(f"{meta.id} has given a {values[0]} its result number {values[1]}, it is said")
-            given = what in ("awakeable", "promise") and not self.world.expiring
+            given = what in ("awakeable", "promise") and not self.world.forgets(meta.id)
             if given and (teller := self.op(meta, path).node) in self.by_node:
                 said = [
                     entry[4]
@@ -332,6 +343,23 @@ class Checker:
                 for two in entries:
                     if one[1] < two[0] and one[2] > two[2]:
                         self.fail(f"{key}: {one} was accepted before {two} was asked for, and came after it")
+
+    def trees(self) -> None:
+        """Whoever is cancelled tells the calls that it made before."""
+        calls: dict[Ref, list[Ended]] = defaultdict(list)
+        for end in self.ends.values():
+            if end.meta.parent is not None:
+                calls[end.meta.parent.ref].append(end)
+        notes = [note for note in self.store.records() if isinstance(note, Notification) and note.id == "x"]
+        for note in notes:
+            for end in calls[note.to]:
+                meta = end.meta
+                late = (meta.completed or 0) > note.created + SOON and meta.created < note.created - SKEW
+                told = any(
+                    isinstance(entry, Done | Noted) and entry.n == CANCEL for entry in self.store.journal(meta.ref)
+                )
+                if late and not told and end.output not in ("cancelled", "killed"):
+                    self.fail(f"{meta.id} was not told that {note.to.id}, which called it, was cancelled")
 
     def leftovers(self) -> None:
         """Nothing is held, nobody waits."""

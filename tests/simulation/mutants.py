@@ -101,6 +101,11 @@ MUTANTS = (
         ),
     ),
     mutant(
+        "what has completed is changed",
+        "3",
+        Edit(memory, "_allowed", "old.status is not Status.COMPLETED", "True"),
+    ),
+    mutant(
         "the last to arrive comes first",
         "order of arrival",
         Edit(KeyState, "_next", "self.arrived.popleft()", "self.arrived.pop()"),
@@ -286,6 +291,36 @@ MUTANTS = (
             Control, "perform", "nonce = child_id(member.meta.id, member.meta.generation, n)[4:]", "nonce = new_nonce()"
         ),
         focus="results",
+    ),
+    mutant(
+        "a cancellation ends what has begun",
+        "compensation runs",
+        Edit(Control, "cancel", "await self._got_nowhere(meta)", "True"),
+        focus="operators",
+    ),
+    mutant(
+        "messages are killed with who sent them",
+        "sends do not notice",
+        Edit(Control, "_calls", 'entry.kind == "call"', 'entry.kind in ("call", "send")'),
+        focus="operators",
+    ),
+    mutant(
+        "messages are cancelled with who sent them",
+        "sends do not notice",
+        Edit(Attempt, "to_cancel", "pending.called and", ""),
+        focus="operators",
+    ),
+    mutant(
+        "calls are not cancelled with who waits for them",
+        "cancelled trees are gone",
+        Edit(Unit, "_cancel_calls", "attempt.to_cancel()", "()"),
+        focus="trees",
+    ),
+    mutant(
+        "calls are not killed with who waits for them",
+        "cancelled trees are gone",
+        Edit(Control, "kill_calls", "await self._calls(meta)", "()"),
+        focus="trees",
     ),
     mutant(
         "who keeps a promise again is told to be the first",

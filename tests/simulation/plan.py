@@ -40,6 +40,11 @@ class Op:
     size: int = 0
     """By how many bytes its value is longer than it had to be."""
 
+    @property
+    def called(self) -> bool:
+        """Whether it invokes another program by a call, and not by a message."""
+        return self.kind == "invoke" and self.how not in ("send", "join", "glance")
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
@@ -141,6 +146,13 @@ class Plan:
 
     def shaken(self) -> set[int]:
         """The programs that may fail, or not run, because something is cancelled, killed or given up."""
+        return self._shaken(sent=True)
+
+    def noticing(self) -> set[int]:
+        """Those of them that may fail: what was sent before its sender was cancelled goes on as if nothing had been."""
+        return self._shaken(sent=False)
+
+    def _shaken(self, sent: bool) -> set[int]:
         if self.tangled:
             return set(self.nodes)
         parents: dict[int, set[int]] = {}
@@ -158,7 +170,7 @@ class Plan:
             if id not in seen:
                 seen.add(id)
                 todo += parents.get(id, ())
-                todo += [op.node for op in self.reached(id) if op.node >= 0]
+                todo += [op.node for op in self.reached(id) if op.node >= 0 and (sent or op.called)]
         return seen
 
     def mortal(self, id: int) -> bool:
@@ -257,15 +269,19 @@ class _Generator:
         self.tangled = (extended and random.random() < 0.15) or focus == "rings"
         if focus == "operators":
             self.acts = 0.8
+        if focus == "trees":
+            self.acts, self.limits = 0.8, {}
+            self.weights |= {"call": 6.0, "sleep": 2.0}
         if focus == "rings":
-            self.weights |= {"call": 6.0, "select": 3.0}
+            self.weights |= {"call": 6.0, "select": 8.0}
         if focus == "results":
             self.weights |= {"awakeable": 3.0, "signal": 6.0, "promise": 3.0}
         if focus == "steps":
             self.weights |= {"step": 6.0, "gather": 4.0, "race": 4.0}
         if self.alone:
             self.weights = {name: weight if name in ALONE else 0.0 for name, weight in self.weights.items()}
-        self.long = random.random() < 0.3
+        self.trees = focus == "trees"
+        self.long = random.random() < 0.3 or self.trees
         """Whether some waits are too long to be waited out."""
         self.large = (random.random() < 0.2 and not self.alone) or focus == "parts"
         """Whether some values are too large for the records that they belong to."""
@@ -333,7 +349,7 @@ class _Generator:
         once = [id for id in below if plan.nodes[id].kind is Kind.WORKFLOW and id != root.node]
         if not self.expiring and root.node not in [id for id, _ in self.pool] and not once:
             names += ["purge"]
-        what = random.choice(names)
+        what = random.choice(names[:2] if self.trees else names)
         node = random.choice(below) if what in ("pause", "move") else root.node
         return Act(what, node, root.at[0] + random.choice((0.0, 0.1, 1.0, 5.0, 30.0)))
 
@@ -517,6 +533,6 @@ def generate(random: Random, expiring: bool = False, extended: bool = False, foc
         expiring: Whether nobody is to wait for what may have expired.
         extended: Whether there is more than calls, state and steps in it: results from outside, operators.
         focus: What there is to be much of: ``operators``, ``results`` from outside, ``steps``, ``rings``, ``large``
-            values, values in many ``parts``, or ``costs`` that are known.
+            values, values in many ``parts``, ``trees`` of calls that are cancelled, or ``costs`` that are known.
     """
     return _Generator(random, expiring, extended, focus).plan()

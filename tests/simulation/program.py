@@ -123,8 +123,24 @@ class Program:
             await self.body(self.node.ops, "")
         except TerminalError as error:
             self.see("", "failed", digest(error.message))
+            if self.attempt.cancelled:
+                await self.clean_up()
             raise TerminalError(self.output(most=8_000).decode(), code=error.code) from error
         return self.output()
+
+    async def clean_up(self) -> None:
+        """Do what a cancelled handler does; that is not cancelled again."""
+
+        async def closure() -> bytes:
+            await self.process.work(0.01)
+            return b""
+
+        try:
+            await self.issue(c.Run("undo", closure))
+            await self.issue(c.Sleep(self.node.id % 3 * 1000))
+        except TerminalError as error:
+            self.world.violation(f"{self.attempt.id} was cleaning up, and was told {error}")
+        self.see("", "cleaned up")
 
     def output(self, most: int = 1_000_000) -> bytes:
         output: dict[str, Any] = {"n": self.node.id, "i": self.attempt.id, "t": self.trace}

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic_core import from_json
 
+from adapter.engine.control import KILLED
 from adapter.engine.journal import LAST, WHOLE, Began, Done, Entry, decode
 from adapter.engine.ports import Put
 from adapter.engine.records import Head, InboxEntry, Meta, Notification, Part, Piece, Ref, StateEntry, Status, Waiter
-from adapter.engine.types import ObjectKey
+from adapter.engine.types import Kind, ObjectKey
 from adapter.local.memory import HEAD, META, MemoryStore, _Write
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ class WatchedStore(MemoryStore):
                 meta = cast("Meta", new or old)
                 if new is not None and not new.live and new.outcome is not None and new.ref not in self.archive:
                     self.archive[new.ref] = self._ended(new)
+                    if new.outcome.failure == KILLED:
+                        self._check_killed(new.ref)
                 if meta.kind.exclusive and new is not None:
                     keys[meta.target.object] = None
             elif isinstance(new or old, Head | InboxEntry):
@@ -206,6 +209,13 @@ class WatchedStore(MemoryStore):
         smooth = not self.world.faulty and not self.world.lambdas and not self.world.acted
         if swept and smooth and not self.world.always_replay:  # a replay gives up errands that are under way
             self._fail(f"{old.id} is {old.status} and swept up, nothing having gone wrong")
+
+    def _check_killed(self, ref: Ref) -> None:
+        """What it called was killed before; but for what others may ask for too."""
+        for meta in self.metas():
+            own = meta.parent is not None and meta.parent.ref == ref
+            if own and meta.live and not meta.idempotent and meta.kind is not Kind.WORKFLOW:
+                self._fail(f"{meta.id} goes on, and {ref.id}, which called it, was killed")
 
     def _check_deadlock(self, queued: Meta, ring: str) -> None:
         """Whoever is failed for a ring would have waited for ever: its key's owner cannot go on without it."""

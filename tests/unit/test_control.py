@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
@@ -177,6 +178,51 @@ async def test_what_has_not_begun_is_cancelled_and_killed_at_once() -> None:
     head = (await world.store.heads([ObjectKey("O", "k")]))[ObjectKey("O", "k")]
     assert head.owner is None
     assert head.waiting == 0
+
+
+@pytest.mark.parametrize("how", ["cancel", "kill"])
+@pytest.mark.parametrize(
+    "status", ["queued", "scheduled", "running", "suspended", "asleep", "backing-off", "failing", "paused"]
+)
+async def test_whatever_it_is_at_it_is_cancelled_and_killed(status: str, how: str) -> None:
+    world = World()
+
+    async def wait() -> bytes:
+        return await asyncio.get_running_loop().create_future()
+
+    @world.handler("O", Kind.EXCLUSIVE, retry=RetryPolicy(initial=timedelta(hours=1), maximum=timedelta(hours=1)))
+    async def work(ctx: Any, what: Any) -> Any:
+        match what:
+            case "running":
+                await ctx.issue(c.Run("wait", wait), unpack)
+            case "suspended" | "paused":
+                await ctx.issue(c.Awakeable(), unpack)
+            case "asleep":
+                await ctx.issue(c.Sleep(3_600_000), unpack)
+            case "backing-off":
+                await ctx.issue(c.Run("fail", closure(lambda: 1 // 0)), unpack)
+            case "failing":
+                raise OSError("before it waits for anything")
+        return what
+
+    control = world.engine.control
+    holder = await world.send("O/k/work", "suspended") if status == "queued" else None
+    await settle()
+    id = await world.send("O/k/work", status, delay=3_600_000 if status == "scheduled" else 0)
+    await settle()
+    if status == "paused":
+        await control.pause(id)
+    assert (await world.meta(id)).status == {"asleep": "suspended", "failing": "backing-off"}.get(status, status)
+    act = control.cancel if how == "cancel" else control.kill
+    assert await act(id) == "accepted"
+    await world.clock.advance(10)
+    assert value((await world.meta(id)).outcome) == (409, "cancelled" if how == "cancel" else "killed")
+    assert await act(id) == "already"
+    assert await act("inv_" + "a" * 32) == "not found"
+    if holder is not None:
+        assert (await world.meta(holder)).live
+        assert await control.kill(holder) == "accepted"
+    assert await world.call("O/k/work") is None, "the key is free"
 
 
 async def test_kill_ends_the_tree_root_first_and_frees_its_keys() -> None:

@@ -290,6 +290,106 @@ def class_option_range() -> type:
     return Bad
 
 
+def workflow_retention_kind() -> type:
+    class Bad(Workflow, workflow_retention=86_400):
+        @handler
+        async def run(self, ctx: WorkflowContext) -> None: ...
+
+    return Bad
+
+
+def workflow_retention_range() -> type:
+    class Bad(Workflow):
+        @handler(workflow_retention=-timedelta(1))
+        async def run(self, ctx: WorkflowContext) -> None: ...
+
+    return Bad
+
+
+def workflow_retention_of_a_service() -> type:
+    class Bad(Service, workflow_retention=timedelta(1)):
+        @handler
+        async def kept(self, ctx: Context) -> None: ...
+
+    return Bad
+
+
+def idempotency_of_a_run() -> type:
+    class Bad(Workflow):
+        @handler(idempotency_retention=timedelta(1))
+        async def run(self, ctx: WorkflowContext) -> None: ...
+
+    return Bad
+
+
+def inactivity_kind() -> type:
+    class Bad(Service):
+        @handler(inactivity_timeout=60)
+        async def waits(self, ctx: Context) -> None: ...
+
+    return Bad
+
+
+def inactivity_range() -> type:
+    class Bad(Service):
+        @handler(inactivity_timeout=timedelta(0))
+        async def waits(self, ctx: Context) -> None: ...
+
+    return Bad
+
+
+def abort_kind() -> type:
+    class Bad(Service, abort_timeout="1m"): ...
+
+    return Bad
+
+
+def abort_range() -> type:
+    class Bad(Service):
+        @handler(abort_timeout=-timedelta(1))
+        async def waits(self, ctx: Context) -> None: ...
+
+    return Bad
+
+
+def lazy_state_kind() -> type:
+    class Bad(VirtualObject):
+        @handler(lazy_state="no")
+        async def reads(self, ctx: ObjectContext) -> None: ...
+
+    return Bad
+
+
+def lazy_state_of_a_service() -> type:
+    class Bad(Service):
+        @handler(lazy_state=False)
+        async def reads(self, ctx: Context) -> None: ...
+
+    return Bad
+
+
+def deadlocks_kind() -> type:
+    class Bad(VirtualObject, deadlocks=True): ...
+
+    return Bad
+
+
+def deadlocks_range() -> type:
+    class Bad(VirtualObject):
+        @handler(deadlocks="ignore")
+        async def locks(self, ctx: ObjectContext) -> None: ...
+
+    return Bad
+
+
+def retry_of_a_step() -> type:
+    class Bad(Service):
+        @handler(retry=RetryPolicy(duration=timedelta(1)))
+        async def tries(self, ctx: Context) -> None: ...
+
+    return Bad
+
+
 def private_kind() -> type:
     class Bad(Service):
         @handler(private=1)
@@ -348,6 +448,19 @@ def handler_replaced() -> type:
         (retention_range, "idempotency_retention is not negative"),
         (class_option_kind, "retry=3 is no RetryPolicy"),
         (class_option_range, "journal_retention is not negative"),
+        (workflow_retention_kind, "workflow_retention=86400 is no timedelta"),
+        (workflow_retention_range, "workflow_retention is not negative"),
+        (workflow_retention_of_a_service, "Bad.kept is not a workflow's"),
+        (idempotency_of_a_run, "Bad.run runs once per workflow id"),
+        (inactivity_kind, "inactivity_timeout=60 is no timedelta"),
+        (inactivity_range, "inactivity_timeout is positive"),
+        (abort_kind, "abort_timeout='1m' is no timedelta"),
+        (abort_range, "abort_timeout is positive"),
+        (lazy_state_kind, "lazy_state='no' is no bool"),
+        (lazy_state_of_a_service, "Bad.reads is a service's and has no state"),
+        (deadlocks_kind, "deadlocks=True is no str"),
+        (deadlocks_range, 'deadlocks is "fail" or "report"'),
+        (retry_of_a_step, "a duration is for a step's policy"),
         (private_kind, "private=1 is no bool"),
         (bad_serde, "input_serde='json' is no serde"),
         (two_categories, "Bad is a service and a virtual object at once"),

@@ -184,6 +184,27 @@ async def test_a_step_that_takes_too_long_is_given_up_and_tried_again() -> None:
     assert value((await task).outcome) == "at last"
 
 
+@pytest.mark.parametrize("exhausted", ["pause", "kill"])
+async def test_attempts_are_made_ever_later_up_to_the_maximum_and_then_no_more(exhausted: str) -> None:
+    world = World()
+    tries: list[int] = []
+    second = timedelta(seconds=1)
+
+    @world.handler("S", retry=RetryPolicy(second, factor=3, maximum=5 * second, attempts=5, exhausted=exhausted))
+    async def do(ctx: Any, _: Any) -> Any:
+        tries.append(world.clock.now())
+        raise OSError("no")
+
+    id = await world.send("S/do")
+    await world.clock.advance(1000)
+    assert [at - tries[0] for at in tries] == [0, 1000, 4000, 9000, 14000]
+    meta = await world.meta(id)
+    if exhausted == "pause":
+        assert (meta.status, meta.error) == (Status.PAUSED, "OSError: no")
+    else:
+        assert value(meta.outcome) == (500, "gave up after 5 attempts: OSError: no")
+
+
 async def test_a_step_is_not_tried_again_after_its_duration() -> None:
     world = World()
     tries: list[int] = []

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from adapter import gather
 from adapter.engine import commands as c
 from adapter.engine.records import Status
-from adapter.engine.types import Kind, Outcome
+from adapter.engine.types import MAX_PAYLOAD, Kind, Outcome
 from tests.unit.world import World, closure, pack, settle, target, unpack, value
 
 
@@ -20,6 +22,7 @@ def world() -> World:
         return sum([await ctx.issue(c.Run(f"step {i}", closure(1)), unpack) for i in range(n)])
 
     @world.handler("S")
+    @world.handler("W", Kind.WORKFLOW, "run")
     async def sleeps(ctx: Any, n: Any) -> Any:
         for _ in range(n):
             await ctx.issue(c.Sleep(10_000), unpack)
@@ -98,6 +101,58 @@ async def test_ten_thousand_steps_cost_a_request_each() -> None:
     assert requests <= 10_001 + 2, "a request a step, one to send, one to begin"
 
 
+@pytest.mark.parametrize("size", [MAX_PAYLOAD, MAX_PAYLOAD + 1])
+@pytest.mark.parametrize("what", ["input", "output", "step", "state"])
+async def test_values_of_four_megabytes(what: str, size: int) -> None:
+    """JSON's quotes are two bytes of them. What is too large is a terminal error, which a handler can catch."""
+    world = World(2)
+    text = "x" * (size - 2)
+
+    @world.handler("S")
+    async def length(ctx: Any, text: Any) -> Any:
+        return len(text)
+
+    @world.handler("S")
+    async def give(ctx: Any, _: Any) -> Any:
+        return text
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def step(ctx: Any, _: Any) -> Any:
+        found = await ctx.issue(c.Run("step", closure(text)), unpack)
+        await ctx.issue(c.Sleep(60_000), unpack)
+        return len(found)
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def keep(ctx: Any, _: Any) -> Any:
+        ctx.issue(c.SetState("text", pack(text)), unpack)
+
+    @world.handler("O", Kind.SHARED)
+    async def state(ctx: Any, _: Any) -> Any:
+        return len(await ctx.issue(c.GetState("text"), unpack))
+
+    @world.handler("S")
+    async def caller(ctx: Any, _: Any) -> Any:
+        match what:
+            case "input":
+                return await ctx.issue(c.Call(target("S/length"), pack(text)), unpack)
+            case "output":
+                return len(await ctx.issue(c.Call(target("S/give"), b""), unpack))
+            case "step":
+                return await ctx.issue(c.Call(target("O/k/step"), b""), unpack)
+            case _:
+                await ctx.issue(c.Call(target("O/k/keep"), b""), unpack)
+                return await ctx.issue(c.Call(target("O/k/state"), b""), unpack)
+
+    id = await world.send("S/caller", idempotency_key="k")
+    await world.clock.advance(70)
+    outcome = value((await world.meta(id)).outcome)
+    if size == MAX_PAYLOAD:
+        assert outcome == size - 2
+    else:
+        assert outcome[0] == 413
+        assert f"{size} bytes; the most is {MAX_PAYLOAD}" in outcome[1]
+
+
 async def test_a_thousand_calls_with_steps_share_commits() -> None:
     output, requests = await finish(world(), "S/fan", ["steps", 1000, 1])
     assert output == 1000
@@ -122,6 +177,6 @@ async def test_a_thousand_messages_to_one_key() -> None:
 
 
 async def test_five_hundred_suspensions() -> None:
-    output, requests = await finish(world(), "S/sleeps", 500, advance=11)
+    output, requests = await finish(world(), "W/k/run", 500, advance=11)
     assert output == 500
     assert requests < 500 * 5

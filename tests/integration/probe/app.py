@@ -9,6 +9,7 @@ from adapter import (
     Context,
     ObjectContext,
     ObjectSharedContext,
+    RetryPolicy,
     Serde,
     Service,
     TerminalError,
@@ -16,8 +17,10 @@ from adapter import (
     Workflow,
     WorkflowContext,
     WorkflowSharedContext,
+    gather,
     handler,
     lambda_handler,
+    select,
 )
 
 FUNCTION, VERSION = "first", 1
@@ -67,6 +70,11 @@ class Clerk(Service):
         except TerminalError as error:
             await ctx.object_client(Board, board).pin(error.message)
             raise
+
+    @handler(retry=RetryPolicy(initial=timedelta(hours=1), maximum=timedelta(hours=1)))
+    async def fail(self, ctx: Context) -> None:
+        """For its next attempt."""
+        raise OSError("try again")
 
     @handler
     async def follow(self, ctx: Context, id: str) -> str:
@@ -138,6 +146,43 @@ class Relay(Service):
         return await ctx.service_client(Copier).headers(headers=ctx.request.headers)
 
 
+class Teller(Service):
+    """Has to do with others in the other function."""
+
+    @handler
+    async def give(self, ctx: Context, id: str) -> list[bool]:
+        """Complete an awakeable, more than once."""
+        first = await ctx.resolve_awakeable(id, "paid")
+        return [first, await ctx.resolve_awakeable(id, "again"), await ctx.reject_awakeable(id, "late")]
+
+    @handler
+    async def tell(self, ctx: Context, id: str) -> list[bool]:
+        return [await ctx.send_signal(id, "note", note) for note in "ab"]
+
+    @handler
+    async def later(self, ctx: Context, text: str) -> str:
+        """Await what was sent a while ago."""
+        sent = ctx.service_send_client(Copier).text(text)
+        await ctx.sleep(timedelta(seconds=2))
+        return await sent
+
+    @handler
+    async def gather(self, ctx: Context, times: int) -> list[str]:
+        return [*await gather(*(ctx.service_client(Copier).text(str(n)) for n in range(times)))]
+
+    @handler
+    async def choose(self, ctx: Context) -> list[Any]:
+        """Lose patience with a call, and cancel it."""
+        call, patience = ctx.service_client(Clerk).wait("Mary"), ctx.sleep(timedelta(seconds=1))
+        lost = await select(call, patience) is patience
+        said = await call.cancel()
+        try:
+            await call
+        except TerminalError as error:
+            return [lost, said, error.code]
+        return []
+
+
 class Box(VirtualObject):
     """Is held until its holder gets a signal."""
 
@@ -150,6 +195,17 @@ class Box(VirtualObject):
         count = (await ctx.get("count", int) or 0) + 1
         ctx.set("count", count)
         return count
+
+    @handler
+    async def keep(self, ctx: ObjectContext, size: int) -> int:
+        """The result of a step, as an entry."""
+        data = await ctx.run("make", lambda: bytes(size), type=bytes)
+        ctx.set("data", data)
+        return len(data)
+
+    @handler
+    async def kept(self, ctx: ObjectSharedContext) -> bytes:
+        return await ctx.get("data", bytes) or b""
 
 
 class Rite(Workflow):
@@ -233,7 +289,7 @@ class Moving(Service):
 
 
 FUNCTIONS = {
-    "first": [Board, Ping, Left, Relay, Changing, *([Moving] if VERSION == 1 else [])],
+    "first": [Board, Ping, Left, Relay, Teller, Changing, *([Moving] if VERSION == 1 else [])],
     "second": [Clerk, Copier, Box, Rite, Pong, Right, *([Moving] if VERSION == 2 else [])],
 }
 
