@@ -134,6 +134,7 @@ class Environment(Clients):
         self._faults: dict[int, tuple[Literal["before", "after"], bool]] = {}
         self.requests = 0
         self.crashes = 0
+        self._processes = 0
         self._start()
 
     async def __aenter__(self) -> Self:
@@ -215,9 +216,25 @@ class Environment(Clients):
         """
         self._faults[self.requests + at] = ("after" if applied else "before", True)
 
+    # --- versions ---
+
+    def redeploy(self, *definitions: Definition | Callable[[], Definition]) -> None:
+        """Go on with other definitions, with what is under way as well: as if each had been resumed on a new version.
+
+        On AWS that is for an operator to ask for, and an invocation ends on the version that it began on. Where code
+        and journal do not go together, what is awaited next raises `JournalMismatchError`.
+
+        Args:
+            *definitions: All that there are from now on.
+        """
+        self._specs = Registry(*definitions).specs
+        self._stop()
+        self._start()
+
     # --- inside: the process ---
 
     def _start(self) -> None:
+        self._processes += 1
         dispatcher, self._timers = LocalDispatcher(), LocalTimers(self._clock)
         self._engine = _Engine(
             store=self._store,
@@ -265,9 +282,9 @@ class Environment(Clients):
             task = asyncio.create_task(work())
             self._work.add(task)
             task.add_done_callback(self._work.discard)
-            crashes = self.crashes
+            process = self._processes
             await asyncio.wait({task})
-            if not task.cancelled() or crashes == self.crashes:
+            if not task.cancelled() or process == self._processes:
                 return task.result()
 
     # --- inside: time ---

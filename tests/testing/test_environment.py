@@ -230,3 +230,31 @@ async def test_the_process_is_not_a_handlers_to_end(handler_name: str) -> None:
     async with Environment(Leaver) as env:
         with pytest.raises(TerminalError, match=r"gave up after 2 attempts: RuntimeError: .* called sys.exit\(3\)"):
             await env.generic_call(service="Leaver", method=handler_name)
+
+
+async def test_a_redeployment_takes_on_what_is_under_way() -> None:
+    class Old(Service, name="Work"):
+        @handler
+        async def do(self, ctx: Context, name: str) -> str:
+            await ctx.sleep(timedelta(days=1))
+            return f"old {name}"
+
+    class New(Service, name="Work"):
+        @handler
+        async def do(self, ctx: Context, name: str) -> str:
+            await ctx.sleep(timedelta(days=1))
+            return await ctx.run("new", new, name)
+
+    async def new(name: str) -> str:
+        return f"new {name}"
+
+    async with Environment(Old) as env:
+        before, begun = env.service_client(Old).do("a"), env.service_client(Old).do("b")
+        await env.advance(timedelta(hours=25))
+        env.redeploy(New)
+        delayed = env.service_client(New).do("c")
+        assert (await before, await begun, await delayed) == ("old a", "old b", "new c")
+        begun = env.service_client(New).do("d")
+        env.redeploy(Old)
+        env.redeploy(New)
+        assert (await begun, env.crashes) == ("new d", 0)
