@@ -831,11 +831,12 @@ class Unit:
             return
 
     async def _sit_out(self, due: int) -> bool:
-        """Wait for a step's next try, but not for long if nothing else runs here. Returns whether it is time."""
+        """Wait for a step's next try, but not for long if no client waits and nothing else runs. Returns whether it is
+        time."""
         patience = 0 if self.engine.always_replay else PATIENCE
-        while (left := due - self.engine.clock.now()) > 0:
-            stay = self.engine.remaining()
-            if stay <= 0 or (left > patience and len(self._running) == 1):
+        while (left := due - (now := self.engine.clock.now())) > 0:
+            stay, alone = self.engine.remaining(), len(self._running) == 1 and now >= self._lingers()
+            if stay <= 0 or (alone and left > patience):
                 return False
             await self.engine.clock.sleep(min(left, stay, BREATH) / 1000)
         return True

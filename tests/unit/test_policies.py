@@ -253,6 +253,31 @@ async def test_a_step_that_waits_for_long_needs_no_process_and_its_tries_add_up(
     assert waits == [10, 20, 40]
 
 
+async def test_a_step_is_tried_again_on_time_while_a_client_waits() -> None:
+    world = World()
+    tries: list[int] = []
+
+    async def flaky() -> bytes:
+        tries.append(world.clock.now())
+        if len(tries) < 3:
+            raise OSError("no")
+        return b"1"
+
+    policy = RetryPolicy(initial=timedelta(seconds=5), factor=1, attempts=3)
+
+    @world.handler("S")
+    async def do(ctx: Any, _: Any) -> Any:
+        return await ctx.issue(c.Run("flaky", flaky, policy), unpack)
+
+    task = world.start("S/do")
+    await world.clock.advance(9)
+    answer = next(record for record in world.store.records() if isinstance(record, Meta))
+    assert (answer.status, answer.epoch) == (Status.RUNNING, 1)
+    await world.clock.advance(1)
+    assert value((await task).outcome) == 1
+    assert [at - tries[0] for at in tries] == [0, 5000, 10_000]
+
+
 async def test_a_step_that_waits_for_its_next_try_does_not_stop_another() -> None:
     world = World()
     ran: list[str] = []
