@@ -14,6 +14,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -21,7 +22,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from adapter.aws.tables import FORMAT, Item, StoredFormatError, require_version
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Unreadable
-from adapter.engine.types import Kind, Target
+from adapter.engine.types import Kind, Options, Target
 from adapter.http.services import Deployed, Endpoint, Endpoints, endpoints
 from adapter.registry import Registry
 
@@ -93,6 +94,15 @@ class Directory:
             listed = self._readable(target.service)
         endpoint = listed.handlers.get(target.handler) if listed else None
         return endpoint.kind if endpoint else None
+
+    def options(self, target: Target) -> Options:
+        """How long things are kept of a handler elsewhere; as usual, if there is none such.
+
+        Raises:
+            Unavailable: If that cannot be told now.
+            Unreadable: If what the directory says of it cannot be read.
+        """
+        return self._services[target.service].handlers[target.handler].options if self.kind(target) else Options()
 
     async def find(self, service: str) -> Endpoints | None:
         """The handlers of a service (see `adapter.http.services.Elsewhere`)."""
@@ -236,7 +246,13 @@ def _if_hosted_by(function: str, service: str, partition: str = PARTITION) -> di
 
 def _write(listed: Listed) -> dict[str, Any]:
     handlers = {
-        name: {"kind": str(each.kind), "private": each.private, "takes": each.takes, "gives": each.gives}
+        name: {
+            "kind": str(each.kind),
+            "private": each.private,
+            "takes": each.takes,
+            "gives": each.gives,
+            "kept": _kept(each.options),
+        }
         for name, each in listed.handlers.items()
     }
     return {
@@ -269,11 +285,21 @@ def _readable(items: Iterable[Item], read: Callable[[Item], T]) -> tuple[dict[st
 
 def _read(item: Item) -> Listed:
     handlers = {
-        name: Endpoint(Kind(each["kind"]), each["private"], each["takes"], each["gives"])
+        name: Endpoint(Kind(each["kind"]), each["private"], each["takes"], each["gives"], _options(each["kept"]))
         for name, each in json.loads(item["handlers"]["S"]).items()
     }
     gone = int(item["gone"]["N"]) if "gone" in item else None
     return Listed(item["sk"]["S"], item["function"]["S"], item["deployment"]["S"], handlers, gone)
+
+
+def _kept(options: Options) -> list[float]:
+    retentions = options.idempotency_retention, options.workflow_retention, options.journal_retention
+    return [retention.total_seconds() for retention in retentions]
+
+
+def _options(kept: list[float]) -> Options:
+    idempotency, workflow, journal = (timedelta(seconds=seconds) for seconds in kept)
+    return Options(idempotency_retention=idempotency, workflow_retention=workflow, journal_retention=journal)
 
 
 def _read_document(item: Item) -> dict[str, Any]:

@@ -100,6 +100,7 @@ def connect(registry: Registry) -> Host:
         handlers=[observed.handler(spec) for spec in registry.specs],
         deployment=deployment,
         kinds=directory.kind,
+        options=directory.options,
     )
     return Host(registry, engine, directory, observed, lambda shard: dispatcher.share(deployment, shard))
 

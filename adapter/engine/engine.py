@@ -119,6 +119,7 @@ class Engine(Storage):
         handlers: Those that live here.
         deployment: What tells this version of the code from others; kept with each invocation that begins here.
         kinds: The kind of a handler elsewhere, ``None`` if there is none such.
+        options: Its options, as far as they say how long things are kept: an operator may end it from here.
         poll: Milliseconds after which a waiting client's request first looks at the store.
         always_replay: Whether code is replayed from its start after each result that it is given, and suspended
             wherever it waits: for tests of handlers.
@@ -134,6 +135,7 @@ class Engine(Storage):
         handlers: Iterable[HandlerSpec],
         deployment: str = "",
         kinds: Callable[[Target], Kind | None] = lambda target: None,
+        options: Callable[[Target], Options] = lambda target: Options(),
         poll: int = 20,
         always_replay: bool = False,
     ) -> None:
@@ -150,6 +152,7 @@ class Engine(Storage):
         self._handlers = {(spec.service, spec.name): spec for spec in handlers}
         self._services = {service for service, _ in self._handlers}
         self._kinds = kinds
+        self._options = options
         self._tasks: set[asyncio.Task[Any]] = set()
         self._listeners: dict[str, list[asyncio.Future[Outcome]]] = {}
         self._gates: dict[ObjectKey, _Gate] = {}
@@ -687,7 +690,7 @@ class Engine(Storage):
         async def fail(issuer: object, input: bytes) -> bytes:
             raise TerminalError(message, code=code)
 
-        options = spec.options if spec is not None else Options()
+        options = spec.options if spec is not None else self._options(meta.target)
         return HandlerSpec(meta.target.service, meta.target.handler, meta.kind, fail, options)
 
     async def _retry(self, id: str, due: int) -> None:

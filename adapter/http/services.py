@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
 from pydantic_core import from_json
 
-from adapter.engine.types import MAX_KEY, Kind, Target
+from adapter.engine.types import MAX_KEY, Kind, Options, Target
 from adapter.errors import TerminalError
 from adapter.registry import BoundService
 from adapter.serde import Json
@@ -26,6 +26,7 @@ class Endpoint:
         private: Whether only handlers may call it.
         takes: The media type of its input; ``None`` if it has none.
         gives: The media type of its output; ``None`` if it has none.
+        options: Its options; of one in another function, how long things are kept.
         validate: Raises `TerminalError` for a body that it cannot be run with; ``None`` where only another function can
             tell.
     """
@@ -34,6 +35,7 @@ class Endpoint:
     private: bool = False
     takes: str | None = JSON
     gives: str | None = JSON
+    options: Options = field(default_factory=Options)
     validate: Callable[[bytes], None] | None = None
 
     def check(self, name: str, body: bytes) -> None:
@@ -99,6 +101,7 @@ def endpoints(service: BoundService) -> Endpoints:
             handler.options.private,
             handler.input.content_type if handler.input is not None else None,
             None if isinstance(handler.output, Json) and handler.output.void else handler.output.content_type,
+            handler.options,
             handler.validate_input,
         )
         for name, handler in service.handlers.items()

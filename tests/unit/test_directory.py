@@ -8,6 +8,7 @@ import json
 import logging
 import threading
 import time
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -20,7 +21,7 @@ from adapter.aws.directory import GONE, Directory
 from adapter.aws.dispatch import LambdaDispatcher
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Ref
-from adapter.engine.types import Kind, Target
+from adapter.engine.types import Kind, Options, Target
 from adapter.registry import Registry
 
 A = "arn:aws:lambda:eu-central-1:1:function:a:live"
@@ -36,7 +37,7 @@ class Near(Service):
     async def own(self, ctx: Context) -> None: ...
 
 
-class Thing(VirtualObject):
+class Thing(VirtualObject, idempotency_retention=timedelta(days=30), journal_retention=timedelta(hours=1)):
     @handler
     async def poke(self, ctx: ObjectContext) -> None: ...
 
@@ -151,6 +152,8 @@ async def test_what_is_registered_is_found(directory: Directory, table: Table) -
     assert listed is not None
     assert (listed.function, listed.deployment) == (A, "a:3")
     assert directory.kind(Target("Thing", "poke", "k")) is Kind.EXCLUSIVE
+    kept = Options(idempotency_retention=timedelta(days=30), journal_retention=timedelta(hours=1))
+    assert directory.options(Target("Thing", "poke", "k")) == kept
     assert table.queries == 2  # two pages, once
 
 

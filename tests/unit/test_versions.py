@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -11,9 +12,9 @@ from adapter import Context, Service, handler
 from adapter.definitions import Definition
 from adapter.engine.engine import Engine, Request
 from adapter.engine.records import Meta, Ref, Status
-from adapter.engine.types import Kind, Outcome, Target
+from adapter.engine.types import Kind, Options, Outcome, Target
 from adapter.local.memory import MemoryStore
-from adapter.registry import Registry
+from adapter.registry import BoundHandler, Registry
 from tests.unit.world import ManualClock, settle, target, value
 
 
@@ -41,6 +42,7 @@ class Stack:
             handlers=registry.specs,
             deployment=deployment,
             kinds=self._kind,
+            options=self._options,
         )
         self.versions[deployment] = engine, registry
         self.live[function] = deployment
@@ -70,9 +72,16 @@ class Stack:
         return value((await self.meta(id)).outcome)
 
     def _kind(self, target: Target) -> Kind | None:
+        found = self._handlers(target)
+        return found[target.handler].kind if target.handler in found else None
+
+    def _options(self, target: Target) -> Options:
+        found = self._handlers(target)
+        return found[target.handler].options if target.handler in found else Options()
+
+    def _handlers(self, target: Target) -> Mapping[str, BoundHandler]:
         _, registry = self.versions[self.live[self.hosts[target.service]]]
-        handler = registry.services[target.service].handlers.get(target.handler)
-        return handler.kind if handler else None
+        return registry.services[target.service].handlers
 
 
 class _Ports:
@@ -229,3 +238,18 @@ async def test_what_an_operator_has_moved_is_found_where_it_is(stack: Stack, end
         [clerk] = [each for each in stack.store.records() if isinstance(each, Meta) and each.target.service == "Clerk"]
         await stack.signal(clerk.id)
         assert await stack.outcome(id) == "2: None"
+
+
+async def test_what_is_killed_from_another_function_is_kept_as_its_own_says() -> None:
+    class Patient(Service, journal_retention=timedelta(days=7)):
+        @handler
+        async def wait(self, ctx: Context) -> None:
+            await ctx.signal("go")
+
+    stack = Stack()
+    stack.deploy("first:1", Patient)
+    stack.deploy("second:1", Clerk)
+    id = await stack.send("Patient/wait")
+    assert await stack.engine("second").control.kill(id) == "accepted"
+    meta = await stack.meta(id)
+    assert (meta.expires or 0) - (meta.completed or 0) == timedelta(days=7) / timedelta(milliseconds=1)
