@@ -696,7 +696,7 @@ class Unit:
         """What a state read gives, where all that it needs is at hand."""
         if member.meta.target.key is None:
             return Outcome(failure=Failure(500, f"{member.meta.target} has no state"))
-        state = self._live(member) or member.snapshot
+        state = member.snapshot or self._live(member)
         return None if state is None else _answer(state, command)
 
     def _live(self, member: Member) -> KeyState | None:

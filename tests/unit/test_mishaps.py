@@ -670,6 +670,32 @@ async def test_a_shared_handler_reads_what_others_have_written_since_its_caller_
     assert value((await task).outcome) == [1, 2]
 
 
+@pytest.mark.parametrize("lazy", [True, False], ids=["lazily", "eagerly"])
+async def test_a_shared_handler_is_shown_no_earlier_state_than_before(lazy: bool) -> None:
+    world = World()
+
+    async def look(ctx: Any) -> int:
+        return await ctx.issue(c.GetState("total"), unpack) or 0
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def add(ctx: Any, _: Any) -> Any:
+        ctx.issue(c.SetState("total", pack((await ctx.issue(c.GetState("total"), unpack) or 0) + 1)), unpack)
+
+    @world.handler("O", Kind.SHARED, lazy_state=lazy)
+    async def watch(ctx: Any, _: Any) -> Any:
+        seen = [await look(ctx)]
+        await ctx.issue(c.Call(target("O/k/add"), b""), unpack)
+        seen.append(await look(ctx))
+        await ctx.issue(c.Sleep(500), unpack)
+        return [*seen, await look(ctx)]
+
+    @world.handler("S")
+    async def ask(ctx: Any, _: Any) -> Any:
+        return await ctx.issue(c.Call(target("O/k/watch"), b""), unpack)
+
+    assert await world.call("S/ask") == ([0, 1, 1] if lazy else [0, 0, 0])
+
+
 @pytest.mark.parametrize("sender", ["client", "handler"])
 async def test_the_large_input_of_a_message_that_had_been_sent_before_is_deleted(sender: str) -> None:
     world = World()
