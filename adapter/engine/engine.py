@@ -625,21 +625,22 @@ class Engine(Storage):
         """Take it for a failed attempt that something cannot be read: perhaps newer code, or an operator, can."""
         policy = self.spec(meta).options.retry
         failures = 1 if progress else meta.failures + 1
-        self.report(meta, failures, error)
         text = said(str(error), MAX_ERROR)
         values: dict[str, Any] = {"failures": failures, "error": text, "dispatches": 0}
         if meta.outcome is not None or policy.attempts is None or failures < policy.attempts:
             due = self.clock.now() + round(policy.backoff(failures) * 1000)
             values |= {"status": Status.BACKING_OFF, "due": due}
         elif policy.exhausted == "kill":
-            await self.control.end(meta, Failure(500, f"gave up after {failures} attempts: {text}"))
+            if await self.control.end(meta, Failure(500, f"gave up after {failures} attempts: {text}")):
+                self.report(meta, failures, error)
             return
         else:
             values |= {"status": Status.PAUSED, "due": None}
         try:
             await self.commit([Update(meta.ref, set=values, epoch=meta.epoch)], new_nonce())
         except Conflict:
-            return
+            return  # it is over, or another's, and what could not be read may have been deleted
+        self.report(meta, failures, error)
         self.later(replace(meta, **values))
 
     async def _is_due(self, meta: Meta, news: bool) -> bool:

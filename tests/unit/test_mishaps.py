@@ -955,3 +955,26 @@ async def test_who_has_an_awakeable_s_id_can_complete_nothing_else_with_it() -> 
     assert (await world.meta(id)).live
     await world.clock.advance(2)
     assert value((await world.meta(id)).outcome) == 0
+
+
+async def test_what_is_deleted_before_it_begins_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    world = World(2)
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        pass
+
+    async def purge(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if phase == "before" and method == "output":
+            world.store.hook = None
+            assert await world.engines[1].control.kill(id) == "accepted"
+            assert await world.engines[1].control.purge(id) == "accepted"
+
+    with dispatches_lost(world):
+        id = await world.send("S/work", "x" * 1_200_000)
+        await settle()
+    world.store.hook = purge
+    await world.engine.resume(id, fresh=True)
+    await settle()
+    assert world.store.hook is None
+    assert not caplog.records
