@@ -95,6 +95,7 @@ class Pending(Operation[T], Generic[T]):
         self.attempt = attempt
         self.n = n
         self.command = command
+        self.described = describe(command)
         self.outcome: Outcome | None = None
         self.group: object | None = None
         """Operations of one group are waited for together: a suspended handler is woken for the last of them."""
@@ -107,7 +108,7 @@ class Pending(Operation[T], Generic[T]):
         return self.n
 
     def __repr__(self) -> str:
-        return f"<{' '.join(filter(None, describe(self.command)))}>"
+        return f"<{' '.join(filter(None, self.described))}>"
 
     @property
     def done(self) -> bool:
@@ -305,11 +306,11 @@ class Attempt:
             pending = PendingAwakeable(self, n, command, decode)
         else:
             pending = Pending(self, n, command, decode)
-        kind, name = describe(command)
+        kind, name = pending.described
         if n < len(self._issued):
             self.operations.append(pending)
             recorded = self._issued[n]
-            if (recorded.kind, recorded.name) != (kind, name):
+            if recorded.kind != kind or recorded.name != name:
                 raise self._mismatch(
                     f"command {n} is {kind} {name!r}, the journal holds {recorded.kind} {recorded.name!r}"
                 )

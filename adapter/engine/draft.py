@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
 
 from adapter.engine import blobs, journal
 from adapter.engine.ids import garbage_id
@@ -407,9 +408,13 @@ def _notifies(member: Member) -> bool:
     return member.waking is not None and member.caller is None
 
 
+_COMPARED: Final = tuple(field.name for field in fields(Meta) if field.name not in ("nonce", "notifications"))
+_compared: Final[Callable[[Meta], tuple[Any, ...]]] = attrgetter(*_COMPARED)
+
+
 def _difference(old: Meta, new: Meta, anyway: Collection[str]) -> dict[str, Any]:
-    names = (f.name for f in fields(Meta) if f.name not in ("nonce", "notifications"))
-    return {name: getattr(new, name) for name in names if name in anyway or getattr(new, name) != getattr(old, name)}
+    pairs = zip(_COMPARED, _compared(old), _compared(new), strict=True)
+    return {name: after for name, before, after in pairs if before != after or name in anyway}
 
 
 def notification(to: Ref, id: str, outcome: Outcome, now: int, sender: str) -> tuple[Notification, list[Part]]:

@@ -174,13 +174,16 @@ def _unpack_entry(data: list[Any]) -> Entry:
             raise ValueError(f"unknown entry {json.dumps(data)[:80]}")
 
 
+_COMPACT = json.JSONEncoder(separators=(",", ":"))
+
+
 def encode(entries: Iterable[Entry]) -> list[str]:
     """The entries as pieces, in order; more than one only where they exceed the size of an item.
 
     >>> encode([Issued(0, "run", "charge")])
     ['1.[["i",0,"run","charge"]]']
     """
-    text = json.dumps([_pack_entry(entry) for entry in entries], separators=(",", ":"))
+    text = _COMPACT.encode([_pack_entry(entry) for entry in entries])
     if len(text) <= PART:
         return [WHOLE + text]
     cuts = [text[i : i + PART] for i in range(0, len(text), PART)]

@@ -18,7 +18,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from adapter.engine import commands as c
-from adapter.engine.attempt import CANCEL, Attempt, Pending, PendingInvocation, describe
+from adapter.engine.attempt import CANCEL, Attempt, Pending, PendingInvocation
 from adapter.engine.blobs import blob_for
 from adapter.engine.deadlocks import attached, deadlock
 from adapter.engine.draft import Key, Step
@@ -531,7 +531,6 @@ class Unit:
 
     def begin(self, attempt: Attempt, pending: Pending[Any]) -> None:
         member, n, command = self.members[attempt.meta.id], pending.n, pending.command
-        kind, name = describe(command)
         at: int | None = None
         value: Outcome | None = None
         more: Step = ()
@@ -568,7 +567,7 @@ class Unit:
             case _:
                 self._errand(member, n, command)
         pending.outcome = value
-        self.ledger.record((Log(member, Issued(n, kind, name, at, value)), *more))
+        self.ledger.record((Log(member, Issued(n, *pending.described, at, value)), *more))
 
     def resume(self, attempt: Attempt, pending: Pending[Any], at: int | None) -> None:
         member, n, command = self.members[attempt.meta.id], pending.n, pending.command
@@ -608,7 +607,6 @@ class Unit:
     def _invoke(self, member: Member, pending: PendingInvocation[Any], command: c.Call | c.Send) -> None:
         """Make another invocation: run it here if it is called and lives here, else store it for where it lives."""
         n, target = pending.n, command.target
-        kind, name = describe(command)
         call = isinstance(command, c.Call)
         problem = self.engine.unknown(target)
         failure = Failure(404, problem) if problem is not None else None
@@ -619,10 +617,10 @@ class Unit:
             failure = Failure(409, f"workflow {target.object} ran already, or is running: attach to {pending.id}")
         if failure is not None:
             pending.outcome = Outcome(failure=failure)
-            self.ledger.record((Log(member, Issued(n, kind, name, value=pending.outcome)),))
+            self.ledger.record((Log(member, Issued(n, *pending.described, value=pending.outcome)),))
             return
         if there:
-            self.ledger.record((Log(member, Issued(n, kind, name)),))
+            self.ledger.record((Log(member, Issued(n, *pending.described)),))
             if call:
                 self._errands.append((member, n, c.Attach(pending.id)))
             return
@@ -649,7 +647,9 @@ class Unit:
             caller=member if spec else None,
         )
         arrives = pending.kind.exclusive and not delay
-        self.ledger.record((Born(child), *((Arrived(child),) if arrives else ()), Log(member, Issued(n, kind, name))))
+        self.ledger.record(
+            (Born(child), *((Arrived(child),) if arrives else ()), Log(member, Issued(n, *pending.described)))
+        )
         if spec is None:
             return
         self.members[child.meta.id] = child

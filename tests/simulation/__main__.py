@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 import time
 
@@ -27,6 +28,9 @@ def main() -> int:
     seeds = [options.seed] if options.seed is not None else range(options.start, options.start + options.seeds)
     failed: list[int] = []
     invocations = requests = 0
+    gc.collect()
+    gc.freeze()
+    gc.disable()  # a simulation's garbage is collected when it is over, at once
     began = time.process_time()
     for count, seed in enumerate(seeds, 1):
         verbose = options.verbose and options.seed is not None
@@ -34,6 +38,7 @@ def main() -> int:
         if options.shrink and options.seed is not None:
             one = shrink(one)
         result = run(one, history=verbose)
+        gc.collect()
         invocations += result.invocations
         requests += result.requests
         if verbose:

@@ -286,7 +286,7 @@ class _Generator:
         self.large = (random.random() < 0.2 and not self.alone) or focus == "parts"
         """Whether some values are too large for the records that they belong to."""
         self.often = 0.6 if focus == "parts" else 0.3
-        self.huge = (random.random() < 0.06 and not self.alone) or focus == "large"
+        self.huge = (random.random() < 0.02 and not self.alone) or focus == "large"
         """Whether some are too large for an item."""
         if self.huge:
             self.weights["set"] = 10.0

@@ -57,7 +57,7 @@ def case(seed: int, focus: str = "") -> Case:
         faults.jitter = 0.0  # so that much ends at one time
     plan = generate(Random(f"{seed}/plan"), expiring=expiring, extended=extended, focus=focus)
     retention = random.choice((180.0, 300.0)) if expiring else 86_400.0
-    parts = focus == "parts" or (Random(f"{seed}/parts").random() < 0.4 and _largest(plan) <= 20_000)
+    parts = focus == "parts" or (Random(f"{seed}/parts").random() < 0.25 and _largest(plan) <= 20_000)
     return Case(str(seed), plan, faults, lambdas, retention, 700 if parts else 0)
 
 

@@ -11,7 +11,19 @@ from pydantic_core import from_json
 from adapter.engine.control import KILLED
 from adapter.engine.journal import LAST, WHOLE, Began, Done, Entry, decode
 from adapter.engine.ports import Put
-from adapter.engine.records import Head, InboxEntry, Meta, Notification, Part, Piece, Ref, StateEntry, Status, Waiter
+from adapter.engine.records import (
+    Head,
+    InboxEntry,
+    Meta,
+    Notification,
+    Part,
+    Piece,
+    Record,
+    Ref,
+    StateEntry,
+    Status,
+    Waiter,
+)
 from adapter.engine.types import Kind, ObjectKey
 from adapter.local.memory import HEAD, META, MemoryStore, _Write
 
@@ -89,6 +101,10 @@ class WatchedStore(MemoryStore):
                     ref, meta = Ref(item.id, item.generation), self._record(item.id)
                     if ref in self._made and (meta is None or meta.ref != ref):
                         self.late.add(ref)
+
+    def _charge(self, writes: Sequence[tuple[Record | None, Record | None]]) -> None:
+        if self.world.plan.alone:  # else nobody asks what it costs
+            super()._charge(writes)
 
     # --- at each write ---
 
