@@ -65,6 +65,9 @@ def describe(command: c.Command) -> tuple[str, str]:
             return "complete-promise", name
 
 
+UNAWAITED = c.Send | c.SetState | c.Complete | c.CompletePromise | c.SendSignal
+"""What need not be awaited: if it is refused, that is raised at once."""
+
 CANCEL = -1
 """Stands in the journal for the cancellation of the invocation, where a result's command would."""
 
@@ -121,11 +124,13 @@ class Pending(Operation[T], Generic[T]):
             raise _error(self.outcome)
         return self._decode(self.outcome.value)
 
-    def interrupt(self, outcome: Outcome) -> None:
-        """Raise a failure where code stands still for it; the operation itself goes on."""
-        for future in self.waiters:
-            if not future.done():
-                future.set_exception(_error(outcome))
+    def interrupt(self, outcome: Outcome) -> bool:
+        """Raise a failure where code stands still for it, if any does; the operation itself goes on."""
+        sleeper = self.attempt.loop.sleeper(self.timer) if self.timer is not None else None
+        futures = [future for future in (*self.waiters, sleeper) if future is not None and not future.done()]
+        for future in futures:
+            future.set_exception(_error(outcome))
+        return bool(futures)
 
     @property
     def awaited(self) -> bool:
@@ -149,9 +154,7 @@ class Pending(Operation[T], Generic[T]):
 def wait(operations: Sequence[Pending[Any]]) -> Generator[Any, None, None]:
     """Wait until one of an attempt's operations has its result."""
     attempt = operations[0].attempt
-    interruption, attempt.interruption = attempt.interruption, None
-    if interruption is not None:
-        raise _error(interruption)
+    attempt.surface()
     if any(operation.outcome is not None for operation in operations):
         return
     attempt.require_own_loop()
@@ -236,8 +239,10 @@ class Attempt:
         self.operations: list[Pending[Any]] = []
         self.cancelled = False
         self._cancelled_at = 0
-        self.interruption: Outcome | None = None
-        """A failure that the next await raises."""
+        self._owed: Outcome | None = None
+        """The cancellation, as long as it is for calls that code waits for to tell of it."""
+        self._interruption: Outcome | None = None
+        """The cancellation, once it is for the next await to tell of it."""
         self.fault: BaseException | None = None
         """Why the attempt cannot go on, whatever the handler makes of the exception."""
         self._notes = notes
@@ -258,7 +263,7 @@ class Attempt:
                 self.tried[entry.n] = entry
         self._open: list[tuple[Pending[Any], int | None]] = []
         self._task = self.loop.create_task(self._execute(input))
-        self._dead = False
+        self._dead = self._told = False
 
     # --- what contexts see (`commands.Issuer`) ---
 
@@ -296,7 +301,8 @@ class Attempt:
     def issue(self, command: c.Command, decode: Callable[[bytes | None], T]) -> Operation[T]: ...
     def issue(self, command: c.Command, decode: Callable[[bytes | None], T]) -> Operation[T]:
         self.require_own_loop()
-        if self._dead:
+        if self._dead and not self._told:
+            self._told = True  # once: code that goes on whatever is raised would never come to an end
             raise asyncio.CancelledError
         n = len(self.operations)
         pending: Pending[T]
@@ -307,6 +313,8 @@ class Attempt:
         else:
             pending = Pending(self, n, command, decode)
         kind, name = pending.described
+        if self._dead or self.fault is not None:
+            return pending  # what code does that goes on all the same counts for nothing, and never completes
         if n < len(self._issued):
             self.operations.append(pending)
             recorded = self._issued[n]
@@ -327,8 +335,8 @@ class Attempt:
             self._take_up()
             self.operations.append(pending)
             self.host.begin(self, pending)
-        if isinstance(command, c.Send) and pending.outcome is not None and (failure := pending.outcome.failure):
-            raise TerminalError(failure.message, code=failure.code)  # perhaps nobody would ever await it
+        if isinstance(command, UNAWAITED) and pending.outcome is not None and (failure := pending.outcome.failure):
+            raise TerminalError(failure.message, code=failure.code)
         return pending
 
     # --- what the unit of work does with it ---
@@ -378,13 +386,18 @@ class Attempt:
     def deliver(self, n: int, outcome: Outcome) -> None:
         """Hand over a result, and run until blocked. `CANCEL` stands for the cancellation of the invocation.
 
-        It surfaces as a terminal error where code waits, but for calls: they are cancelled in turn, and what they then
-        give surfaces instead.
+        It surfaces as a terminal error where code waits, but for calls: they are cancelled in turn, and how they fail
+        then surfaces instead. Where none fails, as it was over, or made the best of it, the next await raises.
         """
         if n == CANCEL:
             self._cancel(outcome)
         else:
             self.operations[n].resolve(outcome)
+            if self._owed is not None and n < self._cancelled_at and isinstance(self.operations[n].command, c.Call):
+                if outcome.failure is not None:
+                    self._owed = None
+                elif not any(call.awaited for call in self.to_cancel()):
+                    self._interruption, self._owed = self._owed, None
         self._run()
 
     def to_cancel(self) -> list[PendingInvocation[Any]]:
@@ -395,14 +408,26 @@ class Attempt:
             if isinstance(pending, PendingInvocation) and pending.called and pending.outcome is None
         ]
 
+    def surface(self) -> None:
+        """Raise a cancellation that was left to the next await.
+
+        Raises:
+            TerminalError: If there is one.
+        """
+        interruption, self._interruption = self._interruption, None
+        if interruption is not None:
+            raise _error(interruption)
+
     def _cancel(self, outcome: Outcome) -> None:
         self.cancelled, self._cancelled_at = True, len(self.operations)
         waits = self.waits()
-        here = [pending for pending in waits if pending.waiters and not isinstance(pending.command, c.Call)]
-        for pending in here:
-            pending.interrupt(outcome)
-        if not here and not any(isinstance(pending.command, c.Call) for pending in waits):
-            self.interruption = outcome
+        told = [pending.interrupt(outcome) for pending in waits if not isinstance(pending.command, c.Call)]
+        if any(told):
+            return
+        if len(told) < len(waits):
+            self._owed = outcome
+        else:
+            self._interruption = outcome
 
     def waits(self) -> list[Pending[Any]]:
         """The operations without a result that code stands still for."""
@@ -450,6 +475,7 @@ class Attempt:
                 self.host.resume(self, pending, at)
 
     def _sleep(self, seconds: float, handle: asyncio.TimerHandle) -> None:
+        self.surface()
         pending = self.issue(c.Sleep(max(1, round(seconds * 1000)), "asyncio"), lambda _: None)
         assert isinstance(pending, Pending)
         pending.timer = handle

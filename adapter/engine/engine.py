@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -506,6 +506,7 @@ class Engine(Storage):
             await unit.run()
         except Fenced as fenced:
             log.info("attempt dropped: %s", fenced, extra={"invocation_id": id})
+            await self._let_go(unit)
         except Exception as error:
             listeners = self._listeners.get(id, ())
             if isinstance(error, Unreadable) and (unit.root.stored or listeners):
@@ -517,6 +518,17 @@ class Engine(Storage):
             for future in listeners:
                 if not future.done():
                     future.set_exception(error)
+
+    async def _let_go(self, unit: Unit) -> None:
+        """One of a unit was taken over: the others go on at once, and did not fail."""
+        for poked in unit.poked:
+            self.spawn(self.resume(poked))
+        for member in unit.members.values():
+            meta = member.meta
+            if member.stored and meta.status is Status.RUNNING:
+                with suppress(Unreadable):  # then the sweeper takes it up when its lease has ended
+                    if await self.change(meta, {"status": Status.READY, "due": self.times().grace}):
+                        self.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=False)
 
     async def _stopped(self, unit: Unit, error: Unreadable) -> None:
         """A unit met something that cannot be read: that is a failed attempt of all that ran in it."""

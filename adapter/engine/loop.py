@@ -10,11 +10,11 @@ import asyncio
 import sys
 from asyncio import events
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 from adapter.errors import NonDeterminismError
 
@@ -22,6 +22,9 @@ HELP = (
     "handler code may await only what its context gives it, so that a replay can repeat it: "
     "wrap I/O, threads and other side effects in `ctx.run(name, function)`"
 )
+
+
+_END_SLEEP = cast(Any, asyncio.futures)._set_result_unless_cancelled
 
 
 class _Task(asyncio.Task[Any]):
@@ -57,6 +60,7 @@ class DurableLoop:
         self._sleep = sleep
         self._tasks: set[asyncio.Task[Any]] = set()
         self._count = 0
+        self._dropped = False
         self.error: BaseException | None = None
         """What a callback raised that no task could be told of."""
 
@@ -64,17 +68,29 @@ class DurableLoop:
         """Run callbacks until none is ready. Not from within a task of another loop."""
         outer = events._get_running_loop()
         events._set_running_loop(self)  # type: ignore[arg-type]
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(firstiter=None, finalizer=self._close)
         try:
             while self._ready:
                 handle = self._ready.popleft()
                 if not handle.cancelled():
                     handle._run()
         finally:
+            sys.set_asyncgen_hooks(*hooks)
             events._set_running_loop(outer)
+
+    def _close(self, generator: AsyncGenerator[Any, Any]) -> None:
+        """A generator that handler code left early is closed on this loop; its ``finally`` blocks may await here."""
+        if not self._dropped:
+            self.create_task(generator.aclose())
+            return
+        with suppress(BaseException):
+            generator.aclose().send(None)
 
     def abandon(self) -> None:
         """Drop every task where it stands; their ``finally`` blocks run, but can await nothing."""
         self._ready.clear()
+        self._dropped = True
         outer = events._get_running_loop()
         events._set_running_loop(self)  # type: ignore[arg-type]
         try:
@@ -114,6 +130,12 @@ class DurableLoop:
     ) -> asyncio.TimerHandle:
         return self.call_later(when, callback, *args, context=context)
 
+    @staticmethod
+    def sleeper(handle: asyncio.TimerHandle) -> asyncio.Future[Any] | None:
+        """The future that an ``asyncio.sleep`` awaits, if the handle is of one."""
+        own = getattr(handle, "_callback", None) is _END_SLEEP
+        return cast(Any, handle)._args[0] if own else None
+
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """A cancelled handle is skipped when its sleep ends."""
 
@@ -146,6 +168,8 @@ class DurableLoop:
         return False
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
+        if str(context.get("message")).endswith("exception was never retrieved"):
+            return  # said when the garbage is collected, at any time; elsewhere asyncio does no more than log it
         self.error = self.error or context.get("exception") or RuntimeError(str(context.get("message")))
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:

@@ -139,6 +139,8 @@ class Unit:
         """Whether somebody may run as soon as it is committed that a key is theirs."""
         self.poked: set[str] = set()
         self._looked = self._moved = engine.clock.now()
+        self._telling: set[asyncio.Task[Any]] = set()
+        """Cancellations on their way to calls. Nothing is committed before they are there, so a crash repeats them."""
         self._broken: Exception | None = None
         """What went wrong in a read: the unit cannot go on."""
         if head is not None:
@@ -186,6 +188,7 @@ class Unit:
     def poke(self, id: str) -> None:
         """Have the unit look at the store again, or, if it is about to suspend the invocation, have that resumed."""
         self.poked.add(id)
+        self._looked = 0
         self._signal.set()
 
     def _open(self) -> None:
@@ -242,6 +245,8 @@ class Unit:
     async def _turn(self) -> bool:
         """One round: advance the code, then commit, wait or suspend. Returns whether the unit is over."""
         await self._drive()
+        if self._telling:
+            await asyncio.wait(self._telling)
         if self._broken is not None:
             raise self._broken
         if self.engine.clock.now() - self._looked >= LOOK:
@@ -263,12 +268,24 @@ class Unit:
         elif self._over():
             await self.ledger.commit()
         elif self._running:
-            if self.ledger.outbound:
+            keeps = self._moved + MOMENT if self._ran_steps() else sys.maxsize
+            if self.ledger.outbound or self.engine.clock.now() >= keeps:
                 await self.ledger.commit(keep_steps=True)
-            await self._wait(min(self._next_timer() or sys.maxsize, self._looked + LOOK))
+                keeps = sys.maxsize
+            await self._wait(min(self._next_timer() or sys.maxsize, self._looked + LOOK, keeps))
         else:
             await self._idle()
         return False
+
+    def _ran_steps(self) -> bool:
+        """Whether the log holds the result of a step, which a crash would have run again."""
+        results = (e for step in self.ledger.log for e in step if isinstance(e, Log) and isinstance(e.entry, Done))
+        return any(
+            result.member.attempt is None
+            or (result.entry.n >= 0 and isinstance(result.member.attempt.operations[result.entry.n].command, c.Run))
+            for result in results
+            if isinstance(result.entry, Done)
+        )
 
     def _over(self) -> bool:
         """Whether the root's outcome, or somebody's failure, is in the log and wants to be known."""
@@ -425,13 +442,17 @@ class Unit:
                 child.cancelled = True
                 self._post(Event(call.id, CANCEL, Outcome(failure=CANCELLED)))
             else:
-                self.engine.spawn(self.engine.control.cancel(call.id))
+                task = self.engine.spawn(self.engine.control.cancel(call.id))
+                self._telling.add(task)
+                task.add_done_callback(self._telling.discard)
 
     def _check(self, member: Member) -> None:
         """See whether an attempt ended."""
         attempt = member.attempt
         if attempt is None or not attempt.ended or (member.duties and attempt.fault is None and not attempt.failed):
             return
+        if (attempt.fault is not None or attempt.failed) and any(id == member.meta.id for id, _ in self._reads):
+            return  # the next attempt would read what this one wrote since it asked
         try:
             outcome = _bounded(attempt.result(), f"the output of {member.meta.target}")
         except BaseException as error:
@@ -548,10 +569,10 @@ class Unit:
                     self._read_elsewhere(member, n, command)
             case c.SetState(entry, data):
                 if len(data) > MAX_PAYLOAD:
-                    raise TerminalError(
-                        f"state entry {entry!r} has {len(data)} bytes; the most is {MAX_PAYLOAD}", code=413
-                    )
-                more, value = (Wrote(member, entry, data, blob_for(data)),), Outcome()
+                    refusal = f"state entry {entry!r} has {len(data)} bytes; the most is {MAX_PAYLOAD}"
+                    value = Outcome(failure=Failure(413, refusal))
+                else:
+                    more, value = (Wrote(member, entry, data, blob_for(data)),), Outcome()
             case c.ClearState(entry):
                 more, value = (Wrote(member, entry, None),), Outcome()
             case c.ClearAllState():
@@ -565,7 +586,11 @@ class Unit:
             case c.Signal():
                 self._reconsider(member)
             case _:
-                self._errand(member, n, command)
+                given = _given(command)
+                value = _bounded(given, f"what {' '.join(pending.described)} gives") if given is not None else None
+                if value is None or value is given:
+                    value = None
+                    self._errand(member, n, command)
         pending.outcome = value
         self.ledger.record((Log(member, Issued(n, *pending.described, at, value)), *more))
 
@@ -1021,6 +1046,17 @@ def _awaited(pending: Pending[Any]) -> str | None:
     if isinstance(pending, PendingInvocation) and pending.called:
         return pending.id
     return pending.command.id if isinstance(pending.command, c.Attach) else None
+
+
+def _given(command: c.Command) -> Outcome | None:
+    """What somebody else is given by it."""
+    match command:
+        case c.Complete(_, outcome) | c.CompletePromise(_, outcome):
+            return outcome
+        case c.SendSignal(_, _, value):
+            return Outcome(value)
+        case _:
+            return None
 
 
 def _bounded(outcome: Outcome, what: str) -> Outcome:

@@ -123,7 +123,8 @@ class Program:
             await self.body(self.node.ops, "")
         except TerminalError as error:
             self.see("", "failed", digest(error.message))
-            if self.attempt.cancelled:
+            untold = self.attempt._owed or self.attempt._interruption
+            if self.attempt.cancelled and not untold:
                 await self.clean_up()
             raise TerminalError(self.output(most=8_000).decode(), code=error.code) from error
         return self.output()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from adapter import gather, select
+from adapter import TerminalError, gather, select
 from adapter.engine import commands as c
 from adapter.engine import editing
 from adapter.engine.engine import Request
@@ -978,3 +978,432 @@ async def test_what_is_deleted_before_it_begins_is_no_failure(caplog: pytest.Log
     await settle()
     assert world.store.hook is None
     assert not caplog.records
+
+
+async def test_a_handler_may_go_on_after_a_state_entry_was_refused() -> None:
+    world = World()
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def work(ctx: Any, _: Any) -> Any:
+        with suppress(TerminalError):
+            ctx.issue(c.SetState("a", b"x" * 5_000_000), unpack)
+        await ctx.issue(c.Run("step", closure(1)), unpack)
+        await ctx.issue(c.Sleep(100_000), unpack)
+        return await ctx.issue(c.Run("step", closure(2)), unpack)
+
+    id = await world.send("O/k/work")
+    await settle()
+    await world.clock.advance(101)
+    await settle()
+    meta = await world.meta(id)
+    assert (meta.status, meta.error, meta.outcome and value(meta.outcome)) == (Status.COMPLETED, None, 2)
+
+
+async def test_what_a_handler_does_after_a_journal_mismatch_counts_for_nothing() -> None:
+    world = World()
+    changed = False
+    ran: list[str] = []
+
+    @world.handler("S")
+    async def refund(ctx: Any, _: Any) -> Any:
+        ran.append("refund")
+
+    @world.handler("S")
+    async def order(ctx: Any, _: Any) -> Any:
+        try:
+            if changed:
+                await ctx.issue(c.Run("another", closure(0)), unpack)
+            return await ctx.issue(c.Awakeable(), unpack)
+        except Exception:
+            ctx.issue(c.Send(target("S/refund"), b""), unpack)
+            raise
+
+    id = await world.send("S/order")
+    await settle()
+    ref = (await world.meta(id)).ref
+    changed = True
+    await world.engine.control.signal(id, "wake", Outcome(pack(1)))
+    await world.clock.advance(1)
+    changed = False
+    assert (await world.meta(id)).status is Status.BACKING_OFF
+    await world.engine.control.complete(awakeable_id(ref, 0), Outcome(pack("paid")))
+    await world.clock.advance(100)
+    meta = await world.meta(id)
+    assert (meta.error, meta.outcome and value(meta.outcome), ran) == (None, "paid", [])
+
+
+async def test_the_result_of_a_step_is_kept_while_another_one_runs() -> None:
+    world = World(2)
+    ran: list[str] = []
+    hang: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def fast() -> bytes:
+        ran.append("fast")
+        return b"1"
+
+    async def slow() -> bytes:
+        ran.append("slow")
+        return b"2" if ran.count("slow") > 1 else await hang
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        return await gather(ctx.issue(c.Run("fast", fast), unpack), ctx.issue(c.Run("slow", slow), unpack))
+
+    id = await world.send("S/work")
+    await world.clock.advance(50)
+    world.engine.abort()
+    await settle()
+    await world.clock.advance(75)
+    await world.engines[1].sweeper.sweep()
+    await world.clock.advance(5)
+    assert value((await world.meta(id)).outcome) == [1, 2]
+    assert ran == ["fast", "slow", "slow"]
+
+
+async def test_a_crash_of_a_cancelled_caller_does_not_keep_its_call_from_being_cancelled() -> None:
+    world = World(2)
+    world_ids: list[str] = []
+
+    @world.handler("S")
+    async def child(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Awakeable(), unpack)
+
+    @world.handler("S")
+    async def parent(ctx: Any, _: Any) -> Any:
+        call = ctx.issue(c.Call(target("S/child"), b""), unpack)
+        world_ids.append(call.id)
+        await call
+
+    id = await world.send("S/parent")
+    await settle()
+    assert (await world.meta(id)).status is Status.SUSPENDED
+    child_ = world_ids[0]
+    assert (await world.meta(child_)).status is Status.SUSPENDED
+    with dispatches_lost(world):
+        assert await world.engines[1].control.cancel(id) == "accepted"
+        await settle()
+
+    async def die(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        # the process ends before it has asked the call to end
+        if phase == "before" and method == "peek" and args[0] == child_:
+            world.store.hook = None
+            dying.append(1)
+            await asyncio.get_running_loop().create_future()
+
+    dying: list[int] = []
+    world.store.hook = die
+    task = asyncio.create_task(world.engine.resume(id))
+    await settle()
+    world.store.hook = None
+    assert dying
+    world.engine.abort()
+    task.cancel()
+    await settle()
+    for _ in range(60):
+        await world.clock.advance(60)
+        await world.engines[1].sweeper.sweep()
+        await settle()
+    again = await world.engines[1].control.cancel(id)
+    await world.clock.advance(60)
+    await world.engines[1].sweeper.sweep()
+    await settle()
+    assert (again, (await world.meta(child_)).status, (await world.meta(id)).status) == (
+        "already",
+        Status.COMPLETED,
+        Status.COMPLETED,
+    )
+
+
+async def test_a_crash_of_a_cancelled_caller_that_had_ended_does_not_either() -> None:
+    world = World(2)
+    ids: list[str] = []
+
+    @world.handler("S")
+    async def child(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Awakeable(), unpack)
+
+    @world.handler("S")
+    async def parent(ctx: Any, _: Any) -> Any:
+        call = ctx.issue(c.Call(target("S/child"), b""), unpack)
+        ids.append(call.id)
+        await select(call, ctx.issue(c.Sleep(1_000_000), unpack))
+
+    id = await world.send("S/parent")
+    await settle()
+    with dispatches_lost(world):
+        assert await world.engines[1].control.cancel(id) == "accepted"
+        await settle()
+    dying: list[int] = []
+
+    async def die(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if phase == "before" and method == "peek" and args[0] == ids[0]:
+            world.store.hook = None
+            dying.append(1)
+            await asyncio.get_running_loop().create_future()
+
+    world.store.hook = die
+    task = asyncio.create_task(world.engine.resume(id))
+    await settle()
+    world.store.hook = None
+    assert dying
+    world.engine.abort()
+    task.cancel()
+    await settle()
+    for _ in range(60):
+        await world.clock.advance(60)
+        await world.engines[1].sweeper.sweep()
+        await settle()
+    assert ((await world.meta(id)).status, (await world.meta(ids[0])).status) == (Status.COMPLETED, Status.COMPLETED)
+
+
+@pytest.mark.parametrize("sleep", ["durable", "asyncio"])
+async def test_a_cancellation_is_not_lost_to_a_call_that_makes_the_best_of_it(sleep: str) -> None:
+    world = World()
+
+    @world.handler("S")
+    async def child(ctx: Any, _: Any) -> Any:
+        try:
+            await ctx.issue(c.Sleep(10_000), unpack)
+        except TerminalError:
+            return "cleaned up"
+
+    @world.handler("S")
+    async def parent(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Call(target("S/child"), b""), unpack)
+        await (asyncio.sleep(100_000) if sleep == "asyncio" else ctx.issue(c.Sleep(100_000_000), unpack))
+        return "done"
+
+    id = await world.send("S/parent")
+    await settle()
+    assert await world.engine.control.cancel(id) == "accepted"
+    await world.clock.advance(1000)
+    meta = await world.meta(id)
+    assert not meta.live, meta.status
+
+
+async def test_a_cancellation_is_not_lost_to_a_call_that_is_over_by_then() -> None:
+    world = World()
+    ids: list[str] = []
+
+    @world.handler("S")
+    async def child(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(10_000), unpack)
+        return "done"
+
+    @world.handler("S")
+    async def parent(ctx: Any, _: Any) -> Any:
+        call = ctx.issue(c.Call(target("S/child"), b""), unpack)
+        ids.append(call.id)
+        await call
+        await ctx.issue(c.Sleep(100_000_000), unpack)
+        return "done"
+
+    id = await world.send("S/parent")
+    await settle()
+    with dispatches_lost(world):  # the process that is to see the cancellation comes a moment late
+        await world.clock.advance(9.9)
+        assert await world.engine.control.cancel(id) == "accepted"
+        world.engine.spawn(world.engine.resume(ids[0]))
+        await world.clock.advance(0.2)
+    assert not (await world.meta(ids[0])).live
+    await world.clock.advance(20)
+    await world.engine.sweeper.sweep()
+    await world.clock.advance(20)
+    meta = await world.meta(id)
+    again = await world.engine.control.cancel(id)
+    assert (meta.status, again) == (Status.COMPLETED, "already")
+
+
+async def test_a_cancellation_ends_a_sleep_of_asyncio() -> None:
+    world = World()
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        await asyncio.sleep(100_000)
+
+    id = await world.send("S/work")
+    await settle()
+    assert await world.engine.control.cancel(id) == "accepted"
+    await world.clock.advance(20)
+    meta = await world.meta(id)
+    assert not meta.live, meta.status
+
+
+async def test_a_cancellation_ends_a_task_that_sleeps() -> None:
+    world = World()
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        t = asyncio.create_task(asyncio.sleep(100_000))
+        await asyncio.wait({t})
+
+    id = await world.send("S/work")
+    await settle()
+    assert await world.engine.control.cancel(id) == "accepted"
+    await world.clock.advance(20)
+    meta = await world.meta(id)
+    assert not meta.live, meta.status
+
+
+async def test_who_runs_beside_a_call_that_is_killed_has_not_failed() -> None:
+    world = World(2)
+    ids: list[str] = []
+    hang: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def step() -> bytes:
+        return await hang
+
+    @world.handler("S")
+    async def child(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Run("hang", step), unpack)
+
+    @world.handler("S", retry=RetryPolicy(attempts=1))
+    async def parent(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Run("first", closure(1)), unpack)
+        call = ctx.issue(c.Call(target("S/child"), b""), unpack)
+        ids.append(call.id)
+        await call
+
+    id = await world.send("S/parent")
+    await settle()
+    assert await world.engines[1].control.kill(ids[-1]) == "accepted"
+    await world.clock.advance(8)
+    for _ in range(20):
+        await world.clock.advance(10)
+        await world.engines[1].sweeper.sweep()
+        await settle()
+        meta = await world.meta(id)
+        if not meta.live:
+            break
+    assert value(meta.outcome) == (409, "killed")
+
+
+async def test_an_exception_that_nobody_retrieves_is_no_failure() -> None:
+    world = World()
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        async def fails() -> None:
+            await ctx.issue(c.Run("step", closure(1)), unpack)
+            raise TerminalError("x")
+
+        async def slow() -> int:
+            await ctx.issue(c.Sleep(1000), unpack)
+            return 2
+
+        t1, t2 = asyncio.create_task(fails()), asyncio.create_task(slow())
+        await asyncio.wait({t1, t2})
+        return await t2
+
+    id = await world.send("S/work")
+    await world.clock.advance(50)
+    meta = await world.meta(id)
+    assert (meta.status, meta.error, meta.outcome and value(meta.outcome)) == (Status.COMPLETED, None, 2)
+
+
+async def test_a_read_under_way_when_its_attempt_fails_does_not_see_a_later_write() -> None:
+    world = World()
+    tries = 0
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def begin(ctx: Any, _: Any) -> Any:
+        ctx.issue(c.SetState("a", pack("old" * 1000)), unpack)
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def go_on(ctx: Any, _: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        read = ctx.issue(c.GetState("a"), unpack)
+        ctx.issue(c.SetState("a", pack("new" * 1000)), unpack)
+        if tries == 1:
+            raise ValueError("unlucky")
+        return (await read)[:3]
+
+    await world.call("O/k/begin")
+    assert await world.call("O/k/go_on") == "old"
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in")
+async def test_a_handler_that_catches_everything_is_abandoned_all_the_same() -> None:
+    world = World()
+    count = 0
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        nonlocal count
+        while count < 1000:
+            count += 1
+            with suppress(BaseException):
+                await ctx.issue(c.Awakeable(), unpack)
+
+    await world.send("S/work")
+    await settle()
+    assert count < 10
+
+
+async def test_a_resume_is_not_swallowed_by_an_attempt_that_does_not_know_it_was_paused() -> None:
+    world = World()
+    hang: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    tries = 0
+
+    async def step() -> bytes:
+        nonlocal tries
+        tries += 1
+        return b"1" if tries > 1 else await hang
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        return await ctx.issue(c.Run("hang", step), unpack)
+
+    id = await world.send("S/work")
+    await settle()
+    assert await world.engine.control.pause(id) == "accepted"
+    assert await world.engine.control.resume(id) == "accepted"
+    await world.clock.advance(9)
+    meta = await world.meta(id)
+    assert not meta.live, meta
+
+
+async def test_a_generator_that_is_left_early_is_closed() -> None:
+    world = World()
+    said: list[str] = []
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        async def pages() -> Any:
+            try:
+                for n in range(3):
+                    yield await ctx.issue(c.Run("page", closure(n)), unpack)
+            finally:
+                await ctx.issue(c.Run("close", closure(0)), unpack)
+                said.append("closed")
+
+        async for page in pages():
+            first = page
+            break
+        await ctx.issue(c.Sleep(100), unpack)
+        return first
+
+    id = await world.send("S/work")
+    await world.clock.advance(5)
+    assert value((await world.meta(id)).outcome) == 0
+    assert said == ["closed"]
+
+
+async def test_a_value_too_large_for_whoever_waits_for_it_is_refused_at_once() -> None:
+    world = World()
+
+    @world.handler("W", Kind.WORKFLOW)
+    async def run(ctx: Any, _: Any) -> Any:
+        large = Outcome(b"x" * 5_000_000)
+        with pytest.raises(TerminalError, match="the most is 4194304"):
+            ctx.issue(c.CompletePromise("p", large), unpack)
+        with pytest.raises(TerminalError, match="the most is 4194304"):
+            ctx.issue(c.SendSignal(ctx.id, "s", large.value), unpack)
+        await ctx.issue(c.Sleep(10_000), unpack)
+        return await ctx.issue(c.PeekPromise("p"), unpack)
+
+    id = await world.send("W/k/run")
+    await world.clock.advance(11)
+    meta = await world.meta(id)
+    assert (meta.error, meta.status) == (None, Status.COMPLETED)
