@@ -94,6 +94,8 @@ class Ledger:
         """The ids of those made that are committed."""
         self._blobs: set[Ref] = set()
         """The large state entries that are stored, for a commit to point at."""
+        self._left: list[tuple[Ref, Record | None]] = []
+        """Parents that are over, beside which parts of a result may lie."""
 
     def record(self, step: Step) -> None:
         """Log effects that are committed together."""
@@ -199,7 +201,12 @@ class Ledger:
                 changes += await self._put_apart(draft, apart)
                 await self._engine.commit(changes, nonce, divisible=taken > 1)
             except Conflict as conflict:
-                self._resolve(conflict, changes)
+                self._left.clear()
+                try:
+                    self._resolve(conflict, changes)
+                finally:
+                    for ref, found in self._left:  # first, so that it is done again after a crash
+                        await self._engine.sweeper.delete_later(ref, found)
                 tries += 1
                 if tries > 1:
                     await self._engine.back_off(tries)
@@ -485,7 +492,7 @@ class Ledger:
                 ):
                     effect.member.waking = Waking.learn(change.ref, found, urgent=effect.outcome.failure is not None)
                     if effect.member.waking is None and len(effect.outcome.value or b"") > NOTE:
-                        self._engine.spawn(self._engine.sweeper.delete_later(change.ref, found))
+                        self._left.append((change.ref, found))
 
     def _bury(self, change: Update) -> None:
         """Who was to be given a key is no more."""

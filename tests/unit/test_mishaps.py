@@ -15,7 +15,7 @@ from adapter.engine import commands as c
 from adapter.engine import editing
 from adapter.engine.engine import Request
 from adapter.engine.ids import awakeable_id, idempotent_id, workflow_id
-from adapter.engine.ports import Contended, Unavailable
+from adapter.engine.ports import Contended, Finish, Unavailable
 from adapter.engine.records import Head, Meta, Part, Ref, Status
 from adapter.engine.types import Kind, ObjectKey, Outcome, RetryPolicy
 from tests.unit.world import World, closure, pack, settle, target, unpack, value
@@ -1407,3 +1407,38 @@ async def test_a_value_too_large_for_whoever_waits_for_it_is_refused_at_once() -
     await world.clock.advance(11)
     meta = await world.meta(id)
     assert (meta.error, meta.status) == (None, Status.COMPLETED)
+
+
+async def test_a_large_result_for_a_parent_that_is_over_is_deleted_with_it_though_a_process_crashes() -> None:
+    world = World(2)
+    calls: list[str] = []
+
+    @world.handler("S")
+    async def child(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(1500), unpack)
+        return "x" * 1_500_000
+
+    @world.handler("S")
+    async def parent(ctx: Any, _: Any) -> Any:
+        calls.append(ctx.issue(c.Call(target("S/child"), b""), unpack).id)
+
+    async def die(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if phase == "before" and method == "commit" and isinstance(args[0][0], Finish):
+            dying.append(1)
+            await asyncio.get_running_loop().create_future()
+
+    dying: list[int] = []
+    world.store.hook = die
+    id = await world.send("S/parent")
+    await world.clock.advance(5)
+    assert dying
+    assert not (await world.meta(id)).live
+    world.store.hook = None
+    world.engine.abort()
+    await settle()
+    for _ in range(10):
+        await world.clock.advance(20)
+        await world.engines[1].sweeper.sweep()
+        await settle()
+    assert not (await world.meta(calls[0])).live
+    assert (await world.meta(id)).due is not None
