@@ -116,7 +116,7 @@ class Process:
     def kill(self, why: str) -> None:
         """End it where it stands."""
         if not self.dead:
-            self.dead = True
+            self.dead = self.world.faulty = True  # out of time for want of quick answers, maybe
             self.world.note(self, "killed", why)
             self.world.processes[self.function].remove(self)
             if not self.death.done():
