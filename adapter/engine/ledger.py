@@ -11,13 +11,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from adapter.engine import journal
-from adapter.engine.draft import APART, MAX_ITEMS, NOTE, Draft, Key, Step, plan
+from adapter.engine.draft import APART, MAX_ITEMS, Draft, Key, Step, plan
 from adapter.engine.ids import new_nonce
 from adapter.engine.journal import Issued
 from adapter.engine.keys import KeyState
 from adapter.engine.member import Arrived, Born, Ended, Left, Log, Member, Wait, Wrote
 from adapter.engine.ports import Change, Conflict, Contended, Create, Delete, Finish, Put, TooLarge, Update, WriteHead
-from adapter.engine.records import Head, InboxEntry, Meta, Part, Piece, Record, Ref, Status, Unreadable
+from adapter.engine.records import Head, InboxEntry, Meta, Notification, Part, Piece, Record, Ref, Status, Unreadable
 from adapter.engine.types import ObjectKey
 from adapter.engine.waking import Waking
 
@@ -94,8 +94,6 @@ class Ledger:
         """The ids of those made that are committed."""
         self._blobs: set[Ref] = set()
         """The large state entries that are stored, for a commit to point at."""
-        self._left: list[tuple[Ref, Record | None]] = []
-        """Parents that are over, beside which parts of a result may lie."""
 
     def record(self, step: Step) -> None:
         """Log effects that are committed together."""
@@ -201,12 +199,8 @@ class Ledger:
                 changes += await self._put_apart(draft, apart)
                 await self._engine.commit(changes, nonce, divisible=taken > 1)
             except Conflict as conflict:
-                self._left.clear()
-                try:
-                    self._resolve(conflict, changes)
-                finally:
-                    for ref, found in self._left:  # first, so that it is done again after a crash
-                        await self._engine.sweeper.delete_later(ref, found)
+                await self._clear_up(conflict, changes)  # first, so that it is done again after a crash
+                self._resolve(conflict, changes)
                 tries += 1
                 if tries > 1:
                     await self._engine.back_off(tries)
@@ -356,6 +350,15 @@ class Ledger:
             engine.seen(key.head)
             self._driver.grant(key)
 
+    async def _clear_up(self, conflict: Conflict, changes: list[Change]) -> None:
+        """Parts of a result may lie beside a parent that turns out to be over: see to it that they are deleted."""
+        notes = [change.item for change in changes if isinstance(change, Put) and isinstance(change.item, Notification)]
+        told = {note.to for note in notes if note.parts}
+        for place, found in conflict.found.items():
+            change = changes[place]
+            if isinstance(change, Update) and change.ref in told:
+                await self._engine.sweeper.delete_later(change.ref, found)
+
     def _resolve(self, conflict: Conflict, changes: list[Change]) -> None:
         """Learn from a conflict; the commit is then made anew.
 
@@ -491,8 +494,6 @@ class Ledger:
                     and effect.member.meta.parent.ref == change.ref
                 ):
                     effect.member.waking = Waking.learn(change.ref, found, urgent=effect.outcome.failure is not None)
-                    if effect.member.waking is None and len(effect.outcome.value or b"") > NOTE:
-                        self._left.append((change.ref, found))
 
     def _bury(self, change: Update) -> None:
         """Who was to be given a key is no more."""

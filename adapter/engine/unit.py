@@ -15,6 +15,7 @@ from collections.abc import Coroutine, Iterable
 from contextvars import Context
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from adapter.engine import commands as c
@@ -279,13 +280,17 @@ class Unit:
 
     def _ran_steps(self) -> bool:
         """Whether the log holds the result of a step, which a crash would have run again."""
-        results = (e for step in self.ledger.log for e in step if isinstance(e, Log) and isinstance(e.entry, Done))
-        return any(
-            result.member.attempt is None
-            or (result.entry.n >= 0 and isinstance(result.member.attempt.operations[result.entry.n].command, c.Run))
-            for result in results
-            if isinstance(result.entry, Done)
-        )
+        for effect in chain.from_iterable(self.ledger.log):
+            match effect:
+                case Log(Member(attempt=None), Done()):
+                    return True
+                case Log(Member(attempt=Attempt() as attempt), Done(n)) if n != CANCEL and isinstance(
+                    attempt.operations[n].command, c.Run
+                ):
+                    return True
+                case _:
+                    pass
+        return False
 
     def _over(self) -> bool:
         """Whether the root's outcome, or somebody's failure, is in the log and wants to be known."""
@@ -556,6 +561,8 @@ class Unit:
         value: Outcome | None = None
         more: Step = ()
         match command:
+            case _ if (refusal := _refusal(command)) is not None:
+                value = Outcome(failure=refusal)
             case c.Now():
                 value = Outcome(str(self.engine.clock.now()).encode())
             case c.Sleep(milliseconds):
@@ -568,11 +575,7 @@ class Unit:
                 if value is None:
                     self._read_elsewhere(member, n, command)
             case c.SetState(entry, data):
-                if len(data) > MAX_PAYLOAD:
-                    refusal = f"state entry {entry!r} has {len(data)} bytes; the most is {MAX_PAYLOAD}"
-                    value = Outcome(failure=Failure(413, refusal))
-                else:
-                    more, value = (Wrote(member, entry, data, blob_for(data)),), Outcome()
+                more, value = (Wrote(member, entry, data, blob_for(data)),), Outcome()
             case c.ClearState(entry):
                 more, value = (Wrote(member, entry, None),), Outcome()
             case c.ClearAllState():
@@ -586,11 +589,7 @@ class Unit:
             case c.Signal():
                 self._reconsider(member)
             case _:
-                given = _given(command)
-                value = _bounded(given, f"what {' '.join(pending.described)} gives") if given is not None else None
-                if value is None or value is given:
-                    value = None
-                    self._errand(member, n, command)
+                self._errand(member, n, command)
         pending.outcome = value
         self.ledger.record((Log(member, Issued(n, *pending.described, at, value)), *more))
 
@@ -635,8 +634,8 @@ class Unit:
         call = isinstance(command, c.Call)
         problem = self.engine.unknown(target)
         failure = Failure(404, problem) if problem is not None else None
-        if failure is None and len(command.input) > MAX_PAYLOAD:
-            failure = Failure(413, f"the input for {target} has {len(command.input)} bytes; the most is {MAX_PAYLOAD}")
+        if failure is None:
+            failure = _oversize(f"the input for {target}", command.input)
         there = pending.id in self.ledger.known or pending.id in self.ledger.made or pending.id in self.members
         if failure is None and call and there and pending.kind is Kind.WORKFLOW:
             failure = Failure(409, f"workflow {target.object} ran already, or is running: attach to {pending.id}")
@@ -1048,22 +1047,29 @@ def _awaited(pending: Pending[Any]) -> str | None:
     return pending.command.id if isinstance(pending.command, c.Attach) else None
 
 
-def _given(command: c.Command) -> Outcome | None:
-    """What somebody else is given by it."""
+def _refusal(command: c.Command) -> Failure | None:
+    """Why a command is not carried out: what it holds for others is too large."""
     match command:
-        case c.Complete(_, outcome) | c.CompletePromise(_, outcome):
-            return outcome
-        case c.SendSignal(_, _, value):
-            return Outcome(value)
+        case c.SetState(name, data):
+            return _oversize(f"state entry {name!r}", data)
+        case c.SendSignal(_, name, data):
+            return _oversize(f"signal {name!r}", data)
+        case c.Complete(id, outcome):
+            return _oversize(f"the result of awakeable {id}", outcome.value)
+        case c.CompletePromise(name, outcome):
+            return _oversize(f"the result of promise {name!r}", outcome.value)
         case _:
             return None
 
 
+def _oversize(what: str, data: bytes | None) -> Failure | None:
+    size = len(data or b"")
+    return Failure(413, f"{what} has {size} bytes; the most is {MAX_PAYLOAD}") if size > MAX_PAYLOAD else None
+
+
 def _bounded(outcome: Outcome, what: str) -> Outcome:
-    size = len(outcome.value or b"")
-    if size <= MAX_PAYLOAD:
-        return outcome
-    return Outcome(failure=Failure(413, f"{what} has {size} bytes; the most is {MAX_PAYLOAD}"))
+    failure = _oversize(what, outcome.value)
+    return outcome if failure is None else Outcome(failure=failure)
 
 
 def _answer(state: KeyState, command: c.GetState | c.StateKeys) -> Outcome | None:

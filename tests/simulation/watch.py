@@ -137,8 +137,8 @@ class WatchedStore(MemoryStore):
                 if counts and self.world.writer is not None:
                     self.world.authors[Ref(new.id, new.generation)] = self.world.writer.deployment
                 meta = self._record(new.id)
-                own = meta is not None and meta.generation == new.generation
-                read = own and not cast("Meta", meta).expired(self._now() + SKEW)  # not one that comes after a purge
+                own = meta if meta is not None and meta.generation == new.generation else None
+                read = own is not None and not own.expired(self._now() + SKEW)  # not one that comes after a purge
                 if new.index and read and self._lookup(new.id, ("j", new.generation, new.index - 1)) is None:
                     self._fail(f"{new} leaves a gap")
             elif isinstance(new, Notification):

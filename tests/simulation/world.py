@@ -495,11 +495,11 @@ class World:
             await process.mishap("before", name)
         await self.loop.pause(self.latency())
         fate = ""
-        if faults.refused and self.chance(faults.refused):
+        if self.chance(faults.refused):
             fate = "refused"
-        elif faults.unheard and self.chance(faults.unheard):
+        elif self.chance(faults.unheard):
             fate = "unheard"
-        elif faults.delayed and name not in READS and self.chance(faults.delayed):
+        elif name not in READS and self.chance(faults.delayed):
             fate = "delayed"
         if fate in ("refused", "delayed"):
             self.note(process, name, args, kwargs, fate)
@@ -517,8 +517,7 @@ class World:
             result = await getattr(self.store, name)(*args, **kwargs)
         except (Conflict, TooLarge, Unavailable) as raised:
             error = raised
-        if self.history is not None:
-            self.note(process, name, args, kwargs, fate, error or result)
+        self.note(process, name, args, kwargs, fate, error or result)
         if back := self.latency():
             await self.loop.pause(back)
         if dangerous or process.frozen:

@@ -34,6 +34,33 @@ def dispatches_lost(world: World) -> Iterator[None]:
         yield
 
 
+async def crash_before_telling(world: World, caller: str, call: str) -> None:
+    """The first process goes on with a caller that was cancelled, and ends before it has asked its call to end."""
+    dying: list[int] = []
+
+    async def die(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if phase == "before" and method == "peek" and args[0] == call:
+            world.store.hook = None
+            dying.append(1)
+            await asyncio.get_running_loop().create_future()
+
+    with dispatches_lost(world):
+        assert await world.engines[1].control.cancel(caller) == "accepted"
+        await settle()
+    world.store.hook = die
+    task = asyncio.create_task(world.engine.resume(caller))
+    await settle()
+    world.store.hook = None
+    assert dying
+    world.engine.abort()
+    task.cancel()
+    await settle()
+    for _ in range(60):
+        await world.clock.advance(60)
+        await world.engines[1].sweeper.sweep()
+        await settle()
+
+
 def returning(data: bytes) -> Callable[[], Awaitable[bytes]]:
     """A step that returns this."""
 
@@ -1079,30 +1106,7 @@ async def test_a_crash_of_a_cancelled_caller_does_not_keep_its_call_from_being_c
     assert (await world.meta(id)).status is Status.SUSPENDED
     child_ = world_ids[0]
     assert (await world.meta(child_)).status is Status.SUSPENDED
-    with dispatches_lost(world):
-        assert await world.engines[1].control.cancel(id) == "accepted"
-        await settle()
-
-    async def die(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        # the process ends before it has asked the call to end
-        if phase == "before" and method == "peek" and args[0] == child_:
-            world.store.hook = None
-            dying.append(1)
-            await asyncio.get_running_loop().create_future()
-
-    dying: list[int] = []
-    world.store.hook = die
-    task = asyncio.create_task(world.engine.resume(id))
-    await settle()
-    world.store.hook = None
-    assert dying
-    world.engine.abort()
-    task.cancel()
-    await settle()
-    for _ in range(60):
-        await world.clock.advance(60)
-        await world.engines[1].sweeper.sweep()
-        await settle()
+    await crash_before_telling(world, id, child_)
     again = await world.engines[1].control.cancel(id)
     await world.clock.advance(60)
     await world.engines[1].sweeper.sweep()
@@ -1130,29 +1134,7 @@ async def test_a_crash_of_a_cancelled_caller_that_had_ended_does_not_either() ->
 
     id = await world.send("S/parent")
     await settle()
-    with dispatches_lost(world):
-        assert await world.engines[1].control.cancel(id) == "accepted"
-        await settle()
-    dying: list[int] = []
-
-    async def die(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        if phase == "before" and method == "peek" and args[0] == ids[0]:
-            world.store.hook = None
-            dying.append(1)
-            await asyncio.get_running_loop().create_future()
-
-    world.store.hook = die
-    task = asyncio.create_task(world.engine.resume(id))
-    await settle()
-    world.store.hook = None
-    assert dying
-    world.engine.abort()
-    task.cancel()
-    await settle()
-    for _ in range(60):
-        await world.clock.advance(60)
-        await world.engines[1].sweeper.sweep()
-        await settle()
+    await crash_before_telling(world, id, ids[0])
     assert ((await world.meta(id)).status, (await world.meta(ids[0])).status) == (Status.COMPLETED, Status.COMPLETED)
 
 
