@@ -220,7 +220,7 @@ class Control:
         now = self._engine.clock.now()
         gone = promise_id(key, KeyState(head, now).generation, meta.target.handler) != meta.id
         if meta.live and gone:
-            values = {
+            values: dict[str, Any] = {
                 "status": Status.COMPLETED,
                 "completed": now,
                 "outcome": Outcome(failure=CANCELLED),
@@ -235,7 +235,7 @@ class Control:
         except Conflict:
             return
         if gone:
-            await self._engine.sweeper.delete(replace(meta, expires=now))
+            await self._engine.sweeper.delete(replace(meta, **values))
 
     # --- state that is over ---
 

@@ -31,6 +31,10 @@ BATCH = 100
 PAGE = 1000
 """How many are looked at at a time, where most are passed over."""
 
+UNDER_WAY = 15 * 60 * 1000
+"""Milliseconds after its making for which a request is taken to be possibly still under way. AWS refuses one whose
+signature is `older than five minutes <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>`_."""
+
 MAX_DISPATCHES = 10
 """How often an invocation of which no attempt begins is dispatched, before it is paused."""
 
@@ -267,10 +271,19 @@ class Sweeper:
     async def delete(self, meta: Meta) -> None:
         """Delete an expired invocation: what hangs on the record first, the record last.
 
+        The record stays for as long as a request that was made before it completed may still be applied: the one that
+        makes it would begin it again. What such a request has put beside it goes with it.
+
         The id may be used again meanwhile: what has the next generation is left alone.
         """
         engine = self._engine
         await self.delete_dependents(meta.ref, former=True)
         if meta.kind is Kind.WORKFLOW:
             await engine.control.clear_state(meta.target.object)
-        await engine.read(lambda: engine.store.forget(meta.ref, engine.clock.now()))
+        now = engine.clock.now()
+        stays = (meta.completed or 0) + UNDER_WAY
+        if now < stays:
+            with suppress(Conflict):
+                await engine.commit([Finish(meta.ref, {"due": stays})], new_nonce())
+        else:
+            await engine.read(lambda: engine.store.forget(meta.ref, now))
