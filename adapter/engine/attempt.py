@@ -10,7 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
 from adapter.engine import commands as c
 from adapter.engine.ids import awakeable_id, child_id, idempotent_id, workflow_id
-from adapter.engine.journal import Done, Entry, Issued, Noted, Tried
+from adapter.engine.journal import Done, Entry, Issued, Noted, Read, Tried
 from adapter.engine.loop import DurableLoop
 from adapter.engine.records import Meta
 from adapter.engine.types import Failure, HandlerSpec, Headers, Kind, Outcome, Target
@@ -252,6 +252,8 @@ class Attempt:
         self._results: deque[Done | Noted] = deque()
         self.tried: dict[int, Tried] = {}
         """The steps that failed in former attempts and are to be tried again."""
+        self.read: dict[int, Outcome] = {}
+        """The state that former attempts asked for, and that was read when they had failed."""
         for entry in journal:
             if isinstance(entry, Issued):
                 self._issued.append(entry)
@@ -261,6 +263,8 @@ class Attempt:
                     self.noted.add(entry.id)
             elif isinstance(entry, Tried):
                 self.tried[entry.n] = entry
+            elif isinstance(entry, Read):
+                self.read[entry.n] = entry.outcome
         self._open: list[tuple[Pending[Any], int | None]] = []
         self._task = self.loop.create_task(self._execute(input))
         self._dead = self._told = False

@@ -159,7 +159,7 @@ class Draft:
                     self.bytes += len(member.input) + 300
                 case Log(_, entry):
                     self._sheet(member).entries.append(entry)
-                    outcome = entry.outcome if isinstance(entry, journal.Done) else getattr(entry, "value", None)
+                    outcome = getattr(entry, "outcome", None) or getattr(entry, "value", None)
                     self.bytes += 40 + (len(outcome.value or b"") if outcome else 0)
                 case Ended():
                     self._sheet(member).ended = effect

@@ -523,7 +523,7 @@ class Engine(Storage):
         """One of a unit was taken over: the others go on at once, and did not fail."""
         for poked in unit.poked:
             self.spawn(self.resume(poked))
-        for member in unit.members.values():
+        for member in unit.undone:
             meta = member.meta
             if member.stored and meta.status is Status.RUNNING:
                 with suppress(Unreadable):  # then the sweeper takes it up when its lease has ended

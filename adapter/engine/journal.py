@@ -72,7 +72,15 @@ class Tried:
     began: int
 
 
-Entry = Issued | Done | Noted | Began | Tried
+@dataclass(frozen=True, slots=True)
+class Read:
+    """State that command ``n`` asked for was read, but the attempt had failed before the handler was given it."""
+
+    n: int
+    outcome: Outcome
+
+
+Entry = Issued | Done | Noted | Began | Tried | Read
 
 
 def unslept(entries: Iterable[Entry]) -> list[int]:
@@ -152,6 +160,8 @@ def _pack_entry(entry: Entry) -> list[Any]:
             return ["b", epoch]
         case Tried(n, tries, began):
             return ["t", n, tries, began]
+        case Read(n, outcome):
+            return ["r", n, *pack_outcome(outcome)]
 
 
 def _unpack_entry(data: list[Any]) -> Entry:
@@ -170,6 +180,8 @@ def _unpack_entry(data: list[Any]) -> Entry:
             return Began(epoch)
         case ["t", int(n), int(tries), int(began)]:
             return Tried(n, tries, began)
+        case ["r", int(n), *outcome]:
+            return Read(n, unpack_outcome(outcome))
         case _:
             raise ValueError(f"unknown entry {json.dumps(data)[:80]}")
 

@@ -24,7 +24,7 @@ from adapter.engine.blobs import blob_for
 from adapter.engine.deadlocks import attached, deadlock
 from adapter.engine.draft import Key, Step
 from adapter.engine.ids import new_generation, new_nonce
-from adapter.engine.journal import Done, Issued, Noted, Tried
+from adapter.engine.journal import Done, Issued, Noted, Read, Tried
 from adapter.engine.keys import KeyState
 from adapter.engine.ledger import Fenced, Ledger, News, Rewind
 from adapter.engine.loop import HELP
@@ -122,6 +122,8 @@ class Unit:
         self.engine = engine
         self.root = root
         self.members: dict[str, Member] = {}
+        self.undone: list[Member] = []
+        """If another attempt took over: those who ran here, or had ended and were not stored so."""
         self.ledger = Ledger(engine, self, root.meta.id)
         self._linger = 0 if engine.always_replay else linger
         self._most = 0 if engine.always_replay else MAX_LOG
@@ -133,8 +135,10 @@ class Unit:
         self._running: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._steps: set[tuple[str, int]] = set()
         self._loading: set[ObjectKey] = set()
-        self._reads: set[tuple[str, int]] = set()
-        """State reads under way: until they are back, nothing is committed that they are not to see."""
+        self._reads: dict[tuple[str, int], Member] = {}
+        """State reads that are not in the log yet: until then nothing is committed that they are not to see."""
+        self._failing: dict[str, Step] = {}
+        """For each attempt that failed with reads under way: what is logged of that once they are back."""
         self._timers: dict[tuple[str, int], int] = {}
         self._granting = False
         """Whether somebody may run as soon as it is committed that a key is theirs."""
@@ -165,6 +169,7 @@ class Unit:
                 except Rewind:
                     self._rewind()
         except Fenced:
+            self.undone = list(dict.fromkeys(self.ledger.members()))
             self.ledger.rewind()
             raise
         finally:
@@ -391,6 +396,12 @@ class Unit:
 
     def _handle(self, event: Event) -> None:
         member = self.members.get(event.member)
+        reader = self._reads.pop((event.member, event.n), None)
+        if reader is not None and (failure := self._failing.pop(event.member, None)) is not None:
+            assert event.outcome is not None
+            self.ledger.record((Log(reader, Read(event.n, event.outcome)),))
+            self._log_failure(reader, failure)
+            return
         if event.child is not None:
             self._end_child(event.child, event.outcome or Outcome())
             return
@@ -456,8 +467,6 @@ class Unit:
         attempt = member.attempt
         if attempt is None or not attempt.ended or (member.duties and attempt.fault is None and not attempt.failed):
             return
-        if (attempt.fault is not None or attempt.failed) and any(id == member.meta.id for id, _ in self._reads):
-            return  # the next attempt would read what this one wrote since it asked
         try:
             outcome = _bounded(attempt.result(), f"the output of {member.meta.target}")
         except BaseException as error:
@@ -501,7 +510,8 @@ class Unit:
         self.retire(member)
         member.caller = None
         if isinstance(error, Postponed):
-            self.ledger.record((Log(member, error.tried), Failed(member, said(str(error), MAX_ERROR), 0, error.due)))
+            failed = Failed(member, said(str(error), MAX_ERROR), 0, error.due)
+            self._log_failure(member, (Log(member, error.tried), failed))
             return
         text = said(told(error), MAX_ERROR)
         if policy.attempts is None or failures < policy.attempts:
@@ -511,7 +521,14 @@ class Unit:
             return
         else:
             due = None
-        self.ledger.record((Failed(member, text, failures, due),))
+        self._log_failure(member, (Failed(member, text, failures, due),))
+
+    def _log_failure(self, member: Member, failure: Step) -> None:
+        """Log it after all reads under way: those of the next attempt would see what this one wrote since it asked."""
+        if member in self._reads.values():
+            self._failing[member.meta.id] = failure
+        else:
+            self.ledger.record(failure)
 
     # --- what the ledger tells (`ledger.Driver`) ---
 
@@ -601,6 +618,8 @@ class Unit:
             case c.Sleep():
                 assert at is not None
                 self._timers[member.meta.id, n] = at
+            case c.GetState() | c.StateKeys() if n in attempt.read:
+                self._post(Event(member.meta.id, n, attempt.read[n]))
             case c.GetState() | c.StateKeys():
                 self._read_elsewhere(member, n, command)
             case c.Attach() | c.GetPromise() if f"a{n}" in member.notes:
@@ -734,7 +753,7 @@ class Unit:
     def _read_elsewhere(self, member: Member, n: int, command: c.GetState | c.StateKeys) -> None:
         live = self._live(member)
         state = live.snapshot() if live is not None else None
-        self._reads.add((member.meta.id, n))
+        self._reads[member.meta.id, n] = member
         self._background((member.meta.id, n), self._read(member, n, command, state))
 
     async def _read(self, member: Member, n: int, command: c.GetState | c.StateKeys, state: KeyState | None) -> None:
@@ -779,7 +798,6 @@ class Unit:
                 if self._running.get(name) is task:
                     del self._running[name]
                     self._steps.discard(name)
-                    self._reads.discard(name)
                 self._signal.set()
 
         # Not `asyncio.create_task`: a handler's command may lead here, and the handler has a loop of its own.

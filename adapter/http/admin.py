@@ -39,7 +39,7 @@ from adapter.engine import editing
 from adapter.engine.control import Said
 from adapter.engine.engine import Engine
 from adapter.engine.ids import INVOCATION_ID
-from adapter.engine.journal import Began, Done, Entry, Issued, Noted, Tried
+from adapter.engine.journal import Began, Done, Entry, Issued, Noted, Read, Tried
 from adapter.engine.ports import Listed, NotIndexed, Place
 from adapter.engine.records import Meta, Status, Unreadable
 from adapter.engine.types import MAX_KEY, Kind, ObjectKey, Outcome
@@ -339,7 +339,7 @@ def _journal(entry: Entry) -> dict[str, Any]:
             if at is not None:
                 shown["at"] = _time(at)
             return shown | (_outcome(value) if value is not None else {})
-        case Done(n, outcome):
+        case Done(n, outcome) | Read(n, outcome):
             return {"n": n, **_outcome(outcome)}
         case Noted(n, id):
             return {"n": n, "notification": id}

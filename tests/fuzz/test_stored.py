@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter.aws.tables import BY_SK, Item, StoredFormatError, read, write
-from adapter.engine.journal import Began, Done, Entry, Issued, JournalFormatError, Noted, Tried, decode, encode
+from adapter.engine.journal import Began, Done, Entry, Issued, JournalFormatError, Noted, Read, Tried, decode, encode
 from adapter.engine.journal import read as read_journal
 from adapter.engine.records import (
     Awaits,
@@ -46,7 +46,7 @@ def journals(draw: st.DrawFn) -> list[Entry]:
     entries: list[Entry] = []
     count = 0
     for _ in range(draw(st.integers(0, 6))):
-        match draw(st.sampled_from(["command", "sleep", "done", "noted", "tried", "began"])):
+        match draw(st.sampled_from(["command", "sleep", "done", "read", "noted", "tried", "began"])):
             case "command":
                 entries.append(
                     Issued(
@@ -62,6 +62,8 @@ def journals(draw: st.DrawFn) -> list[Entry]:
                 count += 1
             case "done":
                 entries.append(Done(draw(st.integers(-1, 5)), draw(outcomes)))
+            case "read":
+                entries.append(Read(draw(st.integers(-1, 5)), draw(outcomes)))
             case "noted":
                 entries.append(Noted(draw(st.integers(-1, 5)), draw(text)))
             case "tried":

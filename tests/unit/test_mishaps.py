@@ -15,7 +15,7 @@ from adapter.engine import commands as c
 from adapter.engine import editing
 from adapter.engine.engine import Request
 from adapter.engine.ids import awakeable_id, idempotent_id, workflow_id
-from adapter.engine.ports import Contended, Finish, Unavailable
+from adapter.engine.ports import Contended, Create, Finish, Unavailable
 from adapter.engine.records import Head, Meta, Part, Ref, Status
 from adapter.engine.types import Kind, ObjectKey, Outcome, RetryPolicy
 from tests.unit.world import World, closure, pack, settle, target, unpack, value
@@ -1007,6 +1007,33 @@ async def test_what_is_deleted_before_it_begins_is_no_failure(caplog: pytest.Log
     assert not caplog.records
 
 
+async def test_a_request_that_is_sent_again_after_its_invocation_was_purged_does_not_begin_it_again() -> None:
+    world = World(2)
+    runs = 0
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        nonlocal runs
+        runs += 1
+
+    async def lose_the_answer(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if phase == "after" and method == "commit" and isinstance(args[0][0], Create):
+            world.store.hook = None
+            id = args[0][0].meta.id
+            await world.engines[1].resume(id, fresh=True)
+            world.clock.time += 1
+            assert await world.engines[1].control.purge(id) == "accepted"
+            raise Unavailable("no answer")
+
+    world.store.hook = lose_the_answer
+    task = asyncio.create_task(world.send("S/work"))
+    await world.clock.advance(100)
+    assert (runs, await world.engine.look(await task)) == (1, None)
+    await world.clock.advance(900)
+    await world.engine.sweeper.sweep()
+    assert not list(world.store.records())
+
+
 async def test_a_handler_may_go_on_after_a_state_entry_was_refused() -> None:
     world = World()
 
@@ -1260,6 +1287,45 @@ async def test_who_runs_beside_a_call_that_is_killed_has_not_failed() -> None:
     assert value(meta.outcome) == (409, "killed")
 
 
+async def test_who_ended_beside_a_call_that_is_killed_and_is_not_stored_yet_has_not_failed() -> None:
+    world = World(2)
+    hang: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    ids: list[str] = []
+
+    async def step() -> bytes:
+        return await hang
+
+    async def slow() -> bytes:  # it ends just before its unit looks at its records
+        await world.clock.sleep(2.98)
+        return b"1"
+
+    @world.handler("S")
+    async def child(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Run("hang", step), unpack)
+
+    @world.handler("S", retry=RetryPolicy(attempts=1))
+    async def other(ctx: Any, _: Any) -> Any:
+        return await ctx.issue(c.Run("slow", slow), unpack)
+
+    @world.handler("S", retry=RetryPolicy(attempts=1))
+    async def parent(ctx: Any, _: Any) -> Any:
+        killed = ctx.issue(c.Call(target("S/child"), b""), unpack)
+        result = ctx.issue(c.Call(target("S/other"), b""), unpack)
+        ids.append(killed.id)
+        with suppress(TerminalError):
+            await killed
+        return await result
+
+    id = await world.send("S/parent")
+    await settle()
+    assert await world.engines[1].control.kill(ids[-1]) == "accepted"
+    await world.clock.advance(2.999)
+    assert (await world.meta(id)).epoch == 1
+    await world.clock.advance(5)
+    meta = await world.meta(id)
+    assert (meta.outcome and value(meta.outcome), meta.failures) == (1, 0)
+
+
 async def test_an_exception_that_nobody_retrieves_is_no_failure() -> None:
     world = World()
 
@@ -1299,10 +1365,56 @@ async def test_a_read_under_way_when_its_attempt_fails_does_not_see_a_later_writ
         ctx.issue(c.SetState("a", pack("new" * 1000)), unpack)
         if tries == 1:
             raise ValueError("unlucky")
+        await ctx.issue(c.Run("another", closure(1)), unpack)
         return (await read)[:3]
 
     await world.call("O/k/begin")
     assert await world.call("O/k/go_on") == "old"
+
+
+@pytest.mark.parametrize("how", ["a step has failed", "a result makes it fail"])
+@pytest.mark.parametrize("later", range(8))
+async def test_a_read_s_answer_counts_whatever_fails_before_the_handler_is_told(how: str, later: int) -> None:
+    """The answer comes while the step is under way, in the same moment, or some time after it has ended."""
+    world = World()
+    tries = 0
+    end = asyncio.get_running_loop().create_future()
+
+    async def step() -> bytes:
+        await end
+        if how == "a step has failed" and tries == 1:
+            raise ValueError("unlucky")
+        return b"1"
+
+    async def end_the_step(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if (phase, method) == ("before", "state"):
+            world.store.hook = None
+            end.set_result(None)
+            for _ in range(later):
+                await asyncio.sleep(0)
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def begin(ctx: Any, _: Any) -> Any:
+        ctx.issue(c.SetState("a", pack("old" * 1000)), unpack)
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def go_on(ctx: Any, _: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        long = ctx.issue(c.Run("long", step), unpack)
+        await ctx.issue(c.Run("short", closure(1)), unpack)
+        read = ctx.issue(c.GetState("a"), unpack)
+        ctx.issue(c.SetState("a", pack("new" * 1000)), unpack)
+        await long
+        if tries == 1:
+            raise ValueError("unlucky")
+        await ctx.issue(c.Run("another", closure(1)), unpack)
+        return (await read)[:3]
+
+    await world.call("O/k/begin")
+    world.store.hook = end_the_step
+    assert await world.call("O/k/go_on") == "old"
+    assert (tries, world.store.hook) == (2, None)
 
 
 @pytest.mark.filterwarnings("ignore:Exception ignored in")
