@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Coroutine, Iterable
 from contextvars import Context
 from dataclasses import dataclass, replace
@@ -132,6 +132,8 @@ class Unit:
         self._signal = asyncio.Event()
         self._closures: list[tuple[Member, int, c.Run]] = []
         self._errands: list[tuple[Member, int, c.Errand]] = []
+        self._lines = defaultdict[tuple[str, str], asyncio.Lock](asyncio.Lock)
+        """What one invocation asks of another is done in the order in which it asked."""
         self._running: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._steps: set[tuple[str, int]] = set()
         self._loading: set[ObjectKey] = set()
@@ -897,7 +899,9 @@ class Unit:
             task.cancel()
 
     async def _do(self, member: Member, n: int, errand: c.Errand) -> None:
-        outcome = await self.engine.control.perform(member, n, errand)
+        whom = errand.name if isinstance(errand, c.GetPromise | c.PeekPromise | c.CompletePromise) else errand.id
+        async with self._lines[member.meta.id, whom]:
+            outcome = await self.engine.control.perform(member, n, errand)
         if outcome is not None:
             self._post(Event(member.meta.id, n, outcome))
 

@@ -379,6 +379,24 @@ MUTANTS = (
         focus="parts",
     ),
     mutant(
+        "what a handler says to one is said all at once",
+        "order of what is said",
+        Edit(Unit, "_do", "async with self._lines[member.meta.id, whom]:", "if True:"),
+        focus="results",
+    ),
+    mutant(
+        "what a failing attempt has asked for is asked for again by the next",
+        "replay sees the same",
+        Edit(Unit, "_log_failure", "if member in self._reads.values():", "if False:"),
+        focus="parts",
+    ),
+    mutant(
+        "what an attempt was told after it had failed is told to the next at the same place",
+        "replay sees the same",
+        Edit(Unit, "_handle", "Log(reader, Read(event.n, event.outcome))", "Log(reader, Done(event.n, event.outcome))"),
+        focus="parts",
+    ),
+    mutant(
         "a ring is seen where one of its members may go on",
         "deadlocks",
         Edit(Deadlocks, "_ring_through", "if found is None and not awaits.all:", "if False:"),

@@ -245,6 +245,7 @@ class _Generator:
         self.length = random.choice((2, 3, 4, 6))
         self.weights = {
             "get": 2.0, "set": 2.0, "add": 2.0, "append": 2.0, "clear": 0.5, "clear-all": 0.2, "keys": 0.6,
+            "ahead": random.choice((0, 0.5)),
             "step": random.choice((0, 1, 3)), "sleep": random.choice((0, 1, 2)), "now": 0.3, "draw": 0.3,
             "call": random.choice((1, 3, 6)), "send": random.choice((0, 1, 4)), "join": random.choice((0, 0.5)),
             "forget": random.choice((0, 0.3)), "idempotent": random.choice((0, 0.5, 2)),
@@ -288,6 +289,10 @@ class _Generator:
         self.often = 0.6 if focus == "parts" else 0.3
         self.huge = (random.random() < 0.02 and not self.alone) or focus == "large"
         """Whether some are too large for an item."""
+        if self.large:  # then what is asked for has to be fetched
+            self.weights["ahead"] *= 4
+        if focus == "parts":
+            self.weights["ahead"] = 4.0
         if self.huge:
             self.weights["set"] = 10.0
         self.workflow: Target | None = None
@@ -399,7 +404,7 @@ class _Generator:
     def ops(self, floor: int, depth: int, kind: Kind, inside: bool) -> list[Op]:
         random = self.random
         reads = {"get", "keys"} if kind is not Kind.SERVICE else set()
-        writes = {"set", "add", "append", "clear", "clear-all"} if kind.exclusive and not inside else set()
+        writes = {"set", "add", "append", "clear", "clear-all", "ahead"} if kind.exclusive and not inside else set()
         others = {"step", "sleep", "now", "draw", "raise"}
         if self.extended:
             others |= {"awakeable", "signal"}
@@ -426,6 +431,9 @@ class _Generator:
                 return [Op(what, "total", random.randint(1, 9))]
             case "append":
                 return [Op(what, "list")]
+            case "ahead":
+                how = random.choice(("", "step"))
+                return [Op(what, entry, random.choice((0, 5, 100)), random.choice((0, 1)), how=how, size=self.size())]
             case "step":
                 how = random.choices(("", "retry", "terminal"), (8, 2, 1))[0]
                 times = random.choice((0, 0, 0, 1, 2)) if not self.alone else 0
@@ -520,7 +528,7 @@ class _Generator:
         self.left -= 1
         id = len(self.nodes)
         before = (Op("sleep", n=self.wait()),) if random.random() < 0.4 else ()
-        ops = (*before, Op("tell", times=times, size=self.size()))
+        ops = (*before, Op("tell", times=times, how=random.choice(("", "blindly")), size=self.size()))
         self.nodes[id] = Node(id, random.choice(targets), kind, ops)
         return id
 

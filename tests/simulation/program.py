@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 from zlib import crc32
@@ -180,6 +181,8 @@ class Program:
                 entries = await self.get(op.name)
                 self.see(path, "get", op.name, digest(entries))
                 self.set(path, op.name, [*(entries or []), f"{self.node.id}{path}"])
+            case "ahead":
+                await self.ahead(op, path)
             case "clear":
                 self.issue(c.ClearState(op.name))
                 self.see(path, "clear", op.name)
@@ -227,6 +230,25 @@ class Program:
         self.issue(c.SetState(name, encode(value)))
         self.see(path, "set", name, value if name == "list" or name == "seq" or name == "total" else digest(value))
 
+    async def ahead(self, op: Op, path: str) -> None:
+        """Ask for an entry and replace it at once; look at what it was only when that has been on its way for long."""
+        step: Any = None
+        if op.how == "step":
+            step = self.step(replace(op, kind="step", how=""), path)
+            await self.issue(c.Sleep(1))
+        read = self.issue(c.GetState(op.name))
+        value = f"{self.attempt.id}{path}" + "v" * op.size
+        self.issue(c.SetState(op.name, encode(value)))
+        try:
+            if step is not None:
+                await step
+            elif self.world.stumbles(self.attempt.id, path, op.times):
+                raise Hiccup(path)
+            await self.issue(c.Sleep(1))
+            self.see(path, "get", op.name, digest(await read))
+        finally:
+            self.see(path, "set", op.name, digest(value))
+
     async def begin(self, op: Op, path: str) -> Any:
         """Start something, to be waited for by `end`."""
         match op.kind:
@@ -253,7 +275,7 @@ class Program:
         about, _, rest = value.partition(mark)
         if about != (f"{self.node.id}{path}" if op.kind == "step" else path):
             self.world.violation(f"{op.kind} {self.node.id}{path} was given {value[:200]}")
-        if op.node >= 0 and op.kind != "signal" and rest.rstrip("~") != "0":
+        if op.node >= 0 and rest.rstrip("~") != "0":
             self.world.violation(f"{op.kind} {self.node.id}{path} was given {value[:200]}, which did not come first")
 
     def step(self, op: Op, path: str) -> Any:
@@ -305,11 +327,13 @@ class Program:
         for number in range(op.times):
             value = encode(f"{name}!{number}{'~' * op.size}")
             if kind == "awakeable":
-                said = await self.issue(c.Complete(id, Outcome(value)))
+                telling = self.issue(c.Complete(id, Outcome(value)))
             elif kind == "signal":
-                said = await self.issue(c.SendSignal(id, name, value))
+                telling = self.issue(c.SendSignal(id, name, value))
             else:
-                said = await self.issue(c.CompletePromise(name, Outcome(value)))
+                telling = self.issue(c.CompletePromise(name, Outcome(value)))
+            said = "perhaps" if op.how == "blindly" else await telling
+            if kind == "promise":
                 peeked = await self.issue(c.PeekPromise(name))
                 if not self.world.expiring and not (peeked or "").startswith(f"{name}!0"):
                     self.world.violation(f"promise {id}/{name} was kept, and is {peeked}")

@@ -1417,6 +1417,46 @@ async def test_a_read_s_answer_counts_whatever_fails_before_the_handler_is_told(
     assert (tries, world.store.hook) == (2, None)
 
 
+@pytest.mark.parametrize("crash", [False, True])
+async def test_what_a_handler_says_to_one_and_does_not_wait_for_comes_in_the_order_in_which_it_said_it(
+    crash: bool,
+) -> None:
+    world = World(2)
+    late: list[str] = []
+
+    async def delay_the_first(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if (phase, method, late) == ("before", "peek", []):
+            late.append(args[0])
+            await world.clock.sleep(1)
+
+    @world.handler("S")
+    async def listen(ctx: Any, _: Any) -> Any:
+        given = ctx.issue(c.Awakeable(), unpack)
+        return [await ctx.issue(c.Signal("a"), unpack) for _ in range(3)] + [await given]
+
+    @world.handler("S")
+    async def tell(ctx: Any, about: Any) -> Any:
+        for n in range(3):
+            ctx.issue(c.SendSignal(about[0], "a", pack(n)), unpack)
+        for n in range(3):
+            ctx.issue(c.Complete(about[1], Outcome(pack(n))), unpack)
+
+    id = await world.send("S/listen")
+    await settle()
+    given = awakeable_id((await world.meta(id)).ref, 0)
+    world.store.hook = delay_the_first
+    await world.send("S/tell", [id, given])
+    await world.clock.advance(0.5)
+    assert late
+    if crash:
+        world.engine.abort()
+        await settle()
+    for _ in range(4):
+        await world.clock.advance(40)
+        await world.engines[1].sweeper.sweep()
+    assert value((await world.meta(id)).outcome) == [0, 1, 2, 0]
+
+
 @pytest.mark.filterwarnings("ignore:Exception ignored in")
 async def test_a_handler_that_catches_everything_is_abandoned_all_the_same() -> None:
     world = World()
