@@ -317,7 +317,7 @@ class Attempt:
         else:
             pending = Pending(self, n, command, decode)
         kind, name = pending.described
-        if self._dead or self.fault is not None:
+        if self._dead or self.fault is not None or self.failed:
             return pending  # what code does that goes on all the same counts for nothing, and never completes
         if n < len(self._issued):
             self.operations.append(pending)
@@ -383,7 +383,7 @@ class Attempt:
             missing = self._issued[len(self.operations)] if len(self.operations) < len(self._issued) else None
             held = f"{missing.kind} {missing.name!r} as command {missing.n}" if missing else "more results"
             self.fault = self._mismatch(f"the journal holds {held}, which the code did not ask for")
-        if self.fault is None:
+        if self.fault is None and not self.failed:
             self._take_up()
             self._run()
 

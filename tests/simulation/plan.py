@@ -128,6 +128,8 @@ class Plan:
             return op.how == "terminal"
         if op.kind == "invoke":
             return op.how in AWAITED and self.fails(op.node)
+        if op.kind in ("stubborn", "stray"):
+            return False
         return any(self.stops(inner) for branch in op.branches for inner in branch)
 
     def reached(self, id: int) -> list[Op]:
@@ -162,6 +164,8 @@ class Plan:
             for op in self.reached(id):
                 if op.how == "cancelled":
                     todo.append(op.node)
+                if op.kind == "stray":
+                    todo += [inner.node for inner in _flat(op.branches[0]) if inner.node >= 0]
                 if op.how in AWAITED:
                     parents.setdefault(op.node, set()).add(id)
         seen: set[int] = set()
@@ -252,6 +256,7 @@ class _Generator:
             "gather": random.choice((0, 1, 2)),
             "race": random.choice((0, 0, 1)), "raise": random.choice((0, 0.2)), "flaky": random.choice((0, 0.3, 1)),
             "burst": random.choice((0, 0, 0.5)), "fan": random.choice((0, 0.3)),
+            "stubborn": random.choice((0, 0.3)), "stray": random.choice((0, 0.3)),
         }  # fmt: skip
         if expiring:  # then what somebody attaches to may be there no more
             self.weights["join"] = self.weights["idempotent"] = 0
@@ -414,7 +419,7 @@ class _Generator:
         if depth < 4 and self.left > 0 and not (self.alone and inside):
             others |= {"call", "send", "join", "forget", "idempotent", "burst", "fan"}
         if not inside:
-            others |= {"gather", "race", "flaky"}
+            others |= {"gather", "race", "flaky", "stubborn", "stray"}
         names = sorted(reads | writes | others)
         weights = [self.weights[name] for name in names]
         if not any(weights):
@@ -485,6 +490,13 @@ class _Generator:
                     for _ in range(random.randint(1, 3))
                 ]
                 return [Op(what, branches=tuple(branches))]
+            case "stubborn":
+                return [Op(what, branches=(self.body(floor, depth, kind, random.randint(1, 3)),))]
+            case "stray":
+                branch = self.body(floor, depth, kind, random.randint(1, 3), inside=True)
+                return [
+                    Op(what, n=random.choice((0, 1, 20, 500)), how=random.choice(("", "cancel")), branches=(branch,))
+                ]
             case _:
                 return [Op(what)]
 

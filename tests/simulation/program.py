@@ -223,6 +223,13 @@ class Program:
                 await self.gather(op, path)
             case "race":
                 await self.race(op, path)
+            case "stubborn":
+                try:
+                    await self.body(op.branches[0], f"{path}/0")
+                except TerminalError as error:
+                    self.see(path, "went on", digest(error.message))
+            case "stray":
+                await self.stray(op, path)
             case _:
                 raise AssertionError(op)
 
@@ -457,6 +464,16 @@ class Program:
             self.see(path, "done", sorted(tasks.index(task) for task in done))
         results = [task.exception() for task in tasks]
         _raise_first(results)
+
+    async def stray(self, op: Op, path: str) -> None:
+        """Leave a task alone, which the handler's end may cut short, or cancel it."""
+        task = asyncio.create_task(self.body(op.branches[0], f"{path}/0"))
+        if op.n:
+            await self.issue(c.Sleep(op.n))
+        if op.how == "cancel":
+            task.cancel()
+            await asyncio.wait({task})
+            self.see(path, "stopped", task.cancelled())
 
 
 def _raise_first(results: Any) -> None:

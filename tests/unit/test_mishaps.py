@@ -1457,6 +1457,35 @@ async def test_what_a_handler_says_to_one_and_does_not_wait_for_comes_in_the_ord
     assert value((await world.meta(id)).outcome) == [0, 1, 2, 0]
 
 
+async def test_what_a_task_does_after_its_handler_has_failed_counts_for_nothing() -> None:
+    world = World()
+    tries = 0
+    ran: list[str] = []
+
+    @world.handler("S")
+    async def refund(ctx: Any, _: Any) -> Any:
+        ran.append("refund")
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        nonlocal tries
+        tries += 1
+
+        async def beside() -> None:
+            ctx.issue(c.Send(target("S/refund"), b""), unpack)
+
+        task = asyncio.create_task(beside())
+        if tries == 1:
+            raise ValueError("unlucky")
+        task.cancel()
+        return await ctx.issue(c.Run("step", closure(1)), unpack)
+
+    id = await world.send("S/work")
+    await world.clock.advance(10)
+    meta = await world.meta(id)
+    assert (meta.error, meta.outcome and value(meta.outcome), ran) == (None, 1, [])
+
+
 @pytest.mark.filterwarnings("ignore:Exception ignored in")
 async def test_a_handler_that_catches_everything_is_abandoned_all_the_same() -> None:
     world = World()
