@@ -128,7 +128,7 @@ class Plan:
             return op.how == "terminal"
         if op.kind == "invoke":
             return op.how in AWAITED and self.fails(op.node)
-        if op.kind in ("stubborn", "stray"):
+        if op.kind == "stubborn" or op.kind in CUT_SHORT:
             return False
         return any(self.stops(inner) for branch in op.branches for inner in branch)
 
@@ -164,8 +164,8 @@ class Plan:
             for op in self.reached(id):
                 if op.how == "cancelled":
                     todo.append(op.node)
-                if op.kind == "stray":
-                    todo += [inner.node for inner in _flat(op.branches[0]) if inner.node >= 0]
+                if op.kind in CUT_SHORT or op.how == "group":
+                    todo += [inner.node for branch in op.branches for inner in _flat(branch) if inner.node >= 0]
                 if op.how in AWAITED:
                     parents.setdefault(op.node, set()).add(id)
         seen: set[int] = set()
@@ -224,6 +224,9 @@ def _flat(ops: tuple[Op, ...]) -> list[Op]:
     return [op for outer in ops for op in (outer, *_flat(tuple(op for branch in outer.branches for op in branch)))]
 
 
+CUT_SHORT = {"stray", "deadline"}
+"""What may end before all that is in it was done."""
+
 ALONE = {"get", "set", "add", "append", "clear", "now", "draw", "raise", "step", "sleep", "call", "send", "gather"}
 """What a program is made of that nobody disturbs, and whose costs are known."""
 
@@ -257,6 +260,7 @@ class _Generator:
             "race": random.choice((0, 0, 1)), "raise": random.choice((0, 0.2)), "flaky": random.choice((0, 0.3, 1)),
             "burst": random.choice((0, 0, 0.5)), "fan": random.choice((0, 0.3)),
             "stubborn": random.choice((0, 0.3)), "stray": random.choice((0, 0.3)),
+            "deadline": random.choice((0, 0.3)),
         }  # fmt: skip
         if expiring:  # then what somebody attaches to may be there no more
             self.weights["join"] = self.weights["idempotent"] = 0
@@ -419,7 +423,7 @@ class _Generator:
         if depth < 4 and self.left > 0 and not (self.alone and inside):
             others |= {"call", "send", "join", "forget", "idempotent", "burst", "fan"}
         if not inside:
-            others |= {"gather", "race", "flaky", "stubborn", "stray"}
+            others |= {"gather", "race", "flaky", "stubborn", "stray", "deadline"}
         names = sorted(reads | writes | others)
         weights = [self.weights[name] for name in names]
         if not any(weights):
@@ -489,7 +493,11 @@ class _Generator:
                     self.body(floor, depth, kind, random.randint(1, 2), inside=True)
                     for _ in range(random.randint(1, 3))
                 ]
-                return [Op(what, branches=tuple(branches))]
+                how = random.choice(("", "group")) if what == "gather" and not self.alone else ""
+                return [Op(what, how=how, branches=tuple(branches))]
+            case "deadline":
+                branch = self.body(floor, depth, kind, random.randint(1, 3), inside=True)
+                return [Op(what, n=random.choice((1, 20, 500, 5000)), branches=(branch,))]
             case "stubborn":
                 return [Op(what, branches=(self.body(floor, depth, kind, random.randint(1, 3)),))]
             case "stray":

@@ -230,6 +230,14 @@ class Program:
                     self.see(path, "went on", digest(error.message))
             case "stray":
                 await self.stray(op, path)
+            case "deadline":
+                try:
+                    async with asyncio.timeout(op.n / 1000):
+                        await self.body(op.branches[0], f"{path}/0")
+                except TimeoutError:
+                    self.see(path, "out of time")
+                except TerminalError as error:
+                    self.see(path, "went on", digest(error.message))
             case _:
                 raise AssertionError(op)
 
@@ -450,7 +458,15 @@ class Program:
         await self.end(inner, at, pending)
 
     async def gather(self, op: Op, path: str) -> None:
-        branches = (self.body(branch, f"{path}/{number}") for number, branch in enumerate(op.branches))
+        branches = [self.body(branch, f"{path}/{number}") for number, branch in enumerate(op.branches)]
+        if op.how == "group":  # whose tasks are cancelled when one fails
+            try:
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(branch) for branch in branches]
+            except BaseExceptionGroup as errors:
+                self.see(path, "grouped", [task.cancelled() for task in tasks])
+                _raise_first(errors.exceptions)
+            return
         results = await asyncio.gather(*branches, return_exceptions=True)
         self.see(path, "gathered", [isinstance(result, BaseException) for result in results])
         _raise_first(results)
