@@ -299,6 +299,7 @@ class NotificationItem(_Item):
     created = IntAttribute()
     nonce = UnicodeAttribute()
     parts = UnicodeAttribute()
+    after = IntAttribute()
 
 
 class PartItem(_Item):

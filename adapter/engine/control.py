@@ -57,8 +57,6 @@ class Control:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._stamp = 0
-        """When the last notification was sent: the next is sent later, as they are told apart by that."""
 
     # --- results from outside ---
 
@@ -87,13 +85,15 @@ class Control:
             case c.CompletePromise(name, outcome):
                 return _said(await self.complete_promise(member.key, name, outcome, nonce=nonce))
 
-    async def answer(self, ref: Ref, id: str, outcome: Outcome, nonce: str, *, cancels: bool = False) -> Said:
-        """Put a notification once, and wake its receiver."""
+    async def answer(
+        self, ref: Ref, meta: Meta | None, id: str, outcome: Outcome, nonce: str, *, cancels: bool = False
+    ) -> Said:
+        """Put a notification once, and wake its receiver, whose record was found to be this."""
         engine, nonce = self._engine, said_nonce(nonce, outcome)
-        meta = await engine.look(ref.id)
         waking = Waking.learn(ref, meta, urgent=outcome.failure is not None, cancels=cancels)
-        self._stamp = max(self._stamp + 1, engine.clock.now())
-        note, parts = notification(ref, id, outcome, self._stamp, nonce)
+        note, parts = notification(ref, id, outcome, engine.clock.now(), nonce)
+        if meta is not None and id.startswith("s"):
+            note = replace(note, after=meta.notifications)
         if waking is not None:
             await engine.put_apart(parts)
         while waking is not None and meta is not None:
@@ -122,7 +122,7 @@ class Control:
         if parsed is None:
             return "not found"
         ref, n = parsed
-        return await self.answer(ref, f"w{n}", outcome, nonce or new_nonce())
+        return await self.answer(ref, await self._engine.look(ref.id), f"w{n}", outcome, nonce or new_nonce())
 
     async def signal(self, id: str, name: str, outcome: Outcome, *, nonce: str | None = None) -> Said:
         """Send a named signal to an invocation. Each is delivered once; the same nonce again is the same signal, or,
@@ -131,7 +131,7 @@ class Control:
         if meta is None:
             return "not found"
         nonce = nonce or new_nonce()
-        return await self.answer(meta.ref, f"s{nonce}:{name}", outcome, nonce)
+        return await self.answer(meta.ref, meta, f"s{nonce}:{name}", outcome, nonce)
 
     async def attach(self, member: Member, n: int, id: str) -> Outcome | None:
         """Have command ``n`` of a member wait for an invocation; the outcome, where it has completed already."""
@@ -303,7 +303,7 @@ class Control:
                 if await self.end(meta, CANCELLED):
                     return "accepted"
                 continue
-            said = await self.answer(meta.ref, "x", Outcome(failure=CANCELLED), new_nonce(), cancels=True)
+            said = await self.answer(meta.ref, meta, "x", Outcome(failure=CANCELLED), new_nonce(), cancels=True)
             if said == "already" and meta.status in (Status.PAUSED, Status.BACKING_OFF):
                 await self.heed(meta)
             return "already" if said == "not found" else said

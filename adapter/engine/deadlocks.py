@@ -74,7 +74,8 @@ class Deadlocks:
         if not queued:
             id, command = attached(ring, [meta.awaits for meta in ring])
             waiting = next(meta for meta in ring if meta.id == id)
-            await self._engine.control.answer(waiting.ref, f"a{command}", Outcome(failure=failure), new_nonce())
+            outcome = Outcome(failure=failure)
+            await self._engine.control.answer(waiting.ref, waiting, f"a{command}", outcome, new_nonce())
             return True
         youngest = max(queued, key=lambda meta: (meta.created, meta.id))
         if not self._engine.hosts(youngest.target):  # its options are known where it lives

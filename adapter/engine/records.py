@@ -178,6 +178,8 @@ class Notification:
     nonce: str = ""
     parts: str = ""
     """The name of the parts, with the receiver."""
+    after: int = 0
+    """Of a signal: how many there were when it was sent. No clock tells the order of what one sender sends."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,11 +95,12 @@ class Storage:
             parts, pieces, notes = parts + page.parts, pieces + page.pieces, notes + page.notifications
             meta = page.meta or meta
         generation = meta.generation if meta is not None else ""
+        notes = [note for note in notes if note.to.generation == generation]
         return (
             [part for part in parts if part.generation == generation],
             [piece for piece in pieces if piece.generation == generation],
             meta,
-            _in_order(note for note in notes if note.to.generation == generation),
+            _in_order(notes) if meta is None or _whole(notes) else await self.notes(meta.ref),
         )
 
     async def journal(self, meta: Meta) -> list[Entry]:
@@ -125,11 +126,15 @@ class Storage:
 
     async def notes(self, ref: Ref) -> list[Notification]:
         """Read the notifications to an invocation, without the values that lie in parts."""
+        notes = await self._notes(ref)
+        return _in_order(notes if _whole(notes) else await self._notes(ref))
+
+    async def _notes(self, ref: Ref) -> list[Notification]:
         notes, cursor = await self.read(lambda: self.store.news(ref))
         while cursor is not None:
             more, cursor = await self.read(lambda cursor=cursor: self.store.news(ref, cursor))  # type: ignore[misc]
             notes = notes + more
-        return _in_order(notes)
+        return notes
 
     async def whole(self, note: Notification) -> Notification:
         """A notification with its value, wherever that lies."""
@@ -244,4 +249,14 @@ def _in_order(notes: Iterable[Notification]) -> list[Notification]:
     for note in ordered:
         if not NOTIFICATION_ID.fullmatch(note.id):
             raise Unreadable(f"{note.to.id}: its notification {note.id!r} is damaged, or of a newer format")
-    return ordered
+    signals = iter(sorted(filter(_is_signal, ordered), key=lambda note: (note.after, note.created)))
+    return [next(signals) if _is_signal(note) else note for note in ordered]
+
+
+def _is_signal(note: Notification) -> bool:
+    return note.id.startswith("s")
+
+
+def _whole(notes: Sequence[Notification]) -> bool:
+    """Whether no signal came after another one that was missed, as they were put while others were read."""
+    return all(note.after < len(notes) for note in notes)

@@ -62,6 +62,9 @@ MOMENT = 50
 NOTED = -2
 """Stands in an event for the command that its notification names."""
 
+NEWS = -3
+"""Stands for a command where notifications are read."""
+
 DUTIES = frozenset({c.Cancel, c.Complete, c.SendSignal, c.CompletePromise})
 """The commands that are carried out even if the handler returns without waiting for them."""
 
@@ -189,7 +192,11 @@ class Unit:
     def deliver(self, note: Notification) -> None:
         """Take in a notification that was committed."""
         member = self.members.get(note.to.id)
-        if member is not None and member.ref == note.to and note.id not in member.notes:
+        if member is None or member.ref != note.to or note.id in member.notes:
+            return
+        if len(member.notes) < note.after:  # a signal, and the one before it was not heard of
+            self._background((note.to.id, NEWS), self._read_news(member))
+        else:
             member.notes[note.id] = note.outcome
             self._post(Event(note.to.id, NOTED, note.outcome, note.id))
 

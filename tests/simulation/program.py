@@ -252,17 +252,14 @@ class Program:
             step = self.step(replace(op, kind="step", how=""), path)
             await self.issue(c.Sleep(1))
         read = self.issue(c.GetState(op.name))
-        value = f"{self.attempt.id}{path}" + "v" * op.size
-        self.issue(c.SetState(op.name, encode(value)))
-        try:
-            if step is not None:
-                await step
-            elif self.world.stumbles(self.attempt.id, path, op.times):
-                raise Hiccup(path)
-            await self.issue(c.Sleep(1))
-            self.see(path, "get", op.name, digest(await read))
-        finally:
-            self.see(path, "set", op.name, digest(value))
+        self.see(path, "asks", op.name)
+        self.set(path, op.name, f"{self.attempt.id}{path}" + "v" * op.size)
+        if step is not None:
+            await step
+        elif self.world.stumbles(self.attempt.id, path, op.times):
+            raise Hiccup(path)
+        await self.issue(c.Sleep(1))
+        self.see(path, "got", op.name, digest(await read))
 
     async def begin(self, op: Op, path: str) -> Any:
         """Start something, to be waited for by `end`."""

@@ -18,6 +18,7 @@ from adapter.engine.ids import awakeable_id, idempotent_id, workflow_id
 from adapter.engine.ports import Contended, Create, Finish, Unavailable
 from adapter.engine.records import Head, Meta, Part, Ref, Status
 from adapter.engine.types import Kind, ObjectKey, Outcome, RetryPolicy
+from adapter.local.memory import MemoryStore
 from tests.unit.world import World, closure, pack, settle, target, unpack, value
 
 
@@ -1455,6 +1456,77 @@ async def test_what_a_handler_says_to_one_and_does_not_wait_for_comes_in_the_ord
         await world.clock.advance(40)
         await world.engines[1].sweeper.sweep()
     assert value((await world.meta(id)).outcome) == [0, 1, 2, 0]
+
+
+async def test_signals_come_in_order_to_who_hears_of_the_second_before_the_first() -> None:
+    world = World(2)
+    ids: list[str] = []
+
+    @world.handler("S")
+    async def listen(ctx: Any, _: Any) -> Any:
+        ids.append(ctx.id)
+        return [await ctx.issue(c.Signal("a"), unpack) for _ in range(2)]
+
+    task = world.start("S/listen")
+    await settle()
+    for n in (1, 0):
+        await world.engines[n].control.signal(ids[0], "a", Outcome(pack(n)))
+    await world.clock.advance(1)
+    assert value(task.result().outcome) == [1, 0]
+
+
+async def test_signals_come_in_order_though_clocks_differ() -> None:
+    world = World()
+
+    @world.handler("S")
+    async def listen(ctx: Any, _: Any) -> Any:
+        return [await ctx.issue(c.Signal("a"), unpack) for _ in range(2)]
+
+    id = await world.send("S/listen")
+    await settle()
+    with dispatches_lost(world):
+        for n in range(2):
+            await world.engine.control.signal(id, "a", Outcome(pack(n)))
+            world.clock.time -= 1000
+        await settle()
+    await world.engine.resume(id)
+    assert value((await world.meta(id)).outcome) == [0, 1]
+
+
+@pytest.mark.parametrize("read", ["load", "news"])
+async def test_signals_come_in_order_though_a_query_passes_over_the_first(read: str) -> None:
+    """It is put at the beginning when that has been read, and the second at the end when that has not."""
+    world = World(2)
+    world.store = MemoryStore(page=2000)
+
+    @world.handler("S")
+    async def listen(ctx: Any, _: Any) -> Any:
+        return [(await ctx.issue(c.Signal("a"), unpack))[0] for _ in range(6)]
+
+    async def send(n: int, place: str) -> None:
+        await world.engines[1].control.signal(id, "a", Outcome(pack([n, "x" * 900])), nonce=place)
+
+    async def send_two(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if (phase, method) == ("before", read) and args[-1] is not None and len(args) > 1:
+            world.store.hook = None
+            await send(5, "0")
+            await send(6, "9")
+
+    id = await world.send("S/listen")
+    await settle()
+    with dispatches_lost(world):
+        for n in range(1, 5):
+            await send(n, f"5{n}")
+            world.clock.time += 1
+        await settle()
+        world.store.hook = send_two
+        if read == "load":
+            await world.engine.resume(id)
+        else:
+            assert [note.after for note in await world.engine.notes((await world.meta(id)).ref)] == [0, 1, 2, 3, 4, 5]
+            await world.engine.resume(id)
+    assert world.store.hook is None
+    assert value((await world.meta(id)).outcome) == [1, 2, 3, 4, 5, 6]
 
 
 async def test_what_a_task_does_after_its_handler_has_failed_counts_for_nothing() -> None:
