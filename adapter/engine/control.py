@@ -29,8 +29,8 @@ from adapter.engine.ledger import Fenced
 from adapter.engine.member import Member
 from adapter.engine.ports import Change, Conflict, Create, Delete, Finish, Put, Update, WriteHead
 from adapter.engine.records import INLINE, Head, InboxEntry, Meta, Piece, Ref, Status, Unreadable, Waiter, cut
-from adapter.engine.types import Failure, Kind, ObjectKey, Outcome, Target
-from adapter.engine.unit import CANCELLED, Unit
+from adapter.engine.types import CANCELLED, Failure, Kind, ObjectKey, Outcome, Target
+from adapter.engine.unit import Unit
 from adapter.engine.waking import Waking
 from adapter.errors import TerminalError
 

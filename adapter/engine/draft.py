@@ -28,7 +28,7 @@ from adapter.engine.records import (
     Status,
     cut,
 )
-from adapter.engine.types import Kind, ObjectKey, Options, Outcome, Target
+from adapter.engine.types import CANCELLED, Kind, ObjectKey, Options, Outcome, Target
 
 MAX_ITEMS = 100
 """What one transaction may touch:
@@ -235,6 +235,7 @@ class Draft:
         member = sheet.member
         piece = int(sheet.journaled and sheet.ended is None)
         record = int(not member.stored or any((sheet.ended, sheet.failed, sheet.wait, sheet.touched)))
+        record += int(member.cancelled and not member.stored)
         notified = 2 if sheet.ended and _notifies(member) else 0
         return piece + record + notified
 
@@ -333,8 +334,11 @@ class Draft:
                 apart = cut(meta.ref, "input", member.input)
                 parts += apart
                 meta = replace(meta, input=None, input_parts=len(apart))
-            self.metas[meta.id] = meta
+            told = member.cancelled and meta.status in (Status.READY, Status.QUEUED)
+            meta = self.metas[meta.id] = replace(meta, notifications=int(told))
             changes.append(Create(meta, self._times.now))
+            if told:
+                changes.append(Put(Notification(meta.ref, "x", Outcome(failure=CANCELLED), self._times.now, nonce)))
         elif sheet.ended or sheet.failed or sheet.wait or sheet.touched:
             changes.append(
                 Update(

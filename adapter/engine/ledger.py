@@ -319,8 +319,8 @@ class Ledger:
                 engine.later(meta)
             elif born:
                 engine.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=True)
-            if born and member.cancelled and meta.status in (Status.QUEUED, Status.READY):
-                engine.spawn(engine.control.cancel(id))
+            if born and member.cancelled and meta.status is Status.QUEUED:
+                engine.spawn(engine.control.cancel(id))  # it need not wait for its key to be told
         for note, member in draft.notes:
             assert member.meta.parent is not None
             parent = member.meta.parent

@@ -241,3 +241,6 @@ MAX_HEADERS = 8 * 1024
 
 MAX_PAYLOAD = 4 * 1024 * 1024
 """The largest input, output, state entry or step result, in bytes."""
+
+CANCELLED = Failure(409, "cancelled")
+"""How what is cancelled ends, unless its handler makes something else of it."""

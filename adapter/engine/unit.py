@@ -39,6 +39,7 @@ from adapter.engine.records import (
     Status,
 )
 from adapter.engine.types import (
+    CANCELLED,
     MAX_ERROR,
     MAX_PAYLOAD,
     Failure,
@@ -67,8 +68,6 @@ NEWS = -3
 
 DUTIES = frozenset({c.Cancel, c.Complete, c.SendSignal, c.CompletePromise})
 """The commands that are carried out even if the handler returns without waiting for them."""
-
-CANCELLED = Failure(409, "cancelled")
 
 PATIENCE = 2000
 """Milliseconds up to which a wait is waited out in the process rather than suspended."""

@@ -8,7 +8,8 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from adapter.engine.attempt import CANCEL
-from adapter.engine.journal import Done, Noted
+from adapter.engine.ids import child_id
+from adapter.engine.journal import Done, Issued, Noted
 from adapter.engine.records import Head, InboxEntry, Meta, Notification, Part, Piece, Ref, StateEntry, Waiter
 from adapter.engine.types import Kind, ObjectKey
 from tests.simulation import costs
@@ -63,6 +64,8 @@ class Checker:
         self.keys()
         self.arrivals()
         self.leftovers()
+        if not self.world.expiring and not self.world.swept:
+            self.told()
         if not self.world.faulty and not self.world.lambdas:
             if not self.world.acted:
                 self.steps()
@@ -348,8 +351,35 @@ class Checker:
                     if one[1] < two[0] and one[2] > two[2]:
                         self.fail(f"{key}: {one} was accepted before {two} was asked for, and came after it")
 
+    def told(self) -> None:
+        """Who saw that it is cancelled has told its calls when it completes, whatever went wrong."""
+        notified = {note.to for note in self.store.records() if isinstance(note, Notification) and note.id == "x"}
+        for end in self.ends.values():
+            if end.output == "killed" or end.output.startswith("gave up after"):
+                continue
+            under_way: set[int] = set()
+            for entry in self.store.journal(end.meta.ref):
+                if isinstance(entry, Issued) and entry.kind == "call":
+                    under_way.add(entry.n)
+                elif isinstance(entry, Done | Noted) and entry.n == CANCEL:
+                    break
+                elif isinstance(entry, Done | Noted):
+                    under_way.discard(entry.n)
+            else:
+                continue  # it did not see any
+            for n in under_way:
+                for call in self.by_id[child_id(end.meta.id, end.meta.generation, n)]:
+                    later = (call.meta.completed or 0) > (end.meta.completed or 0) + SKEW
+                    gone = call.output in ("cancelled", "killed") or self.world.forgets(call.meta.id)
+                    if later and not gone and call.meta.ref not in notified and not self.cancelled(call.meta.ref):
+                        self.fail(f"{call.meta.id} was not told that {end.meta.id}, which called it, was cancelled")
+
+    def cancelled(self, ref: Ref) -> bool:
+        """Whether an attempt was told that it is cancelled, by its journal."""
+        return any(isinstance(entry, Done | Noted) and entry.n == CANCEL for entry in self.store.journal(ref))
+
     def trees(self) -> None:
-        """Whoever is cancelled tells the calls that it made before."""
+        """Where nothing goes wrong, whoever is cancelled tells the calls that it made before in time."""
         calls: dict[Ref, list[Ended]] = defaultdict(list)
         for end in self.ends.values():
             if end.meta.parent is not None:
@@ -360,8 +390,7 @@ class Checker:
                 meta = end.meta
                 late = (meta.completed or 0) > note.created + SOON and meta.created < note.created - SKEW
                 journal = self.store.journal(meta.ref)  # empty once it has expired
-                told = any(isinstance(entry, Done | Noted) and entry.n == CANCEL for entry in journal)
-                if late and journal and not told and end.output not in ("cancelled", "killed"):
+                if late and journal and not self.cancelled(meta.ref) and end.output not in ("cancelled", "killed"):
                     self.fail(f"{meta.id} was not told that {note.to.id}, which called it, was cancelled")
 
     def leftovers(self) -> None:

@@ -51,7 +51,7 @@ def case(seed: int, focus: str = "") -> Case:
     expiring = random.random() < 0.1
     if focus == "costs":
         return Case(str(seed), generate(Random(f"{seed}/plan"), focus=focus), Faults(), 0.0, 86_400.0)
-    if focus == "trees":
+    if focus == "trees" and random.random() < 0.4:
         faults, lambdas = Faults(jitter=faults.jitter), 0.0  # so that nothing keeps a cancellation from coming down
     if focus == "steps":
         faults.jitter = 0.0  # so that much ends at one time

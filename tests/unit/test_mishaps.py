@@ -121,8 +121,9 @@ async def test_a_cancellation_reaches_a_call_that_is_not_stored_yet_and_then_wai
     assert not ran
 
 
+@pytest.mark.parametrize("dies", [False, True])
 async def test_a_cancellation_reaches_a_call_to_another_function_that_is_not_stored_yet(
-    monkeypatch: pytest.MonkeyPatch,
+    dies: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = World()
     calls: list[str] = []
@@ -133,13 +134,20 @@ async def test_a_cancellation_reaches_a_call_to_another_function_that_is_not_sto
         calls.append(call.id)
         await call
 
+    async def die(*_: Any, **__: Any) -> None:
+        await asyncio.get_running_loop().create_future()
+
     monkeypatch.setattr(world.engine, "_kinds", lambda target: Kind.SERVICE)
     with dispatches_lost(world):
         id = await world.send("S/caller")
         await settle()
         assert await world.engine.control.cancel(id) == "accepted"
-        await world.engine.resume(id)
+        if dies:  # as soon as the call is stored
+            monkeypatch.setattr(world.engine.control, "cancel", die)
+        task = asyncio.create_task(world.engine.resume(id))
         await settle()
+        task.cancel()
+        world.engine.abort()
     assert [note.id for note in await world.engine.news((await world.meta(calls[0])).ref)] == ["x"]
 
 
