@@ -310,6 +310,8 @@ class Draft:
                 epoch=max(meta.epoch, 1),
                 nonce=nonce,
             )
+        if member.stored and not sheet.touched:
+            return meta
         if ticket is not None:
             check = self._times.now + (CHECK if meta.parent is not None else OWNER_CHECK)
             return replace(meta, status=Status.QUEUED, due=check, ticket=ticket, nonce=nonce)

@@ -411,7 +411,8 @@ class Unit:
             self._log_failure(reader, failure)
             return
         if event.child is not None:
-            self._end_child(event.child, event.outcome or Outcome())
+            if self.members.get(event.child.meta.id) is event.child:  # it is told once that it has ended
+                self._end_child(event.child, event.outcome or Outcome())
             return
         if member is None or member.attempt is None:
             return

@@ -341,6 +341,7 @@ MUTANTS = (
         "a timeout that came in time is forgotten",
         "combinators",
         Edit(Pending, "resolve", "self.attempt.loop.fire(self.timer)", "pass"),
+        focus="time",
     ),
     mutant(
         "an output that is looked at is there before it is",

@@ -284,6 +284,9 @@ class _Generator:
             self.weights |= {"call": 6.0, "sleep": 2.0}
         if focus == "rings":
             self.weights |= {"call": 6.0, "select": 8.0}
+        if focus == "time":
+            self.acts = 0.0
+            self.weights |= {"timeout": 4.0, "deadline": 4.0, "sleep": 2.0}
         if focus == "results":
             self.weights |= {"awakeable": 3.0, "signal": 6.0, "promise": 3.0}
         if focus == "steps":
@@ -561,6 +564,7 @@ def generate(random: Random, expiring: bool = False, extended: bool = False, foc
         expiring: Whether nobody is to wait for what may have expired.
         extended: Whether there is more than calls, state and steps in it: results from outside, operators.
         focus: What there is to be much of: ``operators``, ``results`` from outside, ``steps``, ``rings``, ``large``
-            values, values in many ``parts``, ``trees`` of calls that are cancelled, or ``costs`` that are known.
+            values, values in many ``parts``, ``trees`` of calls that are cancelled, limits of ``time``, or ``costs`` that are
+            known.
     """
     return _Generator(random, expiring, extended, focus).plan()

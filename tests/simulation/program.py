@@ -232,8 +232,9 @@ class Program:
                 await self.stray(op, path)
             case "deadline":
                 try:
-                    async with asyncio.timeout(op.n / 1000):
-                        await self.body(op.branches[0], f"{path}/0")
+                    with self.world.within(self, path, op.n / 1000):
+                        async with asyncio.timeout(op.n / 1000):
+                            await self.body(op.branches[0], f"{path}/0")
                 except TimeoutError:
                     self.see(path, "out of time")
                 except TerminalError as error:

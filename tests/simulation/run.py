@@ -51,8 +51,8 @@ def case(seed: int, focus: str = "") -> Case:
     expiring = random.random() < 0.1
     if focus == "costs":
         return Case(str(seed), generate(Random(f"{seed}/plan"), focus=focus), Faults(), 0.0, 86_400.0)
-    if focus == "trees" and random.random() < 0.4:
-        faults, lambdas = Faults(jitter=faults.jitter), 0.0  # so that nothing keeps a cancellation from coming down
+    if focus == "time" or (focus == "trees" and random.random() < 0.4):
+        faults, lambdas = Faults(jitter=faults.jitter), 0.0  # so that nothing delays what has a time to come
     if focus == "steps":
         faults.jitter = 0.0  # so that much ends at one time
     plan = generate(Random(f"{seed}/plan"), expiring=expiring, extended=extended, focus=focus)

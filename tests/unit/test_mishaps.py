@@ -1335,6 +1335,68 @@ async def test_who_ended_beside_a_call_that_is_killed_and_is_not_stored_yet_has_
     assert (meta.outcome and value(meta.outcome), meta.failures) == (1, 0)
 
 
+async def test_a_call_of_which_two_timers_end_at_once_ends_once() -> None:
+    world = World()
+    tries = 0
+
+    @world.handler("S")
+    async def child(ctx: Any, _: Any) -> Any:
+        await select(ctx.issue(c.Sleep(20), unpack), ctx.issue(c.Sleep(20), unpack))
+        return 1
+
+    @world.handler("S")
+    async def parent(ctx: Any, _: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        result = await ctx.issue(c.Call(target("S/child"), b""), unpack)
+        if tries == 1:
+            raise ValueError("unlucky")
+        return result
+
+    @world.handler("S")
+    async def grandparent(ctx: Any, _: Any) -> Any:
+        return await ctx.issue(c.Call(target("S/parent"), b""), unpack)
+
+    id = await world.send("S/grandparent")
+    await world.clock.advance(10)
+    meta = await world.meta(id)
+    assert (meta.outcome and value(meta.outcome), meta.failures, tries) == (1, 0, 2)
+
+
+async def test_who_has_only_written_its_journal_goes_on_at_once_beside_a_call_that_is_killed() -> None:
+    world = World(2)
+    hang: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    ids: list[str] = []
+
+    async def step() -> bytes:
+        return await hang
+
+    async def slow() -> bytes:
+        await world.clock.sleep(0.1)
+        return b"1"
+
+    @world.handler("S")
+    async def child(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Run("hang", step), unpack)
+
+    @world.handler("S")
+    async def parent(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Run("slow", slow), unpack)
+        call = ctx.issue(c.Call(target("S/child"), b""), unpack)
+        ids.append(call.id)
+        await call
+
+    with dispatches_lost(world):
+        id = await world.send("S/parent")
+        await settle()
+    task = asyncio.create_task(world.engine.resume(id, fresh=True))
+    await world.clock.advance(1)
+    assert await world.engines[1].control.kill(ids[-1]) == "accepted"
+    await world.clock.advance(8)
+    assert value((await world.meta(id)).outcome) == (409, "killed")
+    assert task.done()
+
+
 async def test_an_exception_that_nobody_retrieves_is_no_failure() -> None:
     world = World()
 
