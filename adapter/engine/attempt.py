@@ -317,7 +317,7 @@ class Attempt:
         else:
             pending = Pending(self, n, command, decode)
         kind, name = pending.described
-        if self._dead or self.fault is not None or self.failed:
+        if self._dead or self.ended:
             return pending  # what code does that goes on all the same counts for nothing, and never completes
         if n < len(self._issued):
             self.operations.append(pending)

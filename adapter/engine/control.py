@@ -445,11 +445,12 @@ class Control:
         return True
 
     async def _got_nowhere(self, meta: Meta) -> bool:
-        """Whether its attempts failed before they did anything: there is nothing to undo, and may never be an await."""
+        """Whether all its attempts failed before they did anything: nothing is to be undone, and no await may come."""
         if meta.status not in (Status.BACKING_OFF, Status.PAUSED):
             return False
         try:
-            return not any(isinstance(entry, Issued) for entry in await self._engine.journal(meta))
+            journal = await self._engine.journal(meta)
+            return not any(isinstance(entry, Issued) or (isinstance(entry, Began) and entry.lost) for entry in journal)
         except Unreadable:
             return False
 
@@ -460,7 +461,7 @@ class Control:
         queued = meta.status is Status.QUEUED and meta.ticket is not None
         changes: list[Change] = [Update(meta.ref, set=set, epoch=meta.epoch, due=None if queued else meta.due)]
         if meta.epoch:
-            data = encode([Began(epoch)])[0]
+            data = encode([Began(epoch, lost=meta.unended)])[0]
             changes.append(Put(Piece(meta.id, meta.generation, await self._pieces(meta), data)))
         if meta.status is Status.QUEUED and meta.ticket is not None:
             # The head's version sees to it that nobody hands the key over at the same time.

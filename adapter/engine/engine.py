@@ -601,8 +601,8 @@ class Engine(Storage):
         nonce = new_nonce()
         place = pieces[-1].index + 1 if pieces else 0
         if meta.epoch:
-            journal.append(Began(epoch))
-            changes.append(Put(Piece(id, meta.generation, place, encode([Began(epoch)])[0], nonce)))
+            journal.append(Began(epoch, lost=meta.unended))
+            changes.append(Put(Piece(id, meta.generation, place, encode(journal[-1:])[0], nonce)))
         try:
             await self.commit(changes, nonce)
         except Conflict as conflict:

@@ -61,6 +61,8 @@ class Began:
     """A further attempt began: what older ones append from here on does not fit."""
 
     epoch: int
+    lost: bool = False
+    """Whether the one before may have done something that it did not live to write down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +158,8 @@ def _pack_entry(entry: Entry) -> list[Any]:
             return ["d", n, *pack_outcome(outcome)]
         case Noted(n, id):
             return ["n", n, id]
-        case Began(epoch):
-            return ["b", epoch]
+        case Began(epoch, lost):
+            return ["b", epoch, 1] if lost else ["b", epoch]
         case Tried(n, tries, began):
             return ["t", n, tries, began]
         case Read(n, outcome):
@@ -178,6 +180,8 @@ def _unpack_entry(data: list[Any]) -> Entry:
             return Noted(n, id)
         case ["b", int(epoch)]:
             return Began(epoch)
+        case ["b", int(epoch), 1]:
+            return Began(epoch, lost=True)
         case ["t", int(n), int(tries), int(began)]:
             return Tried(n, tries, began)
         case ["r", int(n), *outcome]:

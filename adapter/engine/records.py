@@ -141,6 +141,11 @@ class Meta:
         return self.status is not Status.COMPLETED
 
     @property
+    def unended(self) -> bool:
+        """Whether an attempt may have begun whose end is not stored: it may be under way, or its process is gone."""
+        return self.status in (Status.RUNNING, Status.READY) and self.epoch > 0
+
+    @property
     def watched(self) -> bool:
         """Whether it is due only for a look whether it is part of a deadlock."""
         return self.status is Status.SUSPENDED and self.awaits is not None and self.awaits.checked

@@ -69,7 +69,7 @@ def journals(draw: st.DrawFn) -> list[Entry]:
             case "tried":
                 entries.append(Tried(*draw(st.tuples(st.integers(-1, 5), st.integers(-1, 9), st.integers(0, 10**13)))))
             case _:
-                entries.append(Began(draw(st.integers(2, 9))))
+                entries.append(Began(draw(st.integers(2, 9)), draw(st.booleans())))
     return entries
 
 

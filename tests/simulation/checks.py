@@ -310,19 +310,21 @@ class Checker:
     def model(self, meta: Meta, state: dict[str, str]) -> None:
         """What an invocation did to the state, and whether it saw what it should."""
         asked: dict[str, str] = {}
+        keys: dict[str, list[str]] = {}
         for entry in self.outputs[meta.ref]["t"]:
             match entry:
                 case [_, "seq", place]:
                     state["seq"] = digest(place + 1)
+                case [path, "asks"]:
+                    keys[path] = sorted(state)
                 case [path, "asks", name]:
                     asked[path] = state.get(name, "null")
-                case [path, "get" | "got" as what, name, seen]:
-                    held = asked[path] if what == "got" else state.get(name, "null")
-                    if held != seen:
-                        self.fail(f"{meta.id} read {name} = {seen} of {meta.target.object}, it is {held}")
-                case [_, "keys", seen]:
-                    if sorted(state) != seen:
-                        self.fail(f"{meta.id} listed {seen} of {meta.target.object}, not {sorted(state)}")
+                case [path, "got", name, seen]:
+                    if asked[path] != seen:
+                        self.fail(f"{meta.id} read {name} = {seen} of {meta.target.object}, it was {asked[path]}")
+                case [path, "keys", seen]:
+                    if keys[path] != seen:
+                        self.fail(f"{meta.id} listed {seen} of {meta.target.object}, not {keys[path]}")
                 case [_, "set", name, value]:
                     state[name] = digest(value) if name in ("list", "seq", "total") else value
                 case [_, "clear", name]:

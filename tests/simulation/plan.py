@@ -416,7 +416,9 @@ class _Generator:
     def ops(self, floor: int, depth: int, kind: Kind, inside: bool) -> list[Op]:
         random = self.random
         reads = {"get", "keys"} if kind is not Kind.SERVICE else set()
-        writes = {"set", "add", "append", "clear", "clear-all", "ahead"} if kind.exclusive and not inside else set()
+        writes = {"set", "add", "append", "clear", "clear-all", "ahead"} if kind.exclusive else set()
+        if inside:
+            writes -= {"clear-all", "ahead"} if not self.alone else writes
         others = {"step", "sleep", "now", "draw", "raise"}
         if self.extended:
             others |= {"awakeable", "signal"}
@@ -564,7 +566,7 @@ def generate(random: Random, expiring: bool = False, extended: bool = False, foc
         expiring: Whether nobody is to wait for what may have expired.
         extended: Whether there is more than calls, state and steps in it: results from outside, operators.
         focus: What there is to be much of: ``operators``, ``results`` from outside, ``steps``, ``rings``, ``large``
-            values, values in many ``parts``, ``trees`` of calls that are cancelled, limits of ``time``, or ``costs`` that are
-            known.
+            values, values in many ``parts``, ``trees`` of calls that are cancelled, limits of ``time``, or known
+            ``costs``.
     """
     return _Generator(random, expiring, extended, focus).plan()

@@ -159,6 +159,14 @@ class Program:
     async def get(self, name: str) -> Any:
         return await self.issue(c.GetState(name))
 
+    async def read(self, path: str, name: str) -> Any:
+        """Read an entry; what it gives is what there was when it was asked for."""
+        read = self.issue(c.GetState(name))
+        self.see(path, "asks", name)
+        value = await read
+        self.see(path, "got", name, digest(value))
+        return value
+
     async def body(self, ops: tuple[Op, ...], path: str) -> None:
         for place, op in enumerate(ops):
             await self.op(op, f"{path}.{place}")
@@ -166,21 +174,20 @@ class Program:
     async def op(self, op: Op, path: str) -> None:
         match op.kind:
             case "get":
-                self.see(path, "get", op.name, digest(await self.get(op.name)))
+                await self.read(path, op.name)
                 if not self.attempt.kind.exclusive:
                     self.see(path, "peek", await self.get("seq") or 0)
             case "keys":
-                self.see(path, "keys", await self.issue(c.StateKeys()))
+                keys = self.issue(c.StateKeys())
+                self.see(path, "asks")
+                self.see(path, "keys", await keys)
             case "set":
                 self.set(path, op.name, f"{self.attempt.id}{path}" + "v" * op.n)
             case "add":
-                total = await self.get(op.name)
-                self.see(path, "get", op.name, digest(total))
-                self.set(path, op.name, (total or 0) + op.n)
+                self.set(path, op.name, (await self.read(path, op.name) or 0) + op.n)
             case "append":
-                entries = await self.get(op.name)
-                self.see(path, "get", op.name, digest(entries))
-                self.set(path, op.name, [*(entries or []), f"{self.node.id}{path}"])
+                entries = await self.read(path, op.name) or []
+                self.set(path, op.name, [*entries, f"{self.node.id}{path}"])
             case "ahead":
                 await self.ahead(op, path)
             case "clear":

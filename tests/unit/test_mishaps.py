@@ -1397,6 +1397,50 @@ async def test_who_has_only_written_its_journal_goes_on_at_once_beside_a_call_th
     assert task.done()
 
 
+@pytest.mark.parametrize("how", ["an operator", "a crash"])
+async def test_who_is_stopped_in_its_first_step_and_then_cancelled_can_undo_it(how: str) -> None:
+    """That the step has begun is in no journal yet."""
+    world = World(2)
+    ran: list[str] = []
+
+    async def charge() -> bytes:
+        ran.append("charged")
+        hang: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        return await hang
+
+    async def refund() -> bytes:
+        ran.append("refunded")
+        return b""
+
+    @world.handler("S", retry=RetryPolicy(attempts=2))
+    async def order(ctx: Any, _: Any) -> Any:
+        if how == "a crash" and len(ran) == 1:
+            ran.append("failed")
+            raise ValueError("unlucky")
+        try:
+            await ctx.issue(c.Run("charge", charge), unpack)
+        except TerminalError:
+            await ctx.issue(c.Run("refund", refund), unpack)
+            raise
+
+    world.start("S/order", idempotency_key="k")
+    id = idempotent_id(target("S/order"), "k")
+    await settle()
+    if how == "an operator":
+        assert await world.engines[1].control.pause(id) == "accepted"
+    else:
+        world.engine.abort()
+        await settle()
+        await world.clock.advance(75)
+        await world.engines[1].sweeper.sweep()
+        await settle()
+    assert (await world.meta(id)).status is Status.PAUSED
+    assert await world.engines[1].control.cancel(id) == "accepted"
+    await world.clock.advance(10)
+    assert value((await world.meta(id)).outcome) == (409, "cancelled")
+    assert ran[-1] == "refunded"
+
+
 async def test_an_exception_that_nobody_retrieves_is_no_failure() -> None:
     world = World()
 
@@ -1599,7 +1643,8 @@ async def test_signals_come_in_order_though_a_query_passes_over_the_first(read: 
     assert value((await world.meta(id)).outcome) == [1, 2, 3, 4, 5, 6]
 
 
-async def test_what_a_task_does_after_its_handler_has_failed_counts_for_nothing() -> None:
+@pytest.mark.parametrize("how", ["failed", "returned"])
+async def test_what_a_task_does_after_its_handler_has_ended_counts_for_nothing(how: str) -> None:
     world = World()
     tries = 0
     ran: list[str] = []
@@ -1617,6 +1662,8 @@ async def test_what_a_task_does_after_its_handler_has_failed_counts_for_nothing(
             ctx.issue(c.Send(target("S/refund"), b""), unpack)
 
         task = asyncio.create_task(beside())
+        if how == "returned":
+            return 1
         if tries == 1:
             raise ValueError("unlucky")
         task.cancel()
