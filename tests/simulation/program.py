@@ -85,6 +85,7 @@ def handlers(process: Process) -> list[HandlerSpec]:
                 workflow_retention=retention,
                 journal_retention=retention,
                 lazy_state=process.world.lazy_state,
+                inactivity_timeout=process.world.inactivity,
             )
             specs += [HandlerSpec(service, name, kind, execute, options) for name, kind in kinds.items()]
     return specs
