@@ -238,8 +238,11 @@ class Unit:
             for id, member in members.items()
             if member.stored and member.spec is not None and member.meta.status is not Status.QUEUED
         }
-        events = (event for event in (*results, *self._events) if event.member in self.members and event.child is None)
-        self._events = deque(events)
+        self._events = deque(  # notifications are posted anew, in order
+            event
+            for event in (*results, *self._events)
+            if event.member in self.members and event.child is None and event.note is None
+        )
         for name, task in list(self._running.items()):
             if name not in self._steps or name[0] not in self.members:
                 del self._running[name]

@@ -15,7 +15,7 @@ from adapter.engine import commands as c
 from adapter.engine import editing
 from adapter.engine.engine import Request
 from adapter.engine.ids import awakeable_id, idempotent_id, workflow_id
-from adapter.engine.ports import Contended, Create, Finish, Unavailable
+from adapter.engine.ports import Contended, Create, Finish, Unavailable, WriteHead
 from adapter.engine.records import Head, Meta, Part, Ref, Status
 from adapter.engine.types import Kind, ObjectKey, Outcome, RetryPolicy
 from adapter.local.memory import MemoryStore
@@ -1605,6 +1605,36 @@ async def test_signals_come_in_order_though_clocks_differ() -> None:
         await settle()
     await world.engine.resume(id)
     assert value((await world.meta(id)).outcome) == [0, 1]
+
+
+async def test_signals_come_in_order_to_who_is_rewound() -> None:
+    world = World(2)
+    ids: list[str] = []
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def work(ctx: Any, _: Any) -> Any:
+        pass
+
+    @world.handler("S")
+    async def listen(ctx: Any, _: Any) -> Any:
+        ids.append(ctx.id)
+        first = await ctx.issue(c.Signal("a"), unpack)
+        await ctx.issue(c.Call(target("O/k/work"), b""), unpack)
+        return [first, await ctx.issue(c.Signal("a"), unpack)]
+
+    async def interfere(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if (phase, method) == ("before", "commit") and any(isinstance(change, WriteHead) for change in args[0]):
+            world.store.hook = None
+            await world.engines[1].send(Request(target("O/k/work"), b""))
+            await world.engine.control.signal(ids[0], "a", Outcome(pack(2)))
+
+    task = world.start("S/listen")
+    await settle()
+    world.store.hook = interfere
+    await world.engine.control.signal(ids[0], "a", Outcome(pack(1)))
+    await world.clock.advance(5)
+    assert value(task.result().outcome) == [1, 2]
+    assert world.store.hook is None
 
 
 @pytest.mark.parametrize("read", ["load", "news"])
