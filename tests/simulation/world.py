@@ -275,7 +275,7 @@ class World:
     """Milliseconds after which a client's request first looks at the store."""
     always_replay: bool = field(init=False)
     lazy_state: bool = field(init=False)
-    inactivity: timedelta | None = field(init=False)
+    inactivity: timedelta | None = field(default=None, init=False)
     calm: bool = field(default=False, init=False)
     faulty: bool = field(default=False, init=False)
     """Whether anything was to go wrong."""
@@ -312,7 +312,8 @@ class World:
         self.poll = self.random.choice((20, 100, 500))
         self.always_replay = self.random.random() < 0.1
         self.lazy_state = self.random.random() < 0.5
-        self.inactivity = self.random.choice((None, None, timedelta(milliseconds=50), timedelta(seconds=1)))
+        if not self.plan.alone:  # a suspension costs
+            self.inactivity = self.random.choice((None, None, timedelta(milliseconds=50), timedelta(seconds=1)))
         self.faulty = any(name not in ("jitter", "skew") for name in self.faults.names())
 
     @property
