@@ -10,7 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
 from adapter.engine import commands as c
 from adapter.engine.ids import awakeable_id, child_id, idempotent_id, workflow_id
-from adapter.engine.journal import Done, Entry, Issued, Noted, Read, Tried
+from adapter.engine.journal import CANCEL, Done, Entry, Issued, Noted, Read, Tried
 from adapter.engine.loop import DurableLoop
 from adapter.engine.records import Meta
 from adapter.engine.types import Failure, HandlerSpec, Headers, Kind, Outcome, Target
@@ -67,9 +67,6 @@ def describe(command: c.Command) -> tuple[str, str]:
 
 UNAWAITED = c.Send | c.SetState | c.Complete | c.CompletePromise | c.SendSignal
 """What need not be awaited: if it is refused, that is raised at once."""
-
-CANCEL = -1
-"""Stands in the journal for the cancellation of the invocation, where a result's command would."""
 
 
 class Host(Protocol):

@@ -112,6 +112,11 @@ class _Sheet:
     touched: bool = False
 
     @property
+    def cancelled(self) -> bool:
+        """Whether its handler was told that it is cancelled."""
+        return any(isinstance(entry, journal.Done) and entry.n == journal.CANCEL for entry in self.entries)
+
+    @property
     def journaled(self) -> bool:
         """Whether there is something to write to the journal: of one that has ended, only if its journal is kept."""
         spec = self.member.spec
@@ -336,10 +341,10 @@ class Draft:
                 apart = cut(meta.ref, "input", member.input)
                 parts += apart
                 meta = replace(meta, input=None, input_parts=len(apart))
-            told = member.cancelled and meta.status in (Status.READY, Status.QUEUED)
-            meta = self.metas[meta.id] = replace(meta, notifications=int(told))
+            untold = member.cancelled and sheet.ended is None and not sheet.cancelled
+            meta = self.metas[meta.id] = replace(meta, notifications=int(untold))
             changes.append(Create(meta, self._times.now))
-            if told:
+            if untold:
                 changes.append(Put(Notification(meta.ref, "x", Outcome(failure=CANCELLED), self._times.now, nonce)))
         elif sheet.ended or sheet.failed or sheet.wait or sheet.touched:
             changes.append(

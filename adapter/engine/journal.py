@@ -23,6 +23,10 @@ WHOLE, FIRST, MIDDLE, LAST = (f"{FORMAT}{mark}" for mark in ".<->")
 """What a piece begins with."""
 
 
+CANCEL = -1
+"""Stands for the cancellation of the invocation, where a result's command would."""
+
+
 class JournalFormatError(Unreadable):
     """A stored journal cannot be read: truncated, or written by a newer version of this library."""
 

@@ -18,7 +18,7 @@ from adapter.engine.keys import KeyState
 from adapter.engine.member import Arrived, Born, Ended, Left, Log, Member, Wait, Wrote
 from adapter.engine.ports import Change, Conflict, Contended, Create, Delete, Finish, Put, TooLarge, Update, WriteHead
 from adapter.engine.records import Head, InboxEntry, Meta, Notification, Part, Piece, Record, Ref, Status, Unreadable
-from adapter.engine.types import ObjectKey
+from adapter.engine.types import CANCELLED, ObjectKey, Outcome
 from adapter.engine.waking import Waking
 
 if TYPE_CHECKING:
@@ -294,6 +294,8 @@ class Ledger:
             born = not member.stored
             if born:
                 self._created.add(id)
+                if meta.notifications:
+                    member.notes["x"] = Outcome(failure=CANCELLED)
             member.meta, member.stored = meta, True
             if sheet.ended is not None:
                 engine.finished(meta, sheet.ended.outcome)

@@ -19,12 +19,12 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from adapter.engine import commands as c
-from adapter.engine.attempt import CANCEL, Attempt, Pending, PendingInvocation
+from adapter.engine.attempt import Attempt, Pending, PendingInvocation
 from adapter.engine.blobs import blob_for
 from adapter.engine.deadlocks import attached, deadlock
 from adapter.engine.draft import Key, Step
 from adapter.engine.ids import new_generation, new_nonce
-from adapter.engine.journal import Done, Issued, Noted, Read, Tried
+from adapter.engine.journal import CANCEL, Done, Issued, Noted, Read, Tried
 from adapter.engine.keys import KeyState
 from adapter.engine.ledger import Fenced, Ledger, News, Rewind
 from adapter.engine.loop import HELP

@@ -7,9 +7,8 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from adapter.engine.attempt import CANCEL
 from adapter.engine.ids import child_id
-from adapter.engine.journal import Done, Issued, Noted
+from adapter.engine.journal import CANCEL, Done, Issued, Noted
 from adapter.engine.records import Head, InboxEntry, Meta, Notification, Part, Piece, Ref, StateEntry, Waiter
 from adapter.engine.types import Kind, ObjectKey
 from tests.simulation import costs

@@ -151,6 +151,31 @@ async def test_a_cancellation_reaches_a_call_to_another_function_that_is_not_sto
     assert [note.id for note in await world.engine.news((await world.meta(calls[0])).ref)] == ["x"]
 
 
+async def test_a_cancellation_reaches_a_call_whose_first_attempt_fails_before_it_is_stored() -> None:
+    world = World()
+    tries: list[str] = []
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        tries.append(ctx.id)
+        if len(tries) == 1:
+            raise ValueError("unlucky")
+        await ctx.issue(c.Sleep(1_000_000), unpack)
+
+    @world.handler("S")
+    async def caller(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Call(target("S/work"), b""), unpack)
+
+    with dispatches_lost(world):
+        id = await world.send("S/caller")
+        await settle()
+        assert await world.engine.control.cancel(id) == "accepted"
+    await world.engine.resume(id)
+    await world.clock.advance(10)
+    assert value((await world.meta(id)).outcome) == (409, "cancelled")
+    assert value((await world.meta(tries[0])).outcome) == (409, "cancelled")
+
+
 async def test_a_record_that_the_sweeper_cannot_act_on_keeps_up_no_other() -> None:
     world = World()
 
