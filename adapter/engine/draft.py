@@ -112,9 +112,11 @@ class _Sheet:
     touched: bool = False
 
     @property
-    def cancelled(self) -> bool:
-        """Whether its handler was told that it is cancelled."""
-        return any(isinstance(entry, journal.Done) and entry.n == journal.CANCEL for entry in self.entries)
+    def untold(self) -> bool:
+        """Whether it is to be stored with a cancellation that its handler was not told of."""
+        if not self.member.cancelled or self.member.stored or self.ended is not None:
+            return False
+        return all(not isinstance(entry, journal.Done) or entry.n != journal.CANCEL for entry in self.entries)
 
     @property
     def journaled(self) -> bool:
@@ -240,9 +242,8 @@ class Draft:
         member = sheet.member
         piece = int(sheet.journaled and sheet.ended is None)
         record = int(not member.stored or any((sheet.ended, sheet.failed, sheet.wait, sheet.touched)))
-        record += int(member.cancelled and not member.stored)
         notified = 2 if sheet.ended and _notifies(member) else 0
-        return piece + record + notified
+        return piece + record + notified + int(sheet.untold)
 
     def _meta(self, sheet: _Sheet, ticket: int | None, nonce: str) -> Meta:
         """The record as it will be."""
@@ -341,10 +342,9 @@ class Draft:
                 apart = cut(meta.ref, "input", member.input)
                 parts += apart
                 meta = replace(meta, input=None, input_parts=len(apart))
-            untold = member.cancelled and sheet.ended is None and not sheet.cancelled
-            meta = self.metas[meta.id] = replace(meta, notifications=int(untold))
+            meta = self.metas[meta.id] = replace(meta, notifications=int(sheet.untold))
             changes.append(Create(meta, self._times.now))
-            if untold:
+            if sheet.untold:
                 changes.append(Put(Notification(meta.ref, "x", Outcome(failure=CANCELLED), self._times.now, nonce)))
         elif sheet.ended or sheet.failed or sheet.wait or sheet.touched:
             changes.append(

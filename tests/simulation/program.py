@@ -161,9 +161,17 @@ class Program:
         return await self.issue(c.GetState(name))
 
     async def read(self, path: str, name: str) -> Any:
-        """Read an entry; what it gives is what there was when it was asked for."""
+        """Read an entry."""
+        return await self.got(path, name, self.asks(path, name))
+
+    def asks(self, path: str, name: str) -> Any:
+        """Ask for an entry; what is given is what there is now."""
         read = self.issue(c.GetState(name))
         self.see(path, "asks", name)
+        return read
+
+    async def got(self, path: str, name: str, read: Any) -> Any:
+        """Look at an entry that was asked for."""
         value = await read
         self.see(path, "got", name, digest(value))
         return value
@@ -260,15 +268,14 @@ class Program:
         if op.how == "step":
             step = self.step(replace(op, kind="step", how=""), path)
             await self.issue(c.Sleep(1))
-        read = self.issue(c.GetState(op.name))
-        self.see(path, "asks", op.name)
+        read = self.asks(path, op.name)
         self.set(path, op.name, f"{self.attempt.id}{path}" + "v" * op.size)
         if step is not None:
             await step
         elif self.world.stumbles(self.attempt.id, path, op.times):
             raise Hiccup(path)
         await self.issue(c.Sleep(1))
-        self.see(path, "got", op.name, digest(await read))
+        await self.got(path, op.name, read)
 
     async def begin(self, op: Op, path: str) -> Any:
         """Start something, to be waited for by `end`."""

@@ -62,6 +62,29 @@ async def crash_before_telling(world: World, caller: str, call: str) -> None:
         await settle()
 
 
+async def never() -> bytes:
+    """A step that does not end."""
+    end: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    return await end
+
+
+def caller_of_child(world: World, wait: Callable[[Any, Any], Awaitable[Any]]) -> list[str]:
+    """Register ``S/parent``, which waits in some way for its call, which waits for ever; gives the calls' ids."""
+    ids: list[str] = []
+
+    @world.handler("S")
+    async def child(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Awakeable(), unpack)
+
+    @world.handler("S")
+    async def parent(ctx: Any, _: Any) -> Any:
+        call = ctx.issue(c.Call(target("S/child"), b""), unpack)
+        ids.append(call.id)
+        await wait(ctx, call)
+
+    return ids
+
+
 def returning(data: bytes) -> Callable[[], Awaitable[bytes]]:
     """A step that returns this."""
 
@@ -1123,7 +1146,6 @@ async def test_what_a_handler_does_after_a_journal_mismatch_counts_for_nothing()
 async def test_the_result_of_a_step_is_kept_while_another_one_runs() -> None:
     world = World(2)
     ran: list[str] = []
-    hang: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     async def fast() -> bytes:
         ran.append("fast")
@@ -1131,7 +1153,7 @@ async def test_the_result_of_a_step_is_kept_while_another_one_runs() -> None:
 
     async def slow() -> bytes:
         ran.append("slow")
-        return b"2" if ran.count("slow") > 1 else await hang
+        return b"2" if ran.count("slow") > 1 else await never()
 
     @world.handler("S")
     async def work(ctx: Any, _: Any) -> Any:
@@ -1150,29 +1172,18 @@ async def test_the_result_of_a_step_is_kept_while_another_one_runs() -> None:
 
 async def test_a_crash_of_a_cancelled_caller_does_not_keep_its_call_from_being_cancelled() -> None:
     world = World(2)
-    world_ids: list[str] = []
-
-    @world.handler("S")
-    async def child(ctx: Any, _: Any) -> Any:
-        await ctx.issue(c.Awakeable(), unpack)
-
-    @world.handler("S")
-    async def parent(ctx: Any, _: Any) -> Any:
-        call = ctx.issue(c.Call(target("S/child"), b""), unpack)
-        world_ids.append(call.id)
-        await call
-
+    ids = caller_of_child(world, lambda ctx, call: call)
     id = await world.send("S/parent")
     await settle()
     assert (await world.meta(id)).status is Status.SUSPENDED
-    child_ = world_ids[0]
-    assert (await world.meta(child_)).status is Status.SUSPENDED
-    await crash_before_telling(world, id, child_)
+    child = ids[0]
+    assert (await world.meta(child)).status is Status.SUSPENDED
+    await crash_before_telling(world, id, child)
     again = await world.engines[1].control.cancel(id)
     await world.clock.advance(60)
     await world.engines[1].sweeper.sweep()
     await settle()
-    assert (again, (await world.meta(child_)).status, (await world.meta(id)).status) == (
+    assert (again, (await world.meta(child)).status, (await world.meta(id)).status) == (
         "already",
         Status.COMPLETED,
         Status.COMPLETED,
@@ -1181,18 +1192,7 @@ async def test_a_crash_of_a_cancelled_caller_does_not_keep_its_call_from_being_c
 
 async def test_a_crash_of_a_cancelled_caller_that_had_ended_does_not_either() -> None:
     world = World(2)
-    ids: list[str] = []
-
-    @world.handler("S")
-    async def child(ctx: Any, _: Any) -> Any:
-        await ctx.issue(c.Awakeable(), unpack)
-
-    @world.handler("S")
-    async def parent(ctx: Any, _: Any) -> Any:
-        call = ctx.issue(c.Call(target("S/child"), b""), unpack)
-        ids.append(call.id)
-        await select(call, ctx.issue(c.Sleep(1_000_000), unpack))
-
+    ids = caller_of_child(world, lambda ctx, call: select(call, ctx.issue(c.Sleep(1_000_000), unpack)))
     id = await world.send("S/parent")
     await settle()
     await crash_before_telling(world, id, ids[0])
@@ -1291,14 +1291,10 @@ async def test_a_cancellation_ends_a_task_that_sleeps() -> None:
 async def test_who_runs_beside_a_call_that_is_killed_has_not_failed() -> None:
     world = World(2)
     ids: list[str] = []
-    hang: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-
-    async def step() -> bytes:
-        return await hang
 
     @world.handler("S")
     async def child(ctx: Any, _: Any) -> Any:
-        await ctx.issue(c.Run("hang", step), unpack)
+        await ctx.issue(c.Run("hang", never), unpack)
 
     @world.handler("S", retry=RetryPolicy(attempts=1))
     async def parent(ctx: Any, _: Any) -> Any:
@@ -1323,11 +1319,7 @@ async def test_who_runs_beside_a_call_that_is_killed_has_not_failed() -> None:
 
 async def test_who_ended_beside_a_call_that_is_killed_and_is_not_stored_yet_has_not_failed() -> None:
     world = World(2)
-    hang: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
     ids: list[str] = []
-
-    async def step() -> bytes:
-        return await hang
 
     async def slow() -> bytes:  # it ends just before its unit looks at its records
         await world.clock.sleep(2.98)
@@ -1335,7 +1327,7 @@ async def test_who_ended_beside_a_call_that_is_killed_and_is_not_stored_yet_has_
 
     @world.handler("S")
     async def child(ctx: Any, _: Any) -> Any:
-        await ctx.issue(c.Run("hang", step), unpack)
+        await ctx.issue(c.Run("hang", never), unpack)
 
     @world.handler("S", retry=RetryPolicy(attempts=1))
     async def other(ctx: Any, _: Any) -> Any:
@@ -1390,11 +1382,7 @@ async def test_a_call_of_which_two_timers_end_at_once_ends_once() -> None:
 
 async def test_who_has_only_written_its_journal_goes_on_at_once_beside_a_call_that_is_killed() -> None:
     world = World(2)
-    hang: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
     ids: list[str] = []
-
-    async def step() -> bytes:
-        return await hang
 
     async def slow() -> bytes:
         await world.clock.sleep(0.1)
@@ -1402,7 +1390,7 @@ async def test_who_has_only_written_its_journal_goes_on_at_once_beside_a_call_th
 
     @world.handler("S")
     async def child(ctx: Any, _: Any) -> Any:
-        await ctx.issue(c.Run("hang", step), unpack)
+        await ctx.issue(c.Run("hang", never), unpack)
 
     @world.handler("S")
     async def parent(ctx: Any, _: Any) -> Any:
@@ -1430,8 +1418,7 @@ async def test_who_is_stopped_in_its_first_step_and_then_cancelled_can_undo_it(h
 
     async def charge() -> bytes:
         ran.append("charged")
-        hang: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        return await hang
+        return await never()
 
     async def refund() -> bytes:
         ran.append("refunded")
@@ -1750,13 +1737,12 @@ async def test_a_handler_that_catches_everything_is_abandoned_all_the_same() -> 
 
 async def test_a_resume_is_not_swallowed_by_an_attempt_that_does_not_know_it_was_paused() -> None:
     world = World()
-    hang: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
     tries = 0
 
     async def step() -> bytes:
         nonlocal tries
         tries += 1
-        return b"1" if tries > 1 else await hang
+        return b"1" if tries > 1 else await never()
 
     @world.handler("S")
     async def work(ctx: Any, _: Any) -> Any:
