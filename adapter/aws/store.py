@@ -61,10 +61,12 @@ from adapter.engine.ports import (
     Due,
     Finish,
     Listed,
+    MarkQueued,
     NotIndexed,
     Page,
     Place,
     Put,
+    TakeKey,
     TooLarge,
     Unavailable,
     Update,
@@ -394,6 +396,14 @@ class DynamoStore:
                 return "Delete", {**key, **self._conditional(self._table(item), MetaItem.pk.exists())}
             case WriteHead():
                 return self._write_head(change, nonce)
+            case TakeKey(key, owner, queued, empty):
+                condition = HeadItem.owner.does_not_exist()
+                if empty:
+                    condition &= HeadItem.queued.does_not_exist()
+                values = {"owner": owner, "queued": queued, "nonce": nonce}
+                return "Update", self._update_head(key, condition, values)
+            case MarkQueued(key, owner):
+                return "Update", self._update_head(key, HeadItem.owner == owner, {"queued": True}, raises=False)
 
     def _write_head(self, change: WriteHead, nonce: str) -> tuple[_Action, dict[str, Any]]:
         conditions: list[Condition] = []
@@ -404,8 +414,8 @@ class DynamoStore:
             conditions.append(HeadItem.owner == change.owner)
         if not conditions:
             raise ValueError("a head is written under a version or an owner")
-        if change.idle and change.version != 0:
-            conditions.append(HeadItem.waiting == 0)
+        if change.empty and change.version != 0:
+            conditions.append(HeadItem.queued.does_not_exist())
         condition = conditions[0]
         for further in conditions[1:]:
             condition &= further
@@ -413,10 +423,17 @@ class DynamoStore:
         if change.version is not None:
             item = HEAD.write(replace(head, version=change.version + 1))
             return "Put", {"Item": item, **self._conditional(self._objects, condition)}
-        kept = {"key", "version", "ticket", "waiting"}
-        actions = [_assign(HEAD, name, getattr(head, name)) for name in HEAD.attributes if name not in kept]
-        actions.append(HeadItem.version.add(1))
-        return "Update", {"Key": _key(*HEAD.key(head)), **self._conditional(self._objects, condition, actions)}
+        kept = {"key", "version", *(() if head.queued else ("queued",))}
+        values = {name: getattr(head, name) for name in HEAD.attributes if name not in kept}
+        return "Update", self._update_head(head.key, condition, values)
+
+    def _update_head(
+        self, key: ObjectKey, condition: Condition, set: Mapping[str, Any], *, raises: bool = True
+    ) -> dict[str, Any]:
+        actions = [_assign(HEAD, name, value) for name, value in set.items()]
+        actions += [HeadItem.v.set(FORMAT), *([HeadItem.version.add(1)] if raises else [])]
+        item_key = _key(object_pk(key), HEAD_SK)
+        return {"Key": item_key, **self._conditional(self._objects, condition, actions)}
 
     def _update(self, id: str, condition: Condition, set: Mapping[str, Any], add: Mapping[str, int]) -> dict[str, Any]:
         actions = [_assign(META, name, value) for name, value in {**set, **derived(id, set)}.items()]

@@ -273,7 +273,7 @@ class MetaItem(_Item):
     due = IntAttribute()
     due_shard = UnicodeAttribute()
     service_shard = UnicodeAttribute()
-    ticket = IntAttribute()
+    ticket = UnicodeAttribute()
     outcome = OutcomeAttribute()
     output_parts = IntAttribute()
     output_name = UnicodeAttribute()
@@ -320,8 +320,7 @@ class HeadItem(_Item):
 
     version = IntAttribute()
     owner = TextAttribute(write_ref, read_ref)
-    ticket = IntAttribute()
-    waiting = IntAttribute()
+    queued = BooleanAttribute()
     state_generation = UnicodeAttribute()
     state = StateAttribute()
     spilled = BooleanAttribute()
@@ -534,13 +533,13 @@ HEAD = Layout(
     HeadItem,
     lambda head: (object_pk(head.key), HEAD_SK),
     lambda pk, sk: {"key": read_object_pk(pk)},
-    counted=frozenset({"version", "waiting"}),
+    counted=frozenset({"version"}),
 )
 INBOX = Layout(
     InboxEntry,
     InboxItem,
-    lambda entry: (object_pk(entry.key), f"in#{entry.ticket:012}"),
-    lambda pk, sk: {"key": read_object_pk(pk), "ticket": int(sk.removeprefix("in#"))},
+    lambda entry: (object_pk(entry.key), f"in#{entry.ticket}"),
+    lambda pk, sk: {"key": read_object_pk(pk), "ticket": sk.removeprefix("in#")},
 )
 STATE = Layout(
     StateEntry, StateItem, lambda entry: (object_pk(entry.key), state_sk(entry.generation, entry.name)), _read_state

@@ -266,18 +266,19 @@ class Control:
     # --- keys ---
 
     async def reclaim(self, waiting: Meta) -> bool:
-        """Take the key that an invocation waits for from an owner of which there is no live record.
+        """Hand over the key that an invocation waits for, if its owner has no live record, or there is no owner.
 
-        An owner lets go of its key in the write that completes it, so this one was lost: tables were restored to
-        different times, or somebody deleted items.
+        An owner releases its key in the write that completes it, so such an owner was lost: tables were restored to
+        different times, or somebody deleted items. Without an owner, a process ended between its write and its read.
 
         Returns:
-            Whether it was so, and the key went to who waits next.
+            Whether it was so, and the key went to the first that waits.
         """
         key = waiting.target.object
         head = (await self._engine.heads([key]))[key]
         if head.owner is None:
-            return False
+            await self._engine.handover.settle([key])
+            return True
         owner = await self._engine.look(head.owner.id)
         if owner is not None and owner.live and owner.ref == head.owner:
             return False
@@ -285,6 +286,7 @@ class Control:
             return False  # it has completed since
         log.error("%s is owned by %s, of which there is no live record: it goes to who waits next", key, head.owner.id)
         lost = replace(waiting, id=head.owner.id, generation=head.owner.generation)
+        head = replace(head, queued=True)
         await Unit(self._engine, Member(lost, b"", None, stored=True), head=head).release()
         return True
 
@@ -464,11 +466,8 @@ class Control:
             data = encode([Began(epoch, lost=meta.unended)])[0]
             changes.append(Put(Piece(meta.id, meta.generation, await self._pieces(meta), data)))
         if meta.status is Status.QUEUED and meta.ticket is not None:
-            # The head's version sees to it that nobody hands the key over at the same time.
-            key = meta.target.object
-            head = (await self._engine.heads([key]))[key]
-            changes.append(Delete(InboxEntry(key, meta.ticket, meta.ref)))
-            changes.append(WriteHead(replace(head, waiting=head.waiting - 1), version=head.version))
+            # Who hands the key over deletes the entry too, so only one of the two can.
+            changes.append(Delete(InboxEntry(meta.target.object, meta.ticket, meta.ref)))
         try:
             await self._engine.commit(changes, new_nonce())
         except Conflict:

@@ -13,7 +13,7 @@ from adapter.engine import blobs, journal
 from adapter.engine.ids import garbage_id
 from adapter.engine.keys import UNKNOWN, KeyState
 from adapter.engine.member import Arrived, Born, Effect, Ended, Failed, Left, Log, Member, Wait, Wrote
-from adapter.engine.ports import Change, Create, Delete, Put, Update, WriteHead
+from adapter.engine.ports import Change, Create, Delete, Put, TakeKey, Update, WriteHead
 from adapter.engine.records import (
     INLINE,
     PART,
@@ -46,8 +46,8 @@ GRACE = 10_000
 MARGIN = 2_000
 """Milliseconds that clocks may differ by."""
 
-OWNER_CHECK = 15 * 60_000
-"""Milliseconds after which it looks whether the key that something else waits for has an owner still."""
+OWNER_CHECK = 60_000
+"""Milliseconds after which the sweeper looks, at first, whether the key that something else waits for has an owner."""
 
 APART = 1_000_000
 """The most that goes into a commit of the parts of large payloads, in bytes; what is more is put before it."""
@@ -72,14 +72,17 @@ class Key:
     key: ObjectKey
     head: Head | None = None
     """``None`` until it was read."""
-    front: list[InboxEntry] = field(default_factory=list[InboxEntry])
-    dead: set[int] = field(default_factory=set[int])
+    front: list[InboxEntry] | None = None
+    """The stored inbox from its first entry; ``None`` until it was read."""
+    more: bool = False
+    """Whether the stored inbox may go on behind that."""
+    dead: set[str] = field(default_factory=set[str])
     """Tickets of invocations that are no more."""
     live: KeyState | None = None
     ran: bool = False
     """Whether code ran on a grant that is not committed, so that another's write invalidates it."""
     contended: bool = False
-    """Whether a grant has to be committed before code runs on it."""
+    """Whether other processes use the key too, so that invocations come to it by the inbox."""
     blobs: dict[str, Ref | None] = field(default_factory=dict[str, Ref | None])
     """Where stored entries lie that are to be replaced and may be large."""
     beside: Mapping[str, StateEntry] | None = None
@@ -88,7 +91,8 @@ class Key:
     def state(self, now: int) -> KeyState:
         """The key as it is stored, to take up effects."""
         assert self.head is not None, f"the head of {self.key} was not read"
-        return KeyState(self.head, now, self.front, self.dead, self.beside)
+        more = self.head.queued if self.front is None else self.more
+        return KeyState(self.head, now, self.front or (), more, self.dead, self.beside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,10 @@ class Draft:
         """What parents elsewhere are told, and of whom."""
         self.granted: list[tuple[ObjectKey, Ref]] = []
         """Who is given a key from its stored inbox."""
+        self.heads: dict[ObjectKey, Head] = {}
+        """The heads as they will be, but for their versions."""
+        self.unsettled: list[ObjectKey] = []
+        """The keys whose owners may not know that an invocation waits, or that have no owner."""
 
     def add(self, step: Iterable[Effect]) -> None:
         """Take in one step."""
@@ -178,7 +186,7 @@ class Draft:
                 case Wait():
                     self._sheet(member).wait = effect
                 case Arrived():
-                    self._state(member.key).arrive(member.ref)
+                    effect.apply(self._state(member.key), self._keys[member.key].contended)
                     self._sheet(member).touched = True
                 case Left():
                     state = self._state(member.key)
@@ -209,8 +217,15 @@ class Draft:
                 return True
         return False
 
-    def changes(self, nonce: str) -> tuple[list[Change], list[Part | Piece]]:
-        """The changes to commit, and what may be put before as it counts only with them: parts of large payloads."""
+    def changes(
+        self, nonce: str, following: Collection[ObjectKey] = ()
+    ) -> tuple[list[Change], list[Part | Piece]]:
+        """The changes to commit, and what may be put before as it counts only with them: parts of large payloads.
+
+        Args:
+            nonce: What tells this commit from others.
+            following: The keys to which the next commits have invocations come.
+        """
         changes: list[Change] = []
         parts: list[Part | Piece] = []
         tickets = {entry.ref: entry.ticket for state in self.states.values() for entry in state.arrived}
@@ -218,7 +233,7 @@ class Draft:
         for id, sheet in self.sheets.items():
             self._write_member(sheet, self.metas[id], changes, parts, nonce)
         for key, state in self.states.items():
-            self._write_key(self._keys[key], state, changes, nonce)
+            self._write_key(self._keys[key], state, changes, nonce, key in following)
         return changes, parts
 
     # --- inside ---
@@ -245,7 +260,7 @@ class Draft:
         notified = 2 if sheet.ended and _notifies(member) else 0
         return piece + record + notified + int(sheet.untold)
 
-    def _meta(self, sheet: _Sheet, ticket: int | None, nonce: str) -> Meta:
+    def _meta(self, sheet: _Sheet, ticket: str | None, nonce: str) -> Meta:
         """The record as it will be."""
         member, now = sheet.member, self._times.now
         meta = member.meta
@@ -378,15 +393,32 @@ class Draft:
             changes.append(member.waking.update(parent.ref, self._times.grace))
             self.notes.append((replace(note, outcome=sheet.ended.outcome), member))
 
-    def _write_key(self, key: Key, state: KeyState, changes: list[Change], nonce: str) -> None:
+    def _write_key(self, key: Key, state: KeyState, changes: list[Change], nonce: str, more: bool) -> None:
         assert state.owner != UNKNOWN, f"the inbox of {key.key} was not read"
         head, base = state.head(nonce), state.base
-        same_line = (head.ticket, head.waiting, state.popped) == (base.ticket, base.waiting, [])
-        ours = base.owner is not None and base.owner.id in self.sheets and same_line and not key.ran
-        if ours and head.owner in (base.owner, None):  # else who has come meanwhile may be before the next owner
-            changes.append(WriteHead(head, owner=base.owner, idle=head.owner is None))
-        else:
+        if more and state.owner is not None:  # the owner is told at once that others will wait
+            head = replace(head, queued=True)
+        self.heads[key.key] = head
+        if base.owner is not None:
+            if state.owner != base.owner or state.written:
+                # An invocation that waits and that this process does not know of may come before the next owner.
+                empty = state.owner != base.owner and not base.queued
+                changes.append(WriteHead(head, owner=base.owner, empty=empty))
+                if state.owner is None and head.queued:
+                    self.unsettled.append(key.key)
+            elif state.arrived:
+                self.unsettled.append(key.key)
+        elif key.ran:
             changes.append(WriteHead(head, version=base.version))
+        elif state.owner is not None:
+            sheet = self.sheets.get(state.owner.id)
+            elsewhere = sheet is not None and sheet.member.spec is None
+            if elsewhere and base.state_generation and base.expires is None:
+                changes.append(TakeKey(key.key, state.owner, head.queued, empty=True))
+            else:
+                changes.append(WriteHead(head, version=base.version))
+        elif state.arrived:
+            self.unsettled.append(key.key)
         changes += [Put(entry) for entry in state.arrived]
         changes += [Delete(entry) for entry in state.popped]
         if state.granted is not None and state.granted == state.owner:

@@ -14,6 +14,7 @@ from adapter.engine.blobs import Blobs
 from adapter.engine.control import KILLED, Control
 from adapter.engine.deadlocks import Deadlocks
 from adapter.engine.draft import APART, GRACE, MARGIN, Times
+from adapter.engine.handover import Handover
 from adapter.engine.ids import idempotent_id, new_generation, new_nonce, random_id, workflow_id
 from adapter.engine.journal import Began, Noted, encode
 from adapter.engine.ledger import Exists, Fenced
@@ -161,6 +162,7 @@ class Engine(Storage):
         self.control = Control(self)
         self.deadlocks = Deadlocks(self)
         self.blobs = Blobs(self)
+        self.handover = Handover(self)
         self.recent = Recent(clock)
         self.sweeper = Sweeper(self)
 
@@ -405,9 +407,20 @@ class Engine(Storage):
     def seen(self, head: Head) -> None:
         """A head was written by this process: the next request for the key need not read it."""
         self.recent.put(head)
-        gate = self._gates.get(head.key)
+        self.pass_gate(head.key)
+
+    def pass_gate(self, key: ObjectKey) -> None:
+        """Have the next request for a key begin in this process."""
+        gate = self._gates.get(key)
         if gate is not None:
             gate.open()
+
+    def granted(self, ref: Ref, service: str) -> None:
+        """Run an invocation that this process has given its key: here, if its client waits here."""
+        if ref.id in self._listeners and service in self._services:
+            self.spawn(self.resume(ref.id, fresh=True))
+        else:
+            self.dispatch(ref, service, "", fresh=True)
 
     def report(self, meta: Meta, failures: int, error: BaseException) -> None:
         """An attempt failed."""

@@ -39,7 +39,7 @@ class Issued:
     kind: str
     name: str
     at: int | None = None
-    """When a sleep ends."""
+    """When a sleep ends, in milliseconds; when a call or a message came to its key, in microseconds."""
     value: Outcome | None = None
     """The result, where it was there at once."""
 
@@ -97,11 +97,28 @@ def unslept(entries: Iterable[Entry]) -> list[int]:
     """
     ends: dict[int, int] = {}
     for entry in entries:
-        if isinstance(entry, Issued) and entry.at is not None:
+        if isinstance(entry, Issued) and entry.kind == "sleep" and entry.at is not None:
             ends[entry.n] = entry.at
         elif isinstance(entry, Done):
             ends.pop(entry.n, None)
     return list(ends.values())
+
+
+def arrivals(entries: Iterable[Entry]) -> tuple[int, frozenset[str]]:
+    """Return when the invocation last had another one come to a key, and the keys that it had others come to.
+
+    A name does not say where a key with slashes ends, so the keys may include a few that were not reached.
+
+    >>> arrivals([Issued(0, "call", "Counter/Mary/add", at=5), Issued(1, "call", "Greeter/greet")])
+    (5, frozenset({'Counter/Mary'}))
+    """
+    latest, keys = 0, set[str]()
+    for entry in entries:
+        if isinstance(entry, Issued) and entry.kind in ("call", "send") and entry.at is not None:
+            latest = max(latest, entry.at)
+            parts = entry.name.split("/")
+            keys.update("/".join(parts[:end]) for end in range(2, len(parts)))
+    return latest, frozenset(keys)
 
 
 def pack(value: bytes | None) -> Any:
@@ -172,8 +189,8 @@ def _pack_entry(entry: Entry) -> list[Any]:
 
 def _unpack_entry(data: list[Any]) -> Entry:
     match data:
-        case ["i", int(n), "sleep", str(name), int(at)]:
-            return Issued(n, "sleep", name, at=at)
+        case ["i", int(n), "sleep" | "call" | "send" as kind, str(name), int(at)]:
+            return Issued(n, kind, name, at=at)
         case ["i", int(n), str(kind), str(name)] if kind != "sleep":
             return Issued(n, kind, name)
         case ["i", int(n), str(kind), str(name), [*value]]:

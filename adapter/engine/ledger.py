@@ -8,21 +8,39 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
 from adapter.engine import journal
 from adapter.engine.draft import APART, MAX_ITEMS, Draft, Key, Step, plan
 from adapter.engine.ids import new_nonce
 from adapter.engine.journal import Issued
-from adapter.engine.keys import KeyState
+from adapter.engine.keys import UNKNOWN, KeyState
 from adapter.engine.member import Arrived, Born, Ended, Left, Log, Member, Wait, Wrote
-from adapter.engine.ports import Change, Conflict, Contended, Create, Delete, Finish, Put, TooLarge, Update, WriteHead
-from adapter.engine.records import Head, InboxEntry, Meta, Notification, Part, Piece, Record, Ref, Status, Unreadable
+from adapter.engine.ports import (
+    Change,
+    Conflict,
+    Contended,
+    Create,
+    Delete,
+    Finish,
+    Put,
+    TakeKey,
+    TooLarge,
+    Update,
+    WriteHead,
+)
+from adapter.engine.records import Head, InboxEntry, Meta, Notification, Part, Piece, Record, Ref, Status
+from adapter.engine.storage import CONTENDED
 from adapter.engine.types import CANCELLED, ObjectKey, Outcome
 from adapter.engine.waking import Waking
 
 if TYPE_CHECKING:
     from adapter.engine.engine import Engine
+
+
+FRONT = 50
+"""How many entries of an inbox are read at a time."""
 
 
 class Fenced(Exception):
@@ -66,6 +84,9 @@ class Driver(Protocol):
         """Whether something came in that an attempt has not seen."""
         ...
 
+    def queued(self, member: Member) -> None:
+        """An invocation waits for its key from here on, and runs here no longer."""
+
 
 class Ledger:
     """The log of one unit of work.
@@ -94,6 +115,7 @@ class Ledger:
         """The ids of those made that are committed."""
         self._blobs: set[Ref] = set()
         """The large state entries that are stored, for a commit to point at."""
+        self._unsettled: list[ObjectKey] = []
 
     def record(self, step: Step) -> None:
         """Log effects that are committed together."""
@@ -105,7 +127,7 @@ class Ledger:
                 case Arrived() | Left() | Wrote():
                     key = self.keys.get(effect.member.key)
                     if key is not None and key.live is not None:
-                        _apply(key.live, effect)
+                        _apply(key, key.live, effect)
                 case Born(member):
                     self.made.add(member.meta.id)
                     self.outbound = self.outbound or member.spec is None
@@ -155,7 +177,7 @@ class Ledger:
                         and effect.member.key == key.key
                         and not effect.member.dropped
                     ):
-                        _apply(key.live, effect)
+                        _apply(key, key.live, effect)
 
     async def suspend(self, waits: Iterable[Wait]) -> None:
         """Commit what there is, and end attempts in the same write.
@@ -179,6 +201,18 @@ class Ledger:
         Raises:
             News: If an attempt is not to end after all, as something came in for it.
         """
+        try:
+            await self._commit(keep_steps=keep_steps, keep_last=keep_last)
+        finally:
+            names, self._unsettled = self._unsettled, []
+            if names:
+                await self._engine.handover.settle(names)
+                for name in names:  # the next one may find the key free
+                    if not self._runs(self.keys[name].head):
+                        self._reread(self.keys[name])
+                        self.keys[name].contended = False
+
+    async def _commit(self, *, keep_steps: bool, keep_last: bool) -> None:
         end = len(self.log)
         while keep_steps and end and _is_step(self.log[end - 1]):
             end -= 1
@@ -194,10 +228,12 @@ class Ledger:
                 continue
             if self._driver.told() and any(sheet.wait for sheet in draft.sheets.values()):
                 raise News
-            changes, apart = draft.changes(nonce)
+            rest = chain.from_iterable(self.log[taken:])
+            changes, apart = draft.changes(nonce, {each.member.key for each in rest if isinstance(each, Arrived)})
             try:
                 changes += await self._put_apart(draft, apart)
-                await self._engine.commit(changes, nonce, divisible=taken > 1)
+                tries_of_one = 1 if self._competes(draft) else CONTENDED if taken > 1 else None
+                await self._engine.commit(changes, nonce, give_up_after=tries_of_one)
             except Conflict as conflict:
                 await self._clear_up(conflict, changes)  # first, so that it is done again after a crash
                 self._resolve(conflict, changes)
@@ -206,10 +242,14 @@ class Ledger:
                     await self._engine.back_off(tries)
                 nonce = new_nonce()
                 continue
-            except (TooLarge, Contended):  # text with much to escape is several times what was estimated
+            except (TooLarge, Contended) as error:  # text with much to escape is several times what was estimated
+                nonce = new_nonce()
+                if isinstance(error, Contended) and self._competes(draft):
+                    self._yield(draft)
+                    continue
                 if taken == 1:
                     raise
-                nonce, most = new_nonce(), taken // 2
+                most = taken // 2
                 continue
             tries = 0
             self._applied(draft, taken)
@@ -253,18 +293,11 @@ class Ledger:
         for name in touched:
             key = self.keys[name]
             assert key.head is not None
-            leavers = {effect.member.ref for step in log for effect in step if isinstance(effect, Left)}
-            while key.head.waiting > len(key.front) and all(entry.ticket in key.dead for entry in key.front):
-                if key.head.owner is not None and key.head.owner not in leavers:
-                    break
-                known = len(key.front)
-                front = await self._engine.read(lambda: self._engine.store.inbox(name, known + 10))  # noqa: B023
-                # Who has come since the head was read is not among those whom that head counts.
-                key.front = [entry for entry in front if entry.ticket <= key.head.ticket]
-                if len(key.front) <= known:  # some have left the inbox since the head was read
-                    former, key.head = key.head, (await self._engine.heads([name]))[name]
-                    if key.head.version == former.version:
-                        raise Unreadable(f"{name}: {former.waiting} wait by its head, but {known} by its inbox")
+            self.refresh(key)
+            while key.live is not None and key.live.owner == UNKNOWN:
+                limit = len(key.front or ()) + FRONT
+                key.front = await self._engine.read(lambda: self._engine.store.inbox(name, limit))  # noqa: B023
+                key.more = len(key.front) == limit
                 key.live = None
                 self.refresh(key)
 
@@ -312,7 +345,7 @@ class Ledger:
                 if len(member.notes) > meta.notifications or id in self._driver.poked:
                     engine.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=False)
             elif meta.status is Status.QUEUED:
-                self._driver.retire(member)
+                self._driver.queued(member)
                 member.caller = None
                 self.queued.add(id)
             elif member.spec is not None:
@@ -329,11 +362,14 @@ class Ledger:
             wakes = member.waking is not None and member.waking.wakes
             engine.notified(note, parent.service, parent.deployment, wakes)
         for name, ref in draft.granted:
-            engine.dispatch(ref, name.service, "", fresh=True)
+            engine.granted(ref, name.service)
+        self._unsettled += draft.unsettled
         for name, state in draft.states.items():
             key = self.keys[name]
-            key.head = replace(state.head(), version=state.base.version + 1)
-            key.front = list(state.front)
+            key.head = replace(draft.heads[name], version=state.base.version + 1)
+            key.front = list(state.front) if state.front and self._runs(key.head) else None
+            key.more = state.more
+            key.contended = key.contended or bool(state.arrived)
             key.dead.clear()
             if state.garbage:
                 key.blobs.clear()
@@ -375,7 +411,7 @@ class Ledger:
                     self._engine.spawn(self._engine.sweeper.fan_out(found))  # then it makes way
                 case Create(meta):
                     rewind = self._exists(meta, found) or rewind
-                case WriteHead():
+                case WriteHead() | TakeKey():
                     rewind = self._moved(change, found) or rewind
                 case Update(ref) if ref in self._blobs:
                     raise Fenced(f"the large state entry {ref.id} was given up")
@@ -401,7 +437,7 @@ class Ledger:
 
     def _in_line(self, draft: Draft) -> Meta | None:
         """Somebody who is to be made, and waits for a key already: the commit would change one record twice."""
-        waiting = {entry.ref.id for key in self.keys.values() for entry in key.front}
+        waiting = {entry.ref.id for key in self.keys.values() for entry in key.front or ()}
         members = (sheet.member for sheet in draft.sheets.values())
         return next((m.meta for m in members if not m.stored and m.meta.id in waiting), None)
 
@@ -450,22 +486,49 @@ class Ledger:
                 member.apart = False
                 self._engine.spawn(self._engine.sweeper.delete_dependents(member.ref))
 
-    def _moved(self, change: WriteHead, found: Record | None) -> bool:
+    def _moved(self, change: WriteHead | TakeKey, found: Record | None) -> bool:
         """A key changed under us. Returns whether code ran on what it was."""
-        key = self.keys[change.head.key]
-        head = found if isinstance(found, Head) else Head(change.head.key)
-        if change.owner is not None and head.owner != change.owner:
-            raise Fenced(f"{key.key} is owned by {head.owner}")
+        name = change.head.key if isinstance(change, WriteHead) else change.key
+        key = self.keys[name]
+        head = found if isinstance(found, Head) else Head(name)
+        if isinstance(change, WriteHead) and change.owner is not None and head.owner != change.owner:
+            raise Fenced(f"{name} is owned by {head.owner}")
         ran = key.ran
-        self._engine.recent.doubt(key.key)
+        self._engine.recent.doubt(name)
+        key.contended = True
         self._reread(key, head)
-        if ran:
-            key.contended = True
         return ran
+
+    def _runs(self, head: Head | None) -> bool:
+        """Whether a key's owner runs here."""
+        owner = head.owner if head is not None else None
+        member = self._driver.members.get(owner.id) if owner is not None else None
+        return member is not None and member.ref == owner
+
+    def _competes(self, draft: Draft) -> bool:
+        """Whether a commit takes a key that has no owner, which another process may take as well."""
+        return any(state.base.owner is None and not self.keys[name].contended for name, state in draft.states.items())
+
+    def _yield(self, draft: Draft) -> None:
+        """Come to the keys by their inboxes from here on: another transaction is writing one of them.
+
+        Raises:
+            Rewind: If code ran on one.
+        """
+        ran = False
+        for name, state in draft.states.items():
+            key = self.keys[name]
+            if state.base.owner is None and not key.contended:
+                self._engine.recent.doubt(name)
+                key.contended = True
+                ran = ran or key.ran
+                self._reread(key)
+        if ran:
+            raise Rewind
 
     def _reread(self, key: Key, head: Head | None = None) -> None:
         key.head = head
-        key.front = []
+        key.front = None
         key.live = None
         key.blobs.clear()
         key.beside = None
@@ -500,15 +563,15 @@ class Ledger:
     def _bury(self, change: Update) -> None:
         """Who was to be given a key is no more."""
         for key in self.keys.values():
-            for entry in key.front:
+            for entry in key.front or ():
                 if entry.ref == change.ref:
                     key.dead.add(entry.ticket)
 
 
-def _apply(state: KeyState, effect: Arrived | Left | Wrote) -> None:
+def _apply(key: Key, state: KeyState, effect: Arrived | Left | Wrote) -> None:
     match effect:
-        case Arrived(member):
-            state.arrive(member.ref)
+        case Arrived():
+            effect.apply(state, key.contended)
         case Left():
             state.leave(effect.member.ref)
         case Wrote():

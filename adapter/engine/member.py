@@ -45,6 +45,10 @@ class Member:
     """Whether its caller in this unit was cancelled before it was stored: where it runs elsewhere, it is told then."""
     duties: int = 0
     """What it asked of others and did not wait for, but that has to be done before it ends."""
+    moment: int = 0
+    """When it last had another invocation come to a key, in microseconds; the next one comes later."""
+    reached: frozenset[str] = frozenset()
+    """The keys to which earlier attempts had others come: one may wait there still, and later ones come after it."""
     version: int = 0
     """Of a shared handler: the latest version of its key that it has read of; it is shown no earlier one."""
     snapshot: KeyState | None = None
@@ -115,9 +119,20 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """An exclusive invocation came to its key: it owns it, or waits."""
+    """An exclusive invocation came to its key: it becomes the owner, or waits.
+
+    Attributes:
+        moment: When it came, in microseconds: the order of the inbox.
+        direct: Whether it may become the owner at once if nothing waits.
+    """
 
     member: Member
+    moment: int
+    direct: bool = True
+
+    def apply(self, state: KeyState, contended: bool) -> None:
+        """Have it come to what is known of the key."""
+        state.arrive(self.member.ref, self.moment, direct=self.direct and not contended)
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,22 +90,50 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class WriteHead:
-    """Write a key's head. It requires ``version`` (0: no item), unless only the owner's own state is written.
+    """Write a key's head, whose version is raised by one. Requires a version, or an owner.
 
     Attributes:
-        head: The new head, but for its version, which is raised by one.
-        version: The required version; ``None`` where ``owner`` guards the write: ticket and waiting stay then.
+        head: The new head. ``queued`` stays as it is stored unless it is set here, or the version is required.
+        version: The required version; 0: no item.
         owner: The required owner.
-        idle: Whether it is required that nobody waits.
+        empty: Whether it is required that ``queued`` is not set.
     """
 
     head: Head
     version: int | None = None
     owner: Ref | None = None
-    idle: bool = False
+    empty: bool = False
 
 
-Change = Create | Update | Finish | Put | Delete | WriteHead
+@dataclass(frozen=True, slots=True)
+class TakeKey:
+    """Make an invocation the owner of a key. Requires that the key has no owner. State and version guard nothing.
+
+    Attributes:
+        key: Which one. It need not have an item.
+        owner: The new owner.
+        queued: What ``queued`` is set to.
+        empty: Whether it is required that ``queued`` is not set.
+    """
+
+    key: ObjectKey
+    owner: Ref
+    queued: bool
+    empty: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MarkQueued:
+    """Tell a key's owner that an invocation waits in the inbox. Requires the owner; the version stays.
+
+    It is committed on its own, as an UpdateItem, which never conflicts with another one.
+    """
+
+    key: ObjectKey
+    owner: Ref
+
+
+Change = Create | Update | Finish | Put | Delete | WriteHead | TakeKey | MarkQueued
 
 
 class Conflict(Exception):
@@ -370,6 +398,6 @@ class Clock(Protocol):
 
 __all__ = [
     "Change", "Clock", "Conflict", "Create", "Delete", "Dependent", "Dispatcher", "Due", "Finish", "Listed",
-    "NotIndexed", "Page", "Place", "Put", "Status", "Store", "Timers", "TooLarge", "Unavailable", "Update",
-    "Usage", "WriteHead", "applied",
+    "MarkQueued", "NotIndexed", "Page", "Place", "Put", "Status", "Store", "TakeKey", "Timers", "TooLarge",
+    "Unavailable", "Update", "Usage", "WriteHead", "applied",
 ]  # fmt: skip

@@ -40,7 +40,7 @@ class Recent:
         until, known = self._known.pop(head.key, (0, None))
         if known is None and until > self._clock.now():
             self._known[head.key] = (until, None)
-        elif head.owner is None:
+        elif head.owner is None and not head.queued:
             self._known[head.key] = (self._clock.now() + FRESH, head)
         self._bound()
 

@@ -114,8 +114,8 @@ class Meta:
     """How often the sweeper dispatched it since an attempt last began; while it waits for its key: looked at it."""
     due: int | None = None
     """When the sweeper looks at it."""
-    ticket: int | None = None
-    """Its place in its key's inbox, where it had to wait."""
+    ticket: str | None = None
+    """Its place in its key's inbox, while it waits there."""
     outcome: Outcome | None = None
     """Once completed; a success whose value lies in parts has ``value=None``.
     While it is live: the failure that it is to end with, whatever its code would do."""
@@ -217,7 +217,7 @@ class Waiter:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """One key of an object or workflow: who owns it, who waits, and its state. Never deleted, its version never reused.
+    """One key of an object or workflow: its owner and its state. Never deleted, its version never reused.
 
     A key that was never touched has version 0 and no item.
     """
@@ -225,9 +225,9 @@ class Head:
     key: ObjectKey
     version: int = 0
     owner: Ref | None = None
-    ticket: int = 0
-    """The last one given out."""
-    waiting: int = 0
+    queued: bool = False
+    """Whether invocations may wait in the inbox. The owner then reads the inbox before it releases the key. While it
+    is set and there is no owner, invocations arrive by the inbox only."""
     state_generation: str = ""
     state: dict[str, bytes] = field(default_factory=dict[str, bytes])
     spilled: bool = False
@@ -241,10 +241,10 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class InboxEntry:
-    """An invocation that waits for a key."""
+    """An invocation that waits for a key. The order is that of the tickets (see `adapter.engine.ids.ticket`)."""
 
     key: ObjectKey
-    ticket: int
+    ticket: str
     ref: Ref
 
 

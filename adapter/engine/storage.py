@@ -31,7 +31,7 @@ MAX_PARTS = 12
 """How many parts of payloads are put in one request: what the largest payload has."""
 
 CONTENDED = 3
-"""How often other transactions may be in a commit's way before less is tried."""
+"""How often other transactions may be in the way of a commit of several steps, before fewer are tried."""
 
 
 class Storage:
@@ -50,6 +50,12 @@ class Storage:
         self.clock = clock
         self.deadline: int | None = None
         self._random = random.Random()
+        self._moment = 0
+
+    def moment(self, after: int = 0) -> int:
+        """Return the time in microseconds: later than ``after``, and than any that this process was given before."""
+        self._moment = max(self.clock.now() * 1000, self._moment + 1)
+        return max(self._moment, after + 1)
 
     def remaining(self) -> int:
         """Milliseconds until this process is stopped."""
@@ -195,17 +201,17 @@ class Storage:
             return False
         return True
 
-    async def commit(self, changes: Sequence[Change], nonce: str, *, divisible: bool = False) -> None:
+    async def commit(self, changes: Sequence[Change], nonce: str, *, give_up_after: int | None = None) -> None:
         """Commit; after a lost answer send the same again until the answer is certain.
 
         Args:
             changes: All of them, or none.
             nonce: What tells this commit from others.
-            divisible: Whether a part of it could be committed instead.
+            give_up_after: After how many tries that met other transactions another commit is made instead.
 
         Raises:
             Conflict: If a condition does not hold, and not because the very same commit had applied.
-            Contended: If it is divisible, and other transactions were in its way a few times.
+            Contended: If so many tries, and every one, met other transactions: nothing was applied.
         """
         tries, certain = 0, True
         while True:
@@ -215,7 +221,7 @@ class Storage:
             except Unavailable as error:
                 tries += 1
                 certain = certain and isinstance(error, Contended)
-                if self.remaining() < 0 or (divisible and certain and tries >= CONTENDED):
+                if self.remaining() < 0 or (certain and give_up_after is not None and tries >= give_up_after):
                     raise
                 await self.back_off(tries)
             except Conflict as conflict:

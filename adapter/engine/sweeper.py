@@ -159,7 +159,7 @@ class Sweeper:
             if await engine.control.reclaim(meta):
                 return True
             await engine.deadlocks.check(meta)
-            wait = RECHECK * 2 ** min(meta.dispatches, 6) if meta.parent is not None else OWNER_CHECK
+            wait = (RECHECK if meta.parent is not None else OWNER_CHECK) * 2 ** min(meta.dispatches, 6)
             values = {"due": now + wait, "dispatches": meta.dispatches + 1}
         elif id in engine.active:
             values = {"due": engine.times().lease}

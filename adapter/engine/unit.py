@@ -24,7 +24,7 @@ from adapter.engine.blobs import blob_for
 from adapter.engine.deadlocks import attached, deadlock
 from adapter.engine.draft import Key, Step
 from adapter.engine.ids import new_generation, new_nonce
-from adapter.engine.journal import CANCEL, Done, Issued, Noted, Read, Tried
+from adapter.engine.journal import CANCEL, Done, Issued, Noted, Read, Tried, arrivals
 from adapter.engine.keys import KeyState
 from adapter.engine.ledger import Fenced, Ledger, News, Rewind
 from adapter.engine.loop import HELP
@@ -144,8 +144,6 @@ class Unit:
         self._failing: dict[str, Step] = {}
         """For each attempt that failed with reads under way: what is logged of that once they are back."""
         self._timers: dict[tuple[str, int], int] = {}
-        self._granting = False
-        """Whether somebody may run as soon as it is committed that a key is theirs."""
         self.poked: set[str] = set()
         self._looked = self._moved = engine.clock.now()
         self._telling: set[asyncio.Task[Any]] = set()
@@ -214,7 +212,7 @@ class Unit:
         if root.exclusive and root.meta.status is not Status.SCHEDULED:
             key = self.ledger.key(root.key)
             if key.head is None or key.head.owner != root.ref:
-                step = (*step, Arrived(root))
+                step = (*step, Arrived(root, self.engine.moment()))
             self.ledger.record(step)
             self._touch(root.key)
         else:
@@ -232,7 +230,6 @@ class Unit:
         self._closures.clear()
         self._errands.clear()
         self._timers.clear()
-        self._granting = False
         self.members = {
             id: member
             for id, member in members.items()
@@ -273,8 +270,7 @@ class Unit:
             await self.ledger.commit(keep_last=True)
         if self._loading or self._reads:
             await self._wait(None)
-        elif self._closures or self._errands or self._granting or replay:
-            self._granting = False
+        elif self._closures or self._errands or replay:
             await self.ledger.commit(keep_steps=not replay)
             if replay and self.members:
                 raise Rewind
@@ -342,7 +338,8 @@ class Unit:
             await self._wait(timer)
         elif now < self._lingers() and stay > 0:
             await self.ledger.commit()
-            await self._poll(timer)
+            if self.members:
+                await self._poll(timer)
         else:
             self.poked.clear()  # what came in before this is noticed by the commit
             try:
@@ -551,6 +548,11 @@ class Unit:
     def told(self) -> bool:
         return bool(self._events)
 
+    def queued(self, member: Member) -> None:
+        self.retire(member)
+        if member is self.root:
+            self.engine.pass_gate(member.key)
+
     def retire(self, member: Member) -> None:
         """The member runs no longer; what it called in this process goes on, and notifies its record."""
         self.members.pop(member.meta.id, None)
@@ -567,6 +569,8 @@ class Unit:
     def _start(self, member: Member) -> None:
         assert member.spec is not None
         member.duties = 0
+        if member.meta.epoch > 1:
+            member.moment, member.reached = arrivals(member.journal)
         member.attempt = Attempt(self, member.spec, member.meta, member.input, member.journal, member.notes)
         self._ready.append(member)
         if member.cancelled:
@@ -702,9 +706,12 @@ class Unit:
             caller=member if spec else None,
         )
         arrives = pending.kind.exclusive and not delay
-        self.ledger.record(
-            (Born(child), *((Arrived(child),) if arrives else ()), Log(member, Issued(n, *pending.described)))
-        )
+        arrived: Step = ()
+        if arrives:
+            member.moment = self.engine.moment(after=member.moment)
+            arrived = (Arrived(child, member.moment, direct=str(child.key) not in member.reached),)
+        issued = Issued(n, *pending.described, at=member.moment if arrives else None)
+        self.ledger.record((Born(child), *arrived, Log(member, issued)))
         if spec is None:
             return
         self.members[child.meta.id] = child
@@ -740,9 +747,6 @@ class Unit:
         if member is None or member.ref != key.live.owner or member.attempt is not None:
             return
         if key.head.owner != member.ref:
-            if key.contended:
-                self._granting = True
-                return
             key.ran = True
         self._start(member)
         self._signal.set()

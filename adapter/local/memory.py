@@ -23,9 +23,11 @@ from adapter.engine.ports import (
     Due,
     Finish,
     Listed,
+    MarkQueued,
     Page,
     Place,
     Put,
+    TakeKey,
     TooLarge,
     Update,
     Usage,
@@ -306,22 +308,33 @@ class MemoryStore:
                 held = self._lookup(partition, key)
                 allowed = held is not None or isinstance(item, StateEntry)
                 return _Write(partition, key, held, None, allowed)
-            case WriteHead(head, version, owner, idle):
+            case WriteHead(head, version, owner, empty):
                 if version is None and owner is None:
                     raise ValueError("a head is written under a version or an owner")
-                present = cast("Head | None", self._lookup(head.key, HEAD))
-                old_head = present or Head(head.key)
+                present, old_head = self._head(head.key)
                 allowed = (
                     (version is None or old_head.version == version)
                     and (owner is None or old_head.owner == owner)
-                    and (not idle or old_head.waiting == 0)
+                    and not (empty and old_head.queued)
                 )
-                new_head = replace(head, version=old_head.version + 1, nonce=nonce)
-                if version is None:
-                    new_head = replace(new_head, ticket=old_head.ticket, waiting=old_head.waiting)
+                queued = head.queued or (version is None and old_head.queued)
+                new_head = replace(head, version=old_head.version + 1, queued=queued, nonce=nonce)
                 return _Write(head.key, HEAD, present, new_head, allowed)
+            case TakeKey(key, owner, queued, empty):
+                present, old_head = self._head(key)
+                allowed = old_head.owner is None and not (empty and old_head.queued)
+                new_head = replace(old_head, version=old_head.version + 1, owner=owner, queued=queued, nonce=nonce)
+                return _Write(key, HEAD, present, new_head, allowed)
+            case MarkQueued(key, owner):
+                present, old_head = self._head(key)
+                return _Write(key, HEAD, present, replace(old_head, queued=True), old_head.owner == owner)
 
     # --- items, the index, and what they cost ------------------------------------------------------------------------
+
+    def _head(self, key: ObjectKey) -> tuple[Head | None, Head]:
+        """A key's head as it is stored, and with its defaults where it is not."""
+        stored = cast("Head | None", self._lookup(key, HEAD))
+        return stored, stored or Head(key)
 
     def _record(self, id: str) -> Meta | None:
         return cast("Meta | None", self._lookup(id, META))
@@ -555,7 +568,9 @@ def _meta(meta: Meta) -> int:
         bytes += 15
     if meta.output_name:
         bytes += 11 + len(meta.output_name)
-    for number in (meta.input_parts, meta.failures, meta.missing, meta.dispatches, meta.ticket, meta.output_parts):
+    if meta.ticket is not None:
+        bytes += 34
+    for number in (meta.input_parts, meta.failures, meta.missing, meta.dispatches, meta.output_parts):
         if number:
             bytes += 11
     return bytes
@@ -575,14 +590,14 @@ def size(record: Record) -> int:
         case Waiter():
             return 134 + len(record.service) + len(record.deployment)
         case Head():
-            bytes = 58 + _key(record.key) + (8 if record.ticket else 0) + (58 if record.owner else 0)
+            bytes = 50 + _key(record.key) + (58 if record.owner else 0) + (7 if record.queued else 0)
             if record.state_generation:
                 bytes += 32
             if record.state:
                 bytes += 8 + sum(1 + _text(name) + len(value) for name, value in record.state.items())
             return bytes
         case InboxEntry():
-            return 78 + _key(record.key)
+            return 94 + _key(record.key)
         case StateEntry():
             blob = 67 if record.blob is not None else 0
             return 31 + _key(record.key) + _text(record.name) + len(record.value) + blob

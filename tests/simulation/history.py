@@ -89,7 +89,7 @@ def _text(part: Any) -> str:
         case Head():
             owner = part.owner.id if part.owner else None
             state = {name: value[:30] for name, value in part.state.items()}
-            return f"{part.key} v{part.version} owner={owner} ticket={part.ticket} waiting={part.waiting} {state}"
+            return f"{part.key} v{part.version} owner={owner} queued={part.queued} {state}"
         case Piece():
             return f"j{part.index} {part.data}"
         case Notification():

@@ -277,6 +277,8 @@ class World:
     lazy_state: bool = field(init=False)
     inactivity: timedelta | None = field(default=None, init=False)
     calm: bool = field(default=False, init=False)
+    disagreement: float = field(default=0.0, init=False)
+    """Seconds that the clocks of two processes differ by at most."""
     faulty: bool = field(default=False, init=False)
     """Whether anything was to go wrong."""
     acted: dict[str, set[str]] = field(default_factory=dict, init=False)
@@ -314,6 +316,7 @@ class World:
         self.lazy_state = self.random.random() < 0.5
         if not self.plan.alone:  # a suspension costs
             self.inactivity = self.random.choice((None, None, timedelta(milliseconds=50), timedelta(seconds=1)))
+        self.disagreement = 2 * self.faults.skew
         self.faulty = any(name not in ("jitter", "skew") for name in self.faults.names())
 
     @property

@@ -541,7 +541,7 @@ async def test_an_owner_that_is_rewound_owns_its_key_still() -> None:
     await world.clock.advance(5)
     assert value((await world.meta(first)).outcome) == 2
     heads = await world.store.heads([target("O/k/work").object])
-    assert [(head.owner, head.waiting) for head in heads.values()] == [(None, 0)]
+    assert [head.owner for head in heads.values()] == [None]
 
 
 async def test_who_is_to_be_resumed_while_it_is_suspended_is() -> None:
