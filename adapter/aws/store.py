@@ -564,7 +564,7 @@ def _expired(now: int) -> Condition:
 
 def _allowed(change: Update) -> Condition:
     condition: Condition = (MetaItem.generation == change.ref.generation) & (MetaItem.status != Status.COMPLETED)
-    for name in ("epoch", "notifications", "waiters", "due"):
+    for name in ("epoch", "notifications", "waiters", "due", "status"):
         required = getattr(change, name)
         if required is not None:
             condition &= META.attributes[name] == required

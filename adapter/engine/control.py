@@ -265,30 +265,31 @@ class Control:
 
     # --- keys ---
 
-    async def reclaim(self, waiting: Meta) -> bool:
+    async def reclaim(self, waiting: Meta) -> None:
         """Hand over the key that an invocation waits for, if its owner has no live record, or there is no owner.
 
-        An owner releases its key in the write that completes it, so such an owner was lost: tables were restored to
-        different times, or somebody deleted items. Without an owner, a process ended between its write and its read.
-
-        Returns:
-            Whether it was so, and the key went to the first that waits.
+        Without an owner, a process ended between its write and its read. An owner releases its key in the write that
+        completes it, so one without a live record was lost: tables were restored to different times, or items were
+        deleted. An inbox entry that was lost is put again.
         """
         key = waiting.target.object
         head = (await self._engine.heads([key]))[key]
+        if waiting.dispatches and waiting.ticket is not None:
+            entry = InboxEntry(key, waiting.ticket, waiting.ref)
+            with contextlib.suppress(Conflict):  # it is there, as it should be
+                await self._engine.commit([Put(entry), Update(waiting.ref, due=waiting.due)], new_nonce())
         if head.owner is None:
             await self._engine.handover.settle([key])
-            return True
+            return
         owner = await self._engine.look(head.owner.id)
         if owner is not None and owner.live and owner.ref == head.owner:
-            return False
+            return
         if (await self._engine.heads([key]))[key].version != head.version:
-            return False  # it has completed since
+            return  # it has completed since
         log.error("%s is owned by %s, of which there is no live record: it goes to who waits next", key, head.owner.id)
         lost = replace(waiting, id=head.owner.id, generation=head.owner.generation)
         head = replace(head, queued=True)
         await Unit(self._engine, Member(lost, b"", None, stored=True), head=head).release()
-        return True
 
     # --- the life of an invocation ---
 

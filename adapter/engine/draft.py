@@ -423,7 +423,7 @@ class Draft:
         changes += [Delete(entry) for entry in state.popped]
         if state.granted is not None and state.granted == state.owner:
             given = {"status": Status.READY, "due": self._times.grace, "ticket": None, "dispatches": 0}
-            changes.append(Update(state.granted, set=given))
+            changes.append(Update(state.granted, set=given, status=Status.QUEUED))
             self.granted.append((key.key, state.granted))
         changes += garbage(state, self._times)
         changes += blobs.changes(state, key.blobs, self._times.now)

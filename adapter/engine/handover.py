@@ -73,11 +73,12 @@ class Handover:
             take = [WriteHead(taken, version=head.version), *garbage(state, engine.times())]
         ready = {"status": Status.READY, "due": engine.times().grace, "ticket": None, "dispatches": 0}
         try:
-            await engine.commit([Delete(first), Update(first.ref, set=ready), *take], new_nonce(), give_up_after=1)
+            changes = [Delete(first), Update(first.ref, set=ready, status=Status.QUEUED), *take]
+            await engine.commit(changes, new_nonce(), give_up_after=1)
         except Contended:
             return False
         except Conflict as conflict:
-            if 1 in conflict.found and 0 not in conflict.found:  # it is over, which leaves no entry behind: it was lost
+            if 1 in conflict.found and 0 not in conflict.found:  # the record was lost, and another one restored
                 with suppress(Conflict):
                     await engine.commit([Delete(first)], new_nonce())
             return False

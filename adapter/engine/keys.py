@@ -59,6 +59,8 @@ class KeyState:
         """Entries of the stored inbox that are to be deleted."""
         self.granted: Ref | None = None
         """Who was given the key from the stored inbox last."""
+        self.moved = False
+        """Whether the key was taken or released."""
         self.written = False
         """Whether the state was written."""
         self.writes: dict[str, StateEntry | None] = {}
@@ -94,12 +96,14 @@ class KeyState:
 
     def take(self, ref: Ref) -> None:
         """Make the invocation the owner."""
+        self.moved = True
         self.owner = ref
         self.expires = None
 
     def leave(self, ref: Ref) -> None:
         """Release the key if the invocation owns it: it goes to the one that waits longest."""
         if self.owner == ref:
+            self.moved = True
             self.owner = None
             self._next()
         else:
@@ -180,7 +184,8 @@ class KeyState:
         """How many items a commit of these steps touches."""
         handover = self.granted is not None and self.granted == self.owner
         writes = len(self.writes) * (3 if self.large or self.base.large else 1)
-        return 1 + len(self.arrived) + len(self.popped) + int(handover) + writes + int(self.garbage)
+        head = int(self.moved or self.written)
+        return head + len(self.arrived) + len(self.popped) + int(handover) + writes + int(self.garbage)
 
     @property
     def garbage(self) -> bool:

@@ -204,13 +204,17 @@ class Ledger:
         try:
             await self._commit(keep_steps=keep_steps, keep_last=keep_last)
         finally:
-            names, self._unsettled = self._unsettled, []
-            if names:
-                await self._engine.handover.settle(names)
-                for name in names:  # the next one may find the key free
-                    if not self._runs(self.keys[name].head):
-                        self._reread(self.keys[name])
-                        self.keys[name].contended = False
+            if self._unsettled and not keep_last:
+                await self._settle()
+
+    async def _settle(self) -> None:
+        """See to the keys at which invocations wait, or that were released while some may."""
+        names, self._unsettled = self._unsettled, []
+        await self._engine.handover.settle(names)
+        for name in names:  # the next one may find the key free
+            if not self._runs(self.keys[name].head):
+                self._reread(self.keys[name])
+                self.keys[name].contended = False
 
     async def _commit(self, *, keep_steps: bool, keep_last: bool) -> None:
         end = len(self.log)

@@ -49,6 +49,7 @@ class Update:
         notifications: Required number of notifications.
         waiters: Required number of waiters.
         due: Required due time.
+        status: Required status.
         wakes: ``True`` requires that it is suspended and misses one notification at most; ``False`` the opposite.
     """
 
@@ -59,6 +60,7 @@ class Update:
     notifications: int | None = None
     waiters: int | None = None
     due: int | None = None
+    status: Status | None = None
     wakes: bool | None = None
 
 

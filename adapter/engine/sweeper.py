@@ -156,8 +156,7 @@ class Sweeper:
             await engine.deadlocks.check(meta)
             values = {"due": now + RECHECK * 2 ** min(meta.dispatches, 6), "dispatches": meta.dispatches + 1}
         elif meta.status is Status.QUEUED:
-            if await engine.control.reclaim(meta):
-                return True
+            await engine.control.reclaim(meta)
             await engine.deadlocks.check(meta)
             wait = (RECHECK if meta.parent is not None else OWNER_CHECK) * 2 ** min(meta.dispatches, 6)
             values = {"due": now + wait, "dispatches": meta.dispatches + 1}

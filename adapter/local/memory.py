@@ -419,6 +419,7 @@ def _allowed(change: Update, old: Meta) -> bool:
         and (change.notifications is None or old.notifications == change.notifications)
         and (change.waiters is None or old.waiters == change.waiters)
         and (change.due is None or old.due == change.due)
+        and (change.status is None or old.status is change.status)
         and (change.wakes is None or change.wakes == _wakes(old))
     )
 

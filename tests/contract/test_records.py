@@ -39,7 +39,7 @@ FULL = meta(
     waiters=6,
     dispatches=1,
     due=NOW + 5,
-    ticket=12,
+    ticket="0000000000000012aaaaaaaaaaaa",
     outcome=Outcome(failure=Failure(409, "no ☃")),
     output_parts=3,
     output_name="output-3",
