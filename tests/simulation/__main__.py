@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--verbose", action="store_true", help="print what happened")
     parser.add_argument("--shrink", action="store_true", help="make it smaller first, as long as it fails")
-    parser.add_argument("--focus", default="", help="what there is to be much of (see `plan.generate`)")
+    parser.add_argument("--focus", default="", help="what there is to be much of (see `run.case`)")
     parser.add_argument("--failures", type=int, default=5, help="after how many failures to stop")
     parser.add_argument(
         "--fingerprint", action="store_true", help="hash the histories: of the focus, or without one of each"

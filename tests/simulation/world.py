@@ -277,6 +277,8 @@ class World:
     lazy_state: bool = field(init=False)
     inactivity: timedelta | None = field(default=None, init=False)
     calm: bool = field(default=False, init=False)
+    conflict: float = field(init=False)
+    """Seconds that a transaction takes at most, in peace too."""
     faulty: bool = field(default=False, init=False)
     """Whether anything was to go wrong."""
     acted: dict[str, set[str]] = field(default_factory=dict, init=False)
@@ -314,7 +316,8 @@ class World:
         self.lazy_state = self.random.random() < 0.5
         if not self.plan.alone:  # a suspension costs
             self.inactivity = self.random.choice((None, None, timedelta(milliseconds=50), timedelta(seconds=1)))
-        self.faulty = any(name not in ("jitter", "skew") for name in self.faults.names())
+        self.conflict = self.faults.conflict
+        self.faulty = any(name not in ("jitter", "skew", "conflict") for name in self.faults.names())
 
     @property
     def expiring(self) -> bool:
@@ -538,7 +541,7 @@ class World:
                 self.writer = process
                 self.store.expect_late(name, args)
                 result: Any = await getattr(self.store, name)(*args, **kwargs)
-            except (Conflict, TooLarge) as error:
+            except (Conflict, TooLarge, Unavailable) as error:
                 result = error
             self.note(process, name, args, kwargs, "arrives late", result)
 
