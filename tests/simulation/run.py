@@ -12,6 +12,7 @@ from adapter.engine import blobs, control, draft, journal, keys, ledger, records
 from adapter.engine import engine as engines
 from adapter.engine.engine import Engine
 from tests.simulation.checks import check
+from tests.simulation.crowds import crowd, fan_in
 from tests.simulation.faults import Faults, draw
 from tests.simulation.loop import simulate
 from tests.simulation.plan import Op, Plan, generate
@@ -19,6 +20,9 @@ from tests.simulation.reach import SHARES
 from tests.simulation.reach import draw as switches
 from tests.simulation.watch import WatchedStore
 from tests.simulation.world import World, seeded
+
+CROWDS = {"crowd": crowd, "fan-in": fan_in}
+"""Switches with plans of their own."""
 
 
 @dataclass(slots=True)
@@ -67,7 +71,11 @@ def case(seed: int, focus: str = "") -> Case:
         faults, lambdas = Faults(jitter=faults.jitter), 0.0  # so that nothing delays what has a time to come
     if focus == "steps":
         faults.jitter = 0.0  # so that much ends at one time
+    crowds = [name for name in reach if name in CROWDS]
+    expiring = expiring and not crowds
     plan = generate(Random(f"{seed}/plan"), expiring=expiring, extended=extended, focus=focus)
+    for name in crowds:
+        plan = CROWDS[name](Random(f"{seed}/plan"))
     retention = random.choice((180.0, 300.0)) if expiring else 86_400.0
     parts = focus == "parts" or (Random(f"{seed}/parts").random() < 0.25 and _largest(plan) <= 20_000)
     if "conflicts" in reach:
@@ -116,6 +124,7 @@ def run(
         retention=case.retention,
         history=[] if history else None,
         store_class=store,
+        reach=frozenset(case.reach),
     )
     undo = seeded(world)
     try:

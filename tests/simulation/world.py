@@ -264,6 +264,8 @@ class World:
     history: list[tuple[Any, ...]] | None = None
     """What happened, if that is to be kept."""
     store_class: type[WatchedStore] = WatchedStore
+    reach: frozenset[str] = frozenset()
+    """Which switches are on (see `reach.SHARES`)."""
     random: Random = field(init=False)
     violations: list[str] = field(default_factory=list, init=False)
     asked: list[Asked] = field(default_factory=list, init=False)
@@ -277,6 +279,8 @@ class World:
     lazy_state: bool = field(init=False)
     inactivity: timedelta | None = field(default=None, init=False)
     calm: bool = field(default=False, init=False)
+    crowd: int = field(default=0, init=False)
+    """How many processes of each function there are at least."""
     conflict: float = field(init=False)
     """Seconds that a transaction takes at most, in peace too."""
     faulty: bool = field(default=False, init=False)
@@ -317,6 +321,8 @@ class World:
         if not self.plan.alone:  # a suspension costs
             self.inactivity = self.random.choice((None, None, timedelta(milliseconds=50), timedelta(seconds=1)))
         self.conflict = self.faults.conflict
+        if self.reach & {"crowd", "fan-in"}:
+            self.crowd = Random(f"{self.seed}/crowd").choice((2, 4, 8))
         self.faulty = any(name not in ("jitter", "skew", "conflict") for name in self.faults.names())
 
     @property
@@ -437,10 +443,12 @@ class World:
             for process in self.processes[function]
             if process.deployment == deployment and (process.timeout is None or not process.events)
         ]
-        if there and self.random.random() < 0.85:
+        few = len(self.processes[function]) < self.crowd
+        if there and not few and self.random.random() < 0.85:
             return self.random.choice(there)
         timeout = self.random.choice((3.0, 10.0, 30.0)) if self.random.random() < self.lambdas else None
-        if timeout is None and len([process for process in there if process.timeout is None]) >= 3:
+        servers = len([process for process in there if process.timeout is None])
+        if timeout is None and servers >= max(3, self.crowd):
             return self.random.choice(there)
         self._names += 1
         process = Process(self, f"P{self._names}", function, deployment, timeout)
