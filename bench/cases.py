@@ -13,7 +13,7 @@ from adapter import Context, ObjectContext, Service, VirtualObject, gather, hand
 from adapter.engine.engine import Engine
 from adapter.engine.ports import Store
 from bench.services import Bench, Counter
-from bench.world import Cost, World
+from bench.world import Cost, Definitions, World
 
 
 class Far(Service):
@@ -106,9 +106,12 @@ def _payload(kilobytes: int) -> str:
     return "x" * (kilobytes * 1024)
 
 
+FUNCTIONS: list[Definitions] = [[Bench, Counter, Stepper, Cases], [Far]]
+
+
 def world(store: Store) -> World:
     """The functions that the cases run on."""
-    return World(store, [Bench, Counter, Stepper, Cases], [Far])
+    return World(store, *FUNCTIONS)
 
 
 @dataclass(frozen=True)

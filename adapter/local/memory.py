@@ -29,6 +29,7 @@ from adapter.engine.ports import (
     Put,
     TakeKey,
     TooLarge,
+    Unavailable,
     Update,
     Usage,
     WriteHead,
@@ -48,6 +49,7 @@ from adapter.engine.records import (
     Waiter,
 )
 from adapter.engine.types import ObjectKey, Outcome
+from adapter.local.conflicts import Conflicts
 
 F = TypeVar("F", bound=Callable[..., Coroutine[Any, Any, Any]])
 
@@ -59,7 +61,7 @@ TOKENS: Final = 10_000
 
 
 class Hook(Protocol):
-    """Is awaited around each request's effect; between the two calls nothing else runs.
+    """Is awaited around each request's effect; between the two calls nothing else runs, but with `Conflicts`.
 
     An exception that it raises ``"before"`` prevents the effect, one that it raises ``"after"`` hides it: `Unavailable`
     for a request that never arrived, or whose answer was lost. With ``"after"`` it also sees what the store refused.
@@ -96,15 +98,23 @@ class MemoryStore:
     Args:
         hook: Awaited around each request's effect.
         page: After how many bytes a page of a query ends; DynamoDB's is 1 MB.
+        conflicts: What happens to writes that meet a transaction. Without it a transaction takes no time, and nothing
+            meets it.
 
     Attributes:
         usage: Requests so far, and what DynamoDB would charge for them, by estimated sizes.
     """
 
-    def __init__(self, hook: Hook | None = None, page: int = 1024 * 1024) -> None:
+    def __init__(
+        self,
+        hook: Hook | None = None,
+        page: int = 1024 * 1024,
+        conflicts: Conflicts | None = None,
+    ) -> None:
         self.hook = hook
         self.usage = Usage()
         self._page = page
+        self._conflicts = conflicts
         self._partitions: dict[Partition, _Items] = {}
         self._due: list[list[tuple[int, str]]] = [[] for _ in range(SHARDS)]
         self._tokens: dict[str, list[Change]] = {}
@@ -222,6 +232,7 @@ class MemoryStore:
     @request
     async def start(self, id: str, *, set: Mapping[str, Any], now: int) -> tuple[bool, Meta | None]:
         old = self._record(id)
+        self._admit(id)
         if old is None or old.status is not Status.READY or old.epoch != 0 or old.expired(now):
             self._charge([(old, None)])
             return False, old
@@ -237,14 +248,17 @@ class MemoryStore:
             self.usage.read_units += 2 * len(changes)
             return
         writes = [self._plan(change, nonce) for change in changes]
-        if len({(write.partition, write.key) for write in writes}) < len(writes):
+        if len({write.address for write in writes}) < len(writes):
             raise ValueError("two changes of one item")
-        found = {place: write.old for place, write in enumerate(writes) if not write.allowed}
+        met = {place for place, write in enumerate(writes) if self._busy(write.partition, write.key)}
+        found = {place: write.old for place, write in enumerate(writes) if not write.allowed and place not in met}
         if found:
             self._charge([(write.old, None) for write in writes])
             if not applied(changes, found, nonce):
                 raise Conflict(found)
             return
+        if self._conflicts is not None:
+            await self._have(self._conflicts, writes, [writes[place] for place in sorted(met)], nonce)
         self._apply(writes)
         if len(changes) > 1:
             self._tokens[nonce] = list(changes)
@@ -255,26 +269,61 @@ class MemoryStore:
     async def put(self, parts: Sequence[Part]) -> list[Part]:
         if not 1 <= len(parts) <= 25:
             raise ValueError(f"from 1 to 25 parts, not {len(parts)}")
+        left: list[Part] = []
         for part in parts:
             partition, key = _address(part)
-            self._apply([_Write(partition, key, self._lookup(partition, key), part)])
-        return []
+            if self._busy(partition, key):
+                left.append(part)
+            else:
+                self._apply([_Write(partition, key, self._lookup(partition, key), part)])
+        return left
 
     @request
     async def delete(self, keys: Sequence[Dependent]) -> list[Dependent]:
         if not 1 <= len(keys) <= 25:
             raise ValueError(f"from 1 to 25 keys, not {len(keys)}")
+        left: list[Dependent] = []
         for each in keys:
-            self._apply([_Write(each.id, each.sort, self._lookup(each.id, each.sort), None)])
-        return []
+            if self._busy(each.id, each.sort):
+                left.append(each)
+            else:
+                self._apply([_Write(each.id, each.sort, self._lookup(each.id, each.sort), None)])
+        return left
 
     @request
     async def forget(self, ref: Ref, now: int) -> None:
+        self._admit(ref.id)
         old = self._record(ref.id)
         if old is not None and old.generation == ref.generation and old.expired(now):
             self._apply([_Write(ref.id, META, old, None)])
         else:
             self._charge([(old, None)])
+
+    # --- transactions under way --------------------------------------------------------------------------------------
+
+    def _busy(self, partition: Partition, key: Key) -> bool:
+        return self._conflicts is not None and self._conflicts.on((partition, key))
+
+    def _admit(self, id: str) -> None:
+        if self._conflicts is not None:
+            self._conflicts.admit((id, META))
+
+    async def _have(self, conflicts: Conflicts, writes: Sequence[_Write], met: Sequence[_Write], nonce: str) -> None:
+        """Have the items of a commit to itself, for its span if it is a transaction.
+
+        Raises:
+            Unavailable: If transactions are under way on ``met``, or both are cancelled.
+        """
+        try:
+            if len(writes) == 1:
+                conflicts.admit(writes[0].address)
+            elif met:
+                conflicts.collide([write.address for write in met], nonce)
+            else:
+                await conflicts.take_time([write.address for write in writes], nonce)
+        except Unavailable:
+            self._charge([(write.old, None) for write in writes])
+            raise
 
     # --- what a change does ------------------------------------------------------------------------------------------
 
@@ -447,6 +496,7 @@ def _changed(old: Meta, set: Mapping[str, Any], add: Mapping[str, int]) -> Meta:
 Partition = str | ObjectKey
 Key = tuple[Any, ...]
 """Sorts as the items' sort keys do in DynamoDB: input parts, journal, record, notifications, other parts, waiters."""
+Address = tuple[Partition, Key]
 
 META: Final[Key] = ("m",)
 HEAD: Final[Key] = ("h",)
@@ -470,6 +520,10 @@ class _Write(NamedTuple):
     old: Record | None
     new: Record | None
     allowed: bool = True
+
+    @property
+    def address(self) -> Address:
+        return self.partition, self.key
 
 
 def _shard_of(record: Meta) -> int:

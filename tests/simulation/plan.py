@@ -230,6 +230,9 @@ CUT_SHORT = {"stray", "deadline"}
 ALONE = {"get", "set", "add", "append", "clear", "now", "draw", "raise", "step", "sleep", "call", "send", "gather"}
 """What a program is made of that nobody disturbs, and whose costs are known."""
 
+FOCUSES = ("operators", "results", "steps", "rings", "large", "parts", "trees", "time", "costs")
+"""What there can be much of in a plan: see `generate`."""
+
 
 class _Generator:
     def __init__(self, random: Random, expiring: bool, extended: bool, focus: str = "") -> None:

@@ -71,6 +71,8 @@ def _smaller(case: Case) -> Iterator[Case]:
         yield replace(case, plan=replace(plan, limits=limits))
     for name in case.faults.names():
         yield replace(case, faults=case.faults.without(name))
+    for name in case.reach:
+        yield replace(case, reach=tuple(other for other in case.reach if other != name))
     if case.lambdas:
         yield replace(case, lambdas=0.0)
     for node in plan.nodes.values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic_core import from_json
@@ -25,6 +26,7 @@ from adapter.engine.records import (
     Waiter,
 )
 from adapter.engine.types import Kind, ObjectKey
+from adapter.local.conflicts import Conflicts
 from adapter.local.memory import HEAD, META, MemoryStore, _Write
 
 if TYPE_CHECKING:
@@ -40,6 +42,9 @@ SKEW = 2_000
 WITHOUT_DUE = (Status.QUEUED, Status.SUSPENDED, Status.PAUSED, Status.COMPLETED)
 """What may have no due time."""
 
+
+BOTH = 0.25
+"""How often two transactions that meet are both cancelled."""
 
 BEGAN = '1.[["b",'
 """How a piece begins that only says that an attempt does."""
@@ -58,7 +63,8 @@ class WatchedStore(MemoryStore):
     """The store in memory, with the invariants that every write has to leave intact."""
 
     def __init__(self, world: World) -> None:
-        super().__init__()
+        both = partial(world.chance, BOTH)
+        super().__init__(conflicts=Conflicts(self._span, both) if world.conflict else None)
         self.world = world
         self.archive: dict[Ref, Ended] = {}
         """Everything that has ever completed."""
@@ -101,6 +107,12 @@ class WatchedStore(MemoryStore):
                     ref, meta = Ref(item.id, item.generation), self._record(item.id)
                     if ref in self._made and (meta is None or meta.ref != ref):
                         self.late.add(ref)
+
+    async def _span(self) -> None:
+        """Let a transaction take its time, in which other processes write."""
+        writer = self.world.writer
+        await self.world.loop.pause(self.world.random.uniform(0, self.world.conflict))
+        self.world.writer = writer
 
     def _charge(self, writes: Sequence[tuple[Record | None, Record | None]]) -> None:
         if self.world.plan.alone:  # else nobody asks what it costs
@@ -167,7 +179,8 @@ class WatchedStore(MemoryStore):
 
     def remove(self, meta: Meta) -> None:
         """Delete a record that has expired, as DynamoDB does when it comes to it."""
-        self._apply([_Write(meta.id, META, meta, None)])
+        if not self._busy(meta.id, META):
+            self._apply([_Write(meta.id, META, meta, None)])
 
     def _fail(self, what: str) -> None:
         self.world.violation(what)

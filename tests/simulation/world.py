@@ -264,6 +264,8 @@ class World:
     history: list[tuple[Any, ...]] | None = None
     """What happened, if that is to be kept."""
     store_class: type[WatchedStore] = WatchedStore
+    reach: frozenset[str] = frozenset()
+    """Which switches are on (see `reach.SHARES`)."""
     random: Random = field(init=False)
     violations: list[str] = field(default_factory=list, init=False)
     asked: list[Asked] = field(default_factory=list, init=False)
@@ -279,6 +281,10 @@ class World:
     calm: bool = field(default=False, init=False)
     disagreement: float = field(default=0.0, init=False)
     """Seconds that the clocks of two processes differ by at most."""
+    crowd: int = field(default=0, init=False)
+    """How many processes of each function there are at least."""
+    conflict: float = field(init=False)
+    """Seconds that a transaction takes at most, in peace too."""
     faulty: bool = field(default=False, init=False)
     """Whether anything was to go wrong."""
     acted: dict[str, set[str]] = field(default_factory=dict, init=False)
@@ -317,7 +323,10 @@ class World:
         if not self.plan.alone:  # a suspension costs
             self.inactivity = self.random.choice((None, None, timedelta(milliseconds=50), timedelta(seconds=1)))
         self.disagreement = 2 * self.faults.skew
-        self.faulty = any(name not in ("jitter", "skew") for name in self.faults.names())
+        self.conflict = self.faults.conflict
+        if self.reach & {"crowd", "fan-in"}:
+            self.crowd = Random(f"{self.seed}/crowd").choice((2, 4, 8))
+        self.faulty = any(name not in ("jitter", "skew", "conflict") for name in self.faults.names())
 
     @property
     def expiring(self) -> bool:
@@ -437,10 +446,12 @@ class World:
             for process in self.processes[function]
             if process.deployment == deployment and (process.timeout is None or not process.events)
         ]
-        if there and self.random.random() < 0.85:
+        few = len(self.processes[function]) < self.crowd
+        if there and not few and self.random.random() < 0.85:
             return self.random.choice(there)
         timeout = self.random.choice((3.0, 10.0, 30.0)) if self.random.random() < self.lambdas else None
-        if timeout is None and len([process for process in there if process.timeout is None]) >= 3:
+        servers = len([process for process in there if process.timeout is None])
+        if timeout is None and servers >= max(3, self.crowd):
             return self.random.choice(there)
         self._names += 1
         process = Process(self, f"P{self._names}", function, deployment, timeout)
@@ -541,7 +552,7 @@ class World:
                 self.writer = process
                 self.store.expect_late(name, args)
                 result: Any = await getattr(self.store, name)(*args, **kwargs)
-            except (Conflict, TooLarge) as error:
+            except (Conflict, TooLarge, Unavailable) as error:
                 result = error
             self.note(process, name, args, kwargs, "arrives late", result)
 

@@ -1,0 +1,27 @@
+"""How far the simulator reaches beyond its first programs and faults: one switch for each kind of trouble."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Final
+
+SHARES: Final = {
+    "conflicts": 0.3,
+    "crowd": 0.06,
+    "fan-in": 0.02,
+}
+"""The share of runs in which a switch is on. A switch at 0 waits for an engine that withstands it, and a focus turns
+it on in every run.
+
+- ``conflicts``: A transaction takes time, and what meets it on an item is refused, as by DynamoDB.
+- ``crowd``: Clients without idempotency keys call one key at the same moment, by way of 2 to 8 processes.
+- ``fan-in``: 20 to 60 calls of one caller into another function complete together; 2 to 8 processes for each function.
+"""
+
+
+def draw(seed: int, focus: str) -> tuple[str, ...]:
+    """Return the switches that are on in a run: those that the focus names, and each other one by its share."""
+    named = focus.split("+")
+    if "costs" in named:
+        return ()
+    return tuple(name for name, share in SHARES.items() if name in named or Random(f"{seed}/{name}").random() < share)
