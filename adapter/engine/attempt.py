@@ -358,7 +358,7 @@ class Attempt:
         try:
             return Outcome(self._task.result())
         except TerminalError as error:
-            return Outcome(failure=Failure(error.code, error.message))
+            return Outcome(failure=Failure.of(error))
 
     def run(self) -> None:
         """Run until blocked, after each recorded result and then for good.

@@ -804,8 +804,11 @@ class Unit:
         async def run() -> None:
             try:
                 await work
-            except Exception as error:
-                self._broken = error
+            except BaseException as error:
+                if self._running.get(name) is task:  # else the unit has dropped it
+                    self._broken = error if isinstance(error, Exception) else RuntimeError(told(error))
+                if not isinstance(error, Exception):
+                    raise
             finally:
                 if self._running.get(name) is task:
                     del self._running[name]
@@ -851,6 +854,7 @@ class Unit:
 
     async def _step(self, id: str, command: c.Run, abort: timedelta | None, tried: Tried) -> None:
         n, tries, began = tried.n, tried.tries, tried.began
+        task = asyncio.current_task()
         while True:
             tries += 1
             try:
@@ -861,11 +865,10 @@ class Unit:
                 finally:
                     self.engine.steps -= 1
             except TerminalError as error:
-                outcome = Outcome(failure=Failure(error.code, error.message))
-            except (Exception, asyncio.CancelledError) as error:
-                task = asyncio.current_task()
-                if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-                    raise  # the step was dropped; else something that it awaited was cancelled, which is its failure
+                outcome = Outcome(failure=Failure.of(error))
+            except BaseException as error:
+                if self._dropped(error, task):
+                    raise
                 policy: RetryPolicy | None = command.retry
                 if policy is None:
                     self._post(Event(id, n, error=error))
@@ -884,6 +887,12 @@ class Unit:
             self._post(Event(id, n, outcome))
             return
 
+    def _dropped(self, error: BaseException, task: asyncio.Task[Any] | None) -> bool:
+        """Return True if a step was stopped from outside; otherwise the step itself raised the error."""
+        if isinstance(error, asyncio.CancelledError):
+            return task is not None and bool(task.cancelling())
+        return isinstance(error, GeneratorExit) and asyncio.current_task(self._loop) is not task
+
     async def _sit_out(self, due: int) -> bool:
         """Wait for a step's next try, but not for long if no client waits and nothing else runs. Returns whether it is
         time."""
@@ -899,14 +908,24 @@ class Unit:
         """Run a step's closure, for so long at most."""
         if abort is None:
             return await command.closure()
-        task = asyncio.ensure_future(command.closure())
+
+        async def run() -> bytes | BaseException:
+            try:
+                return await command.closure()
+            except (SystemExit, KeyboardInterrupt) as error:  # raised in a task, either would end the process
+                return error
+
+        task = asyncio.ensure_future(run())
         try:
             await self.engine.first(task, self.engine.clock.now() + round(abort.total_seconds() * 1000))
             if not task.done():
                 raise TimeoutError(f"step {command.name!r} took longer than its abort_timeout, {abort}")
-            return task.result()
+            result = task.result()
         finally:
             task.cancel()
+        if isinstance(result, BaseException):
+            raise result
+        return result
 
     async def _do(self, member: Member, n: int, errand: c.Errand) -> None:
         whom = errand.name if isinstance(errand, c.GetPromise | c.PeekPromise | c.CompletePromise) else errand.id
