@@ -206,6 +206,11 @@ MUTANTS = (
         Edit(Ledger, "_moved", "ran = key.ran", "ran = False"),
     ),
     mutant(
+        "what happens to the host is raised into handler code",
+        "10",
+        Edit(Attempt, "hosted", "except Exception as error:", "except ZeroDivisionError as error:"),
+    ),
+    mutant(
         "an invocation goes on wherever it is woken",
         "10",
         Edit(Engine, "_take_over", "if elsewhere or", "if False or"),

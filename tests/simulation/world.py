@@ -20,7 +20,7 @@ from adapter.engine.control import Control
 from adapter.engine.engine import Answer, Engine, Request
 from adapter.engine.ports import Conflict, Contended, Dispatcher, Store, Timers, TooLarge, Unavailable
 from adapter.engine.records import Meta, Ref, Status
-from adapter.engine.types import ObjectKey, Outcome
+from adapter.engine.types import Kind, ObjectKey, Outcome, Target
 from adapter.errors import TerminalError
 from tests.simulation.faults import CALM, Faults
 from tests.simulation.loop import SimLoop
@@ -75,11 +75,17 @@ class Process:
             clock=_Clock(self),
             handlers=handlers(self),
             deployment=deployment,
-            kinds=lambda target: kind_of(target.service, target.handler),
+            kinds=self.kind_of,
             poll=world.poll,
             always_replay=world.always_replay,
         )
         self.engine._random = Random(world.random.random())
+
+    def kind_of(self, target: Target) -> Kind | None:
+        """The kind of a handler elsewhere, as the directory of services says, which may not answer."""
+        if self.world.chance(self.world.faults.refused):
+            raise Unavailable("the directory does not answer")
+        return kind_of(target.service, target.handler)
 
     @property
     def frozen(self) -> bool:
