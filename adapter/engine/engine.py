@@ -333,7 +333,7 @@ class Engine(Storage):
         async def guarded() -> None:
             try:
                 await work
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, GeneratorExit):
                 raise
             except BaseException as error:
                 log.exception("background work failed; what it was for is due again later")
