@@ -224,7 +224,6 @@ class Unit:
 
     def _rewind(self) -> None:
         """Go back to what is committed, and replay from there. Steps go on, and keep their results."""
-        results = self._step_results()
         for member in (members := {member.meta.id: member for member in self.ledger.members()}).values():
             member.drop()
         self.ledger.rewind()
@@ -238,11 +237,7 @@ class Unit:
             for id, member in members.items()
             if member.stored and member.spec is not None and member.meta.status is not Status.QUEUED
         }
-        self._events = deque(  # notifications are posted anew, in order
-            event
-            for event in (*results, *self._events)
-            if event.member in self.members and event.child is None and event.note is None
-        )
+        self._events.clear()  # the replay asks for all of it again; what steps gave it finds with its member
         for name, task in list(self._running.items()):
             if name not in self._steps or name[0] not in self.members:
                 del self._running[name]
@@ -820,24 +815,16 @@ class Unit:
 
     def _want_step(self, member: Member, n: int, command: c.Run) -> None:
         """Have a step start after the next commit, unless it did before a rewind."""
-        name = (member.meta.id, n)
-        if name not in self._running and not any((event.member, event.n) == name for event in self._events):
+        if n in member.results:
+            self._tell(member, n)
+        elif (member.meta.id, n) not in self._running:
             self._closures.append((member, n, command))
 
-    def _step_results(self) -> list[Event]:
-        """The results of steps that are in the log."""
-        logged = [effect for step in self.ledger.log for effect in step if isinstance(effect, Log)]
-        steps = {
-            (member.meta.id, entry.n)
-            for member in {effect.member.meta.id: effect.member for effect in logged}.values()
-            for entry in (*member.journal, *(effect.entry for effect in logged if effect.member is member))
-            if isinstance(entry, Issued) and entry.kind == "run"
-        }
-        return [
-            Event(effect.member.meta.id, effect.entry.n, effect.entry.outcome)
-            for effect in logged
-            if isinstance(effect.entry, Done) and (effect.member.meta.id, effect.entry.n) in steps
-        ]
+    def _tell(self, member: Member, n: int) -> None:
+        """Post what a step gave, or raised."""
+        result = member.results[n]
+        event = Event(member.meta.id, n)
+        self._post(replace(event, outcome=result) if isinstance(result, Outcome) else replace(event, error=result))
 
     def _begin_steps(self) -> None:
         """Start what had to wait for a commit."""
@@ -847,12 +834,17 @@ class Unit:
             self._steps.add((member.meta.id, n))
             abort = member.attempt.spec.options.abort_timeout
             tried = member.attempt.tried.get(n) or Tried(n, 0, self.engine.clock.now())
-            self._background((member.meta.id, n), self._step(member.meta.id, command, abort, tried), command.context)
+            self._background((member.meta.id, n), self._step(member, command, abort, tried), command.context)
         errands, self._errands = self._errands, []
         for member, n, errand in errands:
             self._background((member.meta.id, n), self._do(member, n, errand))
 
-    async def _step(self, id: str, command: c.Run, abort: timedelta | None, tried: Tried) -> None:
+    async def _step(self, member: Member, command: c.Run, abort: timedelta | None, tried: Tried) -> None:
+        member.results[tried.n] = await self._result(command, abort, tried)
+        self._tell(member, tried.n)
+
+    async def _result(self, command: c.Run, abort: timedelta | None, tried: Tried) -> Outcome | BaseException:
+        """Run a step by its policy. Returns what it gave, or what ends the attempt."""
         n, tries, began = tried.n, tried.tries, tried.began
         task = asyncio.current_task()
         while True:
@@ -871,8 +863,7 @@ class Unit:
                     raise
                 policy: RetryPolicy | None = command.retry
                 if policy is None:
-                    self._post(Event(id, n, error=error))
-                    return
+                    return error
                 wait = policy.backoff(tries)
                 lasted = timedelta(milliseconds=self.engine.clock.now() - began, seconds=wait)
                 last = policy.attempts is not None and tries >= policy.attempts
@@ -881,11 +872,9 @@ class Unit:
                     due = self.engine.clock.now() + round(wait * 1000)
                     if await self._sit_out(due):
                         continue
-                    self._post(Event(id, n, error=Postponed(Tried(n, tries, began), due, text, error)))
-                    return
+                    return Postponed(Tried(n, tries, began), due, text, error)
                 outcome = Outcome(failure=Failure(500, said(text, MAX_ERROR)))
-            self._post(Event(id, n, outcome))
-            return
+            return outcome
 
     def _dropped(self, error: BaseException, task: asyncio.Task[Any] | None) -> bool:
         """Return True if a step was stopped from outside; otherwise the step itself raised the error."""

@@ -187,7 +187,7 @@ MUTANTS = (
     mutant(
         "a step starts again although its result waits to be told",
         "5",
-        Edit(Unit, "_want_step", "any((event.member, event.n) == name for event in self._events)", "False"),
+        Edit(Unit, "_want_step", "n in member.results", "False"),
         focus="steps",
     ),
     mutant(

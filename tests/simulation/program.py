@@ -323,6 +323,7 @@ class Program:
             for _ in range(self.world.random.randrange(16)):  # what ends at one time ends in any order
                 await asyncio.sleep(0)
             if self.world.stumbles(self.attempt.id, path, op.times):
+                self.world.step_fails(self, operation[0].n)
                 raise Hiccup(path)
             if op.how == "terminal":
                 raise TerminalError(f"step {path}", code=422)

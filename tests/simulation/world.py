@@ -307,6 +307,8 @@ class World:
     _took: dict[tuple[Ref, str], float] = field(default_factory=dict, init=False)
     _steps: int = field(default=0, init=False)
     _names: int = field(default=0, init=False)
+    _begun: dict[str, set[tuple[Ref, int, int]]] = field(default_factory=dict, init=False)
+    """The steps that began in each process, by invocation, attempt and command, but for those that failed."""
     _pending: int = field(default=0, init=False)
     """Requests that are under way although nobody waits for them."""
     loop: SimLoop = field(init=False)
@@ -737,10 +739,19 @@ class World:
         self._steps += 1
         meta = program.attempt.meta
         self.note(program.process, "steps", meta.id, path, f"#{self._steps}")
+        begun = self._begun.setdefault(program.process.name, set())
+        if (step := (meta.ref, max(meta.epoch, 1), n)) in begun:
+            self.violation(f"{meta.id} ran step {path} again in one attempt, though it had not failed")
+        begun.add(step)
         if not program.process.frozen:
             self.store.check_step(meta, n)
             self.snapshots.setdefault(meta.ref, []).append((len(seen), to_json(seen)))
         return self._steps
+
+    def step_fails(self, program: Program, n: int) -> None:
+        """A step fails: it may begin again."""
+        meta = program.attempt.meta
+        self._begun[program.process.name].discard((meta.ref, max(meta.epoch, 1), n))
 
     @contextmanager
     def within(self, program: Program, path: str, seconds: float) -> Iterator[None]:
