@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from collections import defaultdict, deque
 from collections.abc import Coroutine, Iterable
@@ -56,6 +57,8 @@ from adapter.errors import NonDeterminismError, TerminalError
 
 if TYPE_CHECKING:
     from adapter.engine.engine import Engine
+
+log = logging.getLogger("adapter")
 
 MOMENT = 50
 """Milliseconds that a handler may wait before what it did is committed, so that a crash does not lose it."""
@@ -172,6 +175,9 @@ class Unit:
                         return
                 except Rewind:
                     self._rewind()
+                except Fenced as fenced:
+                    if not self._rewind_without(fenced):
+                        raise
         except Fenced:
             self.undone = list(dict.fromkeys(self.ledger.members()))
             self.ledger.rewind()
@@ -222,7 +228,25 @@ class Unit:
             if root.spec is not None:
                 self._start(root)
 
-    def _rewind(self) -> None:
+    def _rewind_without(self, fenced: Fenced) -> bool:
+        """Drop the invocation that was taken over; the others go on, with their steps. Returns whether there are any.
+
+        What was not committed is undone for all of them: it may follow from what the dropped one did.
+        """
+        others = {member.meta.id for member in self.ledger.members() if member.ref != fenced.ref and member.stored}
+        if fenced.ref is None or not others:
+            return False
+        log.info("attempt dropped: %s", fenced, extra={"invocation_id": fenced.ref.id})
+        if fenced.ref.id in self.poked:
+            self.poked.discard(fenced.ref.id)
+            self.engine.spawn(self.engine.resume(fenced.ref.id))
+        self.engine.active.pop(fenced.ref.id, None)
+        if fenced.ref == self.root.ref:
+            self._linger = 0  # the client is answered from the store
+        self._rewind(fenced.ref)
+        return True
+
+    def _rewind(self, dropped: Ref | None = None) -> None:
         """Go back to what is committed, and replay from there. Steps go on, and keep their results."""
         for member in (members := {member.meta.id: member for member in self.ledger.members()}).values():
             member.drop()
@@ -236,7 +260,11 @@ class Unit:
             id: member
             for id, member in members.items()
             if member.stored and member.spec is not None and member.meta.status is not Status.QUEUED
+            if member.ref != dropped
         }
+        for member in self.members.values():
+            if member.caller is not None and member.caller.ref == dropped:
+                member.caller = None
         self._events.clear()  # the replay asks for all of it again; what steps gave it finds with its member
         for name, task in list(self._running.items()):
             if name not in self._steps or name[0] not in self.members:
@@ -988,7 +1016,7 @@ class Unit:
             metas = await asyncio.gather(*(self.engine.look(member.meta.id) for member in some))
             for member, meta in zip(some, metas, strict=True):
                 if meta is None or meta.ref != member.ref or not meta.live or meta.epoch != member.meta.epoch:
-                    raise Fenced(f"{member.meta.id} was taken over")
+                    raise Fenced(f"{member.meta.id} was taken over", member.ref)
                 if meta.notifications > len(member.notes):
                     await self._read_news(member)
 
@@ -1035,7 +1063,7 @@ class Unit:
                     update = Update(member.ref, set={"awaits": awaits}, epoch=member.meta.epoch)
                     await self.engine.commit([update], new_nonce())
                 except Conflict as conflict:
-                    raise Fenced(f"{member.meta.id} was taken over") from conflict
+                    raise Fenced(f"{member.meta.id} was taken over", member.ref) from conflict
                 member.meta = replace(member.meta, awaits=awaits)
             if awaits is not None:
                 await self.engine.deadlocks.check(member.meta)

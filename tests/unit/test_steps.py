@@ -43,11 +43,11 @@ async def test_the_result_of_a_step_outlives_a_rewind_whose_key_is_read_again() 
     assert ran == [1]
 
     async def cancel_next(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        if (phase, method) == ("before", "commit") and any(isinstance(change, Create) for change in args[0]):
-            if any(isinstance(change, Delete) for change in args[0]):
-                world.store.hook = None
-                assert await world.engines[1].control.cancel(next_) == "accepted"
-                world.store.hook = take_time
+        commits = (phase, method) == ("before", "commit")
+        if commits and {Create, Delete} <= {type(change) for change in args[0]}:
+            world.store.hook = None
+            assert await world.engines[1].control.cancel(next_) == "accepted"
+            world.store.hook = take_time
 
     async def take_time(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if (phase, method) == ("before", "heads"):  # as any request does outside of tests
