@@ -335,8 +335,12 @@ class Engine(Storage):
         async def guarded() -> None:
             try:
                 await work
-            except Exception:
+            except (asyncio.CancelledError, GeneratorExit):
+                raise
+            except BaseException as error:
                 log.exception("background work failed; what it was for is due again later")
+                if not isinstance(error, Exception):
+                    raise
 
         task = asyncio.create_task(guarded())
         self._tasks.add(task)
@@ -348,7 +352,11 @@ class Engine(Storage):
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_report)
+            raise
 
     # --- what units ask for ---
 
@@ -742,6 +750,12 @@ class Engine(Storage):
             await asyncio.wait({future, sleep}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             sleep.cancel()
+
+
+def _report(task: asyncio.Task[Any]) -> None:
+    """Log why work failed for which nobody waits any more."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("background work failed; what it was for is due again later", exc_info=error)
 
 
 def _timer(meta: Meta) -> str:

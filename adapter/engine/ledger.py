@@ -44,7 +44,16 @@ FRONT = 50
 
 
 class Fenced(Exception):
-    """Another attempt, or an operator, took over: nothing that this one did since its last commit counts."""
+    """Another attempt, or an operator, took over: nothing that this one did since its last commit counts.
+
+    Args:
+        text: What was met.
+        ref: Which invocation was taken over. ``None``: nothing of the unit of work may go on.
+    """
+
+    def __init__(self, text: str, ref: Ref | None = None) -> None:
+        super().__init__(text)
+        self.ref = ref
 
 
 class Exists(Fenced):
@@ -279,7 +288,8 @@ class Ledger:
             try:
                 await self._engine.commit([Put(piece) for piece in pieces[start : start + 5]], new_nonce())
             except Conflict as conflict:
-                raise Fenced(f"another attempt appends to the journal: {conflict}") from conflict
+                ref = Ref(pieces[start].id, pieces[start].generation)
+                raise Fenced(f"another attempt appends to the journal: {conflict}", ref) from conflict
         for piece in pieces:
             draft.sheets[piece.id].member.pieces += 1
             draft.pieces[piece.id] -= 1
@@ -432,6 +442,8 @@ class Ledger:
                     self._reread(self.keys[key])
                 case Put(InboxEntry()):
                     pass
+                case Put(Piece(id, generation)):
+                    raise Fenced(f"another attempt has appended to the journal of {id}", Ref(id, generation))
                 case _:
                     raise Fenced(f"{change} met {found}")
         if rewind:
@@ -548,7 +560,7 @@ class Ledger:
             or not found.live
             or found.epoch != change.epoch
         ):
-            raise Fenced(f"{change.ref.id} was taken over")
+            raise Fenced(f"{change.ref.id} was taken over", change.ref)
         member.meta = replace(member.meta, waiters=found.waiters, notifications=found.notifications)
         suspends = change.set.get("status") is Status.SUSPENDED
         return suspends and change.notifications is not None and found.notifications != change.notifications

@@ -74,7 +74,10 @@ class DurableLoop:
             while self._ready:
                 handle = self._ready.popleft()
                 if not handle.cancelled():
-                    handle._run()
+                    try:
+                        handle._run()
+                    except (SystemExit, KeyboardInterrupt) as error:  # asyncio lets only these two out
+                        self.error = self.error or error
         finally:
             sys.set_asyncgen_hooks(*hooks)
             events._set_running_loop(outer)

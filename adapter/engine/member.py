@@ -30,6 +30,8 @@ class Member:
     """Whether parts of its input or of a result were put ahead of a commit that may not have come."""
     notes: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
     """The notifications that it has seen."""
+    results: dict[int, Outcome | BaseException] = field(default_factory=dict[int, Outcome | BaseException])
+    """What its steps gave or raised in this process. A replay takes it from here rather than run them again."""
     forewarned: bool = False
     """Whether its cancellation had come in when this attempt began."""
     caller: Member | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from collections import defaultdict, deque
 from collections.abc import Coroutine, Iterable
@@ -56,6 +57,8 @@ from adapter.errors import NonDeterminismError, TerminalError
 
 if TYPE_CHECKING:
     from adapter.engine.engine import Engine
+
+log = logging.getLogger("adapter")
 
 MOMENT = 50
 """Milliseconds that a handler may wait before what it did is committed, so that a crash does not lose it."""
@@ -170,6 +173,9 @@ class Unit:
                         return
                 except Rewind:
                     self._rewind()
+                except Fenced as fenced:
+                    if not self._rewind_without(fenced):
+                        raise
         except Fenced:
             self.undone = list(dict.fromkeys(self.ledger.members()))
             self.ledger.rewind()
@@ -220,9 +226,26 @@ class Unit:
             if root.spec is not None:
                 self._start(root)
 
-    def _rewind(self) -> None:
+    def _rewind_without(self, fenced: Fenced) -> bool:
+        """Drop the invocation that was taken over; the others go on, with their steps. Returns whether there are any.
+
+        What was not committed is undone for all of them: it may follow from what the dropped one did.
+        """
+        others = {member.meta.id for member in self.ledger.members() if member.ref != fenced.ref and member.stored}
+        if fenced.ref is None or not others:
+            return False
+        log.info("attempt dropped: %s", fenced, extra={"invocation_id": fenced.ref.id})
+        if fenced.ref.id in self.poked:
+            self.poked.discard(fenced.ref.id)
+            self.engine.spawn(self.engine.resume(fenced.ref.id))
+        self.engine.active.pop(fenced.ref.id, None)
+        if fenced.ref == self.root.ref:
+            self._linger = 0  # the client is answered from the store
+        self._rewind(fenced.ref)
+        return True
+
+    def _rewind(self, dropped: Ref | None = None) -> None:
         """Go back to what is committed, and replay from there. Steps go on, and keep their results."""
-        results = self._step_results()
         for member in (members := {member.meta.id: member for member in self.ledger.members()}).values():
             member.drop()
         self.ledger.rewind()
@@ -234,12 +257,12 @@ class Unit:
             id: member
             for id, member in members.items()
             if member.stored and member.spec is not None and member.meta.status is not Status.QUEUED
+            if member.ref != dropped
         }
-        self._events = deque(  # notifications are posted anew, in order
-            event
-            for event in (*results, *self._events)
-            if event.member in self.members and event.child is None and event.note is None
-        )
+        for member in self.members.values():
+            if member.caller is not None and member.caller.ref == dropped:
+                member.caller = None
+        self._events.clear()  # the replay asks for all of it again; what steps gave it finds with its member
         for name, task in list(self._running.items()):
             if name not in self._steps or name[0] not in self.members:
                 del self._running[name]
@@ -808,8 +831,11 @@ class Unit:
         async def run() -> None:
             try:
                 await work
-            except Exception as error:
-                self._broken = error
+            except BaseException as error:
+                if self._running.get(name) is task:  # else the unit has dropped it
+                    self._broken = error if isinstance(error, Exception) else RuntimeError(told(error))
+                if not isinstance(error, Exception):
+                    raise
             finally:
                 if self._running.get(name) is task:
                     del self._running[name]
@@ -821,24 +847,16 @@ class Unit:
 
     def _want_step(self, member: Member, n: int, command: c.Run) -> None:
         """Have a step start after the next commit, unless it did before a rewind."""
-        name = (member.meta.id, n)
-        if name not in self._running and not any((event.member, event.n) == name for event in self._events):
+        if n in member.results:
+            self._tell(member, n)
+        elif (member.meta.id, n) not in self._running:
             self._closures.append((member, n, command))
 
-    def _step_results(self) -> list[Event]:
-        """The results of steps that are in the log."""
-        logged = [effect for step in self.ledger.log for effect in step if isinstance(effect, Log)]
-        steps = {
-            (member.meta.id, entry.n)
-            for member in {effect.member.meta.id: effect.member for effect in logged}.values()
-            for entry in (*member.journal, *(effect.entry for effect in logged if effect.member is member))
-            if isinstance(entry, Issued) and entry.kind == "run"
-        }
-        return [
-            Event(effect.member.meta.id, effect.entry.n, effect.entry.outcome)
-            for effect in logged
-            if isinstance(effect.entry, Done) and (effect.member.meta.id, effect.entry.n) in steps
-        ]
+    def _tell(self, member: Member, n: int) -> None:
+        """Post what a step gave, or raised."""
+        result = member.results[n]
+        event = Event(member.meta.id, n)
+        self._post(replace(event, outcome=result) if isinstance(result, Outcome) else replace(event, error=result))
 
     def _begin_steps(self) -> None:
         """Start what had to wait for a commit."""
@@ -848,13 +866,19 @@ class Unit:
             self._steps.add((member.meta.id, n))
             abort = member.attempt.spec.options.abort_timeout
             tried = member.attempt.tried.get(n) or Tried(n, 0, self.engine.clock.now())
-            self._background((member.meta.id, n), self._step(member.meta.id, command, abort, tried), command.context)
+            self._background((member.meta.id, n), self._step(member, command, abort, tried), command.context)
         errands, self._errands = self._errands, []
         for member, n, errand in errands:
             self._background((member.meta.id, n), self._do(member, n, errand))
 
-    async def _step(self, id: str, command: c.Run, abort: timedelta | None, tried: Tried) -> None:
+    async def _step(self, member: Member, command: c.Run, abort: timedelta | None, tried: Tried) -> None:
+        member.results[tried.n] = await self._result(command, abort, tried)
+        self._tell(member, tried.n)
+
+    async def _result(self, command: c.Run, abort: timedelta | None, tried: Tried) -> Outcome | BaseException:
+        """Run a step by its policy. Returns what it gave, or what ends the attempt."""
         n, tries, began = tried.n, tried.tries, tried.began
+        task = asyncio.current_task()
         while True:
             tries += 1
             try:
@@ -865,15 +889,13 @@ class Unit:
                 finally:
                     self.engine.steps -= 1
             except TerminalError as error:
-                outcome = Outcome(failure=Failure(error.code, error.message))
-            except (Exception, asyncio.CancelledError) as error:
-                task = asyncio.current_task()
-                if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-                    raise  # the step was dropped; else something that it awaited was cancelled, which is its failure
+                outcome = Outcome(failure=Failure.of(error))
+            except BaseException as error:
+                if self._dropped(error, task):
+                    raise
                 policy: RetryPolicy | None = command.retry
                 if policy is None:
-                    self._post(Event(id, n, error=error))
-                    return
+                    return error
                 wait = policy.backoff(tries)
                 lasted = timedelta(milliseconds=self.engine.clock.now() - began, seconds=wait)
                 last = policy.attempts is not None and tries >= policy.attempts
@@ -882,11 +904,15 @@ class Unit:
                     due = self.engine.clock.now() + round(wait * 1000)
                     if await self._sit_out(due):
                         continue
-                    self._post(Event(id, n, error=Postponed(Tried(n, tries, began), due, text, error)))
-                    return
+                    return Postponed(Tried(n, tries, began), due, text, error)
                 outcome = Outcome(failure=Failure(500, said(text, MAX_ERROR)))
-            self._post(Event(id, n, outcome))
-            return
+            return outcome
+
+    def _dropped(self, error: BaseException, task: asyncio.Task[Any] | None) -> bool:
+        """Return True if a step was stopped from outside; otherwise the step itself raised the error."""
+        if isinstance(error, asyncio.CancelledError):
+            return task is not None and bool(task.cancelling())
+        return isinstance(error, GeneratorExit) and asyncio.current_task(self._loop) is not task
 
     async def _sit_out(self, due: int) -> bool:
         """Wait for a step's next try, but not for long if no client waits and nothing else runs. Returns whether it is
@@ -903,14 +929,24 @@ class Unit:
         """Run a step's closure, for so long at most."""
         if abort is None:
             return await command.closure()
-        task = asyncio.ensure_future(command.closure())
+
+        async def run() -> bytes | BaseException:
+            try:
+                return await command.closure()
+            except (SystemExit, KeyboardInterrupt) as error:  # raised in a task, either would end the process
+                return error
+
+        task = asyncio.ensure_future(run())
         try:
             await self.engine.first(task, self.engine.clock.now() + round(abort.total_seconds() * 1000))
             if not task.done():
                 raise TimeoutError(f"step {command.name!r} took longer than its abort_timeout, {abort}")
-            return task.result()
+            result = task.result()
         finally:
             task.cancel()
+        if isinstance(result, BaseException):
+            raise result
+        return result
 
     async def _do(self, member: Member, n: int, errand: c.Errand) -> None:
         whom = errand.name if isinstance(errand, c.GetPromise | c.PeekPromise | c.CompletePromise) else errand.id
@@ -984,7 +1020,7 @@ class Unit:
             metas = await asyncio.gather(*(self.engine.look(member.meta.id) for member in some))
             for member, meta in zip(some, metas, strict=True):
                 if meta is None or meta.ref != member.ref or not meta.live or meta.epoch != member.meta.epoch:
-                    raise Fenced(f"{member.meta.id} was taken over")
+                    raise Fenced(f"{member.meta.id} was taken over", member.ref)
                 if meta.notifications > len(member.notes):
                     await self._read_news(member)
 
@@ -1031,7 +1067,7 @@ class Unit:
                     update = Update(member.ref, set={"awaits": awaits}, epoch=member.meta.epoch)
                     await self.engine.commit([update], new_nonce())
                 except Conflict as conflict:
-                    raise Fenced(f"{member.meta.id} was taken over") from conflict
+                    raise Fenced(f"{member.meta.id} was taken over", member.ref) from conflict
                 member.meta = replace(member.meta, awaits=awaits)
             if awaits is not None:
                 await self.engine.deadlocks.check(member.meta)

@@ -187,7 +187,7 @@ MUTANTS = (
     mutant(
         "a step starts again although its result waits to be told",
         "5",
-        Edit(Unit, "_want_step", "any((event.member, event.n) == name for event in self._events)", "False"),
+        Edit(Unit, "_want_step", "n in member.results", "False"),
         focus="steps",
     ),
     mutant(
@@ -204,6 +204,11 @@ MUTANTS = (
         "code that ran on a key's old state is not replayed",
         "7",
         Edit(Ledger, "_moved", "ran = key.ran", "ran = False"),
+    ),
+    mutant(
+        "what happens to the host is raised into handler code",
+        "10",
+        Edit(Attempt, "hosted", "except Exception as error:", "except ZeroDivisionError as error:"),
     ),
     mutant(
         "an invocation goes on wherever it is woken",

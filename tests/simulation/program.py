@@ -19,6 +19,7 @@ from adapter import combinators
 from adapter.engine import commands as c
 from adapter.engine.attempt import Attempt, Pending
 from adapter.engine.ids import awakeable_id
+from adapter.engine.ports import Unavailable
 from adapter.engine.types import HandlerSpec, Kind, Options, Outcome, RetryPolicy
 from adapter.errors import TerminalError
 from tests.simulation.plan import AWAITED, Node, Op
@@ -155,7 +156,11 @@ class Program:
         self.trace.append([path, what, *values])
 
     def issue(self, command: c.Command) -> Any:
-        return self.attempt.issue(command, decode)
+        try:
+            return self.attempt.issue(command, decode)
+        except Unavailable:
+            self.world.violation(f"{self.attempt.id} was raised in its code what happened to its host")
+            raise
 
     async def get(self, name: str) -> Any:
         return await self.issue(c.GetState(name))
@@ -318,6 +323,7 @@ class Program:
             for _ in range(self.world.random.randrange(16)):  # what ends at one time ends in any order
                 await asyncio.sleep(0)
             if self.world.stumbles(self.attempt.id, path, op.times):
+                self.world.step_fails(self, operation[0].n)
                 raise Hiccup(path)
             if op.how == "terminal":
                 raise TerminalError(f"step {path}", code=422)

@@ -20,7 +20,7 @@ from adapter.engine.control import Control
 from adapter.engine.engine import Answer, Engine, Request
 from adapter.engine.ports import Conflict, Contended, Dispatcher, Store, Timers, TooLarge, Unavailable
 from adapter.engine.records import Meta, Ref, Status
-from adapter.engine.types import ObjectKey, Outcome
+from adapter.engine.types import Kind, ObjectKey, Outcome, Target
 from adapter.errors import TerminalError
 from tests.simulation.faults import CALM, Faults
 from tests.simulation.loop import SimLoop
@@ -75,11 +75,17 @@ class Process:
             clock=_Clock(self),
             handlers=handlers(self),
             deployment=deployment,
-            kinds=lambda target: kind_of(target.service, target.handler),
+            kinds=self.kind_of,
             poll=world.poll,
             always_replay=world.always_replay,
         )
         self.engine._random = Random(world.random.random())
+
+    def kind_of(self, target: Target) -> Kind | None:
+        """The kind of a handler elsewhere, as the directory of services says, which may not answer."""
+        if self.world.chance(self.world.faults.refused):
+            raise Unavailable("the directory does not answer")
+        return kind_of(target.service, target.handler)
 
     @property
     def frozen(self) -> bool:
@@ -309,6 +315,8 @@ class World:
     _took: dict[tuple[Ref, str], float] = field(default_factory=dict, init=False)
     _steps: int = field(default=0, init=False)
     _names: int = field(default=0, init=False)
+    _begun: dict[str, set[tuple[Ref, int, int]]] = field(default_factory=dict, init=False)
+    """The steps that began in each process, by invocation, attempt and command, but for those that failed."""
     _pending: int = field(default=0, init=False)
     """Requests that are under way although nobody waits for them."""
     loop: SimLoop = field(init=False)
@@ -745,10 +753,19 @@ class World:
         self._steps += 1
         meta = program.attempt.meta
         self.note(program.process, "steps", meta.id, path, f"#{self._steps}")
+        begun = self._begun.setdefault(program.process.name, set())
+        if (step := (meta.ref, max(meta.epoch, 1), n)) in begun:
+            self.violation(f"{meta.id} ran step {path} again in one attempt, though it had not failed")
+        begun.add(step)
         if not program.process.frozen:
             self.store.check_step(meta, n)
             self.snapshots.setdefault(meta.ref, []).append((len(seen), to_json(seen)))
         return self._steps
+
+    def step_fails(self, program: Program, n: int) -> None:
+        """A step fails: it may begin again."""
+        meta = program.attempt.meta
+        self._begun[program.process.name].discard((meta.ref, max(meta.epoch, 1), n))
 
     @contextmanager
     def within(self, program: Program, path: str, seconds: float) -> Iterator[None]:
