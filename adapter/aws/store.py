@@ -185,6 +185,13 @@ class DynamoStore:
         item = await self._get(self._invocations, id, META_SK)
         return META.read(item) if item else None
 
+    async def peek_all(self, ids: Sequence[str]) -> dict[str, Meta]:
+        """BatchGetItem; a unit per 4 KB of each."""
+        if not 1 <= len(ids) <= MAX_CHANGES:
+            raise ValueError(f"from 1 to {MAX_CHANGES} ids, not {len(ids)}")
+        items, _ = await self._get_all(self._invocations, [_key(id, META_SK) for id in dict.fromkeys(ids)])
+        return {meta.id: meta for meta in map(META.read, items)}
+
     async def news(self, ref: Ref, cursor: Any = None) -> tuple[list[Notification], Any]:
         """Query; a unit per 4 KB."""
         items, cursor = await self._query(self._invocations, ref.id, f"n#{ref.generation}#", cursor=cursor)
@@ -205,11 +212,8 @@ class DynamoStore:
             item = await self._get(self._objects, object_pk(keys[0]), HEAD_SK)
             return {keys[0]: HEAD.read(item) if item else Head(keys[0])}
         wanted = [_key(object_pk(key), HEAD_SK) for key in dict.fromkeys(keys)]
-        answer = await self._read(
-            "batch_get_item", RequestItems={self._objects: {"Keys": wanted, "ConsistentRead": True}}
-        )
-        found = {head.key: head for item in answer["Responses"].get(self._objects, []) if (head := HEAD.read(item))}
-        left = {key["pk"]["S"] for key in answer.get("UnprocessedKeys", {}).get(self._objects, {}).get("Keys", [])}
+        items, left = await self._get_all(self._objects, wanted)
+        found = {head.key: head for head in map(HEAD.read, items)}
         return {key: found.get(key) or Head(key) for key in keys if object_pk(key) not in left}
 
     async def inbox(self, key: ObjectKey, limit: int) -> list[InboxEntry]:
@@ -466,6 +470,13 @@ class DynamoStore:
     async def _get(self, table: str, pk: str, sk: str) -> Item | None:
         answer = await self._read("get_item", TableName=table, Key=_key(pk, sk), ConsistentRead=True)
         return cast("Item | None", answer.get("Item"))
+
+    async def _get_all(self, table: str, keys: Sequence[Item]) -> tuple[list[Item], set[str]]:
+        """Return the items that are there, and the partitions of those that were left unprocessed."""
+        request = {table: {"Keys": keys, "ConsistentRead": True}}
+        answer = await self._read("batch_get_item", RequestItems=request)
+        left = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
+        return answer["Responses"].get(table, []), {key["pk"]["S"] for key in left}
 
     async def _query(
         self, table: str, pk: str, first: str, last: str | None = None, *, cursor: Any = None, **options: Any

@@ -12,7 +12,7 @@ from typing import Any, Final
 from adapter.engine import blobs, journal
 from adapter.engine.ids import garbage_id
 from adapter.engine.keys import UNKNOWN, KeyState
-from adapter.engine.member import Arrived, Born, Effect, Ended, Failed, Left, Log, Member, Wait, Wrote
+from adapter.engine.member import Arrived, Born, Effect, Ended, Entered, Failed, Left, Log, Member, Wait, Wrote
 from adapter.engine.ports import Change, Create, Delete, Put, TakeKey, Update, WriteHead
 from adapter.engine.records import (
     INLINE,
@@ -78,11 +78,15 @@ class Key:
     """Whether the stored inbox may go on behind that."""
     dead: set[str] = field(default_factory=set[str])
     """Tickets of invocations that are no more."""
+    next: dict[Ref, Member] = field(default_factory=dict[Ref, Member])
+    """The first of the inbox that can run in this session, as they were read."""
     live: KeyState | None = None
     ran: bool = False
     """Whether code ran on a grant that is not committed, so that another's write invalidates it."""
+    lost: int = 0
+    """How often in a row another process took or wrote the key first."""
     contended: bool = False
-    """Whether other processes use the key too, so that invocations come to it by the inbox."""
+    """Whether invocations come to the key by its inbox, as other processes use it."""
     blobs: dict[str, Ref | None] = field(default_factory=dict[str, Ref | None])
     """Where stored entries lie that are to be replaced and may be large."""
     beside: Mapping[str, StateEntry] | None = None
@@ -114,6 +118,7 @@ class _Sheet:
     failed: Failed | None = None
     wait: Wait | None = None
     touched: bool = False
+    entered: bool = False
 
     @property
     def untold(self) -> bool:
@@ -188,6 +193,8 @@ class Draft:
                 case Arrived():
                     effect.apply(self._state(member.key), self._keys[member.key].contended)
                     self._sheet(member).touched = True
+                case Entered():
+                    self._sheet(member).touched = self._sheet(member).entered = True
                 case Left():
                     state = self._state(member.key)
                     state.leave(member.ref)
@@ -316,6 +323,7 @@ class Draft:
                 failures=failed.failures,
                 error=failed.error,
                 epoch=max(meta.epoch, 1),
+                ticket=None,
                 nonce=nonce,
             )
         if sheet.wait is not None:
@@ -329,6 +337,7 @@ class Draft:
                 failures=0 if member.progress or sheet.entries else meta.failures,
                 notifications=len(member.notes),
                 epoch=max(meta.epoch, 1),
+                ticket=None,
                 nonce=nonce,
             )
         if member.stored and not sheet.touched:
@@ -362,11 +371,15 @@ class Draft:
             if sheet.untold:
                 changes.append(Put(Notification(meta.ref, "x", Outcome(failure=CANCELLED), self._times.now, nonce)))
         elif sheet.ended or sheet.failed or sheet.wait or sheet.touched:
+            anyway = SWEPT if sheet.ended or sheet.failed or sheet.wait else ()
+            if sheet.entered:
+                anyway = (*anyway, "deployment")
             changes.append(
                 Update(
                     member.ref,
-                    set=_difference(member.meta, meta, SWEPT if sheet.ended or sheet.failed or sheet.wait else ()),
+                    set=_difference(member.meta, meta, anyway),
                     epoch=member.meta.epoch,
+                    status=Status.QUEUED if member.meta.status is Status.QUEUED else None,
                     # One that comes in just before the end is to be deleted with the rest.
                     notifications=len(member.notes) if sheet.wait else 0 if sheet.ended and meta.due is None else None,
                     waiters=member.meta.waiters if sheet.ended else None,
@@ -421,7 +434,7 @@ class Draft:
             self.unsettled.append(key.key)
         changes += [Put(entry) for entry in state.arrived]
         changes += [Delete(entry) for entry in state.popped]
-        if state.granted is not None and state.granted == state.owner:
+        if state.granted is not None and state.granted == state.owner and state.granted.id not in self.sheets:
             given = {"status": Status.READY, "due": self._times.grace, "ticket": None, "dispatches": 0}
             changes.append(Update(state.granted, set=given, status=Status.QUEUED))
             self.granted.append((key.key, state.granted))

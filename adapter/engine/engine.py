@@ -71,6 +71,9 @@ LEASE = 60_000
 QUEUE_POLL = 100
 """Milliseconds after which a request that waits for its key looks at the latest whether it is its turn."""
 
+POLLS = 8
+"""A request that waits for its key looks again each time it has waited for an eighth more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -229,7 +232,7 @@ class Engine(Storage):
     async def _outcome(
         self, id: str, future: asyncio.Future[Outcome], until: int, unit: asyncio.Task[Any] | None = None
     ) -> Outcome | None:
-        interval = self.poll
+        interval, began = self.poll, self.clock.now()
         while not future.done():
             now = self.clock.now()
             if now >= until:
@@ -246,8 +249,10 @@ class Engine(Storage):
             if meta is not None and meta.status is Status.READY and self._runs_here(meta):
                 # It has its key, or its result. Who was sent to run it may have to start first: this process is here.
                 self.spawn(self.resume(id, fresh=meta.epoch == 0))
-            longest = QUEUE_POLL if meta is not None and meta.status is Status.QUEUED else 1000
-            interval = min(round(interval * 1.6), longest)
+            if meta is not None and meta.status is Status.QUEUED:
+                interval = min(max(self.poll, (now - began) // POLLS), QUEUE_POLL)
+            else:
+                interval = min(round(interval * 1.6), 1000)
         return future.result()
 
     def handler(self, target: Target) -> HandlerSpec | None:
@@ -281,11 +286,13 @@ class Engine(Storage):
 
     # --- what wakes invocations ---
 
-    async def resume(self, id: str, *, fresh: bool = False) -> None:
+    async def resume(self, id: str, *, fresh: bool = False, key: ObjectKey | None = None) -> None:
         """Have an invocation go on, if it can: the receiving end of a dispatch, a timer, the sweeper.
 
         Args:
+            id: The invocation's.
             fresh: Whether most likely no attempt ran yet.
+            key: The key that it was just given, from the inbox.
 
         Raises:
             Unreadable: If its record cannot be read.
@@ -299,7 +306,12 @@ class Engine(Storage):
             return
         self._resuming[id] = False
         try:
-            member = (await self._begin(id) if fresh else None) or await self._claim(id)
+            heads: dict[ObjectKey, Head] = {}
+            if key is not None:
+                member, heads = await asyncio.gather(self._begin(id), self.heads([key]))
+            else:
+                member = await self._begin(id) if fresh else None
+            member = member or await self._claim(id)
             while member is None and self._resuming[id]:  # there may be something to do since
                 self._resuming[id] = False
                 member = await self._claim(id)
@@ -308,7 +320,8 @@ class Engine(Storage):
             head = None
             if member.meta.kind.exclusive:
                 try:
-                    head = (await self.heads([member.key]))[member.key]
+                    heads = heads or await self.heads([member.key])
+                    head = heads[member.key]
                 except Unreadable as error:
                     await self._put_off(member.meta, error)
                     return
@@ -423,12 +436,12 @@ class Engine(Storage):
         if gate is not None:
             gate.open()
 
-    def granted(self, ref: Ref, service: str) -> None:
+    def granted(self, ref: Ref, key: ObjectKey) -> None:
         """Run an invocation that this process has given its key: here, if its client waits here."""
-        if ref.id in self._listeners and service in self._services:
-            self.spawn(self.resume(ref.id, fresh=True))
+        if ref.id in self._listeners and key.service in self._services:
+            self.spawn(self.resume(ref.id, key=key))
         else:
-            self.dispatch(ref, service, "", fresh=True)
+            self.dispatch(ref, key.service, "", fresh=True)
 
     def report(self, meta: Meta, failures: int, error: BaseException) -> None:
         """An attempt failed."""

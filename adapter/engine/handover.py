@@ -7,6 +7,7 @@ writes an item that others write as well (see ``docs/decisions/0011``).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -35,14 +36,22 @@ class Handover:
         Call it once the inbox entries, or the releases, are committed.
         """
         keys = list(dict.fromkeys(keys))
+        if len(keys) == 1 and self._engine.recent.busy(keys[0]):
+            heads, entries = await asyncio.gather(self._engine.heads(keys), self._first(keys[0]))
+            await self._settle(keys[0], heads[keys[0]], entries)
+            return
         for start in range(0, len(keys), 100):
             for key, head in (await self._engine.heads(keys[start : start + 100])).items():
                 await self._settle(key, head)
 
-    async def _settle(self, key: ObjectKey, head: Head) -> None:
+    async def _first(self, key: ObjectKey) -> list[InboxEntry]:
+        return await self._engine.read(lambda: self._engine.store.inbox(key, 2))
+
+    async def _settle(self, key: ObjectKey, head: Head, entries: list[InboxEntry] | None = None) -> None:
         engine, tries = self._engine, 0
         while True:
             if head.owner is not None:
+                engine.recent.meet(key)
                 if head.queued:
                     return
                 try:
@@ -52,9 +61,16 @@ class Handover:
                     found = conflict.found[0]
                     head = found if isinstance(found, Head) else Head(key)
                     continue
-            entries = await engine.read(lambda: engine.store.inbox(key, 2))
+            if entries is None:
+                entries = await self._first(key)
+            if len(entries) > 1:
+                engine.recent.meet(key)
+            else:
+                engine.recent.alone(key)
             if not entries or await self._give(head, entries[0], len(entries) > 1):
                 return
+            engine.recent.meet(key)
+            entries = None
             tries += 1
             if tries > 1:
                 await engine.back_off(tries)
@@ -82,5 +98,5 @@ class Handover:
                 with suppress(Conflict):
                     await engine.commit([Delete(first)], new_nonce())
             return False
-        engine.granted(first.ref, head.key.service)
+        engine.granted(first.ref, head.key)
         return True

@@ -16,7 +16,7 @@ from adapter.engine.draft import APART, MAX_ITEMS, Draft, Key, Step, plan
 from adapter.engine.ids import new_nonce
 from adapter.engine.journal import Issued
 from adapter.engine.keys import UNKNOWN, KeyState
-from adapter.engine.member import Arrived, Born, Ended, Left, Log, Member, Wait, Wrote
+from adapter.engine.member import Arrived, Born, Ended, Entered, Left, Log, Member, Wait, Wrote
 from adapter.engine.ports import (
     Change,
     Conflict,
@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 
 FRONT = 50
 """How many entries of an inbox are read at a time."""
+
+
+TRIES = 2
+"""How often a key that is free is tried to be taken before an invocation goes to its inbox."""
 
 
 class Fenced(Exception):
@@ -145,6 +149,23 @@ class Ledger:
                 case _:
                     pass
 
+    def enter(self, member: Member) -> None:
+        """Log, with the release that made it the owner, that an invocation of the inbox runs here."""
+        for place, step in reversed(list(enumerate(self.log))):
+            if any(isinstance(effect, Left) and effect.member.key == member.key for effect in step):
+                self.log[place] = (*step, Entered(member))
+                return
+        raise AssertionError(f"{member.meta.id} was not given its key here")
+
+    def omit(self, member: Member) -> None:
+        """Take back all that an invocation of the inbox did here: it waits as before, and is the key's next owner."""
+        steps = (tuple(effect for effect in step if effect.member is not member) for step in self.log)
+        self.log = [step for step in steps if step]
+        key = self.keys[member.key]
+        key.next.clear()
+        key.live = None
+        self.refresh(key)
+
     def rewind(self) -> None:
         """Forget what is not committed."""
         self._forget(self.members())
@@ -154,6 +175,7 @@ class Ledger:
         for key in self.keys.values():
             key.ran = False
             key.live = None
+            key.next.clear()
 
     def members(self) -> Iterable[Member]:
         """Those who run, and all that the log speaks of."""
@@ -224,6 +246,7 @@ class Ledger:
             if not self._runs(self.keys[name].head):
                 self._reread(self.keys[name])
                 self.keys[name].contended = False
+                self.keys[name].lost = 0
 
     async def _commit(self, *, keep_steps: bool, keep_last: bool) -> None:
         end = len(self.log)
@@ -245,6 +268,8 @@ class Ledger:
             changes, apart = draft.changes(nonce, {each.member.key for each in rest if isinstance(each, Arrived)})
             try:
                 changes += await self._put_apart(draft, apart)
+                if len(changes) > MAX_ITEMS and taken > 1:
+                    raise TooLarge(f"{len(changes)} changes")  # some ends of journals were larger than a record holds
                 tries_of_one = 1 if self._competes(draft) else CONTENDED if taken > 1 else None
                 await self._engine.commit(changes, nonce, give_up_after=tries_of_one)
             except Conflict as conflict:
@@ -255,7 +280,7 @@ class Ledger:
                     await self._engine.back_off(tries)
                 nonce = new_nonce()
                 continue
-            except (TooLarge, Contended) as error:  # text with much to escape is several times what was estimated
+            except (TooLarge, Contended) as error:  # sizes are estimated: text with much to escape is larger
                 nonce = new_nonce()
                 if isinstance(error, Contended) and self._competes(draft):
                     self._yield(draft)
@@ -309,14 +334,18 @@ class Ledger:
             assert key.head is not None
             self.refresh(key)
             while key.live is not None and key.live.owner == UNKNOWN:
-                limit = len(key.front or ()) + FRONT
-                key.front = await self._engine.read(lambda: self._engine.store.inbox(name, limit))  # noqa: B023
-                key.more = len(key.front) == limit
-                key.live = None
-                self.refresh(key)
+                await self.read_front(key)
 
         for effect in (effect for step in log for effect in step if isinstance(effect, Wrote)):
             await self._prepare_entry(self.keys[effect.member.key], effect)
+
+    async def read_front(self, key: Key) -> None:
+        """Read a stretch of a key's inbox, from its beginning and further than before."""
+        limit = len(key.front or ()) + FRONT
+        key.front = await self._engine.read(lambda: self._engine.store.inbox(key.key, limit))
+        key.more = len(key.front) == limit
+        key.live = None
+        self.refresh(key)
 
     async def _prepare_entry(self, key: Key, effect: Wrote) -> None:
         """Store a large state entry, and see whether what it replaces is large."""
@@ -376,7 +405,7 @@ class Ledger:
             wakes = member.waking is not None and member.waking.wakes
             engine.notified(note, parent.service, parent.deployment, wakes)
         for name, ref in draft.granted:
-            engine.granted(ref, name.service)
+            engine.granted(ref, name)
         self._unsettled += draft.unsettled
         for name, state in draft.states.items():
             key = self.keys[name]
@@ -385,6 +414,7 @@ class Ledger:
             key.more = state.more
             key.contended = key.contended or bool(state.arrived)
             key.dead.clear()
+            key.lost = 0
             if state.garbage:
                 key.blobs.clear()
             if key.beside is not None:
@@ -510,8 +540,12 @@ class Ledger:
         if isinstance(change, WriteHead) and change.owner is not None and head.owner != change.owner:
             raise Fenced(f"{name} is owned by {head.owner}")
         ran = key.ran
-        self._engine.recent.doubt(name)
-        key.contended = True
+        key.lost += 1
+        if head.owner is None and not head.queued and key.lost < TRIES:
+            self._engine.recent.share(name)
+        else:
+            self._engine.recent.meet(name)
+            key.contended = True
         self._reread(key, head)
         return ran
 
@@ -535,7 +569,7 @@ class Ledger:
         for name, state in draft.states.items():
             key = self.keys[name]
             if state.base.owner is None and not key.contended:
-                self._engine.recent.doubt(name)
+                self._engine.recent.meet(name)
                 key.contended = True
                 ran = ran or key.ran
                 self._reread(key)
@@ -545,6 +579,7 @@ class Ledger:
     def _reread(self, key: Key, head: Head | None = None) -> None:
         key.head = head
         key.front = None
+        key.next.clear()
         key.live = None
         key.blobs.clear()
         key.beside = None
@@ -554,6 +589,9 @@ class Ledger:
     def _overtaken(self, change: Update, found: Record | None) -> bool:
         """An invocation's own record is not as expected. Returns whether a notification came in."""
         member = next(m for m in self.members() if m.ref == change.ref)
+        if change.status is Status.QUEUED:  # it does not wait any more, or not as it did when it was read
+            self._reread(self.keys[member.key], self.keys[member.key].head)
+            raise Rewind
         if (
             not isinstance(found, Meta)
             or found.generation != member.meta.generation

@@ -138,6 +138,13 @@ class Arrived:
 
 
 @dataclass(frozen=True, slots=True)
+class Entered:
+    """An invocation that waited in its key's inbox became the owner, and runs here."""
+
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
 class Left:
     """An exclusive invocation is done with its key."""
 
@@ -174,4 +181,4 @@ class Wait:
     awaits: Awaits | None
 
 
-Effect = Born | Log | Ended | Failed | Arrived | Left | Wrote | Wait
+Effect = Born | Log | Ended | Failed | Arrived | Entered | Left | Wrote | Wait

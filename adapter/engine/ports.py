@@ -268,6 +268,13 @@ class Store(Protocol):
         """Read an invocation's record. GetItem; 1 unit per 4 KB."""
         ...
 
+    async def peek_all(self, ids: Sequence[str]) -> dict[str, Meta]:
+        """Read up to 100 invocations' records. BatchGetItem; 1 unit per 4 KB of each.
+
+        Those that are not there are missing in the answer, and so are any that DynamoDB left unprocessed.
+        """
+        ...
+
     async def news(self, ref: Ref, cursor: Any = None) -> tuple[list[Notification], Any]:
         """Read the notifications to an invocation. Query."""
         ...

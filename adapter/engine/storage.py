@@ -87,6 +87,10 @@ class Storage:
             heads |= await self.read(lambda missing=missing: self.store.heads(missing))  # type: ignore[misc]
         return heads
 
+    async def peek_all(self, ids: Sequence[str]) -> dict[str, Meta]:
+        """Read up to 100 records; those that are not there, or could not be read at once, are missing."""
+        return await self.read(lambda: self.store.peek_all(ids))
+
     async def look(self, id: str) -> Meta | None:
         """An invocation's record, unless it has expired."""
         meta = await self.read(lambda: self.store.peek(id))

@@ -26,7 +26,7 @@ from adapter.engine.deadlocks import attached, deadlock
 from adapter.engine.draft import Key, Step
 from adapter.engine.ids import new_generation, new_nonce
 from adapter.engine.journal import CANCEL, Done, Issued, Noted, Read, Tried, arrivals
-from adapter.engine.keys import KeyState
+from adapter.engine.keys import UNKNOWN, KeyState
 from adapter.engine.ledger import Fenced, Ledger, News, Rewind
 from adapter.engine.loop import HELP
 from adapter.engine.member import Arrived, Born, Ended, Failed, Left, Log, Member, Wait, Wrote
@@ -37,6 +37,7 @@ from adapter.engine.records import (
     Meta,
     Notification,
     Parent,
+    Ref,
     Status,
 )
 from adapter.engine.types import (
@@ -72,11 +73,17 @@ NEWS = -3
 DUTIES = frozenset({c.Cancel, c.Complete, c.SendSignal, c.CompletePromise})
 """The commands that are carried out even if the handler returns without waiting for them."""
 
+AT_ONCE = c.Now | c.GetState | c.SetState | c.ClearState | c.ClearAllState | c.StateKeys
+"""The commands that need nothing but the key's state."""
+
 PATIENCE = 2000
 """Milliseconds up to which a wait is waited out in the process rather than suspended."""
 
 BREATH = 500
 """Milliseconds after which a step that waits for its next try looks whether anything else still runs."""
+
+ALONG = 2_000
+"""Milliseconds that have to be left for more invocations of a key's inbox to be run in the same session."""
 
 DEADLOCK = 1000
 """Milliseconds after which a unit that waits for calls looks whether they are part of a deadlock."""
@@ -113,6 +120,10 @@ class Postponed(Exception):
         self.error = error
 
 
+class NotAlong(Exception):
+    """An invocation of the inbox is not over at once, so it does not run in a session whose client waits."""
+
+
 class Unit:
     """One unit of work.
 
@@ -142,6 +153,8 @@ class Unit:
         self._running: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._steps: set[tuple[str, int]] = set()
         self._loading: set[ObjectKey] = set()
+        self._along: set[Ref] = set()
+        """The invocations of an inbox that run here, and are to be over at once."""
         self._reads: dict[tuple[str, int], Member] = {}
         """State reads that are not in the log yet: until then nothing is committed that they are not to see."""
         self._failing: dict[str, Step] = {}
@@ -262,6 +275,8 @@ class Unit:
         for member in self.members.values():
             if member.caller is not None and member.caller.ref == dropped:
                 member.caller = None
+        for id in members.keys() - self.members.keys():
+            self.engine.active.pop(id, None)
         self._events.clear()  # the replay asks for all of it again; what steps gave it finds with its member
         for name, task in list(self._running.items()):
             if name not in self._steps or name[0] not in self.members:
@@ -328,9 +343,10 @@ class Unit:
         return False
 
     def _over(self) -> bool:
-        """Whether the root's outcome, or somebody's failure, is in the log and wants to be known."""
+        """Whether an outcome that somebody waits for, or a failure, is in the log."""
         return any(
-            isinstance(effect, Failed) or (isinstance(effect, Ended) and effect.member is self.root)
+            isinstance(effect, Failed)
+            or (isinstance(effect, Ended) and (effect.member is self.root or effect.member.meta.ticket is not None))
             for step in self.ledger.log
             for effect in step
         )
@@ -407,8 +423,8 @@ class Unit:
             self._moved = self.engine.clock.now()
 
     def _advance(self) -> None:
-        start = len(self.ledger.log)
-        while len(self.ledger.log) - start <= self._most:
+        start, until = len(self.ledger.log), self.engine.clock.now() + MOMENT
+        while len(self.ledger.log) - start <= self._most and self.engine.clock.now() <= until:
             if self._ready:
                 member = self._ready.popleft()
                 if member.attempt is not None:
@@ -535,6 +551,10 @@ class Unit:
     def _fail(self, member: Member, error: BaseException) -> None:
         """An attempt failed: what it did so far is kept, and a later one goes on from there."""
         assert member.spec is not None
+        if isinstance(error, NotAlong):
+            self.retire(member)
+            self.ledger.omit(member)
+            return
         policy = member.spec.options.retry
         progress = member.progress or self.ledger.advances(member)
         failures = 1 if progress else member.meta.failures + 1
@@ -616,6 +636,8 @@ class Unit:
         at: int | None = None
         value: Outcome | None = None
         more: Step = ()
+        if member.ref in self._along and not isinstance(command, AT_ONCE):
+            raise NotAlong
         match command:
             case _ if (refusal := _refusal(command)) is not None:
                 value = Outcome(failure=refusal)
@@ -766,13 +788,67 @@ class Unit:
         """Start the key's owner, if it is to run here and does not yet."""
         if key.live is None or key.head is None or key.live.owner is None:
             return
-        member = self.members.get(key.live.owner.id)
+        if key.live.owner == UNKNOWN and self._takes_along():
+            if key.key not in self._loading:
+                self._loading.add(key.key)
+                self._background((str(key.key), -1), self._load_next(key))
+            return
+        member = self.members.get(key.live.owner.id) or self._enter(key, key.live.owner)
         if member is None or member.ref != key.live.owner or member.attempt is not None:
             return
         if key.head.owner != member.ref:
             key.ran = True
         self._start(member)
         self._signal.set()
+
+    # --- the next invocations of a key's inbox ---
+
+    def _takes_along(self) -> bool:
+        """Whether invocations of an inbox may run here, after the key's owner."""
+        if self.engine.always_replay or self.engine.remaining() < ALONG:
+            return False
+        return not self._hurries() or self.root.meta.live
+
+    def _hurries(self) -> bool:
+        """Whether a client gets its answer when all that runs here has ended, as from a Lambda function."""
+        return self.engine.deadline is not None and self._linger > 0
+
+    async def _load_next(self, key: Key) -> None:
+        """Read the first invocations of a key's inbox, and run those that can run here."""
+        await self.ledger.read_front(key)
+        front = key.front or []
+        records = await self.engine.peek_all([entry.ref.id for entry in front]) if front else {}
+        key.next.clear()
+        for entry in front:
+            meta = records.get(entry.ref.id)
+            member = self._next_member(meta) if meta is not None and meta.ref == entry.ref else None
+            if member is None or member.meta.ticket != entry.ticket:
+                break
+            key.next[entry.ref] = member
+        self._loading.discard(key.key)
+        self.grant(key)
+
+    def _next_member(self, meta: Meta) -> Member | None:
+        """An invocation that waits, if it can run here: it is of this deployment, and nothing has been said to it."""
+        spec = self.engine.handler(meta.target)
+        untouched = meta.status is Status.QUEUED and meta.outcome is None and meta.epoch <= 1
+        here = spec is not None and meta.deployment in ("", self.engine.deployment)
+        if not untouched or not here or meta.notifications or meta.input is None or meta.id in self.members:
+            return None
+        return Member(meta, meta.input, spec, stored=True)
+
+    def _enter(self, key: Key, owner: Ref) -> Member | None:
+        """Begin to run the next invocation of the inbox, if it was read and there is time."""
+        member = key.next.pop(owner, None) if self._takes_along() else None
+        if member is None or owner.id in self.engine.active:
+            return None
+        member.meta = replace(member.meta, deployment=self.engine.deployment)
+        self.members[owner.id] = member
+        self.engine.active[owner.id] = self
+        self.ledger.enter(member)
+        if self._hurries():
+            self._along.add(owner)
+        return member
 
     def _read_here(self, member: Member, command: c.GetState | c.StateKeys) -> Outcome | None:
         """What a state read gives, where all that it needs is at hand."""
@@ -844,6 +920,7 @@ class Unit:
 
         # Not `asyncio.create_task`: a handler's command may lead here, and the handler has a loop of its own.
         self._running[name] = task = self._loop.create_task(run(), context=context)
+        task.add_done_callback(lambda _: work.close())  # one that is cancelled before it begins would never be awaited
 
     def _want_step(self, member: Member, n: int, command: c.Run) -> None:
         """Have a step start after the next commit, unless it did before a rewind."""

@@ -149,6 +149,13 @@ class MemoryStore:
         return cast("Meta | None", self._get(id, META))
 
     @request
+    async def peek_all(self, ids: Sequence[str]) -> dict[str, Meta]:
+        if not 1 <= len(ids) <= MAX_CHANGES:
+            raise ValueError(f"from 1 to {MAX_CHANGES} ids, not {len(ids)}")
+        found = {id: cast("Meta | None", self._get(id, META)) for id in ids}
+        return {id: meta for id, meta in found.items() if meta is not None}
+
+    @request
     async def news(self, ref: Ref, cursor: Any = None) -> tuple[list[Notification], Any]:
         return cast("tuple[list[Notification], Any]", self._query(ref.id, *_all("n", ref.generation), cursor))
 

@@ -30,7 +30,7 @@ from tests.simulation.watch import EPOCH, WatchedStore
 
 T = TypeVar("T")
 
-READS = {"load", "peek", "news", "output", "heads", "inbox", "state", "entries", "waiters", "due", "dependents"}
+READS = {"load", "peek", "peek_all", "news", "output", "heads", "inbox", "state", "entries", "waiters", "due", "dependents"}
 
 METHODS = (*sorted(READS), "start", "commit", "put", "delete", "forget")
 

@@ -424,6 +424,7 @@ async def test_a_dispatch_that_is_lost_after_hours_in_an_inbox_is_repeated() -> 
     await world.send("O/k/hold", 4 * 3600)
     await settle()
     id = await world.send("O/k/hold", 0)
+    await world.engine.control.signal(id, "so that it has to be dispatched", Outcome(b"1"))
     for _ in range(15):
         await world.clock.advance(15 * 60)
         await world.engine.sweeper.sweep()
