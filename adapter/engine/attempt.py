@@ -260,7 +260,7 @@ class Attempt:
         self.tried: dict[int, Tried] = {}
         """The steps that failed in former attempts and are to be tried again."""
         self.read: dict[int, Outcome] = {}
-        """The state that former attempts asked for, and that was read when they had failed."""
+        """What reads and steps gave when the attempts that asked for it had failed."""
         for entry in journal:
             if isinstance(entry, Issued):
                 self._issued.append(entry)

@@ -80,7 +80,7 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """State that command ``n`` asked for was read, but the attempt had failed before the handler was given it."""
+    """A step or a state read, command ``n``, gave this, but the attempt had failed before the handler was told."""
 
     n: int
     outcome: Outcome

@@ -157,8 +157,8 @@ class Unit:
         """The invocations of an inbox that run here, and are to be over at once."""
         self._reads: dict[tuple[str, int], Member] = {}
         """State reads that are not in the log yet: until then nothing is committed that they are not to see."""
-        self._failing: dict[str, Step] = {}
-        """For each attempt that failed with reads under way: what is logged of that once they are back."""
+        self._failing: dict[str, tuple[Member, Step]] = {}
+        """The attempts that failed with reads or steps under way, and what is logged of that once those are back."""
         self._timers: dict[tuple[str, int], int] = {}
         self.poked: set[str] = set()
         self._looked = self._moved = engine.clock.now()
@@ -190,11 +190,11 @@ class Unit:
                     if not self._rewind_without(fenced):
                         raise
         except Fenced:
-            self.undone = list(dict.fromkeys(self.ledger.members()))
+            self.undone = list(dict.fromkeys(self._everyone()))
             self.ledger.rewind()
             raise
         finally:
-            for member in self.members.values():
+            for member in (*self.members.values(), *(member for member, _ in self._failing.values())):
                 self.engine.active.pop(member.meta.id, None)
                 member.drop()
             for task in self._running.values():
@@ -244,7 +244,7 @@ class Unit:
 
         What was not committed is undone for all of them: it may follow from what the dropped one did.
         """
-        others = {member.meta.id for member in self.ledger.members() if member.ref != fenced.ref and member.stored}
+        others = {member.meta.id for member in self._everyone() if member.ref != fenced.ref and member.stored}
         if fenced.ref is None or not others:
             return False
         log.info("attempt dropped: %s", fenced, extra={"invocation_id": fenced.ref.id})
@@ -259,7 +259,7 @@ class Unit:
 
     def _rewind(self, dropped: Ref | None = None) -> None:
         """Go back to what is committed, and replay from there. Steps go on, and keep their results."""
-        for member in (members := {member.meta.id: member for member in self.ledger.members()}).values():
+        for member in (members := {member.meta.id: member for member in self._everyone()}).values():
             member.drop()
         self.ledger.rewind()
         self._ready.clear()
@@ -281,9 +281,11 @@ class Unit:
         for name, task in list(self._running.items()):
             if name not in self._steps or name[0] not in self.members:
                 del self._running[name]
+                self._steps.discard(name)
                 task.cancel()
         self._loading.clear()
         self._reads.clear()
+        self._failing.clear()
         if not self.root.stored or self.root.meta.id in self.members:
             self._open()
         for id, member in self.members.items():
@@ -293,6 +295,12 @@ class Unit:
                     self._touch(member.key)
                 else:
                     self._start(member)
+
+    def _everyone(self) -> Iterable[Member]:
+        """Those who run, those whose failure is not logged yet, and all that the log speaks of."""
+        yield from self.ledger.members()
+        for member, _ in self._failing.values():
+            yield member
 
     async def _turn(self) -> bool:
         """One round: advance the code, then commit, wait or suspend. Returns whether the unit is over."""
@@ -313,7 +321,7 @@ class Unit:
             if replay and self.members:
                 raise Rewind
             self._begin_steps()
-        elif not self.members:
+        elif not self.members and not self._failing:
             await self.ledger.commit()
             return True
         elif self._over():
@@ -332,7 +340,7 @@ class Unit:
         """Whether the log holds the result of a step, which a crash would have run again."""
         for effect in chain.from_iterable(self.ledger.log):
             match effect:
-                case Log(Member(attempt=None), Done()):
+                case Log(Member(attempt=None), Done() | Read()):
                     return True
                 case Log(Member(attempt=Attempt() as attempt), Done(n)) if n != CANCEL and isinstance(
                     attempt.operations[n].command, c.Run
@@ -444,10 +452,8 @@ class Unit:
     def _handle(self, event: Event) -> None:
         member = self.members.get(event.member)
         reader = self._reads.pop((event.member, event.n), None)
-        if reader is not None and (failure := self._failing.pop(event.member, None)) is not None:
-            assert event.outcome is not None
-            self.ledger.record((Log(reader, Read(event.n, event.outcome)),))
-            self._log_failure(reader, failure)
+        if event.member in self._failing:
+            self._take_down(event, reader)
             return
         if event.child is not None:
             if self.members.get(event.child.meta.id) is event.child:  # it is told once that it has ended
@@ -576,11 +582,27 @@ class Unit:
         self._log_failure(member, (Failed(member, text, failures, due),))
 
     def _log_failure(self, member: Member, failure: Step) -> None:
-        """Log it after all reads under way: those of the next attempt would see what this one wrote since it asked."""
-        if member in self._reads.values():
-            self._failing[member.meta.id] = failure
+        """Log it after what is under way: the next attempt would run the steps again, and its reads would see what this
+        one wrote since it asked."""
+        id = member.meta.id
+        if member in self._reads.values() or any(name[0] == id for name in self._steps):
+            self._failing[id] = member, failure
+            self.engine.active[id] = self
         else:
             self.ledger.record(failure)
+
+    def _take_down(self, event: Event, reader: Member | None) -> None:
+        """Log what came in of an attempt that has failed, and the failure after the last of it."""
+        member, failure = self._failing[event.member]
+        if reader is None and event.n not in member.results:
+            return
+        if event.outcome is not None:
+            self.ledger.record((Log(member, Read(event.n, event.outcome)),))
+        elif isinstance(event.error, Postponed):
+            self.ledger.record((Log(member, event.error.tried),))
+        del self._failing[event.member]
+        self.engine.active.pop(event.member, None)
+        self._log_failure(member, failure)
 
     # --- what the ledger tells (`ledger.Driver`) ---
 
@@ -674,13 +696,13 @@ class Unit:
     def resume(self, attempt: Attempt, pending: Pending[Any], at: int | None) -> None:
         member, n, command = self.members[attempt.meta.id], pending.n, pending.command
         match command:
+            case c.Run() | c.GetState() | c.StateKeys() if n in attempt.read:
+                self._post(Event(member.meta.id, n, attempt.read[n]))
             case c.Run():
                 self._want_step(member, n, command)
             case c.Sleep():
                 assert at is not None
                 self._timers[member.meta.id, n] = at
-            case c.GetState() | c.StateKeys() if n in attempt.read:
-                self._post(Event(member.meta.id, n, attempt.read[n]))
             case c.GetState() | c.StateKeys():
                 self._read_elsewhere(member, n, command)
             case c.Attach() | c.GetPromise() if f"a{n}" in member.notes:
@@ -949,10 +971,10 @@ class Unit:
             self._background((member.meta.id, n), self._do(member, n, errand))
 
     async def _step(self, member: Member, command: c.Run, abort: timedelta | None, tried: Tried) -> None:
-        member.results[tried.n] = await self._result(command, abort, tried)
+        member.results[tried.n] = await self._result(member.meta.id, command, abort, tried)
         self._tell(member, tried.n)
 
-    async def _result(self, command: c.Run, abort: timedelta | None, tried: Tried) -> Outcome | BaseException:
+    async def _result(self, id: str, command: c.Run, abort: timedelta | None, tried: Tried) -> Outcome | BaseException:
         """Run a step by its policy. Returns what it gave, or what ends the attempt."""
         n, tries, began = tried.n, tried.tries, tried.began
         task = asyncio.current_task()
@@ -979,7 +1001,7 @@ class Unit:
                 text = f"step {command.name!r} failed {tries} times: {told(error)}"
                 if not last and (policy.duration is None or lasted <= policy.duration):
                     due = self.engine.clock.now() + round(wait * 1000)
-                    if await self._sit_out(due):
+                    if await self._sit_out(id, due):
                         continue
                     return Postponed(Tried(n, tries, began), due, text, error)
                 outcome = Outcome(failure=Failure(500, said(text, MAX_ERROR)))
@@ -991,13 +1013,13 @@ class Unit:
             return task is not None and bool(task.cancelling())
         return isinstance(error, GeneratorExit) and asyncio.current_task(self._loop) is not task
 
-    async def _sit_out(self, due: int) -> bool:
+    async def _sit_out(self, id: str, due: int) -> bool:
         """Wait for a step's next try, but not for long if no client waits and nothing else runs. Returns whether it is
         time."""
         patience = 0 if self.engine.always_replay else PATIENCE
         while (left := due - (now := self.engine.clock.now())) > 0:
             stay, alone = self.engine.remaining(), len(self._running) == 1 and now >= self._lingers()
-            if stay <= 0 or (alone and left > patience):
+            if stay <= 0 or (alone and left > patience) or id in self._failing:
                 return False
             await self.engine.clock.sleep(min(left, stay, BREATH) / 1000)
         return True

@@ -193,7 +193,7 @@ MUTANTS = (
     mutant(
         "a rewind passes over what had ended",
         "no invocation stuck",
-        Edit(Unit, "_rewind", "for member in self.ledger.members()", "for member in self.members.values()"),
+        Edit(Unit, "_rewind", "for member in self._everyone()", "for member in self.members.values()"),
     ),
     mutant(
         "a read that a command starts runs on the handler's loop",
@@ -391,15 +391,29 @@ MUTANTS = (
         focus="results",
     ),
     mutant(
+        "one that is taken over takes all others of its unit along",
+        "steps run once",
+        Edit(Unit, "_rewind_without", "fenced.ref is None or not others", "True"),
+        focus="operators",
+    ),
+    mutant(
+        "an attempt fails while its steps run",
+        "steps run once",
+        Edit(Unit, "_log_failure", "or any(name[0] == id for name in self._steps)", ""),
+        focus="steps",
+    ),
+    mutant(
         "what a failing attempt has asked for is asked for again by the next",
         "replay sees the same",
-        Edit(Unit, "_log_failure", "if member in self._reads.values():", "if False:"),
+        Edit(Unit, "_log_failure", "if member in self._reads.values() or", "if"),
         focus="parts",
     ),
     mutant(
         "what an attempt was told after it had failed is told to the next at the same place",
         "replay sees the same",
-        Edit(Unit, "_handle", "Log(reader, Read(event.n, event.outcome))", "Log(reader, Done(event.n, event.outcome))"),
+        Edit(
+            Unit, "_take_down", "Log(member, Read(event.n, event.outcome))", "Log(member, Done(event.n, event.outcome))"
+        ),
         focus="parts",
     ),
     mutant(

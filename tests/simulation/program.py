@@ -319,7 +319,11 @@ class Program:
 
         async def closure() -> bytes:
             number = self.world.step_begins(self, operation[0].n, path, seen)
-            await self.process.work(op.n / 1000)
+            try:
+                await self.process.work(op.n / 1000)
+            except asyncio.CancelledError:
+                self.world.step_is_cut(self, operation[0].n)
+                raise
             for _ in range(self.world.random.randrange(16)):  # what ends at one time ends in any order
                 await asyncio.sleep(0)
             if self.world.stumbles(self.attempt.id, path, op.times):

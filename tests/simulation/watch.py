@@ -305,6 +305,12 @@ class WatchedStore(MemoryStore):
 
     # --- at each step ---
 
+    def check_cut(self, meta: Meta, n: int) -> None:
+        """A step of an attempt is cut short, and its process goes on."""
+        now = self._record(meta.id)
+        if now is not None and now.live and now.ref == meta.ref and now.epoch == max(meta.epoch, 1):
+            self._fail(f"step {n} of {meta.id} is cut short, and no other attempt has taken over")
+
     def check_step(self, meta: Meta, n: int) -> None:
         """A step begins in an attempt."""
         now = self._record(meta.id)

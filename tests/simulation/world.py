@@ -762,6 +762,11 @@ class World:
             self.snapshots.setdefault(meta.ref, []).append((len(seen), to_json(seen)))
         return self._steps
 
+    def step_is_cut(self, program: Program, n: int) -> None:
+        """A step is cut short."""
+        if not program.process.frozen and not self.over.done():
+            self.store.check_cut(program.attempt.meta, n)
+
     def step_fails(self, program: Program, n: int) -> None:
         """A step fails: it may begin again."""
         meta = program.attempt.meta
