@@ -71,10 +71,12 @@ from adapter.engine.ports import (
     Unavailable,
     Update,
     Usage,
+    Wake,
     WriteHead,
     applied,
 )
 from adapter.engine.records import (
+    WAITING,
     Head,
     InboxEntry,
     Meta,
@@ -314,13 +316,18 @@ class DynamoStore:
         """UpdateItem; a unit per KB, and up to 2 for the index."""
         current = MetaItem.expires.does_not_exist() | (MetaItem.expires > now)
         condition = (MetaItem.status == Status.READY) & (MetaItem.epoch == 0) & current
-        request = self._update(id, condition, set, {"epoch": 1})
-        try:
-            answer = await self._write("update_item", **request, ReturnValues="ALL_NEW")
-        except _RefusedError as refused:
-            item = refused.found[0]
-            return False, META.read(item) if item else None
-        return True, META.read(answer["Attributes"])
+        return await self._update_now(self._update(id, condition, set, {"epoch": 1}))
+
+    async def tell(self, ref: Ref, *, count: int, wake: Wake, due: int) -> tuple[bool, Meta | None]:
+        """UpdateItem; a unit per KB, and up to 2 for the index."""
+        condition = _allowed(Update(ref))
+        add, set = {"notifications": count}, dict[str, Any]()
+        if wake is not Wake.NONE:
+            condition &= _woken(wake)
+            set = {"status": Status.READY, "due": due}
+        if wake is Wake.WAITING:
+            add["epoch"] = 1
+        return await self._update_now(self._update(ref.id, condition, set, add))
 
     async def commit(self, changes: Sequence[Change], nonce: str) -> None:
         """`TransactWriteItems <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>`_,
@@ -395,8 +402,8 @@ class DynamoStore:
                 return "Put", {"Item": write(stored), **self._conditional(self._table(item), condition)}
             case Delete(item):
                 key = {"Key": _key(*BY_RECORD[type(item)].key(item))}
-                if isinstance(item, StateEntry):
-                    return "Delete", {**key, "TableName": self._objects}
+                if isinstance(item, StateEntry | Notification):
+                    return "Delete", {**key, "TableName": self._table(item)}
                 return "Delete", {**key, **self._conditional(self._table(item), MetaItem.pk.exists())}
             case WriteHead():
                 return self._write_head(change, nonce)
@@ -461,6 +468,15 @@ class DynamoStore:
         if values:
             request["ExpressionAttributeValues"] = values
         return request
+
+    async def _update_now(self, request: Mapping[str, Any]) -> tuple[bool, Meta | None]:
+        """Update a record. Returns whether the conditions held, and the record as it then is."""
+        try:
+            answer = await self._write("update_item", **request, ReturnValues="ALL_NEW")
+        except _RefusedError as refused:
+            item = refused.found[0]
+            return False, META.read(item) if item else None
+        return True, META.read(answer["Attributes"])
 
     def _table(self, record: Record) -> str:
         return self._objects if isinstance(record, Head | InboxEntry | StateEntry) else self._invocations
@@ -575,16 +591,22 @@ def _expired(now: int) -> Condition:
 
 def _allowed(change: Update) -> Condition:
     condition: Condition = (MetaItem.generation == change.ref.generation) & (MetaItem.status != Status.COMPLETED)
-    for name in ("epoch", "notifications", "waiters", "due", "status"):
+    for name in ("epoch", "waiters", "due", "status"):
         required = getattr(change, name)
         if required is not None:
             condition &= META.attributes[name] == required
-    if change.wakes is True:
-        condition &= (MetaItem.status == Status.SUSPENDED) & (MetaItem.missing <= 1)
-    elif change.wakes is False:
-        misses_more = MetaItem.missing.does_not_exist() | (MetaItem.missing > 1)
-        condition &= (MetaItem.status != Status.SUSPENDED) | misses_more
+    if change.notifications is not None:
+        condition &= MetaItem.notifications <= change.notifications
     return condition
+
+
+def _woken(wake: Wake) -> Condition:
+    suspended: Condition = MetaItem.status == Status.SUSPENDED
+    if wake is Wake.COMPLETE:
+        complete: Condition = MetaItem.notifications >= MetaItem.wake_after
+        return suspended & complete
+    waiting: Condition = MetaItem.status.is_in(*WAITING)
+    return waiting if wake is Wake.WAITING else suspended
 
 
 def _assign(layout: Layout[Any], name: str, value: Any) -> Action:

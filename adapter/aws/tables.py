@@ -226,12 +226,12 @@ def _json(value: Any) -> str:
 
 
 def write_awaits(awaits: Awaits) -> str:
-    return _json([awaits.seen, awaits.all, awaits.ids, awaits.commands, awaits.checked])
+    return _json([awaits.seen, awaits.all, awaits.ids, awaits.commands])
 
 
 def read_awaits(text: str) -> Awaits:
-    seen, all, ids, commands, *checked = json.loads(text)
-    return Awaits(seen, all, tuple(ids), tuple(commands), *checked)
+    seen, all, ids, commands = json.loads(text)
+    return Awaits(seen, all, tuple(ids), tuple(commands))
 
 
 # --- models: one for each kind of item -------------------------------------------------------------------------------
@@ -266,7 +266,9 @@ class MetaItem(_Item):
     failures = IntAttribute()
     error = UnicodeAttribute()
     notifications = IntAttribute()
-    missing = IntAttribute()
+    wake_after = IntAttribute()
+    seen = IntAttribute()
+    timer = IntAttribute()
     awaits = TextAttribute(write_awaits, read_awaits)
     waiters = IntAttribute()
     dispatches = IntAttribute()

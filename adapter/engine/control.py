@@ -23,7 +23,7 @@ from adapter.engine.ids import (
     restarted_id,
     said_nonce,
 )
-from adapter.engine.journal import Began, Done, Issued, Noted, encode
+from adapter.engine.journal import Began, Issued, encode, unanswered
 from adapter.engine.keys import KeyState
 from adapter.engine.ledger import Fenced
 from adapter.engine.member import Member
@@ -31,7 +31,6 @@ from adapter.engine.ports import Change, Conflict, Create, Delete, Finish, Put, 
 from adapter.engine.records import INLINE, Head, InboxEntry, Meta, Piece, Ref, Status, Unreadable, Waiter, cut
 from adapter.engine.types import CANCELLED, Failure, Kind, ObjectKey, Outcome, Target
 from adapter.engine.unit import Unit
-from adapter.engine.waking import Waking
 from adapter.errors import TerminalError
 
 if TYPE_CHECKING:
@@ -90,31 +89,25 @@ class Control:
     ) -> Said:
         """Put a notification once, and wake its receiver, whose record was found to be this."""
         engine, nonce = self._engine, said_nonce(nonce, outcome)
-        waking = Waking.learn(ref, meta, urgent=outcome.failure is not None, cancels=cancels)
         note, parts = notification(ref, id, outcome, engine.clock.now(), nonce)
-        if meta is not None and id.startswith("s"):
+        if meta is None or meta.generation != ref.generation:
+            return "not found"
+        if not meta.live:  # this may have come before
+            earlier = next((earlier for earlier in await engine.notes(ref) if earlier.id == note.id), None)
+            return "not found" if earlier is None else "accepted" if earlier.nonce == nonce else "already"
+        if id.startswith("s"):
             note = replace(note, after=meta.notifications)
-        if waking is not None:
-            await engine.put_apart(parts)
-        while waking is not None and meta is not None:
-            try:
-                await engine.commit([Put(note), waking.update(ref, engine.times().grace)], nonce)
-            except Conflict as conflict:
-                if 0 in conflict.found:
-                    return "accepted" if getattr(conflict.found[0], "nonce", "") == nonce else "already"
-                found = conflict.found[1]
-                waking = Waking.learn(ref, found, urgent=outcome.failure is not None, cancels=cancels)
-                if waking is None and parts:
-                    await engine.sweeper.delete_later(ref, found)
-                continue
-            told = replace(note, outcome=outcome)
-            engine.notified(told, meta.target.service, meta.deployment, waking.wakes)
-            return "accepted"
-        if meta is not None and meta.generation == ref.generation:  # it is over; this may have come before
-            for earlier in await engine.notes(ref):
-                if earlier.id == note.id:
-                    return "accepted" if earlier.nonce == nonce else "already"
-        return "not found"
+        await engine.put_apart(parts)
+        fresh = True
+        try:
+            await engine.commit([Put(note)], nonce)
+        except Conflict as conflict:
+            fresh = False
+            if getattr(conflict.found[0], "nonce", "") != nonce and not cancels:
+                return "already"
+        told, target = replace(note, outcome=outcome), meta.target
+        await engine.teller.tell([told], target.service, meta.deployment, cancels=cancels, fresh=fresh)
+        return "accepted" if fresh or not cancels else "already"
 
     async def complete(self, awakeable: str, outcome: Outcome, *, nonce: str | None = None) -> Said:
         """Give an awakeable its result."""
@@ -307,19 +300,7 @@ class Control:
                     return "accepted"
                 continue
             said = await self.answer(meta.ref, meta, "x", Outcome(failure=CANCELLED), new_nonce(), cancels=True)
-            if said == "already" and meta.status in (Status.PAUSED, Status.BACKING_OFF):
-                await self.heed(meta)
             return "already" if said == "not found" else said
-
-    async def heed(self, meta: Meta) -> None:
-        """Have an invocation go on of which an attempt failed just before it would have seen its cancellation."""
-        if all(note.id != "x" for note in await self._engine.notes(meta.ref)):
-            return
-        with contextlib.suppress(Unreadable):  # who cannot be replayed is not cancelled by an attempt
-            seen = [entry for entry in await self._engine.journal(meta) if isinstance(entry, Noted) and entry.id == "x"]
-            values = {"status": Status.READY, "due": self._engine.times().grace}
-            if not seen and await self._engine.change(meta, values):
-                self._engine.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=False)
 
     async def kill(self, id: str) -> Said:
         """End an invocation at once, with the calls that it made. A step under way may still finish.
@@ -362,7 +343,8 @@ class Control:
                 return "already"
             values: dict[str, Any] = {"failures": 0, "dispatches": 0}
             if meta.status in (Status.PAUSED, Status.BACKING_OFF):
-                values |= {"status": Status.READY, "due": self._engine.times().grace}
+                # The epoch tells off an attempt's last write, if that is applied once more, later.
+                values |= {"status": Status.READY, "due": self._engine.times().grace, "epoch": meta.epoch + 1}
             if deployment is not None:
                 values["deployment"] = deployment
             try:
@@ -460,7 +442,7 @@ class Control:
     async def overtake(self, meta: Meta, values: Mapping[str, Any]) -> Meta | None:
         """Raise the epoch, so that no attempt goes on, and leave the key's inbox. ``None`` if it has changed."""
         epoch = meta.epoch + 1
-        set = {**values, "epoch": epoch, "missing": None, "ticket": None, "awaits": None}
+        set = {**values, "epoch": epoch, "wake_after": None, "seen": 0, "timer": None, "ticket": None, "awaits": None}
         queued = meta.status is Status.QUEUED and meta.ticket is not None
         changes: list[Change] = [Update(meta.ref, set=set, epoch=meta.epoch, due=None if queued else meta.due)]
         if meta.epoch:
@@ -485,12 +467,7 @@ class Control:
         except Unreadable as error:
             log.error("what it called goes on: %s", error, extra={"invocation_id": meta.id})
             return []
-        answered = {entry.n for entry in journal if isinstance(entry, Done | Noted)}
-        return [
-            child_id(meta.id, meta.generation, entry.n)
-            for entry in journal
-            if isinstance(entry, Issued) and entry.kind == "call" and entry.n not in answered and entry.value is None
-        ]
+        return [child_id(meta.id, meta.generation, n) for n in unanswered(journal)]
 
 
 PROMISE_CHECK = 30 * 24 * 3600 * 1000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
@@ -154,7 +153,6 @@ class Draft:
         self.bytes = 0
         self._counts: dict[str | ObjectKey, int] = {}
         self._dirty: set[str | ObjectKey] = set()
-        self._notified: Counter[str] = Counter()
         self.pieces: dict[str, int] = {}
         """How many pieces of a journal it puts."""
         self.notes: list[tuple[Notification, Member]] = []
@@ -183,8 +181,6 @@ class Draft:
                     self.bytes += 40 + (len(outcome.value or b"") if outcome else 0)
                 case Ended():
                     self._sheet(member).ended = effect
-                    if _notifies(member) and member.meta.parent is not None:
-                        self._notified[member.meta.parent.ref.id] += 1
                     self.bytes += len(effect.outcome.value or b"")
                 case Failed():
                     self._sheet(member).failed = effect
@@ -213,20 +209,12 @@ class Draft:
         sheet = self.sheets.get(id)
         return sheet is not None and not sheet.member.stored
 
-    def clashes(self) -> bool:
-        """Whether an invocation is notified whose record changes for another reason: two writes of one item."""
-        for id, count in self._notified.items():
-            sheet = self.sheets.get(id)
-            if sheet is not None and sheet.ended is not None:
-                continue
-            changes = sheet is not None and (not sheet.member.stored or sheet.failed or sheet.wait or sheet.touched)
-            if changes or count > 1:
-                return True
-        return False
+    def ran_in_line(self) -> bool:
+        """Whether an invocation that is to wait for its key has run."""
+        waiting = (self.sheets[entry.ref.id] for state in self.states.values() for entry in state.arrived)
+        return any(sheet.entries or sheet.ended or sheet.failed or sheet.wait for sheet in waiting)
 
-    def changes(
-        self, nonce: str, following: Collection[ObjectKey] = ()
-    ) -> tuple[list[Change], list[Part | Piece]]:
+    def changes(self, nonce: str, following: Collection[ObjectKey] = ()) -> tuple[list[Change], list[Part | Piece]]:
         """The changes to commit, and what may be put before as it counts only with them: parts of large payloads.
 
         Args:
@@ -264,7 +252,7 @@ class Draft:
         member = sheet.member
         piece = int(sheet.journaled and sheet.ended is None)
         record = int(not member.stored or any((sheet.ended, sheet.failed, sheet.wait, sheet.touched)))
-        notified = 2 if sheet.ended and _notifies(member) else 0
+        notified = int(sheet.ended is not None and _notifies(member))
         return piece + record + notified + int(sheet.untold)
 
     def _meta(self, sheet: _Sheet, ticket: str | None, nonce: str) -> Meta:
@@ -282,6 +270,7 @@ class Draft:
             dependents = any(
                 (
                     meta.kind is Kind.WORKFLOW,
+                    journal.unanswered([*member.journal, *sheet.entries]),
                     member.pieces,
                     member.apart,
                     member.notes,
@@ -307,7 +296,9 @@ class Draft:
                 forgets=forgets if journaled else None,
                 due=now if meta.waiters else forgets if journaled else expires if dependents else None,
                 epoch=max(meta.epoch, 1),
-                missing=None,
+                wake_after=None,
+                seen=0,
+                timer=None,
                 awaits=None,
                 error=None,
                 ticket=None,
@@ -316,10 +307,11 @@ class Draft:
             )
         if sheet.failed is not None:
             failed = sheet.failed
+            due = now if "x" in member.notes and not failed.cancelled else failed.due
             return replace(
                 meta,
-                status=Status.PAUSED if failed.due is None else Status.BACKING_OFF,
-                due=failed.due,
+                status=Status.PAUSED if due is None else Status.BACKING_OFF,
+                due=due,
                 failures=failed.failures,
                 error=failed.error,
                 epoch=max(meta.epoch, 1),
@@ -331,11 +323,12 @@ class Draft:
             return replace(
                 meta,
                 status=Status.SUSPENDED,
-                missing=wait.missing,
+                wake_after=member.counted + wait.missing - 1,
+                seen=len(member.notes),
+                timer=wait.due,
                 awaits=wait.awaits,
-                due=wait.due,
+                due=min((at for at in (wait.due, wait.look) if at is not None), default=None),
                 failures=0 if member.progress or sheet.entries else meta.failures,
-                notifications=len(member.notes),
                 epoch=max(meta.epoch, 1),
                 ticket=None,
                 nonce=nonce,
@@ -352,6 +345,15 @@ class Draft:
         if meta.status is Status.SCHEDULED:
             return replace(meta, nonce=nonce)
         return replace(meta, status=Status.READY, due=self._times.grace, nonce=nonce)
+
+    @staticmethod
+    def _counted(sheet: _Sheet, meta: Meta) -> int | None:
+        """The most notifications that may have been counted when an attempt ends."""
+        if sheet.wait is not None:
+            return meta.wake_after
+        if sheet.failed is not None:
+            return sheet.member.counted
+        return 0 if sheet.ended is not None and meta.due is None else None
 
     def _write_member(
         self, sheet: _Sheet, meta: Meta, changes: list[Change], parts: list[Part | Piece], nonce: str
@@ -381,7 +383,7 @@ class Draft:
                     epoch=member.meta.epoch,
                     status=Status.QUEUED if member.meta.status is Status.QUEUED else None,
                     # One that comes in just before the end is to be deleted with the rest.
-                    notifications=len(member.notes) if sheet.wait else 0 if sheet.ended and meta.due is None else None,
+                    notifications=self._counted(sheet, meta),
                     waiters=member.meta.waiters if sheet.ended else None,
                 )
             )
@@ -399,11 +401,10 @@ class Draft:
             parts += cut(meta.ref, meta.output_name, sheet.ended.outcome.value or b"")
         parent = meta.parent
         receiver = self.sheets.get(parent.ref.id) if parent is not None else None
-        if parent is not None and member.waking is not None and _notifies(member) and not (receiver and receiver.ended):
+        if parent is not None and _notifies(member) and not (receiver and receiver.ended):
             note, apart = notification(parent.ref, f"c{parent.command}", sheet.ended.outcome, self._times.now, nonce)
             parts += apart
             changes.append(Put(note))
-            changes.append(member.waking.update(parent.ref, self._times.grace))
             self.notes.append((replace(note, outcome=sheet.ended.outcome), member))
 
     def _write_key(self, key: Key, state: KeyState, changes: list[Change], nonce: str, more: bool) -> None:
@@ -461,7 +462,7 @@ def garbage(state: KeyState, times: Times) -> list[Create]:
 
 
 def _notifies(member: Member) -> bool:
-    return member.waking is not None and member.caller is None
+    return member.meta.parent is not None and member.caller is None
 
 
 _COMPARED: Final = tuple(field.name for field in fields(Meta) if field.name not in ("nonce", "notifications"))
@@ -494,7 +495,7 @@ def _ms(duration: timedelta) -> int:
 
 def fits(draft: Draft) -> bool:
     """Whether the draft can be one transaction."""
-    return draft.items <= MAX_ITEMS and draft.bytes <= MAX_BYTES and not draft.clashes()
+    return draft.items <= MAX_ITEMS and draft.bytes <= MAX_BYTES
 
 
 def plan(keys: dict[ObjectKey, Key], times: Times, log: Sequence[Step]) -> tuple[Draft, int]:

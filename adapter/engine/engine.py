@@ -35,7 +35,6 @@ from adapter.engine.records import (
     INLINE,
     Head,
     Meta,
-    Notification,
     Part,
     Piece,
     Ref,
@@ -45,6 +44,7 @@ from adapter.engine.records import (
 )
 from adapter.engine.storage import Storage
 from adapter.engine.sweeper import Sweeper
+from adapter.engine.teller import Teller
 from adapter.engine.types import (
     MAX_ERROR,
     MAX_PAYLOAD,
@@ -167,6 +167,7 @@ class Engine(Storage):
         self.blobs = Blobs(self)
         self.handover = Handover(self)
         self.recent = Recent(clock)
+        self.teller = Teller(self)
         self.sweeper = Sweeper(self)
 
     # --- requests ---
@@ -399,30 +400,22 @@ class Engine(Storage):
         if meta.waiters:
             self.spawn(self.sweeper.fan_out(meta))
 
-    def notified(self, note: Notification, service: str, deployment: str, wakes: bool) -> None:
-        """A notification was committed by this process."""
-        unit = self.active.get(note.to.id)
-        if unit is not None:
-            unit.deliver(note)
-        elif wakes:
-            self.dispatch(note.to, service, deployment, fresh=False)
-
     def dispatch(self, ref: Ref, service: str, deployment: str, *, fresh: bool) -> None:
         """Have an invocation run."""
         self.spawn(self.dispatcher.dispatch(ref, service, deployment, fresh))
 
     def later(self, meta: Meta) -> None:
         """Have an invocation run when it is due: here, if that is soon, else by a timer."""
-        if meta.due is None or meta.watched:
+        if meta.alarm is None:
             return
-        if meta.status is Status.BACKING_OFF and meta.due - self.clock.now() <= min(PATIENCE, self.remaining()):
-            self.spawn(self._retry(meta.id, meta.due))
+        if meta.status is Status.BACKING_OFF and meta.alarm - self.clock.now() <= min(PATIENCE, self.remaining()):
+            self.spawn(self._retry(meta.id, meta.alarm))
         else:
-            self.spawn(self.timers.schedule(meta.ref, _timer(meta), meta.due))
+            self.spawn(self.timers.schedule(meta.ref, _timer(meta), meta.alarm))
 
     def unschedule(self, meta: Meta) -> None:
         """Forget the timer of an invocation that is over."""
-        if meta.due is not None and meta.status in (Status.SCHEDULED, Status.SUSPENDED, Status.BACKING_OFF):
+        if meta.alarm is not None and meta.status in (Status.SCHEDULED, Status.SUSPENDED, Status.BACKING_OFF):
             self.spawn(self.timers.unschedule(meta.ref, _timer(meta)))
 
     def seen(self, head: Head) -> None:
@@ -584,7 +577,7 @@ class Engine(Storage):
             member = Member(meta, await self.input(meta), self.spec(meta), stored=True)
             if meta.notifications:
                 member.notes = {note.id: note.outcome for note in await self.news(meta.ref)}
-                member.forewarned = "x" in member.notes
+                member.counted = meta.notifications
         except Unreadable as error:
             await self._put_off(meta, error)
             return None
@@ -627,7 +620,8 @@ class Engine(Storage):
         input = await self.input(meta, parts)
         notes = [await self.whole(note) for note in notes]
         values: dict[str, Any] = {"status": Status.RUNNING, "epoch": epoch, "due": times.lease, "dispatches": 0}
-        values |= {"missing": None, "ticket": None, "awaits": None, "failures": meta.failures}
+        values |= {"wake_after": None, "seen": 0, "timer": None, "ticket": None, "awaits": None}
+        values |= {"failures": meta.failures}
         if not begun:
             values["deployment"] = self.deployment
         # The due time as well: taking a place in an inbox does not raise the epoch, but changes that.
@@ -650,7 +644,7 @@ class Engine(Storage):
         member = Member(meta, input, spec, stored=True, journal=journal)
         member.pieces = place + (1 if epoch > 1 else 0)
         member.notes = {note.id: note.outcome for note in notes}
-        member.forewarned = "x" in member.notes
+        member.counted = meta.notifications
         return member
 
     async def _cannot_begin(self, id: str, error: Unreadable) -> None:
@@ -697,9 +691,9 @@ class Engine(Storage):
             case Status.SCHEDULED | Status.BACKING_OFF | Status.RUNNING | Status.SUSPENDED:
                 if meta.status is Status.SUSPENDED and news:
                     return True
-                if meta.due is None or meta.watched:
+                if meta.alarm is None:
                     return False
-                wait = meta.due - self.clock.now()
+                wait = meta.alarm - self.clock.now()
                 if wait > 0 and (meta.status is Status.RUNNING or wait > PATIENCE):
                     return False
                 if wait > 0:
@@ -718,9 +712,7 @@ class Engine(Storage):
         if spec.options.retry.exhausted == "kill":
             await self.control.end(meta, Failure(500, f"gave up after {meta.failures} attempts: {meta.error}"))
         else:  # the last process may only have stood still: it is not to go on either
-            paused = await self.control.overtake(meta, {"status": Status.PAUSED, "due": None})
-            if paused is not None:
-                self.spawn(self.control.heed(paused))
+            await self.control.overtake(meta, {"status": Status.PAUSED, "due": None})
 
     def _runs_here(self, meta: Meta) -> bool:
         return self.handler(meta.target) is not None and meta.deployment in ("", self.deployment)
@@ -773,4 +765,4 @@ def _report(task: asyncio.Task[Any]) -> None:
 
 def _timer(meta: Meta) -> str:
     """What tells an invocation's timers apart. One that waits for the same time once more has that timer already."""
-    return f"{meta.status}-{meta.due}"
+    return f"{meta.status}-{meta.alarm}"

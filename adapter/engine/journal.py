@@ -104,6 +104,21 @@ def unslept(entries: Iterable[Entry]) -> list[int]:
     return list(ends.values())
 
 
+def unanswered(entries: Iterable[Entry]) -> list[int]:
+    """Return the calls that the handler was not given the result of.
+
+    >>> unanswered([Issued(0, "call", "Greeter/greet"), Issued(1, "call", "Greeter/greet"), Done(0, Outcome())])
+    [1]
+    """
+    calls: dict[int, None] = {}
+    for entry in entries:
+        if isinstance(entry, Issued) and entry.kind == "call" and entry.value is None:
+            calls[entry.n] = None
+        elif isinstance(entry, Done | Noted):
+            calls.pop(entry.n, None)
+    return list(calls)
+
+
 def arrivals(entries: Iterable[Entry]) -> tuple[int, frozenset[str]]:
     """Return when the invocation last had another one come to a key, and the keys that it had others come to.
 

@@ -30,10 +30,21 @@ from adapter.engine.ports import (
     Update,
     WriteHead,
 )
-from adapter.engine.records import Head, InboxEntry, Meta, Notification, Part, Piece, Record, Ref, Status
+from adapter.engine.records import (
+    WAITING,
+    Head,
+    InboxEntry,
+    Meta,
+    Notification,
+    Parent,
+    Part,
+    Piece,
+    Record,
+    Ref,
+    Status,
+)
 from adapter.engine.storage import CONTENDED
 from adapter.engine.types import CANCELLED, ObjectKey, Outcome
-from adapter.engine.waking import Waking
 
 if TYPE_CHECKING:
     from adapter.engine.engine import Engine
@@ -96,6 +107,9 @@ class Driver(Protocol):
     def told(self) -> bool:
         """Whether something came in that an attempt has not seen."""
         ...
+
+    async def refresh(self, member: Member) -> None:
+        """Read the notifications to an invocation."""
 
     def queued(self, member: Member) -> None:
         """An invocation waits for its key from here on, and runs here no longer."""
@@ -264,8 +278,9 @@ class Ledger:
                 continue
             if self._driver.told() and any(sheet.wait for sheet in draft.sheets.values()):
                 raise News
-            rest = chain.from_iterable(self.log[taken:])
-            changes, apart = draft.changes(nonce, {each.member.key for each in rest if isinstance(each, Arrived)})
+            if draft.ran_in_line():  # an invocation ran on a key that turns out to be another's
+                raise Rewind
+            changes, apart = draft.changes(nonce, self._following(taken))
             try:
                 changes += await self._put_apart(draft, apart)
                 if len(changes) > MAX_ITEMS and taken > 1:
@@ -273,8 +288,11 @@ class Ledger:
                 tries_of_one = 1 if self._competes(draft) else CONTENDED if taken > 1 else None
                 await self._engine.commit(changes, nonce, give_up_after=tries_of_one)
             except Conflict as conflict:
-                await self._clear_up(conflict, changes)  # first, so that it is done again after a crash
-                self._resolve(conflict, changes)
+                told = self._resolve(conflict, changes)
+                for member in told:
+                    await self._driver.refresh(member)
+                if any(draft.sheets[member.meta.id].wait for member in told):
+                    raise News from conflict
                 tries += 1
                 if tries > 1:
                     await self._engine.back_off(tries)
@@ -297,6 +315,11 @@ class Ledger:
             nonce = new_nonce()
         if not self.log:
             self.outbound = False
+
+    def _following(self, taken: int) -> set[ObjectKey]:
+        """The keys to which invocations for other processes come in the log behind so many steps."""
+        rest = chain.from_iterable(self.log[taken:])
+        return {each.member.key for each in rest if isinstance(each, Arrived) and each.member.spec is None}
 
     async def _put_apart(self, draft: Draft, apart: list[Part | Piece]) -> list[Put]:
         """Put parts of large payloads that are too much for one commit. Returns what is to go with it after all."""
@@ -372,20 +395,18 @@ class Ledger:
                 self._created.add(id)
                 if meta.notifications:
                     member.notes["x"] = Outcome(failure=CANCELLED)
+                    member.counted = 1
             member.meta, member.stored = meta, True
             if sheet.ended is not None:
                 engine.finished(meta, sheet.ended.outcome)
                 for at in journal.unslept(member.journal) if meta.epoch > 1 else ():
-                    engine.unschedule(replace(meta, status=Status.SUSPENDED, due=at))
+                    engine.unschedule(replace(meta, status=Status.SUSPENDED, timer=at))
             elif sheet.failed is not None:
                 engine.later(meta)
-                if meta.status is Status.PAUSED and not member.forewarned:
-                    engine.spawn(engine.control.heed(meta))
             elif sheet.wait is not None:
                 engine.later(meta)
                 self._driver.retire(member)
-                # Told, or to be resumed, while this process waited for the commit's answer.
-                if len(member.notes) > meta.notifications or id in self._driver.poked:
+                if id in self._driver.poked:  # it was to be resumed while this process waited for the answer
                     engine.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=False)
             elif meta.status is Status.QUEUED:
                 self._driver.queued(member)
@@ -399,11 +420,12 @@ class Ledger:
                 engine.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=True)
             if born and member.cancelled and meta.status is Status.QUEUED:
                 engine.spawn(engine.control.cancel(id))  # it need not wait for its key to be told
+        told: dict[Parent, list[Notification]] = {}
         for note, member in draft.notes:
             assert member.meta.parent is not None
-            parent = member.meta.parent
-            wakes = member.waking is not None and member.waking.wakes
-            engine.notified(note, parent.service, parent.deployment, wakes)
+            told.setdefault(replace(member.meta.parent, command=0), []).append(note)
+        for parent, notes in told.items():
+            engine.spawn(engine.teller.tell(notes, parent.service, parent.deployment, alone=parent.alone))
         for name, ref in draft.granted:
             engine.granted(ref, name)
         self._unsettled += draft.unsettled
@@ -432,22 +454,16 @@ class Ledger:
             engine.seen(key.head)
             self._driver.grant(key)
 
-    async def _clear_up(self, conflict: Conflict, changes: list[Change]) -> None:
-        """Parts of a result may lie beside a parent that turns out to be over: see to it that they are deleted."""
-        notes = [change.item for change in changes if isinstance(change, Put) and isinstance(change.item, Notification)]
-        told = {note.to for note in notes if note.parts}
-        for place, found in conflict.found.items():
-            change = changes[place]
-            if isinstance(change, Update) and change.ref in told:
-                await self._engine.sweeper.delete_later(change.ref, found)
-
-    def _resolve(self, conflict: Conflict, changes: list[Change]) -> None:
+    def _resolve(self, conflict: Conflict, changes: list[Change]) -> list[Member]:
         """Learn from a conflict; the commit is then made anew.
 
+        Returns:
+            The invocations whose attempts were to end, and to which notifications came in.
+
         Raises:
-            Fenced, Rewind, News: If it is not to be made anew.
+            Fenced, Rewind: If it is not to be made anew.
         """
-        rewind = news = False
+        rewind, told = False, list[Member]()
         for place, found in conflict.found.items():
             change = changes[place]
             match change:
@@ -462,10 +478,9 @@ class Ledger:
                 case Finish(ref):
                     for key in self.keys.values():
                         key.blobs = {name: None if blob == ref else blob for name, blob in key.blobs.items()}
-                case Update() if change.wakes is not None:
-                    self._unwoken(change, found)
                 case Update() if change.epoch is not None:
-                    news = self._overtaken(change, found) or news
+                    if (member := self._overtaken(change, found)) is not None:
+                        told.append(member)
                 case Update():
                     self._bury(change)
                 case Delete(InboxEntry(key)):
@@ -478,8 +493,7 @@ class Ledger:
                     raise Fenced(f"{change} met {found}")
         if rewind:
             raise Rewind
-        if news:
-            raise News
+        return told
 
     def _in_line(self, draft: Draft) -> Meta | None:
         """Somebody who is to be made, and waits for a key already: the commit would change one record twice."""
@@ -586,8 +600,8 @@ class Ledger:
         if head is not None:
             self.refresh(key)
 
-    def _overtaken(self, change: Update, found: Record | None) -> bool:
-        """An invocation's own record is not as expected. Returns whether a notification came in."""
+    def _overtaken(self, change: Update, found: Record | None) -> Member | None:
+        """An invocation's own record is not as expected. Returns it, if a notification came in."""
         member = next(m for m in self.members() if m.ref == change.ref)
         if change.status is Status.QUEUED:  # it does not wait any more, or not as it did when it was read
             self._reread(self.keys[member.key], self.keys[member.key].head)
@@ -600,19 +614,8 @@ class Ledger:
         ):
             raise Fenced(f"{change.ref.id} was taken over", change.ref)
         member.meta = replace(member.meta, waiters=found.waiters, notifications=found.notifications)
-        suspends = change.set.get("status") is Status.SUSPENDED
-        return suspends and change.notifications is not None and found.notifications != change.notifications
-
-    def _unwoken(self, change: Update, found: Record | None) -> None:
-        """The parent is not as guessed: gone, or waiting for something else."""
-        for step in self.log:
-            for effect in step:
-                if (
-                    isinstance(effect, Ended)
-                    and effect.member.meta.parent
-                    and effect.member.meta.parent.ref == change.ref
-                ):
-                    effect.member.waking = Waking.learn(change.ref, found, urgent=effect.outcome.failure is not None)
+        most = change.notifications if change.set.get("status") in WAITING else None
+        return member if most is not None and found.notifications > most else None
 
     def _bury(self, change: Update) -> None:
         """Who was to be given a key is no more."""

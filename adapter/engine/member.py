@@ -9,7 +9,6 @@ from adapter.engine.journal import Entry
 from adapter.engine.keys import KeyState
 from adapter.engine.records import Awaits, Meta, Ref
 from adapter.engine.types import HandlerSpec, ObjectKey, Outcome
-from adapter.engine.waking import Waking
 
 
 @dataclass(slots=True, eq=False)
@@ -30,17 +29,15 @@ class Member:
     """Whether parts of its input or of a result were put ahead of a commit that may not have come."""
     notes: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
     """The notifications that it has seen."""
+    counted: int = 0
+    """How many the record counted when they were read: all of those are among them."""
     results: dict[int, Outcome | BaseException] = field(default_factory=dict[int, Outcome | BaseException])
     """What its steps gave or raised in this process. A replay takes it from here rather than run them again."""
-    forewarned: bool = False
-    """Whether its cancellation had come in when this attempt began."""
     caller: Member | None = None
     """Who waits for it in this same unit, if anybody."""
     attempt: Attempt | None = None
     progress: bool = False
     """Whether this attempt committed a piece of the journal."""
-    waking: Waking | None = None
-    """How the parent in another process is taken to wait; ``None``: it is gone, or there is none."""
     keyless: bool = False
     """Whether it ends without its key, as it never had it."""
     cancelled: bool = False
@@ -57,10 +54,6 @@ class Member:
     """Of a shared handler that reads its key's state at once: what it read."""
     dropped: bool = False
     """Whether it turned out to be there already, so that it is not to be created."""
-
-    def __post_init__(self) -> None:
-        if self.meta.parent is not None:
-            self.waking = Waking(self.meta.parent.alone)
 
     @property
     def ref(self) -> Ref:
@@ -117,6 +110,8 @@ class Failed:
     error: str
     failures: int
     due: int | None
+    cancelled: bool = False
+    """Whether its cancellation had come in by then: otherwise that makes it go on at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +172,12 @@ class Wait:
 
     member: Member
     missing: int
+    """How many further notifications wake it."""
     due: int | None
+    """When its timer wakes it."""
     awaits: Awaits | None
+    look: int | None
+    """When the sweeper looks whether a notification came in of which it was not told, or it is part of a deadlock."""
 
 
 Effect = Born | Log | Ended | Failed | Arrived | Entered | Left | Wrote | Wait

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
 from adapter.engine.records import (
@@ -46,11 +47,10 @@ class Update:
         set: New values by the names of `Meta`'s fields; ``None`` removes.
         add: What to add to the numbers among them.
         epoch: Required epoch; then the commit's nonce is stored as well.
-        notifications: Required number of notifications.
+        notifications: The most notifications that may be counted.
         waiters: Required number of waiters.
         due: Required due time.
         status: Required status.
-        wakes: ``True`` requires that it is suspended and misses one notification at most; ``False`` the opposite.
     """
 
     ref: Ref
@@ -61,7 +61,6 @@ class Update:
     waiters: int | None = None
     due: int | None = None
     status: Status | None = None
-    wakes: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +84,9 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Delete an inbox entry or a waiter, which has to be there, or a state entry, which need not."""
+    """Delete an inbox entry or a waiter, which has to be there, or a state entry or a notification, which need not."""
 
-    item: InboxEntry | Waiter | StateEntry
+    item: InboxEntry | Waiter | StateEntry | Notification
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +135,19 @@ class MarkQueued:
 
 
 Change = Create | Update | Finish | Put | Delete | WriteHead | TakeKey | MarkQueued
+
+
+class Wake(StrEnum):
+    """Which receivers a notification makes go on when it is counted."""
+
+    NONE = "none"
+    """No one; it is only counted."""
+    COMPLETE = "complete"
+    """One that is suspended and lacks no other notification."""
+    SUSPENDED = "suspended"
+    """One that is suspended."""
+    WAITING = "waiting"
+    """One that is suspended, waits for its next attempt, or is paused. Its epoch is raised, too."""
 
 
 class Conflict(Exception):
@@ -291,6 +303,14 @@ class Store(Protocol):
         """
         ...
 
+    async def tell(self, ref: Ref, *, count: int, wake: Wake, due: int) -> tuple[bool, Meta | None]:
+        """Count notifications that were put, and make the receiver `Status.READY`, due then, as ``wake`` has it.
+
+        UpdateItem, which never conflicts with another one. Requires that the record exists in this generation, is not
+        completed, and is as ``wake`` has it. Returns whether it did, and the record as it then is.
+        """
+        ...
+
     async def heads(self, keys: Sequence[ObjectKey]) -> dict[ObjectKey, Head]:
         """Read up to 100 keys' heads; one that has no item has version 0. GetItem for one, else BatchGetItem.
 
@@ -408,5 +428,5 @@ class Clock(Protocol):
 __all__ = [
     "Change", "Clock", "Conflict", "Create", "Delete", "Dependent", "Dispatcher", "Due", "Finish", "Listed",
     "MarkQueued", "NotIndexed", "Page", "Place", "Put", "Status", "Store", "TakeKey", "Timers", "TooLarge",
-    "Unavailable", "Update", "Usage", "WriteHead", "applied",
+    "Unavailable", "Update", "Usage", "Wake", "WriteHead", "applied",
 ]  # fmt: skip

@@ -42,6 +42,10 @@ class Status(StrEnum):
     """Has its outcome."""
 
 
+WAITING = (Status.SUSPENDED, Status.BACKING_OFF, Status.PAUSED)
+"""Begun, with no attempt under way nor about to begin."""
+
+
 class Ref(NamedTuple):
     """An invocation as others refer to it. The generation tells it from a later one under the same id."""
 
@@ -73,8 +77,6 @@ class Awaits:
     ids: tuple[str, ...]
     commands: tuple[int, ...]
     """Of each, the command that waits for it."""
-    checked: bool = False
-    """Whether the record, while it is suspended, is due for nothing but a look whether this is a deadlock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +105,14 @@ class Meta:
     error: str | None = None
     """What the last failed attempt raised."""
     notifications: int = 0
-    """How many were put so far."""
-    missing: int | None = None
-    """While suspended: how many further notifications wake it."""
+    """How many were counted so far. One is put first and counted then, so it may be there and not be counted yet; where
+    an answer was lost it is counted twice."""
+    wake_after: int | None = None
+    """While suspended: it goes on once more notifications than this are counted."""
+    seen: int = 0
+    """While suspended: how many notifications its last attempt had seen."""
+    timer: int | None = None
+    """While suspended: when it goes on even if no notification comes in."""
     awaits: Awaits | None = None
     """What it waits for, where that may be a deadlock."""
     waiters: int = 0
@@ -146,9 +153,14 @@ class Meta:
         return self.status in (Status.RUNNING, Status.READY) and self.epoch > 0
 
     @property
-    def watched(self) -> bool:
-        """Whether it is due only for a look whether it is part of a deadlock."""
-        return self.status is Status.SUSPENDED and self.awaits is not None and self.awaits.checked
+    def alarm(self) -> int | None:
+        """When it goes on by itself: of a suspended one that is not when it is due, for the sweeper to look at it."""
+        return self.timer if self.status is Status.SUSPENDED else self.due
+
+    @property
+    def resolved(self) -> bool:
+        """Whether it is suspended, and what it waits for was counted."""
+        return self.status is Status.SUSPENDED and self.wake_after is not None and self.notifications > self.wake_after
 
     def expired(self, now: int) -> bool:
         """Whether the record is to be taken for absent."""

@@ -12,7 +12,7 @@ import json
 import logging
 import sys
 from collections import defaultdict, deque
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from contextvars import Context
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -53,7 +53,6 @@ from adapter.engine.types import (
     said,
     told,
 )
-from adapter.engine.waking import Waking
 from adapter.errors import NonDeterminismError, TerminalError
 
 if TYPE_CHECKING:
@@ -211,8 +210,18 @@ class Unit:
         if member is None or member.ref != note.to or note.id in member.notes:
             return
         if len(member.notes) < note.after:  # a signal, and the one before it was not heard of
-            self._background((note.to.id, NEWS), self._read_news(member))
+            self._background((note.to.id, NEWS), self._refresh(member))
         else:
+            self._take_in(member, note)
+
+    def expect(self, ref: Ref, count: int) -> None:
+        """Note that this process is about to count notifications, which it delivers here itself."""
+        member = self.members.get(ref.id)
+        if member is not None and member.ref == ref:
+            member.counted += count
+
+    def _take_in(self, member: Member, note: Notification) -> None:
+        if note.id not in member.notes:
             member.notes[note.id] = note.outcome
             self._post(Event(note.to.id, NOTED, note.outcome, note.id))
 
@@ -306,7 +315,8 @@ class Unit:
         """One round: advance the code, then commit, wait or suspend. Returns whether the unit is over."""
         await self._drive()
         if self._telling:
-            await asyncio.wait(self._telling)
+            telling, self._telling = self._telling, set()
+            await asyncio.gather(*telling)
         if self._broken is not None:
             raise self._broken
         if self.engine.clock.now() - self._looked >= LOOK:
@@ -392,8 +402,7 @@ class Unit:
             try:
                 await self.ledger.suspend([self._wait_of(member) for member in waiting])
             except News:
-                for member in waiting:
-                    await self._read_news(member)
+                pass  # what came in waits to be given to the code
             else:
                 self._look_for_rings(waiting)
 
@@ -512,9 +521,7 @@ class Unit:
                 child.cancelled = True
                 self._post(Event(call.id, CANCEL, Outcome(failure=CANCELLED)))
             else:
-                task = self.engine.spawn(self.engine.control.cancel(call.id))
-                self._telling.add(task)
-                task.add_done_callback(self._telling.discard)
+                self._telling.add(asyncio.ensure_future(self.engine.control.cancel(call.id), loop=self._loop))
 
     def _check(self, member: Member) -> None:
         """See whether an attempt ended."""
@@ -548,9 +555,6 @@ class Unit:
     def _end(self, member: Member, outcome: Outcome, *more: Log) -> None:
         exclusive = member.exclusive
         self.ledger.record((Ended(member, outcome), *((Left(member),) if exclusive else ()), *more))
-        parent = member.meta.parent
-        if member.caller is None and member.waking is not None and parent and parent.ref.id in self.engine.active:
-            member.waking = Waking(False)
         if exclusive:
             self.grant(self.ledger.keys[member.key])
 
@@ -567,8 +571,9 @@ class Unit:
         self.engine.report(member.meta, failures, error.error if isinstance(error, Postponed) else error)
         self.retire(member)
         member.caller = None
+        cancelled = "x" in member.notes
         if isinstance(error, Postponed):
-            failed = Failed(member, said(str(error), MAX_ERROR), 0, error.due)
+            failed = Failed(member, said(str(error), MAX_ERROR), 0, error.due, cancelled)
             self._log_failure(member, (Log(member, error.tried), failed))
             return
         text = said(told(error), MAX_ERROR)
@@ -579,7 +584,7 @@ class Unit:
             return
         else:
             due = None
-        self._log_failure(member, (Failed(member, text, failures, due),))
+        self._log_failure(member, (Failed(member, text, failures, due, cancelled),))
 
     def _log_failure(self, member: Member, failure: Step) -> None:
         """Log it after what is under way: the next attempt would run the steps again, and its reads would see what this
@@ -1120,13 +1125,23 @@ class Unit:
             for member, meta in zip(some, metas, strict=True):
                 if meta is None or meta.ref != member.ref or not meta.live or meta.epoch != member.meta.epoch:
                     raise Fenced(f"{member.meta.id} was taken over", member.ref)
-                if meta.notifications > len(member.notes):
-                    await self._read_news(member)
+                if meta.notifications > member.counted:
+                    member.meta = replace(member.meta, notifications=meta.notifications)
+                    await self.refresh(member)
 
-    async def _read_news(self, member: Member) -> None:
-        """Take in the notifications that the store has."""
+    async def _refresh(self, member: Member) -> None:
+        """Read the record, then the notifications, and take those in."""
+        meta = await self.engine.look(member.meta.id)
+        if meta is not None and meta.ref == member.ref:
+            member.meta = replace(member.meta, notifications=meta.notifications)
+            await self.refresh(member)
+
+    async def refresh(self, member: Member) -> None:
+        """Read the notifications to an invocation, whose record was read before, and take those in."""
+        counted = member.meta.notifications
         for note in await self.engine.news(member.ref):
-            self.deliver(note)
+            self._take_in(member, note)
+        member.counted = max(member.counted, counted)
 
     def _wait_of(self, member: Member) -> Wait:
         """What a blocked attempt waits for."""
@@ -1142,11 +1157,17 @@ class Unit:
         awaits: Awaits | None = None
         if awaited and (all or len(awaited) == len(waits) <= MAX_AWAITS):
             ids, commands = zip(*awaited[:MAX_AWAITS], strict=True)
-            # Who waits for a key is looked at by the sweeper. In a ring of results that are attached to nobody does.
-            checked = due is None and any(isinstance(pending.command, c.Attach) for pending in waits)
-            awaits = Awaits(len(member.notes), all, ids, commands, checked)
-            due = self.engine.times().grace if checked else due
-        return Wait(member, min(groups.values()), due, awaits)
+            awaits = Awaits(member.counted, all, ids, commands)
+        return Wait(member, min(groups.values()), due, awaits, self._look_at(member, waits))
+
+    def _look_at(self, member: Member, waits: Sequence[Pending[Any]]) -> int | None:
+        """When the sweeper is to look at an attempt that waits."""
+        times, kinds = self.engine.times(), {type(pending.command) for pending in waits}
+        if kinds == {c.Sleep}:
+            return None
+        # Of invocations that wait for keys the sweeper looks at each. Nobody looks at a ring of attached results.
+        lease = times.grace if c.Attach in kinds else member.meta.due or times.lease
+        return lease if lease > times.now else times.grace
 
     def _look_for_rings(self, suspended: Iterable[Member]) -> None:
         """Whoever suspends may be the last of a ring, and then nobody in it moves again to look for one."""

@@ -32,10 +32,12 @@ from adapter.engine.ports import (
     Unavailable,
     Update,
     Usage,
+    Wake,
     WriteHead,
     applied,
 )
 from adapter.engine.records import (
+    WAITING,
     Head,
     InboxEntry,
     Meta,
@@ -248,6 +250,19 @@ class MemoryStore:
         return True, new
 
     @request
+    async def tell(self, ref: Ref, *, count: int, wake: Wake, due: int) -> tuple[bool, Meta | None]:
+        old = self._record(ref.id)
+        self._admit(ref.id)
+        if old is None or not _allowed(Update(ref), old) or not _woken(old, wake):
+            self._charge([(old, None)])
+            return False, old
+        woken = {} if wake is Wake.NONE else {"status": Status.READY, "due": due}
+        raised = {"epoch": 1} if wake is Wake.WAITING else {}
+        new = _changed(old, woken, {"notifications": count, **raised})
+        self._apply([_Write(ref.id, META, old, new)])
+        return True, new
+
+    @request
     async def commit(self, changes: Sequence[Change], nonce: str) -> None:
         if not 1 <= len(changes) <= MAX_CHANGES:
             raise ValueError(f"from 1 to {MAX_CHANGES} changes, not {len(changes)}")
@@ -362,7 +377,7 @@ class MemoryStore:
             case Delete(item):
                 partition, key = _address(item)
                 held = self._lookup(partition, key)
-                allowed = held is not None or isinstance(item, StateEntry)
+                allowed = held is not None or isinstance(item, StateEntry | Notification)
                 return _Write(partition, key, held, None, allowed)
             case WriteHead(head, version, owner, empty):
                 if version is None and owner is None:
@@ -472,16 +487,24 @@ def _allowed(change: Update, old: Meta) -> bool:
         old.generation == change.ref.generation
         and old.status is not Status.COMPLETED
         and (change.epoch is None or old.epoch == change.epoch)
-        and (change.notifications is None or old.notifications == change.notifications)
+        and (change.notifications is None or old.notifications <= change.notifications)
         and (change.waiters is None or old.waiters == change.waiters)
         and (change.due is None or old.due == change.due)
         and (change.status is None or old.status is change.status)
-        and (change.wakes is None or change.wakes == _wakes(old))
     )
 
 
-def _wakes(meta: Meta) -> bool:
-    return meta.status is Status.SUSPENDED and meta.missing is not None and meta.missing <= 1
+def _woken(meta: Meta, wake: Wake) -> bool:
+    match wake:
+        case Wake.NONE:
+            return True
+        case Wake.COMPLETE:
+            complete = meta.wake_after is not None and meta.notifications >= meta.wake_after
+            return meta.status is Status.SUSPENDED and complete
+        case Wake.SUSPENDED:
+            return meta.status is Status.SUSPENDED
+        case Wake.WAITING:
+            return meta.status in WAITING
 
 
 _DEFAULTS: Final[dict[str, Any]] = {
@@ -632,7 +655,9 @@ def _meta(meta: Meta) -> int:
         bytes += 11 + len(meta.output_name)
     if meta.ticket is not None:
         bytes += 34
-    for number in (meta.input_parts, meta.failures, meta.missing, meta.dispatches, meta.output_parts):
+    if meta.timer is not None:
+        bytes += 14
+    for number in (meta.input_parts, meta.failures, meta.wake_after, meta.seen, meta.dispatches, meta.output_parts):
         if number:
             bytes += 11
     return bytes

@@ -349,7 +349,7 @@ class Checker:
         for key, entries in by_key.items():
             for one in entries:
                 for two in entries:
-                    if one[1] + self.world.disagreement < two[0] and one[2] > two[2]:
+                    if one[1] + self.world.disagreement + 0.001 < two[0] and one[2] > two[2]:
                         self.fail(f"{key}: {one} was accepted before {two} was asked for, and came after it")
 
     def told(self) -> None:

@@ -30,9 +30,11 @@ from tests.simulation.watch import EPOCH, WatchedStore
 
 T = TypeVar("T")
 
-READS = {"load", "peek", "peek_all", "news", "output", "heads", "inbox", "state", "entries", "waiters", "due", "dependents"}
+READS = {
+    "load", "peek", "peek_all", "news", "output", "heads", "inbox", "state", "entries", "waiters", "due", "dependents"
+}  # fmt: skip
 
-METHODS = (*sorted(READS), "start", "commit", "put", "delete", "forget")
+METHODS = (*sorted(READS), "start", "tell", "commit", "put", "delete", "forget")
 
 PUNCTUAL = 2.0
 """Seconds by which something may be late though nothing goes wrong."""

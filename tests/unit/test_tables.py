@@ -55,9 +55,10 @@ RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
         input=st.none() | st.binary(max_size=20),
         outcome=st.none() | OUTCOMES,
         ticket=st.none() | TICKETS,
-        **{name: st.none() | NUMBERS for name in ("missing", "due", "completed", "expires")},
+        **{name: st.none() | NUMBERS for name in ("wake_after", "timer", "due", "completed", "expires")},
         **dict.fromkeys(
-            ("input_parts", "epoch", "failures", "notifications", "waiters", "dispatches", "output_parts"), NUMBERS
+            ("input_parts", "epoch", "failures", "notifications", "seen", "waiters", "dispatches", "output_parts"),
+            NUMBERS,
         ),
         **{name: st.none() | TEXT for name in ("error", "tail")},
         nonce=TEXT,
