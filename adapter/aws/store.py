@@ -604,7 +604,8 @@ def _woken(wake: Wake) -> Condition:
     suspended: Condition = MetaItem.status == Status.SUSPENDED
     if wake is Wake.COMPLETE:
         complete: Condition = MetaItem.notifications >= MetaItem.wake_after
-        return suspended & complete
+        both: Condition = suspended & complete
+        return both
     waiting: Condition = MetaItem.status.is_in(*WAITING)
     return waiting if wake is Wake.WAITING else suspended
 
