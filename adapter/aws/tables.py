@@ -226,12 +226,13 @@ def _json(value: Any) -> str:
 
 
 def write_awaits(awaits: Awaits) -> str:
-    return _json([awaits.seen, awaits.all, awaits.ids, awaits.commands, awaits.checked])
+    calls = [awaits.calls] if awaits.calls else []
+    return _json([awaits.seen, awaits.all, awaits.ids, awaits.commands, awaits.checked, *calls])
 
 
 def read_awaits(text: str) -> Awaits:
-    seen, all, ids, commands, *checked = json.loads(text)
-    return Awaits(seen, all, tuple(ids), tuple(commands), *checked)
+    seen, all, ids, commands, *more = json.loads(text)
+    return Awaits(seen, all, tuple(ids), tuple(commands), *more[:1], *map(tuple, more[1:]))
 
 
 # --- models: one for each kind of item -------------------------------------------------------------------------------

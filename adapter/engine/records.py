@@ -75,6 +75,9 @@ class Awaits:
     """Of each, the command that waits for it."""
     checked: bool = False
     """Whether the record, while it is suspended, is due for nothing but a look whether this is a deadlock."""
+    calls: tuple[int, ...] = ()
+    """Further commands that it stands still for: calls whose ids derive from their numbers (see
+    `adapter.engine.deadlocks.awaited_ids`), as the first and the last of each stretch."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from adapter.engine import commands as c
 from adapter.engine.attempt import Attempt, Pending, PendingInvocation
 from adapter.engine.blobs import blob_for
-from adapter.engine.deadlocks import attached, deadlock
+from adapter.engine.deadlocks import attached, awaited_ids, deadlock, stretches
 from adapter.engine.draft import Key, Step
 from adapter.engine.ids import new_generation, new_nonce
 from adapter.engine.journal import CANCEL, Done, Issued, Noted, Read, Tried
@@ -82,8 +82,8 @@ BREATH = 500
 DEADLOCK = 1000
 """Milliseconds after which a unit that waits for calls looks whether they are part of a deadlock."""
 
-MAX_AWAITS = 20
-"""How many calls a record names as what it waits for."""
+MAX_NAMED = 20
+"""How many calls a record names by their ids as what it waits for. Of others whose ids derive it keeps the numbers."""
 
 LOOK = 3000
 """Milliseconds after which a unit looks at its records again: a cancellation, or another attempt, came in."""
@@ -1060,11 +1060,12 @@ class Unit:
         awaited = [(other, pending.n) for pending in waits if (other := _awaited(pending)) is not None]
         all = len(groups) == 1
         awaits: Awaits | None = None
-        if awaited and (all or len(awaited) == len(waits) <= MAX_AWAITS):
-            ids, commands = zip(*awaited[:MAX_AWAITS], strict=True)
+        if awaited and (all or len(awaited) == len(waits)):
+            calls = dict.fromkeys([pending.n for pending in waits if _derived(pending)][MAX_NAMED:])
+            ids, commands = zip(*((other, n) for other, n in awaited if n not in calls), strict=True)
             # Who waits for a key is looked at by the sweeper. In a ring of results that are attached to nobody does.
             checked = due is None and any(isinstance(pending.command, c.Attach) for pending in waits)
-            awaits = Awaits(len(member.notes), all, ids, commands, checked)
+            awaits = Awaits(len(member.notes), all, ids, commands, checked, stretches(calls))
             due = self.engine.times().grace if checked else due
         return Wait(member, min(groups.values()), due, awaits)
 
@@ -1072,7 +1073,7 @@ class Unit:
         """Whoever suspends may be the last of a ring, and then nobody in it moves again to look for one."""
         for member in suspended:
             awaits, free = member.meta.awaits, self.ledger.made - self.ledger.queued
-            if awaits is not None and not free.issuperset(awaits.ids):
+            if awaits is not None and not free.issuperset(awaited_ids(member.ref, awaits)):
                 self.engine.spawn(self.engine.deadlocks.check(member.meta))
 
     async def _check_deadlocks(self) -> None:
@@ -1127,7 +1128,7 @@ class Unit:
         awaits = self._wait_of(member).awaits if member.attempt.waits() else None
         if awaits is None or (len(awaits.ids) > 1 and not awaits.all):
             return None
-        here = [child for id in awaits.ids if (child := self.members.get(id)) is not None]
+        here = [child for id in awaited_ids(member.ref, awaits) if (child := self.members.get(id)) is not None]
         return next((child for child in here if child.attempt is None), here[0] if here else None)
 
 
@@ -1136,6 +1137,13 @@ def _awaited(pending: Pending[Any]) -> str | None:
     if isinstance(pending, PendingInvocation) and pending.called:
         return pending.id
     return pending.command.id if isinstance(pending.command, c.Attach) else None
+
+
+def _derived(pending: Pending[Any]) -> bool:
+    """Whether the id of the call that an operation waits for derives from the command's number."""
+    if not isinstance(pending, PendingInvocation) or not isinstance(pending.command, c.Call):
+        return False
+    return pending.kind is not Kind.WORKFLOW and pending.command.idempotency_key is None
 
 
 def _refusal(command: c.Command) -> Failure | None:

@@ -425,7 +425,25 @@ MUTANTS = (
     mutant(
         "nobody looks for rings across processes",
         "deadlocks",
-        Edit(Deadlocks, "check", "ring = await self._ring(start.id, [], set())", "ring = None"),
+        Edit(Deadlocks, "check", "ring = await self._ring(start.id, [], {})", "ring = None"),
+        focus="rings",
+    ),
+    mutant(
+        "a message that is the youngest of a ring is left alone where it lives",
+        "deadlocks",
+        Edit(
+            Engine,
+            "_take_over",
+            "if meta.status is Status.QUEUED:",
+            "if meta.status is Status.QUEUED and meta.parent is not None:",
+        ),
+        focus="rings",
+    ),
+    mutant(
+        "a ring behind many calls is not looked for",
+        "deadlocks",
+        Edit(Unit, "_wait_of", "MAX_NAMED", "1"),
+        Edit(Unit, "_wait_of", "stretches(calls)", "()"),
         focus="rings",
     ),
     mutant(
@@ -443,7 +461,7 @@ MUTANTS = (
     mutant(
         "who waits for a call, or for something else, is taken to wait for the call",
         "deadlocks",
-        Edit(Unit, "_wait_of", "if awaited and (all or len(awaited) == len(waits) <= MAX_AWAITS):", "if awaited:"),
+        Edit(Unit, "_wait_of", "if awaited and (all or len(awaited) == len(waits)):", "if awaited:"),
         focus="rings",
     ),
 )
