@@ -92,7 +92,7 @@ class Control:
         engine, nonce = self._engine, said_nonce(nonce, outcome)
         waking = Waking.learn(ref, meta, urgent=outcome.failure is not None, cancels=cancels)
         note, parts = notification(ref, id, outcome, engine.clock.now(), nonce)
-        if meta is not None and id.startswith("s"):
+        if meta is not None:
             note = replace(note, after=meta.notifications)
         if waking is not None:
             await engine.put_apart(parts)

@@ -187,7 +187,8 @@ class Notification:
     parts: str = ""
     """The name of the parts, with the receiver."""
     after: int = 0
-    """Of a signal: how many there were when it was sent. No clock tells the order of what one sender sends."""
+    """Of what others say: how many notifications there were before. No clock tells the order in which one sender says
+    it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from adapter.engine.attempt import Attempt, Pending, PendingInvocation
 from adapter.engine.blobs import blob_for
 from adapter.engine.deadlocks import attached, awaited_ids, deadlock, stretches
 from adapter.engine.draft import Key, Step
-from adapter.engine.ids import new_generation, new_nonce
+from adapter.engine.ids import new_generation, new_nonce, parse_awakeable
 from adapter.engine.journal import CANCEL, Done, Issued, Noted, Read, Tried
 from adapter.engine.keys import KeyState
 from adapter.engine.ledger import Fenced, Ledger, News, Rewind
@@ -968,8 +968,7 @@ class Unit:
         return result
 
     async def _do(self, member: Member, n: int, errand: c.Errand) -> None:
-        whom = errand.name if isinstance(errand, c.GetPromise | c.PeekPromise | c.CompletePromise) else errand.id
-        async with self._lines[member.meta.id, whom]:
+        async with self._lines[member.meta.id, _receiver(errand)]:
             outcome = await self.engine.control.perform(member, n, errand)
         if outcome is not None:
             self._post(Event(member.meta.id, n, outcome))
@@ -1137,6 +1136,14 @@ def _awaited(pending: Pending[Any]) -> str | None:
     if isinstance(pending, PendingInvocation) and pending.called:
         return pending.id
     return pending.command.id if isinstance(pending.command, c.Attach) else None
+
+
+def _receiver(errand: c.Errand) -> str:
+    """Return whom an errand is for: an awakeable's result is for the invocation that waits for it."""
+    if isinstance(errand, c.GetPromise | c.PeekPromise | c.CompletePromise):
+        return errand.name
+    awakeable = parse_awakeable(errand.id)
+    return awakeable[0].id if awakeable is not None else errand.id
 
 
 def _derived(pending: Pending[Any]) -> bool:

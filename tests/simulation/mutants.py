@@ -387,7 +387,7 @@ MUTANTS = (
     mutant(
         "what a handler says to one is said all at once",
         "order of what is said",
-        Edit(Unit, "_do", "async with self._lines[member.meta.id, whom]:", "if True:"),
+        Edit(Unit, "_do", "async with self._lines[member.meta.id, _receiver(errand)]:", "if True:"),
         focus="results",
     ),
     mutant(
