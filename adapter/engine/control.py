@@ -192,7 +192,7 @@ class Control:
             kind=Kind.SHARED,
             status=Status.SUSPENDED,
             created=now,
-            due=now + PROMISE_CHECK,
+            due=now + OPEN_CHECK,
         )
         with contextlib.suppress(Conflict):
             await self._engine.commit([Create(meta, now)], new_nonce())
@@ -214,7 +214,7 @@ class Control:
                 continue
 
     async def check_promise(self, meta: Meta) -> None:
-        """Delete a promise whose workflow has expired; else look again later."""
+        """End a promise whose workflow is over, and delete it once all who wait are told; else look again later."""
         key = meta.target.object
         head = (await self._engine.heads([key]))[key]
         now = self._engine.clock.now()
@@ -223,18 +223,23 @@ class Control:
             values: dict[str, Any] = {
                 "status": Status.COMPLETED,
                 "completed": now,
-                "outcome": Outcome(failure=CANCELLED),
+                "outcome": Outcome(failure=Failure(410, f"{key} is over, and its promise was not completed")),
                 "expires": now,
             }
         else:
-            values = {"expires": now} if gone else {}
-        values["due"] = now if gone else now + PROMISE_CHECK
+            values = {"expires": now} if gone else {"dispatches": meta.dispatches + 1}
+        later = now + (OPEN_CHECK * 2 ** min(meta.dispatches, 5) if meta.live else PROMISE_CHECK)
+        values["due"] = now if gone else min(later, head.expires or later)
         try:
-            change = Update(meta.ref, set=values, due=meta.due) if meta.live else Finish(meta.ref, set=values)
-            await self._engine.commit([change], new_nonce())
+            live = Update(meta.ref, set=values, due=meta.due, waiters=meta.waiters)
+            await self._engine.commit([live if meta.live else Finish(meta.ref, set=values)], new_nonce())
         except Conflict:
             return
-        if gone:
+        if not gone:
+            return
+        if meta.waiters:  # they are told first; what is due then deletes it
+            await self._engine.sweeper.fan_out(replace(meta, **values))
+        else:
             await self._engine.sweeper.delete(replace(meta, **values))
 
     # --- state that is over ---
@@ -492,6 +497,9 @@ class Control:
             if isinstance(entry, Issued) and entry.kind == "call" and entry.n not in answered and entry.value is None
         ]
 
+
+OPEN_CHECK = 3600 * 1000
+"""Milliseconds after which an open promise is first looked at, whether its workflow is still there; then ever later."""
 
 PROMISE_CHECK = 30 * 24 * 3600 * 1000
 """Milliseconds after which a promise is looked at, whether its workflow is still there."""
