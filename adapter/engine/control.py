@@ -137,10 +137,11 @@ class Control:
         """Have command ``n`` of a member wait for an invocation; the outcome, where it has completed already."""
         while True:
             meta = await self._engine.look(id)
-            if meta is None:
-                return Outcome(failure=Failure(404, f"there is no invocation {id}, or it has expired"))
-            if not meta.live:
-                return await self._engine.result(meta)
+            if meta is None or not meta.live:
+                gone = Outcome(failure=Failure(404, f"there is no invocation {id}, or it has expired"))
+                outcome = gone if meta is None else await self._engine.result(meta)
+                lost = outcome is not None and outcome.failure is not None and outcome.failure.code == 404
+                return None if lost and await self._was_told(member, n) else outcome
             waiter = Waiter(id, meta.generation, member.ref, n, member.meta.target.service, member.meta.deployment)
             try:
                 await self._engine.commit([Put(waiter), Update(meta.ref, add={"waiters": 1})], new_nonce())
@@ -148,6 +149,17 @@ class Control:
             except Conflict as conflict:
                 if 0 in conflict.found:
                     return None
+
+    async def _was_told(self, member: Member, n: int) -> bool:
+        """Whether the result that command ``n`` waits for is among the notifications; then the member is given it.
+
+        An earlier attempt attached. What it waits for may have completed, and expired, since this one was loaded.
+        """
+        target = member.meta.target
+        told = [note for note in await self._engine.news(member.ref) if note.id in (f"a{n}", f"c{n}")]
+        for note in told:
+            self._engine.notified(note, target.service, member.meta.deployment, wakes=False)
+        return bool(told)
 
     # --- promises: records that nobody runs, which others wait for ---
 
