@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from adapter.engine import journal
 from adapter.engine.draft import APART, MAX_ITEMS, Draft, Key, Step, plan
 from adapter.engine.ids import new_nonce
-from adapter.engine.journal import Issued
+from adapter.engine.journal import Done, Issued, Read
 from adapter.engine.keys import KeyState
 from adapter.engine.member import Arrived, Born, Ended, Left, Log, Member, Wait, Wrote
 from adapter.engine.ports import Change, Conflict, Contended, Create, Delete, Finish, Put, TooLarge, Update, WriteHead
@@ -198,6 +198,8 @@ class Ledger:
             draft, taken = plan(self.keys, self._engine.times(), self.log[: min(end, most)])
             if keep_last and taken == end:
                 return
+            if taken < len(self.log) and self._bring_forward(taken):
+                continue
             if (waits := self._in_line(draft)) is not None:
                 await self._met(waits)
                 continue
@@ -228,6 +230,34 @@ class Ledger:
             nonce = new_nonce()
         if not self.log:
             self.outbound = False
+
+    def _bring_forward(self, taken: int) -> bool:
+        """Log what state reads gave ahead of later writes that are to be committed without it. Returns whether any was.
+
+        If the process ended between the two commits, the next attempt would read what this one wrote.
+        """
+        effects = [(place, effect) for place, step in enumerate(self.log) for effect in step]
+        writers = {effect.member for place, effect in effects if place < taken and isinstance(effect, Wrote)}
+        answers = [
+            (effect.member, effect.entry)
+            for place, effect in effects
+            if place >= taken and effect.member in writers
+            if isinstance(effect, Log) and isinstance(effect.entry, Done | Read)
+        ]
+        forward = False
+        for member, answer in answers:
+            own = [(place, effect) for place, effect in effects if effect.member is member]
+            logged = [(place, effect.entry) for place, effect in own if isinstance(effect, Log)]
+            issued = next((place for place, entry in logged if _asks(entry, answer.n)), -1)
+            if issued < 0 and not any(_asks(entry, answer.n) for entry in member.journal):
+                continue
+            writes = any(issued < place < taken for place, effect in own if isinstance(effect, Wrote))
+            there = any(isinstance(entry, Read) and entry.n == answer.n for place, entry in logged if place < taken)
+            if writes and not there:
+                place = max(issued, 0)
+                self.log[place] = (*self.log[place], Log(member, Read(answer.n, answer.outcome)))
+                forward = True
+        return forward
 
     async def _put_apart(self, draft: Draft, apart: list[Part | Piece]) -> list[Put]:
         """Put parts of large payloads that are too much for one commit. Returns what is to go with it after all."""
@@ -525,6 +555,11 @@ def _apply(state: KeyState, effect: Arrived | Left | Wrote) -> None:
             state.leave(effect.member.ref)
         case Wrote():
             effect.apply(state)
+
+
+def _asks(entry: journal.Entry, n: int) -> bool:
+    """Whether an entry says that command ``n`` reads state."""
+    return isinstance(entry, Issued) and entry.n == n and entry.kind in ("get", "state-keys")
 
 
 def _is_step(step: Step) -> bool:

@@ -403,6 +403,13 @@ MUTANTS = (
         focus="steps",
     ),
     mutant(
+        "a write is committed ahead of what was read before it",
+        "replay sees the same",
+        Edit(Ledger, "commit", "taken < len(self.log) and self._bring_forward(taken)", "False"),
+        Edit(draft, "fits", "draft.items <= MAX_ITEMS", "draft.items <= 2"),
+        focus="parts",
+    ),
+    mutant(
         "what a failing attempt has asked for is asked for again by the next",
         "replay sees the same",
         Edit(Unit, "_log_failure", "if member in self._reads.values() or", "if"),
