@@ -226,12 +226,13 @@ def _json(value: Any) -> str:
 
 
 def write_awaits(awaits: Awaits) -> str:
-    return _json([awaits.seen, awaits.all, awaits.ids, awaits.commands])
+    calls = [awaits.calls] if awaits.calls else []
+    return _json([awaits.seen, awaits.all, awaits.ids, awaits.commands, *calls])
 
 
 def read_awaits(text: str) -> Awaits:
-    seen, all, ids, commands = json.loads(text)
-    return Awaits(seen, all, tuple(ids), tuple(commands))
+    seen, all, ids, commands, *calls = json.loads(text)
+    return Awaits(seen, all, tuple(ids), tuple(commands), *map(tuple, calls))
 
 
 # --- models: one for each kind of item -------------------------------------------------------------------------------

@@ -95,8 +95,7 @@ class Control:
         if not meta.live:  # this may have come before
             earlier = next((earlier for earlier in await engine.notes(ref) if earlier.id == note.id), None)
             return "not found" if earlier is None else "accepted" if earlier.nonce == nonce else "already"
-        if id.startswith("s"):
-            note = replace(note, after=meta.notifications)
+        note = replace(note, after=meta.notifications)
         await engine.put_apart(parts)
         fresh = True
         try:
@@ -130,10 +129,11 @@ class Control:
         """Have command ``n`` of a member wait for an invocation; the outcome, where it has completed already."""
         while True:
             meta = await self._engine.look(id)
-            if meta is None:
-                return Outcome(failure=Failure(404, f"there is no invocation {id}, or it has expired"))
-            if not meta.live:
-                return await self._engine.result(meta)
+            if meta is None or not meta.live:
+                gone = Outcome(failure=Failure(404, f"there is no invocation {id}, or it has expired"))
+                outcome = gone if meta is None else await self._engine.result(meta)
+                lost = outcome is not None and outcome.failure is not None and outcome.failure.code == 404
+                return None if lost and await self._was_told(member, n) else outcome
             waiter = Waiter(id, meta.generation, member.ref, n, member.meta.target.service, member.meta.deployment)
             try:
                 await self._engine.commit([Put(waiter), Update(meta.ref, add={"waiters": 1})], new_nonce())
@@ -141,6 +141,18 @@ class Control:
             except Conflict as conflict:
                 if 0 in conflict.found:
                     return None
+
+    async def _was_told(self, member: Member, n: int) -> bool:
+        """Whether the result that command ``n`` waits for is among the notifications; then the member is given it.
+
+        An earlier attempt attached. What it waits for may have completed, and expired, since this one was loaded.
+        """
+        told = [note for note in await self._engine.news(member.ref) if note.id in (f"a{n}", f"c{n}")]
+        unit = self._engine.active.get(member.meta.id)
+        if unit is not None:
+            for note in told:
+                unit.deliver(note)
+        return bool(told)
 
     # --- promises: records that nobody runs, which others wait for ---
 
@@ -185,7 +197,7 @@ class Control:
             kind=Kind.SHARED,
             status=Status.SUSPENDED,
             created=now,
-            due=now + PROMISE_CHECK,
+            due=now + OPEN_CHECK,
         )
         with contextlib.suppress(Conflict):
             await self._engine.commit([Create(meta, now)], new_nonce())
@@ -207,7 +219,7 @@ class Control:
                 continue
 
     async def check_promise(self, meta: Meta) -> None:
-        """Delete a promise whose workflow has expired; else look again later."""
+        """End a promise whose workflow is over, and delete it once all who wait are told; else look again later."""
         key = meta.target.object
         head = (await self._engine.heads([key]))[key]
         now = self._engine.clock.now()
@@ -216,18 +228,23 @@ class Control:
             values: dict[str, Any] = {
                 "status": Status.COMPLETED,
                 "completed": now,
-                "outcome": Outcome(failure=CANCELLED),
+                "outcome": Outcome(failure=Failure(410, f"{key} is over, and its promise was not completed")),
                 "expires": now,
             }
         else:
-            values = {"expires": now} if gone else {}
-        values["due"] = now if gone else now + PROMISE_CHECK
+            values = {"expires": now} if gone else {"dispatches": meta.dispatches + 1}
+        later = now + (OPEN_CHECK * 2 ** min(meta.dispatches, 5) if meta.live else PROMISE_CHECK)
+        values["due"] = now if gone else min(later, head.expires or later)
         try:
-            change = Update(meta.ref, set=values, due=meta.due) if meta.live else Finish(meta.ref, set=values)
-            await self._engine.commit([change], new_nonce())
+            live = Update(meta.ref, set=values, due=meta.due, waiters=meta.waiters)
+            await self._engine.commit([live if meta.live else Finish(meta.ref, set=values)], new_nonce())
         except Conflict:
             return
-        if gone:
+        if not gone:
+            return
+        if meta.waiters:  # they are told first; what is due then deletes it
+            await self._engine.sweeper.fan_out(replace(meta, **values))
+        else:
             await self._engine.sweeper.delete(replace(meta, **values))
 
     # --- state that is over ---
@@ -469,6 +486,9 @@ class Control:
             return []
         return [child_id(meta.id, meta.generation, n) for n in unanswered(journal)]
 
+
+OPEN_CHECK = 3600 * 1000
+"""Milliseconds after which an open promise is first looked at, whether its workflow is still there; then ever later."""
 
 PROMISE_CHECK = 30 * 24 * 3600 * 1000
 """Milliseconds after which a promise is looked at, whether its workflow is still there."""

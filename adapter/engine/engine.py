@@ -596,8 +596,8 @@ class Engine(Storage):
         if meta is None or meta.expired(self.clock.now()):
             return None
         journal = journals.read(id, pieces) if meta.outcome is None else []  # it is to end, and not to be replayed
-        if meta.status is Status.QUEUED and meta.parent is not None:
-            await self.deadlocks.check(meta)  # somebody elsewhere found it to be the youngest of a ring
+        if meta.status is Status.QUEUED:
+            await self.deadlocks.check(meta)  # another function found it to be the youngest of a ring
         seen = {entry.id for entry in journal if isinstance(entry, Noted)}
         if not await self._is_due(meta, any(note.id not in seen for note in notes)):
             return None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from adapter.engine import journal
 from adapter.engine.draft import APART, MAX_ITEMS, Draft, Key, Step, plan
 from adapter.engine.ids import new_nonce
-from adapter.engine.journal import Issued
+from adapter.engine.journal import Done, Issued, Read
 from adapter.engine.keys import UNKNOWN, KeyState
 from adapter.engine.member import Arrived, Born, Ended, Entered, Left, Log, Member, Wait, Wrote
 from adapter.engine.ports import (
@@ -273,6 +273,8 @@ class Ledger:
             draft, taken = plan(self.keys, self._engine.times(), self.log[: min(end, most)])
             if keep_last and taken == end:
                 return
+            if taken < len(self.log) and self._bring_forward(taken):
+                continue
             if (waits := self._in_line(draft)) is not None:
                 await self._met(waits)
                 continue
@@ -320,6 +322,34 @@ class Ledger:
         """The keys to which invocations for other processes come in the log behind so many steps."""
         rest = chain.from_iterable(self.log[taken:])
         return {each.member.key for each in rest if isinstance(each, Arrived) and each.member.spec is None}
+
+    def _bring_forward(self, taken: int) -> bool:
+        """Log what state reads gave ahead of later writes that are to be committed without it. Returns whether any was.
+
+        If the process ended between the two commits, the next attempt would read what this one wrote.
+        """
+        effects = [(place, effect) for place, step in enumerate(self.log) for effect in step]
+        writers = {effect.member for place, effect in effects if place < taken and isinstance(effect, Wrote)}
+        answers = [
+            (effect.member, effect.entry)
+            for place, effect in effects
+            if place >= taken and effect.member in writers
+            if isinstance(effect, Log) and isinstance(effect.entry, Done | Read)
+        ]
+        forward = False
+        for member, answer in answers:
+            own = [(place, effect) for place, effect in effects if effect.member is member]
+            logged = [(place, effect.entry) for place, effect in own if isinstance(effect, Log)]
+            issued = next((place for place, entry in logged if _asks(entry, answer.n)), -1)
+            if issued < 0 and not any(_asks(entry, answer.n) for entry in member.journal):
+                continue
+            writes = any(issued < place < taken for place, effect in own if isinstance(effect, Wrote))
+            there = any(isinstance(entry, Read) and entry.n == answer.n for place, entry in logged if place < taken)
+            if writes and not there:
+                place = max(issued, 0)
+                self.log[place] = (*self.log[place], Log(member, Read(answer.n, answer.outcome)))
+                forward = True
+        return forward
 
     async def _put_apart(self, draft: Draft, apart: list[Part | Piece]) -> list[Put]:
         """Put parts of large payloads that are too much for one commit. Returns what is to go with it after all."""
@@ -633,6 +663,11 @@ def _apply(key: Key, state: KeyState, effect: Arrived | Left | Wrote) -> None:
             state.leave(effect.member.ref)
         case Wrote():
             effect.apply(state)
+
+
+def _asks(entry: journal.Entry, n: int) -> bool:
+    """Whether an entry says that command ``n`` reads state."""
+    return isinstance(entry, Issued) and entry.n == n and entry.kind in ("get", "state-keys")
 
 
 def _is_step(step: Step) -> bool:

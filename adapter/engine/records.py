@@ -77,6 +77,9 @@ class Awaits:
     ids: tuple[str, ...]
     commands: tuple[int, ...]
     """Of each, the command that waits for it."""
+    calls: tuple[int, ...] = ()
+    """Further commands that it stands still for: calls whose ids derive from their numbers (see
+    `adapter.engine.deadlocks.awaited_ids`), as the first and the last of each stretch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +199,8 @@ class Notification:
     parts: str = ""
     """The name of the parts, with the receiver."""
     after: int = 0
-    """Of a signal: how many there were when it was sent. No clock tells the order of what one sender sends."""
+    """Of what others say: how many notifications there were before. No clock tells the order in which one sender says
+    it."""
 
 
 @dataclass(frozen=True, slots=True)

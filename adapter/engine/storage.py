@@ -259,14 +259,15 @@ def _in_order(notes: Iterable[Notification]) -> list[Notification]:
     for note in ordered:
         if not NOTIFICATION_ID.fullmatch(note.id):
             raise Unreadable(f"{note.to.id}: its notification {note.id!r} is damaged, or of a newer format")
-    signals = iter(sorted(filter(_is_signal, ordered), key=lambda note: (note.after, note.created)))
-    return [next(signals) if _is_signal(note) else note for note in ordered]
+    said = iter(sorted(filter(_is_said, ordered), key=lambda note: (note.after, note.created)))
+    return [next(said) if _is_said(note) else note for note in ordered]
 
 
-def _is_signal(note: Notification) -> bool:
-    return note.id.startswith("s")
+def _is_said(note: Notification) -> bool:
+    """Return True for what others say to an invocation: a signal, an awakeable's result, a cancellation."""
+    return note.id[0] in "swx"
 
 
 def _whole(notes: Sequence[Notification]) -> bool:
-    """Whether no signal came after another one that was missed, as they were put while others were read."""
+    """Return True if nothing was said after something else that was missed, as it was put while others were read."""
     return all(note.after < len(notes) for note in notes)

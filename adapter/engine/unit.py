@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 from adapter.engine import commands as c
 from adapter.engine.attempt import Attempt, Pending, PendingInvocation
 from adapter.engine.blobs import blob_for
-from adapter.engine.deadlocks import attached, deadlock
+from adapter.engine.deadlocks import attached, awaited_ids, deadlock, stretches
 from adapter.engine.draft import Key, Step
-from adapter.engine.ids import new_generation, new_nonce
+from adapter.engine.ids import new_generation, new_nonce, parse_awakeable
 from adapter.engine.journal import CANCEL, Done, Issued, Noted, Read, Tried, arrivals
 from adapter.engine.keys import UNKNOWN, KeyState
 from adapter.engine.ledger import Fenced, Ledger, News, Rewind
@@ -87,8 +87,8 @@ ALONG = 2_000
 DEADLOCK = 1000
 """Milliseconds after which a unit that waits for calls looks whether they are part of a deadlock."""
 
-MAX_AWAITS = 20
-"""How many calls a record names as what it waits for."""
+MAX_NAMED = 20
+"""How many calls a record names by their ids as what it waits for. Of others whose ids derive it keeps the numbers."""
 
 LOOK = 3000
 """Milliseconds after which a unit looks at its records again: a cancellation, or another attempt, came in."""
@@ -137,6 +137,8 @@ class Unit:
         self.engine = engine
         self.root = root
         self.members: dict[str, Member] = {}
+        self._hosted = {root.meta.id}
+        """The ids of the invocations that ran here and were made elsewhere, whether they have ended since or not."""
         self.undone: list[Member] = []
         """If another attempt took over: those who ran here, or had ended and were not stored so."""
         self.ledger = Ledger(engine, self, root.meta.id)
@@ -743,7 +745,7 @@ class Unit:
         failure = Failure(404, problem) if problem is not None else None
         if failure is None:
             failure = _oversize(f"the input for {target}", command.input)
-        there = pending.id in self.ledger.known or pending.id in self.ledger.made or pending.id in self.members
+        there = pending.id in self.ledger.known or pending.id in self.ledger.made or pending.id in self._hosted
         if failure is None and call and there and pending.kind is Kind.WORKFLOW:
             failure = Failure(409, f"workflow {target.object} ran already, or is running: attach to {pending.id}")
         if failure is not None:
@@ -871,6 +873,7 @@ class Unit:
             return None
         member.meta = replace(member.meta, deployment=self.engine.deployment)
         self.members[owner.id] = member
+        self._hosted.add(owner.id)
         self.engine.active[owner.id] = self
         self.ledger.enter(member)
         if self._hurries():
@@ -1053,8 +1056,7 @@ class Unit:
         return result
 
     async def _do(self, member: Member, n: int, errand: c.Errand) -> None:
-        whom = errand.name if isinstance(errand, c.GetPromise | c.PeekPromise | c.CompletePromise) else errand.id
-        async with self._lines[member.meta.id, whom]:
+        async with self._lines[member.meta.id, _receiver(errand)]:
             outcome = await self.engine.control.perform(member, n, errand)
         if outcome is not None:
             self._post(Event(member.meta.id, n, outcome))
@@ -1155,9 +1157,10 @@ class Unit:
         awaited = [(other, pending.n) for pending in waits if (other := _awaited(pending)) is not None]
         all = len(groups) == 1
         awaits: Awaits | None = None
-        if awaited and (all or len(awaited) == len(waits) <= MAX_AWAITS):
-            ids, commands = zip(*awaited[:MAX_AWAITS], strict=True)
-            awaits = Awaits(member.counted, all, ids, commands)
+        if awaited and (all or len(awaited) == len(waits)):
+            calls = dict.fromkeys([pending.n for pending in waits if _derived(pending)][MAX_NAMED:])
+            ids, commands = zip(*((other, n) for other, n in awaited if n not in calls), strict=True)
+            awaits = Awaits(member.counted, all, ids, commands, stretches(calls))
         return Wait(member, min(groups.values()), due, awaits, self._look_at(member, waits))
 
     def _look_at(self, member: Member, waits: Sequence[Pending[Any]]) -> int | None:
@@ -1173,7 +1176,7 @@ class Unit:
         """Whoever suspends may be the last of a ring, and then nobody in it moves again to look for one."""
         for member in suspended:
             awaits, free = member.meta.awaits, self.ledger.made - self.ledger.queued
-            if awaits is not None and not free.issuperset(awaits.ids):
+            if awaits is not None and not free.issuperset(awaited_ids(member.ref, awaits)):
                 self.engine.spawn(self.engine.deadlocks.check(member.meta))
 
     async def _check_deadlocks(self) -> None:
@@ -1228,7 +1231,7 @@ class Unit:
         awaits = self._wait_of(member).awaits if member.attempt.waits() else None
         if awaits is None or (len(awaits.ids) > 1 and not awaits.all):
             return None
-        here = [child for id in awaits.ids if (child := self.members.get(id)) is not None]
+        here = [child for id in awaited_ids(member.ref, awaits) if (child := self.members.get(id)) is not None]
         return next((child for child in here if child.attempt is None), here[0] if here else None)
 
 
@@ -1237,6 +1240,21 @@ def _awaited(pending: Pending[Any]) -> str | None:
     if isinstance(pending, PendingInvocation) and pending.called:
         return pending.id
     return pending.command.id if isinstance(pending.command, c.Attach) else None
+
+
+def _receiver(errand: c.Errand) -> str:
+    """Return whom an errand is for: an awakeable's result is for the invocation that waits for it."""
+    if isinstance(errand, c.GetPromise | c.PeekPromise | c.CompletePromise):
+        return errand.name
+    awakeable = parse_awakeable(errand.id)
+    return awakeable[0].id if awakeable is not None else errand.id
+
+
+def _derived(pending: Pending[Any]) -> bool:
+    """Whether the id of the call that an operation waits for derives from the command's number."""
+    if not isinstance(pending, PendingInvocation) or not isinstance(pending.command, c.Call):
+        return False
+    return pending.kind is not Kind.WORKFLOW and pending.command.idempotency_key is None
 
 
 def _refusal(command: c.Command) -> Failure | None:

@@ -646,7 +646,7 @@ def _meta(meta: Meta) -> int:
     if meta.expires is not None:
         bytes += 24
     if meta.awaits is not None:
-        bytes += 22 + sum(6 + len(id) for id in meta.awaits.ids)
+        bytes += 22 + sum(6 + len(id) for id in meta.awaits.ids) + 5 * len(meta.awaits.calls)
     if meta.idempotent:
         bytes += 11
     if meta.forgets is not None:

@@ -421,10 +421,18 @@ async def test_what_a_replay_could_not_repeat_is_refused(environment: Environmen
     async def stranger(ctx: Context, results: list[Operation[int]]) -> Any:
         await asyncio.get_running_loop().create_future()
 
+    async def gathered(ctx: Context, results: list[Operation[int]]) -> Any:
+        await asyncio.wait([asyncio.gather(*results[:2]), asyncio.gather(*results[2:])])
+
+    async def own(ctx: Context, results: list[Operation[int]]) -> Any:
+        await asyncio.wait([asyncio.Future()])
+
     for each, said in (
         (flow, "use adapter.as_completed"),
         (thread, "run_in_executor was used in handler code"),
         (stranger, "no durable operation will ever complete"),
+        (gathered, "asyncio.wait keeps to no order"),
+        (own, "asyncio.wait keeps to no order"),
     ):
         env = environment(Flows(each))
         with pytest.raises(StuckError, match=said):

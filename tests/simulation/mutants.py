@@ -387,7 +387,7 @@ MUTANTS = (
     mutant(
         "what a handler says to one is said all at once",
         "order of what is said",
-        Edit(Unit, "_do", "async with self._lines[member.meta.id, whom]:", "if True:"),
+        Edit(Unit, "_do", "async with self._lines[member.meta.id, _receiver(errand)]:", "if True:"),
         focus="results",
     ),
     mutant(
@@ -401,6 +401,13 @@ MUTANTS = (
         "steps run once",
         Edit(Unit, "_log_failure", "or any(name[0] == id for name in self._steps)", ""),
         focus="steps",
+    ),
+    mutant(
+        "a write is committed ahead of what was read before it",
+        "replay sees the same",
+        Edit(Ledger, "commit", "taken < len(self.log) and self._bring_forward(taken)", "False"),
+        Edit(draft, "fits", "draft.items <= MAX_ITEMS", "draft.items <= 2"),
+        focus="parts",
     ),
     mutant(
         "what a failing attempt has asked for is asked for again by the next",
@@ -425,7 +432,25 @@ MUTANTS = (
     mutant(
         "nobody looks for rings across processes",
         "deadlocks",
-        Edit(Deadlocks, "check", "ring = await self._ring(start.id, [], set())", "ring = None"),
+        Edit(Deadlocks, "check", "ring = await self._ring(start.id, [], {})", "ring = None"),
+        focus="rings",
+    ),
+    mutant(
+        "a message that is the youngest of a ring is left alone where it lives",
+        "deadlocks",
+        Edit(
+            Engine,
+            "_take_over",
+            "if meta.status is Status.QUEUED:",
+            "if meta.status is Status.QUEUED and meta.parent is not None:",
+        ),
+        focus="rings",
+    ),
+    mutant(
+        "a ring behind many calls is not looked for",
+        "deadlocks",
+        Edit(Unit, "_wait_of", "MAX_NAMED", "1"),
+        Edit(Unit, "_wait_of", "stretches(calls)", "()"),
         focus="rings",
     ),
     mutant(
@@ -443,7 +468,7 @@ MUTANTS = (
     mutant(
         "who waits for a call, or for something else, is taken to wait for the call",
         "deadlocks",
-        Edit(Unit, "_wait_of", "if awaited and (all or len(awaited) == len(waits) <= MAX_AWAITS):", "if awaited:"),
+        Edit(Unit, "_wait_of", "if awaited and (all or len(awaited) == len(waits)):", "if awaited:"),
         focus="rings",
     ),
 )

@@ -286,7 +286,7 @@ class _Generator:
             self.acts, self.limits = 0.8, {}
             self.weights |= {"call": 6.0, "sleep": 2.0}
         if focus == "rings":
-            self.weights |= {"call": 6.0, "select": 8.0}
+            self.weights |= {"call": 6.0, "select": 8.0, "join": 4.0, "send": 4.0}
         if focus == "time":
             self.acts = 0.0
             self.weights |= {"timeout": 4.0, "deadline": 4.0, "sleep": 2.0}

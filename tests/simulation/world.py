@@ -432,8 +432,8 @@ class World:
                 self.sweep()
 
     def sweep(self) -> None:
-        """Have some process sweep."""
-        process = self.pick(self.random.choice(list(self.processes)))
+        """Have a process of the one function sweep whose schedule does."""
+        process = self.pick(0)
         self.note(process, "sweeps")
         self.spawn(process, process.event(process.engine.sweeper.sweep()))
 
@@ -765,8 +765,9 @@ class World:
         return self._steps
 
     def step_is_cut(self, program: Program, n: int) -> None:
-        """A step is cut short."""
-        if not program.process.frozen and not self.over.done():
+        """A step is cut short. That is no fault where its process is dead, or out of time."""
+        process = program.process
+        if not process.frozen and process.engine.remaining() > 0 and not self.over.done():
             self.store.check_cut(program.attempt.meta, n)
 
     def step_fails(self, program: Program, n: int) -> None:
