@@ -11,7 +11,7 @@ from adapter.engine.ids import child_id
 from adapter.engine.journal import CANCEL, Done, Issued, Noted
 from adapter.engine.records import Head, InboxEntry, Meta, Notification, Part, Piece, Ref, StateEntry, Waiter
 from adapter.engine.types import Kind, ObjectKey
-from tests.simulation import costs
+from tests.simulation import costs, waits
 from tests.simulation.plan import Op
 from tests.simulation.program import digest
 from tests.simulation.watch import SKEW, Ended, WatchedStore
@@ -70,6 +70,10 @@ class Checker:
                 self.steps()
             if not self.world.swept and not self.world.acted.keys() - {"cancel", "kill"}:
                 self.trees()
+        if "waits" in self.world.reach and not (
+            self.plan.tangled or self.world.expiring or self.world.swept or self.world.restarts
+        ):
+            waits.check(self)
         if costs.applies(self.world):
             costs.check(self.world)
 

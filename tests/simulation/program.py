@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 from zlib import crc32
 
 from pydantic_core import from_json, to_json
@@ -112,6 +112,7 @@ class Program:
         self.input = from_json(data)
         self.node = self.world.plan.nodes[self.input["n"]]
         self.trace: list[Any] = []
+        self.ref = attempt.meta.ref
 
     async def run(self) -> bytes:
         self.world.entered(self)
@@ -140,7 +141,7 @@ class Program:
 
         try:
             await self.issue(c.Run("undo", closure))
-            await self.issue(c.Sleep(self.node.id % 3 * 1000))
+            await self.sleep(self.node.id % 3 * 1000)
         except TerminalError as error:
             self.world.violation(f"{self.attempt.id} was cleaning up, and was told {error}")
         self.see("", "cleaned up")
@@ -218,7 +219,7 @@ class Program:
                 raise TerminalError(f"raised at {path}", code=418)
             case "flaky":
                 if self.world.stumbles(self.attempt.id, path, op.times):
-                    raise Hiccup(path)
+                    self.hiccup(path)
             case "tell":
                 await self.tell(op, path)
             case "invoke":
@@ -248,6 +249,7 @@ class Program:
                 await self.stray(op, path)
             case "deadline":
                 try:
+                    self.world.waits.works(self.ref, op.n / 1000)
                     with self.world.within(self, path, op.n / 1000):
                         async with asyncio.timeout(op.n / 1000):
                             await self.body(op.branches[0], f"{path}/0")
@@ -258,6 +260,15 @@ class Program:
             case _:
                 raise AssertionError(op)
 
+    def hiccup(self, path: str) -> NoReturn:
+        """Fail this attempt."""
+        self.world.waits.fails(self.ref)
+        raise Hiccup(path)
+
+    def sleep(self, milliseconds: int) -> Any:
+        self.world.waits.works(self.ref, milliseconds / 1000)
+        return self.issue(c.Sleep(milliseconds))
+
     def set(self, path: str, name: str, value: Any) -> None:
         self.issue(c.SetState(name, encode(value)))
         self.see(path, "set", name, value if name == "list" or name == "seq" or name == "total" else digest(value))
@@ -267,21 +278,21 @@ class Program:
         step: Any = None
         if op.how == "step":
             step = self.step(replace(op, kind="step", how=""), path)
-            await self.issue(c.Sleep(1))
+            await self.sleep(1)
         read = self.asks(path, op.name)
         self.set(path, op.name, f"{self.attempt.id}{path}" + "v" * op.size)
         if step is not None:
             await step
         elif self.world.stumbles(self.attempt.id, path, op.times):
-            raise Hiccup(path)
-        await self.issue(c.Sleep(1))
+            self.hiccup(path)
+        await self.sleep(1)
         await self.got(path, op.name, read)
 
     async def begin(self, op: Op, path: str) -> Any:
         """Start something, to be waited for by `end`."""
         match op.kind:
             case "sleep":
-                return self.issue(c.Sleep(op.n))
+                return self.sleep(op.n)
             case "step":
                 return self.step(op, path)
             case "invoke":
@@ -314,11 +325,14 @@ class Program:
 
         async def closure() -> bytes:
             number = self.world.step_begins(self, operation[0].n, path, seen)
+            self.world.waits.works(self.ref, op.n / 1000)
             await self.process.work(op.n / 1000)
             for _ in range(self.world.random.randrange(16)):  # what ends at one time ends in any order
                 await asyncio.sleep(0)
             if self.world.stumbles(self.attempt.id, path, op.times):
-                raise Hiccup(path)
+                if retry is not None:
+                    self.world.waits.works(self.ref, 2 * initial.total_seconds() * 2**op.times)
+                self.hiccup(path)
             if op.how == "terminal":
                 raise TerminalError(f"step {path}", code=422)
             return encode(f"{self.node.id}{path}#{number}{'~' * op.size}")
@@ -339,6 +353,7 @@ class Program:
             data = request(node, self.trace, tell=[op.kind, id, path])
             call = self.issue(c.Send(node.target, data, kind=node.kind))
             self.see(path, "send", op.node, call.id)
+            self.world.waits.issues(call.id)
             return result
 
         async def closure() -> bytes:
@@ -371,7 +386,7 @@ class Program:
         call = self.start(op, path)
         if op.how == "cancelled":
             if op.n:
-                await self.issue(c.Sleep(op.n))
+                await self.sleep(op.n)
             call.cancel()
             self.see(path, "cancels")
         if op.how in ("call", "caught", "join", "cancelled"):
@@ -387,6 +402,7 @@ class Program:
         else:
             call = self.issue(c.Call(node.target, data, node.idempotency, kind=node.kind))
         self.see(path, op.how, op.node, call.id)
+        self.world.waits.issues(call.id)
         return call
 
     async def result(self, op: Op, path: str, call: Any) -> None:
@@ -460,6 +476,7 @@ class Program:
         inner, at = op.branches[0][0], f"{path}/0.0"
         pending = await self.begin(inner, at)
         try:
+            self.world.waits.works(self.ref, op.n / 1000)
             with self.world.within(self, path, op.n / 1000):
                 await asyncio.wait_for(pending, op.n / 1000)
         except TimeoutError:
@@ -498,7 +515,7 @@ class Program:
         """Leave a task alone, which the handler's end may cut short, or cancel it."""
         task = asyncio.create_task(self.body(op.branches[0], f"{path}/0"))
         if op.n:
-            await self.issue(c.Sleep(op.n))
+            await self.sleep(op.n)
         if op.how == "cancel":
             task.cancel()
             await asyncio.wait({task})

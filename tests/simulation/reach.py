@@ -9,6 +9,7 @@ SHARES: Final = {
     "conflicts": 0.3,
     "crowd": 0.06,
     "fan-in": 0.02,
+    "waits": 0.0,
 }
 """The share of runs in which a switch is on. A switch at 0 waits for an engine that withstands it, and a focus turns
 it on in every run.
@@ -16,6 +17,7 @@ it on in every run.
 - ``conflicts``: A transaction takes time, and what meets it on an item is refused, as by DynamoDB.
 - ``crowd``: Clients without idempotency keys call one key at the same moment, by way of 2 to 8 processes.
 - ``fan-in``: 20 to 60 calls of one caller into another function complete together; 2 to 8 processes for each function.
+- ``waits``: No invocation and no client waits longer than the work in front of it and what went wrong (see `waits`).
 """
 
 

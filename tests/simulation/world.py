@@ -26,6 +26,7 @@ from tests.simulation.faults import CALM, Faults
 from tests.simulation.loop import SimLoop
 from tests.simulation.plan import Act, Op, Plan, Root
 from tests.simulation.program import Hiccup, Program, handlers, kind_of, request
+from tests.simulation.waits import LEASE, RECOVERY, Waits
 from tests.simulation.watch import EPOCH, WatchedStore
 
 T = TypeVar("T")
@@ -39,6 +40,9 @@ PUNCTUAL = 2.0
 
 RESERVE = 0.5
 """Seconds that a process has left at its deadline, as Lambda's entry sets it."""
+
+REFUSED = 5.0
+"""Seconds that a request which fails once may cost: until it is known, until the next try, and that."""
 
 SWEEP = 60.0
 """Seconds between two sweeps."""
@@ -110,6 +114,7 @@ class Process:
         elif world.chance(world.faults.pause):
             seconds = world.random.choice((1.0, 5.0, 20.0, 70.0, 150.0))
             self.paused = world.loop.time() + seconds
+            world.waits.mishap(seconds + LEASE + RECOVERY)
             world.note(self, "paused for", seconds, *where)
         if self.frozen:
             await self.gate()
@@ -119,6 +124,7 @@ class Process:
         if not self.dead:
             self.dead = self.world.faulty = True  # out of time for want of quick answers, maybe
             self.world.note(self, "killed", why)
+            self.world.waits.mishap(LEASE + RECOVERY)
             self.world.processes[self.function].remove(self)
             if not self.death.done():
                 self.death.set_result(None)
@@ -279,6 +285,9 @@ class World:
     lazy_state: bool = field(init=False)
     inactivity: timedelta | None = field(default=None, init=False)
     calm: bool = field(default=False, init=False)
+    waits: Waits = field(init=False)
+    jitter: float = field(init=False)
+    """Seconds that an ordinary request takes at most, before there is peace."""
     crowd: int = field(default=0, init=False)
     """How many processes of each function there are at least."""
     conflict: float = field(init=False)
@@ -320,7 +329,8 @@ class World:
         self.lazy_state = self.random.random() < 0.5
         if not self.plan.alone:  # a suspension costs
             self.inactivity = self.random.choice((None, None, timedelta(milliseconds=50), timedelta(seconds=1)))
-        self.conflict = self.faults.conflict
+        self.waits = Waits(self)
+        self.jitter, self.conflict = self.faults.jitter, self.faults.conflict
         if self.reach & {"crowd", "fan-in"}:
             self.crowd = Random(f"{self.seed}/crowd").choice((2, 4, 8))
         self.faulty = any(name not in ("jitter", "skew", "conflict") for name in self.faults.names())
@@ -488,11 +498,13 @@ class World:
         """After how many seconds a message arrives: never, once, or twice."""
         faults = self.faults
         if self.chance(faults.lost):
+            self.waits.mishap(RECOVERY)
             return []
         waits = []
         for _ in range(2 if self.chance(faults.doubled) else 1):
             if self.chance(faults.late):
                 waits.append(self.random.choice((0.2, 3.0, 15.0, 60.0)))
+                self.waits.mishap(waits[-1])
             elif timer and self.chance(faults.early):
                 waits.append(-self.random.choice((0.3, 1.0)))
             else:
@@ -516,6 +528,8 @@ class World:
             fate = "unheard"
         elif name not in READS and self.chance(faults.delayed):
             fate = "delayed"
+        if fate:
+            self.waits.mishap(REFUSED)
         if fate in ("refused", "delayed"):
             self.note(process, name, args, kwargs, fate)
             if fate == "delayed":
@@ -559,7 +573,9 @@ class World:
         """Seconds that a message takes."""
         faults = self.faults
         if self.chance(faults.slow):
-            return self.random.choice((0.1, 1.0, 4.0))
+            seconds = self.random.choice((0.1, 1.0, 4.0))
+            self.waits.mishap(seconds)
+            return seconds
         return self.random.random() * faults.jitter if faults.jitter else 0.0
 
     def chance(self, probability: float) -> bool:
@@ -601,6 +617,8 @@ class World:
             return  # patience ended before it was stored
         asked.answered = self.loop.time()
         asked.id, asked.accepted, asked.outcome = answer.id, answer.accepted, answer.outcome
+        if answer.accepted and not delay:
+            self.waits.asked[answer.id] = asked.began
         asked.arrived = (root.how == "send" and not root.delay) or answer.outcome is not None
         if self.store._record(answer.id) is None and not self.forgets(answer.id):
             self.violation(f"{answer.id} is answered for, and is not stored")
@@ -640,6 +658,7 @@ class World:
             for number in range(op.times):
                 self._pending += 1
                 wait = op.n / 1000 * self.random.uniform(0.5, 1.5)
+                self.waits.works(meta.ref, wait)
                 self.loop.create_task(self._tell(what, id, name, f"{name}!{number}{'~' * op.size}", wait))
 
     async def _tell(self, what: str, id: str, name: str, value: str, wait: float) -> None:
@@ -675,6 +694,7 @@ class World:
         over = act.what in ("purge", "restart")
         for id in [meta.id for meta in self.store.metas() if self._node(meta) == act.node and (over or meta.live)]:
             self.note(None, "operator", act.what, id)
+            self.waits.mishap(60.0 + RECOVERY)
             self.acted.setdefault(act.what, set()).add(id)
             for _ in range(self.random.choice((1, 1, 2))):  # it may be asked for again
                 said = await self._insist(partial(self._act, act=act, id=id, number=number))
@@ -707,6 +727,7 @@ class World:
 
     def paused(self, id: str) -> None:
         """Somebody looks after what is paused, in time."""
+        self.waits.mishap(60.0 + RECOVERY)
         self.loop.call_later(self.random.uniform(1, 60), lambda: self.loop.create_task(self._attend(id)))
 
     async def _attend(self, id: str) -> None:
@@ -721,6 +742,7 @@ class World:
     def entered(self, program: Program) -> None:
         """A program begins to run."""
         meta = program.attempt.meta
+        self.waits.issues(meta.id)
         self.note(program.process, "runs", meta.id, program.node.id, f"epoch {meta.epoch}")
         here = program.process.deployment
         latest = self.store._record(meta.id)
