@@ -10,6 +10,7 @@ SHARES: Final = {
     "crowd": 0.06,
     "fan-in": 0.02,
     "waits": 0.0,
+    "starvation": 0.0,
 }
 """The share of runs in which a switch is on. A switch at 0 waits for an engine that withstands it, and a focus turns
 it on in every run.
@@ -18,6 +19,7 @@ it on in every run.
 - ``crowd``: Clients without idempotency keys call one key at the same moment, by way of 2 to 8 processes.
 - ``fan-in``: 20 to 60 calls of one caller into another function complete together; 2 to 8 processes for each function.
 - ``waits``: No invocation and no client waits longer than the work in front of it and what went wrong (see `waits`).
+- ``starvation``: No process loses a key to others again and again, and no key or record is refused to all of them.
 """
 
 

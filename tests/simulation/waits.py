@@ -7,8 +7,10 @@ that each invocation took. What is left is time in which nothing happened for it
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from adapter.engine.ports import Change, Update, WriteHead
 from adapter.engine.records import Ref
 from adapter.engine.types import ObjectKey
 from tests.simulation.plan import Op
@@ -38,6 +40,12 @@ LOOK = 3.2
 REQUESTS = 4
 """Requests that one operation of a program, or one turn with a key, takes in sequence at most."""
 
+LOSSES = 40
+"""How often a process may lose a key to others in a row."""
+
+STANDSTILL = 20
+"""How often commits that write one key or record may be refused, each process's share, without one that applies."""
+
 RECOVERY = 100.0
 """Seconds after which somebody sweeps up what lost its dispatch: a grace, and the time between two sweeps."""
 
@@ -65,6 +73,8 @@ class Waits:
         self._mishaps: list[tuple[float, float]] = []
         """When something went wrong, and the seconds that this may have cost."""
         self._failures: dict[str, int] = defaultdict(int)
+        self._losses: dict[tuple[str, str], int] = defaultdict(int)
+        self._refused: dict[str, int] = defaultdict(int)
 
     # --- while it runs ---
 
@@ -106,6 +116,23 @@ class Waits:
     def mishap(self, seconds: float) -> None:
         """Something goes wrong that may cost so long."""
         self._mishaps.append((self._now(), seconds))
+
+    def loses(self, process: str, changes: Sequence[Change]) -> None:
+        """A commit was refused for what others have written, or are writing."""
+        for name in _written(changes):
+            self._losses[process, name] += 1
+            self._refused[name] += 1
+            most = STANDSTILL * (1 + len({process for process, other in self._losses if other == name}))
+            if self._losses[process, name] > LOSSES and "/" in name:
+                self._world.violation(f"{process} has lost {name} {LOSSES} times in a row")
+            elif self._refused[name] > most:
+                self._world.violation(f"{name} was refused to all {most} times in a row")
+
+    def wins(self, process: str, changes: Sequence[Change]) -> None:
+        """A commit was applied."""
+        for name in _written(changes):
+            self._losses.pop((process, name), None)
+            self._refused.pop(name, None)
 
     # --- when it is over ---
 
@@ -209,6 +236,12 @@ class _Check:
                 allowed = NOTICE + 2 * REQUESTS * self.request
                 if late > allowed and late > allowed + self.waits.injected(completed, asked.answered):
                     self.checker.fail(f"{asked.id} ({end.meta.target}) was answered {late:.1f} s after it completed")
+
+
+def _written(changes: Sequence[Change]) -> list[str]:
+    """The keys and records that others may write at the same time."""
+    names = [str(change.head.key) for change in changes if isinstance(change, WriteHead)]
+    return names + [change.ref.id for change in changes if isinstance(change, Update) and change.epoch is None]
 
 
 def _uncovered(since: float, until: float, spans: list[Span]) -> float:

@@ -547,6 +547,11 @@ class World:
         except (Conflict, TooLarge, Unavailable) as raised:
             error = raised
         self.note(process, name, args, kwargs, fate, error or result)
+        if name == "commit" and "starvation" in self.reach:
+            if error is None:
+                self.waits.wins(process.name, args[0])
+            elif isinstance(error, Conflict | Contended):
+                self.waits.loses(process.name, args[0])
         if back := self.latency():
             await self.loop.pause(back)
         if dangerous or process.frozen:
