@@ -6,6 +6,7 @@ is to run is known beforehand: once if its place is reached, else never.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from random import Random
@@ -235,7 +236,10 @@ FOCUSES = ("operators", "results", "steps", "rings", "large", "parts", "trees", 
 
 
 class _Generator:
-    def __init__(self, random: Random, expiring: bool, extended: bool, focus: str = "") -> None:
+    def __init__(
+        self, random: Random, expiring: bool, extended: bool, focus: str = "", reach: Sequence[str] = ()
+    ) -> None:
+        self.reach = reach
         self.random = random
         self.expiring = expiring
         self.extended = extended
@@ -251,7 +255,7 @@ class _Generator:
         objects = [(f"O{number}", f"k{k}") for number in range(self.functions_count) for k in range(3)]
         random.shuffle(objects)
         self.keys = objects[: random.choice((1, 2, 3, 4, 6))]
-        self.left = random.choice((10, 20, 40, 60, 90))
+        self.left = random.choice((10, 20, 40, 60, 90)) if "wide" not in reach else 120
         self.length = random.choice((2, 3, 4, 6))
         self.weights = {
             "get": 2.0, "set": 2.0, "add": 2.0, "append": 2.0, "clear": 0.5, "clear-all": 0.2, "keys": 0.6,
@@ -370,7 +374,8 @@ class _Generator:
         if not self.expiring and root.node not in [id for id, _ in self.pool] and not once:
             names += ["purge"]
         what = random.choice(names[:2] if self.trees else names)
-        node = random.choice(below) if what in ("pause", "move") else root.node
+        anywhere = ("pause", "move", "cancel", "kill") if "anywhere" in self.reach else ("pause", "move")
+        node = random.choice(below) if what in anywhere else root.node
         return Act(what, node, root.at[0] + random.choice((0.0, 0.1, 1.0, 5.0, 30.0)))
 
     def lowest(self) -> int:
@@ -432,6 +437,10 @@ class _Generator:
             others |= {"call", "send", "join", "forget", "idempotent", "burst", "fan"}
         if not inside:
             others |= {"gather", "race", "flaky", "stubborn", "stray", "deadline"}
+        elif "nested" in self.reach and not self.alone and depth < 4:
+            others |= {"gather", "race", "stubborn", "stray", "deadline"}
+            others |= {"select", "completed", "timeout", "all"} if self.extended else set()
+            depth += 1
         names = sorted(reads | writes | others)
         weights = [self.weights[name] for name in names]
         if not any(weights):
@@ -484,7 +493,8 @@ class _Generator:
                     for _ in range(min(self.left, random.choice((2, 3, 5, 20))))
                 ]
             case "fan":
-                count = min(self.left, random.choice((2, 3, 10)))
+                counts = (3, 10, 22, 30) if "wide" in self.reach else (2, 3, 10)
+                count = min(self.left, random.choice(counts))
                 return [
                     Op(
                         "fan",
@@ -501,13 +511,14 @@ class _Generator:
                     self.body(floor, depth, kind, random.randint(1, 2), inside=True)
                     for _ in range(random.randint(1, 3))
                 ]
-                how = random.choice(("", "group")) if what == "gather" and not self.alone else ""
+                hows = ("", "group", "locked") if "locks" in self.reach else ("", "group")
+                how = random.choice(hows) if what == "gather" and not self.alone else ""
                 return [Op(what, how=how, branches=tuple(branches))]
             case "deadline":
                 branch = self.body(floor, depth, kind, random.randint(1, 3), inside=True)
                 return [Op(what, n=random.choice((1, 20, 500, 5000)), branches=(branch,))]
             case "stubborn":
-                return [Op(what, branches=(self.body(floor, depth, kind, random.randint(1, 3)),))]
+                return [Op(what, branches=(self.body(floor, depth, kind, random.randint(1, 3), inside=inside),))]
             case "stray":
                 branch = self.body(floor, depth, kind, random.randint(1, 3), inside=True)
                 return [
@@ -561,7 +572,9 @@ class _Generator:
         return id
 
 
-def generate(random: Random, expiring: bool = False, extended: bool = False, focus: str = "") -> Plan:
+def generate(
+    random: Random, expiring: bool = False, extended: bool = False, focus: str = "", reach: Sequence[str] = ()
+) -> Plan:
     """A random plan.
 
     Args:
@@ -571,5 +584,6 @@ def generate(random: Random, expiring: bool = False, extended: bool = False, foc
         focus: What there is to be much of: ``operators``, ``results`` from outside, ``steps``, ``rings``, ``large``
             values, values in many ``parts``, ``trees`` of calls that are cancelled, limits of ``time``, or known
             ``costs``.
+        reach: Which switches are on (see `reach.SHARES`).
     """
-    return _Generator(random, expiring, extended, focus).plan()
+    return _Generator(random, expiring, extended, focus, reach).plan()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Coroutine
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -489,6 +490,9 @@ class Program:
 
     async def gather(self, op: Op, path: str) -> None:
         branches = [self.body(branch, f"{path}/{number}") for number, branch in enumerate(op.branches)]
+        if op.how == "locked":
+            lock = asyncio.Semaphore(1 + self.node.id % 2)
+            branches = [self.locked(branch, lock, f"{path}/{number}") for number, branch in enumerate(branches)]
         if op.how == "group":  # whose tasks are cancelled when one fails
             try:
                 async with asyncio.TaskGroup() as group:
@@ -500,6 +504,14 @@ class Program:
         results = await asyncio.gather(*branches, return_exceptions=True)
         self.see(path, "gathered", [isinstance(result, BaseException) for result in results])
         _raise_first(results)
+
+    async def locked(self, branch: Coroutine[Any, Any, None], lock: asyncio.Semaphore, path: str) -> None:
+        try:
+            async with lock:
+                self.see(path, "locks")
+                await branch
+        finally:
+            branch.close()  # if its turn never came
 
     async def race(self, op: Op, path: str) -> None:
         names = [f"{path}/{number}" for number in range(len(op.branches))]

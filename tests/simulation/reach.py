@@ -11,6 +11,13 @@ SHARES: Final = {
     "fan-in": 0.02,
     "waits": 0.0,
     "starvation": 0.0,
+    "one-sweeper": 0.0,
+    "outages": 0.0,
+    "left-paused": 0.0,
+    "anywhere": 0.0,
+    "nested": 0.0,
+    "locks": 0.0,
+    "wide": 0.0,
 }
 """The share of runs in which a switch is on. A switch at 0 waits for an engine that withstands it, and a focus turns
 it on in every run.
@@ -20,6 +27,13 @@ it on in every run.
 - ``fan-in``: 20 to 60 calls of one caller into another function complete together; 2 to 8 processes for each function.
 - ``waits``: No invocation and no client waits longer than the work in front of it and what went wrong (see `waits`).
 - ``starvation``: No process loses a key to others again and again, and no key or record is refused to all of them.
+- ``one-sweeper``: Only function 0 sweeps.
+- ``outages``: The store refuses everything for 2 to 40 seconds.
+- ``left-paused``: An operator resumes what is paused after up to 20 minutes, not one.
+- ``anywhere``: Operators cancel and kill any invocation, not only clients' requests.
+- ``nested``: Combinators, deadlines and tasks are part of others.
+- ``locks``: Concurrent branches take turns by a semaphore.
+- ``wide``: Up to 30 calls at once.
 """
 
 

@@ -286,6 +286,8 @@ class World:
     inactivity: timedelta | None = field(default=None, init=False)
     calm: bool = field(default=False, init=False)
     waits: Waits = field(init=False)
+    outages: list[tuple[float, float]] = field(default_factory=list, init=False)
+    """When the store serves nobody."""
     jitter: float = field(init=False)
     """Seconds that an ordinary request takes at most, before there is peace."""
     crowd: int = field(default=0, init=False)
@@ -331,9 +333,15 @@ class World:
             self.inactivity = self.random.choice((None, None, timedelta(milliseconds=50), timedelta(seconds=1)))
         self.waits = Waits(self)
         self.jitter, self.conflict = self.faults.jitter, self.faults.conflict
+        self.faulty = any(name not in ("jitter", "skew", "conflict") for name in self.faults.names())
+        if "outages" in self.reach:
+            random = Random(f"{self.seed}/outages")
+            for _ in range(random.choice((1, 2, 4))):
+                begin = random.uniform(0, random.choice((2, 10, 60)))
+                self.outages.append((begin, begin + random.choice((2, 8, 15, 40))))
+            self.faulty = True
         if self.reach & {"crowd", "fan-in"}:
             self.crowd = Random(f"{self.seed}/crowd").choice((2, 4, 8))
-        self.faulty = any(name not in ("jitter", "skew", "conflict") for name in self.faults.names())
 
     @property
     def expiring(self) -> bool:
@@ -429,8 +437,9 @@ class World:
                 self.sweep()
 
     def sweep(self) -> None:
-        """Have some process sweep."""
-        process = self.pick(self.random.choice(list(self.processes)))
+        """Have some process sweep; on AWS one function does."""
+        function = min(self.processes) if "one-sweeper" in self.reach else self.random.choice(list(self.processes))
+        process = self.pick(function)
         self.note(process, "sweeps")
         self.spawn(process, process.event(process.engine.sweeper.sweep()))
 
@@ -522,7 +531,7 @@ class World:
             await process.mishap("before", name)
         await self.loop.pause(self.latency())
         fate = ""
-        if self.chance(faults.refused):
+        if self.is_out() or self.chance(faults.refused):
             fate = "refused"
         elif self.chance(faults.unheard):
             fate = "unheard"
@@ -573,6 +582,10 @@ class World:
             self.note(process, name, args, kwargs, "arrives late", result)
 
         self.loop.create_task(apply())
+
+    def is_out(self) -> bool:
+        """Return True if the store serves nobody now."""
+        return not self.calm and any(begin <= self.loop.time() < end for begin, end in self.outages)
 
     def latency(self) -> float:
         """Seconds that a message takes."""
@@ -732,8 +745,9 @@ class World:
 
     def paused(self, id: str) -> None:
         """Somebody looks after what is paused, in time."""
-        self.waits.mishap(60.0 + RECOVERY)
-        self.loop.call_later(self.random.uniform(1, 60), lambda: self.loop.create_task(self._attend(id)))
+        most = 1200.0 if "left-paused" in self.reach else 60.0
+        self.waits.mishap(most + RECOVERY)
+        self.loop.call_later(self.random.uniform(1, most), lambda: self.loop.create_task(self._attend(id)))
 
     async def _attend(self, id: str) -> None:
         self.note(None, "operator resumes", id)
