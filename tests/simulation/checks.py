@@ -70,6 +70,8 @@ class Checker:
                 self.steps()
             if not self.world.swept and not self.world.acted.keys() - {"cancel", "kill"}:
                 self.trees()
+        if "step-counts" in self.world.reach:
+            self.counts()
         if "waits" in self.world.reach and not (
             self.plan.tangled or self.world.expiring or self.world.swept or self.world.restarts
         ):
@@ -149,6 +151,15 @@ class Checker:
                     continue
                 if op.kind == "step" and times != op.times + 1:
                     self.fail(f"{id} ran {op} at {path} {times} times, nothing having gone wrong")
+
+    def counts(self) -> None:
+        """No step began again but in a new attempt, or after a failure."""
+        for (ref, path), times in self.world.begun.items():
+            if ref in self.ends:
+                failures = sum(count for (id, _), count in self.world._stumbled.items() if id == ref.id)
+                if times > self.ends[ref].meta.epoch + failures:
+                    epochs = self.ends[ref].meta.epoch
+                    self.fail(f"{ref.id} began its step at {path} {times} times, in {epochs} epochs")
 
     def answers(self) -> None:
         """Clients and callers were told what is stored, and one client only that it began it."""

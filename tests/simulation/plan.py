@@ -126,7 +126,7 @@ class Plan:
         if op.kind == "raise":
             return True
         if op.kind == "step":
-            return op.how == "terminal"
+            return op.how in ("terminal", "exhaust")
         if op.kind == "invoke":
             return op.how in AWAITED and self.fails(op.node)
         if op.kind == "stubborn" or op.kind in CUT_SHORT:
@@ -461,7 +461,8 @@ class _Generator:
                 how = random.choice(("", "step"))
                 return [Op(what, entry, random.choice((0, 5, 100)), random.choice((0, 1)), how=how, size=self.size())]
             case "step":
-                how = random.choices(("", "retry", "terminal"), (8, 2, 1))[0]
+                hows = ("", "retry", "terminal", "exhaust")
+                how = random.choices(hows, (8, 2, 1, 2 if "exhausted-steps" in self.reach else 0))[0]
                 times = random.choice((0, 0, 0, 1, 2)) if not self.alone else 0
                 return [Op(what, entry, random.choice((0, 0, 5, 100, 1000)), times, how=how, size=self.size())]
             case "sleep":
@@ -551,7 +552,8 @@ class _Generator:
             node = self.teller(what, times)
             if node is not None:
                 return Op(what, node=node)
-        return Op(what, "", random.choice((0, 10, 500, 5000)), times=times, size=self.size())
+        how = "reject" if "rejected" in self.reach and random.random() < 0.3 else ""
+        return Op(what, "", random.choice((0, 10, 500, 5000)), times=times, how=how, size=self.size() if not how else 0)
 
     def teller(self, what: str, times: int) -> int | None:
         """A program that gives a result to whoever invokes it; it lives where nothing is given up."""

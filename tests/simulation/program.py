@@ -20,6 +20,7 @@ from adapter import combinators
 from adapter.engine import commands as c
 from adapter.engine.attempt import Attempt, Pending
 from adapter.engine.ids import awakeable_id
+from adapter.engine.ports import Unavailable
 from adapter.engine.types import HandlerSpec, Kind, Options, Outcome, RetryPolicy
 from adapter.errors import TerminalError
 from tests.simulation.plan import AWAITED, Node, Op
@@ -306,7 +307,12 @@ class Program:
         if op.kind == "invoke":
             await self.result(op, path, pending)
             return
-        value = await pending
+        try:
+            value = await pending
+        except TerminalError as error:
+            if op.how != "reject" or not error.message.startswith(f"{path}!"):
+                raise
+            value = error.message
         if op.kind == "sleep":
             self.see(path, "slept")
             return
@@ -321,6 +327,9 @@ class Program:
     def step(self, op: Op, path: str) -> Any:
         initial = timedelta(milliseconds=3000 if op.n == 100 else 20)
         retry = RetryPolicy(initial, attempts=None) if op.how == "retry" else None
+        if op.how == "exhaust":
+            limited = self.node.id % 2
+            retry = RetryPolicy(initial, attempts=2) if limited else RetryPolicy(initial, duration=timedelta(seconds=1))
         operation: list[Pending[Any]] = []
         seen = list(self.trace)
 
@@ -330,6 +339,9 @@ class Program:
             await self.process.work(op.n / 1000)
             for _ in range(self.world.random.randrange(16)):  # what ends at one time ends in any order
                 await asyncio.sleep(0)
+            if op.how == "exhaust":
+                self.world.waits.works(self.ref, 10)
+                raise Hiccup(path)
             if self.world.stumbles(self.attempt.id, path, op.times):
                 if retry is not None:
                     self.world.waits.works(self.ref, 2 * initial.total_seconds() * 2**op.times)
@@ -398,10 +410,14 @@ class Program:
     def start(self, op: Op, path: str) -> Any:
         node = self.world.plan.nodes[op.node]
         data = request(node, None if node.idempotency is not None else self.trace)
-        if op.how in ("send", "join", "glance"):
-            call = self.issue(c.Send(node.target, data, op.n, node.idempotency, kind=node.kind))
-        else:
-            call = self.issue(c.Call(node.target, data, node.idempotency, kind=node.kind))
+        try:
+            if op.how in ("send", "join", "glance"):
+                call = self.issue(c.Send(node.target, data, op.n, node.idempotency, kind=node.kind))
+            else:
+                call = self.issue(c.Call(node.target, data, node.idempotency, kind=node.kind))
+        except Unavailable as error:
+            self.world.violation(f"{self.attempt.id} was told by its host: {error!r}")
+            raise
         self.see(path, op.how, op.node, call.id)
         self.world.waits.issues(call.id)
         return call

@@ -18,6 +18,10 @@ SHARES: Final = {
     "nested": 0.0,
     "locks": 0.0,
     "wide": 0.0,
+    "registry": 0.0,
+    "rejected": 0.0,
+    "exhausted-steps": 0.0,
+    "step-counts": 0.0,
 }
 """The share of runs in which a switch is on. A switch at 0 waits for an engine that withstands it, and a focus turns
 it on in every run.
@@ -34,6 +38,10 @@ it on in every run.
 - ``nested``: Combinators, deadlines and tasks are part of others.
 - ``locks``: Concurrent branches take turns by a semaphore.
 - ``wide``: Up to 30 calls at once.
+- ``registry``: What other functions host cannot be read now and then.
+- ``rejected``: Awakeables, signals and promises are given failures.
+- ``exhausted-steps``: Steps use up their attempts, or their time.
+- ``step-counts``: No step begins more often than its failures, the attempts at it and other failures in it account for.
 """
 
 

@@ -20,7 +20,7 @@ from adapter.engine.control import Control
 from adapter.engine.engine import Answer, Engine, Request
 from adapter.engine.ports import Conflict, Contended, Dispatcher, Store, Timers, TooLarge, Unavailable
 from adapter.engine.records import Meta, Ref, Status
-from adapter.engine.types import ObjectKey, Outcome
+from adapter.engine.types import Failure, Kind, ObjectKey, Outcome, Target
 from adapter.errors import TerminalError
 from tests.simulation.faults import CALM, Faults
 from tests.simulation.loop import SimLoop
@@ -43,6 +43,9 @@ RESERVE = 0.5
 
 REFUSED = 5.0
 """Seconds that a request which fails once may cost: until it is known, until the next try, and that."""
+
+UNREAD = 0.1
+"""How often the registry cannot be read."""
 
 SWEEP = 60.0
 """Seconds between two sweeps."""
@@ -79,11 +82,19 @@ class Process:
             clock=_Clock(self),
             handlers=handlers(self),
             deployment=deployment,
-            kinds=lambda target: kind_of(target.service, target.handler),
+            kinds=self.kind,
             poll=world.poll,
             always_replay=world.always_replay,
         )
         self.engine._random = Random(world.random.random())
+
+    def kind(self, target: Target) -> Kind | None:
+        """The kind of a handler, as the registry has it."""
+        world = self.world
+        elsewhere = world.plan.functions.get(target.service) != self.function
+        if "registry" in world.reach and elsewhere and not world.calm and world.chance(UNREAD):
+            raise Unavailable("the registry")
+        return kind_of(target.service, target.handler)
 
     @property
     def frozen(self) -> bool:
@@ -312,6 +323,8 @@ class World:
     """How often the store was asked for what."""
     swept: bool = field(default=False, init=False)
     """Whether everything that has expired was deleted by the engine."""
+    begun: Counter[tuple[Ref, str]] = field(default_factory=Counter[tuple[Ref, str]], init=False)
+    """How often each step began."""
     _stumbled: dict[tuple[str, str], int] = field(default_factory=dict, init=False)
     _told: set[tuple[Ref, str]] = field(default_factory=set, init=False)
     _began: dict[tuple[Ref, str], float] = field(default_factory=dict, init=False)
@@ -334,6 +347,7 @@ class World:
         self.waits = Waits(self)
         self.jitter, self.conflict = self.faults.jitter, self.faults.conflict
         self.faulty = any(name not in ("jitter", "skew", "conflict") for name in self.faults.names())
+        self.faulty = self.faulty or "registry" in self.reach
         if "outages" in self.reach:
             random = Random(f"{self.seed}/outages")
             for _ in range(random.choice((1, 2, 4))):
@@ -677,11 +691,11 @@ class World:
                 self._pending += 1
                 wait = op.n / 1000 * self.random.uniform(0.5, 1.5)
                 self.waits.works(meta.ref, wait)
-                self.loop.create_task(self._tell(what, id, name, f"{name}!{number}{'~' * op.size}", wait))
+                self.loop.create_task(self._tell(what, id, name, f"{name}!{number}{'~' * op.size}", wait, op))
 
-    async def _tell(self, what: str, id: str, name: str, value: str, wait: float) -> None:
+    async def _tell(self, what: str, id: str, name: str, value: str, wait: float, op: Op) -> None:
         await asyncio.sleep(wait)
-        outcome = Outcome(to_json(value))
+        outcome = Outcome(failure=Failure(422, value)) if op.how == "reject" else Outcome(to_json(value))
 
         def work(control: Control) -> Coroutine[Any, Any, Any]:
             if what == "awakeable":
@@ -783,6 +797,7 @@ class World:
         self._steps += 1
         meta = program.attempt.meta
         self.note(program.process, "steps", meta.id, path, f"#{self._steps}")
+        self.begun[meta.ref, path] += 1
         if not program.process.frozen:
             self.store.check_step(meta, n)
             self.snapshots.setdefault(meta.ref, []).append((len(seen), to_json(seen)))
