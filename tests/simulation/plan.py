@@ -374,8 +374,12 @@ class _Generator:
         if not self.expiring and root.node not in [id for id, _ in self.pool] and not once:
             names += ["purge"]
         what = random.choice(names[:2] if self.trees else names)
-        anywhere = ("pause", "move", "cancel", "kill") if "anywhere" in self.reach else ("pause", "move")
-        node = random.choice(below) if what in anywhere else root.node
+        node = root.node
+        if what in ("pause", "move"):
+            node = random.choice(below)
+        elif what in ("cancel", "kill") and "anywhere" in self.reach:
+            # A program that gives a result has to run: the program that waits for the result would never end.
+            node = random.choice([id for id in below if all(op.kind != "tell" for op in plan.nodes[id].ops)])
         return Act(what, node, root.at[0] + random.choice((0.0, 0.1, 1.0, 5.0, 30.0)))
 
     def lowest(self) -> int:
