@@ -341,6 +341,7 @@ class Program:
                 await asyncio.sleep(0)
             if op.how == "exhaust":
                 self.world.waits.works(self.ref, 10)
+                self.world.stumbles(self.attempt.id, path, 0)
                 raise Hiccup(path)
             if self.world.stumbles(self.attempt.id, path, op.times):
                 if retry is not None:
