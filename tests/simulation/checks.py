@@ -11,7 +11,7 @@ from adapter.engine.ids import child_id
 from adapter.engine.journal import CANCEL, Done, Issued, Noted
 from adapter.engine.records import Head, InboxEntry, Meta, Notification, Part, Piece, Ref, StateEntry, Waiter
 from adapter.engine.types import Kind, ObjectKey
-from tests.simulation import costs
+from tests.simulation import costs, waits
 from tests.simulation.plan import Op
 from tests.simulation.program import digest
 from tests.simulation.watch import SKEW, Ended, WatchedStore
@@ -70,6 +70,12 @@ class Checker:
                 self.steps()
             if not self.world.swept and not self.world.acted.keys() - {"cancel", "kill"}:
                 self.trees()
+        if "step-counts" in self.world.reach:
+            self.counts()
+        if "waits" in self.world.reach and not (
+            self.plan.tangled or self.world.expiring or self.world.swept or self.world.restarts
+        ):
+            waits.check(self)
         if costs.applies(self.world):
             costs.check(self.world)
 
@@ -145,6 +151,15 @@ class Checker:
                     continue
                 if op.kind == "step" and times != op.times + 1:
                     self.fail(f"{id} ran {op} at {path} {times} times, nothing having gone wrong")
+
+    def counts(self) -> None:
+        """No step began again but in a new attempt, or after a failure."""
+        for (ref, path), times in self.world.begun.items():
+            if ref in self.ends:
+                failures = sum(count for (id, _), count in self.world._stumbled.items() if id == ref.id)
+                if times > self.ends[ref].meta.epoch + failures:
+                    epochs = self.ends[ref].meta.epoch
+                    self.fail(f"{ref.id} began its step at {path} {times} times, in {epochs} epochs")
 
     def answers(self) -> None:
         """Clients and callers were told what is stored, and one client only that it began it."""

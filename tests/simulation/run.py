@@ -73,7 +73,7 @@ def case(seed: int, focus: str = "") -> Case:
         faults.jitter = 0.0  # so that much ends at one time
     crowds = [name for name in reach if name in CROWDS]
     expiring = expiring and not crowds
-    plan = generate(Random(f"{seed}/plan"), expiring=expiring, extended=extended, focus=focus)
+    plan = generate(Random(f"{seed}/plan"), expiring=expiring, extended=extended, focus=focus, reach=reach)
     for name in crowds:
         plan = CROWDS[name](Random(f"{seed}/plan"))
     retention = random.choice((180.0, 300.0)) if expiring else 86_400.0

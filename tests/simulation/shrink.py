@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from enum import Enum
@@ -23,6 +24,7 @@ def shrink(case: Case) -> Case:
         found = False
         for candidate in _smaller(case):
             tries += 1
+            gc.collect()  # it may be switched off while many seeds run
             if tries > MOST:
                 return case
             if kinds & {_kind(violation) for violation in run(candidate).violations}:

@@ -128,15 +128,21 @@ class WatchedStore(MemoryStore):
                 self._check_meta(old, new)
                 if new is not None:
                     self._made.add(new.ref)
+                    if old is None or old.generation != new.generation:
+                        delay = max(0, (new.due or 0) - self._now()) if new.status is Status.SCHEDULED else 0
+                        self.world.waits.makes(new.ref, delay / 1000)
                 meta = cast("Meta", new or old)
                 if new is not None and not new.live and new.outcome is not None and new.ref not in self.archive:
                     self.archive[new.ref] = self._ended(new)
+                    self.world.waits.ends(new.ref)
                     if new.outcome.failure == KILLED:
                         self._check_killed(new.ref)
                 if meta.kind.exclusive and new is not None:
                     keys[meta.target.object] = None
             elif isinstance(new or old, Head | InboxEntry):
                 keys[cast("ObjectKey", partition)] = None
+                if isinstance(new, Head):
+                    self.world.waits.owns(new.key, new.owner)
             elif isinstance(new, Part):
                 if new.name != "input" and Ref(new.id, new.generation) not in self._made:
                     self._fail(f"{new.name} of {new.id} is there before its record")

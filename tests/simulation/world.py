@@ -20,12 +20,13 @@ from adapter.engine.control import Control
 from adapter.engine.engine import Answer, Engine, Request
 from adapter.engine.ports import Conflict, Contended, Dispatcher, Store, Timers, TooLarge, Unavailable
 from adapter.engine.records import Meta, Ref, Status
-from adapter.engine.types import Kind, ObjectKey, Outcome, Target
+from adapter.engine.types import Failure, Kind, ObjectKey, Outcome, Target
 from adapter.errors import TerminalError
 from tests.simulation.faults import CALM, Faults
 from tests.simulation.loop import SimLoop
 from tests.simulation.plan import Act, Op, Plan, Root
 from tests.simulation.program import Hiccup, Program, handlers, kind_of, request
+from tests.simulation.waits import LEASE, RECOVERY, Waits
 from tests.simulation.watch import EPOCH, WatchedStore
 
 T = TypeVar("T")
@@ -41,6 +42,12 @@ PUNCTUAL = 2.0
 
 RESERVE = 0.5
 """Seconds that a process has left at its deadline, as Lambda's entry sets it."""
+
+REFUSED = 5.0
+"""Seconds that a request which fails once may cost: until it is known, until the next try, and that."""
+
+UNREAD = 0.1
+"""How often the registry cannot be read."""
 
 SWEEP = 60.0
 """Seconds between two sweeps."""
@@ -77,16 +84,18 @@ class Process:
             clock=_Clock(self),
             handlers=handlers(self),
             deployment=deployment,
-            kinds=self.kind_of,
+            kinds=self.kind,
             poll=world.poll,
             always_replay=world.always_replay,
         )
         self.engine._random = Random(world.random.random())
 
-    def kind_of(self, target: Target) -> Kind | None:
-        """The kind of a handler elsewhere, as the directory of services says, which may not answer."""
-        if self.world.chance(self.world.faults.refused):
-            raise Unavailable("the directory does not answer")
+    def kind(self, target: Target) -> Kind | None:
+        """The kind of a handler elsewhere, as the registry says, which may not answer."""
+        world = self.world
+        elsewhere = world.plan.functions.get(target.service) != self.function
+        if elsewhere and not world.calm and world.chance(UNREAD if "registry" in world.reach else world.faults.refused):
+            raise Unavailable("the registry")
         return kind_of(target.service, target.handler)
 
     @property
@@ -118,6 +127,7 @@ class Process:
         elif world.chance(world.faults.pause):
             seconds = world.random.choice((1.0, 5.0, 20.0, 70.0, 150.0))
             self.paused = world.loop.time() + seconds
+            world.waits.mishap(seconds + LEASE + RECOVERY)
             world.note(self, "paused for", seconds, *where)
         if self.frozen:
             await self.gate()
@@ -127,6 +137,7 @@ class Process:
         if not self.dead:
             self.dead = self.world.faulty = True  # out of time for want of quick answers, maybe
             self.world.note(self, "killed", why)
+            self.world.waits.mishap(LEASE + RECOVERY)
             self.world.processes[self.function].remove(self)
             if not self.death.done():
                 self.death.set_result(None)
@@ -289,6 +300,11 @@ class World:
     calm: bool = field(default=False, init=False)
     disagreement: float = field(default=0.0, init=False)
     """Seconds that the clocks of two processes differ by at most."""
+    waits: Waits = field(init=False)
+    outages: list[tuple[float, float]] = field(default_factory=list, init=False)
+    """When the store serves nobody."""
+    jitter: float = field(init=False)
+    """Seconds that an ordinary request takes at most, before there is peace."""
     crowd: int = field(default=0, init=False)
     """How many processes of each function there are at least."""
     conflict: float = field(init=False)
@@ -311,6 +327,8 @@ class World:
     """How often the store was asked for what."""
     swept: bool = field(default=False, init=False)
     """Whether everything that has expired was deleted by the engine."""
+    begun: Counter[tuple[Ref, str]] = field(default_factory=Counter[tuple[Ref, str]], init=False)
+    """How often each step began."""
     _stumbled: dict[tuple[str, str], int] = field(default_factory=dict, init=False)
     _told: set[tuple[Ref, str]] = field(default_factory=set, init=False)
     _began: dict[tuple[Ref, str], float] = field(default_factory=dict, init=False)
@@ -333,10 +351,18 @@ class World:
         if not self.plan.alone:  # a suspension costs
             self.inactivity = self.random.choice((None, None, timedelta(milliseconds=50), timedelta(seconds=1)))
         self.disagreement = 2 * self.faults.skew
-        self.conflict = self.faults.conflict
+        self.waits = Waits(self)
+        self.jitter, self.conflict = self.faults.jitter, self.faults.conflict
+        self.faulty = any(name not in ("jitter", "skew", "conflict") for name in self.faults.names())
+        self.faulty = self.faulty or "registry" in self.reach
+        if "outages" in self.reach:
+            random = Random(f"{self.seed}/outages")
+            for _ in range(random.choice((1, 2, 4))):
+                begin = random.uniform(0, random.choice((2, 10, 60)))
+                self.outages.append((begin, begin + random.choice((2, 8, 15, 40))))
+            self.faulty = True
         if self.reach & {"crowd", "fan-in"}:
             self.crowd = Random(f"{self.seed}/crowd").choice((2, 4, 8))
-        self.faulty = any(name not in ("jitter", "skew", "conflict") for name in self.faults.names())
 
     @property
     def expiring(self) -> bool:
@@ -433,7 +459,7 @@ class World:
 
     def sweep(self) -> None:
         """Have a process of the one function sweep whose schedule does."""
-        process = self.pick(0)
+        process = self.pick(min(self.processes))
         self.note(process, "sweeps")
         self.spawn(process, process.event(process.engine.sweeper.sweep()))
 
@@ -501,11 +527,13 @@ class World:
         """After how many seconds a message arrives: never, once, or twice."""
         faults = self.faults
         if self.chance(faults.lost):
+            self.waits.mishap(RECOVERY)
             return []
         waits = []
         for _ in range(2 if self.chance(faults.doubled) else 1):
             if self.chance(faults.late):
                 waits.append(self.random.choice((0.2, 3.0, 15.0, 60.0)))
+                self.waits.mishap(waits[-1])
             elif timer and self.chance(faults.early):
                 waits.append(-self.random.choice((0.3, 1.0)))
             else:
@@ -523,12 +551,14 @@ class World:
             await process.mishap("before", name)
         await self.loop.pause(self.latency())
         fate = ""
-        if self.chance(faults.refused):
+        if self.is_out() or self.chance(faults.refused):
             fate = "refused"
         elif self.chance(faults.unheard):
             fate = "unheard"
         elif name not in READS and self.chance(faults.delayed):
             fate = "delayed"
+        if fate:
+            self.waits.mishap(REFUSED)
         if fate in ("refused", "delayed"):
             self.note(process, name, args, kwargs, fate)
             if fate == "delayed":
@@ -546,6 +576,11 @@ class World:
         except (Conflict, TooLarge, Unavailable) as raised:
             error = raised
         self.note(process, name, args, kwargs, fate, error or result)
+        if name == "commit" and "starvation" in self.reach:
+            if error is None:
+                self.waits.wins(process.name, args[0])
+            elif isinstance(error, Conflict | Contended):
+                self.waits.loses(process.name, args[0])
         if back := self.latency():
             await self.loop.pause(back)
         if dangerous or process.frozen:
@@ -568,11 +603,17 @@ class World:
 
         self.loop.create_task(apply())
 
+    def is_out(self) -> bool:
+        """Return True if the store serves nobody now."""
+        return not self.calm and any(begin <= self.loop.time() < end for begin, end in self.outages)
+
     def latency(self) -> float:
         """Seconds that a message takes."""
         faults = self.faults
         if self.chance(faults.slow):
-            return self.random.choice((0.1, 1.0, 4.0))
+            seconds = self.random.choice((0.1, 1.0, 4.0))
+            self.waits.mishap(seconds)
+            return seconds
         return self.random.random() * faults.jitter if faults.jitter else 0.0
 
     def chance(self, probability: float) -> bool:
@@ -614,6 +655,8 @@ class World:
             return  # patience ended before it was stored
         asked.answered = self.loop.time()
         asked.id, asked.accepted, asked.outcome = answer.id, answer.accepted, answer.outcome
+        if answer.accepted and not delay:
+            self.waits.asked[answer.id] = asked.began
         asked.arrived = (root.how == "send" and not root.delay) or answer.outcome is not None
         if self.store._record(answer.id) is None and not self.forgets(answer.id):
             self.violation(f"{answer.id} is answered for, and is not stored")
@@ -653,11 +696,12 @@ class World:
             for number in range(op.times):
                 self._pending += 1
                 wait = op.n / 1000 * self.random.uniform(0.5, 1.5)
-                self.loop.create_task(self._tell(what, id, name, f"{name}!{number}{'~' * op.size}", wait))
+                self.waits.works(meta.ref, wait)
+                self.loop.create_task(self._tell(what, id, name, f"{name}!{number}{'~' * op.size}", wait, op))
 
-    async def _tell(self, what: str, id: str, name: str, value: str, wait: float) -> None:
+    async def _tell(self, what: str, id: str, name: str, value: str, wait: float, op: Op) -> None:
         await asyncio.sleep(wait)
-        outcome = Outcome(to_json(value))
+        outcome = Outcome(failure=Failure(422, value)) if op.how == "reject" else Outcome(to_json(value))
 
         def work(control: Control) -> Coroutine[Any, Any, Any]:
             if what == "awakeable":
@@ -688,6 +732,7 @@ class World:
         over = act.what in ("purge", "restart")
         for id in [meta.id for meta in self.store.metas() if self._node(meta) == act.node and (over or meta.live)]:
             self.note(None, "operator", act.what, id)
+            self.waits.mishap(60.0 + RECOVERY)
             self.acted.setdefault(act.what, set()).add(id)
             for _ in range(self.random.choice((1, 1, 2))):  # it may be asked for again
                 said = await self._insist(partial(self._act, act=act, id=id, number=number))
@@ -720,7 +765,9 @@ class World:
 
     def paused(self, id: str) -> None:
         """Somebody looks after what is paused, in time."""
-        self.loop.call_later(self.random.uniform(1, 60), lambda: self.loop.create_task(self._attend(id)))
+        most = 1200.0 if "left-paused" in self.reach else 60.0
+        self.waits.mishap(most + RECOVERY)
+        self.loop.call_later(self.random.uniform(1, most), lambda: self.loop.create_task(self._attend(id)))
 
     async def _attend(self, id: str) -> None:
         self.note(None, "operator resumes", id)
@@ -734,6 +781,7 @@ class World:
     def entered(self, program: Program) -> None:
         """A program begins to run."""
         meta = program.attempt.meta
+        self.waits.issues(meta.id)
         self.note(program.process, "runs", meta.id, program.node.id, f"epoch {meta.epoch}")
         here = program.process.deployment
         latest = self.store._record(meta.id)
@@ -759,6 +807,7 @@ class World:
         if (step := (meta.ref, max(meta.epoch, 1), n)) in begun:
             self.violation(f"{meta.id} ran step {path} again in one attempt, though it had not failed")
         begun.add(step)
+        self.begun[meta.ref, path] += 1
         if not program.process.frozen:
             self.store.check_step(meta, n)
             self.snapshots.setdefault(meta.ref, []).append((len(seen), to_json(seen)))
