@@ -479,7 +479,8 @@ class Control:
         changes: list[Change] = [Update(meta.ref, set=set, epoch=meta.epoch, due=None if queued else meta.due)]
         if meta.epoch:
             data = encode([Began(epoch, lost=meta.unended)])[0]
-            changes.append(Put(Piece(meta.id, meta.generation, await self._pieces(meta), data)))
+            set["pieces"] = (place := await self._pieces(meta)) + 1
+            changes.append(Put(Piece(meta.id, meta.generation, place, data)))
         if meta.status is Status.QUEUED and meta.ticket is not None:
             # The head's version sees to it that nobody hands the key over at the same time.
             key = meta.target.object

@@ -576,7 +576,8 @@ class Engine(Storage):
         parts, pieces, meta, notes = await self.load(id)
         if meta is None or meta.expired(self.clock.now()):
             return None
-        journal = journals.read(id, pieces) if meta.outcome is None else []  # it is to end, and not to be replayed
+        # What is to end is not replayed.
+        journal = journals.read(id, pieces, count=meta.pieces) if meta.outcome is None else []
         if meta.status is Status.QUEUED:
             await self.deadlocks.check(meta)  # another function found it to be the youngest of a ring
         seen = {entry.id for entry in journal if isinstance(entry, Noted)}
@@ -609,6 +610,7 @@ class Engine(Storage):
         nonce = new_nonce()
         place = pieces[-1].index + 1 if pieces else 0
         if meta.epoch:
+            values["pieces"] = place + 1
             journal.append(Began(epoch, lost=meta.unended))
             changes.append(Put(Piece(id, meta.generation, place, encode(journal[-1:])[0], nonce)))
         try:
