@@ -27,6 +27,7 @@ from adapter.engine.ports import (
     Put,
     Store,
     Timers,
+    Unavailable,
     Update,
 )
 from adapter.engine.recent import Recent
@@ -475,11 +476,14 @@ class Engine(Storage):
             parts = cut(meta.ref, "input", member.input)
             meta = replace(meta, input=None, input_parts=len(parts))
         together = len(member.input) <= APART
+        more: list[Change] = [Put(part) for part in parts]
         if not together:
-            await self.put_apart(parts)
+            more = [self.blobs.keep_input(await self.blobs.put_input(meta, parts))]
         try:
-            await self.commit([Create(meta, times.now), *(Put(part) for part in parts if together)], new_nonce())
+            await self.commit([Create(meta, times.now), *more], new_nonce())
         except Conflict as conflict:
+            if 0 not in conflict.found:
+                raise Unavailable(f"{meta.id}: its input was given up before it was stored") from conflict
             found = conflict.found[0]
             if isinstance(found, Meta) and found.generation != meta.generation:
                 if not together:
