@@ -97,18 +97,18 @@ class Blobs:
         now = self._engine.clock.now()
         return Update(note, set={"status": Status.COMPLETED, "completed": now, "due": now})
 
-    async def give_up_input(self, note: Meta) -> bool:
-        """Delete the parts of an input whose invocation was not made, and now cannot be. Returns whether it was so."""
+    async def collect_input(self, note: Meta, made: Ref) -> bool:
+        """Delete the parts of an input unless its invocation was made. Returns False if that may still happen."""
         now = self._engine.clock.now()
-        assert note.parent is not None
-        try:
-            values: dict[str, Any] = {"status": Status.COMPLETED, "completed": now}
-            await self._engine.commit([Update(note.ref, set=values, due=note.due)], new_nonce())
-        except Conflict:
-            return False
-        made = await self._engine.read(lambda: self._engine.store.peek(note.parent.ref.id))  # type: ignore[union-attr]
-        if made is None or made.ref != note.parent.ref:  # else the note was put once more, late
-            await self._engine.sweeper.delete_dependents(note.parent.ref)
+        if note.live:
+            try:
+                values: dict[str, Any] = {"status": Status.COMPLETED, "completed": now}
+                await self._engine.commit([Update(note.ref, set=values, due=note.due)], new_nonce())
+            except Conflict:
+                return False
+        found = await self._engine.read(lambda: self._engine.store.peek(made.id))
+        if found is None or found.ref != made:
+            await self._engine.sweeper.delete_dependents(made)
         return True
 
     async def read(self, key: ObjectKey, generation: str, name: str) -> bytes | None:

@@ -258,10 +258,10 @@ class Control:
 
     async def collect(self, note: Meta) -> None:
         """Delete what a note says is over: the state entries of a generation, or parts of an input. Then the note."""
-        if note.live and not await self._engine.blobs.give_up_input(note):
-            return
         if note.parent is None:
             await self._engine.blobs.delete_entries(note.target.object, note.generation)
+        elif not await self._engine.blobs.collect_input(note, note.parent.ref):
+            return
         now = self._engine.clock.now()
         try:
             await self._engine.commit([Finish(note.ref, set={"expires": now})], new_nonce())

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from adapter.engine.records import Part
-from tests.unit.world import World, settle, value
+from adapter.engine.records import Meta, Part, Ref, Status, cut
+from adapter.engine.types import Kind
+from tests.unit.world import World, settle, target, value
 
 INPUT = "x" * 1_500_000
 
@@ -61,3 +62,23 @@ async def test_an_invocation_with_a_large_input_leaves_no_note(how: str) -> None
     await world.clock.advance(1)
     await world.engine.sweeper.sweep()
     assert [record.id for record in world.store.records() if getattr(record, "id", "").startswith("gc_")] == []
+
+
+async def test_a_sweeper_that_ends_while_it_gives_up_an_input_is_followed_by_another() -> None:
+    world = World(2)
+    ref = Ref("inv_" + "a" * 32, "b" * 16)
+    meta = Meta(*ref, target=target("S/work"), kind=Kind.SERVICE, status=Status.READY, created=0)
+    await world.engine.blobs.put_input(meta, cut(ref, "input", INPUT.encode()))
+
+    async def end(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if (phase, method) == ("after", "commit"):
+            world.store.hook = None
+            raise asyncio.CancelledError
+
+    await world.clock.advance(120)
+    world.store.hook = end
+    with pytest.raises(asyncio.CancelledError):
+        await world.engine.sweeper.sweep()
+    assert [record for record in world.store.records() if isinstance(record, Part)]
+    await world.engines[1].sweeper.sweep()
+    assert not list(world.store.records())
