@@ -280,6 +280,7 @@ class MetaItem(_Item):
     outcome = OutcomeAttribute()
     output_parts = IntAttribute()
     output_name = UnicodeAttribute()
+    pieces = IntAttribute()
     tail = UnicodeAttribute()
     completed = IntAttribute()
     forgets = IntAttribute()

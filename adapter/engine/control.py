@@ -250,8 +250,11 @@ class Control:
     # --- state that is over ---
 
     async def collect(self, note: Meta) -> None:
-        """Delete the state entries of a generation that is over, and the note that said so."""
-        await self._engine.blobs.delete_entries(note.target.object, note.generation)
+        """Delete what a note says is over: the state entries of a generation, or parts of an input. Then the note."""
+        if note.parent is None:
+            await self._engine.blobs.delete_entries(note.target.object, note.generation)
+        elif not await self._engine.blobs.collect_input(note, note.parent.ref):
+            return
         now = self._engine.clock.now()
         try:
             await self._engine.commit([Finish(note.ref, set={"expires": now})], new_nonce())
@@ -464,7 +467,8 @@ class Control:
         changes: list[Change] = [Update(meta.ref, set=set, epoch=meta.epoch, due=None if queued else meta.due)]
         if meta.epoch:
             data = encode([Began(epoch, lost=meta.unended)])[0]
-            changes.append(Put(Piece(meta.id, meta.generation, await self._pieces(meta), data)))
+            set["pieces"] = (place := await self._pieces(meta)) + 1
+            changes.append(Put(Piece(meta.id, meta.generation, place, data)))
         if meta.status is Status.QUEUED and meta.ticket is not None:
             # Who hands the key over deletes the entry too, so only one of the two can.
             changes.append(Delete(InboxEntry(meta.target.object, meta.ticket, meta.ref)))

@@ -363,6 +363,9 @@ class Draft:
         if meta.parent is not None and (not member.stored or (sheet.wait is not None and caller is not None)):
             alone = caller is not None and caller.wait is not None and caller.wait.missing <= 1
             meta = self.metas[meta.id] = replace(meta, parent=replace(meta.parent, alone=alone))
+        cuts = journal.encode(sheet.entries) if sheet.journaled and meta.tail is None else []
+        if not member.stored or sheet.ended or sheet.failed or sheet.wait or sheet.touched:
+            meta = self.metas[meta.id] = replace(meta, pieces=member.pieces + len(cuts))
         if not member.stored:
             if len(member.input) > INLINE:
                 apart = cut(meta.ref, "input", member.input)
@@ -387,8 +390,7 @@ class Draft:
                     waiters=member.meta.waiters if sheet.ended else None,
                 )
             )
-        if sheet.journaled and meta.tail is None:
-            cuts = journal.encode(sheet.entries)
+        if cuts:
             self.pieces[meta.id] = len(cuts)
             pieces = [
                 Piece(meta.id, meta.generation, member.pieces + offset, data, nonce) for offset, data in enumerate(cuts)

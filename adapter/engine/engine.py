@@ -28,6 +28,7 @@ from adapter.engine.ports import (
     Put,
     Store,
     Timers,
+    Unavailable,
     Update,
 )
 from adapter.engine.recent import Recent
@@ -494,11 +495,14 @@ class Engine(Storage):
             parts = cut(meta.ref, "input", member.input)
             meta = replace(meta, input=None, input_parts=len(parts))
         together = len(member.input) <= APART
+        more: list[Change] = [Put(part) for part in parts]
         if not together:
-            await self.put_apart(parts)
+            more = [self.blobs.keep_input(await self.blobs.put_input(meta, parts))]
         try:
-            await self.commit([Create(meta, times.now), *(Put(part) for part in parts if together)], new_nonce())
+            await self.commit([Create(meta, times.now), *more], new_nonce())
         except Conflict as conflict:
+            if 0 not in conflict.found:
+                raise Unavailable(f"{meta.id}: its input was given up before it was stored") from conflict
             found = conflict.found[0]
             if isinstance(found, Meta) and found.generation != meta.generation:
                 if not together:
@@ -595,7 +599,8 @@ class Engine(Storage):
         parts, pieces, meta, notes = await self.load(id)
         if meta is None or meta.expired(self.clock.now()):
             return None
-        journal = journals.read(id, pieces) if meta.outcome is None else []  # it is to end, and not to be replayed
+        # What is to end is not replayed.
+        journal = journals.read(id, pieces, count=meta.pieces) if meta.outcome is None else []
         if meta.status is Status.QUEUED:
             await self.deadlocks.check(meta)  # another function found it to be the youngest of a ring
         seen = {entry.id for entry in journal if isinstance(entry, Noted)}
@@ -629,6 +634,7 @@ class Engine(Storage):
         nonce = new_nonce()
         place = pieces[-1].index + 1 if pieces else 0
         if meta.epoch:
+            values["pieces"] = place + 1
             journal.append(Began(epoch, lost=meta.unended))
             changes.append(Put(Piece(id, meta.generation, place, encode(journal[-1:])[0], nonce)))
         try:

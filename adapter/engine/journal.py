@@ -283,13 +283,14 @@ def _read(text: str, place: int) -> list[Entry]:
         raise JournalFormatError(f"piece {place} of the journal is damaged: {error}") from error
 
 
-def read(id: str, pieces: Sequence[Piece], tail: str | None = None) -> list[Entry]:
+def read(id: str, pieces: Sequence[Piece], tail: str | None = None, *, count: int = 0) -> list[Entry]:
     """The journal of an invocation.
 
     Args:
         id: Whose it is.
         pieces: All that is stored of it, in order.
         tail: What the record itself holds of it.
+        count: How many pieces the record knows of; there may be more.
 
     Raises:
         JournalFormatError: If it cannot be read, or a piece is missing.
@@ -297,6 +298,8 @@ def read(id: str, pieces: Sequence[Piece], tail: str | None = None) -> list[Entr
     missing = next((place for place, piece in enumerate(pieces) if piece.index != place), None)
     if missing is not None:
         raise JournalFormatError(f"{id}: piece {missing} of the journal is missing, and later ones are there")
+    if len(pieces) < count:
+        raise JournalFormatError(f"{id}: the journal has {count} pieces by its record, and {len(pieces)} are there")
     try:
         return decode([*(piece.data for piece in pieces), *([tail] if tail else [])])
     except JournalFormatError as error:

@@ -351,13 +351,25 @@ class Ledger:
                 forward = True
         return forward
 
-    async def _put_apart(self, draft: Draft, apart: list[Part | Piece]) -> list[Put]:
+    async def _put_apart(self, draft: Draft, apart: list[Part | Piece]) -> list[Put] | list[Update]:
         """Put parts of large payloads that are too much for one commit. Returns what is to go with it after all."""
         if sum(len(part.data) for part in apart) <= APART and len(apart) + draft.items <= MAX_ITEMS:
             return [Put(part) for part in apart]
         if any(draft.makes(part.id) for part in apart if isinstance(part, Piece) or part.name != "input"):
             raise TooLarge("what has no record yet can have no journal: it may turn out to have to wait for its key")
-        await self._engine.put_apart([part for part in apart if isinstance(part, Part)])
+        inputs: dict[str, list[Part]] = {}
+        others: list[Part] = []
+        for part in apart:
+            if isinstance(part, Part):
+                (inputs.setdefault(part.id, []) if draft.makes(part.id) else others).append(part)
+        if draft.items + len(inputs) > MAX_ITEMS:
+            raise TooLarge("there is no room in the commit for the notes of the inputs that are put ahead")
+        await self._engine.put_apart(others)
+        for id, parts in inputs.items():
+            member = draft.sheets[id].member
+            member.note = await self._engine.blobs.put_input(member.meta, parts, member.note)
+            self._blobs.add(member.note)
+        notes = [member.note for id in inputs if (member := draft.sheets[id].member).note is not None]
         for part in apart:
             if part.id in draft.sheets:
                 draft.sheets[part.id].member.apart = True
@@ -371,7 +383,7 @@ class Ledger:
         for piece in pieces:
             draft.sheets[piece.id].member.pieces += 1
             draft.pieces[piece.id] -= 1
-        return []
+        return [self._engine.blobs.keep_input(note) for note in notes]
 
     async def _prepare(self, log: list[Step]) -> None:
         """Read the heads that the log touches, and the inboxes from which somebody is to be given a key."""
@@ -504,7 +516,7 @@ class Ledger:
                 case WriteHead() | TakeKey():
                     rewind = self._moved(change, found) or rewind
                 case Update(ref) if ref in self._blobs:
-                    raise Fenced(f"the large state entry {ref.id} was given up")
+                    raise Fenced(f"what was put ahead of the commit was given up: {ref.id}")
                 case Finish(ref):
                     for key in self.keys.values():
                         key.blobs = {name: None if blob == ref else blob for name, blob in key.blobs.items()}

@@ -132,6 +132,8 @@ class Meta:
     output_parts: int = 0
     output_name: str = ""
     """The name of those parts."""
+    pieces: int = 0
+    """How many pieces of the journal there were when the record was last written by an attempt, or an operator."""
     tail: str | None = None
     """The last piece of the journal, where it completed the invocation."""
     completed: int | None = None

@@ -98,12 +98,10 @@ class Storage:
 
     async def load(self, id: str) -> tuple[list[Part], list[Piece], Meta | None, list[Notification]]:
         """Read an invocation whole: input parts, journal, record and notifications, those of its generation."""
-        page = await self.read(lambda: self.store.load(id))
-        parts, pieces, meta, notes = page.parts, page.pieces, page.meta, page.notifications
-        while page.cursor is not None:
-            page = await self.read(lambda page=page: self.store.load(id, page.cursor))  # type: ignore[misc]
-            parts, pieces, notes = parts + page.parts, pieces + page.pieces, notes + page.notifications
-            meta = page.meta or meta
+        parts, pieces, meta, notes = await self._load(id)
+        if meta is not None and sum(piece.generation == meta.generation for piece in pieces) < meta.pieces:
+            # A query is no snapshot: the last pieces may have been put between the journal's page and the record's.
+            parts, pieces, meta, notes = await self._load(id)
         generation = meta.generation if meta is not None else ""
         notes = [note for note in notes if note.to.generation == generation]
         return (
@@ -113,12 +111,23 @@ class Storage:
             _in_order(notes) if meta is None or _whole(notes) else await self.notes(meta.ref),
         )
 
+    async def _load(self, id: str) -> tuple[list[Part], list[Piece], Meta | None, list[Notification]]:
+        page = await self.read(lambda: self.store.load(id))
+        parts, pieces, meta, notes = page.parts, page.pieces, page.meta, page.notifications
+        while page.cursor is not None:
+            page = await self.read(lambda page=page: self.store.load(id, page.cursor))  # type: ignore[misc]
+            parts, pieces, notes = parts + page.parts, pieces + page.pieces, notes + page.notifications
+            meta = page.meta or meta
+        return parts, pieces, meta, notes
+
     async def journal(self, meta: Meta) -> list[Entry]:
         """Read an invocation's journal."""
         _, pieces, found, _ = await self.load(meta.id)
         if found is None or found.generation != meta.generation:
             return []
-        return journals.read(meta.id, pieces, found.tail)
+        if found.forgets is not None and found.forgets <= self.clock.now():
+            return []  # it may be deleted in part
+        return journals.read(meta.id, pieces, found.tail, count=found.pieces)
 
     async def pieces(self, meta: Meta) -> int:
         """Tell the place of the next piece of an invocation's journal, whether that can be read or not."""

@@ -228,7 +228,7 @@ class Sweeper:
         engine = self._engine
         if meta.forgets is not None:
             await self.delete_dependents(meta.ref, journal_only=True)
-        values = {"tail": None, "forgets": None, "due": meta.expires}
+        values = {"tail": None, "pieces": 0, "forgets": None, "due": meta.expires}
         with suppress(Conflict):
             await engine.commit([Finish(meta.ref, set=values)], new_nonce())
 

@@ -414,13 +414,15 @@ class Checker:
         for head in self.store.heads_():
             if head.owner is not None:
                 self.fail(f"{head.key} is still held: {head}")
+        known = {meta.ref for meta in self.store.metas()}
         for record in self.store.records():
             over = isinstance(record, Waiter | InboxEntry)
             if self.world.swept:
                 over = over or (isinstance(record, Notification) and record.id[0] in "cw")
                 if isinstance(record, Part | Piece):
                     ref = Ref(record.id, record.generation)
-                    over = ref in self.ends and ref not in self.store.late
+                    unmade = isinstance(record, Part) and record.name == "input" and ref not in known
+                    over = (ref in self.ends or unmade) and ref not in self.store.late
             if over:
                 self.fail(f"{record} is left over")
         blobs = {meta.ref for meta in self.store.metas() if meta.id.startswith("blb_")}
