@@ -292,7 +292,7 @@ class Control:
             with contextlib.suppress(Conflict):  # it is there, as it should be
                 await self._engine.commit([Put(entry), Update(waiting.ref, due=waiting.due)], new_nonce())
         if head.owner is None:
-            await self._engine.handover.settle([key])
+            await self._engine.handover.settle({key: ()})
             return
         owner = await self._engine.look(head.owner.id)
         if owner is not None and owner.live and owner.ref == head.owner:

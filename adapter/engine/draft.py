@@ -346,15 +346,6 @@ class Draft:
             return replace(meta, nonce=nonce)
         return replace(meta, status=Status.READY, due=self._times.grace, nonce=nonce)
 
-    @staticmethod
-    def _counted(sheet: _Sheet, meta: Meta) -> int | None:
-        """The most notifications that may have been counted when an attempt ends."""
-        if sheet.wait is not None:
-            return meta.wake_after
-        if sheet.failed is not None:
-            return sheet.member.counted
-        return 0 if sheet.ended is not None and meta.due is None else None
-
     def _write_member(
         self, sheet: _Sheet, meta: Meta, changes: list[Change], parts: list[Part | Piece], nonce: str
     ) -> None:
@@ -386,7 +377,7 @@ class Draft:
                     epoch=member.meta.epoch,
                     status=Status.QUEUED if member.meta.status is Status.QUEUED else None,
                     # One that comes in just before the end is to be deleted with the rest.
-                    notifications=self._counted(sheet, meta),
+                    notifications=_most_counted(sheet, meta),
                     waiters=member.meta.waiters if sheet.ended else None,
                 )
             )
@@ -461,6 +452,15 @@ def garbage(state: KeyState, times: Times) -> list[Create]:
         due=times.grace,
     )
     return [Create(note, times.now)]
+
+
+def _most_counted(sheet: _Sheet, meta: Meta) -> int | None:
+    """The most notifications that may have been counted when an attempt ends."""
+    if sheet.wait is not None:
+        return meta.wake_after
+    if sheet.failed is not None:
+        return sheet.member.counted
+    return 0 if sheet.ended is not None and meta.due is None else None
 
 
 def _notifies(member: Member) -> bool:

@@ -8,7 +8,7 @@ writes an item that others write as well (see ``docs/decisions/0011``).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -17,11 +17,27 @@ from adapter.engine.draft import garbage
 from adapter.engine.ids import new_nonce
 from adapter.engine.keys import KeyState
 from adapter.engine.ports import Change, Conflict, Contended, Delete, MarkQueued, TakeKey, Update, WriteHead
-from adapter.engine.records import Head, InboxEntry, Status
+from adapter.engine.records import Head, InboxEntry, Ref, Status
 from adapter.engine.types import ObjectKey
 
 if TYPE_CHECKING:
     from adapter.engine.engine import Engine
+
+
+class _Turns:
+    """The looks of this process at one key, one at a time."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.users = 0
+        self.asked = 0
+        """How many looks were asked for so far."""
+        self.done = 0
+        """How many of these a look has served that began after they were asked for."""
+        self.own: set[Ref] = set()
+        """The invocations of this process that came to the inbox."""
+        self.released = False
+        """Whether this process has released the key."""
 
 
 class Handover:
@@ -29,27 +45,53 @@ class Handover:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._turns: dict[ObjectKey, _Turns] = {}
 
-    async def settle(self, keys: Sequence[ObjectKey]) -> None:
+    async def settle(self, keys: Mapping[ObjectKey, Collection[Ref]]) -> None:
         """Give keys without an owner to the first that wait; tell the owners of the others that somebody waits.
 
         Call it once the inbox entries, or the releases, are committed.
+
+        Args:
+            keys: For each key the invocations that came to its inbox; none where it was released.
         """
-        keys = list(dict.fromkeys(keys))
-        if len(keys) == 1 and self._engine.recent.busy(keys[0]):
-            heads, entries = await asyncio.gather(self._engine.heads(keys), self._first(keys[0]))
-            await self._settle(keys[0], heads[keys[0]], entries)
+        names = list(keys)
+        if len(names) == 1 and self._engine.recent.busy(names[0]):
+            await self._alone(names[0], keys[names[0]], None)
             return
-        for start in range(0, len(keys), 100):
-            for key, head in (await self._engine.heads(keys[start : start + 100])).items():
-                await self._settle(key, head)
+        for start in range(0, len(names), 100):
+            for key, head in (await self._engine.heads(names[start : start + 100])).items():
+                if head.owner is None or not head.queued:
+                    await self._alone(key, keys[key], head)
+                else:
+                    self._engine.recent.meet(key)
 
-    async def _first(self, key: ObjectKey) -> list[InboxEntry]:
-        return await self._engine.read(lambda: self._engine.store.inbox(key, 2))
+    async def _alone(self, key: ObjectKey, own: Collection[Ref], head: Head | None) -> None:
+        """Look at a key; if this process is looking at it already, share the next look with all that ask for one."""
+        turns = self._turns.setdefault(key, _Turns())
+        turns.users += 1
+        turns.asked += 1
+        turns.own.update(own)
+        turns.released = turns.released or not own
+        place = turns.asked
+        try:
+            async with turns.lock:
+                if turns.done < place:
+                    asked = turns.asked
+                    await self._look(key, turns, head if asked == 1 else None)
+                    turns.done = asked
+        finally:
+            turns.users -= 1
+            if not turns.users:
+                del self._turns[key]
 
-    async def _settle(self, key: ObjectKey, head: Head, entries: list[InboxEntry] | None = None) -> None:
+    async def _look(self, key: ObjectKey, turns: _Turns, head: Head | None) -> None:
         engine, tries = self._engine, 0
+        entries: list[InboxEntry] | None = None
         while True:
+            if head is None:
+                heads, entries = await asyncio.gather(engine.heads([key]), self._first(key))
+                head = heads[key]
             if head.owner is not None:
                 engine.recent.meet(key)
                 if head.queued:
@@ -61,20 +103,24 @@ class Handover:
                     found = conflict.found[0]
                     head = found if isinstance(found, Head) else Head(key)
                     continue
-            if entries is None:
-                entries = await self._first(key)
+            entries = await self._first(key) if entries is None else entries
+            if not entries:
+                engine.recent.alone(key)
+                return
             if len(entries) > 1:
                 engine.recent.meet(key)
             else:
                 engine.recent.alone(key)
-            if not entries or await self._give(head, entries[0], len(entries) > 1):
+            eager = turns.released or entries[0].ref in turns.own
+            if (tries or eager) and await self._give(head, entries[0], len(entries) > 1):
                 return
             engine.recent.meet(key)
-            entries = None
             tries += 1
-            if tries > 1:
-                await engine.back_off(tries)
-            head = (await engine.heads([key]))[key]
+            await engine.back_off(tries)  # of several that see a free key, the first that waits takes it
+            head = None
+
+    async def _first(self, key: ObjectKey) -> list[InboxEntry]:
+        return await self._engine.read(lambda: self._engine.store.inbox(key, 2))
 
     async def _give(self, head: Head, first: InboxEntry, more: bool) -> bool:
         """Make the first that waits the owner. Returns whether it is; else the key has changed."""

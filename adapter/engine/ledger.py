@@ -142,7 +142,8 @@ class Ledger:
         """The ids of those made that are committed."""
         self._blobs: set[Ref] = set()
         """The large state entries that are stored, for a commit to point at."""
-        self._unsettled: list[ObjectKey] = []
+        self._unsettled: dict[ObjectKey, set[Ref]] = {}
+        """The keys to look at, and the invocations that came to their inboxes."""
 
     def record(self, step: Step) -> None:
         """Log effects that are committed together."""
@@ -254,7 +255,7 @@ class Ledger:
 
     async def _settle(self) -> None:
         """See to the keys at which invocations wait, or that were released while some may."""
-        names, self._unsettled = self._unsettled, []
+        names, self._unsettled = self._unsettled, {}
         await self._engine.handover.settle(names)
         for name in names:  # the next one may find the key free
             if not self._runs(self.keys[name].head):
@@ -470,7 +471,9 @@ class Ledger:
             engine.spawn(engine.teller.tell(notes, parent.service, parent.deployment, alone=parent.alone))
         for name, ref in draft.granted:
             engine.granted(ref, name)
-        self._unsettled += draft.unsettled
+        for name in draft.unsettled:
+            arrived = {entry.ref for entry in draft.states[name].arrived}
+            self._unsettled.setdefault(name, set()).update(arrived)
         for name, state in draft.states.items():
             key = self.keys[name]
             key.head = replace(draft.heads[name], version=state.base.version + 1)
