@@ -391,23 +391,10 @@ MUTANTS = (
         focus="results",
     ),
     mutant(
-        "one that is taken over takes all others of its unit along",
-        "steps run once",
-        Edit(Unit, "_rewind_without", "fenced.ref is None or not others", "True"),
-        focus="operators",
-    ),
-    mutant(
         "an attempt fails while its steps run",
         "steps run once",
         Edit(Unit, "_log_failure", "or any(name[0] == id for name in self._steps)", ""),
         focus="steps",
-    ),
-    mutant(
-        "a write is committed ahead of what was read before it",
-        "replay sees the same",
-        Edit(Ledger, "commit", "taken < len(self.log) and self._bring_forward(taken)", "False"),
-        Edit(draft, "fits", "draft.items <= MAX_ITEMS", "draft.items <= 2"),
-        focus="parts",
     ),
     mutant(
         "what a failing attempt has asked for is asked for again by the next",
