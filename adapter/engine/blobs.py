@@ -70,25 +70,24 @@ class Blobs:
         await self._engine.commit([Create(meta, times.now)], new_nonce())
         await self._engine.put_apart(cut(blob, "state", value))
 
-    async def put_input(self, meta: Meta, parts: Sequence[Part], note: Ref | None = None) -> Ref:
+    async def put_input(self, meta: Meta, parts: Sequence[Part]) -> Ref:
         """Put the parts of an input ahead of the commit that makes its invocation. Returns the note of it.
 
         The note comes first, and is due when the writer's lease ends: then the parts are deleted. The commit has to
         complete the note (see `keep_input`), so that it has to be there still.
         """
-        if note is None:
-            times = self._engine.times()
-            note = Ref(garbage_id(), meta.generation)
-            record = Meta(
-                *note,
-                target=meta.target,
-                kind=Kind.SHARED,
-                status=Status.SUSPENDED,
-                created=times.now,
-                due=times.lease,
-                parent=Parent(meta.ref, 0),
-            )
-            await self._engine.commit([Create(record, times.now)], new_nonce())
+        times = self._engine.times()
+        note = Ref(garbage_id(), meta.generation)
+        record = Meta(
+            *note,
+            target=meta.target,
+            kind=Kind.SHARED,
+            status=Status.SUSPENDED,
+            created=times.now,
+            due=times.lease,
+            parent=Parent(meta.ref, 0),
+        )
+        await self._engine.commit([Create(record, times.now)], new_nonce())
         await self._engine.put_apart(parts)
         return note
 

@@ -368,8 +368,9 @@ class Ledger:
         await self._engine.put_apart(others)
         for id, parts in inputs.items():
             member = draft.sheets[id].member
-            member.note = await self._engine.blobs.put_input(member.meta, parts, member.note)
-            self._blobs.add(member.note)
+            if member.note is None:  # else they were put for a commit that is made anew
+                member.note = await self._engine.blobs.put_input(member.meta, parts)
+                self._blobs.add(member.note)
         notes = [member.note for id in inputs if (member := draft.sheets[id].member).note is not None]
         for part in apart:
             if part.id in draft.sheets:

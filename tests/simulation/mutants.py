@@ -403,12 +403,6 @@ MUTANTS = (
         focus="results",
     ),
     mutant(
-        "one that is taken over takes all others of its unit along",
-        "steps run once",
-        Edit(Unit, "_rewind_without", "fenced.ref is None or not others", "True"),
-        focus="operators",
-    ),
-    mutant(
         "an attempt fails while its steps run",
         "steps run once",
         Edit(Unit, "_log_failure", "or any(name[0] == id for name in self._steps)", ""),
