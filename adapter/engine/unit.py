@@ -462,13 +462,13 @@ class Unit:
 
     def _handle(self, event: Event) -> None:
         member = self.members.get(event.member)
-        reader = self._reads.pop((event.member, event.n), None)
-        if event.member in self._failing:
-            self._take_down(event, reader)
-            return
         if event.child is not None:
             if self.members.get(event.child.meta.id) is event.child:  # it is told once that it has ended
                 self._end_child(event.child, event.outcome or Outcome())
+            return
+        reader = self._reads.pop((event.member, event.n), None)
+        if event.member in self._failing:
+            self._take_down(event, reader)
             return
         if member is None or member.attempt is None:
             return

@@ -9,7 +9,7 @@ SHARES: Final = {
     "conflicts": 0.3,
     "crowd": 0.06,
     "fan-in": 0.02,
-    "waits": 0.3,
+    "waits": 0.0,
     "starvation": 0.3,
     "outages": 0.1,
     "left-paused": 0.2,
@@ -29,6 +29,7 @@ it on in every run.
 - ``crowd``: Clients without idempotency keys call one key at the same moment, by way of 2 to 8 processes.
 - ``fan-in``: 20 to 60 calls of one caller into another function complete together; 2 to 8 processes for each function.
 - ``waits``: No invocation and no client waits longer than the work in front of it and what went wrong (see `waits`).
+  It is on wherever ``crowd`` or ``fan-in`` is.
 - ``starvation``: No process loses a key to others again and again, and no key or record is refused to all of them.
 - ``outages``: The store refuses everything for 2 to 40 seconds.
 - ``left-paused``: An operator resumes what is paused after up to 20 minutes, not one.
@@ -48,4 +49,7 @@ def draw(seed: int, focus: str) -> tuple[str, ...]:
     named = focus.split("+")
     if "costs" in named:
         return ()
-    return tuple(name for name, share in SHARES.items() if name in named or Random(f"{seed}/{name}").random() < share)
+    on = [name for name, share in SHARES.items() if name in named or Random(f"{seed}/{name}").random() < share]
+    if {"crowd", "fan-in"}.intersection(on) and "waits" not in on:
+        on.append("waits")
+    return tuple(on)
