@@ -220,7 +220,7 @@ class Context(Clients):
                 if inspect.iscoroutinefunction(fn):
                     value = await fn(*args)
                 else:
-                    value = await asyncio.to_thread(fn, *args)
+                    value = await asyncio.to_thread(_call, fn, *args)
                     if inspect.isawaitable(value):
                         value = await value
                 return result.serialize(value)
@@ -409,6 +409,14 @@ class WorkflowSharedContext(KeyedContext):
 @context_of(Workflow, Kind.WORKFLOW)
 class WorkflowContext(WorkflowSharedContext, WritableState):
     """What a workflow's ``run`` is given; it runs once per workflow id."""
+
+
+def _call(fn: Callable[..., Any], *args: Any) -> Any:
+    """Call a plain function in a thread, from which no future could pass on a ``StopIteration``."""
+    try:
+        return fn(*args)
+    except StopIteration as error:
+        raise RuntimeError("the function raised StopIteration") from error
 
 
 def _nothing(_: bytes | None) -> None:

@@ -3,8 +3,9 @@
     python -m bench [--only NAME] [--repeat N] [--no-compare]
 
 Tables, printed and written to `bench/results/`: requests, capacity units and time of the budget table's cases on both
-stores, and of large invocations; what importing the Lambda entry costs; and, where `../shared/bench` is, the workloads
-of `compare.py` there, ours on DynamoDB (the emulator, or AWS_ENDPOINT_URL) beside Restate's.
+stores, and of large invocations; the time of what many processes do at once; what importing the Lambda entry costs;
+and, where `../shared/bench` is, the workloads of `compare.py` there, ours on DynamoDB (the emulator, or
+AWS_ENDPOINT_URL) beside Restate's.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from adapter.engine.ports import Store
 from adapter.local.memory import MemoryStore
 from bench.cases import CASES, SCALE, Case, world
 from bench.compare import PEER, compare
+from bench.contention import CONTENTION, Fleet, SlowStore
 from bench.imports import cold_import
 from infra import emulator
 from infra.emulator import ROOT
@@ -42,6 +44,7 @@ def main() -> None:
     with _dynamodb() as endpoint:
         _show("costs", asyncio.run(_costs(CASES, endpoint, arguments.only, arguments.repeat)))
         _show("scale", asyncio.run(_costs(SCALE, endpoint, arguments.only, 1)))
+        _show("contention", asyncio.run(_contention(arguments.only)))
         if not arguments.only:
             _show("import", cold_import())
         if arguments.no_compare or not PEER.exists():
@@ -93,6 +96,16 @@ async def _costs(cases: Sequence[Case], endpoint: str, only: str, repeat: int) -
         row["over budget"] = "yes" if over else ""
         print(row, flush=True)
         rows.append(row)
+    return rows
+
+
+async def _contention(only: str) -> list[Row]:
+    rows: list[Row] = []
+    for case in CONTENTION:
+        if only in case.name:
+            seen = await case.run(Fleet(SlowStore()))
+            rows.append({"case": case.name, "target": case.target, **seen.row()})
+            print(rows[-1], flush=True)
     return rows
 
 

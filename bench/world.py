@@ -89,18 +89,35 @@ class World:
         usage = self.store.usage
         cost.requests, cost.read_units, cost.write_units = usage.requests, usage.read_units, usage.write_units
 
-    async def call(self, path: str, input: object, idempotency_key: str | None = None) -> Any:
-        """The result of a call, when all that it began in this process has ended."""
+    async def call(
+        self,
+        path: str,
+        input: object,
+        idempotency_key: str | None = None,
+        *,
+        engine: Engine | None = None,
+        patience: int = TIMEOUT,
+    ) -> Any:
+        """Return the result of a call, when all that it began in its process has ended.
+
+        Args:
+            path: What to call.
+            input: With what.
+            idempotency_key: As the client gives it.
+            engine: The process that takes the request; a new one by default.
+            patience: Milliseconds that the client waits.
+        """
         request = _request(path, input, idempotency_key)
-        engine = self._engine(request.target.service)
-        answer = await engine.call(request, until=self.clock.now() + TIMEOUT)
+        engine = engine or self.process(request.target.service)
+        engine.deadline = self.clock.now() + TIMEOUT
+        answer = await engine.call(request, until=self.clock.now() + patience)
         await engine.drain()
         return _result(answer)
 
     async def start(self, path: str, input: object) -> Engine:
         """Begin a call for which nobody waits; for one that is to be suspended."""
         request = _request(path, input, None)
-        engine = self._engine(request.target.service)
+        engine = self.process(request.target.service)
         await engine.call(request, until=self.clock.now())
         await engine.drain()
         return engine
@@ -108,7 +125,7 @@ class World:
     async def send(self, path: str, input: object) -> str:
         """Leave a message, and wait until it and all that it caused is done. Returns the invocation's id."""
         request = _request(path, input, None)
-        engine = self._engine(request.target.service)
+        engine = self.process(request.target.service)
         answer = await engine.send(request)
         await engine.drain()
         await self.settle()
@@ -148,11 +165,12 @@ class World:
         return
 
     async def _run(self, ref: Ref, service: str, fresh: bool) -> None:
-        engine = self._engine(service)
+        engine = self.process(service)
         await engine.resume(ref.id, fresh=fresh)
         await engine.drain()
 
-    def _engine(self, service: str) -> Engine:
+    def process(self, service: str) -> Engine:
+        """Start a process of the function that a service lives in."""
         specs = next(specs for specs in self._functions if any(spec.service == service for spec in specs))
         engine = Engine(
             store=self.store, timers=self, dispatcher=self, clock=self.clock, handlers=specs, kinds=self._kind

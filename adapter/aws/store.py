@@ -61,18 +61,22 @@ from adapter.engine.ports import (
     Due,
     Finish,
     Listed,
+    MarkQueued,
     NotIndexed,
     Page,
     Place,
     Put,
+    TakeKey,
     TooLarge,
     Unavailable,
     Update,
     Usage,
+    Wake,
     WriteHead,
     applied,
 )
 from adapter.engine.records import (
+    WAITING,
     Head,
     InboxEntry,
     Meta,
@@ -183,6 +187,13 @@ class DynamoStore:
         item = await self._get(self._invocations, id, META_SK)
         return META.read(item) if item else None
 
+    async def peek_all(self, ids: Sequence[str]) -> dict[str, Meta]:
+        """BatchGetItem; a unit per 4 KB of each."""
+        if not 1 <= len(ids) <= MAX_CHANGES:
+            raise ValueError(f"from 1 to {MAX_CHANGES} ids, not {len(ids)}")
+        items, _ = await self._get_all(self._invocations, [_key(id, META_SK) for id in dict.fromkeys(ids)])
+        return {meta.id: meta for meta in map(META.read, items)}
+
     async def news(self, ref: Ref, cursor: Any = None) -> tuple[list[Notification], Any]:
         """Query; a unit per 4 KB."""
         items, cursor = await self._query(self._invocations, ref.id, f"n#{ref.generation}#", cursor=cursor)
@@ -203,11 +214,8 @@ class DynamoStore:
             item = await self._get(self._objects, object_pk(keys[0]), HEAD_SK)
             return {keys[0]: HEAD.read(item) if item else Head(keys[0])}
         wanted = [_key(object_pk(key), HEAD_SK) for key in dict.fromkeys(keys)]
-        answer = await self._read(
-            "batch_get_item", RequestItems={self._objects: {"Keys": wanted, "ConsistentRead": True}}
-        )
-        found = {head.key: head for item in answer["Responses"].get(self._objects, []) if (head := HEAD.read(item))}
-        left = {key["pk"]["S"] for key in answer.get("UnprocessedKeys", {}).get(self._objects, {}).get("Keys", [])}
+        items, left = await self._get_all(self._objects, wanted)
+        found = {head.key: head for head in map(HEAD.read, items)}
         return {key: found.get(key) or Head(key) for key in keys if object_pk(key) not in left}
 
     async def inbox(self, key: ObjectKey, limit: int) -> list[InboxEntry]:
@@ -308,13 +316,18 @@ class DynamoStore:
         """UpdateItem; a unit per KB, and up to 2 for the index."""
         current = MetaItem.expires.does_not_exist() | (MetaItem.expires > now)
         condition = (MetaItem.status == Status.READY) & (MetaItem.epoch == 0) & current
-        request = self._update(id, condition, set, {"epoch": 1})
-        try:
-            answer = await self._write("update_item", **request, ReturnValues="ALL_NEW")
-        except _RefusedError as refused:
-            item = refused.found[0]
-            return False, META.read(item) if item else None
-        return True, META.read(answer["Attributes"])
+        return await self._update_now(self._update(id, condition, set, {"epoch": 1}))
+
+    async def tell(self, ref: Ref, *, count: int, wake: Wake, due: int) -> tuple[bool, Meta | None]:
+        """UpdateItem; a unit per KB, and up to 2 for the index."""
+        condition = _allowed(Update(ref))
+        add, set = {"notifications": count}, dict[str, Any]()
+        if wake is not Wake.NONE:
+            condition &= _woken(wake)
+            set = {"status": Status.READY, "due": due}
+        if wake is Wake.WAITING:
+            add["epoch"] = 1
+        return await self._update_now(self._update(ref.id, condition, set, add))
 
     async def commit(self, changes: Sequence[Change], nonce: str) -> None:
         """`TransactWriteItems <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>`_,
@@ -389,11 +402,19 @@ class DynamoStore:
                 return "Put", {"Item": write(stored), **self._conditional(self._table(item), condition)}
             case Delete(item):
                 key = {"Key": _key(*BY_RECORD[type(item)].key(item))}
-                if isinstance(item, StateEntry):
-                    return "Delete", {**key, "TableName": self._objects}
+                if isinstance(item, StateEntry | Notification):
+                    return "Delete", {**key, "TableName": self._table(item)}
                 return "Delete", {**key, **self._conditional(self._table(item), MetaItem.pk.exists())}
             case WriteHead():
                 return self._write_head(change, nonce)
+            case TakeKey(key, owner, queued, empty):
+                condition = HeadItem.owner.does_not_exist()
+                if empty:
+                    condition &= HeadItem.queued.does_not_exist()
+                values = {"owner": owner, "queued": queued, "nonce": nonce}
+                return "Update", self._update_head(key, condition, values)
+            case MarkQueued(key, owner):
+                return "Update", self._update_head(key, HeadItem.owner == owner, {"queued": True}, raises=False)
 
     def _write_head(self, change: WriteHead, nonce: str) -> tuple[_Action, dict[str, Any]]:
         conditions: list[Condition] = []
@@ -404,8 +425,8 @@ class DynamoStore:
             conditions.append(HeadItem.owner == change.owner)
         if not conditions:
             raise ValueError("a head is written under a version or an owner")
-        if change.idle and change.version != 0:
-            conditions.append(HeadItem.waiting == 0)
+        if change.empty and change.version != 0:
+            conditions.append(HeadItem.queued.does_not_exist())
         condition = conditions[0]
         for further in conditions[1:]:
             condition &= further
@@ -413,10 +434,17 @@ class DynamoStore:
         if change.version is not None:
             item = HEAD.write(replace(head, version=change.version + 1))
             return "Put", {"Item": item, **self._conditional(self._objects, condition)}
-        kept = {"key", "version", "ticket", "waiting"}
-        actions = [_assign(HEAD, name, getattr(head, name)) for name in HEAD.attributes if name not in kept]
-        actions.append(HeadItem.version.add(1))
-        return "Update", {"Key": _key(*HEAD.key(head)), **self._conditional(self._objects, condition, actions)}
+        kept = {"key", "version", *(() if head.queued else ("queued",))}
+        values = {name: getattr(head, name) for name in HEAD.attributes if name not in kept}
+        return "Update", self._update_head(head.key, condition, values)
+
+    def _update_head(
+        self, key: ObjectKey, condition: Condition, set: Mapping[str, Any], *, raises: bool = True
+    ) -> dict[str, Any]:
+        actions = [_assign(HEAD, name, value) for name, value in set.items()]
+        actions += [HeadItem.v.set(FORMAT), *([HeadItem.version.add(1)] if raises else [])]
+        item_key = _key(object_pk(key), HEAD_SK)
+        return {"Key": item_key, **self._conditional(self._objects, condition, actions)}
 
     def _update(self, id: str, condition: Condition, set: Mapping[str, Any], add: Mapping[str, int]) -> dict[str, Any]:
         actions = [_assign(META, name, value) for name, value in {**set, **derived(id, set)}.items()]
@@ -441,6 +469,15 @@ class DynamoStore:
             request["ExpressionAttributeValues"] = values
         return request
 
+    async def _update_now(self, request: Mapping[str, Any]) -> tuple[bool, Meta | None]:
+        """Update a record. Returns whether the conditions held, and the record as it then is."""
+        try:
+            answer = await self._write("update_item", **request, ReturnValues="ALL_NEW")
+        except _RefusedError as refused:
+            item = refused.found[0]
+            return False, META.read(item) if item else None
+        return True, META.read(answer["Attributes"])
+
     def _table(self, record: Record) -> str:
         return self._objects if isinstance(record, Head | InboxEntry | StateEntry) else self._invocations
 
@@ -449,6 +486,13 @@ class DynamoStore:
     async def _get(self, table: str, pk: str, sk: str) -> Item | None:
         answer = await self._read("get_item", TableName=table, Key=_key(pk, sk), ConsistentRead=True)
         return cast("Item | None", answer.get("Item"))
+
+    async def _get_all(self, table: str, keys: Sequence[Item]) -> tuple[list[Item], set[str]]:
+        """Return the items that are there, and the partitions of those that were left unprocessed."""
+        request = {table: {"Keys": keys, "ConsistentRead": True}}
+        answer = await self._read("batch_get_item", RequestItems=request)
+        left = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
+        return answer["Responses"].get(table, []), {key["pk"]["S"] for key in left}
 
     async def _query(
         self, table: str, pk: str, first: str, last: str | None = None, *, cursor: Any = None, **options: Any
@@ -547,16 +591,23 @@ def _expired(now: int) -> Condition:
 
 def _allowed(change: Update) -> Condition:
     condition: Condition = (MetaItem.generation == change.ref.generation) & (MetaItem.status != Status.COMPLETED)
-    for name in ("epoch", "notifications", "waiters", "due"):
+    for name in ("epoch", "waiters", "due", "status"):
         required = getattr(change, name)
         if required is not None:
             condition &= META.attributes[name] == required
-    if change.wakes is True:
-        condition &= (MetaItem.status == Status.SUSPENDED) & (MetaItem.missing <= 1)
-    elif change.wakes is False:
-        misses_more = MetaItem.missing.does_not_exist() | (MetaItem.missing > 1)
-        condition &= (MetaItem.status != Status.SUSPENDED) | misses_more
+    if change.notifications is not None:
+        condition &= MetaItem.notifications <= change.notifications
     return condition
+
+
+def _woken(wake: Wake) -> Condition:
+    suspended: Condition = MetaItem.status == Status.SUSPENDED
+    if wake is Wake.COMPLETE:
+        complete: Condition = MetaItem.notifications >= MetaItem.wake_after
+        both: Condition = suspended & complete
+        return both
+    waiting: Condition = MetaItem.status.is_in(*WAITING)
+    return waiting if wake is Wake.WAITING else suspended
 
 
 def _assign(layout: Layout[Any], name: str, value: Any) -> Action:

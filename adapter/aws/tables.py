@@ -226,12 +226,13 @@ def _json(value: Any) -> str:
 
 
 def write_awaits(awaits: Awaits) -> str:
-    return _json([awaits.seen, awaits.all, awaits.ids, awaits.commands, awaits.checked])
+    calls = [awaits.calls] if awaits.calls else []
+    return _json([awaits.seen, awaits.all, awaits.ids, awaits.commands, *calls])
 
 
 def read_awaits(text: str) -> Awaits:
-    seen, all, ids, commands, *checked = json.loads(text)
-    return Awaits(seen, all, tuple(ids), tuple(commands), *checked)
+    seen, all, ids, commands, *calls = json.loads(text)
+    return Awaits(seen, all, tuple(ids), tuple(commands), *map(tuple, calls))
 
 
 # --- models: one for each kind of item -------------------------------------------------------------------------------
@@ -266,17 +267,20 @@ class MetaItem(_Item):
     failures = IntAttribute()
     error = UnicodeAttribute()
     notifications = IntAttribute()
-    missing = IntAttribute()
+    wake_after = IntAttribute()
+    seen = IntAttribute()
+    timer = IntAttribute()
     awaits = TextAttribute(write_awaits, read_awaits)
     waiters = IntAttribute()
     dispatches = IntAttribute()
     due = IntAttribute()
     due_shard = UnicodeAttribute()
     service_shard = UnicodeAttribute()
-    ticket = IntAttribute()
+    ticket = UnicodeAttribute()
     outcome = OutcomeAttribute()
     output_parts = IntAttribute()
     output_name = UnicodeAttribute()
+    pieces = IntAttribute()
     tail = UnicodeAttribute()
     completed = IntAttribute()
     forgets = IntAttribute()
@@ -320,8 +324,7 @@ class HeadItem(_Item):
 
     version = IntAttribute()
     owner = TextAttribute(write_ref, read_ref)
-    ticket = IntAttribute()
-    waiting = IntAttribute()
+    queued = BooleanAttribute()
     state_generation = UnicodeAttribute()
     state = StateAttribute()
     spilled = BooleanAttribute()
@@ -534,13 +537,13 @@ HEAD = Layout(
     HeadItem,
     lambda head: (object_pk(head.key), HEAD_SK),
     lambda pk, sk: {"key": read_object_pk(pk)},
-    counted=frozenset({"version", "waiting"}),
+    counted=frozenset({"version"}),
 )
 INBOX = Layout(
     InboxEntry,
     InboxItem,
-    lambda entry: (object_pk(entry.key), f"in#{entry.ticket:012}"),
-    lambda pk, sk: {"key": read_object_pk(pk), "ticket": int(sk.removeprefix("in#"))},
+    lambda entry: (object_pk(entry.key), f"in#{entry.ticket}"),
+    lambda pk, sk: {"key": read_object_pk(pk), "ticket": sk.removeprefix("in#")},
 )
 STATE = Layout(
     StateEntry, StateItem, lambda entry: (object_pk(entry.key), state_sk(entry.generation, entry.name)), _read_state

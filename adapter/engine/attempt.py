@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager, suppress
 from random import Random
 from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
@@ -81,6 +82,14 @@ class Host(Protocol):
     def kind_of(self, target: Target) -> Kind:
         """The kind of a handler, here or elsewhere."""
         ...
+
+
+class Stopped(BaseException):
+    """Ends handler code whose attempt cannot go on.
+
+    It is no `Exception`, so that a handler's ``except Exception`` does not take the host's trouble for a failure of
+    what it asked for. `Attempt.fault` says what happened.
+    """
 
 
 def _error(outcome: Outcome) -> TerminalError:
@@ -180,7 +189,8 @@ class PendingInvocation(Pending[T], Invocation[T]):
         super().__init__(attempt, n, command, decode)
         self._attached: Operation[T] | None = None
         meta = attempt.meta
-        self.kind = command.kind or attempt.host.kind_of(command.target)
+        with attempt.hosted():
+            self.kind = command.kind or attempt.host.kind_of(command.target)
         if self.kind is Kind.WORKFLOW and command.target.key is not None:
             self._id = workflow_id(command.target.service, command.target.key)
         elif command.idempotency_key is not None:
@@ -250,7 +260,7 @@ class Attempt:
         self.tried: dict[int, Tried] = {}
         """The steps that failed in former attempts and are to be tried again."""
         self.read: dict[int, Outcome] = {}
-        """The state that former attempts asked for, and that was read when they had failed."""
+        """What reads and steps gave when the attempts that asked for it had failed."""
         for entry in journal:
             if isinstance(entry, Issued):
                 self._issued.append(entry)
@@ -333,9 +343,10 @@ class Attempt:
                 f"but the result of command {self._results[0].n}"
             )
         else:
-            self._take_up()
-            self.operations.append(pending)
-            self.host.begin(self, pending)
+            with self.hosted():
+                self._take_up()
+                self.operations.append(pending)
+                self.host.begin(self, pending)
         if isinstance(command, UNAWAITED) and pending.outcome is not None and (failure := pending.outcome.failure):
             raise TerminalError(failure.message, code=failure.code)
         return pending
@@ -358,7 +369,7 @@ class Attempt:
         try:
             return Outcome(self._task.result())
         except TerminalError as error:
-            return Outcome(failure=Failure(error.code, error.message))
+            return Outcome(failure=Failure.of(error))
 
     def run(self) -> None:
         """Run until blocked, after each recorded result and then for good.
@@ -369,19 +380,20 @@ class Attempt:
         while self._results and self.fault is None and not self.failed:
             entry = self._results.popleft()
             if entry.n >= len(self.operations):
-                self.fault = self._mismatch(f"the journal holds a result of command {entry.n}, which was not issued")
+                self._mismatch(f"the journal holds a result of command {entry.n}, which was not issued")
                 return
             outcome = entry.outcome if isinstance(entry, Done) else self._notes.get(entry.id)
             if outcome is None:
-                self.fault = self._mismatch(f"notification of command {entry.n} is missing")
+                self._mismatch(f"notification of command {entry.n} is missing")
                 return
             self.deliver(entry.n, outcome)
         if self.fault is None and self.replaying and not self.failed:
             missing = self._issued[len(self.operations)] if len(self.operations) < len(self._issued) else None
             held = f"{missing.kind} {missing.name!r} as command {missing.n}" if missing else "more results"
-            self.fault = self._mismatch(f"the journal holds {held}, which the code did not ask for")
+            self._mismatch(f"the journal holds {held}, which the code did not ask for")
         if self.fault is None and not self.failed:
-            self._take_up()
+            with suppress(Stopped), self.hosted():
+                self._take_up()
             self._run()
 
     def deliver(self, n: int, outcome: Outcome) -> None:
@@ -439,6 +451,19 @@ class Attempt:
         self._dead = True
         self.loop.abandon()
 
+    @contextmanager
+    def hosted(self) -> Generator[None]:
+        """Make what the host raises the attempt's fault.
+
+        Raises:
+            Stopped: If the host raised anything. Nothing that the code does from then on counts.
+        """
+        try:
+            yield
+        except Exception as error:
+            self.fault = self.fault or error
+            raise Stopped(f"the attempt ends: {type(error).__name__}") from error
+
     def require_own_loop(self) -> None:
         """Refuse use from within a step, or from another task of the process.
 
@@ -481,10 +506,9 @@ class Attempt:
         assert isinstance(pending, Pending)
         pending.timer = handle
 
-    def _mismatch(self, what: str) -> JournalMismatchError:
-        error = JournalMismatchError(
+    def _mismatch(self, what: str) -> Stopped:
+        self.fault = self.fault or JournalMismatchError(
             f"{self.meta.target} ({self.meta.id}): {what}. If the code changed while the invocation was under way, "
             "resume it on that which it began on; else it is not deterministic: take time, chance, I/O from the context"
         )
-        self.fault = self.fault or error
-        return error
+        return Stopped(str(self.fault))

@@ -8,14 +8,14 @@ what is replaced is due at once.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from adapter.engine.ids import blob_id, new_generation, new_nonce
+from adapter.engine.ids import blob_id, garbage_id, new_generation, new_nonce
 from adapter.engine.keys import KeyState
 from adapter.engine.ports import Change, Conflict, Create, Delete, Finish, Put, Update
-from adapter.engine.records import PART, Meta, Ref, StateEntry, Status, Unreadable, cut
+from adapter.engine.records import PART, Meta, Parent, Part, Ref, StateEntry, Status, Unreadable, cut
 from adapter.engine.types import Kind, ObjectKey, Target
 
 if TYPE_CHECKING:
@@ -69,6 +69,46 @@ class Blobs:
         )
         await self._engine.commit([Create(meta, times.now)], new_nonce())
         await self._engine.put_apart(cut(blob, "state", value))
+
+    async def put_input(self, meta: Meta, parts: Sequence[Part]) -> Ref:
+        """Put the parts of an input ahead of the commit that makes its invocation. Returns the note of it.
+
+        The note comes first, and is due when the writer's lease ends: then the parts are deleted. The commit has to
+        complete the note (see `keep_input`), so that it has to be there still.
+        """
+        times = self._engine.times()
+        note = Ref(garbage_id(), meta.generation)
+        record = Meta(
+            *note,
+            target=meta.target,
+            kind=Kind.SHARED,
+            status=Status.SUSPENDED,
+            created=times.now,
+            due=times.lease,
+            parent=Parent(meta.ref, 0),
+        )
+        await self._engine.commit([Create(record, times.now)], new_nonce())
+        await self._engine.put_apart(parts)
+        return note
+
+    def keep_input(self, note: Ref) -> Update:
+        """The change that goes with the commit that makes the invocation."""
+        now = self._engine.clock.now()
+        return Update(note, set={"status": Status.COMPLETED, "completed": now, "due": now})
+
+    async def collect_input(self, note: Meta, made: Ref) -> bool:
+        """Delete the parts of an input unless its invocation was made. Returns False if that may still happen."""
+        now = self._engine.clock.now()
+        if note.live:
+            try:
+                values: dict[str, Any] = {"status": Status.COMPLETED, "completed": now}
+                await self._engine.commit([Update(note.ref, set=values, due=note.due)], new_nonce())
+            except Conflict:
+                return False
+        found = await self._engine.read(lambda: self._engine.store.peek(made.id))
+        if found is None or found.ref != made:
+            await self._engine.sweeper.delete_dependents(made)
+        return True
 
     async def read(self, key: ObjectKey, generation: str, name: str) -> bytes | None:
         """A state entry that lies beside the head.

@@ -23,7 +23,7 @@ from adapter.engine.ids import (
     restarted_id,
     said_nonce,
 )
-from adapter.engine.journal import Began, Done, Issued, Noted, encode
+from adapter.engine.journal import Began, Issued, encode, unanswered
 from adapter.engine.keys import KeyState
 from adapter.engine.ledger import Fenced
 from adapter.engine.member import Member
@@ -31,7 +31,6 @@ from adapter.engine.ports import Change, Conflict, Create, Delete, Finish, Put, 
 from adapter.engine.records import INLINE, Head, InboxEntry, Meta, Piece, Ref, Status, Unreadable, Waiter, cut
 from adapter.engine.types import CANCELLED, Failure, Kind, ObjectKey, Outcome, Target
 from adapter.engine.unit import Unit
-from adapter.engine.waking import Waking
 from adapter.errors import TerminalError
 
 if TYPE_CHECKING:
@@ -90,31 +89,24 @@ class Control:
     ) -> Said:
         """Put a notification once, and wake its receiver, whose record was found to be this."""
         engine, nonce = self._engine, said_nonce(nonce, outcome)
-        waking = Waking.learn(ref, meta, urgent=outcome.failure is not None, cancels=cancels)
         note, parts = notification(ref, id, outcome, engine.clock.now(), nonce)
-        if meta is not None and id.startswith("s"):
-            note = replace(note, after=meta.notifications)
-        if waking is not None:
-            await engine.put_apart(parts)
-        while waking is not None and meta is not None:
-            try:
-                await engine.commit([Put(note), waking.update(ref, engine.times().grace)], nonce)
-            except Conflict as conflict:
-                if 0 in conflict.found:
-                    return "accepted" if getattr(conflict.found[0], "nonce", "") == nonce else "already"
-                found = conflict.found[1]
-                waking = Waking.learn(ref, found, urgent=outcome.failure is not None, cancels=cancels)
-                if waking is None and parts:
-                    await engine.sweeper.delete_later(ref, found)
-                continue
-            told = replace(note, outcome=outcome)
-            engine.notified(told, meta.target.service, meta.deployment, waking.wakes)
-            return "accepted"
-        if meta is not None and meta.generation == ref.generation:  # it is over; this may have come before
-            for earlier in await engine.notes(ref):
-                if earlier.id == note.id:
-                    return "accepted" if earlier.nonce == nonce else "already"
-        return "not found"
+        if meta is None or meta.generation != ref.generation:
+            return "not found"
+        if not meta.live:  # this may have come before
+            earlier = next((earlier for earlier in await engine.notes(ref) if earlier.id == note.id), None)
+            return "not found" if earlier is None else "accepted" if earlier.nonce == nonce else "already"
+        note = replace(note, after=meta.notifications)
+        await engine.put_apart(parts)
+        fresh = True
+        try:
+            await engine.commit([Put(note)], nonce)
+        except Conflict as conflict:
+            fresh = False
+            if getattr(conflict.found[0], "nonce", "") != nonce and not cancels:
+                return "already"
+        told, target = replace(note, outcome=outcome), meta.target
+        await engine.teller.tell([told], target.service, meta.deployment, cancels=cancels, fresh=fresh)
+        return "accepted" if fresh or not cancels else "already"
 
     async def complete(self, awakeable: str, outcome: Outcome, *, nonce: str | None = None) -> Said:
         """Give an awakeable its result."""
@@ -137,10 +129,11 @@ class Control:
         """Have command ``n`` of a member wait for an invocation; the outcome, where it has completed already."""
         while True:
             meta = await self._engine.look(id)
-            if meta is None:
-                return Outcome(failure=Failure(404, f"there is no invocation {id}, or it has expired"))
-            if not meta.live:
-                return await self._engine.result(meta)
+            if meta is None or not meta.live:
+                gone = Outcome(failure=Failure(404, f"there is no invocation {id}, or it has expired"))
+                outcome = gone if meta is None else await self._engine.result(meta)
+                lost = outcome is not None and outcome.failure is not None and outcome.failure.code == 404
+                return None if lost and await self._was_told(member, n) else outcome
             waiter = Waiter(id, meta.generation, member.ref, n, member.meta.target.service, member.meta.deployment)
             try:
                 await self._engine.commit([Put(waiter), Update(meta.ref, add={"waiters": 1})], new_nonce())
@@ -148,6 +141,18 @@ class Control:
             except Conflict as conflict:
                 if 0 in conflict.found:
                     return None
+
+    async def _was_told(self, member: Member, n: int) -> bool:
+        """Whether the result that command ``n`` waits for is among the notifications; then the member is given it.
+
+        An earlier attempt attached. What it waits for may have completed, and expired, since this one was loaded.
+        """
+        told = [note for note in await self._engine.news(member.ref) if note.id in (f"a{n}", f"c{n}")]
+        unit = self._engine.active.get(member.meta.id)
+        if unit is not None:
+            for note in told:
+                unit.deliver(note)
+        return bool(told)
 
     # --- promises: records that nobody runs, which others wait for ---
 
@@ -192,7 +197,7 @@ class Control:
             kind=Kind.SHARED,
             status=Status.SUSPENDED,
             created=now,
-            due=now + PROMISE_CHECK,
+            due=now + OPEN_CHECK,
         )
         with contextlib.suppress(Conflict):
             await self._engine.commit([Create(meta, now)], new_nonce())
@@ -214,7 +219,7 @@ class Control:
                 continue
 
     async def check_promise(self, meta: Meta) -> None:
-        """Delete a promise whose workflow has expired; else look again later."""
+        """End a promise whose workflow is over, and delete it once all who wait are told; else look again later."""
         key = meta.target.object
         head = (await self._engine.heads([key]))[key]
         now = self._engine.clock.now()
@@ -223,25 +228,33 @@ class Control:
             values: dict[str, Any] = {
                 "status": Status.COMPLETED,
                 "completed": now,
-                "outcome": Outcome(failure=CANCELLED),
+                "outcome": Outcome(failure=Failure(410, f"{key} is over, and its promise was not completed")),
                 "expires": now,
             }
         else:
-            values = {"expires": now} if gone else {}
-        values["due"] = now if gone else now + PROMISE_CHECK
+            values = {"expires": now} if gone else {"dispatches": meta.dispatches + 1}
+        later = now + (OPEN_CHECK * 2 ** min(meta.dispatches, 5) if meta.live else PROMISE_CHECK)
+        values["due"] = now if gone else min(later, head.expires or later)
         try:
-            change = Update(meta.ref, set=values, due=meta.due) if meta.live else Finish(meta.ref, set=values)
-            await self._engine.commit([change], new_nonce())
+            live = Update(meta.ref, set=values, due=meta.due, waiters=meta.waiters)
+            await self._engine.commit([live if meta.live else Finish(meta.ref, set=values)], new_nonce())
         except Conflict:
             return
-        if gone:
+        if not gone:
+            return
+        if meta.waiters:  # they are told first; what is due then deletes it
+            await self._engine.sweeper.fan_out(replace(meta, **values))
+        else:
             await self._engine.sweeper.delete(replace(meta, **values))
 
     # --- state that is over ---
 
     async def collect(self, note: Meta) -> None:
-        """Delete the state entries of a generation that is over, and the note that said so."""
-        await self._engine.blobs.delete_entries(note.target.object, note.generation)
+        """Delete what a note says is over: the state entries of a generation, or parts of an input. Then the note."""
+        if note.parent is None:
+            await self._engine.blobs.delete_entries(note.target.object, note.generation)
+        elif not await self._engine.blobs.collect_input(note, note.parent.ref):
+            return
         now = self._engine.clock.now()
         try:
             await self._engine.commit([Finish(note.ref, set={"expires": now})], new_nonce())
@@ -265,28 +278,31 @@ class Control:
 
     # --- keys ---
 
-    async def reclaim(self, waiting: Meta) -> bool:
-        """Take the key that an invocation waits for from an owner of which there is no live record.
+    async def reclaim(self, waiting: Meta) -> None:
+        """Hand over the key that an invocation waits for, if its owner has no live record, or there is no owner.
 
-        An owner lets go of its key in the write that completes it, so this one was lost: tables were restored to
-        different times, or somebody deleted items.
-
-        Returns:
-            Whether it was so, and the key went to who waits next.
+        Without an owner, a process ended between its write and its read. An owner releases its key in the write that
+        completes it, so one without a live record was lost: tables were restored to different times, or items were
+        deleted. An inbox entry that was lost is put again.
         """
         key = waiting.target.object
         head = (await self._engine.heads([key]))[key]
+        if waiting.dispatches and waiting.ticket is not None:
+            entry = InboxEntry(key, waiting.ticket, waiting.ref)
+            with contextlib.suppress(Conflict):  # it is there, as it should be
+                await self._engine.commit([Put(entry), Update(waiting.ref, due=waiting.due)], new_nonce())
         if head.owner is None:
-            return False
+            await self._engine.handover.settle({key: ()})
+            return
         owner = await self._engine.look(head.owner.id)
         if owner is not None and owner.live and owner.ref == head.owner:
-            return False
+            return
         if (await self._engine.heads([key]))[key].version != head.version:
-            return False  # it has completed since
+            return  # it has completed since
         log.error("%s is owned by %s, of which there is no live record: it goes to who waits next", key, head.owner.id)
         lost = replace(waiting, id=head.owner.id, generation=head.owner.generation)
+        head = replace(head, queued=True)
         await Unit(self._engine, Member(lost, b"", None, stored=True), head=head).release()
-        return True
 
     # --- the life of an invocation ---
 
@@ -304,19 +320,7 @@ class Control:
                     return "accepted"
                 continue
             said = await self.answer(meta.ref, meta, "x", Outcome(failure=CANCELLED), new_nonce(), cancels=True)
-            if said == "already" and meta.status in (Status.PAUSED, Status.BACKING_OFF):
-                await self.heed(meta)
             return "already" if said == "not found" else said
-
-    async def heed(self, meta: Meta) -> None:
-        """Have an invocation go on of which an attempt failed just before it would have seen its cancellation."""
-        if all(note.id != "x" for note in await self._engine.notes(meta.ref)):
-            return
-        with contextlib.suppress(Unreadable):  # who cannot be replayed is not cancelled by an attempt
-            seen = [entry for entry in await self._engine.journal(meta) if isinstance(entry, Noted) and entry.id == "x"]
-            values = {"status": Status.READY, "due": self._engine.times().grace}
-            if not seen and await self._engine.change(meta, values):
-                self._engine.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=False)
 
     async def kill(self, id: str) -> Said:
         """End an invocation at once, with the calls that it made. A step under way may still finish.
@@ -359,7 +363,8 @@ class Control:
                 return "already"
             values: dict[str, Any] = {"failures": 0, "dispatches": 0}
             if meta.status in (Status.PAUSED, Status.BACKING_OFF):
-                values |= {"status": Status.READY, "due": self._engine.times().grace}
+                # The epoch tells off an attempt's last write, if that is applied once more, later.
+                values |= {"status": Status.READY, "due": self._engine.times().grace, "epoch": meta.epoch + 1}
             if deployment is not None:
                 values["deployment"] = deployment
             try:
@@ -457,18 +462,16 @@ class Control:
     async def overtake(self, meta: Meta, values: Mapping[str, Any]) -> Meta | None:
         """Raise the epoch, so that no attempt goes on, and leave the key's inbox. ``None`` if it has changed."""
         epoch = meta.epoch + 1
-        set = {**values, "epoch": epoch, "missing": None, "ticket": None, "awaits": None}
+        set = {**values, "epoch": epoch, "wake_after": None, "seen": 0, "timer": None, "ticket": None, "awaits": None}
         queued = meta.status is Status.QUEUED and meta.ticket is not None
         changes: list[Change] = [Update(meta.ref, set=set, epoch=meta.epoch, due=None if queued else meta.due)]
         if meta.epoch:
             data = encode([Began(epoch, lost=meta.unended)])[0]
-            changes.append(Put(Piece(meta.id, meta.generation, await self._pieces(meta), data)))
+            set["pieces"] = (place := await self._pieces(meta)) + 1
+            changes.append(Put(Piece(meta.id, meta.generation, place, data)))
         if meta.status is Status.QUEUED and meta.ticket is not None:
-            # The head's version sees to it that nobody hands the key over at the same time.
-            key = meta.target.object
-            head = (await self._engine.heads([key]))[key]
-            changes.append(Delete(InboxEntry(key, meta.ticket, meta.ref)))
-            changes.append(WriteHead(replace(head, waiting=head.waiting - 1), version=head.version))
+            # Who hands the key over deletes the entry too, so only one of the two can.
+            changes.append(Delete(InboxEntry(meta.target.object, meta.ticket, meta.ref)))
         try:
             await self._engine.commit(changes, new_nonce())
         except Conflict:
@@ -485,13 +488,11 @@ class Control:
         except Unreadable as error:
             log.error("what it called goes on: %s", error, extra={"invocation_id": meta.id})
             return []
-        answered = {entry.n for entry in journal if isinstance(entry, Done | Noted)}
-        return [
-            child_id(meta.id, meta.generation, entry.n)
-            for entry in journal
-            if isinstance(entry, Issued) and entry.kind == "call" and entry.n not in answered and entry.value is None
-        ]
+        return [child_id(meta.id, meta.generation, n) for n in unanswered(journal)]
 
+
+OPEN_CHECK = 3600 * 1000
+"""Milliseconds after which an open promise is first looked at, whether its workflow is still there; then ever later."""
 
 PROMISE_CHECK = 30 * 24 * 3600 * 1000
 """Milliseconds after which a promise is looked at, whether its workflow is still there."""

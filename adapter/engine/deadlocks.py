@@ -6,14 +6,15 @@ names them. A ring that looks the same twice in a row, with nothing in it moving
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from adapter.engine.ids import new_nonce
+from adapter.engine.ids import child_id, new_nonce
 from adapter.engine.ports import Conflict, Update
-from adapter.engine.records import Awaits, Meta, Status, Unreadable
+from adapter.engine.records import Awaits, Meta, Ref, Status, Unreadable
 from adapter.engine.types import Failure, Outcome
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ log = logging.getLogger("adapter")
 
 MAX_LENGTH = 50
 """The longest ring that is looked for."""
+
+AT_ONCE = 16
+"""How many records are read at the same time."""
 
 
 def deadlock(ring: Sequence[Meta]) -> Failure:
@@ -53,6 +57,31 @@ def attached(ring: Sequence[Meta], awaits: Sequence[Awaits | None]) -> tuple[str
     return id, command
 
 
+def stretches(commands: Iterable[int]) -> tuple[int, ...]:
+    """Return ascending numbers as the first and the last of each stretch.
+
+    >>> stretches([1, 2, 3, 7, 9, 10])
+    (1, 3, 7, 7, 9, 10)
+    """
+    ends: list[int] = []
+    for n in commands:
+        if ends and ends[-1] == n - 1:
+            ends[-1] = n
+        else:
+            ends += [n, n]
+    return tuple(ends)
+
+
+def awaited_ids(ref: Ref, awaits: Awaits) -> list[str]:
+    """Return the ids of all invocations that one stands still for.
+
+    >>> len(awaited_ids(Ref("inv_a", "g"), Awaits(0, True, ("inv_b",), (0,), calls=(1, 3, 7, 7))))
+    5
+    """
+    ends = zip(awaits.calls[::2], awaits.calls[1::2], strict=True)
+    return [*awaits.ids, *(child_id(*ref, n) for first, last in ends for n in range(first, last + 1))]
+
+
 class Deadlocks:
     """Looks for rings from one invocation on."""
 
@@ -62,8 +91,8 @@ class Deadlocks:
     async def check(self, start: Meta) -> bool:
         """Fail the youngest call of a ring that the invocation leads to. Returns whether there was one."""
         try:
-            ring = await self._ring(start.id, [], set())
-            again = await self._ring(start.id, [], set()) if ring else None
+            ring = await self._ring(start.id, [], {})
+            again = await self._ring(start.id, [], {}) if ring else None
         except Unreadable as error:  # of an invocation that it waits for, or of a key: not its own failure
             log.error("not looked for deadlocks: %s", error, extra={"invocation_id": start.id})
             return False
@@ -95,46 +124,58 @@ class Deadlocks:
         """Leave a ring as it is, for an operator."""
         log.error("%s", failure.message, extra={"invocation_id": youngest.id, "target": str(youngest.target)})
 
-    async def _ring(self, id: str, path: list[Meta], free: set[str]) -> list[Meta] | None:
+    async def _ring(self, id: str, path: list[Meta], seen: dict[str, Meta | None]) -> list[Meta] | None:
         """A ring that an invocation cannot but wait for.
 
         Args:
             id: The invocation's.
             path: How it was reached.
-            free: The invocations of which it is known that they lead to no ring.
+            seen: The records that were read in this search; ``None`` for those that lead to no ring.
         """
         for place, earlier in enumerate(path):
             if earlier.id == id:
                 return path[place:]
-        meta = await self._engine.look(id) if id not in free else None
+        if id not in seen:
+            seen[id] = await self._engine.look(id)
+        meta = seen[id]
         if meta is None or not meta.live or len(path) >= MAX_LENGTH:
             return None
         path = [*path, meta]
         if meta.status is Status.QUEUED:
             key = meta.target.object
             owner = (await self._engine.heads([key]))[key].owner
-            ring = await self._ring(owner.id, path, free) if owner is not None else None
+            ring = await self._ring(owner.id, path, seen) if owner is not None else None
         else:
-            ring = await self._ring_through(meta.awaits, path, free)
+            ring = await self._ring_through(meta.awaits, path, seen)
         if ring is None:
-            free.add(id)
+            seen[id] = None
         return ring
 
-    async def _ring_through(self, awaits: Awaits | None, path: list[Meta], free: set[str]) -> list[Meta] | None:
+    async def _ring_through(
+        self, awaits: Awaits | None, path: list[Meta], seen: dict[str, Meta | None]
+    ) -> list[Meta] | None:
         """A ring through what the last invocation of the path waits for."""
         meta = path[-1]
         suspended = meta.status is Status.SUSPENDED
         if awaits is None or not (suspended or (meta.status is Status.RUNNING and awaits.seen == meta.notifications)):
             return None
         ring: list[Meta] | None = None
-        for id in awaits.ids:
+        others = awaited_ids(meta.ref, awaits)
+        for place, id in enumerate(others):
+            if place % AT_ONCE == 0:
+                await self._read(others[place : place + AT_ONCE], seen)
             if not suspended and await self._completed(id):
                 return None  # it was told in its own process, and may have moved on
-            found = await self._ring(id, path, free)
+            found = await self._ring(id, path, seen)
             ring = ring or found
             if found is None and not awaits.all:
                 return None
         return ring
+
+    async def _read(self, ids: Sequence[str], seen: dict[str, Meta | None]) -> None:
+        """Read those records at the same time that were not read yet."""
+        unread = [id for id in ids if id not in seen]
+        seen.update(zip(unread, await asyncio.gather(*map(self._engine.look, unread)), strict=True))
 
     async def _completed(self, id: str) -> bool:
         meta = await self._engine.look(id)

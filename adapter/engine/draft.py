@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
@@ -12,8 +11,8 @@ from typing import Any, Final
 from adapter.engine import blobs, journal
 from adapter.engine.ids import garbage_id
 from adapter.engine.keys import UNKNOWN, KeyState
-from adapter.engine.member import Arrived, Born, Effect, Ended, Failed, Left, Log, Member, Wait, Wrote
-from adapter.engine.ports import Change, Create, Delete, Put, Update, WriteHead
+from adapter.engine.member import Arrived, Born, Effect, Ended, Entered, Failed, Left, Log, Member, Wait, Wrote
+from adapter.engine.ports import Change, Create, Delete, Put, TakeKey, Update, WriteHead
 from adapter.engine.records import (
     INLINE,
     PART,
@@ -46,8 +45,8 @@ GRACE = 10_000
 MARGIN = 2_000
 """Milliseconds that clocks may differ by."""
 
-OWNER_CHECK = 15 * 60_000
-"""Milliseconds after which it looks whether the key that something else waits for has an owner still."""
+OWNER_CHECK = 60_000
+"""Milliseconds after which the sweeper looks, at first, whether the key that something else waits for has an owner."""
 
 APART = 1_000_000
 """The most that goes into a commit of the parts of large payloads, in bytes; what is more is put before it."""
@@ -72,14 +71,21 @@ class Key:
     key: ObjectKey
     head: Head | None = None
     """``None`` until it was read."""
-    front: list[InboxEntry] = field(default_factory=list[InboxEntry])
-    dead: set[int] = field(default_factory=set[int])
+    front: list[InboxEntry] | None = None
+    """The stored inbox from its first entry; ``None`` until it was read."""
+    more: bool = False
+    """Whether the stored inbox may go on behind that."""
+    dead: set[str] = field(default_factory=set[str])
     """Tickets of invocations that are no more."""
+    next: dict[Ref, Member] = field(default_factory=dict[Ref, Member])
+    """The first of the inbox that can run in this session, as they were read."""
     live: KeyState | None = None
     ran: bool = False
     """Whether code ran on a grant that is not committed, so that another's write invalidates it."""
+    lost: int = 0
+    """How often in a row another process took or wrote the key first."""
     contended: bool = False
-    """Whether a grant has to be committed before code runs on it."""
+    """Whether invocations come to the key by its inbox, as other processes use it."""
     blobs: dict[str, Ref | None] = field(default_factory=dict[str, Ref | None])
     """Where stored entries lie that are to be replaced and may be large."""
     beside: Mapping[str, StateEntry] | None = None
@@ -88,7 +94,8 @@ class Key:
     def state(self, now: int) -> KeyState:
         """The key as it is stored, to take up effects."""
         assert self.head is not None, f"the head of {self.key} was not read"
-        return KeyState(self.head, now, self.front, self.dead, self.beside)
+        more = self.head.queued if self.front is None else self.more
+        return KeyState(self.head, now, self.front or (), more, self.dead, self.beside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +117,7 @@ class _Sheet:
     failed: Failed | None = None
     wait: Wait | None = None
     touched: bool = False
+    entered: bool = False
 
     @property
     def untold(self) -> bool:
@@ -145,13 +153,16 @@ class Draft:
         self.bytes = 0
         self._counts: dict[str | ObjectKey, int] = {}
         self._dirty: set[str | ObjectKey] = set()
-        self._notified: Counter[str] = Counter()
         self.pieces: dict[str, int] = {}
         """How many pieces of a journal it puts."""
         self.notes: list[tuple[Notification, Member]] = []
         """What parents elsewhere are told, and of whom."""
         self.granted: list[tuple[ObjectKey, Ref]] = []
         """Who is given a key from its stored inbox."""
+        self.heads: dict[ObjectKey, Head] = {}
+        """The heads as they will be, but for their versions."""
+        self.unsettled: list[ObjectKey] = []
+        """The keys whose owners may not know that an invocation waits, or that have no owner."""
 
     def add(self, step: Iterable[Effect]) -> None:
         """Take in one step."""
@@ -170,16 +181,16 @@ class Draft:
                     self.bytes += 40 + (len(outcome.value or b"") if outcome else 0)
                 case Ended():
                     self._sheet(member).ended = effect
-                    if _notifies(member) and member.meta.parent is not None:
-                        self._notified[member.meta.parent.ref.id] += 1
                     self.bytes += len(effect.outcome.value or b"")
                 case Failed():
                     self._sheet(member).failed = effect
                 case Wait():
                     self._sheet(member).wait = effect
                 case Arrived():
-                    self._state(member.key).arrive(member.ref)
+                    effect.apply(self._state(member.key), self._keys[member.key].contended)
                     self._sheet(member).touched = True
+                case Entered():
+                    self._sheet(member).touched = self._sheet(member).entered = True
                 case Left():
                     state = self._state(member.key)
                     state.leave(member.ref)
@@ -198,19 +209,18 @@ class Draft:
         sheet = self.sheets.get(id)
         return sheet is not None and not sheet.member.stored
 
-    def clashes(self) -> bool:
-        """Whether an invocation is notified whose record changes for another reason: two writes of one item."""
-        for id, count in self._notified.items():
-            sheet = self.sheets.get(id)
-            if sheet is not None and sheet.ended is not None:
-                continue
-            changes = sheet is not None and (not sheet.member.stored or sheet.failed or sheet.wait or sheet.touched)
-            if changes or count > 1:
-                return True
-        return False
+    def ran_in_line(self) -> bool:
+        """Whether an invocation that is to wait for its key has run."""
+        waiting = (self.sheets[entry.ref.id] for state in self.states.values() for entry in state.arrived)
+        return any(sheet.entries or sheet.ended or sheet.failed or sheet.wait for sheet in waiting)
 
-    def changes(self, nonce: str) -> tuple[list[Change], list[Part | Piece]]:
-        """The changes to commit, and what may be put before as it counts only with them: parts of large payloads."""
+    def changes(self, nonce: str, following: Collection[ObjectKey] = ()) -> tuple[list[Change], list[Part | Piece]]:
+        """The changes to commit, and what may be put before as it counts only with them: parts of large payloads.
+
+        Args:
+            nonce: What tells this commit from others.
+            following: The keys to which the next commits have invocations come.
+        """
         changes: list[Change] = []
         parts: list[Part | Piece] = []
         tickets = {entry.ref: entry.ticket for state in self.states.values() for entry in state.arrived}
@@ -218,7 +228,7 @@ class Draft:
         for id, sheet in self.sheets.items():
             self._write_member(sheet, self.metas[id], changes, parts, nonce)
         for key, state in self.states.items():
-            self._write_key(self._keys[key], state, changes, nonce)
+            self._write_key(self._keys[key], state, changes, nonce, key in following)
         return changes, parts
 
     # --- inside ---
@@ -242,10 +252,10 @@ class Draft:
         member = sheet.member
         piece = int(sheet.journaled and sheet.ended is None)
         record = int(not member.stored or any((sheet.ended, sheet.failed, sheet.wait, sheet.touched)))
-        notified = 2 if sheet.ended and _notifies(member) else 0
+        notified = int(sheet.ended is not None and _notifies(member))
         return piece + record + notified + int(sheet.untold)
 
-    def _meta(self, sheet: _Sheet, ticket: int | None, nonce: str) -> Meta:
+    def _meta(self, sheet: _Sheet, ticket: str | None, nonce: str) -> Meta:
         """The record as it will be."""
         member, now = sheet.member, self._times.now
         meta = member.meta
@@ -260,6 +270,7 @@ class Draft:
             dependents = any(
                 (
                     meta.kind is Kind.WORKFLOW,
+                    journal.unanswered([*member.journal, *sheet.entries]),
                     member.pieces,
                     member.apart,
                     member.notes,
@@ -285,7 +296,9 @@ class Draft:
                 forgets=forgets if journaled else None,
                 due=now if meta.waiters else forgets if journaled else expires if dependents else None,
                 epoch=max(meta.epoch, 1),
-                missing=None,
+                wake_after=None,
+                seen=0,
+                timer=None,
                 awaits=None,
                 error=None,
                 ticket=None,
@@ -294,13 +307,15 @@ class Draft:
             )
         if sheet.failed is not None:
             failed = sheet.failed
+            due = now if "x" in member.notes and not failed.cancelled else failed.due
             return replace(
                 meta,
-                status=Status.PAUSED if failed.due is None else Status.BACKING_OFF,
-                due=failed.due,
+                status=Status.PAUSED if due is None else Status.BACKING_OFF,
+                due=due,
                 failures=failed.failures,
                 error=failed.error,
                 epoch=max(meta.epoch, 1),
+                ticket=None,
                 nonce=nonce,
             )
         if sheet.wait is not None:
@@ -308,12 +323,14 @@ class Draft:
             return replace(
                 meta,
                 status=Status.SUSPENDED,
-                missing=wait.missing,
+                wake_after=member.counted + wait.missing - 1,
+                seen=len(member.notes),
+                timer=wait.due,
                 awaits=wait.awaits,
-                due=wait.due,
+                due=min((at for at in (wait.due, wait.look) if at is not None), default=None),
                 failures=0 if member.progress or sheet.entries else meta.failures,
-                notifications=len(member.notes),
                 epoch=max(meta.epoch, 1),
+                ticket=None,
                 nonce=nonce,
             )
         if member.stored and not sheet.touched:
@@ -337,6 +354,9 @@ class Draft:
         if meta.parent is not None and (not member.stored or (sheet.wait is not None and caller is not None)):
             alone = caller is not None and caller.wait is not None and caller.wait.missing <= 1
             meta = self.metas[meta.id] = replace(meta, parent=replace(meta.parent, alone=alone))
+        cuts = journal.encode(sheet.entries) if sheet.journaled and meta.tail is None else []
+        if not member.stored or sheet.ended or sheet.failed or sheet.wait or sheet.touched:
+            meta = self.metas[meta.id] = replace(meta, pieces=member.pieces + len(cuts))
         if not member.stored:
             if len(member.input) > INLINE:
                 apart = cut(meta.ref, "input", member.input)
@@ -347,18 +367,21 @@ class Draft:
             if sheet.untold:
                 changes.append(Put(Notification(meta.ref, "x", Outcome(failure=CANCELLED), self._times.now, nonce)))
         elif sheet.ended or sheet.failed or sheet.wait or sheet.touched:
+            anyway = SWEPT if sheet.ended or sheet.failed or sheet.wait else ()
+            if sheet.entered:
+                anyway = (*anyway, "deployment")
             changes.append(
                 Update(
                     member.ref,
-                    set=_difference(member.meta, meta, SWEPT if sheet.ended or sheet.failed or sheet.wait else ()),
+                    set=_difference(member.meta, meta, anyway),
                     epoch=member.meta.epoch,
+                    status=Status.QUEUED if member.meta.status is Status.QUEUED else None,
                     # One that comes in just before the end is to be deleted with the rest.
-                    notifications=len(member.notes) if sheet.wait else 0 if sheet.ended and meta.due is None else None,
+                    notifications=_most_counted(sheet, meta),
                     waiters=member.meta.waiters if sheet.ended else None,
                 )
             )
-        if sheet.journaled and meta.tail is None:
-            cuts = journal.encode(sheet.entries)
+        if cuts:
             self.pieces[meta.id] = len(cuts)
             pieces = [
                 Piece(meta.id, meta.generation, member.pieces + offset, data, nonce) for offset, data in enumerate(cuts)
@@ -371,27 +394,43 @@ class Draft:
             parts += cut(meta.ref, meta.output_name, sheet.ended.outcome.value or b"")
         parent = meta.parent
         receiver = self.sheets.get(parent.ref.id) if parent is not None else None
-        if parent is not None and member.waking is not None and _notifies(member) and not (receiver and receiver.ended):
+        if parent is not None and _notifies(member) and not (receiver and receiver.ended):
             note, apart = notification(parent.ref, f"c{parent.command}", sheet.ended.outcome, self._times.now, nonce)
             parts += apart
             changes.append(Put(note))
-            changes.append(member.waking.update(parent.ref, self._times.grace))
             self.notes.append((replace(note, outcome=sheet.ended.outcome), member))
 
-    def _write_key(self, key: Key, state: KeyState, changes: list[Change], nonce: str) -> None:
+    def _write_key(self, key: Key, state: KeyState, changes: list[Change], nonce: str, more: bool) -> None:
         assert state.owner != UNKNOWN, f"the inbox of {key.key} was not read"
         head, base = state.head(nonce), state.base
-        same_line = (head.ticket, head.waiting, state.popped) == (base.ticket, base.waiting, [])
-        ours = base.owner is not None and base.owner.id in self.sheets and same_line and not key.ran
-        if ours and head.owner in (base.owner, None):  # else who has come meanwhile may be before the next owner
-            changes.append(WriteHead(head, owner=base.owner, idle=head.owner is None))
-        else:
+        if more and state.owner is not None:  # the owner is told at once that others will wait
+            head = replace(head, queued=True)
+        self.heads[key.key] = head
+        if base.owner is not None:
+            if state.owner != base.owner or state.written:
+                # An invocation that waits and that this process does not know of may come before the next owner.
+                empty = state.owner != base.owner and not base.queued
+                changes.append(WriteHead(head, owner=base.owner, empty=empty))
+                if state.owner is None and head.queued:
+                    self.unsettled.append(key.key)
+            elif state.arrived:
+                self.unsettled.append(key.key)
+        elif key.ran:
             changes.append(WriteHead(head, version=base.version))
+        elif state.owner is not None:
+            sheet = self.sheets.get(state.owner.id)
+            elsewhere = sheet is not None and sheet.member.spec is None
+            if elsewhere and base.state_generation and base.expires is None:
+                changes.append(TakeKey(key.key, state.owner, head.queued, empty=True))
+            else:
+                changes.append(WriteHead(head, version=base.version))
+        elif state.arrived:
+            self.unsettled.append(key.key)
         changes += [Put(entry) for entry in state.arrived]
         changes += [Delete(entry) for entry in state.popped]
-        if state.granted is not None and state.granted == state.owner:
+        if state.granted is not None and state.granted == state.owner and state.granted.id not in self.sheets:
             given = {"status": Status.READY, "due": self._times.grace, "ticket": None, "dispatches": 0}
-            changes.append(Update(state.granted, set=given))
+            changes.append(Update(state.granted, set=given, status=Status.QUEUED))
             self.granted.append((key.key, state.granted))
         changes += garbage(state, self._times)
         changes += blobs.changes(state, key.blobs, self._times.now)
@@ -415,8 +454,17 @@ def garbage(state: KeyState, times: Times) -> list[Create]:
     return [Create(note, times.now)]
 
 
+def _most_counted(sheet: _Sheet, meta: Meta) -> int | None:
+    """The most notifications that may have been counted when an attempt ends."""
+    if sheet.wait is not None:
+        return meta.wake_after
+    if sheet.failed is not None:
+        return sheet.member.counted
+    return 0 if sheet.ended is not None and meta.due is None else None
+
+
 def _notifies(member: Member) -> bool:
-    return member.waking is not None and member.caller is None
+    return member.meta.parent is not None and member.caller is None
 
 
 _COMPARED: Final = tuple(field.name for field in fields(Meta) if field.name not in ("nonce", "notifications"))
@@ -449,7 +497,7 @@ def _ms(duration: timedelta) -> int:
 
 def fits(draft: Draft) -> bool:
     """Whether the draft can be one transaction."""
-    return draft.items <= MAX_ITEMS and draft.bytes <= MAX_BYTES and not draft.clashes()
+    return draft.items <= MAX_ITEMS and draft.bytes <= MAX_BYTES
 
 
 def plan(keys: dict[ObjectKey, Key], times: Times, log: Sequence[Step]) -> tuple[Draft, int]:

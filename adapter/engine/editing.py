@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from adapter.engine.engine import Engine
 
 
+MOST_COUNTED = 1000
+"""How many invocations that wait for a key are counted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """A key.
@@ -24,7 +28,7 @@ class Held:
     Attributes:
         version: Changes with everything that happens to it.
         owner: The invocation that holds it.
-        waiting: How many wait for it.
+        waiting: How many wait for it; at most `MOST_COUNTED` are counted.
         entries: The small ones of its state.
         large: The names of the others.
     """
@@ -45,7 +49,8 @@ async def look(engine: Engine, key: ObjectKey) -> Held:
     head = (await engine.heads([key]))[key]
     state = KeyState(head, engine.clock.now())
     beside = await engine.entries(key, state.state_generation) if state.spilled else {}
-    return Held(head.version, head.owner, head.waiting, dict(state.state), tuple(sorted(beside)))
+    waiting = len(await engine.read(lambda: engine.store.inbox(key, MOST_COUNTED))) if head.queued else 0
+    return Held(head.version, head.owner, waiting, dict(state.state), tuple(sorted(beside)))
 
 
 async def read(engine: Engine, key: ObjectKey, name: str) -> bytes | None:

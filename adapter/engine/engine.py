@@ -14,6 +14,7 @@ from adapter.engine.blobs import Blobs
 from adapter.engine.control import KILLED, Control
 from adapter.engine.deadlocks import Deadlocks
 from adapter.engine.draft import APART, GRACE, MARGIN, Times
+from adapter.engine.handover import Handover
 from adapter.engine.ids import idempotent_id, new_generation, new_nonce, random_id, workflow_id
 from adapter.engine.journal import Began, Noted, encode
 from adapter.engine.ledger import Exists, Fenced
@@ -27,6 +28,7 @@ from adapter.engine.ports import (
     Put,
     Store,
     Timers,
+    Unavailable,
     Update,
 )
 from adapter.engine.recent import Recent
@@ -34,7 +36,6 @@ from adapter.engine.records import (
     INLINE,
     Head,
     Meta,
-    Notification,
     Part,
     Piece,
     Ref,
@@ -44,6 +45,7 @@ from adapter.engine.records import (
 )
 from adapter.engine.storage import Storage
 from adapter.engine.sweeper import Sweeper
+from adapter.engine.teller import Teller
 from adapter.engine.types import (
     MAX_ERROR,
     MAX_PAYLOAD,
@@ -69,6 +71,9 @@ LEASE = 60_000
 
 QUEUE_POLL = 100
 """Milliseconds after which a request that waits for its key looks at the latest whether it is its turn."""
+
+POLLS = 8
+"""A request that waits for its key looks again each time it has waited for an eighth more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +166,9 @@ class Engine(Storage):
         self.control = Control(self)
         self.deadlocks = Deadlocks(self)
         self.blobs = Blobs(self)
+        self.handover = Handover(self)
         self.recent = Recent(clock)
+        self.teller = Teller(self)
         self.sweeper = Sweeper(self)
 
     # --- requests ---
@@ -227,7 +234,7 @@ class Engine(Storage):
     async def _outcome(
         self, id: str, future: asyncio.Future[Outcome], until: int, unit: asyncio.Task[Any] | None = None
     ) -> Outcome | None:
-        interval = self.poll
+        interval, began = self.poll, self.clock.now()
         while not future.done():
             now = self.clock.now()
             if now >= until:
@@ -244,8 +251,10 @@ class Engine(Storage):
             if meta is not None and meta.status is Status.READY and self._runs_here(meta):
                 # It has its key, or its result. Who was sent to run it may have to start first: this process is here.
                 self.spawn(self.resume(id, fresh=meta.epoch == 0))
-            longest = QUEUE_POLL if meta is not None and meta.status is Status.QUEUED else 1000
-            interval = min(round(interval * 1.6), longest)
+            if meta is not None and meta.status is Status.QUEUED:
+                interval = min(max(self.poll, (now - began) // POLLS), QUEUE_POLL)
+            else:
+                interval = min(round(interval * 1.6), 1000)
         return future.result()
 
     def handler(self, target: Target) -> HandlerSpec | None:
@@ -279,11 +288,13 @@ class Engine(Storage):
 
     # --- what wakes invocations ---
 
-    async def resume(self, id: str, *, fresh: bool = False) -> None:
+    async def resume(self, id: str, *, fresh: bool = False, key: ObjectKey | None = None) -> None:
         """Have an invocation go on, if it can: the receiving end of a dispatch, a timer, the sweeper.
 
         Args:
+            id: The invocation's.
             fresh: Whether most likely no attempt ran yet.
+            key: The key that it was just given, from the inbox.
 
         Raises:
             Unreadable: If its record cannot be read.
@@ -297,7 +308,12 @@ class Engine(Storage):
             return
         self._resuming[id] = False
         try:
-            member = (await self._begin(id) if fresh else None) or await self._claim(id)
+            heads: dict[ObjectKey, Head] = {}
+            if key is not None:
+                member, heads = await asyncio.gather(self._begin(id), self.heads([key]))
+            else:
+                member = await self._begin(id) if fresh else None
+            member = member or await self._claim(id)
             while member is None and self._resuming[id]:  # there may be something to do since
                 self._resuming[id] = False
                 member = await self._claim(id)
@@ -306,7 +322,8 @@ class Engine(Storage):
             head = None
             if member.meta.kind.exclusive:
                 try:
-                    head = (await self.heads([member.key]))[member.key]
+                    heads = heads or await self.heads([member.key])
+                    head = heads[member.key]
                 except Unreadable as error:
                     await self._put_off(member.meta, error)
                     return
@@ -333,8 +350,12 @@ class Engine(Storage):
         async def guarded() -> None:
             try:
                 await work
-            except Exception:
+            except (asyncio.CancelledError, GeneratorExit):
+                raise
+            except BaseException as error:
                 log.exception("background work failed; what it was for is due again later")
+                if not isinstance(error, Exception):
+                    raise
 
         task = asyncio.create_task(guarded())
         self._tasks.add(task)
@@ -346,7 +367,11 @@ class Engine(Storage):
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_report)
+            raise
 
     # --- what units ask for ---
 
@@ -376,38 +401,41 @@ class Engine(Storage):
         if meta.waiters:
             self.spawn(self.sweeper.fan_out(meta))
 
-    def notified(self, note: Notification, service: str, deployment: str, wakes: bool) -> None:
-        """A notification was committed by this process."""
-        unit = self.active.get(note.to.id)
-        if unit is not None:
-            unit.deliver(note)
-        elif wakes:
-            self.dispatch(note.to, service, deployment, fresh=False)
-
     def dispatch(self, ref: Ref, service: str, deployment: str, *, fresh: bool) -> None:
         """Have an invocation run."""
         self.spawn(self.dispatcher.dispatch(ref, service, deployment, fresh))
 
     def later(self, meta: Meta) -> None:
         """Have an invocation run when it is due: here, if that is soon, else by a timer."""
-        if meta.due is None or meta.watched:
+        if meta.alarm is None:
             return
-        if meta.status is Status.BACKING_OFF and meta.due - self.clock.now() <= min(PATIENCE, self.remaining()):
-            self.spawn(self._retry(meta.id, meta.due))
+        if meta.status is Status.BACKING_OFF and meta.alarm - self.clock.now() <= min(PATIENCE, self.remaining()):
+            self.spawn(self._retry(meta.id, meta.alarm))
         else:
-            self.spawn(self.timers.schedule(meta.ref, _timer(meta), meta.due))
+            self.spawn(self.timers.schedule(meta.ref, _timer(meta), meta.alarm))
 
     def unschedule(self, meta: Meta) -> None:
         """Forget the timer of an invocation that is over."""
-        if meta.due is not None and meta.status in (Status.SCHEDULED, Status.SUSPENDED, Status.BACKING_OFF):
+        if meta.alarm is not None and meta.status in (Status.SCHEDULED, Status.SUSPENDED, Status.BACKING_OFF):
             self.spawn(self.timers.unschedule(meta.ref, _timer(meta)))
 
     def seen(self, head: Head) -> None:
         """A head was written by this process: the next request for the key need not read it."""
         self.recent.put(head)
-        gate = self._gates.get(head.key)
+        self.pass_gate(head.key)
+
+    def pass_gate(self, key: ObjectKey) -> None:
+        """Have the next request for a key begin in this process."""
+        gate = self._gates.get(key)
         if gate is not None:
             gate.open()
+
+    def granted(self, ref: Ref, key: ObjectKey) -> None:
+        """Run an invocation that this process has given its key: here, if its client waits here."""
+        if ref.id in self._listeners and key.service in self._services:
+            self.spawn(self.resume(ref.id, key=key))
+        else:
+            self.dispatch(ref, key.service, "", fresh=True)
 
     def report(self, meta: Meta, failures: int, error: BaseException) -> None:
         """An attempt failed."""
@@ -467,11 +495,14 @@ class Engine(Storage):
             parts = cut(meta.ref, "input", member.input)
             meta = replace(meta, input=None, input_parts=len(parts))
         together = len(member.input) <= APART
+        more: list[Change] = [Put(part) for part in parts]
         if not together:
-            await self.put_apart(parts)
+            more = [self.blobs.keep_input(await self.blobs.put_input(meta, parts))]
         try:
-            await self.commit([Create(meta, times.now), *(Put(part) for part in parts if together)], new_nonce())
+            await self.commit([Create(meta, times.now), *more], new_nonce())
         except Conflict as conflict:
+            if 0 not in conflict.found:
+                raise Unavailable(f"{meta.id}: its input was given up before it was stored") from conflict
             found = conflict.found[0]
             if isinstance(found, Meta) and found.generation != meta.generation:
                 if not together:
@@ -550,7 +581,7 @@ class Engine(Storage):
             member = Member(meta, await self.input(meta), self.spec(meta), stored=True)
             if meta.notifications:
                 member.notes = {note.id: note.outcome for note in await self.news(meta.ref)}
-                member.forewarned = "x" in member.notes
+                member.counted = meta.notifications
         except Unreadable as error:
             await self._put_off(meta, error)
             return None
@@ -568,9 +599,10 @@ class Engine(Storage):
         parts, pieces, meta, notes = await self.load(id)
         if meta is None or meta.expired(self.clock.now()):
             return None
-        journal = journals.read(id, pieces) if meta.outcome is None else []  # it is to end, and not to be replayed
-        if meta.status is Status.QUEUED and meta.parent is not None:
-            await self.deadlocks.check(meta)  # somebody elsewhere found it to be the youngest of a ring
+        # What is to end is not replayed.
+        journal = journals.read(id, pieces, count=meta.pieces) if meta.outcome is None else []
+        if meta.status is Status.QUEUED:
+            await self.deadlocks.check(meta)  # another function found it to be the youngest of a ring
         seen = {entry.id for entry in journal if isinstance(entry, Noted)}
         if not await self._is_due(meta, any(note.id not in seen for note in notes)):
             return None
@@ -593,7 +625,8 @@ class Engine(Storage):
         input = await self.input(meta, parts)
         notes = [await self.whole(note) for note in notes]
         values: dict[str, Any] = {"status": Status.RUNNING, "epoch": epoch, "due": times.lease, "dispatches": 0}
-        values |= {"missing": None, "ticket": None, "awaits": None, "failures": meta.failures}
+        values |= {"wake_after": None, "seen": 0, "timer": None, "ticket": None, "awaits": None}
+        values |= {"failures": meta.failures}
         if not begun:
             values["deployment"] = self.deployment
         # The due time as well: taking a place in an inbox does not raise the epoch, but changes that.
@@ -601,6 +634,7 @@ class Engine(Storage):
         nonce = new_nonce()
         place = pieces[-1].index + 1 if pieces else 0
         if meta.epoch:
+            values["pieces"] = place + 1
             journal.append(Began(epoch, lost=meta.unended))
             changes.append(Put(Piece(id, meta.generation, place, encode(journal[-1:])[0], nonce)))
         try:
@@ -616,7 +650,7 @@ class Engine(Storage):
         member = Member(meta, input, spec, stored=True, journal=journal)
         member.pieces = place + (1 if epoch > 1 else 0)
         member.notes = {note.id: note.outcome for note in notes}
-        member.forewarned = "x" in member.notes
+        member.counted = meta.notifications
         return member
 
     async def _cannot_begin(self, id: str, error: Unreadable) -> None:
@@ -663,9 +697,9 @@ class Engine(Storage):
             case Status.SCHEDULED | Status.BACKING_OFF | Status.RUNNING | Status.SUSPENDED:
                 if meta.status is Status.SUSPENDED and news:
                     return True
-                if meta.due is None or meta.watched:
+                if meta.alarm is None:
                     return False
-                wait = meta.due - self.clock.now()
+                wait = meta.alarm - self.clock.now()
                 if wait > 0 and (meta.status is Status.RUNNING or wait > PATIENCE):
                     return False
                 if wait > 0:
@@ -684,9 +718,7 @@ class Engine(Storage):
         if spec.options.retry.exhausted == "kill":
             await self.control.end(meta, Failure(500, f"gave up after {meta.failures} attempts: {meta.error}"))
         else:  # the last process may only have stood still: it is not to go on either
-            paused = await self.control.overtake(meta, {"status": Status.PAUSED, "due": None})
-            if paused is not None:
-                self.spawn(self.control.heed(paused))
+            await self.control.overtake(meta, {"status": Status.PAUSED, "due": None})
 
     def _runs_here(self, meta: Meta) -> bool:
         return self.handler(meta.target) is not None and meta.deployment in ("", self.deployment)
@@ -731,6 +763,12 @@ class Engine(Storage):
             sleep.cancel()
 
 
+def _report(task: asyncio.Task[Any]) -> None:
+    """Log why work failed for which nobody waits any more."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("background work failed; what it was for is due again later", exc_info=error)
+
+
 def _timer(meta: Meta) -> str:
     """What tells an invocation's timers apart. One that waits for the same time once more has that timer already."""
-    return f"{meta.status}-{meta.due}"
+    return f"{meta.status}-{meta.alarm}"

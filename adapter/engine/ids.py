@@ -117,6 +117,19 @@ def said_nonce(nonce: str, outcome: Outcome) -> str:
     return digest.hexdigest()
 
 
+def ticket(moment: int, id: str) -> str:
+    """Return an invocation's place in an inbox: tickets compare by moment, and no two invocations share one.
+
+    Args:
+        moment: When the invocation came to the key, in microseconds; see `adapter.engine.storage.Storage.moment`.
+        id: The invocation's id.
+
+    >>> ticket(1_700_000_000_000_000, "inv_" + "a" * 32)
+    '1700000000000000aaaaaaaaaaaa'
+    """
+    return f"{moment:016}{id[4:16]}"
+
+
 def restarted_id(ref: Ref, idempotency_key: str) -> str:
     """The id of the one invocation that restarts another under an idempotency key."""
     return _derive("restart", *ref, idempotency_key)

@@ -39,7 +39,7 @@ class Issued:
     kind: str
     name: str
     at: int | None = None
-    """When a sleep ends."""
+    """When a sleep ends, in milliseconds; when a call or a message came to its key, in microseconds."""
     value: Outcome | None = None
     """The result, where it was there at once."""
 
@@ -80,7 +80,7 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """State that command ``n`` asked for was read, but the attempt had failed before the handler was given it."""
+    """A step or a state read, command ``n``, gave this, but the attempt had failed before the handler was told."""
 
     n: int
     outcome: Outcome
@@ -97,11 +97,43 @@ def unslept(entries: Iterable[Entry]) -> list[int]:
     """
     ends: dict[int, int] = {}
     for entry in entries:
-        if isinstance(entry, Issued) and entry.at is not None:
+        if isinstance(entry, Issued) and entry.kind == "sleep" and entry.at is not None:
             ends[entry.n] = entry.at
         elif isinstance(entry, Done):
             ends.pop(entry.n, None)
     return list(ends.values())
+
+
+def unanswered(entries: Iterable[Entry]) -> list[int]:
+    """Return the calls that the handler was not given the result of.
+
+    >>> unanswered([Issued(0, "call", "Greeter/greet"), Issued(1, "call", "Greeter/greet"), Done(0, Outcome())])
+    [1]
+    """
+    calls: dict[int, None] = {}
+    for entry in entries:
+        if isinstance(entry, Issued) and entry.kind == "call" and entry.value is None:
+            calls[entry.n] = None
+        elif isinstance(entry, Done | Noted):
+            calls.pop(entry.n, None)
+    return list(calls)
+
+
+def arrivals(entries: Iterable[Entry]) -> tuple[int, frozenset[str]]:
+    """Return when the invocation last had another one come to a key, and the keys that it had others come to.
+
+    A name does not say where a key with slashes ends, so the keys may include a few that were not reached.
+
+    >>> arrivals([Issued(0, "call", "Counter/Mary/add", at=5), Issued(1, "call", "Greeter/greet")])
+    (5, frozenset({'Counter/Mary'}))
+    """
+    latest, keys = 0, set[str]()
+    for entry in entries:
+        if isinstance(entry, Issued) and entry.kind in ("call", "send") and entry.at is not None:
+            latest = max(latest, entry.at)
+            parts = entry.name.split("/")
+            keys.update("/".join(parts[:end]) for end in range(2, len(parts)))
+    return latest, frozenset(keys)
 
 
 def pack(value: bytes | None) -> Any:
@@ -172,8 +204,8 @@ def _pack_entry(entry: Entry) -> list[Any]:
 
 def _unpack_entry(data: list[Any]) -> Entry:
     match data:
-        case ["i", int(n), "sleep", str(name), int(at)]:
-            return Issued(n, "sleep", name, at=at)
+        case ["i", int(n), "sleep" | "call" | "send" as kind, str(name), int(at)]:
+            return Issued(n, kind, name, at=at)
         case ["i", int(n), str(kind), str(name)] if kind != "sleep":
             return Issued(n, kind, name)
         case ["i", int(n), str(kind), str(name), [*value]]:
@@ -251,13 +283,14 @@ def _read(text: str, place: int) -> list[Entry]:
         raise JournalFormatError(f"piece {place} of the journal is damaged: {error}") from error
 
 
-def read(id: str, pieces: Sequence[Piece], tail: str | None = None) -> list[Entry]:
+def read(id: str, pieces: Sequence[Piece], tail: str | None = None, *, count: int = 0) -> list[Entry]:
     """The journal of an invocation.
 
     Args:
         id: Whose it is.
         pieces: All that is stored of it, in order.
         tail: What the record itself holds of it.
+        count: How many pieces the record knows of; there may be more.
 
     Raises:
         JournalFormatError: If it cannot be read, or a piece is missing.
@@ -265,6 +298,8 @@ def read(id: str, pieces: Sequence[Piece], tail: str | None = None) -> list[Entr
     missing = next((place for place, piece in enumerate(pieces) if piece.index != place), None)
     if missing is not None:
         raise JournalFormatError(f"{id}: piece {missing} of the journal is missing, and later ones are there")
+    if len(pieces) < count:
+        raise JournalFormatError(f"{id}: the journal has {count} pieces by its record, and {len(pieces)} are there")
     try:
         return decode([*(piece.data for piece in pieces), *([tail] if tail else [])])
     except JournalFormatError as error:

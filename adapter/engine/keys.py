@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import replace
 
-from adapter.engine.ids import new_generation
+from adapter.engine.ids import new_generation, ticket
 from adapter.engine.records import PART, Head, InboxEntry, Ref, StateEntry
 from adapter.engine.types import Outcome
 
@@ -18,14 +18,19 @@ INLINE_STATE = 4096
 """The most that the head holds of the state, in bytes, names included."""
 
 UNKNOWN = Ref("", "")
-"""An owner whose name only the stored inbox tells."""
+"""The next owner, where only the stored inbox tells which invocation that is."""
 
 
 class KeyState:
     """A key as it is after some steps from a stored head.
 
-    Those that wait come in two stretches: the stored inbox, of which the front is known as far as it was read, and
-    those that arrived since.
+    Args:
+        head: The stored head.
+        now: The time, in milliseconds.
+        front: The stored inbox, from its first entry, as far as it was read.
+        more: Whether the stored inbox may hold more.
+        dead: Tickets in it of invocations that are over.
+        beside: The state entries beside the head, with their values, if they were read.
     """
 
     def __init__(
@@ -33,77 +38,86 @@ class KeyState:
         head: Head,
         now: int,
         front: Iterable[InboxEntry] = (),
-        dead: Iterable[int] = (),
+        more: bool = False,
+        dead: Iterable[str] = (),
         beside: Mapping[str, StateEntry] | None = None,
     ) -> None:
         expired = head.expires is not None and head.expires <= now
         self.base = head
         self.owner = head.owner
-        self.ticket = head.ticket
-        self.waiting = head.waiting
+        self.queued = head.queued
         self.state = {} if expired else head.state
         self.spilled = head.spilled and not expired
         self.large = head.large and not expired
         self.state_generation = new_generation() if expired or not head.state_generation else head.state_generation
         self.expires = None if expired else head.expires
         self.front = deque(front)
+        self.more = more
         self.arrived: deque[InboxEntry] = deque()
+        """Those that came since and have to wait, in order of their tickets."""
         self.popped: list[InboxEntry] = []
+        """Entries of the stored inbox that are to be deleted."""
         self.granted: Ref | None = None
         """Who was given the key from the stored inbox last."""
+        self.moved = False
+        """Whether the key was taken or released."""
+        self.written = False
+        """Whether the state was written."""
         self.writes: dict[str, StateEntry | None] = {}
         """State entries beside the head: put, or deleted (``None``)."""
         self.beside = None if expired else beside
         """Those that are stored, where they were read."""
-        for entry in list(self.front):
-            if entry.ticket in set(dead):
-                self.front.remove(entry)
-                self.popped.append(entry)
-                self.waiting -= 1
-        if self.owner is None and self.waiting:
-            self._next()
+        gone = set(dead)
+        for entry in [entry for entry in self.front if entry.ticket in gone]:
+            self.front.remove(entry)
+            self.popped.append(entry)
 
     @property
     def generation(self) -> str:
         """What tells a workflow's run from a later one under its id; all of the key's state belongs to it."""
         return self.state_generation.split(".")[0]
 
-    def arrive(self, ref: Ref) -> int | None:
-        """Give the key to the invocation if it is free, else a place in the inbox, whose ticket is returned.
+    def arrive(self, ref: Ref, moment: int, *, direct: bool = True) -> None:
+        """Give the invocation the key if that is free and nothing may wait for it, else a place in the inbox.
 
-        An owner may come again: a unit that was rewound knows no longer that the key is its own.
+        An owner may arrive again: after a rewind the unit no longer knows that the key is its own.
+
+        Args:
+            ref: The invocation.
+            moment: When it came to the key, in microseconds.
+            direct: Whether it may become the owner at once.
         """
+        if self.owner == ref:
+            return
+        if self.owner is None and direct and not self.queued and not self.arrived:
+            self.take(ref)
+        else:
+            self.arrived.append(InboxEntry(self.base.key, ticket(moment, ref.id), ref))
+
+    def take(self, ref: Ref) -> None:
+        """Make the invocation the owner."""
+        self.moved = True
+        self.owner = ref
         self.expires = None
-        if self.owner is None or self.owner == ref:
-            self.owner = ref
-            return None
-        self.ticket += 1
-        self.arrived.append(InboxEntry(self.base.key, self.ticket, ref))
-        return self.ticket
 
     def leave(self, ref: Ref) -> None:
-        """Somebody is done with the key: if they own it, it goes to who waits longest."""
+        """Release the key if the invocation owns it: it goes to the one that waits longest."""
         if self.owner == ref:
+            self.moved = True
             self.owner = None
             self._next()
         else:
             self.arrived = deque(entry for entry in self.arrived if entry.ref != ref)
 
     def _next(self) -> None:
-        if self.waiting:
-            self.waiting -= 1
-            if not self.front:
-                self.owner = UNKNOWN
-                return
+        if self.more and not self.front:
+            self.owner = UNKNOWN
+        elif self.front and (not self.arrived or self.front[0].ticket < self.arrived[0].ticket):
             entry = self.front.popleft()
             self.popped.append(entry)
             self.owner = self.granted = entry.ref
         elif self.arrived:
             self.owner = self.arrived.popleft().ref
-
-    def queue(self) -> list[Ref]:
-        """Those who wait, as far as they are known, in order."""
-        return [entry.ref for entry in (*self.front, *self.arrived)]
 
     def read(self, name: str) -> Outcome | None:
         """A state entry's value; ``None`` where only the items beside the head tell."""
@@ -138,6 +152,7 @@ class KeyState:
 
     def set(self, name: str, value: bytes, blob: Ref | None = None) -> None:
         """Write a state entry: into the head while it is small, else beside it, or under the record ``blob``."""
+        self.written = True
         state = {**self.state, name: value}
         if len(value) <= INLINE_ENTRY and sum(len(k.encode()) + len(v) for k, v in state.items()) <= INLINE_STATE:
             self.state = state
@@ -152,12 +167,14 @@ class KeyState:
 
     def clear(self, name: str) -> None:
         """Remove a state entry."""
+        self.written = True
         self.state = {k: v for k, v in self.state.items() if k != name}
         if self.spilled:
             self.writes[name] = None
 
     def clear_all(self) -> None:
         """Remove every state entry: those beside the head belong to a generation that is over."""
+        self.written = True
         self.state, self.writes, self.beside = {}, {}, None
         if self.spilled:
             self.state_generation = f"{self.generation}.{new_generation()}"
@@ -167,7 +184,8 @@ class KeyState:
         """How many items a commit of these steps touches."""
         handover = self.granted is not None and self.granted == self.owner
         writes = len(self.writes) * (3 if self.large or self.base.large else 1)
-        return 1 + len(self.arrived) + len(self.popped) + int(handover) + writes + int(self.garbage)
+        head = int(self.moved or self.written)
+        return head + len(self.arrived) + len(self.popped) + int(handover) + writes + int(self.garbage)
 
     @property
     def garbage(self) -> bool:
@@ -179,8 +197,7 @@ class KeyState:
         return replace(
             self.base,
             owner=self.owner,
-            ticket=self.ticket,
-            waiting=self.waiting + len(self.arrived),
+            queued=self.queued or bool(self.arrived),
             state_generation=self.state_generation,
             state=self.state,
             spilled=self.spilled,

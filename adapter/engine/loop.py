@@ -27,6 +27,17 @@ HELP = (
 _END_SLEEP = cast(Any, asyncio.futures)._set_result_unless_cancelled
 
 
+class _Future(asyncio.Future[Any]):
+    """A future whose hash a replay gives again, as `_Task` does. ``asyncio.shield`` returns one."""
+
+    def __init__(self, number: int, loop: Any) -> None:
+        self._number = number
+        super().__init__(loop=loop)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
 class _Task(asyncio.Task[Any]):
     """A task whose hash a replay gives again, so that the sets in which asyncio keeps tasks have the same order."""
 
@@ -36,6 +47,24 @@ class _Task(asyncio.Task[Any]):
 
     def __hash__(self) -> int:
         return self._number
+
+
+def _refuse_to_wait(frame: FrameType) -> None:
+    """Refuse ``asyncio.wait`` over futures whose places in its sets a replay would not give again.
+
+    Args:
+        frame: What asks the loop for a future.
+
+    Raises:
+        NonDeterminismError: If that is ``asyncio.wait``, and one of its futures is neither of the loop nor a task.
+    """
+    if frame.f_code.co_name != "_wait" or frame.f_globals.get("__name__") != "asyncio.tasks":
+        return
+    if not all(isinstance(future, _Future | _Task) for future in frame.f_locals["fs"]):
+        raise NonDeterminismError(
+            "asyncio.wait keeps to no order over what asyncio.gather returns, or over an asyncio.Future of your own: "
+            "give it tasks, as asyncio.create_task makes them, or use adapter.gather"
+        )
 
 
 def _caller_is_as_completed() -> bool:
@@ -60,6 +89,7 @@ class DurableLoop:
         self._sleep = sleep
         self._tasks: set[asyncio.Task[Any]] = set()
         self._count = 0
+        self._futures = 0
         self._dropped = False
         self.error: BaseException | None = None
         """What a callback raised that no task could be told of."""
@@ -74,7 +104,10 @@ class DurableLoop:
             while self._ready:
                 handle = self._ready.popleft()
                 if not handle.cancelled():
-                    handle._run()
+                    try:
+                        handle._run()
+                    except (SystemExit, KeyboardInterrupt) as error:  # asyncio lets only these two out
+                        self.error = self.error or error
         finally:
             sys.set_asyncgen_hooks(*hooks)
             events._set_running_loop(outer)
@@ -144,7 +177,9 @@ class DurableLoop:
         return 0.0
 
     def create_future(self) -> asyncio.Future[Any]:
-        return asyncio.Future(loop=self)  # type: ignore[arg-type]
+        _refuse_to_wait(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
+        self._futures += 1
+        return _Future(self._futures, self)
 
     def create_task(
         self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, **options: Any

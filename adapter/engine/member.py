@@ -9,7 +9,6 @@ from adapter.engine.journal import Entry
 from adapter.engine.keys import KeyState
 from adapter.engine.records import Awaits, Meta, Ref
 from adapter.engine.types import HandlerSpec, ObjectKey, Outcome
-from adapter.engine.waking import Waking
 
 
 @dataclass(slots=True, eq=False)
@@ -26,35 +25,37 @@ class Member:
     """What is committed of it."""
     pieces: int = 0
     """In how many pieces."""
+    note: Ref | None = None
+    """The note of the parts of its input, where those were put ahead of the commit that makes it."""
     apart: bool = False
     """Whether parts of its input or of a result were put ahead of a commit that may not have come."""
     notes: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
     """The notifications that it has seen."""
-    forewarned: bool = False
-    """Whether its cancellation had come in when this attempt began."""
+    counted: int = 0
+    """How many the record counted when they were read: all of those are among them."""
+    results: dict[int, Outcome | BaseException] = field(default_factory=dict[int, Outcome | BaseException])
+    """What its steps gave or raised in this process. A replay takes it from here rather than run them again."""
     caller: Member | None = None
     """Who waits for it in this same unit, if anybody."""
     attempt: Attempt | None = None
     progress: bool = False
     """Whether this attempt committed a piece of the journal."""
-    waking: Waking | None = None
-    """How the parent in another process is taken to wait; ``None``: it is gone, or there is none."""
     keyless: bool = False
     """Whether it ends without its key, as it never had it."""
     cancelled: bool = False
     """Whether its caller in this unit was cancelled before it was stored: where it runs elsewhere, it is told then."""
     duties: int = 0
     """What it asked of others and did not wait for, but that has to be done before it ends."""
+    moment: int = 0
+    """When it last had another invocation come to a key, in microseconds; the next one comes later."""
+    reached: frozenset[str] = frozenset()
+    """The keys to which earlier attempts had others come: one may wait there still, and later ones come after it."""
     version: int = 0
     """Of a shared handler: the latest version of its key that it has read of; it is shown no earlier one."""
     snapshot: KeyState | None = None
     """Of a shared handler that reads its key's state at once: what it read."""
     dropped: bool = False
     """Whether it turned out to be there already, so that it is not to be created."""
-
-    def __post_init__(self) -> None:
-        if self.meta.parent is not None:
-            self.waking = Waking(self.meta.parent.alone)
 
     @property
     def ref(self) -> Ref:
@@ -111,11 +112,31 @@ class Failed:
     error: str
     failures: int
     due: int | None
+    cancelled: bool = False
+    """Whether its cancellation had come in by then: otherwise that makes it go on at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """An exclusive invocation came to its key: it owns it, or waits."""
+    """An exclusive invocation came to its key: it becomes the owner, or waits.
+
+    Attributes:
+        moment: When it came, in microseconds: the order of the inbox.
+        direct: Whether it may become the owner at once if nothing waits.
+    """
+
+    member: Member
+    moment: int
+    direct: bool = True
+
+    def apply(self, state: KeyState, contended: bool) -> None:
+        """Have it come to what is known of the key."""
+        state.arrive(self.member.ref, self.moment, direct=self.direct and not contended)
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """An invocation that waited in its key's inbox became the owner, and runs here."""
 
     member: Member
 
@@ -153,8 +174,12 @@ class Wait:
 
     member: Member
     missing: int
+    """How many further notifications wake it."""
     due: int | None
+    """When its timer wakes it."""
     awaits: Awaits | None
+    look: int | None
+    """When the sweeper looks whether a notification came in of which it was not told, or it is part of a deadlock."""
 
 
-Effect = Born | Log | Ended | Failed | Arrived | Left | Wrote | Wait
+Effect = Born | Log | Ended | Failed | Arrived | Entered | Left | Wrote | Wait

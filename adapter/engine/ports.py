@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
 from adapter.engine.records import (
@@ -46,10 +47,10 @@ class Update:
         set: New values by the names of `Meta`'s fields; ``None`` removes.
         add: What to add to the numbers among them.
         epoch: Required epoch; then the commit's nonce is stored as well.
-        notifications: Required number of notifications.
+        notifications: The most notifications that may be counted.
         waiters: Required number of waiters.
         due: Required due time.
-        wakes: ``True`` requires that it is suspended and misses one notification at most; ``False`` the opposite.
+        status: Required status.
     """
 
     ref: Ref
@@ -59,7 +60,7 @@ class Update:
     notifications: int | None = None
     waiters: int | None = None
     due: int | None = None
-    wakes: bool | None = None
+    status: Status | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,29 +84,70 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Delete an inbox entry or a waiter, which has to be there, or a state entry, which need not."""
+    """Delete an inbox entry or a waiter, which has to be there, or a state entry or a notification, which need not."""
 
-    item: InboxEntry | Waiter | StateEntry
+    item: InboxEntry | Waiter | StateEntry | Notification
 
 
 @dataclass(frozen=True, slots=True)
 class WriteHead:
-    """Write a key's head. It requires ``version`` (0: no item), unless only the owner's own state is written.
+    """Write a key's head, whose version is raised by one. Requires a version, or an owner.
 
     Attributes:
-        head: The new head, but for its version, which is raised by one.
-        version: The required version; ``None`` where ``owner`` guards the write: ticket and waiting stay then.
+        head: The new head. ``queued`` stays as it is stored unless it is set here, or the version is required.
+        version: The required version; 0: no item.
         owner: The required owner.
-        idle: Whether it is required that nobody waits.
+        empty: Whether it is required that ``queued`` is not set.
     """
 
     head: Head
     version: int | None = None
     owner: Ref | None = None
-    idle: bool = False
+    empty: bool = False
 
 
-Change = Create | Update | Finish | Put | Delete | WriteHead
+@dataclass(frozen=True, slots=True)
+class TakeKey:
+    """Make an invocation the owner of a key. Requires that the key has no owner. State and version guard nothing.
+
+    Attributes:
+        key: Which one. It need not have an item.
+        owner: The new owner.
+        queued: What ``queued`` is set to.
+        empty: Whether it is required that ``queued`` is not set.
+    """
+
+    key: ObjectKey
+    owner: Ref
+    queued: bool
+    empty: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MarkQueued:
+    """Tell a key's owner that an invocation waits in the inbox. Requires the owner; the version stays.
+
+    It is committed on its own, as an UpdateItem, which never conflicts with another one.
+    """
+
+    key: ObjectKey
+    owner: Ref
+
+
+Change = Create | Update | Finish | Put | Delete | WriteHead | TakeKey | MarkQueued
+
+
+class Wake(StrEnum):
+    """Which receivers a notification makes go on when it is counted."""
+
+    NONE = "none"
+    """No one; it is only counted."""
+    COMPLETE = "complete"
+    """One that is suspended and lacks no other notification."""
+    SUSPENDED = "suspended"
+    """One that is suspended."""
+    WAITING = "waiting"
+    """One that is suspended, waits for its next attempt, or is paused. Its epoch is raised, too."""
 
 
 class Conflict(Exception):
@@ -238,6 +280,13 @@ class Store(Protocol):
         """Read an invocation's record. GetItem; 1 unit per 4 KB."""
         ...
 
+    async def peek_all(self, ids: Sequence[str]) -> dict[str, Meta]:
+        """Read up to 100 invocations' records. BatchGetItem; 1 unit per 4 KB of each.
+
+        Those that are not there are missing in the answer, and so are any that DynamoDB left unprocessed.
+        """
+        ...
+
     async def news(self, ref: Ref, cursor: Any = None) -> tuple[list[Notification], Any]:
         """Read the notifications to an invocation. Query."""
         ...
@@ -251,6 +300,14 @@ class Store(Protocol):
 
         Requires that the record exists, has not expired at ``now``, is `Status.READY` and at epoch 0. Returns whether
         it did, and the record as it then is.
+        """
+        ...
+
+    async def tell(self, ref: Ref, *, count: int, wake: Wake, due: int) -> tuple[bool, Meta | None]:
+        """Count notifications that were put, and make the receiver `Status.READY`, due then, as ``wake`` has it.
+
+        UpdateItem, which never conflicts with another one. Requires that the record exists in this generation, is not
+        completed, and is as ``wake`` has it. Returns whether it did, and the record as it then is.
         """
         ...
 
@@ -370,6 +427,6 @@ class Clock(Protocol):
 
 __all__ = [
     "Change", "Clock", "Conflict", "Create", "Delete", "Dependent", "Dispatcher", "Due", "Finish", "Listed",
-    "NotIndexed", "Page", "Place", "Put", "Status", "Store", "Timers", "TooLarge", "Unavailable", "Update",
-    "Usage", "WriteHead", "applied",
+    "MarkQueued", "NotIndexed", "Page", "Place", "Put", "Status", "Store", "TakeKey", "Timers", "TooLarge",
+    "Unavailable", "Update", "Usage", "Wake", "WriteHead", "applied",
 ]  # fmt: skip

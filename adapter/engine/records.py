@@ -42,6 +42,10 @@ class Status(StrEnum):
     """Has its outcome."""
 
 
+WAITING = (Status.SUSPENDED, Status.BACKING_OFF, Status.PAUSED)
+"""Begun, with no attempt under way nor about to begin."""
+
+
 class Ref(NamedTuple):
     """An invocation as others refer to it. The generation tells it from a later one under the same id."""
 
@@ -73,8 +77,9 @@ class Awaits:
     ids: tuple[str, ...]
     commands: tuple[int, ...]
     """Of each, the command that waits for it."""
-    checked: bool = False
-    """Whether the record, while it is suspended, is due for nothing but a look whether this is a deadlock."""
+    calls: tuple[int, ...] = ()
+    """Further commands that it stands still for: calls whose ids derive from their numbers (see
+    `adapter.engine.deadlocks.awaited_ids`), as the first and the last of each stretch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +108,14 @@ class Meta:
     error: str | None = None
     """What the last failed attempt raised."""
     notifications: int = 0
-    """How many were put so far."""
-    missing: int | None = None
-    """While suspended: how many further notifications wake it."""
+    """How many were counted so far. One is put first and counted then, so it may be there and not be counted yet; where
+    an answer was lost it is counted twice."""
+    wake_after: int | None = None
+    """While suspended: it goes on once more notifications than this are counted."""
+    seen: int = 0
+    """While suspended: how many notifications its last attempt had seen."""
+    timer: int | None = None
+    """While suspended: when it goes on even if no notification comes in."""
     awaits: Awaits | None = None
     """What it waits for, where that may be a deadlock."""
     waiters: int = 0
@@ -114,14 +124,16 @@ class Meta:
     """How often the sweeper dispatched it since an attempt last began; while it waits for its key: looked at it."""
     due: int | None = None
     """When the sweeper looks at it."""
-    ticket: int | None = None
-    """Its place in its key's inbox, where it had to wait."""
+    ticket: str | None = None
+    """Its place in its key's inbox, while it waits there."""
     outcome: Outcome | None = None
     """Once completed; a success whose value lies in parts has ``value=None``.
     While it is live: the failure that it is to end with, whatever its code would do."""
     output_parts: int = 0
     output_name: str = ""
     """The name of those parts."""
+    pieces: int = 0
+    """How many pieces of the journal there were when the record was last written by an attempt, or an operator."""
     tail: str | None = None
     """The last piece of the journal, where it completed the invocation."""
     completed: int | None = None
@@ -146,9 +158,14 @@ class Meta:
         return self.status in (Status.RUNNING, Status.READY) and self.epoch > 0
 
     @property
-    def watched(self) -> bool:
-        """Whether it is due only for a look whether it is part of a deadlock."""
-        return self.status is Status.SUSPENDED and self.awaits is not None and self.awaits.checked
+    def alarm(self) -> int | None:
+        """When it goes on by itself: of a suspended one that is not when it is due, for the sweeper to look at it."""
+        return self.timer if self.status is Status.SUSPENDED else self.due
+
+    @property
+    def resolved(self) -> bool:
+        """Whether it is suspended, and what it waits for was counted."""
+        return self.status is Status.SUSPENDED and self.wake_after is not None and self.notifications > self.wake_after
 
     def expired(self, now: int) -> bool:
         """Whether the record is to be taken for absent."""
@@ -184,7 +201,8 @@ class Notification:
     parts: str = ""
     """The name of the parts, with the receiver."""
     after: int = 0
-    """Of a signal: how many there were when it was sent. No clock tells the order of what one sender sends."""
+    """Of what others say: how many notifications there were before. No clock tells the order in which one sender says
+    it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +235,7 @@ class Waiter:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """One key of an object or workflow: who owns it, who waits, and its state. Never deleted, its version never reused.
+    """One key of an object or workflow: its owner and its state. Never deleted, its version never reused.
 
     A key that was never touched has version 0 and no item.
     """
@@ -225,9 +243,9 @@ class Head:
     key: ObjectKey
     version: int = 0
     owner: Ref | None = None
-    ticket: int = 0
-    """The last one given out."""
-    waiting: int = 0
+    queued: bool = False
+    """Whether invocations may wait in the inbox. The owner then reads the inbox before it releases the key. While it
+    is set and there is no owner, invocations arrive by the inbox only."""
     state_generation: str = ""
     state: dict[str, bytes] = field(default_factory=dict[str, bytes])
     spilled: bool = False
@@ -241,10 +259,10 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class InboxEntry:
-    """An invocation that waits for a key."""
+    """An invocation that waits for a key. The order is that of the tickets (see `adapter.engine.ids.ticket`)."""
 
     key: ObjectKey
-    ticket: int
+    ticket: str
     ref: Ref
 
 

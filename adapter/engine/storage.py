@@ -31,7 +31,7 @@ MAX_PARTS = 12
 """How many parts of payloads are put in one request: what the largest payload has."""
 
 CONTENDED = 3
-"""How often other transactions may be in a commit's way before less is tried."""
+"""How often other transactions may be in the way of a commit of several steps, before fewer are tried."""
 
 
 class Storage:
@@ -50,6 +50,12 @@ class Storage:
         self.clock = clock
         self.deadline: int | None = None
         self._random = random.Random()
+        self._moment = 0
+
+    def moment(self, after: int = 0) -> int:
+        """Return the time in microseconds: later than ``after``, and than any that this process was given before."""
+        self._moment = max(self.clock.now() * 1000, self._moment + 1)
+        return max(self._moment, after + 1)
 
     def remaining(self) -> int:
         """Milliseconds until this process is stopped."""
@@ -81,6 +87,10 @@ class Storage:
             heads |= await self.read(lambda missing=missing: self.store.heads(missing))  # type: ignore[misc]
         return heads
 
+    async def peek_all(self, ids: Sequence[str]) -> dict[str, Meta]:
+        """Read up to 100 records; those that are not there, or could not be read at once, are missing."""
+        return await self.read(lambda: self.store.peek_all(ids))
+
     async def look(self, id: str) -> Meta | None:
         """An invocation's record, unless it has expired."""
         meta = await self.read(lambda: self.store.peek(id))
@@ -88,12 +98,10 @@ class Storage:
 
     async def load(self, id: str) -> tuple[list[Part], list[Piece], Meta | None, list[Notification]]:
         """Read an invocation whole: input parts, journal, record and notifications, those of its generation."""
-        page = await self.read(lambda: self.store.load(id))
-        parts, pieces, meta, notes = page.parts, page.pieces, page.meta, page.notifications
-        while page.cursor is not None:
-            page = await self.read(lambda page=page: self.store.load(id, page.cursor))  # type: ignore[misc]
-            parts, pieces, notes = parts + page.parts, pieces + page.pieces, notes + page.notifications
-            meta = page.meta or meta
+        parts, pieces, meta, notes = await self._load(id)
+        if meta is not None and sum(piece.generation == meta.generation for piece in pieces) < meta.pieces:
+            # A query is no snapshot: the last pieces may have been put between the journal's page and the record's.
+            parts, pieces, meta, notes = await self._load(id)
         generation = meta.generation if meta is not None else ""
         notes = [note for note in notes if note.to.generation == generation]
         return (
@@ -103,12 +111,23 @@ class Storage:
             _in_order(notes) if meta is None or _whole(notes) else await self.notes(meta.ref),
         )
 
+    async def _load(self, id: str) -> tuple[list[Part], list[Piece], Meta | None, list[Notification]]:
+        page = await self.read(lambda: self.store.load(id))
+        parts, pieces, meta, notes = page.parts, page.pieces, page.meta, page.notifications
+        while page.cursor is not None:
+            page = await self.read(lambda page=page: self.store.load(id, page.cursor))  # type: ignore[misc]
+            parts, pieces, notes = parts + page.parts, pieces + page.pieces, notes + page.notifications
+            meta = page.meta or meta
+        return parts, pieces, meta, notes
+
     async def journal(self, meta: Meta) -> list[Entry]:
         """Read an invocation's journal."""
         _, pieces, found, _ = await self.load(meta.id)
         if found is None or found.generation != meta.generation:
             return []
-        return journals.read(meta.id, pieces, found.tail)
+        if found.forgets is not None and found.forgets <= self.clock.now():
+            return []  # it may be deleted in part
+        return journals.read(meta.id, pieces, found.tail, count=found.pieces)
 
     async def pieces(self, meta: Meta) -> int:
         """Tell the place of the next piece of an invocation's journal, whether that can be read or not."""
@@ -195,17 +214,17 @@ class Storage:
             return False
         return True
 
-    async def commit(self, changes: Sequence[Change], nonce: str, *, divisible: bool = False) -> None:
+    async def commit(self, changes: Sequence[Change], nonce: str, *, give_up_after: int | None = None) -> None:
         """Commit; after a lost answer send the same again until the answer is certain.
 
         Args:
             changes: All of them, or none.
             nonce: What tells this commit from others.
-            divisible: Whether a part of it could be committed instead.
+            give_up_after: After how many tries that met other transactions another commit is made instead.
 
         Raises:
             Conflict: If a condition does not hold, and not because the very same commit had applied.
-            Contended: If it is divisible, and other transactions were in its way a few times.
+            Contended: If so many tries, and every one, met other transactions: nothing was applied.
         """
         tries, certain = 0, True
         while True:
@@ -215,7 +234,7 @@ class Storage:
             except Unavailable as error:
                 tries += 1
                 certain = certain and isinstance(error, Contended)
-                if self.remaining() < 0 or (divisible and certain and tries >= CONTENDED):
+                if self.remaining() < 0 or (certain and give_up_after is not None and tries >= give_up_after):
                     raise
                 await self.back_off(tries)
             except Conflict as conflict:
@@ -249,14 +268,15 @@ def _in_order(notes: Iterable[Notification]) -> list[Notification]:
     for note in ordered:
         if not NOTIFICATION_ID.fullmatch(note.id):
             raise Unreadable(f"{note.to.id}: its notification {note.id!r} is damaged, or of a newer format")
-    signals = iter(sorted(filter(_is_signal, ordered), key=lambda note: (note.after, note.created)))
-    return [next(signals) if _is_signal(note) else note for note in ordered]
+    said = iter(sorted(filter(_is_said, ordered), key=lambda note: (note.after, note.created)))
+    return [next(said) if _is_said(note) else note for note in ordered]
 
 
-def _is_signal(note: Notification) -> bool:
-    return note.id.startswith("s")
+def _is_said(note: Notification) -> bool:
+    """Return True for what others say to an invocation: a signal, an awakeable's result, a cancellation."""
+    return note.id[0] in "swx"
 
 
 def _whole(notes: Sequence[Notification]) -> bool:
-    """Whether no signal came after another one that was missed, as they were put while others were read."""
+    """Return True if nothing was said after something else that was missed, as it was put while others were read."""
     return all(note.after < len(notes) for note in notes)

@@ -15,7 +15,6 @@ from adapter.engine.ids import SHARDS, new_nonce
 from adapter.engine.ports import Conflict, Delete, Due, Finish, Place, Put
 from adapter.engine.records import Meta, Record, Ref, Status, Unreadable, Waiter
 from adapter.engine.types import Kind, Outcome
-from adapter.engine.waking import Waking
 
 if TYPE_CHECKING:
     from adapter.engine.engine import Engine
@@ -24,6 +23,9 @@ log = logging.getLogger("adapter")
 
 RECHECK = 45_000
 """Milliseconds after which the sweeper looks for a deadlock again, at first."""
+
+DAY = 24 * 3600 * 1000
+"""Milliseconds after which the sweeper looks at the latest at what is suspended."""
 
 BATCH = 100
 """How many entries of the due index are read at a time."""
@@ -152,14 +154,17 @@ class Sweeper:
                 await self._forget_journal(meta)
             return True
         values: dict[str, Any]
-        if meta.watched:
-            await engine.deadlocks.check(meta)
-            values = {"due": now + RECHECK * 2 ** min(meta.dispatches, 6), "dispatches": meta.dispatches + 1}
-        elif meta.status is Status.QUEUED:
-            if await engine.control.reclaim(meta):
+        if meta.status is Status.SUSPENDED and (meta.timer is None or meta.timer > now):
+            if await engine.teller.look(meta):
                 return True
             await engine.deadlocks.check(meta)
-            wait = RECHECK * 2 ** min(meta.dispatches, 6) if meta.parent is not None else OWNER_CHECK
+            look = now + min(RECHECK * 4 ** min(meta.dispatches, 8), DAY)
+            due = look if meta.timer is None else min(look, meta.timer)
+            values = {"due": due, "dispatches": meta.dispatches + 1}
+        elif meta.status is Status.QUEUED:
+            await engine.control.reclaim(meta)
+            await engine.deadlocks.check(meta)
+            wait = (RECHECK if meta.parent is not None else OWNER_CHECK) * 2 ** min(meta.dispatches, 6)
             values = {"due": now + wait, "dispatches": meta.dispatches + 1}
         elif id in engine.active:
             values = {"due": engine.times().lease}
@@ -209,34 +214,21 @@ class Sweeper:
         engine = self._engine
         note, parts = notification(waiter.waiter, f"a{waiter.command}", outcome, engine.clock.now(), waiter.id)
         await engine.put_apart(parts)
-        waking: Waking | None = Waking()
-        while waking is not None:
-            try:
-                update = waking.update(waiter.waiter, engine.times().grace)
-                await engine.commit([Delete(waiter), Put(note), update], new_nonce())
-                told = replace(note, outcome=outcome)
-                engine.notified(told, waiter.service, waiter.deployment, waking.wakes)
-                return
-            except Conflict as conflict:
-                if 0 in conflict.found:
-                    return
-                if 1 in conflict.found:
-                    break
-                urgent, found = outcome.failure is not None, conflict.found[2]
-                waking = Waking.learn(waiter.waiter, found, urgent=urgent)
-                if waking is None and parts:
-                    await self.delete_later(waiter.waiter, found)
         try:
-            await engine.commit([Delete(waiter)], new_nonce())
-        except Conflict:
+            await engine.commit([Delete(waiter), Put(note)], new_nonce())
+        except Conflict as conflict:
+            if 0 not in conflict.found:  # it was told before, or had its answer in another way
+                with suppress(Conflict):
+                    await engine.commit([Delete(waiter)], new_nonce())
             return
+        await engine.teller.tell([replace(note, outcome=outcome)], waiter.service, waiter.deployment)
 
     async def _forget_journal(self, meta: Meta) -> None:
         """Delete the journal of a completed invocation, whose result is kept for longer."""
         engine = self._engine
         if meta.forgets is not None:
             await self.delete_dependents(meta.ref, journal_only=True)
-        values = {"tail": None, "forgets": None, "due": meta.expires}
+        values = {"tail": None, "pieces": 0, "forgets": None, "due": meta.expires}
         with suppress(Conflict):
             await engine.commit([Finish(meta.ref, set=values)], new_nonce())
 

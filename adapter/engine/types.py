@@ -9,6 +9,8 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, cast
 
+from adapter.errors import TerminalError
+
 if TYPE_CHECKING:
     from adapter.engine.commands import Issuer
 
@@ -82,7 +84,10 @@ def told(error: BaseException) -> str:
     >>> told(ExceptionGroup("unhandled errors", [ValueError("boom"), KeyError("x")]))
     "ExceptionGroup: unhandled errors (2 sub-exceptions): ValueError: boom; KeyError: 'x'"
     """
-    text = f"{type(error).__name__}: {error}"
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except BaseException as unprintable:
+        text = f"{type(error).__name__} (its text cannot be had: {type(unprintable).__name__})"
     if not isinstance(error, BaseExceptionGroup):
         return text
     group = cast("BaseExceptionGroup[BaseException]", error)
@@ -98,6 +103,19 @@ class Failure:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", said(self.message, MAX_MESSAGE))
+
+    @staticmethod
+    def of(error: TerminalError) -> Failure:
+        """Return what is stored of a terminal error, also of a subclass that does not set its message and code.
+
+        >>> Failure.of(TerminalError("no such account", code=404))
+        Failure(code=404, message='no such account')
+        """
+        code, message = getattr(error, "code", None), getattr(error, "message", None)
+        return Failure(
+            code if isinstance(code, int) and 400 <= code <= 599 else 500,
+            message if isinstance(message, str) else told(error),
+        )
 
 
 @dataclass(frozen=True, slots=True)

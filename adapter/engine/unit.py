@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from collections import defaultdict, deque
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from contextvars import Context
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -21,11 +22,11 @@ from typing import TYPE_CHECKING, Any
 from adapter.engine import commands as c
 from adapter.engine.attempt import Attempt, Pending, PendingInvocation
 from adapter.engine.blobs import blob_for
-from adapter.engine.deadlocks import attached, deadlock
+from adapter.engine.deadlocks import attached, awaited_ids, deadlock, stretches
 from adapter.engine.draft import Key, Step
-from adapter.engine.ids import new_generation, new_nonce
-from adapter.engine.journal import CANCEL, Done, Issued, Noted, Read, Tried
-from adapter.engine.keys import KeyState
+from adapter.engine.ids import new_generation, new_nonce, parse_awakeable
+from adapter.engine.journal import CANCEL, Done, Issued, Noted, Read, Tried, arrivals
+from adapter.engine.keys import UNKNOWN, KeyState
 from adapter.engine.ledger import Fenced, Ledger, News, Rewind
 from adapter.engine.loop import HELP
 from adapter.engine.member import Arrived, Born, Ended, Failed, Left, Log, Member, Wait, Wrote
@@ -36,6 +37,7 @@ from adapter.engine.records import (
     Meta,
     Notification,
     Parent,
+    Ref,
     Status,
 )
 from adapter.engine.types import (
@@ -51,11 +53,12 @@ from adapter.engine.types import (
     said,
     told,
 )
-from adapter.engine.waking import Waking
 from adapter.errors import NonDeterminismError, TerminalError
 
 if TYPE_CHECKING:
     from adapter.engine.engine import Engine
+
+log = logging.getLogger("adapter")
 
 MOMENT = 50
 """Milliseconds that a handler may wait before what it did is committed, so that a crash does not lose it."""
@@ -69,17 +72,23 @@ NEWS = -3
 DUTIES = frozenset({c.Cancel, c.Complete, c.SendSignal, c.CompletePromise})
 """The commands that are carried out even if the handler returns without waiting for them."""
 
+AT_ONCE = c.Now | c.GetState | c.SetState | c.ClearState | c.ClearAllState | c.StateKeys
+"""The commands that need nothing but the key's state."""
+
 PATIENCE = 2000
 """Milliseconds up to which a wait is waited out in the process rather than suspended."""
 
 BREATH = 500
 """Milliseconds after which a step that waits for its next try looks whether anything else still runs."""
 
+ALONG = 2_000
+"""Milliseconds that have to be left for more invocations of a key's inbox to be run in the same session."""
+
 DEADLOCK = 1000
 """Milliseconds after which a unit that waits for calls looks whether they are part of a deadlock."""
 
-MAX_AWAITS = 20
-"""How many calls a record names as what it waits for."""
+MAX_NAMED = 20
+"""How many calls a record names by their ids as what it waits for. Of others whose ids derive it keeps the numbers."""
 
 LOOK = 3000
 """Milliseconds after which a unit looks at its records again: a cancellation, or another attempt, came in."""
@@ -110,6 +119,10 @@ class Postponed(Exception):
         self.error = error
 
 
+class NotAlong(Exception):
+    """An invocation of the inbox is not over at once, so it does not run in a session whose client waits."""
+
+
 class Unit:
     """One unit of work.
 
@@ -124,6 +137,8 @@ class Unit:
         self.engine = engine
         self.root = root
         self.members: dict[str, Member] = {}
+        self._hosted = {root.meta.id}
+        """The ids of the invocations that ran here and were made elsewhere, whether they have ended since or not."""
         self.undone: list[Member] = []
         """If another attempt took over: those who ran here, or had ended and were not stored so."""
         self.ledger = Ledger(engine, self, root.meta.id)
@@ -139,13 +154,13 @@ class Unit:
         self._running: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._steps: set[tuple[str, int]] = set()
         self._loading: set[ObjectKey] = set()
+        self._along: set[Ref] = set()
+        """The invocations of an inbox that run here, and are to be over at once."""
         self._reads: dict[tuple[str, int], Member] = {}
         """State reads that are not in the log yet: until then nothing is committed that they are not to see."""
-        self._failing: dict[str, Step] = {}
-        """For each attempt that failed with reads under way: what is logged of that once they are back."""
+        self._failing: dict[str, tuple[Member, Step]] = {}
+        """The attempts that failed with reads or steps under way, and what is logged of that once those are back."""
         self._timers: dict[tuple[str, int], int] = {}
-        self._granting = False
-        """Whether somebody may run as soon as it is committed that a key is theirs."""
         self.poked: set[str] = set()
         self._looked = self._moved = engine.clock.now()
         self._telling: set[asyncio.Task[Any]] = set()
@@ -172,12 +187,15 @@ class Unit:
                         return
                 except Rewind:
                     self._rewind()
+                except Fenced as fenced:
+                    if not self._rewind_without(fenced):
+                        raise
         except Fenced:
-            self.undone = list(dict.fromkeys(self.ledger.members()))
+            self.undone = list(dict.fromkeys(self._everyone()))
             self.ledger.rewind()
             raise
         finally:
-            for member in self.members.values():
+            for member in (*self.members.values(), *(member for member, _ in self._failing.values())):
                 self.engine.active.pop(member.meta.id, None)
                 member.drop()
             for task in self._running.values():
@@ -194,8 +212,18 @@ class Unit:
         if member is None or member.ref != note.to or note.id in member.notes:
             return
         if len(member.notes) < note.after:  # a signal, and the one before it was not heard of
-            self._background((note.to.id, NEWS), self._read_news(member))
+            self._background((note.to.id, NEWS), self._refresh(member))
         else:
+            self._take_in(member, note)
+
+    def expect(self, ref: Ref, count: int) -> None:
+        """Note that this process is about to count notifications, which it delivers here itself."""
+        member = self.members.get(ref.id)
+        if member is not None and member.ref == ref:
+            member.counted += count
+
+    def _take_in(self, member: Member, note: Notification) -> None:
+        if note.id not in member.notes:
             member.notes[note.id] = note.outcome
             self._post(Event(note.to.id, NOTED, note.outcome, note.id))
 
@@ -214,7 +242,7 @@ class Unit:
         if root.exclusive and root.meta.status is not Status.SCHEDULED:
             key = self.ledger.key(root.key)
             if key.head is None or key.head.owner != root.ref:
-                step = (*step, Arrived(root))
+                step = (*step, Arrived(root, self.engine.moment()))
             self.ledger.record(step)
             self._touch(root.key)
         else:
@@ -222,33 +250,53 @@ class Unit:
             if root.spec is not None:
                 self._start(root)
 
-    def _rewind(self) -> None:
+    def _rewind_without(self, fenced: Fenced) -> bool:
+        """Drop the invocation that was taken over; the others go on, with their steps. Returns whether there are any.
+
+        What was not committed is undone for all of them: it may follow from what the dropped one did.
+        """
+        others = {member.meta.id for member in self._everyone() if member.ref != fenced.ref and member.stored}
+        if fenced.ref is None or not others:
+            return False
+        log.info("attempt dropped: %s", fenced, extra={"invocation_id": fenced.ref.id})
+        if fenced.ref.id in self.poked:
+            self.poked.discard(fenced.ref.id)
+            self.engine.spawn(self.engine.resume(fenced.ref.id))
+        self.engine.active.pop(fenced.ref.id, None)
+        if fenced.ref == self.root.ref:
+            self._linger = 0  # the client is answered from the store
+        self._rewind(fenced.ref)
+        return True
+
+    def _rewind(self, dropped: Ref | None = None) -> None:
         """Go back to what is committed, and replay from there. Steps go on, and keep their results."""
-        results = self._step_results()
-        for member in (members := {member.meta.id: member for member in self.ledger.members()}).values():
+        for member in (members := {member.meta.id: member for member in self._everyone()}).values():
             member.drop()
         self.ledger.rewind()
         self._ready.clear()
         self._closures.clear()
         self._errands.clear()
         self._timers.clear()
-        self._granting = False
         self.members = {
             id: member
             for id, member in members.items()
             if member.stored and member.spec is not None and member.meta.status is not Status.QUEUED
+            if member.ref != dropped
         }
-        self._events = deque(  # notifications are posted anew, in order
-            event
-            for event in (*results, *self._events)
-            if event.member in self.members and event.child is None and event.note is None
-        )
+        for member in self.members.values():
+            if member.caller is not None and member.caller.ref == dropped:
+                member.caller = None
+        for id in members.keys() - self.members.keys():
+            self.engine.active.pop(id, None)
+        self._events.clear()  # the replay asks for all of it again; what steps gave it finds with its member
         for name, task in list(self._running.items()):
             if name not in self._steps or name[0] not in self.members:
                 del self._running[name]
+                self._steps.discard(name)
                 task.cancel()
         self._loading.clear()
         self._reads.clear()
+        self._failing.clear()
         if not self.root.stored or self.root.meta.id in self.members:
             self._open()
         for id, member in self.members.items():
@@ -259,11 +307,18 @@ class Unit:
                 else:
                     self._start(member)
 
+    def _everyone(self) -> Iterable[Member]:
+        """Those who run, those whose failure is not logged yet, and all that the log speaks of."""
+        yield from self.ledger.members()
+        for member, _ in self._failing.values():
+            yield member
+
     async def _turn(self) -> bool:
         """One round: advance the code, then commit, wait or suspend. Returns whether the unit is over."""
         await self._drive()
         if self._telling:
-            await asyncio.wait(self._telling)
+            telling, self._telling = self._telling, set()
+            await asyncio.gather(*telling)
         if self._broken is not None:
             raise self._broken
         if self.engine.clock.now() - self._looked >= LOOK:
@@ -273,13 +328,12 @@ class Unit:
             await self.ledger.commit(keep_last=True)
         if self._loading or self._reads:
             await self._wait(None)
-        elif self._closures or self._errands or self._granting or replay:
-            self._granting = False
+        elif self._closures or self._errands or replay:
             await self.ledger.commit(keep_steps=not replay)
             if replay and self.members:
                 raise Rewind
             self._begin_steps()
-        elif not self.members:
+        elif not self.members and not self._failing:
             await self.ledger.commit()
             return True
         elif self._over():
@@ -298,7 +352,7 @@ class Unit:
         """Whether the log holds the result of a step, which a crash would have run again."""
         for effect in chain.from_iterable(self.ledger.log):
             match effect:
-                case Log(Member(attempt=None), Done()):
+                case Log(Member(attempt=None), Done() | Read()):
                     return True
                 case Log(Member(attempt=Attempt() as attempt), Done(n)) if n != CANCEL and isinstance(
                     attempt.operations[n].command, c.Run
@@ -309,9 +363,10 @@ class Unit:
         return False
 
     def _over(self) -> bool:
-        """Whether the root's outcome, or somebody's failure, is in the log and wants to be known."""
+        """Whether an outcome that somebody waits for, or a failure, is in the log."""
         return any(
-            isinstance(effect, Failed) or (isinstance(effect, Ended) and effect.member is self.root)
+            isinstance(effect, Failed)
+            or (isinstance(effect, Ended) and (effect.member is self.root or effect.member.meta.ticket is not None))
             for step in self.ledger.log
             for effect in step
         )
@@ -342,14 +397,14 @@ class Unit:
             await self._wait(timer)
         elif now < self._lingers() and stay > 0:
             await self.ledger.commit()
-            await self._poll(timer)
+            if self.members:
+                await self._poll(timer)
         else:
             self.poked.clear()  # what came in before this is noticed by the commit
             try:
                 await self.ledger.suspend([self._wait_of(member) for member in waiting])
             except News:
-                for member in waiting:
-                    await self._read_news(member)
+                pass  # what came in waits to be given to the code
             else:
                 self._look_for_rings(waiting)
 
@@ -387,8 +442,8 @@ class Unit:
             self._moved = self.engine.clock.now()
 
     def _advance(self) -> None:
-        start = len(self.ledger.log)
-        while len(self.ledger.log) - start <= self._most:
+        start, until = len(self.ledger.log), self.engine.clock.now() + MOMENT
+        while len(self.ledger.log) - start <= self._most and self.engine.clock.now() <= until:
             if self._ready:
                 member = self._ready.popleft()
                 if member.attempt is not None:
@@ -407,15 +462,13 @@ class Unit:
 
     def _handle(self, event: Event) -> None:
         member = self.members.get(event.member)
-        reader = self._reads.pop((event.member, event.n), None)
-        if reader is not None and (failure := self._failing.pop(event.member, None)) is not None:
-            assert event.outcome is not None
-            self.ledger.record((Log(reader, Read(event.n, event.outcome)),))
-            self._log_failure(reader, failure)
-            return
         if event.child is not None:
             if self.members.get(event.child.meta.id) is event.child:  # it is told once that it has ended
                 self._end_child(event.child, event.outcome or Outcome())
+            return
+        reader = self._reads.pop((event.member, event.n), None)
+        if event.member in self._failing:
+            self._take_down(event, reader)
             return
         if member is None or member.attempt is None:
             return
@@ -470,9 +523,7 @@ class Unit:
                 child.cancelled = True
                 self._post(Event(call.id, CANCEL, Outcome(failure=CANCELLED)))
             else:
-                task = self.engine.spawn(self.engine.control.cancel(call.id))
-                self._telling.add(task)
-                task.add_done_callback(self._telling.discard)
+                self._telling.add(asyncio.ensure_future(self.engine.control.cancel(call.id), loop=self._loop))
 
     def _check(self, member: Member) -> None:
         """See whether an attempt ended."""
@@ -506,23 +557,25 @@ class Unit:
     def _end(self, member: Member, outcome: Outcome, *more: Log) -> None:
         exclusive = member.exclusive
         self.ledger.record((Ended(member, outcome), *((Left(member),) if exclusive else ()), *more))
-        parent = member.meta.parent
-        if member.caller is None and member.waking is not None and parent and parent.ref.id in self.engine.active:
-            member.waking = Waking(False)
         if exclusive:
             self.grant(self.ledger.keys[member.key])
 
     def _fail(self, member: Member, error: BaseException) -> None:
         """An attempt failed: what it did so far is kept, and a later one goes on from there."""
         assert member.spec is not None
+        if isinstance(error, NotAlong):
+            self.retire(member)
+            self.ledger.omit(member)
+            return
         policy = member.spec.options.retry
         progress = member.progress or self.ledger.advances(member)
         failures = 1 if progress else member.meta.failures + 1
         self.engine.report(member.meta, failures, error.error if isinstance(error, Postponed) else error)
         self.retire(member)
         member.caller = None
+        cancelled = "x" in member.notes
         if isinstance(error, Postponed):
-            failed = Failed(member, said(str(error), MAX_ERROR), 0, error.due)
+            failed = Failed(member, said(str(error), MAX_ERROR), 0, error.due, cancelled)
             self._log_failure(member, (Log(member, error.tried), failed))
             return
         text = said(told(error), MAX_ERROR)
@@ -533,14 +586,30 @@ class Unit:
             return
         else:
             due = None
-        self._log_failure(member, (Failed(member, text, failures, due),))
+        self._log_failure(member, (Failed(member, text, failures, due, cancelled),))
 
     def _log_failure(self, member: Member, failure: Step) -> None:
-        """Log it after all reads under way: those of the next attempt would see what this one wrote since it asked."""
-        if member in self._reads.values():
-            self._failing[member.meta.id] = failure
+        """Log it after what is under way: the next attempt would run the steps again, and its reads would see what this
+        one wrote since it asked."""
+        id = member.meta.id
+        if member in self._reads.values() or any(name[0] == id for name in self._steps):
+            self._failing[id] = member, failure
+            self.engine.active[id] = self
         else:
             self.ledger.record(failure)
+
+    def _take_down(self, event: Event, reader: Member | None) -> None:
+        """Log what came in of an attempt that has failed, and the failure after the last of it."""
+        member, failure = self._failing[event.member]
+        if reader is None and event.n not in member.results:
+            return
+        if event.outcome is not None:
+            self.ledger.record((Log(member, Read(event.n, event.outcome)),))
+        elif isinstance(event.error, Postponed):
+            self.ledger.record((Log(member, event.error.tried),))
+        del self._failing[event.member]
+        self.engine.active.pop(event.member, None)
+        self._log_failure(member, failure)
 
     # --- what the ledger tells (`ledger.Driver`) ---
 
@@ -550,6 +619,11 @@ class Unit:
 
     def told(self) -> bool:
         return bool(self._events)
+
+    def queued(self, member: Member) -> None:
+        self.retire(member)
+        if member is self.root:
+            self.engine.pass_gate(member.key)
 
     def retire(self, member: Member) -> None:
         """The member runs no longer; what it called in this process goes on, and notifies its record."""
@@ -567,6 +641,8 @@ class Unit:
     def _start(self, member: Member) -> None:
         assert member.spec is not None
         member.duties = 0
+        if member.meta.epoch > 1:
+            member.moment, member.reached = arrivals(member.journal)
         member.attempt = Attempt(self, member.spec, member.meta, member.input, member.journal, member.notes)
         self._ready.append(member)
         if member.cancelled:
@@ -589,6 +665,8 @@ class Unit:
         at: int | None = None
         value: Outcome | None = None
         more: Step = ()
+        if member.ref in self._along and not isinstance(command, AT_ONCE):
+            raise NotAlong
         match command:
             case _ if (refusal := _refusal(command)) is not None:
                 value = Outcome(failure=refusal)
@@ -625,13 +703,13 @@ class Unit:
     def resume(self, attempt: Attempt, pending: Pending[Any], at: int | None) -> None:
         member, n, command = self.members[attempt.meta.id], pending.n, pending.command
         match command:
+            case c.Run() | c.GetState() | c.StateKeys() if n in attempt.read:
+                self._post(Event(member.meta.id, n, attempt.read[n]))
             case c.Run():
                 self._want_step(member, n, command)
             case c.Sleep():
                 assert at is not None
                 self._timers[member.meta.id, n] = at
-            case c.GetState() | c.StateKeys() if n in attempt.read:
-                self._post(Event(member.meta.id, n, attempt.read[n]))
             case c.GetState() | c.StateKeys():
                 self._read_elsewhere(member, n, command)
             case c.Attach() | c.GetPromise() if f"a{n}" in member.notes:
@@ -667,7 +745,7 @@ class Unit:
         failure = Failure(404, problem) if problem is not None else None
         if failure is None:
             failure = _oversize(f"the input for {target}", command.input)
-        there = pending.id in self.ledger.known or pending.id in self.ledger.made or pending.id in self.members
+        there = pending.id in self.ledger.known or pending.id in self.ledger.made or pending.id in self._hosted
         if failure is None and call and there and pending.kind is Kind.WORKFLOW:
             failure = Failure(409, f"workflow {target.object} ran already, or is running: attach to {pending.id}")
         if failure is not None:
@@ -702,9 +780,12 @@ class Unit:
             caller=member if spec else None,
         )
         arrives = pending.kind.exclusive and not delay
-        self.ledger.record(
-            (Born(child), *((Arrived(child),) if arrives else ()), Log(member, Issued(n, *pending.described)))
-        )
+        arrived: Step = ()
+        if arrives:
+            member.moment = self.engine.moment(after=member.moment)
+            arrived = (Arrived(child, member.moment, direct=str(child.key) not in member.reached),)
+        issued = Issued(n, *pending.described, at=member.moment if arrives else None)
+        self.ledger.record((Born(child), *arrived, Log(member, issued)))
         if spec is None:
             return
         self.members[child.meta.id] = child
@@ -736,16 +817,68 @@ class Unit:
         """Start the key's owner, if it is to run here and does not yet."""
         if key.live is None or key.head is None or key.live.owner is None:
             return
-        member = self.members.get(key.live.owner.id)
+        if key.live.owner == UNKNOWN and self._takes_along():
+            if key.key not in self._loading:
+                self._loading.add(key.key)
+                self._background((str(key.key), -1), self._load_next(key))
+            return
+        member = self.members.get(key.live.owner.id) or self._enter(key, key.live.owner)
         if member is None or member.ref != key.live.owner or member.attempt is not None:
             return
         if key.head.owner != member.ref:
-            if key.contended:
-                self._granting = True
-                return
             key.ran = True
         self._start(member)
         self._signal.set()
+
+    # --- the next invocations of a key's inbox ---
+
+    def _takes_along(self) -> bool:
+        """Whether invocations of an inbox may run here, after the key's owner."""
+        if self.engine.always_replay or self.engine.remaining() < ALONG:
+            return False
+        return not self._hurries() or self.root.meta.live
+
+    def _hurries(self) -> bool:
+        """Whether a client gets its answer when all that runs here has ended, as from a Lambda function."""
+        return self.engine.deadline is not None and self._linger > 0
+
+    async def _load_next(self, key: Key) -> None:
+        """Read the first invocations of a key's inbox, and run those that can run here."""
+        await self.ledger.read_front(key)
+        front = key.front or []
+        records = await self.engine.peek_all([entry.ref.id for entry in front]) if front else {}
+        key.next.clear()
+        for entry in front:
+            meta = records.get(entry.ref.id)
+            member = self._next_member(meta) if meta is not None and meta.ref == entry.ref else None
+            if member is None or member.meta.ticket != entry.ticket:
+                break
+            key.next[entry.ref] = member
+        self._loading.discard(key.key)
+        self.grant(key)
+
+    def _next_member(self, meta: Meta) -> Member | None:
+        """An invocation that waits, if it can run here: it is of this deployment, and nothing has been said to it."""
+        spec = self.engine.handler(meta.target)
+        untouched = meta.status is Status.QUEUED and meta.outcome is None and meta.epoch <= 1
+        here = spec is not None and meta.deployment in ("", self.engine.deployment)
+        if not untouched or not here or meta.notifications or meta.input is None or meta.id in self.members:
+            return None
+        return Member(meta, meta.input, spec, stored=True)
+
+    def _enter(self, key: Key, owner: Ref) -> Member | None:
+        """Begin to run the next invocation of the inbox, if it was read and there is time."""
+        member = key.next.pop(owner, None) if self._takes_along() else None
+        if member is None or owner.id in self.engine.active:
+            return None
+        member.meta = replace(member.meta, deployment=self.engine.deployment)
+        self.members[owner.id] = member
+        self._hosted.add(owner.id)
+        self.engine.active[owner.id] = self
+        self.ledger.enter(member)
+        if self._hurries():
+            self._along.add(owner)
+        return member
 
     def _read_here(self, member: Member, command: c.GetState | c.StateKeys) -> Outcome | None:
         """What a state read gives, where all that it needs is at hand."""
@@ -804,8 +937,11 @@ class Unit:
         async def run() -> None:
             try:
                 await work
-            except Exception as error:
-                self._broken = error
+            except BaseException as error:
+                if self._running.get(name) is task:  # else the unit has dropped it
+                    self._broken = error if isinstance(error, Exception) else RuntimeError(told(error))
+                if not isinstance(error, Exception):
+                    raise
             finally:
                 if self._running.get(name) is task:
                     del self._running[name]
@@ -814,27 +950,20 @@ class Unit:
 
         # Not `asyncio.create_task`: a handler's command may lead here, and the handler has a loop of its own.
         self._running[name] = task = self._loop.create_task(run(), context=context)
+        task.add_done_callback(lambda _: work.close())  # one that is cancelled before it begins would never be awaited
 
     def _want_step(self, member: Member, n: int, command: c.Run) -> None:
         """Have a step start after the next commit, unless it did before a rewind."""
-        name = (member.meta.id, n)
-        if name not in self._running and not any((event.member, event.n) == name for event in self._events):
+        if n in member.results:
+            self._tell(member, n)
+        elif (member.meta.id, n) not in self._running:
             self._closures.append((member, n, command))
 
-    def _step_results(self) -> list[Event]:
-        """The results of steps that are in the log."""
-        logged = [effect for step in self.ledger.log for effect in step if isinstance(effect, Log)]
-        steps = {
-            (member.meta.id, entry.n)
-            for member in {effect.member.meta.id: effect.member for effect in logged}.values()
-            for entry in (*member.journal, *(effect.entry for effect in logged if effect.member is member))
-            if isinstance(entry, Issued) and entry.kind == "run"
-        }
-        return [
-            Event(effect.member.meta.id, effect.entry.n, effect.entry.outcome)
-            for effect in logged
-            if isinstance(effect.entry, Done) and (effect.member.meta.id, effect.entry.n) in steps
-        ]
+    def _tell(self, member: Member, n: int) -> None:
+        """Post what a step gave, or raised."""
+        result = member.results[n]
+        event = Event(member.meta.id, n)
+        self._post(replace(event, outcome=result) if isinstance(result, Outcome) else replace(event, error=result))
 
     def _begin_steps(self) -> None:
         """Start what had to wait for a commit."""
@@ -844,13 +973,19 @@ class Unit:
             self._steps.add((member.meta.id, n))
             abort = member.attempt.spec.options.abort_timeout
             tried = member.attempt.tried.get(n) or Tried(n, 0, self.engine.clock.now())
-            self._background((member.meta.id, n), self._step(member.meta.id, command, abort, tried), command.context)
+            self._background((member.meta.id, n), self._step(member, command, abort, tried), command.context)
         errands, self._errands = self._errands, []
         for member, n, errand in errands:
             self._background((member.meta.id, n), self._do(member, n, errand))
 
-    async def _step(self, id: str, command: c.Run, abort: timedelta | None, tried: Tried) -> None:
+    async def _step(self, member: Member, command: c.Run, abort: timedelta | None, tried: Tried) -> None:
+        member.results[tried.n] = await self._result(member.meta.id, command, abort, tried)
+        self._tell(member, tried.n)
+
+    async def _result(self, id: str, command: c.Run, abort: timedelta | None, tried: Tried) -> Outcome | BaseException:
+        """Run a step by its policy. Returns what it gave, or what ends the attempt."""
         n, tries, began = tried.n, tried.tries, tried.began
+        task = asyncio.current_task()
         while True:
             tries += 1
             try:
@@ -861,36 +996,38 @@ class Unit:
                 finally:
                     self.engine.steps -= 1
             except TerminalError as error:
-                outcome = Outcome(failure=Failure(error.code, error.message))
-            except (Exception, asyncio.CancelledError) as error:
-                task = asyncio.current_task()
-                if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-                    raise  # the step was dropped; else something that it awaited was cancelled, which is its failure
+                outcome = Outcome(failure=Failure.of(error))
+            except BaseException as error:
+                if self._dropped(error, task):
+                    raise
                 policy: RetryPolicy | None = command.retry
                 if policy is None:
-                    self._post(Event(id, n, error=error))
-                    return
+                    return error
                 wait = policy.backoff(tries)
                 lasted = timedelta(milliseconds=self.engine.clock.now() - began, seconds=wait)
                 last = policy.attempts is not None and tries >= policy.attempts
                 text = f"step {command.name!r} failed {tries} times: {told(error)}"
                 if not last and (policy.duration is None or lasted <= policy.duration):
                     due = self.engine.clock.now() + round(wait * 1000)
-                    if await self._sit_out(due):
+                    if await self._sit_out(id, due):
                         continue
-                    self._post(Event(id, n, error=Postponed(Tried(n, tries, began), due, text, error)))
-                    return
+                    return Postponed(Tried(n, tries, began), due, text, error)
                 outcome = Outcome(failure=Failure(500, said(text, MAX_ERROR)))
-            self._post(Event(id, n, outcome))
-            return
+            return outcome
 
-    async def _sit_out(self, due: int) -> bool:
+    def _dropped(self, error: BaseException, task: asyncio.Task[Any] | None) -> bool:
+        """Return True if a step was stopped from outside; otherwise the step itself raised the error."""
+        if isinstance(error, asyncio.CancelledError):
+            return task is not None and bool(task.cancelling())
+        return isinstance(error, GeneratorExit) and asyncio.current_task(self._loop) is not task
+
+    async def _sit_out(self, id: str, due: int) -> bool:
         """Wait for a step's next try, but not for long if no client waits and nothing else runs. Returns whether it is
         time."""
         patience = 0 if self.engine.always_replay else PATIENCE
         while (left := due - (now := self.engine.clock.now())) > 0:
             stay, alone = self.engine.remaining(), len(self._running) == 1 and now >= self._lingers()
-            if stay <= 0 or (alone and left > patience):
+            if stay <= 0 or (alone and left > patience) or id in self._failing:
                 return False
             await self.engine.clock.sleep(min(left, stay, BREATH) / 1000)
         return True
@@ -899,18 +1036,27 @@ class Unit:
         """Run a step's closure, for so long at most."""
         if abort is None:
             return await command.closure()
-        task = asyncio.ensure_future(command.closure())
+
+        async def run() -> bytes | BaseException:
+            try:
+                return await command.closure()
+            except (SystemExit, KeyboardInterrupt) as error:  # raised in a task, either would end the process
+                return error
+
+        task = asyncio.ensure_future(run())
         try:
             await self.engine.first(task, self.engine.clock.now() + round(abort.total_seconds() * 1000))
             if not task.done():
                 raise TimeoutError(f"step {command.name!r} took longer than its abort_timeout, {abort}")
-            return task.result()
+            result = task.result()
         finally:
             task.cancel()
+        if isinstance(result, BaseException):
+            raise result
+        return result
 
     async def _do(self, member: Member, n: int, errand: c.Errand) -> None:
-        whom = errand.name if isinstance(errand, c.GetPromise | c.PeekPromise | c.CompletePromise) else errand.id
-        async with self._lines[member.meta.id, whom]:
+        async with self._lines[member.meta.id, _receiver(errand)]:
             outcome = await self.engine.control.perform(member, n, errand)
         if outcome is not None:
             self._post(Event(member.meta.id, n, outcome))
@@ -980,14 +1126,24 @@ class Unit:
             metas = await asyncio.gather(*(self.engine.look(member.meta.id) for member in some))
             for member, meta in zip(some, metas, strict=True):
                 if meta is None or meta.ref != member.ref or not meta.live or meta.epoch != member.meta.epoch:
-                    raise Fenced(f"{member.meta.id} was taken over")
-                if meta.notifications > len(member.notes):
-                    await self._read_news(member)
+                    raise Fenced(f"{member.meta.id} was taken over", member.ref)
+                if meta.notifications > member.counted:
+                    member.meta = replace(member.meta, notifications=meta.notifications)
+                    await self.refresh(member)
 
-    async def _read_news(self, member: Member) -> None:
-        """Take in the notifications that the store has."""
+    async def _refresh(self, member: Member) -> None:
+        """Read the record, then the notifications, and take those in."""
+        meta = await self.engine.look(member.meta.id)
+        if meta is not None and meta.ref == member.ref:
+            member.meta = replace(member.meta, notifications=meta.notifications)
+            await self.refresh(member)
+
+    async def refresh(self, member: Member) -> None:
+        """Read the notifications to an invocation, whose record was read before, and take those in."""
+        counted = member.meta.notifications
         for note in await self.engine.news(member.ref):
-            self.deliver(note)
+            self._take_in(member, note)
+        member.counted = max(member.counted, counted)
 
     def _wait_of(self, member: Member) -> Wait:
         """What a blocked attempt waits for."""
@@ -1001,19 +1157,26 @@ class Unit:
         awaited = [(other, pending.n) for pending in waits if (other := _awaited(pending)) is not None]
         all = len(groups) == 1
         awaits: Awaits | None = None
-        if awaited and (all or len(awaited) == len(waits) <= MAX_AWAITS):
-            ids, commands = zip(*awaited[:MAX_AWAITS], strict=True)
-            # Who waits for a key is looked at by the sweeper. In a ring of results that are attached to nobody does.
-            checked = due is None and any(isinstance(pending.command, c.Attach) for pending in waits)
-            awaits = Awaits(len(member.notes), all, ids, commands, checked)
-            due = self.engine.times().grace if checked else due
-        return Wait(member, min(groups.values()), due, awaits)
+        if awaited and (all or len(awaited) == len(waits)):
+            calls = dict.fromkeys([pending.n for pending in waits if _derived(pending)][MAX_NAMED:])
+            ids, commands = zip(*((other, n) for other, n in awaited if n not in calls), strict=True)
+            awaits = Awaits(member.counted, all, ids, commands, stretches(calls))
+        return Wait(member, min(groups.values()), due, awaits, self._look_at(member, waits))
+
+    def _look_at(self, member: Member, waits: Sequence[Pending[Any]]) -> int | None:
+        """When the sweeper is to look at an attempt that waits."""
+        times, kinds = self.engine.times(), {type(pending.command) for pending in waits}
+        if kinds == {c.Sleep}:
+            return None
+        # Of invocations that wait for keys the sweeper looks at each. Nobody looks at a ring of attached results.
+        lease = times.grace if c.Attach in kinds else member.meta.due or times.lease
+        return lease if lease > times.now else times.grace
 
     def _look_for_rings(self, suspended: Iterable[Member]) -> None:
         """Whoever suspends may be the last of a ring, and then nobody in it moves again to look for one."""
         for member in suspended:
             awaits, free = member.meta.awaits, self.ledger.made - self.ledger.queued
-            if awaits is not None and not free.issuperset(awaits.ids):
+            if awaits is not None and not free.issuperset(awaited_ids(member.ref, awaits)):
                 self.engine.spawn(self.engine.deadlocks.check(member.meta))
 
     async def _check_deadlocks(self) -> None:
@@ -1027,7 +1190,7 @@ class Unit:
                     update = Update(member.ref, set={"awaits": awaits}, epoch=member.meta.epoch)
                     await self.engine.commit([update], new_nonce())
                 except Conflict as conflict:
-                    raise Fenced(f"{member.meta.id} was taken over") from conflict
+                    raise Fenced(f"{member.meta.id} was taken over", member.ref) from conflict
                 member.meta = replace(member.meta, awaits=awaits)
             if awaits is not None:
                 await self.engine.deadlocks.check(member.meta)
@@ -1068,7 +1231,7 @@ class Unit:
         awaits = self._wait_of(member).awaits if member.attempt.waits() else None
         if awaits is None or (len(awaits.ids) > 1 and not awaits.all):
             return None
-        here = [child for id in awaits.ids if (child := self.members.get(id)) is not None]
+        here = [child for id in awaited_ids(member.ref, awaits) if (child := self.members.get(id)) is not None]
         return next((child for child in here if child.attempt is None), here[0] if here else None)
 
 
@@ -1077,6 +1240,21 @@ def _awaited(pending: Pending[Any]) -> str | None:
     if isinstance(pending, PendingInvocation) and pending.called:
         return pending.id
     return pending.command.id if isinstance(pending.command, c.Attach) else None
+
+
+def _receiver(errand: c.Errand) -> str:
+    """Return whom an errand is for: an awakeable's result is for the invocation that waits for it."""
+    if isinstance(errand, c.GetPromise | c.PeekPromise | c.CompletePromise):
+        return errand.name
+    awakeable = parse_awakeable(errand.id)
+    return awakeable[0].id if awakeable is not None else errand.id
+
+
+def _derived(pending: Pending[Any]) -> bool:
+    """Whether the id of the call that an operation waits for derives from the command's number."""
+    if not isinstance(pending, PendingInvocation) or not isinstance(pending.command, c.Call):
+        return False
+    return pending.kind is not Kind.WORKFLOW and pending.command.idempotency_key is None
 
 
 def _refusal(command: c.Command) -> Failure | None:

@@ -323,7 +323,7 @@ def _invocation(meta: Meta) -> dict[str, Any]:
         "error": meta.error,
         "ticket": meta.ticket,
         "waits_for": list(meta.awaits.ids) if meta.awaits else None,
-        "missing": meta.missing,
+        "missing": None if meta.wake_after is None else max(0, meta.wake_after + 1 - meta.notifications),
         "waiters": meta.waiters,
         "headers": dict(meta.headers),
     }

@@ -23,16 +23,21 @@ from adapter.engine.ports import (
     Due,
     Finish,
     Listed,
+    MarkQueued,
     Page,
     Place,
     Put,
+    TakeKey,
     TooLarge,
+    Unavailable,
     Update,
     Usage,
+    Wake,
     WriteHead,
     applied,
 )
 from adapter.engine.records import (
+    WAITING,
     Head,
     InboxEntry,
     Meta,
@@ -46,6 +51,7 @@ from adapter.engine.records import (
     Waiter,
 )
 from adapter.engine.types import ObjectKey, Outcome
+from adapter.local.conflicts import Conflicts
 
 F = TypeVar("F", bound=Callable[..., Coroutine[Any, Any, Any]])
 
@@ -57,7 +63,7 @@ TOKENS: Final = 10_000
 
 
 class Hook(Protocol):
-    """Is awaited around each request's effect; between the two calls nothing else runs.
+    """Is awaited around each request's effect; between the two calls nothing else runs, but with `Conflicts`.
 
     An exception that it raises ``"before"`` prevents the effect, one that it raises ``"after"`` hides it: `Unavailable`
     for a request that never arrived, or whose answer was lost. With ``"after"`` it also sees what the store refused.
@@ -94,15 +100,23 @@ class MemoryStore:
     Args:
         hook: Awaited around each request's effect.
         page: After how many bytes a page of a query ends; DynamoDB's is 1 MB.
+        conflicts: What happens to writes that meet a transaction. Without it a transaction takes no time, and nothing
+            meets it.
 
     Attributes:
         usage: Requests so far, and what DynamoDB would charge for them, by estimated sizes.
     """
 
-    def __init__(self, hook: Hook | None = None, page: int = 1024 * 1024) -> None:
+    def __init__(
+        self,
+        hook: Hook | None = None,
+        page: int = 1024 * 1024,
+        conflicts: Conflicts | None = None,
+    ) -> None:
         self.hook = hook
         self.usage = Usage()
         self._page = page
+        self._conflicts = conflicts
         self._partitions: dict[Partition, _Items] = {}
         self._due: list[list[tuple[int, str]]] = [[] for _ in range(SHARDS)]
         self._tokens: dict[str, list[Change]] = {}
@@ -135,6 +149,13 @@ class MemoryStore:
     @request
     async def peek(self, id: str) -> Meta | None:
         return cast("Meta | None", self._get(id, META))
+
+    @request
+    async def peek_all(self, ids: Sequence[str]) -> dict[str, Meta]:
+        if not 1 <= len(ids) <= MAX_CHANGES:
+            raise ValueError(f"from 1 to {MAX_CHANGES} ids, not {len(ids)}")
+        found = {id: cast("Meta | None", self._get(id, META)) for id in ids}
+        return {id: meta for id, meta in found.items() if meta is not None}
 
     @request
     async def news(self, ref: Ref, cursor: Any = None) -> tuple[list[Notification], Any]:
@@ -220,11 +241,25 @@ class MemoryStore:
     @request
     async def start(self, id: str, *, set: Mapping[str, Any], now: int) -> tuple[bool, Meta | None]:
         old = self._record(id)
+        self._admit(id)
         if old is None or old.status is not Status.READY or old.epoch != 0 or old.expired(now):
             self._charge([(old, None)])
             return False, old
         new = _changed(old, set, {"epoch": 1})
         self._apply([_Write(id, META, old, new)])
+        return True, new
+
+    @request
+    async def tell(self, ref: Ref, *, count: int, wake: Wake, due: int) -> tuple[bool, Meta | None]:
+        old = self._record(ref.id)
+        self._admit(ref.id)
+        if old is None or not _allowed(Update(ref), old) or not _woken(old, wake):
+            self._charge([(old, None)])
+            return False, old
+        woken = {} if wake is Wake.NONE else {"status": Status.READY, "due": due}
+        raised = {"epoch": 1} if wake is Wake.WAITING else {}
+        new = _changed(old, woken, {"notifications": count, **raised})
+        self._apply([_Write(ref.id, META, old, new)])
         return True, new
 
     @request
@@ -235,14 +270,17 @@ class MemoryStore:
             self.usage.read_units += 2 * len(changes)
             return
         writes = [self._plan(change, nonce) for change in changes]
-        if len({(write.partition, write.key) for write in writes}) < len(writes):
+        if len({write.address for write in writes}) < len(writes):
             raise ValueError("two changes of one item")
-        found = {place: write.old for place, write in enumerate(writes) if not write.allowed}
+        met = {place for place, write in enumerate(writes) if self._busy(write.partition, write.key)}
+        found = {place: write.old for place, write in enumerate(writes) if not write.allowed and place not in met}
         if found:
             self._charge([(write.old, None) for write in writes])
             if not applied(changes, found, nonce):
                 raise Conflict(found)
             return
+        if self._conflicts is not None:
+            await self._have(self._conflicts, writes, [writes[place] for place in sorted(met)], nonce)
         self._apply(writes)
         if len(changes) > 1:
             self._tokens[nonce] = list(changes)
@@ -253,26 +291,61 @@ class MemoryStore:
     async def put(self, parts: Sequence[Part]) -> list[Part]:
         if not 1 <= len(parts) <= 25:
             raise ValueError(f"from 1 to 25 parts, not {len(parts)}")
+        left: list[Part] = []
         for part in parts:
             partition, key = _address(part)
-            self._apply([_Write(partition, key, self._lookup(partition, key), part)])
-        return []
+            if self._busy(partition, key):
+                left.append(part)
+            else:
+                self._apply([_Write(partition, key, self._lookup(partition, key), part)])
+        return left
 
     @request
     async def delete(self, keys: Sequence[Dependent]) -> list[Dependent]:
         if not 1 <= len(keys) <= 25:
             raise ValueError(f"from 1 to 25 keys, not {len(keys)}")
+        left: list[Dependent] = []
         for each in keys:
-            self._apply([_Write(each.id, each.sort, self._lookup(each.id, each.sort), None)])
-        return []
+            if self._busy(each.id, each.sort):
+                left.append(each)
+            else:
+                self._apply([_Write(each.id, each.sort, self._lookup(each.id, each.sort), None)])
+        return left
 
     @request
     async def forget(self, ref: Ref, now: int) -> None:
+        self._admit(ref.id)
         old = self._record(ref.id)
         if old is not None and old.generation == ref.generation and old.expired(now):
             self._apply([_Write(ref.id, META, old, None)])
         else:
             self._charge([(old, None)])
+
+    # --- transactions under way --------------------------------------------------------------------------------------
+
+    def _busy(self, partition: Partition, key: Key) -> bool:
+        return self._conflicts is not None and self._conflicts.on((partition, key))
+
+    def _admit(self, id: str) -> None:
+        if self._conflicts is not None:
+            self._conflicts.admit((id, META))
+
+    async def _have(self, conflicts: Conflicts, writes: Sequence[_Write], met: Sequence[_Write], nonce: str) -> None:
+        """Have the items of a commit to itself, for its span if it is a transaction.
+
+        Raises:
+            Unavailable: If transactions are under way on ``met``, or both are cancelled.
+        """
+        try:
+            if len(writes) == 1:
+                conflicts.admit(writes[0].address)
+            elif met:
+                conflicts.collide([write.address for write in met], nonce)
+            else:
+                await conflicts.take_time([write.address for write in writes], nonce)
+        except Unavailable:
+            self._charge([(write.old, None) for write in writes])
+            raise
 
     # --- what a change does ------------------------------------------------------------------------------------------
 
@@ -304,24 +377,35 @@ class MemoryStore:
             case Delete(item):
                 partition, key = _address(item)
                 held = self._lookup(partition, key)
-                allowed = held is not None or isinstance(item, StateEntry)
+                allowed = held is not None or isinstance(item, StateEntry | Notification)
                 return _Write(partition, key, held, None, allowed)
-            case WriteHead(head, version, owner, idle):
+            case WriteHead(head, version, owner, empty):
                 if version is None and owner is None:
                     raise ValueError("a head is written under a version or an owner")
-                present = cast("Head | None", self._lookup(head.key, HEAD))
-                old_head = present or Head(head.key)
+                present, old_head = self._head(head.key)
                 allowed = (
                     (version is None or old_head.version == version)
                     and (owner is None or old_head.owner == owner)
-                    and (not idle or old_head.waiting == 0)
+                    and not (empty and old_head.queued)
                 )
-                new_head = replace(head, version=old_head.version + 1, nonce=nonce)
-                if version is None:
-                    new_head = replace(new_head, ticket=old_head.ticket, waiting=old_head.waiting)
+                queued = head.queued or (version is None and old_head.queued)
+                new_head = replace(head, version=old_head.version + 1, queued=queued, nonce=nonce)
                 return _Write(head.key, HEAD, present, new_head, allowed)
+            case TakeKey(key, owner, queued, empty):
+                present, old_head = self._head(key)
+                allowed = old_head.owner is None and not (empty and old_head.queued)
+                new_head = replace(old_head, version=old_head.version + 1, owner=owner, queued=queued, nonce=nonce)
+                return _Write(key, HEAD, present, new_head, allowed)
+            case MarkQueued(key, owner):
+                present, old_head = self._head(key)
+                return _Write(key, HEAD, present, replace(old_head, queued=True), old_head.owner == owner)
 
     # --- items, the index, and what they cost ------------------------------------------------------------------------
+
+    def _head(self, key: ObjectKey) -> tuple[Head | None, Head]:
+        """A key's head as it is stored, and with its defaults where it is not."""
+        stored = cast("Head | None", self._lookup(key, HEAD))
+        return stored, stored or Head(key)
 
     def _record(self, id: str) -> Meta | None:
         return cast("Meta | None", self._lookup(id, META))
@@ -403,15 +487,24 @@ def _allowed(change: Update, old: Meta) -> bool:
         old.generation == change.ref.generation
         and old.status is not Status.COMPLETED
         and (change.epoch is None or old.epoch == change.epoch)
-        and (change.notifications is None or old.notifications == change.notifications)
+        and (change.notifications is None or old.notifications <= change.notifications)
         and (change.waiters is None or old.waiters == change.waiters)
         and (change.due is None or old.due == change.due)
-        and (change.wakes is None or change.wakes == _wakes(old))
+        and (change.status is None or old.status is change.status)
     )
 
 
-def _wakes(meta: Meta) -> bool:
-    return meta.status is Status.SUSPENDED and meta.missing is not None and meta.missing <= 1
+def _woken(meta: Meta, wake: Wake) -> bool:
+    match wake:
+        case Wake.NONE:
+            return True
+        case Wake.COMPLETE:
+            complete = meta.wake_after is not None and meta.notifications >= meta.wake_after
+            return meta.status is Status.SUSPENDED and complete
+        case Wake.SUSPENDED:
+            return meta.status is Status.SUSPENDED
+        case Wake.WAITING:
+            return meta.status in WAITING
 
 
 _DEFAULTS: Final[dict[str, Any]] = {
@@ -433,6 +526,7 @@ def _changed(old: Meta, set: Mapping[str, Any], add: Mapping[str, int]) -> Meta:
 Partition = str | ObjectKey
 Key = tuple[Any, ...]
 """Sorts as the items' sort keys do in DynamoDB: input parts, journal, record, notifications, other parts, waiters."""
+Address = tuple[Partition, Key]
 
 META: Final[Key] = ("m",)
 HEAD: Final[Key] = ("h",)
@@ -456,6 +550,10 @@ class _Write(NamedTuple):
     old: Record | None
     new: Record | None
     allowed: bool = True
+
+    @property
+    def address(self) -> Address:
+        return self.partition, self.key
 
 
 def _shard_of(record: Meta) -> int:
@@ -548,14 +646,18 @@ def _meta(meta: Meta) -> int:
     if meta.expires is not None:
         bytes += 24
     if meta.awaits is not None:
-        bytes += 22 + sum(6 + len(id) for id in meta.awaits.ids)
+        bytes += 22 + sum(6 + len(id) for id in meta.awaits.ids) + 5 * len(meta.awaits.calls)
     if meta.idempotent:
         bytes += 11
     if meta.forgets is not None:
         bytes += 15
     if meta.output_name:
         bytes += 11 + len(meta.output_name)
-    for number in (meta.input_parts, meta.failures, meta.missing, meta.dispatches, meta.ticket, meta.output_parts):
+    if meta.ticket is not None:
+        bytes += 34
+    if meta.timer is not None:
+        bytes += 14
+    for number in (meta.input_parts, meta.failures, meta.wake_after, meta.seen, meta.dispatches, meta.output_parts):
         if number:
             bytes += 11
     return bytes
@@ -575,14 +677,14 @@ def size(record: Record) -> int:
         case Waiter():
             return 134 + len(record.service) + len(record.deployment)
         case Head():
-            bytes = 58 + _key(record.key) + (8 if record.ticket else 0) + (58 if record.owner else 0)
+            bytes = 50 + _key(record.key) + (58 if record.owner else 0) + (7 if record.queued else 0)
             if record.state_generation:
                 bytes += 32
             if record.state:
                 bytes += 8 + sum(1 + _text(name) + len(value) for name, value in record.state.items())
             return bytes
         case InboxEntry():
-            return 78 + _key(record.key)
+            return 94 + _key(record.key)
         case StateEntry():
             blob = 67 if record.blob is not None else 0
             return 31 + _key(record.key) + _text(record.name) + len(record.value) + blob

@@ -94,8 +94,8 @@ def settled(records: Iterable[Record]) -> Iterator[str]:
         match record:
             case Meta() if record.live and record.id.startswith("inv_"):
                 yield f"{record.id} ({record.target}) stays {record.status}: {record.error}"
-            case Head() if record.owner is not None or record.waiting:
-                yield f"{record.key} stays locked by {record.owner}, {record.waiting} wait"
+            case Head() if record.owner is not None:
+                yield f"{record.key} stays locked by {record.owner}"
             case InboxEntry():
                 yield f"{record.ref.id} stays in the inbox of {record.key}"
             case _:

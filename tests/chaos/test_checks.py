@@ -92,7 +92,6 @@ BAD = {
     "stays running": having(replace(META, status=Status.RUNNING)),
     "stays paused": having(replace(META, status=Status.PAUSED)),
     "stays locked by": having(replace(HEAD, owner=Ref("inv_t1", "g"))),
-    "1 wait": having(replace(HEAD, waiting=1)),
     "stays in the inbox": having(InboxEntry(HEAD.key, 3, Ref("inv_t1", "g"))),
     "ran in process 2 after its result": replace(GOOD, events=[*GOOD.events, Ran("inv_t1", "advise", 2)]),
     "of its steps ran ['pack']": replace(GOOD, events=without(Ran("inv_o1", "ship", 1))),

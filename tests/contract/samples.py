@@ -46,7 +46,7 @@ def notification(ref: Ref, id: str, outcome: Outcome | None = None) -> Notificat
 
 
 def waiting(ticket: int, key: ObjectKey = KEY) -> InboxEntry:
-    return InboxEntry(key, ticket, Ref(f"inv_{ticket}", GENERATION))
+    return InboxEntry(key, f"{ticket:016}", Ref(f"inv_{ticket}", GENERATION))
 
 
 async def commit(store: Store, *changes: Change, nonce: str | None = None) -> str:

@@ -165,7 +165,7 @@ async def test_an_inbox_entry(running: Running, items: Items, attributes: dict[s
     await items.change(entry, **attributes)
     await running.answer(invocation)
     paused = await running.until(invocation.id, Status.PAUSED)
-    assert "item Book/Mary/in#000000000001" in (paused.error or "")
+    assert f"item Book/Mary/in#{entry.ticket}" in (paused.error or "")
     assert reason in (paused.error or "")
     await items.put(entry)
     await running.engine.control.resume(invocation.id)

@@ -45,14 +45,14 @@ async def test_every_kind_of_change_in_one(store: Store) -> None:
         Put(waiting(2)),
         Put(StateEntry(KEY, GENERATION, "big", b"x")),
         Delete(gone),
-        WriteHead(Head(KEY, owner=owner.ref, ticket=2, waiting=1), version=0),
+        WriteHead(Head(KEY, owner=owner.ref, queued=True), version=0),
     )
     page = await store.load(owner.id)
     assert page.meta
     assert page.meta.status is Status.SUSPENDED
     assert [len(page.pieces), len(page.notifications), len(page.parts)] == [1, 1, 1]
     assert await store.peek(child.id)
-    assert [entry.ticket for entry in await store.inbox(KEY, 9)] == [2]
+    assert await store.inbox(KEY, 9) == [waiting(2)]
     assert await store.state(KEY, GENERATION, "big") == StateEntry(KEY, GENERATION, "big", b"x")
     assert (await store.heads([KEY]))[KEY].owner == owner.ref
     assert await store.waiters(REF) == ([WAITER], None)

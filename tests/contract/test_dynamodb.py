@@ -250,7 +250,7 @@ class TestItems:
     async def test_every_name_may_be_a_reserved_word(self, dynamodb: DynamoStore, faults: Faults) -> None:
         """Names stand in expressions as placeholders only."""
         await commit(dynamodb, Create(meta("inv_a", due=NOW), NOW))
-        await commit(dynamodb, Update(REF, {"error": "e", "due": 5}, epoch=0, due=NOW, wakes=False))
+        await commit(dynamodb, Update(REF, {"error": "e", "due": 5}, epoch=0, due=NOW, status=Status.READY))
         for request in faults.requests:
             body = json.loads(request.body)
             for part in ("ConditionExpression", "UpdateExpression"):

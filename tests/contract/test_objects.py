@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from adapter.engine.ports import Conflict, Delete, Put, Store, WriteHead
+from adapter.engine.ports import Conflict, Delete, MarkQueued, Put, Store, TakeKey, WriteHead
 from adapter.engine.records import Head, Ref, StateEntry
 from adapter.engine.types import ObjectKey
 from tests.contract.samples import GENERATION, KEY, OTHER_GENERATION, commit, owned, put, refused, waiting
@@ -18,8 +18,7 @@ OTHER = Ref("inv_b", GENERATION)
 HEAD = Head(
     KEY,
     owner=OWNER,
-    ticket=12,
-    waiting=3,
+    queued=True,
     state_generation=GENERATION,
     state={"a": b"\x00", "S": b"", "é☃#": b"x" * 500},
     spilled=True,
@@ -36,9 +35,9 @@ class TestHeads:
 
     async def test_one_and_many(self, store: Store) -> None:
         keys = [ObjectKey("Counter", str(n)) for n in range(100)]
-        await commit(store, *(WriteHead(Head(key, ticket=n), version=0) for n, key in enumerate(keys[:99])))
+        await commit(store, *(WriteHead(Head(key, expires=n), version=0) for n, key in enumerate(keys[:99])))
         heads = await store.heads(keys)
-        assert [heads[key].ticket for key in keys[:99]] == list(range(99))
+        assert [heads[key].expires for key in keys[:99]] == list(range(99))
         assert heads[keys[99]].version == 0
         assert (await store.heads(keys[7:8])) == {keys[7]: heads[keys[7]]}
 
@@ -62,15 +61,21 @@ class TestWriteHead:
         assert await store.heads([KEY]) == {KEY: Head(KEY, version=2, owner=OTHER, nonce=nonce)}
 
     async def test_under_the_owner(self, store: Store) -> None:
-        """Only the owner's own: ticket and waiting move meanwhile."""
+        """The owner sets `queued`, and never resets it: another process may have set it since the owner read."""
         await commit(store, WriteHead(HEAD, version=0))
-        new = Head(KEY, version=99, owner=OWNER, ticket=99, waiting=99, state={"N": b"1"})
+        new = Head(KEY, version=99, owner=OWNER, state={"N": b"1"})
         nonce = await commit(store, WriteHead(new, owner=OWNER))
-        assert await store.heads([KEY]) == {KEY: replace(new, version=2, ticket=12, waiting=3, nonce=nonce)}
+        assert await store.heads([KEY]) == {KEY: replace(new, version=2, queued=True, nonce=nonce)}
 
-    async def test_released_if_idle(self, store: Store) -> None:
+    async def test_the_owner_sets_queued(self, store: Store) -> None:
         await owned(store, OWNER)
-        await commit(store, WriteHead(Head(KEY), owner=OWNER, idle=True))
+        await commit(store, WriteHead(Head(KEY, owner=OTHER, queued=True), owner=OWNER))
+        head = (await store.heads([KEY]))[KEY]
+        assert (head.owner, head.queued) == (OTHER, True)
+
+    async def test_released_if_nothing_waits(self, store: Store) -> None:
+        await owned(store, OWNER)
+        await commit(store, WriteHead(Head(KEY), owner=OWNER, empty=True))
         assert (await store.heads([KEY]))[KEY].owner is None
 
     @pytest.mark.parametrize(
@@ -81,8 +86,8 @@ class TestWriteHead:
             {"owner": OTHER},
             {"owner": Ref("inv_a", OTHER_GENERATION)},
             {"version": 1, "owner": OTHER},
-            {"owner": OWNER, "idle": True},
-            {"version": 1, "idle": True},
+            {"owner": OWNER, "empty": True},
+            {"version": 1, "empty": True},
         ],
     )
     async def test_what_refuses(self, store: Store, wanted: dict[str, Any]) -> None:
@@ -95,8 +100,8 @@ class TestWriteHead:
     async def test_absent(self, store: Store, wanted: dict[str, Any]) -> None:
         assert await refused(store, WriteHead(Head(KEY), **wanted)) == {0: None}
 
-    async def test_idle_on_an_untouched_key(self, store: Store) -> None:
-        await commit(store, WriteHead(Head(KEY), version=0, idle=True))
+    async def test_empty_on_an_untouched_key(self, store: Store) -> None:
+        await commit(store, WriteHead(Head(KEY), version=0, empty=True))
 
     async def test_needs_a_guard(self, store: Store) -> None:
         with pytest.raises(ValueError, match="version or an owner"):
@@ -104,11 +109,54 @@ class TestWriteHead:
 
     async def test_of_many_at_once_one_wins(self, store: Store) -> None:
         await owned(store, OWNER)
-        writes = [commit(store, WriteHead(Head(KEY, ticket=n), version=1)) for n in range(10)]
+        writes = [commit(store, WriteHead(Head(KEY, expires=n), version=1)) for n in range(10)]
         outcomes = await asyncio.gather(*writes, return_exceptions=True)
         assert sum(isinstance(outcome, str) for outcome in outcomes) == 1
         assert sum(isinstance(outcome, Conflict) for outcome in outcomes) == 9
         assert (await store.heads([KEY]))[KEY].version == 2
+
+
+class TestTakeKey:
+    async def test_keeps_the_state(self, store: Store) -> None:
+        await commit(store, WriteHead(replace(HEAD, owner=None, queued=False), version=0))
+        nonce = await commit(store, TakeKey(KEY, OTHER, queued=True, empty=True))
+        assert await store.heads([KEY]) == {KEY: replace(HEAD, version=2, owner=OTHER, queued=True, nonce=nonce)}
+
+    async def test_of_an_untouched_key(self, store: Store) -> None:
+        nonce = await commit(store, TakeKey(KEY, OTHER, queued=False, empty=True))
+        assert await store.heads([KEY]) == {KEY: Head(KEY, version=1, owner=OTHER, nonce=nonce)}
+
+    async def test_resets_queued(self, store: Store) -> None:
+        await commit(store, WriteHead(Head(KEY, queued=True), version=0))
+        await commit(store, TakeKey(KEY, OTHER, queued=False, empty=False))
+        assert not (await store.heads([KEY]))[KEY].queued
+
+    @pytest.mark.parametrize(
+        ("head", "empty"),
+        [(Head(KEY, owner=OWNER), False), (Head(KEY, owner=OTHER), True), (Head(KEY, queued=True), True)],
+    )
+    async def test_what_refuses(self, store: Store, head: Head, empty: bool) -> None:
+        nonce = await commit(store, WriteHead(head, version=0))
+        stored = replace(head, version=1, nonce=nonce)
+        assert await refused(store, TakeKey(KEY, OTHER, queued=False, empty=empty)) == {0: stored}
+        assert await store.heads([KEY]) == {KEY: stored}
+
+    async def test_of_many_at_once_one_wins(self, store: Store) -> None:
+        takes = [commit(store, TakeKey(KEY, Ref(f"inv_{n}", GENERATION), False, True)) for n in range(10)]
+        outcomes = await asyncio.gather(*takes, return_exceptions=True)
+        assert sum(isinstance(outcome, str) for outcome in outcomes) == 1
+
+
+class TestMarkQueued:
+    async def test_keeps_the_version(self, store: Store) -> None:
+        stored = await owned(store, OWNER)
+        await commit(store, MarkQueued(KEY, OWNER))
+        assert await store.heads([KEY]) == {KEY: replace(stored, queued=True)}
+
+    async def test_requires_the_owner(self, store: Store) -> None:
+        stored = await owned(store, OWNER)
+        assert await refused(store, MarkQueued(KEY, OTHER)) == {0: stored}
+        assert await refused(store, MarkQueued(ObjectKey("Counter", "other"), OWNER)) == {0: None}
 
 
 class TestInbox:

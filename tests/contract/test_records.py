@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from adapter.engine.ports import Create, Finish, Store, Update
+from adapter.engine.ports import Create, Finish, Store, Update, Wake
 from adapter.engine.records import Meta, Parent, Ref, Status
 from adapter.engine.types import Failure, Kind, Outcome, Target
 from tests.contract.samples import (
@@ -35,11 +35,13 @@ FULL = meta(
     failures=4,
     error="it broke ☃",
     notifications=5,
-    missing=2,
+    wake_after=6,
+    seen=4,
+    timer=NOW + 6,
     waiters=6,
     dispatches=1,
     due=NOW + 5,
-    ticket=12,
+    ticket="0000000000000012aaaaaaaaaaaa",
     outcome=Outcome(failure=Failure(409, "no ☃")),
     output_parts=3,
     output_name="output-3",
@@ -128,9 +130,79 @@ class TestStart:
         assert await store.peek("inv_absent") is None
 
 
+ABSENT = Ref("inv_absent", GENERATION)
+SUSPENDED = {"status": Status.SUSPENDED, "notifications": 4}
+
+
+class TestPeekAll:
+    async def test_those_that_are_there(self, store: Store) -> None:
+        first, second = await created(store), await created(store)
+        found = await store.peek_all([first.id, "inv_absent", second.id, first.id])
+        assert found == {id: await store.peek(id) for id in (first.id, second.id)}
+
+    async def test_at_most_100(self, store: Store) -> None:
+        with pytest.raises(ValueError, match="100"):
+            await store.peek_all([f"inv_{n}" for n in range(101)])
+
+
+class TestTell:
+    @pytest.mark.parametrize(
+        ("record", "wake"),
+        [
+            (meta(status=Status.RUNNING, notifications=4), Wake.NONE),
+            (meta(**SUSPENDED, wake_after=4), Wake.NONE),
+            (meta(**SUSPENDED, wake_after=4), Wake.COMPLETE),
+            (meta(**SUSPENDED, wake_after=3), Wake.COMPLETE),
+            (meta(**SUSPENDED, wake_after=9), Wake.SUSPENDED),
+            (meta(**SUSPENDED, wake_after=9, epoch=2), Wake.WAITING),
+            (meta(status=Status.PAUSED, notifications=4, epoch=2), Wake.WAITING),
+            (meta(status=Status.BACKING_OFF, notifications=4, due=NOW), Wake.WAITING),
+        ],
+    )
+    async def test_counts_and_wakes(self, store: Store, record: Meta, wake: Wake) -> None:
+        nonce = await commit(store, Create(record, NOW))
+        expected = replace(record, notifications=6, nonce=nonce)
+        if wake is not Wake.NONE:
+            expected = replace(expected, status=Status.READY, due=NOW + 9)
+        if wake is Wake.WAITING:
+            expected = replace(expected, epoch=record.epoch + 1)
+        assert await store.tell(record.ref, count=2, wake=wake, due=NOW + 9) == (True, expected)
+        assert await store.peek(record.id) == expected
+
+    @pytest.mark.parametrize(
+        ("record", "wake"),
+        [
+            (meta(generation=OTHER_GENERATION), Wake.NONE),
+            (completed(), Wake.NONE),
+            (meta(**SUSPENDED, wake_after=5), Wake.COMPLETE),
+            (meta(**SUSPENDED), Wake.COMPLETE),
+            (meta(status=Status.RUNNING, notifications=4, wake_after=4), Wake.COMPLETE),
+            (meta(status=Status.RUNNING), Wake.SUSPENDED),
+            (meta(status=Status.PAUSED), Wake.SUSPENDED),
+            (meta(status=Status.RUNNING), Wake.WAITING),
+            (meta(status=Status.QUEUED), Wake.WAITING),
+        ],
+    )
+    async def test_what_refuses(self, store: Store, record: Meta, wake: Wake) -> None:
+        nonce = await commit(store, Create(record, NOW))
+        stored = replace(record, nonce=nonce)
+        ref = Ref(record.id, GENERATION)
+        assert await store.tell(ref, count=1, wake=wake, due=NOW) == (False, stored)
+        assert await store.peek(record.id) == stored
+
+    async def test_absent(self, store: Store) -> None:
+        assert await store.tell(ABSENT, count=1, wake=Wake.NONE, due=NOW) == (False, None)
+        assert await store.peek(ABSENT.id) is None
+
+    async def test_many_at_once_are_all_counted(self, store: Store) -> None:
+        record = await created(store)
+        told = await asyncio.gather(*(store.tell(record.ref, count=1, wake=Wake.NONE, due=NOW) for _ in range(20)))
+        assert sorted(found.notifications for _, found in told if found) == list(range(1, 21))
+
+
 class TestUpdate:
     async def test_sets_adds_and_removes(self, store: Store) -> None:
-        record = await created(store, error="e", missing=2, due=NOW, failures=3, headers={"a": "b"})
+        record = await created(store, error="e", wake_after=2, due=NOW, failures=3, headers={"a": "b"})
         await commit(
             store,
             Update(
@@ -138,7 +210,7 @@ class TestUpdate:
                 set={
                     "status": Status.SUSPENDED,
                     "error": None,
-                    "missing": None,
+                    "wake_after": None,
                     "due": None,
                     "failures": None,
                     "outcome": Outcome(b"x"),
@@ -153,7 +225,7 @@ class TestUpdate:
             record,
             status=Status.SUSPENDED,
             error=None,
-            missing=None,
+            wake_after=None,
             due=None,
             failures=0,
             outcome=Outcome(b"x"),
@@ -188,11 +260,8 @@ class TestUpdate:
             (meta(waiters=1), {"waiters": 0}),
             (meta(due=5), {"due": 6}),
             (meta(), {"due": 6}),
-            (meta(status=Status.SUSPENDED, missing=2), {"wakes": True}),
-            (meta(status=Status.SUSPENDED), {"wakes": True}),
-            (meta(status=Status.RUNNING, missing=1), {"wakes": True}),
-            (meta(status=Status.SUSPENDED, missing=1), {"wakes": False}),
-            (meta(status=Status.SUSPENDED, missing=0), {"wakes": False}),
+            (meta(notifications=3), {"notifications": 2}),
+            (meta(status=Status.READY), {"status": Status.QUEUED}),
         ],
     )
     async def test_what_refuses(self, store: Store, record: Meta, wanted: dict[str, Any]) -> None:
@@ -210,11 +279,8 @@ class TestUpdate:
                 meta(notifications=12, waiters=3, due=7, epoch=1),
                 {"notifications": 12, "waiters": 3, "due": 7, "epoch": 1},
             ),
-            (meta(status=Status.SUSPENDED, missing=1), {"wakes": True}),
-            (meta(status=Status.SUSPENDED, missing=0), {"wakes": True}),
-            (meta(status=Status.SUSPENDED, missing=2), {"wakes": False}),
-            (meta(status=Status.SUSPENDED), {"wakes": False}),
-            (meta(status=Status.RUNNING, missing=1), {"wakes": False}),
+            (meta(notifications=2), {"notifications": 3}),
+            (meta(status=Status.QUEUED), {"status": Status.QUEUED}),
         ],
     )
     async def test_what_allows(self, store: Store, record: Meta, wanted: dict[str, Any]) -> None:

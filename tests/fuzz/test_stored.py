@@ -84,7 +84,7 @@ RECORDS: list[Record] = [
         parent=Parent(REF, 1),
         headers={"a": "b"},
         input=b"1",
-        awaits=Awaits(1, True, ("inv_x",), (1,)),
+        awaits=Awaits(1, True, ("inv_x",), (1,), calls=(2, 40)),
         outcome=Outcome(b"1"),
         due=1,
         expires=2,

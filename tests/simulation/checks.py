@@ -11,7 +11,7 @@ from adapter.engine.ids import child_id
 from adapter.engine.journal import CANCEL, Done, Issued, Noted
 from adapter.engine.records import Head, InboxEntry, Meta, Notification, Part, Piece, Ref, StateEntry, Waiter
 from adapter.engine.types import Kind, ObjectKey
-from tests.simulation import costs
+from tests.simulation import costs, waits
 from tests.simulation.plan import Op
 from tests.simulation.program import digest
 from tests.simulation.watch import SKEW, Ended, WatchedStore
@@ -70,6 +70,12 @@ class Checker:
                 self.steps()
             if not self.world.swept and not self.world.acted.keys() - {"cancel", "kill"}:
                 self.trees()
+        if "step-counts" in self.world.reach:
+            self.counts()
+        if "waits" in self.world.reach and not (
+            self.plan.tangled or self.world.expiring or self.world.swept or self.world.restarts
+        ):
+            waits.check(self)
         if costs.applies(self.world):
             costs.check(self.world)
 
@@ -145,6 +151,15 @@ class Checker:
                     continue
                 if op.kind == "step" and times != op.times + 1:
                     self.fail(f"{id} ran {op} at {path} {times} times, nothing having gone wrong")
+
+    def counts(self) -> None:
+        """No step began again but in a new attempt, or after a failure."""
+        for (ref, path), times in self.world.begun.items():
+            if ref in self.ends:
+                failures = sum(count for (id, _), count in self.world._stumbled.items() if id == ref.id)
+                if times > self.ends[ref].meta.epoch + failures:
+                    epochs = self.ends[ref].meta.epoch
+                    self.fail(f"{ref.id} began its step at {path} {times} times, in {epochs} epochs")
 
     def answers(self) -> None:
         """Clients and callers were told what is stored, and one client only that it began it."""
@@ -332,7 +347,7 @@ class Checker:
                     state.clear()
 
     def arrivals(self) -> None:
-        """What was accepted before something else was asked for came to its key before it."""
+        """What was accepted before something else was asked for came to its key before it, as far as clocks agree."""
         by_key: dict[ObjectKey, list[tuple[float, float, int, str]]] = defaultdict(list)
         for asked in self.world.asked:
             node = self.plan.nodes[asked.root.node]
@@ -349,7 +364,7 @@ class Checker:
         for key, entries in by_key.items():
             for one in entries:
                 for two in entries:
-                    if one[1] < two[0] and one[2] > two[2]:
+                    if one[1] + self.world.disagreement + 0.001 < two[0] and one[2] > two[2]:
                         self.fail(f"{key}: {one} was accepted before {two} was asked for, and came after it")
 
     def told(self) -> None:
@@ -397,15 +412,17 @@ class Checker:
     def leftovers(self) -> None:
         """Nothing is held, nobody waits."""
         for head in self.store.heads_():
-            if head.owner is not None or head.waiting:
+            if head.owner is not None:
                 self.fail(f"{head.key} is still held: {head}")
+        known = {meta.ref for meta in self.store.metas()}
         for record in self.store.records():
             over = isinstance(record, Waiter | InboxEntry)
             if self.world.swept:
                 over = over or (isinstance(record, Notification) and record.id[0] in "cw")
                 if isinstance(record, Part | Piece):
                     ref = Ref(record.id, record.generation)
-                    over = ref in self.ends and ref not in self.store.late
+                    unmade = isinstance(record, Part) and record.name == "input" and ref not in known
+                    over = (ref in self.ends or unmade) and ref not in self.store.late
             if over:
                 self.fail(f"{record} is left over")
         blobs = {meta.ref for meta in self.store.metas() if meta.id.startswith("blb_")}

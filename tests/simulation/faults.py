@@ -36,6 +36,8 @@ class Faults:
     """By how many seconds clocks are off at most."""
     jitter: float = 0.0
     """Seconds that an ordinary request takes at most."""
+    conflict: float = 0.0
+    """Seconds that a transaction takes at most; what meets it on an item is refused. With 0 nothing meets it."""
 
     def without(self, name: str) -> Faults:
         """The same, but for one."""

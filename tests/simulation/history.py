@@ -66,7 +66,7 @@ def _text(part: Any) -> str:
         case Update(ref):
             conditions = " ".join(
                 f"{name}={getattr(part, name)}"
-                for name in ("epoch", "notifications", "waiters", "due", "wakes")
+                for name in ("epoch", "notifications", "waiters", "due", "status")
                 if getattr(part, name) is not None
             )
             return f"update({ref.id} set {_values(part.set)} add {dict(part.add)} if {conditions})"
@@ -78,18 +78,19 @@ def _text(part: Any) -> str:
             return f"delete({_text(item)})"
         case WriteHead(head):
             return (
-                f"write({_text(head)} if version={part.version} owner={part.owner and part.owner.id} idle={part.idle})"
+                f"write({_text(head)} if version={part.version} owner={part.owner and part.owner.id}"
+                f" empty={part.empty})"
             )
         case Meta():
             due = f" due={part.due % 10_000_000}" if part.due is not None else ""
             return (
-                f"{part.id} {part.target} {part.status} epoch={part.epoch}{due} missing={part.missing} "
+                f"{part.id} {part.target} {part.status} epoch={part.epoch}{due} wake_after={part.wake_after} "
                 f"notes={part.notifications} ticket={part.ticket} input={part.input!r}"
             )
         case Head():
             owner = part.owner.id if part.owner else None
             state = {name: value[:30] for name, value in part.state.items()}
-            return f"{part.key} v{part.version} owner={owner} ticket={part.ticket} waiting={part.waiting} {state}"
+            return f"{part.key} v{part.version} owner={owner} queued={part.queued} {state}"
         case Piece():
             return f"j{part.index} {part.data}"
         case Notification():

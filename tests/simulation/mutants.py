@@ -18,11 +18,13 @@ from adapter.engine.control import Control
 from adapter.engine.deadlocks import Deadlocks
 from adapter.engine.draft import Draft
 from adapter.engine.engine import Engine
+from adapter.engine.handover import Handover
 from adapter.engine.keys import KeyState
 from adapter.engine.ledger import Ledger
 from adapter.engine.ports import Change, Put, WriteHead
 from adapter.engine.records import InboxEntry
 from adapter.engine.sweeper import Sweeper
+from adapter.engine.teller import Teller
 from adapter.engine.unit import Unit
 from adapter.local import memory
 from adapter.local.memory import MemoryStore
@@ -68,12 +70,12 @@ MUTANTS = (
     mutant(
         "the count of notifications is ignored",
         "6",
-        Edit(memory, "_allowed", "(change.notifications is None or old.notifications == change.notifications)", "True"),
+        Edit(memory, "_allowed", "(change.notifications is None or old.notifications <= change.notifications)", "True"),
     ),
     mutant(
         "the key is handed over, and nobody is told",
         "7",
-        Edit(Draft, "_write_key", "changes.append(Update(state.granted, set=given))", "pass"),
+        Edit(Draft, "_write_key", "changes.append(Update(state.granted, set=given, status=Status.QUEUED))", "pass"),
     ),
     mutant(
         "completing and releasing are two requests",
@@ -121,14 +123,19 @@ MUTANTS = (
         Edit(
             Engine,
             "_is_due",
-            "wait = meta.due - self.clock.now()",
-            "wait = 0 if meta.status is Status.RUNNING else meta.due - self.clock.now()",
+            "wait = meta.alarm - self.clock.now()",
+            "wait = 0 if meta.status is Status.RUNNING else meta.alarm - self.clock.now()",
         ),
     ),
     mutant(
         "steps start before what they depend on is committed",
         "5",
-        Edit(Unit, "_turn", "self._granting = False", "self._granting = False; self._begin_steps()"),
+        Edit(
+            Unit,
+            "_turn",
+            "await self.ledger.commit(keep_steps=not replay)",
+            "self._begin_steps(); await self.ledger.commit(keep_steps=not replay)",
+        ),
     ),
     mutant(
         "what is made is dispatched before it is committed",
@@ -156,7 +163,7 @@ MUTANTS = (
     mutant(
         "a key is released without looking whether somebody waits",
         "7",
-        Edit(MemoryStore, "_plan", "and (not idle or old_head.waiting == 0)", ""),
+        Edit(MemoryStore, "_plan", "and not (empty and old_head.queued)\n)", ")"),
     ),
     mutant(
         "a head is written without its version",
@@ -171,7 +178,7 @@ MUTANTS = (
     mutant(
         "a result does not wake who waits",
         "no notification lost",
-        Edit(memory, "_allowed", "(change.wakes is None or change.wakes == _wakes(old))", "True"),
+        Edit(Teller, "tell", "if not woken and _waits(found, urgent=urgent, cancels=cancels):", "if False:"),
     ),
     mutant(
         "nothing is swept",
@@ -187,13 +194,13 @@ MUTANTS = (
     mutant(
         "a step starts again although its result waits to be told",
         "5",
-        Edit(Unit, "_want_step", "any((event.member, event.n) == name for event in self._events)", "False"),
+        Edit(Unit, "_want_step", "n in member.results", "False"),
         focus="steps",
     ),
     mutant(
         "a rewind passes over what had ended",
         "no invocation stuck",
-        Edit(Unit, "_rewind", "for member in self.ledger.members()", "for member in self.members.values()"),
+        Edit(Unit, "_rewind", "for member in self._everyone()", "for member in self.members.values()"),
     ),
     mutant(
         "a read that a command starts runs on the handler's loop",
@@ -204,6 +211,11 @@ MUTANTS = (
         "code that ran on a key's old state is not replayed",
         "7",
         Edit(Ledger, "_moved", "ran = key.ran", "ran = False"),
+    ),
+    mutant(
+        "what happens to the host is raised into handler code",
+        "10",
+        Edit(Attempt, "hosted", "except Exception as error:", "except ZeroDivisionError as error:"),
     ),
     mutant(
         "an invocation goes on wherever it is woken",
@@ -301,7 +313,12 @@ MUTANTS = (
     mutant(
         "messages are killed with who sent them",
         "sends do not notice",
-        Edit(Control, "_calls", 'entry.kind == "call"', 'entry.kind in ("call", "send")'),
+        Edit(
+            Control,
+            "_calls",
+            "for n in unanswered(journal)",
+            "for n in [entry.n for entry in journal if isinstance(entry, Issued) and entry.kind in ('call', 'send')]",
+        ),
         focus="operators",
     ),
     mutant(
@@ -382,19 +399,34 @@ MUTANTS = (
     mutant(
         "what a handler says to one is said all at once",
         "order of what is said",
-        Edit(Unit, "_do", "async with self._lines[member.meta.id, whom]:", "if True:"),
+        Edit(Unit, "_do", "async with self._lines[member.meta.id, _receiver(errand)]:", "if True:"),
         focus="results",
+    ),
+    mutant(
+        "an attempt fails while its steps run",
+        "steps run once",
+        Edit(Unit, "_log_failure", "or any(name[0] == id for name in self._steps)", ""),
+        focus="steps",
+    ),
+    mutant(
+        "a write is committed ahead of what was read before it",
+        "replay sees the same",
+        Edit(Ledger, "_commit", "taken < len(self.log) and self._bring_forward(taken)", "False"),
+        Edit(draft, "fits", "draft.items <= MAX_ITEMS", "draft.items <= 2"),
+        focus="parts",
     ),
     mutant(
         "what a failing attempt has asked for is asked for again by the next",
         "replay sees the same",
-        Edit(Unit, "_log_failure", "if member in self._reads.values():", "if False:"),
+        Edit(Unit, "_log_failure", "if member in self._reads.values() or", "if"),
         focus="parts",
     ),
     mutant(
         "what an attempt was told after it had failed is told to the next at the same place",
         "replay sees the same",
-        Edit(Unit, "_handle", "Log(reader, Read(event.n, event.outcome))", "Log(reader, Done(event.n, event.outcome))"),
+        Edit(
+            Unit, "_take_down", "Log(member, Read(event.n, event.outcome))", "Log(member, Done(event.n, event.outcome))"
+        ),
         focus="parts",
     ),
     mutant(
@@ -406,7 +438,25 @@ MUTANTS = (
     mutant(
         "nobody looks for rings across processes",
         "deadlocks",
-        Edit(Deadlocks, "check", "ring = await self._ring(start.id, [], set())", "ring = None"),
+        Edit(Deadlocks, "check", "ring = await self._ring(start.id, [], {})", "ring = None"),
+        focus="rings",
+    ),
+    mutant(
+        "a message that is the youngest of a ring is left alone where it lives",
+        "deadlocks",
+        Edit(
+            Engine,
+            "_take_over",
+            "if meta.status is Status.QUEUED:",
+            "if meta.status is Status.QUEUED and meta.parent is not None:",
+        ),
+        focus="rings",
+    ),
+    mutant(
+        "a ring behind many calls is not looked for",
+        "deadlocks",
+        Edit(Unit, "_wait_of", "MAX_NAMED", "1"),
+        Edit(Unit, "_wait_of", "stretches(calls)", "()"),
         focus="rings",
     ),
     mutant(
@@ -424,8 +474,131 @@ MUTANTS = (
     mutant(
         "who waits for a call, or for something else, is taken to wait for the call",
         "deadlocks",
-        Edit(Unit, "_wait_of", "if awaited and (all or len(awaited) == len(waits) <= MAX_AWAITS):", "if awaited:"),
+        Edit(Unit, "_wait_of", "if awaited and (all or len(awaited) == len(waits)):", "if awaited:"),
         focus="rings",
+    ),
+    mutant(
+        "who puts an inbox entry does not look at the head",
+        "no invocation waits for ever",
+        Edit(Ledger, "commit", "if self._unsettled and not keep_last:", "if False:"),
+        focus="crowd+waits",
+    ),
+    mutant(
+        "an owner is not told that somebody waits",
+        "no invocation waits for ever",
+        Edit(Handover, "_look", "if head.queued:", "if True:"),
+        focus="crowd+waits",
+    ),
+    mutant(
+        "a release does not read the inbox",
+        "no invocation waits for ever",
+        Edit(Draft, "_write_key", "if state.owner is None and head.queued:", "if False:"),
+        focus="crowd+waits",
+    ),
+    mutant(
+        "a key is released although its owner was told that somebody waits",
+        "no invocation waits for ever",
+        Edit(Draft, "_write_key", "empty=empty)", "empty=False)"),
+        focus="crowd+waits",
+    ),
+    mutant(
+        "a key is taken from its owner",
+        "7",
+        Edit(
+            MemoryStore,
+            "_plan",
+            "allowed = old_head.owner is None and not (empty and old_head.queued)",
+            "allowed = True",
+        ),
+        focus="crowd",
+    ),
+    mutant(
+        "an invocation that comes passes those that wait",
+        "order of arrival",
+        Edit(KeyState, "arrive", "and not self.queued and", "and"),
+        focus="crowd",
+    ),
+    mutant(
+        "who is given a key is not told that others wait",
+        "no invocation waits for ever",
+        Edit(Handover, "_give", "queued=more, empty=False", "queued=False, empty=False"),
+        Edit(Handover, "_give", "queued=more)", "queued=False)"),
+        focus="crowd+waits",
+    ),
+    mutant(
+        "the inbox is not in the order of moments",
+        "order of arrival",
+        Edit(KeyState, "arrive", "ticket(moment, ref.id)", "ticket(0, ref.id)"),
+        focus="crowd",
+    ),
+    mutant(
+        "a handler's messages take the time of the process alone",
+        "sends keep their order",
+        Edit(Unit, "_invoke", "self.engine.moment(after=member.moment)", "self.engine.clock.now() * 1000"),
+    ),
+    mutant(
+        "an invocation that ran before it came to its inbox keeps what it did",
+        "7",
+        Edit(Ledger, "_commit", "if draft.ran_in_line():", "if False:"),
+        focus="parts",
+    ),
+    mutant(
+        "the next of the inbox runs although it has changed since it was read",
+        "7",
+        Edit(
+            MemoryStore,
+            "_plan",
+            "allowed = held is not None or isinstance(item, StateEntry | Notification)",
+            "allowed = True",
+        ),
+        focus="crowd+anywhere",
+    ),
+    mutant(
+        "what ended in a session is made again there",
+        "2",
+        Edit(Unit, "_invoke", "or pending.id in self._hosted", ""),
+        focus="rings",
+    ),
+    mutant(
+        "a session goes on with the inbox while its client waits for it",
+        "no answer waits for others",
+        Edit(Unit, "_takes_along", "not self._hurries() or self.root.meta.live", "True"),
+        focus="crowd+waits",
+    ),
+    mutant(
+        "an attempt waits for as many notifications as it has seen",
+        "no notification lost",
+        Edit(Draft, "_meta", "member.counted + wait.missing - 1", "len(member.notes) + wait.missing"),
+        focus="fan-in+waits",
+    ),
+    mutant(
+        "notifications that nobody counted are not looked for",
+        "no notification lost",
+        Edit(Sweeper, "_act", "if await engine.teller.look(meta):", "if False:"),
+    ),
+    mutant(
+        "what is suspended is due for its timer only",
+        "8",
+        Edit(Unit, "_look_at", "if kinds == {c.Sleep}:", "if True:"),
+    ),
+    mutant(
+        "a failure does not wake a parent that waits for more",
+        "no notification lost",
+        Edit(Teller, "tell", "urgent = any(note.outcome.failure is not None for note in notes)", "urgent = False"),
+    ),
+    mutant(
+        "an attempt is paused over a cancellation that has come in",
+        "cancellations arrive",
+        Edit(draft, "_most_counted", "return sheet.member.counted", "return None"),
+        Edit(Teller, "tell", "Wake.WAITING if cancels else", ""),
+        Edit(Teller, "tell", "urgent=urgent, cancels=cancels", "urgent=urgent, cancels=False"),
+        focus="operators+left-paused",
+    ),
+    mutant(
+        "a notification to who is over stays",
+        "storage is given back",
+        Edit(Teller, "_give_up", "await self._engine.commit([Delete(note) for note in notes], new_nonce())", "pass"),
+        Edit(Draft, "_meta", "journal.unanswered([*member.journal, *sheet.entries]),", ""),
     ),
 )
 

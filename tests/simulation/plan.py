@@ -6,6 +6,7 @@ is to run is known beforehand: once if its place is reached, else never.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from random import Random
@@ -125,7 +126,7 @@ class Plan:
         if op.kind == "raise":
             return True
         if op.kind == "step":
-            return op.how == "terminal"
+            return op.how in ("terminal", "exhaust")
         if op.kind == "invoke":
             return op.how in AWAITED and self.fails(op.node)
         if op.kind == "stubborn" or op.kind in CUT_SHORT:
@@ -230,9 +231,15 @@ CUT_SHORT = {"stray", "deadline"}
 ALONE = {"get", "set", "add", "append", "clear", "now", "draw", "raise", "step", "sleep", "call", "send", "gather"}
 """What a program is made of that nobody disturbs, and whose costs are known."""
 
+FOCUSES = ("operators", "results", "steps", "rings", "large", "parts", "trees", "time", "costs")
+"""What there can be much of in a plan: see `generate`."""
+
 
 class _Generator:
-    def __init__(self, random: Random, expiring: bool, extended: bool, focus: str = "") -> None:
+    def __init__(
+        self, random: Random, expiring: bool, extended: bool, focus: str = "", reach: Sequence[str] = ()
+    ) -> None:
+        self.reach = reach
         self.random = random
         self.expiring = expiring
         self.extended = extended
@@ -248,7 +255,7 @@ class _Generator:
         objects = [(f"O{number}", f"k{k}") for number in range(self.functions_count) for k in range(3)]
         random.shuffle(objects)
         self.keys = objects[: random.choice((1, 2, 3, 4, 6))]
-        self.left = random.choice((10, 20, 40, 60, 90))
+        self.left = random.choice((10, 20, 40, 60, 90)) if "wide" not in reach else 120
         self.length = random.choice((2, 3, 4, 6))
         self.weights = {
             "get": 2.0, "set": 2.0, "add": 2.0, "append": 2.0, "clear": 0.5, "clear-all": 0.2, "keys": 0.6,
@@ -283,7 +290,7 @@ class _Generator:
             self.acts, self.limits = 0.8, {}
             self.weights |= {"call": 6.0, "sleep": 2.0}
         if focus == "rings":
-            self.weights |= {"call": 6.0, "select": 8.0}
+            self.weights |= {"call": 6.0, "select": 8.0, "join": 4.0, "send": 4.0}
         if focus == "time":
             self.acts = 0.0
             self.weights |= {"timeout": 4.0, "deadline": 4.0, "sleep": 2.0}
@@ -367,7 +374,12 @@ class _Generator:
         if not self.expiring and root.node not in [id for id, _ in self.pool] and not once:
             names += ["purge"]
         what = random.choice(names[:2] if self.trees else names)
-        node = random.choice(below) if what in ("pause", "move") else root.node
+        node = root.node
+        if what in ("pause", "move"):
+            node = random.choice(below)
+        elif what in ("cancel", "kill") and "anywhere" in self.reach:
+            # A program that gives a result has to run: the program that waits for the result would never end.
+            node = random.choice([id for id in below if all(op.kind != "tell" for op in plan.nodes[id].ops)])
         return Act(what, node, root.at[0] + random.choice((0.0, 0.1, 1.0, 5.0, 30.0)))
 
     def lowest(self) -> int:
@@ -429,6 +441,10 @@ class _Generator:
             others |= {"call", "send", "join", "forget", "idempotent", "burst", "fan"}
         if not inside:
             others |= {"gather", "race", "flaky", "stubborn", "stray", "deadline"}
+        elif "nested" in self.reach and not self.alone and depth < 4:
+            others |= {"gather", "race", "stubborn", "stray", "deadline"}
+            others |= {"select", "completed", "timeout", "all"} if self.extended else set()
+            depth += 1
         names = sorted(reads | writes | others)
         weights = [self.weights[name] for name in names]
         if not any(weights):
@@ -449,7 +465,8 @@ class _Generator:
                 how = random.choice(("", "step"))
                 return [Op(what, entry, random.choice((0, 5, 100)), random.choice((0, 1)), how=how, size=self.size())]
             case "step":
-                how = random.choices(("", "retry", "terminal"), (8, 2, 1))[0]
+                hows = ("", "retry", "terminal", "exhaust")
+                how = random.choices(hows, (8, 2, 1, 2 if "exhausted-steps" in self.reach else 0))[0]
                 times = random.choice((0, 0, 0, 1, 2)) if not self.alone else 0
                 return [Op(what, entry, random.choice((0, 0, 5, 100, 1000)), times, how=how, size=self.size())]
             case "sleep":
@@ -481,7 +498,8 @@ class _Generator:
                     for _ in range(min(self.left, random.choice((2, 3, 5, 20))))
                 ]
             case "fan":
-                count = min(self.left, random.choice((2, 3, 10)))
+                counts = (3, 10, 22, 30) if "wide" in self.reach else (2, 3, 10)
+                count = min(self.left, random.choice(counts))
                 return [
                     Op(
                         "fan",
@@ -498,13 +516,14 @@ class _Generator:
                     self.body(floor, depth, kind, random.randint(1, 2), inside=True)
                     for _ in range(random.randint(1, 3))
                 ]
-                how = random.choice(("", "group")) if what == "gather" and not self.alone else ""
+                hows = ("", "group", "locked") if "locks" in self.reach else ("", "group")
+                how = random.choice(hows) if what == "gather" and not self.alone else ""
                 return [Op(what, how=how, branches=tuple(branches))]
             case "deadline":
                 branch = self.body(floor, depth, kind, random.randint(1, 3), inside=True)
                 return [Op(what, n=random.choice((1, 20, 500, 5000)), branches=(branch,))]
             case "stubborn":
-                return [Op(what, branches=(self.body(floor, depth, kind, random.randint(1, 3)),))]
+                return [Op(what, branches=(self.body(floor, depth, kind, random.randint(1, 3), inside=inside),))]
             case "stray":
                 branch = self.body(floor, depth, kind, random.randint(1, 3), inside=True)
                 return [
@@ -537,7 +556,8 @@ class _Generator:
             node = self.teller(what, times)
             if node is not None:
                 return Op(what, node=node)
-        return Op(what, "", random.choice((0, 10, 500, 5000)), times=times, size=self.size())
+        how = "reject" if "rejected" in self.reach and random.random() < 0.3 else ""
+        return Op(what, "", random.choice((0, 10, 500, 5000)), times=times, how=how, size=self.size() if not how else 0)
 
     def teller(self, what: str, times: int) -> int | None:
         """A program that gives a result to whoever invokes it; it lives where nothing is given up."""
@@ -558,7 +578,9 @@ class _Generator:
         return id
 
 
-def generate(random: Random, expiring: bool = False, extended: bool = False, focus: str = "") -> Plan:
+def generate(
+    random: Random, expiring: bool = False, extended: bool = False, focus: str = "", reach: Sequence[str] = ()
+) -> Plan:
     """A random plan.
 
     Args:
@@ -568,5 +590,6 @@ def generate(random: Random, expiring: bool = False, extended: bool = False, foc
         focus: What there is to be much of: ``operators``, ``results`` from outside, ``steps``, ``rings``, ``large``
             values, values in many ``parts``, ``trees`` of calls that are cancelled, limits of ``time``, or known
             ``costs``.
+        reach: Which switches are on (see `reach.SHARES`).
     """
-    return _Generator(random, expiring, extended, focus).plan()
+    return _Generator(random, expiring, extended, focus, reach).plan()

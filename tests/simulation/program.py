@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Coroutine
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 from zlib import crc32
 
 from pydantic_core import from_json, to_json
@@ -19,6 +20,7 @@ from adapter import combinators
 from adapter.engine import commands as c
 from adapter.engine.attempt import Attempt, Pending
 from adapter.engine.ids import awakeable_id
+from adapter.engine.ports import Unavailable
 from adapter.engine.types import HandlerSpec, Kind, Options, Outcome, RetryPolicy
 from adapter.errors import TerminalError
 from tests.simulation.plan import AWAITED, Node, Op
@@ -112,6 +114,7 @@ class Program:
         self.input = from_json(data)
         self.node = self.world.plan.nodes[self.input["n"]]
         self.trace: list[Any] = []
+        self.ref = attempt.meta.ref
 
     async def run(self) -> bytes:
         self.world.entered(self)
@@ -140,7 +143,7 @@ class Program:
 
         try:
             await self.issue(c.Run("undo", closure))
-            await self.issue(c.Sleep(self.node.id % 3 * 1000))
+            await self.sleep(self.node.id % 3 * 1000)
         except TerminalError as error:
             self.world.violation(f"{self.attempt.id} was cleaning up, and was told {error}")
         self.see("", "cleaned up")
@@ -155,7 +158,11 @@ class Program:
         self.trace.append([path, what, *values])
 
     def issue(self, command: c.Command) -> Any:
-        return self.attempt.issue(command, decode)
+        try:
+            return self.attempt.issue(command, decode)
+        except Unavailable:
+            self.world.violation(f"{self.attempt.id} was raised in its code what happened to its host")
+            raise
 
     async def get(self, name: str) -> Any:
         return await self.issue(c.GetState(name))
@@ -218,7 +225,7 @@ class Program:
                 raise TerminalError(f"raised at {path}", code=418)
             case "flaky":
                 if self.world.stumbles(self.attempt.id, path, op.times):
-                    raise Hiccup(path)
+                    self.hiccup(path)
             case "tell":
                 await self.tell(op, path)
             case "invoke":
@@ -248,6 +255,7 @@ class Program:
                 await self.stray(op, path)
             case "deadline":
                 try:
+                    self.world.waits.works(self.ref, op.n / 1000)
                     with self.world.within(self, path, op.n / 1000):
                         async with asyncio.timeout(op.n / 1000):
                             await self.body(op.branches[0], f"{path}/0")
@@ -258,6 +266,15 @@ class Program:
             case _:
                 raise AssertionError(op)
 
+    def hiccup(self, path: str) -> NoReturn:
+        """Fail this attempt."""
+        self.world.waits.fails(self.ref)
+        raise Hiccup(path)
+
+    def sleep(self, milliseconds: int) -> Any:
+        self.world.waits.works(self.ref, milliseconds / 1000)
+        return self.issue(c.Sleep(milliseconds))
+
     def set(self, path: str, name: str, value: Any) -> None:
         self.issue(c.SetState(name, encode(value)))
         self.see(path, "set", name, value if name == "list" or name == "seq" or name == "total" else digest(value))
@@ -267,21 +284,21 @@ class Program:
         step: Any = None
         if op.how == "step":
             step = self.step(replace(op, kind="step", how=""), path)
-            await self.issue(c.Sleep(1))
+            await self.sleep(1)
         read = self.asks(path, op.name)
         self.set(path, op.name, f"{self.attempt.id}{path}" + "v" * op.size)
         if step is not None:
             await step
         elif self.world.stumbles(self.attempt.id, path, op.times):
-            raise Hiccup(path)
-        await self.issue(c.Sleep(1))
+            self.hiccup(path)
+        await self.sleep(1)
         await self.got(path, op.name, read)
 
     async def begin(self, op: Op, path: str) -> Any:
         """Start something, to be waited for by `end`."""
         match op.kind:
             case "sleep":
-                return self.issue(c.Sleep(op.n))
+                return self.sleep(op.n)
             case "step":
                 return self.step(op, path)
             case "invoke":
@@ -294,7 +311,12 @@ class Program:
         if op.kind == "invoke":
             await self.result(op, path, pending)
             return
-        value = await pending
+        try:
+            value = await pending
+        except TerminalError as error:
+            if op.how != "reject" or not error.message.startswith(f"{path}!"):
+                raise
+            value = error.message
         if op.kind == "sleep":
             self.see(path, "slept")
             return
@@ -309,16 +331,32 @@ class Program:
     def step(self, op: Op, path: str) -> Any:
         initial = timedelta(milliseconds=3000 if op.n == 100 else 20)
         retry = RetryPolicy(initial, attempts=None) if op.how == "retry" else None
+        if op.how == "exhaust":
+            limited = self.node.id % 2
+            retry = RetryPolicy(initial, attempts=2) if limited else RetryPolicy(initial, duration=timedelta(seconds=1))
         operation: list[Pending[Any]] = []
         seen = list(self.trace)
 
         async def closure() -> bytes:
             number = self.world.step_begins(self, operation[0].n, path, seen)
-            await self.process.work(op.n / 1000)
+            self.world.waits.works(self.ref, op.n / 1000)
+            try:
+                await self.process.work(op.n / 1000)
+            except asyncio.CancelledError:
+                self.world.step_is_cut(self, operation[0].n)
+                raise
             for _ in range(self.world.random.randrange(16)):  # what ends at one time ends in any order
                 await asyncio.sleep(0)
-            if self.world.stumbles(self.attempt.id, path, op.times):
+            if op.how == "exhaust":
+                self.world.waits.works(self.ref, 10)
+                self.world.stumbles(self.attempt.id, path, 0)
+                self.world.step_fails(self, operation[0].n)
                 raise Hiccup(path)
+            if self.world.stumbles(self.attempt.id, path, op.times):
+                self.world.step_fails(self, operation[0].n)
+                if retry is not None:
+                    self.world.waits.works(self.ref, 2 * initial.total_seconds() * 2**op.times)
+                self.hiccup(path)
             if op.how == "terminal":
                 raise TerminalError(f"step {path}", code=422)
             return encode(f"{self.node.id}{path}#{number}{'~' * op.size}")
@@ -339,6 +377,7 @@ class Program:
             data = request(node, self.trace, tell=[op.kind, id, path])
             call = self.issue(c.Send(node.target, data, kind=node.kind))
             self.see(path, "send", op.node, call.id)
+            self.world.waits.issues(call.id)
             return result
 
         async def closure() -> bytes:
@@ -371,7 +410,7 @@ class Program:
         call = self.start(op, path)
         if op.how == "cancelled":
             if op.n:
-                await self.issue(c.Sleep(op.n))
+                await self.sleep(op.n)
             call.cancel()
             self.see(path, "cancels")
         if op.how in ("call", "caught", "join", "cancelled"):
@@ -382,11 +421,16 @@ class Program:
     def start(self, op: Op, path: str) -> Any:
         node = self.world.plan.nodes[op.node]
         data = request(node, None if node.idempotency is not None else self.trace)
-        if op.how in ("send", "join", "glance"):
-            call = self.issue(c.Send(node.target, data, op.n, node.idempotency, kind=node.kind))
-        else:
-            call = self.issue(c.Call(node.target, data, node.idempotency, kind=node.kind))
+        try:
+            if op.how in ("send", "join", "glance"):
+                call = self.issue(c.Send(node.target, data, op.n, node.idempotency, kind=node.kind))
+            else:
+                call = self.issue(c.Call(node.target, data, node.idempotency, kind=node.kind))
+        except Unavailable as error:
+            self.world.violation(f"{self.attempt.id} was told by its host: {error!r}")
+            raise
         self.see(path, op.how, op.node, call.id)
+        self.world.waits.issues(call.id)
         return call
 
     async def result(self, op: Op, path: str, call: Any) -> None:
@@ -460,6 +504,7 @@ class Program:
         inner, at = op.branches[0][0], f"{path}/0.0"
         pending = await self.begin(inner, at)
         try:
+            self.world.waits.works(self.ref, op.n / 1000)
             with self.world.within(self, path, op.n / 1000):
                 await asyncio.wait_for(pending, op.n / 1000)
         except TimeoutError:
@@ -472,6 +517,9 @@ class Program:
 
     async def gather(self, op: Op, path: str) -> None:
         branches = [self.body(branch, f"{path}/{number}") for number, branch in enumerate(op.branches)]
+        if op.how == "locked":
+            lock = asyncio.Semaphore(1 + self.node.id % 2)
+            branches = [self.locked(branch, lock, f"{path}/{number}") for number, branch in enumerate(branches)]
         if op.how == "group":  # whose tasks are cancelled when one fails
             try:
                 async with asyncio.TaskGroup() as group:
@@ -483,6 +531,14 @@ class Program:
         results = await asyncio.gather(*branches, return_exceptions=True)
         self.see(path, "gathered", [isinstance(result, BaseException) for result in results])
         _raise_first(results)
+
+    async def locked(self, branch: Coroutine[Any, Any, None], lock: asyncio.Semaphore, path: str) -> None:
+        try:
+            async with lock:
+                self.see(path, "locks")
+                await branch
+        finally:
+            branch.close()  # if its turn never came
 
     async def race(self, op: Op, path: str) -> None:
         names = [f"{path}/{number}" for number in range(len(op.branches))]
@@ -498,7 +554,7 @@ class Program:
         """Leave a task alone, which the handler's end may cut short, or cancel it."""
         task = asyncio.create_task(self.body(op.branches[0], f"{path}/0"))
         if op.n:
-            await self.issue(c.Sleep(op.n))
+            await self.sleep(op.n)
         if op.how == "cancel":
             task.cancel()
             await asyncio.wait({task})

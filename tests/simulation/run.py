@@ -12,11 +12,17 @@ from adapter.engine import blobs, control, draft, journal, keys, ledger, records
 from adapter.engine import engine as engines
 from adapter.engine.engine import Engine
 from tests.simulation.checks import check
+from tests.simulation.crowds import crowd, fan_in
 from tests.simulation.faults import Faults, draw
 from tests.simulation.loop import simulate
 from tests.simulation.plan import Op, Plan, generate
+from tests.simulation.reach import SHARES
+from tests.simulation.reach import draw as switches
 from tests.simulation.watch import WatchedStore
 from tests.simulation.world import World, seeded
+
+CROWDS = {"crowd": crowd, "fan-in": fan_in}
+"""Switches with plans of their own."""
 
 
 @dataclass(slots=True)
@@ -30,6 +36,8 @@ class Case:
     retention: float = 86_400.0
     part: int = 0
     """Into parts of how many bytes large values are cut, if not as in production."""
+    reach: tuple[str, ...] = ()
+    """Which switches are on (see `reach.SHARES`)."""
 
 
 @dataclass(slots=True)
@@ -44,7 +52,15 @@ class Result:
 
 
 def case(seed: int, focus: str = "") -> Case:
-    """The case that a seed stands for, perhaps with more of something in it (see `plan.generate`)."""
+    """Return the case that a seed stands for.
+
+    Args:
+        seed: Which one.
+        focus: What there is to be much of (see `plan.generate`), and switches that are to be on (see `reach.SHARES`),
+            with ``+`` between them.
+    """
+    reach = switches(seed, focus)
+    focus = next((name for name in focus.split("+") if name not in SHARES), "")
     random = Random(f"{seed}/case")
     extended = bool(focus and focus != "costs") or Random(f"{seed}/extended").random() < 0.6
     faults, lambdas = draw(random), random.choice((0.0, 0.5, 1.0))
@@ -55,10 +71,16 @@ def case(seed: int, focus: str = "") -> Case:
         faults, lambdas = Faults(jitter=faults.jitter), 0.0  # so that nothing delays what has a time to come
     if focus == "steps":
         faults.jitter = 0.0  # so that much ends at one time
-    plan = generate(Random(f"{seed}/plan"), expiring=expiring, extended=extended, focus=focus)
+    crowds = [name for name in reach if name in CROWDS]
+    expiring = expiring and not crowds
+    plan = generate(Random(f"{seed}/plan"), expiring=expiring, extended=extended, focus=focus, reach=reach)
+    for name in crowds:
+        plan = CROWDS[name](Random(f"{seed}/plan"))
     retention = random.choice((180.0, 300.0)) if expiring else 86_400.0
     parts = focus == "parts" or (Random(f"{seed}/parts").random() < 0.25 and _largest(plan) <= 20_000)
-    return Case(str(seed), plan, faults, lambdas, retention, 700 if parts else 0)
+    if "conflicts" in reach:
+        faults.conflict = Random(f"{seed}/spans").choice((0.002, 0.01, 0.05))
+    return Case(str(seed), plan, faults, lambdas, retention, 700 if parts else 0, reach)
 
 
 def _largest(plan: Plan) -> int:
@@ -102,6 +124,7 @@ def run(
         retention=case.retention,
         history=[] if history else None,
         store_class=store,
+        reach=frozenset(case.reach),
     )
     undo = seeded(world)
     try:

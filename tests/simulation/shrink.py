@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from enum import Enum
@@ -23,6 +24,7 @@ def shrink(case: Case) -> Case:
         found = False
         for candidate in _smaller(case):
             tries += 1
+            gc.collect()  # it may be switched off while many seeds run
             if tries > MOST:
                 return case
             if kinds & {_kind(violation) for violation in run(candidate).violations}:
@@ -71,6 +73,8 @@ def _smaller(case: Case) -> Iterator[Case]:
         yield replace(case, plan=replace(plan, limits=limits))
     for name in case.faults.names():
         yield replace(case, faults=case.faults.without(name))
+    for name in case.reach:
+        yield replace(case, reach=tuple(other for other in case.reach if other != name))
     if case.lambdas:
         yield replace(case, lambdas=0.0)
     for node in plan.nodes.values():

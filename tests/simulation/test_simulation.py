@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, replace
 
 import pytest
 
+from tests.simulation.fingerprint import fingerprint
 from tests.simulation.mutants import MUTANTS, Mutant, broken
 from tests.simulation.regressions import REGRESSIONS
 from tests.simulation.run import case, run
@@ -33,10 +37,31 @@ def test_regressions(what: str) -> None:
         assert run(replace(REGRESSIONS[what], seed=str(number))).violations == [], what
 
 
-def test_same_seed_same_history() -> None:
-    one, two = run(case(3), history=True), run(case(3), history=True)
+def test_a_fingerprint_depends_on_nothing_but_the_seed() -> None:
+    command = (sys.executable, "-m", "tests.simulation", "--fingerprint", "--seeds", "8", "--focus", "results")
+    hashes = [
+        subprocess.run(command, env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, check=True, text=True)
+        for seed in ("1", "2")
+    ]
 
-    assert [str(event) for event in one.history] == [str(event) for event in two.history]
+    assert hashes[0].stdout == hashes[1].stdout
+    assert fingerprint(run(case(3), history=True)) != fingerprint(run(case(4), history=True))
+
+
+def test_a_fingerprint_leaves_out_names_and_nothing_else() -> None:
+    @dataclass
+    class Renamed:
+        due: int
+
+    @dataclass
+    class Former:
+        at: int
+
+    one, two, other = (
+        replace(run(case(3)), history=[(0.0, "P1", each)]) for each in (Former(1), Renamed(1), Former(2))
+    )
+
+    assert fingerprint(one) == fingerprint(two) != fingerprint(other)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic_core import from_json
@@ -25,6 +26,7 @@ from adapter.engine.records import (
     Waiter,
 )
 from adapter.engine.types import Kind, ObjectKey
+from adapter.local.conflicts import Conflicts
 from adapter.local.memory import HEAD, META, MemoryStore, _Write
 
 if TYPE_CHECKING:
@@ -37,9 +39,12 @@ EPOCH = 1_700_000_000_000
 SKEW = 2_000
 """Milliseconds that two clocks differ by at most."""
 
-WITHOUT_DUE = (Status.QUEUED, Status.SUSPENDED, Status.PAUSED, Status.COMPLETED)
+WITHOUT_DUE = (Status.PAUSED, Status.COMPLETED)
 """What may have no due time."""
 
+
+BOTH = 0.25
+"""How often two transactions that meet are both cancelled."""
 
 BEGAN = '1.[["b",'
 """How a piece begins that only says that an attempt does."""
@@ -58,7 +63,8 @@ class WatchedStore(MemoryStore):
     """The store in memory, with the invariants that every write has to leave intact."""
 
     def __init__(self, world: World) -> None:
-        super().__init__()
+        both = partial(world.chance, BOTH)
+        super().__init__(conflicts=Conflicts(self._span, both) if world.conflict else None)
         self.world = world
         self.archive: dict[Ref, Ended] = {}
         """Everything that has ever completed."""
@@ -102,6 +108,12 @@ class WatchedStore(MemoryStore):
                     if ref in self._made and (meta is None or meta.ref != ref):
                         self.late.add(ref)
 
+    async def _span(self) -> None:
+        """Let a transaction take its time, in which other processes write."""
+        writer = self.world.writer
+        await self.world.loop.pause(self.world.random.uniform(0, self.world.conflict))
+        self.world.writer = writer
+
     def _charge(self, writes: Sequence[tuple[Record | None, Record | None]]) -> None:
         if self.world.plan.alone:  # else nobody asks what it costs
             super()._charge(writes)
@@ -116,15 +128,21 @@ class WatchedStore(MemoryStore):
                 self._check_meta(old, new)
                 if new is not None:
                     self._made.add(new.ref)
+                    if old is None or old.generation != new.generation:
+                        delay = max(0, (new.due or 0) - self._now()) if new.status is Status.SCHEDULED else 0
+                        self.world.waits.makes(new.ref, delay / 1000)
                 meta = cast("Meta", new or old)
                 if new is not None and not new.live and new.outcome is not None and new.ref not in self.archive:
                     self.archive[new.ref] = self._ended(new)
+                    self.world.waits.ends(new.ref)
                     if new.outcome.failure == KILLED:
                         self._check_killed(new.ref)
                 if meta.kind.exclusive and new is not None:
                     keys[meta.target.object] = None
             elif isinstance(new or old, Head | InboxEntry):
                 keys[cast("ObjectKey", partition)] = None
+                if isinstance(new, Head):
+                    self.world.waits.owns(new.key, new.owner)
             elif isinstance(new, Part):
                 if new.name != "input" and Ref(new.id, new.generation) not in self._made:
                     self._fail(f"{new.name} of {new.id} is there before its record")
@@ -141,10 +159,8 @@ class WatchedStore(MemoryStore):
                 read = own is not None and not own.expired(self._now() + SKEW)  # not one that comes after a purge
                 if new.index and read and self._lookup(new.id, ("j", new.generation, new.index - 1)) is None:
                     self._fail(f"{new} leaves a gap")
-            elif isinstance(new, Notification):
-                if old is not None:
-                    self._fail(f"{new} replaces {old}")
-                self._check_notifications(new.to)
+            elif isinstance(new, Notification) and old is not None:
+                self._fail(f"{new} replaces {old}")
         for name in keys:
             self._check_key(name)
 
@@ -167,7 +183,8 @@ class WatchedStore(MemoryStore):
 
     def remove(self, meta: Meta) -> None:
         """Delete a record that has expired, as DynamoDB does when it comes to it."""
-        self._apply([_Write(meta.id, META, meta, None)])
+        if not self._busy(meta.id, META):
+            self._apply([_Write(meta.id, META, meta, None)])
 
     def _fail(self, what: str) -> None:
         self.world.violation(what)
@@ -187,10 +204,6 @@ class WatchedStore(MemoryStore):
             self._fail(f"{new.id} is {new.status} without a due time")
         if not new.live and new.completed is None:
             self._fail(f"{new.id} has no time of completion")
-        if new.status is Status.SUSPENDED:
-            if new.due is None and not (new.missing or 0) > 0:
-                self._fail(f"{new.id} waits for nothing")
-            self._check_notifications(new.ref)
         if new.status is Status.PAUSED and (old is None or old.status is not Status.PAUSED):
             self.world.paused(new.id)
         limit = self.world.plan.limits.get(new.target.service)
@@ -198,7 +211,8 @@ class WatchedStore(MemoryStore):
         given_up = exhausted and limit is not None and limit.exhausted == "pause"
         if new.status is Status.PAUSED and new.id not in self.world.acted.get("pause", ()) and not given_up:
             self._fail(f"{new.id} is paused after {new.failures} failures: {new.error}")
-        if new.status is Status.BACKING_OFF and exhausted:
+        cancelled = any(note.id == "x" and note.to == new.ref for note in self.items(new.id, Notification))
+        if new.status is Status.BACKING_OFF and exhausted and not cancelled:
             self._fail(f"{new.id} is tried again after {new.failures} failures: {new.error}")
 
     def _check_change(self, old: Meta, new: Meta, now: int) -> None:
@@ -262,22 +276,9 @@ class WatchedStore(MemoryStore):
         if queued.ref not in stuck:
             self._fail(f"{queued.id} is failed for a {ring}, which is none")
 
-    def _check_notifications(self, ref: Ref) -> None:
-        meta = self._record(ref.id)
-        if meta is not None and meta.generation == ref.generation and meta.live:
-            count = len([note for note in self.items(ref.id, Notification) if note.to == ref])
-            if count != meta.notifications:
-                self._fail(f"{ref.id} has {count} notifications and counts {meta.notifications}")
-
     def _check_key(self, name: ObjectKey) -> None:
         head = cast("Head | None", self._lookup(name, HEAD)) or Head(name)
         inbox: list[InboxEntry] = self.items(name, InboxEntry)
-        if len(inbox) != head.waiting:
-            self._fail(f"{name} counts {head.waiting} waiting, {len(inbox)} are")
-        if head.owner is None and inbox:
-            self._fail(f"{name} has no owner, and {len(inbox)} wait")
-        if any(entry.ticket > head.ticket for entry in inbox):
-            self._fail(f"{name} gave out no ticket so high: {inbox}")
         if head.owner is not None:
             meta = self._record(head.owner.id)
             if meta is None or meta.generation != head.owner.generation or not meta.live:
@@ -297,6 +298,12 @@ class WatchedStore(MemoryStore):
                 self._fail(f"{entry} waits, it is {meta}")
 
     # --- at each step ---
+
+    def check_cut(self, meta: Meta, n: int) -> None:
+        """A step of an attempt is cut short, and its process goes on."""
+        now = self._record(meta.id)
+        if now is not None and now.live and now.ref == meta.ref and now.epoch == max(meta.epoch, 1):
+            self._fail(f"step {n} of {meta.id} is cut short, and no other attempt has taken over")
 
     def check_step(self, meta: Meta, n: int) -> None:
         """A step begins in an attempt."""

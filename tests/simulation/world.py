@@ -20,25 +20,34 @@ from adapter.engine.control import Control
 from adapter.engine.engine import Answer, Engine, Request
 from adapter.engine.ports import Conflict, Contended, Dispatcher, Store, Timers, TooLarge, Unavailable
 from adapter.engine.records import Meta, Ref, Status
-from adapter.engine.types import ObjectKey, Outcome
+from adapter.engine.types import Failure, Kind, ObjectKey, Outcome, Target
 from adapter.errors import TerminalError
 from tests.simulation.faults import CALM, Faults
 from tests.simulation.loop import SimLoop
 from tests.simulation.plan import Act, Op, Plan, Root
 from tests.simulation.program import Hiccup, Program, handlers, kind_of, request
+from tests.simulation.waits import LEASE, RECOVERY, Waits
 from tests.simulation.watch import EPOCH, WatchedStore
 
 T = TypeVar("T")
 
-READS = {"load", "peek", "news", "output", "heads", "inbox", "state", "entries", "waiters", "due", "dependents"}
+READS = {
+    "load", "peek", "peek_all", "news", "output", "heads", "inbox", "state", "entries", "waiters", "due", "dependents"
+}  # fmt: skip
 
-METHODS = (*sorted(READS), "start", "commit", "put", "delete", "forget")
+METHODS = (*sorted(READS), "start", "tell", "commit", "put", "delete", "forget")
 
 PUNCTUAL = 2.0
 """Seconds by which something may be late though nothing goes wrong."""
 
 RESERVE = 0.5
 """Seconds that a process has left at its deadline, as Lambda's entry sets it."""
+
+REFUSED = 5.0
+"""Seconds that a request which fails once may cost: until it is known, until the next try, and that."""
+
+UNREAD = 0.1
+"""How often the registry cannot be read."""
 
 SWEEP = 60.0
 """Seconds between two sweeps."""
@@ -75,11 +84,19 @@ class Process:
             clock=_Clock(self),
             handlers=handlers(self),
             deployment=deployment,
-            kinds=lambda target: kind_of(target.service, target.handler),
+            kinds=self.kind,
             poll=world.poll,
             always_replay=world.always_replay,
         )
         self.engine._random = Random(world.random.random())
+
+    def kind(self, target: Target) -> Kind | None:
+        """The kind of a handler elsewhere, as the registry says, which may not answer."""
+        world = self.world
+        elsewhere = world.plan.functions.get(target.service) != self.function
+        if elsewhere and not world.calm and world.chance(UNREAD if "registry" in world.reach else world.faults.refused):
+            raise Unavailable("the registry")
+        return kind_of(target.service, target.handler)
 
     @property
     def frozen(self) -> bool:
@@ -110,6 +127,7 @@ class Process:
         elif world.chance(world.faults.pause):
             seconds = world.random.choice((1.0, 5.0, 20.0, 70.0, 150.0))
             self.paused = world.loop.time() + seconds
+            world.waits.mishap(seconds + LEASE + RECOVERY)
             world.note(self, "paused for", seconds, *where)
         if self.frozen:
             await self.gate()
@@ -119,6 +137,7 @@ class Process:
         if not self.dead:
             self.dead = self.world.faulty = True  # out of time for want of quick answers, maybe
             self.world.note(self, "killed", why)
+            self.world.waits.mishap(LEASE + RECOVERY)
             self.world.processes[self.function].remove(self)
             if not self.death.done():
                 self.death.set_result(None)
@@ -264,6 +283,8 @@ class World:
     history: list[tuple[Any, ...]] | None = None
     """What happened, if that is to be kept."""
     store_class: type[WatchedStore] = WatchedStore
+    reach: frozenset[str] = frozenset()
+    """Which switches are on (see `reach.SHARES`)."""
     random: Random = field(init=False)
     violations: list[str] = field(default_factory=list, init=False)
     asked: list[Asked] = field(default_factory=list, init=False)
@@ -277,6 +298,17 @@ class World:
     lazy_state: bool = field(init=False)
     inactivity: timedelta | None = field(default=None, init=False)
     calm: bool = field(default=False, init=False)
+    disagreement: float = field(default=0.0, init=False)
+    """Seconds that the clocks of two processes differ by at most."""
+    waits: Waits = field(init=False)
+    outages: list[tuple[float, float]] = field(default_factory=list, init=False)
+    """When the store serves nobody."""
+    jitter: float = field(init=False)
+    """Seconds that an ordinary request takes at most, before there is peace."""
+    crowd: int = field(default=0, init=False)
+    """How many processes of each function there are at least."""
+    conflict: float = field(init=False)
+    """Seconds that a transaction takes at most, in peace too."""
     faulty: bool = field(default=False, init=False)
     """Whether anything was to go wrong."""
     acted: dict[str, set[str]] = field(default_factory=dict, init=False)
@@ -295,12 +327,16 @@ class World:
     """How often the store was asked for what."""
     swept: bool = field(default=False, init=False)
     """Whether everything that has expired was deleted by the engine."""
+    begun: Counter[tuple[Ref, str]] = field(default_factory=Counter[tuple[Ref, str]], init=False)
+    """How often each step began."""
     _stumbled: dict[tuple[str, str], int] = field(default_factory=dict, init=False)
     _told: set[tuple[Ref, str]] = field(default_factory=set, init=False)
     _began: dict[tuple[Ref, str], float] = field(default_factory=dict, init=False)
     _took: dict[tuple[Ref, str], float] = field(default_factory=dict, init=False)
     _steps: int = field(default=0, init=False)
     _names: int = field(default=0, init=False)
+    _begun: dict[str, set[tuple[Ref, int, int]]] = field(default_factory=dict, init=False)
+    """The steps that began in each process, by invocation, attempt and command, but for those that failed."""
     _pending: int = field(default=0, init=False)
     """Requests that are under way although nobody waits for them."""
     loop: SimLoop = field(init=False)
@@ -314,7 +350,19 @@ class World:
         self.lazy_state = self.random.random() < 0.5
         if not self.plan.alone:  # a suspension costs
             self.inactivity = self.random.choice((None, None, timedelta(milliseconds=50), timedelta(seconds=1)))
-        self.faulty = any(name not in ("jitter", "skew") for name in self.faults.names())
+        self.disagreement = 2 * self.faults.skew
+        self.waits = Waits(self)
+        self.jitter, self.conflict = self.faults.jitter, self.faults.conflict
+        self.faulty = any(name not in ("jitter", "skew", "conflict") for name in self.faults.names())
+        self.faulty = self.faulty or "registry" in self.reach
+        if "outages" in self.reach:
+            random = Random(f"{self.seed}/outages")
+            for _ in range(random.choice((1, 2, 4))):
+                begin = random.uniform(0, random.choice((2, 10, 60)))
+                self.outages.append((begin, begin + random.choice((2, 8, 15, 40))))
+            self.faulty = True
+        if self.reach & {"crowd", "fan-in"}:
+            self.crowd = Random(f"{self.seed}/crowd").choice((2, 4, 8))
 
     @property
     def expiring(self) -> bool:
@@ -410,8 +458,8 @@ class World:
                 self.sweep()
 
     def sweep(self) -> None:
-        """Have some process sweep."""
-        process = self.pick(self.random.choice(list(self.processes)))
+        """Have a process of the one function sweep whose schedule does."""
+        process = self.pick(min(self.processes))
         self.note(process, "sweeps")
         self.spawn(process, process.event(process.engine.sweeper.sweep()))
 
@@ -434,10 +482,12 @@ class World:
             for process in self.processes[function]
             if process.deployment == deployment and (process.timeout is None or not process.events)
         ]
-        if there and self.random.random() < 0.85:
+        few = len(self.processes[function]) < self.crowd
+        if there and not few and self.random.random() < 0.85:
             return self.random.choice(there)
         timeout = self.random.choice((3.0, 10.0, 30.0)) if self.random.random() < self.lambdas else None
-        if timeout is None and len([process for process in there if process.timeout is None]) >= 3:
+        servers = len([process for process in there if process.timeout is None])
+        if timeout is None and servers >= max(3, self.crowd):
             return self.random.choice(there)
         self._names += 1
         process = Process(self, f"P{self._names}", function, deployment, timeout)
@@ -477,11 +527,13 @@ class World:
         """After how many seconds a message arrives: never, once, or twice."""
         faults = self.faults
         if self.chance(faults.lost):
+            self.waits.mishap(RECOVERY)
             return []
         waits = []
         for _ in range(2 if self.chance(faults.doubled) else 1):
             if self.chance(faults.late):
                 waits.append(self.random.choice((0.2, 3.0, 15.0, 60.0)))
+                self.waits.mishap(waits[-1])
             elif timer and self.chance(faults.early):
                 waits.append(-self.random.choice((0.3, 1.0)))
             else:
@@ -499,12 +551,14 @@ class World:
             await process.mishap("before", name)
         await self.loop.pause(self.latency())
         fate = ""
-        if self.chance(faults.refused):
+        if self.is_out() or self.chance(faults.refused):
             fate = "refused"
         elif self.chance(faults.unheard):
             fate = "unheard"
         elif name not in READS and self.chance(faults.delayed):
             fate = "delayed"
+        if fate:
+            self.waits.mishap(REFUSED)
         if fate in ("refused", "delayed"):
             self.note(process, name, args, kwargs, fate)
             if fate == "delayed":
@@ -522,6 +576,11 @@ class World:
         except (Conflict, TooLarge, Unavailable) as raised:
             error = raised
         self.note(process, name, args, kwargs, fate, error or result)
+        if name == "commit" and "starvation" in self.reach:
+            if error is None:
+                self.waits.wins(process.name, args[0])
+            elif isinstance(error, Conflict | Contended):
+                self.waits.loses(process.name, args[0])
         if back := self.latency():
             await self.loop.pause(back)
         if dangerous or process.frozen:
@@ -538,17 +597,23 @@ class World:
                 self.writer = process
                 self.store.expect_late(name, args)
                 result: Any = await getattr(self.store, name)(*args, **kwargs)
-            except (Conflict, TooLarge) as error:
+            except (Conflict, TooLarge, Unavailable) as error:
                 result = error
             self.note(process, name, args, kwargs, "arrives late", result)
 
         self.loop.create_task(apply())
 
+    def is_out(self) -> bool:
+        """Return True if the store serves nobody now."""
+        return not self.calm and any(begin <= self.loop.time() < end for begin, end in self.outages)
+
     def latency(self) -> float:
         """Seconds that a message takes."""
         faults = self.faults
         if self.chance(faults.slow):
-            return self.random.choice((0.1, 1.0, 4.0))
+            seconds = self.random.choice((0.1, 1.0, 4.0))
+            self.waits.mishap(seconds)
+            return seconds
         return self.random.random() * faults.jitter if faults.jitter else 0.0
 
     def chance(self, probability: float) -> bool:
@@ -590,6 +655,8 @@ class World:
             return  # patience ended before it was stored
         asked.answered = self.loop.time()
         asked.id, asked.accepted, asked.outcome = answer.id, answer.accepted, answer.outcome
+        if answer.accepted and not delay:
+            self.waits.asked[answer.id] = asked.began
         asked.arrived = (root.how == "send" and not root.delay) or answer.outcome is not None
         if self.store._record(answer.id) is None and not self.forgets(answer.id):
             self.violation(f"{answer.id} is answered for, and is not stored")
@@ -629,11 +696,12 @@ class World:
             for number in range(op.times):
                 self._pending += 1
                 wait = op.n / 1000 * self.random.uniform(0.5, 1.5)
-                self.loop.create_task(self._tell(what, id, name, f"{name}!{number}{'~' * op.size}", wait))
+                self.waits.works(meta.ref, wait)
+                self.loop.create_task(self._tell(what, id, name, f"{name}!{number}{'~' * op.size}", wait, op))
 
-    async def _tell(self, what: str, id: str, name: str, value: str, wait: float) -> None:
+    async def _tell(self, what: str, id: str, name: str, value: str, wait: float, op: Op) -> None:
         await asyncio.sleep(wait)
-        outcome = Outcome(to_json(value))
+        outcome = Outcome(failure=Failure(422, value)) if op.how == "reject" else Outcome(to_json(value))
 
         def work(control: Control) -> Coroutine[Any, Any, Any]:
             if what == "awakeable":
@@ -664,6 +732,7 @@ class World:
         over = act.what in ("purge", "restart")
         for id in [meta.id for meta in self.store.metas() if self._node(meta) == act.node and (over or meta.live)]:
             self.note(None, "operator", act.what, id)
+            self.waits.mishap(60.0 + RECOVERY)
             self.acted.setdefault(act.what, set()).add(id)
             for _ in range(self.random.choice((1, 1, 2))):  # it may be asked for again
                 said = await self._insist(partial(self._act, act=act, id=id, number=number))
@@ -696,7 +765,9 @@ class World:
 
     def paused(self, id: str) -> None:
         """Somebody looks after what is paused, in time."""
-        self.loop.call_later(self.random.uniform(1, 60), lambda: self.loop.create_task(self._attend(id)))
+        most = 1200.0 if "left-paused" in self.reach else 60.0
+        self.waits.mishap(most + RECOVERY)
+        self.loop.call_later(self.random.uniform(1, most), lambda: self.loop.create_task(self._attend(id)))
 
     async def _attend(self, id: str) -> None:
         self.note(None, "operator resumes", id)
@@ -710,6 +781,7 @@ class World:
     def entered(self, program: Program) -> None:
         """A program begins to run."""
         meta = program.attempt.meta
+        self.waits.issues(meta.id)
         self.note(program.process, "runs", meta.id, program.node.id, f"epoch {meta.epoch}")
         here = program.process.deployment
         latest = self.store._record(meta.id)
@@ -731,10 +803,26 @@ class World:
         self._steps += 1
         meta = program.attempt.meta
         self.note(program.process, "steps", meta.id, path, f"#{self._steps}")
+        begun = self._begun.setdefault(program.process.name, set())
+        if (step := (meta.ref, max(meta.epoch, 1), n)) in begun:
+            self.violation(f"{meta.id} ran step {path} again in one attempt, though it had not failed")
+        begun.add(step)
+        self.begun[meta.ref, path] += 1
         if not program.process.frozen:
             self.store.check_step(meta, n)
             self.snapshots.setdefault(meta.ref, []).append((len(seen), to_json(seen)))
         return self._steps
+
+    def step_is_cut(self, program: Program, n: int) -> None:
+        """A step is cut short. That is no fault where its process is dead, or out of time."""
+        process = program.process
+        if not process.frozen and process.engine.remaining() > 0 and not self.over.done():
+            self.store.check_cut(program.attempt.meta, n)
+
+    def step_fails(self, program: Program, n: int) -> None:
+        """A step fails: it may begin again."""
+        meta = program.attempt.meta
+        self._begun[program.process.name].discard((meta.ref, max(meta.epoch, 1), n))
 
     @contextmanager
     def within(self, program: Program, path: str, seconds: float) -> Iterator[None]:

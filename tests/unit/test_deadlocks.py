@@ -13,9 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
-from adapter import ObjectContext, VirtualObject, gather, handler
+from adapter import ObjectContext, VirtualObject, gather, handler, wait_completed
 from adapter.engine import commands as c
 from adapter.engine.engine import Request
+from adapter.engine.ids import idempotent_id
 from adapter.engine.records import Meta, Status
 from adapter.engine.types import Kind, ObjectKey, Outcome, Target
 from adapter.engine.unit import Unit
@@ -269,7 +270,7 @@ async def test_random_acyclic_graphs_raise_no_alarm(seed: int) -> None:
             break
     assert {value((await task).outcome) for task in tasks} == {"end"}
     heads = await world.store.heads([ObjectKey(f"O{level}", str(k)) for level in range(7) for k in range(3)])
-    assert all(head.owner is None and head.waiting == 0 for head in heads.values())
+    assert all(head.owner is None for head in heads.values())
 
 
 @pytest.mark.parametrize("crashed", [False, True])
@@ -371,3 +372,96 @@ async def test_a_call_that_nobody_waits_for_may_lead_to_a_key_that_one_of_its_ca
     id = await world.call("A/k/work")
     await world.clock.advance(1)
     assert value((await world.meta(id)).outcome) == "end"
+
+
+@pytest.mark.parametrize("others", [19, 20, 40])
+async def test_a_ring_behind_many_calls_is_found(others: int) -> None:
+    world = World(2)
+
+    @world.handler("S")
+    async def rest(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(30_000), unpack)
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def all(ctx: Any, _: Any) -> Any:
+        calls = [ctx.issue(c.Call(target("S/rest"), b""), unpack) for _ in range(others)]
+        calls.append(ctx.issue(c.Call(target("O/b/back"), b""), unpack))
+        await gather(*calls)
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def back(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Call(target("O/a/look"), b""), unpack)
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def look(ctx: Any, _: Any) -> Any:
+        return None
+
+    id = await world.send("O/a/all")
+    for number in range(60):
+        await world.clock.advance(60)
+        await world.engines[number % 2].sweeper.sweep()
+        await settle()
+    meta = await world.meta(id)
+    assert value(meta.outcome) == (409, "deadlock: O/a → O/b → O/a")
+
+
+async def test_a_ring_behind_each_of_many_calls_of_which_one_would_do_is_found() -> None:
+    world = World(2)
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def any(ctx: Any, _: Any) -> Any:
+        done, _ = await wait_completed(*[ctx.issue(c.Call(target("O/b/back"), b""), unpack) for _ in range(25)])
+        return await done[0]
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def back(ctx: Any, _: Any) -> Any:
+        return await ctx.issue(c.Call(target("O/a/look"), b""), unpack)
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def look(ctx: Any, _: Any) -> Any:
+        return None
+
+    id = await world.send("O/a/any")
+    for number in range(60):
+        await world.clock.advance(60)
+        await world.engines[number % 2].sweeper.sweep()
+        await settle()
+    assert value((await world.meta(id)).outcome) == (409, "deadlock: O/a → O/b → O/a")
+
+
+class Asking(VirtualObject):
+    @handler
+    async def ask(self, ctx: ObjectContext) -> str:
+        await ctx.sleep(timedelta(seconds=10))
+        return str(await ctx.generic_send(service="Holding", key="k", method="late", parameter=""))
+
+
+ASKED = idempotent_id(Target("Asking", "ask", "k"), "x")
+
+
+class Holding(VirtualObject):
+    @handler
+    async def hold(self, ctx: ObjectContext) -> str:
+        return str(await ctx.attach(ASKED))
+
+    @handler
+    async def late(self, ctx: ObjectContext, _: str = "") -> str:
+        return "late"
+
+
+async def test_a_ring_through_a_message_in_another_function_is_broken() -> None:
+    stack = Stack()
+    stack.deploy("first:1", Asking)
+    stack.deploy("second:1", Holding)
+    request = Request(Target("Asking", "ask", "k"), b"", idempotency_key="x")
+    asks = (await stack.engine("first").send(request)).id
+    assert asks == ASKED
+    await settle()
+    holds = await stack.send("Holding/k/hold")
+    for _ in range(60):
+        await stack.clock.advance(60)
+        await stack.engine("first").sweeper.sweep()  # the sweeper's schedule invokes one function
+        await settle()
+    metas = [await stack.meta(id) for id in (asks, holds)]
+    assert [meta.live for meta in metas] == [False, False], [(str(meta.target), meta.status) for meta in metas]
+    assert "deadlock" in json.dumps(value(metas[0].outcome))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any, Literal
 
 import pytest
 
-from adapter.engine.ports import Conflict, Create, Put, Unavailable
-from adapter.engine.records import Meta, Piece, Status
+from adapter.engine.ports import Conflict, Contended, Create, Dependent, Put, Unavailable, Update
+from adapter.engine.records import Meta, Part, Piece, Ref, Status
 from adapter.engine.types import Kind, Target
+from adapter.local.conflicts import Conflicts
 from adapter.local.memory import MemoryStore
 
 META = Meta("inv_a", "g", Target("Greeter", "greet"), Kind.SERVICE, Status.READY, 1)
@@ -89,3 +90,118 @@ async def test_small_pages() -> None:
         page = await store.load("inv_a", page.cursor)
     assert indexes == [0, 1, 2]
     assert page.pieces == []
+
+
+class Spans:
+    """Transactions that end when the test says so."""
+
+    def __init__(self) -> None:
+        self.begun: list[asyncio.Future[None]] = []
+        self.cancels_both = False
+
+    def store(self) -> MemoryStore:
+        return MemoryStore(conflicts=Conflicts(self.take, lambda: self.cancels_both))
+
+    async def take(self) -> None:
+        self.begun.append(asyncio.get_running_loop().create_future())
+        await self.begun[-1]
+
+    async def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a transaction, and come back when it is under way."""
+        task = asyncio.create_task(work)
+        await asyncio.sleep(0)
+        assert not task.done()
+        return task
+
+    async def end(self, task: asyncio.Task[None]) -> None:
+        self.begun.pop(0).set_result(None)
+        await task
+
+
+PIECE = Put(Piece("inv_a", "g", 0, "[]"))
+OTHER = Put(Piece("inv_b", "g", 0, "[]"))
+
+
+async def test_a_transaction_is_cancelled_while_another_is_at_work_on_an_item_of_it() -> None:
+    spans = Spans()
+    store = spans.store()
+    first = await spans.begin(store.commit([Create(META, 0), PIECE], "n"))
+
+    with pytest.raises(Contended):
+        await store.commit([PIECE, OTHER], "m")
+    assert list(store.records()) == []
+
+    await spans.end(first)
+    assert len(list(store.records())) == 2
+
+
+async def test_two_transactions_that_meet_may_both_be_cancelled() -> None:
+    spans = Spans()
+    store = spans.store()
+    spans.cancels_both = True
+    first = await spans.begin(store.commit([Create(META, 0), PIECE], "n"))
+
+    with pytest.raises(Contended):
+        await store.commit([PIECE, OTHER], "m")
+    with pytest.raises(Contended):
+        await spans.end(first)
+    assert list(store.records()) == []
+
+
+async def test_a_plain_write_is_refused_while_a_transaction_is_at_work_on_its_item() -> None:
+    spans = Spans()
+    store = spans.store()
+    await store.commit([Create(META, 0)], "n")
+    before = await store.peek("inv_a")
+    first = await spans.begin(store.commit([Update(Ref("inv_a", "g"), set={"epoch": 0}, epoch=0), PIECE], "m"))
+
+    for write in (
+        store.commit([Update(Ref("inv_a", "g"))], "o"),
+        store.start("inv_a", set={}, now=0),
+        store.forget(Ref("inv_a", "g"), 0),
+    ):
+        with pytest.raises(Unavailable) as raised:
+            await write
+        assert type(raised.value) is Unavailable
+    assert await store.peek("inv_a") == before  # reads are served, and see nothing of it yet
+
+    await spans.end(first)
+    await store.start("inv_a", set={}, now=0)
+
+
+async def test_parts_that_meet_a_transaction_are_left_to_do() -> None:
+    spans = Spans()
+    store = spans.store()
+    part = Part("inv_a", "g", "input", 0, b"x")
+    first = await spans.begin(store.commit([Create(META, 0), Put(part)], "n"))
+
+    assert await store.put([part]) == [part]
+    assert await store.delete([Dependent("inv_a", "g", ("i", "g", "input", 0), False)]) != []
+
+    await spans.end(first)
+    assert await store.put([part]) == []
+
+
+async def test_a_transaction_that_is_sent_again_while_it_is_under_way_is_not_said_to_have_no_effect() -> None:
+    spans = Spans()
+    store = spans.store()
+    first = await spans.begin(store.commit([Create(META, 0), PIECE], "n"))
+
+    with pytest.raises(Unavailable) as raised:
+        await store.commit([Create(META, 0), PIECE], "n")
+    assert not isinstance(raised.value, Contended)
+
+    await spans.end(first)
+
+
+async def test_a_condition_that_fails_counts_for_more_than_a_transaction_under_way() -> None:
+    spans = Spans()
+    store = spans.store()
+    await store.commit([OTHER], "n")
+    first = await spans.begin(store.commit([Create(META, 0), PIECE], "m"))
+
+    with pytest.raises(Conflict) as raised:
+        await store.commit([PIECE, OTHER], "o")
+    assert list(raised.value.found) == [1]
+
+    await spans.end(first)

@@ -50,10 +50,12 @@ async def test_a_key_that_others_write_too_is_read_for_a_while() -> None:
     assert await requests(world) == (1, 2)
     assert await requests(world, process=1) == (2, 2)
     assert (await requests(world))[0] == 3, "on a second look"
-    assert await requests(world) == (4, 2), "in doubt, it is read"
+    assert await requests(world) == (4, 2), "shared, it is read"
+    assert (await requests(world, process=1))[0] == 5, "on a second look, too"
     await world.clock.advance(11)
-    assert await requests(world) == (5, 2)
-    assert await requests(world) == (6, 1)
+    assert await requests(world) == (6, 2)
+    assert await requests(world) == (7, 1)
+    assert await requests(world, process=1) == (8, 2)
 
 
 def test_only_what_is_free_is_known_and_not_for_long() -> None:
@@ -71,11 +73,26 @@ def test_only_what_is_free_is_known_and_not_for_long() -> None:
     assert recent.get(key) is None
 
 
+def test_where_others_were_met_requests_go_to_the_inbox_for_a_while() -> None:
+    clock = ManualClock()
+    recent = Recent(clock)
+    key = ObjectKey("O", "k")
+    recent.meet(key)
+    recent.put(Head(key, 2))
+    assert recent.get(key) == Head(key, queued=True)
+    recent.alone(key)
+    recent.put(Head(key, 3))
+    assert recent.get(key) is None
+    clock.time += 10_000
+    recent.put(Head(key, 4))
+    assert recent.get(key) == Head(key, 4)
+
+
 def test_so_many_keys_are_remembered() -> None:
     recent = Recent(ManualClock())
     for n in range(MOST + 1):
         recent.put(Head(ObjectKey("O", str(n)), 1))
     assert recent.get(ObjectKey("O", "0")) is None
     assert recent.get(ObjectKey("O", "1")) is not None
-    recent.doubt(ObjectKey("O", "new"))
+    recent.meet(ObjectKey("O", "new"))
     assert recent.get(ObjectKey("O", "1")) is None

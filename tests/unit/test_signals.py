@@ -1,15 +1,17 @@
-"""Each signal is delivered once, whatever the handler waits for besides."""
+"""What others say to an invocation is delivered once and in order, whatever its handler waits for besides."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from adapter import gather
+from adapter import TerminalError, gather, select
 from adapter.engine import commands as c
+from adapter.engine.ids import awakeable_id
 from adapter.engine.types import Outcome
-from tests.unit.world import World, settle, unpack, value
+from tests.unit.world import World, pack, settle, unpack, value
 
 
 @pytest.mark.parametrize("first", [1, 2])
@@ -32,3 +34,42 @@ async def test_two_that_wait_for_one_name_get_one_signal_each(first: int) -> Non
         await world.engine.control.signal(id, "go", Outcome(str(n).encode()))
     await world.clock.advance(1)
     assert value((await world.meta(id)).outcome) == [0, 1]
+
+
+@pytest.mark.parametrize("second", ["an awakeable", "a signal", "a cancellation"])
+async def test_what_is_said_to_one_invocation_comes_in_the_order_in_which_it_was_said(second: str) -> None:
+    world = World()
+    slow: list[str] = []
+
+    async def delay_the_first(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if (phase, method, slow) == ("before", "peek", []):
+            slow.append(args[0])
+            await world.clock.sleep(1)
+
+    @world.handler("S")
+    async def listen(ctx: Any, _: Any) -> Any:
+        first = ctx.issue(c.Awakeable(), unpack)
+        then = ctx.issue(c.Awakeable() if second == "an awakeable" else c.Signal("a"), unpack)
+        try:
+            return await (await select(first, then))
+        except TerminalError as error:
+            return error.message
+
+    @world.handler("S")
+    async def tell(ctx: Any, about: Any) -> Any:
+        ctx.issue(c.Complete(about[1], Outcome(pack("first"))), unpack)
+        if second == "an awakeable":
+            ctx.issue(c.Complete(about[2], Outcome(pack("second"))), unpack)
+        elif second == "a cancellation":
+            ctx.issue(c.Cancel(about[0]), unpack)
+        else:
+            ctx.issue(c.SendSignal(about[0], "a", pack("second")), unpack)
+
+    id = await world.send("S/listen")
+    await settle()
+    ref = (await world.meta(id)).ref
+    world.store.hook = delay_the_first
+    await world.send("S/tell", [id, awakeable_id(ref, 0), awakeable_id(ref, 1)])
+    await world.clock.advance(5)
+    assert slow
+    assert value((await world.meta(id)).outcome) == "first"

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter.aws.tables import BY_RECORD, Layout, definitions, read, write
+from adapter.engine.ids import ticket
 from adapter.engine.records import (
     Head,
     InboxEntry,
@@ -31,6 +32,7 @@ GENERATIONS = st.from_regex(r"[a-z2-7]{16}", fullmatch=True)
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.-]{0,20}", fullmatch=True)
 TEXT = st.text(max_size=30)
 NUMBERS = st.integers(0, 10**13)
+TICKETS = st.builds(ticket, st.integers(0, 10**16 - 1), IDS)
 OUTCOMES = st.one_of(
     st.builds(Outcome, value=st.none() | st.binary(max_size=20)),
     st.builds(Outcome, failure=st.builds(Failure, st.integers(400, 599), TEXT)),
@@ -52,9 +54,11 @@ RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
         headers=st.dictionaries(TEXT, TEXT, max_size=3),
         input=st.none() | st.binary(max_size=20),
         outcome=st.none() | OUTCOMES,
-        **{name: st.none() | NUMBERS for name in ("missing", "due", "ticket", "completed", "expires")},
+        ticket=st.none() | TICKETS,
+        **{name: st.none() | NUMBERS for name in ("wake_after", "timer", "due", "completed", "expires")},
         **dict.fromkeys(
-            ("input_parts", "epoch", "failures", "notifications", "waiters", "dispatches", "output_parts"), NUMBERS
+            ("input_parts", "epoch", "failures", "notifications", "seen", "waiters", "dispatches", "output_parts"),
+            NUMBERS,
         ),
         **{name: st.none() | TEXT for name in ("error", "tail")},
         nonce=TEXT,
@@ -68,8 +72,7 @@ RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
         KEYS,
         NUMBERS,
         st.none() | REFS,
-        NUMBERS,
-        NUMBERS,
+        st.booleans(),
         GENERATIONS,
         st.dictionaries(TEXT, st.binary(max_size=20), max_size=3),
         st.booleans(),
@@ -77,7 +80,7 @@ RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
         st.none() | NUMBERS,
         TEXT,
     ),
-    InboxEntry: st.builds(InboxEntry, KEYS, st.integers(0, 10**12 - 1), REFS),
+    InboxEntry: st.builds(InboxEntry, KEYS, TICKETS, REFS),
     StateEntry: st.builds(StateEntry, KEYS, GENERATIONS, TEXT, st.binary(max_size=20), st.none() | REFS, NUMBERS),
 }
 

@@ -1,0 +1,148 @@
+"""Who gets a key that has no owner, and how its owner learns that others wait.
+
+An invocation that finds its key taken puts its record and its inbox entry, and only then reads the head. An owner that
+releases its key writes the head, and only then reads the inbox. So at least one of the two sees the other, and neither
+writes an item that others write as well (see ``docs/decisions/0011``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from adapter.engine.draft import garbage
+from adapter.engine.ids import new_nonce
+from adapter.engine.keys import KeyState
+from adapter.engine.ports import Change, Conflict, Contended, Delete, MarkQueued, TakeKey, Update, WriteHead
+from adapter.engine.records import Head, InboxEntry, Ref, Status
+from adapter.engine.types import ObjectKey
+
+if TYPE_CHECKING:
+    from adapter.engine.engine import Engine
+
+
+class _Turns:
+    """The looks of this process at one key, one at a time."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.users = 0
+        self.asked = 0
+        """How many looks were asked for so far."""
+        self.done = 0
+        """How many of these a look has served that began after they were asked for."""
+        self.own: set[Ref] = set()
+        """The invocations of this process that came to the inbox."""
+        self.released = False
+        """Whether this process has released the key."""
+
+
+class Handover:
+    """Sees to it that no invocation is left waiting for a key that nobody will hand over."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._turns: dict[ObjectKey, _Turns] = {}
+
+    async def settle(self, keys: Mapping[ObjectKey, Collection[Ref]]) -> None:
+        """Give keys without an owner to the first that wait; tell the owners of the others that somebody waits.
+
+        Call it once the inbox entries, or the releases, are committed.
+
+        Args:
+            keys: For each key the invocations that came to its inbox; none where it was released.
+        """
+        names = list(keys)
+        if len(names) == 1 and self._engine.recent.busy(names[0]):
+            await self._alone(names[0], keys[names[0]], None)
+            return
+        for start in range(0, len(names), 100):
+            for key, head in (await self._engine.heads(names[start : start + 100])).items():
+                if head.owner is None or not head.queued:
+                    await self._alone(key, keys[key], head)
+                else:
+                    self._engine.recent.meet(key)
+
+    async def _alone(self, key: ObjectKey, own: Collection[Ref], head: Head | None) -> None:
+        """Look at a key; if this process is looking at it already, share the next look with all that ask for one."""
+        turns = self._turns.setdefault(key, _Turns())
+        turns.users += 1
+        turns.asked += 1
+        turns.own.update(own)
+        turns.released = turns.released or not own
+        place = turns.asked
+        try:
+            async with turns.lock:
+                if turns.done < place:
+                    asked = turns.asked
+                    await self._look(key, turns, head if asked == 1 else None)
+                    turns.done = asked
+        finally:
+            turns.users -= 1
+            if not turns.users:
+                del self._turns[key]
+
+    async def _look(self, key: ObjectKey, turns: _Turns, head: Head | None) -> None:
+        engine, tries = self._engine, 0
+        entries: list[InboxEntry] | None = None
+        while True:
+            if head is None:
+                heads, entries = await asyncio.gather(engine.heads([key]), self._first(key))
+                head = heads[key]
+            if head.owner is not None:
+                engine.recent.meet(key)
+                if head.queued:
+                    return
+                try:
+                    await engine.commit([MarkQueued(key, head.owner)], new_nonce())
+                    return
+                except Conflict as conflict:
+                    found = conflict.found[0]
+                    head = found if isinstance(found, Head) else Head(key)
+                    continue
+            entries = await self._first(key) if entries is None else entries
+            if not entries:
+                engine.recent.alone(key)
+                return
+            if len(entries) > 1:
+                engine.recent.meet(key)
+            else:
+                engine.recent.alone(key)
+            eager = turns.released or entries[0].ref in turns.own
+            if (tries or eager) and await self._give(head, entries[0], len(entries) > 1):
+                return
+            engine.recent.meet(key)
+            tries += 1
+            await engine.back_off(tries)  # of several that see a free key, the first that waits takes it
+            head = None
+
+    async def _first(self, key: ObjectKey) -> list[InboxEntry]:
+        return await self._engine.read(lambda: self._engine.store.inbox(key, 2))
+
+    async def _give(self, head: Head, first: InboxEntry, more: bool) -> bool:
+        """Make the first that waits the owner. Returns whether it is; else the key has changed."""
+        engine, now = self._engine, self._engine.clock.now()
+        take: list[Change]
+        if head.state_generation and head.expires is None:
+            take = [TakeKey(head.key, first.ref, queued=more, empty=False)]
+        else:
+            state = KeyState(head, now)
+            state.take(first.ref)
+            taken = replace(state.head(), queued=more)
+            take = [WriteHead(taken, version=head.version), *garbage(state, engine.times())]
+        ready = {"status": Status.READY, "due": engine.times().grace, "ticket": None, "dispatches": 0}
+        try:
+            changes = [Delete(first), Update(first.ref, set=ready, status=Status.QUEUED), *take]
+            await engine.commit(changes, new_nonce(), give_up_after=1)
+        except Contended:
+            return False
+        except Conflict as conflict:
+            if 1 in conflict.found and 0 not in conflict.found:  # the record was lost, and another one restored
+                with suppress(Conflict):
+                    await engine.commit([Delete(first)], new_nonce())
+            return False
+        engine.granted(first.ref, head.key)
+        return True

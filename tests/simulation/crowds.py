@@ -1,0 +1,82 @@
+"""Plans in which many processes write one item at once: a key that everybody calls, a caller of many calls."""
+
+from __future__ import annotations
+
+from random import Random
+
+from adapter.engine.types import Kind, Target
+from tests.simulation.plan import Node, Op, Plan, Root
+
+KEY = Target("O0", "do", "k0")
+
+
+def crowd(random: Random) -> Plan:
+    """Return a plan in which clients without idempotency keys call one key at the same moment."""
+    crowd = _Crowd(random)
+    quiet = random.random() < 0.5
+    span = random.choice((0.0, 0.0, 0.02, 1.0))
+    roots: list[Root] = []
+    for _ in range(random.choice((3, 8, 20, 40))):
+        if quiet or random.random() < 0.8:
+            node = crowd.node(KEY, Kind.EXCLUSIVE, crowd.body(quiet))
+        else:  # by way of a caller, that may live in another function
+            inner = crowd.node(KEY, Kind.EXCLUSIVE, crowd.body(quiet))
+            how = random.choice(("call", "caught", "send"))
+            caller = Target(random.choice(("S0", f"S{crowd.functions - 1}")), "do")
+            node = crowd.node(caller, Kind.SERVICE, (Op("invoke", node=inner, how=how),))
+        how = "call" if random.random() < 0.9 else "send"
+        roots.append(Root(node, how, (random.uniform(0, span),), patience=random.choice((8.0, 28.0))))
+    return crowd.plan(roots)
+
+
+def fan_in(random: Random) -> Plan:
+    """Return a plan in which calls into another function complete together, for one caller."""
+    crowd = _Crowd(random, functions=2)
+    roots: list[Root] = []
+    for _ in range(random.choice((1, 1, 2))):
+        wait = random.choice((0, 0, 5, 200, 1500, 3000))
+        before = {0: (), 5: (Op("step", "a", wait),)}.get(wait, (Op("sleep", n=wait),))
+        calls = [
+            Op("invoke", node=crowd.node(Target("S1", "do"), Kind.SERVICE, before), how="caught")
+            for _ in range(random.randint(20, 60))
+        ]
+        waits = Op(random.choice(("fan", "all")), branches=tuple((call,) for call in calls))
+        exclusive = random.random() < 0.3
+        caller, kind = (KEY, Kind.EXCLUSIVE) if exclusive else (Target("S0", "do"), Kind.SERVICE)
+        roots.append(Root(crowd.node(caller, kind, (waits,)), random.choice(("call", "send")), (0.0,), patience=28.0))
+    return crowd.plan(roots)
+
+
+class _Crowd:
+    """The nodes of a plan that is being made."""
+
+    def __init__(self, random: Random, functions: int | None = None) -> None:
+        self.random = random
+        self.functions = functions or random.choice((1, 2))
+        self.nodes: dict[int, Node] = {}
+
+    def node(self, target: Target, kind: Kind, ops: tuple[Op, ...]) -> int:
+        id = len(self.nodes)
+        self.nodes[id] = Node(id, target, kind, ops)
+        return id
+
+    def body(self, quiet: bool) -> tuple[Op, ...]:
+        """What an invocation does with the key: seldom more than to read and write its state."""
+        random = self.random
+        if quiet or random.random() < 0.6:
+            return random.choice(((), (Op("get", "a"),), (Op("add", "total", 1),), (Op("append", "list"),)))
+        first = random.choice(
+            (
+                Op("step", "a", random.choice((0, 5, 100))),
+                Op("sleep", n=random.choice((1, 20, 200))),
+                Op("invoke", node=self.node(self.elsewhere(), Kind.SERVICE, ()), how="caught"),
+            )
+        )
+        return first, Op("add", "total", 1)
+
+    def elsewhere(self) -> Target:
+        return Target(f"S{self.random.randrange(self.functions)}", "do")
+
+    def plan(self, roots: list[Root]) -> Plan:
+        functions = {f"{letter}{number}": number for number in range(self.functions) for letter in "SOW"}
+        return Plan(functions, self.nodes, tuple(roots))

@@ -1,0 +1,55 @@
+"""How far the simulator reaches beyond its first programs and faults: one switch for each kind of trouble."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Final
+
+SHARES: Final = {
+    "conflicts": 0.3,
+    "crowd": 0.06,
+    "fan-in": 0.02,
+    "waits": 0.0,
+    "starvation": 0.3,
+    "outages": 0.1,
+    "left-paused": 0.2,
+    "anywhere": 0.3,
+    "nested": 0.2,
+    "locks": 0.3,
+    "wide": 0.02,
+    "registry": 0.1,
+    "rejected": 0.3,
+    "exhausted-steps": 0.3,
+    "step-counts": 1.0,
+}
+"""The share of runs in which a switch is on. A switch at 0 waits for an engine that withstands it, and a focus turns
+it on in every run.
+
+- ``conflicts``: A transaction takes time, and what meets it on an item is refused, as by DynamoDB.
+- ``crowd``: Clients without idempotency keys call one key at the same moment, by way of 2 to 8 processes.
+- ``fan-in``: 20 to 60 calls of one caller into another function complete together; 2 to 8 processes for each function.
+- ``waits``: No invocation and no client waits longer than the work in front of it and what went wrong (see `waits`).
+  It is on wherever ``crowd`` or ``fan-in`` is.
+- ``starvation``: No process loses a key to others again and again, and no key or record is refused to all of them.
+- ``outages``: The store refuses everything for 2 to 40 seconds.
+- ``left-paused``: An operator resumes what is paused after up to 20 minutes, not one.
+- ``anywhere``: Operators cancel and kill any invocation, not only clients' requests.
+- ``nested``: Combinators, deadlines and tasks are part of others.
+- ``locks``: Concurrent branches take turns by a semaphore.
+- ``wide``: Up to 30 calls at once.
+- ``registry``: What other functions host cannot be read now and then.
+- ``rejected``: Awakeables, signals and promises are given failures.
+- ``exhausted-steps``: Steps use up their attempts, or their time.
+- ``step-counts``: No step begins more often than its failures, the attempts at it and other failures in it account for.
+"""
+
+
+def draw(seed: int, focus: str) -> tuple[str, ...]:
+    """Return the switches that are on in a run: those that the focus names, and each other one by its share."""
+    named = focus.split("+")
+    if "costs" in named:
+        return ()
+    on = [name for name, share in SHARES.items() if name in named or Random(f"{seed}/{name}").random() < share]
+    if {"crowd", "fan-in"}.intersection(on) and "waits" not in on:
+        on.append("waits")
+    return tuple(on)

@@ -1,0 +1,256 @@
+"""How long each invocation waited, and for what: nobody waits longer than the work in front of it and what went wrong.
+
+While a simulation runs, `Waits` writes down what takes time. When it is over, `check` subtracts that from the time
+that each invocation took. What is left is time in which nothing happened for it; little may be.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from adapter.engine.ports import Change, Update, WriteHead
+from adapter.engine.records import Ref
+from adapter.engine.types import ObjectKey
+from tests.simulation.plan import Op
+
+if TYPE_CHECKING:
+    from tests.simulation.checks import Checker
+    from tests.simulation.watch import Ended
+    from tests.simulation.world import World
+
+Span = tuple[float, float]
+
+IDLE = 2.0
+"""Seconds that an invocation may wait for nothing, beside what its requests take."""
+
+NOTICE = 1.5
+"""Seconds after its completion that a client is answered at the latest, beside what requests take."""
+
+ORDER = 2.0
+"""Seconds by which the order of arrival may differ from that of the requests, as clocks do."""
+
+TOLD = ("awakeable", "signal", "promise")
+"""Results that other processes may give to an attempt that runs."""
+
+LOOK = 3.2
+"""Seconds after which an attempt that runs looks for what others have told it."""
+
+REQUESTS = 4
+"""Requests that one operation of a program, or one turn with a key, takes in sequence at most."""
+
+LOSSES = 40
+"""How often a process may lose a key to others in a row."""
+
+STANDSTILL = 20
+"""How often commits that write one key or record may be refused, each process's share, without one that applies."""
+
+RECOVERY = 100.0
+"""Seconds after which somebody sweeps up what lost its dispatch: a grace, and the time between two sweeps."""
+
+LEASE = 62.0
+"""Seconds after which a process that ended is missed at the latest."""
+
+
+class Waits:
+    """What takes time in a simulation."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._busy: dict[Ref, list[Span]] = defaultdict(list)
+        """For each invocation, when it was at work, or waited for a time."""
+        self.issued: dict[str, float] = {}
+        """When each invocation was first asked for, or first ran, by its id; perhaps by an attempt that is undone."""
+        self.asked: dict[str, float] = {}
+        """When a client asked for it."""
+        self.made: dict[Ref, float] = {}
+        """When it was stored, or when it is to begin, if that is later."""
+        self.ended: dict[Ref, float] = {}
+        """When each was stored as completed."""
+        self._owned: dict[ObjectKey, list[tuple[float, float, Ref]]] = defaultdict(list)
+        self._owner: dict[ObjectKey, tuple[float, Ref]] = {}
+        self._mishaps: list[tuple[float, float]] = []
+        """When something went wrong, and the seconds that this may have cost."""
+        self._failures: dict[str, int] = defaultdict(int)
+        self._losses: dict[tuple[str, str], int] = defaultdict(int)
+        self._refused: dict[str, int] = defaultdict(int)
+
+    # --- while it runs ---
+
+    def _now(self) -> float:
+        return self._world.loop.time()
+
+    def works(self, ref: Ref, seconds: float) -> None:
+        """An invocation has something to do, or to wait for, that takes so long."""
+        now = self._now()
+        self._busy[ref].append((now, now + seconds))
+
+    def fails(self, ref: Ref) -> None:
+        """An attempt fails, and the next one waits."""
+        self._failures[ref.id] += 1
+        self.works(ref, min(60.0, 0.5 * 2 ** self._failures[ref.id]))
+
+    def issues(self, id: str) -> None:
+        """An invocation is asked for, or runs, perhaps for the first time."""
+        self.issued.setdefault(id, self._now())
+
+    def makes(self, ref: Ref, delay: float) -> None:
+        """An invocation is stored, to begin after a delay."""
+        self.issues(ref.id)
+        self.made[ref] = self._now() + delay
+
+    def owns(self, key: ObjectKey, owner: Ref | None) -> None:
+        """A key has an owner, or none."""
+        before = self._owner.get(key)
+        if before is not None and before[1] != owner:
+            self._owned[key].append((before[0], self._now(), before[1]))
+            del self._owner[key]
+        if owner is not None and (before is None or before[1] != owner):
+            self._owner[key] = self._now(), owner
+
+    def ends(self, ref: Ref) -> None:
+        """An invocation is stored as completed."""
+        self.ended.setdefault(ref, self._now())
+
+    def mishap(self, seconds: float) -> None:
+        """Something goes wrong that may cost so long."""
+        self._mishaps.append((self._now(), seconds))
+
+    def loses(self, process: str, changes: Sequence[Change]) -> None:
+        """A commit was refused for what others have written, or are writing."""
+        for name in _written(changes):
+            self._losses[process, name] += 1
+            self._refused[name] += 1
+            most = STANDSTILL * (1 + len({process for process, other in self._losses if other == name}))
+            if self._losses[process, name] > LOSSES and "/" in name:
+                self._world.violation(f"{process} has lost {name} {LOSSES} times in a row")
+            elif self._refused[name] > most:
+                self._world.violation(f"{name} was refused to all {most} times in a row")
+
+    def wins(self, process: str, changes: Sequence[Change]) -> None:
+        """A commit was applied."""
+        for name in _written(changes):
+            self._losses.pop((process, name), None)
+            self._refused.pop(name, None)
+
+    # --- when it is over ---
+
+    def injected(self, since: float, until: float) -> float:
+        """Return the seconds that what went wrong may have cost in a time."""
+        return sum(seconds for at, seconds in self._mishaps if at <= until and at + seconds >= since)
+
+    def began(self, end: Ended) -> float:
+        """Return when an invocation could begin."""
+        made = self.made[end.meta.ref]
+        return min(made, self.asked.get(end.meta.id, made))
+
+    def busy(self, end: Ended) -> list[Span]:
+        return self._busy.get(end.meta.ref, [])
+
+    def held(self, key: ObjectKey) -> list[tuple[float, float, Ref]]:
+        return self._owned.get(key, [])
+
+
+def check(checker: Checker) -> None:
+    """Look for invocations that waited for nothing, and for clients that were answered late."""
+    _Check(checker).run()
+
+
+class _Check:
+    def __init__(self, checker: Checker) -> None:
+        self.checker = checker
+        self.world = checker.world
+        self.waits = checker.world.waits
+        self.request = 2 * self.world.jitter + self.world.conflict
+        """Seconds that a request takes at most."""
+        self.by_key: dict[ObjectKey, list[Ended]] = defaultdict(list)
+        for end in checker.ends.values():
+            if end.meta.kind.exclusive:
+                self.by_key[end.meta.target.object].append(end)
+
+    def run(self) -> None:
+        for end in self.checker.ends.values():
+            self.idle(end)
+        self.answers()
+
+    def idle(self, end: Ended) -> None:
+        """An invocation has completed as soon as it could."""
+        meta = end.meta
+        began, ended = self.waits.began(end), self.waits.ended[meta.ref]
+        trace = self.checker.trace(end)
+        spans = [*self.waits.busy(end), *self.others(end, trace), *self.front(end, began)]
+        idle = _uncovered(began, ended, spans)
+        told = any(what in TOLD for _, what, *_ in trace)
+        allowed = IDLE + told * LOOK + (len(trace) + 4) * REQUESTS * self.request
+        if idle > allowed and idle > allowed + self.waits.injected(began, ended):
+            injected = self.waits.injected(began, ended)
+            self.checker.fail(
+                f"{meta.id} ({meta.target}) waited {idle:.1f} s of {ended - began:.1f} s for nothing, where "
+                f"{allowed:.1f} s and {injected:.1f} s for what went wrong do"
+            )
+
+    def others(self, end: Ended, trace: list[Any]) -> list[Span]:
+        """When others were at work whose results it wants."""
+        found: list[Ended] = []
+        for path, what, *values in trace:
+            if what in ("call", "caught", "send", "join", "forget", "cancelled", "glance"):
+                found += self.checker.by_id.get(values[1], [])
+            elif path and what in ("awakeable", "signal", "promise") and self.op(end, path).node >= 0:
+                found += self.checker.by_node.get(self.op(end, path).node, [])
+        if not trace:  # it was cancelled, or killed, and does not say whom it called
+            found += [
+                other
+                for other in self.checker.ends.values()
+                if other.meta.parent is not None and other.meta.parent.ref == end.meta.ref
+            ]
+        return [(self.waits.issued[other.meta.id], self.waits.ended[other.meta.ref]) for other in found]
+
+    def op(self, end: Ended, path: str) -> Op:
+        return self.checker.op(end.meta, path)
+
+    def front(self, end: Ended, began: float) -> list[Span]:
+        """When its key was of use to those in front of it."""
+        meta = end.meta
+        if not meta.kind.exclusive:
+            return []
+        key, turn = meta.target.object, REQUESTS * self.request
+        earlier = {
+            other.meta.ref
+            for other in self.by_key[key]
+            if other is not end and self.waits.began(other) <= began + ORDER
+        }
+        held = [(since, until + turn) for since, until, ref in self.waits.held(key) if ref in earlier]
+        return held + [(self.waits.ended[ref] - turn, self.waits.ended[ref] + turn) for ref in earlier]
+
+    def answers(self) -> None:
+        """A client is answered once its invocation has completed."""
+        for asked in self.world.asked:
+            if asked.id is None or not asked.accepted or asked.outcome is None or asked.answered is None:
+                continue
+            if asked.root.how != "call" or not asked.arrived:
+                continue
+            for end in self.checker.by_id[asked.id]:
+                completed = self.waits.ended[end.meta.ref]
+                late = asked.answered - completed
+                allowed = NOTICE + 2 * REQUESTS * self.request
+                if late > allowed and late > allowed + self.waits.injected(completed, asked.answered):
+                    self.checker.fail(f"{asked.id} ({end.meta.target}) was answered {late:.1f} s after it completed")
+
+
+def _written(changes: Sequence[Change]) -> list[str]:
+    """The keys and records that others may write at the same time."""
+    names = [str(change.head.key) for change in changes if isinstance(change, WriteHead)]
+    return names + [change.ref.id for change in changes if isinstance(change, Update) and change.epoch is None]
+
+
+def _uncovered(since: float, until: float, spans: list[Span]) -> float:
+    """Return the seconds of a time that no span covers."""
+    left, at = 0.0, since
+    for begin, end in sorted(spans):
+        if begin >= until:
+            break
+        if begin > at:
+            left += begin - at
+        at = max(at, end)
+    return left + max(0.0, until - at)

@@ -1,0 +1,63 @@
+"""The result of an invocation reaches all who attached to it, however soon its record expires."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from adapter.engine import commands as c
+from adapter.engine.ids import idempotent_id
+from adapter.engine.records import Status
+from adapter.engine.types import Outcome
+from tests.unit.test_mishaps import dispatches_lost
+from tests.unit.world import World, settle, target, unpack, value
+
+
+@pytest.mark.parametrize("how", ["attach", "call"])
+async def test_a_result_that_came_while_its_receiver_resumed_is_not_taken_for_expired(how: str) -> None:
+    world = World(2)
+    zero = timedelta(0)
+
+    @world.handler("S", idempotency_retention=zero, journal_retention=zero)
+    async def work(ctx: Any, _: Any) -> Any:
+        return await ctx.issue(c.Signal("go"), unpack)
+
+    @world.handler("S")
+    async def caller(ctx: Any, _: Any) -> Any:
+        if how == "call":
+            result = ctx.issue(c.Call(target("S/work"), b"", idempotency_key="k"), unpack)
+        else:
+            result = ctx.issue(c.Attach(idempotent_id(target("S/work"), "k")), unpack)
+        tick = ctx.issue(c.Signal("tick"), unpack)
+        await tick  # wakes it for another reason
+        return await result
+
+    work_id = idempotent_id(target("S/work"), "k")
+    if how == "attach":
+        await world.send("S/work", idempotency_key="k")
+        await settle()
+    id = await world.send("S/caller")
+    await settle()
+    await world.clock.advance(1)
+    assert (await world.meta(id)).status is Status.SUSPENDED
+    assert (await world.meta(work_id)).status is Status.SUSPENDED
+
+    async def complete_meanwhile(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if (phase, method, args[0]) == ("before", "peek", work_id):  # the resumed attempt looks at what it waits for
+            world.store.hook = None
+            with dispatches_lost(world):
+                assert await world.engines[1].control.signal(work_id, "go", ok, nonce="n") == "accepted"
+            await world.engines[1].resume(work_id)
+            await settle()
+
+    ok = Outcome(b'"the result"')
+    with dispatches_lost(world):
+        assert await world.engines[1].control.signal(id, "tick", Outcome(b"1"), nonce="t") == "accepted"
+    world.store.hook = complete_meanwhile
+    await world.engine.resume(id)
+    await world.clock.advance(5)
+    assert world.store.hook is None
+    assert value((await world.meta(id)).outcome) == "the result"

@@ -1,0 +1,72 @@
+"""A journal of which something is missing is told from a shorter one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from adapter.engine import commands as c
+from adapter.engine.ports import Put
+from adapter.engine.records import Piece, Status
+from adapter.engine.types import Outcome
+from tests.unit.world import World, closure, pack, settle, unpack, value
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+async def test_a_missing_last_piece_is_noticed_and_the_invocation_goes_on_once_it_is_back(attempts: int) -> None:
+    world = World()
+    ran: list[int] = []
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Run("pay", closure(lambda: ran.append(1))), unpack)
+        for number in range(attempts):
+            await ctx.issue(c.Signal(f"go {number}"), unpack)
+        return "paid"
+
+    id = await world.send("S/work")
+    await settle()
+    for number in range(attempts - 1):
+        assert await world.engine.control.signal(id, f"go {number}", Outcome(pack(1))) == "accepted"
+        await settle()
+    assert (await world.meta(id)).status is Status.SUSPENDED
+    pieces = [record for record in world.store.records() if isinstance(record, Piece)]
+    last = max(pieces, key=lambda piece: piece.index)
+    keys, _ = await world.store.dependents(id)
+    await world.store.delete([key for key in keys if key.piece == last.index])
+    assert await world.engine.control.signal(id, f"go {attempts - 1}", Outcome(pack(1))) == "accepted"
+    await settle()
+    meta = await world.meta(id)
+    assert meta.live
+    assert f"the journal has {len(pieces)} pieces by its record, and {len(pieces) - 1} are there" in (meta.error or "")
+
+    await world.store.commit([Put(last)], "put back")
+    await world.clock.advance(60)
+    assert value((await world.meta(id)).outcome) == "paid"
+    assert ran == [1]
+
+
+async def test_pieces_that_were_put_while_the_journal_was_read_are_not_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(2)
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Run("pay", closure(1)), unpack)
+        await ctx.issue(c.Signal("go"), unpack)
+
+    id = await world.send("S/work")
+    await settle()
+    meta = await world.meta(id)
+    load, loads = world.store.load, list[int]()
+
+    async def load_late(id: str, cursor: Any = None) -> Any:
+        loads.append(1)
+        page = await load(id, cursor)
+        if len(loads) == 1:
+            page.pieces.pop()
+        return page
+
+    monkeypatch.setattr(world.store, "load", load_late)
+    assert len(await world.engines[1].journal(meta)) > 0
+    assert len(loads) == 2

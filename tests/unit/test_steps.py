@@ -1,0 +1,193 @@
+"""A step runs again only if it failed, or if its process died before its result was stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from adapter import gather
+from adapter.engine import commands as c
+from adapter.engine.ports import Create, Delete
+from adapter.engine.types import Kind, RetryPolicy
+from tests.unit.world import World, pack, settle, target, unpack, value
+
+
+async def test_the_result_of_a_step_outlives_a_rewind_whose_key_is_read_again() -> None:
+    world = World(2)
+    ran: list[int] = []
+
+    async def step() -> bytes:
+        ran.append(1)
+        await world.clock.sleep(5)
+        return pack("paid")
+
+    @world.handler("S")
+    async def shared(ctx: Any, _: Any) -> Any:
+        return "shared"
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def work(ctx: Any, _: Any) -> Any:
+        paid = await ctx.issue(c.Run("pay", step), unpack)
+        ctx.issue(c.Call(target("S/shared"), b"", idempotency_key="same"), unpack)
+        return paid
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def hold(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(10_000), unpack)
+
+    await world.call("S/shared", idempotency_key="same")
+    await world.send("O/k/hold")  # so that the head already counts who waits when `work` begins
+    await settle()
+    id = await world.send("O/k/work")
+    next_ = await world.send("O/k/work")
+    await world.clock.advance(12)
+    assert ran == [1]
+
+    async def cancel_next(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        commits = (phase, method) == ("before", "commit")
+        if commits and {Create, Delete} <= {type(change) for change in args[0]}:
+            world.store.hook = None
+            assert await world.engines[1].control.cancel(next_) == "accepted"
+            world.store.hook = take_time
+
+    async def take_time(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if (phase, method) == ("before", "heads"):  # as any request does outside of tests
+            await world.clock.sleep(0.01)
+
+    world.store.hook = cancel_next
+    await world.clock.advance(30)
+    assert world.store.hook is take_time
+    assert value((await world.meta(id)).outcome) == "paid"
+    assert ran == [1]
+
+
+async def test_a_step_beside_a_call_that_is_killed_runs_once() -> None:
+    world = World(2)
+    calls: list[str] = []
+    began: list[int] = []
+    ended: list[int] = []
+
+    async def charge() -> bytes:
+        began.append(1)
+        await world.clock.sleep(8)
+        ended.append(1)
+        return pack("charged")
+
+    @world.handler("S")
+    async def child(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Awakeable(), unpack)
+
+    @world.handler("S")
+    async def parent(ctx: Any, _: Any) -> Any:
+        call = ctx.issue(c.Call(target("S/child"), b""), unpack)
+        calls.append(call.id)
+        return await ctx.issue(c.Run("charge", charge), unpack)
+
+    id = await world.send("S/parent")
+    await settle()
+    await world.clock.advance(1)
+    assert began == [1]
+    assert await world.engines[1].control.kill(calls[0]) == "accepted"
+    for _ in range(12):
+        await world.clock.advance(10)
+        await world.engines[1].sweeper.sweep()
+        await settle()
+    assert value((await world.meta(id)).outcome) == "charged"
+    assert began == [1]
+
+
+async def test_a_step_beside_one_that_fails_runs_once() -> None:
+    world = World()
+    began: list[int] = []
+    failed: list[int] = []
+
+    async def charge() -> bytes:
+        began.append(1)
+        await world.clock.sleep(3)
+        return pack("charged")
+
+    async def flaky() -> bytes:
+        await world.clock.sleep(1)
+        if not failed:
+            failed.append(1)
+            raise OSError("reset by peer")
+        return pack("ok")
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        one, two = ctx.issue(c.Run("charge", charge), unpack), ctx.issue(c.Run("flaky", flaky), unpack)
+        return list(await gather(one, two))
+
+    id = await world.send("S/work")
+    for _ in range(10):
+        await world.clock.advance(2)
+    assert value((await world.meta(id)).outcome) == ["charged", "ok"]
+    assert began == [1]
+
+
+@pytest.mark.parametrize("then", ["raises", "fails by another step"])
+async def test_the_result_of_a_step_that_ends_after_its_attempt_has_failed_is_kept(then: str) -> None:
+    world = World()
+    began: list[int] = []
+    left = ["once"]
+
+    async def charge() -> bytes:
+        began.append(1)
+        await world.clock.sleep(3)
+        return pack("charged")
+
+    async def fail() -> bytes:
+        if left:
+            raise OSError(left.pop())
+        return pack("ok")
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def work(ctx: Any, _: Any) -> Any:
+        charged = ctx.issue(c.Run("charge", charge), unpack)
+        await ctx.issue(c.Sleep(1000), unpack)
+        if then == "raises":
+            await fail()
+        else:
+            await ctx.issue(c.Run("fail", fail), unpack)
+        return await charged
+
+    id = await world.send("O/k/work")
+    await world.clock.advance(10)
+    assert value((await world.meta(id)).outcome) == "charged"
+    assert (began, left) == ([1], [])
+
+
+async def test_a_step_between_two_tries_does_not_hold_up_the_attempt_that_has_failed() -> None:
+    world = World()
+    tries: list[int] = []
+
+    async def flaky() -> bytes:
+        tries.append(world.clock.now())
+        if len(tries) < 3:
+            raise OSError("try again")
+        return pack("ok")
+
+    attempts: list[int] = []
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        attempts.append(world.clock.now())
+        policy = RetryPolicy(initial=timedelta(hours=1), maximum=timedelta(hours=1), attempts=3)
+        step = ctx.issue(c.Run("flaky", flaky, policy), unpack)
+        await ctx.issue(c.Sleep(1000), unpack)
+        if len(attempts) == 1:
+            raise OSError("once")
+        return await step
+
+    task = world.start("S/work")  # whose client has the step wait in the process
+    await world.clock.advance(4)
+    assert len(attempts) > 1
+    assert attempts[1] - attempts[0] < 2000
+    for _ in range(150):
+        await world.clock.advance(60)
+        await world.engine.sweeper.sweep()
+    assert value((await world.meta((await task).id)).outcome) == "ok"
+    assert len(tries) == 3
