@@ -103,9 +103,9 @@ class ObservedEngine(Engine):
         self._observed.annotate(meta.id)
         super().finished(meta, outcome)
 
-    def report(self, meta: Meta, failures: int, error: BaseException) -> None:
+    def report(self, meta: Meta, failures: int, error: BaseException, due: int | None) -> None:
         self._observed.count("AttemptsFailed")
-        super().report(meta, failures, error)
+        super().report(meta, failures, error, due)
 
     def later(self, meta: Meta) -> None:
         if meta.status is Status.SUSPENDED:

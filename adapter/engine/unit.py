@@ -518,21 +518,22 @@ class Unit:
         policy = member.spec.options.retry
         progress = member.progress or self.ledger.advances(member)
         failures = 1 if progress else member.meta.failures + 1
-        self.engine.report(member.meta, failures, error.error if isinstance(error, Postponed) else error)
         self.retire(member)
         member.caller = None
         if isinstance(error, Postponed):
+            self.engine.report(member.meta, 0, error.error, error.due)
             failed = Failed(member, said(str(error), MAX_ERROR), 0, error.due)
             self._log_failure(member, (Log(member, error.tried), failed))
             return
         text = said(told(error), MAX_ERROR)
         if policy.attempts is None or failures < policy.attempts:
             due: int | None = self.engine.clock.now() + round(policy.backoff(failures) * 1000)
-        elif policy.exhausted == "kill":
-            self._end(member, Outcome(failure=Failure(500, f"gave up after {failures} attempts: {text}")))
-            return
         else:
             due = None
+        self.engine.report(member.meta, failures, error, due)
+        if due is None and policy.exhausted == "kill":
+            self._end(member, Outcome(failure=Failure(500, f"gave up after {failures} attempts: {text}")))
+            return
         self._log_failure(member, (Failed(member, text, failures, due),))
 
     def _log_failure(self, member: Member, failure: Step) -> None:
