@@ -18,6 +18,7 @@ from adapter.engine.engine import Engine
 from adapter.errors import AdapterError
 from adapter.http.ingress import create_ingress
 from adapter.local.ports import SystemClock
+from adapter.observed import observe
 from adapter.registry import Registry
 
 ALIAS: Final = "live"
@@ -97,7 +98,7 @@ def connect(registry: Registry) -> Host:
         timers=timers,
         dispatcher=dispatcher,
         clock=clock,
-        handlers=[observed.handler(spec) for spec in registry.specs],
+        handlers=[observe(spec) for spec in registry.specs],
         deployment=deployment,
         kinds=directory.kind,
         options=directory.options,

@@ -15,24 +15,18 @@ from __future__ import annotations
 
 import logging
 import os
-from contextvars import ContextVar
-from dataclasses import replace
 from typing import Any, Final
 
 from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
-from adapter.engine.attempt import Attempt
-from adapter.engine.commands import Issuer
 from adapter.engine.engine import Engine
 from adapter.engine.records import Meta, Status
-from adapter.engine.types import HandlerSpec, Outcome
+from adapter.engine.types import Outcome
+from adapter.observed import name_attempt
 
 NOISY: Final = ("boto3", "botocore", "pynamodb", "urllib3", "mangum", "asyncio")
 """Loggers of which only warnings are shown."""
-
-_current: ContextVar[Issuer | None] = ContextVar("attempt", default=None)
-"""The attempt whose handler code runs."""
 
 
 class Observed:
@@ -47,7 +41,7 @@ class Observed:
     def take_over_logs(self) -> None:
         """Have everything that the process logs written as JSON."""
         handler = self._logger.registered_handler
-        handler.addFilter(_add_attempt)
+        handler.addFilter(name_attempt)
         root = logging.getLogger()
         root.handlers[:] = [handler]
         root.setLevel(os.environ.get("POWERTOOLS_LOG_LEVEL") or os.environ.get("LOG_LEVEL", "INFO"))
@@ -81,15 +75,6 @@ class Observed:
         with self._tracer.provider.in_subsegment("## invocation"):
             self._tracer.put_annotation("invocation_id", id)
 
-    def handler(self, spec: HandlerSpec) -> HandlerSpec:
-        """A handler whose log lines say in which attempt they were written."""
-
-        async def execute(issuer: Issuer, input: bytes) -> bytes:
-            _current.set(issuer)
-            return await spec.execute(issuer, input)
-
-        return replace(spec, execute=execute)
-
 
 class ObservedEngine(Engine):
     """An engine that counts what becomes of invocations."""
@@ -116,14 +101,3 @@ class ObservedEngine(Engine):
 def _traces() -> bool:
     asked = os.environ.get("POWERTOOLS_TRACE_DISABLED", "").lower() in ("false", "0", "no")
     return asked and "Sampled=1" in os.environ.get("_X_AMZN_TRACE_ID", "")
-
-
-def _add_attempt(record: logging.LogRecord) -> bool:
-    issuer = _current.get()
-    if issuer is not None:
-        record.invocation_id = issuer.id
-        record.target = str(issuer.target)
-        record.replaying = issuer.replaying
-        if isinstance(issuer, Attempt):
-            record.attempt = max(1, issuer.meta.epoch)  # 0 until it is stored
-    return True

@@ -28,6 +28,7 @@ from adapter.local.discovery import DiscoveryError, discover
 from adapter.local.memory import MemoryStore
 from adapter.local.ports import LocalDispatcher, LocalTimers, SystemClock
 from adapter.local.samples import curl_lines
+from adapter.observed import observe
 from adapter.registry import Registry
 
 log = logging.getLogger("adapter")
@@ -57,7 +58,9 @@ async def running(registry: Registry, store: Store, *, sweep: float = SWEEP_MEMO
     """
     clock, dispatcher = SystemClock(), LocalDispatcher()
     timers = LocalTimers(clock)
-    engine = Engine(store=store, timers=timers, dispatcher=dispatcher, clock=clock, handlers=registry.specs)
+    engine = Engine(
+        store=store, timers=timers, dispatcher=dispatcher, clock=clock, handlers=map(observe, registry.specs)
+    )
     dispatcher.engine = timers.engine = engine
     sweeper = asyncio.create_task(_sweep(engine, sweep))
     try:

@@ -33,6 +33,7 @@ from adapter.engine.types import Kind
 from adapter.http.services import Endpoints
 from adapter.local.memory import MemoryStore
 from adapter.local.ports import SystemClock
+from adapter.observed import observe
 from adapter.registry import Registry
 
 log = logging.getLogger("adapter.test")
@@ -168,7 +169,7 @@ class Function:
             timers=self.ports,
             dispatcher=self.ports,
             clock=SystemClock(),
-            handlers=[self.observed.handler(spec) for spec in registry.specs],
+            handlers=[observe(spec) for spec in registry.specs],
             deployment="shop:7",
             kinds=lambda target: Kind.SERVICE if target.service == "Far" else None,
         )
@@ -545,6 +546,11 @@ def test_logs_say_in_which_attempt(function: Function, capsys: pytest.CaptureFix
         (line,) = (line for line in lines if line.get("message") == message)
         assert {name: line[name] for name in expected} == expected
         assert line["invocation_id"] == headers["x-restate-id"]
+    (ended,) = (line for line in lines if str(line.get("message")).startswith("completed after "))
+    expected = {"level": "INFO", "target": "Shop/look_up", "outcome": "completed", "attempts": 1}
+    assert {name: ended[name] for name in expected} == expected
+    assert ended["invocation_id"] == headers["x-restate-id"]
+    assert ended["duration_ms"] >= 0
 
 
 # --- configuration ---

@@ -6,6 +6,7 @@ import logging
 from datetime import timedelta
 from typing import Any
 
+import httpx
 import pytest
 
 from adapter import (
@@ -18,6 +19,11 @@ from adapter import (
     WorkflowSharedContext,
     handler,
 )
+from adapter.local.memory import MemoryStore
+from adapter.local.server import running
+from adapter.logs import HandlerLogger
+from adapter.observed import name_attempt
+from adapter.registry import Registry
 from adapter.testing import Environment, StuckError
 
 
@@ -60,6 +66,19 @@ class Shop(Service):
         self.failures -= 1
         if self.failures >= 0:
             raise ValueError("no answer")
+
+
+class Chatty(Service):
+    @handler
+    async def talk(self, ctx: Context) -> None:
+        ctx.logger.info("began", extra={"invocation_id": "mine", "item": 7})
+        logging.getLogger("plain").info("began")
+        await ctx.run("step", self.step, ctx.logger)
+        ctx.logger.info("ended after %s", "a step")
+        ctx.logger.debug("no debug line is asked for")
+
+    def step(self, logger: HandlerLogger) -> None:
+        logger.info("in a step")
 
 
 class Signed(Workflow):
@@ -136,6 +155,37 @@ async def test_a_step_with_a_policy_of_its_own_counts_for_itself(caplog: pytest.
         "attempt failed (a step is retried; next in 30.0 s): ValueError: no answer",
         "completed after 30.0 s in 2 attempts",
     ]
+
+
+async def test_a_contexts_logger_writes_no_line_again_on_replay(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with Environment(Chatty, replay=True) as env:
+        call = env.service_client(Chatty).talk()
+        await call
+    lines = [record for record in caplog.records if record.name == "Chatty"]
+    assert [record.message for record in lines] == ["began", "in a step", "ended after a step"]
+    assert {(record.invocation_id, record.target) for record in lines} == {(call.id, "Chatty/talk")}  # type: ignore[attr-defined]
+    assert about(lines[0], "item") == {"item": 7}
+    assert [record.message for record in caplog.records if record.name == "plain"] == ["began", "began"]
+
+
+async def test_other_loggers_are_told_apart_by_the_filter(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    registry = Registry(Chatty)
+    caplog.handler.addFilter(name_attempt)
+    async with running(registry, MemoryStore()) as app:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
+            answer = await http.post("/Chatty/talk")
+    (plain,) = (record for record in caplog.records if record.name == "plain")
+    assert about(plain, "invocation_id", "target", "attempt", "replaying") == {
+        "invocation_id": answer.headers["x-restate-id"],
+        "target": "Chatty/talk",
+        "attempt": 1,
+        "replaying": False,
+    }
+    (end,) = (record for record in caplog.records if record.message.startswith("completed"))
+    assert not hasattr(end, "replaying")
 
 
 async def test_a_promise_is_no_invocation(caplog: pytest.LogCaptureFixture) -> None:
