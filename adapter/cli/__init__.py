@@ -20,6 +20,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     dev.add_argument("modules", nargs="+", metavar="MODULE[:NAME]", help="what to import, and perhaps one name in it")
     dev.add_argument("--host", default="127.0.0.1", help="the address to listen on (%(default)s)")
     dev.add_argument("--port", type=int, default=8080, help="the port; 0 for a free one (%(default)s)")
+    dev.add_argument("--allow-host", action="append", default=[], metavar="NAME", help="a name to be called by, too")
+    dev.add_argument(
+        "--allow-origin", action="append", default=[], metavar="ORIGIN", help="a site whose pages may call it (CORS)"
+    )
+    dev.add_argument("--show-replays", action="store_true", help="show log lines again when a replay writes them")
     dev.add_argument("--no-reload", action="store_true", help="leave it as it is when source changes")
     dev.set_defaults(run=_dev)
     stubs = commands.add_parser(
@@ -37,11 +42,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _dev(options: argparse.Namespace) -> int:
     try:
         import uvicorn  # noqa: F401  # pyright: ignore[reportUnusedImport]
-    except ModuleNotFoundError:
-        sys.exit("adapter dev: needs uvicorn, which the extra serverless-adapter[dev] brings")
+        import watchfiles  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    except ModuleNotFoundError as error:
+        sys.exit(f"adapter dev: {error.name} is not installed: pip install 'serverless-adapter[dev]'")
     from adapter.cli.dev import run
+    from adapter.local.options import Options
 
-    return run(options.modules, options.host, options.port, reload=not options.no_reload)
+    asked = Options(
+        modules=tuple(options.modules),
+        hosts=(options.host, *options.allow_host),
+        origins=tuple(options.allow_origin),
+        replays=options.show_replays,
+    )
+    return run(asked, options.host, options.port, reload=not options.no_reload)
 
 
 def _stubs(options: argparse.Namespace) -> int:
