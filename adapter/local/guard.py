@@ -11,43 +11,36 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from adapter.http.messages import ID, refuse
+from adapter.http.messages import refuse
+from adapter.http.services import is_admin
 
 
 class Guard:
     """Refuses requests for foreign hosts and from foreign origins.
 
     Hosts are accepted if they are ``localhost``, an IP address or given here. Origins are accepted if they are the
-    server's own, on this machine, or given here.
+    server's own, on this machine, or, except for the admin, given here.
 
     Args:
         app: What requests that are accepted go to.
         hosts: More names by which the server may be called.
-        origins: More origins, such as ``https://app.example``, whose pages may call it and read its answers (CORS).
+        origins: More origins whose pages may call handlers, such as ``https://app.example``; ``*`` stands for all.
     """
 
     def __init__(self, app: ASGIApp, *, hosts: Iterable[str] = (), origins: Iterable[str] = ()) -> None:
-        self._hosts = {host.lower() for host in hosts}
-        self._origins = {origin.lower().rstrip("/") for origin in origins}
         self._app = app
-        if self._origins:
-            self._app = CORSMiddleware(
-                app,
-                allow_origins=sorted(self._origins),
-                allow_methods=["*"],
-                allow_headers=["*"],
-                allow_private_network=True,
-                expose_headers=[ID],
-            )
+        self._hosts = {host.lower() for host in hosts}
+        self._origins = frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        problem = self._problem(Headers(scope=scope)) if scope["type"] == "http" else None
+        problem: str | None = None
+        if scope["type"] == "http":
+            problem = self._problem(Headers(scope=scope), frozenset() if is_admin(scope["path"]) else self._origins)
         await (self._app if problem is None else refuse(403, problem))(scope, receive, send)
 
-    def _problem(self, headers: Headers) -> str | None:
+    def _problem(self, headers: Headers, origins: frozenset[str]) -> str | None:
         for host in headers.getlist("host"):
             name = _hostname(f"//{host}")
             if not (_is_local(name) or _is_address(name) or name in self._hosts):
@@ -56,13 +49,13 @@ class Guard:
                     "start it with --allow-host NAME"
                 )
         origin = headers.get("origin", "").lower()
-        if origin in self._origins:
+        if origin and not origins.isdisjoint((origin, "*")):
             return None
         same = urlsplit(origin).netloc == headers.get("host", "").lower() if _is_url(origin) else False
         if origin and not (same or (_is_url(origin) and _is_loopback(_hostname(origin)))):
             return (
-                "adapter dev answers no pages of other sites. To let a page call it, start it with "
-                "--allow-origin ORIGIN, for example --allow-origin https://app.example"
+                "adapter dev answers no pages of other sites. To let a site's pages call handlers, start it with "
+                "--cors ORIGIN, for example --cors https://app.example"
             )
         if headers.get("sec-fetch-site") == "cross-site" and not origin:
             return "adapter dev answers no links from other sites: type the address into the browser"

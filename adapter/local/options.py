@@ -12,13 +12,13 @@ class Options:
     Attributes:
         modules: What to serve, each as ``package.module`` or ``package.module:name``.
         hosts: More names by which the server may be called.
-        origins: More origins whose pages may call it.
+        cors: The origins whose pages may call handlers; ``*`` stands for all.
         replays: Whether log lines that a replay writes again are shown.
     """
 
     modules: tuple[str, ...]
     hosts: tuple[str, ...] = ()
-    origins: tuple[str, ...] = ()
+    cors: tuple[str, ...] = ()
     replays: bool = False
 
 

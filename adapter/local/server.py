@@ -12,11 +12,12 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import uvicorn
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapter.engine.engine import Engine
@@ -24,7 +25,7 @@ from adapter.engine.ids import SHARDS
 from adapter.engine.ports import Place, Store, Unavailable
 from adapter.http.admin import Admin, local
 from adapter.http.ingress import create_ingress
-from adapter.http.messages import refuse
+from adapter.http.messages import ID, refuse
 from adapter.http.services import is_admin
 from adapter.local.console import log_to_console
 from adapter.local.discovery import discover
@@ -41,6 +42,12 @@ from adapter.observed import observe
 from adapter.registry import Registry
 
 log = logging.getLogger("adapter")
+
+EXPOSED: Final = (ID, "preference-applied", "retry-after")
+"""The response headers that a page of another origin may read."""
+
+CORS_MAX_AGE: Final = 3600
+"""Seconds for which a browser remembers what a page of another origin may send."""
 
 PATIENCE: Final = 10 * 60_000
 """How long a request may wait, in milliseconds."""
@@ -67,13 +74,16 @@ class LocalApp:
     Args:
         engine: Runs the handlers.
         registry: The services that it runs.
+        cors: The origins whose pages may call handlers; ``*`` stands for all. The admin is for none.
     """
 
-    def __init__(self, engine: Engine, registry: Registry) -> None:
+    def __init__(self, engine: Engine, registry: Registry, cors: Sequence[str] = ()) -> None:
         self._engine = engine
         self._requests: set[asyncio.Task[Any]] = set()
         self._stopping = False
-        self._ingress = create_ingress(engine, registry, until=lambda: engine.clock.now() + PATIENCE)
+        self._ingress: ASGIApp = create_ingress(engine, registry, until=lambda: engine.clock.now() + PATIENCE)
+        if cors:
+            self._ingress = _with_cors(self._ingress, cors)
         self._admin = Admin(engine, local(registry))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,21 +115,37 @@ class LocalApp:
             task.cancel()
 
 
+def _with_cors(ingress: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """Let pages of other origins call handlers, with any headers but without cookies."""
+    return CORSMiddleware(
+        ingress,
+        allow_origins=origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["*"],
+        allow_private_network=True,
+        expose_headers=EXPOSED,
+        max_age=CORS_MAX_AGE,
+    )
+
+
 @asynccontextmanager
-async def running(registry: Registry, store: Store, *, sweep: float = SWEEP_MEMORY) -> AsyncGenerator[LocalApp]:
+async def running(
+    registry: Registry, store: Store, *, sweep: float = SWEEP_MEMORY, cors: Sequence[str] = ()
+) -> AsyncGenerator[LocalApp]:
     """Run an engine on this machine.
 
     Args:
         registry: What it runs.
         store: Where it keeps everything. What is past due there goes on at once, the rest when it is due.
         sweep: Seconds between sweeps.
+        cors: The origins whose pages may call handlers; ``*`` stands for all.
     """
     clock, dispatcher = SystemClock(), LocalDispatcher()
     timers = LocalTimers(clock)
     handlers = map(observe, registry.specs)
     engine = Engine(store=store, timers=timers, dispatcher=dispatcher, clock=clock, handlers=handlers)
     dispatcher.engine = timers.engine = engine
-    app = LocalApp(engine, registry)
+    app = LocalApp(engine, registry, cors)
     recovery = asyncio.create_task(_recover(engine, sweep))
     try:
         yield app
@@ -208,7 +234,8 @@ async def _run(
     where = "memory, gone when this stops" if in_memory else f"DynamoDB at {os.environ['AWS_ENDPOINT_URL']}"
     banner = f"==> {', '.join(registry.services)} on {url} (state: {where})"
     lines = [banner, *(f"    {line}" for line in curl_lines(registry, url))]
-    async with running(registry, store, sweep=SWEEP_MEMORY if in_memory else SWEEP_DYNAMODB) as app:
+    sweep = SWEEP_MEMORY if in_memory else SWEEP_DYNAMODB
+    async with running(registry, store, sweep=sweep, cors=options.cors) as app:
         with Watchdog(asyncio.get_running_loop()):
             return await _serve(app, options, listener, supervisor, lines, on_stop=app.stop)
 
@@ -222,7 +249,7 @@ async def _serve(
     on_stop: Callable[[], None] = lambda: None,
 ) -> int:
     config = uvicorn.Config(
-        RequestLog(Guard(app, hosts=options.hosts, origins=options.origins)),
+        RequestLog(Guard(app, hosts=options.hosts, origins=options.cors)),
         lifespan="off",
         access_log=False,
         log_config=None,

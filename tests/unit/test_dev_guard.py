@@ -8,13 +8,20 @@ import httpx
 import pytest
 from starlette.responses import PlainTextResponse
 
+from adapter import Context, Service, handler
+from adapter.cli import main
 from adapter.local.guard import Guard
+from adapter.local.memory import MemoryStore
+from adapter.local.server import running
+from adapter.registry import Registry
 
 
-async def ask(headers: dict[str, str], method: str = "POST", **options: Any) -> httpx.Response:
-    guard = Guard(PlainTextResponse("served", headers={"x-restate-id": "inv_1"}), **options)
+async def ask(
+    headers: dict[str, str], method: str = "POST", path: str = "/admin/invocations", **options: Any
+) -> httpx.Response:
+    guard = Guard(PlainTextResponse("served"), **options)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(guard), base_url="http://localhost:8080") as http:
-        return await http.request(method, "/admin/invocations", headers=headers)
+        return await http.request(method, path, headers=headers)
 
 
 @pytest.mark.parametrize(
@@ -48,11 +55,11 @@ async def test_own_and_local_pages_are_served(headers: dict[str, str]) -> None:
         ({"host": "127.0.0.1.evil.example"}, "--allow-host"),
         ({"host": "[::1"}, "--allow-host"),
         ({"host": ""}, "--allow-host"),
-        ({"origin": "https://evil.example"}, "--allow-origin"),
-        ({"origin": "https://localhost.evil.example"}, "--allow-origin"),
-        ({"origin": "http://192.168.1.9"}, "--allow-origin"),
-        ({"origin": "null"}, "--allow-origin"),
-        ({"origin": "file://"}, "--allow-origin"),
+        ({"origin": "https://evil.example"}, "--cors"),
+        ({"origin": "https://localhost.evil.example"}, "--cors"),
+        ({"origin": "http://192.168.1.9"}, "--cors"),
+        ({"origin": "null"}, "--cors"),
+        ({"origin": "file://"}, "--cors"),
         ({"sec-fetch-site": "cross-site"}, "type the address"),
     ],
     ids=str,
@@ -69,14 +76,39 @@ async def test_a_host_that_is_allowed_is_served() -> None:
     assert (await ask({"host": "a.tunnel.example"}, hosts=["tunnel.example"])).status_code == 403
 
 
-async def test_pages_of_an_origin_that_is_allowed_may_call_and_read() -> None:
+async def test_pages_of_an_origin_that_is_allowed_may_call_handlers_and_not_the_admin() -> None:
     app = {"origin": "https://app.example", "sec-fetch-site": "cross-site"}
-    answer = await ask(app, origins=["https://app.example/"])
-    assert answer.text == "served"
+    for origins in (["https://app.example"], ["*"]):
+        assert (await ask(app, path="/Shop/order", origins=origins)).text == "served"
+        assert (await ask(app, path="/admin/invocations", origins=origins)).status_code == 403
+    evil = {"origin": "https://evil.example"}
+    assert (await ask(evil, path="/Shop/order", origins=["https://app.example"])).status_code == 403
+    assert (await ask({"sec-fetch-site": "cross-site"}, path="/Shop/order", origins=["*"])).status_code == 403
+
+
+class Shop(Service):
+    @handler
+    async def order(self, ctx: Context) -> str:
+        return "ordered"
+
+
+async def test_such_pages_may_read_the_answers() -> None:
+    app = {"origin": "https://app.example"}
+    async with running(Registry(Shop), MemoryStore(), cors=["https://app.example"]) as served:
+        transport = httpx.ASGITransport(Guard(served, origins=["https://app.example"]))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8080") as http:
+            answer = await http.post("/Shop/order", headers=app)
+            asked = {"access-control-request-method": "POST", "access-control-request-headers": "idempotency-key"}
+            preflight = await http.options("/Shop/order", headers={**app, **asked})
+    assert answer.json() == "ordered"
     assert answer.headers["access-control-allow-origin"] == "https://app.example"
-    assert answer.headers["access-control-expose-headers"] == "x-restate-id"
-    asked = {"access-control-request-method": "POST", "access-control-request-headers": "idempotency-key"}
-    preflight = await ask({**app, **asked}, "OPTIONS", origins=["https://app.example"])
+    assert "x-restate-id" in answer.headers["access-control-expose-headers"]
     assert preflight.status_code == 200
     assert "idempotency-key" in preflight.headers["access-control-allow-headers"]
-    assert (await ask({"origin": "https://evil.example"}, origins=["https://app.example"])).status_code == 403
+
+
+@pytest.mark.parametrize("origin", ["app.example", "https://app.example/", "https://app.example/x", "ftp://a", "null"])
+def test_an_origin_is_checked(origin: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["dev", "shop", "--cors", origin])
+    assert "is not an origin" in capsys.readouterr().err

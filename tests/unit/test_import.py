@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 HEAVY = {"boto3", "botocore", "httpx", "starlette", "mangum", "pynamodb", "aws_lambda_powertools", "uvicorn"}
 
 
@@ -35,12 +37,16 @@ assert made == [(str,)], made
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_what_an_extra_brings_is_named() -> None:
-    for code, message in {
-        "sys.modules['httpx'] = None; from adapter import Client": "Client needs httpx, which the extra .*client",
-        "sys.modules['uvicorn'] = None; from adapter.cli import main; main(['dev', 'x'])": r"uvicorn is not installed: pip .*\[dev\]",
-        "sys.modules['watchfiles'] = None; from adapter.cli import main; main(['dev', 'x'])": "watchfiles is not inst",
-    }.items():
-        ran = subprocess.run([sys.executable, "-c", f"import sys; {code}"], capture_output=True, text=True, check=False)
-        assert ran.returncode == 1
-        assert re.search(message, ran.stderr)
+@pytest.mark.parametrize(
+    ("missing", "code", "message"),
+    [
+        ("httpx", "from adapter import Client", "Client needs httpx, which the extra .*client"),
+        ("uvicorn", "from adapter.cli import main; main(['dev', 'x'])", r"uvicorn is not installed: pip .*\[dev\]"),
+        ("watchfiles", "from adapter.cli import main; main(['dev', 'x'])", "watchfiles is not installed: pip "),
+    ],
+)
+def test_what_an_extra_brings_is_named(missing: str, code: str, message: str) -> None:
+    program = [sys.executable, "-c", f"import sys; sys.modules[{missing!r}] = None; {code}"]
+    ran = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert re.search(message, ran.stderr)
