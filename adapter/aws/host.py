@@ -18,7 +18,7 @@ from adapter.engine.engine import Engine
 from adapter.errors import AdapterError
 from adapter.http.ingress import create_ingress
 from adapter.local.ports import SystemClock
-from adapter.observed import observe
+from adapter.observed import observe, observe_app
 from adapter.registry import Registry
 
 ALIAS: Final = "live"
@@ -57,7 +57,7 @@ class Host:
         self.observed = observed
         self.share = share
         self.until = 0
-        self.ingress = create_ingress(engine, registry, until=lambda: self.until, elsewhere=directory)
+        self.ingress = observe_app(create_ingress(engine, registry, until=lambda: self.until, elsewhere=directory))
 
     @cached_property
     def admin(self) -> ASGIApp:

@@ -1,11 +1,10 @@
-"""Logs, metrics and traces, by Powertools.
+"""Logs and metrics by Powertools, traces by OpenTelemetry.
 
 - Every log line of the process, handlers' own among them, is JSON on standard output, with the Lambda request's id and,
   within a handler and its steps, ``invocation_id``, ``target``, ``attempt`` and ``replaying``.
 - Metrics in CloudWatch's embedded format: ``InvocationsCompleted``, ``InvocationsFailed``, ``InvocationsSuspended``,
   ``AttemptsFailed``, ``SweepsUnfinished``, ``ColdStarts``.
-- X-Ray annotations with the invocation's id. The SDK for that takes a tenth of a second to import, so they are made
-  only if ``POWERTOOLS_TRACE_DISABLED=false`` asks for them; the segments of Lambda and API Gateway are there without.
+- Spans by OpenTelemetry, if the extra ``otel`` is installed: see `adapter.tracing`.
 
 `Powertools' variables <https://docs.powertools.aws.dev/lambda/python/latest/#environment-variables>`_ apply:
 ``LOG_LEVEL``, ``POWERTOOLS_SERVICE_NAME``, ``POWERTOOLS_METRICS_NAMESPACE``, ``POWERTOOLS_METRICS_DISABLED`` …
@@ -23,7 +22,7 @@ from aws_lambda_powertools.metrics import Metrics, MetricUnit
 from adapter.engine.engine import Engine
 from adapter.engine.records import Meta, Status
 from adapter.engine.types import Outcome
-from adapter.observed import name_attempt
+from adapter.observed import flush, name_attempt
 
 NOISY: Final = ("boto3", "botocore", "pynamodb", "urllib3", "mangum", "asyncio")
 """Loggers of which only warnings are shown."""
@@ -36,7 +35,6 @@ class Observed:
         self._logger = Logger()
         self._metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Adapter"))
         self._cold = True
-        self._tracer: Any = None
 
     def take_over_logs(self) -> None:
         """Have everything that the process logs written as JSON."""
@@ -56,24 +54,14 @@ class Observed:
             self.count("ColdStarts")
 
     def end(self) -> None:
-        """It ends: write the metrics."""
+        """It ends: write the metrics, and export the spans."""
         if self._metrics.metric_set:
             self._metrics.flush_metrics()
+        flush()
 
     def count(self, metric: str) -> None:
         """Add one to a metric."""
         self._metrics.add_metric(metric, MetricUnit.Count, 1)
-
-    def annotate(self, id: str) -> None:
-        """Have the trace found by an invocation's id."""
-        if not _traces():
-            return
-        if self._tracer is None:
-            from aws_lambda_powertools import Tracer
-
-            self._tracer = Tracer(auto_patch=False)
-        with self._tracer.provider.in_subsegment("## invocation"):
-            self._tracer.put_annotation("invocation_id", id)
 
 
 class ObservedEngine(Engine):
@@ -85,7 +73,6 @@ class ObservedEngine(Engine):
 
     def finished(self, meta: Meta, outcome: Outcome) -> None:
         self._observed.count("InvocationsFailed" if outcome.failure else "InvocationsCompleted")
-        self._observed.annotate(meta.id)
         super().finished(meta, outcome)
 
     def report(self, meta: Meta, failures: int, error: BaseException, due: int | None) -> None:
@@ -96,8 +83,3 @@ class ObservedEngine(Engine):
         if meta.status is Status.SUSPENDED:
             self._observed.count("InvocationsSuspended")
         super().later(meta)
-
-
-def _traces() -> bool:
-    asked = os.environ.get("POWERTOOLS_TRACE_DISABLED", "").lower() in ("false", "0", "no")
-    return asked and "Sampled=1" in os.environ.get("_X_AMZN_TRACE_ID", "")

@@ -38,7 +38,7 @@ from adapter.local.requests import RequestLog
 from adapter.local.samples import curl_lines
 from adapter.local.supervised import Loaded, Supervisor
 from adapter.local.watchdog import Watchdog
-from adapter.observed import observe
+from adapter.observed import observe, observe_app
 from adapter.registry import Registry
 
 log = logging.getLogger("adapter")
@@ -81,7 +81,7 @@ class LocalApp:
         self._engine = engine
         self._requests: set[asyncio.Task[Any]] = set()
         self._stopping = False
-        self._ingress: ASGIApp = create_ingress(engine, registry, until=lambda: engine.clock.now() + PATIENCE)
+        self._ingress = observe_app(create_ingress(engine, registry, until=lambda: engine.clock.now() + PATIENCE))
         if cors:
             self._ingress = _with_cors(self._ingress, cors)
         self._admin = Admin(engine, local(registry))
