@@ -147,6 +147,16 @@ def test_it_ends_when_it_is_told_to(dev: Callable[..., Dev], tmp_path: Path) -> 
             httpx.get(url)
 
 
+def test_the_server_ends_if_its_supervisor_is_killed(dev: Callable[..., Dev], tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(MODULE)
+    process = dev("shop")
+    url = process.url
+    process.process.kill()
+    process.output.read()  # to its end: nobody has it open any more
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -57,6 +57,10 @@ class Shop(Service):
     async def pay_once(self, ctx: Context) -> None:
         raise ValueError("never")
 
+    @handler(retry=RetryPolicy(initial=timedelta(seconds=1), attempts=None))
+    async def pay_at_last(self, ctx: Context) -> None:
+        await self.pay.fn(ctx)
+
     @handler
     async def pay_in_a_step(self, ctx: Context) -> None:
         policy = RetryPolicy(initial=timedelta(seconds=30), attempts=2)
@@ -146,6 +150,12 @@ async def test_the_last_attempt_says_what_becomes_of_the_invocation(caplog: pyte
         "attempt failed (1 of 1; given up): ValueError: never",
         "failed with 500 after 0 ms in 1 attempt: gave up after 1 attempts: ValueError: never",
     ]
+
+
+async def test_attempts_without_limit_are_told_as_such(caplog: pytest.LogCaptureFixture) -> None:
+    async with Environment(Shop(failures=1)) as env:
+        await env.service_client(Shop).pay_at_last()
+    assert caplog.records[0].message == "attempt failed (1 of any number; next in 1.0 s): ValueError: 0 more"
 
 
 async def test_a_step_with_a_policy_of_its_own_counts_for_itself(caplog: pytest.LogCaptureFixture) -> None:

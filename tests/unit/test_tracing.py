@@ -16,12 +16,15 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from starlette.responses import PlainTextResponse
 
 from adapter import Context, RetryPolicy, Service, TerminalError, handler
+from adapter.aws.observability import Observed
 from adapter.engine.ports import Store
 from adapter.local.memory import MemoryStore
 from adapter.local.server import running
 from adapter.registry import Registry
+from adapter.tracing import TracedApp
 
 EXPORTER = InMemorySpanExporter()
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -175,6 +178,24 @@ async def test_failures_are_marked() -> None:
     by_name = {span.name: span for span in spans()}
     for span in (by_name["call Shop/refused"], by_name["Shop/refused"], by_name["Shop/refuse"]):
         assert (span.status.status_code, (span.attributes or {})["adapter.code"]) == (trace.StatusCode.ERROR, 409)
+
+
+async def test_a_request_is_in_the_span_that_the_function_has_begun() -> None:
+    app = TracedApp(PlainTextResponse("served"))
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+        with trace.get_tracer("lambda").start_as_current_span("function") as function:
+            await http.get("/", headers=CALLER)
+    request = spans()[-1]
+    assert request.parent is not None
+    assert request.parent.span_id == function.get_span_context().span_id
+
+
+def test_spans_are_exported_before_a_function_is_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[int] = []
+    monkeypatch.setattr(trace.get_tracer_provider(), "force_flush", flushed.append)
+    Observed().end()
+    assert flushed == [1000]
 
 
 PROGRAM = """
