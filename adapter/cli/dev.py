@@ -16,6 +16,7 @@ from typing import Final
 
 from watchfiles import watch
 
+from adapter.local.frames import short
 from adapter.local.options import Options
 from adapter.local.supervised import Loaded, Server
 
@@ -34,11 +35,14 @@ def run(options: Options, host: str, port: int, *, reload: bool) -> int:
         print(f"adapter dev: cannot listen on {host}:{port}: {error.strerror}. Try --port 0", file=sys.stderr)
         return 1
     with listener:
-        if reload:
-            return _supervise(options, listener)
-        from adapter.local.server import serve
+        if not reload:
+            from adapter.local.server import serve
 
-        return serve(options, listener)
+            return serve(options, listener)
+        try:
+            return _supervise(options, listener)
+        except KeyboardInterrupt:
+            return 0
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -72,12 +76,10 @@ def _supervise(options: Options, listener: socket.socket) -> int:
             if loaded is None or loaded.broken:
                 loaded = Loaded(known.files | loaded.files if loaded else known.files, broken=True)
             known, changed = _until_change(server, loaded, before)
-        except KeyboardInterrupt:
-            return 0
         finally:
             server.stop()
         first = False
-        print(f"==> {os.path.relpath(changed)} changed", flush=True)
+        print(f"==> {short(changed)} changed", flush=True)
 
 
 def _interrupt(*_: object) -> None:
@@ -104,7 +106,7 @@ def _until_change(server: Server, loaded: Loaded, before: Stamps) -> tuple[Loade
             if server.exit_code is not None and not ended:
                 ended = True
                 print(f"==> the server ended ({server.exit_code}); waiting for a change of source", flush=True)
-            if not ended and (news := server.news()) is not None and news.files != loaded.files:
+            if not (ended or loaded.broken) and (news := server.news()) is not None and news.files != loaded.files:
                 break
         before = expected
         loaded = news or loaded

@@ -26,11 +26,14 @@ def log_to_console(*, replays: bool) -> None:
     handler.addFilter(name_attempt)
     if not replays:
         handler.addFilter(lambda record: not getattr(record, "replaying", False))
-    level = os.environ.get("LOG_LEVEL", "INFO").upper()
+    asked = os.environ.get("LOG_LEVEL", "INFO").upper()
+    level = asked if asked in logging.getLevelNamesMapping() else "INFO"
     handler.setFormatter(ConsoleFormatter(whole=level == "DEBUG"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
+    if level != asked:
+        logging.getLogger("adapter").warning("LOG_LEVEL is no level: using INFO. Use DEBUG, INFO, WARNING or ERROR")
 
 
 class ConsoleFormatter(logging.Formatter):

@@ -56,7 +56,7 @@ def places(frame: FrameType | None) -> Iterator[str]:
     """Yield the developer's own lines in a running stack as ``file:line in function``, the innermost first."""
     while frame is not None:
         if is_own(frame.f_code.co_filename):
-            yield f"{_short(frame.f_code.co_filename)}:{frame.f_lineno} in {frame.f_code.co_name}"
+            yield f"{short(frame.f_code.co_filename)}:{frame.f_lineno} in {frame.f_code.co_name}"
         frame = frame.f_back
 
 
@@ -77,7 +77,7 @@ class OwnTraceback:
     @property
     def place(self) -> str | None:
         """The innermost of the developer's lines, as ``file:line``."""
-        return f"{_short(self._frame.filename)}:{self._frame.lineno}" if self._frame else None
+        return f"{short(self._frame.filename)}:{self._frame.lineno}" if self._frame else None
 
     def __str__(self) -> str:
         return "".join(self._whole.format()).rstrip()
@@ -97,7 +97,10 @@ def _innermost(error: traceback.TracebackException) -> list[Any]:
     return _innermost(grouped[0]) if grouped else list(error.stack)
 
 
-def _short(filename: str) -> str:
+def short(filename: str) -> str:
     """Return a path as seen from the working directory, if it lies below that."""
-    relative = os.path.relpath(filename)
+    try:
+        relative = os.path.relpath(filename)
+    except ValueError:  # on another drive
+        return filename
     return filename if relative.startswith(os.pardir) else relative

@@ -236,8 +236,12 @@ async def _run(
     lines = [banner, *(f"    {line}" for line in curl_lines(registry, url))]
     sweep = SWEEP_MEMORY if in_memory else SWEEP_DYNAMODB
     async with running(registry, store, sweep=sweep, cors=options.cors) as app:
+        telling = asyncio.create_task(_tell_imports(supervisor)) if supervisor is not None else None
         with Watchdog(asyncio.get_running_loop()):
-            return await _serve(app, options, listener, supervisor, lines, on_stop=app.stop)
+            code = await _serve(app, options, listener, supervisor, lines, on_stop=app.stop)
+        if telling is not None:
+            telling.cancel()
+        return code
 
 
 async def _serve(
@@ -261,13 +265,9 @@ async def _serve(
     for each in (signal.SIGINT, signal.SIGTERM):  # from now on; uvicorn's own begins later and ends earlier
         signal.signal(each, server.handle_exit)
     print(*banner, sep="\n", end="\n" if banner else "", flush=True)
-    telling: asyncio.Task[None] | None = None
     if supervisor is not None:
         supervisor.on_stop(server.stop)
-        telling = asyncio.create_task(_tell_imports(supervisor))
     await server.serve(sockets=[listener])
-    if telling is not None:
-        telling.cancel()
     return 0
 
 

@@ -94,6 +94,25 @@ class Scripted:
         return None
 
 
+class Answering:
+    """A server that answers for broken source, while somebody adds a file. What it imports is not asked for."""
+
+    def __init__(self, late: Path) -> None:
+        self.late = late
+
+    @property
+    def exit_code(self) -> None:
+        self.late.write_text("")
+
+
+def test_a_file_that_is_added_repairs_source_that_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervision, "TICK", 50)
+    monkeypatch.chdir(tmp_path)
+    server = cast(Server, Answering(tmp_path / "late.py"))
+    found, changed = supervision._until_change(server, Loaded(frozenset(), broken=True), {})
+    assert (found.broken, changed) == (True, str(tmp_path / "late.py"))
+
+
 def test_what_a_handler_imports_counts_and_a_server_that_ends_is_told_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
