@@ -19,8 +19,8 @@ from adapter.forwarding import ForwardingIssuer
 
 try:
     from adapter import tracing
-except ModuleNotFoundError as missing:
-    if missing.name is None or missing.name.partition(".")[0] != "opentelemetry":
+except ImportError as missing:
+    if (missing.name or "").partition(".")[0] != "opentelemetry":
         raise
     tracing = None  # type: ignore[assignment]
 

@@ -57,15 +57,15 @@ class ConsoleFormatter(logging.Formatter):
         message = record.getMessage()
         details: list[str] = []
         error = record.exc_info[1] if record.exc_info else None
-        if record.name == "adapter" and not self._whole:
+        ours = record.name == "adapter" and not self._whole
+        if ours:
             message = message.partition("\n")[0]  # an exception's text may have more, which its traceback shows
-        if error is not None and id and not self._whole:
-            own = OwnTraceback(error)
-            message += f" ({own.place})" if own.place else ""
-            if self._is_news((id, type(error).__name__, own.place or "")):
+        if error is not None:
+            own = OwnTraceback(error, whole=self._whole)
+            if ours and id and own.place:
+                message += f" ({own.place})"
+            if not (ours and id) or self._is_news((id, type(error).__name__, own.place or "")):
                 details.append(str(own))
-        elif error is not None:
-            details.append(self.formatException(record.exc_info) if self._whole else str(OwnTraceback(error)))  # type: ignore[arg-type]
         if record.stack_info:
             details.append(self.formatStack(record.stack_info))
         parts = [

@@ -64,15 +64,19 @@ class OwnTraceback:
     """An exception's traceback with the frames of libraries left out.
 
     An exception that has passed no code of the developer's keeps all its frames.
+
+    Args:
+        error: The exception.
+        whole: Whether to keep all frames in any case.
     """
 
-    def __init__(self, error: BaseException) -> None:
-        self._whole = traceback.TracebackException.from_exception(error, compact=True)
-        for each in _related(self._whole):
+    def __init__(self, error: BaseException, *, whole: bool = False) -> None:
+        self._told = traceback.TracebackException.from_exception(error, compact=True)
+        for each in () if whole else _related(self._told):
             own = [frame for frame in each.stack if is_own(frame.filename)]
-            if own or each.exc_type is SyntaxError:  # which names its place itself
+            if own or hasattr(each, "filename"):  # of a syntax error, whose text names its place
                 each.stack[:] = own
-        self._frame = next((frame for frame in reversed(_innermost(self._whole)) if is_own(frame.filename)), None)
+        self._frame = next((frame for frame in reversed(_innermost(self._told)) if is_own(frame.filename)), None)
 
     @property
     def place(self) -> str | None:
@@ -80,7 +84,7 @@ class OwnTraceback:
         return f"{short(self._frame.filename)}:{self._frame.lineno}" if self._frame else None
 
     def __str__(self) -> str:
-        return "".join(self._whole.format()).rstrip()
+        return "".join(self._told.format()).rstrip()
 
 
 def _related(error: traceback.TracebackException) -> Iterator[traceback.TracebackException]:
