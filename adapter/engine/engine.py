@@ -14,7 +14,7 @@ from adapter.engine.blobs import Blobs
 from adapter.engine.control import KILLED, Control
 from adapter.engine.deadlocks import Deadlocks
 from adapter.engine.draft import APART, GRACE, MARGIN, Times
-from adapter.engine.ids import INVOCATION_ID, idempotent_id, new_generation, new_nonce, random_id, workflow_id
+from adapter.engine.ids import idempotent_id, new_generation, new_nonce, random_id, workflow_id
 from adapter.engine.journal import Began, Noted, encode
 from adapter.engine.ledger import Exists, Fenced
 from adapter.engine.member import Member
@@ -42,6 +42,7 @@ from adapter.engine.records import (
     Unreadable,
     cut,
 )
+from adapter.engine.reports import log_attempt, log_end, log_step
 from adapter.engine.storage import Storage
 from adapter.engine.sweeper import Sweeper
 from adapter.engine.types import (
@@ -54,10 +55,9 @@ from adapter.engine.types import (
     ObjectKey,
     Options,
     Outcome,
+    RetryPolicy,
     Target,
     said,
-    span,
-    told,
 )
 from adapter.engine.unit import PATIENCE, Unit
 from adapter.errors import TerminalError
@@ -372,7 +372,7 @@ class Engine(Storage):
 
     def finished(self, meta: Meta, outcome: Outcome) -> None:
         """An invocation was completed by a commit of this process."""
-        self._log_end(meta, outcome)
+        log_end(meta, outcome, self.clock.now())
         for future in self._listeners.get(meta.id, ()):
             if not future.done():
                 future.set_result(outcome)
@@ -413,43 +413,25 @@ class Engine(Storage):
             gate.open()
 
     def report(self, meta: Meta, failures: int, error: BaseException, due: int | None) -> None:
-        """Log a failed attempt.
+        """An attempt failed.
 
         Args:
             meta: The invocation.
-            failures: How many attempts failed since the last progress, with this one. 0: it does not count, since a
-                step is retried by a policy of its own.
+            failures: How many attempts failed since the last progress, with this one. 0: it failed only because a step
+                is to be tried again, which `report_step` has logged.
             error: What ended the attempt.
             due: When the next attempt is due, in milliseconds since the epoch. ``None``: there is none.
         """
-        policy = self.spec(meta).options.retry
-        which = f"{failures} of {policy.attempts or 'any number'}" if failures else "a step is retried"
-        if due is not None:
-            wait = max(0, due - self.clock.now())
-            then = f"next in {span(wait)}"
-        else:
-            wait, then = None, "given up" if policy.exhausted == "kill" else "paused until it is resumed"
-        extra = _about(meta) | {"attempt": max(1, meta.epoch), "failures": failures, "retry_in_ms": wait}
-        log.warning("attempt failed (%s; %s): %s", which, then, told(error), exc_info=error, extra=extra)
+        if failures:
+            log_attempt(meta, self.spec(meta).options.retry, failures, error, due, self.clock.now())
+
+    def report_step(
+        self, meta: Meta, name: str, tries: int, policy: RetryPolicy, error: BaseException, due: int | None
+    ) -> None:
+        """A try of a step that has a retry policy of its own failed. For the rest see `report`."""
+        log_step(meta, name, policy, tries, error, due, self.clock.now())
 
     # --- inside ---
-
-    def _log_end(self, meta: Meta, outcome: Outcome) -> None:
-        if not INVOCATION_ID.fullmatch(meta.id):
-            return  # a durable promise: it has a record of this kind, and no attempts
-        attempts, duration = max(1, meta.epoch), max(0, (meta.completed or self.clock.now()) - meta.created)
-        failure = outcome.failure
-        how = "completed" if failure is None else f"failed with {failure.code}"
-        extra = _about(meta) | {"outcome": "failed" if failure else "completed", "code": failure and failure.code}
-        log.info(
-            "%s after %s in %d attempt%s%s",
-            how,
-            span(duration),
-            attempts,
-            "" if attempts == 1 else "s",
-            f": {failure.message}" if failure else "",
-            extra=extra | {"duration_ms": duration, "attempts": attempts},
-        )
 
     def _require(self, request: Request) -> None:
         """Refuse what cannot be.
@@ -761,11 +743,6 @@ class Engine(Storage):
             await asyncio.wait({future, sleep}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             sleep.cancel()
-
-
-def _about(meta: Meta) -> dict[str, Any]:
-    """The fields by which a log line names an invocation."""
-    return {"invocation_id": meta.id, "target": str(meta.target)}
 
 
 def _timer(meta: Meta) -> str:

@@ -877,13 +877,22 @@ class Unit:
                 text = f"step {command.name!r} failed {tries} times: {told(error)}"
                 if not last and (policy.duration is None or lasted <= policy.duration):
                     due = self.engine.clock.now() + round(wait * 1000)
+                    self._report_step(id, command.name, tries, policy, error, due)
                     if await self._sit_out(due):
                         continue
                     self._post(Event(id, n, error=Postponed(Tried(n, tries, began), due, text, error)))
                     return
+                self._report_step(id, command.name, tries, policy, error, None)
                 outcome = Outcome(failure=Failure(500, said(text, MAX_ERROR)))
             self._post(Event(id, n, outcome))
             return
+
+    def _report_step(
+        self, id: str, name: str, tries: int, policy: RetryPolicy, error: BaseException, due: int | None
+    ) -> None:
+        member = self.members.get(id)
+        if member is not None:
+            self.engine.report_step(member.meta, name, tries, policy, error, due)
 
     async def _sit_out(self, due: int) -> bool:
         """Wait for a step's next try, but not for long if no client waits and nothing else runs. Returns whether it is

@@ -101,12 +101,11 @@ async def test_an_invocation_that_completes_has_one_line(caplog: pytest.LogCaptu
         await order
     (record,) = caplog.records
     assert record.message == "completed after 1.0 min in 2 attempts"
-    assert about(record, "levelname", "invocation_id", "target", "outcome", "code", "duration_ms", "attempts") == {
+    assert about(record, "levelname", "invocation_id", "target", "outcome", "duration_ms", "attempts") == {
         "levelname": "INFO",
         "invocation_id": order.id,
         "target": "Shop/order",
         "outcome": "completed",
-        "code": None,
         "duration_ms": 60_000,
         "attempts": 2,
     }
@@ -158,12 +157,28 @@ async def test_attempts_without_limit_are_told_as_such(caplog: pytest.LogCapture
     assert caplog.records[0].message == "attempt failed (1 of any number; next in 1.0 s): ValueError: 0 more"
 
 
-async def test_a_step_with_a_policy_of_its_own_counts_for_itself(caplog: pytest.LogCaptureFixture) -> None:
+async def test_each_try_of_a_step_with_a_policy_of_its_own_has_a_line(caplog: pytest.LogCaptureFixture) -> None:
     async with Environment(Shop(failures=1)) as env:
         await env.service_client(Shop).pay_in_a_step()
     assert [record.message for record in caplog.records] == [
-        "attempt failed (a step is retried; next in 30.0 s): ValueError: no answer",
+        "step 'pay' failed (1 of 2; next in 30.0 s): ValueError: no answer",
         "completed after 30.0 s in 2 attempts",
+    ]
+    assert about(caplog.records[0], "target", "step", "failures", "retry_in_ms") == {
+        "target": "Shop/pay_in_a_step",
+        "step": "pay",
+        "failures": 1,
+        "retry_in_ms": 30_000,
+    }
+
+
+async def test_the_last_try_of_a_step_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    async with Environment(Shop(failures=2)) as env:
+        with pytest.raises(TerminalError):
+            await env.service_client(Shop).pay_in_a_step()
+    assert [record.message for record in caplog.records[1:]] == [
+        "step 'pay' failed (2 of 2; given up): ValueError: no answer",
+        "failed with 500 after 30.0 s in 2 attempts: step 'pay' failed 2 times: ValueError: no answer",
     ]
 
 
