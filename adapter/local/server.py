@@ -62,9 +62,10 @@ GOODBYE: Final = 0.5
 SHUTDOWN: Final = 2.0
 """Seconds that handlers get to end or to be suspended. The rest is taken up again, if it is stored."""
 
-STOPPING: Final = (
-    "adapter dev is stopping. State in DynamoDB is kept, and the invocation goes on at the next start; state in memory "
-    "is lost: send the request again"
+LOST: Final = "adapter dev is stopping, and state in memory is lost: send the request again"
+KEPT: Final = (
+    "adapter dev is stopping. The invocation goes on at the next start: send the request again only if it has an "
+    "idempotency key"
 )
 
 
@@ -95,14 +96,16 @@ class LocalApp:
         except asyncio.CancelledError:
             if not self._stopping:
                 raise
-            await refuse(503, STOPPING, {"retry-after": "1"})(scope, receive, send)
+            lost = isinstance(self._engine.store, MemoryStore)
+            refusal = refuse(503, LOST, {"retry-after": "1"}) if lost else refuse(504, KEPT)
+            await refusal(scope, receive, send)
         finally:
             self._requests.discard(task)
 
     def stop(self) -> None:
         """End what is under way, as the process is about to end.
 
-        Handlers that wait are suspended: else their leases would have to run out. Requests that wait get a 503.
+        Handlers that wait are suspended: else their leases would have to run out. Requests that wait are answered.
         """
         self._stopping = True
         self._engine.deadline = self._engine.clock.now()
