@@ -406,7 +406,7 @@ def _result(id: str, outcome: Outcome | None, endpoint: Endpoint) -> Response:
             headers=headers,
         )
     if outcome.failure is not None:
-        raise HTTPError(outcome.failure.message, code=outcome.failure.code, headers=headers)
+        raise HTTPError(outcome.failure.message, code=outcome.failure.code, headers=headers, source="invocation")
     value = outcome.value or b""
     if not value and endpoint.gives == JSON:
         value = b"null"  # whoever expects JSON gets some

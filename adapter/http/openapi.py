@@ -243,8 +243,16 @@ _SCHEMAS: Final[dict[str, Any]] = {
     },
     "adapter.Error": {
         "type": "object",
-        "properties": {"message": _TEXT, "code": {"type": "integer", "description": "The status once more."}},
-        "required": ["message", "code"],
+        "properties": {
+            "message": _TEXT,
+            "code": {"type": "integer", "description": "The HTTP status."},
+            "source": {
+                "type": "string",
+                "enum": ["ingress", "invocation"],
+                "description": "`invocation`: the handler ended with this terminal error. `ingress`: all other errors.",
+            },
+        },
+        "required": ["message", "code", "source"],
     },
 }
 

@@ -123,7 +123,7 @@ async def test_failures(client: RestateClient) -> None:
     with pytest.raises(HttpError) as raised:
         await client.service_call(fail, 418)
     assert raised.value.status_code == 418
-    assert json.loads(raised.value.body or "") == {"message": "as you wish", "code": 418}
+    assert json.loads(raised.value.body or "") == {"message": "as you wish", "code": 418, "source": "invocation"}
     await client.workflow_call(run, "Mary", "Mary")
     with pytest.raises(HttpError) as raised:
         await client.workflow_call(run, "Mary", "Mary")

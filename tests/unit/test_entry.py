@@ -244,6 +244,7 @@ def test_a_request_is_refused(function: Function) -> None:
             "message": "service 'Shop' has no handler 'nothing'; "
             "it has echo, flaky, greet, later, look_up, quotes, sleep, step, tell",
             "code": 404,
+            "source": "ingress",
         },
     )
     assert function.records() == {}
@@ -309,6 +310,7 @@ def test_a_body_that_is_not_utf_8(function: Function) -> None:
     assert json.loads(function(event)["body"]) == {
         "message": "invalid input: Invalid JSON: the body is not UTF-8",
         "code": 400,
+        "source": "ingress",
     }
     event["headers"]["content-length"] = str(len(event["body"].encode()))  # the client did send that character
     assert json.loads(function(event)["body"]) == "Hello M\ufffdry"
