@@ -85,7 +85,7 @@ def require(request: HTTPRequest, *methods: str) -> None:
     """
     if request.method not in methods:
         allowed = ", ".join(methods)
-        raise HTTPError(f"{request.method} is not for this path, {allowed} is", code=405, headers={"allow": allowed})
+        raise HTTPError(f"{request.method} is not allowed here: use {allowed}", code=405, headers={"allow": allowed})
 
 
 def queried(request: HTTPRequest, name: str) -> list[str]:

@@ -70,6 +70,10 @@ class Greeter(Service):
         return None
 
     @handler
+    async def any(self, ctx: Context, value: Any) -> Any:
+        return value
+
+    @handler
     async def echo(self, ctx: Context, data: bytes) -> bytes:
         return data
 
