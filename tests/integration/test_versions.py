@@ -66,6 +66,8 @@ def test_a_changed_handler_resumed_on_the_wrong_code_and_back(
     http: httpx.Client, admin: httpx.Client, probes: Probes
 ) -> None:
     id, (first, second) = probes.changing, probes.deployments
+    for absent in (f"{first.partition(':')[0]}:999", "nobody:1", "no name"):
+        assert admin.post(f"/invocations/{id}/resume", params={"deployment": absent}).status_code == 404
     assert admin.post(f"/invocations/{id}/resume?deployment=latest").status_code == 202
     assert http.post(f"/restate/invocation/{id}/signals/go").status_code == 202
     error = until("the journal does not fit", lambda: shown(admin, id).get("error"))
