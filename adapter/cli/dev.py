@@ -21,7 +21,7 @@ INTERVAL: Final = 0.3
 PRUNED: Final = frozenset({"__pycache__", "node_modules", "site-packages"})
 
 
-def run(modules: Sequence[str], host: str, port: int, *, reload: bool) -> int:
+def run(modules: Sequence[str], host: str, port: int, *, reload: bool, cors: Sequence[str] = ()) -> int:
     """Serve until interrupted. Returns the exit code."""
     try:
         listener = _listen(host, port)
@@ -32,8 +32,8 @@ def run(modules: Sequence[str], host: str, port: int, *, reload: bool) -> int:
         if not reload:
             from adapter.local.server import serve
 
-            return serve(list(modules), listener)
-        return _supervise(modules, listener)
+            return serve(list(modules), listener, cors)
+        return _supervise(modules, listener, cors)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -50,13 +50,13 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _supervise(modules: Sequence[str], listener: socket.socket) -> int:
+def _supervise(modules: Sequence[str], listener: socket.socket, cors: Sequence[str]) -> int:
     """Keep a server running on the source as it is. One that cannot even start the first time ends this."""
     from adapter.local.server import BROKEN
 
     signal.signal(signal.SIGTERM, _interrupt)
     source = _source()
-    server = _start(modules, listener)
+    server = _start(modules, listener, cors)
     first = True
     try:
         while True:
@@ -75,15 +75,15 @@ def _supervise(modules: Sequence[str], listener: socket.socket) -> int:
                 source, first = now, False
                 _stop(server)
                 print(f"==> {os.path.relpath(changed)} changed", flush=True)
-                server = _start(modules, listener)
+                server = _start(modules, listener, cors)
     except KeyboardInterrupt:
         return 0
     finally:
         _stop(server)
 
 
-def _start(modules: Sequence[str], listener: socket.socket) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "adapter.local.server", str(listener.fileno()), *modules]
+def _start(modules: Sequence[str], listener: socket.socket, cors: Sequence[str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "adapter.local.server", str(listener.fileno()), " ".join(cors), *modules]
     return subprocess.Popen(command, pass_fds=[listener.fileno()])
 
 

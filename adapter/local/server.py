@@ -12,17 +12,19 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import uvicorn
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapter.engine.engine import Engine
 from adapter.engine.ports import Store
 from adapter.http.admin import Admin, local
 from adapter.http.ingress import create_ingress
+from adapter.http.messages import ID, SOURCE
 from adapter.http.services import is_admin
 from adapter.local.discovery import DiscoveryError, discover
 from adapter.local.memory import MemoryStore
@@ -34,6 +36,12 @@ log = logging.getLogger("adapter")
 
 BROKEN: Final = 3
 """The exit code that says that there is nothing to serve."""
+
+EXPOSED: Final = (ID, SOURCE, "preference-applied", "retry-after")
+"""The response headers that a page of another origin may read. ``template.yaml`` has the same."""
+
+CORS_MAX_AGE: Final = 3600
+"""Seconds for which a browser remembers what a page of another origin may send."""
 
 PATIENCE: Final = 10 * 60_000
 """How long a request may wait, in milliseconds."""
@@ -47,13 +55,16 @@ SHUTDOWN: Final = 2.0
 
 
 @asynccontextmanager
-async def running(registry: Registry, store: Store, *, sweep: float = SWEEP_MEMORY) -> AsyncGenerator[ASGIApp]:
+async def running(
+    registry: Registry, store: Store, *, sweep: float = SWEEP_MEMORY, cors: Sequence[str] = ()
+) -> AsyncGenerator[ASGIApp]:
     """An engine on this machine, and the ingress and the admin to it.
 
     Args:
         registry: What it runs.
         store: Where it keeps everything; what is past due there goes on at once.
         sweep: Seconds between sweeps.
+        cors: The origins whose pages may call handlers; ``*`` stands for all. The admin is for none.
     """
     clock, dispatcher = SystemClock(), LocalDispatcher()
     timers = LocalTimers(clock)
@@ -61,14 +72,25 @@ async def running(registry: Registry, store: Store, *, sweep: float = SWEEP_MEMO
     dispatcher.engine = timers.engine = engine
     sweeper = asyncio.create_task(_sweep(engine, sweep))
     try:
-        yield _with_admin(
-            create_ingress(engine, registry, until=lambda: clock.now() + PATIENCE), Admin(engine, local(registry))
-        )
+        ingress = create_ingress(engine, registry, until=lambda: clock.now() + PATIENCE)
+        yield _with_admin(_with_cors(ingress, cors) if cors else ingress, Admin(engine, local(registry)))
     finally:
         sweeper.cancel()
         timers.close()
         with suppress(TimeoutError):
             await asyncio.wait_for(engine.drain(), SHUTDOWN)
+
+
+def _with_cors(ingress: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """Let pages of other origins call handlers, with any headers but without cookies."""
+    return CORSMiddleware(
+        ingress,
+        allow_origins=origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["*"],
+        expose_headers=EXPOSED,
+        max_age=CORS_MAX_AGE,
+    )
 
 
 def _with_admin(ingress: ASGIApp, admin: ASGIApp) -> ASGIApp:
@@ -89,12 +111,13 @@ async def _sweep(engine: Engine, interval: float) -> None:
         await asyncio.sleep(interval)
 
 
-def serve(names: list[str], listener: socket.socket) -> int:
+def serve(names: list[str], listener: socket.socket, cors: Sequence[str]) -> int:
     """Serve the definitions in modules until told to stop.
 
     Args:
         names: The modules, as `discover` takes them.
         listener: Bound already, so that requests wait while one server follows another.
+        cors: The origins whose pages may call handlers.
 
     Returns:
         The exit code.
@@ -110,7 +133,7 @@ def serve(names: list[str], listener: socket.socket) -> int:
     except DiscoveryError as error:
         print(f"adapter dev: {error}", file=sys.stderr, flush=True)
         return BROKEN
-    return asyncio.run(_serve(registry, listener))
+    return asyncio.run(_serve(registry, listener, cors))
 
 
 def _name_invocation(record: logging.LogRecord) -> bool:
@@ -120,7 +143,7 @@ def _name_invocation(record: logging.LogRecord) -> bool:
     return True
 
 
-async def _serve(registry: Registry, listener: socket.socket) -> int:
+async def _serve(registry: Registry, listener: socket.socket, cors: Sequence[str]) -> int:
     host, port = listener.getsockname()[:2]
     endpoint = os.environ.get("AWS_ENDPOINT_URL")
     store: Store
@@ -128,7 +151,7 @@ async def _serve(registry: Registry, listener: socket.socket) -> int:
         store, where = await asyncio.to_thread(_dynamodb), f"DynamoDB at {endpoint}"
     else:
         store, where = MemoryStore(), "memory, gone when this stops"
-    async with running(registry, store, sweep=SWEEP_DYNAMODB if endpoint else SWEEP_MEMORY) as ingress:
+    async with running(registry, store, sweep=SWEEP_DYNAMODB if endpoint else SWEEP_MEMORY, cors=cors) as ingress:
         config = uvicorn.Config(
             ingress,
             lifespan="off",
@@ -174,5 +197,5 @@ async def _stop_with_parent(server: uvicorn.Server) -> None:
 
 
 if __name__ == "__main__":
-    fd, *modules = sys.argv[1:]
-    sys.exit(serve(modules, socket.socket(fileno=int(fd))))
+    fd, origins, *modules = sys.argv[1:]
+    sys.exit(serve(modules, socket.socket(fileno=int(fd)), origins.split()))

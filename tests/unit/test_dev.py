@@ -102,6 +102,14 @@ def test_it_serves_and_starts_anew_when_source_changes(dev: Callable[..., Dev], 
     assert greet(url) == "Hello Mary"
 
 
+def test_pages_of_a_named_origin_may_call(dev: Callable[..., Dev], tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(MODULE)
+    url = dev("shop", "--cors", "https://a.example", "--cors", "https://b.example").url
+    for origin, allowed in (("https://a.example", True), ("https://b.example", True), ("https://c.example", False)):
+        response = httpx.post(f"{url}/Greeter/greet", json="Mary", headers={"origin": origin}, timeout=15)
+        assert (response.headers.get("access-control-allow-origin") == origin) is allowed
+
+
 def test_it_starts_quickly(dev: Callable[..., Dev], tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(MODULE)
     times: list[float] = []
