@@ -2,19 +2,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
+import tenacity
 
 from adapter import (
     Client,
     Context,
     ObjectContext,
     Service,
+    SyncClient,
     TerminalError,
+    UnexpectedResponseError,
     VirtualObject,
     Workflow,
     WorkflowContext,
@@ -62,7 +66,10 @@ class Server:
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
-        return answer if isinstance(answer, httpx.Response) else answer(request)
+        response = answer if isinstance(answer, httpx.Response) else answer(request)
+        if response.is_success:
+            response.headers.setdefault("x-restate-id", "inv_x")
+        return response
 
     def client(self, **options: Any) -> Client:
         http = httpx.AsyncClient(transport=httpx.MockTransport(self))
@@ -77,8 +84,14 @@ ACCEPTED = httpx.Response(202, json={"invocationId": "inv_x", "status": "Accepte
 
 
 @pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapter.client.random.uniform", lambda low, high: 0.001)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapter.client.retrying.BACKOFF", tenacity.wait_fixed(0.001))
+
+
+def refused(status: int, message: str, source: str = "ingress", **headers: str) -> httpx.Response:
+    """An error as the adapter sends it."""
+    body = {"message": message, "code": status, "source": source}
+    return httpx.Response(status, json=body, headers={"x-restate-error-source": source, **headers})
 
 
 async def test_a_call() -> None:
@@ -97,10 +110,11 @@ async def test_calls_without_a_key_get_one_each() -> None:
     server = Server(httpx.Response(200, content=b'"x"'))
     async with server.client() as client:
         calls = [client.service_client(Greeter).greet("x") for _ in range(2)]
+        ids = [call.id for call in calls]
         assert await asyncio.gather(*calls) == ["x", "x"]
     keys = [request.headers["idempotency-key"] for request in server.requests]
     assert len(set(keys)) == 2
-    assert [call.id for call in calls] == [idempotent_id(Target("Greeter", "greet"), key) for key in keys]
+    assert ids == [idempotent_id(Target("Greeter", "greet"), key) for key in keys]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +156,7 @@ async def test_a_workflow_run_is_identified_by_its_id() -> None:
 
 
 async def test_a_workflow_that_an_earlier_try_started_is_attached_to() -> None:
-    server = Server(httpx.ReadTimeout("lost"), httpx.Response(409, json={}), httpx.Response(200, content=b"true"))
+    server = Server(httpx.ReadTimeout("lost"), refused(409, "ran already"), httpx.Response(200, content=b"true"))
     async with server.client() as client:
         assert await client.workflow_client(SignUp, "Mary").run("mary@example.com") is True
     assert server.paths[2] == f"/base/path/restate/invocation/{workflow_id('SignUp', 'Mary')}/attach"
@@ -150,7 +164,7 @@ async def test_a_workflow_that_an_earlier_try_started_is_attached_to() -> None:
 
 
 async def test_a_workflow_that_ran_already_is_refused() -> None:
-    server = Server(httpx.Response(409, json={"message": "ran already", "code": 409}))
+    server = Server(refused(409, "ran already"))
     async with server.client() as client:
         with pytest.raises(TerminalError, match="ran already") as caught:
             await client.workflow_client(SignUp, "Mary").run("mary@example.com")
@@ -168,7 +182,10 @@ async def test_a_workflow_that_ran_already_is_refused() -> None:
         httpx.Response(500, json={"message": "Internal Server Error"}),  # API Gateway's, of a function that crashed
         httpx.Response(502, text="Bad Gateway"),
         httpx.Response(503, json={"message": "Service Unavailable"}),
-        httpx.Response(504, json={"message": "still running", "code": 504}),
+        refused(504, "still running"),
+        refused(503, "the store is unavailable"),
+        refused(429, "overloaded"),
+        httpx.Response(504, json={"message": "still running", "code": 504}),  # without a source: an older one's
     ],
 )
 async def test_what_may_have_been_lost_is_repeated_under_the_same_key(lost: Answer) -> None:
@@ -179,43 +196,163 @@ async def test_what_may_have_been_lost_is_repeated_under_the_same_key(lost: Answ
     assert len(server.requests) == 3
 
 
+@pytest.mark.parametrize("code", [400, 404, 409, 418, 429, 470, 500, 503, 504])
+async def test_a_terminal_error_of_the_handler_is_not_repeated(code: int) -> None:
+    server = Server(httpx.ReadTimeout("lost"), refused(code, "declined", "invocation"))
+    async with server.client() as client:
+        for call in (
+            client.object_client(Counter, "Mary").add(1),
+            client.workflow_client(SignUp, "Mary").run("mary@example.com"),
+            client.generic_call(service="SignUp", method="run", key="Mary"),
+            client.output("inv_x"),
+            client.attach("inv_x"),
+        ):
+            with pytest.raises(TerminalError, match="declined") as caught:
+                await call
+            assert (type(caught.value), caught.value.code) == (TerminalError, code)
+    assert len(server.requests) == 6
+
+
 @pytest.mark.parametrize(
-    ("answer", "code", "message"),
+    "answer",
     [
-        (httpx.Response(400, json={"message": "invalid input: x", "code": 400}), 400, "invalid input: x"),
-        (httpx.Response(402, json={"message": "declined", "code": 402}), 402, "declined"),
-        (httpx.Response(404, text="nothing here"), 404, "nothing here"),
-        (httpx.Response(413), 413, "Request Entity Too Large"),
-        (httpx.Response(500, json={"message": "a handler failed", "code": 500}), 500, "a handler failed"),
-        (httpx.Response(501, json=["odd"]), 501, '["odd"]'),
-        (httpx.Response(503, json={"message": "a handler said so", "code": 503}), 503, "a handler said so"),
-        (httpx.Response(302, text="elsewhere"), 502, "elsewhere"),
+        refused(400, "invalid input: x"),
+        refused(404, "no such handler"),
+        refused(413, "too large"),
+        refused(500, "internal error"),
+        httpx.Response(400, json={"message": "an older one's", "code": 400}),
     ],
 )
-async def test_answers_that_say_no(answer: httpx.Response, code: int, message: str) -> None:
+async def test_what_the_adapter_refuses_is_not_repeated(answer: httpx.Response) -> None:
     server = Server(answer)
     async with server.client() as client:
         with pytest.raises(TerminalError) as caught:
             await client.object_client(Counter, "Mary").add(1)
-    assert (caught.value.code, str(caught.value)) == (code, message)
+    assert (caught.value.code, caught.value.message) == (answer.status_code, answer.json()["message"])
     assert len(server.requests) == 1
+
+
+XML = '<?xml version="1.0"?><Error><Code>NoSuchBucket</Code></Error>'
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (httpx.Response(404, text=XML, headers={"content-type": "application/xml"}), "Check the URL"),
+        (httpx.Response(200, html="<!doctype html><title>A page</title>"), "Check the URL"),
+        (httpx.Response(200, json={"hello": "world"}), "Check the URL"),
+        (httpx.Response(204), "Check the URL"),
+        (httpx.Response(404, json={"message": "Not Found"}), "It says: Not Found"),
+        (httpx.Response(400, json=["odd"]), "Check the URL"),
+        (
+            httpx.Response(302, headers={"location": "https://www.example.com/"}),
+            "redirects to https://www.example.com/",
+        ),
+        (httpx.Response(403, json={"message": "Forbidden"}), "give auth=SigV4()"),
+        (httpx.Response(401, text="who are you?"), "give auth=SigV4()"),
+    ],
+)
+async def test_a_url_that_is_not_ours_has_an_error_of_its_own(answer: httpx.Response, said: str) -> None:
+    def respond(request: httpx.Request) -> httpx.Response:
+        return answer
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(respond)) as http:
+        client = Client("https://example.com", http=http)
+        for asked in (
+            client.object_client(Counter, "Mary").add(1),
+            client.object_send_client(Counter, "Mary").add(1),
+            client.attach("inv_x"),
+            client.output("inv_x"),
+            client.cancel("inv_x"),
+            client.send_signal("inv_x", "go", 1),
+        ):
+            with pytest.raises(UnexpectedResponseError, match=re.escape(said)) as caught:
+                await asked
+            assert caught.value.status == answer.status_code
+            assert str(caught.value).startswith(("GET https://example.com/", "POST https://example.com/"))
+            assert len(str(caught.value)) < 600
+        with pytest.raises(UnexpectedResponseError):
+            await client.flush()
+
+
+@pytest.mark.parametrize(
+    "url", ["no-url", "localhost:8080", "ftp://example.com", "https://", "https://a/?b=c", "http:/a"]
+)
+def test_what_is_no_url_is_refused_at_once(url: str) -> None:
+    for made in (Client, SyncClient):
+        with pytest.raises(ValueError, match=r"^url "):
+            made(url)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, timedelta(0), float("nan"), "5", True, None])
+def test_what_is_no_timeout_is_refused_at_once(timeout: Any) -> None:
+    for made in (Client, SyncClient):
+        with pytest.raises((TypeError, ValueError), match=r"^timeout is "):
+            made(URL, timeout=timeout)
+
+
+@pytest.mark.parametrize("duration", [3, 3.0, timedelta(seconds=3)])
+async def test_timeouts_are_seconds_or_timedeltas(duration: float | timedelta) -> None:
+    server = Server(httpx.Response(200, content=b"3"))
+    async with server.client(timeout=duration) as client:
+        assert await client.object_client(Counter, "Mary").add(1) == 3
+    assert 2 < server.requests[0].extensions["timeout"]["read"] <= 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("x-own", "a\nb"), ("x-own", "a\r\nx-other: b"), ("x-own", "é"), ("x-own", " a"), ("x-own", "a "),
+        ("x-own", "\x00"), ("x own", "a"), ("", "a"), ("x-é", "a"), ("x:own", "a"), ("Host", "a"),
+        ("content-length", "1"), ("Content-Type", "text/plain"), ("Transfer-Encoding", "chunked"),
+        ("Idempotency-Key", "k"),
+    ],
+)  # fmt: skip
+async def test_a_header_that_would_not_arrive_is_refused_before_anything_is_sent(name: str, value: str) -> None:
+    server = Server(ACCEPTED)
+    async with server.client() as client:
+        with pytest.raises(ValueError, match="header"):
+            client.service_client(Greeter).greet("x", headers={name: value})
+        with pytest.raises(ValueError, match="header"):
+            client.service_send_client(Greeter).greet("x", headers={name: value})
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("key", ["é", " k", "k ", "a\nb", "\x7f"])
+async def test_an_idempotency_key_that_would_not_arrive_is_refused_before_anything_is_sent(key: str) -> None:
+    server = Server(ACCEPTED)
+    async with server.client() as client:
+        with pytest.raises(ValueError, match=r"^idempotency_key cannot be sent .* urllib\.parse\.quote"):
+            client.service_client(Greeter).greet("x", idempotency_key=key)
+    assert server.requests == []
+
+
+async def test_headers_of_any_printable_text_are_sent() -> None:
+    server = Server(httpx.Response(200, content=b'"x"'))
+    value = "".join(map(chr, range(0x21, 0x7F))) + " ~"
+    async with server.client() as client:
+        await client.service_client(Greeter).greet("x", headers={"X-Own": value, "empty": ""}, idempotency_key=value)
+    sent = server.requests[0].headers
+    assert (sent["x-own"], sent["empty"], sent["idempotency-key"]) == (value, "", value)
 
 
 async def test_repeating_ends(caplog: pytest.LogCaptureFixture) -> None:
     server = Server(httpx.ConnectError("refused"))
-    async with server.client(timeout=timedelta(milliseconds=20)) as client:
+    async with server.client(timeout=0.02) as client:
         call = client.object_client(Counter, "Mary").add(1)
         with pytest.raises(TimeoutError, match=f"no answer in 0.02 s, last ConnectError refused; {call.id}"):
             await call
     assert len(server.requests) > 1
     (warning,) = caplog.messages
-    assert f"ConnectError refused; {call.id} is repeated for up to 0.0" in warning
+    assert f"ConnectError refused; {call.id} is repeated for up to 0.02 s" in warning
 
 
-async def test_what_can_never_work_is_not_repeated() -> None:
-    async with Client("no-url") as client:
-        with pytest.raises(httpx.UnsupportedProtocol):
-            await client.object_client(Counter, "Mary").add(1)
+async def test_the_server_says_when_to_try_again() -> None:
+    server = Server(refused(503, "the store is unavailable", **{"retry-after": "60"}))
+    async with server.client(timeout=30) as client:
+        with pytest.raises(TimeoutError, match="no answer in 30 s, last 503 the store is unavailable"):
+            await client.object_client(Counter, "Mary").add(1)  # a try after a minute would be too late
+    assert len(server.requests) == 1
 
 
 async def test_sends() -> None:
@@ -243,7 +380,7 @@ async def test_leaving_the_block_waits_until_all_is_stored() -> None:
 
 
 async def test_a_send_that_is_refused_is_told_of_by_flush() -> None:
-    server = Server(httpx.Response(404, json={"message": "unknown service", "code": 404}))
+    server = Server(refused(404, "unknown service"))
     client = server.client()
     client.object_send_client(Counter, "Mary").add(1)
     await asyncio.sleep(0.01)
@@ -258,7 +395,7 @@ async def test_a_send_that_is_refused_is_told_of_by_flush() -> None:
 async def test_a_send_is_awaited_by_attaching() -> None:
     server = Server(
         httpx.Response(202, json={"invocationId": "inv_x", "status": "Accepted"}, headers={"x-restate-id": "inv_x"}),
-        httpx.Response(504, json={"message": "still running", "code": 504}),
+        refused(504, "still running"),
         httpx.Response(200, content=b"3"),
     )
     async with server.client() as client:
@@ -269,12 +406,54 @@ async def test_a_send_is_awaited_by_attaching() -> None:
     assert server.paths[1:] == ["/base/path/restate/invocation/inv_x/attach"] * 2
 
 
-async def test_the_answer_corrects_the_id_of_a_generic_call() -> None:
-    server = Server(httpx.Response(200, content=b"true", headers={"x-restate-id": workflow_id("SignUp", "Mary")}))
+async def test_a_generic_call_may_be_to_a_workflows_run() -> None:
+    """The ingress takes no idempotency key for it. Only the ingress knows what it is."""
+    id = workflow_id("SignUp", "Mary")
+
+    def ingress(request: httpx.Request) -> httpx.Response:
+        if "idempotency-key" in request.headers:
+            return refused(400, "SignUp.run takes no Idempotency-Key")
+        sent = request.url.path.endswith("/send")
+        return httpx.Response(200, json={"invocationId": id} if sent else True, headers={"x-restate-id": id})
+
+    server = Server(ingress)
     async with server.client() as client:
-        call = client.generic_call(service="SignUp", method="run", key="Mary", parameter="x")
-        assert await call is True
-        assert call.id == workflow_id("SignUp", "Mary")
+        for make in (client.generic_call, client.generic_send):
+            call = make(service="SignUp", method="run", key="Mary", parameter="x")
+            assert await call is True
+            assert call.id == id
+        with pytest.raises(TerminalError, match="takes no Idempotency-Key"):
+            await client.generic_call(service="SignUp", method="run", key="Mary", idempotency_key="k")
+
+
+async def test_invocations_are_cancelled_by_the_admin() -> None:
+    accepted = httpx.Response(202, json={"invocationId": "inv_x", "status": "accepted"})
+    already = httpx.Response(200, json={"invocationId": "inv_x", "status": "already"})
+    server = Server(
+        accepted, already, refused(409, "inv_x has completed"), refused(404, "there is no invocation inv_x")
+    )
+    async with server.client() as client:
+        assert [await client.cancel("inv_x") for _ in range(4)] == [True, False, False, False]
+    assert set(server.paths) == {"/base/path/admin/invocations/inv_x/cancel"}
+    assert {request.method for request in server.requests} == {"POST"}
+
+
+async def test_what_was_sent_is_cancelled_once_it_is_stored() -> None:
+    stored = asyncio.Event()
+
+    async def respond(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/send"):
+            await stored.wait()
+            return httpx.Response(202, json={"invocationId": "inv_x"}, headers={"x-restate-id": "inv_x"})
+        assert stored.is_set()
+        assert request.url.path == "/base/path/admin/invocations/inv_x/cancel"
+        return httpx.Response(202, json={"invocationId": "inv_x", "status": "accepted"})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(respond)) as http, Client(URL, http=http) as client:
+        cancelled = client.object_send_client(Counter, "Mary").add(1).cancel()
+        await asyncio.sleep(0)
+        stored.set()
+        assert await cancelled is True
 
 
 async def test_giving_up_waiting_does_not_give_up_the_call() -> None:
@@ -282,7 +461,7 @@ async def test_giving_up_waiting_does_not_give_up_the_call() -> None:
 
     async def respond(request: httpx.Request) -> httpx.Response:
         await release.wait()
-        return httpx.Response(200, content=b"3")
+        return httpx.Response(200, content=b"3", headers={"x-restate-id": "inv_x"})
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(respond)) as http:
         client = Client(URL, http=http)

@@ -287,7 +287,7 @@ def test_a_client_reaches_every_key_by_api_gateway(function: Function, key: str)
             if raw_path is None:
                 return httpx.Response(400, json={"message": "Bad Request"})
             answer = await asyncio.to_thread(function, http_event(raw_path, query=query))
-            return httpx.Response(answer["statusCode"], content=answer["body"])
+            return httpx.Response(answer["statusCode"], content=answer["body"], headers=answer["headers"])
 
     async def ask() -> str:
         async with Client("https://id.execute-api", http=httpx.AsyncClient(transport=Gateway())) as client:

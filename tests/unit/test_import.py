@@ -6,7 +6,9 @@ import re
 import subprocess
 import sys
 
-HEAVY = {"boto3", "botocore", "httpx", "starlette", "mangum", "pynamodb", "aws_lambda_powertools", "uvicorn"}
+HEAVY = {
+    "boto3", "botocore", "httpx", "starlette", "mangum", "pynamodb", "aws_lambda_powertools", "tenacity", "uvicorn",
+}  # fmt: skip
 
 
 def test_importing_the_library_imports_nothing_of_aws_or_http() -> None:
@@ -38,6 +40,7 @@ assert made == [(str,)], made
 def test_what_an_extra_brings_is_named() -> None:
     for code, message in {
         "sys.modules['httpx'] = None; from adapter import Client": "Client needs httpx, which the extra .*client",
+        "sys.modules['tenacity'] = None; from adapter import SyncClient": "SyncClient needs tenacity, which the extra",
         "sys.modules['uvicorn'] = None; from adapter.cli import main; main(['dev', 'x'])": "needs uvicorn, which the",
     }.items():
         ran = subprocess.run([sys.executable, "-c", f"import sys; {code}"], capture_output=True, text=True, check=False)
