@@ -6,7 +6,6 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
-import httpx
 import pytest
 import restate
 from restate.client_types import HttpError
@@ -41,13 +40,13 @@ def test_the_javascript_client(modules: Path, stack: Stack, scenario: str, key: 
     node.run(modules, stack.url, scenario, key)
 
 
-async def test_the_python_client(stack: Stack, http: httpx.Client, key: str) -> None:
-    async with restate.create_client(stack.url) as client:
+async def test_the_python_client(stack: Stack, key: str) -> None:
+    async with restate.create_client(stack.url) as client, Client(stack.url) as ours:
         assert await client.generic_call("Counter", "add", b"3", key=key) == b"3"
         sent = await client.generic_send("Counter", "add", b"4", key=key, idempotency_key="once")
         again = await client.generic_send("Counter", "add", b"4", key=key, idempotency_key="once")
         assert sent.invocation_id == again.invocation_id
-        assert http.get(f"/restate/attach/{sent.invocation_id}").json() == 7
+        assert await ours.attach(sent.invocation_id, int) == 7
         await client.generic_send("Counter", "add", b"1", key=key, send_delay=timedelta(hours=1))
         await client.generic_send("SignUp", "run", f'"{key}@example.com"'.encode(), key=key)
         with pytest.raises(HttpError) as raised:
