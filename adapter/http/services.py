@@ -14,7 +14,7 @@ from pydantic_core import from_json
 
 from adapter.engine.types import MAX_KEY, Kind, Options, Target
 from adapter.errors import TerminalError
-from adapter.registry import BoundService
+from adapter.registry import BoundHandler, BoundService
 from adapter.serde import Json
 
 JSON = "application/json"
@@ -49,8 +49,6 @@ class Endpoint:
         """
         if self.validate is not None:
             self.validate(body)
-            if self.takes == JSON:
-                check_numbers(body)
         elif self.takes is None and body:
             raise TerminalError(f"invalid input: {name} takes none, and the body is not empty", code=400)
         elif self.takes == JSON and body:
@@ -107,10 +105,22 @@ def endpoints(service: BoundService) -> Endpoints:
             handler.input.content_type if handler.input is not None else None,
             None if isinstance(handler.output, Json) and handler.output.void else handler.output.content_type,
             handler.options,
-            handler.validate_input,
+            _validation(handler),
         )
         for name, handler in service.handlers.items()
     }
+
+
+def _validation(handler: BoundHandler) -> Callable[[bytes], None]:
+    """Return what refuses a body that a handler cannot be run with."""
+    if not isinstance(handler.input, Json):
+        return handler.validate_input
+
+    def validate(body: bytes) -> None:
+        handler.validate_input(body)
+        check_numbers(body)
+
+    return validate
 
 
 def read_json(body: bytes) -> Any:
@@ -145,7 +155,7 @@ def check_numbers(body: bytes) -> None:
     if not _UNUSUAL.search(body):
         return
     try:
-        json.loads(body, parse_constant=_refuse_number, parse_float=_finite)
+        json.loads(body, parse_constant=_refuse_number, parse_float=_finite, parse_int=len)
     except ValueError as error:
         raise TerminalError(f"invalid input: Invalid JSON: {error}", code=400) from None
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from adapter import Context, Serde, Service, handler
 from tests.ingress.conftest import Greeter, Stack, error
 from tests.ingress.waiting import Box, Rite, Slow
 
@@ -198,9 +199,34 @@ async def test_what_is_no_json_is_refused(stack: Stack, path: str, body: str) ->
     assert stack.stored == 0
 
 
-@pytest.mark.parametrize("body", ['"NaN"', '"1e400"', "1e300", "1e-400", "12E+3", "1" * 310, '["\\"Infinity"]'])
+@pytest.mark.parametrize("body", ['"NaN"', '"1e400"', "1e300", "1e-400", "12E+3", "1" * 4000, '["\\"Infinity"]'])
 async def test_what_only_looks_like_it_is_taken(stack: Stack, body: str) -> None:
     assert (await stack.http.post("/Greeter/any", content=body.encode())).status_code == 200
+
+
+class Lines(Serde[list[str]]):
+    """JSON of the handler's own kind: one value in each line."""
+
+    content_type = "application/json"
+
+    def serialize(self, value: list[str], /) -> bytes:
+        return "\n".join(value).encode()
+
+    def deserialize(self, data: bytes, /) -> list[str]:
+        return data.decode().split("\n")
+
+
+class Log(Service):
+    @handler(input_serde=Lines())
+    async def write(self, ctx: Context, lines: list[str]) -> int:
+        return len(lines)
+
+
+async def test_a_handlers_own_format_is_its_own_to_judge() -> None:
+    stack = Stack(Log)
+    json = {"content-type": "application/json"}
+    assert (await stack.http.post("/Log/write", content=b"NaN\n1e400", headers=json)).json() == 2
+    await stack.close()
 
 
 async def test_values_from_outside_that_are_called_json_are_json(slow: Stack) -> None:
