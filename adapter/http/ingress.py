@@ -7,6 +7,7 @@ lists them. Each response about an invocation has the invocation's id in ``x-res
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -162,13 +163,28 @@ class Ingress:
 
     async def _preferred(self, called: Answer, endpoint: Endpoint, preferred: Preference, until: int) -> Response:
         """Return the result if it is there in the time that the client prefers to wait, and otherwise a 202."""
-        until = min(until, self._engine.clock.now() + preferred.wait)
         outcome = called.outcome
         if outcome is None and preferred.wait:
-            outcome = await self._engine.outcome(called.id, until=until)
+            outcome = await self._watch(called.id, min(until, self._engine.clock.now() + preferred.wait))
         response = _accepted(called) if outcome is None else _result(called.id, outcome, endpoint)
         response.headers["preference-applied"] = preferred.applied
         return response
+
+    async def _watch(self, id: str, until: int) -> Outcome | None:
+        """Wait for an invocation's outcome, and leave it to other processes to run it.
+
+        A Lambda process that ran it could not answer before the handler waits for something.
+        """
+        pause = 20.0
+        while True:
+            meta = await self._engine.look(id)
+            if meta is not None and not meta.live:
+                return await self._engine.result(meta)
+            left = until - self._engine.clock.now()
+            if left <= 0:
+                return None
+            await asyncio.sleep(min(pause, left) / 1000)
+            pause = min(pause * 1.6, 1000)
 
     async def _send(self, request: HTTPRequest, target: Target, public: Endpoints) -> Response:
         require(request, "POST")

@@ -236,6 +236,20 @@ def test_a_request(function: Function) -> None:
     assert headers["x-restate-id"] in function.records()
 
 
+@pytest.mark.parametrize("prefer", ["respond-async", "wait=1"])
+def test_a_client_that_prefers_not_to_wait_is_not_kept_by_a_long_step(function: Function, prefer: str) -> None:
+    """A process ends what it has begun before it answers, so another one has to run the step."""
+    event = http_event("/Shop/step")
+    event["headers"]["prefer"] = prefer
+    began = time.monotonic()
+    answer = function(event)
+    assert time.monotonic() - began < 3
+    assert (answer["statusCode"], answer["headers"]["preference-applied"]) == (202, prefer)
+    id = json.loads(answer["body"])["invocationId"]
+    assert [dispatched[:2] for dispatched in function.ports.dispatched] == [(id, "Shop")]
+    assert function.records()[id].live
+
+
 def test_a_request_is_refused(function: Function) -> None:
     assert function.http("/Shop/greet", 7)[0] == 400
     assert function.http("/Shop/nothing", 7)[:2] == (
