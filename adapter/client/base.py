@@ -59,15 +59,19 @@ class BaseClient(Clients):
         own_key = may_be_a_workflow and command.idempotency_key is None
         if isinstance(command, Call):
             response = self._start(flows.calling(ask, own_key=own_key))
-            return RemoteInvocation(ask.id, response, decode, lambda call: self.cancel(call.id), None)
+
+            def cancel_call(call: RemoteInvocation[T]) -> Operation[bool]:
+                return Remote(self._start(flows.cancelling(call.id, response)), accepted)
+
+            return RemoteInvocation(ask.id, response, decode, cancel_call, None)
         sent = self._start(flows.sending(ask, own_key=own_key))
         self._sending(sent)
 
-        def cancel(_: RemoteInvocation[T]) -> Operation[bool]:
+        def cancel_sent(_: RemoteInvocation[T]) -> Operation[bool]:
             return Remote(self._start(_then(sent, flows.cancelling), after=sent), accepted)
 
         return RemoteInvocation(
-            ask.id, sent, decode, cancel, lambda: self._start(_then(sent, flows.attaching), after=sent)
+            ask.id, sent, decode, cancel_sent, lambda: self._start(_then(sent, flows.attaching), after=sent)
         )
 
     def _ask(self, command: Asked, decode: Callable[[bytes | None], T]) -> Operation[T]:

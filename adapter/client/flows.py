@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import httpx
 
+from adapter.client.handles import Pending
 from adapter.client.requests import IDEMPOTENCY_KEY, Ask, for_cancellation, for_result
 from adapter.client.responses import Answer
 from adapter.engine.commands import NOT_FOUND, NOT_READY, READY
@@ -61,9 +62,9 @@ def looking(id: str) -> Flow[bytes]:
     return READY + answer.result().content
 
 
-def cancelling(id: str) -> Flow[bytes]:
-    """Cancel an invocation."""
-    answer = yield for_cancellation(id)
+def cancelling(id: str, call: Pending[object] | None = None) -> Flow[bytes]:
+    """Cancel an invocation, which may be that of a call under way."""
+    answer = yield for_cancellation(id, call)
     if answer.refused(404, 409):
         return ALREADY
     return ACCEPTED if answer.acceptance().status_code == 202 else ALREADY

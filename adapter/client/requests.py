@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import quote, urlencode, urlsplit
 from uuid import uuid4
 
+from adapter.client.handles import Pending
 from adapter.engine.commands import Call, Send
 from adapter.engine.ids import idempotent_id, workflow_id
 from adapter.engine.types import Kind
@@ -40,6 +41,7 @@ class Ask:
         id: What the request is about, for messages: an invocation's id, or an awakeable's.
         body: The body.
         headers: Names are in lower case.
+        early: Returns True while what the request is about may still have to arrive: then a 404 passes.
     """
 
     method: str
@@ -47,11 +49,12 @@ class Ask:
     id: str
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    early: Callable[[], bool] = lambda: False
 
     def without_key(self) -> Ask:
         """Return the same request without an idempotency key."""
         headers = {name: value for name, value in self.headers.items() if name != IDEMPOTENCY_KEY}
-        return Ask(self.method, self.path, self.id, self.body, headers)
+        return replace(self, headers=headers)
 
 
 def check_url(url: str) -> str:
@@ -103,9 +106,10 @@ def for_result(id: str, what: str) -> Ask:
     return Ask("GET", _joined(["restate", "invocation", id, what]), id)
 
 
-def for_cancellation(id: str) -> Ask:
-    """Return the request that cancels an invocation."""
-    return Ask("POST", _joined(["admin", "invocations", id, "cancel"]), id)
+def for_cancellation(id: str, call: Pending[object] | None = None) -> Ask:
+    """Return the request that cancels an invocation, which may be that of a call under way."""
+    path = _joined(["admin", "invocations", id, "cancel"])
+    return Ask("POST", path, id, early=lambda: call is not None and not call.done())
 
 
 def for_awakeable(id: str, what: str, body: bytes) -> Ask:

@@ -11,7 +11,7 @@ import httpx
 import tenacity
 
 from adapter.client.requests import Ask
-from adapter.client.responses import is_passing, our_error, retry_after
+from adapter.client.responses import Answer, is_passing, our_error, retry_after
 
 log = logging.getLogger("adapter")
 
@@ -54,13 +54,16 @@ def policy(url: str, ask: Ask, timeout: float) -> dict[str, Any]:
         if state.attempt_number == 1:
             log.warning("%s: %s; %s is repeated for up to %.3g s", url, _problem(state), ask.id, timeout)
 
+    def passes(response: httpx.Response) -> bool:
+        return is_passing(response) or (Answer(response, False).refused(404) and ask.early())
+
     def give_up(state: tenacity.RetryCallState) -> None:
         raise TimeoutError(
             f"{ask.method} {url}/{ask.path}: no answer in {timeout:g} s, last {_problem(state)}; {ask.id} may exist"
         )
 
     return {
-        "retry": tenacity.retry_if_exception_type(LOST) | tenacity.retry_if_result(is_passing),
+        "retry": tenacity.retry_if_exception_type(LOST) | tenacity.retry_if_result(passes),
         "wait": _pause,
         "stop": tenacity.stop_before_delay(timeout),
         "before_sleep": warn,

@@ -32,11 +32,11 @@ def install() -> Path:
     if not (modules / PACKAGE / "package.json").exists():
         MODULES.mkdir(parents=True, exist_ok=True)
         options = ["--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--silent", "--prefix", str(MODULES)]
-        done = subprocess.run(
-            [npm, "install", *options, f"{PACKAGE}@{VERSION}"], capture_output=True, text=True, timeout=120, check=False
-        )
-        if done.returncode != 0:
-            pytest.skip(f"npm cannot install {PACKAGE}: {done.stderr[-300:]}")
+        command = [npm, "install", *options, f"{PACKAGE}@{VERSION}"]
+        try:
+            subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+            pytest.skip(f"npm cannot install {PACKAGE}: {error.stderr or error}")
     return modules
 
 

@@ -438,6 +438,30 @@ async def test_invocations_are_cancelled_by_the_admin() -> None:
     assert {request.method for request in server.requests} == {"POST"}
 
 
+async def test_a_call_is_cancelled_once_it_has_arrived() -> None:
+    tries, cancelled = 0, asyncio.Event()
+
+    async def respond(request: httpx.Request) -> httpx.Response:
+        nonlocal tries
+        if not request.url.path.endswith("/cancel"):
+            await cancelled.wait()
+            return refused(409, "cancelled", "invocation")
+        tries += 1
+        if tries < 3:
+            return refused(404, "there is no invocation")
+        cancelled.set()
+        return httpx.Response(202, json={"invocationId": "inv_x", "status": "accepted"})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(respond)) as http, Client(URL, http=http) as client:
+        call = client.object_client(Counter, "Mary").add(1)
+        assert await call.cancel() is True
+        with pytest.raises(TerminalError, match="cancelled"):
+            await call
+        tries = 0
+        assert await call.cancel() is False  # it is over: nothing is to arrive any more
+        assert tries == 1
+
+
 async def test_what_was_sent_is_cancelled_once_it_is_stored() -> None:
     stored = asyncio.Event()
 
