@@ -98,7 +98,9 @@ class Clients:
 
     async def _ask(self, asked: Asked) -> httpx.Response:
         path = f"{asked.path}/send" if asked.sent else asked.path
-        return await self._http.post(path, json=asked.input, headers={"idempotency-key": asked.id})
+        workflow = asked.path.endswith("/run")  # its id makes it run once
+        headers = {} if workflow else {"idempotency-key": asked.id}
+        return await self._http.post(path, json=asked.input, headers=headers)
 
     async def _look(self, asked: Asked) -> httpx.Response:
         return await self._http.get(f"/restate/invocation/{asked.invocation}/output")
