@@ -25,7 +25,7 @@ from adapter.engine.ids import SHARDS
 from adapter.engine.ports import Place, Store, Unavailable
 from adapter.http.admin import Admin, local
 from adapter.http.ingress import create_ingress
-from adapter.http.messages import ID, refuse
+from adapter.http.messages import ID, SOURCE, refuse
 from adapter.http.services import is_admin
 from adapter.local.console import log_to_console
 from adapter.local.discovery import discover
@@ -43,8 +43,8 @@ from adapter.registry import Registry
 
 log = logging.getLogger("adapter")
 
-EXPOSED: Final = (ID, "preference-applied", "retry-after")
-"""The response headers that a page of another origin may read."""
+EXPOSED: Final = (ID, SOURCE, "preference-applied", "retry-after")
+"""The response headers that a page of another origin may read. ``template.yaml`` has the same."""
 
 CORS_MAX_AGE: Final = 3600
 """Seconds for which a browser remembers what a page of another origin may send."""

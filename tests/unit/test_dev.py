@@ -132,6 +132,14 @@ def test_what_a_handler_imports_counts_and_a_server_that_ends_is_told_of(
     assert capsys.readouterr().out == "==> the server ended (-9); waiting for a change of source\n"
 
 
+def test_pages_of_a_named_origin_may_call(dev: Callable[..., Dev], tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(MODULE)
+    url = dev("shop", "--cors", "https://a.example", "--cors", "https://b.example").url
+    for origin, allowed in (("https://a.example", True), ("https://b.example", True), ("https://c.example", False)):
+        response = httpx.post(f"{url}/Greeter/greet", json="Mary", headers={"origin": origin}, timeout=15)
+        assert (response.headers.get("access-control-allow-origin") == origin) is allowed
+
+
 def test_it_starts_quickly(dev: Callable[..., Dev], tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(MODULE)
     times: list[float] = []

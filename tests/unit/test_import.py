@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
-HEAVY = {"boto3", "botocore", "httpx", "starlette", "mangum", "pynamodb", "aws_lambda_powertools", "uvicorn"}
+HEAVY = {
+    "boto3", "botocore", "httpx", "starlette", "mangum", "pynamodb", "aws_lambda_powertools", "tenacity", "uvicorn",
+}  # fmt: skip
 
 
 def test_importing_the_library_imports_nothing_of_aws_or_http() -> None:
@@ -41,6 +43,7 @@ assert made == [(str,)], made
     ("missing", "code", "message"),
     [
         ("httpx", "from adapter import Client", "Client needs httpx, which the extra .*client"),
+        ("tenacity", "from adapter import SyncClient", "SyncClient needs tenacity, which the extra"),
         ("uvicorn", "from adapter.cli import main; main(['dev', 'x'])", r"uvicorn is not installed: pip .*\[dev\]"),
         ("watchfiles", "from adapter.cli import main; main(['dev', 'x'])", "watchfiles is not installed: pip "),
     ],
