@@ -33,7 +33,7 @@ from adapter.serde import Serde
 
 if TYPE_CHECKING:
     from adapter.aws.entry import lambda_handler
-    from adapter.client import Client
+    from adapter.client import Client, SigV4, SyncClient, UnexpectedResponseError
 
 __all__ = [
     "AdapterError",
@@ -54,8 +54,11 @@ __all__ = [
     "RetryPolicy",
     "Serde",
     "Service",
+    "SigV4",
+    "SyncClient",
     "TerminalError",
     "TimedOutError",
+    "UnexpectedResponseError",
     "Unready",
     "VirtualObject",
     "Workflow",
@@ -71,7 +74,8 @@ __all__ = [
     "wait_completed",
 ]
 
-_LAZY = {"Client": "adapter.client", "lambda_handler": "adapter.aws.entry"}
+_CLIENT = ("Client", "SigV4", "SyncClient", "UnexpectedResponseError")
+_LAZY = {**dict.fromkeys(_CLIENT, "adapter.client"), "lambda_handler": "adapter.aws.entry"}
 """What brings boto3, httpx and the like along is imported when it is first asked for."""
 
 
@@ -81,7 +85,7 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(import_module(_LAZY[name]), name)
     except ModuleNotFoundError as error:
-        if error.name != "httpx":
+        if error.name not in ("httpx", "tenacity"):
             raise
-        text = "adapter.Client needs httpx, which the extra serverless-adapter[client] brings"
+        text = f"adapter.{name} needs {error.name}, which the extra serverless-adapter[client] brings"
         raise ModuleNotFoundError(text, name=error.name) from error

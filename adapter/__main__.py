@@ -2,4 +2,5 @@
 
 from adapter.cli import main
 
-main()
+if __name__ == "__main__":  # the development server's processes import this again
+    main()

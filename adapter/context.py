@@ -40,6 +40,7 @@ from adapter.engine.commands import (
 )
 from adapter.engine.types import MAX_KEY, Headers, Kind, RetryPolicy, Target
 from adapter.errors import TerminalError, TimedOutError, leaving
+from adapter.logs import HandlerLogger
 from adapter.operations import Awakeable, Invocation, Operation
 from adapter.promises import DurablePromise
 
@@ -94,6 +95,14 @@ class Context(Clients):
     def request(self) -> Request:
         """The request that the invocation came from."""
         return Request(self._issuer.id, self._issuer.target, self._issuer.headers)
+
+    @property
+    def logger(self) -> HandlerLogger:
+        """A logger that names the invocation in each line, and writes no line again when a replay runs the code again.
+
+        It logs under the service's name: ``logging.getLogger("Shop").setLevel("DEBUG")`` is for handlers of ``Shop``.
+        """
+        return HandlerLogger(self._issuer)
 
     @property
     def random(self) -> Random:

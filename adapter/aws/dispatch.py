@@ -11,7 +11,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from adapter.aws.clients import make_client
 from adapter.aws.directory import Directory
@@ -19,6 +19,11 @@ from adapter.engine.ports import Unavailable
 from adapter.engine.records import Ref
 
 CONNECTIONS: Final = 16
+
+ABSENT: Final = frozenset({
+    "AccessDeniedException", "InvalidParameterValueException", "ResourceNotFoundException", "ValidationException",
+})  # fmt: skip
+"""Lambda's error codes for a function or version that is not there, is not of this stack, or cannot have that name."""
 
 log = logging.getLogger("adapter")
 
@@ -48,6 +53,24 @@ class LambdaDispatcher:
         except (Unavailable, ClientError, BotoCoreError) as error:
             log.warning("dispatch lost, the sweeper repeats it: %s", error, extra={"invocation_id": ref.id})
 
+    async def exists(self, deployment: str) -> bool:
+        """Return whether there is a version that invocations can be dispatched to.
+
+        Raises:
+            Unavailable: If Lambda does not tell.
+        """
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._pool, self._dry_run, deployment)
+        except ParamValidationError:
+            return False
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") in ABSENT:
+                return False
+            raise Unavailable(f"Lambda: {error}") from error
+        except BotoCoreError as error:
+            raise Unavailable(f"Lambda: {error}") from error
+        return True
+
     async def share(self, function: str, shard: int) -> None:
         """Have another process of a function clear a shard of the due index (see `adapter.aws.events.sweep`)."""
         try:
@@ -62,8 +85,15 @@ class LambdaDispatcher:
         listed = await self._directory.lookup(service)
         return listed.function if listed else None
 
+    def _dry_run(self, function: str) -> None:
+        """Have Lambda look whether there is such a version, and whether this function may invoke it."""
+        self._request(FunctionName=function, InvocationType="DryRun")
+
     def _invoke(self, function: str, event: dict[str, Any]) -> None:
+        self._request(FunctionName=function, InvocationType="Event", Payload=json.dumps(event).encode())
+
+    def _request(self, **request: Any) -> None:
         if self._client is None:  # most processes never dispatch
             self._client = make_client("lambda", connections=CONNECTIONS, attempts=3)
-        answer = self._client.invoke(FunctionName=function, InvocationType="Event", Payload=json.dumps(event).encode())
+        answer = self._client.invoke(**request)
         answer["Payload"].read()  # it is empty, but until its end is read the connection serves no other request

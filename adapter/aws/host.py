@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.types import ASGIApp
 
@@ -18,7 +18,11 @@ from adapter.engine.engine import Engine
 from adapter.errors import AdapterError
 from adapter.http.ingress import create_ingress
 from adapter.local.ports import SystemClock
+from adapter.observed import observe, observe_app
 from adapter.registry import Registry
+
+if TYPE_CHECKING:
+    from adapter.http.admin import Exists
 
 ALIAS: Final = "live"
 """The alias of a function's current version, as template.yaml has it."""
@@ -37,6 +41,7 @@ class Host:
         directory: Knows the services of other functions.
         observed: Writes logs, metrics and traces.
         share: Has another process of this function clear a shard of the due index.
+        exists: Tells which deployments invocations can resume on.
 
     Attributes:
         until: Until when the request at hand may wait, in milliseconds since the epoch.
@@ -49,21 +54,23 @@ class Host:
         directory: Directory,
         observed: Observed,
         share: Callable[[int], Awaitable[None]] | None = None,
+        exists: Exists | None = None,
     ) -> None:
         self.registry = registry
         self.engine = engine
         self.directory = directory
         self.observed = observed
         self.share = share
+        self._exists = exists
         self.until = 0
-        self.ingress = create_ingress(engine, registry, until=lambda: self.until, elsewhere=directory)
+        self.ingress = observe_app(create_ingress(engine, registry, until=lambda: self.until, elsewhere=directory))
 
     @cached_property
     def admin(self) -> ASGIApp:
         """The admin of the stack."""
         from adapter.http.admin import Admin  # when it is asked for: a cold start can do without
 
-        return Admin(self.engine, self.directory.listed)
+        return Admin(self.engine, self.directory.listed, self._exists)
 
 
 def connect(registry: Registry) -> Host:
@@ -97,12 +104,14 @@ def connect(registry: Registry) -> Host:
         timers=timers,
         dispatcher=dispatcher,
         clock=clock,
-        handlers=[observed.handler(spec) for spec in registry.specs],
+        handlers=[observe(spec) for spec in registry.specs],
         deployment=deployment,
         kinds=directory.kind,
         options=directory.options,
     )
-    return Host(registry, engine, directory, observed, lambda shard: dispatcher.share(deployment, shard))
+    return Host(
+        registry, engine, directory, observed, lambda shard: dispatcher.share(deployment, shard), dispatcher.exists
+    )
 
 
 def _variable(name: str) -> str:

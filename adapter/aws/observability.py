@@ -1,11 +1,10 @@
-"""Logs, metrics and traces, by Powertools.
+"""Logs and metrics by Powertools, traces by OpenTelemetry.
 
 - Every log line of the process, handlers' own among them, is JSON on standard output, with the Lambda request's id and,
   within a handler and its steps, ``invocation_id``, ``target``, ``attempt`` and ``replaying``.
 - Metrics in CloudWatch's embedded format: ``InvocationsCompleted``, ``InvocationsFailed``, ``InvocationsSuspended``,
   ``AttemptsFailed``, ``SweepsUnfinished``, ``ColdStarts``.
-- X-Ray annotations with the invocation's id. The SDK for that takes a tenth of a second to import, so they are made
-  only if ``POWERTOOLS_TRACE_DISABLED=false`` asks for them; the segments of Lambda and API Gateway are there without.
+- Spans by OpenTelemetry, if the extra ``otel`` is installed: see `adapter.tracing`.
 
 `Powertools' variables <https://docs.powertools.aws.dev/lambda/python/latest/#environment-variables>`_ apply:
 ``LOG_LEVEL``, ``POWERTOOLS_SERVICE_NAME``, ``POWERTOOLS_METRICS_NAMESPACE``, ``POWERTOOLS_METRICS_DISABLED`` …
@@ -15,24 +14,18 @@ from __future__ import annotations
 
 import logging
 import os
-from contextvars import ContextVar
-from dataclasses import replace
 from typing import Any, Final
 
 from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
-from adapter.engine.attempt import Attempt
-from adapter.engine.commands import Issuer
 from adapter.engine.engine import Engine
 from adapter.engine.records import Meta, Status
-from adapter.engine.types import HandlerSpec, Outcome
+from adapter.engine.types import Outcome
+from adapter.observed import flush, name_attempt
 
 NOISY: Final = ("boto3", "botocore", "pynamodb", "urllib3", "mangum", "asyncio")
 """Loggers of which only warnings are shown."""
-
-_current: ContextVar[Issuer | None] = ContextVar("attempt", default=None)
-"""The attempt whose handler code runs."""
 
 
 class Observed:
@@ -42,12 +35,11 @@ class Observed:
         self._logger = Logger()
         self._metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Adapter"))
         self._cold = True
-        self._tracer: Any = None
 
     def take_over_logs(self) -> None:
         """Have everything that the process logs written as JSON."""
         handler = self._logger.registered_handler
-        handler.addFilter(_add_attempt)
+        handler.addFilter(name_attempt)
         root = logging.getLogger()
         root.handlers[:] = [handler]
         root.setLevel(os.environ.get("POWERTOOLS_LOG_LEVEL") or os.environ.get("LOG_LEVEL", "INFO"))
@@ -62,33 +54,14 @@ class Observed:
             self.count("ColdStarts")
 
     def end(self) -> None:
-        """It ends: write the metrics."""
+        """It ends: write the metrics, and export the spans."""
         if self._metrics.metric_set:
             self._metrics.flush_metrics()
+        flush()
 
     def count(self, metric: str) -> None:
         """Add one to a metric."""
         self._metrics.add_metric(metric, MetricUnit.Count, 1)
-
-    def annotate(self, id: str) -> None:
-        """Have the trace found by an invocation's id."""
-        if not _traces():
-            return
-        if self._tracer is None:
-            from aws_lambda_powertools import Tracer
-
-            self._tracer = Tracer(auto_patch=False)
-        with self._tracer.provider.in_subsegment("## invocation"):
-            self._tracer.put_annotation("invocation_id", id)
-
-    def handler(self, spec: HandlerSpec) -> HandlerSpec:
-        """A handler whose log lines say in which attempt they were written."""
-
-        async def execute(issuer: Issuer, input: bytes) -> bytes:
-            _current.set(issuer)
-            return await spec.execute(issuer, input)
-
-        return replace(spec, execute=execute)
 
 
 class ObservedEngine(Engine):
@@ -100,30 +73,13 @@ class ObservedEngine(Engine):
 
     def finished(self, meta: Meta, outcome: Outcome) -> None:
         self._observed.count("InvocationsFailed" if outcome.failure else "InvocationsCompleted")
-        self._observed.annotate(meta.id)
         super().finished(meta, outcome)
 
-    def report(self, meta: Meta, failures: int, error: BaseException) -> None:
+    def report(self, meta: Meta, failures: int, error: BaseException, due: int | None) -> None:
         self._observed.count("AttemptsFailed")
-        super().report(meta, failures, error)
+        super().report(meta, failures, error, due)
 
     def later(self, meta: Meta) -> None:
         if meta.status is Status.SUSPENDED:
             self._observed.count("InvocationsSuspended")
         super().later(meta)
-
-
-def _traces() -> bool:
-    asked = os.environ.get("POWERTOOLS_TRACE_DISABLED", "").lower() in ("false", "0", "no")
-    return asked and "Sampled=1" in os.environ.get("_X_AMZN_TRACE_ID", "")
-
-
-def _add_attempt(record: logging.LogRecord) -> bool:
-    issuer = _current.get()
-    if issuer is not None:
-        record.invocation_id = issuer.id
-        record.target = str(issuer.target)
-        record.replaying = issuer.replaying
-        if isinstance(issuer, Attempt):
-            record.attempt = max(1, issuer.meta.epoch)  # 0 until it is stored
-    return True

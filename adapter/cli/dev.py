@@ -1,6 +1,6 @@
 """``adapter dev``: the development server, started anew when source changes.
 
-The listening socket stays open all the time, so a request that comes in between waits rather than fails.
+This process holds the listening socket all the time, so a request that comes in between waits and does not fail.
 """
 
 from __future__ import annotations
@@ -8,21 +8,27 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
-import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
-INTERVAL: Final = 0.3
-"""Seconds between looks at the source."""
+from watchfiles import watch
 
-PRUNED: Final = frozenset({"__pycache__", "node_modules", "site-packages"})
+from adapter.local.frames import short
+from adapter.local.options import Options
+from adapter.local.supervised import Loaded, Server
+
+TICK: Final = 500
+"""Milliseconds between looks at the server, while no file changes."""
+
+Stamps = Mapping[str, int]
+"""Source files, with the time of their last change in nanoseconds."""
 
 
-def run(modules: Sequence[str], host: str, port: int, *, reload: bool) -> int:
-    """Serve until interrupted. Returns the exit code."""
+def run(options: Options, host: str, port: int, *, reload: bool) -> int:
+    """Serve until interrupted, and return the exit code."""
     try:
         listener = _listen(host, port)
     except OSError as error:
@@ -32,8 +38,11 @@ def run(modules: Sequence[str], host: str, port: int, *, reload: bool) -> int:
         if not reload:
             from adapter.local.server import serve
 
-            return serve(list(modules), listener)
-        return _supervise(modules, listener)
+            return serve(options, listener)
+        try:
+            return _supervise(options, listener)
+        except KeyboardInterrupt:
+            return 0
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -41,7 +50,8 @@ def _listen(host: str, port: int) -> socket.socket:
     # The protocol is named because asyncio looks for it: else it leaves Nagle's delay on, 40 ms in each answer.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if os.name == "posix":  # elsewhere this lets two processes listen on one port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(2048)
     except OSError:
@@ -50,72 +60,83 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _supervise(modules: Sequence[str], listener: socket.socket) -> int:
-    """Keep a server running on the source as it is. One that cannot even start the first time ends this."""
-    from adapter.local.server import BROKEN
-
+def _supervise(options: Options, listener: socket.socket) -> int:
+    """Keep a server running on the source as it is. If the first one cannot begin to serve, return its exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
-    source = _source()
-    server = _start(modules, listener)
+    known = Loaded(frozenset())
     first = True
-    try:
-        while True:
-            try:
-                code = server.wait(INTERVAL)
-            except subprocess.TimeoutExpired:
-                pass
-            else:
-                if first and code == BROKEN:
-                    return 1
-                print("==> stopped; waiting for a change of source", flush=True)
-                while _source() == source:
-                    time.sleep(INTERVAL)
-            if (now := _source()) != source:
-                changed = sorted({*now.items()} ^ {*source.items()})[0][0]
-                source, first = now, False
-                _stop(server)
-                print(f"==> {os.path.relpath(changed)} changed", flush=True)
-                server = _start(modules, listener)
-    except KeyboardInterrupt:
-        return 0
-    finally:
-        _stop(server)
-
-
-def _start(modules: Sequence[str], listener: socket.socket) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "adapter.local.server", str(listener.fileno()), *modules]
-    return subprocess.Popen(command, pass_fds=[listener.fileno()])
-
-
-def _stop(server: subprocess.Popen[bytes]) -> None:
-    server.terminate()
-    try:
-        server.wait(10)
-    except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()
+    while True:
+        # Taken before the import: a file that is saved or added during it, or after it, then differs.
+        before = _stamps(replace(known, broken=True))
+        server = Server(options, listener, first=first)
+        try:
+            loaded = server.loaded()
+            if loaded is None and first:
+                return server.exit_code or 0
+            if loaded is None or loaded.broken:
+                loaded = Loaded(known.files | loaded.files if loaded else known.files, broken=True)
+            known, changed = _until_change(server, loaded, before)
+        finally:
+            server.stop()
+        first = False
+        print(f"==> {short(changed)} changed", flush=True)
 
 
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _source() -> dict[str, int]:
-    """When each Python file below the working directory was last changed."""
-    found: dict[str, int] = {}
-    for directory, folders, files in os.walk(Path.cwd()):
-        folders[:] = [
-            name
-            for name in folders
-            if name not in PRUNED
-            and not name.startswith(".")
-            and not os.path.exists(os.path.join(directory, name, "pyvenv.cfg"))
-        ]
-        for name in files:
-            if name.endswith(".py"):
-                path = os.path.join(directory, name)
-                try:
-                    found[path] = os.stat(path).st_mtime_ns
-                except FileNotFoundError:
-                    continue  # deleted while we looked
-    return found
+def _until_change(server: Server, loaded: Loaded, before: Stamps) -> tuple[Loaded, str]:
+    """Wait until a source file changes. Return what the server had imported by then, and the file."""
+    ended = False
+    while True:
+        expected = _expected(before, loaded)
+        news: Loaded | None = None
+        for _ in watch(
+            *_folders(loaded),
+            watch_filter=None,
+            recursive=False,
+            rust_timeout=TICK,
+            yield_on_timeout=True,
+        ):
+            now = _stamps(loaded)
+            changed = [path for path in sorted({*expected, *now}) if expected.get(path) != now.get(path)]
+            if changed:
+                return loaded, changed[0]
+            if server.exit_code is not None and not ended:
+                ended = True
+                print(f"==> the server ended ({server.exit_code}); waiting for a change of source", flush=True)
+            if not (ended or loaded.broken) and (news := server.news()) is not None and news.files != loaded.files:
+                break
+        before = expected
+        loaded = news or loaded
+
+
+def _expected(before: Stamps, loaded: Loaded) -> Stamps:
+    """Return the stamps of the files that matter, as they were before the server began to import."""
+    now = _stamps(loaded)
+    if not loaded.broken:
+        return {path: before.get(path) or now[path] for path in loaded.files if path in before or path in now}
+    scanned = {os.path.dirname(path) for path in before} | {os.getcwd()}
+    return {**before, **{path: stamp for path, stamp in now.items() if os.path.dirname(path) not in scanned}}
+
+
+def _folders(loaded: Loaded) -> set[str]:
+    folders = {os.path.dirname(path) for path in loaded.files} | {os.getcwd()}
+    return {folder for folder in folders if os.path.isdir(folder)}
+
+
+def _stamps(loaded: Loaded) -> dict[str, int]:
+    """Return when each file that matters was last changed.
+
+    While the modules are broken, that is every Python file beside theirs: a file that is missing may have to be added.
+    """
+    paths = set(loaded.files)
+    if loaded.broken:
+        for folder in _folders(loaded):
+            paths |= {entry.path for entry in os.scandir(folder) if entry.name.endswith(".py")}
+    stamps: dict[str, int] = {}
+    for path in paths:
+        with suppress(FileNotFoundError):
+            stamps[path] = os.stat(path).st_mtime_ns
+    return stamps

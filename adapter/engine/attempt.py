@@ -111,6 +111,8 @@ class Pending(Operation[T], Generic[T]):
         self._decode = decode
         self.waiters: list[asyncio.Future[None]] = []
         self.timer: asyncio.TimerHandle | None = None
+        self.on_result: Callable[[Outcome], object] | None = None
+        """Called with the result when it arrives; not with one that the journal holds."""
 
     def __hash__(self) -> int:
         # What asyncio keeps in a set is then taken out of it in the same order on replay.
@@ -150,6 +152,8 @@ class Pending(Operation[T], Generic[T]):
         if self.outcome is not None:
             return
         self.outcome = outcome
+        if self.on_result is not None:
+            self.on_result(outcome)
         if self.timer is not None:
             self.attempt.loop.fire(self.timer)
         for future in self.waiters:

@@ -43,6 +43,7 @@ from adapter.engine.records import (
     Unreadable,
     cut,
 )
+from adapter.engine.reports import log_attempt, log_end, log_step
 from adapter.engine.storage import Storage
 from adapter.engine.sweeper import Sweeper
 from adapter.engine.teller import Teller
@@ -56,6 +57,7 @@ from adapter.engine.types import (
     ObjectKey,
     Options,
     Outcome,
+    RetryPolicy,
     Target,
     said,
 )
@@ -395,6 +397,7 @@ class Engine(Storage):
 
     def finished(self, meta: Meta, outcome: Outcome) -> None:
         """An invocation was completed by a commit of this process."""
+        log_end(meta, outcome, self.clock.now())
         for future in self._listeners.get(meta.id, ()):
             if not future.done():
                 future.set_result(outcome)
@@ -437,13 +440,24 @@ class Engine(Storage):
         else:
             self.dispatch(ref, key.service, "", fresh=True)
 
-    def report(self, meta: Meta, failures: int, error: BaseException) -> None:
-        """An attempt failed."""
-        log.warning(
-            "attempt failed",
-            exc_info=error,
-            extra={"invocation_id": meta.id, "target": str(meta.target), "failures": failures},
-        )
+    def report(self, meta: Meta, failures: int, error: BaseException, due: int | None) -> None:
+        """An attempt failed.
+
+        Args:
+            meta: The invocation.
+            failures: How many attempts failed since the last progress, with this one. 0: it failed only because a step
+                is to be tried again, which `report_step` has logged.
+            error: What ended the attempt.
+            due: When the next attempt is due, in milliseconds since the epoch. ``None``: there is none.
+        """
+        if failures:
+            log_attempt(meta, self.spec(meta).options.retry, failures, error, due, self.clock.now())
+
+    def report_step(
+        self, meta: Meta, name: str, tries: int, policy: RetryPolicy, error: BaseException, due: int | None
+    ) -> None:
+        """A try of a step that has a retry policy of its own failed. For the rest see `report`."""
+        log_step(meta, name, policy, tries, error, due, self.clock.now())
 
     # --- inside ---
 
@@ -678,7 +692,7 @@ class Engine(Storage):
             values |= {"status": Status.BACKING_OFF, "due": due}
         elif policy.exhausted == "kill":
             if await self.control.end(meta, Failure(500, f"gave up after {failures} attempts: {text}")):
-                self.report(meta, failures, error)
+                self.report(meta, failures, error, None)
             return
         else:
             values |= {"status": Status.PAUSED, "due": None}
@@ -686,7 +700,7 @@ class Engine(Storage):
             await self.commit([Update(meta.ref, set=values, epoch=meta.epoch)], new_nonce())
         except Conflict:
             return  # it is over, or another's, and what could not be read may have been deleted
-        self.report(meta, failures, error)
+        self.report(meta, failures, error, values["due"])
         self.later(replace(meta, **values))
 
     async def _is_due(self, meta: Meta, news: bool) -> bool:

@@ -78,6 +78,18 @@ def said(text: str, most: int) -> str:
     return data.decode() if len(data) <= most else data[:most].decode(errors="ignore") + " …"
 
 
+def span(milliseconds: int) -> str:
+    """Return a duration as a person reads it.
+
+    >>> span(250), span(1500), span(90_000), span(7_200_000)
+    ('250 ms', '1.5 s', '1.5 min', '2.0 h')
+    """
+    for unit, size in (("h", 3_600_000), ("min", 60_000), ("s", 1000)):
+        if milliseconds >= size:
+            return f"{milliseconds / size:.1f} {unit}"
+    return f"{milliseconds} ms"
+
+
 def told(error: BaseException) -> str:
     """What an exception says, and those say that it groups: a task group's own message names none of them.
 

@@ -570,22 +570,23 @@ class Unit:
         policy = member.spec.options.retry
         progress = member.progress or self.ledger.advances(member)
         failures = 1 if progress else member.meta.failures + 1
-        self.engine.report(member.meta, failures, error.error if isinstance(error, Postponed) else error)
         self.retire(member)
         member.caller = None
         cancelled = "x" in member.notes
         if isinstance(error, Postponed):
+            self.engine.report(member.meta, 0, error.error, error.due)
             failed = Failed(member, said(str(error), MAX_ERROR), 0, error.due, cancelled)
             self._log_failure(member, (Log(member, error.tried), failed))
             return
         text = said(told(error), MAX_ERROR)
         if policy.attempts is None or failures < policy.attempts:
             due: int | None = self.engine.clock.now() + round(policy.backoff(failures) * 1000)
-        elif policy.exhausted == "kill":
-            self._end(member, Outcome(failure=Failure(500, f"gave up after {failures} attempts: {text}")))
-            return
         else:
             due = None
+        self.engine.report(member.meta, failures, error, due)
+        if due is None and policy.exhausted == "kill":
+            self._end(member, Outcome(failure=Failure(500, f"gave up after {failures} attempts: {text}")))
+            return
         self._log_failure(member, (Failed(member, text, failures, due, cancelled),))
 
     def _log_failure(self, member: Member, failure: Step) -> None:
@@ -1009,11 +1010,20 @@ class Unit:
                 text = f"step {command.name!r} failed {tries} times: {told(error)}"
                 if not last and (policy.duration is None or lasted <= policy.duration):
                     due = self.engine.clock.now() + round(wait * 1000)
+                    self._report_step(id, command.name, tries, policy, error, due)
                     if await self._sit_out(id, due):
                         continue
                     return Postponed(Tried(n, tries, began), due, text, error)
+                self._report_step(id, command.name, tries, policy, error, None)
                 outcome = Outcome(failure=Failure(500, said(text, MAX_ERROR)))
             return outcome
+
+    def _report_step(
+        self, id: str, name: str, tries: int, policy: RetryPolicy, error: BaseException, due: int | None
+    ) -> None:
+        member = self.members.get(id)
+        if member is not None:
+            self.engine.report_step(member.meta, name, tries, policy, error, due)
 
     def _dropped(self, error: BaseException, task: asyncio.Task[Any] | None) -> bool:
         """Return True if a step was stopped from outside; otherwise the step itself raised the error."""

@@ -60,6 +60,9 @@ MAX_VERSION: Final = 10**18
 Services = Callable[[], Awaitable[Sequence[Deployed]]]
 """All services of a stack, as they are now."""
 
+Exists = Callable[[str], Awaitable[bool]]
+"""Returns whether there is a deployment of this name that invocations can resume on."""
+
 
 def local(registry: Registry) -> Services:
     """The services of a process that has them all."""
@@ -79,11 +82,13 @@ class Admin:
     Args:
         engine: Acts on what its store has, wherever that runs.
         services: The services of the stack.
+        exists: Tells the deployments other than the engine's own; ``None`` if there are none.
     """
 
-    def __init__(self, engine: Engine, services: Services) -> None:
+    def __init__(self, engine: Engine, services: Services, exists: Exists | None = None) -> None:
         self._engine = engine
         self._services = services
+        self._exists = exists
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -124,6 +129,7 @@ class Admin:
 
     async def _list(self, request: Request) -> Response:
         status, service = _status(request), request.query_params.get("service")
+        first = "cursor" not in request.query_params
         store, limit, cursor = self._engine.store, _limit(request), request.query_params.get("cursor")
 
         async def active(shard: int, limit: int, after: Place | None) -> tuple[list[Listed], Place | None]:
@@ -142,6 +148,8 @@ class Admin:
             raise TerminalError(
                 "what a service has done is not kept: deploy with the parameter History=true", code=501
             ) from None
+        if service is not None and first and not listed:
+            await self._service(service)  # an unknown one is an error, not an empty list
         time = "due" if service is None else "created"
         # Promises have records as well; they are no invocations.
         found = [_entry(each, time) for each in listed if INVOCATION_ID.fullmatch(each.id)]
@@ -196,9 +204,15 @@ class Admin:
     async def _deployment(self, request: Request, id: str) -> str | None:
         """The code that an invocation is to go on with; ``None``: what it has."""
         given = request.query_params.get("deployment")
-        if given != LATEST:
+        if given == LATEST:
+            return (await self._service((await self._find(id)).target.service)).deployment
+        if given in (None, self._engine.deployment) or (self._exists is not None and await self._exists(given)):
             return given
-        return (await self._service((await self._find(id)).target.service)).deployment
+        raise TerminalError(
+            f"there is no deployment {given!r}: GET /admin/deployments lists the current ones, an older one has a "
+            f"lower version, and deployment={LATEST} is the current one of the invocation's service",
+            code=404,
+        )
 
     async def _refuse_if_over(self, id: str, what: str) -> None:
         """Say so, where what was asked for is not done already but cannot be done."""
@@ -229,6 +243,8 @@ class Admin:
         if request.method == "GET":
             if name is None:
                 held = await editing.look(self._engine, key)
+                if held.version == 0:  # nothing was ever stored for the key
+                    await self._service(service)
                 return answer(_held(held), headers={"etag": f'"{held.version}"'})
             value = await editing.read(self._engine, key, name)
             if value is None:

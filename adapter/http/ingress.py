@@ -1,61 +1,28 @@
-"""The ingress: an ASGI app that calls handlers, sends to them, and gives out results.
+"""The ingress: an ASGI app that calls handlers, sends messages to them and returns their results.
 
-==========================================================  ==========================================================
-``POST /{service}/[{key}/]{handler}``                       call a handler and wait for its result
-``POST /{service}/[{key}/]{handler}/send?delay=10s``        store a message to it, to be handled now or later
-``POST /{service}/{handler}[/send]?key={key}``              the same two, whatever a gateway does to paths
-``POST /restate/call/…``, ``POST /restate/send/…``          the same, in doubt about nothing
-``GET /restate/invocation/{id}/attach``, ``…/output``       wait for a result, or look whether it is there
-``GET /restate/workflow/{service}/{key}/attach``, …         of a workflow's ``run``
-``GET /restate/invocation/{service}/[{key}/]{handler}/``    by idempotency key
-``{idempotency_key}/attach``, …
-``GET /restate/attach/{id}``, ``GET /restate/output/{id}``  the same two in their newer form
-``POST /restate/attach``, ``POST /restate/output``          of what the body describes
-``POST /restate/lookup``                                    the id of what the body describes, be it there or not
-``POST /restate/awakeables/{id}/resolve``, ``…/reject``     complete an awakeable: the body is its value, or the reason
-``POST /restate/invocation/{id}/signals/{name}``            send a signal: the body is its value; ``?name=`` will do
-``GET /restate/openapi.json``                               what all services take and give, in OpenAPI 3.1
-``GET /restate/services/{service}/openapi.json``            what one does
-``GET /restate/health``                                     whether the process answers
-==========================================================  ==========================================================
-
-What a body describes is one of ``{"target": "workflow", "workflowName": …, "workflowKey": …}``,
-``{"target": "idempotentInvocation", "service": …, "key": …, "handler": …, "idempotencyKey": …}`` (a key where the
-service has keys), and ``{"target": "invocation", "invocationId": …}``.
-
-The paths, headers and bodies are those of Restate's ingress, so that its clients can be pointed here. Every answer that
-concerns an invocation has its id in ``x-restate-id``. Errors are JSON, ``{"message": …, "code": …}``:
-
-===  =================================================================================================================
-400  input that does not fit, a bad path, key, delay or idempotency key; nothing was stored
-404  no such service, handler, invocation or awakeable; a private one is as good as none
-405  not the method for this path
-409  a workflow that ran already, or is running; an awakeable that was completed before, or whose invocation is over
-413  a body over 4 MB
-431  headers over 8 KB
-470  ``output`` of what is not ready
-503  the store did not answer: try again (``Retry-After``)
-504  not ready in the time that a request may take: it goes on, and the message says how to attach
-===  =================================================================================================================
-
-and whatever code a `TerminalError` has.
+Its paths, headers and bodies are those of Restate's ingress, so that Restate's clients work with it. ``docs/http.md``
+lists them. Each response about an invocation has the invocation's id in ``x-restate-id``. Errors are JSON,
+``{"message": …, "code": …, "source": …}``; nothing is stored of a request that is refused with a 4xx.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from adapter.engine.engine import Engine, Request
+from adapter.engine.engine import Answer, Engine, Request
 from adapter.engine.ids import INVOCATION_ID, derived_nonce, idempotent_id, parse_awakeable, workflow_id
-from adapter.engine.records import Meta
-from adapter.engine.types import MAX_HEADERS, MAX_KEY, Failure, Kind, Outcome, Target
+from adapter.engine.records import Meta, Status
+from adapter.engine.types import MAX_KEY, Failure, Kind, Outcome, Target
 from adapter.errors import TerminalError
 from adapter.http.delays import parse_delay
+from adapter.http.headers import Preference, media_type, passed_on, preference, require_json
 from adapter.http.messages import (
     ID,
     HTTPError,
@@ -87,22 +54,6 @@ if TYPE_CHECKING:
 
 REJECTED: Final = 500
 """The code of the terminal error that a rejected awakeable raises."""
-
-NOT_PASSED_ON: Final = frozenset({
-    # of the connection
-    "connection", "content-length", "expect", "host", "keep-alive", "proxy-authenticate", "proxy-connection", "te",
-    "trailer", "transfer-encoding", "upgrade", "upgrade-insecure-requests", "via",
-    # of the client's and the gateway's dealings with each other
-    "accept", "accept-charset", "accept-encoding", "accept-language", "cache-control", "dnt", "forwarded", "origin",
-    "pragma", "priority", "referer", "user-agent",
-    # credentials: what a handler gets is stored
-    "authorization", "cookie", "proxy-authorization", "x-amz-security-token", "x-api-key",
-    # said elsewhere
-    "idempotency-key",
-})  # fmt: skip
-"""Request headers that handlers do not see, nor those that begin with `NOT_PASSED_ON_PREFIXES`."""
-
-NOT_PASSED_ON_PREFIXES: Final = ("cloudfront-", "sec-", "x-amz-", "x-amzn-", "x-forwarded-")
 
 
 def create_ingress(
@@ -138,7 +89,7 @@ class Ingress:
             await response(scope, receive, send)
 
     async def _route(self, request: HTTPRequest) -> Response:
-        match segments(request.scope["path"], request.scope.get("raw_path")):
+        match _without_slash(segments(request.scope["path"], request.scope.get("raw_path"))):
             case ["restate", "health"]:
                 require(request, "GET")
                 return answer({"status": "ok"})
@@ -152,12 +103,12 @@ class Ingress:
                 return await self._send(request, read_target(service, rest, public), public)
             case ["restate", "invocation", id, "attach" | "output" as what]:
                 require(request, "GET")
-                return await self._result(*_invocation(id), what)
+                return await self._result(request, *_invocation(id), what)
             case ["restate", "attach" | "output" as what, id]:
                 require(request, "GET")
-                return await self._result(*_invocation(id), what)
+                return await self._result(request, *_invocation(id), what)
             case ["restate", "attach" | "output" as what]:
-                return await self._result(*await self._described(request), what)
+                return await self._result(request, *await self._described(request), what)
             case ["restate", "lookup"]:
                 id, _ = await self._described(request)
                 return answer({"invocationId": id}, headers={ID: id})
@@ -172,10 +123,10 @@ class Ingress:
             case ["restate", "invocation", service, *rest, "attach" | "output" as what]:
                 require(request, "GET")
                 meant = _idempotent(*read_idempotent(service, rest, await self._public(service)))
-                return await self._result(*meant, what)
+                return await self._result(request, *meant, what)
             case ["restate", "workflow", service, *rest, "attach" | "output" as what]:
                 require(request, "GET")
-                return await self._result(*await self._workflow(service, "/".join(rest)), what)
+                return await self._result(request, *await self._workflow(service, "/".join(rest)), what)
             case ["restate", *_] | [_]:
                 raise TerminalError("no such path; handlers are at /SERVICE/HANDLER and /SERVICE/KEY/HANDLER", code=404)
             case [service, *rest]:
@@ -190,12 +141,15 @@ class Ingress:
     # --- what there is to ask for ---
 
     async def _call(self, request: HTTPRequest, target: Target, public: Endpoints) -> Response:
-        require(request, "POST")
-        until = self._until()
+        require(request, "POST", *(["GET"] if public[target.handler].takes is None else []))
+        until, preferred = self._until(), preference(request)
         if "delay" in request.query_params:
             raise TerminalError("a call has no delay: send instead, with …/send?delay=", code=400)
         asked, endpoint = await self._read(request, target, public)
-        called = await self._engine.call(asked, until=until)
+        if preferred is None:
+            called = await self._engine.call(asked, until=until)
+        else:  # the invocation is stored before its id is given out
+            called = await self._engine.send(asked)
         if endpoint.kind is Kind.WORKFLOW and not called.accepted:
             raise HTTPError(
                 f"workflow {target.service}/{target.key} ran already, or is running: attach with "
@@ -203,7 +157,34 @@ class Ingress:
                 code=409,
                 headers={ID: called.id},
             )
-        return _result(called.id, called.outcome, endpoint)
+        if preferred is None:
+            return _result(called.id, called.outcome, endpoint)
+        return await self._preferred(called, endpoint, preferred, until)
+
+    async def _preferred(self, called: Answer, endpoint: Endpoint, preferred: Preference, until: int) -> Response:
+        """Return the result if it is there in the time that the client prefers to wait, and otherwise a 202."""
+        outcome = called.outcome
+        if outcome is None and preferred.wait:
+            outcome = await self._watch(called.id, min(until, self._engine.clock.now() + preferred.wait))
+        response = _accepted(called) if outcome is None else _result(called.id, outcome, endpoint)
+        response.headers["preference-applied"] = preferred.applied
+        return response
+
+    async def _watch(self, id: str, until: int) -> Outcome | None:
+        """Wait for an invocation's outcome, and leave it to other processes to run it.
+
+        A Lambda process that ran it could not answer before the handler waits for something.
+        """
+        pause = 20.0
+        while True:
+            meta = await self._engine.look(id)
+            if meta is not None and not meta.live:
+                return await self._engine.result(meta)
+            left = until - self._engine.clock.now()
+            if left <= 0:
+                return None
+            await asyncio.sleep(min(pause, left) / 1000)
+            pause = min(pause * 1.6, 1000)
 
     async def _send(self, request: HTTPRequest, target: Target, public: Endpoints) -> Response:
         require(request, "POST")
@@ -215,18 +196,23 @@ class Ingress:
         except ValueError as error:
             raise TerminalError(str(error), code=400) from None
         asked, _ = await self._read(request, target, public, delay)
+        due = self._engine.clock.now() + delay if delay else None
         sent = await self._engine.send(asked)
-        status = "Accepted" if sent.accepted else "PreviouslyAccepted"
-        return answer({"invocationId": sent.id, "status": status}, 202, {ID: sent.id})
+        if delay and not sent.accepted:  # it may have been sent with another delay
+            meta = await self._engine.look(sent.id)
+            due = meta.due if meta is not None and meta.status is Status.SCHEDULED else None
+        return _accepted(sent, due)
 
-    async def _result(self, id: str, name: str, what: str) -> Response:
-        """Give out what became of an invocation: wait for it (``attach``), or not (``output``)."""
-        until = self._until()
+    async def _result(self, request: HTTPRequest, id: str, name: str, what: str) -> Response:
+        """Return the result of an invocation. ``attach`` waits for it, ``output`` does not."""
+        until, preferred = self._until(), preference(request)
         meta, endpoint = await self._look(id, name)
         if not meta.live:
             return _result(id, await self._engine.result(meta), endpoint)
         if what == "output":
             raise HTTPError("not ready", code=470, headers={ID: id})
+        if preferred is not None:
+            return await self._preferred(Answer(id, False), endpoint, preferred, until)
         return _result(id, await self._engine.outcome(id, until=until), endpoint)
 
     # --- which invocation is meant: its id, and what to call it ---
@@ -274,9 +260,11 @@ class Ingress:
         if parsed is None:
             raise TerminalError(f"{awakeable!r} is no awakeable's id", code=400)
         ref, _ = parsed
-        body = await read_body(request)
-        rejected = Failure(REJECTED, body.decode(errors="replace") or "rejected")
-        outcome = Outcome(failure=rejected) if what == "reject" else Outcome(body)
+        if what == "resolve":
+            outcome = Outcome(await _read_value(request))
+        else:
+            reason = (await read_body(request)).decode(errors="replace")
+            outcome = Outcome(failure=Failure(REJECTED, reason or "rejected"))
         key = idempotency_key(request)
         nonce = None if key is None else derived_nonce(awakeable, key)
         said = await self._engine.control.complete(awakeable, outcome, nonce=nonce)
@@ -294,11 +282,11 @@ class Ingress:
         require(request, "POST")
         if not 0 < len(name.encode()) <= MAX_KEY:
             raise TerminalError(f"a signal's name has 1 to {MAX_KEY} bytes in UTF-8", code=400)
-        body = await read_body(request)
+        value = await _read_value(request)
         await self._look(id, f"invocation {id}")
         key = idempotency_key(request)
         nonce = None if key is None else derived_nonce(f"{id}/{name}", key)
-        said = await self._engine.control.signal(id, name, Outcome(body), nonce=nonce)
+        said = await self._engine.control.signal(id, name, Outcome(value), nonce=nonce)
         if said == "already":
             raise HTTPError("another signal was sent with this idempotency key", code=409, headers={ID: id})
         if said == "not found":
@@ -361,15 +349,36 @@ class Ingress:
     async def _read(
         self, request: HTTPRequest, target: Target, public: Endpoints, delay: int = 0
     ) -> tuple[Request, Endpoint]:
-        """Make sure that the request can be accepted, before anything is stored."""
-        endpoint = public[target.handler]
-        key = None
-        if endpoint.kind is not Kind.WORKFLOW:  # whose key makes it happen once
-            key = idempotency_key(request)
-        headers = _passed_on(request)
+        """Read a request for a handler. Whatever is refused here is refused before anything is stored."""
+        endpoint, name = public[target.handler], f"{target.service}.{target.handler}"
+        key = idempotency_key(request)
+        if key is not None and endpoint.kind is Kind.WORKFLOW:
+            raise TerminalError(
+                f"{name} takes no Idempotency-Key: the workflow's id makes it run once. Leave the header out", code=400
+            )
+        headers = passed_on(request)
         body = await read_body(request)
-        endpoint.check(f"{target.service}.{target.handler}", body)
+        if body and endpoint.takes == JSON:
+            require_json(request, name)
+        endpoint.check(name, body)
         return Request(target, body, idempotency_key=key, headers=headers, delay=delay), endpoint
+
+
+def _without_slash(path: list[str]) -> list[str]:
+    """Return a path's segments without a slash at its end; a signal's name may end with one."""
+    return path[:-1] if len(path) > 1 and not path[-1] and path[3:4] != ["signals"] else path
+
+
+async def _read_value(request: HTTPRequest) -> bytes:
+    """Return a body that may be of any media type.
+
+    Raises:
+        TerminalError: With code 400, if the request calls it JSON and it is not.
+    """
+    body = await read_body(request)
+    if body and media_type(request) == JSON:
+        read_json(body)
+    return body
 
 
 def _invocation(id: str) -> tuple[str, str]:
@@ -383,18 +392,18 @@ def _idempotent(target: Target, key: str) -> tuple[str, str]:
     return id, f"invocation of {target} with idempotency key {key!r}"
 
 
-def _passed_on(request: HTTPRequest) -> dict[str, str]:
-    """The headers that the handler gets: names in lower case, repeated ones joined by commas."""
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in request.headers.raw:
-        name = raw_name.decode("latin-1").lower()
-        if name not in NOT_PASSED_ON and not name.startswith(NOT_PASSED_ON_PREFIXES):
-            value = raw_value.decode(errors="replace")
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    size = sum(len(name) + len(value.encode()) for name, value in headers.items())
-    if size > MAX_HEADERS:
-        raise TerminalError(f"headers have up to {MAX_HEADERS} bytes, not {size}", code=431)
-    return headers
+def _accepted(sent: Answer, due: int | None = None) -> Response:
+    """Return the response to a request whose result is still to come.
+
+    Args:
+        sent: The engine's answer.
+        due: When a delayed message is handled, in milliseconds since the epoch.
+    """
+    content = {"invocationId": sent.id, "status": "Accepted" if sent.accepted else "PreviouslyAccepted"}
+    if due is not None:
+        time = datetime.fromtimestamp(due / 1000, UTC).isoformat(timespec="milliseconds")
+        content["executionTime"] = time.replace("+00:00", "Z")
+    return answer(content, 202, {ID: sent.id})
 
 
 def _result(id: str, outcome: Outcome | None, endpoint: Endpoint) -> Response:
@@ -406,7 +415,7 @@ def _result(id: str, outcome: Outcome | None, endpoint: Endpoint) -> Response:
             headers=headers,
         )
     if outcome.failure is not None:
-        raise HTTPError(outcome.failure.message, code=outcome.failure.code, headers=headers)
+        raise HTTPError(outcome.failure.message, code=outcome.failure.code, headers=headers, source="invocation")
     value = outcome.value or b""
     if not value and endpoint.gives == JSON:
         value = b"null"  # whoever expects JSON gets some

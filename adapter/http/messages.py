@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import parse_qsl
 
 from starlette.requests import ClientDisconnect
@@ -21,22 +21,36 @@ from adapter.http.services import JSON
 log = logging.getLogger("adapter")
 
 ID: Final = "x-restate-id"
+SOURCE: Final = "x-restate-error-source"
+
+Source = Literal["ingress", "invocation"]
+"""Where an error comes from: the server refused the request, or the invocation ended with a terminal error."""
 
 
 class HTTPError(TerminalError):
-    """An error answer that has headers of its own."""
+    """An error response with headers of its own.
 
-    def __init__(self, message: str, *, code: int, headers: Mapping[str, str]) -> None:
+    Args:
+        message: What happened.
+        code: The HTTP status.
+        headers: Headers of the response.
+        source: Where the error comes from.
+    """
+
+    def __init__(self, message: str, *, code: int, headers: Mapping[str, str], source: Source = "ingress") -> None:
         super().__init__(message, code=code)
         self.headers = headers
+        self.source: Source = source
 
 
 async def respond(request: HTTPRequest, route: Callable[[HTTPRequest], Awaitable[Response]]) -> Response:
-    """What a route answers; what it raises, as an error answer."""
+    """Return the route's response, or an error response for the exception that the route raises."""
     try:
         return await route(request)
+    except HTTPError as error:
+        return refuse(error.code, error.message, error.headers, error.source)
     except TerminalError as error:
-        return refuse(error.code, error.message, error.headers if isinstance(error, HTTPError) else None)
+        return refuse(error.code, error.message)
     except TooLarge as error:
         return refuse(413, f"too large to be stored: {error}")
     except Unavailable:
@@ -58,9 +72,9 @@ def answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = 
     return Response(body, status, {**(headers or {}), "content-type": JSON})
 
 
-def refuse(code: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    """An error answer."""
-    return answer({"message": message, "code": code}, code, headers)
+def refuse(code: int, message: str, headers: Mapping[str, str] | None = None, source: Source = "ingress") -> Response:
+    """Return an error response. It names its source in a header and in the body."""
+    return answer({"message": message, "code": code, "source": source}, code, {**(headers or {}), SOURCE: source})
 
 
 def require(request: HTTPRequest, *methods: str) -> None:
@@ -71,7 +85,7 @@ def require(request: HTTPRequest, *methods: str) -> None:
     """
     if request.method not in methods:
         allowed = ", ".join(methods)
-        raise HTTPError(f"{request.method} is not for this path, {allowed} is", code=405, headers={"allow": allowed})
+        raise HTTPError(f"{request.method} is not allowed here: use {allowed}", code=405, headers={"allow": allowed})
 
 
 def queried(request: HTTPRequest, name: str) -> list[str]:

@@ -161,7 +161,6 @@ def _paths(
         "parameters": parameters,
         **body,
         "responses": {"200": result, **_FAILED},
-        "x-adapter": told,
     }
     send = {
         "operationId": f"{name}.send",
@@ -170,7 +169,10 @@ def _paths(
         **body,
         "responses": {"202": {"$ref": "#/components/responses/Sent"}, **_FAILED},
     }
-    paths: dict[str, Any] = {place: {"post": call}, f"{place}/send": {"post": send}}
+    methods: dict[str, Any] = {"post": {**call, "x-adapter": told}}
+    if handler.input is None:
+        methods["get"] = {**call, "operationId": f"{name}.get"}
+    paths: dict[str, Any] = {place: methods, f"{place}/send": {"post": send}}
     if workflow:
         for what in ("attach", "output"):
             responses: dict[str, Any] = {"200": result, **(_NOT_READY if what == "output" else {}), **_FAILED}
@@ -238,13 +240,26 @@ _SCHEMAS: Final[dict[str, Any]] = {
         "properties": {
             "invocationId": _INVOCATION_ID,
             "status": {"type": "string", "enum": ["Accepted", "PreviouslyAccepted"]},
+            "executionTime": {
+                "type": "string",
+                "format": "date-time",
+                "description": "When a delayed message is handled.",
+            },
         },
         "required": ["invocationId", "status"],
     },
     "adapter.Error": {
         "type": "object",
-        "properties": {"message": _TEXT, "code": {"type": "integer", "description": "The status once more."}},
-        "required": ["message", "code"],
+        "properties": {
+            "message": _TEXT,
+            "code": {"type": "integer", "description": "The HTTP status."},
+            "source": {
+                "type": "string",
+                "enum": ["ingress", "invocation"],
+                "description": "`invocation`: the handler ended with this terminal error. `ingress`: all other errors.",
+            },
+        },
+        "required": ["message", "code", "source"],
     },
 }
 

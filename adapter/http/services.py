@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from math import isinf
+from typing import Any, Final, Protocol
 from urllib.parse import unquote_to_bytes
 
 from pydantic_core import from_json
 
 from adapter.engine.types import MAX_KEY, Kind, Options, Target
 from adapter.errors import TerminalError
-from adapter.registry import BoundService
+from adapter.registry import BoundHandler, BoundService
 from adapter.serde import Json
 
 JSON = "application/json"
@@ -102,22 +105,70 @@ def endpoints(service: BoundService) -> Endpoints:
             handler.input.content_type if handler.input is not None else None,
             None if isinstance(handler.output, Json) and handler.output.void else handler.output.content_type,
             handler.options,
-            handler.validate_input,
+            _validation(handler),
         )
         for name, handler in service.handlers.items()
     }
 
 
+def _validation(handler: BoundHandler) -> Callable[[bytes], None]:
+    """Return what refuses a body that a handler cannot be run with."""
+    if not isinstance(handler.input, Json):
+        return handler.validate_input
+
+    def validate(body: bytes) -> None:
+        handler.validate_input(body)
+        check_numbers(body)
+
+    return validate
+
+
 def read_json(body: bytes) -> Any:
-    """What a body in JSON says.
+    """Return the value of a body in JSON.
 
     Raises:
-        TerminalError: With code 400, if it is none.
+        TerminalError: With code 400, if it is not JSON.
     """
     try:
-        return from_json(body)
+        value = from_json(body)
     except ValueError as error:
         raise TerminalError(f"invalid input: Invalid JSON: {error}", code=400) from None
+    check_numbers(body)
+    return value
+
+
+_UNUSUAL: Final = re.compile(rb"NaN|Infinity|[0-9][eE]\+?[0-9]{2}|[0-9]{300}")
+"""Occurs in all JSON that has such a number, and in little other JSON."""
+
+
+def check_numbers(body: bytes) -> None:
+    """Refuse numbers that JSON does not have, or that no float holds: ``NaN``, ``Infinity``, ``1e400``.
+
+    pydantic's parser takes them, and writes ``null`` for them.
+
+    Args:
+        body: Text that pydantic's parser takes.
+
+    Raises:
+        TerminalError: With code 400.
+    """
+    if not _UNUSUAL.search(body):
+        return
+    try:
+        json.loads(body, parse_constant=_refuse_number, parse_float=_finite, parse_int=len)
+    except ValueError as error:
+        raise TerminalError(f"invalid input: Invalid JSON: {error}", code=400) from None
+
+
+def _refuse_number(name: str) -> None:
+    raise ValueError(f"{name} is not a number in JSON")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if isinf(value):
+        raise ValueError("a number is too large for a float of 64 bits")
+    return value
 
 
 def is_admin(path: str) -> bool:

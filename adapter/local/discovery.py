@@ -5,23 +5,32 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from types import ModuleType
+
+from pydantic.errors import PydanticInvalidForJsonSchema
 
 from adapter.definitions import Definition
 from adapter.errors import DefinitionError
+from adapter.local.frames import OwnTraceback, blamed
+from adapter.local.options import UnservableError
 from adapter.registry import BoundService, Registry
 
 
-class DiscoveryError(Exception):
-    """What is named cannot be served; the message says why."""
+class DiscoveryError(UnservableError):
+    """The modules that are named cannot be served."""
+
+    def __init__(self, message: str, files: frozenset[str] = frozenset()) -> None:
+        super().__init__(message)
+        self.files = files
 
 
-def discover(names: list[str]) -> Registry:
-    """The services of modules, imported from the working directory.
+def discover(names: Sequence[str]) -> Registry:
+    """Import modules from the working directory and return their services.
 
-    What a module gave to ``lambda_handler`` counts; where it did not call that, its definitions themselves.
+    If a module calls ``lambda_handler``, its services are those that it gives to it. Otherwise they are the definitions
+    in the module.
 
     Args:
         names: ``package.module``, or ``package.module:name`` for one definition or entry point in it.
@@ -37,7 +46,11 @@ def discover(names: list[str]) -> Registry:
             services = _registry(name).services
             _check_types(services.values())
         except DefinitionError as error:
-            raise DiscoveryError(str(error)) from error
+            raise DiscoveryError(str(error), blamed(error)) from error
+        except UnservableError:
+            raise
+        except Exception as error:
+            raise DiscoveryError(f"{name} cannot be served\n{OwnTraceback(error)}", blamed(error)) from error
         for service in services.keys() & found.services.keys():
             raise DiscoveryError(f"{name} has a service called {service}, and so has another module")
         found.services.update(services)
@@ -76,15 +89,20 @@ def _registry(name: str) -> Registry:
 
 
 def _check_types(services: Iterable[BoundService]) -> None:
-    """Look at all types now. A function leaves that to the first request, as a cold start pays for each."""
+    """Check all types now. A function leaves that to the first request, as a cold start pays for each.
+
+    Raises:
+        DefinitionError: If a type cannot become JSON. A type that only has no JSON schema is fine.
+    """
     for service in services:
         for handler in service.handlers.values():
-            handler.schema("input")
-            handler.schema("output")
+            for side in ("input", "output"):
+                with suppress(PydanticInvalidForJsonSchema):
+                    handler.schema(side)
 
 
 def _is_own(value: object, module: ModuleType) -> bool:
-    """Whether it is a definition of the module's own that can be bound: not imported, no contract, no mere base."""
+    """Return True for a definition of the module's own that can be bound: not imported, no contract, no mere base."""
     if not (isinstance(value, type) and issubclass(value, Definition) and value.__module__ == module.__name__):
         return False
     methods = value.__description__.methods.values()
@@ -94,16 +112,13 @@ def _is_own(value: object, module: ModuleType) -> bool:
 def _import(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
-            raise DiscoveryError(f"module {name} needs {error.name}, which is not installed\n{_where()}") from error
-        hint = " (give it as in an import: package.module)" if "/" in name or name.endswith(".py") else ""
-        raise DiscoveryError(f"there is no module {name} in {os.getcwd()}{hint}") from error
     except DefinitionError:
         raise
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            hint = " (give it as in an import: package.module)" if "/" in name or name.endswith(".py") else ""
+            raise DiscoveryError(f"there is no module {name} in {os.getcwd()}{hint}") from error
+        problem = f"module {name} needs {error.name}, which is not installed"
+        raise DiscoveryError(f"{problem}\n{OwnTraceback(error)}", blamed(error)) from error
     except Exception as error:
-        raise DiscoveryError(f"module {name} cannot be imported\n{traceback.format_exc().rstrip()}") from error
-
-
-def _where() -> str:
-    return traceback.format_exc().rstrip()
+        raise DiscoveryError(f"module {name} cannot be imported\n{OwnTraceback(error)}", blamed(error)) from error

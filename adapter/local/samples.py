@@ -7,12 +7,14 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
+from pydantic.errors import PydanticInvalidForJsonSchema
+
 from adapter.engine.types import Kind
 from adapter.registry import BoundHandler, Registry
 
 
 def curl_lines(registry: Registry, url: str) -> Iterator[str]:
-    """How to call every handler that may be called.
+    """Yield a command for each handler that may be called from outside.
 
     >>> from adapter import Context, Service, handler
     >>> class Greeter(Service):
@@ -32,14 +34,17 @@ def curl_lines(registry: Registry, url: str) -> Iterator[str]:
 def _body(handler: BoundHandler) -> str:
     if handler.input is None:
         return " -X POST"
-    schema = handler.schema("input")
+    try:
+        schema = handler.schema("input")
+    except PydanticInvalidForJsonSchema:
+        return " --json @FILE"
     if schema is None:
         return " --data-binary @FILE"
     return " --json " + shlex.quote(json.dumps(sample(schema, schema), ensure_ascii=False))
 
 
 def sample(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = 0) -> Any:
-    """A value that fits a JSON schema, more or less: patterns and bounds are not looked at."""
+    """Return a value that fits a JSON schema, except for patterns and bounds, which are ignored."""
     for given in ("default", "const"):
         if given in schema:
             return schema[given]

@@ -1,7 +1,7 @@
-"""The development server: handlers and ingress in one process.
+"""The development server: handlers, ingress and admin in one process.
 
-Everything is kept in memory, or, where ``AWS_ENDPOINT_URL`` is set, in DynamoDB there; then it survives a restart, and
-what was under way goes on. ``adapter dev`` starts it as a process of its own, to start it anew when source changes.
+State is in memory, or, where ``AWS_ENDPOINT_URL`` is set, in DynamoDB there; then it survives a restart, and what was
+under way goes on.
 """
 
 from __future__ import annotations
@@ -12,28 +12,42 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapter.engine.engine import Engine
-from adapter.engine.ports import Store
+from adapter.engine.ids import SHARDS
+from adapter.engine.ports import Place, Store, Unavailable
 from adapter.http.admin import Admin, local
 from adapter.http.ingress import create_ingress
+from adapter.http.messages import ID, SOURCE, refuse
 from adapter.http.services import is_admin
-from adapter.local.discovery import DiscoveryError, discover
+from adapter.local.console import log_to_console
+from adapter.local.discovery import discover
+from adapter.local.frames import imported
+from adapter.local.guard import Guard
 from adapter.local.memory import MemoryStore
+from adapter.local.options import Options, UnservableError
 from adapter.local.ports import LocalDispatcher, LocalTimers, SystemClock
+from adapter.local.requests import RequestLog
 from adapter.local.samples import curl_lines
+from adapter.local.supervised import Loaded, Supervisor
+from adapter.local.watchdog import Watchdog
+from adapter.observed import observe, observe_app
 from adapter.registry import Registry
 
 log = logging.getLogger("adapter")
 
-BROKEN: Final = 3
-"""The exit code that says that there is nothing to serve."""
+EXPOSED: Final = (ID, SOURCE, "preference-applied", "retry-after")
+"""The response headers that a page of another origin may read. ``template.yaml`` has the same."""
+
+CORS_MAX_AGE: Final = 3600
+"""Seconds for which a browser remembers what a page of another origin may send."""
 
 PATIENCE: Final = 10 * 60_000
 """How long a request may wait, in milliseconds."""
@@ -42,137 +56,243 @@ SWEEP_MEMORY: Final = 5.0
 SWEEP_DYNAMODB: Final = 30.0
 """Seconds between sweeps. An emulator scans for each."""
 
+GOODBYE: Final = 0.5
+"""Seconds that requests under way get when the server stops."""
+
 SHUTDOWN: Final = 2.0
-"""Seconds that what is under way gets when the server stops. The rest is taken up again, if it is stored."""
+"""Seconds that handlers get to end or to be suspended. The rest is taken up again, if it is stored."""
+
+LOST: Final = "adapter dev is stopping, and state in memory is lost: send the request again"
+KEPT: Final = (
+    "adapter dev is stopping. The invocation goes on at the next start: send the request again only if it has an "
+    "idempotency key"
+)
+
+
+class LocalApp:
+    """An ASGI app: an engine's ingress, and the admin to it. On this machine everybody may do everything.
+
+    Args:
+        engine: Runs the handlers.
+        registry: The services that it runs.
+        cors: The origins whose pages may call handlers; ``*`` stands for all. The admin is for none.
+    """
+
+    def __init__(self, engine: Engine, registry: Registry, cors: Sequence[str] = ()) -> None:
+        self._engine = engine
+        self._requests: set[asyncio.Task[Any]] = set()
+        self._stopping = False
+        self._ingress = observe_app(create_ingress(engine, registry, until=lambda: engine.clock.now() + PATIENCE))
+        if cors:
+            self._ingress = _with_cors(self._ingress, cors)
+        self._admin = Admin(engine, local(registry))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._requests.add(task)
+        try:
+            await (self._admin if is_admin(scope["path"]) else self._ingress)(scope, receive, send)
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise
+            lost = isinstance(self._engine.store, MemoryStore)
+            refusal = refuse(503, LOST, {"retry-after": "1"}) if lost else refuse(504, KEPT)
+            await refusal(scope, receive, send)
+        finally:
+            self._requests.discard(task)
+
+    def stop(self) -> None:
+        """End what is under way, as the process is about to end.
+
+        Handlers that wait are suspended: else their leases would have to run out. Requests that wait are answered.
+        """
+        self._stopping = True
+        self._engine.deadline = self._engine.clock.now()
+        for id, unit in list(self._engine.active.items()):
+            unit.poke(id)  # so that it sees the deadline
+        asyncio.get_running_loop().call_later(GOODBYE, self._dismiss)
+
+    def _dismiss(self) -> None:
+        for task in self._requests:
+            task.cancel()
+
+
+def _with_cors(ingress: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """Let pages of other origins call handlers, with any headers but without cookies."""
+    return CORSMiddleware(
+        ingress,
+        allow_origins=origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["*"],
+        allow_private_network=True,
+        expose_headers=EXPOSED,
+        max_age=CORS_MAX_AGE,
+    )
 
 
 @asynccontextmanager
-async def running(registry: Registry, store: Store, *, sweep: float = SWEEP_MEMORY) -> AsyncGenerator[ASGIApp]:
-    """An engine on this machine, and the ingress and the admin to it.
+async def running(
+    registry: Registry, store: Store, *, sweep: float = SWEEP_MEMORY, cors: Sequence[str] = ()
+) -> AsyncGenerator[LocalApp]:
+    """Run an engine on this machine.
 
     Args:
         registry: What it runs.
-        store: Where it keeps everything; what is past due there goes on at once.
+        store: Where it keeps everything. What is past due there goes on at once, the rest when it is due.
         sweep: Seconds between sweeps.
+        cors: The origins whose pages may call handlers; ``*`` stands for all.
     """
     clock, dispatcher = SystemClock(), LocalDispatcher()
     timers = LocalTimers(clock)
-    engine = Engine(store=store, timers=timers, dispatcher=dispatcher, clock=clock, handlers=registry.specs)
+    handlers = map(observe, registry.specs)
+    engine = Engine(store=store, timers=timers, dispatcher=dispatcher, clock=clock, handlers=handlers)
     dispatcher.engine = timers.engine = engine
-    sweeper = asyncio.create_task(_sweep(engine, sweep))
+    app = LocalApp(engine, registry, cors)
+    recovery = asyncio.create_task(_recover(engine, sweep))
     try:
-        yield _with_admin(
-            create_ingress(engine, registry, until=lambda: clock.now() + PATIENCE), Admin(engine, local(registry))
-        )
+        yield app
     finally:
-        sweeper.cancel()
-        timers.close()
+        recovery.cancel()
+        app.stop()
         with suppress(TimeoutError):
             await asyncio.wait_for(engine.drain(), SHUTDOWN)
+        timers.close()
 
 
-def _with_admin(ingress: ASGIApp, admin: ASGIApp) -> ASGIApp:
-    """Both on one port; on this machine everybody may do everything."""
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await (admin if is_admin(scope["path"]) else ingress)(scope, receive, send)
-
-    return app
-
-
-async def _sweep(engine: Engine, interval: float) -> None:
+async def _recover(engine: Engine, interval: float) -> None:
+    """Arm the timers that a former process had, then sweep from time to time."""
+    armed = False
     while True:
         try:
+            if not armed:
+                await _arm(engine)
+                armed = True
             await engine.sweeper.sweep()
+        except Unavailable as error:
+            log.warning("the store does not answer: %s", error)
         except Exception:
             log.exception("a sweep failed")
         await asyncio.sleep(interval)
 
 
-def serve(names: list[str], listener: socket.socket) -> int:
+async def _arm(engine: Engine) -> None:
+    """Set a timer for each invocation that is due later."""
+    for shard in range(SHARDS):
+        after: Place | None = None
+        while True:
+            found, after = await engine.read(lambda: engine.store.active(shard, 1000, after=after))  # noqa: B023
+            for entry in found:
+                meta = await engine.look(entry.id)
+                if meta is not None and meta.live and meta.due is not None and meta.due > engine.clock.now():
+                    engine.later(meta)
+            if after is None:
+                break
+
+
+def serve(options: Options, listener: socket.socket, supervisor: Supervisor | None = None) -> int:
     """Serve the definitions in modules until told to stop.
 
+    Under a supervisor, modules that break after the first time are answered for with a 503 that says why.
+
     Args:
-        names: The modules, as `discover` takes them.
+        options: What to serve, and to whom.
         listener: Bound already, so that requests wait while one server follows another.
+        supervisor: Starts this process anew when source changes.
 
     Returns:
         The exit code.
     """
-    handler = logging.StreamHandler()
-    handler.addFilter(_name_invocation)
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s%(about)s"))
-    logging.basicConfig(level=os.environ.get("LOG_LEVEL", "INFO"), handlers=[handler])
-    for noisy in ("botocore", "pynamodb", "urllib3"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    log_to_console(replays=options.replays)
     try:
-        registry = discover(names)
-    except DiscoveryError as error:
+        registry = discover(options.modules)
+        store = _store()
+    except UnservableError as error:
         print(f"adapter dev: {error}", file=sys.stderr, flush=True)
-        return BROKEN
-    return asyncio.run(_serve(registry, listener))
+        if supervisor is None or supervisor.first:
+            return 1
+        supervisor.tell(Loaded(imported() | error.files, broken=True))
+        broken = refuse(503, f"adapter dev: {error}")
+        return asyncio.run(_serve(broken, options, listener, supervisor))
+    if supervisor is not None:
+        supervisor.tell(Loaded(imported()))
+    return asyncio.run(_run(registry, store, options, listener, supervisor))
 
 
-def _name_invocation(record: logging.LogRecord) -> bool:
-    """Have a line say which invocation it is about."""
-    id, target = getattr(record, "invocation_id", ""), getattr(record, "target", "")
-    record.about = f": {target} ({id})" if target else f" ({id})" if id else ""
-    return True
-
-
-async def _serve(registry: Registry, listener: socket.socket) -> int:
-    host, port = listener.getsockname()[:2]
+def _store() -> Store:
     endpoint = os.environ.get("AWS_ENDPOINT_URL")
-    store: Store
-    if endpoint:
-        store, where = await asyncio.to_thread(_dynamodb), f"DynamoDB at {endpoint}"
-    else:
-        store, where = MemoryStore(), "memory, gone when this stops"
-    async with running(registry, store, sweep=SWEEP_DYNAMODB if endpoint else SWEEP_MEMORY) as ingress:
-        config = uvicorn.Config(
-            ingress,
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-            log_level="warning",
-            server_header=False,
-            timeout_graceful_shutdown=int(SHUTDOWN),
-        )
-        server = uvicorn.Server(config)
-        for each in (signal.SIGINT, signal.SIGTERM):  # from now on; uvicorn's own begins later and ends earlier
-            signal.signal(each, server.handle_exit)
-        orphaned = asyncio.create_task(_stop_with_parent(server))
-        url = f"http://{host}:{port}"
-        print(f"==> {', '.join(registry.services)} on {url} (state: {where})", flush=True)
-        for line in curl_lines(registry, url):
-            print(f"    {line}", flush=True)
-        await server.serve(sockets=[listener])
-        orphaned.cancel()
+    if not endpoint:
+        return MemoryStore()
+    from adapter.local.dynamodb import open_dynamodb  # boto3's parts take a while to import
+
+    return open_dynamodb(endpoint)
+
+
+async def _run(
+    registry: Registry, store: Store, options: Options, listener: socket.socket, supervisor: Supervisor | None
+) -> int:
+    host, port = listener.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    in_memory = isinstance(store, MemoryStore)
+    where = "memory, gone when this stops" if in_memory else f"DynamoDB at {os.environ['AWS_ENDPOINT_URL']}"
+    banner = f"==> {', '.join(registry.services)} on {url} (state: {where})"
+    lines = [banner, *(f"    {line}" for line in curl_lines(registry, url))]
+    sweep = SWEEP_MEMORY if in_memory else SWEEP_DYNAMODB
+    async with running(registry, store, sweep=sweep, cors=options.cors) as app:
+        telling = asyncio.create_task(_tell_imports(supervisor)) if supervisor is not None else None
+        with Watchdog(asyncio.get_running_loop()):
+            code = await _serve(app, options, listener, supervisor, lines, on_stop=app.stop)
+        if telling is not None:
+            telling.cancel()
+        return code
+
+
+async def _serve(
+    app: ASGIApp,
+    options: Options,
+    listener: socket.socket,
+    supervisor: Supervisor | None,
+    banner: Iterable[str] = (),
+    on_stop: Callable[[], None] = lambda: None,
+) -> int:
+    config = uvicorn.Config(
+        RequestLog(Guard(app, hosts=options.hosts, origins=options.cors)),
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=round(SHUTDOWN),
+    )
+    server = _Server(config, on_stop)
+    for each in (signal.SIGINT, signal.SIGTERM):  # from now on; uvicorn's own begins later and ends earlier
+        signal.signal(each, server.handle_exit)
+    print(*banner, sep="\n", end="\n" if banner else "", flush=True)
+    if supervisor is not None:
+        supervisor.on_stop(server.stop)
+    await server.serve(sockets=[listener])
     return 0
 
 
-def _dynamodb() -> Store:
-    """The store at ``AWS_ENDPOINT_URL``, its tables created where there are none."""
-    os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
-    os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
-    os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
-    from adapter.aws.store import DynamoStore, create_tables, make_client
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_stop = on_stop
 
-    invocations = os.environ.get("ADAPTER_INVOCATIONS_TABLE", "adapter-dev-invocations")
-    objects = os.environ.get("ADAPTER_OBJECTS_TABLE", "adapter-dev-objects")
-    client = make_client()
-    create_tables(client, invocations=invocations, objects=objects, history=False)
-    return DynamoStore(invocations, objects, client=client)
+    def stop(self) -> None:
+        """Have it shut down, from any thread."""
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_stop()
+        await super().shutdown(sockets)
 
 
-async def _stop_with_parent(server: uvicorn.Server) -> None:
-    """Stop when whoever started this process is no more."""
-    parent = os.getppid()
-    while os.getppid() == parent:  # noqa: ASYNC110 - nothing signals that
+async def _tell_imports(supervisor: Supervisor) -> None:
+    """Tell the supervisor of modules that handlers import when they run."""
+    count = len(sys.modules)
+    while True:
         await asyncio.sleep(1)
-    server.should_exit = True
-
-
-if __name__ == "__main__":
-    fd, *modules = sys.argv[1:]
-    sys.exit(serve(modules, socket.socket(fileno=int(fd))))
+        if len(sys.modules) != count:
+            count = len(sys.modules)
+            supervisor.tell(Loaded(imported()))

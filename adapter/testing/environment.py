@@ -81,14 +81,14 @@ class _Engine(Engine):
         self.mismatch: JournalMismatchError | None = None
         self._reported: set[tuple[str, str]] = set()
 
-    def report(self, meta: Meta, failures: int, error: BaseException) -> None:
+    def report(self, meta: Meta, failures: int, error: BaseException, due: int | None) -> None:
         if isinstance(error, JournalMismatchError):
             self.mismatch = self.mismatch or error
         # One traceback will do for however many attempts that fail alike.
         reported = meta.id, told(error)
         if reported not in self._reported:
             self._reported.add(reported)
-            super().report(meta, failures, error)
+            super().report(meta, failures, error, due)
 
 
 class Environment(Clients):

@@ -74,7 +74,11 @@ def url(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
         server.terminate()
 
 
-SERVED = [(ROOT / "README.md", "hello"), (ROOT / "docs" / "start.md", "shop")]
+SERVED = [
+    (ROOT / "README.md", "hello"),
+    (ROOT / "docs" / "start.md", "shop"),
+    (ROOT / "docs" / "guides" / "dev.md", "orders"),
+]
 
 
 @pytest.mark.parametrize(("url", "page"), [(each, each[0]) for each in SERVED], ids=str, indirect=["url"])

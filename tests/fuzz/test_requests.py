@@ -79,7 +79,7 @@ class Answer:
             return False
         assert self.headers["content-type"] == "application/json"
         body = self.json
-        assert set(body) == {"message", "code"}
+        assert set(body) == {"message", "code", "source"}
         assert body["code"] == self.code
         assert body["message"]
         return True

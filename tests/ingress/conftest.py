@@ -70,6 +70,10 @@ class Greeter(Service):
         return None
 
     @handler
+    async def any(self, ctx: Context, value: Any) -> Any:
+        return value
+
+    @handler
     async def echo(self, ctx: Context, data: bytes) -> bytes:
         return data
 
@@ -216,9 +220,10 @@ async def stack() -> AsyncIterator[Stack]:
 
 
 def error(response: httpx.Response) -> tuple[int, str]:
-    """An error answer's code and message; both places that hold the code agree."""
+    """Return an error's code and message. Its code and its source each stand in two places, which agree."""
     assert response.headers["content-type"] == "application/json"
     body: Mapping[str, object] = response.json()
-    assert set(body) == {"message", "code"}
+    assert set(body) == {"message", "code", "source"}
     assert body["code"] == response.status_code
+    assert body["source"] == response.headers["x-restate-error-source"]
     return response.status_code, str(body["message"])

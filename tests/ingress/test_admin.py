@@ -59,8 +59,11 @@ class Admined(Stack):
     def __init__(self) -> None:
         registry = Registry(Shop, Box, Sign)
         super().__init__(Shop, Box, Sign)
-        app = Admin(self.engine, local(registry))
+        app = Admin(self.engine, local(registry), self._exists)
         self.admin = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test/admin")
+
+    async def _exists(self, deployment: str) -> bool:
+        return deployment == "shop:8"
 
     async def close(self) -> None:
         await self.admin.aclose()
@@ -212,7 +215,7 @@ async def test_pause_and_resume(stack: Admined) -> None:
     assert await stack.act(id, "resume", params={"deployment": "shop:8"}) == (202, "accepted")
     await asyncio.sleep(0.1)
     shown = await stack.shown(id)
-    assert (shown["status"], shown["attempts"], shown["deployment"]) == ("suspended", 3, "shop:8")
+    assert (shown["status"], shown["attempts"], shown["deployment"]) == ("suspended", 4, "shop:8")
     assert await stack.act(id, "resume", params={"deployment": "latest"}) == (202, "accepted")
     assert "deployment" not in await stack.shown(id)  # where there is one process, it has no name
 
@@ -259,7 +262,28 @@ async def test_purge(stack: Admined) -> None:
     assert await stack.act(id, "purge") == (404, f"there is no invocation {id}, or it has expired")
 
 
+async def test_an_invocation_is_not_resumed_on_a_deployment_that_is_not_there(stack: Admined) -> None:
+    id = await stack.sent("Shop/sleep")
+    before = await stack.shown(id)
+    code, message = await stack.act(id, "resume", params={"deployment": "shop:9"})
+    assert (code, message.partition(":")[0]) == (404, "there is no deployment 'shop")
+    assert await stack.shown(id) == before
+    assert await stack.act(id, "resume", params={"deployment": ""}) == (202, "accepted")  # this process's own
+
+
 # --- services and keys ---
+
+
+async def test_a_service_never_heard_of_is_not_found(stack: Admined) -> None:
+    for path, params in (
+        ("/invocations", {"service": "Nobody"}),
+        ("/invocations", {"service": "Nobody", "status": "completed", "errors": "true"}),
+        ("/services/Nobody/state", {"key": "a"}),
+        ("/services/Nobody/state", {"key": "a", "name": "count"}),
+    ):
+        assert error(await stack.admin.get(path, params=params))[0] == 404
+    assert (await stack.admin.get("/invocations", params={"service": "Box"})).json()["invocations"] == []
+    assert (await stack.admin.get("/services/Box/state", params={"key": "new"})).json()["version"] == 0
 
 
 async def test_services(stack: Admined) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from adapter.engine.ids import idempotent_id
 from adapter.engine.types import Target
-from tests.ingress.conftest import Greeter, Stack
+from tests.ingress.conftest import Greeter, Stack, error
 
 
 async def test_call(stack: Stack) -> None:
@@ -84,8 +84,25 @@ async def test_delayed_send_to_a_workflow(stack: Stack) -> None:
 
 async def test_a_terminal_error_has_its_own_code(stack: Stack) -> None:
     response = await stack.http.post("/Greeter/fail", json=418)
-    assert (response.status_code, response.json()) == (418, {"message": "as you wish", "code": 418})
+    assert error(response) == (418, "as you wish")
     assert "x-restate-id" in response.headers
+
+
+async def test_an_error_names_its_source(stack: Stack) -> None:
+    failed = await stack.http.post("/Greeter/fail", json=404)
+    attached = await stack.http.get(f"/restate/invocation/{failed.headers['x-restate-id']}/attach")
+    unknown = await stack.http.post("/Greeter/grumble")
+    stack.patience = 20
+    late = await stack.http.post("/Greeter/wait", json=0.3)
+    for response, status, source in (
+        (failed, 404, "invocation"),
+        (attached, 404, "invocation"),
+        (unknown, 404, "ingress"),
+        (late, 504, "ingress"),
+    ):
+        assert response.status_code == status
+        assert response.headers["x-restate-error-source"] == response.json()["source"] == source
+    assert "x-restate-error-source" not in (await stack.http.post("/Greeter/count")).headers
 
 
 async def test_attach_and_output(stack: Stack) -> None:
@@ -165,10 +182,10 @@ async def test_keys_in_the_query(stack: Stack, key: str) -> None:
 async def test_a_key_is_given_once(stack: Stack) -> None:
     for path in ("/Counter/Mary/add?key=Mary", "/Counter/add?key=a&key=b", "/restate/send/Counter/Mary/add?key=a"):
         refused = await stack.http.post(path, json=1)
-        assert refused.json() == {"message": "the key is given once: in the path, or as ?key=", "code": 400}
+        assert error(refused) == (400, "the key is given once: in the path, or as ?key=")
     assert (await stack.http.post("/Counter/add?key=", json=1)).status_code == 400
     refused = await stack.http.post("/Counter/add?key=%ff", json=1)
-    assert refused.json() == {"message": "the query is not UTF-8", "code": 400}
+    assert error(refused) == (400, "the query is not UTF-8")
     # A service has no keys, and may be sent what somebody else calls so.
     assert (await stack.http.post("/Greeter/greet?key=7", json="Mary")).json() == "Hello Mary"
 

@@ -179,7 +179,9 @@ def test_an_awakeable_is_completed_once(http: httpx.Client, key: str, how: str) 
     body: dict[str, Any] = {"json": {"paid": 7}} if how == "resolve" else {"content": "no money"}
     assert http.post(path, **body, headers={"idempotency-key": key}).status_code == 202
     done = result(http, f"/restate/attach/{id}") if how == "resolve" else http.get(f"/restate/attach/{id}")
-    assert done.json() == ({"paid": 7} if how == "resolve" else {"message": "no money", "code": 500})
+    assert done.json() == (
+        {"paid": 7} if how == "resolve" else {"message": "no money", "code": 500, "source": "invocation"}
+    )
     assert http.post(path, **body, headers={"idempotency-key": key}).status_code == 202
     for again in ("resolve", "reject"):
         assert http.post(f"/restate/a/{awakeable}/{again}").status_code == 409
@@ -229,7 +231,7 @@ def test_a_cancelled_delayed_message_leaves_no_schedule(
     id, scheduler = underway.delayed, stack.client("scheduler")
     assert status(admin, id) == "scheduled"
     assert answer(http, "/restate/call/Clerk/stop", id) == [True, False]
-    assert http.get(f"/restate/attach/{id}").json() == {"message": "cancelled", "code": 409}
+    assert http.get(f"/restate/attach/{id}").json() == {"message": "cancelled", "code": 409, "source": "invocation"}
     with pytest.raises(scheduler.exceptions.ResourceNotFoundException):
         scheduler.get_schedule(GroupName=stack.outputs["TimersGroup"], Name=underway.schedule)
 
@@ -244,7 +246,7 @@ def test_cancel(http: httpx.Client, admin: httpx.Client, underway: Underway) -> 
     ):
         until(f"it is {state}", lambda id=id, state=state: status(admin, id) == state)
         assert admin.post(f"/invocations/{id}/cancel").status_code == 202
-        assert http.get(f"/restate/attach/{id}").json() == {"message": "cancelled", "code": 409}
+        assert http.get(f"/restate/attach/{id}").json() == {"message": "cancelled", "code": 409, "source": "invocation"}
         assert admin.post(f"/invocations/{id}/cancel").status_code == 409
     assert pinned(http, underway.key) == "cancelled"
     # The one that holds the key was not asked.
@@ -260,7 +262,7 @@ def test_kill_and_purge(http: httpx.Client, admin: httpx.Client, underway: Under
     until(f"it is {state}", lambda: status(admin, id) == ("suspended" if state == "asleep" else state))
     assert admin.post(f"/invocations/{id}/purge").status_code == 409
     assert admin.post(f"/invocations/{id}/kill").status_code == 202
-    assert http.get(f"/restate/attach/{id}").json() == {"message": "killed", "code": 409}
+    assert http.get(f"/restate/attach/{id}").json() == {"message": "killed", "code": 409, "source": "invocation"}
     assert admin.post(f"/invocations/{id}/kill").status_code == 409
     assert admin.delete(f"/invocations/{id}/purge").status_code == 202
     assert http.get(f"/restate/output/{id}").status_code == 404

@@ -50,6 +50,7 @@ def test_a_handler_that_is_gone(http: httpx.Client, probes: Probes) -> None:
     assert http.post("/restate/call/Changing/gone").json() == {
         "message": "service 'Changing' has no handler 'gone'; it has buy, version, wait",
         "code": 404,
+        "source": "ingress",
     }
     assert go(http, probes.gone) == [1, 1]
 
@@ -65,6 +66,8 @@ def test_a_changed_handler_resumed_on_the_wrong_code_and_back(
     http: httpx.Client, admin: httpx.Client, probes: Probes
 ) -> None:
     id, (first, second) = probes.changing, probes.deployments
+    for absent in (f"{first.partition(':')[0]}:999", "nobody:1", "no name"):
+        assert admin.post(f"/invocations/{id}/resume", params={"deployment": absent}).status_code == 404
     assert admin.post(f"/invocations/{id}/resume?deployment=latest").status_code == 202
     assert http.post(f"/restate/invocation/{id}/signals/go").status_code == 202
     error = until("the journal does not fit", lambda: shown(admin, id).get("error"))
@@ -77,7 +80,7 @@ def test_a_changed_handler_resumed_on_the_wrong_code_and_back(
 def test_delayed_messages_begin_where_their_handlers_are_by_then(http: httpx.Client, probes: Probes) -> None:
     assert result(http, f"/restate/attach/{probes.delayed}").json() == 2
     refused = until("it is refused", lambda: _refused(http, probes.delayed_to_gone))
-    assert refused == {"message": "'Changing' has no handler 'gone' any more", "code": 404}
+    assert refused == {"message": "'Changing' has no handler 'gone' any more", "code": 404, "source": "invocation"}
     until("it has begun", lambda: http.post(f"/restate/invocation/{probes.delayed_to_moving}/signals/go").is_success)
     assert result(http, f"/restate/attach/{probes.delayed_to_moving}").json() == "second 2"
 

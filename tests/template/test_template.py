@@ -9,6 +9,7 @@ import pytest
 
 from adapter.aws.host import ALIAS
 from adapter.aws.tables import definitions
+from adapter.local.server import CORS_MAX_AGE, EXPOSED
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -184,6 +185,19 @@ def test_the_admin_is_signed_and_nothing_else_is(resources: Resources) -> None:
     assert any(route["RouteKey"] == "ANY /admin/{proxy+}" for route in routes)
     # Any route that could take a request meant for the admin would let it in unsigned.
     assert not any(route["RouteKey"].split()[-1] in ("$default", "/{proxy+}") for route in routes)
+
+
+def test_web_pages_may_call_where_a_parameter_says_so(resources: Resources, template: dict[str, Any]) -> None:
+    assert template["Parameters"]["CorsOrigins"]["Default"] == ""
+    (api,) = of_type(resources, "AWS::ApiGatewayV2::Api").values()
+    assert resolve(api, AllowsCors=False)["CorsConfiguration"] == {"Ref": "AWS::NoValue"}
+    cors = resolve(api, AllowsCors=True)["CorsConfiguration"]
+    assert cors["AllowOrigins"] == {"Ref": "CorsOrigins"}
+    assert cors["AllowMethods"] == ["GET", "POST"]
+    assert cors["AllowHeaders"] == ["*", "authorization"]
+    assert cors["ExposeHeaders"] == list(EXPOSED)
+    assert cors["MaxAge"] == CORS_MAX_AGE
+    assert "AllowCredentials" not in cors
 
 
 def test_requests_are_logged_without_their_queries_and_headers(resources: Resources) -> None:

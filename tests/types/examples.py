@@ -27,6 +27,8 @@ from adapter import (
     Ready,
     RetryPolicy,
     Service,
+    SigV4,
+    SyncClient,
     TerminalError,
     TimedOutError,
     Unready,
@@ -346,6 +348,16 @@ async def outside() -> None:
         assert_type(client.output("inv_1", int), Operation[Ready[int] | Unready])
         assert_type(await client.attach("inv_1", Order), Order)
         assert_type(client.resolve_awakeable("awk_1", 1), Operation[bool])
+        assert_type(await client.cancel("inv_1"), bool)
+
+
+def outside_without_a_loop() -> None:
+    with SyncClient("https://example.com", timeout=30, auth=SigV4(region="eu-central-1")) as client:
+        call = client.object_client(Counter, "Mary").add(1)
+        assert_type(client.result(call, timeout=timedelta(seconds=1)), int)
+        assert_type(client.result(call.cancel()), bool)
+        assert_type(client.result(client.output("inv_1", int)), Ready[int] | Unready)
+        client.flush()
 
 
 entry = lambda_handler(Greeter, Counter, SignUp, CornerShop, Payment(lambda order: True), lambda: Payment(bool))

@@ -8,6 +8,8 @@ from abc import abstractmethod
 from collections.abc import Callable
 from datetime import timedelta
 
+import httpx
+
 from adapter import (
     Client,
     Context,
@@ -16,6 +18,7 @@ from adapter import (
     Operation,
     RetryPolicy,
     Service,
+    SyncClient,
     VirtualObject,
     Workflow,
     WorkflowContext,
@@ -252,7 +255,15 @@ async def own_code(ctx: Context, exclusive: ObjectContext) -> None:
 async def outside(client: Client) -> None:
     await client.object_client(Counter, "Mary").add("x")  # E
     client.service_client(Greeter, "key")  # E
-    Client("https://example.com", timeout=5)  # E
+    Client("https://example.com", timeout="5")  # E
+    SyncClient("https://example.com", http=httpx.AsyncClient())  # E
+
+
+def outside_without_a_loop(client: SyncClient) -> None:
+    a: str = client.object_client(Counter, "Mary").add(1)  # E
+    b: str = client.result(client.object_client(Counter, "Mary").add(1))  # E
+    client.result(1)  # E
+    print(a, b)
 
 
 RetryPolicy(attempts="3")  # E

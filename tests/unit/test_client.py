@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+import tenacity
 
 from adapter import (
     Client,
@@ -62,7 +63,10 @@ class Server:
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
-        return answer if isinstance(answer, httpx.Response) else answer(request)
+        response = answer if isinstance(answer, httpx.Response) else answer(request)
+        if response.is_success:
+            response.headers.setdefault("x-restate-id", "inv_x")
+        return response
 
     def client(self, **options: Any) -> Client:
         http = httpx.AsyncClient(transport=httpx.MockTransport(self))
@@ -77,8 +81,14 @@ ACCEPTED = httpx.Response(202, json={"invocationId": "inv_x", "status": "Accepte
 
 
 @pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapter.client.random.uniform", lambda low, high: 0.001)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapter.client.retrying.BACKOFF", tenacity.wait_fixed(0.001))
+
+
+def refused(status: int, message: str, source: str = "ingress", **headers: str) -> httpx.Response:
+    """An error as the adapter sends it."""
+    body = {"message": message, "code": status, "source": source}
+    return httpx.Response(status, json=body, headers={"x-restate-error-source": source, **headers})
 
 
 async def test_a_call() -> None:
@@ -97,10 +107,11 @@ async def test_calls_without_a_key_get_one_each() -> None:
     server = Server(httpx.Response(200, content=b'"x"'))
     async with server.client() as client:
         calls = [client.service_client(Greeter).greet("x") for _ in range(2)]
+        ids = [call.id for call in calls]
         assert await asyncio.gather(*calls) == ["x", "x"]
     keys = [request.headers["idempotency-key"] for request in server.requests]
     assert len(set(keys)) == 2
-    assert [call.id for call in calls] == [idempotent_id(Target("Greeter", "greet"), key) for key in keys]
+    assert ids == [idempotent_id(Target("Greeter", "greet"), key) for key in keys]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +153,7 @@ async def test_a_workflow_run_is_identified_by_its_id() -> None:
 
 
 async def test_a_workflow_that_an_earlier_try_started_is_attached_to() -> None:
-    server = Server(httpx.ReadTimeout("lost"), httpx.Response(409, json={}), httpx.Response(200, content=b"true"))
+    server = Server(httpx.ReadTimeout("lost"), refused(409, "ran already"), httpx.Response(200, content=b"true"))
     async with server.client() as client:
         assert await client.workflow_client(SignUp, "Mary").run("mary@example.com") is True
     assert server.paths[2] == f"/base/path/restate/invocation/{workflow_id('SignUp', 'Mary')}/attach"
@@ -150,7 +161,7 @@ async def test_a_workflow_that_an_earlier_try_started_is_attached_to() -> None:
 
 
 async def test_a_workflow_that_ran_already_is_refused() -> None:
-    server = Server(httpx.Response(409, json={"message": "ran already", "code": 409}))
+    server = Server(refused(409, "ran already"))
     async with server.client() as client:
         with pytest.raises(TerminalError, match="ran already") as caught:
             await client.workflow_client(SignUp, "Mary").run("mary@example.com")
@@ -168,7 +179,10 @@ async def test_a_workflow_that_ran_already_is_refused() -> None:
         httpx.Response(500, json={"message": "Internal Server Error"}),  # API Gateway's, of a function that crashed
         httpx.Response(502, text="Bad Gateway"),
         httpx.Response(503, json={"message": "Service Unavailable"}),
-        httpx.Response(504, json={"message": "still running", "code": 504}),
+        refused(504, "still running"),
+        refused(503, "the store is unavailable"),
+        refused(429, "overloaded"),
+        httpx.Response(504, json={"message": "still running", "code": 504}),  # without a source: an older one's
     ],
 )
 async def test_what_may_have_been_lost_is_repeated_under_the_same_key(lost: Answer) -> None:
@@ -179,43 +193,59 @@ async def test_what_may_have_been_lost_is_repeated_under_the_same_key(lost: Answ
     assert len(server.requests) == 3
 
 
+@pytest.mark.parametrize("code", [400, 404, 409, 418, 429, 470, 500, 503, 504])
+async def test_a_terminal_error_of_the_handler_is_not_repeated(code: int) -> None:
+    server = Server(httpx.ReadTimeout("lost"), refused(code, "declined", "invocation"))
+    async with server.client() as client:
+        for call in (
+            client.object_client(Counter, "Mary").add(1),
+            client.workflow_client(SignUp, "Mary").run("mary@example.com"),
+            client.generic_call(service="SignUp", method="run", key="Mary"),
+            client.output("inv_x"),
+            client.attach("inv_x"),
+        ):
+            with pytest.raises(TerminalError, match="declined") as caught:
+                await call
+            assert (type(caught.value), caught.value.code) == (TerminalError, code)
+    assert len(server.requests) == 6
+
+
 @pytest.mark.parametrize(
-    ("answer", "code", "message"),
+    "answer",
     [
-        (httpx.Response(400, json={"message": "invalid input: x", "code": 400}), 400, "invalid input: x"),
-        (httpx.Response(402, json={"message": "declined", "code": 402}), 402, "declined"),
-        (httpx.Response(404, text="nothing here"), 404, "nothing here"),
-        (httpx.Response(413), 413, "Request Entity Too Large"),
-        (httpx.Response(500, json={"message": "a handler failed", "code": 500}), 500, "a handler failed"),
-        (httpx.Response(501, json=["odd"]), 501, '["odd"]'),
-        (httpx.Response(503, json={"message": "a handler said so", "code": 503}), 503, "a handler said so"),
-        (httpx.Response(302, text="elsewhere"), 502, "elsewhere"),
+        refused(400, "invalid input: x"),
+        refused(404, "no such handler"),
+        refused(413, "too large"),
+        refused(500, "internal error"),
+        httpx.Response(400, json={"message": "an older one's", "code": 400}),
     ],
 )
-async def test_answers_that_say_no(answer: httpx.Response, code: int, message: str) -> None:
+async def test_what_the_adapter_refuses_is_not_repeated(answer: httpx.Response) -> None:
     server = Server(answer)
     async with server.client() as client:
         with pytest.raises(TerminalError) as caught:
             await client.object_client(Counter, "Mary").add(1)
-    assert (caught.value.code, str(caught.value)) == (code, message)
+    assert (caught.value.code, caught.value.message) == (answer.status_code, answer.json()["message"])
     assert len(server.requests) == 1
 
 
 async def test_repeating_ends(caplog: pytest.LogCaptureFixture) -> None:
     server = Server(httpx.ConnectError("refused"))
-    async with server.client(timeout=timedelta(milliseconds=20)) as client:
+    async with server.client(timeout=0.02) as client:
         call = client.object_client(Counter, "Mary").add(1)
         with pytest.raises(TimeoutError, match=f"no answer in 0.02 s, last ConnectError refused; {call.id}"):
             await call
     assert len(server.requests) > 1
     (warning,) = caplog.messages
-    assert f"ConnectError refused; {call.id} is repeated for up to 0.0" in warning
+    assert f"ConnectError refused; {call.id} is repeated for up to 0.02 s" in warning
 
 
-async def test_what_can_never_work_is_not_repeated() -> None:
-    async with Client("no-url") as client:
-        with pytest.raises(httpx.UnsupportedProtocol):
-            await client.object_client(Counter, "Mary").add(1)
+async def test_the_server_says_when_to_try_again() -> None:
+    server = Server(refused(503, "the store is unavailable", **{"retry-after": "60"}))
+    async with server.client(timeout=30) as client:
+        with pytest.raises(TimeoutError, match="no answer in 30 s, last 503 the store is unavailable"):
+            await client.object_client(Counter, "Mary").add(1)  # a try after a minute would be too late
+    assert len(server.requests) == 1
 
 
 async def test_sends() -> None:
@@ -243,7 +273,7 @@ async def test_leaving_the_block_waits_until_all_is_stored() -> None:
 
 
 async def test_a_send_that_is_refused_is_told_of_by_flush() -> None:
-    server = Server(httpx.Response(404, json={"message": "unknown service", "code": 404}))
+    server = Server(refused(404, "unknown service"))
     client = server.client()
     client.object_send_client(Counter, "Mary").add(1)
     await asyncio.sleep(0.01)
@@ -258,7 +288,7 @@ async def test_a_send_that_is_refused_is_told_of_by_flush() -> None:
 async def test_a_send_is_awaited_by_attaching() -> None:
     server = Server(
         httpx.Response(202, json={"invocationId": "inv_x", "status": "Accepted"}, headers={"x-restate-id": "inv_x"}),
-        httpx.Response(504, json={"message": "still running", "code": 504}),
+        refused(504, "still running"),
         httpx.Response(200, content=b"3"),
     )
     async with server.client() as client:
@@ -269,12 +299,78 @@ async def test_a_send_is_awaited_by_attaching() -> None:
     assert server.paths[1:] == ["/base/path/restate/invocation/inv_x/attach"] * 2
 
 
-async def test_the_answer_corrects_the_id_of_a_generic_call() -> None:
-    server = Server(httpx.Response(200, content=b"true", headers={"x-restate-id": workflow_id("SignUp", "Mary")}))
+async def test_a_generic_call_may_be_to_a_workflows_run() -> None:
+    """The ingress takes no idempotency key for it. Only the ingress knows what it is."""
+    id = workflow_id("SignUp", "Mary")
+
+    def ingress(request: httpx.Request) -> httpx.Response:
+        if "idempotency-key" in request.headers:
+            return refused(400, "SignUp.run takes no Idempotency-Key")
+        sent = request.url.path.endswith("/send")
+        return httpx.Response(200, json={"invocationId": id} if sent else True, headers={"x-restate-id": id})
+
+    server = Server(ingress)
     async with server.client() as client:
-        call = client.generic_call(service="SignUp", method="run", key="Mary", parameter="x")
-        assert await call is True
-        assert call.id == workflow_id("SignUp", "Mary")
+        for make in (client.generic_call, client.generic_send):
+            call = make(service="SignUp", method="run", key="Mary", parameter="x")
+            assert await call is True
+            assert call.id == id
+        with pytest.raises(TerminalError, match="takes no Idempotency-Key"):
+            await client.generic_call(service="SignUp", method="run", key="Mary", idempotency_key="k")
+
+
+async def test_invocations_are_cancelled_by_the_admin() -> None:
+    accepted = httpx.Response(202, json={"invocationId": "inv_x", "status": "accepted"})
+    already = httpx.Response(200, json={"invocationId": "inv_x", "status": "already"})
+    server = Server(
+        accepted, already, refused(409, "inv_x has completed"), refused(404, "there is no invocation inv_x")
+    )
+    async with server.client() as client:
+        assert [await client.cancel("inv_x") for _ in range(4)] == [True, False, False, False]
+    assert set(server.paths) == {"/base/path/admin/invocations/inv_x/cancel"}
+    assert {request.method for request in server.requests} == {"POST"}
+
+
+async def test_a_call_is_cancelled_once_it_has_arrived() -> None:
+    tries, cancelled = 0, asyncio.Event()
+
+    async def respond(request: httpx.Request) -> httpx.Response:
+        nonlocal tries
+        if not request.url.path.endswith("/cancel"):
+            await cancelled.wait()
+            return refused(409, "cancelled", "invocation")
+        tries += 1
+        if tries < 3:
+            return refused(404, "there is no invocation")
+        cancelled.set()
+        return httpx.Response(202, json={"invocationId": "inv_x", "status": "accepted"})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(respond)) as http, Client(URL, http=http) as client:
+        call = client.object_client(Counter, "Mary").add(1)
+        assert await call.cancel() is True
+        with pytest.raises(TerminalError, match="cancelled"):
+            await call
+        tries = 0
+        assert await call.cancel() is False  # it is over: nothing is to arrive any more
+        assert tries == 1
+
+
+async def test_what_was_sent_is_cancelled_once_it_is_stored() -> None:
+    stored = asyncio.Event()
+
+    async def respond(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/send"):
+            await stored.wait()
+            return httpx.Response(202, json={"invocationId": "inv_x"}, headers={"x-restate-id": "inv_x"})
+        assert stored.is_set()
+        assert request.url.path == "/base/path/admin/invocations/inv_x/cancel"
+        return httpx.Response(202, json={"invocationId": "inv_x", "status": "accepted"})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(respond)) as http, Client(URL, http=http) as client:
+        cancelled = client.object_send_client(Counter, "Mary").add(1).cancel()
+        await asyncio.sleep(0)
+        stored.set()
+        assert await cancelled is True
 
 
 async def test_giving_up_waiting_does_not_give_up_the_call() -> None:
@@ -282,7 +378,7 @@ async def test_giving_up_waiting_does_not_give_up_the_call() -> None:
 
     async def respond(request: httpx.Request) -> httpx.Response:
         await release.wait()
-        return httpx.Response(200, content=b"3")
+        return httpx.Response(200, content=b"3", headers={"x-restate-id": "inv_x"})
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(respond)) as http:
         client = Client(URL, http=http)

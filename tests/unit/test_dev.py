@@ -5,76 +5,20 @@ from __future__ import annotations
 import os
 import re
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import cast
 
 import httpx
 import pytest
 
+from adapter.cli import dev as supervision
 from adapter.local.discovery import DiscoveryError, discover
 from adapter.local.samples import sample
-
-ROOT = Path(__file__).resolve().parents[2]
-
-MODULE = """
-from adapter import Context, Service, handler
-
-class Greeter(Service):
-    @handler
-    async def greet(self, ctx: Context, name: str) -> str:
-        return f"{GREETING} {name}"
-
-GREETING = "Hello"
-"""
-
-
-class Dev:
-    """A running ``adapter dev``, with what it has said so far."""
-
-    def __init__(self, directory: Path, *arguments: str) -> None:
-        self.began = time.monotonic()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "adapter", "dev", "--port", "0", *arguments],
-            cwd=directory,
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        self.output: IO[str] = self.process.stdout
-        self.said: list[str] = []
-
-    def until(self, pattern: str) -> re.Match[str]:
-        """Read on until it says something."""
-        for line in self.output:
-            self.said.append(line)
-            if match := re.search(pattern, line):
-                return match
-        raise AssertionError(f"it ended without {pattern!r}:\n{''.join(self.said)}")
-
-    @property
-    def url(self) -> str:
-        return self.until(r"on (http://\S+)").group(1)
-
-
-@pytest.fixture
-def dev(tmp_path: Path) -> Iterator[Callable[..., Dev]]:
-    running: list[Dev] = []
-
-    def start(*arguments: str) -> Dev:
-        running.append(Dev(tmp_path, *arguments))
-        return running[-1]
-
-    yield start
-    for each in running:
-        each.process.terminate()
-        each.process.wait(15)
-        each.output.close()
+from adapter.local.supervised import Loaded, Server
+from tests.unit.dev import MODULE, Dev
 
 
 def greet(url: str) -> str:
@@ -94,12 +38,106 @@ def test_it_serves_and_starts_anew_when_source_changes(dev: Callable[..., Dev], 
     process.until("shop.py changed")
     assert greet(url) == "Good day Mary"  # no request is refused in between
     process.until("==> Greeter on")
-    module.write_text("nonsense")
+
+
+def test_only_what_the_modules_import_starts_it_anew(dev: Callable[..., Dev], tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("from words import GREETING\n" + MODULE.replace('GREETING = "Hello"', ""))
+    (tmp_path / "words.py").write_text('GREETING = "Hello"')
+    process = dev("shop")
+    url = process.url
+    (tmp_path / "test_shop.py").write_text("")
+    (tmp_path / "words.py").write_text('GREETING = "Good day"')
+    assert process.until("==> .*changed").group() == "==> words.py changed"
+    assert greet(url) == "Good day Mary"
+
+
+def test_source_that_breaks_is_answered_for_until_it_is_repaired(dev: Callable[..., Dev], tmp_path: Path) -> None:
+    module = tmp_path / "shop.py"
+    module.write_text(MODULE)
+    process = dev("shop")
+    url = process.url
+    module.write_text("import missing\n" + MODULE)
+    process.until("module shop needs missing, which is not installed")
+    answer = httpx.post(f"{url}/Greeter/greet", json="Mary", timeout=15)
+    assert (answer.status_code, answer.json()["code"]) == (503, 503)
+    assert "module shop needs missing" in answer.json()["message"]
+    (tmp_path / "missing.py").write_text("")
+    process.until("missing.py changed")
+    assert greet(url) == "Hello Mary"
+    module.write_text("class Greeter(:\n")
     process.until("module shop cannot be imported")
-    process.until("waiting for a change")
+    message = httpx.get(f"{url}/admin/invocations", timeout=15).json()["message"]
+    assert f'File "{module}", line 1' in message
+    assert message.endswith("SyntaxError: invalid syntax")
+    assert "importlib" not in message
     module.write_text(MODULE)
     process.until("shop.py changed")
     assert greet(url) == "Hello Mary"
+
+
+class Scripted:
+    """A server that has imported another module by the second look, and ends by the third."""
+
+    def __init__(self, late: Path) -> None:
+        self.late = late
+        self.looks = 0
+        self.exit_code: int | None = None
+
+    def news(self) -> Loaded | None:
+        self.looks += 1
+        if self.looks == 1:
+            return Loaded(frozenset({str(self.late)}))
+        if self.looks == 2:
+            self.exit_code = -9
+        else:
+            raise AssertionError("it has ended")
+        return None
+
+
+class Answering:
+    """A server that answers for broken source, while somebody adds a file. What it imports is not asked for."""
+
+    def __init__(self, late: Path) -> None:
+        self.late = late
+
+    @property
+    def exit_code(self) -> None:
+        self.late.write_text("")
+
+
+def test_a_file_that_is_added_repairs_source_that_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervision, "TICK", 50)
+    monkeypatch.chdir(tmp_path)
+    server = cast(Server, Answering(tmp_path / "late.py"))
+    found, changed = supervision._until_change(server, Loaded(frozenset(), broken=True), {})
+    assert (found.broken, changed) == (True, str(tmp_path / "late.py"))
+
+
+def test_what_a_handler_imports_counts_and_a_server_that_ends_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(supervision, "TICK", 50)
+    late = tmp_path / "late.py"
+    late.write_text("")
+    server = Scripted(late)
+
+    def said(text: str, **_: object) -> None:
+        os.utime(late, ns=(0, 0))
+        print_out(text)
+
+    print_out = print
+    monkeypatch.setattr(supervision, "print", said, raising=False)
+    found, changed = supervision._until_change(cast(Server, server), Loaded(frozenset()), {})
+    assert (found.files, changed) == ({str(late)}, str(late))
+    assert capsys.readouterr().out == "==> the server ended (-9); waiting for a change of source\n"
+
+
+def test_pages_of_a_named_origin_may_call(dev: Callable[..., Dev], tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(MODULE)
+    url = dev("shop", "--cors", "https://a.example", "--cors", "https://b.example").url
+    for origin, allowed in (("https://a.example", True), ("https://b.example", True), ("https://c.example", False)):
+        response = httpx.post(f"{url}/Greeter/greet", json="Mary", headers={"origin": origin}, timeout=15)
+        assert (response.headers.get("access-control-allow-origin") == origin) is allowed
 
 
 def test_it_starts_quickly(dev: Callable[..., Dev], tmp_path: Path) -> None:
@@ -136,6 +174,16 @@ def test_it_ends_when_it_is_told_to(dev: Callable[..., Dev], tmp_path: Path) -> 
             httpx.get(url)
 
 
+def test_the_server_ends_if_its_supervisor_is_killed(dev: Callable[..., Dev], tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(MODULE)
+    process = dev("shop")
+    url = process.url
+    process.process.kill()
+    process.output.read()  # to its end: nobody has it open any more
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -149,6 +197,7 @@ def test_it_ends_when_it_is_told_to(dev: Callable[..., Dev], tmp_path: Path) -> 
         (["wrong"], "is a workflow without a `run` handler"),
         (["untold"], "the input of S.x: <class 'untold.Own'> cannot be turned into JSON: use a builtin, a dataclass"),
         (["shop", "other"], "other has a service called Greeter, and so has another module"),
+        (["unbound"], "unbound cannot be served"),
     ],
 )
 def test_what_it_cannot_serve(
@@ -162,6 +211,7 @@ def test_what_it_cannot_serve(
         "empty": "x = 1",
         "needy": "import no_such_package",
         "broken": "1 / 0",
+        "unbound": MODULE.replace("    @handler", "    def __init__(self): raise OSError\n    @handler"),
         "untold": "from adapter import *\nclass Own: ...\nclass S(Service):\n    @handler\n"
         "    async def x(self, ctx: Context, own: Own): ...",
         "wrong": "from adapter import *\nclass W(Workflow):\n    @handler\n    async def x(self, ctx: Context): ...",
@@ -206,6 +256,31 @@ def test_what_counts_in_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert list(discover(["plain_x:Own"]).services) == ["Own"]
     with pytest.raises(DiscoveryError, match="contract_of_x has no definitions"):
         discover(["contract_of_x"])
+
+
+PLAIN = """
+from pydantic_core import core_schema
+from adapter import Context, Service, handler
+
+class Celsius(int):
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source, handler):
+        return core_schema.no_info_plain_validator_function(cls)
+
+class Thermometer(Service):
+    @handler
+    async def read(self, ctx: Context, degrees: Celsius) -> Celsius:
+        return degrees
+"""
+
+
+def test_a_type_without_a_json_schema_is_served(dev: Callable[..., Dev], tmp_path: Path) -> None:
+    (tmp_path / "plain.py").write_text(PLAIN)
+    process = dev("plain", "--no-reload")
+    url = process.url
+    assert process.until("curl").string.strip() == f"curl {url}/Thermometer/read --json @FILE"
+    assert httpx.post(f"{url}/Thermometer/read", json=3).json() == 3
+    assert httpx.get(f"{url}/restate/openapi.json").status_code == 200
 
 
 def test_samples() -> None:

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.response import StreamingBody
+from botocore.stub import Stubber
 
 from adapter import Context, ObjectContext, Service, VirtualObject, handler
 from adapter.aws.clients import make_client
@@ -26,6 +28,8 @@ from adapter.registry import Registry
 
 A = "arn:aws:lambda:eu-central-1:1:function:a:live"
 B = "arn:aws:lambda:eu-central-1:1:function:b:live"
+
+CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "eu-central-1"}
 
 
 class Near(Service):
@@ -266,6 +270,35 @@ async def test_a_dispatch_goes_to_the_deployment_or_to_the_current_one(directory
     ]
 
 
+@pytest.mark.parametrize(
+    ("code", "exists"),
+    [
+        (None, True),
+        ("ResourceNotFoundException", False),
+        ("AccessDeniedException", False),
+        ("ValidationException", False),
+        ("TooManyRequestsException", None),
+    ],
+)
+async def test_a_deployment_exists_if_it_can_be_invoked(
+    directory: Directory, code: str | None, exists: bool | None
+) -> None:
+    client = make_client("lambda", connections=1, attempts=1, **CREDENTIALS)
+    with Stubber(client) as stubber:
+        request = {"FunctionName": "a:1", "InvocationType": "DryRun"}
+        if code is None:
+            stubber.add_response("invoke", {"StatusCode": 204, "Payload": StreamingBody(io.BytesIO(), 0)}, request)
+        else:
+            stubber.add_client_error("invoke", code, expected_params=request)
+        asked = LambdaDispatcher(directory, client).exists("a:1")
+        if exists is None:
+            with pytest.raises(Unavailable):
+                await asked
+        else:
+            assert await asked is exists
+    assert await LambdaDispatcher(directory, client).exists("") is False
+
+
 async def test_a_backlog_is_shared_or_left_to_the_next_sweep(
     directory: Directory, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -284,9 +317,8 @@ async def test_dispatches_share_a_connection(directory: Directory) -> None:
     """To make another costs more than the request does."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Accepts)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    credentials = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "eu-central-1"}
     url = f"http://127.0.0.1:{server.server_port}"
-    client = make_client("lambda", connections=1, attempts=1, endpoint_url=url, **credentials)
+    client = make_client("lambda", connections=1, attempts=1, endpoint_url=url, **CREDENTIALS)
     try:
         for n in range(5):
             await LambdaDispatcher(directory, client).dispatch(Ref(f"inv_{n}", "g"), "Near", "a:1", False)

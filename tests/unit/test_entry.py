@@ -33,6 +33,7 @@ from adapter.engine.types import Kind
 from adapter.http.services import Endpoints
 from adapter.local.memory import MemoryStore
 from adapter.local.ports import SystemClock
+from adapter.observed import observe
 from adapter.registry import Registry
 
 log = logging.getLogger("adapter.test")
@@ -168,7 +169,7 @@ class Function:
             timers=self.ports,
             dispatcher=self.ports,
             clock=SystemClock(),
-            handlers=[self.observed.handler(spec) for spec in registry.specs],
+            handlers=[observe(spec) for spec in registry.specs],
             deployment="shop:7",
             kinds=lambda target: Kind.SERVICE if target.service == "Far" else None,
         )
@@ -236,6 +237,20 @@ def test_a_request(function: Function) -> None:
     assert headers["x-restate-id"] in function.records()
 
 
+@pytest.mark.parametrize("prefer", ["respond-async", "wait=1"])
+def test_a_client_that_prefers_not_to_wait_is_not_kept_by_a_long_step(function: Function, prefer: str) -> None:
+    """A process ends what it has begun before it answers, so another one has to run the step."""
+    event = http_event("/Shop/step")
+    event["headers"]["prefer"] = prefer
+    began = time.monotonic()
+    answer = function(event)
+    assert time.monotonic() - began < 3
+    assert (answer["statusCode"], answer["headers"]["preference-applied"]) == (202, prefer)
+    id = json.loads(answer["body"])["invocationId"]
+    assert [dispatched[:2] for dispatched in function.ports.dispatched] == [(id, "Shop")]
+    assert function.records()[id].live
+
+
 def test_a_request_is_refused(function: Function) -> None:
     assert function.http("/Shop/greet", 7)[0] == 400
     assert function.http("/Shop/nothing", 7)[:2] == (
@@ -244,6 +259,7 @@ def test_a_request_is_refused(function: Function) -> None:
             "message": "service 'Shop' has no handler 'nothing'; "
             "it has echo, flaky, greet, later, look_up, quotes, sleep, step, tell",
             "code": 404,
+            "source": "ingress",
         },
     )
     assert function.records() == {}
@@ -286,7 +302,7 @@ def test_a_client_reaches_every_key_by_api_gateway(function: Function, key: str)
             if raw_path is None:
                 return httpx.Response(400, json={"message": "Bad Request"})
             answer = await asyncio.to_thread(function, http_event(raw_path, query=query))
-            return httpx.Response(answer["statusCode"], content=answer["body"])
+            return httpx.Response(answer["statusCode"], content=answer["body"], headers=answer["headers"])
 
     async def ask() -> str:
         async with Client("https://id.execute-api", http=httpx.AsyncClient(transport=Gateway())) as client:
@@ -309,6 +325,7 @@ def test_a_body_that_is_not_utf_8(function: Function) -> None:
     assert json.loads(function(event)["body"]) == {
         "message": "invalid input: Invalid JSON: the body is not UTF-8",
         "code": 400,
+        "source": "ingress",
     }
     event["headers"]["content-length"] = str(len(event["body"].encode()))  # the client did send that character
     assert json.loads(function(event)["body"]) == "Hello M\ufffdry"
@@ -545,6 +562,11 @@ def test_logs_say_in_which_attempt(function: Function, capsys: pytest.CaptureFix
         (line,) = (line for line in lines if line.get("message") == message)
         assert {name: line[name] for name in expected} == expected
         assert line["invocation_id"] == headers["x-restate-id"]
+    (ended,) = (line for line in lines if str(line.get("message")).startswith("completed after "))
+    expected = {"level": "INFO", "target": "Shop/look_up", "outcome": "completed", "attempts": 1}
+    assert {name: ended[name] for name in expected} == expected
+    assert ended["invocation_id"] == headers["x-restate-id"]
+    assert ended["duration_ms"] >= 0
 
 
 # --- configuration ---

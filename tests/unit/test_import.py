@@ -6,7 +6,11 @@ import re
 import subprocess
 import sys
 
-HEAVY = {"boto3", "botocore", "httpx", "starlette", "mangum", "pynamodb", "aws_lambda_powertools", "uvicorn"}
+import pytest
+
+HEAVY = {
+    "boto3", "botocore", "httpx", "starlette", "mangum", "pynamodb", "aws_lambda_powertools", "tenacity", "uvicorn",
+}  # fmt: skip
 
 
 def test_importing_the_library_imports_nothing_of_aws_or_http() -> None:
@@ -35,11 +39,17 @@ assert made == [(str,)], made
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_what_an_extra_brings_is_named() -> None:
-    for code, message in {
-        "sys.modules['httpx'] = None; from adapter import Client": "Client needs httpx, which the extra .*client",
-        "sys.modules['uvicorn'] = None; from adapter.cli import main; main(['dev', 'x'])": "needs uvicorn, which the",
-    }.items():
-        ran = subprocess.run([sys.executable, "-c", f"import sys; {code}"], capture_output=True, text=True, check=False)
-        assert ran.returncode == 1
-        assert re.search(message, ran.stderr)
+@pytest.mark.parametrize(
+    ("missing", "code", "message"),
+    [
+        ("httpx", "from adapter import Client", "Client needs httpx, which the extra .*client"),
+        ("tenacity", "from adapter import SyncClient", "SyncClient needs tenacity, which the extra"),
+        ("uvicorn", "from adapter.cli import main; main(['dev', 'x'])", r"uvicorn is not installed: pip .*\[dev\]"),
+        ("watchfiles", "from adapter.cli import main; main(['dev', 'x'])", "watchfiles is not installed: pip "),
+    ],
+)
+def test_what_an_extra_brings_is_named(missing: str, code: str, message: str) -> None:
+    program = [sys.executable, "-c", f"import sys; sys.modules[{missing!r}] = None; {code}"]
+    ran = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert re.search(message, ran.stderr)

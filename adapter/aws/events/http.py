@@ -5,7 +5,6 @@ See https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develo
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from typing import Any, Final, cast
@@ -18,7 +17,7 @@ from starlette.types import ASGIApp
 from adapter.aws.host import Host
 from adapter.engine.types import MAX_PAYLOAD
 from adapter.http.messages import number, refuse
-from adapter.http.services import JSON, is_admin
+from adapter.http.services import is_admin
 
 GATEWAY_LIMIT: Final = 28_500
 """Milliseconds from its arrival at which a request is answered, ready or not: API Gateway gives up after 30 seconds."""
@@ -87,8 +86,10 @@ def _is_mangled(event: Mapping[str, Any]) -> bool:
 
 
 def _refused(message: str) -> dict[str, Any]:
-    body = json.dumps({"message": message, "code": 400})
-    return {"statusCode": 400, "headers": {"content-type": JSON}, "body": body, "isBase64Encoded": False}
+    """Return a 400 for an event that makes no request."""
+    response = refuse(400, message)
+    body = bytes(response.body).decode()
+    return {"statusCode": 400, "headers": dict(response.headers), "body": body, "isBase64Encoded": False}
 
 
 def _config(text_mime_types: list[str]) -> LambdaConfig:

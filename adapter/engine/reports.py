@@ -1,0 +1,70 @@
+"""The log lines of invocations: one for each that ends, and for each attempt and each try of a step that fails.
+
+What a line says in its text stands in fields as well, for those who search.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from adapter.engine.ids import INVOCATION_ID
+from adapter.engine.records import Meta
+from adapter.engine.types import Outcome, RetryPolicy, span, told
+
+log = logging.getLogger("adapter")
+
+
+def log_end(meta: Meta, outcome: Outcome, now: int) -> None:
+    """Log that an invocation has its outcome."""
+    if not INVOCATION_ID.fullmatch(meta.id):
+        return  # a durable promise: it has a record of this kind, and no attempts
+    attempts, duration = max(1, meta.epoch), max(0, (meta.completed or now) - meta.created)
+    failure = outcome.failure
+    end = f"{span(duration)} in {attempts} attempt{'' if attempts == 1 else 's'}"
+    fields = {"duration_ms": duration, "attempts": attempts}
+    if failure is None:
+        log.info("completed after %s", end, extra=_about(meta) | fields | {"outcome": "completed"})
+    else:
+        extra = _about(meta) | fields | {"outcome": "failed", "code": failure.code}
+        log.info("failed with %s after %s: %s", failure.code, end, failure.message, extra=extra)
+
+
+def log_attempt(
+    meta: Meta, policy: RetryPolicy, failures: int, error: BaseException, due: int | None, now: int
+) -> None:
+    """Log that an attempt failed, the last of so many, and when the next one is due; ``None``: never."""
+    end = "given up" if policy.exhausted == "kill" else "paused until it is resumed"
+    _log_failure("attempt", meta, policy, failures, error, _wait(due, now), end)
+
+
+def log_step(
+    meta: Meta, name: str, policy: RetryPolicy, failures: int, error: BaseException, due: int | None, now: int
+) -> None:
+    """Log that a step with a policy of its own failed, likewise."""
+    _log_failure(f"step {name!r}", meta, policy, failures, error, _wait(due, now), "given up", step=name)
+
+
+def _log_failure(
+    what: str,
+    meta: Meta,
+    policy: RetryPolicy,
+    failures: int,
+    error: BaseException,
+    wait: int | None,
+    end: str,
+    **fields: str,
+) -> None:
+    most = "any number" if policy.attempts is None else policy.attempts
+    then = end if wait is None else f"next in {span(wait)}"
+    extra = _about(meta) | {"attempt": max(1, meta.epoch), "failures": failures, "retry_in_ms": wait} | fields
+    text = "%s failed (%s of %s; %s): %s"
+    log.warning(text, what, failures, most, then, told(error), exc_info=error, extra=extra)
+
+
+def _wait(due: int | None, now: int) -> int | None:
+    return None if due is None else max(0, due - now)
+
+
+def _about(meta: Meta) -> dict[str, Any]:
+    return {"invocation_id": meta.id, "target": str(meta.target)}

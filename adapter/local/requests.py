@@ -1,0 +1,47 @@
+"""Logs each request that the development server answers."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from adapter.engine.types import span
+from adapter.http.messages import ID
+
+log = logging.getLogger("adapter")
+
+
+class RequestLog:
+    """Writes one line for each request: method, path, status, time and invocation.
+
+    Args:
+        app: What answers.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        began = time.monotonic()
+        status, id = "no answer", ""
+
+        async def watched(message: Message) -> None:
+            nonlocal status, id
+            if message["type"] == "http.response.start":
+                status = str(message["status"])
+                id = Headers(raw=message.get("headers", [])).get(ID, "")
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            # The path as it was sent, without its query: that may hold what is nobody's business.
+            path = (scope.get("raw_path") or scope["path"].encode()).decode("ascii", "backslashreplace")
+            wait = span(round((time.monotonic() - began) * 1000))
+            extra = {"invocation_id": id} if id else {}
+            log.info("%s %s: %s in %s", scope["method"], path, status, wait, extra=extra)

@@ -1,0 +1,108 @@
+"""The process that serves under a supervisor, which starts another one when source changes.
+
+Both ends of their pipe are here. Importing this is cheap: the supervisor serves nothing itself.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+
+from adapter.local.options import Options
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a process tells its supervisor when it has imported its modules, and whenever that has changed.
+
+    Attributes:
+        files: The developer's source files among what is imported.
+        broken: Whether the modules cannot be served; ``files`` then are those that may have to do with it.
+    """
+
+    files: frozenset[str]
+    broken: bool = False
+
+
+class Supervisor:
+    """The supervisor, as the process that serves sees it."""
+
+    def __init__(self, pipe: Connection, *, first: bool) -> None:
+        self._pipe = pipe
+        self.first = first
+        """Whether no process has served under it before."""
+
+    def tell(self, loaded: Loaded) -> None:
+        """Tell it what is imported."""
+        with suppress(OSError):  # it is gone, and `on_stop` acts on that
+            self._pipe.send(loaded)
+
+    def on_stop(self, stop: Callable[[], None]) -> None:
+        """Call something, in a thread, when the supervisor wants this process to end, or is gone."""
+
+        def wait() -> None:
+            with suppress(EOFError, OSError):
+                self._pipe.recv()
+            stop()
+
+        threading.Thread(target=wait, name="supervisor", daemon=True).start()
+
+
+class Server:
+    """A process that serves, as its supervisor sees it."""
+
+    def __init__(self, options: Options, listener: socket.socket, *, first: bool) -> None:
+        context = get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        terminal = sys.stdin.fileno() if sys.stdin is not None and sys.stdin.isatty() else None  # pyright: ignore[reportUnnecessaryComparison]
+        # The listener is passed by multiprocessing, which can do so on Windows as well.
+        self._process = context.Process(target=_serve, args=(options, listener, theirs, first, terminal), name="server")
+        self._process.start()
+        theirs.close()
+
+    def loaded(self) -> Loaded | None:
+        """Wait until it has imported its modules; ``None`` if it ended before."""
+        try:
+            return self._pipe.recv()  # type: ignore[no-any-return]
+        except (EOFError, OSError):
+            self._process.join()
+            return None
+
+    def news(self) -> Loaded | None:
+        """Return what it has imported since, if it has told."""
+        try:
+            return self._pipe.recv() if self._pipe.poll() else None
+        except (EOFError, OSError):
+            return None
+
+    @property
+    def exit_code(self) -> int | None:
+        """Its exit code; ``None`` while it runs."""
+        return self._process.exitcode
+
+    def stop(self) -> None:
+        """Have it end, and wait until it has. It has ten seconds to do so by itself."""
+        self._pipe.close()
+        self._process.join(10)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+
+def _serve(options: Options, listener: socket.socket, pipe: Connection, first: bool, terminal: int | None) -> None:
+    if terminal is not None:
+        sys.stdin = os.fdopen(terminal)  # for breakpoint(); multiprocessing has replaced it
+    try:
+        from adapter.local.server import serve
+
+        code = serve(options, listener, Supervisor(pipe, first=first))
+    except KeyboardInterrupt:
+        code = 0
+    sys.exit(code)

@@ -1,0 +1,1 @@
+"""Published clients of Restate's ingress."""

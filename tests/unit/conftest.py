@@ -1,0 +1,25 @@
+"""What the unit tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.dev import Dev
+
+
+@pytest.fixture
+def dev(tmp_path: Path) -> Iterator[Callable[..., Dev]]:
+    running: list[Dev] = []
+
+    def start(*arguments: str, **environment: str) -> Dev:
+        running.append(Dev(tmp_path, *arguments, environment=environment))
+        return running[-1]
+
+    yield start
+    for each in running:
+        each.process.terminate()
+        each.process.wait(15)
+        each.output.close()
