@@ -479,7 +479,7 @@ class Ledger:
             key = self.keys[name]
             key.head = replace(draft.heads[name], version=state.base.version + 1)
             key.front = list(state.front) if state.front and self._runs(key.head) else None
-            key.more = state.more
+            key.more = state.more or bool(state.arrived)  # these are in the stored inbox from now on
             key.contended = key.contended or bool(state.arrived)
             key.dead.clear()
             key.lost = 0
