@@ -119,6 +119,12 @@ class KeyState:
         elif self.arrived:
             self.owner = self.arrived.popleft().ref
 
+    def stored_front(self) -> list[InboxEntry]:
+        """Return the stored inbox, from its first entry and as far as it is known, once those that came are stored."""
+        last = self.front[-1].ticket if self.front else ""
+        came = [entry for entry in self.arrived if not self.more or entry.ticket < last]
+        return sorted([*self.front, *came], key=lambda entry: entry.ticket)
+
     def read(self, name: str) -> Outcome | None:
         """A state entry's value; ``None`` where only the items beside the head tell."""
         if name in self.state:

@@ -478,7 +478,7 @@ class Ledger:
         for name, state in draft.states.items():
             key = self.keys[name]
             key.head = replace(draft.heads[name], version=state.base.version + 1)
-            key.front = list(state.front) if state.front and self._runs(key.head) else None
+            key.front = (state.stored_front() or None) if self._runs(key.head) else None
             key.more = state.more
             key.contended = key.contended or bool(state.arrived)
             key.dead.clear()

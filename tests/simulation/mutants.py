@@ -68,11 +68,6 @@ MUTANTS = (
         Edit(MemoryStore, "_plan", "allowed = held is None or isinstance(item, StateEntry | Part)", "allowed = True"),
     ),
     mutant(
-        "the count of notifications is ignored",
-        "6",
-        Edit(memory, "_allowed", "(change.notifications is None or old.notifications <= change.notifications)", "True"),
-    ),
-    mutant(
         "the key is handed over, and nobody is told",
         "7",
         Edit(Draft, "_write_key", "changes.append(Update(state.granted, set=given, status=Status.QUEUED))", "pass"),
@@ -164,6 +159,7 @@ MUTANTS = (
         "a key is released without looking whether somebody waits",
         "7",
         Edit(MemoryStore, "_plan", "and not (empty and old_head.queued)\n)", ")"),
+        focus="crowd",
     ),
     mutant(
         "a head is written without its version",
@@ -179,6 +175,7 @@ MUTANTS = (
         "a result does not wake who waits",
         "no notification lost",
         Edit(Teller, "tell", "if not woken and _waits(found, urgent=urgent, cancels=cancels):", "if False:"),
+        focus="fan-in",
     ),
     mutant(
         "nothing is swept",
@@ -513,19 +510,6 @@ MUTANTS = (
         focus="crowd",
     ),
     mutant(
-        "an invocation that comes passes those that wait",
-        "order of arrival",
-        Edit(KeyState, "arrive", "and not self.queued and", "and"),
-        focus="crowd",
-    ),
-    mutant(
-        "who is given a key is not told that others wait",
-        "no invocation waits for ever",
-        Edit(Handover, "_give", "queued=more, empty=False", "queued=False, empty=False"),
-        Edit(Handover, "_give", "queued=more)", "queued=False)"),
-        focus="crowd+waits",
-    ),
-    mutant(
         "the inbox is not in the order of moments",
         "order of arrival",
         Edit(KeyState, "arrive", "ticket(moment, ref.id)", "ticket(0, ref.id)"),
@@ -537,12 +521,6 @@ MUTANTS = (
         Edit(Unit, "_invoke", "self.engine.moment(after=member.moment)", "self.engine.clock.now() * 1000"),
     ),
     mutant(
-        "an invocation that ran before it came to its inbox keeps what it did",
-        "7",
-        Edit(Ledger, "_commit", "if draft.ran_in_line():", "if False:"),
-        focus="parts",
-    ),
-    mutant(
         "the next of the inbox runs although it has changed since it was read",
         "7",
         Edit(
@@ -552,12 +530,6 @@ MUTANTS = (
             "allowed = True",
         ),
         focus="crowd+anywhere",
-    ),
-    mutant(
-        "what ended in a session is made again there",
-        "2",
-        Edit(Unit, "_invoke", "or pending.id in self._hosted", ""),
-        focus="rings",
     ),
     mutant(
         "a session goes on with the inbox while its client waits for it",
