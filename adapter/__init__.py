@@ -25,6 +25,7 @@ from adapter.errors import (
     NonDeterminismError,
     TerminalError,
     TimedOutError,
+    UnreadableError,
 )
 from adapter.handlers import handler
 from adapter.operations import Awakeable, Invocation, Operation, Ready, Unready
@@ -56,6 +57,7 @@ __all__ = [
     "Service",
     "TerminalError",
     "TimedOutError",
+    "UnreadableError",
     "Unready",
     "VirtualObject",
     "Workflow",

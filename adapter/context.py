@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-import typing
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from random import Random
-from typing import Any, TypeVar, TypeVarTuple, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, TypeVarTuple, Unpack, overload
 from uuid import UUID
 
 from typing_extensions import TypeForm
 
-from adapter import serde
-from adapter.clients import Clients, check_text, milliseconds
-from adapter.definitions import Service, VirtualObject, Workflow, context_of
+from adapter import values
+from adapter.checks import check_text, milliseconds
+from adapter.clients import Clients
+from adapter.definitions import Service, VirtualObject, Workflow, context_of, contexts_with
 from adapter.engine import commands
 from adapter.engine.commands import (
     Asked,
@@ -39,11 +38,14 @@ from adapter.engine.commands import (
     accepted,
 )
 from adapter.engine.types import MAX_KEY, Headers, Kind, RetryPolicy, Target
-from adapter.errors import TerminalError, TimedOutError, leaving
+from adapter.errors import DefinitionError, TerminalError, TimedOutError, leaving
 from adapter.operations import Awakeable, Invocation, Operation
 from adapter.promises import DurablePromise
+from adapter.serde import Json, Serde, of
+from adapter.steps import HINT, check_step, returned
 
 T = TypeVar("T")
+P = ParamSpec("P")
 Ts = TypeVarTuple("Ts")
 
 
@@ -90,6 +92,15 @@ class Context(Clients):
     def __init__(self, issuer: Issuer) -> None:
         self._issuer = issuer
 
+    if not TYPE_CHECKING:  # checkers know what a context has
+
+        def __getattr__(self, name: str) -> NoReturn:
+            kind, others = type(self).__name__, contexts_with(name)
+            text = f"{kind} has no {name}"
+            if others:
+                text = f"{self._where('the context')} is {kind}, which has no {name}: {' and '.join(others)} have it"
+            raise AttributeError(text, name=name, obj=self)
+
     @property
     def request(self) -> Request:
         """The request that the invocation came from."""
@@ -125,7 +136,7 @@ class Context(Clients):
             check_text("name", name, MAX_KEY)
         return self._issuer.issue(Sleep(milliseconds(duration, "duration"), name), _nothing)
 
-    # With type=, the result is what that says: fn may be a lambda, or return what only validation turns into it.
+    # With type=, fn may be a lambda, or return plain data that validation turns into the type.
     @overload
     def run(
         self,
@@ -159,32 +170,44 @@ class Context(Clients):
     def run(
         self, name: str, fn: Callable[[Unpack[Ts]], T], /, *args: *Ts, retry: RetryPolicy | None = None
     ) -> Operation[T]: ...
-    def run(
+    # Checkers cannot know a function's keywords beside keywords of our own.
+    @overload
+    def run(self, name: str, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> Operation[T]: ...
+    @overload
+    def run(self, name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Operation[T]: ...
+    def run(  # type: ignore[misc]  # mypy does not take `*args: Any` for any type variable tuple
         self,
         name: str,
-        fn: Callable[[Unpack[Ts]], Any],
+        fn: Any = None,
         /,
-        *args: *Ts,
+        *args: Any,
         retry: RetryPolicy | None = None,
         type: Any = None,
+        **kwargs: Any,
     ) -> Operation[Any]:
-        """Run a step: a function whose result is kept, so that no replay runs it again.
+        """Run a step: a function whose result is stored, so that a replay does not run it again.
 
-        The function runs at least once: a crash before its result is stored has it run again, so what it does outside
-        should be idempotent (`uuid` makes a key that stays the same). It uses no context. If it raises
-        `TerminalError`, so does awaiting the step, now and on replay; after any other exception it is tried again.
+        The function runs at least once. If the process crashes before the result is stored, it runs again, so make
+        its effects idempotent (`uuid` returns a key that stays the same). The function cannot use the context. If it
+        raises `TerminalError`, awaiting the step raises it, now and on replay. After any other exception it is retried.
+
+        The result is read back when it is written. If it does not come back equal, the step fails with a
+        `TerminalError` and is not run again.
 
         Args:
-            name: What to call it in the journal.
-            fn: The function; async, or plain, which then runs in a thread.
-            *args: Its arguments.
-            retry: How it is retried; like the handler if not given.
-            type: What the result is read back as, if ``fn`` does not say so by its return annotation. A lambda
-                does not: without ``type`` a model that it returns comes back as a dict.
+            name: The step's name in the journal.
+            fn: The function. A plain one runs in a thread.
+            *args: The function's positional arguments.
+            retry: How the step is retried; as the handler is, if not given.
+            type: The type of the result, in place of the return annotation. A lambda has none, and without ``type``
+                its result must be plain JSON.
+            **kwargs: The function's keyword arguments. ``retry`` and ``type`` are the step's: bind arguments of these
+                names with ``functools.partial``. Type checkers accept keyword arguments only without them.
 
         Raises:
-            TypeError: If ``fn`` cannot be called, or its return annotation cannot be resolved.
+            TypeError: If ``fn`` cannot be called with the arguments, or its return annotation cannot be resolved.
             ValueError: If the name is empty or longer than 512 bytes of UTF-8.
+            TerminalError: If the type of the result has no JSON schema.
 
         >>> from adapter import Context, Service, handler
         >>> from adapter.testing import Environment
@@ -207,27 +230,26 @@ class Context(Clients):
         step 'read' failed 3 times: OSError: disk on fire
         -1
         """
-        if not callable(fn):
-            if inspect.iscoroutine(fn):
-                fn.close()
-            raise TypeError(f"run({name!r}, …) takes a function and its arguments, not {fn!r}")
-        if retry is not None and not isinstance(retry, RetryPolicy):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"retry is a RetryPolicy, not {retry!r}")
-        result = serde.of(_returned(fn) if type is None else type)
+        check_step(name, fn, args, kwargs, retry)
+        form = of(returned(fn) if type is None else type)
+        what = self._where(f"the result of step {name!r}")
+        if isinstance(form, Json):
+            try:
+                _ = form.adapter  # before the step has effects
+            except DefinitionError as error:
+                raise TerminalError(f"{what} has no format: {error}") from None
 
         async def closure() -> bytes:
             with leaving(f"step {name!r}"):
                 if inspect.iscoroutinefunction(fn):
-                    value = await fn(*args)
+                    value = await fn(*args, **kwargs)
                 else:
-                    value = await asyncio.to_thread(fn, *args)
+                    value = await asyncio.to_thread(fn, *args, **kwargs)
                     if inspect.isawaitable(value):
                         value = await value
-                return result.serialize(value)
+                return values.write(form, value, what, hint=HINT, convert=type is not None)
 
-        return self._issuer.issue(
-            Run(check_text("name", name, MAX_KEY), closure, retry), lambda data: result.deserialize(data or b"")
-        )
+        return self._issuer.issue(Run(name, closure, retry), lambda data: values.read(form, data, what))
 
     @overload
     def awakeable(self, /) -> Awakeable[Any]: ...
@@ -235,8 +257,10 @@ class Context(Clients):
     def awakeable(self, type: type[T], /) -> Awakeable[T]: ...
     @overload
     def awakeable(self, type: TypeForm[T], /) -> Awakeable[T]: ...
-    def awakeable(self, type: Any = Any, /) -> Awakeable[Any]:
-        """A result that somebody outside gives, as a person who approves or a service that calls back.
+    @overload
+    def awakeable(self, /, *, serde: Serde[T]) -> Awakeable[T]: ...
+    def awakeable(self, type: Any = Any, /, *, serde: Serde[Any] | None = None) -> Awakeable[Any]:
+        """Return a result that is completed from outside: by a person who approves, or a service that calls back.
 
         ```python
         payment = ctx.awakeable(Receipt)
@@ -244,13 +268,14 @@ class Context(Clients):
         receipt = await payment
         ```
 
-        Awaiting it raises `TerminalError` where it was rejected.
+        Awaiting it raises `TerminalError` if it was rejected, or if its value does not fit the type.
 
         Args:
-            type: What the value is read as; plain JSON if not given.
+            type: The type of the value; plain JSON if not given.
+            serde: The format of the value, in place of the type's.
         """
-        value = serde.of(type)
-        return self._issuer.issue(commands.Awakeable(), lambda data: value.deserialize(data or b""))
+        form, what = serde or of(type), self._where("the value of an awakeable")
+        return self._issuer.issue(commands.Awakeable(), lambda data: values.receive(form, data, what))
 
     @overload
     def signal(self, name: str, /) -> Operation[Any]: ...
@@ -258,18 +283,21 @@ class Context(Clients):
     def signal(self, name: str, type: type[T], /) -> Operation[T]: ...
     @overload
     def signal(self, name: str, type: TypeForm[T], /) -> Operation[T]: ...
-    def signal(self, name: str, type: Any = Any, /) -> Operation[Any]:
-        """Wait for the next signal of a name to this invocation. Each is given once, in the order they came.
+    @overload
+    def signal(self, name: str, /, *, serde: Serde[T]) -> Operation[T]: ...
+    def signal(self, name: str, type: Any = Any, /, *, serde: Serde[Any] | None = None) -> Operation[Any]:
+        """Wait for the next signal of a name to this invocation. Each signal is received once, in order of arrival.
 
-        `Clients.send_signal` sends one.
+        `Clients.send_signal` sends one. Awaiting it raises `TerminalError` if its value does not fit the type.
 
         Args:
             name: The signal's name, up to 512 bytes of UTF-8.
-            type: What the value is read as; plain JSON if not given.
+            type: The type of the value; plain JSON if not given.
+            serde: The format of the value, in place of the type's.
         """
-        value = serde.of(type)
+        form, what = serde or of(type), self._where(f"the value of signal {name!r}")
         return self._issuer.issue(
-            Signal(check_text("name", name, MAX_KEY)), lambda data: value.deserialize(data or b"")
+            Signal(check_text("name", name, MAX_KEY)), lambda data: values.receive(form, data, what)
         )
 
     def cancel(self, id: str, /) -> Operation[bool]:
@@ -313,6 +341,10 @@ class Context(Clients):
                 raise
             raise TimedOutError(f"not done within {duration}") from None
 
+    def _where(self, what: str) -> str:
+        target = self._issuer.target
+        return f"{what} in {target.service}.{target.handler}"
+
     def _ask(self, command: Asked, decode: Callable[[bytes | None], T]) -> Operation[T]:
         return self._issuer.issue(command, decode)
 
@@ -336,36 +368,51 @@ class KeyedContext(Context):
     def get(self, name: str, type: type[T], /) -> Operation[T | None]: ...
     @overload
     def get(self, name: str, type: TypeForm[T], /) -> Operation[T | None]: ...
-    def get(self, name: str, type: Any = Any, /) -> Operation[Any]:
-        """Read a state entry, as ``await ctx.get("total", int)``; ``None`` where it is not set.
+    @overload
+    def get(self, name: str, /, *, serde: Serde[T]) -> Operation[T | None]: ...
+    def get(self, name: str, type: Any = Any, /, *, serde: Serde[Any] | None = None) -> Operation[Any]:
+        """Read a state entry: ``await ctx.get("total", int)``. The result is ``None`` if it is not set, or set to it.
+
+        Awaiting it raises `UnreadableError` if the entry was written as another type.
 
         Args:
             name: The entry's name, up to 512 bytes of UTF-8.
-            type: What it is read as; plain JSON if not given.
+            type: The type of the value; plain JSON if not given.
+            serde: The format of the value, in place of the type's.
         """
-        entry = serde.of(type)
-        return self._issuer.issue(
-            GetState(check_text("name", name, MAX_KEY)), lambda data: None if data is None else entry.deserialize(data)
-        )
+        # `bytes | None` is what an entry of bytes is read as, not JSON.
+        form = serde or of(bytes if type == bytes | None else type)
+        what = self._where(f"state entry {name!r}")
+
+        def decode(data: bytes | None) -> Any:
+            if data is None or (not data and isinstance(form, Json)):
+                return None
+            return values.read(form, data, what)
+
+        return self._issuer.issue(GetState(check_text("name", name, MAX_KEY)), decode)
 
     def state_keys(self) -> Operation[list[str]]:
-        """The names of the state entries, sorted."""
+        """List the names of the state entries, sorted."""
         return self._issuer.issue(StateKeys(), lambda data: json.loads(data or b"[]"))
 
 
 class WritableState(KeyedContext):
-    """What the contexts that own their key add: state to write. What is written is stored with the next commit."""
+    """A context that owns its key, and so writes state. What is written is stored with the next commit."""
 
-    def set(self, name: str, value: object, /) -> None:
+    def set(self, name: str, value: object, /, *, serde: Serde[Any] | None = None) -> None:
         """Write a state entry.
 
         Args:
             name: The entry's name, up to 512 bytes of UTF-8.
-            value: Anything that pydantic can turn into JSON, or bytes.
+            value: Any value that pydantic can turn into JSON, or bytes. Read it as its own type.
+            serde: The format of the value, in place of its own type's.
+
+        Raises:
+            TerminalError: If the value cannot be written, or does not come back equal.
         """
-        self._issuer.issue(
-            SetState(check_text("name", name, MAX_KEY), serde.of_value(value).serialize(value)), _nothing
-        )
+        check_text("name", name, MAX_KEY)
+        data = values.write_any(value, self._where(f"state entry {name!r}"), serde)
+        self._issuer.issue(SetState(name, data), _nothing)
 
     def clear(self, name: str, /) -> None:
         """Remove a state entry, if it is set."""
@@ -396,14 +443,18 @@ class WorkflowSharedContext(KeyedContext):
     def promise(self, name: str, type: type[T], /) -> DurablePromise[T]: ...
     @overload
     def promise(self, name: str, type: TypeForm[T], /) -> DurablePromise[T]: ...
-    def promise(self, name: str, type: Any = Any, /) -> DurablePromise[Any]:
-        """A result that the workflow's handlers give each other by name; see `DurablePromise`.
+    @overload
+    def promise(self, name: str, /, *, serde: Serde[T]) -> DurablePromise[T]: ...
+    def promise(self, name: str, type: Any = Any, /, *, serde: Serde[Any] | None = None) -> DurablePromise[Any]:
+        """Return a result that the workflow's handlers give each other by name; see `DurablePromise`.
 
         Args:
             name: The promise's name, up to 512 bytes of UTF-8.
-            type: What the value is read as; plain JSON if not given.
+            type: The type of the value; plain JSON if not given.
+            serde: The format of the value, in place of the type's.
         """
-        return DurablePromise(self._issuer, check_text("name", name, MAX_KEY), serde.of(type))
+        check_text("name", name, MAX_KEY)
+        return DurablePromise(self._issuer, name, serde or of(type), self._where(f"the value of promise {name!r}"))
 
 
 @context_of(Workflow, Kind.WORKFLOW)
@@ -418,20 +469,3 @@ def _nothing(_: bytes | None) -> None:
 def _time(data: bytes | None) -> datetime:
     # In whole milliseconds: a float of seconds would round them.
     return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=int(data or b"0"))
-
-
-def _returned(fn: Any) -> Any:
-    """What a function says that it returns; `Any` where it says nothing."""
-    while isinstance(fn, partial):
-        fn = cast("Any", fn.func)
-    if isinstance(fn, type):
-        return cast("Any", fn)
-    if not inspect.isroutine(fn):
-        fn = type(fn).__call__
-    try:
-        returned = typing.get_type_hints(fn, include_extras=True).get("return", Any)
-    except (NameError, AttributeError) as error:
-        raise TypeError(
-            f"the return annotation of {fn.__qualname__} cannot be resolved: {error}. Pass the result's type as type="
-        ) from error
-    return typing.get_args(returned)[-1] if typing.get_origin(returned) in (Awaitable, Coroutine) else returned

@@ -159,6 +159,11 @@ def context_of(definition: type[Definition], kind: Kind) -> Callable[[type[T]], 
     return mark
 
 
+def contexts_with(name: str) -> list[str]:
+    """Return the names of the contexts that have a public attribute."""
+    return [] if name.startswith("_") else [context.__name__ for context in _CONTEXTS if hasattr(context, name)]
+
+
 class Description:
     """What a definition's class says of itself."""
 
@@ -177,11 +182,11 @@ class Description:
         categories: list[Category] = [category for kind, category in _CATEGORIES.items() if kind in cls.__mro__]
         if len(categories) > 1:
             nouns = " and a ".join(NOUNS[category] for category in categories)
-            raise DefinitionError(f"{cls.__name__} is a {nouns} at once")
+            raise DefinitionError(f"{cls.__name__} is a {nouns}: derive it from one of them")
         self.category: Category = categories[0]
         check_name(self.name)
         if self.name in ("admin", "restate"):
-            raise DefinitionError(f"no service is called {self.name}: there are other paths of that name")
+            raise DefinitionError(f"a service cannot be called {self.name}: the ingress has paths of that name")
         self.methods: dict[str, Method] = self._collect()
         for method in self.methods.values():
             # A forward reference is looked at again on first use.
@@ -197,7 +202,9 @@ class Description:
                 if isinstance(value, Handler):
                     handlers.setdefault(attribute, []).insert(0, value)  # pyright: ignore[reportUnknownArgumentType]
                 elif attribute in handlers:
-                    raise DefinitionError(f"{cls.__name__}.{attribute} replaces a handler: decorate it with @handler")
+                    raise DefinitionError(
+                        f"{cls.__name__}.{attribute} replaces a handler of its base class: decorate it with @handler"
+                    )
         methods: dict[str, Method] = {}
         names: set[str] = set()
         for attribute, chain in handlers.items():
@@ -207,11 +214,11 @@ class Description:
             name = settings.name or attribute
             check_name(name)
             if name in names:
-                raise DefinitionError(f"{self.cls.__name__} has two handlers called {name}")
+                raise DefinitionError(f"{self.cls.__name__} has two handlers called {name}: rename one of them")
             names.add(name)
             methods[attribute] = Method(self, name, chain[0], settings.over(replace(self.settings, name=name)))
         if methods and self.category == "workflow" and "run" not in names:
-            raise DefinitionError(f"{self.cls.__name__} is a workflow without a `run` handler")
+            raise DefinitionError(f"{self.cls.__name__} is a workflow and has no handler called run: add one")
         return methods
 
 
@@ -258,15 +265,17 @@ class Method:
         kind = fitting.get(context) if isinstance(context, type) else None
         name = f"handler {self.handler.function.__qualname__}"
         if kind is None:
-            given = (
-                f"`{parameter}: {getattr(context, '__name__', context)}`" if context else f"no type for `{parameter}`"
-            )
+            given = f"is annotated with {getattr(context, '__name__', context)}" if context else "has no annotation"
             names = " or ".join(fit.__name__ for fit in fitting)
             raise DefinitionError(
-                f"{name} has {given}; the context of a {NOUNS[self.description.category]}'s handler is {names}"
+                f"{name}: `{parameter}` {given}; annotate the context of a {NOUNS[self.description.category]}'s "
+                f"handler with {names}"
             )
         if self.description.category == "workflow" and (kind is Kind.WORKFLOW) != (self.name == "run"):
-            raise DefinitionError(f"{name}: a workflow's `run` takes WorkflowContext, its others WorkflowSharedContext")
+            raise DefinitionError(
+                f"{name}: annotate the context of a workflow's `run` with WorkflowContext, and that of its other "
+                "handlers with WorkflowSharedContext"
+            )
         return kind
 
     def check(self) -> None:
@@ -278,21 +287,27 @@ class Method:
         _ = self.kind, self.options
         category, own = self.description.category, self.handler.settings
         if category != "workflow" and self.settings.workflow_retention is not None:
-            raise DefinitionError(f"{self} is not a workflow's: workflow_retention is for those")
+            raise DefinitionError(f"{self} is not a workflow's: remove workflow_retention, which only workflows have")
         if category == "service" and self.settings.lazy_state is not None:
-            raise DefinitionError(f"{self} is a service's and has no state: lazy_state is for objects and workflows")
+            raise DefinitionError(f"{self} is a service's, which has no state: remove lazy_state")
         if self.kind is Kind.WORKFLOW and own.idempotency_retention is not None:
-            raise DefinitionError(f"{self} runs once per workflow id: what keeps its result is workflow_retention")
+            raise DefinitionError(f"{self} takes no idempotency key: set workflow_retention, not idempotency_retention")
 
 
 def describe(definition: object) -> Description:
-    """What a definition's class says of itself.
+    """Return the description of a class of services, virtual objects or workflows.
 
     Raises:
-        TypeError: If it is no class of services, virtual objects or workflows.
+        TypeError: If it is not one.
     """
     if isinstance(definition, type):
         description = getattr(definition, "__description__", None)
         if isinstance(description, Description):
             return description
-    raise TypeError(f"{definition!r} is no class that derives from Service, VirtualObject or Workflow")
+    if isinstance(definition, Handler):
+        name = definition.function.__qualname__
+        raise TypeError(f"{name} is a handler on its own: make it a method of a class that derives from Service")
+    if isinstance(definition, Definition):
+        raise TypeError(f"an instance of {type(definition).__name__} was given: pass the class")
+    name = getattr(definition, "__name__", None) or f"a value of type {type(definition).__name__}"
+    raise TypeError(f"{name} is not a class that derives from Service, VirtualObject or Workflow")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import TypeVar, cast
+
+E = TypeVar("E", bound=Exception)
 
 
 class AdapterError(Exception):
@@ -31,7 +34,7 @@ class TerminalError(AdapterError):
 
     def __init__(self, message: str, *, code: int = 500) -> None:
         if not isinstance(message, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"message is a string, not {message!r}")
+            raise TypeError(f"message is a string, not {type(message).__name__}")
         if not 400 <= code <= 599:
             raise ValueError(f"code is an HTTP error status from 400 to 599, not {code}")
         super().__init__(message)
@@ -59,7 +62,7 @@ class DefinitionError(AdapterError, TypeError):
     ...     def mail(self, ctx: Context, text: str) -> None: ...
     Traceback (most recent call last):
         ...
-    adapter.errors.DefinitionError: Mailer.mail is no handler: a handler is an `async def` method
+    adapter.errors.DefinitionError: Mailer.mail cannot be a handler: make it an `async def` method
     """
 
 
@@ -68,6 +71,14 @@ class JournalMismatchError(AdapterError):
 
     The handler's code changed while the invocation was under way, or it is not deterministic. The attempt fails and is
     retried with backoff, so that the right code can be deployed; the journal stays as it was.
+    """
+
+
+class UnreadableError(AdapterError, ValueError):
+    """A stored value does not fit the type that it is read as: it was written as another.
+
+    The text has the place in the value and the reason, never the value. The attempt fails and is retried, so that code
+    that reads the value can be deployed.
     """
 
 
@@ -80,10 +91,11 @@ class NonDeterminismError(AdapterError):
 
 @contextmanager
 def leaving(code: str) -> Generator[None]:
-    """What leaves a handler's or a step's code, as the engine takes it.
+    """Raise what the engine is to make of an exception that leaves a handler's or a step's code.
 
-    ``sys.exit`` fails the attempt like any exception: the process is not the code's to end. Where a task group failed
-    with terminal errors and nothing else, the first of them is what failed.
+    ``sys.exit`` fails the attempt like any exception, because the process runs other invocations too. If all errors of
+    a task group are terminal, the first of them is raised. If one is a `NonDeterminismError`, that is raised: the group
+    is made by the library whose I/O was refused.
 
     >>> with leaving("handler Greeter.greet"):
     ...     raise SystemExit(3)
@@ -101,12 +113,15 @@ def leaving(code: str) -> Generator[None]:
     except SystemExit as error:
         raise RuntimeError(f"{code} called sys.exit({error.code!r})") from error
     except ExceptionGroup as group:
+        refused = group.subgroup(NonDeterminismError)
+        if refused is not None:
+            raise _first(refused) from None
         terminal, others = group.split(TerminalError)
         if terminal is None or others is not None:
             raise
         raise _first(terminal) from None
 
 
-def _first(group: ExceptionGroup[TerminalError]) -> TerminalError:
+def _first(group: ExceptionGroup[E]) -> E:
     error = group.exceptions[0]
-    return _first(error) if isinstance(error, ExceptionGroup) else error
+    return _first(cast("ExceptionGroup[E]", error)) if isinstance(error, ExceptionGroup) else error

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Generator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -51,11 +51,38 @@ class Operation(ABC, Awaitable[T_co], Generic[T_co]):
         """
 
     def __bool__(self) -> NoReturn:
-        raise TypeError(f"{self!r} is neither true nor false: await it, or compare it with `is`")
+        raise TypeError(f"{self!r} was not awaited: `await` gives its result; to tell operations apart, use `is`")
 
     def begun(self) -> Operation[T_co]:
-        """What is really waited for: itself, but for what begins only when it is first waited for."""
+        """Return the operation that is waited for: another one if this one begins when it is first awaited."""
         return self
+
+    if not TYPE_CHECKING:  # checkers know that an operation has none of this
+
+        def __getattr__(self, name: str) -> NoReturn:
+            text = f"{object.__repr__(self)} has no attribute {name}"
+            if not name.startswith("_"):
+                text = f"{self!r} was not awaited: `await` gives its result, and that may have an attribute {name}"
+            raise AttributeError(text, name=name, obj=self)
+
+        def __eq__(self, other: object) -> bool:
+            if isinstance(other, str | bytes | int | float | list | tuple | dict | set):
+                _not_awaited(self)
+            return self is other
+
+        __hash__ = object.__hash__
+
+
+def _not_awaited(operation: object, *_: object) -> NoReturn:
+    raise TypeError(f"{operation!r} was not awaited: `await` gives its result")
+
+
+_USES = """add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow rpow neg and rand or ror xor rxor
+lt le gt ge int float index round str format"""
+"""What is done with a result, and with an operation only if an ``await`` is missing."""
+
+for _use in _USES.split():
+    setattr(Operation, f"__{_use}__", _not_awaited)
 
 
 class Invocation(Operation[T_co]):

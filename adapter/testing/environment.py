@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 from uuid import uuid4
 
-from adapter.clients import Clients, check_key, milliseconds
+from adapter.checks import check_key, milliseconds
+from adapter.clients import Clients
 from adapter.definitions import Definition, describe
 from adapter.engine.commands import (
     NOT_FOUND,

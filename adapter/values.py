@@ -1,0 +1,417 @@
+"""Values are read back when they are written.
+
+`write` and `write_any` serialize a value, read it back and compare. A value that does not come back equal is refused
+there, once, with a `TerminalError` that names where it was written, the place in it and its type, never the value.
+`read` and `receive` read what was written; their errors name the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Awaitable, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime
+from math import isfinite
+from typing import Any, Final, TypeVar, cast
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json, to_json
+
+from adapter.errors import DefinitionError, TerminalError, UnreadableError
+from adapter.serde import Json, Serde, json_of, type_name
+
+T = TypeVar("T")
+
+Path = tuple[Any, ...]
+
+DEEPEST: Final = 100
+"""How many levels of lists and objects a value has at most. The JSON parser reads about 200, an envelope included."""
+
+_DATA_ERRORS: Final = (
+    TypeError,
+    ValueError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    AssertionError,
+    RecursionError,
+)
+"""What serializing or reading a value raises because of the value. Other errors, such as of I/O, are retried."""
+
+
+class _JsonError(ValueError):
+    """JSON from outside that is not JSON, or cannot be kept. Its text says why without quoting it."""
+
+
+class _Refusal(Exception):
+    """A value does not come back equal: where, and why."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(reason)
+        self.path = path
+        self.reason = reason
+
+
+def write(form: Serde[T], value: T, what: str, *, hint: str = "", convert: bool = False, code: int = 500) -> bytes:
+    """Serialize a value that is read as ``form`` reads it.
+
+    Args:
+        form: The value's serde.
+        value: The value.
+        what: What the value is, for the error: ``"the output of Shop.order"``.
+        hint: What to do if the value comes back as plain JSON.
+        convert: Whether plain JSON may come back as something else, as the type makes of it.
+        code: The error's code.
+
+    Raises:
+        TerminalError: If the value cannot be written, or does not come back equal.
+    """
+    try:
+        return _written(form, value, convert)
+    except _Refusal as refusal:
+        loose = isinstance(form, Json) and form.traits.loose
+        raise _refused(what, refusal, hint if loose else "", code) from None
+    except DefinitionError as error:
+        raise TerminalError(f"{what} has no format: {error}", code=code) from None
+
+
+def write_any(value: object, what: str, form: Serde[Any] | None = None) -> bytes:
+    """Serialize a value whose reader's type is not known: bytes as they are, everything else as its own type.
+
+    Args:
+        value: The value.
+        what: What the value is, for the error.
+        form: The value's serde, if it has one.
+
+    Raises:
+        TerminalError: If the value cannot be written, or does not come back equal as its own type.
+    """
+    if form is not None:
+        return write(form, value, what)
+    if isinstance(value, bytes):
+        return value
+    try:
+        return b"" if value is None else _limited(_spliced(value, ()))
+    except _Refusal as refusal:
+        raise _refused(what, refusal, "", 500) from None
+
+
+def read(form: Serde[T], data: bytes | None, what: str) -> T:
+    """Read what `write` or `write_any` wrote.
+
+    Raises:
+        UnreadableError: If it does not fit: it was written as another type.
+    """
+    try:
+        return form.deserialize(data or b"")
+    except _DATA_ERRORS as error:
+        raise UnreadableError(f"{what} cannot be read as {_named(form)}: {_explained(error)}") from None
+
+
+def receive(form: Serde[T], data: bytes | None, what: str) -> T:
+    """Read a value that may come from outside, and so may be anything.
+
+    Raises:
+        TerminalError: If it does not fit.
+    """
+    try:
+        check(form, data or b"")
+        return form.deserialize(data or b"")
+    except _DATA_ERRORS as error:
+        raise TerminalError(f"{what} cannot be read as {_named(form)}: {_explained(error)}") from None
+
+
+def explain(error: ValidationError, limit: int = 10) -> str:
+    """Return where a value does not fit and why, without the value."""
+    errors = error.errors(include_url=False, include_input=False)
+    parts = [": ".join(filter(None, (_place(e["loc"]), _message(cast("dict[str, Any]", e))))) for e in errors[:limit]]
+    return "; ".join([*parts, f"and {len(errors) - limit} more"] if len(errors) > limit else parts)
+
+
+# --- JSON from outside ---
+
+_SUSPECT: Final = re.compile(rb"\d[eE]\+?\d{3}|\d{300}")
+"""What a number has that may be too large for a float."""
+
+_LONG: Final = re.compile(rb"[\d.]{16}")
+"""What a number has that a float may round."""
+
+
+def check(form: Serde[Any], data: bytes) -> None:
+    """Refuse JSON from outside that cannot be kept as it is: ``NaN``, ``1e400``, too many levels, rounded decimals.
+
+    Raises:
+        ValueError: If there is something of that kind.
+    """
+    if not isinstance(form, Json):
+        return
+    if form.traits.nested:
+        _check_depth(data)
+    decimal = form.traits.decimal and _LONG.search(data)
+    if decimal or b"NaN" in data or b"Infinity" in data or _SUSPECT.search(data):
+        import json
+
+        def constant(name: str) -> None:
+            raise _JsonError(f"{name} is not JSON")
+
+        try:
+            json.loads(data, parse_constant=constant, parse_float=_exactly if decimal else _finite)
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+            return  # pydantic says what is wrong, and where
+
+
+def _finite(literal: str) -> float:
+    number = float(literal)
+    if not isfinite(number):
+        raise _JsonError("a number is too large")
+    return number
+
+
+def _exactly(literal: str) -> float:
+    from decimal import Decimal
+
+    number = _finite(literal)
+    if Decimal(repr(number)) != Decimal(literal):
+        raise _JsonError("a number has more digits than JSON readers keep: write decimals as strings")
+    return number
+
+
+_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
+_BORING: Final = bytes(set(range(256)) - set(b'[]{}"\\'))
+
+
+def _limited(data: bytes) -> bytes:
+    try:
+        _check_depth(data)
+    except ValueError as error:
+        raise _Refusal((), f"it {error}") from None
+    return data
+
+
+def _check_depth(data: bytes) -> None:
+    """Raise ValueError if JSON is nested too deeply. It takes one fast pass over the data, as a rule."""
+    brackets = data.translate(None, _BORING)
+    brackets = _STRING.sub(b"", brackets) if b"\\" in brackets else brackets.replace(b'""', b"")
+    if b'"' in brackets:
+        brackets = _STRING.sub(b"", brackets)
+    for _ in range(DEEPEST):
+        if not brackets:
+            return
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    if b"[" in brackets or b"{" in brackets:
+        raise _JsonError(f"has more than {DEEPEST} levels of lists and objects")
+
+
+# --- writing and reading back ---
+
+
+def _written(form: Serde[Any], value: Any, convert: bool = False) -> bytes:
+    if isinstance(form, Json) and form.exact and value is not None:
+        try:
+            return form.serialize_exact(value)
+        except _DATA_ERRORS:
+            pass  # what is wrong with it is found below
+    try:
+        data = form.serialize(value)
+    except DefinitionError:
+        raise
+    except _DATA_ERRORS as error:
+        raise _unwritable(form, value, error) from None
+    if isinstance(form, Json) and form.traits.nested:
+        _limited(data)
+    try:
+        back = form.deserialize(data)
+    except _DATA_ERRORS as error:
+        raise _unreadable(form, value, error) from None
+    found = _difference(value, back, (), isinstance(form, Json) and not form.traits.loose)
+    if found is not None and not (convert and _plain(value) is not None):
+        raise _Refusal(found[0], _lost(*found[1:]))
+    return data
+
+
+def _plain(value: Any) -> bytes | None:
+    """Return a value as JSON if it is plain JSON, which comes back equal."""
+    try:
+        data = to_json(value)
+        return data if bool(from_json(data) == value) else None
+    except Exception:  # also of an `==` that somebody wrote
+        return None
+
+
+def _spliced(value: Any, path: Path) -> bytes:
+    """Return a value as JSON, each part that is not plain JSON as its own type."""
+    data = _plain(value)
+    if data is not None:
+        return data
+    if len(path) > DEEPEST:
+        raise _Refusal((), f"it has more than {DEEPEST} levels of lists and objects")
+    kind = _kind(value)
+    if kind is dict:
+        parts = {_key(key, path): _spliced(item, (*path, key)) for key, item in value.items()}
+        if len(parts) < len(value):
+            raise _Refusal(path, "{} has two keys that are one in JSON")
+        return b"{" + b",".join(key + b":" + item for key, item in parts.items()) + b"}"
+    if kind in (list, tuple, set, frozenset):
+        return b"[" + b",".join(_spliced(item, (*path, n)) for n, item in enumerate(value)) + b"]"
+    try:
+        return _written(json_of(kind), value) or b"null"
+    except DefinitionError:
+        raise _unwritable(json_of(Any), value, None, path) from None
+    except _Refusal as refusal:
+        raise _Refusal((*path, *refusal.path), refusal.reason) from None
+
+
+def _key(key: Any, path: Path) -> bytes:
+    kind = _kind(key)
+    if kind is str:
+        return to_json(key)
+    try:
+        return _written(json_of(dict.__class_getitem__((kind, None))), {key: None})[1:-6]
+    except (_Refusal, DefinitionError):
+        raise _Refusal(path, f"{{}} has a key of type {type_name(kind)}, which JSON does not have") from None
+
+
+def _difference(a: Any, b: Any, path: Path, sequences: bool) -> tuple[Path, Any, Any] | None:
+    """Return where two values differ, and what is there in each.
+
+    Args:
+        a: What was written.
+        b: What came back.
+        path: Where they are.
+        sequences: Whether a list may stand for a tuple and the other way round, as in a ``Sequence``.
+    """
+    try:
+        if bool(a == b):
+            return None
+    except Exception:  # as numpy's arrays do
+        pass
+    kind, other = _kind(a), _kind(b)
+    if _is(kind, float) and _is(other, float):
+        return None if a != a and b != b else (path, a, b)
+    if _is(kind, datetime) and _is(other, datetime) and a.tzinfo and b.tzinfo:
+        # Two times of an hour that a clock shows twice are never equal, as Python has it.
+        return None if a.astimezone(UTC) == b.astimezone(UTC) else (path, a, b)
+    parts = _parts(a, b, sequences)
+    if parts is None or len(path) > DEEPEST:
+        return path, a, b
+    found = (_difference(ours, theirs, (*path, name), sequences) for name, ours, theirs in parts)
+    return next((each for each in found if each is not None), None)
+
+
+def _parts(a: Any, b: Any, sequences: bool) -> list[tuple[Any, Any, Any]] | None:
+    """Return the parts of two values that have the same parts, by name; ``None`` if they do not."""
+    kind, other = _kind(a), _kind(b)
+    if _is(kind, Mapping) and _is(other, Mapping):
+        return [(key, a[key], b[key]) for key in a] if a.keys() == b.keys() else None
+    if _is(kind, list, tuple, deque):
+        same = kind is other or (sequences and _is(other, list, tuple))
+        return [(n, a[n], b[n]) for n in range(len(a))] if same and len(a) == len(b) else None
+    if kind is not other:
+        return None
+    if _is(kind, BaseModel):
+        more, others = a.model_extra or {}, b.model_extra or {}
+        names = [*kind.model_fields, *more]
+        return [(name, getattr(a, name, None), getattr(b, name, None)) for name in names] if more == others else None
+    if _is_dataclass(kind):
+        names = [field.name for field in fields(kind) if field.compare]
+        return [(name, getattr(a, name, None), getattr(b, name, None)) for name in names]
+    if kind.__eq__ is _BY_IDENTITY and hasattr(a, "__dict__"):
+        return [(name, value, vars(b).get(name)) for name, value in vars(a).items()]
+    return None
+
+
+_BY_IDENTITY: Final[Any] = object.__eq__
+
+
+def _kind(value: Any) -> Any:
+    return type(cast("object", value))
+
+
+def _is_dataclass(kind: Any) -> bool:
+    return is_dataclass(kind)
+
+
+def _is(kind: Any, *types: type[Any]) -> bool:
+    return issubclass(kind, types)  # which leaves ``kind`` as it is to type checkers
+
+
+# --- what is said ---
+
+
+def _refused(what: str, refusal: _Refusal, hint: str, code: int) -> TerminalError:
+    reason = refusal.reason.replace("{}", _place(refusal.path) or "it", 1)
+    if hint and "comes back as" in reason:
+        reason = f"{reason}; {hint}"
+    return TerminalError(f"{what} cannot be written and read back: {reason}", code=code)
+
+
+def _lost(a: Any, b: Any) -> str:
+    from pydantic import Secret, SecretBytes, SecretStr
+
+    name, back = type_name(type(a)), type_name(type(b))
+    if isinstance(a, SecretStr | SecretBytes | Secret):
+        return f"{{}} is a {name}, which is written as asterisks: keep the secret elsewhere, or give it a serializer"
+    if isinstance(a, float) and not isfinite(a):
+        return "{} is not a finite number, and JSON has no other"
+    return f"{{}} is of type {name} and comes back {'with another value' if name == back else f'as {back}'}"
+
+
+def _unwritable(form: Serde[Any], value: Any, error: Exception | None, path: Path = ()) -> _Refusal:
+    if not isinstance(form, Json):
+        return _Refusal(path, f"its serde, {type_name(type(form))}, raised {type(error).__name__}")
+    path, leaf = _leaf(value, path)
+    if len(path) > DEEPEST:
+        return _Refusal((), f"it has more than {DEEPEST} levels of lists and objects")
+    name = type_name(type(leaf))
+    if isinstance(leaf, Awaitable):
+        return _Refusal(path, f"{{}} is a {name} that was not awaited")
+    if isinstance(leaf, str):
+        return _Refusal(path, "{} is text that is not Unicode: it has half of a surrogate pair")
+    return _Refusal(path, f"{{}} is of type {name}, which cannot be turned into JSON")
+
+
+def _leaf(value: Any, path: Path) -> tuple[Path, Any]:
+    """Return the first part of a value that JSON does not have, and its place; the value itself if there is none."""
+    kind, inner = _kind(value), list[tuple[Any, Any]]()
+    if _is(kind, Mapping):
+        inner = [*value.items()]
+    elif _is(kind, list, tuple, set, frozenset, deque):
+        inner = [*enumerate(value)]
+    elif _is(kind, BaseModel):
+        inner = [(name, getattr(value, name, None)) for name in kind.model_fields]
+    elif _is_dataclass(kind):
+        inner = [(field.name, getattr(value, field.name, None)) for field in fields(kind)]
+    for name, part in inner if len(path) <= DEEPEST else ():
+        try:
+            to_json(part, bytes_mode="base64")
+        except _DATA_ERRORS:
+            return _leaf(part, (*path, name))
+    return path, value
+
+
+def _unreadable(form: Serde[Any], value: Any, error: Exception) -> _Refusal:
+    kind = type_name(type(value))
+    return _Refusal((), f"{{}} is of type {kind} and does not fit {_named(form)}: {_explained(error)}")
+
+
+def _explained(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return explain(error)
+    # The text of any other error may quote the value.
+    return str(error) if isinstance(error, _JsonError) else f"its serde raised {type(error).__name__}"
+
+
+def _named(form: Serde[Any]) -> str:
+    return type_name(form.type if isinstance(form, Json) else type(form))
+
+
+def _place(path: Path) -> str:
+    return ".".join(str(part)[:100] for part in path)
+
+
+def _message(error: dict[str, Any]) -> str:
+    if error["type"] == "union_tag_invalid":  # which quotes the value
+        context = error["ctx"]
+        return f"{context['discriminator']} is none of {context['expected_tags']}"
+    return str(error["msg"])
