@@ -147,13 +147,12 @@ class Settings:
         for option, kind in _KINDS.items():
             value = getattr(self, option)
             if value is not None and not isinstance(value, kind):
-                raise DefinitionError(f"the option {option} is a {kind.__name__}, not a {type(value).__name__}")
+                raise DefinitionError(f"the option {option} is of type {kind.__name__}, not {type(value).__name__}")
         for option in ("input_serde", "output_serde"):
             value = getattr(self, option)
             if value is not None and not (hasattr(value, "serialize") and hasattr(value, "deserialize")):
                 raise DefinitionError(
-                    f"the option {option} is a serde, with content_type, serialize and deserialize, not a "
-                    f"{serde.type_name(value if isinstance(value, type) else type(value))}"
+                    f"the option {option} is not a serde: it needs content_type, serialize and deserialize"
                 )
         self.options()
 

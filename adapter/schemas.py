@@ -119,7 +119,7 @@ class _Walk:
     def _widen(self, name: str, field: Schema) -> None:
         """Have a field read by the name that it is written by as well."""
         written, read = field.get("serialization_alias", name), field.get("validation_alias", name)
-        paths: Any = read if isinstance(read, list) else [[read]]
+        paths: list[Any] = [*read] if isinstance(read, list) else [[read]]
         if not isinstance(paths[0], list):
             paths = [paths]
         if [written] not in paths:

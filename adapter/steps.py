@@ -28,9 +28,11 @@ def check_step(name: object, fn: object, args: tuple[Any, ...], kwargs: dict[str
         called = fn.__name__
         raise TypeError(f"run({name!r}, {called}(…)) calls the function itself: pass run({name!r}, {called}, …)")
     if not callable(fn):
-        raise TypeError(f"run({name!r}, …) takes a function and its arguments, not a {type_name(type(fn))}")
+        raise TypeError(
+            f"run({name!r}, …) takes a function and its arguments, not a value of type {type_name(type(fn))}"
+        )
     if retry is not None and not isinstance(retry, RetryPolicy):
-        raise TypeError(f"retry is a RetryPolicy, not a {type_name(type(retry))}")
+        raise TypeError(f"retry is of type RetryPolicy, not {type_name(type(retry))}")
     if kwargs:
         try:
             inspect.signature(fn).bind(*args, **kwargs)

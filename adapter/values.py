@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from math import isfinite
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_json
@@ -178,7 +178,7 @@ def _exactly(literal: str) -> float:
 
 
 _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
-_BORING: Final = bytes(set(range(256)) - set(b'[]{}"\\'))
+_BORING: Final = bytes(set(range(256)) - set(b'[]{}"'))
 
 
 def _limited(data: bytes) -> bytes:
@@ -191,8 +191,9 @@ def _limited(data: bytes) -> bytes:
 
 def _check_depth(data: bytes) -> None:
     """Raise ValueError if JSON is nested too deeply. It takes one fast pass over the data, as a rule."""
-    brackets = data.translate(None, _BORING)
-    brackets = _STRING.sub(b"", brackets) if b"\\" in brackets else brackets.replace(b'""', b"")
+    if b"\\" in data:
+        data = _STRING.sub(b"", data)
+    brackets = data.translate(None, _BORING).replace(b'""', b"")
     if b'"' in brackets:
         brackets = _STRING.sub(b"", brackets)
     for _ in range(DEEPEST):
@@ -209,7 +210,9 @@ def _check_depth(data: bytes) -> None:
 def _written(form: Serde[Any], value: Any, convert: bool = False) -> bytes:
     if isinstance(form, Json) and form.exact and value is not None:
         try:
-            return form.serialize_exact(value)
+            data = form.serialize_exact(value)
+            if b"null" not in data and b'"None"' not in data:  # which pydantic takes for a value of any type
+                return data
         except _DATA_ERRORS:
             pass  # what is wrong with it is found below
     try:
@@ -224,10 +227,21 @@ def _written(form: Serde[Any], value: Any, convert: bool = False) -> bytes:
         back = form.deserialize(data)
     except _DATA_ERRORS as error:
         raise _unreadable(form, value, error) from None
-    found = _difference(value, back, (), isinstance(form, Json) and not form.traits.loose)
-    if found is not None and not (convert and _plain(value) is not None):
-        raise _Refusal(found[0], _lost(*found[1:]))
-    return data
+    found = _difference(value, back, ())
+    if found is None or (convert and _plain(value) is not None) or _as_sequence(form, value, back):
+        return data
+    raise _Refusal(found[0], _lost(*found[1:]))
+
+
+def _as_sequence(form: Serde[Any], value: Any, back: Any) -> bool:
+    """Return True if only tuples came back as lists, and the type takes either, as ``Sequence`` does."""
+    if not isinstance(form, Json) or form.traits.loose or _difference(value, back, (), sequences=True):
+        return False
+    try:
+        form.adapter.validate_python(value, strict=True)
+    except _DATA_ERRORS:
+        return False
+    return True
 
 
 def _plain(value: Any) -> bytes | None:
@@ -272,14 +286,14 @@ def _key(key: Any, path: Path) -> bytes:
         raise _Refusal(path, f"{{}} has a key of type {type_name(kind)}, which JSON does not have") from None
 
 
-def _difference(a: Any, b: Any, path: Path, sequences: bool) -> tuple[Path, Any, Any] | None:
+def _difference(a: Any, b: Any, path: Path, sequences: bool = False) -> tuple[Path, Any, Any] | None:
     """Return where two values differ, and what is there in each.
 
     Args:
         a: What was written.
         b: What came back.
         path: Where they are.
-        sequences: Whether a list may stand for a tuple and the other way round, as in a ``Sequence``.
+        sequences: Whether a list and a tuple of equal items are equal.
     """
     try:
         if bool(a == b):
@@ -310,15 +324,18 @@ def _parts(a: Any, b: Any, sequences: bool) -> list[tuple[Any, Any, Any]] | None
     if kind is not other:
         return None
     if _is(kind, BaseModel):
-        more, others = a.model_extra or {}, b.model_extra or {}
+        more: dict[str, Any] = a.model_extra or {}
+        others: dict[str, Any] = b.model_extra or {}
         names = [*kind.model_fields, *more]
         return [(name, getattr(a, name, None), getattr(b, name, None)) for name in names] if more == others else None
     if _is_dataclass(kind):
         names = [field.name for field in fields(kind) if field.compare]
         return [(name, getattr(a, name, None), getattr(b, name, None)) for name in names]
-    if kind.__eq__ is _BY_IDENTITY and hasattr(a, "__dict__"):
-        return [(name, value, vars(b).get(name)) for name, value in vars(a).items()]
-    return None
+    if kind.__eq__ is not _BY_IDENTITY:
+        return None
+    ours: dict[str, Any] = getattr(a, "__dict__", {})
+    theirs: dict[str, Any] = getattr(b, "__dict__", {})
+    return [(name, ours[name], theirs[name]) for name in ours] if ours and ours.keys() == theirs.keys() else None
 
 
 _BY_IDENTITY: Final[Any] = object.__eq__
@@ -347,32 +364,74 @@ def _refused(what: str, refusal: _Refusal, hint: str, code: int) -> TerminalErro
 
 
 def _lost(a: Any, b: Any) -> str:
+    name, back = type_name(type(a)), type_name(type(b))
+    comes = "with another value" if name == back else f"as {back}"
+    return _never_kept(a) or f"{{}} is of type {name} and comes back {comes}"
+
+
+def _never_kept(value: Any) -> str:
+    """Return why a value of its type is never kept, if that is so."""
     from pydantic import Secret, SecretBytes, SecretStr
 
-    name, back = type_name(type(a)), type_name(type(b))
-    if isinstance(a, SecretStr | SecretBytes | Secret):
+    if isinstance(value, SecretStr | SecretBytes | Secret):
+        name = type_name(_kind(value))
         return f"{{}} is a {name}, which is written as asterisks: keep the secret elsewhere, or give it a serializer"
-    if isinstance(a, float) and not isfinite(a):
-        return "{} is not a finite number, and JSON has no other"
-    return f"{{}} is of type {name} and comes back {'with another value' if name == back else f'as {back}'}"
+    return (
+        "{} is not a finite number, and JSON has no other" if _is(_kind(value), float) and not isfinite(value) else ""
+    )
 
 
 def _unwritable(form: Serde[Any], value: Any, error: Exception | None, path: Path = ()) -> _Refusal:
     if not isinstance(form, Json):
         return _Refusal(path, f"its serde, {type_name(type(form))}, raised {type(error).__name__}")
-    path, leaf = _leaf(value, path)
+    parts = [*_walk(value, path)]
+    # Bytes may have been written as base64 or, where no type says so, as text.
+    for mode in _MODES:
+        for place, part in parts:
+            if not _writable(part, mode):
+                return _unwritable_part(place, part)
+    return _unwritable_part(path, value)
+
+
+_MODES: Final[tuple[Literal["base64", "utf8"], ...]] = ("base64", "utf8")
+
+
+def _writable(value: Any, mode: Literal["base64", "utf8"]) -> bool:
+    try:
+        to_json(value, bytes_mode=mode)
+    except _DATA_ERRORS:
+        return False
+    return True
+
+
+def _unwritable_part(path: Path, part: Any) -> _Refusal:
+    name = type_name(type(part))
     if len(path) > DEEPEST:
         return _Refusal((), f"it has more than {DEEPEST} levels of lists and objects")
-    name = type_name(type(leaf))
-    if isinstance(leaf, Awaitable):
+    if isinstance(part, Awaitable):
         return _Refusal(path, f"{{}} is a {name} that was not awaited")
-    if isinstance(leaf, str):
+    if isinstance(part, str):
         return _Refusal(path, "{} is text that is not Unicode: it has half of a surrogate pair")
     return _Refusal(path, f"{{}} is of type {name}, which cannot be turned into JSON")
 
 
-def _leaf(value: Any, path: Path) -> tuple[Path, Any]:
-    """Return the first part of a value that JSON does not have, and its place; the value itself if there is none."""
+def _unreadable(form: Serde[Any], value: Any, error: Exception) -> _Refusal:
+    for path, part in _walk(value, ()):
+        if reason := _never_kept(part):
+            return _Refusal(path, reason)
+    return _Refusal(
+        (), f"{{}} is of type {type_name(type(value))} and does not fit {_named(form)}: {_explained(error)}"
+    )
+
+
+def _walk(value: Any, path: Path, around: frozenset[int] = frozenset()) -> Iterator[tuple[Path, Any]]:
+    """Yield the parts of a value that have no parts of their own, with their places.
+
+    Raises:
+        _Refusal: If the value contains itself.
+    """
+    if id(value) in around:
+        raise _Refusal(path, "{} contains itself")
     kind, inner = _kind(value), list[tuple[Any, Any]]()
     if _is(kind, Mapping):
         inner = [*value.items()]
@@ -382,17 +441,11 @@ def _leaf(value: Any, path: Path) -> tuple[Path, Any]:
         inner = [(name, getattr(value, name, None)) for name in kind.model_fields]
     elif _is_dataclass(kind):
         inner = [(field.name, getattr(value, field.name, None)) for field in fields(kind)]
-    for name, part in inner if len(path) <= DEEPEST else ():
-        try:
-            to_json(part, bytes_mode="base64")
-        except _DATA_ERRORS:
-            return _leaf(part, (*path, name))
-    return path, value
-
-
-def _unreadable(form: Serde[Any], value: Any, error: Exception) -> _Refusal:
-    kind = type_name(type(value))
-    return _Refusal((), f"{{}} is of type {kind} and does not fit {_named(form)}: {_explained(error)}")
+    if not inner or len(path) > DEEPEST:
+        yield path, value
+        return
+    for name, part in inner:
+        yield from _walk(part, (*path, name), around | {id(value)})
 
 
 def _explained(error: Exception) -> str:

@@ -230,12 +230,11 @@ def _same_instants(back: Any, value: Any) -> bool:
 @given(CASES, st.data())
 @bounded(200)
 def test_values_without_a_type_are_read_as_their_own(case: Case, data: st.DataObject) -> None:
-    type, values = case
-    value = data.draw(values)
+    value = data.draw(case[1])
     try:
         written = write_any(value, "it")
-    except TerminalError as refused:
-        assert "comes back" in str(refused)  # as a generic dataclass does, which does not know its parameter
+    except TerminalError:
+        assert "Boxed" in repr(value)  # a generic dataclass, which does not know its parameter
         return
     if isinstance(value, BaseModel):
         assert read(serde.of(value.__class__), written, "it") == value
@@ -249,8 +248,9 @@ def test_whatever_is_given_comes_back_equal_or_is_refused(value: Any, type: Any)
         try:
             written = use()
         except TerminalError as refused:
-            assert str(refused).startswith("the output of A.b cannot be written and read back: ")
-            assert "hunter2" not in str(refused)
+            said = str(refused)
+            assert said.startswith("the output of A.b cannot be written and read back: ")
+            assert "hunter2" not in said
         else:
             assert b"hunter2" not in written
     try:

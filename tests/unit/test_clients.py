@@ -113,7 +113,7 @@ async def test_calls(issuer: FakeIssuer, ctx: Context) -> None:
 
 async def test_results_that_do_not_fit_say_whose_they_are(issuer: FakeIssuer, ctx: Context) -> None:
     issuer.results[Call] = b'"three"'
-    with pytest.raises(UnreadableError, match="^the result of Counter.add in Test.test cannot be read as int: [^']*$"):
+    with pytest.raises(UnreadableError, match=r"^the result of Counter.add in Test.test cannot be read as int: [^']*$"):
         await ctx.object_client(Counter, "Mary").add(3)
 
 
@@ -180,7 +180,11 @@ def test_a_client_has_nothing_but_handlers(ctx: Context) -> None:
 def misuse(ctx: Any) -> list[tuple[type[Exception], str, Any]]:
     call, send = ctx.object_client(Counter, "Mary"), ctx.object_send_client(Counter, "Mary")
     return [
-        (ValueError, "the call to Counter/Mary/add takes no delay: use the send client", lambda: call.add(1, delay=timedelta(1))),
+        (
+            ValueError,
+            "the call to Counter/Mary/add takes no delay: use the send client",
+            lambda: call.add(1, delay=timedelta(1)),
+        ),
         (ValueError, "takes no delay", lambda: call.add(1, delay=timedelta(0))),
         (ValueError, "delay is negative", lambda: send.add(1, delay=-timedelta(1))),
         (TypeError, "delay is a timedelta", lambda: send.add(1, delay=5)),
@@ -192,15 +196,31 @@ def misuse(ctx: Any) -> list[tuple[type[Exception], str, Any]]:
         (ValueError, "idempotency_key has 1 to 512 bytes", lambda: call.add(1, idempotency_key="")),
         (ValueError, "idempotency_key has 1 to 512 bytes", lambda: send.add(1, idempotency_key="x" * 513)),
         (TypeError, "idempotency_key is a string", lambda: call.add(1, idempotency_key=5)),
-        (ValueError, "executed once per workflow id", lambda: ctx.workflow_client(SignUp, "x").run("", idempotency_key="x")),
+        (
+            ValueError,
+            "executed once per workflow id",
+            lambda: ctx.workflow_client(SignUp, "x").run("", idempotency_key="x"),
+        ),
         (ValueError, "key has 1 to 512 bytes", lambda: ctx.object_client(Counter, "")),
         (ValueError, "key has 1 to 512 bytes in UTF-8, not 514", lambda: ctx.object_client(Counter, "é" * 257)),
         (TypeError, "key is a string, not int", lambda: ctx.object_send_client(Counter, 5)),
         (TypeError, "key is a string, not NoneType", lambda: ctx.workflow_client(SignUp, None)),
         (ValueError, "key has", lambda: ctx.generic_call(service="Counter", method="add", key="")),
-        (TypeError, r"Counter is a virtual object, not a service: use object_client\(Counter, key\)", lambda: ctx.service_client(Counter)),
-        (TypeError, r"Files is a service, not a virtual object: use service_client\(Files\)", lambda: ctx.object_client(Files, "x")),
-        (TypeError, r"SignUp is a workflow, .*: use workflow_send_client\(SignUp, id\)", lambda: ctx.object_send_client(SignUp, "x")),
+        (
+            TypeError,
+            r"Counter is a virtual object, not a service: use object_client\(Counter, key\)",
+            lambda: ctx.service_client(Counter),
+        ),
+        (
+            TypeError,
+            r"Files is a service, not a virtual object: use service_client\(Files\)",
+            lambda: ctx.object_client(Files, "x"),
+        ),
+        (
+            TypeError,
+            r"SignUp is a workflow, .*: use workflow_send_client\(SignUp, id\)",
+            lambda: ctx.object_send_client(SignUp, "x"),
+        ),
         (TypeError, "is not a class that derives from", lambda: ctx.service_client(lambda: Files())),
         (TypeError, "is not a class that derives from", lambda: ctx.service_client("Files")),
         (TypeError, "an instance of Files was given: pass the class", lambda: ctx.service_client(Files())),

@@ -97,7 +97,9 @@ async def test_a_step_gives_what_is_read_back(ctx: Context, fn: Any, result: Any
 async def test_a_step_is_read_back_as_type_says(ctx: Context) -> None:
     assert await ctx.run("typed", lambda: {"id": "x"}, type=Order) == Order(id="x")
     assert await ctx.run("raw", lambda: b"\xff", type=bytes) == b"\xff"
-    with pytest.raises(TerminalError, match=r"of step 'wrong' in Test.test cannot .* is of type str and does not fit int: "):
+    with pytest.raises(
+        TerminalError, match=r"of step 'wrong' in Test.test cannot .* is of type str and does not fit int: "
+    ):
         await ctx.run("wrong", lambda: "x", type=int)
 
 
@@ -132,7 +134,9 @@ async def test_what_is_no_step(issuer: FakeIssuer, ctx: Any) -> None:
         ctx.run("load")
     with pytest.raises(TypeError, match="not a value of type int"):
         ctx.run("load", 5)
-    with pytest.raises(TypeError, match=r"run\('load', load, …\): got an unexpected keyword argument 'retries'; the step's"):
+    with pytest.raises(
+        TypeError, match=r"run\('load', load, …\): got an unexpected keyword argument 'retries'; the step's"
+    ):
         ctx.run("load", load, "x", retries=3)
     with pytest.raises(TypeError, match="retry is of type RetryPolicy, not int"):
         ctx.run("load", load, "x", retry=3)
@@ -159,7 +163,7 @@ async def test_sleep(issuer: FakeIssuer, ctx: Any) -> None:
     assert issuer.commands == [c.Sleep(365 * 86_400_000), c.Sleep(1, "blink")]
     with pytest.raises(ValueError, match="duration is negative"):
         ctx.sleep(timedelta(seconds=-1))
-    with pytest.raises(TypeError, match="duration is a timedelta, such as .*, not int"):
+    with pytest.raises(TypeError, match=r"duration is a timedelta, such as .*, not int"):
         ctx.sleep(5)
 
 

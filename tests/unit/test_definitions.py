@@ -572,7 +572,7 @@ def test_handlers_may_come_from_a_mixin() -> None:
 
 def test_what_is_no_definition_is_refused() -> None:
     for thing in (int, Service, VirtualObject, "Counter", Counter(), lambda: Counter()):
-        with pytest.raises(TypeError, match="(is not a class that derives from|pass the class)"):
+        with pytest.raises(TypeError, match=r"(is not a class that derives from|pass the class)"):
             describe(thing)
 
 
