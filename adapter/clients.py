@@ -440,7 +440,7 @@ class _Client:
 
 def _input(method: Method, form: Serde[Any], value: Any, where: Callable[[str], str]) -> bytes:
     what = where(f"the input of {method}")
-    data = values.write(form, value, what, hint="annotate the handler's input", code=400)
+    data = values.write(form, value, what, hint="annotate the handler's input", convert=True, code=400)
     if data or not method.handler.optional:
         return data
     if isinstance(form, Json):

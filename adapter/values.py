@@ -13,12 +13,13 @@ from collections.abc import Awaitable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from math import isfinite
-from typing import Any, Final, Literal, TypeVar, cast
+from typing import Any, Final, Literal, NamedTuple, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_json
 
 from adapter.errors import DefinitionError, TerminalError, UnreadableError
+from adapter.operations import Operation
 from adapter.serde import Json, Serde, json_of, type_name
 
 T = TypeVar("T")
@@ -61,7 +62,7 @@ def write(form: Serde[T], value: T, what: str, *, hint: str = "", convert: bool 
         value: The value.
         what: What the value is, for the error: ``"the output of Shop.order"``.
         hint: What to do if the value comes back as plain JSON.
-        convert: Whether plain JSON may come back as something else, as the type makes of it.
+        convert: Whether plain JSON may come back as what the type makes of it: text as a date, a dict as a model.
         code: The error's code.
 
     Raises:
@@ -227,15 +228,17 @@ def _written(form: Serde[Any], value: Any, convert: bool = False) -> bytes:
         back = form.deserialize(data)
     except _DATA_ERRORS as error:
         raise _unreadable(form, value, error) from None
-    found = _difference(value, back, ())
-    if found is None or (convert and _plain(value) is not None) or _as_sequence(form, value, back):
+    found = [*_differences(value, back, ())]
+    if not found or _as_sequence(form, value, back):
         return data
-    raise _Refusal(found[0], _lost(*found[1:]))
+    if convert and all(each.plain and _plain(each.written) is not None for each in found):
+        return data
+    raise _Refusal(found[0].path, _lost(found[0]))
 
 
 def _as_sequence(form: Serde[Any], value: Any, back: Any) -> bool:
     """Return True if only tuples came back as lists, and the type takes either, as ``Sequence`` does."""
-    if not isinstance(form, Json) or form.traits.loose or _difference(value, back, (), sequences=True):
+    if not isinstance(form, Json) or form.traits.loose or any(_differences(value, back, (), sequences=True)):
         return False
     try:
         form.adapter.validate_python(value, strict=True)
@@ -286,31 +289,42 @@ def _key(key: Any, path: Path) -> bytes:
         raise _Refusal(path, f"{{}} has a key of type {type_name(kind)}, which JSON does not have") from None
 
 
-def _difference(a: Any, b: Any, path: Path, sequences: bool = False) -> tuple[Path, Any, Any] | None:
-    """Return where two values differ, and what is there in each.
+class _Difference(NamedTuple):
+    path: Path
+    written: Any
+    back: Any
+    plain: bool
+    """Whether it is in dicts and lists only, and not in an object that has lost something."""
+
+
+def _differences(a: Any, b: Any, path: Path, sequences: bool = False, plain: bool = True) -> Iterator[_Difference]:
+    """Yield where two values differ.
 
     Args:
         a: What was written.
         b: What came back.
         path: Where they are.
         sequences: Whether a list and a tuple of equal items are equal.
+        plain: Whether they are in dicts and lists only.
     """
     try:
         if bool(a == b):
-            return None
+            return
     except Exception:  # as numpy's arrays do
         pass
     kind, other = _kind(a), _kind(b)
-    if _is(kind, float) and _is(other, float):
-        return None if a != a and b != b else (path, a, b)
-    if _is(kind, datetime) and _is(other, datetime) and a.tzinfo and b.tzinfo:
-        # Two times of an hour that a clock shows twice are never equal, as Python has it.
-        return None if a.astimezone(UTC) == b.astimezone(UTC) else (path, a, b)
+    if _is(kind, float) and _is(other, float) and a != a and b != b:
+        return
+    # Python takes two times of an hour that a clock shows twice for different ones.
+    aware = _is(kind, datetime) and _is(other, datetime) and a.tzinfo and b.tzinfo
+    if aware and a.astimezone(UTC) == b.astimezone(UTC):
+        return
     parts = _parts(a, b, sequences)
     if parts is None or len(path) > DEEPEST:
-        return path, a, b
-    found = (_difference(ours, theirs, (*path, name), sequences) for name, ours, theirs in parts)
-    return next((each for each in found if each is not None), None)
+        yield _Difference(path, a, b, plain)
+        return
+    for name, ours, theirs in parts:
+        yield from _differences(ours, theirs, (*path, name), sequences, plain and _is(kind, dict, list))
 
 
 def _parts(a: Any, b: Any, sequences: bool) -> list[tuple[Any, Any, Any]] | None:
@@ -363,10 +377,10 @@ def _refused(what: str, refusal: _Refusal, hint: str, code: int) -> TerminalErro
     return TerminalError(f"{what} cannot be written and read back: {reason}", code=code)
 
 
-def _lost(a: Any, b: Any) -> str:
-    name, back = type_name(type(a)), type_name(type(b))
+def _lost(found: _Difference) -> str:
+    name, back = type_name(_kind(found.written)), type_name(_kind(found.back))
     comes = "with another value" if name == back else f"as {back}"
-    return _never_kept(a) or f"{{}} is of type {name} and comes back {comes}"
+    return _never_kept(found.written) or f"{{}} is of type {name} and comes back {comes}"
 
 
 def _never_kept(value: Any) -> str:
@@ -409,7 +423,8 @@ def _unwritable_part(path: Path, part: Any) -> _Refusal:
     if len(path) > DEEPEST:
         return _Refusal((), f"it has more than {DEEPEST} levels of lists and objects")
     if isinstance(part, Awaitable):
-        return _Refusal(path, f"{{}} is a {name} that was not awaited")
+        named = repr(part) if isinstance(part, Operation) else f"a {name}"
+        return _Refusal(path, f"{{}} is {named}, which was not awaited")
     if isinstance(part, str):
         return _Refusal(path, "{} is text that is not Unicode: it has half of a surrogate pair")
     return _Refusal(path, f"{{}} is of type {name}, which cannot be turned into JSON")

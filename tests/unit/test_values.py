@@ -239,7 +239,7 @@ def test_what_does_not_come_back_equal_is_refused_by_place_and_type(type: Any, v
 def test_a_circle_is_refused() -> None:
     circle: list[Any] = []
     circle += [circle, circle]
-    with pytest.raises(TerminalError, match="0 contains itself$"):
+    with pytest.raises(TerminalError, match=r"0 contains itself$"):
         write(serde.json, circle, "it")
     with pytest.raises(TerminalError, match="more than 100 levels"):
         write_any(circle, "it")
@@ -612,3 +612,28 @@ async def test_keyword_arguments_of_steps() -> None:
 
     async with Environment(Greeter) as env:
         assert await env.service_client(Greeter).greet() == ["Hi Mary", "/a 3", "Hello Mary"]
+
+
+async def test_plain_json_is_taken_for_an_input_as_over_http() -> None:
+    class Shop(Service):
+        @handler
+        async def order(self, ctx: Context, order: Order) -> Order:
+            return order
+
+        @handler
+        async def hidden(self, ctx: Context, value: Hidden) -> None: ...
+
+        @handler
+        async def login(self, ctx: Context, value: dict[str, SecretStr | datetime]) -> None: ...
+
+    async with Environment(Shop) as env:
+        shop: Any = env.service_client(Shop)
+        assert await shop.order({"id": "x", "price": 2}) == Order(id="x", price=Decimal(2))
+        for refused in (
+            lambda: shop.hidden(Hidden(shown=1, hidden=2)),
+            lambda: shop.login({"a": SecretStr(SECRET)}),
+            lambda: shop.order({"id": 5}),
+            lambda: shop.order({"id": "x", "price": float("inf")}),
+        ):
+            with pytest.raises(TerminalError, match=r"^the input of Shop"):
+                await refused()
