@@ -15,7 +15,8 @@ Schema = dict[str, Any]
 _DATA: Final = frozenset({"cls", "config", "default", "expected", "members", "metadata"})
 """The keys of a schema that hold no schemas."""
 
-_SCALARS: Final = ({"type": "str"}, {"type": "int"}, {"type": "bool"}, {"type": "none"})
+_SCALARS: Final = tuple({"type": kind} for kind in ("str", "int", "bool", "none"))
+"""Not floats: a large integer is rounded to one when it is written."""
 
 
 @dataclass(slots=True)

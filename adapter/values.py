@@ -212,7 +212,7 @@ def _written(form: Serde[Any], value: Any, convert: bool = False) -> bytes:
     if isinstance(form, Json) and form.exact and value is not None:
         try:
             data = form.serialize_exact(value)
-            if b"null" not in data and b'"None"' not in data:  # which pydantic takes for a value of any type
+            if not _has_null(data):
                 return data
         except _DATA_ERRORS:
             pass  # what is wrong with it is found below
@@ -236,6 +236,13 @@ def _written(form: Serde[Any], value: Any, convert: bool = False) -> bytes:
     raise _Refusal(found[0].path, _lost(found[0]))
 
 
+def _has_null(data: bytes) -> bool:
+    """Return True if there may be a ``None``, which pydantic writes for a value of any type."""
+    if data[:1] not in b"[{":
+        return data == b"null"
+    return b"null" in data or b'"None"' in data  # the latter as a key
+
+
 def _as_sequence(form: Serde[Any], value: Any, back: Any) -> bool:
     """Return True if only tuples came back as lists, and the type takes either, as ``Sequence`` does."""
     if not isinstance(form, Json) or form.traits.loose or any(_differences(value, back, (), sequences=True)):
@@ -256,14 +263,17 @@ def _plain(value: Any) -> bytes | None:
         return None
 
 
+_PLAIN: Final = (dict, list, str, int, float, bool, type(None))
+
+
 def _spliced(value: Any, path: Path) -> bytes:
     """Return a value as JSON, each part that is not plain JSON as its own type."""
-    data = _plain(value)
+    kind = _kind(value)
+    data = _plain(value) if kind in _PLAIN else None
     if data is not None:
         return data
     if len(path) > DEEPEST:
         raise _Refusal((), f"it has more than {DEEPEST} levels of lists and objects")
-    kind = _kind(value)
     if kind is dict:
         parts = {_key(key, path): _spliced(item, (*path, key)) for key, item in value.items()}
         if len(parts) < len(value):
