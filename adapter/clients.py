@@ -366,7 +366,7 @@ def invocation_id(
         service, handler, kind = description.name, method.name, method.kind
         if (key is None) != (kind is Kind.SERVICE):
             noun = NOUNS[description.category]
-            raise ValueError(f"{method} is a {noun}'s: {'pass its key' if key is None else 'leave out the key'}")
+            raise ValueError(f"{method} is a {noun}'s, so {'pass' if key is None else 'leave out'} its key")
     target = _target(service, handler, key)
     if idempotency_key is not None and kind is not Kind.WORKFLOW:
         return idempotent_id(target, check_text("idempotency_key", idempotency_key, MAX_IDEMPOTENCY_KEY))

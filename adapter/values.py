@@ -185,9 +185,13 @@ _BORING: Final = bytes(set(range(256)) - set(b'[]{}"'))
 def _limited(data: bytes) -> bytes:
     try:
         _check_depth(data)
-    except ValueError as error:
-        raise _Refusal((), f"it {error}") from None
+    except _JsonError:
+        raise _too_deep() from None
     return data
+
+
+def _too_deep() -> _Refusal:
+    return _Refusal((), f"it has more than {DEEPEST} levels of lists and objects")
 
 
 def _check_depth(data: bytes) -> None:
@@ -273,7 +277,7 @@ def _spliced(value: Any, path: Path) -> bytes:
     if data is not None:
         return data
     if len(path) > DEEPEST:
-        raise _Refusal((), f"it has more than {DEEPEST} levels of lists and objects")
+        raise _too_deep()
     if kind is dict:
         parts = {_key(key, path): _spliced(item, (*path, key)) for key, item in value.items()}
         if len(parts) < len(value):
@@ -431,7 +435,7 @@ def _writable(value: Any, mode: Literal["base64", "utf8"]) -> bool:
 def _unwritable_part(path: Path, part: Any) -> _Refusal:
     name = type_name(type(part))
     if len(path) > DEEPEST:
-        return _Refusal((), f"it has more than {DEEPEST} levels of lists and objects")
+        return _too_deep()
     if isinstance(part, Awaitable):
         named = repr(part) if isinstance(part, Operation) else f"a {name}"
         return _Refusal(path, f"{{}} is {named}, which was not awaited")

@@ -266,9 +266,9 @@ def test_ids_that_cannot_be_worked_out() -> None:
     for each in wrong:
         with pytest.raises(ValueError, match="is not known: pass idempotency_key="):
             each()
-    with pytest.raises(ValueError, match=r"Counter.add is a virtual object's: pass its key"):
+    with pytest.raises(ValueError, match=r"Counter.add is a virtual object's, so pass its key"):
         invocation_id(Counter, "add", idempotency_key="k")
-    with pytest.raises(ValueError, match=r"shop.place is a service's: leave out the key"):
+    with pytest.raises(ValueError, match=r"shop.place is a service's, so leave out its key"):
         invocation_id(Shop, "order", "Mary", idempotency_key="k")
     with pytest.raises(AttributeError, match="Counter has no handler subtract"):
         invocation_id(Counter, "subtract", "Mary")

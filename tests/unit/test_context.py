@@ -333,7 +333,7 @@ async def test_gather_keeps_the_order_given(ctx: ObjectContext) -> None:
 
 
 async def test_gather_takes_no_list(ctx: Any) -> None:
-    with pytest.raises(TypeError, match=r"one by one, as in gather\(\*calls\); not \["):
+    with pytest.raises(TypeError, match=r"one by one, as in gather\(\*calls\), not a value of type list"):
         await gather([ctx.get("total", int)])  # type: ignore[list-item]
 
 
