@@ -51,6 +51,14 @@ class Mood(StrEnum):
     BAD = "bad"
 
 
+ZONED: Case = (
+    datetime,
+    # Until 1893 the clocks of Berlin differed from UTC by seconds too, which no JSON says.
+    st.datetimes(
+        datetime(1900, 1, 1),
+        timezones=st.sampled_from([UTC, timezone(timedelta(minutes=-570)), ZoneInfo("Europe/Berlin")]),
+    ),
+)
 SCALARS: list[Case] = [
     (str, st.text()),
     (int, st.integers()),
@@ -63,14 +71,7 @@ SCALARS: list[Case] = [
     (date, st.dates()),
     (time, st.times()),
     (timedelta, st.timedeltas(timedelta(days=-100_000), timedelta(days=100_000))),
-    (
-        datetime,
-        # Until 1893 the clocks of Berlin differed from UTC by seconds too, which no JSON says.
-        st.datetimes(
-            datetime(1900, 1, 1),
-            timezones=st.sampled_from([UTC, timezone(timedelta(minutes=-570)), ZoneInfo("Europe/Berlin")]),
-        ),
-    ),
+    ZONED,
     (datetime, st.datetimes()),
     (Color, st.sampled_from(Color)),
     (Size, st.sampled_from(Size)),
@@ -78,7 +79,8 @@ SCALARS: list[Case] = [
     (Literal["a", 1, None], st.sampled_from(["a", 1, None])),
     (Annotated[int, Field(ge=0, le=9)], st.integers(0, 9)),
 ]
-HASHABLE = [case for case in SCALARS if case[0] not in (None, Literal["a", 1, None])]
+# Nobody finds a time of an hour that a clock shows twice in a set that has read it.
+HASHABLE = [case for case in SCALARS if case is not ZONED and case[0] not in (None, Literal["a", 1, None])]
 
 
 class Holder(BaseModel, Generic[T]):
