@@ -235,7 +235,7 @@ def _written(form: Serde[Any], value: Any, convert: bool = False) -> bytes:
     found = [*_differences(value, back, ())]
     if not found or _as_sequence(form, value, back):
         return data
-    if convert and all(each.plain and _plain(each.written) is not None for each in found):
+    if convert and isinstance(form, Json) and all(each.plain and _plain(each.written) is not None for each in found):
         return data
     raise _Refusal(found[0].path, _lost(found[0]))
 
