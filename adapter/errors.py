@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
+
+from pydantic_core import ValidationError
 
 E = TypeVar("E", bound=Exception)
 
@@ -75,10 +77,10 @@ class JournalMismatchError(AdapterError):
 
 
 class UnreadableError(AdapterError, ValueError):
-    """A stored value does not fit the type that it is read as: it was written as another.
+    """A value does not fit the type that it is read as.
 
-    The text has the place in the value and the reason, never the value. The attempt fails and is retried, so that code
-    that reads the value can be deployed.
+    It was stored as another type, or handler code or a step validated data that does not fit. The text has the place in
+    the value and the reason, never the value. The attempt fails and is retried, so that other code can be deployed.
     """
 
 
@@ -95,7 +97,7 @@ def leaving(code: str) -> Generator[None]:
 
     ``sys.exit`` fails the attempt like any exception, because the process runs other invocations too. If all errors of
     a task group are terminal, the first of them is raised. If one is a `NonDeterminismError`, that is raised: the group
-    is made by the library whose I/O was refused.
+    is made by the library whose I/O was refused. pydantic's errors quote the value, and become `UnreadableError`.
 
     >>> with leaving("handler Greeter.greet"):
     ...     raise SystemExit(3)
@@ -112,6 +114,9 @@ def leaving(code: str) -> Generator[None]:
         yield
     except SystemExit as error:
         raise RuntimeError(f"{code} called sys.exit({error.code!r})") from error
+    except ValidationError as error:
+        reason = f"{code} read a value that does not fit {error.title}: {explain(error)}"
+        raise UnreadableError(reason).with_traceback(error.__traceback__) from None
     except ExceptionGroup as group:
         refused = group.subgroup(NonDeterminismError)
         if refused is not None:
@@ -125,3 +130,22 @@ def leaving(code: str) -> Generator[None]:
 def _first(group: ExceptionGroup[E]) -> E:
     error = group.exceptions[0]
     return _first(cast("ExceptionGroup[E]", error)) if isinstance(error, ExceptionGroup) else error
+
+
+def explain(error: ValidationError, limit: int = 10) -> str:
+    """Return where a value does not fit and why, without the value."""
+    errors = error.errors(include_url=False, include_input=False)
+    parts = [": ".join(filter(None, (place(e["loc"]), _message(cast("dict[str, Any]", e))))) for e in errors[:limit]]
+    return "; ".join([*parts, f"and {len(errors) - limit} more"] if len(errors) > limit else parts)
+
+
+def place(path: Sequence[object]) -> str:
+    """Return a place in a value, as in ``items.0.price``."""
+    return ".".join(str(part)[:100] for part in path)
+
+
+def _message(error: dict[str, Any]) -> str:
+    if error["type"] == "union_tag_invalid":  # which quotes the value
+        context = error["ctx"]
+        return f"{context['discriminator']} is none of {context['expected_tags']}"
+    return str(error["msg"])

@@ -14,7 +14,7 @@ from adapter import values
 from adapter.definitions import Category, Definition, Method, describe
 from adapter.engine.commands import Issuer
 from adapter.engine.types import HandlerSpec, Kind, Options
-from adapter.errors import DefinitionError, TerminalError, leaving
+from adapter.errors import DefinitionError, TerminalError, explain, leaving
 from adapter.serde import Json, Serde
 
 
@@ -128,7 +128,7 @@ class BoundHandler:
                 raise TerminalError(
                     f"invalid input: the body is empty, and {self._method} needs an input", code=400
                 ) from None
-            raise TerminalError(f"invalid input: {values.explain(error)}", code=400) from None
+            raise TerminalError(f"invalid input: {explain(error)}", code=400) from None
         except DefinitionError as error:
             raise TerminalError(f"{self._method} cannot read its input: {error}") from None
         except ValueError as error:

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeVar, cast
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_json
 
-from adapter.errors import DefinitionError, TerminalError, UnreadableError
+from adapter.errors import DefinitionError, TerminalError, UnreadableError, explain, place
 from adapter.operations import Operation
 from adapter.serde import Json, Serde, json_of, type_name
 
@@ -121,13 +121,6 @@ def receive(form: Serde[T], data: bytes | None, what: str) -> T:
         return form.deserialize(data or b"")
     except _DATA_ERRORS as error:
         raise TerminalError(f"{what} cannot be read as {_named(form)}: {_explained(error)}") from None
-
-
-def explain(error: ValidationError, limit: int = 10) -> str:
-    """Return where a value does not fit and why, without the value."""
-    errors = error.errors(include_url=False, include_input=False)
-    parts = [": ".join(filter(None, (_place(e["loc"]), _message(cast("dict[str, Any]", e))))) for e in errors[:limit]]
-    return "; ".join([*parts, f"and {len(errors) - limit} more"] if len(errors) > limit else parts)
 
 
 # --- JSON from outside ---
@@ -385,7 +378,7 @@ def _is(kind: Any, *types: type[Any]) -> bool:
 
 
 def _refused(what: str, refusal: _Refusal, hint: str, code: int) -> TerminalError:
-    reason = refusal.reason.replace("{}", _place(refusal.path) or "it", 1)
+    reason = refusal.reason.replace("{}", place(refusal.path) or "it", 1)
     if hint and "comes back as" in reason:
         reason = f"{reason}; {hint}"
     return TerminalError(f"{what} cannot be written and read back: {reason}", code=code)
@@ -415,9 +408,9 @@ def _unwritable(form: Serde[Any], value: Any, error: Exception | None, path: Pat
     parts = [*_walk(value, path)]
     # Bytes may have been written as base64 or, where no type says so, as text.
     for mode in _MODES:
-        for place, part in parts:
+        for found, part in parts:
             if not _writable(part, mode):
-                return _unwritable_part(place, part)
+                return _unwritable_part(found, part)
     return _unwritable_part(path, value)
 
 
@@ -437,7 +430,7 @@ def _unwritable_part(path: Path, part: Any) -> _Refusal:
     if len(path) > DEEPEST:
         return _too_deep()
     if isinstance(part, Awaitable):
-        named = repr(part) if isinstance(part, Operation) else f"a {name}"
+        named = repr(cast("object", part)) if isinstance(part, Operation) else f"a {name}"
         return _Refusal(path, f"{{}} is {named}, which was not awaited")
     if isinstance(part, str):
         return _Refusal(path, "{} is text that is not Unicode: it has half of a surrogate pair")
@@ -486,14 +479,3 @@ def _explained(error: Exception) -> str:
 
 def _named(form: Serde[Any]) -> str:
     return type_name(form.type if isinstance(form, Json) else type(form))
-
-
-def _place(path: Path) -> str:
-    return ".".join(str(part)[:100] for part in path)
-
-
-def _message(error: dict[str, Any]) -> str:
-    if error["type"] == "union_tag_invalid":  # which quotes the value
-        context = error["ctx"]
-        return f"{context['discriminator']} is none of {context['expected_tags']}"
-    return str(error["msg"])

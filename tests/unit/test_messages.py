@@ -24,9 +24,10 @@ from adapter import (
     handler,
     lambda_handler,
 )
+from adapter.checks import LONGEST
 from adapter.engine.types import Kind
 from adapter.errors import leaving
-from adapter.http.delays import LONGEST, parse_delay
+from adapter.http.delays import parse_delay
 from adapter.registry import Registry
 from adapter.testing import Environment
 from tests.unit.issuer import FakeIssuer

@@ -259,14 +259,14 @@ def test_without_a_type_each_part_is_read_as_its_own() -> None:
     assert data == (b'{"orders":[{"id":"x","price":"1.10"}],"at":"2024-01-01T00:00:00","pair":[1,[2]],"blob":"_w=="}')
     assert read(serde.of(dict[int, str]), write_any({1: "a"}, "it"), "it") == {1: "a"}
     assert (write_any(b"\xff", "it"), write_any(None, "it"), write_any([None], "it")) == (b"\xff", b"", b"[null]")
-    for value, reason in {
+    for reason, refused in {
         "a key of type tuple": {(1, object()): 1},
         "two keys that are one in JSON": {1: "a", "1": "b"},
         "at.0 is of type object": {"at": [object()]},
         "password is a SecretStr": {"login": Login(user="x", password=SecretStr(SECRET))},
     }.items():
-        with pytest.raises(TerminalError, match=value):
-            write_any(reason, "it")
+        with pytest.raises(TerminalError, match=reason):
+            write_any(refused, "it")
 
 
 class Words(serde.Serde[list[str]]):
@@ -640,3 +640,24 @@ async def test_plain_json_is_taken_for_an_input_as_over_http() -> None:
         ):
             with pytest.raises(TerminalError, match=r"^the input of Shop"):
                 await refused()
+
+
+@pytest.mark.parametrize("in_step", [True, False])
+async def test_what_pydantic_refuses_in_handler_code_is_not_quoted(
+    in_step: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def parse() -> Login:
+        return Login.model_validate({"user": [SECRET]})
+
+    class Parser(Service):
+        @handler(retry=RetryPolicy(attempts=1, exhausted="kill"))
+        async def parse(self, ctx: Context) -> None:
+            _ = await ctx.run("parse", parse) if in_step else parse()
+
+    async with Environment(Parser) as env:
+        with pytest.raises(
+            TerminalError, match=r"UnreadableError: .* read a value that does not fit Login: user: Input"
+        ) as e:
+            await env.service_client(Parser).parse()
+    assert SECRET not in str(e.value) + caplog.text
+    assert "in parse" in caplog.text  # where it happened
