@@ -2,11 +2,12 @@
 
 pydantic writes some values in a way that it does not read: a field whose aliases differ, bytes that are not UTF-8, the
 computed fields of a model that forbids other fields. `adjust` changes a type's core schema so that each is read back.
+Sets are sorted, because a replay that writes a set again has to write the same bytes, in any process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -83,7 +84,11 @@ class _Walk:
         if kind in ("model", "dataclass", "typed-dict"):
             return self._copy_class(schema)
         self._note(kind, schema)
-        return self._copy_items(schema)
+        made = self._copy_items(schema)
+        if kind in ("set", "frozenset") and "serialization" not in schema:
+            made["serialization"] = {"type": "function-wrap", "function": _in_order, "when_used": "json"}
+            self.traits.changed = True
+        return made
 
     def config(self, own: Schema) -> Schema:
         """Return a configuration that has bytes as base64, unless it says something else."""
@@ -136,6 +141,10 @@ class _Walk:
         traits.changed |= kind == "bytes"
         if kind.startswith("function-") and "serialization" in schema and "'type': 'bytes'" in repr(schema):
             self._encoded = True
+
+
+def _in_order(value: Any, write: Callable[[Any], list[Any]]) -> list[Any]:
+    return sorted(write(value), key=repr)
 
 
 def _levels(schema: Schema) -> Iterator[Schema]:

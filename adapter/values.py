@@ -277,7 +277,8 @@ def _spliced(value: Any, path: Path) -> bytes:
             raise _Refusal(path, "{} has two keys that are one in JSON")
         return b"{" + b",".join(key + b":" + item for key, item in parts.items()) + b"}"
     if kind in (list, tuple, set, frozenset):
-        return b"[" + b",".join(_spliced(item, (*path, n)) for n, item in enumerate(value)) + b"]"
+        items = [_spliced(item, (*path, n)) for n, item in enumerate(value)]
+        return b"[" + b",".join(items if kind in (list, tuple) else sorted(items)) + b"]"
     try:
         return _written(json_of(kind), value) or b"null"
     except DefinitionError:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import httpx
 import pytest
 
 from adapter import (
@@ -15,6 +17,7 @@ from adapter import (
     ObjectContext,
     ObjectSharedContext,
     Operation,
+    RetryPolicy,
     Service,
     TerminalError,
     VirtualObject,
@@ -29,7 +32,7 @@ from adapter.engine.types import Kind
 from adapter.errors import leaving
 from adapter.http.delays import parse_delay
 from adapter.registry import Registry
-from adapter.testing import Environment
+from adapter.testing import Environment, StuckError
 from tests.unit.issuer import FakeIssuer
 
 
@@ -287,3 +290,27 @@ def test_secrets_in_arguments_are_not_quoted() -> None:
         with pytest.raises((TypeError, ValueError)) as error:
             use()
         assert "hunter2" not in str(error.value)
+
+
+class Reaching(Service):
+    @handler(retry=RetryPolicy(attempts=2))
+    async def fetch(self, ctx: Context) -> str:
+        async with httpx.AsyncClient() as http:
+            return (await http.get("http://localhost:1/")).text
+
+    @handler(retry=RetryPolicy(attempts=2))
+    async def connect(self, ctx: Context) -> str:
+        await asyncio.open_connection("localhost", 1)
+        return ""
+
+
+@pytest.mark.parametrize("name", ["fetch", "connect"])
+async def test_io_outside_of_a_step_says_what_to_do_once_it_is_paused(name: str) -> None:
+    async with Environment(Reaching) as env:
+        with pytest.raises(StuckError) as stuck:
+            await getattr(env.service_client(Reaching), name)()
+    message = str(stuck.value)
+    assert message.startswith(f"Reaching/{name} (inv_")
+    assert "is paused and nothing resumes it: 2 attempts failed in a row; its last attempt failed with Non" in message
+    assert "wrap I/O, threads and other side effects in `ctx.run(name, function)`" in message
+    assert "ExceptionGroup" not in message

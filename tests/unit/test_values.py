@@ -269,6 +269,22 @@ def test_without_a_type_each_part_is_read_as_its_own() -> None:
             write_any(refused, "it")
 
 
+def test_sets_are_written_in_one_order() -> None:
+    names = ["b", "c", "a", "é", "10", "9"]
+    for type in (set[str], frozenset[str], list[set[str]], set[str] | None):
+        made: Any = [set(names)] if type == list[set[str]] else set(names)
+        made = frozenset(names) if type == frozenset[str] else made
+        written = write(serde.of(type), made, "it")
+        assert written in (expected := '["10","9","a","b","c","é"]'.encode(), b"[" + expected + b"]")
+        assert read(serde.of(type), written, "it") == made
+    assert write_any({3, 10, 2}, "it") == b"[10,2,3]"
+    assert serde.json_of(set[int]).schema("serialization") == {
+        "items": {"type": "integer"},
+        "type": "array",
+        "uniqueItems": True,
+    }
+
+
 class Words(serde.Serde[list[str]]):
     content_type = "text/csv"
 
