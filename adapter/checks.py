@@ -80,7 +80,7 @@ def rejection(message: str, code: int) -> Outcome:
     """Return a failure to complete something with.
 
     Raises:
-        ValueError: If ``code`` is no HTTP error status.
+        ValueError: If ``code`` is not an HTTP error status.
     """
     error = TerminalError(message, code=code)
     return Outcome(failure=Failure(error.code, error.message))

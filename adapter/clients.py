@@ -49,18 +49,19 @@ W = TypeVar("W", bound=Workflow)
 
 
 class Clients(ABC):
-    """Calls and sends to handlers; what every context and the HTTP `Client` have in common.
+    """Calls and sends to handlers: the base of every context and of the HTTP `Client`.
 
-    A client is, to the type checkers, an instance of the definition: its handlers take their input by position and
-    return an `Invocation`. They take three keywords more: ``idempotency_key=`` (requests to one handler and key that
-    carry the same one are one invocation), ``delay=`` (a timedelta; on send clients only) and ``headers=`` (what the
-    handler finds at ``ctx.request.headers``). What is called starts right away, awaited or not.
+    To type checkers, a client is an instance of the definition. Its handlers take their input by position and return an
+    `Invocation`. They accept three keywords: ``idempotency_key=`` (requests to one handler and key with the same
+    idempotency key are one invocation), ``delay=`` (a timedelta; send clients only) and ``headers=`` (available as
+    ``ctx.request.headers``). An invocation starts when it is made, awaited or not.
 
-    The methods raise ``TypeError`` for what is no such definition or a key that is no string, ``ValueError`` for a key
-    that is empty or longer than 512 bytes of UTF-8; so do the handlers for an idempotency key, and ``ValueError`` for a
-    negative delay, or any on a call client.
+    The methods raise ``TypeError`` if the class is not such a definition or the key not a string, and ``ValueError`` if
+    the key is empty or longer than 512 bytes of UTF-8. The handlers raise the same for an idempotency key,
+    ``ValueError`` for a delay that is negative, too long or on a call client, and `TerminalError` with code 400 for an
+    input that does not fit.
 
-    What was asked for elsewhere is reached by its id: `attach`, `output`, `send_signal`, `resolve_awakeable`,
+    Existing invocations and awakeables are reached by id: `attach`, `output`, `send_signal`, `resolve_awakeable`,
     `reject_awakeable`.
     """
 
@@ -77,15 +78,15 @@ class Clients(ABC):
         return self._client(workflow, "workflow", check_key(id), sends=False)
 
     def service_send_client(self, service: Callable[..., S], /) -> S:
-        """Have a service's handlers run, now or later: ``ctx.service_send_client(Mailer).remind("Mary", delay=…)``."""
+        """Send messages to a service's handlers: ``ctx.service_send_client(Mailer).remind("Mary", delay=…)``."""
         return self._client(service, "service", None, sends=True)
 
     def object_send_client(self, object: Callable[..., V], /, key: str) -> V:
-        """Have a virtual object's handlers run; what is sent to one key arrives in the order sent."""
+        """Send messages to a virtual object's handlers. Messages to one key arrive in the order sent."""
         return self._client(object, "object", check_key(key), sends=True)
 
     def workflow_send_client(self, workflow: Callable[..., W], /, id: str) -> W:
-        """Have a workflow's handlers run, now or later."""
+        """Send messages to a workflow's handlers, now or later."""
         return self._client(workflow, "workflow", check_key(id), sends=True)
 
     @overload
@@ -125,17 +126,17 @@ class Clients(ABC):
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Invocation[Any]:
-        """Call a handler whose definition is not at hand.
+        """Call a handler by name, without its definition.
 
         Args:
             service: The service's name.
-            method: The handler's.
+            method: The handler's name.
             parameter: Its input; ``None`` for none. With JSON, the handler reads what the value's own type writes.
             key: The virtual object's key, or the workflow's id.
-            input_serde: How the input is written; JSON if not given.
-            output_serde: How the result is read; as plain JSON if not given.
-            idempotency_key: Makes requests that carry the same one a single invocation.
-            headers: What the handler finds at ``ctx.request.headers``.
+            input_serde: The format of the input; JSON if not given.
+            output_serde: The format of the result; plain JSON if not given.
+            idempotency_key: Requests with the same idempotency key are one invocation.
+            headers: The headers, which the handler reads as ``ctx.request.headers``.
         """
         target = _target(service, method, key)
         data = self._generic_input(target, parameter, input_serde)
@@ -153,7 +154,7 @@ class Clients(ABC):
         delay: timedelta | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Invocation[Any]:
-        """Have a handler run whose definition is not at hand, now or after ``delay``; else like `generic_call`."""
+        """Send a message to a handler by name, now or after ``delay``; otherwise like `generic_call`."""
         target = _target(service, method, key)
         data = self._generic_input(target, parameter, input_serde)
         return self._request(target, None, data, input_serde, serde.json, True, idempotency_key, delay, headers)
@@ -250,7 +251,7 @@ class Clients(ABC):
             code: The HTTP status that the failure stands for, from 400 to 599.
 
         Raises:
-            ValueError: If ``code`` is no HTTP error status.
+            ValueError: If ``code`` is not an HTTP error status.
         """
         return self._ask(Complete(check_id(id), rejection(message, code)), accepted)
 
@@ -338,19 +339,19 @@ def invocation_id(
     *,
     idempotency_key: str | None = None,
 ) -> str:
-    """Work out the id of an invocation: of a workflow's ``run``, or of a request with an idempotency key.
+    """Return the id of an invocation: of a workflow's ``run``, or of a request with an idempotency key.
 
-    Nothing is asked for: whether there is such an invocation, `Clients.output` tells.
+    The id is computed, without a request. `Clients.output` says whether there is such an invocation.
 
     Args:
-        service: The definition, or the service's name where it is not at hand.
-        handler: The handler: on a definition the name of its method, else its name.
+        service: The definition, or the service's name.
+        handler: The name of the method on a definition, or the handler's name.
         key: The virtual object's key, or the workflow's id.
-        idempotency_key: What the request carried; none for a workflow's ``run``.
+        idempotency_key: The idempotency key of the request; none for a workflow's ``run``.
 
     Raises:
         AttributeError: If the definition has no such handler.
-        ValueError: If neither a key nor an idempotency key makes the invocation the only one.
+        ValueError: If the arguments do not determine an id.
 
     >>> invocation_id("Payment", "charge", idempotency_key="order-7")
     'inv_5mlyurc2nasforb2vxmofe3wka4dum5m'

@@ -1,4 +1,4 @@
-"""The contexts: all that handler code may do durably."""
+"""The contexts: what handler code can do durably."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class Request:
 
     Attributes:
         id: The invocation's id.
-        target: The handler that was asked for: ``service``, ``handler`` and ``key``.
-        headers: What came with it, names in lower case.
+        target: The requested handler: ``service``, ``handler`` and ``key``.
+        headers: The headers of the request, names in lower case.
     """
 
     id: str
@@ -66,11 +66,11 @@ class Request:
 
 @context_of(Service, Kind.SERVICE)
 class Context(Clients):
-    """What a service's handler is given, and what all contexts share.
+    """The context of a service's handler, and the base of the other contexts.
 
-    Handler code runs again from its start whenever an attempt follows another, and is then given the results that it
-    was given before. So it has to ask for the same things in the same order: what differs from time to time (I/O, the
-    clock, chance) goes through the context. Operations start when they are asked for, not when they are awaited, so
+    Each attempt after the first replays the handler's code from its start, with the results of the earlier attempts.
+    Handler code therefore has to issue the same commands in the same order. What differs from run to run (I/O, the
+    clock, random numbers) goes through the context. Operations start when they are made, not when they are awaited, so
     several can be under way at once.
 
     >>> from adapter import Context, Service, handler
@@ -108,29 +108,29 @@ class Context(Clients):
 
     @property
     def random(self) -> Random:
-        """Random numbers that a replay draws again. They are no secret: make those in `run`."""
+        """A random number generator whose numbers a replay draws again. Make secrets in `run` instead."""
         return self._issuer.random
 
     def uuid(self) -> UUID:
-        """A random UUID that a replay makes again. It is no secret."""
+        """Return a random UUID, the same on a replay. Do not use it as a secret."""
         return UUID(int=self.random.getrandbits(128), version=4)
 
     def now(self) -> Operation[datetime]:
-        """The time in UTC, as ``await ctx.now()``. It is read once: a replay gives the same."""
+        """Read the time in UTC: ``await ctx.now()``. A replay receives the same time."""
         return self._issuer.issue(Now(), _time)
 
     def sleep(self, duration: timedelta, *, name: str = "") -> Operation[None]:
-        """Wait, for milliseconds or for months: ``await ctx.sleep(timedelta(days=30))``. No process waits along.
+        """Wait, for milliseconds or for months: ``await ctx.sleep(timedelta(days=30))``. No process waits meanwhile.
 
-        What takes more than two seconds may take up to a minute longer, as EventBridge Scheduler is that precise.
+        A sleep of more than two seconds can take up to a minute longer: EventBridge Scheduler is no more precise.
 
         Args:
-            duration: How long; rounded up to the millisecond.
-            name: What to call it in the journal.
+            duration: How long, at most 100 years; rounded up to the millisecond.
+            name: The name of the sleep in the journal.
 
         Raises:
-            TypeError: If the duration is no timedelta.
-            ValueError: If the duration is negative, or the name longer than 512 bytes of UTF-8.
+            TypeError: If the duration is not a timedelta.
+            ValueError: If the duration is negative or too long, or the name longer than 512 bytes of UTF-8.
         """
         if name:
             check_text("name", name, MAX_KEY)
@@ -301,10 +301,10 @@ class Context(Clients):
         )
 
     def cancel(self, id: str, /) -> Operation[bool]:
-        """Ask another invocation to end: a terminal error surfaces at its next await, so that it can clean up.
+        """Cancel another invocation: a terminal error is raised at its next await, so that it can clean up.
 
-        What it calls is cancelled first; what it sent goes on. It need not be awaited; the result says whether this
-        asked first, ``False`` also where it has ended already, or there is none such.
+        The calls that it awaits are cancelled first. The messages that it sent are not. This need not be awaited. The
+        result is False if it was cancelled before, has ended, or does not exist.
 
         Args:
             id: The invocation's id, ``inv_…``.
@@ -313,7 +313,7 @@ class Context(Clients):
 
     @asynccontextmanager
     async def timeout(self, duration: timedelta) -> AsyncGenerator[None]:
-        """Give up what stands in the block when it takes too long.
+        """Leave the block when it takes too long.
 
         ```python
         try:
@@ -323,14 +323,14 @@ class Context(Clients):
             ...
         ```
 
-        What was awaited goes on; only the waiting ends. Blocks may be nested.
+        The operations that the block awaits continue; only the waiting ends. Blocks can be nested.
 
         Args:
-            duration: How long; rounded up to the millisecond.
+            duration: How long, at most 100 years; rounded up to the millisecond.
 
         Raises:
-            TimedOutError: Where the block was left because time was up. A `TerminalError` with code 408, and a
-                ``TimeoutError``: not caught, it ends the invocation.
+            TimedOutError: If the block took longer. It is a `TerminalError` with code 408 and a ``TimeoutError``. If it
+                is not caught, it ends the invocation.
         """
         scope = asyncio.timeout(milliseconds(duration, "duration") / 1000)
         try:
@@ -353,7 +353,7 @@ class Context(Clients):
 
 
 class KeyedContext(Context):
-    """What the contexts of virtual objects and workflows share: a key, and state to read."""
+    """The context of a handler that is bound to a key: it reads the state of the key."""
 
     @property
     def key(self) -> str:
@@ -425,17 +425,17 @@ class WritableState(KeyedContext):
 
 @context_of(VirtualObject, Kind.SHARED)
 class ObjectSharedContext(KeyedContext):
-    """What a virtual object's shared handler is given; many run at once, and only read state."""
+    """The context of a virtual object's shared handler. Many run at once, and only read state."""
 
 
 @context_of(VirtualObject, Kind.EXCLUSIVE)
 class ObjectContext(ObjectSharedContext, WritableState):
-    """What a virtual object's exclusive handler is given; one of a key runs at a time."""
+    """The context of a virtual object's exclusive handler. One of a key runs at a time."""
 
 
 @context_of(Workflow, Kind.SHARED)
 class WorkflowSharedContext(KeyedContext):
-    """What a workflow's handlers besides ``run`` are given."""
+    """The context of a workflow's handlers other than ``run``."""
 
     @overload
     def promise(self, name: str, /) -> DurablePromise[Any]: ...
@@ -459,7 +459,7 @@ class WorkflowSharedContext(KeyedContext):
 
 @context_of(Workflow, Kind.WORKFLOW)
 class WorkflowContext(WorkflowSharedContext, WritableState):
-    """What a workflow's ``run`` is given; it runs once per workflow id."""
+    """The context of a workflow's ``run``, which is executed once per workflow id."""
 
 
 def _nothing(_: bytes | None) -> None:

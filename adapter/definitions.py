@@ -36,12 +36,12 @@ class Definition(ABC):
     """The base of `Service`, `VirtualObject` and `Workflow`.
 
     The service's name is the class's, unless the class statement gives another. A class that derives from one with
-    handlers inherits its service name: so a contract, whose handlers are ``@handler @abstractmethod`` with ``...`` for
-    a body, is all that a caller imports, and the implementation derives from it and decorates its handlers again.
-    Options on the class statement hold for all its handlers that do not say otherwise; `handler` describes them.
+    handlers inherits its service name. So a caller can import a contract only: a class whose handlers are
+    ``@handler @abstractmethod`` with ``...`` for a body. The implementation derives from it and decorates its handlers
+    again. Options on the class statement hold for its handlers that do not set them; `handler` describes the options.
 
     Raises:
-        DefinitionError: At the class statement, if the definition makes no sense.
+        DefinitionError: At the class statement, if the definition is wrong.
 
     >>> from abc import abstractmethod
     >>> from datetime import timedelta
@@ -92,7 +92,7 @@ class VirtualObject(Definition):
     """Handlers bound to a key, with state of their own.
 
     Exclusive handlers of one key run one at a time, in order of arrival; shared ones run concurrently and only read
-    state. Which a handler is, its context's type says: `ObjectContext` or `ObjectSharedContext`.
+    state. The context's type gives the kind: `ObjectContext` or `ObjectSharedContext`.
 
     >>> import asyncio
     >>> from adapter import ObjectContext, VirtualObject, handler
@@ -116,7 +116,8 @@ class Workflow(Definition):
     """A keyed definition whose ``run`` executes once per workflow id; its other handlers interact with it.
 
     ``run`` takes a `WorkflowContext`, the others a `WorkflowSharedContext`. A second request to run is a failure with
-    code 409. What belongs to a workflow is kept for its ``workflow_retention``; then the id is as good as new.
+    code 409. A workflow's result, state and promises are kept for its ``workflow_retention``. Then its id can be used
+    again.
 
     >>> import asyncio
     >>> from adapter import Workflow, WorkflowContext, WorkflowSharedContext, handler
@@ -146,11 +147,11 @@ _CATEGORIES: dict[type[Definition], Category] = {Service: "service", VirtualObje
 NOUNS: dict[Category, str] = {"service": "service", "object": "virtual object", "workflow": "workflow"}
 
 _CONTEXTS: dict[Any, tuple[type[Definition], Kind]] = {}
-"""Which contexts there are: whose handlers take one, and of which kind they are."""
+"""The contexts, with the definition and the kind of the handlers that take each."""
 
 
 def context_of(definition: type[Definition], kind: Kind) -> Callable[[type[T]], type[T]]:
-    """Mark a class as the context of such handlers."""
+    """Mark a class as the context of these handlers."""
 
     def mark(context: type[T]) -> type[T]:
         _CONTEXTS[context] = (definition, kind)
@@ -165,10 +166,10 @@ def contexts_with(name: str) -> list[str]:
 
 
 class Description:
-    """What a definition's class says of itself."""
+    """The name, options and handlers of a definition's class."""
 
     def __init__(self, cls: type[Definition], settings: Settings) -> None:
-        # By the MRO and not by issubclass: ABC's caches hold nothing right for a class that is being made.
+        # By the MRO and not by issubclass: ABC's caches are not valid for a class that is being made.
         bases: list[Description] = [
             vars(base)["__description__"] for base in cls.__mro__[1:] if "__description__" in vars(base)
         ]
@@ -194,7 +195,7 @@ class Description:
                 method.check()
 
     def _collect(self) -> dict[str, Method]:
-        """The handlers by attribute, in the order of their definition, those of bases first."""
+        """Return the handlers by attribute, in the order of their definition, those of bases first."""
         handlers: dict[str, list[Handler[Any]]] = {}
         for cls in reversed(self.cls.__mro__):
             members: Mapping[str, object] = vars(cls)
@@ -224,7 +225,7 @@ class Description:
 
 @dataclass(frozen=True)
 class Method:
-    """A handler of a definition, with what the class and its bases say of it."""
+    """A handler of a definition, with the options of the class and its bases."""
 
     description: Description
     name: str
@@ -236,29 +237,29 @@ class Method:
 
     @property
     def doc(self) -> str:
-        """Its docstring."""
+        """The docstring."""
         return inspect.cleandoc(self.handler.__doc__ or "")
 
     @property
     def options(self) -> Options:
-        """What of it the engine knows."""
+        """The options that the engine knows."""
         return self.settings.options()
 
     @cached_property
     def signature(self) -> Signature:
-        """What its annotations say.
+        """The context, input and output.
 
         Raises:
-            DefinitionError: If they name what does not exist.
+            DefinitionError: If an annotation names something that does not exist.
         """
         return self.handler.signature(self.settings)
 
     @cached_property
     def kind(self) -> Kind:
-        """Told by the context's type.
+        """The kind, which the context's type gives.
 
         Raises:
-            DefinitionError: If that does not fit the definition.
+            DefinitionError: If the context does not fit the definition.
         """
         context, parameter = self.signature.context, self.handler.parameters[0].name
         fitting = {fit: kind for fit, (owner, kind) in _CONTEXTS.items() if owner in self.description.cls.__mro__}
@@ -279,10 +280,10 @@ class Method:
         return kind
 
     def check(self) -> None:
-        """Raise what is wrong with it.
+        """Check the handler.
 
         Raises:
-            DefinitionError: What is.
+            DefinitionError: If its context or one of its options does not fit.
         """
         _ = self.kind, self.options
         category, own = self.description.category, self.handler.settings

@@ -12,21 +12,21 @@ E = TypeVar("E", bound=Exception)
 
 
 class AdapterError(Exception):
-    """The base of every error that this library raises on purpose."""
+    """The base class of this library's errors."""
 
 
 class TerminalError(AdapterError):
-    """Ends the invocation, and reaches its caller; it is never retried.
+    """Ends the invocation and reaches its caller. It is never retried.
 
-    Any other exception that leaves a handler or a step is taken to be transient and retried.
+    Any other exception that leaves a handler or a step is retried.
 
     Args:
-        message: What happened, for the caller to read. It is stored and sent back, so it holds no secret.
-        code: The HTTP status that the ingress answers with, from 400 to 599.
+        message: What happened. It is stored and sent to the caller, so keep secrets out of it.
+        code: The HTTP status of the ingress's answer, from 400 to 599.
 
     Raises:
-        TypeError: If the message is no string.
-        ValueError: If ``code`` is no HTTP error status.
+        TypeError: If the message is not a string.
+        ValueError: If ``code`` is not an HTTP error status.
 
     >>> raise TerminalError("no such account", code=404)
     Traceback (most recent call last):
@@ -45,7 +45,7 @@ class TerminalError(AdapterError):
 
 
 class TimedOutError(TerminalError, TimeoutError):
-    """What stood in a ``ctx.timeout`` block took too long.
+    """A ``ctx.timeout`` block took too long.
 
     >>> issubclass(TimedOutError, TimeoutError), TimedOutError("not done").code
     (True, 408)
@@ -56,7 +56,7 @@ class TimedOutError(TerminalError, TimeoutError):
 
 
 class DefinitionError(AdapterError, TypeError):
-    """A service, virtual object, workflow or handler that makes no sense; raised where it is defined.
+    """A definition is wrong: a class, a handler or an option. It is raised where the class is defined or served.
 
     >>> from adapter import Context, Service, handler
     >>> class Mailer(Service):
@@ -69,10 +69,10 @@ class DefinitionError(AdapterError, TypeError):
 
 
 class JournalMismatchError(AdapterError):
-    """Replay issued another command than the journal holds.
+    """A replay issued another command than the journal holds.
 
     The handler's code changed while the invocation was under way, or it is not deterministic. The attempt fails and is
-    retried with backoff, so that the right code can be deployed; the journal stays as it was.
+    retried with backoff, so that the right code can be deployed. The journal is not changed.
     """
 
 
@@ -85,7 +85,7 @@ class UnreadableError(AdapterError, ValueError):
 
 
 class NonDeterminismError(AdapterError):
-    """Handler code awaited something that a replay could not repeat, such as I/O outside ``ctx.run``.
+    """Handler code waited for something that a replay cannot repeat, such as I/O outside of ``ctx.run``.
 
     The attempt fails and is retried with backoff, so that the right code can be deployed.
     """

@@ -26,22 +26,22 @@ O_co = TypeVar("O_co", covariant=True)
 B_co = TypeVar("B_co", covariant=True)
 
 
-# --- what a handler is to the type checkers ---
+# --- handlers as type checkers see them ---
 
 
 class CallOptions(TypedDict, total=False):
     """The keywords of every call and send."""
 
     idempotency_key: str | None
-    """Requests to one handler and key that carry the same one are one invocation. Up to 512 bytes of UTF-8."""
+    """Requests to one handler and key with the same idempotency key are one invocation. Up to 512 bytes of UTF-8."""
     delay: timedelta | None
-    """How long to wait before the handler runs; only through a send client."""
+    """How long to wait before the handler runs. Only send clients accept it."""
     headers: Mapping[str, str] | None
-    """What the handler finds at ``ctx.request.headers``."""
+    """The headers, which the handler reads as ``ctx.request.headers``."""
 
 
 class NoInput(Protocol[C, O_co]):
-    """A handler that takes its context and nothing else."""
+    """A handler without input."""
 
     @property
     def context(self) -> type[C]:
@@ -106,7 +106,7 @@ class DefaultedMethod(Protocol[C_contra, I_contra, O_co]):
     def __call__(self, definition: Any, ctx: C_contra, input: I_contra = ..., /) -> Coroutine[Any, Any, O_co]: ...
 
 
-# --- what a handler is at run time ---
+# --- handlers at run time ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,12 +206,12 @@ class ServiceOptions(TypedDict, total=False):
 
 
 class UnresolvedAnnotationError(DefinitionError):
-    """An annotation names what does not exist, or not yet."""
+    """An annotation names something that does not exist, or not yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a handler's annotations say."""
+    """The context, input and output of a handler."""
 
     context: Any
     input: Serde[Any] | None
@@ -220,7 +220,7 @@ class Signature:
 
 
 class Handler(Generic[B_co]):
-    """What ``@handler`` makes of a method: on a client a call, on an instance the way to its code."""
+    """A method decorated with ``@handler``: a call on a client; access to its code on an instance."""
 
     def __init__(self, fn: Any, settings: Settings, scope: FrameType) -> None:
         self.function = fn
@@ -236,7 +236,7 @@ class Handler(Generic[B_co]):
 
     @property
     def optional(self) -> bool:
-        """Whether there is an input, and it has a default."""
+        """Whether the handler has an input with a default."""
         return len(self.parameters) == 2 and self.parameters[1].default is not inspect.Parameter.empty
 
     @overload
@@ -251,7 +251,7 @@ class Handler(Generic[B_co]):
         """The resolved annotations.
 
         Raises:
-            UnresolvedAnnotationError: If one names what does not exist (yet).
+            UnresolvedAnnotationError: If one names something that does not exist, or not yet.
         """
         if self._hints is None:
             try:
@@ -261,11 +261,11 @@ class Handler(Generic[B_co]):
                     f"the annotations of {self.function.__qualname__} cannot be resolved: {error}. Import what "
                     "they name at run time, not under TYPE_CHECKING (ruff's TC rules move imports there)"
                 ) from error
-            self._scope = None  # it keeps the locals of whoever defined the class alive
+            self._scope = None  # it keeps the locals around the class alive
         return self._hints
 
     def signature(self, settings: Settings) -> Signature:
-        """What the annotations say, unless the settings bring serdes of their own."""
+        """Return the signature, with the serdes of the settings in place of those of the annotations."""
         context, *inputs = self.parameters
         hints = self.hints
         return Signature(
@@ -316,17 +316,17 @@ class HandlerDecorator:
     def __call__(self, fn: Any = None, /, **options: Unpack[ServiceOptions]) -> Any:
         """Make a handler of an async method that takes a context and at most one input.
 
-        The context's type says of what kind it is: ``Context`` for a service's; ``ObjectContext`` for a virtual
+        The context's type gives the kind of the handler: ``Context`` for a service's; ``ObjectContext`` for a virtual
         object's exclusive handlers and ``ObjectSharedContext`` for its shared ones; ``WorkflowContext`` for a
-        workflow's ``run`` and ``WorkflowSharedContext`` for its others. The input's and the result's types give
-        validation, schema and wire format. A handler that overrides another says again only what changes.
+        workflow's ``run`` and ``WorkflowSharedContext`` for its others. The types of input and output give validation,
+        JSON schema and format. A handler that overrides another inherits its options.
 
         Args:
             fn: The method.
-            options: What is not given is as the class says.
+            options: The options of the handler. Those of the class hold for options that are not given.
 
-                - ``name: str``: what callers know it by; the method's name if not given.
-                - ``private: bool``: whether only other handlers may call it, and not the ingress.
+                - ``name: str``: the name that callers use; the method's name if not given.
+                - ``private: bool``: whether only other handlers can call it, and not the ingress.
                 - ``retry: RetryPolicy``: how attempts that fail are retried.
                 - ``idempotency_retention: timedelta``: how long the result of a request with an idempotency key stays
                   readable; 24 hours if not given.

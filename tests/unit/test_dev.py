@@ -146,8 +146,8 @@ def test_it_ends_when_it_is_told_to(dev: Callable[..., Dev], tmp_path: Path) -> 
         (["shop:GREETING"], "shop:GREETING is neither a definition nor what lambda_handler returned"),
         (["needy"], "module needy needs no_such_package, which is not installed"),
         (["broken"], "module broken cannot be imported"),
-        (["wrong"], "is a workflow without a `run` handler"),
-        (["untold"], "the input of S.x: <class 'untold.Own'> cannot be turned into JSON: use a builtin, a dataclass"),
+        (["wrong"], "is a workflow and has no handler called run"),
+        (["untold"], "the input of S.x: Own cannot be turned into JSON: use a builtin, a dataclass"),
         (["shop", "other"], "other has a service called Greeter, and so has another module"),
     ],
 )
