@@ -137,10 +137,12 @@ class Json(Serde[T]):
 
     def schema(self, mode: Literal["validation", "serialization"]) -> dict[str, Any]:
         """Return the JSON schema of what is read (``"validation"``) or written (``"serialization"``)."""
-        return self.adapter.json_schema(mode=mode, schema_generator=_JsonSchema)
+        return self.adapter.json_schema(mode=mode, schema_generator=JsonSchema)
 
 
-class _JsonSchema(GenerateJsonSchema):
+class JsonSchema(GenerateJsonSchema):
+    """Generates the JSON schemas of what `Json` reads and writes."""
+
     def bytes_schema(self, schema: BytesSchema) -> JsonSchemaValue:
         made = super().bytes_schema(schema)
         return made | {"format": "base64url"}  # what `adjust` makes of them, whatever the model's configuration says
