@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from math import isfinite
+from types import NoneType
 from typing import Any, Final, Literal, NamedTuple, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
@@ -188,7 +189,7 @@ def _too_deep() -> _Refusal:
 
 
 def _check_depth(data: bytes) -> None:
-    """Raise ValueError if JSON is nested too deeply. It takes one fast pass over the data, as a rule."""
+    """Raise `_JsonError` if JSON is nested too deeply. As a rule, this takes one fast pass over the data."""
     if b"\\" in data:
         data = _STRING.sub(b"", data)
     brackets = data.translate(None, _BORING).replace(b'""', b"")
@@ -260,13 +261,10 @@ def _plain(value: Any) -> bytes | None:
         return None
 
 
-_PLAIN: Final = (dict, list, str, int, float, bool, type(None))
-
-
 def _spliced(value: Any, path: Path) -> bytes:
     """Return a value as JSON, each part that is not plain JSON as its own type."""
     kind = _kind(value)
-    data = _plain(value) if kind in _PLAIN else None
+    data = _plain(value) if _is(kind, dict, list, str, int, float, NoneType) else None
     if data is not None:
         return data
     if len(path) > DEEPEST:
@@ -475,7 +473,8 @@ def _explained(error: Exception) -> str:
     if isinstance(error, ValidationError):
         return explain(error)
     # The text of any other error may quote the value.
-    return str(error) if isinstance(error, _JsonError) else f"its serde raised {type(error).__name__}"
+    ours = isinstance(error, _JsonError | DefinitionError)
+    return str(error) if ours else f"its serde raised {type(error).__name__}"
 
 
 def _named(form: Serde[Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -259,6 +260,9 @@ def test_without_a_type_each_part_is_read_as_its_own() -> None:
     assert data == (b'{"orders":[{"id":"x","price":"1.10"}],"at":"2024-01-01T00:00:00","pair":[1,[2]],"blob":"_w=="}')
     assert read(serde.of(dict[int, str]), write_any({1: "a"}, "it"), "it") == {1: "a"}
     assert (write_any(b"\xff", "it"), write_any(None, "it"), write_any([None], "it")) == (b"\xff", b"", b"[null]")
+    assert write_any(Counter("aab"), "it") == b'{"a":2,"b":1}'
+    with pytest.raises(UnreadableError, match="it cannot be read as Opaque: Opaque cannot be turned into JSON: use a"):
+        read(serde.of(Opaque), b"{}", "it")
     for reason, refused in {
         "a key of type tuple": {(1, object()): 1},
         "two keys that are one in JSON": {1: "a", "1": "b"},
