@@ -68,7 +68,7 @@ class Operation(ABC, Awaitable[T_co], Generic[T_co]):
         def __eq__(self, other: object) -> bool:
             if isinstance(other, str | bytes | int | float | list | tuple | dict | set):
                 _not_awaited(self)
-            return self is other
+            return object.__eq__(self, other)
 
         __hash__ = object.__hash__
 

@@ -88,6 +88,9 @@ class _Walk:
         if kind in ("set", "frozenset") and "serialization" not in schema:
             made["serialization"] = {"type": "function-wrap", "function": _in_order, "when_used": "json"}
             self.traits.changed = True
+        if kind == "generator":  # an ``Iterable``: read as a list, not as something that can be read once
+            made["type"] = "list"
+            self.traits.changed = True
         return made
 
     def config(self, own: Schema) -> Schema:

@@ -106,9 +106,9 @@ class Json(Serde[T]):
         try:
             adapter: TypeAdapter[Any] = TypeAdapter(self.type)
             schema, config, traits = adjust(adapter.core_schema)
-        except PydanticUserError as error:
-            reason = error.message.splitlines()[0]
-            if error.code == "schema-for-unknown-type":
+        except (PydanticUserError, TypeError, NameError) as error:
+            reason = str(error).splitlines()[0]
+            if isinstance(error, PydanticUserError) and error.code == "schema-for-unknown-type":
                 reason = "use a builtin, a dataclass, a TypedDict or a pydantic model, or give a serde"
             raise DefinitionError(f"{type_name(self.type)} cannot be turned into JSON: {reason}") from error
         if traits.changed:

@@ -210,7 +210,7 @@ def _written(form: Serde[Any], value: Any, convert: bool = False) -> bytes:
     if isinstance(form, Json) and form.exact and value is not None:
         try:
             data = form.serialize_exact(value)
-            if not _has_null(data):
+            if _certain(data):
                 return data
         except _DATA_ERRORS:
             pass  # what is wrong with it is found below
@@ -234,11 +234,18 @@ def _written(form: Serde[Any], value: Any, convert: bool = False) -> bytes:
     raise _Refusal(found[0].path, _lost(found[0]))
 
 
-def _has_null(data: bytes) -> bool:
-    """Return True if there may be a ``None``, which pydantic writes for a value of any type."""
-    if data[:1] not in b"[{":
-        return data == b"null"
-    return b"null" in data or b'"None"' in data  # the latter as a key
+_LONGEST_NUMBER: Final = 4300
+"""How many digits of an integer Python reads."""
+
+
+def _certain(data: bytes) -> bool:
+    """Return True if JSON of an exact type is read back equal, without reading it.
+
+    There must be no ``None``, which pydantic writes for a value of any type, also as a key, and no endless number.
+    """
+    if data[:1] == b'"':
+        return True
+    return len(data) < _LONGEST_NUMBER and b"null" not in data and b'"None"' not in data
 
 
 def _as_sequence(form: Serde[Any], value: Any, back: Any) -> bool:
@@ -428,6 +435,8 @@ def _unwritable_part(path: Path, part: Any) -> _Refusal:
     name = type_name(type(part))
     if len(path) > DEEPEST:
         return _too_deep()
+    if reason := _never_kept(part):
+        return _Refusal(path, reason)
     if isinstance(part, Awaitable):
         named = repr(cast("object", part)) if isinstance(part, Operation) else f"a {name}"
         return _Refusal(path, f"{{}} is {named}, which was not awaited")

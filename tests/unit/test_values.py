@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -18,6 +18,7 @@ from pydantic import (
     Field,
     Json,
     PrivateAttr,
+    Secret,
     SecretBytes,
     SecretStr,
     TypeAdapter,
@@ -238,6 +239,27 @@ def test_what_does_not_come_back_equal_is_refused_by_place_and_type(type: Any, v
     assert SECRET not in str(refused.value)
     assert refused.value.__cause__ is None
     assert refused.value.__suppress_context__
+
+
+def test_a_number_that_python_does_not_read_is_refused() -> None:
+    assert write(serde.of(int), 10**4000, "it") == b"1" + b"0" * 4000
+    for use in (lambda: write(serde.of(int), 10**5000, "it"), lambda: write(serde.of(list[int]), [1, 10**5000], "it")):
+        with pytest.raises(TerminalError, match=r"does not fit .*number out of range"):
+            use()
+    with pytest.raises(TerminalError, match=r"^it cannot be written and read back: "):
+        write_any({"a": 10**5000}, "it")
+
+
+def test_a_secret_without_a_type_is_called_one() -> None:
+    for secret in (Secret("hunter2"), SecretStr("hunter2"), [Secret("hunter2")]):
+        with pytest.raises(TerminalError, match=r"is a Secret(Str)?, which is written as asterisks"):
+            write_any(secret, "it")
+
+
+def test_an_iterable_is_read_as_a_list() -> None:
+    assert read(serde.of(Iterable[int]), write(serde.of(Iterable[int]), [1, 2], "it"), "it") == [1, 2]
+    with pytest.raises(TerminalError, match="it is of type generator and comes back as list"):
+        write(serde.of(Iterable[int]), (n for n in [1]), "it")
 
 
 def test_a_circle_is_refused() -> None:
