@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
-from types import FrameType
+from types import FrameType, NoneType
 from typing import Any, Generic, Literal, Protocol, TypedDict, TypeVar, Unpack, overload
 
 from adapter import serde
@@ -268,10 +268,13 @@ class Handler(Generic[B_co]):
         """Return the signature, with the serdes of the settings in place of those of the annotations."""
         context, *inputs = self.parameters
         hints = self.hints
+        returned = hints.get("return", Any)
+        # A service's format is for its values; a handler that returns none has an empty output in any format.
+        output = None if returned is NoneType else settings.output_serde
         return Signature(
             hints.get(context.name),
             (settings.input_serde or serde.of(hints.get(inputs[0].name, Any))) if inputs else None,
-            settings.output_serde or serde.of(hints.get("return", Any)),
+            output or serde.of(returned),
         )
 
 

@@ -628,6 +628,9 @@ class Csv(Service, serde=Words()):
     async def count(self, ctx: Context, words: list[str]) -> int:
         return len(words)
 
+    @handler
+    async def forget(self, ctx: Context) -> None: ...
+
 
 async def test_a_format_of_a_whole_service() -> None:
     handlers = Registry(Csv).services["Csv"].handlers
@@ -636,6 +639,7 @@ async def test_a_format_of_a_whole_service() -> None:
     async with Environment(Csv) as env:
         assert await env.service_client(Csv).sort(["b", "a"]) == ["a", "b"]
         assert await env.service_client(Csv).count(["b", "a"]) == 2
+        assert await env.service_client(Csv).forget() is None
 
 
 async def test_keyword_arguments_of_steps() -> None:
