@@ -182,11 +182,14 @@ def keyed(case: Case) -> list[Case]:
     ]  # type: ignore[valid-type]
 
 
-CASES = st.recursive(
-    st.sampled_from([*SCALARS, SHAPES]) | st.sampled_from(HASHABLE).flatmap(lambda case: st.sampled_from(keyed(case))),
-    lambda inner: inner.flatmap(lambda case: st.sampled_from(holders(case))) | fields(inner),
-    max_leaves=4,
+def deeper(inner: st.SearchStrategy[Case]) -> st.SearchStrategy[Case]:
+    return inner | inner.flatmap(lambda case: st.sampled_from(holders(case))) | fields(inner)
+
+
+LEAVES = st.sampled_from([*SCALARS, SHAPES]) | st.sampled_from(HASHABLE).flatmap(
+    lambda case: st.sampled_from(keyed(case))
 )
+CASES = deeper(deeper(deeper(LEAVES)))
 
 ANYTHING = st.recursive(
     st.one_of(
