@@ -25,6 +25,7 @@ from adapter.errors import (
     NonDeterminismError,
     TerminalError,
     TimedOutError,
+    UnreadableError,
 )
 from adapter.handlers import handler
 from adapter.operations import Awakeable, Invocation, Operation, Ready, Unready
@@ -59,6 +60,7 @@ __all__ = [
     "TerminalError",
     "TimedOutError",
     "UnexpectedResponseError",
+    "UnreadableError",
     "Unready",
     "VirtualObject",
     "Workflow",

@@ -9,8 +9,19 @@ from typing import Any, TypeVar, cast, overload
 
 from typing_extensions import TypeForm
 
-from adapter import serde
-from adapter.definitions import NOUNS, Category, Definition, Description, Service, VirtualObject, Workflow, describe
+from adapter import serde, values
+from adapter.checks import check_headers, check_id, check_key, check_text, milliseconds, rejection
+from adapter.definitions import (
+    NOUNS,
+    Category,
+    Definition,
+    Description,
+    Method,
+    Service,
+    VirtualObject,
+    Workflow,
+    describe,
+)
 from adapter.engine.commands import (
     NOT_FOUND,
     NOT_READY,
@@ -25,10 +36,10 @@ from adapter.engine.commands import (
     accepted,
 )
 from adapter.engine.ids import idempotent_id, workflow_id
-from adapter.engine.types import MAX_HEADERS, MAX_IDEMPOTENCY_KEY, MAX_KEY, Failure, Kind, Outcome, Target
+from adapter.engine.types import MAX_IDEMPOTENCY_KEY, MAX_KEY, Kind, Outcome, Target
 from adapter.errors import TerminalError
 from adapter.operations import Invocation, Operation, Ready, Unready
-from adapter.serde import Serde
+from adapter.serde import Json, Serde, of
 
 T = TypeVar("T")
 D = TypeVar("D", bound=Definition)
@@ -38,18 +49,19 @@ W = TypeVar("W", bound=Workflow)
 
 
 class Clients(ABC):
-    """Calls and sends to handlers; what every context and the HTTP `Client` have in common.
+    """Calls and sends to handlers: the base of every context and of the HTTP `Client`.
 
-    A client is, to the type checkers, an instance of the definition: its handlers take their input by position and
-    return an `Invocation`. They take three keywords more: ``idempotency_key=`` (requests to one handler and key that
-    carry the same one are one invocation), ``delay=`` (a timedelta; on send clients only) and ``headers=`` (what the
-    handler finds at ``ctx.request.headers``). What is called starts right away, awaited or not.
+    To type checkers, a client is an instance of the definition. Its handlers take their input by position and return an
+    `Invocation`. They accept three keywords: ``idempotency_key=`` (requests to one handler and key with the same
+    idempotency key are one invocation), ``delay=`` (a timedelta; send clients only) and ``headers=`` (available as
+    ``ctx.request.headers``). An invocation starts when it is made, awaited or not.
 
-    The methods raise ``TypeError`` for what is no such definition or a key that is no string, ``ValueError`` for a key
-    that is empty or longer than 512 bytes of UTF-8; so do the handlers for an idempotency key, and ``ValueError`` for a
-    negative delay, or any on a call client.
+    The methods raise ``TypeError`` if the class is not such a definition or the key not a string, and ``ValueError`` if
+    the key is empty or longer than 512 bytes of UTF-8. The handlers raise the same for an idempotency key,
+    ``ValueError`` for a delay that is negative, too long or on a call client, and `TerminalError` with code 400 for an
+    input that does not fit.
 
-    What was asked for elsewhere is reached by its id: `attach`, `output`, `send_signal`, `resolve_awakeable`,
+    Existing invocations and awakeables are reached by id: `attach`, `output`, `send_signal`, `resolve_awakeable`,
     `reject_awakeable`.
     """
 
@@ -66,15 +78,15 @@ class Clients(ABC):
         return self._client(workflow, "workflow", check_key(id), sends=False)
 
     def service_send_client(self, service: Callable[..., S], /) -> S:
-        """Have a service's handlers run, now or later: ``ctx.service_send_client(Mailer).remind("Mary", delay=…)``."""
+        """Send messages to a service's handlers: ``ctx.service_send_client(Mailer).remind("Mary", delay=…)``."""
         return self._client(service, "service", None, sends=True)
 
     def object_send_client(self, object: Callable[..., V], /, key: str) -> V:
-        """Have a virtual object's handlers run; what is sent to one key arrives in the order sent."""
+        """Send messages to a virtual object's handlers. Messages to one key arrive in the order sent."""
         return self._client(object, "object", check_key(key), sends=True)
 
     def workflow_send_client(self, workflow: Callable[..., W], /, id: str) -> W:
-        """Have a workflow's handlers run, now or later."""
+        """Send messages to a workflow's handlers, now or later."""
         return self._client(workflow, "workflow", check_key(id), sends=True)
 
     @overload
@@ -114,29 +126,21 @@ class Clients(ABC):
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Invocation[Any]:
-        """Call a handler whose definition is not at hand.
+        """Call a handler by name, without its definition.
 
         Args:
             service: The service's name.
-            method: The handler's.
-            parameter: Its input; ``None`` for none.
+            method: The handler's name.
+            parameter: Its input; ``None`` for none. With JSON, the handler reads what the value's own type writes.
             key: The virtual object's key, or the workflow's id.
-            input_serde: How the input is written; JSON if not given.
-            output_serde: How the result is read; as plain JSON if not given.
-            idempotency_key: Makes requests that carry the same one a single invocation.
-            headers: What the handler finds at ``ctx.request.headers``.
+            input_serde: The format of the input; JSON if not given.
+            output_serde: The format of the result; plain JSON if not given.
+            idempotency_key: Requests with the same idempotency key are one invocation.
+            headers: The headers, which the handler reads as ``ctx.request.headers``.
         """
-        return self._request(
-            _target(service, method, key),
-            None,
-            parameter,
-            input_serde,
-            output_serde,
-            False,
-            idempotency_key,
-            None,
-            headers,
-        )
+        target = _target(service, method, key)
+        data = self._generic_input(target, parameter, input_serde)
+        return self._request(target, None, data, input_serde, output_serde, False, idempotency_key, None, headers)
 
     def generic_send(
         self,
@@ -150,45 +154,46 @@ class Clients(ABC):
         delay: timedelta | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Invocation[Any]:
-        """Have a handler run whose definition is not at hand, now or after ``delay``; else like `generic_call`."""
-        return self._request(
-            _target(service, method, key),
-            None,
-            parameter,
-            input_serde,
-            serde.json,
-            True,
-            idempotency_key,
-            delay,
-            headers,
-        )
+        """Send a message to a handler by name, now or after ``delay``; otherwise like `generic_call`."""
+        target = _target(service, method, key)
+        data = self._generic_input(target, parameter, input_serde)
+        return self._request(target, None, data, input_serde, serde.json, True, idempotency_key, delay, headers)
 
     @overload
     def attach(self, id: str, /) -> Operation[Any]: ...
     @overload
+    def attach(self, id: str, /, *, serde: Serde[T]) -> Operation[T]: ...
+    @overload
     def attach(self, id: str, type: type[T], /) -> Operation[T]: ...
     @overload
     def attach(self, id: str, type: TypeForm[T], /) -> Operation[T]: ...
-    def attach(self, id: str, type: Any = Any, /) -> Operation[Any]:
-        """Wait for the result of an invocation that somebody else made: ``await ctx.attach(id, int)``.
+    def attach(self, id: str, type: Any = Any, /, *, serde: Serde[Any] | None = None) -> Operation[Any]:
+        """Wait for the result of an existing invocation: ``await ctx.attach(id, int)``.
 
-        Awaiting it raises what the invocation failed with, and `TerminalError` with code 404 where there is none such,
-        or its result has expired.
+        Awaiting it raises the failure of the invocation, or `TerminalError` with code 404 if there is no such
+        invocation or its result has expired.
 
         Args:
-            id: The invocation's id, ``inv_…``: an `Invocation` has it, and `invocation_id` works it out.
-            type: What the result is read as; plain JSON if not given.
+            id: The invocation's id, ``inv_…``: an `Invocation` has it, and `invocation_id` returns it.
+            type: The type of the result; plain JSON if not given.
+            serde: The format of the result, in place of the type's.
         """
-        return self._ask(Attach(_check_id(id)), _reader(type))
+        form = serde or of(type)
+        what = self._where(f"the result of {check_id(id)}")
+        return self._ask(Attach(id), lambda data: values.read(form, data, what))
 
     @overload
     def output(self, id: str, /) -> Operation[Ready[Any] | Unready]: ...
     @overload
+    def output(self, id: str, /, *, serde: Serde[T]) -> Operation[Ready[T] | Unready]: ...
+    @overload
     def output(self, id: str, type: type[T], /) -> Operation[Ready[T] | Unready]: ...
     @overload
     def output(self, id: str, type: TypeForm[T], /) -> Operation[Ready[T] | Unready]: ...
-    def output(self, id: str, type: Any = Any, /) -> Operation[Ready[Any] | Unready]:
-        """Look at the result of an invocation without waiting for it.
+    def output(
+        self, id: str, type: Any = Any, /, *, serde: Serde[Any] | None = None
+    ) -> Operation[Ready[Any] | Unready]:
+        """Read the result of an invocation without waiting for it.
 
         ```python
         match await ctx.output(id, int):
@@ -197,36 +202,48 @@ class Clients(ABC):
             case Unready.NOT_FOUND: ...
         ```
 
-        Awaiting it raises what the invocation failed with.
+        Awaiting it raises the failure of the invocation, if it failed.
 
         Args:
             id: The invocation's id, ``inv_…``.
-            type: What the result is read as; plain JSON if not given.
+            type: The type of the result; plain JSON if not given.
+            serde: The format of the result, in place of the type's.
         """
-        read = _reader(type)
+        form = serde or of(type)
+        what = self._where(f"the result of {check_id(id)}")
 
         def decode(data: bytes | None) -> Ready[Any] | Unready:
             if data == NOT_READY:
                 return Unready.NOT_READY
-            return Unready.NOT_FOUND if data == NOT_FOUND else Ready(read((data or b"").removeprefix(READY)))
+            if data == NOT_FOUND:
+                return Unready.NOT_FOUND
+            return Ready(values.read(form, (data or b"").removeprefix(READY), what))
 
-        return self._ask(Output(_check_id(id)), decode)
+        return self._ask(Output(id), decode)
 
-    def resolve_awakeable(self, id: str, value: object = None, /) -> Operation[bool]:
-        """Give an awakeable its value. It need not be awaited.
+    def resolve_awakeable(
+        self, id: str, value: object = None, /, *, serde: Serde[Any] | None = None
+    ) -> Operation[bool]:
+        """Complete an awakeable with a value. It need not be awaited.
 
-        The result says whether this completed it: ``False`` where somebody had before, or nobody waits any more.
+        The result is True if this completed the awakeable, and False if it was completed before or its invocation
+        has ended.
 
         Args:
             id: The awakeable's id, ``awk_…``.
-            value: Anything that pydantic can turn into JSON, or bytes.
+            value: Any value that pydantic can turn into JSON, or bytes.
+            serde: The format of the value, in place of its own type's.
+
+        Raises:
+            TerminalError: If the value cannot be written, or does not come back equal.
         """
-        return self._ask(Complete(_check_id(id), Outcome(serde.of_value(value).serialize(value))), accepted)
+        data = values.write_any(value, self._where("the value of an awakeable"), serde)
+        return self._ask(Complete(check_id(id), Outcome(data)), accepted)
 
     def reject_awakeable(self, id: str, message: str, /, *, code: int = 500) -> Operation[bool]:
-        """Have whoever awaits an awakeable get a `TerminalError`. It need not be awaited.
+        """Complete an awakeable with a failure, which awaiting it raises as `TerminalError`. It need not be awaited.
 
-        The result says whether this completed it, as `resolve_awakeable`'s does.
+        The result is as that of `resolve_awakeable`.
 
         Args:
             id: The awakeable's id, ``awk_…``.
@@ -234,40 +251,55 @@ class Clients(ABC):
             code: The HTTP status that the failure stands for, from 400 to 599.
 
         Raises:
-            ValueError: If ``code`` is no HTTP error status.
+            ValueError: If ``code`` is not an HTTP error status.
         """
-        return self._ask(Complete(_check_id(id), rejection(message, code)), accepted)
+        return self._ask(Complete(check_id(id), rejection(message, code)), accepted)
 
-    def send_signal(self, id: str, name: str, value: object = None, /) -> Operation[bool]:
-        """Send a signal to an invocation. It need not be awaited; the result says whether there is one to get it.
+    def send_signal(
+        self, id: str, name: str, value: object = None, /, *, serde: Serde[Any] | None = None
+    ) -> Operation[bool]:
+        """Send a signal to an invocation. It need not be awaited. The result is False if there is no such invocation.
 
         Args:
             id: The invocation's id, ``inv_…``.
             name: The signal's name, up to 512 bytes of UTF-8.
-            value: Anything that pydantic can turn into JSON, or bytes.
+            value: Any value that pydantic can turn into JSON, or bytes.
+            serde: The format of the value, in place of its own type's.
+
+        Raises:
+            TerminalError: If the value cannot be written, or does not come back equal.
         """
-        data = serde.of_value(value).serialize(value)
-        return self._ask(SendSignal(_check_id(id), check_text("name", name, MAX_KEY), data), accepted)
+        check_text("name", name, MAX_KEY)
+        data = values.write_any(value, self._where(f"the value of signal {name!r}"), serde)
+        return self._ask(SendSignal(check_id(id), name, data), accepted)
 
     @abstractmethod
     def _ask(self, command: Asked, decode: Callable[[bytes | None], T]) -> Operation[T]:
-        """Ask something of what is there already."""
+        """Ask something of an existing record."""
 
     @abstractmethod
     def _issue(self, command: Call | Send, content_type: str, decode: Callable[[bytes | None], T]) -> Invocation[T]:
         """Make the call or the send."""
 
+    def _where(self, what: str) -> str:
+        """Return what an error names, with the handler that is at it, if one is."""
+        return what
+
+    def _generic_input(self, target: Target, parameter: object, form: Serde[Any]) -> bytes:
+        what = self._where(f"the input of {target.service}.{target.handler}")
+        return values.write_any(parameter, what, None if form is serde.json else form)
+
     def _client(self, definition: Callable[..., D], category: Category, key: str | None, *, sends: bool) -> D:
         description = describe(definition)
         if description.category != category:
-            raise TypeError(f"{description.cls.__name__} is no {NOUNS[category]} but a {NOUNS[description.category]}")
-        return cast("D", _Client(self._request, description, key, sends))
+            raise TypeError(_other_client(description, category, sends))
+        return cast("D", _Client(self._request, self._where, description, key, sends))
 
     def _request(
         self,
         target: Target,
         kind: Kind | None,
-        parameter: Any,
+        data: bytes,
         input: Serde[Any] | None,
         output: Serde[T],
         sends: bool,
@@ -278,13 +310,14 @@ class Clients(ABC):
         if idempotency_key is not None:
             check_text("idempotency_key", idempotency_key, MAX_IDEMPOTENCY_KEY)
             if kind is Kind.WORKFLOW:
-                raise ValueError("a workflow's run takes no idempotency_key: its id makes it run once")
+                raise ValueError(
+                    f"{target} takes no idempotency_key: a workflow's run is executed once per workflow id"
+                )
         if delay is not None and not sends:
             raise ValueError(
-                "a call takes no delay: use the send client, and await what it returns if you need the result"
+                f"the call to {target} takes no delay: use the send client, and await what it returns for the result"
             )
-        data = b"" if input is None else input.serialize(parameter)
-        lower = _headers(headers or {})
+        lower = check_headers(headers or {})
         command: Call | Send
         if sends:
             wait = 0 if delay is None else milliseconds(delay, "delay")
@@ -292,14 +325,10 @@ class Clients(ABC):
         else:
             command = Call(target, data, idempotency_key, lower, kind)
 
-        def read(result: bytes | None) -> T:
-            try:
-                return output.deserialize(result or b"")
-            except ValueError as error:
-                error.add_note(f"So reads the result of {target}, which is not what it is declared to be.")
-                raise
-
-        return self._issue(command, "" if input is None else input.content_type, read)
+        what = self._where(f"the result of {target.service}.{target.handler}")
+        return self._issue(
+            command, "" if input is None else input.content_type, lambda result: values.read(output, result, what)
+        )
 
 
 def invocation_id(
@@ -310,19 +339,19 @@ def invocation_id(
     *,
     idempotency_key: str | None = None,
 ) -> str:
-    """Work out the id of an invocation: of a workflow's ``run``, or of a request with an idempotency key.
+    """Return the id of an invocation: of a workflow's ``run``, or of a request with an idempotency key.
 
-    Nothing is asked for: whether there is such an invocation, `Clients.output` tells.
+    The id is computed, without a request. `Clients.output` says whether there is such an invocation.
 
     Args:
-        service: The definition, or the service's name where it is not at hand.
-        handler: The handler: on a definition the name of its method, else its name.
+        service: The definition, or the service's name.
+        handler: The name of the method on a definition, or the handler's name.
         key: The virtual object's key, or the workflow's id.
-        idempotency_key: What the request carried; none for a workflow's ``run``.
+        idempotency_key: The idempotency key of the request; none for a workflow's ``run``.
 
     Raises:
         AttributeError: If the definition has no such handler.
-        ValueError: If neither a key nor an idempotency key makes the invocation the only one.
+        ValueError: If the arguments do not determine an id.
 
     >>> invocation_id("Payment", "charge", idempotency_key="order-7")
     'inv_5mlyurc2nasforb2vxmofe3wka4dum5m'
@@ -338,27 +367,33 @@ def invocation_id(
         service, handler, kind = description.name, method.name, method.kind
         if (key is None) != (kind is Kind.SERVICE):
             noun = NOUNS[description.category]
-            raise ValueError(f"{method} is a {noun}'s: its id depends on {'a' if key is None else 'no'} key")
+            raise ValueError(f"{method} is a {noun}'s, so {'pass' if key is None else 'leave out'} its key")
     target = _target(service, handler, key)
     if idempotency_key is not None and kind is not Kind.WORKFLOW:
         return idempotent_id(target, check_text("idempotency_key", idempotency_key, MAX_IDEMPOTENCY_KEY))
     if idempotency_key is None and target.key is not None and handler == "run" and kind in (Kind.WORKFLOW, None):
         return workflow_id(service, target.key)
     raise ValueError(
-        f"the id of {target} cannot be worked out: give idempotency_key=, or, for a workflow's run, a key and none such"
+        f"the id of {target} is not known: pass idempotency_key=, or, for a workflow's run, only the workflow's id"
     )
 
 
 class _Client:
-    """What stands for a definition on its callers' side."""
+    """Stands for a definition on its callers' side."""
 
     # Private names are mangled, so no handler is hidden by them.
-    __slots__ = ("__description", "__key", "__request", "__sends")
+    __slots__ = ("__description", "__key", "__request", "__sends", "__where")
 
     def __init__(
-        self, request: Callable[..., Invocation[Any]], description: Description, key: str | None, sends: bool
+        self,
+        request: Callable[..., Invocation[Any]],
+        where: Callable[[str], str],
+        description: Description,
+        key: str | None,
+        sends: bool,
     ) -> None:
         self.__request = request
+        self.__where = where
         self.__description = description
         self.__key = key
         self.__sends = sends
@@ -369,7 +404,7 @@ class _Client:
             raise AttributeError(_no_handler(self.__description, attribute))
         kind, signature = method.kind, method.signature
         target = Target(self.__description.name, method.name, self.__key)
-        request, sends = self.__request, self.__sends
+        request, where, sends = self.__request, self.__where, self.__sends
 
         def call(
             *arguments: Any,
@@ -380,7 +415,7 @@ class _Client:
         ) -> Invocation[Any]:
             if unknown:
                 raise TypeError(
-                    f"{method} has no keyword {', '.join(unknown)}: the input goes by position, and the keywords are "
+                    f"{method} has no keyword {', '.join(unknown)}: pass the input by position; the keywords are "
                     "idempotency_key, delay, headers"
                 )
             needed = signature.input is not None and not method.handler.optional
@@ -388,11 +423,12 @@ class _Client:
                 takes = "one input" if signature.input else "no input"
                 raise TypeError(f"{method} takes {takes}, by position, and was given {len(arguments)}")
             # Nothing is sent for an input that is left out: the handler's default is its own.
+            form = signature.input if arguments else None
             return request(
                 target,
                 kind,
-                arguments[0] if arguments else None,
-                signature.input if arguments else None,
+                _input(method, form, arguments[0], where) if form is not None else b"",
+                form,
                 signature.output,
                 sends,
                 idempotency_key,
@@ -403,83 +439,26 @@ class _Client:
         return call
 
 
+def _input(method: Method, form: Serde[Any], value: Any, where: Callable[[str], str]) -> bytes:
+    what = where(f"the input of {method}")
+    data = values.write(form, value, what, hint="annotate the handler's input", convert=True, code=400)
+    if data or not method.handler.optional:
+        return data
+    if isinstance(form, Json):
+        return b"null"  # the empty body stands for the default
+    raise TerminalError(f"{what} is empty, which stands for its default: leave it out, or remove the default", code=400)
+
+
 def _no_handler(description: Description, name: str) -> str:
     return f"{description.cls.__name__} has no handler {name}; it has {', '.join(description.methods) or 'none'}"
 
 
-def rejection(message: str, code: int) -> Outcome:
-    """A failure that is given to somebody else.
-
-    Raises:
-        ValueError: If ``code`` is no HTTP error status.
-    """
-    error = TerminalError(message, code=code)
-    return Outcome(failure=Failure(error.code, error.message))
-
-
-def check_key(key: str) -> str:
-    """The key, if it can be one.
-
-    Raises:
-        TypeError: If it is no string.
-        ValueError: If it is empty or longer than 512 bytes of UTF-8.
-    """
-    return check_text("key", key, MAX_KEY)
-
-
-def milliseconds(duration: timedelta, name: str) -> int:
-    """A duration in milliseconds, rounded up.
-
-    Raises:
-        TypeError: If it is no timedelta.
-        ValueError: If it is negative.
-
-    >>> milliseconds(timedelta(microseconds=1500), "delay")
-    2
-    """
-    if not isinstance(duration, timedelta):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"{name} is a timedelta, not {duration!r}")
-    if duration < timedelta(0):
-        raise ValueError(f"{name} is not negative, as {duration} is")
-    return -(-duration // timedelta(milliseconds=1))
+def _other_client(description: Description, category: Category, sends: bool) -> str:
+    name, right = description.cls.__name__, description.category
+    arguments = {"service": name, "object": f"{name}, key", "workflow": f"{name}, id"}[right]
+    client = f"{right}{'_send' if sends else ''}_client"
+    return f"{name} is a {NOUNS[right]}, not a {NOUNS[category]}: use {client}({arguments})"
 
 
 def _target(service: str, method: str, key: str | None) -> Target:
     return Target(service, method, None if key is None else check_key(key))
-
-
-def check_text(name: str, text: str, limit: int) -> str:
-    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"{name} is a string, not {text!r}")
-    size = len(check_unicode(name, text).encode())
-    if not 0 < size <= limit:
-        raise ValueError(f"{name} has 1 to {limit} bytes in UTF-8, not {size}")
-    return text
-
-
-def check_unicode(name: str, text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{name} is no Unicode: half of a surrogate pair is in {text!r}") from None
-    return text
-
-
-def _check_id(id: str) -> str:
-    return check_text("id", id, MAX_KEY)
-
-
-def _reader(type: Any) -> Callable[[bytes | None], Any]:
-    result = serde.of(type)
-    return lambda data: result.deserialize(data or b"")
-
-
-def _headers(headers: Mapping[str, str]) -> dict[str, str]:
-    for name, value in headers.items():
-        if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"header {name!r} is a string, not {value!r}")
-        check_unicode(f"header {name!r}", name + value)
-    size = sum(len(name.encode()) + len(value.encode()) for name, value in headers.items())
-    if size > MAX_HEADERS:
-        raise ValueError(f"headers have up to {MAX_HEADERS} bytes, not {size}: put what is larger into the input")
-    return {name.lower(): value for name, value in headers.items()}

@@ -1,6 +1,6 @@
 """Waiting for several operations.
 
-Whatever order results come in, it is recorded, and a replay is given them in the same order.
+The order in which results arrive is recorded, and a replay receives them in the same order.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from adapter.engine.attempt import Pending, wait
 from adapter.operations import Operation
+from adapter.serde import type_name
 
 T = TypeVar("T")
 T1 = TypeVar("T1")
@@ -42,13 +43,13 @@ async def gather(
 @overload
 async def gather(*operations: Awaitable[T]) -> tuple[T, ...]: ...
 async def gather(*operations: Awaitable[Any]) -> tuple[Any, ...]:
-    """Wait for all, and give their results in the order given.
+    """Return the results of all, as a tuple in the order given.
 
-    It takes coroutines and tasks as well as operations. The first failure is raised at once; the others go on. A
-    handler that is suspended meanwhile wakes once: for the last result, or for the first failure.
+    Coroutines and tasks are accepted too. The first failure is raised at once, and the other operations continue. A
+    handler that is suspended meanwhile is resumed once: for the last result, or for the first failure.
 
     Raises:
-        TypeError: If one cannot be awaited.
+        TypeError: If an argument cannot be awaited.
 
     >>> async def twice(n: int) -> int:
     ...     return 2 * n
@@ -60,7 +61,10 @@ async def gather(*operations: Awaitable[Any]) -> tuple[Any, ...]:
     futures: list[asyncio.Future[Any]] = []
     for operation in operations:
         if not isinstance(operation, Awaitable):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"gather takes what can be awaited, one by one, as in gather(*calls); not {operation!r}")
+            raise TypeError(
+                "gather takes operations one by one, as in gather(*calls), "
+                f"not a value of type {type_name(type(operation))}"
+            )
         future: asyncio.Future[Any] = asyncio.ensure_future(operation)
         futures.append(future)
         if isinstance(operation, Operation) and isinstance(begun := operation.begun(), Pending):
@@ -69,21 +73,21 @@ async def gather(*operations: Awaitable[Any]) -> tuple[Any, ...]:
     try:
         return tuple(await asyncio.gather(*futures))
     finally:
-        # What did not come in goes on, but is no longer waited for.
+        # Operations without a result continue, but are no longer awaited.
         for future, begun in waits:
             future.cancel()
             begun.group = None
 
 
 async def select(*operations: Operation[T]) -> Operation[T]:
-    """Wait for one, and give the operation that has completed, to be told by ``is`` and awaited for its result.
+    """Wait for one operation, and return the one that has completed: compare it by ``is``, await it for its result.
 
-    It may have completed with a failure, which awaiting it raises. Where several have completed already, it is the
-    first of them in the order given. The others go on: a call that lost can be told to end with `Invocation.cancel`.
+    If it failed, awaiting it raises the failure. If several have completed, the first in the order given is returned.
+    The others continue; end a call that is no longer needed with `Invocation.cancel`.
 
     Raises:
-        TypeError: If one is not an operation of the handler's context.
-        ValueError: If there is none.
+        TypeError: If an argument is not an operation of the handler's context.
+        ValueError: If there is no argument.
 
     >>> from datetime import timedelta
     >>> from adapter import Context, Service, handler
@@ -104,11 +108,11 @@ async def select(*operations: Operation[T]) -> Operation[T]:
 
 
 async def wait_completed(*operations: Operation[T]) -> tuple[list[Operation[T]], list[Operation[T]]]:
-    """Wait for one, and give those that have completed by then and those that have not, each in the order given.
+    """Wait for one operation, and return the completed and the pending ones, each in the order given.
 
     Raises:
-        TypeError: If one is not an operation of the handler's context.
-        ValueError: If there is none.
+        TypeError: If an argument is not an operation of the handler's context.
+        ValueError: If there is no argument.
 
     >>> from datetime import timedelta
     >>> from adapter import Context, Service, handler
@@ -129,10 +133,10 @@ async def wait_completed(*operations: Operation[T]) -> tuple[list[Operation[T]],
 
 
 def as_completed(*operations: Operation[T]) -> AsyncIterator[Operation[T]]:
-    """Give the operations as they complete; awaiting one then gives its result, or raises its failure, at once.
+    """Yield the operations as they complete; awaiting one then returns its result, or raises its failure, at once.
 
     Raises:
-        TypeError: If one is not an operation of the handler's context.
+        TypeError: If an argument is not an operation of the handler's context.
 
     >>> from datetime import timedelta
     >>> from adapter import Context, Service, handler
@@ -175,7 +179,7 @@ class _Any:
 
     def __init__(self, operations: list[Pending[Any]]) -> None:
         if not operations:
-            raise ValueError("there is nothing to wait for")
+            raise ValueError("there is no operation to wait for: pass at least one")
         self._operations = operations
 
     def __await__(self) -> Generator[Any, None, None]:
@@ -188,7 +192,8 @@ def _pendings(operations: tuple[Operation[Any], ...]) -> list[Pending[Any]]:
         begun = operation.begun() if isinstance(operation, Operation) else operation  # pyright: ignore[reportUnnecessaryIsInstance]
         if not isinstance(begun, Pending):
             raise TypeError(
-                f"{operation!r} is no operation of a handler's context; asyncio.wait takes tasks, gather any awaitable"
+                f"a value of type {type_name(type(operation))} is not an operation of the handler's context: "
+                "use gather for other awaitables, or asyncio.wait for tasks"
             )
         pendings.append(begun)
     return pendings

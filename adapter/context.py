@@ -1,25 +1,24 @@
-"""The contexts: all that handler code may do durably."""
+"""The contexts: what handler code can do durably."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import json
-import typing
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from random import Random
-from typing import Any, TypeVar, TypeVarTuple, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, TypeVarTuple, Unpack, overload
 from uuid import UUID
 
 from typing_extensions import TypeForm
 
-from adapter import serde
-from adapter.clients import Clients, check_text, milliseconds
-from adapter.definitions import Service, VirtualObject, Workflow, context_of
+from adapter import values
+from adapter.checks import check_text, milliseconds
+from adapter.clients import Clients
+from adapter.definitions import Service, VirtualObject, Workflow, context_of, contexts_with
 from adapter.engine import commands
 from adapter.engine.commands import (
     Asked,
@@ -39,12 +38,15 @@ from adapter.engine.commands import (
     accepted,
 )
 from adapter.engine.types import MAX_KEY, Headers, Kind, RetryPolicy, Target
-from adapter.errors import TerminalError, TimedOutError, leaving
+from adapter.errors import DefinitionError, TerminalError, TimedOutError, leaving
 from adapter.logs import HandlerLogger
 from adapter.operations import Awakeable, Invocation, Operation
 from adapter.promises import DurablePromise
+from adapter.serde import Json, Serde, of
+from adapter.steps import HINT, check_step, returned
 
 T = TypeVar("T")
+P = ParamSpec("P")
 Ts = TypeVarTuple("Ts")
 
 
@@ -54,8 +56,8 @@ class Request:
 
     Attributes:
         id: The invocation's id.
-        target: The handler that was asked for: ``service``, ``handler`` and ``key``.
-        headers: What came with it, names in lower case.
+        target: The requested handler: ``service``, ``handler`` and ``key``.
+        headers: The headers of the request, names in lower case.
     """
 
     id: str
@@ -65,11 +67,11 @@ class Request:
 
 @context_of(Service, Kind.SERVICE)
 class Context(Clients):
-    """What a service's handler is given, and what all contexts share.
+    """The context of a service's handler, and the base of the other contexts.
 
-    Handler code runs again from its start whenever an attempt follows another, and is then given the results that it
-    was given before. So it has to ask for the same things in the same order: what differs from time to time (I/O, the
-    clock, chance) goes through the context. Operations start when they are asked for, not when they are awaited, so
+    Each attempt after the first replays the handler's code from its start, with the results of the earlier attempts.
+    Handler code therefore has to issue the same commands in the same order. What differs from run to run (I/O, the
+    clock, random numbers) goes through the context. Operations start when they are made, not when they are awaited, so
     several can be under way at once.
 
     >>> from adapter import Context, Service, handler
@@ -91,6 +93,15 @@ class Context(Clients):
     def __init__(self, issuer: Issuer) -> None:
         self._issuer = issuer
 
+    if not TYPE_CHECKING:  # checkers know what a context has
+
+        def __getattr__(self, name: str) -> NoReturn:
+            kind, others = type(self).__name__, contexts_with(name)
+            text = f"{kind} has no {name}"
+            if others:
+                text = f"{self._where('the context')} is {kind}, which has no {name}: {' and '.join(others)} have it"
+            raise AttributeError(text, name=name, obj=self)
+
     @property
     def request(self) -> Request:
         """The request that the invocation came from."""
@@ -106,35 +117,35 @@ class Context(Clients):
 
     @property
     def random(self) -> Random:
-        """Random numbers that a replay draws again. They are no secret: make those in `run`."""
+        """A random number generator whose numbers a replay draws again. Make secrets in `run` instead."""
         return self._issuer.random
 
     def uuid(self) -> UUID:
-        """A random UUID that a replay makes again. It is no secret."""
+        """Return a random UUID, the same on a replay. Do not use it as a secret."""
         return UUID(int=self.random.getrandbits(128), version=4)
 
     def now(self) -> Operation[datetime]:
-        """The time in UTC, as ``await ctx.now()``. It is read once: a replay gives the same."""
+        """Read the time in UTC: ``await ctx.now()``. A replay receives the same time."""
         return self._issuer.issue(Now(), _time)
 
     def sleep(self, duration: timedelta, *, name: str = "") -> Operation[None]:
-        """Wait, for milliseconds or for months: ``await ctx.sleep(timedelta(days=30))``. No process waits along.
+        """Wait, for milliseconds or for months: ``await ctx.sleep(timedelta(days=30))``. No process waits meanwhile.
 
-        What takes more than two seconds may take up to a minute longer, as EventBridge Scheduler is that precise.
+        A sleep of more than two seconds can take up to a minute longer: EventBridge Scheduler is no more precise.
 
         Args:
-            duration: How long; rounded up to the millisecond.
-            name: What to call it in the journal.
+            duration: How long, at most 100 years; rounded up to the millisecond.
+            name: The name of the sleep in the journal.
 
         Raises:
-            TypeError: If the duration is no timedelta.
-            ValueError: If the duration is negative, or the name longer than 512 bytes of UTF-8.
+            TypeError: If the duration is not a timedelta.
+            ValueError: If the duration is negative or too long, or the name longer than 512 bytes of UTF-8.
         """
         if name:
             check_text("name", name, MAX_KEY)
         return self._issuer.issue(Sleep(milliseconds(duration, "duration"), name), _nothing)
 
-    # With type=, the result is what that says: fn may be a lambda, or return what only validation turns into it.
+    # With type=, fn may be a lambda, or return plain data that validation turns into the type.
     @overload
     def run(
         self,
@@ -168,32 +179,44 @@ class Context(Clients):
     def run(
         self, name: str, fn: Callable[[Unpack[Ts]], T], /, *args: *Ts, retry: RetryPolicy | None = None
     ) -> Operation[T]: ...
-    def run(
+    # Checkers cannot know a function's keywords beside keywords of our own.
+    @overload
+    def run(self, name: str, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> Operation[T]: ...
+    @overload
+    def run(self, name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Operation[T]: ...
+    def run(  # type: ignore[misc]  # mypy does not take `*args: Any` for any type variable tuple
         self,
         name: str,
-        fn: Callable[[Unpack[Ts]], Any],
+        fn: Any = None,
         /,
-        *args: *Ts,
+        *args: Any,
         retry: RetryPolicy | None = None,
         type: Any = None,
+        **kwargs: Any,
     ) -> Operation[Any]:
-        """Run a step: a function whose result is kept, so that no replay runs it again.
+        """Run a step: a function whose result is stored, so that a replay does not run it again.
 
-        The function runs at least once: a crash before its result is stored has it run again, so what it does outside
-        should be idempotent (`uuid` makes a key that stays the same). It uses no context. If it raises
-        `TerminalError`, so does awaiting the step, now and on replay; after any other exception it is tried again.
+        The function runs at least once. If the process crashes before the result is stored, it runs again, so make
+        its effects idempotent (`uuid` returns a key that stays the same). The function cannot use the context. If it
+        raises `TerminalError`, awaiting the step raises it, now and on replay. After any other exception it is retried.
+
+        The result is read back when it is written. If it does not come back equal, the step fails with a
+        `TerminalError` and is not run again.
 
         Args:
-            name: What to call it in the journal.
-            fn: The function; async, or plain, which then runs in a thread.
-            *args: Its arguments.
-            retry: How it is retried; like the handler if not given.
-            type: What the result is read back as, if ``fn`` does not say so by its return annotation. A lambda
-                does not: without ``type`` a model that it returns comes back as a dict.
+            name: The step's name in the journal.
+            fn: The function. A plain one runs in a thread.
+            *args: The function's positional arguments.
+            retry: How the step is retried; as the handler is, if not given.
+            type: The type of the result, in place of the return annotation. A lambda has none, and without ``type``
+                its result must be plain JSON.
+            **kwargs: The function's keyword arguments. ``retry`` and ``type`` are the step's: bind arguments of these
+                names with ``functools.partial``. Type checkers accept keyword arguments only without them.
 
         Raises:
-            TypeError: If ``fn`` cannot be called, or its return annotation cannot be resolved.
+            TypeError: If ``fn`` cannot be called with the arguments, or its return annotation cannot be resolved.
             ValueError: If the name is empty or longer than 512 bytes of UTF-8.
+            TerminalError: If the type of the result has no JSON schema.
 
         >>> from adapter import Context, Service, handler
         >>> from adapter.testing import Environment
@@ -216,27 +239,26 @@ class Context(Clients):
         step 'read' failed 3 times: OSError: disk on fire
         -1
         """
-        if not callable(fn):
-            if inspect.iscoroutine(fn):
-                fn.close()
-            raise TypeError(f"run({name!r}, …) takes a function and its arguments, not {fn!r}")
-        if retry is not None and not isinstance(retry, RetryPolicy):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"retry is a RetryPolicy, not {retry!r}")
-        result = serde.of(_returned(fn) if type is None else type)
+        check_step(name, fn, args, kwargs, retry)
+        form = of(returned(fn) if type is None else type)
+        what = self._where(f"the result of step {name!r}")
+        if isinstance(form, Json):
+            try:
+                _ = form.adapter  # before the step has effects
+            except DefinitionError as error:
+                raise TerminalError(f"{what} has no format: {error}") from None
 
         async def closure() -> bytes:
             with leaving(f"step {name!r}"):
                 if inspect.iscoroutinefunction(fn):
-                    value = await fn(*args)
+                    value = await fn(*args, **kwargs)
                 else:
-                    value = await asyncio.to_thread(_call, fn, *args)
+                    value = await asyncio.to_thread(_call, fn, *args, **kwargs)
                     if inspect.isawaitable(value):
                         value = await value
-                return result.serialize(value)
+                return values.write(form, value, what, hint=HINT, convert=type is not None)
 
-        return self._issuer.issue(
-            Run(check_text("name", name, MAX_KEY), closure, retry), lambda data: result.deserialize(data or b"")
-        )
+        return self._issuer.issue(Run(name, closure, retry), lambda data: values.read(form, data, what))
 
     @overload
     def awakeable(self, /) -> Awakeable[Any]: ...
@@ -244,8 +266,10 @@ class Context(Clients):
     def awakeable(self, type: type[T], /) -> Awakeable[T]: ...
     @overload
     def awakeable(self, type: TypeForm[T], /) -> Awakeable[T]: ...
-    def awakeable(self, type: Any = Any, /) -> Awakeable[Any]:
-        """A result that somebody outside gives, as a person who approves or a service that calls back.
+    @overload
+    def awakeable(self, /, *, serde: Serde[T]) -> Awakeable[T]: ...
+    def awakeable(self, type: Any = Any, /, *, serde: Serde[Any] | None = None) -> Awakeable[Any]:
+        """Return a result that is completed from outside: by a person who approves, or a service that calls back.
 
         ```python
         payment = ctx.awakeable(Receipt)
@@ -253,13 +277,14 @@ class Context(Clients):
         receipt = await payment
         ```
 
-        Awaiting it raises `TerminalError` where it was rejected.
+        Awaiting it raises `TerminalError` if it was rejected, or if its value does not fit the type.
 
         Args:
-            type: What the value is read as; plain JSON if not given.
+            type: The type of the value; plain JSON if not given.
+            serde: The format of the value, in place of the type's.
         """
-        value = serde.of(type)
-        return self._issuer.issue(commands.Awakeable(), lambda data: value.deserialize(data or b""))
+        form, what = serde or of(type), self._where("the value of an awakeable")
+        return self._issuer.issue(commands.Awakeable(), lambda data: values.receive(form, data, what))
 
     @overload
     def signal(self, name: str, /) -> Operation[Any]: ...
@@ -267,25 +292,28 @@ class Context(Clients):
     def signal(self, name: str, type: type[T], /) -> Operation[T]: ...
     @overload
     def signal(self, name: str, type: TypeForm[T], /) -> Operation[T]: ...
-    def signal(self, name: str, type: Any = Any, /) -> Operation[Any]:
-        """Wait for the next signal of a name to this invocation. Each is given once, in the order they came.
+    @overload
+    def signal(self, name: str, /, *, serde: Serde[T]) -> Operation[T]: ...
+    def signal(self, name: str, type: Any = Any, /, *, serde: Serde[Any] | None = None) -> Operation[Any]:
+        """Wait for the next signal of a name to this invocation. Each signal is received once, in order of arrival.
 
-        `Clients.send_signal` sends one.
+        `Clients.send_signal` sends one. Awaiting it raises `TerminalError` if its value does not fit the type.
 
         Args:
             name: The signal's name, up to 512 bytes of UTF-8.
-            type: What the value is read as; plain JSON if not given.
+            type: The type of the value; plain JSON if not given.
+            serde: The format of the value, in place of the type's.
         """
-        value = serde.of(type)
+        form, what = serde or of(type), self._where(f"the value of signal {name!r}")
         return self._issuer.issue(
-            Signal(check_text("name", name, MAX_KEY)), lambda data: value.deserialize(data or b"")
+            Signal(check_text("name", name, MAX_KEY)), lambda data: values.receive(form, data, what)
         )
 
     def cancel(self, id: str, /) -> Operation[bool]:
-        """Ask another invocation to end: a terminal error surfaces at its next await, so that it can clean up.
+        """Cancel another invocation: a terminal error is raised at its next await, so that it can clean up.
 
-        What it calls is cancelled first; what it sent goes on. It need not be awaited; the result says whether this
-        asked first, ``False`` also where it has ended already, or there is none such.
+        The calls that it awaits are cancelled first. The messages that it sent are not. This need not be awaited. The
+        result is False if it was cancelled before, has ended, or does not exist.
 
         Args:
             id: The invocation's id, ``inv_…``.
@@ -294,7 +322,7 @@ class Context(Clients):
 
     @asynccontextmanager
     async def timeout(self, duration: timedelta) -> AsyncGenerator[None]:
-        """Give up what stands in the block when it takes too long.
+        """Leave the block when it takes too long.
 
         ```python
         try:
@@ -304,14 +332,14 @@ class Context(Clients):
             ...
         ```
 
-        What was awaited goes on; only the waiting ends. Blocks may be nested.
+        The operations that the block awaits continue; only the waiting ends. Blocks can be nested.
 
         Args:
-            duration: How long; rounded up to the millisecond.
+            duration: How long, at most 100 years; rounded up to the millisecond.
 
         Raises:
-            TimedOutError: Where the block was left because time was up. A `TerminalError` with code 408, and a
-                ``TimeoutError``: not caught, it ends the invocation.
+            TimedOutError: If the block took longer. It is a `TerminalError` with code 408 and a ``TimeoutError``. If it
+                is not caught, it ends the invocation.
         """
         scope = asyncio.timeout(milliseconds(duration, "duration") / 1000)
         try:
@@ -322,6 +350,10 @@ class Context(Clients):
                 raise
             raise TimedOutError(f"not done within {duration}") from None
 
+    def _where(self, what: str) -> str:
+        target = self._issuer.target
+        return f"{what} in {target.service}.{target.handler}"
+
     def _ask(self, command: Asked, decode: Callable[[bytes | None], T]) -> Operation[T]:
         return self._issuer.issue(command, decode)
 
@@ -330,7 +362,7 @@ class Context(Clients):
 
 
 class KeyedContext(Context):
-    """What the contexts of virtual objects and workflows share: a key, and state to read."""
+    """The context of a handler that is bound to a key: it reads the state of the key."""
 
     @property
     def key(self) -> str:
@@ -345,36 +377,51 @@ class KeyedContext(Context):
     def get(self, name: str, type: type[T], /) -> Operation[T | None]: ...
     @overload
     def get(self, name: str, type: TypeForm[T], /) -> Operation[T | None]: ...
-    def get(self, name: str, type: Any = Any, /) -> Operation[Any]:
-        """Read a state entry, as ``await ctx.get("total", int)``; ``None`` where it is not set.
+    @overload
+    def get(self, name: str, /, *, serde: Serde[T]) -> Operation[T | None]: ...
+    def get(self, name: str, type: Any = Any, /, *, serde: Serde[Any] | None = None) -> Operation[Any]:
+        """Read a state entry: ``await ctx.get("total", int)``. The result is ``None`` if it is not set, or set to it.
+
+        Awaiting it raises `UnreadableError` if the entry was written as another type.
 
         Args:
             name: The entry's name, up to 512 bytes of UTF-8.
-            type: What it is read as; plain JSON if not given.
+            type: The type of the value; plain JSON if not given.
+            serde: The format of the value, in place of the type's.
         """
-        entry = serde.of(type)
-        return self._issuer.issue(
-            GetState(check_text("name", name, MAX_KEY)), lambda data: None if data is None else entry.deserialize(data)
-        )
+        # `bytes | None` is what an entry of bytes is read as, not JSON.
+        form = serde or of(bytes if type == bytes | None else type)
+        what = self._where(f"state entry {name!r}")
+
+        def decode(data: bytes | None) -> Any:
+            if data is None or (not data and isinstance(form, Json)):
+                return None
+            return values.read(form, data, what)
+
+        return self._issuer.issue(GetState(check_text("name", name, MAX_KEY)), decode)
 
     def state_keys(self) -> Operation[list[str]]:
-        """The names of the state entries, sorted."""
+        """List the names of the state entries, sorted."""
         return self._issuer.issue(StateKeys(), lambda data: json.loads(data or b"[]"))
 
 
 class WritableState(KeyedContext):
-    """What the contexts that own their key add: state to write. What is written is stored with the next commit."""
+    """A context that owns its key, and so writes state. What is written is stored with the next commit."""
 
-    def set(self, name: str, value: object, /) -> None:
+    def set(self, name: str, value: object, /, *, serde: Serde[Any] | None = None) -> None:
         """Write a state entry.
 
         Args:
             name: The entry's name, up to 512 bytes of UTF-8.
-            value: Anything that pydantic can turn into JSON, or bytes.
+            value: Any value that pydantic can turn into JSON, or bytes. Read it as its own type.
+            serde: The format of the value, in place of its own type's.
+
+        Raises:
+            TerminalError: If the value cannot be written, or does not come back equal.
         """
-        self._issuer.issue(
-            SetState(check_text("name", name, MAX_KEY), serde.of_value(value).serialize(value)), _nothing
-        )
+        check_text("name", name, MAX_KEY)
+        data = values.write_any(value, self._where(f"state entry {name!r}"), serde)
+        self._issuer.issue(SetState(name, data), _nothing)
 
     def clear(self, name: str, /) -> None:
         """Remove a state entry, if it is set."""
@@ -387,17 +434,17 @@ class WritableState(KeyedContext):
 
 @context_of(VirtualObject, Kind.SHARED)
 class ObjectSharedContext(KeyedContext):
-    """What a virtual object's shared handler is given; many run at once, and only read state."""
+    """The context of a virtual object's shared handler. Many run at once, and only read state."""
 
 
 @context_of(VirtualObject, Kind.EXCLUSIVE)
 class ObjectContext(ObjectSharedContext, WritableState):
-    """What a virtual object's exclusive handler is given; one of a key runs at a time."""
+    """The context of a virtual object's exclusive handler. One of a key runs at a time."""
 
 
 @context_of(Workflow, Kind.SHARED)
 class WorkflowSharedContext(KeyedContext):
-    """What a workflow's handlers besides ``run`` are given."""
+    """The context of a workflow's handlers other than ``run``."""
 
     @overload
     def promise(self, name: str, /) -> DurablePromise[Any]: ...
@@ -405,25 +452,29 @@ class WorkflowSharedContext(KeyedContext):
     def promise(self, name: str, type: type[T], /) -> DurablePromise[T]: ...
     @overload
     def promise(self, name: str, type: TypeForm[T], /) -> DurablePromise[T]: ...
-    def promise(self, name: str, type: Any = Any, /) -> DurablePromise[Any]:
-        """A result that the workflow's handlers give each other by name; see `DurablePromise`.
+    @overload
+    def promise(self, name: str, /, *, serde: Serde[T]) -> DurablePromise[T]: ...
+    def promise(self, name: str, type: Any = Any, /, *, serde: Serde[Any] | None = None) -> DurablePromise[Any]:
+        """Return a result that the workflow's handlers give each other by name; see `DurablePromise`.
 
         Args:
             name: The promise's name, up to 512 bytes of UTF-8.
-            type: What the value is read as; plain JSON if not given.
+            type: The type of the value; plain JSON if not given.
+            serde: The format of the value, in place of the type's.
         """
-        return DurablePromise(self._issuer, check_text("name", name, MAX_KEY), serde.of(type))
+        check_text("name", name, MAX_KEY)
+        return DurablePromise(self._issuer, name, serde or of(type), self._where(f"the value of promise {name!r}"))
 
 
 @context_of(Workflow, Kind.WORKFLOW)
 class WorkflowContext(WorkflowSharedContext, WritableState):
-    """What a workflow's ``run`` is given; it runs once per workflow id."""
+    """The context of a workflow's ``run``, which is executed once per workflow id."""
 
 
-def _call(fn: Callable[..., Any], *args: Any) -> Any:
+def _call(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call a plain function in a thread, from which no future could pass on a ``StopIteration``."""
     try:
-        return fn(*args)
+        return fn(*args, **kwargs)
     except StopIteration as error:
         raise RuntimeError("the function raised StopIteration") from error
 
@@ -435,20 +486,3 @@ def _nothing(_: bytes | None) -> None:
 def _time(data: bytes | None) -> datetime:
     # In whole milliseconds: a float of seconds would round them.
     return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=int(data or b"0"))
-
-
-def _returned(fn: Any) -> Any:
-    """What a function says that it returns; `Any` where it says nothing."""
-    while isinstance(fn, partial):
-        fn = cast("Any", fn.func)
-    if isinstance(fn, type):
-        return cast("Any", fn)
-    if not inspect.isroutine(fn):
-        fn = type(fn).__call__
-    try:
-        returned = typing.get_type_hints(fn, include_extras=True).get("return", Any)
-    except (NameError, AttributeError) as error:
-        raise TypeError(
-            f"the return annotation of {fn.__qualname__} cannot be resolved: {error}. Pass the result's type as type="
-        ) from error
-    return typing.get_args(returned)[-1] if typing.get_origin(returned) in (Awaitable, Coroutine) else returned

@@ -36,12 +36,12 @@ class Definition(ABC):
     """The base of `Service`, `VirtualObject` and `Workflow`.
 
     The service's name is the class's, unless the class statement gives another. A class that derives from one with
-    handlers inherits its service name: so a contract, whose handlers are ``@handler @abstractmethod`` with ``...`` for
-    a body, is all that a caller imports, and the implementation derives from it and decorates its handlers again.
-    Options on the class statement hold for all its handlers that do not say otherwise; `handler` describes them.
+    handlers inherits its service name. So a caller can import a contract only: a class whose handlers are
+    ``@handler @abstractmethod`` with ``...`` for a body. The implementation derives from it and decorates its handlers
+    again. Options on the class statement hold for its handlers that do not set them; `handler` describes the options.
 
     Raises:
-        DefinitionError: At the class statement, if the definition makes no sense.
+        DefinitionError: At the class statement, if the definition is wrong.
 
     >>> from abc import abstractmethod
     >>> from datetime import timedelta
@@ -92,7 +92,7 @@ class VirtualObject(Definition):
     """Handlers bound to a key, with state of their own.
 
     Exclusive handlers of one key run one at a time, in order of arrival; shared ones run concurrently and only read
-    state. Which a handler is, its context's type says: `ObjectContext` or `ObjectSharedContext`.
+    state. The context's type gives the kind: `ObjectContext` or `ObjectSharedContext`.
 
     >>> import asyncio
     >>> from adapter import ObjectContext, VirtualObject, handler
@@ -116,7 +116,8 @@ class Workflow(Definition):
     """A keyed definition whose ``run`` executes once per workflow id; its other handlers interact with it.
 
     ``run`` takes a `WorkflowContext`, the others a `WorkflowSharedContext`. A second request to run is a failure with
-    code 409. What belongs to a workflow is kept for its ``workflow_retention``; then the id is as good as new.
+    code 409. A workflow's result, state and promises are kept for its ``workflow_retention``. Then its id can be used
+    again.
 
     >>> import asyncio
     >>> from adapter import Workflow, WorkflowContext, WorkflowSharedContext, handler
@@ -146,11 +147,11 @@ _CATEGORIES: dict[type[Definition], Category] = {Service: "service", VirtualObje
 NOUNS: dict[Category, str] = {"service": "service", "object": "virtual object", "workflow": "workflow"}
 
 _CONTEXTS: dict[Any, tuple[type[Definition], Kind]] = {}
-"""Which contexts there are: whose handlers take one, and of which kind they are."""
+"""The contexts, with the definition and the kind of the handlers that take each."""
 
 
 def context_of(definition: type[Definition], kind: Kind) -> Callable[[type[T]], type[T]]:
-    """Mark a class as the context of such handlers."""
+    """Mark a class as the context of these handlers."""
 
     def mark(context: type[T]) -> type[T]:
         _CONTEXTS[context] = (definition, kind)
@@ -159,11 +160,16 @@ def context_of(definition: type[Definition], kind: Kind) -> Callable[[type[T]], 
     return mark
 
 
+def contexts_with(name: str) -> list[str]:
+    """Return the names of the contexts that have a public attribute."""
+    return [] if name.startswith("_") else [context.__name__ for context in _CONTEXTS if hasattr(context, name)]
+
+
 class Description:
-    """What a definition's class says of itself."""
+    """The name, options and handlers of a definition's class."""
 
     def __init__(self, cls: type[Definition], settings: Settings) -> None:
-        # By the MRO and not by issubclass: ABC's caches hold nothing right for a class that is being made.
+        # By the MRO and not by issubclass: ABC's caches are not valid for a class that is being made.
         bases: list[Description] = [
             vars(base)["__description__"] for base in cls.__mro__[1:] if "__description__" in vars(base)
         ]
@@ -177,11 +183,11 @@ class Description:
         categories: list[Category] = [category for kind, category in _CATEGORIES.items() if kind in cls.__mro__]
         if len(categories) > 1:
             nouns = " and a ".join(NOUNS[category] for category in categories)
-            raise DefinitionError(f"{cls.__name__} is a {nouns} at once")
+            raise DefinitionError(f"{cls.__name__} is a {nouns}: derive it from one of them")
         self.category: Category = categories[0]
         check_name(self.name)
         if self.name in ("admin", "restate"):
-            raise DefinitionError(f"no service is called {self.name}: there are other paths of that name")
+            raise DefinitionError(f"a service cannot be called {self.name}: the ingress has paths of that name")
         self.methods: dict[str, Method] = self._collect()
         for method in self.methods.values():
             # A forward reference is looked at again on first use.
@@ -189,7 +195,7 @@ class Description:
                 method.check()
 
     def _collect(self) -> dict[str, Method]:
-        """The handlers by attribute, in the order of their definition, those of bases first."""
+        """Return the handlers by attribute, in the order of their definition, those of bases first."""
         handlers: dict[str, list[Handler[Any]]] = {}
         for cls in reversed(self.cls.__mro__):
             members: Mapping[str, object] = vars(cls)
@@ -197,7 +203,9 @@ class Description:
                 if isinstance(value, Handler):
                     handlers.setdefault(attribute, []).insert(0, value)  # pyright: ignore[reportUnknownArgumentType]
                 elif attribute in handlers:
-                    raise DefinitionError(f"{cls.__name__}.{attribute} replaces a handler: decorate it with @handler")
+                    raise DefinitionError(
+                        f"{cls.__name__}.{attribute} replaces a handler of its base class: decorate it with @handler"
+                    )
         methods: dict[str, Method] = {}
         names: set[str] = set()
         for attribute, chain in handlers.items():
@@ -207,17 +215,17 @@ class Description:
             name = settings.name or attribute
             check_name(name)
             if name in names:
-                raise DefinitionError(f"{self.cls.__name__} has two handlers called {name}")
+                raise DefinitionError(f"{self.cls.__name__} has two handlers called {name}: rename one of them")
             names.add(name)
             methods[attribute] = Method(self, name, chain[0], settings.over(replace(self.settings, name=name)))
         if methods and self.category == "workflow" and "run" not in names:
-            raise DefinitionError(f"{self.cls.__name__} is a workflow without a `run` handler")
+            raise DefinitionError(f"{self.cls.__name__} is a workflow and has no handler called run: add one")
         return methods
 
 
 @dataclass(frozen=True)
 class Method:
-    """A handler of a definition, with what the class and its bases say of it."""
+    """A handler of a definition, with the options of the class and its bases."""
 
     description: Description
     name: str
@@ -229,70 +237,78 @@ class Method:
 
     @property
     def doc(self) -> str:
-        """Its docstring."""
+        """The docstring."""
         return inspect.cleandoc(self.handler.__doc__ or "")
 
     @property
     def options(self) -> Options:
-        """What of it the engine knows."""
+        """The options that the engine knows."""
         return self.settings.options()
 
     @cached_property
     def signature(self) -> Signature:
-        """What its annotations say.
+        """The context, input and output.
 
         Raises:
-            DefinitionError: If they name what does not exist.
+            DefinitionError: If an annotation names something that does not exist.
         """
         return self.handler.signature(self.settings)
 
     @cached_property
     def kind(self) -> Kind:
-        """Told by the context's type.
+        """The kind, which the context's type gives.
 
         Raises:
-            DefinitionError: If that does not fit the definition.
+            DefinitionError: If the context does not fit the definition.
         """
         context, parameter = self.signature.context, self.handler.parameters[0].name
         fitting = {fit: kind for fit, (owner, kind) in _CONTEXTS.items() if owner in self.description.cls.__mro__}
         kind = fitting.get(context) if isinstance(context, type) else None
         name = f"handler {self.handler.function.__qualname__}"
         if kind is None:
-            given = (
-                f"`{parameter}: {getattr(context, '__name__', context)}`" if context else f"no type for `{parameter}`"
-            )
+            given = f"is annotated with {getattr(context, '__name__', context)}" if context else "has no annotation"
             names = " or ".join(fit.__name__ for fit in fitting)
             raise DefinitionError(
-                f"{name} has {given}; the context of a {NOUNS[self.description.category]}'s handler is {names}"
+                f"{name}: `{parameter}` {given}; annotate the context of a {NOUNS[self.description.category]}'s "
+                f"handler with {names}"
             )
         if self.description.category == "workflow" and (kind is Kind.WORKFLOW) != (self.name == "run"):
-            raise DefinitionError(f"{name}: a workflow's `run` takes WorkflowContext, its others WorkflowSharedContext")
+            raise DefinitionError(
+                f"{name}: annotate the context of a workflow's `run` with WorkflowContext, and that of its other "
+                "handlers with WorkflowSharedContext"
+            )
         return kind
 
     def check(self) -> None:
-        """Raise what is wrong with it.
+        """Check the handler.
 
         Raises:
-            DefinitionError: What is.
+            DefinitionError: If its context or one of its options does not fit.
         """
         _ = self.kind, self.options
         category, own = self.description.category, self.handler.settings
         if category != "workflow" and self.settings.workflow_retention is not None:
-            raise DefinitionError(f"{self} is not a workflow's: workflow_retention is for those")
+            raise DefinitionError(f"{self} is not a workflow's: remove workflow_retention, which only workflows have")
         if category == "service" and self.settings.lazy_state is not None:
-            raise DefinitionError(f"{self} is a service's and has no state: lazy_state is for objects and workflows")
+            raise DefinitionError(f"{self} is a service's, which has no state: remove lazy_state")
         if self.kind is Kind.WORKFLOW and own.idempotency_retention is not None:
-            raise DefinitionError(f"{self} runs once per workflow id: what keeps its result is workflow_retention")
+            raise DefinitionError(f"{self} takes no idempotency key: set workflow_retention, not idempotency_retention")
 
 
 def describe(definition: object) -> Description:
-    """What a definition's class says of itself.
+    """Return the description of a class of services, virtual objects or workflows.
 
     Raises:
-        TypeError: If it is no class of services, virtual objects or workflows.
+        TypeError: If it is not one.
     """
     if isinstance(definition, type):
         description = getattr(definition, "__description__", None)
         if isinstance(description, Description):
             return description
-    raise TypeError(f"{definition!r} is no class that derives from Service, VirtualObject or Workflow")
+    if isinstance(definition, Handler):
+        name = definition.function.__qualname__
+        raise TypeError(f"{name} is a handler on its own: make it a method of a class that derives from Service")
+    if isinstance(definition, Definition):
+        raise TypeError(f"an instance of {type(definition).__name__} was given: pass the class")
+    name = getattr(definition, "__name__", None) or f"a value of type {type(definition).__name__}"
+    raise TypeError(f"{name} is not a class that derives from Service, VirtualObject or Workflow")

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from typing import Any, TypeVar, cast
+
+from pydantic_core import ValidationError
+
+E = TypeVar("E", bound=Exception)
 
 
 class AdapterError(Exception):
-    """The base of every error that this library raises on purpose."""
+    """The base class of this library's errors."""
 
 
 class TerminalError(AdapterError):
-    """Ends the invocation, and reaches its caller; it is never retried.
+    """Ends the invocation and reaches its caller. It is never retried.
 
-    Any other exception that leaves a handler or a step is taken to be transient and retried.
+    Any other exception that leaves a handler or a step is retried.
 
     Args:
-        message: What happened, for the caller to read. It is stored and sent back, so it holds no secret.
-        code: The HTTP status that the ingress answers with, from 400 to 599.
+        message: What happened. It is stored and sent to the caller, so keep secrets out of it.
+        code: The HTTP status of the ingress's answer, from 400 to 599.
 
     Raises:
-        TypeError: If the message is no string.
-        ValueError: If ``code`` is no HTTP error status.
+        TypeError: If the message is not a string.
+        ValueError: If ``code`` is not an HTTP error status.
 
     >>> raise TerminalError("no such account", code=404)
     Traceback (most recent call last):
@@ -31,7 +36,7 @@ class TerminalError(AdapterError):
 
     def __init__(self, message: str, *, code: int = 500) -> None:
         if not isinstance(message, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"message is a string, not {message!r}")
+            raise TypeError(f"message is a string, not {type(message).__name__}")
         if not 400 <= code <= 599:
             raise ValueError(f"code is an HTTP error status from 400 to 599, not {code}")
         super().__init__(message)
@@ -40,7 +45,7 @@ class TerminalError(AdapterError):
 
 
 class TimedOutError(TerminalError, TimeoutError):
-    """What stood in a ``ctx.timeout`` block took too long.
+    """A ``ctx.timeout`` block took too long.
 
     >>> issubclass(TimedOutError, TimeoutError), TimedOutError("not done").code
     (True, 408)
@@ -51,7 +56,7 @@ class TimedOutError(TerminalError, TimeoutError):
 
 
 class DefinitionError(AdapterError, TypeError):
-    """A service, virtual object, workflow or handler that makes no sense; raised where it is defined.
+    """A definition is wrong: a class, a handler or an option. It is raised where the class is defined or served.
 
     >>> from adapter import Context, Service, handler
     >>> class Mailer(Service):
@@ -59,20 +64,28 @@ class DefinitionError(AdapterError, TypeError):
     ...     def mail(self, ctx: Context, text: str) -> None: ...
     Traceback (most recent call last):
         ...
-    adapter.errors.DefinitionError: Mailer.mail is no handler: a handler is an `async def` method
+    adapter.errors.DefinitionError: Mailer.mail cannot be a handler: make it an `async def` method
     """
 
 
 class JournalMismatchError(AdapterError):
-    """Replay issued another command than the journal holds.
+    """A replay issued another command than the journal holds.
 
     The handler's code changed while the invocation was under way, or it is not deterministic. The attempt fails and is
-    retried with backoff, so that the right code can be deployed; the journal stays as it was.
+    retried with backoff, so that the right code can be deployed. The journal is not changed.
+    """
+
+
+class UnreadableError(AdapterError, ValueError):
+    """A value does not fit the type that it is read as.
+
+    It was stored as another type, or handler code or a step validated data that does not fit. The text has the place in
+    the value and the reason, never the value. The attempt fails and is retried, so that other code can be deployed.
     """
 
 
 class NonDeterminismError(AdapterError):
-    """Handler code awaited something that a replay could not repeat, such as I/O outside ``ctx.run``.
+    """Handler code waited for something that a replay cannot repeat, such as I/O outside of ``ctx.run``.
 
     The attempt fails and is retried with backoff, so that the right code can be deployed.
     """
@@ -80,10 +93,11 @@ class NonDeterminismError(AdapterError):
 
 @contextmanager
 def leaving(code: str) -> Generator[None]:
-    """What leaves a handler's or a step's code, as the engine takes it.
+    """Raise what the engine is to make of an exception that leaves a handler's or a step's code.
 
-    ``sys.exit`` fails the attempt like any exception: the process is not the code's to end. Where a task group failed
-    with terminal errors and nothing else, the first of them is what failed.
+    ``sys.exit`` fails the attempt like any exception, because the process runs other invocations too. If all errors of
+    a task group are terminal, the first of them is raised. If one is a `NonDeterminismError`, that is raised: the group
+    is made by the library whose I/O was refused. pydantic's errors quote the value, and become `UnreadableError`.
 
     >>> with leaving("handler Greeter.greet"):
     ...     raise SystemExit(3)
@@ -100,13 +114,38 @@ def leaving(code: str) -> Generator[None]:
         yield
     except SystemExit as error:
         raise RuntimeError(f"{code} called sys.exit({error.code!r})") from error
+    except ValidationError as error:
+        reason = f"{code} read a value that does not fit {error.title}: {explain(error)}"
+        raise UnreadableError(reason).with_traceback(error.__traceback__) from None
     except ExceptionGroup as group:
+        refused = group.subgroup(NonDeterminismError)
+        if refused is not None:
+            raise _first(refused) from None
         terminal, others = group.split(TerminalError)
         if terminal is None or others is not None:
             raise
         raise _first(terminal) from None
 
 
-def _first(group: ExceptionGroup[TerminalError]) -> TerminalError:
+def _first(group: ExceptionGroup[E]) -> E:
     error = group.exceptions[0]
-    return _first(error) if isinstance(error, ExceptionGroup) else error
+    return _first(cast("ExceptionGroup[E]", error)) if isinstance(error, ExceptionGroup) else error
+
+
+def explain(error: ValidationError, limit: int = 10) -> str:
+    """Return where a value does not fit and why, without the value."""
+    errors = error.errors(include_url=False, include_input=False)
+    parts = [": ".join(filter(None, (place(e["loc"]), _message(cast("dict[str, Any]", e))))) for e in errors[:limit]]
+    return "; ".join([*parts, f"and {len(errors) - limit} more"] if len(errors) > limit else parts)
+
+
+def place(path: Sequence[object]) -> str:
+    """Return a place in a value, as in ``items.0.price``."""
+    return ".".join(str(part)[:100] for part in path)
+
+
+def _message(error: dict[str, Any]) -> str:
+    if error["type"] == "union_tag_invalid":  # which quotes the value
+        context = error["ctx"]
+        return f"{context['discriminator']} is none of {context['expected_tags']}"
+    return str(error["msg"])

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
-from types import FrameType
+from types import FrameType, NoneType
 from typing import Any, Generic, Literal, Protocol, TypedDict, TypeVar, Unpack, overload
 
 from adapter import serde
@@ -26,22 +26,22 @@ O_co = TypeVar("O_co", covariant=True)
 B_co = TypeVar("B_co", covariant=True)
 
 
-# --- what a handler is to the type checkers ---
+# --- handlers as type checkers see them ---
 
 
 class CallOptions(TypedDict, total=False):
     """The keywords of every call and send."""
 
     idempotency_key: str | None
-    """Requests to one handler and key that carry the same one are one invocation. Up to 512 bytes of UTF-8."""
+    """Requests to one handler and key with the same idempotency key are one invocation. Up to 512 bytes of UTF-8."""
     delay: timedelta | None
-    """How long to wait before the handler runs; only through a send client."""
+    """How long to wait before the handler runs. Only send clients accept it."""
     headers: Mapping[str, str] | None
-    """What the handler finds at ``ctx.request.headers``."""
+    """The headers, which the handler reads as ``ctx.request.headers``."""
 
 
 class NoInput(Protocol[C, O_co]):
-    """A handler that takes its context and nothing else."""
+    """A handler without input."""
 
     @property
     def context(self) -> type[C]:
@@ -106,12 +106,12 @@ class DefaultedMethod(Protocol[C_contra, I_contra, O_co]):
     def __call__(self, definition: Any, ctx: C_contra, input: I_contra = ..., /) -> Coroutine[Any, Any, O_co]: ...
 
 
-# --- what a handler is at run time ---
+# --- handlers at run time ---
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What ``@handler(...)`` or a class statement says; ``None`` where it says nothing."""
+    """The options of ``@handler(...)`` or of a class statement; ``None`` for one that is not given."""
 
     name: str | None = None
     private: bool | None = None
@@ -128,16 +128,18 @@ class Settings:
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Settings:
-        """What keyword arguments say.
+        """Return the settings that keyword arguments give. ``serde`` stands for both serdes.
 
         Raises:
             DefinitionError: If there is no such option, or its value is wrong in kind or range.
         """
+        both = {"input_serde": options["serde"], "output_serde": options["serde"]} if "serde" in options else {}
+        given = {**both, **{name: value for name, value in options.items() if name != "serde"}}
         names = [field.name for field in fields(cls)]
-        for name in options:
+        for name in given:
             if name not in names:
-                raise DefinitionError(f"there is no option {name!r}; there are {', '.join(names)}")
-        return cls(**options)
+                raise DefinitionError(f"there is no option {name!r}; the options are {', '.join([*names, 'serde'])}")
+        return cls(**given)
 
     def __post_init__(self) -> None:
         if self.name is not None:
@@ -145,20 +147,22 @@ class Settings:
         for option, kind in _KINDS.items():
             value = getattr(self, option)
             if value is not None and not isinstance(value, kind):
-                raise DefinitionError(f"{option}={value!r} is no {kind.__name__}")
+                raise DefinitionError(f"the option {option} is of type {kind.__name__}, not {type(value).__name__}")
         for option in ("input_serde", "output_serde"):
             value = getattr(self, option)
             if value is not None and not (hasattr(value, "serialize") and hasattr(value, "deserialize")):
-                raise DefinitionError(f"{option}={value!r} is no serde: it needs content_type, serialize, deserialize")
+                raise DefinitionError(
+                    f"the option {option} is not a serde: it needs content_type, serialize and deserialize"
+                )
         self.options()
 
     def over(self, other: Settings) -> Settings:
-        """These settings, and where they say nothing, the others."""
+        """Return these settings, with the others' where these have none."""
         mine = {field.name: getattr(self, field.name) for field in fields(self)}
         return Settings(**{name: getattr(other, name) if value is None else value for name, value in mine.items()})
 
     def options(self) -> Options:
-        """What of it the engine knows, with the defaults.
+        """Return the options that the engine knows, with the defaults.
 
         Raises:
             DefinitionError: If a value is out of range.
@@ -184,7 +188,7 @@ _KINDS: dict[str, type] = {
 
 
 class ServiceOptions(TypedDict, total=False):
-    """The options of a class statement; `handler` describes them."""
+    """The options of a class statement and of ``@handler``; `handler` describes them."""
 
     name: str
     private: bool
@@ -196,22 +200,18 @@ class ServiceOptions(TypedDict, total=False):
     abort_timeout: timedelta
     lazy_state: bool
     deadlocks: Literal["fail", "report"]
-
-
-class HandlerOptions(ServiceOptions, total=False):
-    """The options of ``@handler``, which describes them."""
-
     input_serde: Serde[Any]
     output_serde: Serde[Any]
+    serde: Serde[Any]
 
 
 class UnresolvedAnnotationError(DefinitionError):
-    """An annotation names what does not exist, or not yet."""
+    """An annotation names something that does not exist, or not yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a handler's annotations say."""
+    """The context, input and output of a handler."""
 
     context: Any
     input: Serde[Any] | None
@@ -220,7 +220,7 @@ class Signature:
 
 
 class Handler(Generic[B_co]):
-    """What ``@handler`` makes of a method: on a client a call, on an instance the way to its code."""
+    """A method decorated with ``@handler``: a call on a client; access to its code on an instance."""
 
     def __init__(self, fn: Any, settings: Settings, scope: FrameType) -> None:
         self.function = fn
@@ -236,7 +236,7 @@ class Handler(Generic[B_co]):
 
     @property
     def optional(self) -> bool:
-        """Whether there is an input, and it has a default."""
+        """Whether the handler has an input with a default."""
         return len(self.parameters) == 2 and self.parameters[1].default is not inspect.Parameter.empty
 
     @overload
@@ -251,27 +251,30 @@ class Handler(Generic[B_co]):
         """The resolved annotations.
 
         Raises:
-            UnresolvedAnnotationError: If one names what does not exist (yet).
+            UnresolvedAnnotationError: If one names something that does not exist, or not yet.
         """
         if self._hints is None:
             try:
                 self._hints = typing.get_type_hints(self.function, None, _names(self._scope), include_extras=True)
             except (NameError, AttributeError) as error:
                 raise UnresolvedAnnotationError(
-                    f"the annotations of {self.function.__qualname__} cannot be resolved: {error}. What they name must "
-                    "exist at run time, so it is not imported under TYPE_CHECKING (ruff's TC rules may move it there)"
+                    f"the annotations of {self.function.__qualname__} cannot be resolved: {error}. Import what "
+                    "they name at run time, not under TYPE_CHECKING (ruff's TC rules move imports there)"
                 ) from error
-            self._scope = None  # it keeps the locals of whoever defined the class alive
+            self._scope = None  # it keeps the locals around the class alive
         return self._hints
 
     def signature(self, settings: Settings) -> Signature:
-        """What the annotations say, unless the settings bring serdes of their own."""
+        """Return the signature, with the serdes of the settings in place of those of the annotations."""
         context, *inputs = self.parameters
         hints = self.hints
+        returned = hints.get("return", Any)
+        # A service's format is for its values; a handler that returns none has an empty output in any format.
+        output = None if returned is NoneType else settings.output_serde
         return Signature(
             hints.get(context.name),
             (settings.input_serde or serde.of(hints.get(inputs[0].name, Any))) if inputs else None,
-            settings.output_serde or serde.of(hints.get("return", Any)),
+            output or serde.of(returned),
         )
 
 
@@ -293,8 +296,8 @@ class OwnHandler:
     def __call__(self, *_: object, **__: object) -> Any:
         name = self._handler.function.__name__
         raise TypeError(
-            f"{type(self._definition).__name__}.{name} was called on the definition itself, which is no client: "
-            f"`.{name}.fn(ctx, …)` runs its code right here, a client of the context's makes a durable call of it"
+            f"{type(self._definition).__name__}.{name} was called on the definition itself: use `.{name}.fn(ctx, …)` "
+            "to run its code here, or a client, such as `ctx.service_client(…)`, for a durable call"
         )
 
 
@@ -312,21 +315,21 @@ class HandlerDecorator:
     @overload
     def __call__(self, fn: Callable[[Any, C, I], Coroutine[Any, Any, O]], /) -> Handler[WithInput[C, I, O]]: ...
     @overload
-    def __call__(self, /, **options: Unpack[HandlerOptions]) -> HandlerDecorator: ...
-    def __call__(self, fn: Any = None, /, **options: Unpack[HandlerOptions]) -> Any:
+    def __call__(self, /, **options: Unpack[ServiceOptions]) -> HandlerDecorator: ...
+    def __call__(self, fn: Any = None, /, **options: Unpack[ServiceOptions]) -> Any:
         """Make a handler of an async method that takes a context and at most one input.
 
-        The context's type says of what kind it is: ``Context`` for a service's; ``ObjectContext`` for a virtual
+        The context's type gives the kind of the handler: ``Context`` for a service's; ``ObjectContext`` for a virtual
         object's exclusive handlers and ``ObjectSharedContext`` for its shared ones; ``WorkflowContext`` for a
-        workflow's ``run`` and ``WorkflowSharedContext`` for its others. The input's and the result's types give
-        validation, schema and wire format. A handler that overrides another says again only what changes.
+        workflow's ``run`` and ``WorkflowSharedContext`` for its others. The types of input and output give validation,
+        JSON schema and format. A handler that overrides another inherits its options.
 
         Args:
             fn: The method.
-            options: What is not given is as the class says.
+            options: The options of the handler. Those of the class hold for options that are not given.
 
-                - ``name: str``: what callers know it by; the method's name if not given.
-                - ``private: bool``: whether only other handlers may call it, and not the ingress.
+                - ``name: str``: the name that callers use; the method's name if not given.
+                - ``private: bool``: whether only other handlers can call it, and not the ingress.
                 - ``retry: RetryPolicy``: how attempts that fail are retried.
                 - ``idempotency_retention: timedelta``: how long the result of a request with an idempotency key stays
                   readable; 24 hours if not given.
@@ -340,7 +343,8 @@ class HandlerDecorator:
                 - ``lazy_state: bool``: whether state entries too large for the key's head are read one by one, as they
                   are asked for, which is the default, rather than all with the first.
                 - ``deadlocks: "fail" | "report"``: whether a call that waits in a ring is failed, or only reported.
-                - ``input_serde``, ``output_serde``: the wire formats, if they are not those of the annotations.
+                - ``input_serde``, ``output_serde``: the formats of input and output, in place of the annotations'.
+                - ``serde``: the format of both.
 
         Raises:
             DefinitionError: If the method cannot be a handler, or an option is wrong in kind or range.
@@ -358,7 +362,7 @@ class HandlerDecorator:
             return HandlerDecorator(Settings.of(options))
         scope = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         if isinstance(scope.f_locals.get(getattr(fn, "__name__", "")), Handler):
-            raise DefinitionError(f"{fn.__qualname__} is defined twice: the second would replace the first")
+            raise DefinitionError(f"{fn.__qualname__} is defined twice, and the second replaces the first: rename one")
         return Handler[Any](fn, self._settings, scope)
 
 
@@ -366,34 +370,43 @@ handler = HandlerDecorator(Settings())
 
 
 def check_name(name: str) -> None:
-    """Refuse what cannot be the name of a service or a handler.
+    """Check the name of a service or a handler.
 
     Raises:
-        DefinitionError: If it cannot.
+        DefinitionError: If it cannot be one.
     """
     if not isinstance(name, str) or not NAME.fullmatch(name):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise DefinitionError(f"{name!r} is no name: ASCII, a letter or _, then up to 127 letters, digits, _ . -")
+        raise DefinitionError(
+            f"{name!r} cannot be a name: names are ASCII, a letter or _, then up to 127 letters, digits or any of _ . -"
+        )
 
 
 def _parameters(fn: Any) -> list[inspect.Parameter]:
-    """A handler's context and, if it takes one, its input."""
+    """Return the parameters of a handler: its context and, if it takes one, its input."""
     if not inspect.iscoroutinefunction(fn):
-        raise DefinitionError(f"{getattr(fn, '__qualname__', fn)} is no handler: a handler is an `async def` method")
+        raise DefinitionError(
+            f"{getattr(fn, '__qualname__', type(fn).__name__)} cannot be a handler: make it an `async def` method"
+        )
     parameters = list(inspect.signature(fn).parameters.values())[1:]
     where = f"handler {fn.__qualname__}"
     for parameter in parameters:
         if parameter.kind not in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
-            raise DefinitionError(f"{where} takes `{parameter}`; its context and one input are all it is given")
+            raise DefinitionError(
+                f"{where} takes `{parameter}`: a handler takes its context and one input, by position"
+            )
     if not parameters:
-        raise DefinitionError(f"{where} takes no context: its first parameter after self is the context")
+        raise DefinitionError(f"{where} takes no context: write it as `async def {fn.__name__}(self, ctx: Context)`")
     if len(parameters) > 2:
         names = ", ".join(parameter.name for parameter in parameters[1:])
-        raise DefinitionError(f"{where} takes {len(parameters) - 1} inputs ({names}): make one type of them")
+        raise DefinitionError(
+            f"{where} takes {len(parameters) - 1} inputs, {names}: put them into one, such as a dataclass"
+        )
     return parameters
 
 
 def _names(scope: FrameType | None) -> dict[str, Any]:
-    """What annotations in a class body may name besides globals: what stands in it, and in the function around it."""
+    """Return the names that annotations in a class body can use besides globals: those of the body and of the functions
+    around it."""
     frames: list[FrameType] = []
     while scope is not None and scope.f_locals is not scope.f_globals:
         frames.append(scope)

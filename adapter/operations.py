@@ -1,4 +1,4 @@
-"""What handler code awaits."""
+"""Operations: what handler code awaits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Generator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -14,8 +14,8 @@ T_co = TypeVar("T_co", covariant=True)
 class Operation(ABC, Awaitable[T_co], Generic[T_co]):
     """A durable result: of a step, a sleep, a state read, a call.
 
-    It starts when it is made, not when it is awaited, and may be awaited any number of times: each gives the result, or
-    raises the `TerminalError` that it failed with.
+    An operation starts when it is made, not when it is awaited. It can be awaited any number of times: each await
+    returns the result, or raises the `TerminalError` that the operation failed with.
 
     >>> import asyncio
     >>> from datetime import timedelta
@@ -40,49 +40,76 @@ class Operation(ABC, Awaitable[T_co], Generic[T_co]):
     @property
     @abstractmethod
     def done(self) -> bool:
-        """Whether the result, or the failure, is there already. A replay says the same at the same place."""
+        """Whether the operation has its result or its failure. A replay gives the same answer at the same place."""
 
     @abstractmethod
     def __await__(self) -> Generator[Any, None, T_co]:
         """Wait for the result.
 
         Raises:
-            TerminalError: If what was awaited failed for good.
+            TerminalError: If the operation failed.
         """
 
     def __bool__(self) -> NoReturn:
-        raise TypeError(f"{self!r} is neither true nor false: await it, or compare it with `is`")
+        raise TypeError(f"{self!r} was not awaited: `await` gives its result; to tell operations apart, use `is`")
 
     def begun(self) -> Operation[T_co]:
-        """What is really waited for: itself, but for what begins only when it is first waited for."""
+        """Return the operation that is waited for: another one if this one begins when it is first awaited."""
         return self
+
+    if not TYPE_CHECKING:  # checkers know that an operation has none of this
+
+        def __getattr__(self, name: str) -> NoReturn:
+            text = f"{object.__repr__(self)} has no attribute {name}"
+            if not name.startswith("_"):
+                text = f"{self!r} was not awaited: `await` gives its result, and that may have an attribute {name}"
+            raise AttributeError(text, name=name, obj=self)
+
+        def __eq__(self, other: object) -> bool:
+            if isinstance(other, str | bytes | int | float | list | tuple | dict | set):
+                _not_awaited(self)
+            return object.__eq__(self, other)
+
+        __hash__ = object.__hash__
+
+
+def _not_awaited(operation: object, *_: object) -> NoReturn:
+    raise TypeError(f"{operation!r} was not awaited: `await` gives its result")
+
+
+_USES = """add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow rpow neg and rand or ror xor rxor
+lt le gt ge int float index round str format"""
+"""What is done with a result, and with an operation only if an ``await`` is missing."""
+
+for _use in _USES.split():
+    setattr(Operation, f"__{_use}__", _not_awaited)
 
 
 class Invocation(Operation[T_co]):
-    """One request to run one handler; awaiting it gives the handler's output.
+    """One request to run one handler. Awaiting it returns the handler's output.
 
-    Every call and send gives one. Its ``id`` can be handed on, for `Clients.attach`, `Clients.output`,
-    `Clients.send_signal` and ``ctx.cancel``. What was sent may be awaited as well, later or never.
+    Every call and every send returns one. Pass its ``id`` on for `Clients.attach`, `Clients.output`,
+    `Clients.send_signal` and ``ctx.cancel``. A message can be awaited too, later or never.
     """
 
     @property
     @abstractmethod
     def id(self) -> str:
-        """The invocation's id, ``inv_…``, known before anything was awaited."""
+        """The invocation's id, ``inv_…``, known without an await."""
 
     @abstractmethod
     def cancel(self) -> Operation[bool]:
-        """Ask the invocation to end: a terminal error surfaces at its next await, and what it calls is cancelled first.
+        """Cancel the invocation: first the calls that it awaits, then a terminal error is raised at its next await.
 
-        It need not be awaited. The result says whether this asked first; ``False`` also where it has ended already.
+        This need not be awaited. The result is False if the invocation was cancelled before, or has ended.
         """
 
 
 class Awakeable(Operation[T_co]):
-    """A result that somebody outside gives by the id; awaiting it gives what they gave.
+    """A result that is completed from outside by its id. Awaiting it returns the value.
 
     ``ctx.awakeable(type)`` makes one, `Clients.resolve_awakeable` and `Clients.reject_awakeable` complete it. Awaiting
-    one that was rejected raises `TerminalError`.
+    a rejected awakeable raises `TerminalError`.
 
     >>> import asyncio
     >>> from adapter import Context, Service, handler
@@ -106,7 +133,7 @@ class Awakeable(Operation[T_co]):
     @property
     @abstractmethod
     def id(self) -> str:
-        """What completes it, ``awk_…``. Nobody can guess it, so whoever has it may complete it, once."""
+        """The id that completes the awakeable, once: ``awk_…``. It cannot be guessed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +150,9 @@ class Ready(Generic[T_co]):
 
 
 class Unready(StrEnum):
-    """Why an invocation has no output to look at."""
+    """Why the output of an invocation is not available."""
 
     NOT_READY = "not ready"
-    """It has not completed."""
+    """The invocation has not completed."""
     NOT_FOUND = "not found"
     """There is no such invocation, or its result has expired."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, TypeVar
 
-from adapter.clients import rejection
+from adapter import values
+from adapter.checks import rejection
 from adapter.engine.commands import CompletePromise, GetPromise, Issuer, PeekPromise, accepted
 from adapter.engine.types import Outcome
 from adapter.operations import Operation
@@ -15,10 +16,10 @@ T = TypeVar("T")
 
 
 class DurablePromise(Operation[T]):
-    """A result of one workflow, completed once, by any of its handlers; made by ``ctx.promise(name, type)``.
+    """A result of one workflow, which one of its handlers completes once; ``ctx.promise(name, type)`` returns it.
 
-    Awaiting it waits for the value, or raises the `TerminalError` that it was rejected with. It belongs to one run of
-    the workflow and lives as long as that is kept, also before ``run`` was asked for.
+    Awaiting it waits for the value, or raises the `TerminalError` that it was rejected with. A promise belongs to one
+    run of a workflow and is kept as long as the workflow. It can be completed before ``run`` is requested.
 
     ```python
     code = await ctx.promise("code", str)  # in run
@@ -28,11 +29,15 @@ class DurablePromise(Operation[T]):
     ```
     """
 
-    def __init__(self, issuer: Issuer, name: str, type: Serde[T]) -> None:
+    def __init__(self, issuer: Issuer, name: str, form: Serde[T], what: str) -> None:
         self._issuer = issuer
         self._name = name
-        self._type = type
+        self._form = form
+        self._what = what
         self._waited: Operation[T] | None = None
+
+    def __repr__(self) -> str:
+        return f"<promise {self._name}>"
 
     def __await__(self) -> Generator[Any, None, T]:
         return self.begun().__await__()
@@ -47,28 +52,34 @@ class DurablePromise(Operation[T]):
         return self._waited
 
     def peek(self) -> Operation[T | None]:
-        """The value as it stands, ``None`` while there is none. Awaiting it raises what it was rejected with."""
+        """Read the value, ``None`` if there is none yet. Awaiting it raises the failure of a rejected promise."""
         return self._issuer.issue(PeekPromise(self._name), lambda data: None if data is None else self._read(data))
 
     def resolve(self, value: T, /) -> Operation[bool]:
-        """Give it its value. It need not be awaited; the result says whether this completed it.
+        """Complete the promise with a value. It need not be awaited. The result is True if this completed the promise.
 
         Args:
-            value: What those who wait for it are given.
+            value: The value that awaiting the promise gives.
+
+        Raises:
+            TerminalError: If the value cannot be written, or does not come back equal.
         """
-        return self._issuer.issue(CompletePromise(self._name, Outcome(self._type.serialize(value))), accepted)
+        data = values.write(self._form, value, self._what, hint="say its type: promise(name, type)")
+        return self._issuer.issue(CompletePromise(self._name, Outcome(data)), accepted)
 
     def reject(self, message: str, /, *, code: int = 500) -> Operation[bool]:
-        """Have those who wait for it get a `TerminalError`. It need not be awaited; the result as `resolve`'s.
+        """Complete the promise with a failure, which awaiting it raises as `TerminalError`. It need not be awaited.
+
+        The result is True if this completed the promise.
 
         Args:
             message: What happened.
-            code: The HTTP status that the failure stands for, from 400 to 599.
+            code: The HTTP status of the failure, from 400 to 599.
 
         Raises:
-            ValueError: If ``code`` is no HTTP error status.
+            ValueError: If ``code`` is not an HTTP error status.
         """
         return self._issuer.issue(CompletePromise(self._name, rejection(message, code)), accepted)
 
     def _read(self, data: bytes | None) -> T:
-        return self._type.deserialize(data or b"")
+        return values.receive(self._form, data, self._what)

@@ -1,23 +1,25 @@
-"""Definitions, bound to the instances whose code runs: what the engine and the ingress are given."""
+"""Definitions, bound to the instances whose code runs."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from adapter import values
 from adapter.definitions import Category, Definition, Method, describe
 from adapter.engine.commands import Issuer
 from adapter.engine.types import HandlerSpec, Kind, Options
-from adapter.errors import DefinitionError, TerminalError, leaving
+from adapter.errors import DefinitionError, TerminalError, explain, leaving
 from adapter.serde import Json, Serde
 
 
 class BoundHandler:
-    """A handler of an instance: how its input is read, its code run, its output written."""
+    """A handler of an instance: reads its input, runs its code, writes its output."""
 
     def __init__(self, method: Method, instance: Definition) -> None:
         self._method = method
@@ -26,22 +28,22 @@ class BoundHandler:
 
     @property
     def name(self) -> str:
-        """What callers know it by."""
+        """The name that callers use."""
         return self._method.name
 
     @property
     def kind(self) -> Kind:
-        """How it relates to a key."""
+        """How the handler relates to a key."""
         return self._method.kind
 
     @property
     def options(self) -> Options:
-        """What is set for it, or for its service."""
+        """The options of the handler, or of its service."""
         return self._method.options
 
     @property
     def doc(self) -> str:
-        """Its docstring."""
+        """The docstring."""
         return self._method.doc
 
     @property
@@ -55,24 +57,24 @@ class BoundHandler:
 
     @property
     def input(self) -> Serde[Any] | None:
-        """How the input is read; ``None`` for a handler that takes none."""
+        """The serde of the input; ``None`` if the handler takes no input."""
         return self._signature.input
 
     @property
     def default(self) -> Any:
-        """What stands for an input that is left out; ``inspect.Parameter.empty`` where there is none such."""
+        """The default of the input; ``inspect.Parameter.empty`` if there is none."""
         return self._method.handler.parameters[-1].default if self.input else inspect.Parameter.empty
 
     @property
     def output(self) -> Serde[Any]:
-        """How the output is written."""
+        """The serde of the output."""
         return self._signature.output
 
     def schema(self, side: Literal["input", "output"]) -> dict[str, Any] | None:
-        """The JSON schema of the input or the output; ``None`` where it is not JSON, or there is no input.
+        """Return the JSON schema of the input or the output; ``None`` if it is not JSON, or there is no input.
 
         Raises:
-            DefinitionError: If the annotation is nothing that JSON can stand for.
+            DefinitionError: If pydantic has no schema for the annotation.
         """
         serde = self.input if side == "input" else self.output
         if not isinstance(serde, Json):
@@ -83,46 +85,54 @@ class BoundHandler:
             raise DefinitionError(f"the {side} of {self._method}: {error}") from error
 
     def validate_input(self, body: bytes) -> None:
-        """Say whether the handler could be run with this body.
+        """Refuse a body from outside that the handler cannot be run with.
 
         Raises:
             TerminalError: With code 400, saying where it does not fit and why.
         """
-        self._arguments(body)
+        self._arguments(body, outside=True)
 
     async def execute(self, issuer: Issuer, body: bytes) -> bytes:
         """Read the input, run the handler's code, write its output.
 
         Raises:
-            TerminalError: With code 400 if the body does not fit; else what the code raises.
+            TerminalError: With code 400 if the body does not fit, with 500 if the output does not come back equal; else
+                what the code raises.
         """
         arguments = self._arguments(body)
         code = self._method.handler.function.__get__(self._instance)
         with leaving(f"handler {self._method}"):
-            return self.output.serialize(await code(self._signature.context(issuer), *arguments))
+            output = await code(self._signature.context(issuer), *arguments)
+            return values.write(
+                self.output, output, f"the output of {self._method}", hint="annotate the type that the handler returns"
+            )
 
     @property
     def spec(self) -> HandlerSpec:
-        """What the engine needs of it."""
+        """The handler as the engine runs it."""
         return HandlerSpec(self._method.description.name, self.name, self.kind, self.execute, self.options)
 
-    def _arguments(self, body: bytes) -> tuple[Any, ...]:
+    def _arguments(self, body: bytes, *, outside: bool = False) -> tuple[Any, ...]:
         if self.input is None:
             if body:
                 raise TerminalError(f"invalid input: {self._method} takes none, and the body is not empty", code=400)
             return ()
         if not body and self._method.handler.optional:
-            return ()
+            return (deepcopy(self.default),)  # a list is this invocation's own
         try:
+            if outside:
+                values.check(self.input, body)
             return (self.input.deserialize(body),)
         except ValidationError as error:
             if not body:
                 raise TerminalError(
                     f"invalid input: the body is empty, and {self._method} needs an input", code=400
-                ) from error
-            raise TerminalError(f"invalid input: {_explain(error)}", code=400) from error
+                ) from None
+            raise TerminalError(f"invalid input: {explain(error)}", code=400) from None
+        except DefinitionError as error:
+            raise TerminalError(f"{self._method} cannot read its input: {error}") from None
         except ValueError as error:
-            raise TerminalError(f"invalid input: {error}", code=400) from error
+            raise TerminalError(f"invalid input: {error}", code=400) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +152,9 @@ class Registry:
         *definitions: Instances, or classes and other callables that make one without arguments.
 
     Raises:
-        DefinitionError: If one is still abstract, has no handlers, names what does not exist, or two have one name.
-        TypeError: If one is no definition.
+        DefinitionError: If a class is abstract, has no handlers or needs arguments, if an annotation cannot be
+            resolved, or if two definitions have the same name.
+        TypeError: If one is not a definition.
 
     >>> from adapter import Context, Service, handler
     >>> class Greeter(Service):
@@ -162,13 +173,29 @@ class Registry:
         for definition in definitions:
             service = _bind(definition)
             if service.name in self.services:
-                raise DefinitionError(f"two definitions are called {service.name}: give one another with `name=`")
+                raise DefinitionError(
+                    f"two definitions are called {service.name}: give one of them another name, "
+                    'as in `class Other(Service, name="other")`'
+                )
             self.services[service.name] = service
 
     @property
     def specs(self) -> list[HandlerSpec]:
-        """What the engine needs: every handler of every service."""
+        """The handlers of all services, as the engine runs them."""
         return [handler.spec for service in self.services.values() for handler in service.handlers.values()]
+
+
+def _make(definition: Callable[[], Definition]) -> Definition:
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(definition).parameters.values()
+    needed = [each.name for each in parameters if each.default is each.empty and each.kind not in kinds]
+    if needed:
+        name = getattr(definition, "__name__", "Service")
+        raise DefinitionError(
+            f"{name} cannot be made without arguments, because it needs {', '.join(needed)}: pass an instance, as in "
+            f"`lambda_handler({name}({needed[0]}=…))`"
+        )
+    return definition()
 
 
 def _bind(definition: Definition | Callable[[], Definition]) -> BoundService:
@@ -177,20 +204,14 @@ def _bind(definition: Definition | Callable[[], Definition]) -> BoundService:
         missing = [method.name for method in description.methods.values() if method.handler.__isabstractmethod__]
         if missing:
             raise DefinitionError(
-                f"{definition.__name__} is a contract: {', '.join(missing)} not implemented. Give the class that does"
+                f"{definition.__name__} is a contract: it does not implement {', '.join(missing)}. Pass the class that "
+                "derives from it and does"
             )
-    instance = definition if isinstance(definition, Definition) or not callable(definition) else definition()
-    description = describe(type(instance))
+    instance = definition if isinstance(definition, Definition) or not callable(definition) else _make(definition)
+    description = describe(type(instance) if isinstance(instance, Definition) else instance)  # pyright: ignore[reportUnnecessaryIsInstance]
     if not description.methods:
-        raise DefinitionError(f"{description.cls.__name__} has no handlers: decorate its methods with @handler")
+        raise DefinitionError(f"{description.cls.__name__} has no handlers: decorate its async methods with @handler")
     for method in description.methods.values():
         method.check()
     handlers = {method.name: BoundHandler(method, instance) for method in description.methods.values()}
     return BoundService(description.name, description.category, description.doc, handlers)
-
-
-def _explain(error: ValidationError, limit: int = 10) -> str:
-    """Where the input does not fit and why, without the input itself."""
-    errors = error.errors(include_url=False, include_context=False, include_input=False)
-    parts = [": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"]))) for e in errors[:limit]]
-    return "; ".join([*parts, f"and {len(errors) - limit} more"] if len(errors) > limit else parts)

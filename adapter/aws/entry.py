@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from adapter.definitions import Definition
+from adapter.errors import DefinitionError
 from adapter.registry import Registry
 
 if TYPE_CHECKING:
@@ -88,4 +89,6 @@ def lambda_handler(*definitions: Definition | Callable[[], Definition]) -> Lambd
     >>> list(entry.registry.services)
     ['Greeter']
     """
+    if not definitions:
+        raise DefinitionError("lambda_handler() was given no definition: pass the classes that it serves, one by one")
     return LambdaEntry(Registry(*definitions))

@@ -40,6 +40,7 @@ IMPORTS: Final = {
 }
 
 FORMATS: Final = {
+    "base64url": "bytes",
     "binary": "bytes",
     "date": "date",
     "date-time": "datetime",

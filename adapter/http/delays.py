@@ -9,8 +9,7 @@ import re
 from decimal import ROUND_CEILING, Decimal
 from typing import Final
 
-LONGEST: Final = 100 * 365 * 86_400_000
-"""The longest delay, in milliseconds."""
+from adapter.checks import LONGEST
 
 _MILLISECONDS: Final = {
     unit: Decimal(milliseconds)

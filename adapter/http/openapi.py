@@ -13,14 +13,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from pydantic import TypeAdapter
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
+from pydantic.json_schema import JsonSchemaMode, JsonSchemaValue
 
 from adapter.engine.ids import AWAKEABLE_ID, INVOCATION_ID
 from adapter.engine.types import MAX_IDEMPOTENCY_KEY, MAX_KEY, Kind
 from adapter.http.messages import ID
 from adapter.http.services import JSON
 from adapter.registry import BoundHandler, BoundService, Registry
-from adapter.serde import Json, Serde
+from adapter.serde import Json, JsonSchema, Serde
 
 Document = dict[str, Any]
 
@@ -75,7 +75,7 @@ def merge(documents: Mapping[str, Document]) -> Document:
 # --- schemas ---------------------------------------------------------------------------------------------------------
 
 
-class _Generator(GenerateJsonSchema):
+class _Generator(JsonSchema):
     """Lets anything pass where a type has no schema, so that one handler's does not spoil the document."""
 
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012 - as in the base

@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 from uuid import uuid4
 
-from adapter.clients import Clients, check_key, milliseconds
+from adapter.checks import check_key, milliseconds
+from adapter.clients import Clients
 from adapter.definitions import Definition, describe
 from adapter.engine.commands import (
     NOT_FOUND,
@@ -31,7 +32,7 @@ from adapter.engine.ids import idempotent_id, workflow_id
 from adapter.engine.journal import Done, Issued, Noted, decode
 from adapter.engine.keys import KeyState
 from adapter.engine.ports import Unavailable
-from adapter.engine.records import Meta
+from adapter.engine.records import Meta, Status
 from adapter.engine.types import Kind, ObjectKey, Outcome, told
 from adapter.errors import AdapterError, JournalMismatchError, TerminalError
 from adapter.local.memory import MemoryStore
@@ -398,7 +399,10 @@ class Environment(Clients):
         waits = [str(entry) for entry in await self._apart(self._journal(id)) if entry.outcome is None]
         waits = [text for text in waits if text.split(" ")[0] not in ("send", "cancel")]
         error = f"; its last attempt failed with {meta.error}" if meta.error else ""
-        text = f"{meta.target} ({id}) is {meta.status} and waits for {', '.join(waits) or 'nothing'}{error}"
+        stands = f"waits for {', '.join(waits) or 'nothing'}"
+        if meta.status is Status.PAUSED:
+            stands = f"nothing resumes it: {meta.failures} attempts failed in a row"
+        text = f"{meta.target} ({id}) is {meta.status} and {stands}{error}"
         called = [
             record.id
             for record in self._store.records()

@@ -78,7 +78,7 @@ Begin = Callable[..., Play]
 
 async def test_gather_wakes_for_the_last(play: Begin) -> None:
     async def flow(ctx: Context, results: list[Operation[int]]) -> Any:
-        return await gather(*results)
+        return list(await gather(*results))
 
     playing = play(flow)
     await playing.give(2, 0)
@@ -95,7 +95,7 @@ async def test_gather_fails_with_the_first_failure_and_the_rest_goes_on(play: Be
             return [
                 str(error),
                 await select(results[0], results[1]) is results[1],
-                await gather(results[0], results[1]),
+                list(await gather(results[0], results[1])),
             ]
 
     playing = play(flow)

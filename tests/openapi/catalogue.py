@@ -60,6 +60,7 @@ class Order(BaseModel):
     items: list[Item]
     labels: dict[str, str] = {}
     total: Decimal = Decimal(0)
+    signature: bytes = b""
 
 
 @dataclass

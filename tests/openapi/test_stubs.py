@@ -93,9 +93,10 @@ async def test_a_client_calls_through_it(module: ModuleType, http: httpx.AsyncCl
     async with Client("http://test", http=http) as client:
         catalogue, basket = client.service_client(module.Catalogue), client.object_client(module.basket_2, "Mary")
         item = {"sku": "a", "Count": 2, "x-weird": "y"}
-        order = {"id": UUID(int=1), "at": "2026-01-01T00:00:00Z", "items": [item]}
+        order = {"id": UUID(int=1), "at": "2026-01-01T00:00:00Z", "items": [item], "signature": b"\xff"}
         given = await catalogue.order(order)
         assert (given["id"], given["items"][0]["x-weird"], given["total"]) == (UUID(int=1), "y", "0")
+        assert given["signature"] == b"\xff"
         assert len((await catalogue.page())["entries"]) == 10
         assert await catalogue.default() == "x"
         group = {"kind": "group", "shapes": [{"kind": "circle", "radius": 1.0}, {"kind": "group", "shapes": []}]}

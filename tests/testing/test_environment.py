@@ -65,7 +65,7 @@ async def test_time_is_what_the_test_says() -> None:
         assert await transfer == [90, 9]
         assert (await env.status(transfer), transfer.done) == ("completed", True)
         assert env.now == datetime(2030, 5, 2, 0, 5, 0, 1000, tzinfo=UTC)
-        with pytest.raises(ValueError, match="duration is not negative"):
+        with pytest.raises(ValueError, match="duration is negative"):
             await env.advance(-timedelta(days=1))
 
 
@@ -174,8 +174,7 @@ async def test_what_is_stuck_says_so_down_to_what_it_called(caplog: pytest.LogCa
             await env.service_client(Chain).first()
     waiting, called = str(stuck.value).splitlines()
     assert waiting.endswith("is suspended and waits for call Chain/second")
-    assert "its last attempt failed with ExceptionGroup" in called
-    assert "NonDeterminismError: run_in_executor was used in handler code" in called
+    assert "its last attempt failed with NonDeterminismError: run_in_executor was used in handler code" in called
     (record,) = caplog.records
     assert record.message.startswith("attempt failed (1 of 70; next in ")
 

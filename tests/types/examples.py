@@ -9,6 +9,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from random import Random
 from typing import Annotated, Any, Literal, TypedDict, assert_type
 from uuid import UUID
@@ -230,6 +231,10 @@ async def steps(ctx: Context) -> None:
     assert_type(await ctx.run("typed", lambda: {"id": "1", "amount": 1}, type=Order), Order)
     assert_type(await ctx.run("union", lambda: 1, type=int | None), int | None)
     assert_type(await ctx.run("typed async", fetch, "1", type=Order), Order)
+    assert_type(ctx.run("keywords", load, "1", version=2), Operation[Order])
+    assert_type(await ctx.run("all keywords", load, id="1", version=2), Order)
+    assert_type(await ctx.run("async keywords", fetch, id="1"), Order)
+    assert_type(await ctx.run("bound", partial(load, version=2), "1", retry=RetryPolicy(attempts=2)), Order)
     assert_type(ctx.sleep(timedelta(days=30)), Operation[None])
     assert_type(await ctx.now(), datetime)
     assert_type(ctx.uuid(), UUID)
@@ -275,6 +280,11 @@ async def outside_results(ctx: Context, workflow: WorkflowContext, shared: Workf
     assert_type(ctx.awakeable(int | None).id, str)
     assert_type(await ctx.awakeable(list[Order]), list[Order])
     assert_type(await ctx.awakeable(), Any)
+    assert_type(ctx.awakeable(serde=serde.of(Order)), Awakeable[Order])
+    assert_type(await ctx.signal("go", serde=serde.of(int)), int)
+    assert_type(await ctx.attach("inv_1", serde=serde.bytes), bytes)
+    assert_type(workflow.promise("email", serde=serde.of(str)), DurablePromise[str])
+    assert_type(await workflow.get("email", serde=serde.of(str)), str | None)
     assert_type(ctx.resolve_awakeable("awk_1", Order(id="1", amount=2)), Operation[bool])
     assert_type(await ctx.reject_awakeable("awk_1", "declined", code=402), bool)
     ctx.resolve_awakeable("awk_1")

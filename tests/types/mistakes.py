@@ -140,6 +140,9 @@ class Options(Service, typo=1):  # E
 class Kept(Service, idempotency_retention=5): ...  # E
 
 
+class Formatted(Service, serde="json"): ...  # E
+
+
 async def calls(ctx: Context) -> None:
     ctx.service_client(Greeter).greet(1)  # E
     ctx.service_client(Greeter).greet()  # E
@@ -209,6 +212,10 @@ async def steps(ctx: Context) -> None:
     ctx.run("load", load, "1", "2")  # E
     ctx.run("load", load, "1", 2, 3)  # E
     ctx.run("load", load, "1", 2, retries=3)  # E
+    ctx.run("load", load, "1", version="2")  # E
+    ctx.run("load", load, "1", revision=2)  # E
+    ctx.run("load", load, "1", version=2) + 1  # E
+    print(ctx.run("load", load, "1", 2).amount)  # E
     ctx.run("load", load, "1", 2, retry=3)  # E
     ctx.run(load, "1", 2)  # E
     ctx.run("fetch", fetch("1"))  # E
@@ -227,10 +234,11 @@ async def state(ctx: ObjectContext) -> None:
     b: int = await ctx.get("total", int)  # E
     c: int = ctx.get("total", int)  # E
     d: list[int] | None = await ctx.get("tags", list[str])  # E
+    e: int | None = await ctx.get("tags", serde=serde.of(str))  # E
     await ctx.get(1, int)  # E
     ctx.set("total")  # E
     ctx.request.id = "x"  # E
-    print(a, b, c, d)
+    print(a, b, c, d, e)
 
 
 async def together(ctx: ObjectContext) -> None:

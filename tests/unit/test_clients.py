@@ -12,6 +12,7 @@ from adapter import (
     Context,
     ObjectContext,
     Service,
+    UnreadableError,
     VirtualObject,
     Workflow,
     WorkflowContext,
@@ -112,7 +113,7 @@ async def test_calls(issuer: FakeIssuer, ctx: Context) -> None:
 
 async def test_results_that_do_not_fit_say_whose_they_are(issuer: FakeIssuer, ctx: Context) -> None:
     issuer.results[Call] = b'"three"'
-    with pytest.raises(ValueError, match="So reads the result of Counter/Mary/add"):
+    with pytest.raises(UnreadableError, match=r"^the result of Counter.add in Test.test cannot be read as int: [^']*$"):
         await ctx.object_client(Counter, "Mary").add(3)
 
 
@@ -179,30 +180,50 @@ def test_a_client_has_nothing_but_handlers(ctx: Context) -> None:
 def misuse(ctx: Any) -> list[tuple[type[Exception], str, Any]]:
     call, send = ctx.object_client(Counter, "Mary"), ctx.object_send_client(Counter, "Mary")
     return [
-        (ValueError, "a call takes no delay: use the send client", lambda: call.add(1, delay=timedelta(1))),
-        (ValueError, "a call takes no delay", lambda: call.add(1, delay=timedelta(0))),
-        (ValueError, "delay is not negative", lambda: send.add(1, delay=-timedelta(1))),
+        (
+            ValueError,
+            "the call to Counter/Mary/add takes no delay: use the send client",
+            lambda: call.add(1, delay=timedelta(1)),
+        ),
+        (ValueError, "takes no delay", lambda: call.add(1, delay=timedelta(0))),
+        (ValueError, "delay is negative", lambda: send.add(1, delay=-timedelta(1))),
         (TypeError, "delay is a timedelta", lambda: send.add(1, delay=5)),
         (TypeError, "Counter.add takes one input, by position, and was given 0", lambda: call.add()),
         (TypeError, "Counter.add takes one input", lambda: call.add(1, 2)),
         (TypeError, "Counter.reset takes no input", lambda: call.reset(1)),
-        (TypeError, "Counter.add has no keyword amount: the input goes by position", lambda: call.add(amount=1)),
+        (TypeError, "Counter.add has no keyword amount: pass the input by position", lambda: call.add(amount=1)),
         (TypeError, "keyword dealy: .* idempotency_key, delay, headers", lambda: send.add(1, dealy=timedelta(1))),
         (ValueError, "idempotency_key has 1 to 512 bytes", lambda: call.add(1, idempotency_key="")),
         (ValueError, "idempotency_key has 1 to 512 bytes", lambda: send.add(1, idempotency_key="x" * 513)),
         (TypeError, "idempotency_key is a string", lambda: call.add(1, idempotency_key=5)),
-        (ValueError, "its id makes it run once", lambda: ctx.workflow_client(SignUp, "x").run("", idempotency_key="x")),
+        (
+            ValueError,
+            "executed once per workflow id",
+            lambda: ctx.workflow_client(SignUp, "x").run("", idempotency_key="x"),
+        ),
         (ValueError, "key has 1 to 512 bytes", lambda: ctx.object_client(Counter, "")),
         (ValueError, "key has 1 to 512 bytes in UTF-8, not 514", lambda: ctx.object_client(Counter, "é" * 257)),
-        (TypeError, "key is a string, not 5", lambda: ctx.object_send_client(Counter, 5)),
-        (TypeError, "key is a string, not None", lambda: ctx.workflow_client(SignUp, None)),
+        (TypeError, "key is a string, not int", lambda: ctx.object_send_client(Counter, 5)),
+        (TypeError, "key is a string, not NoneType", lambda: ctx.workflow_client(SignUp, None)),
         (ValueError, "key has", lambda: ctx.generic_call(service="Counter", method="add", key="")),
-        (TypeError, "Counter is no service but a virtual object", lambda: ctx.service_client(Counter)),
-        (TypeError, "Files is no virtual object but a service", lambda: ctx.object_client(Files, "x")),
-        (TypeError, "SignUp is no virtual object but a workflow", lambda: ctx.object_send_client(SignUp, "x")),
-        (TypeError, "is no class that derives from", lambda: ctx.service_client(lambda: Files())),
-        (TypeError, "is no class that derives from", lambda: ctx.service_client("Files")),
-        (TypeError, "is no class that derives from", lambda: ctx.service_client(Files())),
+        (
+            TypeError,
+            r"Counter is a virtual object, not a service: use object_client\(Counter, key\)",
+            lambda: ctx.service_client(Counter),
+        ),
+        (
+            TypeError,
+            r"Files is a service, not a virtual object: use service_client\(Files\)",
+            lambda: ctx.object_client(Files, "x"),
+        ),
+        (
+            TypeError,
+            r"SignUp is a workflow, .*: use workflow_send_client\(SignUp, id\)",
+            lambda: ctx.object_send_client(SignUp, "x"),
+        ),
+        (TypeError, "is not a class that derives from", lambda: ctx.service_client(lambda: Files())),
+        (TypeError, "is not a class that derives from", lambda: ctx.service_client("Files")),
+        (TypeError, "an instance of Files was given: pass the class", lambda: ctx.service_client(Files())),
         (TypeError, "header 'a' is a string", lambda: call.add(1, headers={"a": 1})),
         (ValueError, "headers have up to 8192 bytes, not 9001", lambda: call.add(1, headers={"a": "x" * 9000})),
     ]
@@ -243,11 +264,11 @@ def test_ids_that_cannot_be_worked_out() -> None:
         lambda: invocation_id("Counter", "add"),
     ]
     for each in wrong:
-        with pytest.raises(ValueError, match="cannot be worked out: give idempotency_key="):
+        with pytest.raises(ValueError, match="is not known: pass idempotency_key="):
             each()
-    with pytest.raises(ValueError, match=r"Counter.add is a virtual object's: its id depends on a key"):
+    with pytest.raises(ValueError, match=r"Counter.add is a virtual object's, so pass its key"):
         invocation_id(Counter, "add", idempotency_key="k")
-    with pytest.raises(ValueError, match=r"shop.place is a service's: its id depends on no key"):
+    with pytest.raises(ValueError, match=r"shop.place is a service's, so leave out its key"):
         invocation_id(Shop, "order", "Mary", idempotency_key="k")
     with pytest.raises(AttributeError, match="Counter has no handler subtract"):
         invocation_id(Counter, "subtract", "Mary")

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from adapter import (
     Awakeable,
@@ -85,7 +85,6 @@ class Loader:
         (partial(load), Order(id="x")),
         (partial(fetch), Order(id="x")),
         (lambda id: {"id": id}, {"id": "x"}),
-        (lambda id: fetch(id), {"id": "x", "amount": 1}),
         (str.upper, "X"),
         (len, 1),
         (str, "x"),
@@ -97,9 +96,10 @@ async def test_a_step_gives_what_is_read_back(ctx: Context, fn: Any, result: Any
 
 async def test_a_step_is_read_back_as_type_says(ctx: Context) -> None:
     assert await ctx.run("typed", lambda: {"id": "x"}, type=Order) == Order(id="x")
-    assert await ctx.run("typed", fetch, "x", type=dict[str, Any]) == {"id": "x", "amount": 1}
     assert await ctx.run("raw", lambda: b"\xff", type=bytes) == b"\xff"
-    with pytest.raises(ValidationError):
+    with pytest.raises(
+        TerminalError, match=r"of step 'wrong' in Test.test cannot .* is of type str and does not fit int: "
+    ):
         await ctx.run("wrong", lambda: "x", type=int)
 
 
@@ -125,11 +125,20 @@ async def test_errors_of_a_step_are_the_engines(ctx: Context) -> None:
 
 
 async def test_what_is_no_step(issuer: FakeIssuer, ctx: Any) -> None:
-    with pytest.raises(TypeError, match="takes a function and its arguments, not <coroutine"):
+    with pytest.raises(TypeError, match=r"calls the function itself: pass run\('fetch', fetch, …\)"):
         ctx.run("fetch", fetch("x"))
-    with pytest.raises(TypeError, match="name is a string"):
-        ctx.run(load, load)
-    with pytest.raises(TypeError, match="retry is a RetryPolicy"):
+    for wrong in (lambda: ctx.run(load), lambda: ctx.run(load, "x")):
+        with pytest.raises(TypeError, match=r"takes the step's name first: run\('load', load, …\)"):
+            wrong()
+    with pytest.raises(TypeError, match=r"run\('load'\) is given no function"):
+        ctx.run("load")
+    with pytest.raises(TypeError, match="not a value of type int"):
+        ctx.run("load", 5)
+    with pytest.raises(
+        TypeError, match=r"run\('load', load, …\): got an unexpected keyword argument 'retries'; the step's"
+    ):
+        ctx.run("load", load, "x", retries=3)
+    with pytest.raises(TypeError, match="retry is of type RetryPolicy, not int"):
         ctx.run("load", load, "x", retry=3)
 
     def unresolved() -> Missing:  # type: ignore[name-defined]  # noqa: F821
@@ -152,9 +161,9 @@ async def test_sleep(issuer: FakeIssuer, ctx: Any) -> None:
     assert await ctx.sleep(timedelta(days=365)) is None
     await ctx.sleep(timedelta(microseconds=1), name="blink")
     assert issuer.commands == [c.Sleep(365 * 86_400_000), c.Sleep(1, "blink")]
-    with pytest.raises(ValueError, match="duration is not negative"):
+    with pytest.raises(ValueError, match="duration is negative"):
         ctx.sleep(timedelta(seconds=-1))
-    with pytest.raises(TypeError, match="duration is a timedelta, not 5"):
+    with pytest.raises(TypeError, match=r"duration is a timedelta, such as .*, not int"):
         ctx.sleep(5)
 
 
@@ -307,7 +316,7 @@ async def test_a_timeout_that_is_not_needed(ctx: Context) -> None:
     with pytest.raises(TimeoutError, match="own"):
         async with ctx.timeout(timedelta(seconds=5)):
             raise TimeoutError("own")
-    with pytest.raises(ValueError, match="duration is not negative"):
+    with pytest.raises(ValueError, match="duration is negative"):
         async with ctx.timeout(-timedelta(seconds=5)):
             ...
 
@@ -324,12 +333,12 @@ async def test_gather_keeps_the_order_given(ctx: ObjectContext) -> None:
 
 
 async def test_gather_takes_no_list(ctx: Any) -> None:
-    with pytest.raises(TypeError, match=r"one by one, as in gather\(\*calls\); not \["):
+    with pytest.raises(TypeError, match=r"one by one, as in gather\(\*calls\), not a value of type list"):
         await gather([ctx.get("total", int)])  # type: ignore[list-item]
 
 
 def test_what_is_not_awaited_is_not_true(ctx: ObjectContext) -> None:
-    with pytest.raises(TypeError, match="neither true nor false: await it"):
+    with pytest.raises(TypeError, match="was not awaited"):
         _ = 1 if ctx.get("total", int) else 2
 
 

@@ -423,47 +423,47 @@ def handler_replaced() -> type:
 @pytest.mark.parametrize(
     ("definition", "message"),
     [
-        (two_inputs, r"Bad.two takes 2 inputs \(a, b\)"),
+        (two_inputs, r"Bad.two takes 2 inputs, a, b: put them into one"),
         (no_context, "Bad.none takes no context"),
-        (unannotated_context, "no type for `ctx`; the context of a service's handler is Context"),
-        (unknown_context, "the context of a service's handler is Context"),
-        (context_of_another_definition, "`ctx: ObjectContext`; the context of a service's handler is Context"),
-        (context_too_general, "a virtual object's handler is ObjectSharedContext or ObjectContext"),
+        (unannotated_context, "`ctx` has no annotation; annotate the context of a service's handler with Context"),
+        (unknown_context, "`ctx` is annotated with dict; annotate the context of a service's handler with Context"),
+        (context_of_another_definition, "is annotated with ObjectContext; annotate .* with Context"),
+        (context_too_general, "a virtual object's handler with ObjectSharedContext or ObjectContext"),
         (name_twice, "Bad has two handlers called same"),
         (method_twice, "Bad.one is defined twice"),
-        (workflow_without_run, "Bad is a workflow without a `run` handler"),
-        (shared_run, "a workflow's `run` takes WorkflowContext"),
-        (second_run, "its others WorkflowSharedContext"),
-        (not_async, "Bad.plain is no handler: a handler is an `async def` method"),
-        (no_method, "Bad.static is no handler"),
+        (workflow_without_run, "Bad is a workflow and has no handler called run"),
+        (shared_run, "a workflow's `run` with WorkflowContext"),
+        (second_run, "its other handlers with WorkflowSharedContext"),
+        (not_async, "Bad.plain cannot be a handler: make it an `async def` method"),
+        (no_method, "Bad.static cannot be a handler"),
         (var_args, r"takes `\*names"),
         (var_keywords, r"takes `\*\*names"),
         (keyword_only, "takes `name"),
-        (bad_handler_name, "'a/b' is no name"),
-        (bad_service_name, "'1st' is no name"),
-        (no_ascii_name, "'Bäd' is no name"),
-        (no_ascii_handler, "'größe' is no name"),
-        (reserved_name, "no service is called restate"),
-        (retention_kind, "journal_retention=5 is no timedelta"),
+        (bad_handler_name, "'a/b' cannot be a name"),
+        (bad_service_name, "'1st' cannot be a name"),
+        (no_ascii_name, "'Bäd' cannot be a name"),
+        (no_ascii_handler, "'größe' cannot be a name"),
+        (reserved_name, "a service cannot be called restate"),
+        (retention_kind, "journal_retention is of type timedelta, not int"),
         (retention_range, "idempotency_retention is not negative"),
-        (class_option_kind, "retry=3 is no RetryPolicy"),
+        (class_option_kind, "retry is of type RetryPolicy, not int"),
         (class_option_range, "journal_retention is not negative"),
-        (workflow_retention_kind, "workflow_retention=86400 is no timedelta"),
+        (workflow_retention_kind, "workflow_retention is of type timedelta, not int"),
         (workflow_retention_range, "workflow_retention is not negative"),
         (workflow_retention_of_a_service, "Bad.kept is not a workflow's"),
-        (idempotency_of_a_run, "Bad.run runs once per workflow id"),
-        (inactivity_kind, "inactivity_timeout=60 is no timedelta"),
+        (idempotency_of_a_run, "Bad.run takes no idempotency key: set workflow_retention"),
+        (inactivity_kind, "inactivity_timeout is of type timedelta, not int"),
         (inactivity_range, "inactivity_timeout is positive"),
-        (abort_kind, "abort_timeout='1m' is no timedelta"),
+        (abort_kind, "abort_timeout is of type timedelta, not str"),
         (abort_range, "abort_timeout is positive"),
-        (lazy_state_kind, "lazy_state='no' is no bool"),
-        (lazy_state_of_a_service, "Bad.reads is a service's and has no state"),
-        (deadlocks_kind, "deadlocks=True is no str"),
+        (lazy_state_kind, "lazy_state is of type bool, not str"),
+        (lazy_state_of_a_service, "Bad.reads is a service's, which has no state: remove lazy_state"),
+        (deadlocks_kind, "deadlocks is of type str, not bool"),
         (deadlocks_range, 'deadlocks is "fail" or "report"'),
         (retry_of_a_step, "a duration is for a step's policy"),
-        (private_kind, "private=1 is no bool"),
-        (bad_serde, "input_serde='json' is no serde"),
-        (two_categories, "Bad is a service and a virtual object at once"),
+        (private_kind, "private is of type bool, not int"),
+        (bad_serde, "input_serde is not a serde"),
+        (two_categories, "Bad is a service and a virtual object: derive it from one of them"),
         (handler_replaced, "Bad.add replaces a handler"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
@@ -572,7 +572,7 @@ def test_handlers_may_come_from_a_mixin() -> None:
 
 def test_what_is_no_definition_is_refused() -> None:
     for thing in (int, Service, VirtualObject, "Counter", Counter(), lambda: Counter()):
-        with pytest.raises(TypeError, match="is no class that derives from"):
+        with pytest.raises(TypeError, match=r"(is not a class that derives from|pass the class)"):
             describe(thing)
 
 
@@ -623,7 +623,7 @@ def test_what_is_imported_for_checkers_only_is_named() -> None:
         @handler
         async def greet(self, ctx: Context, amount: NeverImported) -> None: ...
 
-    with pytest.raises(DefinitionError, match=r"NeverImported.*not imported under TYPE_CHECKING"):
+    with pytest.raises(DefinitionError, match=r"NeverImported.*at run time, not under TYPE_CHECKING"):
         _ = describe(Greeter).methods["greet"].signature
 
 

@@ -1,0 +1,104 @@
+"""The error catalogue, docs/errors.md, has each public error and each message of the modules that users meet."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import adapter
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "errors.md"
+MODULES = (
+    "aws/entry",
+    "checks",
+    "clients",
+    "combinators",
+    "context",
+    "definitions",
+    "errors",
+    "handlers",
+    "operations",
+    "registry",
+    "serde",
+    "steps",
+    "values",
+)
+ROW = re.compile(r"^\| (`+)(?P<text>.+?)\1 \|(?P<cause>[^|]+)\|(?P<remedy>[^|]+)\|$", re.MULTILINE)
+
+
+class Messages(ast.NodeVisitor):
+    """Collects what a module's errors say, with an ellipsis for what is filled in."""
+
+    def __init__(self, tree: ast.Module) -> None:
+        self.texts: set[str] = set()
+        self.functions = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+        self.function: ast.AST = tree
+        self.visit(tree)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        outer, self.function = self.function, node
+        self.generic_visit(node)
+        self.function = outer
+
+    def visit_Call(self, node: ast.Call) -> None:
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        if name == "_Refusal" or name.endswith("Error"):
+            for argument in node.args:
+                self.texts.update(filter(None, self.said(argument)))
+        self.generic_visit(node)
+
+    def said(self, node: ast.expr) -> Iterator[str]:
+        match node:
+            case ast.Constant(str() as text):
+                yield text
+            case ast.JoinedStr(values):
+                yield "".join(part.value if isinstance(part, ast.Constant) else "…" for part in values)
+            case ast.Call(ast.Name(name)) if name in self.functions:
+                for each in ast.walk(self.functions[name]):
+                    if isinstance(each, ast.Return) and each.value is not None:
+                        yield from self.said(each.value)
+            case ast.BoolOp(values=values):
+                yield from (text for value in values for text in self.said(value))
+            case ast.IfExp(_, body, orelse):
+                yield from (*self.said(body), *self.said(orelse))
+            case ast.Name(name):
+                for each in ast.walk(self.function):
+                    if (
+                        isinstance(each, ast.Assign | ast.NamedExpr)
+                        and ast.unparse(each.targets[0] if isinstance(each, ast.Assign) else each.target) == name
+                    ):
+                        yield from self.said(each.value)
+            case _:
+                pass
+
+
+def messages() -> set[str]:
+    texts: set[str] = set()
+    for module in MODULES:
+        texts |= Messages(ast.parse((ROOT / "adapter" / f"{module}.py").read_text())).texts
+    # One alone has no words: it passes on what another error says.
+    return {text for each in texts if re.search(r"\w{3}", text := re.sub(r"\s+", " ", each.replace("{}", "…")))}
+
+
+def test_the_page_has_each_message_and_no_other() -> None:
+    rows = {row["text"].strip() for row in ROW.finditer(PAGE.read_text())}
+    assert messages() - rows == set()
+    assert rows - messages() - errors() == set()
+
+
+def errors() -> set[str]:
+    public = {name: getattr(adapter, name) for name in adapter.__all__ if name[0].isupper() and name != "Client"}
+    return {name for name, value in public.items() if isinstance(value, type) and issubclass(value, Exception)}
+
+
+def test_the_page_has_each_public_error() -> None:
+    assert errors() <= {row["text"].strip() for row in ROW.finditer(PAGE.read_text())}
+
+
+def test_each_row_says_why_and_what_to_do() -> None:
+    for row in ROW.finditer(PAGE.read_text()):
+        assert len(row["cause"].split()) > 2, row["text"]
+        assert len(row["remedy"].split()) > 1, row["text"]
