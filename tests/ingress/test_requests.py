@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
 
+import re
 import pytest
 
 from adapter import Context, Serde, Service, handler
@@ -194,7 +195,7 @@ NO_NUMBERS = ["NaN", "[Infinity]", '{"a": -Infinity}', "1e400", "-1E+400", "1" *
 async def test_what_is_no_json_is_refused(stack: Stack, path: str, body: str) -> None:
     refused = await stack.http.post(path, content=body.encode())
     assert error(refused)[0] == 400
-    assert error(refused)[1].startswith("invalid input: Invalid JSON: ")
+    assert re.match(r"invalid input: (Invalid JSON: |.* is not JSON|a number is too large)", error(refused)[1])
     assert "18e307" not in error(refused)[1]
     assert stack.stored == 0
 
