@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
 
-import re
 import pytest
 
 from adapter import Context, Serde, Service, handler
