@@ -94,8 +94,8 @@ RECORDS: list[Record] = [
     Part(*REF, "output-1", 0, b"x"),
     Part(*REF, "input", 0, b"x"),
     Waiter(*REF, REF, 1),
-    Head(ObjectKey("Book", "Mary"), 1, REF, 1, 1, "g", {"a": b"1"}),
-    InboxEntry(ObjectKey("Book", "Mary"), 1, REF),
+    Head(ObjectKey("Book", "Mary"), 1, REF, True, "g", {"a": b"1"}),
+    InboxEntry(ObjectKey("Book", "Mary"), "0" * 28, REF),
     StateEntry(ObjectKey("Book", "Mary"), "g", "a/b#c", b"1"),
 ]
 attributes = st.one_of(

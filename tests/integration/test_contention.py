@@ -1,0 +1,104 @@
+"""Several Lambda processes on one key, over API Gateway, without idempotency keys: what is measured is how long answers take.
+
+The processes are started first, by requests for keys of their own: a cold start is not contention.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from infra.stack import Stack
+from tests.integration.waiting import answer, until
+
+MOST = 60
+
+SLACK = 2.0
+"""Seconds by which a request that was sent later may be taken up earlier: on its way, it meets a busy machine."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call to a counter: when it was sent, when it was answered, and with which total."""
+
+    sent: float
+    answered: float
+    total: int
+
+    @property
+    def took(self) -> float:
+        return self.answered - self.sent
+
+
+@pytest.fixture(scope="module")
+def http(stack: Stack) -> Iterator[httpx.Client]:
+    """A client of the stack, whose processes are warm."""
+    limits = httpx.Limits(max_connections=MOST, max_keepalive_connections=MOST)
+    with httpx.Client(base_url=stack.url, timeout=60, limits=limits) as client:
+        yield client
+
+
+def warm(http: httpx.Client, processes: int) -> None:
+    """Have so many processes of the function ready."""
+
+    def once(_: int) -> bool:
+        try:
+            return http.post(f"/Counter/{uuid4().hex}/add", json=1).is_success
+        except httpx.TransportError:
+            return False
+
+    with ThreadPoolExecutor(processes) as pool:
+        until("all processes answer", lambda: all(pool.map(once, range(processes))), 300)
+
+
+def add(http: httpx.Client, key: str) -> Call:
+    sent = time.monotonic()
+    response = http.post(f"/Counter/{key}/add", json=1)
+    assert response.status_code == 200, response.text
+    return Call(sent, time.monotonic(), int(response.json()))
+
+
+def check(calls: list[Call]) -> None:
+    """Each was applied once, and none passed one that was there long before it."""
+    assert sorted(call.total for call in calls) == list(range(1, len(calls) + 1))
+    for call in calls:
+        passed = [other for other in calls if call.sent + SLACK < other.sent and other.total < call.total]
+        assert not passed, f"{call} was passed by {passed}"
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("clients", [2, 4, 8])
+def test_clients_that_call_one_key_again_and_again(http: httpx.Client, clients: int) -> None:
+    key = uuid4().hex
+    warm(http, clients)
+
+    def client(_: int) -> list[Call]:
+        return [add(http, key) for _ in range(25)]
+
+    with ThreadPoolExecutor(clients) as pool:
+        calls = [call for each in pool.map(client, range(clients)) for call in each]
+    check(calls)
+    slowest = max(call.took for call in calls)
+    seconds = max(call.answered for call in calls) - min(call.sent for call in calls)
+    print(f"{clients} clients: {len(calls) / seconds:.0f} calls a second, the slowest took {slowest:.2f} s")
+    assert slowest < 5
+    assert answer(http, f"/Counter/{key}/total") == len(calls)
+
+
+@pytest.mark.timeout(600)
+def test_sixty_calls_at_once_to_one_key(http: httpx.Client) -> None:
+    key = uuid4().hex
+    warm(http, MOST)
+    with ThreadPoolExecutor(MOST) as pool:
+        calls = list(pool.map(lambda _: add(http, key), range(MOST)))
+    check(calls)
+    slowest = max(call.took for call in calls)
+    print(f"{MOST} calls at once: the slowest took {slowest:.2f} s")
+    assert slowest < 20
+    assert answer(http, f"/Counter/{key}/total") == MOST
