@@ -521,23 +521,6 @@ MUTANTS = (
         Edit(Unit, "_invoke", "self.engine.moment(after=member.moment)", "self.engine.clock.now() * 1000"),
     ),
     mutant(
-        "the next of the inbox runs although it has changed since it was read",
-        "7",
-        Edit(
-            MemoryStore,
-            "_plan",
-            "allowed = held is not None or isinstance(item, StateEntry | Notification)",
-            "allowed = True",
-        ),
-        focus="crowd+anywhere",
-    ),
-    mutant(
-        "a session goes on with the inbox while its client waits for it",
-        "no answer waits for others",
-        Edit(Unit, "_takes_along", "not self._hurries() or self.root.meta.live", "True"),
-        focus="crowd+waits",
-    ),
-    mutant(
         "an attempt waits for as many notifications as it has seen",
         "no notification lost",
         Edit(Draft, "_meta", "member.counted + wait.missing - 1", "len(member.notes) + wait.missing"),
@@ -552,19 +535,6 @@ MUTANTS = (
         "what is suspended is due for its timer only",
         "8",
         Edit(Unit, "_look_at", "if kinds == {c.Sleep}:", "if True:"),
-    ),
-    mutant(
-        "a failure does not wake a parent that waits for more",
-        "no notification lost",
-        Edit(Teller, "tell", "urgent = any(note.outcome.failure is not None for note in notes)", "urgent = False"),
-    ),
-    mutant(
-        "an attempt is paused over a cancellation that has come in",
-        "cancellations arrive",
-        Edit(draft, "_most_counted", "return sheet.member.counted", "return None"),
-        Edit(Teller, "tell", "Wake.WAITING if cancels else", ""),
-        Edit(Teller, "tell", "urgent=urgent, cancels=cancels", "urgent=urgent, cancels=False"),
-        focus="operators+left-paused",
     ),
     mutant(
         "a notification to who is over stays",
