@@ -24,8 +24,9 @@ from adapter import Client, Context, ObjectContext, RetryPolicy, Service, Virtua
 from adapter.aws.directory import Directory, Listed
 from adapter.aws.entry import LambdaEntry
 from adapter.aws.events import MARGIN, UnknownEventError
-from adapter.aws.host import ConfigurationError, Host, connect
+from adapter.aws.host import Host, connect
 from adapter.aws.observability import Observed, ObservedEngine
+from adapter.aws.settings import ConfigurationError
 from adapter.engine.ids import shard
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Meta, Ref, Status
@@ -577,3 +578,13 @@ def test_an_environment_that_lacks_something(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("AWS_LAMBDA_FUNCTION_VERSION", raising=False)
     with pytest.raises(ConfigurationError, match="AWS_LAMBDA_FUNCTION_VERSION is not set"):
         connect(Registry(Shop, Cart))
+
+
+@pytest.mark.parametrize("told", ["", "[]", '{"invocations": "table"}', '{"invocations": 1, "secret": "s3cr3t"}'])
+def test_settings_that_lack_something(monkeypatch: pytest.MonkeyPatch, told: str) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "shop")
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_VERSION", "7")
+    monkeypatch.setenv("ADAPTER_STACK", told)
+    with pytest.raises(ConfigurationError, match="ADAPTER_STACK is not a JSON object with invocations, objects") as info:
+        connect(Registry(Shop, Cart))
+    assert "s3cr3t" not in str(info.value)
