@@ -85,7 +85,7 @@ def connect(registry: Registry) -> Host:
     client = make_client(verify=trusted_roots())
     directory = Directory(settings.objects, client)
     dispatcher = LambdaDispatcher(directory)
-    clock, observed = SystemClock(), Observed()
+    clock, observed = SystemClock(), Observed(settings.name)
     observed.take_over_logs()
     schedules = SchedulerTimers(
         group=settings.schedules,

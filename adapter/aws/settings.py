@@ -1,4 +1,4 @@
-"""What a function is told of its stack: one environment variable, ``ADAPTER_STACK``, which the shared template fills."""
+"""What a function knows of its stack: one environment variable, ``ADAPTER_STACK``, that the shared template fills."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class Settings:
     """The stack's resources.
 
     Attributes:
+        name: The application's name.
         invocations: The name of the table of invocations.
         objects: The name of the table of objects.
         schedules: The name of the schedule group for timers.
@@ -30,6 +31,7 @@ class Settings:
         longest_delay: The longest delay that goes to that queue, in seconds.
     """
 
+    name: str
     invocations: str
     objects: str
     schedules: str

@@ -195,9 +195,7 @@ async def test_it_is_read_again_when_it_is_old_or_lacks_something(
     assert table.queries == 4
 
 
-async def test_made_up_names_do_not_have_it_read_all_the_time(
-    directory: Directory, table: Table, clock: Clock
-) -> None:
+async def test_made_up_names_do_not_have_it_read_all_the_time(directory: Directory, table: Table, clock: Clock) -> None:
     directory.register(Registry(Near), A, "a:1")
     assert await directory.find("Near")
     table.queries = 0

@@ -11,9 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -436,7 +434,11 @@ def test_a_sweep_of_a_shard(function: Function) -> None:
 
 def test_a_sweep_that_runs_out_of_time_is_counted(function: Function, capsys: pytest.CaptureFixture[str]) -> None:
     function({"adapter": "sweep"})
-    assert "SweepsUnfinished" not in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "SweepsUnfinished" not in out
+    assert "SweepsCompleted" in out
+    function({"adapter": "sweep", "shard": 3})
+    assert "SweepsCompleted" not in capsys.readouterr().out
     function({"adapter": "sweep"}, remaining=1_000)
     assert "SweepsUnfinished" in capsys.readouterr().out
 
@@ -450,50 +452,12 @@ def test_what_it_is_not_for(function: Function, event: Any) -> None:
 # --- deployment ---
 
 
-@contextmanager
-def answers() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A server in CloudFormation's place."""
-    received: list[dict[str, Any]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_PUT(self) -> None:
-            received.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: Any) -> None: ...
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/answer", received
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def deployment_event(kind: str, url: str) -> dict[str, Any]:
-    return {
-        "RequestType": kind,
-        "ResponseURL": url,
-        "StackId": "stack",
-        "RequestId": "request",
-        "LogicalResourceId": "ShopDeployment",
-        "ResourceProperties": {"ServiceToken": "arn:aws:lambda:eu-central-1:1:function:shop:live", "Version": "7"},
-    }
+ALIAS = "arn:aws:lambda:eu-central-1:1:function:shop:live"
 
 
 def test_a_deployment_is_registered(function: Function) -> None:
-    with answers() as (url, received):
-        function(deployment_event("Create", url))
-        function({**deployment_event("Update", url), "PhysicalResourceId": "adapter-ShopDeployment"})
-    alias = "arn:aws:lambda:eu-central-1:1:function:shop:live"
-    assert function.directory.calls == [("register", "Shop", "Cart", alias, "shop:7")] * 2
-    assert [(answer["Status"], answer["PhysicalResourceId"]) for answer in received] == [
-        ("SUCCESS", "adapter-ShopDeployment")
-    ] * 2
+    assert function({"adapter": "register", "function": ALIAS}) == {"services": ["Shop", "Cart"]}
+    assert function.directory.calls == [("register", "Shop", "Cart", ALIAS, "shop:7")]
 
 
 def test_a_registration_that_fails_says_so(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -502,9 +466,8 @@ def test_a_registration_that_fails_says_so(function: Function, monkeypatch: pyte
 
     monkeypatch.setattr(function.directory, "register", fail)
     monkeypatch.setattr("adapter.aws.registration.PAUSES", (0.0, 0.0))
-    with answers() as (url, received):
-        function(deployment_event("Create", url))
-    assert (received[0]["Status"], received[0]["Reason"]) == ("FAILED", "Unavailable: no table")
+    with pytest.raises(Unavailable, match="no table"):
+        function({"adapter": "register", "function": ALIAS})
 
 
 def test_a_registration_outlasts_a_request_without_an_answer(
@@ -519,16 +482,13 @@ def test_a_registration_outlasts_a_request_without_an_answer(
 
     monkeypatch.setattr(function.directory, "register", sometimes)
     monkeypatch.setattr("adapter.aws.registration.PAUSES", (0.0, 0.0))
-    with answers() as (url, received):
-        function(deployment_event("Create", url))
-    assert received[0]["Status"] == "SUCCESS"
+    function({"adapter": "register", "function": ALIAS})
     assert len(function.directory.calls) == 1
 
 
-def test_a_stack_can_always_be_deleted(function: Function) -> None:
-    with answers() as (url, received):
-        function(deployment_event("Delete", url))
-    assert (received[0]["Status"], received[0]["Reason"]) == ("SUCCESS", "Unavailable: the table is gone")
+def test_a_function_withdraws_its_services(function: Function) -> None:
+    with pytest.raises(Unavailable, match="the table is gone"):
+        function({"adapter": "withdraw", "function": ALIAS})
 
 
 # --- observability ---
@@ -585,6 +545,6 @@ def test_settings_that_lack_something(monkeypatch: pytest.MonkeyPatch, told: str
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "shop")
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_VERSION", "7")
     monkeypatch.setenv("ADAPTER_STACK", told)
-    with pytest.raises(ConfigurationError, match="ADAPTER_STACK is not a JSON object with invocations, objects") as info:
+    with pytest.raises(ConfigurationError, match="ADAPTER_STACK is not a JSON object with name, inv") as info:
         connect(Registry(Shop, Cart))
     assert "s3cr3t" not in str(info.value)
