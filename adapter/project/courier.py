@@ -9,15 +9,17 @@ once a minute. So a function needs no queue of its own, which would cost $0.26 a
 import json
 import os
 import random
+from functools import cache
 from typing import Any
 
 import boto3
 from botocore.config import Config
 
-config = Config(retries={"total_max_attempts": 3, "mode": "standard"})
-aws: Any = boto3
-lambda_ = aws.client("lambda", config=config)
-dynamodb = aws.client("dynamodb", config=config)
+
+@cache
+def client(service: str) -> Any:
+    aws: Any = boto3
+    return aws.client(service, config=Config(retries={"total_max_attempts": 3, "mode": "standard"}))
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
@@ -57,15 +59,19 @@ def sweep() -> None:
 
 def registered() -> list[str]:
     """Return the aliases of the functions that host services."""
-    found = dynamodb.get_paginator("query").paginate(
-        TableName=os.environ["OBJECTS"],
-        KeyConditionExpression="pk = :registry",
-        ExpressionAttributeValues={":registry": {"S": "registry"}},
-        ProjectionExpression="#function",
-        ExpressionAttributeNames={"#function": "function"},
+    found = (
+        client("dynamodb")
+        .get_paginator("query")
+        .paginate(
+            TableName=os.environ["OBJECTS"],
+            KeyConditionExpression="pk = :registry",
+            ExpressionAttributeValues={":registry": {"S": "registry"}},
+            ProjectionExpression="#function",
+            ExpressionAttributeNames={"#function": "function"},
+        )
     )
     return sorted({item["function"]["S"] for page in found for item in page["Items"]})
 
 
 def invoke(function: str, event: dict[str, Any]) -> None:
-    lambda_.invoke(FunctionName=function, InvocationType="Event", Payload=json.dumps(event).encode())
+    client("lambda").invoke(FunctionName=function, InvocationType="Event", Payload=json.dumps(event).encode())

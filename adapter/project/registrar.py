@@ -21,6 +21,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import boto3
@@ -35,9 +36,11 @@ SIGNED = {"AuthorizationType": "AWS_IAM"}
 STATEMENT = "adapter-api"
 """The statement in an alias's policy that lets the API invoke it."""
 
-aws: Any = boto3
-lambda_ = aws.client("lambda", config=Config(read_timeout=45, retries={"total_max_attempts": 3, "mode": "standard"}))
-api = aws.client("apigatewayv2", config=Config(retries={"total_max_attempts": 6, "mode": "standard"}))
+
+@cache
+def client(service: str) -> Any:
+    aws: Any = boto3
+    return aws.client(service, config=Config(read_timeout=45, retries={"total_max_attempts": 5, "mode": "standard"}))
 
 
 def handler(event: dict[str, Any], context: object) -> None:
@@ -59,6 +62,7 @@ def run(request: str, properties: dict[str, Any], former: dict[str, Any]) -> Non
     if request == "Delete":
         listed, gone = {}, listed
     gone = {alias: version for alias, version in gone.items() if alias not in listed}
+    client("lambda")  # made here, as boto3 does not make clients in several threads at once
     with ThreadPoolExecutor(8) as pool:
         services = dict(zip(listed, pool.map(register, listed, listed.values()), strict=True))
         list(pool.map(withdraw, gone))
@@ -104,7 +108,7 @@ def register(alias: str, version: str) -> list[str]:
     name, prefix = arn.rpartition(":")[2], os.environ["FUNCTION_PREFIX"]
     if not name.startswith(prefix):
         raise ValueError(f"the function {name} is not the stack's: give it a FunctionName that begins with {prefix}")
-    lambda_.put_function_recursion_config(FunctionName=arn, RecursiveLoop="Allow")
+    client("lambda").put_function_recursion_config(FunctionName=arn, RecursiveLoop="Allow")
     for each in (qualifier, version.rpartition(":")[2]):
         retry_nothing(arn, each)
     allow_api(arn, qualifier)
@@ -118,9 +122,9 @@ def withdraw(alias: str) -> None:
     arn, qualifier = alias.rsplit(":", 1)
     undo: list[Callable[[], object]] = [
         lambda: ask(alias, "withdraw", alias),
-        lambda: lambda_.remove_permission(FunctionName=arn, Qualifier=qualifier, StatementId=STATEMENT),
-        lambda: lambda_.delete_function_event_invoke_config(FunctionName=arn, Qualifier=qualifier),
-        lambda: lambda_.put_function_recursion_config(FunctionName=arn, RecursiveLoop="Terminate"),
+        lambda: client("lambda").remove_permission(FunctionName=arn, Qualifier=qualifier, StatementId=STATEMENT),
+        lambda: client("lambda").delete_function_event_invoke_config(FunctionName=arn, Qualifier=qualifier),
+        lambda: client("lambda").put_function_recursion_config(FunctionName=arn, RecursiveLoop="Terminate"),
     ]
     for action in undo:
         try:
@@ -132,7 +136,7 @@ def withdraw(alias: str) -> None:
 def ask(function: str, event: str, alias: str) -> Any:
     """Invoke a function, and return its answer."""
     payload = json.dumps({"adapter": event, "function": alias}).encode()
-    response = lambda_.invoke(FunctionName=function, Payload=payload)
+    response = client("lambda").invoke(FunctionName=function, Payload=payload)
     found = json.loads(response["Payload"].read() or b"null")
     if "FunctionError" in response:
         raise RuntimeError(f"{function} did not {event}: {found.get('errorMessage', found)} (see its log)")
@@ -143,7 +147,7 @@ def retry_nothing(function: str, qualifier: str) -> None:
     """Have Lambda retry no event, and send failed events to the dead-letter queue."""
     for pause in (1, 3, 10, 0):  # a role that was created a moment ago is not known everywhere
         try:
-            lambda_.put_function_event_invoke_config(
+            client("lambda").put_function_event_invoke_config(
                 FunctionName=function,
                 Qualifier=qualifier,
                 MaximumRetryAttempts=0,
@@ -160,7 +164,7 @@ def retry_nothing(function: str, qualifier: str) -> None:
 def allow_api(function: str, qualifier: str) -> None:
     """Let the API, and no other, invoke the alias."""
     try:
-        lambda_.add_permission(
+        client("lambda").add_permission(
             FunctionName=function,
             Qualifier=qualifier,
             StatementId=STATEMENT,
@@ -196,7 +200,7 @@ def route(wanted: dict[str, tuple[str, dict[str, str]]], owned: set[str]) -> Non
         elif key in routes and key not in wanted and others:
             wanted[key] = others[0], {}
     for alias in {alias for alias, _ in wanted.values()} - set(targets):
-        integration = api.create_integration(
+        integration = client("apigatewayv2").create_integration(
             ApiId=os.environ["API_ID"],
             IntegrationType="AWS_PROXY",
             IntegrationUri=alias,
@@ -207,19 +211,19 @@ def route(wanted: dict[str, tuple[str, dict[str, str]]], owned: set[str]) -> Non
         values = {"Target": f"integrations/{targets[alias]}", **asked}
         found = routes.get(key)
         if found is None:
-            api.create_route(ApiId=os.environ["API_ID"], RouteKey=key, **values)
+            client("apigatewayv2").create_route(ApiId=os.environ["API_ID"], RouteKey=key, **values)
         elif any(found.get(name, "NONE") != value for name, value in values.items()):
-            api.update_route(ApiId=os.environ["API_ID"], RouteId=found["RouteId"], **values)
+            client("apigatewayv2").update_route(ApiId=os.environ["API_ID"], RouteId=found["RouteId"], **values)
     for key, found in routes.items():
         if key not in wanted and owners.get(found.get("Target", "")) in owned:
-            api.delete_route(ApiId=os.environ["API_ID"], RouteId=found["RouteId"])
+            client("apigatewayv2").delete_route(ApiId=os.environ["API_ID"], RouteId=found["RouteId"])
     for alias in (owned & set(targets)) - {alias for alias, _ in wanted.values()}:
-        api.delete_integration(ApiId=os.environ["API_ID"], IntegrationId=targets[alias])
+        client("apigatewayv2").delete_integration(ApiId=os.environ["API_ID"], IntegrationId=targets[alias])
 
 
 def pages(operation: str) -> list[dict[str, Any]]:
     """Return all items of a listing."""
-    found = api.get_paginator(operation).paginate(ApiId=os.environ["API_ID"])
+    found = client("apigatewayv2").get_paginator(operation).paginate(ApiId=os.environ["API_ID"])
     return [item for page in found for item in page["Items"]]
 
 

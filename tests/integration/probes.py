@@ -12,9 +12,9 @@ from uuid import uuid4
 import httpx
 
 from infra.deploy import deploy, local_parameters
+from infra.signing import admin_of
 from infra.stack import Stack
 from tests.faults.template import Template, keep_functions, rewritten
-from tests.integration.signing import admin_of
 from tests.integration.waiting import accepted, until
 
 APP = Path(__file__).parent / "probe" / "app.py"

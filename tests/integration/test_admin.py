@@ -15,8 +15,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from adapter.cli import main
 from adapter.client import Client
+from infra.signing import admin_of
 from infra.stack import Stack
-from tests.integration.signing import admin_of
 from tests.integration.waiting import accepted, until
 
 
