@@ -44,6 +44,6 @@ def with_aws_at(url: str) -> Callable[[Template], None]:
 
     def rewrite(template: Template) -> None:
         variables = template["Globals"]["Function"]["Environment"]["Variables"]
-        variables |= {f"AWS_ENDPOINT_URL_{service}": url for service in ("DYNAMODB", "LAMBDA", "SCHEDULER")}
+        variables |= {f"AWS_ENDPOINT_URL_{service}": url for service in ("DYNAMODB", "LAMBDA", "SCHEDULER", "SQS")}
 
     return rewrite
