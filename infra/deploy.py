@@ -57,7 +57,7 @@ def build(directory: Path = BUILD, parameters: Mapping[str, str] | None = None) 
 
 def deploy(stack: Stack, directory: Path = BUILD, parameters: Mapping[str, str] | None = None) -> None:
     """Creates or updates the stack with what `build` made."""
-    command = [
+    command: list[str] = [
         *("deploy", "--stack-name", stack.name, "--template-file", str(directory / "template.yaml")),
         # sam looks for its settings beside the template, where they are not.
         *("--config-file", str(ROOT / "samconfig.toml")),
@@ -69,6 +69,8 @@ def deploy(stack: Stack, directory: Path = BUILD, parameters: Mapping[str, str] 
         return
     environment |= {name.upper(): value for name, value in LOCAL_CREDENTIALS.items()}
     environment |= {"AWS_ENDPOINT_URL": stack.endpoint, "SAM_CLI_POLL_DELAY": "0.5"}
+    # At an update of a nested stack the emulator forgets the attributes of what does not change: a tag has all change.
+    command += ["--tags", f"deployed={time.time_ns()}"]
     # A table of every resource and event, of which a local deployment has many and no slow ones: it goes to a file.
     # What failed to create is deleted, or it would be in the way of the next try.
     _sam([*command, "--no-progressbar", "--on-failure", "DELETE"], environment, log=directory.with_name("deploy.log"))

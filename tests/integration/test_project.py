@@ -154,7 +154,8 @@ def test_a_deployment_that_fails_is_rolled_back(project: Project, http: httpx.Cl
 def test_it_is_deleted_and_leaves_nothing(project: Project) -> None:
     first, second = commands("Delete the stack").splitlines()
     assert second.strip() == "sam delete"  # which does not know an emulator's URLs of nested templates
-    project.must(first)
+    # At an update of a nested stack the emulator forgets the attributes of what does not change: a tag has all change.
+    project.must(f". .venv/bin/activate\n{first.strip()} --tags deployed=again")
     stack = project.stack
     cloudformation = stack.client("cloudformation")
     cloudformation.delete_stack(StackName="shop")
