@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from adapter import Client, Context, ObjectContext, RetryPolicy, Service, VirtualObject, handler
+from adapter.aws import clients
 from adapter.aws.directory import Directory, Listed
 from adapter.aws.entry import LambdaEntry
 from adapter.aws.events import MARGIN, UnknownEventError
@@ -548,3 +549,49 @@ def test_settings_that_lack_something(monkeypatch: pytest.MonkeyPatch, told: str
     with pytest.raises(ConfigurationError, match="ADAPTER_STACK is not a JSON object with name, inv") as info:
         connect(Registry(Shop, Cart))
     assert "s3cr3t" not in str(info.value)
+
+
+SETTINGS = {
+    "name": "app",
+    "invocations": "invocations",
+    "objects": "objects",
+    "schedules": "app-timers",
+    "schedule_role": "arn:aws:iam::1:role/schedules",
+    "dead_letters": "arn:aws:sqs:eu-central-1:1:dead",
+    "delays": "https://sqs.eu-central-1.amazonaws.com/1/delays",
+    "longest_delay": 60,
+}
+
+
+def test_a_process_connects_before_its_first_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then there is CPU to spare."""
+    for name, value in {
+        "AWS_LAMBDA_FUNCTION_NAME": "app_shop",
+        "AWS_LAMBDA_FUNCTION_VERSION": "7",
+        "AWS_DEFAULT_REGION": "eu-central-1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "ADAPTER_STACK": json.dumps(SETTINGS),
+    }.items():
+        monkeypatch.setenv(name, value)
+    made: list[str] = []
+    make = clients.make_client
+
+    def recorded(service: str, **options: Any) -> Any:
+        made.append(service)
+        return make(service, **options)
+
+    monkeypatch.setattr(clients, "make_client", recorded)
+    read: list[str] = []
+
+    def query(self: Directory, partition: str) -> list[Any]:
+        read.append(partition)
+        return []
+
+    monkeypatch.setattr(Directory, "_query", query)
+    monkeypatch.setattr(Observed, "take_over_logs", lambda self: None)
+    host = connect(Registry(Shop, Cart))
+    assert made == ["lambda"]
+    assert read == ["registry"]
+    assert host.engine.deployment == "app_shop:7"
