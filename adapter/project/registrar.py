@@ -190,7 +190,7 @@ def route(wanted: dict[str, tuple[str, dict[str, str]]], owned: set[str]) -> Non
 
     Other applications may share the API. What leads to their functions stays, unless a service has moved.
     """
-    targets = {each["IntegrationUri"]: each["IntegrationId"] for each in pages("get_integrations")}
+    targets = {invoked(each["IntegrationUri"]): each["IntegrationId"] for each in pages("get_integrations")}
     routes = {each["RouteKey"]: each for each in pages("get_routes")}
     owners = {f"integrations/{id}": alias for alias, id in targets.items()}
     others = [alias for alias in targets if alias not in owned]
@@ -219,6 +219,11 @@ def route(wanted: dict[str, tuple[str, dict[str, str]]], owned: set[str]) -> Non
             client("apigatewayv2").delete_route(ApiId=os.environ["API_ID"], RouteId=found["RouteId"])
     for alias in (owned & set(targets)) - {alias for alias, _ in wanted.values()}:
         client("apigatewayv2").delete_integration(ApiId=os.environ["API_ID"], IntegrationId=targets[alias])
+
+
+def invoked(uri: str) -> str:
+    """Return the alias that an integration invokes; API Gateway also knows a longer form."""
+    return uri.partition("/functions/")[2].removesuffix("/invocations") or uri
 
 
 def pages(operation: str) -> list[dict[str, Any]]:

@@ -233,6 +233,15 @@ def test_an_update_changes_what_has_changed(registrar: ModuleType, api: Api, fun
     assert api.changes == 0
 
 
+def test_integrations_in_the_long_form_are_known(registrar: ModuleType, api: Api) -> None:
+    registrar.run("Create", listed((SHOP, 1)), {})
+    (id,) = api.integrations
+    api.integrations[id] = f"arn:aws:apigateway:eu-central-1:lambda:path/2015-03-31/functions/{SHOP}/invocations"
+    api.changes = 0
+    registrar.run("Update", listed((SHOP, 1)), listed((SHOP, 1)))
+    assert api.changes == 0
+
+
 def test_a_rollback_repeats_the_former_deployment(registrar: ModuleType, api: Api, functions: Lambda) -> None:
     first, second = listed((SHOP, 1)), listed((SHOP, 2), (MAIL, 1))
     registrar.run("Create", first, {})
