@@ -149,6 +149,7 @@ def test_a_deployment_that_fails_is_rolled_back(project: Project, http: httpx.Cl
     assert http.post("/Order/nobody/pay", json="cash").is_success
     app.write_text(working)
     mail.write_text(MAILER)
+    project.must(". .venv/bin/activate\nsam build")
 
 
 def test_it_is_deleted_and_leaves_nothing(project: Project) -> None:
