@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+from concurrent.futures import Future
 from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
@@ -36,9 +37,10 @@ class LambdaDispatcher:
         self._directory = directory
         self._lambda = Remote("lambda", connections=16, attempts=3, client=client)
 
-    def prepare(self) -> None:
-        """Make the client now: while Lambda initialises the process there is CPU to spare, later a request waits."""
-        self._lambda.prepare().result()
+    def prepare(self) -> Future[Any]:
+        """Make the client in a thread: while Lambda initialises the process there is CPU to spare, later a request
+        waits. Return what to wait for."""
+        return self._lambda.prepare()
 
     async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool) -> None:
         """`Invoke <https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html>`_ the version that the invocation

@@ -110,8 +110,9 @@ def connect(registry: Registry) -> Host:
         options=directory.options,
     )
     # A process of Lambda's has CPU to spare until its first event, and connects to DynamoDB with the first request.
-    dispatcher.prepare()
+    made = dispatcher.prepare()
     directory.prepare()
+    made.result()
     return Host(
         registry, engine, directory, observed, lambda shard: dispatcher.share(deployment, shard), dispatcher.exists
     )
