@@ -38,9 +38,10 @@ STATEMENT = "adapter-api"
 
 
 @cache
-def client(service: str) -> Any:
+def client(service: str, attempts: int) -> Any:
     aws: Any = boto3
-    return aws.client(service, config=Config(read_timeout=45, retries={"total_max_attempts": 5, "mode": "standard"}))
+    retries: Any = {"total_max_attempts": attempts, "mode": "standard"}
+    return aws.client(service, config=Config(read_timeout=45, retries=retries))
 
 
 def handler(event: dict[str, Any], context: object) -> None:
@@ -52,6 +53,8 @@ def handler(event: dict[str, Any], context: object) -> None:
     except Exception as error:
         print(f"{event['RequestType']} failed: {error!r}")
         reason = str(error)[:1000] or repr(error)
+        if event["RequestType"] == "Delete":  # a stack can always be deleted: its API goes with it
+            status = "SUCCESS"
     finally:
         answer(event, status, reason)
 
@@ -61,12 +64,14 @@ def run(request: str, properties: dict[str, Any], former: dict[str, Any]) -> Non
     listed, gone = versions(properties), versions(former)
     if request == "Delete":
         listed, gone = {}, listed
+    asked = authorization(properties) if listed else {}
     gone = {alias: version for alias, version in gone.items() if alias not in listed}
-    client("lambda")  # made here, as boto3 does not make clients in several threads at once
+    for attempts in (1, 5):  # made here, as boto3 does not make clients in several threads at once
+        client("lambda", attempts)
     with ThreadPoolExecutor(8) as pool:
         services = dict(zip(listed, pool.map(register, listed, listed.values()), strict=True))
         list(pool.map(withdraw, gone))
-    route(wanted_routes(services, authorization(properties)), owned={*listed, *gone})
+    route(wanted_routes(services, asked), owned={*listed, *gone})
 
 
 def versions(properties: dict[str, Any]) -> dict[str, str]:
@@ -108,7 +113,7 @@ def register(alias: str, version: str) -> list[str]:
     name, prefix = arn.rpartition(":")[2], os.environ["FUNCTION_PREFIX"]
     if not name.startswith(prefix):
         raise ValueError(f"the function {name} is not the stack's: give it a FunctionName that begins with {prefix}")
-    client("lambda").put_function_recursion_config(FunctionName=arn, RecursiveLoop="Allow")
+    client("lambda", 5).put_function_recursion_config(FunctionName=arn, RecursiveLoop="Allow")
     for each in (qualifier, version.rpartition(":")[2]):
         retry_nothing(arn, each)
     allow_api(arn, qualifier)
@@ -122,9 +127,9 @@ def withdraw(alias: str) -> None:
     arn, qualifier = alias.rsplit(":", 1)
     undo: list[Callable[[], object]] = [
         lambda: ask(alias, "withdraw", alias),
-        lambda: client("lambda").remove_permission(FunctionName=arn, Qualifier=qualifier, StatementId=STATEMENT),
-        lambda: client("lambda").delete_function_event_invoke_config(FunctionName=arn, Qualifier=qualifier),
-        lambda: client("lambda").put_function_recursion_config(FunctionName=arn, RecursiveLoop="Terminate"),
+        lambda: client("lambda", 5).remove_permission(FunctionName=arn, Qualifier=qualifier, StatementId=STATEMENT),
+        lambda: client("lambda", 5).delete_function_event_invoke_config(FunctionName=arn, Qualifier=qualifier),
+        lambda: client("lambda", 5).put_function_recursion_config(FunctionName=arn, RecursiveLoop="Terminate"),
     ]
     for action in undo:
         try:
@@ -134,9 +139,9 @@ def withdraw(alias: str) -> None:
 
 
 def ask(function: str, event: str, alias: str) -> Any:
-    """Invoke a function, and return its answer."""
+    """Invoke a function once, so that the registrar has time to answer, and return what the function returns."""
     payload = json.dumps({"adapter": event, "function": alias}).encode()
-    response = client("lambda").invoke(FunctionName=function, Payload=payload)
+    response = client("lambda", 1).invoke(FunctionName=function, Payload=payload)
     found = json.loads(response["Payload"].read() or b"null")
     if "FunctionError" in response:
         raise RuntimeError(f"{function} did not {event}: {found.get('errorMessage', found)} (see its log)")
@@ -147,7 +152,7 @@ def retry_nothing(function: str, qualifier: str) -> None:
     """Have Lambda retry no event, and send failed events to the dead-letter queue."""
     for pause in (1, 3, 10, 0):  # a role that was created a moment ago is not known everywhere
         try:
-            client("lambda").put_function_event_invoke_config(
+            client("lambda", 5).put_function_event_invoke_config(
                 FunctionName=function,
                 Qualifier=qualifier,
                 MaximumRetryAttempts=0,
@@ -164,7 +169,7 @@ def retry_nothing(function: str, qualifier: str) -> None:
 def allow_api(function: str, qualifier: str) -> None:
     """Let the API, and no other, invoke the alias."""
     try:
-        client("lambda").add_permission(
+        client("lambda", 5).add_permission(
             FunctionName=function,
             Qualifier=qualifier,
             StatementId=STATEMENT,
@@ -200,7 +205,7 @@ def route(wanted: dict[str, tuple[str, dict[str, str]]], owned: set[str]) -> Non
         elif key in routes and key not in wanted and others:
             wanted[key] = others[0], {}
     for alias in {alias for alias, _ in wanted.values()} - set(targets):
-        integration = client("apigatewayv2").create_integration(
+        integration = client("apigatewayv2", 5).create_integration(
             ApiId=os.environ["API_ID"],
             IntegrationType="AWS_PROXY",
             IntegrationUri=alias,
@@ -211,14 +216,14 @@ def route(wanted: dict[str, tuple[str, dict[str, str]]], owned: set[str]) -> Non
         values = {"Target": f"integrations/{targets[alias]}", **asked}
         found = routes.get(key)
         if found is None:
-            client("apigatewayv2").create_route(ApiId=os.environ["API_ID"], RouteKey=key, **values)
+            client("apigatewayv2", 5).create_route(ApiId=os.environ["API_ID"], RouteKey=key, **values)
         elif any(found.get(name, "NONE") != value for name, value in values.items()):
-            client("apigatewayv2").update_route(ApiId=os.environ["API_ID"], RouteId=found["RouteId"], **values)
+            client("apigatewayv2", 5).update_route(ApiId=os.environ["API_ID"], RouteId=found["RouteId"], **values)
     for key, found in routes.items():
         if key not in wanted and owners.get(found.get("Target", "")) in owned:
-            client("apigatewayv2").delete_route(ApiId=os.environ["API_ID"], RouteId=found["RouteId"])
+            client("apigatewayv2", 5).delete_route(ApiId=os.environ["API_ID"], RouteId=found["RouteId"])
     for alias in (owned & set(targets)) - {alias for alias, _ in wanted.values()}:
-        client("apigatewayv2").delete_integration(ApiId=os.environ["API_ID"], IntegrationId=targets[alias])
+        client("apigatewayv2", 5).delete_integration(ApiId=os.environ["API_ID"], IntegrationId=targets[alias])
 
 
 def invoked(uri: str) -> str:
@@ -228,7 +233,7 @@ def invoked(uri: str) -> str:
 
 def pages(operation: str) -> list[dict[str, Any]]:
     """Return all items of a listing."""
-    found = client("apigatewayv2").get_paginator(operation).paginate(ApiId=os.environ["API_ID"])
+    found = client("apigatewayv2", 5).get_paginator(operation).paginate(ApiId=os.environ["API_ID"])
     return [item for page in found for item in page["Items"]]
 
 

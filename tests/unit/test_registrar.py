@@ -7,8 +7,9 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import boto3
 import pytest
@@ -312,9 +313,11 @@ def test_what_routes_ask_for(registrar: ModuleType, api: Api, asked: dict[str, s
 
 
 @pytest.mark.parametrize("asked", [{"Authorization": "JWT"}, {"Authorization": "none"}])
-def test_an_authorization_that_makes_no_sense(registrar: ModuleType, asked: dict[str, str]) -> None:
+def test_an_authorization_that_makes_no_sense(registrar: ModuleType, functions: Lambda, asked: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="Authorization is AWS_IAM, NONE or"):
         registrar.run("Create", listed((SHOP, 1), **asked), {})
+    assert not functions.calls
+    registrar.run("Delete", listed((SHOP, 1), **asked), {})  # the rollback
 
 
 def test_two_functions_with_one_service(registrar: ModuleType, api: Api, functions: Lambda) -> None:
@@ -350,33 +353,53 @@ def test_a_role_that_lambda_does_not_know_yet(
         registrar.run("Create", listed((SHOP, 1)), {})
 
 
-@pytest.mark.parametrize("broken", [False, True])
-def test_cloudformation_is_answered(
-    registrar: ModuleType, functions: Lambda, monkeypatch: pytest.MonkeyPatch, broken: bool
+class CloudFormation:
+    """CloudFormation, as far as the registrar meets it."""
+
+    NAMES: ClassVar = {"StackId": "stack", "RequestId": "request", "LogicalResourceId": "Deployment"}
+
+    def __init__(self, registrar: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._registrar = registrar
+        self._answers: list[dict[str, Any]] = []
+        monkeypatch.setattr(registrar.urllib.request, "urlopen", self._open)
+
+    @contextmanager
+    def _open(self, request: Any, timeout: float) -> Iterator[None]:
+        assert (request.method, request.full_url, request.headers) == ("PUT", "https://s3", {"Content-type": ""})
+        self._answers.append(json.loads(request.data))
+        yield
+
+    def ask(self, request: str, properties: dict[str, Any]) -> dict[str, Any]:
+        event = {"RequestType": request, "ResponseURL": "https://s3", "ResourceProperties": properties, **self.NAMES}
+        self._registrar.handler(event, None)
+        answer = self._answers.pop()
+        assert {name: answer[name] for name in self.NAMES} == self.NAMES
+        assert answer["PhysicalResourceId"] == "adapter-Deployment"
+        return answer
+
+
+@pytest.fixture
+def cloudformation(registrar: ModuleType, monkeypatch: pytest.MonkeyPatch) -> CloudFormation:
+    return CloudFormation(registrar, monkeypatch)
+
+
+def test_cloudformation_is_answered(cloudformation: CloudFormation, functions: Lambda) -> None:
+    assert cloudformation.ask("Create", listed((SHOP, 1)))["Status"] == "SUCCESS"
+    functions.broken.add(f"{SHOP[:-4]}1")
+    answer = cloudformation.ask("Create", listed((SHOP, 1)))
+    assert answer["Status"] == "FAILED"
+    assert "no module x" in answer["Reason"]
+
+
+def test_a_stack_can_always_be_deleted(
+    cloudformation: CloudFormation, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent: list[Any] = []
+    def gone(operation: str) -> Any:
+        raise refused("NotFoundException")
 
-    class Opened:
-        def __init__(self, request: Any, timeout: float) -> None:
-            sent.append((request.method, request.full_url, request.headers, json.loads(request.data)))
-
-        def __enter__(self) -> None: ...
-
-        def __exit__(self, *_: object) -> None: ...
-
-    monkeypatch.setattr(registrar.urllib.request, "urlopen", Opened)
-    if broken:
-        functions.broken.add(f"{SHOP[:-4]}1")
-    names = {"StackId": "stack", "RequestId": "request", "LogicalResourceId": "Deployment"}
-    registrar.handler(
-        {"RequestType": "Create", "ResponseURL": "https://s3", "ResourceProperties": listed((SHOP, 1)), **names}, None
-    )
-    ((method, url, headers, answer),) = sent
-    assert (method, url, headers) == ("PUT", "https://s3", {"Content-type": ""})
-    assert {name: answer[name] for name in names} == names
-    assert answer["PhysicalResourceId"] == "adapter-Deployment"
-    assert answer["Status"] == ("FAILED" if broken else "SUCCESS")
-    assert ("no module x" in answer["Reason"]) is broken
+    monkeypatch.setattr(api, "get_paginator", gone)
+    answer = cloudformation.ask("Delete", listed((SHOP, 1)))
+    assert (answer["Status"], "NotFoundException" in answer["Reason"]) == ("SUCCESS", True)
 
 
 # --- the courier ---
