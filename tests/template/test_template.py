@@ -185,6 +185,13 @@ def test_the_shared_stack_is_one_file_without_transforms(shared: dict[str, Any])
         assert code.endswith((ROOT / "adapter" / "project" / f"{name.lower()}.py").read_text())
 
 
+def test_the_manual_has_every_parameter_output_and_alarm(shared: dict[str, Any], resources: Resources) -> None:
+    deploying, production = ((ROOT / "docs" / f"{page}.md").read_text() for page in ("deploying", "production"))
+    assert not [name for name in (*shared["Parameters"], *shared["Outputs"]) if f"`{name}`" not in deploying]
+    alarms = of_type(resources, "AWS::CloudWatch::Alarm")
+    assert re.findall(r"^\| `(\w+Alarm)` \|", production, re.MULTILINE) == list(alarms)
+
+
 # ---- HTTP ------------------------------------------------------------------------------------------------------------
 
 
