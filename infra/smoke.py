@@ -72,9 +72,11 @@ class Smoke:
         )
 
     def burst(self) -> str:
-        """300 calls at once"""
-        with ThreadPoolExecutor(100) as pool:
-            found = list(pool.map(lambda n: self._http.post(f"/Counter/{self._run}-burst-{n}/add", json=1), range(300)))
+        """Calls at once, 100 of them on AWS"""
+        count = 10 if self.stack.endpoint else 100  # an emulator starts a process of this machine for each
+        with ThreadPoolExecutor(count) as pool:
+            keys = (f"{self._run}-burst-{n}" for n in range(3 * count))
+            found = list(pool.map(lambda key: self._http.post(f"/Counter/{key}/add", json=1), keys))
         codes = sorted({answer.status_code for answer in found})
         _expect(set(codes) <= {200, 429, 503}, f"200, 429 or 503, not {codes}")
         return ", ".join(f"{sum(a.status_code == code for a in found)} times {code}" for code in codes)
