@@ -24,7 +24,7 @@ import httpx
 from botocore.exceptions import ClientError
 
 from infra.deploy import build, deploy, local_parameters
-from infra.signing import Signed
+from infra.signing import signer
 from infra.stack import Stack
 from infra.tour import Tour, UnexpectedError
 
@@ -41,7 +41,7 @@ class Smoke:
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self._run = uuid4().hex[:6]
-        self._http = httpx.Client(base_url=stack.url, timeout=60, auth=Signed(stack))
+        self._http = httpx.Client(base_url=stack.url, timeout=60, auth=signer(stack))
 
     def unsigned(self) -> str:
         """Requests without a signature"""

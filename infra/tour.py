@@ -21,7 +21,7 @@ import httpx
 
 from infra import emulator
 from infra.emulator import Emulator
-from infra.signing import Signed
+from infra.signing import signer
 from infra.stack import Stack
 
 PATIENCE = 180
@@ -55,7 +55,7 @@ class Tour:
         self._stack = stack
         self._local = local
         # On AWS the routes ask for a signature, unless the stack was deployed with Authorization=NONE.
-        self._http = httpx.Client(base_url=stack.url, timeout=90, auth=Signed(stack))
+        self._http = httpx.Client(base_url=stack.url, timeout=90, auth=signer(stack))
         # Names of this tour's own, so that the next one begins anew.
         self._run = uuid4().hex[:6]
         self._scheduled = ("", 0.0)

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from infra.emulator import ROOT, Emulator
-from infra.signing import Signed
+from infra.signing import signer
 from infra.stack import LOCAL_CREDENTIALS, Stack
 
 PAGE = (ROOT / "docs" / "deploying.md").read_text()
@@ -110,7 +110,7 @@ def project(emulator: Emulator | None, tmp_path_factory: pytest.TempPathFactory,
 
 @pytest.fixture(scope="module")
 def http(project: Project) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=project.stack.url, timeout=60, auth=Signed(project.stack)) as client:
+    with httpx.Client(base_url=project.stack.url, timeout=60, auth=signer(project.stack)) as client:
         yield client
 
 
