@@ -70,7 +70,7 @@ lint: $(project) $(sam) ## ruff over the code, cfn-lint over the template
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
 	@AWS_DEFAULT_REGION=us-east-1 .tools/sam/bin/sam validate --lint
-	@.tools/sam/bin/cfn-lint template.yaml
+	@.tools/sam/bin/cfn-lint template.yaml adapter/project/stack.yaml
 
 .PHONY: format
 format: $(project) ## lets ruff rewrite what `lint` would refuse

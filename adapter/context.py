@@ -131,7 +131,7 @@ class Context(Clients):
     def sleep(self, duration: timedelta, *, name: str = "") -> Operation[None]:
         """Wait, for milliseconds or for months: ``await ctx.sleep(timedelta(days=30))``. No process waits meanwhile.
 
-        A sleep of more than two seconds can take up to a minute longer: EventBridge Scheduler is no more precise.
+        A sleep of up to a minute ends within a second of its time. A longer one may end up to a minute late.
 
         Args:
             duration: How long, at most 100 years; rounded up to the millisecond.

@@ -19,13 +19,17 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError
 
+from adapter.project.packages import packages, precompile, prune
 from infra.emulator import ROOT
 from infra.stack import LOCAL_CREDENTIALS, Stack
 
 SAM = ROOT / ".tools" / "sam" / "bin" / "sam"
 BUILD = ROOT / ".aws-sam" / "build"
-RUNTIME = (3, 11)
-"""The functions' version of Python."""
+PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
+"""The runtime that is like this process. A local deployment uses it, as an emulator runs functions on this machine."""
+
+KEPT: tuple[str, ...] = ()
+"""AWS services that the examples use beside the library's own."""
 
 SOURCES = ("adapter", "handlers", "infra/requirements-sam.txt", "pyproject.toml", "samconfig.toml", "template.yaml")
 """What the packages are made of."""
@@ -43,16 +47,17 @@ def build(directory: Path = BUILD, parameters: Mapping[str, str] | None = None) 
     record.unlink(missing_ok=True)
     # Requirement files name the project as `.`, which is where sam runs.
     _sam(["build", "--build-dir", str(directory), *_overrides(parameters or {})], os.environ)
-    for package in directory.iterdir():
-        if package.is_dir():
-            _compile(package)
+    for package in packages(directory):
+        prune(package, KEPT)
+        if (parameters or {}).get("PythonRuntime") == PYTHON:
+            precompile(package)
     record.write_text(digest)
     return True
 
 
 def deploy(stack: Stack, directory: Path = BUILD, parameters: Mapping[str, str] | None = None) -> None:
     """Creates or updates the stack with what `build` made."""
-    command = [
+    command: list[str] = [
         *("deploy", "--stack-name", stack.name, "--template-file", str(directory / "template.yaml")),
         # sam looks for its settings beside the template, where they are not.
         *("--config-file", str(ROOT / "samconfig.toml")),
@@ -64,6 +69,8 @@ def deploy(stack: Stack, directory: Path = BUILD, parameters: Mapping[str, str] 
         return
     environment |= {name.upper(): value for name, value in LOCAL_CREDENTIALS.items()}
     environment |= {"AWS_ENDPOINT_URL": stack.endpoint, "SAM_CLI_POLL_DELAY": "0.5"}
+    # At an update of a nested stack the emulator forgets the attributes of what does not change: a tag has all change.
+    command += ["--tags", f"deployed={time.time_ns()}"]
     # A table of every resource and event, of which a local deployment has many and no slow ones: it goes to a file.
     # What failed to create is deleted, or it would be in the way of the next try.
     _sam([*command, "--no-progressbar", "--on-failure", "DELETE"], environment, log=directory.with_name("deploy.log"))
@@ -71,8 +78,13 @@ def deploy(stack: Stack, directory: Path = BUILD, parameters: Mapping[str, str] 
 
 
 def local_parameters() -> dict[str, str]:
-    """Template parameters of a local deployment: an emulator runs the functions on this machine."""
-    return {"Architecture": "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"}
+    """Return the template parameters of a local deployment: an emulator runs the functions on this machine."""
+    return {
+        "Architecture": "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64",
+        "Authorization": "NONE",
+        "DeletionProtection": "false",
+        "PythonRuntime": PYTHON,
+    }
 
 
 def apply_what_emulators_ignore(stack: Stack) -> None:
@@ -90,7 +102,6 @@ def apply_what_emulators_ignore(stack: Stack) -> None:
             if "already enabled" not in str(error):
                 raise
     for function in stack.functions:
-        functions.put_function_recursion_config(FunctionName=function, RecursiveLoop="Allow")
         # The emulator takes the alias's and the versions', and obeys only that of the function as a whole.
         alias = functions.get_function_event_invoke_config(FunctionName=function, Qualifier="live")
         functions.put_function_event_invoke_config(
@@ -99,18 +110,6 @@ def apply_what_emulators_ignore(stack: Stack) -> None:
             MaximumEventAgeInSeconds=alias["MaximumEventAgeInSeconds"],
             DestinationConfig=alias["DestinationConfig"],
         )
-
-
-def _compile(package: Path) -> None:
-    """Puts bytecode beside the code: Lambda cannot write it, and would compile what it imports at every cold start.
-
-    Bytecode is of one version of Python, so it has to be the functions'; nobody compares it with its source there.
-    """
-    if sys.version_info[:2] != RUNTIME:
-        return
-    command = [sys.executable, "-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash"]
-    # What is not code for this Python, such as templates that some packages bring, stays as it is.
-    subprocess.run([*command, "-s", str(package), "-p", "/var/task", str(package)], check=False, capture_output=True)
 
 
 def _digest(parameters: Mapping[str, str]) -> str:

@@ -47,7 +47,14 @@ class Stack:
 
     @cached_property
     def outputs(self) -> dict[str, str]:
-        description = self.client("cloudformation").describe_stacks(StackName=self.name)["Stacks"][0]
+        """The outputs of the stack and of the shared stack in it."""
+        resource = self.client("cloudformation").describe_stack_resource(
+            StackName=self.name, LogicalResourceId="Adapter"
+        )
+        return self._outputs(resource["StackResourceDetail"]["PhysicalResourceId"]) | self._outputs(self.name)
+
+    def _outputs(self, name: str) -> dict[str, str]:
+        description = self.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
         return {output["OutputKey"]: output["OutputValue"] for output in description.get("Outputs", [])}
 
     @cached_property

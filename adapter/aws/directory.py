@@ -34,7 +34,11 @@ FRESH: Final = 60.0
 """Seconds for which what was read is taken for current."""
 
 HASTE: Final = 1.0
-"""Seconds after which an unknown service has the directory read again."""
+"""The first pause, in seconds, between reads for services that the directory does not list."""
+
+LEISURE: Final = 15.0
+"""The longest of these pauses, in seconds: the pause doubles while the directory lists nothing new. Otherwise requests
+with made-up names would make every process read it once a second."""
 
 GONE: Final = 15 * 60
 """Seconds for which a service stays listed that its function hosts no longer: by then another will have registered it,
@@ -75,8 +79,16 @@ class Directory:
         self._services: Mapping[str, Listed] = {}
         self._unreadable: Mapping[str, Unreadable] = {}
         self._read_at: float | None = None
+        self._pause = HASTE
 
     # --- reading ---
+
+    def prepare(self) -> None:
+        """Read the directory now, before the first event; a failure is left to the first request that needs it."""
+        try:
+            self._refresh()
+        except Unavailable as error:
+            log.warning("read later: %s", error)
 
     def kind(self, target: Target) -> Kind | None:
         """The kind of a handler elsewhere; ``None`` if there is none such.
@@ -89,8 +101,8 @@ class Directory:
         """
         listed = self._services.get(target.service)
         if listed is None or target.handler not in listed.handlers:
-            if self._age() > HASTE:
-                self._refresh()
+            if self._age() > self._pause:
+                self._seek()
             listed = self._readable(target.service)
         endpoint = listed.handlers.get(target.handler) if listed else None
         return endpoint.kind if endpoint else None
@@ -117,9 +129,9 @@ class Directory:
             Unreadable: If what the directory says of it cannot be read.
         """
         known = service in self._services
-        if self._age() > (FRESH if known else HASTE):
+        if self._age() > (FRESH if known else self._pause):
             try:
-                await asyncio.to_thread(self._refresh)
+                await asyncio.to_thread(self._refresh if known else self._seek)
             except Unavailable:
                 if not known:
                     raise
@@ -151,6 +163,12 @@ class Directory:
         found, self._unreadable = _readable(self._query(PARTITION), _read)
         self._services = {name: each for name, each in found.items() if each.gone is None or now - each.gone < GONE}
         self._read_at = began
+
+    def _seek(self) -> None:
+        """Read the directory for a service that it did not list."""
+        before = self._services
+        self._refresh()
+        self._pause = min(2 * self._pause, LEISURE) if self._services == before else HASTE
 
     def _readable(self, service: str) -> Listed | None:
         if service in self._unreadable:

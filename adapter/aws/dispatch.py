@@ -5,20 +5,17 @@ A dispatch may be lost. The invocation is due again soon, and the sweeper sees t
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
-from adapter.aws.clients import make_client
+from adapter.aws.clients import Remote
 from adapter.aws.directory import Directory
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Ref
-
-CONNECTIONS: Final = 16
 
 ABSENT: Final = frozenset({
     "AccessDeniedException", "InvalidParameterValueException", "ResourceNotFoundException", "ValidationException",
@@ -33,13 +30,17 @@ class LambdaDispatcher:
 
     Args:
         directory: Says which function hosts a service now.
-        client: A Lambda client; if not given, one is made when it is first needed.
+        client: A Lambda client; by default one is made at the first dispatch, or by `prepare`.
     """
 
     def __init__(self, directory: Directory, client: Any = None) -> None:
         self._directory = directory
-        self._client = client
-        self._pool = ThreadPoolExecutor(CONNECTIONS, "dispatch")
+        self._lambda = Remote("lambda", connections=16, attempts=3, client=client)
+
+    def prepare(self) -> Future[Any]:
+        """Make the client in a thread: while Lambda initialises the process there is CPU to spare, later a request
+        waits. Return what to wait for."""
+        return self._lambda.prepare()
 
     async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool) -> None:
         """`Invoke <https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html>`_ the version that the invocation
@@ -60,7 +61,8 @@ class LambdaDispatcher:
             Unavailable: If Lambda does not tell.
         """
         try:
-            await asyncio.get_running_loop().run_in_executor(self._pool, self._dry_run, deployment)
+            # Lambda looks whether there is such a version, and whether this function may invoke it.
+            await self._invoke(FunctionName=deployment, InvocationType="DryRun")
         except ParamValidationError:
             return False
         except ClientError as error:
@@ -79,21 +81,12 @@ class LambdaDispatcher:
             log.warning("the backlog of shard %d is left to the next sweep: %s", shard, error)
 
     async def _send(self, function: str, event: dict[str, Any]) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._pool, self._invoke, function, event)
+        await self._invoke(FunctionName=function, InvocationType="Event", Payload=json.dumps(event).encode())
+
+    async def _invoke(self, **request: Any) -> None:
+        # The payload of the answer is empty, but until its end is read the connection serves no other request.
+        await self._lambda.run(lambda client: client.invoke(**request)["Payload"].read())
 
     async def _function(self, service: str) -> str | None:
         listed = await self._directory.lookup(service)
         return listed.function if listed else None
-
-    def _dry_run(self, function: str) -> None:
-        """Have Lambda look whether there is such a version, and whether this function may invoke it."""
-        self._request(FunctionName=function, InvocationType="DryRun")
-
-    def _invoke(self, function: str, event: dict[str, Any]) -> None:
-        self._request(FunctionName=function, InvocationType="Event", Payload=json.dumps(event).encode())
-
-    def _request(self, **request: Any) -> None:
-        if self._client is None:  # most processes never dispatch
-            self._client = make_client("lambda", connections=CONNECTIONS, attempts=3)
-        answer = self._client.invoke(**request)
-        answer["Payload"].read()  # it is empty, but until its end is read the connection serves no other request

@@ -71,8 +71,8 @@ def _connect(registry: Registry) -> Host:
 def lambda_handler(*definitions: Definition | Callable[[], Definition]) -> LambdaEntry:
     """Make a Lambda function of services, virtual objects and workflows.
 
-    It serves what API Gateway, EventBridge Scheduler, CloudFormation and its like in other functions send it. Its
-    surroundings (tables, schedule group, dead-letter queue) are told by the environment, as template.yaml sets it.
+    It serves API Gateway, EventBridge Scheduler, the courier and the registrar of the shared stack, and its like in
+    other functions. It reads its surroundings (tables, queues, schedule group) from the variable ``ADAPTER_STACK``.
 
     Args:
         *definitions: Classes, or instances, which may carry dependencies.

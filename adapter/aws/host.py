@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from starlette.types import ASGIApp
 
+from adapter.aws.clients import trusted_roots
+from adapter.aws.delays import QueueTimers
 from adapter.aws.directory import Directory
 from adapter.aws.dispatch import LambdaDispatcher
 from adapter.aws.observability import Observed, ObservedEngine
 from adapter.aws.scheduler import SchedulerTimers
+from adapter.aws.settings import Settings, variable
 from adapter.aws.store import DynamoStore, make_client
 from adapter.engine.engine import Engine
-from adapter.errors import AdapterError
 from adapter.http.ingress import create_ingress
 from adapter.local.ports import SystemClock
 from adapter.observed import observe, observe_app
@@ -25,11 +26,7 @@ if TYPE_CHECKING:
     from adapter.http.admin import Exists
 
 ALIAS: Final = "live"
-"""The alias of a function's current version, as template.yaml has it."""
-
-
-class ConfigurationError(AdapterError):
-    """The function's environment lacks something."""
+"""The alias of a function's current version, as templates have it."""
 
 
 class Host:
@@ -74,33 +71,36 @@ class Host:
 
 
 def connect(registry: Registry) -> Host:
-    """A host on the AWS resources that the environment names.
+    """Return a host on the AWS resources that the environment names.
 
     Raises:
         ConfigurationError: If it does not.
     """
-    name, version = _variable("AWS_LAMBDA_FUNCTION_NAME"), _variable("AWS_LAMBDA_FUNCTION_VERSION")
+    name, version = variable("AWS_LAMBDA_FUNCTION_NAME"), variable("AWS_LAMBDA_FUNCTION_VERSION")
     deployment = f"{name}:{version}"
-    dead_letters = _variable("ADAPTER_DLQ_ARN")
-    _, partition, _, region, account, _ = dead_letters.split(":", 5)
-    client = make_client()
-    objects = _variable("ADAPTER_OBJECTS_TABLE")
-    directory = Directory(objects, client)
+    settings = Settings.from_environment()
+    _, partition, _, region, account, _ = settings.dead_letters.split(":", 5)
+    # Not this version: what has not begun by then begins on the current one, and what has is found from there.
+    target = f"arn:{partition}:lambda:{region}:{account}:function:{name}:{ALIAS}"
+    client = make_client(verify=trusted_roots())
+    directory = Directory(settings.objects, client)
     dispatcher = LambdaDispatcher(directory)
-    clock, observed = SystemClock(), Observed()
+    clock, observed = SystemClock(), Observed(settings.name)
     observed.take_over_logs()
-    timers = SchedulerTimers(
-        group=_variable("ADAPTER_SCHEDULE_GROUP"),
-        # Not this version: what has not begun by then begins on the current one, and what has is found from there.
-        target=f"arn:{partition}:lambda:{region}:{account}:function:{name}:{ALIAS}",
-        role=_variable("ADAPTER_SCHEDULE_ROLE_ARN"),
-        dead_letters=dead_letters,
+    schedules = SchedulerTimers(
+        group=settings.schedules,
+        target=target,
+        role=settings.schedule_role,
+        dead_letters=settings.dead_letters,
         dispatch=lambda ref: dispatcher.dispatch(ref, "", deployment, False),
         clock=clock,
     )
+    timers = QueueTimers(
+        queue=settings.delays, longest=settings.longest_delay, target=target, beyond=schedules, clock=clock
+    )
     engine = ObservedEngine(
         observed,
-        store=DynamoStore(_variable("ADAPTER_INVOCATIONS_TABLE"), objects, client=client),
+        store=DynamoStore(settings.invocations, settings.objects, client=client),
         timers=timers,
         dispatcher=dispatcher,
         clock=clock,
@@ -109,13 +109,10 @@ def connect(registry: Registry) -> Host:
         kinds=directory.kind,
         options=directory.options,
     )
+    # A process of Lambda's has CPU to spare until its first event, and connects to DynamoDB with the first request.
+    made = dispatcher.prepare()
+    directory.prepare()
+    made.result()
     return Host(
         registry, engine, directory, observed, lambda shard: dispatcher.share(deployment, shard), dispatcher.exists
     )
-
-
-def _variable(name: str) -> str:
-    try:
-        return os.environ[name]
-    except KeyError:
-        raise ConfigurationError(f"the environment variable {name} is not set: see template.yaml") from None

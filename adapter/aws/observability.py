@@ -3,7 +3,8 @@
 - Every log line of the process, handlers' own among them, is JSON on standard output, with the Lambda request's id and,
   within a handler and its steps, ``invocation_id``, ``target``, ``attempt`` and ``replaying``.
 - Metrics in CloudWatch's embedded format: ``InvocationsCompleted``, ``InvocationsFailed``, ``InvocationsSuspended``,
-  ``AttemptsFailed``, ``SweepsUnfinished``, ``ColdStarts``.
+  ``AttemptsFailed``, ``SweepsCompleted``, ``SweepsUnfinished``, ``ColdStarts``. Their dimension ``service`` is the
+  application's name.
 - Spans by OpenTelemetry, if the extra ``otel`` is installed: see `adapter.tracing`.
 
 `Powertools' variables <https://docs.powertools.aws.dev/lambda/python/latest/#environment-variables>`_ apply:
@@ -29,11 +30,17 @@ NOISY: Final = ("boto3", "botocore", "pynamodb", "urllib3", "mangum", "asyncio")
 
 
 class Observed:
-    """What a process tells of itself."""
+    """What a process tells of itself.
 
-    def __init__(self) -> None:
-        self._logger = Logger()
-        self._metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Adapter"))
+    Args:
+        application: The application's name, which the stack's alarms look for.
+    """
+
+    def __init__(self, application: str | None = None) -> None:
+        self._logger = Logger(service=os.environ.get("POWERTOOLS_SERVICE_NAME") or application)
+        self._metrics = Metrics(
+            namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Adapter"), service=application
+        )
         self._cold = True
 
     def take_over_logs(self) -> None:

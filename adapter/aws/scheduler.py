@@ -6,22 +6,19 @@ past due: a schedule that could not be made costs a minute, not an invocation, w
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from adapter.aws import clients
+from adapter.aws.clients import Remote
 from adapter.engine.ports import Clock
 from adapter.engine.records import Ref
 
-CONNECTIONS: Final = 10
 RETRIES: Final = 3
 """How often Scheduler tries again to invoke the function; then the event goes to the dead-letter queue."""
 
@@ -29,11 +26,6 @@ EVENT_AGE: Final = 300
 """For how many seconds it tries; the sweeper has taken over by then."""
 
 log = logging.getLogger(__name__)
-
-
-def make_client(**options: Any) -> Any:
-    """A Scheduler client (see `adapter.aws.clients`)."""
-    return clients.make_client("scheduler", connections=CONNECTIONS, attempts=4, **options)
 
 
 class SchedulerTimers:
@@ -46,7 +38,7 @@ class SchedulerTimers:
         dead_letters: The ARN of the queue for what could not be delivered.
         dispatch: Wakes an invocation at once, for a time that has passed.
         clock: The time.
-        client: A boto3 client, as `make_client` makes it, which is the default.
+        client: A Scheduler client; by default one is made when it is first needed.
     """
 
     def __init__(
@@ -69,17 +61,7 @@ class SchedulerTimers:
         }
         self._dispatch = dispatch
         self._clock = clock
-        self._pool = ThreadPoolExecutor(CONNECTIONS, "scheduler")
-        self._client: Future[Any] | None = None
-        if client is not None:
-            self._client = Future()
-            self._client.set_result(client)
-
-    def close(self) -> None:
-        """Wait for the requests under way, and end the threads."""
-        self._pool.shutdown()
-        if self._client is not None:
-            self._client.result().close()
+        self._scheduler = Remote("scheduler", connections=10, attempts=4, client=client)
 
     async def schedule(self, ref: Ref, name: str, at: int) -> None:
         """`CreateSchedule <https://docs.aws.amazon.com/scheduler/latest/APIReference/API_CreateSchedule.html>`_; but
@@ -87,16 +69,16 @@ class SchedulerTimers:
         if at <= self._clock.now():
             await self._dispatch(ref)
             return
+        request = {
+            "Name": schedule_name(ref, name),
+            "GroupName": self._group,
+            "ScheduleExpression": schedule_expression(at),
+            "FlexibleTimeWindow": {"Mode": "OFF"},
+            "ActionAfterCompletion": "DELETE",
+            "Target": {**self._target, "Input": json.dumps(wake_event(ref))},
+        }
         try:
-            await self._send(
-                "create_schedule",
-                Name=schedule_name(ref, name),
-                GroupName=self._group,
-                ScheduleExpression=schedule_expression(at),
-                FlexibleTimeWindow={"Mode": "OFF"},
-                ActionAfterCompletion="DELETE",
-                Target={**self._target, "Input": json.dumps(wake_event(ref))},
-            )
+            await self._scheduler.run(lambda scheduler: scheduler.create_schedule(**request))
         except ClientError as error:
             code = _code(error)
             if code == "ValidationException" and at <= self._clock.now() + 1000:
@@ -108,18 +90,12 @@ class SchedulerTimers:
 
     async def unschedule(self, ref: Ref, name: str) -> None:
         """`DeleteSchedule <https://docs.aws.amazon.com/scheduler/latest/APIReference/API_DeleteSchedule.html>`_."""
+        request = {"Name": schedule_name(ref, name), "GroupName": self._group}
         try:
-            await self._send("delete_schedule", Name=schedule_name(ref, name), GroupName=self._group)
+            await self._scheduler.run(lambda scheduler: scheduler.delete_schedule(**request))
         except (ClientError, BotoCoreError) as error:
             if _code(error) != "ResourceNotFoundException":
                 log.warning("a timer of %s was not deleted, and wakes it for nothing: %s", ref.id, error)
-
-    async def _send(self, operation: str, **request: Any) -> None:
-        if self._client is None:  # most processes never need a timer
-            self._client = self._pool.submit(make_client)
-        client = self._client
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._pool, lambda: getattr(client.result(), operation)(**request))
 
 
 def schedule_name(ref: Ref, name: str) -> str:

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from adapter.cli import project
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command, and end the process with its exit code."""
@@ -47,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     stubs.add_argument("url", metavar="URL", help="where the services are")
     stubs.add_argument("-o", "--output", metavar="FILE", help="write it to a file")
     stubs.set_defaults(run=_stubs)
+    project.add_commands(commands)
     options = parser.parse_args(arguments)
     sys.exit(options.run(options))
 

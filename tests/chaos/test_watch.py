@@ -133,17 +133,19 @@ async def test_what_was_over_needs_no_recovery(watch: Watch) -> None:
     assert not watch.struck
 
 
-@pytest.mark.parametrize("operation", ["Invoke", "CreateSchedule"])
+@pytest.mark.parametrize("operation", ["Invoke", "CreateSchedule", "SendMessage"])
 async def test_what_was_dropped_is_recovered_when_it_goes_on_all_the_same(
     watch: Watch, clock: Clock, operation: str
 ) -> None:
     event: dict[str, Any] = {"adapter": "dispatch", "id": "inv_a"}
     if operation == "CreateSchedule":
         event = {"ScheduleExpression": "at(1970-01-01T00:16:45)", "Target": {"Input": json.dumps(event)}}
+    if operation == "SendMessage":
+        event = {"DelaySeconds": 5, "MessageBody": json.dumps({"function": "f", "event": event})}
     watch.dropped(asked(operation, event))
     clock.now += 20
     watch(await commit(Update(Ref("inv_a", "g"), set={"status": Status.RUNNING}, epoch=0), process=OTHER), OK)
-    # A schedule's time is when it was to fire, at 1005.
+    # The time of a schedule or a message is when it was to come, at 1005.
     assert [recovery.seconds for recovery in watch.recoveries] == [20 if operation == "Invoke" else 15]
 
 
@@ -160,7 +162,7 @@ def test_the_weather_depends_on_its_seed_and_brings_everything(watch: Watch) -> 
 
     (first, weather), (again, _), (other, _) = day(1), day(1), day(2)
     assert first == again != other
-    kinds = {"CreateSchedule": "schedule", "Invoke": "invoke"}
+    kinds = {"CreateSchedule": "schedule", "Invoke": "invoke", "SendMessage": "message"}
     expected = {f"{kinds.get(operation, 'request')} {name}" for operation, odds in ODDS.items() for name in odds}
     assert set(weather.faults) == expected | {"worker killed"}
     assert 200 / 9 <= weather.faults["worker killed"] <= 200 / 3

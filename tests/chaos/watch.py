@@ -102,12 +102,14 @@ class Watch:
                 self._struck[id] = _Struck("killed", self.clock(), self._running.pop(id))
 
     def dropped(self, request: Request) -> None:
-        """An invoke or a schedule was dropped: what it was for has to be recovered."""
+        """An invoke, a schedule or a message was dropped: what it was for has to be recovered."""
         at, event = self.clock(), request.input
         what = "invoke dropped"
         if request.operation == "CreateSchedule":
             due = datetime.strptime(event["ScheduleExpression"], "at(%Y-%m-%dT%H:%M:%S)").replace(tzinfo=UTC)
             at, event, what = due.timestamp(), json.loads(event["Target"]["Input"]), "schedule dropped"
+        elif request.operation == "SendMessage":
+            at, event, what = at + event["DelaySeconds"], json.loads(event["MessageBody"])["event"], "message dropped"
         with self._lock:
             self._struck.setdefault(event["id"], _Struck(what, at))
 

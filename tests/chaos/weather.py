@@ -34,6 +34,7 @@ ODDS = {
     **dict.fromkeys(("PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems"), WRITES),
     "Invoke": INVOKES,
     "CreateSchedule": SCHEDULES,
+    "SendMessage": SCHEDULES,
 }
 """How likely it is that something happens to a request, by operation."""
 
@@ -94,7 +95,9 @@ class Weather:
                 fault = self._dropping
             else:
                 fault = FAULTS[name]
-            kind = {"Invoke": "invoke", "CreateSchedule": "schedule"}.get(request.operation, "request")
+            kind = {"Invoke": "invoke", "CreateSchedule": "schedule", "SendMessage": "message"}.get(
+                request.operation, "request"
+            )
             self.faults["worker killed" if name == "killed" else f"{kind} {name}"] += 1
             return fault
 

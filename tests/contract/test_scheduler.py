@@ -15,7 +15,8 @@ from botocore.compat import HTTPHeaders
 from botocore.config import Config
 from botocore.exceptions import ReadTimeoutError
 
-from adapter.aws.scheduler import SchedulerTimers, make_client, schedule_name
+from adapter.aws.clients import make_client
+from adapter.aws.scheduler import SchedulerTimers, schedule_name
 from adapter.engine.records import Ref
 from tests.contract.samples import GENERATION, NOW
 
@@ -38,7 +39,7 @@ class StillClock:
 
 @pytest.fixture(scope="module")
 def scheduler(endpoint: str, credentials: dict[str, str]) -> Any:
-    return make_client(endpoint_url=endpoint, **credentials)
+    return make_client("scheduler", connections=1, attempts=1, endpoint_url=endpoint, **credentials)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""AWS between the functions and the emulator's: DynamoDB, Scheduler and Lambda as a proxy that can do worse.
+"""AWS between the functions and the emulator's: DynamoDB, Scheduler, SQS and Lambda as a proxy that can do worse.
 
 What goes wrong with a request is a function of the exchange that it is part of; a plan picks it. A crash can only be
 told from others by what was stored before it, so a process is killed right before one of its requests has its effect,
@@ -7,6 +7,7 @@ or right after.
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import select
@@ -20,6 +21,7 @@ from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
+from uuid import uuid4
 
 GIVEN_UP = 10
 """Seconds after which a client that waits for an answer is taken to have given up."""
@@ -56,7 +58,7 @@ class Request:
 
     @cached_property
     def operation(self) -> str:
-        """As AWS's API calls it, such as ``PutItem``, ``CreateSchedule``, ``Invoke``."""
+        """As AWS's API calls it, such as ``PutItem``, ``CreateSchedule``, ``SendMessage``, ``Invoke``."""
         target = self.headers.get("x-amz-target", "")
         if target:
             return target.partition(".")[2]
@@ -298,9 +300,12 @@ def slow(seconds: float) -> Fault:
 
 
 def dropped(exchange: Exchange) -> None:
-    """An invoke or a schedule is accepted, and nothing comes of it."""
+    """An invoke, a schedule or a message is accepted, and nothing comes of it."""
     if exchange.request.operation == "Invoke":
         exchange.answer(Answer(202))
+    elif exchange.request.operation == "SendMessage":
+        digest = hashlib.md5(exchange.request.input["MessageBody"].encode(), usedforsecurity=False).hexdigest()
+        exchange.answer(_json(200, {"MessageId": str(uuid4()), "MD5OfMessageBody": digest}))
     else:
         name = exchange.request.path.rpartition("/")[2]
         arn = f"arn:aws:scheduler:us-east-1:000000000000:schedule/{exchange.request.input['GroupName']}/{name}"
@@ -308,7 +313,7 @@ def dropped(exchange: Exchange) -> None:
 
 
 def doubled(exchange: Exchange) -> None:
-    """An invoke is carried out twice; a schedule fires twice."""
+    """An invoke is carried out twice; a schedule fires twice; a message is delivered twice."""
     answer = exchange.forward()
     again = exchange.request
     if again.operation == "CreateSchedule":
@@ -330,7 +335,7 @@ def throttled(exchange: Exchange) -> None:
             exchange.answer(_cancelled(request, "ThrottlingError", "Throughput exceeds the current capacity."))
         case "Invoke":
             exchange.answer(_error(429, "TooManyRequestsException", "Rate Exceeded."))
-        case "CreateSchedule" | "DeleteSchedule" | "GetSchedule":
+        case "CreateSchedule" | "DeleteSchedule" | "GetSchedule" | "SendMessage":
             exchange.answer(_error(429, "ThrottlingException", "Rate exceeded"))
         case _:
             message = "The level of configured provisioned throughput for the table was exceeded."

@@ -29,11 +29,21 @@ def rewritten(packages: Path, rewrite: Callable[[Template], None], name: str = "
     yield directory
 
 
+def keep_functions(template: Template, *kept: str) -> None:
+    """Remove the examples that are not named, such as ``Greeter``."""
+    resources = template["Resources"]
+    functions = [name for name, resource in resources.items() if resource["Type"] == "AWS::Serverless::Function"]
+    for name in set(functions) - {f"{each}Function" for each in kept}:
+        del resources[name], template["Outputs"][f"{name}Name"]
+    deployed = resources["Deployment"]["Properties"]["Functions"]
+    deployed[:] = [function for function in deployed if function["Alias"]["Ref"].partition(".")[0] in resources]
+
+
 def with_aws_at(url: str) -> Callable[[Template], None]:
     """Changes a template so that its functions find the services that they use at another address."""
 
     def rewrite(template: Template) -> None:
         variables = template["Globals"]["Function"]["Environment"]["Variables"]
-        variables |= {f"AWS_ENDPOINT_URL_{service}": url for service in ("DYNAMODB", "LAMBDA", "SCHEDULER")}
+        variables |= {f"AWS_ENDPOINT_URL_{service}": url for service in ("DYNAMODB", "LAMBDA", "SCHEDULER", "SQS")}
 
     return rewrite

@@ -101,18 +101,5 @@ class TestDispatches:
         assert function.records()[id].status is Status.COMPLETED
 
 
-class TestDeployments:
-    @given(
-        st.dictionaries(
-            st.sampled_from(["ResourceProperties", "LogicalResourceId", "StackId", "PhysicalResourceId"]), values
-        )
-    )
-    @bounded(50)
-    def test_one_that_cannot_be_answered(self, function: Function, fields: dict[str, Any]) -> None:
-        """CloudFormation waits for its timeout then, and says so; the process takes no harm."""
-        with pytest.raises((OSError, ValueError, KeyError)):
-            function({"RequestType": "Create", "ResponseURL": "http://127.0.0.1:9/", **fields})
-
-
 def test_the_process_is_well(function: Function) -> None:
     _well(function)

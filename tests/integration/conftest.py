@@ -11,17 +11,21 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
 from infra import emulator as emulators
 from infra.deploy import build, deploy, local_parameters
 from infra.emulator import ROOT, Emulator
 from infra.stack import Stack
+from tests.faults.template import rewritten
 from tests.integration.probes import Probes, deploy_probes
 
 BUILD = ROOT / ".local" / "test" / "build"
@@ -109,9 +113,25 @@ def enforced_stack(packages: Path, progress: Progress) -> Iterator[Stack]:
     with emulators.running(ROOT / ".local" / "test" / "enforced", enforce_roles=True) as own:
         stack = Stack("adapter-enforced", own.url)
         progress(f"deploying with roles enforced, log {own.log}")
-        deploy(stack, packages, local_parameters())
+        with _allowed_to_set_recursion(packages) as rewritten:
+            deploy(stack, rewritten, local_parameters())
         _allow_schedules_in_the_default_group(stack)
         yield stack
+
+
+@contextmanager
+def _allowed_to_set_recursion(packages: Path) -> Iterator[Path]:
+    """The emulator asks IAM about `UpdateFunctionCode` when the recursion of a function is set."""
+    with rewritten(packages, lambda template: None, "enforced") as directory:
+        shared = directory / "Adapter"
+        shared.unlink(missing_ok=True)
+        shared.mkdir(exist_ok=True)
+        template = yaml.safe_load((packages / "Adapter" / "template.yaml").read_text())
+        statements = template["Resources"]["RegistrarPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+        statements[0]["Action"].append("lambda:UpdateFunctionCode")
+        (shared / "template.yaml").write_text(json.dumps(template))
+        yield directory
+        shutil.rmtree(shared)
 
 
 def _allow_schedules_in_the_default_group(stack: Stack) -> None:

@@ -12,21 +12,15 @@ from uuid import uuid4
 import httpx
 
 from infra.deploy import deploy, local_parameters
+from infra.signing import admin_of
 from infra.stack import Stack
-from tests.faults.template import Template, rewritten
-from tests.integration.signing import admin_of
+from tests.faults.template import Template, keep_functions, rewritten
 from tests.integration.waiting import accepted, until
 
 APP = Path(__file__).parent / "probe" / "app.py"
 
 FUNCTIONS = {"Greeter": "first", "SignUp": "second"}
 """The examples whose places in the template they take. The first one has all paths at ``/restate``."""
-
-ROUTES = {"GreeterRoute": "Ping", "SignUpRoute": "Clerk"}
-"""The services that have a route of their own."""
-
-LEFT_OUT = ("Checkout", "Warehouse", "Inventory", "Payment", "Shipping", "Counter", "Mailer")
-"""Whatever is called so in the template."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +58,7 @@ def pack(packages: Path, version: int) -> Path:
 
 
 def _without_examples(template: Template) -> None:
-    resources = template["Resources"]
-    for parts in (resources, template["Outputs"]):
-        for name in [name for name in parts if name.startswith(LEFT_OUT)]:
-            del parts[name]
-    for route, service in ROUTES.items():
-        resources[route]["Properties"]["RouteKey"] = f"ANY /{service}/{{proxy+}}"
+    keep_functions(template, *FUNCTIONS)
 
 
 def deploy_probes(stack: Stack, packages: Path) -> Probes:

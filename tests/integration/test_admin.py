@@ -15,8 +15,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from adapter.cli import main
 from adapter.client import Client
+from infra.signing import admin_of
 from infra.stack import Stack
-from tests.integration.signing import admin_of
 from tests.integration.waiting import accepted, until
 
 
@@ -81,7 +81,7 @@ def test_another_functions_invocation_is_paused_resumed_and_restarted(
 def test_services_and_state(http: httpx.Client, admin: httpx.Client, stack: Stack, key: str) -> None:
     services = {each["name"]: each for each in answer(admin.get("/services"))["services"]}
     assert {"Greeter", "Counter", "Checkout", "Inventory", "SignUp"} <= services.keys()
-    assert services["Counter"]["deployment"].startswith(f"{stack.name}-greeter:")
+    assert services["Counter"]["deployment"].startswith(f"{stack.name}_greeter:")
     assert len(answer(admin.get("/deployments"))["deployments"]) == len(stack.functions)
     http.post(f"/Counter/{key}/add", json=7)
     held = admin.get("/services/Counter/state", params={"key": key})

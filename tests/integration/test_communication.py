@@ -17,9 +17,9 @@ import pytest
 
 from adapter import Ready, Unready, invocation_id
 from adapter.client import Client
+from infra.signing import admin_of
 from infra.stack import Stack
 from tests.integration.probes import Probes
-from tests.integration.signing import admin_of
 from tests.integration.waiting import accepted, answer, result, until
 
 MEGABYTE = 1024 * 1024

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -38,11 +39,15 @@ def test_calls_into_other_functions_and_back(http: httpx.Client, key: str) -> No
 
 
 def test_timers(http: httpx.Client, enforced_stack: Stack, key: str) -> None:
-    accepted(http, f"/Mailer/{key}/mail/send?delay=5s", "later")
+    accepted(http, f"/Mailer/{key}-long/mail/send?delay=61s", "much later")
     group = enforced_stack.outputs["TimersGroup"]
     scheduler = enforced_stack.client("scheduler")
     until("there is a schedule", lambda: scheduler.list_schedules(GroupName=group)["Schedules"], 10)
-    until("it is delivered", lambda: answer(http, f"/Mailer/{key}/sent") == ["later"])
+    sent = time.monotonic()
+    accepted(http, f"/Mailer/{key}/mail/send?delay=5s", "later")
+    until("the queue delivers the short one", lambda: answer(http, f"/Mailer/{key}/sent") == ["later"])
+    assert 5 <= time.monotonic() - sent < 30  # the sweeper would be later
+    until("the long one is delivered", lambda: answer(http, f"/Mailer/{key}-long/sent") == ["much later"])
 
 
 def test_denials_are_real(http: httpx.Client, enforced_stack: Stack, key: str) -> None:

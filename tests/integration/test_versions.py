@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
+from infra.signing import admin_of
 from tests.integration.probes import Probes
-from tests.integration.signing import admin_of
 from tests.integration.waiting import accepted, result, until
 
 

@@ -1,4 +1,4 @@
-"""`template.yaml` and `samconfig.toml` as data, for what no emulator would notice missing."""
+"""The templates and `samconfig.toml` as data, for what no emulator would notice missing."""
 
 from __future__ import annotations
 
@@ -35,21 +35,29 @@ TemplateLoader.add_multi_constructor("!", _long_form)
 
 @pytest.fixture(scope="session")
 def template() -> dict[str, Any]:
+    """The template of the examples."""
     return yaml.load((ROOT / "template.yaml").read_text(), TemplateLoader)
 
 
 @pytest.fixture(scope="session")
-def resources(template: dict[str, Any]) -> Resources:
-    return template["Resources"]
+def shared() -> dict[str, Any]:
+    """The template of the shared stack."""
+    return yaml.load((ROOT / "adapter" / "project" / "stack.yaml").read_text(), TemplateLoader)
 
 
 @pytest.fixture(scope="session")
-def functions(template: dict[str, Any], resources: Resources) -> dict[str, dict[str, Any]]:
-    """The properties of each function by its logical id, what Globals adds included."""
-    shared = template["Globals"]["Function"]
+def resources(shared: dict[str, Any]) -> Resources:
+    """The resources of the shared stack."""
+    return shared["Resources"]
+
+
+@pytest.fixture(scope="session")
+def functions(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The properties of each example function by its logical id, what Globals adds included."""
+    common = template["Globals"]["Function"]
     return {
-        name: {**shared, **resource["Properties"]}
-        for name, resource in resources.items()
+        name: {**common, **resource["Properties"]}
+        for name, resource in template["Resources"].items()
         if resource["Type"] == "AWS::Serverless::Function"
     }
 

@@ -1,15 +1,22 @@
-"""What the template has to say, and a local AWS does not hold anybody to."""
+"""What the templates have to say, and a local AWS does not check."""
 
 from __future__ import annotations
 
+import json
+import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from adapter.aws.delays import LONGEST
+from adapter.aws.directory import PARTITION
 from adapter.aws.host import ALIAS
+from adapter.aws.settings import Settings
 from adapter.aws.tables import definitions
 from adapter.local.server import CORS_MAX_AGE, EXPOSED
+from infra.inline import TEMPLATE, inlined
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,21 +41,25 @@ def as_list(value: Any) -> list[Any]:
 # ---- tables ----------------------------------------------------------------------------------------------------------
 
 
-def test_tables_are_billed_by_request_backed_up_encrypted_and_expire_by_ttl(resources: Resources) -> None:
+def test_tables_are_billed_by_request_backed_up_protected_and_expire_by_ttl(
+    resources: Resources, shared: dict[str, Any]
+) -> None:
     tables = of_type(resources, "AWS::DynamoDB::Table")
     assert set(tables) == {"Invocations", "Objects"}
     for table in tables.values():
         assert table["BillingMode"] == "PAY_PER_REQUEST"
         assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
-        assert table["SSESpecification"] == {"SSEEnabled": True}
+        assert "SSESpecification" not in table  # DynamoDB encrypts anyway; this would select a KMS key, which costs
+        assert table["DeletionProtectionEnabled"] == {"Ref": "DeletionProtection"}
         assert table["TimeToLiveSpecification"] == {"AttributeName": "ttl", "Enabled": True}
+    assert shared["Parameters"]["DeletionProtection"]["Default"] == "true"
 
 
 @pytest.mark.parametrize("history", [True, False])
 def test_tables_are_the_ones_that_the_store_works_with(
-    resources: Resources, template: dict[str, Any], history: bool
+    resources: Resources, shared: dict[str, Any], history: bool
 ) -> None:
-    assert template["Conditions"]["KeepsHistory"] == {"Fn::Equals": [{"Ref": "History"}, "true"]}
+    assert shared["Conditions"]["KeepsHistory"] == {"Fn::Equals": [{"Ref": "History"}, "true"]}
     for name, definition in definitions(history).items():
         table = resolve(resources[name]["Properties"], KeepsHistory=history)
         assert {attribute: table.get(attribute) for attribute in definition} == definition
@@ -72,26 +83,45 @@ def resolve(value: Any, **conditions: bool) -> Any:
     return value
 
 
-# ---- functions -------------------------------------------------------------------------------------------------------
+# ---- the examples' functions -----------------------------------------------------------------------------------------
 
 
-def test_functions_publish_a_version_of_every_change_and_may_call_themselves(functions: dict[str, Properties]) -> None:
+def test_templates_stay_small(template: dict[str, Any]) -> None:
+    text = (ROOT / "template.yaml").read_text()
+    for name, resource in template["Resources"].items():
+        if resource["Type"] == "AWS::Serverless::Function":
+            lines = re.search(rf"^  {name}:\n(    .*\n)+", text, re.MULTILINE)
+            assert lines is not None
+            assert lines[0].count("\n") + 1 <= 10  # and one more in the deployment
+
+
+def test_functions_publish_a_version_of_every_change(functions: dict[str, Properties]) -> None:
     assert len(functions) >= 3
     for function in functions.values():
         assert function["AutoPublishAlias"] == ALIAS
         assert function["AutoPublishAliasAllProperties"] is True
-        assert function["RecursiveLoop"] == "Allow"
-        assert function["Tracing"] == "Active"
-        assert function["Runtime"] == "python3.11"
+        assert function["Tracing"] == "PassThrough"  # Active would sample whole fan-outs
+        assert function["MemorySize"] == 1024
+
+
+def test_functions_run_on_a_python_that_is_supported(
+    template: dict[str, Any], functions: dict[str, Properties]
+) -> None:
+    runtime = template["Parameters"]["PythonRuntime"]
+    assert runtime["Default"] == "python3.13"
+    assert runtime["AllowedValues"] == [f"python3.{minor}" for minor in (11, 12, 13, 14)]
+    assert all(function["Runtime"] == {"Ref": "PythonRuntime"} for function in functions.values())
 
 
 def test_what_functions_are_told_depends_on_no_parameter(
     template: dict[str, Any], functions: dict[str, Properties]
 ) -> None:
     # SAM publishes a version when the template says something else of a function. It is blind to a parameter's value,
-    # and the alias would stay on a version with the old one. What Architecture changes is the packages.
+    # and the alias would stay on a version with the old one. Architecture and runtime change the packages as well, and
+    # reserved concurrency is the function's, not a version's.
+    blind = {"Architectures", "ReservedConcurrentExecutions", "Runtime"}
     for function in functions.values():
-        said = str({name: value for name, value in function.items() if name != "Architectures"})
+        said = str({name: value for name, value in function.items() if name not in blind})
         assert not [name for name in template["Parameters"] if f"'Ref': '{name}'" in said or f"${{{name}}}" in said]
 
 
@@ -99,18 +129,14 @@ def test_a_crash_is_noticed_soon_and_a_request_fits_the_gateway(functions: dict[
     assert all(function["Timeout"] <= 30 for function in functions.values())
 
 
-def test_functions_know_their_surroundings(functions: dict[str, Properties]) -> None:
+def test_functions_know_their_surroundings(functions: dict[str, Properties], shared: dict[str, Any]) -> None:
     for function in functions.values():
-        assert set(function["Environment"]["Variables"]) == {
-            "ADAPTER_DLQ_ARN",
-            "ADAPTER_INVOCATIONS_TABLE",
-            "ADAPTER_OBJECTS_TABLE",
-            "ADAPTER_SCHEDULE_GROUP",
-            "ADAPTER_SCHEDULE_ROLE_ARN",
-            "LOG_LEVEL",
-            "POWERTOOLS_METRICS_NAMESPACE",
-            "POWERTOOLS_SERVICE_NAME",
-        }
+        variables = function["Environment"]["Variables"]
+        assert variables["ADAPTER_STACK"] == {"Fn::GetAtt": "Adapter.Outputs.Settings"}
+        assert function["Role"] == {"Fn::GetAtt": "Adapter.Outputs.FunctionRole"}
+        assert function["LoggingConfig"] == {"LogGroup": {"Fn::GetAtt": "Adapter.Outputs.LogGroup"}}
+    settings = re.sub(r"\$\{[\w.]+\}", "7", shared["Outputs"]["Settings"]["Value"]["Fn::Sub"])
+    assert set(json.loads(settings)) == {field.name for field in fields(Settings)}
 
 
 def test_packages_hold_the_project_and_nothing_of_the_repository(functions: dict[str, Properties]) -> None:
@@ -126,69 +152,70 @@ def test_builds_are_not_cached(samconfig: dict[str, Any]) -> None:
     assert samconfig["build"]["parameters"]["cached"] is False
 
 
-def test_lambda_retries_nothing_and_keeps_what_failed(functions: dict[str, Properties], resources: Resources) -> None:
-    dead_letters = {"Fn::GetAtt": "DeadLetters.Arn"}
-    for name, function in functions.items():
-        alias = function["EventInvokeConfig"]
-        assert alias["DestinationConfig"] == {"OnFailure": {"Type": "SQS", "Destination": dead_letters}}
-        (version, config), *more = [
-            (resource, resource["Properties"])
-            for resource in resources.values()
-            if resource["Type"] == "AWS::Lambda::EventInvokeConfig"
-            and resource["Properties"]["FunctionName"] == {"Ref": name}
-        ]
-        assert not more
-        assert config["Qualifier"] == {"Fn::GetAtt": f"{name}.Version.Version"}
-        assert config["DestinationConfig"] == {"OnFailure": {"Destination": dead_letters}}
-        # Invocations resume on the version that they started on, long after the stack has a newer one.
-        assert version["UpdateReplacePolicy"] == "Retain"
-        # Whereas one that a failed deployment left behind would be in the way of the next.
-        assert version["DeletionPolicy"] == "RetainExceptOnCreate"
-        for settings in (alias, config):
-            assert settings["MaximumRetryAttempts"] == 0
-            assert settings["MaximumEventAgeInSeconds"] == 60
+def test_all_functions_are_deployed(template: dict[str, Any], functions: dict[str, Properties]) -> None:
+    (deployment,) = of_type(template["Resources"], "Custom::AdapterDeployment").values()
+    assert deployment["ServiceToken"] == {"Fn::GetAtt": "Adapter.Outputs.Registrar"}
+    assert deployment["Authorization"] == {"Ref": "Authorization"}
+    assert template["Parameters"]["Authorization"]["Default"] == "AWS_IAM"
+    assert deployment["Functions"] == [
+        {"Alias": {"Ref": f"{name}.Alias"}, "Version": {"Ref": f"{name}.Version"}} for name in functions
+    ]
 
 
-def test_each_deployment_registers_itself(functions: dict[str, Properties], resources: Resources) -> None:
-    deployments = of_type(resources, "Custom::AdapterDeployment")
-    registered = {properties["ServiceToken"]["Ref"]: properties for properties in deployments.values()}
-    assert set(registered) == {f"{name}.Alias" for name in functions}
-    for name in functions:
-        properties = registered[f"{name}.Alias"]
-        assert properties["Version"] == {"Ref": f"{name}.Version"}
-        # Without it a function that cannot even start holds the deployment up for an hour.
-        assert properties["ServiceTimeout"] <= 60
+def test_the_shared_stack_has_what_it_is_given_and_gives_what_is_used(
+    template: dict[str, Any], shared: dict[str, Any]
+) -> None:
+    given = template["Resources"]["Adapter"]["Properties"]["Parameters"]
+    assert set(given) == set(shared["Parameters"])
+    for name in set(given) - {"Name"}:
+        assert given[name] == {"Ref": name}
+        assert template["Parameters"][name]["Default"] == shared["Parameters"][name]["Default"]
+    used = set(re.findall(r"Adapter\.Outputs\.(\w+)", (ROOT / "template.yaml").read_text()))
+    assert used <= set(shared["Outputs"])
+
+
+def test_the_shared_stack_is_one_file_without_transforms(shared: dict[str, Any]) -> None:
+    # Users deploy it without building it, and with CAPABILITY_IAM alone.
+    assert "Transform" not in shared
+    assert not [resource for resource in shared["Resources"].values() if "CodeUri" in str(resource)]
+    text = TEMPLATE.read_text()
+    assert inlined(text) == text, "run `python -m infra.inline`"
+    for name in ("Courier", "Registrar"):
+        code = shared["Resources"][name]["Properties"]["Code"]["ZipFile"]
+        assert code.endswith((ROOT / "adapter" / "project" / f"{name.lower()}.py").read_text())
+
+
+def test_the_manual_has_every_parameter_output_and_alarm(shared: dict[str, Any], resources: Resources) -> None:
+    deploying, production = ((ROOT / "docs" / f"{page}.md").read_text() for page in ("deploying", "production"))
+    assert not [name for name in (*shared["Parameters"], *shared["Outputs"]) if f"`{name}`" not in deploying]
+    alarms = of_type(resources, "AWS::CloudWatch::Alarm")
+    assert re.findall(r"^\| `(\w+Alarm)` \|", production, re.MULTILINE) == list(alarms)
 
 
 # ---- HTTP ------------------------------------------------------------------------------------------------------------
 
 
-def test_every_function_is_reachable_through_its_alias_and_by_this_api_only(
-    functions: dict[str, Properties], resources: Resources
-) -> None:
-    aliases = [{"Ref": f"{name}.Alias"} for name in functions]
-    integrations = of_type(resources, "AWS::ApiGatewayV2::Integration")
-    permissions = of_type(resources, "AWS::Lambda::Permission")
-    assert [i["IntegrationUri"] for i in integrations.values()] == aliases
-    assert [p["FunctionName"] for p in permissions.values()] == aliases
-    assert all(i["PayloadFormatVersion"] == "2.0" for i in integrations.values())
-    assert all(p["SourceArn"]["Fn::Sub"].endswith(":${HttpApi}/*") for p in permissions.values())
-    routed = {route["Target"]["Fn::Sub"] for route in of_type(resources, "AWS::ApiGatewayV2::Route").values()}
-    assert routed == {f"integrations/${{{name}}}" for name in integrations}
+def test_requests_are_logged_without_what_may_be_secret(resources: Resources) -> None:
+    (stage,) = of_type(resources, "AWS::ApiGatewayV2::Stage").values()
+    assert stage["AccessLogSettings"]["DestinationArn"] == {"Fn::GetAtt": "AccessLogs.Arn"}
+    log = json.loads(stage["AccessLogSettings"]["Format"])
+    assert log["route"] == "$context.routeKey"
+    assert not re.search("path|header|query", str(log), re.IGNORECASE)
 
 
-def test_the_admin_is_signed_and_nothing_else_is(resources: Resources) -> None:
-    routes = of_type(resources, "AWS::ApiGatewayV2::Route").values()
-    for route in routes:
-        path = route["RouteKey"].split()[1]
-        assert route.get("AuthorizationType", "NONE") == ("AWS_IAM" if path.startswith("/admin") else "NONE")
-    assert any(route["RouteKey"] == "ANY /admin/{proxy+}" for route in routes)
-    # Any route that could take a request meant for the admin would let it in unsigned.
-    assert not any(route["RouteKey"].split()[-1] in ("$default", "/{proxy+}") for route in routes)
+def test_requests_are_throttled(resources: Resources, shared: dict[str, Any]) -> None:
+    (stage,) = of_type(resources, "AWS::ApiGatewayV2::Stage").values()
+    # Settings of a route that leave out one limit stand for a limit of 0: each request is a 429.
+    assert stage["DefaultRouteSettings"] == {
+        "ThrottlingRateLimit": {"Ref": "ThrottleRate"},
+        "ThrottlingBurstLimit": {"Ref": "ThrottleBurst"},
+    }
+    assert "RouteSettings" not in stage
+    assert [shared["Parameters"][name]["Default"] for name in ("ThrottleRate", "ThrottleBurst")] == [100, 200]
 
 
-def test_web_pages_may_call_where_a_parameter_says_so(resources: Resources, template: dict[str, Any]) -> None:
-    assert template["Parameters"]["CorsOrigins"]["Default"] == ""
+def test_web_pages_may_call_where_a_parameter_says_so(resources: Resources, shared: dict[str, Any]) -> None:
+    assert shared["Parameters"]["CorsOrigins"]["Default"] == ""
     (api,) = of_type(resources, "AWS::ApiGatewayV2::Api").values()
     assert resolve(api, AllowsCors=False)["CorsConfiguration"] == {"Ref": "AWS::NoValue"}
     cors = resolve(api, AllowsCors=True)["CorsConfiguration"]
@@ -200,23 +227,7 @@ def test_web_pages_may_call_where_a_parameter_says_so(resources: Resources, temp
     assert "AllowCredentials" not in cors
 
 
-def test_requests_are_logged_without_their_queries_and_headers(resources: Resources) -> None:
-    (stage,) = of_type(resources, "AWS::ApiGatewayV2::Stage").values()
-    assert stage["AccessLogSettings"]["DestinationArn"] == {"Fn::GetAtt": "AccessLogs.Arn"}
-    assert "header" not in stage["AccessLogSettings"]["Format"]
-    assert "query" not in stage["AccessLogSettings"]["Format"]
-
-
-def test_requests_are_throttled_by_the_accounts_limits_only(resources: Resources) -> None:
-    (stage,) = of_type(resources, "AWS::ApiGatewayV2::Stage").values()
-    # Other tools' users found that route settings without limits stand for limits of 0: each request is a 429.
-    limits = {"ThrottlingBurstLimit", "ThrottlingRateLimit"}
-    for settings in (stage.get("DefaultRouteSettings", {}), *stage.get("RouteSettings", {}).values()):
-        assert not settings or limits <= set(settings)
-        assert not settings.get("DetailedMetricsEnabled")  # they are charged for, by route
-
-
-# ---- schedules -------------------------------------------------------------------------------------------------------
+# ---- timers ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_sweeper_runs_every_minute_and_is_out_of_the_functions_reach(resources: Resources) -> None:
@@ -224,23 +235,39 @@ def test_the_sweeper_runs_every_minute_and_is_out_of_the_functions_reach(resourc
     assert sweeper["ScheduleExpression"] == "rate(1 minute)"
     assert sweeper["GroupName"] == {"Ref": "SweeperGroup"}
     target = sweeper["Target"]
+    assert target["Arn"] == {"Fn::GetAtt": "Courier.Arn"}
     assert target["Input"] == '{"adapter": "sweep"}'
     assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": "DeadLetters.Arn"}}
     assert target["RetryPolicy"] == {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}
-    assert "SweeperGroup" not in str(statements(resources, "AdapterPolicy"))
+    assert "SweeperGroup" not in str(statements(resources, "FunctionPolicy"))
+
+
+def test_short_delays_go_through_a_queue(resources: Resources, shared: dict[str, Any]) -> None:
+    longest = shared["Parameters"]["LongestQueuedDelay"]
+    assert (longest["Default"], longest["MaxValue"]) == (60, LONGEST)
+    queue, courier = resources["Delays"]["Properties"], resources["Courier"]["Properties"]
+    assert queue["MessageRetentionPeriod"] > LONGEST
+    assert queue["VisibilityTimeout"] >= 6 * courier["Timeout"]  # what Lambda's documentation asks for
+    assert queue["RedrivePolicy"]["deadLetterTargetArn"] == {"Fn::GetAtt": "DeadLetters.Arn"}
+    source = resources["CourierQueue"]["Properties"]
+    assert source["EventSourceArn"] == {"Fn::GetAtt": "Delays.Arn"}
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert courier["RecursiveLoop"] == "Allow"  # a handler that sleeps again and again is a loop through it
 
 
 # ---- permissions -----------------------------------------------------------------------------------------------------
 
+OWN_FUNCTIONS = ":function:${Name}_*"
+
+
+def allowed(resources: Resources, policy: str) -> dict[str, dict[str, Any]]:
+    """The statements of a policy by their actions."""
+    return {action: each for each in statements(resources, policy) for action in as_list(each["Action"])}
+
 
 def test_functions_may_do_what_the_engine_does_and_no_more(resources: Resources) -> None:
-    allowed = {
-        action: statement
-        for policy in ("AdapterPolicy", "InvokePolicy")
-        for statement in statements(resources, policy)
-        for action in as_list(statement["Action"])
-    }
-    assert set(allowed) == {
+    found = allowed(resources, "FunctionPolicy")
+    assert set(found) == {
         "dynamodb:BatchGetItem",
         "dynamodb:BatchWriteItem",
         "dynamodb:DeleteItem",
@@ -258,34 +285,64 @@ def test_functions_may_do_what_the_engine_does_and_no_more(resources: Resources)
         "xray:PutTelemetryRecords",
         "xray:PutTraceSegments",
     }
-    everything = {action for action, statement in allowed.items() if statement["Resource"] == "*"}
+    everything = {action for action, statement in found.items() if statement["Resource"] == "*"}
     assert everything == {"xray:PutTelemetryRecords", "xray:PutTraceSegments"}  # they know no resources
-    assert allowed["iam:PassRole"]["Resource"] == {"Fn::GetAtt": "ScheduleRole.Arn"}
-    assert allowed["iam:PassRole"]["Condition"] == {
+    assert found["iam:PassRole"]["Resource"] == {"Fn::GetAtt": "ScheduleRole.Arn"}
+    assert found["iam:PassRole"]["Condition"] == {
         "StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"},
     }
-    assert allowed["scheduler:CreateSchedule"]["Resource"]["Fn::Sub"].endswith(":schedule/${Timers}/*")
+    assert found["scheduler:CreateSchedule"]["Resource"]["Fn::Sub"].endswith(":schedule/${Timers}/*")
 
 
-def test_only_versions_and_aliases_of_the_stacks_own_functions_are_invoked(
+def test_only_versions_and_aliases_of_the_applications_own_functions_are_invoked(
     functions: dict[str, Properties], resources: Resources
 ) -> None:
-    (statement,) = [s for s in statements(resources, "InvokePolicy") if s["Action"] == "lambda:InvokeFunction"]
-    named = [resource["Fn::Sub"].split(":function:")[1] for resource in statement["Resource"]]
-    assert named == [f"{function['FunctionName']['Fn::Sub']}:*" for function in functions.values()]
+    # A stack's name has no underscore, so these are the names of no other stack's functions.
+    assert all(function["FunctionName"]["Fn::Sub"].startswith("${AWS::StackName}_") for function in functions.values())
+    for policy, end in (("FunctionPolicy", ":*"), ("CourierPolicy", f":{ALIAS}"), ("SchedulePolicy", f":{ALIAS}")):
+        named = as_list(allowed(resources, policy)["lambda:InvokeFunction"]["Resource"])
+        assert [each["Fn::Sub"].rpartition(OWN_FUNCTIONS)[1:] for each in named if "Fn::Sub" in each] == [
+            (OWN_FUNCTIONS, end)
+        ]
 
 
-def test_roles_are_assumed_by_their_service_and_have_named_policies_only(
-    functions: dict[str, Properties], resources: Resources
-) -> None:
+def test_the_registrar_may_touch_its_api_and_the_applications_functions_only(resources: Resources) -> None:
+    found = allowed(resources, "RegistrarPolicy")
+    for action, statement in found.items():
+        if action.startswith("lambda:"):
+            assert [each["Fn::Sub"].rpartition(OWN_FUNCTIONS)[1:] for each in statement["Resource"]] == [
+                (OWN_FUNCTIONS, "")
+            ]
+        elif action.startswith("apigateway:"):
+            assert all("/apis/${HttpApi}/" in each["Fn::Sub"] for each in statement["Resource"])
+        else:
+            assert action.startswith("logs:")
+    assert {action for action in found if action.startswith("lambda:")} == {
+        "lambda:AddPermission",
+        "lambda:DeleteFunctionEventInvokeConfig",
+        "lambda:InvokeFunction",
+        "lambda:PutFunctionEventInvokeConfig",
+        "lambda:PutFunctionRecursionConfig",
+        "lambda:RemovePermission",
+    }
+
+
+def test_the_courier_reads_the_registry_only(resources: Resources) -> None:
+    statement = allowed(resources, "CourierPolicy")["dynamodb:Query"]
+    assert statement["Resource"] == {"Fn::GetAtt": "Objects.Arn"}
+    assert statement["Condition"] == {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [PARTITION]}}
+
+
+def test_roles_are_assumed_by_their_service_and_have_one_named_policy(resources: Resources) -> None:
     roles = of_type(resources, "AWS::IAM::Role")
-    assert set(roles) == {"FunctionRole", "ScheduleRole"}
-    assert all(function["Role"] == {"Fn::GetAtt": "FunctionRole.Arn"} for function in functions.values())
-    for role in roles.values():
+    assert set(roles) == {"CourierRole", "FunctionRole", "RegistrarRole", "ScheduleRole"}
+    for name, role in roles.items():
         assert "Policies" not in role
-        assert all("Ref" in policy for policy in role["ManagedPolicyArns"])  # none of AWS's own, which are wide
+        assert role["ManagedPolicyArns"] == [{"Ref": name.replace("Role", "Policy")}]  # none of AWS's, which are wide
+        (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
+        service = "scheduler" if name == "ScheduleRole" else "lambda"
+        assert trust["Principal"] == {"Service": f"{service}.amazonaws.com"}
     (trust,) = roles["ScheduleRole"]["AssumeRolePolicyDocument"]["Statement"]
-    assert trust["Principal"] == {"Service": "scheduler.amazonaws.com"}
     assert trust["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
     sources = [source["Fn::Sub"].rpartition("/")[2] for source in trust["Condition"]["ArnEquals"]["aws:SourceArn"]]
     groups = of_type(resources, "AWS::Scheduler::ScheduleGroup").values()
@@ -295,30 +352,36 @@ def test_roles_are_assumed_by_their_service_and_have_named_policies_only(
 # ---- logs and alarms -------------------------------------------------------------------------------------------------
 
 
-def test_logs_are_not_kept_for_ever(functions: dict[str, Properties], resources: Resources) -> None:
+def test_logs_are_not_kept_for_ever(resources: Resources) -> None:
     groups = of_type(resources, "AWS::Logs::LogGroup")
     assert all(group["RetentionInDays"] <= 30 for group in groups.values())
-    assert all(function["LoggingConfig"]["LogGroup"] == {"Ref": "FunctionLogs"} for function in functions.values())
 
 
-def test_alarms_watch_dead_letters_the_sweeper_and_every_function(
-    functions: dict[str, Properties], resources: Resources
-) -> None:
+def test_alarms_watch_crashes_dead_letters_and_the_sweeper(resources: Resources, shared: dict[str, Any]) -> None:
     alarms = of_type(resources, "AWS::CloudWatch::Alarm")
-    watched = [
-        (alarm["MetricName"], *(dimension["Value"] for dimension in alarm.get("Dimensions", [])))
-        for alarm in alarms.values()
-    ]
-    assert ("ApproximateNumberOfMessagesVisible", {"Fn::GetAtt": "DeadLetters.QueueName"}) in watched
-    assert ("InvocationAttemptCount", {"Ref": "SweeperGroup"}) in watched
-    assert ("Throttles",) in watched
-    assert ("SweepsUnfinished", {"Ref": "AWS::StackName"}) in watched
-    told = functions["GreeterFunction"]["Environment"]["Variables"]
-    assert alarms["BacklogAlarm"]["Namespace"] == told["POWERTOOLS_METRICS_NAMESPACE"]
-    assert alarms["BacklogAlarm"]["Dimensions"] == [{"Name": "service", "Value": told["POWERTOOLS_SERVICE_NAME"]}]
-    for name in functions:
-        assert ("Errors", {"Ref": name}) in watched
-    # A sweeper that does not run leaves no data: here its absence is the alarm.
-    assert alarms["SweeperAlarm"]["TreatMissingData"] == "breaching"
+    watched = {
+        name: (alarm["Namespace"], alarm["MetricName"], *(each["Value"] for each in alarm.get("Dimensions", [])))
+        for name, alarm in alarms.items()
+    }
+    assert watched == {
+        "BacklogAlarm": ("Adapter", "SweepsUnfinished", {"Ref": "Name"}),
+        "CrashesAlarm": ("Adapter", {"Fn::Sub": "Crashes-${Name}"}),
+        "DeadLettersAlarm": (
+            "AWS/SQS",
+            "ApproximateNumberOfMessagesVisible",
+            {"Fn::GetAtt": "DeadLetters.QueueName"},
+        ),
+        "SweeperAlarm": ("Adapter", "SweepsCompleted", {"Ref": "Name"}),
+        "ThrottlesAlarm": ("AWS/Lambda", "Throttles"),
+    }
+    (transformation,) = resources["Crashes"]["Properties"]["MetricTransformations"]
+    assert transformation["MetricName"] == alarms["CrashesAlarm"]["MetricName"]
     for alarm in alarms.values():
         assert alarm["AlarmActions"]["Fn::If"][0] == "NotifiesAlarms"
+
+
+def test_a_lost_datapoint_is_no_alarm(resources: Resources) -> None:
+    sweeper = resources["SweeperAlarm"]["Properties"]
+    assert (sweeper["EvaluationPeriods"], sweeper["DatapointsToAlarm"]) == (3, 3)
+    # A sweeper that does not run leaves no data: here its absence is the alarm.
+    assert sweeper["TreatMissingData"] == "breaching"

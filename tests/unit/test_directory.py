@@ -195,6 +195,33 @@ async def test_it_is_read_again_when_it_is_old_or_lacks_something(
     assert table.queries == 4
 
 
+async def test_made_up_names_do_not_have_it_read_all_the_time(directory: Directory, table: Table, clock: Clock) -> None:
+    directory.register(Registry(Near), A, "a:1")
+    assert await directory.find("Near")
+    table.queries = 0
+    for second in range(1, 61):
+        clock.now = second * 1.1
+        assert await directory.find(f"Nobody{second}") is None
+        assert directory.kind(Target(f"Nothing{second}", "run")) is None
+    assert table.queries < 10
+    directory.register(Registry(Thing), B, "b:1")
+    clock.now += 15.1
+    assert await directory.find("Thing")
+    clock.now, table.queries = clock.now + 1.1, 0
+    assert await directory.find("Other") is None
+    assert table.queries == 2  # something new was deployed a moment ago: one page for each service
+
+
+async def test_it_is_read_before_the_first_event(directory: Directory, table: Table, clock: Clock) -> None:
+    directory.register(Registry(Near), A, "a:1")
+    directory.prepare()
+    table.queries = 0
+    assert await directory.find("Near")
+    assert table.queries == 0
+    table.down = True
+    directory.prepare()  # no reason for the process not to start
+
+
 async def test_a_service_that_moves_is_never_missing(directory: Directory, table: Table, clock: Clock) -> None:
     directory.register(Registry(Near, Thing), A, "a:1")
     directory.register(Registry(Near), A, "a:2")  # deployed without it, the other function is to come

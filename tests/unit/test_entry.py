@@ -11,9 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -21,11 +19,13 @@ import httpx
 import pytest
 
 from adapter import Client, Context, ObjectContext, RetryPolicy, Service, VirtualObject, handler
+from adapter.aws import clients
 from adapter.aws.directory import Directory, Listed
 from adapter.aws.entry import LambdaEntry
 from adapter.aws.events import MARGIN, UnknownEventError
-from adapter.aws.host import ConfigurationError, Host, connect
+from adapter.aws.host import Host, connect
 from adapter.aws.observability import Observed, ObservedEngine
+from adapter.aws.settings import ConfigurationError
 from adapter.engine.ids import shard
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Meta, Ref, Status
@@ -435,7 +435,11 @@ def test_a_sweep_of_a_shard(function: Function) -> None:
 
 def test_a_sweep_that_runs_out_of_time_is_counted(function: Function, capsys: pytest.CaptureFixture[str]) -> None:
     function({"adapter": "sweep"})
-    assert "SweepsUnfinished" not in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "SweepsUnfinished" not in out
+    assert "SweepsCompleted" in out
+    function({"adapter": "sweep", "shard": 3})
+    assert "SweepsCompleted" not in capsys.readouterr().out
     function({"adapter": "sweep"}, remaining=1_000)
     assert "SweepsUnfinished" in capsys.readouterr().out
 
@@ -449,50 +453,12 @@ def test_what_it_is_not_for(function: Function, event: Any) -> None:
 # --- deployment ---
 
 
-@contextmanager
-def answers() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A server in CloudFormation's place."""
-    received: list[dict[str, Any]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_PUT(self) -> None:
-            received.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: Any) -> None: ...
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/answer", received
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def deployment_event(kind: str, url: str) -> dict[str, Any]:
-    return {
-        "RequestType": kind,
-        "ResponseURL": url,
-        "StackId": "stack",
-        "RequestId": "request",
-        "LogicalResourceId": "ShopDeployment",
-        "ResourceProperties": {"ServiceToken": "arn:aws:lambda:eu-central-1:1:function:shop:live", "Version": "7"},
-    }
+ALIAS = "arn:aws:lambda:eu-central-1:1:function:shop:live"
 
 
 def test_a_deployment_is_registered(function: Function) -> None:
-    with answers() as (url, received):
-        function(deployment_event("Create", url))
-        function({**deployment_event("Update", url), "PhysicalResourceId": "adapter-ShopDeployment"})
-    alias = "arn:aws:lambda:eu-central-1:1:function:shop:live"
-    assert function.directory.calls == [("register", "Shop", "Cart", alias, "shop:7")] * 2
-    assert [(answer["Status"], answer["PhysicalResourceId"]) for answer in received] == [
-        ("SUCCESS", "adapter-ShopDeployment")
-    ] * 2
+    assert function({"adapter": "register", "function": ALIAS}) == {"services": ["Shop", "Cart"]}
+    assert function.directory.calls == [("register", "Shop", "Cart", ALIAS, "shop:7")]
 
 
 def test_a_registration_that_fails_says_so(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -501,9 +467,8 @@ def test_a_registration_that_fails_says_so(function: Function, monkeypatch: pyte
 
     monkeypatch.setattr(function.directory, "register", fail)
     monkeypatch.setattr("adapter.aws.registration.PAUSES", (0.0, 0.0))
-    with answers() as (url, received):
-        function(deployment_event("Create", url))
-    assert (received[0]["Status"], received[0]["Reason"]) == ("FAILED", "Unavailable: no table")
+    with pytest.raises(Unavailable, match="no table"):
+        function({"adapter": "register", "function": ALIAS})
 
 
 def test_a_registration_outlasts_a_request_without_an_answer(
@@ -518,16 +483,13 @@ def test_a_registration_outlasts_a_request_without_an_answer(
 
     monkeypatch.setattr(function.directory, "register", sometimes)
     monkeypatch.setattr("adapter.aws.registration.PAUSES", (0.0, 0.0))
-    with answers() as (url, received):
-        function(deployment_event("Create", url))
-    assert received[0]["Status"] == "SUCCESS"
+    function({"adapter": "register", "function": ALIAS})
     assert len(function.directory.calls) == 1
 
 
-def test_a_stack_can_always_be_deleted(function: Function) -> None:
-    with answers() as (url, received):
-        function(deployment_event("Delete", url))
-    assert (received[0]["Status"], received[0]["Reason"]) == ("SUCCESS", "Unavailable: the table is gone")
+def test_a_function_withdraws_its_services(function: Function) -> None:
+    with pytest.raises(Unavailable, match="the table is gone"):
+        function({"adapter": "withdraw", "function": ALIAS})
 
 
 # --- observability ---
@@ -577,3 +539,59 @@ def test_an_environment_that_lacks_something(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("AWS_LAMBDA_FUNCTION_VERSION", raising=False)
     with pytest.raises(ConfigurationError, match="AWS_LAMBDA_FUNCTION_VERSION is not set"):
         connect(Registry(Shop, Cart))
+
+
+@pytest.mark.parametrize("told", ["", "[]", '{"invocations": "table"}', '{"invocations": 1, "secret": "s3cr3t"}'])
+def test_settings_that_lack_something(monkeypatch: pytest.MonkeyPatch, told: str) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "shop")
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_VERSION", "7")
+    monkeypatch.setenv("ADAPTER_STACK", told)
+    with pytest.raises(ConfigurationError, match="ADAPTER_STACK is not a JSON object with name, inv") as info:
+        connect(Registry(Shop, Cart))
+    assert "s3cr3t" not in str(info.value)
+
+
+SETTINGS = {
+    "name": "app",
+    "invocations": "invocations",
+    "objects": "objects",
+    "schedules": "app-timers",
+    "schedule_role": "arn:aws:iam::1:role/schedules",
+    "dead_letters": "arn:aws:sqs:eu-central-1:1:dead",
+    "delays": "https://sqs.eu-central-1.amazonaws.com/1/delays",
+    "longest_delay": 60,
+}
+
+
+def test_a_process_connects_before_its_first_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then there is CPU to spare."""
+    for name, value in {
+        "AWS_LAMBDA_FUNCTION_NAME": "app_shop",
+        "AWS_LAMBDA_FUNCTION_VERSION": "7",
+        "AWS_DEFAULT_REGION": "eu-central-1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "ADAPTER_STACK": json.dumps(SETTINGS),
+    }.items():
+        monkeypatch.setenv(name, value)
+    made: list[str] = []
+    make = clients.make_client
+
+    def recorded(service: str, **options: Any) -> Any:
+        made.append(service)
+        return make(service, **options)
+
+    monkeypatch.setattr(clients, "make_client", recorded)
+    read: list[str] = []
+
+    def query(self: Directory, partition: str) -> list[Any]:
+        read.append(partition)
+        return []
+
+    monkeypatch.setattr(Directory, "_query", query)
+    monkeypatch.setattr(Observed, "take_over_logs", lambda self: None)
+    host = connect(Registry(Shop, Cart))
+    assert made == ["lambda"]
+    assert read == ["registry"]
+    assert host.engine.deployment == "app_shop:7"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
+from infra.deploy import local_parameters
 from infra.stack import Stack
 
 
@@ -35,3 +37,13 @@ def test_no_region_is_guessed_on_aws(profile: Path, monkeypatch: pytest.MonkeyPa
         Stack.from_environment()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:4566")
     assert Stack.from_environment().region == "us-east-1"
+
+
+def test_a_local_deployment_is_open_can_be_deleted_and_runs_on_this_machine() -> None:
+    parameters = local_parameters()
+    assert parameters.pop("Architecture") in ("x86_64", "arm64")
+    assert parameters == {
+        "Authorization": "NONE",
+        "DeletionProtection": "false",
+        "PythonRuntime": f"python{sys.version_info[0]}.{sys.version_info[1]}",
+    }

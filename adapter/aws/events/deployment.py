@@ -1,4 +1,7 @@
-"""CloudFormation's request to register a deployment (see `adapter.aws.registration`)."""
+"""The registrar's requests at deployment (see `adapter.aws.registration`).
+
+``{"adapter": "register", "function": …}`` or ``{"adapter": "withdraw", "function": …}``, with the ARN of the alias.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,20 @@ from adapter.aws.host import Host
 
 
 def recognises(event: Mapping[str, Any]) -> bool:
-    """Whether it is a custom resource's request."""
-    return "RequestType" in event and "ResponseURL" in event
+    """Return True if the event is the registrar's."""
+    match event:
+        case {"adapter": "register" | "withdraw", "function": str()}:
+            return True
+        case _:
+            return False
 
 
-async def handle(event: Mapping[str, Any], host: Host) -> None:
-    """Register or withdraw, and answer."""
-    await asyncio.to_thread(registration.run, event, host.registry, host.directory, host.engine.deployment)
+async def handle(event: Mapping[str, Any], host: Host) -> dict[str, list[str]]:
+    """Register or withdraw the function's services, and return their names."""
+    function = event["function"]
+    if event["adapter"] == "withdraw":
+        await asyncio.to_thread(registration.withdraw, host.directory, function)
+    else:
+        deployment = host.engine.deployment
+        await asyncio.to_thread(registration.register, host.registry, host.directory, function, deployment)
+    return {"services": list(host.registry.services)}

@@ -20,4 +20,6 @@ async def handle(event: Mapping[str, Any], host: Host) -> dict[str, int]:
     count = await (sweeper.clear(event["shard"]) if "shard" in event else sweeper.sweep(host.share))
     if sweeper.ran_out_of_time:
         host.observed.count("SweepsUnfinished")
+    if "shard" not in event:
+        host.observed.count("SweepsCompleted")
     return {"swept": count}

@@ -1,0 +1,175 @@
+"""A project of one's own, from the wheel, by the commands that docs/deploying.md prints."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from infra.emulator import ROOT, Emulator
+from infra.signing import signer
+from infra.stack import LOCAL_CREDENTIALS, Stack
+
+PAGE = (ROOT / "docs" / "deploying.md").read_text()
+
+MAILER = """\
+from adapter import Context, Service, handler, lambda_handler
+
+
+class Mailer(Service):
+    @handler
+    async def mail(self, ctx: Context, text: str) -> str:
+        return f"mailed {text}"
+
+
+entry = lambda_handler(Mailer)
+"""
+
+pytestmark = pytest.mark.timeout(1200)
+
+
+def section(heading: str) -> str:
+    """The text under a heading of the page, up to the next heading."""
+    found = re.search(rf"^## {heading}\n(.*?)^#", PAGE, re.MULTILINE | re.DOTALL)
+    assert found is not None, heading
+    return found[1]
+
+
+def commands(heading: str) -> str:
+    """The first block of commands in a section."""
+    found = re.search(r"(?:^    .*\n)+", section(heading), re.MULTILINE)
+    assert found is not None, heading
+    return found[0]
+
+
+class Project:
+    """A folder in which commands run, with its own Python and the stack that it deploys."""
+
+    def __init__(self, folder: Path, wheels: Path, stack: Stack) -> None:
+        self.folder = folder
+        self.stack = stack
+        assert stack.endpoint is not None
+        self._environment = {
+            "HOME": os.environ["HOME"],
+            "PATH": f"{Path(sys.executable).resolve().parent}:{ROOT / '.tools' / 'sam' / 'bin'}:{os.environ['PATH']}",
+            **{name: os.environ[name] for name in os.environ if name.startswith("PIP_")},
+            "PIP_FIND_LINKS": str(wheels),
+            "SAM_CLI_TELEMETRY": "0",
+            "SAM_CLI_POLL_DELAY": "0.5",
+            "AWS_ENDPOINT_URL": stack.endpoint,
+            "AWS_DEFAULT_REGION": stack.region,
+            **{name.upper(): value for name, value in LOCAL_CREDENTIALS.items()},
+        }
+
+    def run(self, script: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-c", script],
+            cwd=self.folder,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+    def must(self, script: str) -> str:
+        ran = self.run(f"set -e\n{script}")
+        assert ran.returncode == 0, ran.stdout
+        return ran.stdout
+
+    def deploy(self) -> None:
+        self.must(". .venv/bin/activate\nsam build\nsam deploy")
+
+    def edit(self, old: str, new: str) -> None:
+        template = self.folder / "template.yaml"
+        text = template.read_text()
+        assert text.count(old) == 1
+        template.write_text(text.replace(old, new))
+
+
+@pytest.fixture(scope="module")
+def project(emulator: Emulator | None, tmp_path_factory: pytest.TempPathFactory, progress: Any) -> Iterator[Project]:
+    endpoint = emulator.url if emulator else os.environ["AWS_ENDPOINT_URL"]
+    wheels = tmp_path_factory.mktemp("wheels")
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(wheels), str(ROOT)]
+    subprocess.run(pip, check=True)
+    project = Project(tmp_path_factory.mktemp("shop"), wheels, Stack("shop", endpoint))
+    progress("the quick start")
+    project.must(commands("Quick start"))
+    yield project
+    # What the tests leave behind where they failed.
+    project.stack.client("cloudformation").delete_stack(StackName="shop")
+
+
+@pytest.fixture(scope="module")
+def http(project: Project) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=project.stack.url, timeout=60, auth=signer(project.stack)) as client:
+        yield client
+
+
+def test_its_handlers_answer_signed_requests_only(project: Project, http: httpx.Client) -> None:
+    assert http.post("/Basket/Mary/put", json={"sku": "pear"}).json() == 1
+    order = http.post("/Shop/order", json="Mary").json()
+    assert http.post(f"/Order/{order}/pay", json="cash").json() is True
+    attached = http.get(f"/restate/workflow/Order/{order}/attach")
+    assert attached.json() == "1 shipped, paid by cash"
+    for path in ("/Basket/Mary/items", "/restate/call/Shop/order", "/admin/services"):
+        assert httpx.post(f"{project.stack.url}{path}", json="Mary").status_code == 403
+
+
+def test_a_second_function_takes_eight_lines(project: Project, http: httpx.Client) -> None:
+    function, listed = re.findall(r"^```yaml\n(.*?)^```$", section("Add a function"), re.MULTILINE | re.DOTALL)
+    assert len((function + listed).splitlines()) == 8
+    (project.folder / "src" / "shop" / "mail.py").write_text(MAILER)
+    project.edit("  Deployment:\n", f"{function}  Deployment:\n")
+    project.edit("\nOutputs:\n", f"{listed}\nOutputs:\n")
+    project.deploy()
+    assert http.post("/Mailer/mail", json="it").json() == "mailed it"
+    assert http.post("/Basket/Mary/items").json() == [{"sku": "pear", "count": 1}]
+
+
+def test_a_deployment_that_fails_is_rolled_back(project: Project, http: httpx.Client) -> None:
+    mail, app = (project.folder / "src" / "shop" / f"{name}.py" for name in ("mail", "app"))
+    working = app.read_text()
+    app.write_text(working.replace("lambda_handler(Shop, Basket, Order)", "lambda_handler(Shop, Basket)"))
+    mail.write_text("raise RuntimeError('cannot start')\n")
+    ran = project.run(". .venv/bin/activate && sam build && sam deploy")
+    assert ran.returncode != 0
+    # SAM breaks what CloudFormation says into the lines of a narrow column.
+    assert "didnotregister" in re.sub(r"\s", "", ran.stdout)
+    # The former routes are there again, and lead to the former versions.
+    assert http.post("/Mailer/mail", json="again").json() == "mailed again"
+    assert http.post("/Order/nobody/pay", json="cash").is_success
+    app.write_text(working)
+    mail.write_text(MAILER)
+    project.must(". .venv/bin/activate\nsam build")
+
+
+def test_it_is_deleted_and_leaves_nothing(project: Project) -> None:
+    first, second = commands("Delete the stack").splitlines()
+    assert second.strip() == "sam delete"  # which does not know an emulator's URLs of nested templates
+    # At an update of a nested stack the emulator forgets the attributes of what does not change: a tag has all change.
+    project.must(f". .venv/bin/activate\n{first.strip()} --tags deployed=again")
+    stack = project.stack
+    cloudformation = stack.client("cloudformation")
+    cloudformation.delete_stack(StackName="shop")
+    cloudformation.get_waiter("stack_delete_complete").wait(StackName="shop", WaiterConfig={"Delay": 1})
+    left = {
+        "functions": [each["FunctionName"] for each in stack.client("lambda").list_functions()["Functions"]],
+        "apis": [each["Name"] for each in stack.client("apigatewayv2").get_apis()["Items"]],
+        "tables": stack.client("dynamodb").list_tables()["TableNames"],
+        "queues": stack.client("sqs").list_queues().get("QueueUrls", []),
+        "groups": [each["Name"] for each in stack.client("scheduler").list_schedule_groups()["ScheduleGroups"]],
+        "roles": [each["RoleName"] for each in stack.client("iam").list_roles()["Roles"]],
+        "logs": [each["logGroupName"] for each in stack.client("logs").describe_log_groups()["logGroups"]],
+    }
+    assert {kind: [name for name in names if "shop" in name] for kind, names in left.items()} == {
+        kind: [] for kind in left
+    }
