@@ -29,7 +29,7 @@ from infra.stack import Stack
 from tests.chaos.checks import Evidence, check, repeated
 from tests.chaos.functions.bank import OPENING
 from tests.chaos.functions.shop import STOCK, TILL
-from tests.chaos.load import ACCOUNTS, SKUS, Asked, Clients
+from tests.chaos.load import ACCOUNTS, SKUS, TURNSTILES, Asked, Clients
 from tests.chaos.stack import BUILD, TIMEOUT, packaged
 from tests.chaos.watch import Ledger, Ran, Watch
 from tests.chaos.weather import Weather
@@ -144,7 +144,8 @@ def gather(stack: Stack, asked: list[Asked], watch: Watch) -> Evidence:
 
     balances = {key: number("Account", key, "balance", OPENING) for key in (*ACCOUNTS, TILL)}
     stock = {key: number("Stock", key, "left", STOCK) for key in SKUS}
-    return Evidence(asked, balances, stock, records, watch.events)
+    counts = {key: number("Turnstile", key, "total", 0) for key in TURNSTILES}
+    return Evidence(asked, balances, stock, counts, records, watch.events)
 
 
 def stored(stack: Stack) -> Iterator[Record]:

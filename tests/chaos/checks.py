@@ -20,6 +20,8 @@ class Evidence:
     asked: Sequence[Asked]
     balances: Mapping[str, int]
     stock: Mapping[str, int]
+    counts: Mapping[str, int]
+    """What the turnstiles have counted."""
     records: Sequence[Record]
     """What is in both tables."""
     events: Sequence[Event]
@@ -32,6 +34,7 @@ def check(evidence: Evidence) -> list[str]:
         *answered(evidence.asked),
         *money(evidence.asked, evidence.balances),
         *pieces(evidence.asked, evidence.stock),
+        *turns(evidence.asked, evidence.counts),
         *settled(evidence.records),
         *steps(evidence.events),
         *performed(evidence.asked, evidence.events),
@@ -51,7 +54,9 @@ def answered(asked: Iterable[Asked]) -> Iterator[str]:
     for one in asked:
         if not one.ended:
             continue
-        if one.kind != "order":
+        if one.kind == "turn":
+            possible = {200, 0}
+        elif one.kind != "order":
             possible = {POOR} if one.input["cents"] == TOO_MUCH else {200, POOR}
         elif one.input["country"] == NOWHERE:
             possible = {UNDELIVERABLE, POOR, SOLD_OUT}
@@ -65,7 +70,7 @@ def money(asked: Iterable[Asked], balances: Mapping[str, int]) -> Iterator[str]:
     """None is made or lost, and every account has what the answers say."""
     expected = dict.fromkeys(balances, OPENING)
     for one in asked:
-        if one.status == 200:
+        if one.status == 200 and one.kind != "turn":
             order = one.kind == "order"
             source, target = (one.input["customer"], TILL) if order else (one.input["source"], one.input["target"])
             expected[source] -= one.input["cents"]
@@ -86,6 +91,17 @@ def pieces(asked: Iterable[Asked], stock: Mapping[str, int]) -> Iterator[str]:
     for sku, left in stock.items():
         if left != STOCK - sold[sku]:
             yield f"{left} of {sku} are left; of {STOCK}, {sold[sku]} were sold"
+
+
+def turns(asked: Iterable[Asked], counts: Mapping[str, int]) -> Iterator[str]:
+    """Each turn that was answered was counted, and none twice."""
+    answered, unknown = Counter[str](), Counter[str]()
+    for one in asked:
+        if one.kind == "turn":
+            (answered if one.status == 200 else unknown)[one.input["key"]] += 1
+    for key, count in counts.items():
+        if not answered[key] <= count <= answered[key] + unknown[key]:
+            yield f"{key} has counted {count}; {answered[key]} were answered, and of {unknown[key]} nobody knows"
 
 
 def settled(records: Iterable[Record]) -> Iterator[str]:
@@ -120,7 +136,7 @@ def performed(asked: Iterable[Asked], events: Iterable[Event]) -> Iterator[str]:
     recorded = {(event.invocation, event.step) for event in events if isinstance(event, Recorded)}
     for one in asked:
         expected: set[str] = set()
-        if one.status == 200:
+        if one.status == 200 and one.kind != "turn":
             expected = {"pack", "ship"} if one.kind == "order" else {"advise"}
         elif one.status == UNDELIVERABLE:
             expected = {"pack", "ship", "unpack"}

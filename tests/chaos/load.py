@@ -16,6 +16,7 @@ from tests.chaos.functions.shop import NOWHERE
 
 ACCOUNTS = [f"account-{n}" for n in range(8)]
 SKUS = ["chair", "lamp", "table"]
+TURNSTILES = ["north", "south"]
 TOO_MUCH = 1_000_000
 
 PAUSE = (0.2, 1.5)
@@ -35,6 +36,8 @@ class Asked:
     input: dict[str, Any]
     sent: bool = False
     """Whether it is sent, and its result looked for later, or called."""
+    once: bool = False
+    """Whether it has no idempotency key, so is asked for only once: without an answer it may have been carried out."""
     begun: float = 0.0
     invocation: str = ""
     """Once it is accepted."""
@@ -91,6 +94,8 @@ class Clients:
                 response = await (self._look(asked) if asked.invocation else self._ask(asked))
             except httpx.TransportError as error:
                 self._trouble(asked, type(error).__name__)
+                if asked.once and not asked.invocation:
+                    asked.ended = time.time()
             else:
                 self._take(asked, response)
             if not asked.ended:
@@ -98,6 +103,8 @@ class Clients:
 
     async def _ask(self, asked: Asked) -> httpx.Response:
         path = f"{asked.path}/send" if asked.sent else asked.path
+        if asked.once:
+            return await self._http.post(path)
         return await self._http.post(path, json=asked.input, headers={"idempotency-key": asked.id})
 
     async def _look(self, asked: Asked) -> httpx.Response:
@@ -113,6 +120,8 @@ class Clients:
             return
         if status >= 500:
             self._trouble(asked, f"HTTP {status}")
+            if asked.once and not asked.invocation:
+                asked.ended = time.time()
             return
         asked.ended, asked.status = time.time(), status
         asked.trouble = response.text if status >= 400 else ""
@@ -128,9 +137,12 @@ def pick(random: Random, n: int) -> Asked:
     source, target = random.sample(ACCOUNTS, 2)
     cents = TOO_MUCH if random.random() < 0.1 else random.randint(1, 300)
     transfer = {"source": source, "target": target, "cents": cents}
-    if chance < 0.5:
+    if chance < 0.25:
+        key = random.choice(TURNSTILES)
+        return Asked("turn", f"n-{n}", f"/Turnstile/{key}/count", {"key": key}, once=True)
+    if chance < 0.6:
         return Asked("transfer", f"t-{n}", "/Transfers/transfer", transfer, sent)
-    if chance < 0.7:
+    if chance < 0.75:
         return Asked("standing order", f"s-{n}", f"/StandingOrder/s-{n}/run", transfer, sent)
     order = {
         "customer": source,

@@ -43,9 +43,11 @@ GOOD = Evidence(
         asked("standing order", "s1", transfer(10)),
         asked("order", "o1", order("DE")),
         asked("order", "o2", order(NOWHERE), 422),
+        *(asked("turn", f"n{n}", {"key": "north"}, status) for n, status in enumerate((200, 200, 0))),
     ],
     balances={"a": OPENING - 117, "b": OPENING + 110, TILL: OPENING + 7},
     stock={"chair": STOCK - 2},
+    counts={"north": 2},
     records=[META, HEAD],
     events=[
         *step("t1", "advise"),
@@ -89,6 +91,8 @@ BAD = {
     # It was carried out twice: nothing is made or lost, and it is wrong all the same.
     "a has 783 cents": replace(GOOD, balances={"a": OPENING - 217, "b": OPENING + 210, TILL: OPENING + 7}),
     "497 of chair are left": replace(GOOD, stock={"chair": STOCK - 3}),
+    "north has counted 1": replace(GOOD, counts={"north": 1}),
+    "north has counted 4": replace(GOOD, counts={"north": 4}),
     "stays running": having(replace(META, status=Status.RUNNING)),
     "stays paused": having(replace(META, status=Status.PAUSED)),
     "stays locked by": having(replace(HEAD, owner=Ref("inv_t1", "g"))),

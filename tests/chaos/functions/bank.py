@@ -51,6 +51,17 @@ class Account(VirtualObject):
         return OPENING if balance is None else balance
 
 
+class Turnstile(VirtualObject):
+    """Counts. Many clients call few of them, without idempotency keys."""
+
+    @handler
+    async def count(self, ctx: ObjectContext) -> int:
+        """Count one more; returns how many there are."""
+        total = (await ctx.get("total", int) or 0) + 1
+        ctx.set("total", total)
+        return total
+
+
 class Transfers(Service):
     """Moves money at once."""
 
@@ -76,4 +87,4 @@ class StandingOrder(Workflow):
         return left
 
 
-SERVICES = (Account, Transfers, StandingOrder)
+SERVICES = (Account, Turnstile, Transfers, StandingOrder)
