@@ -65,10 +65,11 @@ test: ## lint, types, then every test; the integration tests over a deployed sta
 	@echo "==> all passed"
 
 .PHONY: lint
-lint: $(project) $(sam) ## ruff over the code, cfn-lint over the template
+lint: $(project) $(sam) ## ruff and import-linter over the code, cfn-lint over the templates
 	@echo "==> lint"
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
+	@.venv/bin/lint-imports
 	@AWS_DEFAULT_REGION=us-east-1 .tools/sam/bin/sam validate --lint
 	@.tools/sam/bin/cfn-lint template.yaml adapter/project/stack.yaml
 

@@ -16,9 +16,9 @@ from adapter.aws.observability import Observed, ObservedEngine
 from adapter.aws.scheduler import SchedulerTimers
 from adapter.aws.settings import Settings, variable
 from adapter.aws.store import DynamoStore, make_client
+from adapter.clock import SystemClock
 from adapter.engine.engine import Engine
 from adapter.http.ingress import create_ingress
-from adapter.local.ports import SystemClock
 from adapter.observed import observe, observe_app
 from adapter.registry import Registry
 

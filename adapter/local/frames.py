@@ -11,12 +11,10 @@ from functools import cache
 from types import FrameType
 from typing import Any, Final
 
-import adapter
-
 _LIBRARIES: Final = tuple(
     os.path.realpath(path) + os.sep
     for path in (
-        os.path.dirname(adapter.__file__),
+        os.path.dirname(os.path.dirname(__file__)),
         *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
     )
 )

@@ -1,9 +1,8 @@
-"""Timers, dispatcher and clock of a single process: what is to run elsewhere or later runs here."""
+"""Timers and dispatcher of a single process: what is to run elsewhere or later runs here."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING
 
 from adapter.engine.ports import Clock
@@ -11,18 +10,6 @@ from adapter.engine.records import Ref
 
 if TYPE_CHECKING:
     from adapter.engine.engine import Engine
-
-
-class SystemClock:
-    """The machine's clock."""
-
-    def now(self) -> int:
-        """Milliseconds since the epoch."""
-        return time.time_ns() // 1_000_000
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        await asyncio.sleep(seconds)
 
 
 class LocalDispatcher:

@@ -20,6 +20,7 @@ import uvicorn
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from adapter.clock import SystemClock
 from adapter.engine.engine import Engine
 from adapter.engine.ids import SHARDS
 from adapter.engine.ports import Place, Store, Unavailable
@@ -33,7 +34,7 @@ from adapter.local.frames import imported
 from adapter.local.guard import Guard
 from adapter.local.memory import MemoryStore
 from adapter.local.options import Options, UnservableError
-from adapter.local.ports import LocalDispatcher, LocalTimers, SystemClock
+from adapter.local.ports import LocalDispatcher, LocalTimers
 from adapter.local.requests import RequestLog
 from adapter.local.samples import curl_lines
 from adapter.local.supervised import Loaded, Supervisor

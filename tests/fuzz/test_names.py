@@ -31,11 +31,12 @@ from adapter import (
     handler,
 )
 from adapter.aws.tables import read, write
+from adapter.clock import SystemClock
 from adapter.engine.engine import Engine, Request
 from adapter.engine.records import Status
 from adapter.engine.types import MAX_IDEMPOTENCY_KEY, MAX_KEY, MAX_MESSAGE, Outcome, Target
 from adapter.local.memory import MemoryStore
-from adapter.local.ports import LocalDispatcher, LocalTimers, SystemClock
+from adapter.local.ports import LocalDispatcher, LocalTimers
 from adapter.registry import Registry
 from tests.fuzz.bounds import bounded
 

@@ -24,10 +24,10 @@ from adapter.aws.directory import Directory
 from adapter.aws.entry import LambdaEntry
 from adapter.aws.host import Host
 from adapter.aws.observability import Observed, ObservedEngine
+from adapter.clock import SystemClock
 from adapter.engine.ids import INVOCATION_ID, idempotent_id
 from adapter.engine.types import MAX_IDEMPOTENCY_KEY, MAX_KEY, MAX_PAYLOAD, Target
 from adapter.local.memory import MemoryStore
-from adapter.local.ports import SystemClock
 from adapter.registry import Registry
 from tests.fuzz.bounds import bounded
 from tests.unit.test_entry import Elsewhere, FakeContext, Recorded

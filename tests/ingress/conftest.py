@@ -23,6 +23,7 @@ from adapter import (
     WorkflowSharedContext,
     handler,
 )
+from adapter.clock import SystemClock
 from adapter.definitions import Definition
 from adapter.engine.engine import Engine
 from adapter.engine.ports import Unavailable
@@ -30,7 +31,7 @@ from adapter.engine.types import Kind, Target
 from adapter.http.ingress import create_ingress
 from adapter.http.services import Endpoint, Endpoints
 from adapter.local.memory import MemoryStore
-from adapter.local.ports import LocalDispatcher, LocalTimers, SystemClock
+from adapter.local.ports import LocalDispatcher, LocalTimers
 from adapter.registry import Registry
 
 

@@ -19,10 +19,11 @@ from adapter import (
     handler,
     invocation_id,
 )
+from adapter.clock import SystemClock
 from adapter.engine.engine import Engine
 from adapter.http.ingress import create_ingress
 from adapter.local.memory import MemoryStore
-from adapter.local.ports import LocalDispatcher, LocalTimers, SystemClock
+from adapter.local.ports import LocalDispatcher, LocalTimers
 from adapter.registry import Registry
 
 

@@ -26,13 +26,13 @@ from adapter.aws.events import MARGIN, UnknownEventError
 from adapter.aws.host import Host, connect
 from adapter.aws.observability import Observed, ObservedEngine
 from adapter.aws.settings import ConfigurationError
+from adapter.clock import SystemClock
 from adapter.engine.ids import shard
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Meta, Ref, Status
 from adapter.engine.types import Kind
 from adapter.http.services import Endpoints
 from adapter.local.memory import MemoryStore
-from adapter.local.ports import SystemClock
 from adapter.observed import observe
 from adapter.registry import Registry
 
