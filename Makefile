@@ -122,4 +122,4 @@ deploy: $(project) $(sam) ## builds, then deploys to the AWS account of your cre
 
 .PHONY: clean
 clean: stop ## removes everything that make created
-	@rm -rf .venv .tools .local .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .venv .tools .local .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

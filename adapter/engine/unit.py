@@ -84,6 +84,9 @@ BREATH = 500
 ALONG = 2_000
 """Milliseconds that have to be left for more invocations of a key's inbox to be run in the same session."""
 
+MAX_HOSTED = 1000
+"""How many invocations run in one session. Then a new one begins, so that what a session remembers stays bounded."""
+
 DEADLOCK = 1000
 """Milliseconds after which a unit that waits for calls looks whether they are part of a deadlock."""
 
@@ -835,7 +838,7 @@ class Unit:
 
     def _takes_along(self) -> bool:
         """Whether invocations of an inbox may run here, after the key's owner."""
-        if self.engine.always_replay or self.engine.remaining() < ALONG:
+        if self.engine.always_replay or self.engine.remaining() < ALONG or len(self._hosted) > MAX_HOSTED:
             return False
         return not self._hurries() or self.root.meta.live
 
