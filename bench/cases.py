@@ -221,6 +221,13 @@ async def _chain(world: World) -> Cost:
     return cost
 
 
+async def _messages(world: World) -> Cost:
+    with world.measured() as cost:
+        await world.call("Cases/objsends", [1000, 1])
+        await world.settle()
+    return cost
+
+
 async def _sends(world: World) -> Cost:
     with world.measured() as cost:
         await world.call("Bench/sends", 1000)
@@ -305,6 +312,8 @@ SCALE = [
     # All of them are made before the first runs, and commits keep that order.
     Case("a fan-out of 1,000 calls", 21, 21, _call("Cases/fan", 1000)),
     Case("1,000 sends, and what they start", 11 + 2 * 1000, 11 + 2 * 1000, _sends, dispatches=1000),
+    # The messages are stored 50 in a commit. Their key's owner reads 48 of the inbox and their records, and commits them.
+    Case("1,000 messages to one key, and what they start", 23 + 63, 25 + 80, _messages, dispatches=1),
     Case("a chain of 50 calls to and fro between two functions", 50 * 6 + 3, 50 * 7 + 3, _chain, dispatches=101),
     # A suspension is a commit; a resume reads and claims.
     *(Case(f"{n} suspensions", 3 * n + 1, 3 * n + 1, _sleeps(n), dispatches=n) for n in (100, 500)),

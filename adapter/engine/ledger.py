@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from adapter.engine.engine import Engine
 
 
-FRONT = 50
-"""How many entries of an inbox are read at a time."""
+FRONT = 48
+"""How many entries of an inbox are read at a time: what one commit can complete."""
 
 
 TRIES = 2

@@ -27,7 +27,7 @@ from adapter.engine.draft import Key, Step
 from adapter.engine.ids import new_generation, new_nonce, parse_awakeable
 from adapter.engine.journal import CANCEL, Done, Issued, Noted, Read, Tried, arrivals
 from adapter.engine.keys import UNKNOWN, KeyState
-from adapter.engine.ledger import Fenced, Ledger, News, Rewind
+from adapter.engine.ledger import FRONT, Fenced, Ledger, News, Rewind
 from adapter.engine.loop import HELP
 from adapter.engine.member import Arrived, Born, Ended, Failed, Left, Log, Member, Wait, Wrote
 from adapter.engine.ports import Conflict, Update
@@ -318,6 +318,8 @@ class Unit:
 
     async def _turn(self) -> bool:
         """One round: advance the code, then commit, wait or suspend. Returns whether the unit is over."""
+        if not self._loading and self._waited() >= FRONT:
+            await self.ledger.commit()
         await self._drive()
         if self._telling:
             telling, self._telling = self._telling, set()
@@ -364,6 +366,11 @@ class Unit:
                 case _:
                     pass
         return False
+
+    def _waited(self) -> int:
+        """How many invocations of an inbox have ended here and are not committed so."""
+        effects = chain.from_iterable(self.ledger.log)
+        return sum(isinstance(effect, Ended) and effect.member.meta.ticket is not None for effect in effects)
 
     def _over(self) -> bool:
         """Whether an outcome that somebody waits for, or a failure, is in the log."""
@@ -849,8 +856,8 @@ class Unit:
     async def _load_next(self, key: Key) -> None:
         """Read the first invocations of a key's inbox, and run those that can run here."""
         await self.ledger.read_front(key)
-        front = key.front or []
-        records = await self.engine.peek_all([entry.ref.id for entry in front]) if front else {}
+        front = [entry for entry in key.front or () if entry.ref.id not in self._hosted]
+        records = await self.engine.peek_all([entry.ref.id for entry in front[:FRONT]]) if front else {}
         key.next.clear()
         for entry in front:
             meta = records.get(entry.ref.id)
