@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from adapter.engine.engine import LEASE
+from adapter.engine.sweeper import RECHECK
 from adapter.engine.types import Kind
 from adapter.engine.unit import PATIENCE
 from adapter.local.memory import size
@@ -53,6 +55,15 @@ def check(world: World) -> None:
         world.violation(f"{units} units written, where {2 * bound.items * largest} do")
 
 
+def _looks(milliseconds: int) -> int:
+    """How often the sweeper looks at what is suspended for so long."""
+    looks, at = 0, LEASE
+    while at < milliseconds + 60_000:
+        at += RECHECK * 4**looks
+        looks += 1
+    return looks
+
+
 def _run(plan: Plan, node: Node, callers: tuple[Node, ...], bound: Bound) -> None:
     """A program, with those who wait for it in the same function."""
     bound.add(int(node.kind.exclusive), 2 + 2 * node.kind.exclusive)
@@ -70,6 +81,8 @@ def _ops(plan: Plan, node: Node, ops: tuple[Op, ...], callers: tuple[Node, ...],
             case "sleep" if op.n > PATIENCE:
                 for each in (node, *callers):
                     bound.add(3 + each.kind.exclusive, 8)
+                for _ in callers:  # each is told, and looked at meanwhile: its notifications are read, its due time moved
+                    bound.add(1 + 2 * _looks(op.n), 2 + 2 * _looks(op.n))
                 if plan.roots[0].how == "call":  # while the client waits, so does the process; and looks for deadlocks
                     bound.add(1 + len(callers), 1 + len(callers))
             case "sleep":
