@@ -81,7 +81,7 @@ def _ops(plan: Plan, node: Node, ops: tuple[Op, ...], callers: tuple[Node, ...],
             case "sleep" if op.n > PATIENCE:
                 for each in (node, *callers):
                     bound.add(3 + each.kind.exclusive, 8)
-                for _ in callers:  # each is told, and looked at meanwhile: its notifications are read, its due time moved
+                for _ in callers:  # each is told; meanwhile its notifications are read and its due time is moved
                     bound.add(1 + 2 * _looks(op.n), 2 + 2 * _looks(op.n))
                 if plan.roots[0].how == "call":  # while the client waits, so does the process; and looks for deadlocks
                     bound.add(1 + len(callers), 1 + len(callers))
