@@ -536,12 +536,6 @@ MUTANTS = (
         "8",
         Edit(Unit, "_look_at", "if kinds == {c.Sleep}:", "if True:"),
     ),
-    mutant(
-        "a notification to who is over stays",
-        "storage is given back",
-        Edit(Teller, "_give_up", "await self._engine.commit([Delete(note) for note in notes], new_nonce())", "pass"),
-        Edit(Draft, "_meta", "journal.unanswered([*member.journal, *sheet.entries]),", ""),
-    ),
 )
 
 
