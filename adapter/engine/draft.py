@@ -11,7 +11,19 @@ from typing import Any, Final
 from adapter.engine import blobs, journal
 from adapter.engine.ids import garbage_id
 from adapter.engine.keys import UNKNOWN, KeyState
-from adapter.engine.member import Arrived, Born, Effect, Ended, Entered, Failed, Left, Log, Member, Wait, Wrote
+from adapter.engine.member import (
+    AttemptFailed,
+    Completed,
+    Created,
+    Effect,
+    JournalAppended,
+    KeyGranted,
+    KeyReleased,
+    KeyRequested,
+    Member,
+    StateWritten,
+    Suspended,
+)
 from adapter.engine.ports import Change, Create, Delete, Put, TakeKey, Update, WriteHead
 from adapter.engine.records import (
     INLINE,
@@ -113,9 +125,9 @@ class _Sheet:
 
     member: Member
     entries: list[journal.Entry] = field(default_factory=list[journal.Entry])
-    ended: Ended | None = None
-    failed: Failed | None = None
-    wait: Wait | None = None
+    ended: Completed | None = None
+    failed: AttemptFailed | None = None
+    wait: Suspended | None = None
     touched: bool = False
     entered: bool = False
 
@@ -172,31 +184,31 @@ class Draft:
             if member.dropped:
                 continue
             match effect:
-                case Born():
+                case Created():
                     self._sheet(member)
                     self.bytes += len(member.input) + 300
-                case Log(_, entry):
+                case JournalAppended(_, entry):
                     self._sheet(member).entries.append(entry)
                     outcome = getattr(entry, "outcome", None) or getattr(entry, "value", None)
                     self.bytes += 40 + (len(outcome.value or b"") if outcome else 0)
-                case Ended():
+                case Completed():
                     self._sheet(member).ended = effect
                     self.bytes += len(effect.outcome.value or b"")
-                case Failed():
+                case AttemptFailed():
                     self._sheet(member).failed = effect
-                case Wait():
+                case Suspended():
                     self._sheet(member).wait = effect
-                case Arrived():
+                case KeyRequested():
                     effect.apply(self._state(member.key), self._keys[member.key].contended)
                     self._sheet(member).touched = True
-                case Entered():
+                case KeyGranted():
                     self._sheet(member).touched = self._sheet(member).entered = True
-                case Left():
+                case KeyReleased():
                     state = self._state(member.key)
                     state.leave(member.ref)
                     if member.meta.kind is Kind.WORKFLOW and member.spec is not None:
                         state.expires = self._times.now + _ms(member.spec.options.workflow_retention)
-                case Wrote(_, _, value, blob):
+                case StateWritten(_, _, value, blob):
                     effect.apply(self._state(member.key))
                     self.bytes += len(value) if value is not None and blob is None else 0
         for place in self._dirty:

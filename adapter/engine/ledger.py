@@ -16,7 +16,17 @@ from adapter.engine.draft import APART, MAX_ITEMS, Draft, Key, Step, plan
 from adapter.engine.ids import new_nonce
 from adapter.engine.journal import Done, Issued, Read
 from adapter.engine.keys import UNKNOWN, KeyState
-from adapter.engine.member import Arrived, Born, Ended, Entered, Left, Log, Member, Wait, Wrote
+from adapter.engine.member import (
+    Completed,
+    Created,
+    JournalAppended,
+    KeyGranted,
+    KeyReleased,
+    KeyRequested,
+    Member,
+    StateWritten,
+    Suspended,
+)
 from adapter.engine.ports import (
     Change,
     Conflict,
@@ -152,14 +162,14 @@ class Ledger:
         self.log.append(step)
         for effect in step:
             match effect:
-                case Arrived() | Left() | Wrote():
+                case KeyRequested() | KeyReleased() | StateWritten():
                     key = self.keys.get(effect.member.key)
                     if key is not None and key.live is not None:
                         _apply(key, key.live, effect)
-                case Born(member):
+                case Created(member):
                     self.made.add(member.meta.id)
                     self.outbound = self.outbound or member.spec is None
-                case Ended(member) if member.caller is None and member.meta.parent is not None:
+                case Completed(member) if member.caller is None and member.meta.parent is not None:
                     self.outbound = True
                 case _:
                     pass
@@ -167,8 +177,8 @@ class Ledger:
     def enter(self, member: Member) -> None:
         """Log, with the release that made it the owner, that an invocation of the inbox runs here."""
         for place, step in reversed(list(enumerate(self.log))):
-            if any(isinstance(effect, Left) and effect.member.key == member.key for effect in step):
-                self.log[place] = (*step, Entered(member))
+            if any(isinstance(effect, KeyReleased) and effect.member.key == member.key for effect in step):
+                self.log[place] = (*step, KeyGranted(member))
                 return
         raise AssertionError(f"{member.meta.id} was not given its key here")
 
@@ -201,11 +211,13 @@ class Ledger:
 
     def advances(self, member: Member) -> bool:
         """Whether a member's journal grows by what is not committed."""
-        return any(isinstance(effect, Log) and effect.member is member for step in self.log for effect in step)
+        return any(
+            isinstance(effect, JournalAppended) and effect.member is member for step in self.log for effect in step
+        )
 
     def unborn(self, id: str) -> Member | None:
         """The invocation of this id, if it is made here and not committed."""
-        born = (effect.member for step in self.log for effect in step if isinstance(effect, Born))
+        born = (effect.member for step in self.log for effect in step if isinstance(effect, Created))
         return next((member for member in born if member.meta.id == id and not member.dropped), None)
 
     def key(self, key: ObjectKey) -> Key:
@@ -219,13 +231,13 @@ class Ledger:
             for step in self.log:
                 for effect in step:
                     if (
-                        isinstance(effect, Arrived | Left | Wrote)
+                        isinstance(effect, KeyRequested | KeyReleased | StateWritten)
                         and effect.member.key == key.key
                         and not effect.member.dropped
                     ):
                         _apply(key, key.live, effect)
 
-    async def suspend(self, waits: Iterable[Wait]) -> None:
+    async def suspend(self, waits: Iterable[Suspended]) -> None:
         """Commit what there is, and end attempts in the same write.
 
         Raises:
@@ -235,7 +247,7 @@ class Ledger:
         try:
             await self.commit()
         finally:
-            self.log = [step for step in self.log if not isinstance(step[0], Wait)]
+            self.log = [step for step in self.log if not isinstance(step[0], Suspended)]
 
     async def commit(self, *, keep_steps: bool = False, keep_last: bool = False) -> None:
         """Commit the log, in as few requests as it takes, and act on what became runnable.
@@ -322,7 +334,7 @@ class Ledger:
     def _following(self, taken: int) -> set[ObjectKey]:
         """The keys to which invocations for other processes come in the log behind so many steps."""
         rest = chain.from_iterable(self.log[taken:])
-        return {each.member.key for each in rest if isinstance(each, Arrived) and each.member.spec is None}
+        return {each.member.key for each in rest if isinstance(each, KeyRequested) and each.member.spec is None}
 
     def _bring_forward(self, taken: int) -> bool:
         """Log what state reads gave ahead of later writes that are to be committed without it. Returns whether any was.
@@ -330,25 +342,25 @@ class Ledger:
         If the process ended between the two commits, the next attempt would read what this one wrote.
         """
         effects = [(place, effect) for place, step in enumerate(self.log) for effect in step]
-        writers = {effect.member for place, effect in effects if place < taken and isinstance(effect, Wrote)}
+        writers = {effect.member for place, effect in effects if place < taken and isinstance(effect, StateWritten)}
         answers = [
             (effect.member, effect.entry)
             for place, effect in effects
             if place >= taken and effect.member in writers
-            if isinstance(effect, Log) and isinstance(effect.entry, Done | Read)
+            if isinstance(effect, JournalAppended) and isinstance(effect.entry, Done | Read)
         ]
         forward = False
         for member, answer in answers:
             own = [(place, effect) for place, effect in effects if effect.member is member]
-            logged = [(place, effect.entry) for place, effect in own if isinstance(effect, Log)]
+            logged = [(place, effect.entry) for place, effect in own if isinstance(effect, JournalAppended)]
             issued = next((place for place, entry in logged if _asks(entry, answer.n)), -1)
             if issued < 0 and not any(_asks(entry, answer.n) for entry in member.journal):
                 continue
-            writes = any(issued < place < taken for place, effect in own if isinstance(effect, Wrote))
+            writes = any(issued < place < taken for place, effect in own if isinstance(effect, StateWritten))
             there = any(isinstance(entry, Read) and entry.n == answer.n for place, entry in logged if place < taken)
             if writes and not there:
                 place = max(issued, 0)
-                self.log[place] = (*self.log[place], Log(member, Read(answer.n, answer.outcome)))
+                self.log[place] = (*self.log[place], JournalAppended(member, Read(answer.n, answer.outcome)))
                 forward = True
         return forward
 
@@ -390,7 +402,10 @@ class Ledger:
     async def _prepare(self, log: list[Step]) -> None:
         """Read the heads that the log touches, and the inboxes from which somebody is to be given a key."""
         touched = dict.fromkeys(
-            effect.member.key for step in log for effect in step if isinstance(effect, Arrived | Left | Wrote)
+            effect.member.key
+            for step in log
+            for effect in step
+            if isinstance(effect, KeyRequested | KeyReleased | StateWritten)
         )
         missing = [key for key in touched if self.key(key).head is None]
         for start in range(0, len(missing), 100):
@@ -403,7 +418,7 @@ class Ledger:
             while key.live is not None and key.live.owner == UNKNOWN:
                 await self.read_front(key)
 
-        for effect in (effect for step in log for effect in step if isinstance(effect, Wrote)):
+        for effect in (effect for step in log for effect in step if isinstance(effect, StateWritten)):
             await self._prepare_entry(self.keys[effect.member.key], effect)
 
     async def read_front(self, key: Key) -> None:
@@ -414,7 +429,7 @@ class Ledger:
         key.live = None
         self.refresh(key)
 
-    async def _prepare_entry(self, key: Key, effect: Wrote) -> None:
+    async def _prepare_entry(self, key: Key, effect: StateWritten) -> None:
         """Store a large state entry, and see whether what it replaces is large."""
         blobs, head = self._engine.blobs, key.head
         if effect.blob is not None and effect.blob not in self._blobs and effect.value is not None:
@@ -489,7 +504,7 @@ class Ledger:
                 key.beside = state.entries()
             key.blobs |= {name: entry.blob if entry else None for name, entry in state.writes.items()}
             key.ran = key.ran and any(
-                isinstance(effect, Arrived | Left | Wrote)
+                isinstance(effect, KeyRequested | KeyReleased | StateWritten)
                 and effect.member.key == name
                 and effect.member.ref != key.head.owner
                 for step in self.log
@@ -569,7 +584,7 @@ class Ledger:
         for step in self.log:
             for effect in step:
                 if (
-                    isinstance(effect, Born)
+                    isinstance(effect, Created)
                     and effect.member.meta.id == meta.id
                     and effect.member.meta.generation == meta.generation
                 ):
@@ -671,13 +686,13 @@ class Ledger:
                     key.dead.add(entry.ticket)
 
 
-def _apply(key: Key, state: KeyState, effect: Arrived | Left | Wrote) -> None:
+def _apply(key: Key, state: KeyState, effect: KeyRequested | KeyReleased | StateWritten) -> None:
     match effect:
-        case Arrived():
+        case KeyRequested():
             effect.apply(state, key.contended)
-        case Left():
+        case KeyReleased():
             state.leave(effect.member.ref)
-        case Wrote():
+        case StateWritten():
             effect.apply(state)
 
 
@@ -690,7 +705,7 @@ def _is_step(step: Step) -> bool:
     """Whether a log step is only that a step was issued."""
     return (
         len(step) == 1
-        and isinstance(step[0], Log)
+        and isinstance(step[0], JournalAppended)
         and isinstance(step[0].entry, Issued)
         and step[0].entry.kind == "run"
     )

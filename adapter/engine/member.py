@@ -82,14 +82,14 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Born:
+class Created:
     """An invocation was made."""
 
     member: Member
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
+class JournalAppended:
     """An entry of an invocation's journal."""
 
     member: Member
@@ -97,7 +97,7 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class Completed:
     """An invocation completed; who waits in another process is notified."""
 
     member: Member
@@ -105,7 +105,7 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class AttemptFailed:
     """An attempt failed, the last of so many; the next one is due at a time, or an operator's (``None``)."""
 
     member: Member
@@ -117,7 +117,7 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrived:
+class KeyRequested:
     """An exclusive invocation came to its key: it becomes the owner, or waits.
 
     Attributes:
@@ -135,21 +135,21 @@ class Arrived:
 
 
 @dataclass(frozen=True, slots=True)
-class Entered:
+class KeyGranted:
     """An invocation that waited in its key's inbox became the owner, and runs here."""
 
     member: Member
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class KeyReleased:
     """An exclusive invocation is done with its key."""
 
     member: Member
 
 
 @dataclass(frozen=True, slots=True)
-class Wrote:
+class StateWritten:
     """A state entry was written (``None``: removed; no name: all of them were)."""
 
     member: Member
@@ -169,7 +169,7 @@ class Wrote:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class Suspended:
     """An attempt ended, for all that its code waits for is still to come."""
 
     member: Member
@@ -182,4 +182,14 @@ class Wait:
     """When the sweeper looks whether a notification came in of which it was not told, or it is part of a deadlock."""
 
 
-Effect = Born | Log | Ended | Failed | Arrived | Entered | Left | Wrote | Wait
+Effect = (
+    Created
+    | JournalAppended
+    | Completed
+    | AttemptFailed
+    | KeyRequested
+    | KeyGranted
+    | KeyReleased
+    | StateWritten
+    | Suspended
+)

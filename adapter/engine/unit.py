@@ -29,7 +29,17 @@ from adapter.engine.journal import CANCEL, Done, Issued, Noted, Read, Tried, arr
 from adapter.engine.keys import UNKNOWN, KeyState
 from adapter.engine.ledger import FRONT, Fenced, Ledger, News, Rewind
 from adapter.engine.loop import HELP
-from adapter.engine.member import Arrived, Born, Ended, Failed, Left, Log, Member, Wait, Wrote
+from adapter.engine.member import (
+    AttemptFailed,
+    Completed,
+    Created,
+    JournalAppended,
+    KeyReleased,
+    KeyRequested,
+    Member,
+    StateWritten,
+    Suspended,
+)
 from adapter.engine.ports import Conflict, Update
 from adapter.engine.records import (
     Awaits,
@@ -206,7 +216,7 @@ class Unit:
 
     async def release(self) -> None:
         """Have the root, which is no more, let go of its key."""
-        self.ledger.record((Left(self.root),))
+        self.ledger.record((KeyReleased(self.root),))
         await self.ledger.commit()
 
     def deliver(self, note: Notification) -> None:
@@ -238,14 +248,14 @@ class Unit:
 
     def _open(self) -> None:
         root = self.root
-        step: Step = () if root.stored else (Born(root),)
+        step: Step = () if root.stored else (Created(root),)
         if root.spec is not None:
             self.members[root.meta.id] = root
             self.engine.active[root.meta.id] = self
         if root.exclusive and root.meta.status is not Status.SCHEDULED:
             key = self.ledger.key(root.key)
             if key.head is None or key.head.owner != root.ref:
-                step = (*step, Arrived(root, self.engine.moment()))
+                step = (*step, KeyRequested(root, self.engine.moment()))
             self.ledger.record(step)
             self._touch(root.key)
         else:
@@ -357,9 +367,9 @@ class Unit:
         """Whether the log holds the result of a step, which a crash would have run again."""
         for effect in chain.from_iterable(self.ledger.log):
             match effect:
-                case Log(Member(attempt=None), Done() | Read()):
+                case JournalAppended(Member(attempt=None), Done() | Read()):
                     return True
-                case Log(Member(attempt=Attempt() as attempt), Done(n)) if n != CANCEL and isinstance(
+                case JournalAppended(Member(attempt=Attempt() as attempt), Done(n)) if n != CANCEL and isinstance(
                     attempt.operations[n].command, c.Run
                 ):
                     return True
@@ -370,13 +380,13 @@ class Unit:
     def _waited(self) -> int:
         """How many invocations of an inbox have ended here and are not committed so."""
         effects = chain.from_iterable(self.ledger.log)
-        return sum(isinstance(effect, Ended) and effect.member.meta.ticket is not None for effect in effects)
+        return sum(isinstance(effect, Completed) and effect.member.meta.ticket is not None for effect in effects)
 
     def _over(self) -> bool:
         """Whether an outcome that somebody waits for, or a failure, is in the log."""
         return any(
-            isinstance(effect, Failed)
-            or (isinstance(effect, Ended) and (effect.member is self.root or effect.member.meta.ticket is not None))
+            isinstance(effect, AttemptFailed)
+            or (isinstance(effect, Completed) and (effect.member is self.root or effect.member.meta.ticket is not None))
             for step in self.ledger.log
             for effect in step
         )
@@ -493,7 +503,9 @@ class Unit:
             return
         if event.note is not None:
             member.attempt.noted.add(event.note)
-        self.ledger.record((Log(member, Done(n, event.outcome) if event.note is None else Noted(n, event.note)),))
+        self.ledger.record(
+            (JournalAppended(member, Done(n, event.outcome) if event.note is None else Noted(n, event.note)),)
+        )
         member.attempt.deliver(n, event.outcome)
         if n == CANCEL:
             self._cancel_calls(member.attempt)
@@ -560,13 +572,13 @@ class Unit:
             return
         assert child.meta.parent is not None
         n = child.meta.parent.command
-        self._end(child, outcome, Log(caller, Done(n, outcome)))
+        self._end(child, outcome, JournalAppended(caller, Done(n, outcome)))
         caller.attempt.deliver(n, outcome)
         self._check(caller)
 
-    def _end(self, member: Member, outcome: Outcome, *more: Log) -> None:
+    def _end(self, member: Member, outcome: Outcome, *more: JournalAppended) -> None:
         exclusive = member.exclusive
-        self.ledger.record((Ended(member, outcome), *((Left(member),) if exclusive else ()), *more))
+        self.ledger.record((Completed(member, outcome), *((KeyReleased(member),) if exclusive else ()), *more))
         if exclusive:
             self.grant(self.ledger.keys[member.key])
 
@@ -585,8 +597,8 @@ class Unit:
         cancelled = "x" in member.notes
         if isinstance(error, Postponed):
             self.engine.report(member.meta, 0, error.error, error.due)
-            failed = Failed(member, said(str(error), MAX_ERROR), 0, error.due, cancelled)
-            self._log_failure(member, (Log(member, error.tried), failed))
+            failed = AttemptFailed(member, said(str(error), MAX_ERROR), 0, error.due, cancelled)
+            self._log_failure(member, (JournalAppended(member, error.tried), failed))
             return
         text = said(told(error), MAX_ERROR)
         if policy.attempts is None or failures < policy.attempts:
@@ -597,7 +609,7 @@ class Unit:
         if due is None and policy.exhausted == "kill":
             self._end(member, Outcome(failure=Failure(500, f"gave up after {failures} attempts: {text}")))
             return
-        self._log_failure(member, (Failed(member, text, failures, due, cancelled),))
+        self._log_failure(member, (AttemptFailed(member, text, failures, due, cancelled),))
 
     def _log_failure(self, member: Member, failure: Step) -> None:
         """Log it after what is under way: the next attempt would run the steps again, and its reads would see what this
@@ -615,9 +627,9 @@ class Unit:
         if reader is None and event.n not in member.results:
             return
         if event.outcome is not None:
-            self.ledger.record((Log(member, Read(event.n, event.outcome)),))
+            self.ledger.record((JournalAppended(member, Read(event.n, event.outcome)),))
         elif isinstance(event.error, Postponed):
-            self.ledger.record((Log(member, event.error.tried),))
+            self.ledger.record((JournalAppended(member, event.error.tried),))
         del self._failing[event.member]
         self.engine.active.pop(event.member, None)
         self._log_failure(member, failure)
@@ -693,11 +705,11 @@ class Unit:
                 if value is None:
                     self._read_elsewhere(member, n, command)
             case c.SetState(entry, data):
-                more, value = (Wrote(member, entry, data, blob_for(data)),), Outcome()
+                more, value = (StateWritten(member, entry, data, blob_for(data)),), Outcome()
             case c.ClearState(entry):
-                more, value = (Wrote(member, entry, None),), Outcome()
+                more, value = (StateWritten(member, entry, None),), Outcome()
             case c.ClearAllState():
-                more, value = (Wrote(member, None, None),), Outcome()
+                more, value = (StateWritten(member, None, None),), Outcome()
             case c.Call() | c.Send():
                 assert isinstance(pending, PendingInvocation)
                 self._invoke(member, pending, command)
@@ -709,7 +721,7 @@ class Unit:
             case _:
                 self._errand(member, n, command)
         pending.outcome = value
-        self.ledger.record((Log(member, Issued(n, *pending.described, at, value)), *more))
+        self.ledger.record((JournalAppended(member, Issued(n, *pending.described, at, value)), *more))
 
     def resume(self, attempt: Attempt, pending: Pending[Any], at: int | None) -> None:
         member, n, command = self.members[attempt.meta.id], pending.n, pending.command
@@ -761,10 +773,10 @@ class Unit:
             failure = Failure(409, f"workflow {target.object} ran already, or is running: attach to {pending.id}")
         if failure is not None:
             pending.outcome = Outcome(failure=failure)
-            self.ledger.record((Log(member, Issued(n, *pending.described, value=pending.outcome)),))
+            self.ledger.record((JournalAppended(member, Issued(n, *pending.described, value=pending.outcome)),))
             return
         if there:
-            self.ledger.record((Log(member, Issued(n, *pending.described)),))
+            self.ledger.record((JournalAppended(member, Issued(n, *pending.described)),))
             if call:
                 self._errands.append((member, n, c.Attach(pending.id)))
             return
@@ -794,9 +806,9 @@ class Unit:
         arrived: Step = ()
         if arrives:
             member.moment = self.engine.moment(after=member.moment)
-            arrived = (Arrived(child, member.moment, direct=str(child.key) not in member.reached),)
+            arrived = (KeyRequested(child, member.moment, direct=str(child.key) not in member.reached),)
         issued = Issued(n, *pending.described, at=member.moment if arrives else None)
-        self.ledger.record((Born(child), *arrived, Log(member, issued)))
+        self.ledger.record((Created(child), *arrived, JournalAppended(member, issued)))
         if spec is None:
             return
         self.members[child.meta.id] = child
@@ -1165,7 +1177,7 @@ class Unit:
             self._take_in(member, note)
         member.counted = max(member.counted, counted)
 
-    def _wait_of(self, member: Member) -> Wait:
+    def _wait_of(self, member: Member) -> Suspended:
         """What a blocked attempt waits for."""
         assert member.attempt is not None
         waits = member.attempt.waits()
@@ -1181,7 +1193,7 @@ class Unit:
             calls = dict.fromkeys([pending.n for pending in waits if _derived(pending)][MAX_NAMED:])
             ids, commands = zip(*((other, n) for other, n in awaited if n not in calls), strict=True)
             awaits = Awaits(member.counted, all, ids, commands, stretches(calls))
-        return Wait(member, min(groups.values()), due, awaits, self._look_at(member, waits))
+        return Suspended(member, min(groups.values()), due, awaits, self._look_at(member, waits))
 
     def _look_at(self, member: Member, waits: Sequence[Pending[Any]]) -> int | None:
         """When the sweeper is to look at an attempt that waits."""

@@ -422,7 +422,10 @@ MUTANTS = (
         "what an attempt was told after it had failed is told to the next at the same place",
         "replay sees the same",
         Edit(
-            Unit, "_take_down", "Log(member, Read(event.n, event.outcome))", "Log(member, Done(event.n, event.outcome))"
+            Unit,
+            "_take_down",
+            "JournalAppended(member, Read(event.n, event.outcome))",
+            "JournalAppended(member, Done(event.n, event.outcome))",
         ),
         focus="parts",
     ),
