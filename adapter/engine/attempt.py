@@ -11,7 +11,15 @@ from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
 from adapter.engine import commands as c
 from adapter.engine.ids import awakeable_id, child_id, idempotent_id, workflow_id
-from adapter.engine.journal import CANCEL, Done, Entry, Issued, Noted, Read, Tried
+from adapter.engine.journal import (
+    CANCEL,
+    CommandIssued,
+    Entry,
+    NotificationDelivered,
+    ResultDelivered,
+    StateRead,
+    StepRetried,
+)
 from adapter.engine.loop import DurableLoop
 from adapter.engine.records import Meta
 from adapter.engine.types import Failure, HandlerSpec, Headers, Kind, Outcome, Target
@@ -257,25 +265,25 @@ class Attempt:
         self.fault: BaseException | None = None
         """Why the attempt cannot go on, whatever the handler makes of the exception."""
         self._notes = notes
-        self.noted: set[str] = set()
+        self.delivered: set[str] = set()
         """The notifications that were given to the code."""
-        self._issued: list[Issued] = []
-        self._results: deque[Done | Noted] = deque()
-        self.tried: dict[int, Tried] = {}
+        self._issued: list[CommandIssued] = []
+        self._results: deque[ResultDelivered | NotificationDelivered] = deque()
+        self.retries: dict[int, StepRetried] = {}
         """The steps that failed in former attempts and are to be tried again."""
-        self.read: dict[int, Outcome] = {}
+        self.read_results: dict[int, Outcome] = {}
         """What reads and steps gave when the attempts that asked for it had failed."""
         for entry in journal:
-            if isinstance(entry, Issued):
+            if isinstance(entry, CommandIssued):
                 self._issued.append(entry)
-            elif isinstance(entry, Done | Noted):
+            elif isinstance(entry, ResultDelivered | NotificationDelivered):
                 self._results.append(entry)
-                if isinstance(entry, Noted):
-                    self.noted.add(entry.id)
-            elif isinstance(entry, Tried):
-                self.tried[entry.n] = entry
-            elif isinstance(entry, Read):
-                self.read[entry.n] = entry.outcome
+                if isinstance(entry, NotificationDelivered):
+                    self.delivered.add(entry.id)
+            elif isinstance(entry, StepRetried):
+                self.retries[entry.n] = entry
+            elif isinstance(entry, StateRead):
+                self.read_results[entry.n] = entry.outcome
         self._open: list[tuple[Pending[Any], int | None]] = []
         self._task = self.loop.create_task(self._execute(input))
         self._dead = self._told = False
@@ -386,7 +394,7 @@ class Attempt:
             if entry.n >= len(self.operations):
                 self._mismatch(f"the journal holds a result of command {entry.n}, which was not issued")
                 return
-            outcome = entry.outcome if isinstance(entry, Done) else self._notes.get(entry.id)
+            outcome = entry.outcome if isinstance(entry, ResultDelivered) else self._notes.get(entry.id)
             if outcome is None:
                 self._mismatch(f"notification of command {entry.n} is missing")
                 return

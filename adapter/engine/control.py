@@ -23,7 +23,7 @@ from adapter.engine.ids import (
     restarted_id,
     said_nonce,
 )
-from adapter.engine.journal import Began, Issued, encode, unanswered
+from adapter.engine.journal import AttemptStarted, CommandIssued, encode, unanswered_calls
 from adapter.engine.keys import KeyState
 from adapter.engine.ledger import Fenced
 from adapter.engine.member import Member
@@ -455,7 +455,10 @@ class Control:
             return False
         try:
             journal = await self._engine.journal(meta)
-            return not any(isinstance(entry, Issued) or (isinstance(entry, Began) and entry.lost) for entry in journal)
+            return not any(
+                isinstance(entry, CommandIssued) or (isinstance(entry, AttemptStarted) and entry.lost)
+                for entry in journal
+            )
         except Unreadable:
             return False
 
@@ -466,7 +469,7 @@ class Control:
         queued = meta.status is Status.QUEUED and meta.ticket is not None
         changes: list[Change] = [Update(meta.ref, set=set, epoch=meta.epoch, due=None if queued else meta.due)]
         if meta.epoch:
-            data = encode([Began(epoch, lost=meta.unended)])[0]
+            data = encode([AttemptStarted(epoch, lost=meta.unended)])[0]
             set["pieces"] = (place := await self._pieces(meta)) + 1
             changes.append(Put(Piece(meta.id, meta.generation, place, data)))
         if meta.status is Status.QUEUED and meta.ticket is not None:
@@ -488,7 +491,7 @@ class Control:
         except Unreadable as error:
             log.error("what it called goes on: %s", error, extra={"invocation_id": meta.id})
             return []
-        return [child_id(meta.id, meta.generation, n) for n in unanswered(journal)]
+        return [child_id(meta.id, meta.generation, n) for n in unanswered_calls(journal)]
 
 
 OPEN_CHECK = 3600 * 1000

@@ -136,7 +136,9 @@ class _Sheet:
         """Whether it is to be stored with a cancellation that its handler was not told of."""
         if not self.member.cancelled or self.member.stored or self.ended is not None:
             return False
-        return all(not isinstance(entry, journal.Done) or entry.n != journal.CANCEL for entry in self.entries)
+        return all(
+            not isinstance(entry, journal.ResultDelivered) or entry.n != journal.CANCEL for entry in self.entries
+        )
 
     @property
     def journaled(self) -> bool:
@@ -282,7 +284,7 @@ class Draft:
             dependents = any(
                 (
                     meta.kind is Kind.WORKFLOW,
-                    journal.unanswered([*member.journal, *sheet.entries]),
+                    journal.unanswered_calls([*member.journal, *sheet.entries]),
                     member.pieces,
                     member.apart,
                     member.notes,

@@ -16,7 +16,7 @@ from adapter.engine.deadlocks import Deadlocks
 from adapter.engine.draft import APART, GRACE, MARGIN, Times
 from adapter.engine.handover import Handover
 from adapter.engine.ids import idempotent_id, new_generation, new_nonce, random_id, workflow_id
-from adapter.engine.journal import Began, Noted, encode
+from adapter.engine.journal import AttemptStarted, NotificationDelivered, encode
 from adapter.engine.ledger import Exists, Fenced
 from adapter.engine.member import Member
 from adapter.engine.ports import (
@@ -617,10 +617,10 @@ class Engine(Storage):
         journal = journals.read(id, pieces, count=meta.pieces) if meta.outcome is None else []
         if meta.status is Status.QUEUED:
             await self.deadlocks.check(meta)  # another function found it to be the youngest of a ring
-        seen = {entry.id for entry in journal if isinstance(entry, Noted)}
+        seen = {entry.id for entry in journal if isinstance(entry, NotificationDelivered)}
         if not await self._is_due(meta, any(note.id not in seen for note in notes)):
             return None
-        begun = any(not isinstance(entry, Began) for entry in journal)
+        begun = any(not isinstance(entry, AttemptStarted) for entry in journal)
         elsewhere = begun and self.deployment and meta.deployment not in ("", self.deployment)
         if elsewhere or not self.hosts(meta.target):
             # A timer fires at the function that made it, whatever its version is by then; and who is told of a result
@@ -630,7 +630,7 @@ class Engine(Storage):
         epoch = meta.epoch + 1
         times = self.times()
         spec = self.spec(meta)
-        if journal and not isinstance(journal[-1], Began):  # the last attempt got somewhere before its process ended
+        if journal and not isinstance(journal[-1], AttemptStarted):  # the last attempt committed something
             meta = replace(meta, failures=min(meta.failures, 1))
         cancelled = any(note.id == "x" and note.id not in seen for note in notes)
         if meta.status is Status.READY and not cancelled and self._exhausted(meta, spec):
@@ -649,7 +649,7 @@ class Engine(Storage):
         place = pieces[-1].index + 1 if pieces else 0
         if meta.epoch:
             values["pieces"] = place + 1
-            journal.append(Began(epoch, lost=meta.unended))
+            journal.append(AttemptStarted(epoch, lost=meta.unended))
             changes.append(Put(Piece(id, meta.generation, place, encode(journal[-1:])[0], nonce)))
         try:
             await self.commit(changes, nonce)

@@ -32,7 +32,7 @@ class JournalFormatError(Unreadable):
 
 
 @dataclass(frozen=True, slots=True)
-class Issued:
+class CommandIssued:
     """Command ``n``: its kind and its name, which replay compares."""
 
     n: int
@@ -45,7 +45,7 @@ class Issued:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class ResultDelivered:
     """The handler was given the result of command ``n``."""
 
     n: int
@@ -53,7 +53,7 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Noted:
+class NotificationDelivered:
     """The handler was given the result of command ``n``, which lies in the notification of this id."""
 
     n: int
@@ -61,7 +61,7 @@ class Noted:
 
 
 @dataclass(frozen=True, slots=True)
-class Began:
+class AttemptStarted:
     """A further attempt began: what older ones append from here on does not fit."""
 
     epoch: int
@@ -70,7 +70,7 @@ class Began:
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class StepRetried:
     """Step ``n`` failed so many times, first begun at a time in milliseconds, and is to be tried again."""
 
     n: int
@@ -79,57 +79,59 @@ class Tried:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class StateRead:
     """A step or a state read, command ``n``, gave this, but the attempt had failed before the handler was told."""
 
     n: int
     outcome: Outcome
 
 
-Entry = Issued | Done | Noted | Began | Tried | Read
+Entry = CommandIssued | ResultDelivered | NotificationDelivered | AttemptStarted | StepRetried | StateRead
 
 
-def unslept(entries: Iterable[Entry]) -> list[int]:
-    """When the sleeps end that the handler was not told the end of.
+def pending_sleeps(entries: Iterable[Entry]) -> list[int]:
+    """Return the end times of the sleeps whose end was not delivered to the handler.
 
-    >>> unslept([Issued(0, "sleep", "", at=5), Issued(1, "sleep", "", at=7), Done(0, Outcome())])
+    >>> sleeps = [CommandIssued(0, "sleep", "", at=5), CommandIssued(1, "sleep", "", at=7)]
+    >>> pending_sleeps([*sleeps, ResultDelivered(0, Outcome())])
     [7]
     """
     ends: dict[int, int] = {}
     for entry in entries:
-        if isinstance(entry, Issued) and entry.kind == "sleep" and entry.at is not None:
+        if isinstance(entry, CommandIssued) and entry.kind == "sleep" and entry.at is not None:
             ends[entry.n] = entry.at
-        elif isinstance(entry, Done):
+        elif isinstance(entry, ResultDelivered):
             ends.pop(entry.n, None)
     return list(ends.values())
 
 
-def unanswered(entries: Iterable[Entry]) -> list[int]:
-    """Return the calls that the handler was not given the result of.
+def unanswered_calls(entries: Iterable[Entry]) -> list[int]:
+    """Return the numbers of the calls whose result was not delivered to the handler.
 
-    >>> unanswered([Issued(0, "call", "Greeter/greet"), Issued(1, "call", "Greeter/greet"), Done(0, Outcome())])
+    >>> calls = [CommandIssued(0, "call", "Greeter/greet"), CommandIssued(1, "call", "Greeter/greet")]
+    >>> unanswered_calls([*calls, ResultDelivered(0, Outcome())])
     [1]
     """
     calls: dict[int, None] = {}
     for entry in entries:
-        if isinstance(entry, Issued) and entry.kind == "call" and entry.value is None:
+        if isinstance(entry, CommandIssued) and entry.kind == "call" and entry.value is None:
             calls[entry.n] = None
-        elif isinstance(entry, Done | Noted):
+        elif isinstance(entry, ResultDelivered | NotificationDelivered):
             calls.pop(entry.n, None)
     return list(calls)
 
 
-def arrivals(entries: Iterable[Entry]) -> tuple[int, frozenset[str]]:
+def key_requests(entries: Iterable[Entry]) -> tuple[int, frozenset[str]]:
     """Return when the invocation last had another one come to a key, and the keys that it had others come to.
 
     A name does not say where a key with slashes ends, so the keys may include a few that were not reached.
 
-    >>> arrivals([Issued(0, "call", "Counter/Mary/add", at=5), Issued(1, "call", "Greeter/greet")])
+    >>> key_requests([CommandIssued(0, "call", "Counter/Mary/add", at=5), CommandIssued(1, "call", "Greeter/greet")])
     (5, frozenset({'Counter/Mary'}))
     """
     latest, keys = 0, set[str]()
     for entry in entries:
-        if isinstance(entry, Issued) and entry.kind in ("call", "send") and entry.at is not None:
+        if isinstance(entry, CommandIssued) and entry.kind in ("call", "send") and entry.at is not None:
             latest = max(latest, entry.at)
             parts = entry.name.split("/")
             keys.update("/".join(parts[:end]) for end in range(2, len(parts)))
@@ -183,45 +185,45 @@ def unpack_outcome(data: Sequence[Any]) -> Outcome:
 
 def _pack_entry(entry: Entry) -> list[Any]:
     match entry:
-        case Issued(n, kind, name, at, value):
+        case CommandIssued(n, kind, name, at, value):
             packed: list[Any] = ["i", n, kind, name]
             if at is not None:
                 packed.append(at)
             elif value is not None:
                 packed.append(pack_outcome(value))
             return packed
-        case Done(n, outcome):
+        case ResultDelivered(n, outcome):
             return ["d", n, *pack_outcome(outcome)]
-        case Noted(n, id):
+        case NotificationDelivered(n, id):
             return ["n", n, id]
-        case Began(epoch, lost):
+        case AttemptStarted(epoch, lost):
             return ["b", epoch, 1] if lost else ["b", epoch]
-        case Tried(n, tries, began):
+        case StepRetried(n, tries, began):
             return ["t", n, tries, began]
-        case Read(n, outcome):
+        case StateRead(n, outcome):
             return ["r", n, *pack_outcome(outcome)]
 
 
 def _unpack_entry(data: list[Any]) -> Entry:
     match data:
         case ["i", int(n), "sleep" | "call" | "send" as kind, str(name), int(at)]:
-            return Issued(n, kind, name, at=at)
+            return CommandIssued(n, kind, name, at=at)
         case ["i", int(n), str(kind), str(name)] if kind != "sleep":
-            return Issued(n, kind, name)
+            return CommandIssued(n, kind, name)
         case ["i", int(n), str(kind), str(name), [*value]]:
-            return Issued(n, kind, name, value=unpack_outcome(value))
+            return CommandIssued(n, kind, name, value=unpack_outcome(value))
         case ["d", int(n), *outcome]:
-            return Done(n, unpack_outcome(outcome))
+            return ResultDelivered(n, unpack_outcome(outcome))
         case ["n", int(n), str(id)]:
-            return Noted(n, id)
+            return NotificationDelivered(n, id)
         case ["b", int(epoch)]:
-            return Began(epoch)
+            return AttemptStarted(epoch)
         case ["b", int(epoch), 1]:
-            return Began(epoch, lost=True)
+            return AttemptStarted(epoch, lost=True)
         case ["t", int(n), int(tries), int(began)]:
-            return Tried(n, tries, began)
+            return StepRetried(n, tries, began)
         case ["r", int(n), *outcome]:
-            return Read(n, unpack_outcome(outcome))
+            return StateRead(n, unpack_outcome(outcome))
         case _:
             raise ValueError(f"unknown entry {json.dumps(data)[:80]}")
 
@@ -232,7 +234,7 @@ _COMPACT = json.JSONEncoder(separators=(",", ":"))
 def encode(entries: Iterable[Entry]) -> list[str]:
     """The entries as pieces, in order; more than one only where they exceed the size of an item.
 
-    >>> encode([Issued(0, "run", "charge")])
+    >>> encode([CommandIssued(0, "run", "charge")])
     ['1.[["i",0,"run","charge"]]']
     """
     text = _COMPACT.encode([_pack_entry(entry) for entry in entries])
@@ -267,7 +269,7 @@ def decode(pieces: Iterable[str]) -> list[Entry]:
                 f"piece {place} of the journal begins with {mark!r}: it is damaged, or of a newer format than version "
                 f"{FORMAT}, which this code reads"
             )
-    issued = [entry.n for entry in entries if isinstance(entry, Issued)]
+    issued = [entry.n for entry in entries if isinstance(entry, CommandIssued)]
     if issued != list(range(len(issued))):
         raise JournalFormatError("the journal is damaged: its commands are not numbered in order")
     return entries

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from adapter.engine import journal
 from adapter.engine.draft import APART, MAX_ITEMS, Draft, Key, Step, plan
 from adapter.engine.ids import new_nonce
-from adapter.engine.journal import Done, Issued, Read
+from adapter.engine.journal import CommandIssued, ResultDelivered, StateRead
 from adapter.engine.keys import UNKNOWN, KeyState
 from adapter.engine.member import (
     Completed,
@@ -347,7 +347,7 @@ class Ledger:
             (effect.member, effect.entry)
             for place, effect in effects
             if place >= taken and effect.member in writers
-            if isinstance(effect, JournalAppended) and isinstance(effect.entry, Done | Read)
+            if isinstance(effect, JournalAppended) and isinstance(effect.entry, ResultDelivered | StateRead)
         ]
         forward = False
         for member, answer in answers:
@@ -357,10 +357,12 @@ class Ledger:
             if issued < 0 and not any(_asks(entry, answer.n) for entry in member.journal):
                 continue
             writes = any(issued < place < taken for place, effect in own if isinstance(effect, StateWritten))
-            there = any(isinstance(entry, Read) and entry.n == answer.n for place, entry in logged if place < taken)
+            there = any(
+                isinstance(entry, StateRead) and entry.n == answer.n for place, entry in logged if place < taken
+            )
             if writes and not there:
                 place = max(issued, 0)
-                self.log[place] = (*self.log[place], JournalAppended(member, Read(answer.n, answer.outcome)))
+                self.log[place] = (*self.log[place], JournalAppended(member, StateRead(answer.n, answer.outcome)))
                 forward = True
         return forward
 
@@ -458,7 +460,7 @@ class Ledger:
             member.meta, member.stored = meta, True
             if sheet.ended is not None:
                 engine.finished(meta, sheet.ended.outcome)
-                for at in journal.unslept(member.journal) if meta.epoch > 1 else ():
+                for at in journal.pending_sleeps(member.journal) if meta.epoch > 1 else ():
                     engine.unschedule(replace(meta, status=Status.SUSPENDED, timer=at))
             elif sheet.failed is not None:
                 engine.later(meta)
@@ -698,7 +700,7 @@ def _apply(key: Key, state: KeyState, effect: KeyRequested | KeyReleased | State
 
 def _asks(entry: journal.Entry, n: int) -> bool:
     """Whether an entry says that command ``n`` reads state."""
-    return isinstance(entry, Issued) and entry.n == n and entry.kind in ("get", "state-keys")
+    return isinstance(entry, CommandIssued) and entry.n == n and entry.kind in ("get", "state-keys")
 
 
 def _is_step(step: Step) -> bool:
@@ -706,6 +708,6 @@ def _is_step(step: Step) -> bool:
     return (
         len(step) == 1
         and isinstance(step[0], JournalAppended)
-        and isinstance(step[0].entry, Issued)
+        and isinstance(step[0].entry, CommandIssued)
         and step[0].entry.kind == "run"
     )

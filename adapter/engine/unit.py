@@ -25,7 +25,15 @@ from adapter.engine.blobs import blob_for
 from adapter.engine.deadlocks import attached, awaited_ids, deadlock, stretches
 from adapter.engine.draft import Key, Step
 from adapter.engine.ids import new_generation, new_nonce, parse_awakeable
-from adapter.engine.journal import CANCEL, Done, Issued, Noted, Read, Tried, arrivals
+from adapter.engine.journal import (
+    CANCEL,
+    CommandIssued,
+    NotificationDelivered,
+    ResultDelivered,
+    StateRead,
+    StepRetried,
+    key_requests,
+)
 from adapter.engine.keys import UNKNOWN, KeyState
 from adapter.engine.ledger import FRONT, Fenced, Ledger, News, Rewind
 from adapter.engine.loop import HELP
@@ -125,9 +133,9 @@ class Event:
 class Postponed(Exception):
     """A step that failed is to be tried again later than its attempt waits for."""
 
-    def __init__(self, tried: Tried, due: int, text: str, error: BaseException) -> None:
+    def __init__(self, retry: StepRetried, due: int, text: str, error: BaseException) -> None:
         super().__init__(text)
-        self.tried = tried
+        self.retry = retry
         self.due = due
         self.error = error
 
@@ -367,10 +375,10 @@ class Unit:
         """Whether the log holds the result of a step, which a crash would have run again."""
         for effect in chain.from_iterable(self.ledger.log):
             match effect:
-                case JournalAppended(Member(attempt=None), Done() | Read()):
+                case JournalAppended(Member(attempt=None), ResultDelivered() | StateRead()):
                     return True
-                case JournalAppended(Member(attempt=Attempt() as attempt), Done(n)) if n != CANCEL and isinstance(
-                    attempt.operations[n].command, c.Run
+                case JournalAppended(Member(attempt=Attempt() as attempt), ResultDelivered(n)) if (
+                    n != CANCEL and isinstance(attempt.operations[n].command, c.Run)
                 ):
                     return True
                 case _:
@@ -502,9 +510,14 @@ class Unit:
         if n is None:
             return
         if event.note is not None:
-            member.attempt.noted.add(event.note)
+            member.attempt.delivered.add(event.note)
         self.ledger.record(
-            (JournalAppended(member, Done(n, event.outcome) if event.note is None else Noted(n, event.note)),)
+            (
+                JournalAppended(
+                    member,
+                    ResultDelivered(n, event.outcome) if event.note is None else NotificationDelivered(n, event.note),
+                ),
+            )
         )
         member.attempt.deliver(n, event.outcome)
         if n == CANCEL:
@@ -523,7 +536,7 @@ class Unit:
     @classmethod
     def _addressee(cls, attempt: Attempt, note: str) -> int | None:
         """The command that a notification is for; ``None`` if it has its result, or was not issued yet."""
-        if note in attempt.noted:
+        if note in attempt.delivered:
             return None
         if note == "x":
             return None if attempt.cancelled else CANCEL
@@ -572,7 +585,7 @@ class Unit:
             return
         assert child.meta.parent is not None
         n = child.meta.parent.command
-        self._end(child, outcome, JournalAppended(caller, Done(n, outcome)))
+        self._end(child, outcome, JournalAppended(caller, ResultDelivered(n, outcome)))
         caller.attempt.deliver(n, outcome)
         self._check(caller)
 
@@ -598,7 +611,7 @@ class Unit:
         if isinstance(error, Postponed):
             self.engine.report(member.meta, 0, error.error, error.due)
             failed = AttemptFailed(member, said(str(error), MAX_ERROR), 0, error.due, cancelled)
-            self._log_failure(member, (JournalAppended(member, error.tried), failed))
+            self._log_failure(member, (JournalAppended(member, error.retry), failed))
             return
         text = said(told(error), MAX_ERROR)
         if policy.attempts is None or failures < policy.attempts:
@@ -627,9 +640,9 @@ class Unit:
         if reader is None and event.n not in member.results:
             return
         if event.outcome is not None:
-            self.ledger.record((JournalAppended(member, Read(event.n, event.outcome)),))
+            self.ledger.record((JournalAppended(member, StateRead(event.n, event.outcome)),))
         elif isinstance(event.error, Postponed):
-            self.ledger.record((JournalAppended(member, event.error.tried),))
+            self.ledger.record((JournalAppended(member, event.error.retry),))
         del self._failing[event.member]
         self.engine.active.pop(event.member, None)
         self._log_failure(member, failure)
@@ -665,13 +678,13 @@ class Unit:
         assert member.spec is not None
         member.duties = 0
         if member.meta.epoch > 1:
-            member.moment, member.reached = arrivals(member.journal)
+            member.moment, member.reached = key_requests(member.journal)
         member.attempt = Attempt(self, member.spec, member.meta, member.input, member.journal, member.notes)
         self._ready.append(member)
         if member.cancelled:
             self._events.append(Event(member.meta.id, CANCEL, Outcome(failure=CANCELLED)))
         for note, outcome in member.notes.items():
-            if note not in member.attempt.noted:
+            if note not in member.attempt.delivered:
                 self._events.append(Event(member.meta.id, NOTED, outcome, note))
 
     def _post(self, event: Event) -> None:
@@ -721,13 +734,13 @@ class Unit:
             case _:
                 self._errand(member, n, command)
         pending.outcome = value
-        self.ledger.record((JournalAppended(member, Issued(n, *pending.described, at, value)), *more))
+        self.ledger.record((JournalAppended(member, CommandIssued(n, *pending.described, at, value)), *more))
 
     def resume(self, attempt: Attempt, pending: Pending[Any], at: int | None) -> None:
         member, n, command = self.members[attempt.meta.id], pending.n, pending.command
         match command:
-            case c.Run() | c.GetState() | c.StateKeys() if n in attempt.read:
-                self._post(Event(member.meta.id, n, attempt.read[n]))
+            case c.Run() | c.GetState() | c.StateKeys() if n in attempt.read_results:
+                self._post(Event(member.meta.id, n, attempt.read_results[n]))
             case c.Run():
                 self._want_step(member, n, command)
             case c.Sleep():
@@ -757,7 +770,7 @@ class Unit:
         """A signal may have come before the handler asked for it."""
         assert member.attempt is not None
         for note, outcome in member.notes.items():
-            if note.startswith("s") and note not in member.attempt.noted:
+            if note.startswith("s") and note not in member.attempt.delivered:
                 self._events.append(Event(member.meta.id, NOTED, outcome, note))
 
     def _invoke(self, member: Member, pending: PendingInvocation[Any], command: c.Call | c.Send) -> None:
@@ -773,10 +786,10 @@ class Unit:
             failure = Failure(409, f"workflow {target.object} ran already, or is running: attach to {pending.id}")
         if failure is not None:
             pending.outcome = Outcome(failure=failure)
-            self.ledger.record((JournalAppended(member, Issued(n, *pending.described, value=pending.outcome)),))
+            self.ledger.record((JournalAppended(member, CommandIssued(n, *pending.described, value=pending.outcome)),))
             return
         if there:
-            self.ledger.record((JournalAppended(member, Issued(n, *pending.described)),))
+            self.ledger.record((JournalAppended(member, CommandIssued(n, *pending.described)),))
             if call:
                 self._errands.append((member, n, c.Attach(pending.id)))
             return
@@ -807,7 +820,7 @@ class Unit:
         if arrives:
             member.moment = self.engine.moment(after=member.moment)
             arrived = (KeyRequested(child, member.moment, direct=str(child.key) not in member.reached),)
-        issued = Issued(n, *pending.described, at=member.moment if arrives else None)
+        issued = CommandIssued(n, *pending.described, at=member.moment if arrives else None)
         self.ledger.record((Created(child), *arrived, JournalAppended(member, issued)))
         if spec is None:
             return
@@ -995,19 +1008,21 @@ class Unit:
             assert member.attempt is not None
             self._steps.add((member.meta.id, n))
             abort = member.attempt.spec.options.abort_timeout
-            tried = member.attempt.tried.get(n) or Tried(n, 0, self.engine.clock.now())
-            self._background((member.meta.id, n), self._step(member, command, abort, tried), command.context)
+            retry = member.attempt.retries.get(n) or StepRetried(n, 0, self.engine.clock.now())
+            self._background((member.meta.id, n), self._step(member, command, abort, retry), command.context)
         errands, self._errands = self._errands, []
         for member, n, errand in errands:
             self._background((member.meta.id, n), self._do(member, n, errand))
 
-    async def _step(self, member: Member, command: c.Run, abort: timedelta | None, tried: Tried) -> None:
-        member.results[tried.n] = await self._result(member.meta.id, command, abort, tried)
-        self._tell(member, tried.n)
+    async def _step(self, member: Member, command: c.Run, abort: timedelta | None, retry: StepRetried) -> None:
+        member.results[retry.n] = await self._result(member.meta.id, command, abort, retry)
+        self._tell(member, retry.n)
 
-    async def _result(self, id: str, command: c.Run, abort: timedelta | None, tried: Tried) -> Outcome | BaseException:
+    async def _result(
+        self, id: str, command: c.Run, abort: timedelta | None, retry: StepRetried
+    ) -> Outcome | BaseException:
         """Run a step by its policy. Returns what it gave, or what ends the attempt."""
-        n, tries, began = tried.n, tried.tries, tried.began
+        n, tries, began = retry.n, retry.tries, retry.began
         task = asyncio.current_task()
         while True:
             tries += 1
@@ -1035,7 +1050,7 @@ class Unit:
                     self._report_step(id, command.name, tries, policy, error, due)
                     if await self._sit_out(id, due):
                         continue
-                    return Postponed(Tried(n, tries, began), due, text, error)
+                    return Postponed(StepRetried(n, tries, began), due, text, error)
                 self._report_step(id, command.name, tries, policy, error, None)
                 outcome = Outcome(failure=Failure(500, said(text, MAX_ERROR)))
             return outcome

@@ -39,7 +39,15 @@ from adapter.engine import editing
 from adapter.engine.control import Said
 from adapter.engine.engine import Engine
 from adapter.engine.ids import INVOCATION_ID
-from adapter.engine.journal import Began, Done, Entry, Issued, Noted, Read, Tried
+from adapter.engine.journal import (
+    AttemptStarted,
+    CommandIssued,
+    Entry,
+    NotificationDelivered,
+    ResultDelivered,
+    StateRead,
+    StepRetried,
+)
 from adapter.engine.ports import Listed, NotIndexed, Place
 from adapter.engine.records import Meta, Status, Unreadable
 from adapter.engine.types import MAX_KEY, Kind, ObjectKey, Outcome
@@ -350,18 +358,18 @@ def _invocation(meta: Meta) -> dict[str, Any]:
 
 def _journal(entry: Entry) -> dict[str, Any]:
     match entry:
-        case Issued(n, kind, name, at, value):
+        case CommandIssued(n, kind, name, at, value):
             shown: dict[str, Any] = {"n": n, "command": kind, "name": name}
             if at is not None:
                 shown["at"] = _time(at)
             return shown | (_outcome(value) if value is not None else {})
-        case Done(n, outcome) | Read(n, outcome):
+        case ResultDelivered(n, outcome) | StateRead(n, outcome):
             return {"n": n, **_outcome(outcome)}
-        case Noted(n, id):
+        case NotificationDelivered(n, id):
             return {"n": n, "notification": id}
-        case Began(epoch):
+        case AttemptStarted(epoch):
             return {"attempt": epoch}
-        case Tried(n, tries):
+        case StepRetried(n, tries):
             return {"n": n, "tries": tries}
 
 

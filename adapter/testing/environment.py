@@ -29,7 +29,7 @@ from adapter.engine.commands import (
 )
 from adapter.engine.engine import Answer, Engine, Request
 from adapter.engine.ids import idempotent_id, workflow_id
-from adapter.engine.journal import Done, Issued, Noted, decode
+from adapter.engine.journal import CommandIssued, NotificationDelivered, ResultDelivered, decode
 from adapter.engine.keys import KeyState
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Meta, Status
@@ -418,14 +418,14 @@ class Environment(Clients):
         entries = decode([*(piece.data for piece in pieces), *([meta.tail] if meta.tail else [])])
         outcomes: dict[int, Outcome | None] = {}
         for entry in entries:
-            if isinstance(entry, Done):
+            if isinstance(entry, ResultDelivered):
                 outcomes[entry.n] = entry.outcome
-            elif isinstance(entry, Noted):
+            elif isinstance(entry, NotificationDelivered):
                 outcomes[entry.n] = noted.get(entry.id)
         return [
             JournalEntry(entry.kind, entry.name, entry.value or outcomes.get(entry.n))
             for entry in entries
-            if isinstance(entry, Issued)
+            if isinstance(entry, CommandIssued)
         ]
 
     async def _state(self, key: ObjectKey) -> dict[str, Any]:

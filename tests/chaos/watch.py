@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from adapter.engine.journal import Done, Issued, decode
+from adapter.engine.journal import CommandIssued, ResultDelivered, decode
 from adapter.engine.records import Status
 from tests.faults.aws import Answer, Process, Request
 
@@ -141,8 +141,8 @@ class Watch:
 def _results(pieces: dict[str, str]) -> list[str]:
     """The steps whose results are in a journal, in their order."""
     entries = decode(data for _, data in sorted(pieces.items()))
-    steps = {entry.n: entry.name for entry in entries if isinstance(entry, Issued) and entry.kind == "run"}
-    return [steps[entry.n] for entry in entries if isinstance(entry, Done) and entry.n in steps]
+    steps = {entry.n: entry.name for entry in entries if isinstance(entry, CommandIssued) and entry.kind == "run"}
+    return [steps[entry.n] for entry in entries if isinstance(entry, ResultDelivered) and entry.n in steps]
 
 
 def writes(request: Request) -> Iterator[tuple[str, str, dict[str, Any]]]:

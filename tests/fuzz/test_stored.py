@@ -13,7 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter.aws.tables import BY_SK, Item, StoredFormatError, read, write
-from adapter.engine.journal import Began, Done, Entry, Issued, JournalFormatError, Noted, Read, Tried, decode, encode
+from adapter.engine.journal import (
+    AttemptStarted,
+    CommandIssued,
+    Entry,
+    JournalFormatError,
+    NotificationDelivered,
+    ResultDelivered,
+    StateRead,
+    StepRetried,
+    decode,
+    encode,
+)
 from adapter.engine.journal import read as read_journal
 from adapter.engine.records import (
     Awaits,
@@ -49,7 +60,7 @@ def journals(draw: st.DrawFn) -> list[Entry]:
         match draw(st.sampled_from(["command", "sleep", "done", "read", "noted", "tried", "began"])):
             case "command":
                 entries.append(
-                    Issued(
+                    CommandIssued(
                         count,
                         draw(st.sampled_from(["run", "call", "get"])),
                         draw(text),
@@ -58,18 +69,20 @@ def journals(draw: st.DrawFn) -> list[Entry]:
                 )
                 count += 1
             case "sleep":
-                entries.append(Issued(count, "sleep", draw(text), at=draw(st.integers(0, 10**13))))
+                entries.append(CommandIssued(count, "sleep", draw(text), at=draw(st.integers(0, 10**13))))
                 count += 1
             case "done":
-                entries.append(Done(draw(st.integers(-1, 5)), draw(outcomes)))
+                entries.append(ResultDelivered(draw(st.integers(-1, 5)), draw(outcomes)))
             case "read":
-                entries.append(Read(draw(st.integers(-1, 5)), draw(outcomes)))
+                entries.append(StateRead(draw(st.integers(-1, 5)), draw(outcomes)))
             case "noted":
-                entries.append(Noted(draw(st.integers(-1, 5)), draw(text)))
+                entries.append(NotificationDelivered(draw(st.integers(-1, 5)), draw(text)))
             case "tried":
-                entries.append(Tried(*draw(st.tuples(st.integers(-1, 5), st.integers(-1, 9), st.integers(0, 10**13)))))
+                entries.append(
+                    StepRetried(*draw(st.tuples(st.integers(-1, 5), st.integers(-1, 9), st.integers(0, 10**13))))
+                )
             case _:
-                entries.append(Began(draw(st.integers(2, 9)), draw(st.booleans())))
+                entries.append(AttemptStarted(draw(st.integers(2, 9)), draw(st.booleans())))
     return entries
 
 

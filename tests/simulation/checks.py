@@ -8,7 +8,7 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from adapter.engine.ids import child_id
-from adapter.engine.journal import CANCEL, Done, Issued, Noted
+from adapter.engine.journal import CANCEL, CommandIssued, NotificationDelivered, ResultDelivered
 from adapter.engine.records import Head, InboxEntry, Meta, Notification, Part, Piece, Record, Ref, StateEntry, Waiter
 from adapter.engine.types import Kind, ObjectKey
 from tests.simulation import costs, waits
@@ -375,11 +375,11 @@ class Checker:
                 continue
             under_way: set[int] = set()
             for entry in self.store.journal(end.meta.ref):
-                if isinstance(entry, Issued) and entry.kind == "call":
+                if isinstance(entry, CommandIssued) and entry.kind == "call":
                     under_way.add(entry.n)
-                elif isinstance(entry, Done | Noted) and entry.n == CANCEL:
+                elif isinstance(entry, ResultDelivered | NotificationDelivered) and entry.n == CANCEL:
                     break
-                elif isinstance(entry, Done | Noted):
+                elif isinstance(entry, ResultDelivered | NotificationDelivered):
                     under_way.discard(entry.n)
             else:
                 continue  # it did not see any
@@ -392,7 +392,10 @@ class Checker:
 
     def cancelled(self, ref: Ref) -> bool:
         """Whether an attempt was told that it is cancelled, by its journal."""
-        return any(isinstance(entry, Done | Noted) and entry.n == CANCEL for entry in self.store.journal(ref))
+        return any(
+            isinstance(entry, ResultDelivered | NotificationDelivered) and entry.n == CANCEL
+            for entry in self.store.journal(ref)
+        )
 
     def trees(self) -> None:
         """Where nothing goes wrong, whoever is cancelled tells the calls that it made before in time."""

@@ -313,8 +313,9 @@ MUTANTS = (
         Edit(
             Control,
             "_calls",
-            "for n in unanswered(journal)",
-            "for n in [entry.n for entry in journal if isinstance(entry, Issued) and entry.kind in ('call', 'send')]",
+            "for n in unanswered_calls(journal)",
+            "for n in [entry.n for entry in journal if isinstance(entry, CommandIssued) "
+            "and entry.kind in ('call', 'send')]",
         ),
         focus="operators",
     ),
@@ -424,8 +425,8 @@ MUTANTS = (
         Edit(
             Unit,
             "_take_down",
-            "JournalAppended(member, Read(event.n, event.outcome))",
-            "JournalAppended(member, Done(event.n, event.outcome))",
+            "JournalAppended(member, StateRead(event.n, event.outcome))",
+            "JournalAppended(member, ResultDelivered(event.n, event.outcome))",
         ),
         focus="parts",
     ),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic_core import from_json
 
 from adapter.engine.control import KILLED
-from adapter.engine.journal import LAST, WHOLE, Began, Done, Entry, decode
+from adapter.engine.journal import LAST, WHOLE, AttemptStarted, Entry, ResultDelivered, decode
 from adapter.engine.ports import Put
 from adapter.engine.records import (
     Head,
@@ -313,7 +313,7 @@ class WatchedStore(MemoryStore):
                 self._fail(f"a step of {meta.id} begins, and it is not stored")
             return
         for entry in self.journal(meta.ref):
-            if isinstance(entry, Began) and entry.epoch > max(meta.epoch, 1):
+            if isinstance(entry, AttemptStarted) and entry.epoch > max(meta.epoch, 1):
                 return
-            if isinstance(entry, Done) and entry.n == n:
+            if isinstance(entry, ResultDelivered) and entry.n == n:
                 self._fail(f"step {n} of {meta.id} begins again, and has a result")
