@@ -114,7 +114,7 @@ class Pending(Operation[T], Generic[T]):
         self.command = command
         self.described = describe(command)
         self.outcome: Outcome | None = None
-        self.group: object | None = None
+        self.wait_group: object | None = None
         """Operations of one group are waited for together: a suspended handler is woken for the last of them."""
         self._decode = decode
         self.waiters: list[asyncio.Future[None]] = []

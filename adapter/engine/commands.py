@@ -172,7 +172,7 @@ class CompletePromise:
     outcome: Outcome
 
 
-Errand = Attach | Cancel | Output | Complete | SendSignal | GetPromise | PeekPromise | CompletePromise
+OutboundRequest = Attach | Cancel | Output | Complete | SendSignal | GetPromise | PeekPromise | CompletePromise
 """What is asked of other records: done once the command is committed, and again if a crash leaves it unknown."""
 
 Asked = Attach | Output | Complete | SendSignal
@@ -191,7 +191,7 @@ Command = (
     | Send
     | Awakeable
     | Signal
-    | Errand
+    | OutboundRequest
 )
 
 

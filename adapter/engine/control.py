@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from adapter.engine import commands as c
-from adapter.engine.draft import garbage, notification
+from adapter.engine.commit_log import Fenced
 from adapter.engine.ids import (
     child_id,
     new_generation,
@@ -25,10 +25,10 @@ from adapter.engine.ids import (
 )
 from adapter.engine.journal import AttemptStarted, CommandIssued, encode, unanswered_calls
 from adapter.engine.keys import KeyState
-from adapter.engine.ledger import Fenced
 from adapter.engine.member import Member
 from adapter.engine.ports import Change, Conflict, Create, Delete, Finish, Put, Update, WriteHead
 from adapter.engine.records import INLINE, Head, InboxEntry, Meta, Piece, Ref, Status, Unreadable, Waiter, cut
+from adapter.engine.transaction import garbage, notification
 from adapter.engine.types import CANCELLED, Failure, Kind, ObjectKey, Outcome, Target
 from adapter.engine.unit import Unit
 from adapter.errors import TerminalError
@@ -59,7 +59,7 @@ class Control:
 
     # --- results from outside ---
 
-    async def perform(self, member: Member, n: int, command: c.Errand) -> Outcome | None:
+    async def perform(self, member: Member, n: int, command: c.OutboundRequest) -> Outcome | None:
         """Do what command ``n`` of a member asks of others. ``None``: a notification will bring the result."""
         nonce = child_id(member.meta.id, member.meta.generation, n)[4:]
         match command:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adapter.engine import blobs
-from adapter.engine.draft import garbage
 from adapter.engine.ids import new_nonce
 from adapter.engine.keys import KeyState
 from adapter.engine.ports import Conflict, WriteHead
 from adapter.engine.records import Ref
+from adapter.engine.transaction import garbage
 from adapter.engine.types import ObjectKey
 
 if TYPE_CHECKING:

@@ -11,13 +11,12 @@ from typing import Any, TypeVar
 
 from adapter.engine import journal as journals
 from adapter.engine.blobs import Blobs
+from adapter.engine.commit_log import Exists, Fenced
 from adapter.engine.control import KILLED, Control
 from adapter.engine.deadlocks import Deadlocks
-from adapter.engine.draft import APART, GRACE, MARGIN, Times
 from adapter.engine.handover import Handover
 from adapter.engine.ids import idempotent_id, new_generation, new_nonce, random_id, workflow_id
 from adapter.engine.journal import AttemptStarted, NotificationDelivered, encode
-from adapter.engine.ledger import Exists, Fenced
 from adapter.engine.member import Member
 from adapter.engine.ports import (
     Change,
@@ -47,6 +46,7 @@ from adapter.engine.reports import log_attempt, log_end, log_step
 from adapter.engine.storage import Storage
 from adapter.engine.sweeper import Sweeper
 from adapter.engine.teller import Teller
+from adapter.engine.transaction import APART, GRACE, MARGIN, Times
 from adapter.engine.types import (
     MAX_ERROR,
     MAX_PAYLOAD,
@@ -577,7 +577,7 @@ class Engine(Storage):
 
     async def _stopped(self, unit: Unit, error: Unreadable) -> None:
         """A unit met something that cannot be read: that is a failed attempt of all that ran in it."""
-        for member in dict.fromkeys(unit.ledger.members()):
+        for member in dict.fromkeys(unit.commit_log.members()):
             if member.stored and member.meta.status is Status.RUNNING:
                 await self._put_off(member.meta, error, progress=member.progress)
 

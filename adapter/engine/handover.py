@@ -13,11 +13,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from adapter.engine.draft import garbage
 from adapter.engine.ids import new_nonce
 from adapter.engine.keys import KeyState
 from adapter.engine.ports import Change, Conflict, Contended, Delete, MarkQueued, TakeKey, Update, WriteHead
 from adapter.engine.records import Head, InboxEntry, Ref, Status
+from adapter.engine.transaction import garbage
 from adapter.engine.types import ObjectKey
 
 if TYPE_CHECKING:

@@ -44,7 +44,7 @@ class Member:
     """Whether it ends without its key, as it never had it."""
     cancelled: bool = False
     """Whether its caller in this unit was cancelled before it was stored: where it runs elsewhere, it is told then."""
-    duties: int = 0
+    required_requests: int = 0
     """What it asked of others and did not wait for, but that has to be done before it ends."""
     moment: int = 0
     """When it last had another invocation come to a key, in microseconds; the next one comes later."""
@@ -173,12 +173,12 @@ class Suspended:
     """An attempt ended, for all that its code waits for is still to come."""
 
     member: Member
-    missing: int
+    wake_count: int
     """How many further notifications wake it."""
-    due: int | None
+    timer: int | None
     """When its timer wakes it."""
     awaits: Awaits | None
-    look: int | None
+    check_at: int | None
     """When the sweeper looks whether a notification came in of which it was not told, or it is part of a deadlock."""
 
 

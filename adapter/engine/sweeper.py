@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from adapter.engine.control import PROMISE_CHECK
-from adapter.engine.draft import GRACE, MARGIN, OWNER_CHECK, notification
 from adapter.engine.ids import SHARDS, new_nonce
 from adapter.engine.ports import Conflict, Delete, Due, Finish, Place, Put
 from adapter.engine.records import Meta, Record, Ref, Status, Unreadable, Waiter
+from adapter.engine.transaction import GRACE, MARGIN, OWNER_CHECK, notification
 from adapter.engine.types import Kind, Outcome
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 from adapter.engine import commands as c
 from adapter.engine.attempt import Attempt, Pending, PendingInvocation
 from adapter.engine.blobs import blob_for
+from adapter.engine.commit_log import FRONT, CommitLog, Fenced, News, Rewind
 from adapter.engine.deadlocks import attached, awaited_ids, deadlock, stretches
-from adapter.engine.draft import Key, Step
 from adapter.engine.ids import new_generation, new_nonce, parse_awakeable
 from adapter.engine.journal import (
     CANCEL,
@@ -35,7 +35,6 @@ from adapter.engine.journal import (
     key_requests,
 )
 from adapter.engine.keys import UNKNOWN, KeyState
-from adapter.engine.ledger import FRONT, Fenced, Ledger, News, Rewind
 from adapter.engine.loop import HELP
 from adapter.engine.member import (
     AttemptFailed,
@@ -58,6 +57,7 @@ from adapter.engine.records import (
     Ref,
     Status,
 )
+from adapter.engine.transaction import EffectGroup, Key
 from adapter.engine.types import (
     CANCELLED,
     MAX_ERROR,
@@ -87,7 +87,7 @@ NOTED = -2
 NEWS = -3
 """Stands for a command where notifications are read."""
 
-DUTIES = frozenset({c.Cancel, c.Complete, c.SendSignal, c.CompletePromise})
+REQUIRED = frozenset({c.Cancel, c.Complete, c.SendSignal, c.CompletePromise})
 """The commands that are carried out even if the handler returns without waiting for them."""
 
 AT_ONCE = c.Now | c.GetState | c.SetState | c.ClearState | c.ClearAllState | c.StateKeys
@@ -162,15 +162,15 @@ class Unit:
         """The ids of the invocations that ran here and were made elsewhere, whether they have ended since or not."""
         self.undone: list[Member] = []
         """If another attempt took over: those who ran here, or had ended and were not stored so."""
-        self.ledger = Ledger(engine, self, root.meta.id)
+        self.commit_log = CommitLog(engine, self, root.meta.id)
         self._linger = 0 if engine.always_replay else linger
         self._most = 0 if engine.always_replay else MAX_LOG
         self._ready: deque[Member] = deque()
         self._events: deque[Event] = deque()
         self._signal = asyncio.Event()
         self._closures: list[tuple[Member, int, c.Run]] = []
-        self._errands: list[tuple[Member, int, c.Errand]] = []
-        self._lines = defaultdict[tuple[str, str], asyncio.Lock](asyncio.Lock)
+        self._outbound: list[tuple[Member, int, c.OutboundRequest]] = []
+        self._receiver_locks = defaultdict[tuple[str, str], asyncio.Lock](asyncio.Lock)
         """What one invocation asks of another is done in the order in which it asked."""
         self._running: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._steps: set[tuple[str, int]] = set()
@@ -179,7 +179,7 @@ class Unit:
         """The invocations of an inbox that run here, and are to be over at once."""
         self._reads: dict[tuple[str, int], Member] = {}
         """State reads that are not in the log yet: until then nothing is committed that they are not to see."""
-        self._failing: dict[str, tuple[Member, Step]] = {}
+        self._failing: dict[str, tuple[Member, EffectGroup]] = {}
         """The attempts that failed with reads or steps under way, and what is logged of that once those are back."""
         self._timers: dict[tuple[str, int], int] = {}
         self.poked: set[str] = set()
@@ -189,7 +189,7 @@ class Unit:
         self._broken: Exception | None = None
         """What went wrong in a read: the unit cannot go on."""
         if head is not None:
-            self.ledger.key(head.key).head = head
+            self.commit_log.key(head.key).head = head
 
     # --- the life of a unit ---
 
@@ -213,7 +213,7 @@ class Unit:
                         raise
         except Fenced:
             self.undone = list(dict.fromkeys(self._everyone()))
-            self.ledger.rewind()
+            self.commit_log.rewind()
             raise
         finally:
             for member in (*self.members.values(), *(member for member, _ in self._failing.values())):
@@ -224,8 +224,8 @@ class Unit:
 
     async def release(self) -> None:
         """Have the root, which is no more, let go of its key."""
-        self.ledger.record((KeyReleased(self.root),))
-        await self.ledger.commit()
+        self.commit_log.record((KeyReleased(self.root),))
+        await self.commit_log.commit()
 
     def deliver(self, note: Notification) -> None:
         """Take in a notification that was committed."""
@@ -256,18 +256,18 @@ class Unit:
 
     def _open(self) -> None:
         root = self.root
-        step: Step = () if root.stored else (Created(root),)
+        group: EffectGroup = () if root.stored else (Created(root),)
         if root.spec is not None:
             self.members[root.meta.id] = root
             self.engine.active[root.meta.id] = self
         if root.exclusive and root.meta.status is not Status.SCHEDULED:
-            key = self.ledger.key(root.key)
+            key = self.commit_log.key(root.key)
             if key.head is None or key.head.owner != root.ref:
-                step = (*step, KeyRequested(root, self.engine.moment()))
-            self.ledger.record(step)
+                group = (*group, KeyRequested(root, self.engine.moment()))
+            self.commit_log.record(group)
             self._touch(root.key)
         else:
-            self.ledger.record(step)
+            self.commit_log.record(group)
             if root.spec is not None:
                 self._start(root)
 
@@ -293,10 +293,10 @@ class Unit:
         """Go back to what is committed, and replay from there. Steps go on, and keep their results."""
         for member in (members := {member.meta.id: member for member in self._everyone()}).values():
             member.drop()
-        self.ledger.rewind()
+        self.commit_log.rewind()
         self._ready.clear()
         self._closures.clear()
-        self._errands.clear()
+        self._outbound.clear()
         self._timers.clear()
         self.members = {
             id: member
@@ -330,14 +330,14 @@ class Unit:
 
     def _everyone(self) -> Iterable[Member]:
         """Those who run, those whose failure is not logged yet, and all that the log speaks of."""
-        yield from self.ledger.members()
+        yield from self.commit_log.members()
         for member, _ in self._failing.values():
             yield member
 
     async def _turn(self) -> bool:
         """One round: advance the code, then commit, wait or suspend. Returns whether the unit is over."""
         if not self._loading and self._waited() >= FRONT:
-            await self.ledger.commit()
+            await self.commit_log.commit()
         await self._drive()
         if self._telling:
             telling, self._telling = self._telling, set()
@@ -346,25 +346,25 @@ class Unit:
             raise self._broken
         if self.engine.clock.now() - self._looked >= LOOK:
             await self._look()
-        replay = self.engine.always_replay and bool(self.ledger.log)
-        if len(self.ledger.log) > MAX_LOG and not self._reads:
-            await self.ledger.commit(keep_last=True)
+        replay = self.engine.always_replay and bool(self.commit_log.groups)
+        if len(self.commit_log.groups) > MAX_LOG and not self._reads:
+            await self.commit_log.commit(keep_last=True)
         if self._loading or self._reads:
             await self._wait(None)
-        elif self._closures or self._errands or replay:
-            await self.ledger.commit(keep_steps=not replay)
+        elif self._closures or self._outbound or replay:
+            await self.commit_log.commit(keep_steps=not replay)
             if replay and self.members:
                 raise Rewind
             self._begin_steps()
         elif not self.members and not self._failing:
-            await self.ledger.commit()
+            await self.commit_log.commit()
             return True
         elif self._over():
-            await self.ledger.commit()
+            await self.commit_log.commit()
         elif self._running:
             keeps = self._moved + MOMENT if self._ran_steps() else sys.maxsize
-            if self.ledger.outbound or self.engine.clock.now() >= keeps:
-                await self.ledger.commit(keep_steps=True)
+            if self.commit_log.has_work_for_others or self.engine.clock.now() >= keeps:
+                await self.commit_log.commit(keep_steps=True)
                 keeps = sys.maxsize
             await self._wait(min(self._next_timer() or sys.maxsize, self._looked + LOOK, keeps))
         else:
@@ -373,7 +373,7 @@ class Unit:
 
     def _ran_steps(self) -> bool:
         """Whether the log holds the result of a step, which a crash would have run again."""
-        for effect in chain.from_iterable(self.ledger.log):
+        for effect in chain.from_iterable(self.commit_log.groups):
             match effect:
                 case JournalAppended(Member(attempt=None), ResultDelivered() | StateRead()):
                     return True
@@ -387,7 +387,7 @@ class Unit:
 
     def _waited(self) -> int:
         """How many invocations of an inbox have ended here and are not committed so."""
-        effects = chain.from_iterable(self.ledger.log)
+        effects = chain.from_iterable(self.commit_log.groups)
         return sum(isinstance(effect, Completed) and effect.member.meta.ticket is not None for effect in effects)
 
     def _over(self) -> bool:
@@ -395,8 +395,8 @@ class Unit:
         return any(
             isinstance(effect, AttemptFailed)
             or (isinstance(effect, Completed) and (effect.member is self.root or effect.member.meta.ticket is not None))
-            for step in self.ledger.log
-            for effect in step
+            for group in self.commit_log.groups
+            for effect in group
         )
 
     async def _idle(self) -> None:
@@ -420,17 +420,17 @@ class Unit:
             return
         stay = 0 if self.engine.always_replay else self.engine.remaining()
         if timer is not None and timer - now <= min(PATIENCE, stay, self._inactivity()):
-            if self.ledger.outbound or timer - now > MOMENT:
-                await self.ledger.commit()
+            if self.commit_log.has_work_for_others or timer - now > MOMENT:
+                await self.commit_log.commit()
             await self._wait(timer)
         elif now < self._lingers() and stay > 0:
-            await self.ledger.commit()
+            await self.commit_log.commit()
             if self.members:
                 await self._poll(timer)
         else:
             self.poked.clear()  # what came in before this is noticed by the commit
             try:
-                await self.ledger.suspend([self._wait_of(member) for member in waiting])
+                await self.commit_log.suspend([self._wait_of(member) for member in waiting])
             except News:
                 pass  # what came in waits to be given to the code
             else:
@@ -470,8 +470,8 @@ class Unit:
             self._moved = self.engine.clock.now()
 
     def _advance(self) -> None:
-        start, until = len(self.ledger.log), self.engine.clock.now() + MOMENT
-        while len(self.ledger.log) - start <= self._most and self.engine.clock.now() <= until:
+        start, until = len(self.commit_log.groups), self.engine.clock.now() + MOMENT
+        while len(self.commit_log.groups) - start <= self._most and self.engine.clock.now() <= until:
             if self._ready:
                 member = self._ready.popleft()
                 if member.attempt is not None:
@@ -511,7 +511,7 @@ class Unit:
             return
         if event.note is not None:
             member.attempt.delivered.add(event.note)
-        self.ledger.record(
+        self.commit_log.record(
             (
                 JournalAppended(
                     member,
@@ -522,8 +522,8 @@ class Unit:
         member.attempt.deliver(n, event.outcome)
         if n == CANCEL:
             self._cancel_calls(member.attempt)
-        elif member.attempt.operations[n].command.__class__ in DUTIES:
-            member.duties -= 1
+        elif member.attempt.operations[n].command.__class__ in REQUIRED:
+            member.required_requests -= 1
         self._check(member)
 
     @staticmethod
@@ -553,7 +553,7 @@ class Unit:
     def _cancel_calls(self, attempt: Attempt) -> None:
         """A cancellation travels down the calls that are under way."""
         for call in attempt.to_cancel():
-            child = self.ledger.unborn(call.id)
+            child = self.commit_log.unborn(call.id)
             if child is not None:
                 child.cancelled = True
                 self._post(Event(call.id, CANCEL, Outcome(failure=CANCELLED)))
@@ -563,7 +563,11 @@ class Unit:
     def _check(self, member: Member) -> None:
         """See whether an attempt ended."""
         attempt = member.attempt
-        if attempt is None or not attempt.ended or (member.duties and attempt.fault is None and not attempt.failed):
+        if (
+            attempt is None
+            or not attempt.ended
+            or (member.required_requests and attempt.fault is None and not attempt.failed)
+        ):
             return
         try:
             outcome = _bounded(attempt.result(), f"the output of {member.meta.target}")
@@ -591,19 +595,19 @@ class Unit:
 
     def _end(self, member: Member, outcome: Outcome, *more: JournalAppended) -> None:
         exclusive = member.exclusive
-        self.ledger.record((Completed(member, outcome), *((KeyReleased(member),) if exclusive else ()), *more))
+        self.commit_log.record((Completed(member, outcome), *((KeyReleased(member),) if exclusive else ()), *more))
         if exclusive:
-            self.grant(self.ledger.keys[member.key])
+            self.grant(self.commit_log.keys[member.key])
 
     def _fail(self, member: Member, error: BaseException) -> None:
         """An attempt failed: what it did so far is kept, and a later one goes on from there."""
         assert member.spec is not None
         if isinstance(error, NotAlong):
             self.retire(member)
-            self.ledger.omit(member)
+            self.commit_log.omit(member)
             return
         policy = member.spec.options.retry
-        progress = member.progress or self.ledger.advances(member)
+        progress = member.progress or self.commit_log.advances(member)
         failures = 1 if progress else member.meta.failures + 1
         self.retire(member)
         member.caller = None
@@ -624,7 +628,7 @@ class Unit:
             return
         self._log_failure(member, (AttemptFailed(member, text, failures, due, cancelled),))
 
-    def _log_failure(self, member: Member, failure: Step) -> None:
+    def _log_failure(self, member: Member, failure: EffectGroup) -> None:
         """Log it after what is under way: the next attempt would run the steps again, and its reads would see what this
         one wrote since it asked."""
         id = member.meta.id
@@ -632,7 +636,7 @@ class Unit:
             self._failing[id] = member, failure
             self.engine.active[id] = self
         else:
-            self.ledger.record(failure)
+            self.commit_log.record(failure)
 
     def _take_down(self, event: Event, reader: Member | None) -> None:
         """Log what came in of an attempt that has failed, and the failure after the last of it."""
@@ -640,14 +644,14 @@ class Unit:
         if reader is None and event.n not in member.results:
             return
         if event.outcome is not None:
-            self.ledger.record((JournalAppended(member, StateRead(event.n, event.outcome)),))
+            self.commit_log.record((JournalAppended(member, StateRead(event.n, event.outcome)),))
         elif isinstance(event.error, Postponed):
-            self.ledger.record((JournalAppended(member, event.error.retry),))
+            self.commit_log.record((JournalAppended(member, event.error.retry),))
         del self._failing[event.member]
         self.engine.active.pop(event.member, None)
         self._log_failure(member, failure)
 
-    # --- what the ledger tells (`ledger.Driver`) ---
+    # --- what the ledger tells (`commit_log.Driver`) ---
 
     def stored(self, member: Member) -> None:
         if member.meta.id in self.members:
@@ -672,11 +676,11 @@ class Unit:
         for key in [key for key in self._timers if key[0] == member.meta.id]:
             del self._timers[key]
         self._closures = [closure for closure in self._closures if closure[0] is not member]
-        self._errands = [errand for errand in self._errands if errand[0] is not member]
+        self._outbound = [request for request in self._outbound if request[0] is not member]
 
     def _start(self, member: Member) -> None:
         assert member.spec is not None
-        member.duties = 0
+        member.required_requests = 0
         if member.meta.epoch > 1:
             member.moment, member.reached = key_requests(member.journal)
         member.attempt = Attempt(self, member.spec, member.meta, member.input, member.journal, member.notes)
@@ -700,7 +704,7 @@ class Unit:
         member, n, command = self.members[attempt.meta.id], pending.n, pending.command
         at: int | None = None
         value: Outcome | None = None
-        more: Step = ()
+        more: EffectGroup = ()
         if member.ref in self._along and not isinstance(command, AT_ONCE):
             raise NotAlong
         match command:
@@ -732,9 +736,9 @@ class Unit:
             case c.Signal():
                 self._reconsider(member)
             case _:
-                self._errand(member, n, command)
+                self._request(member, n, command)
         pending.outcome = value
-        self.ledger.record((JournalAppended(member, CommandIssued(n, *pending.described, at, value)), *more))
+        self.commit_log.record((JournalAppended(member, CommandIssued(n, *pending.described, at, value)), *more))
 
     def resume(self, attempt: Attempt, pending: Pending[Any], at: int | None) -> None:
         member, n, command = self.members[attempt.meta.id], pending.n, pending.command
@@ -753,18 +757,18 @@ class Unit:
             case c.Call() if f"c{n}" not in member.notes:
                 assert isinstance(pending, PendingInvocation)
                 if command.idempotency_key is not None or pending.kind is Kind.WORKFLOW:
-                    self._errands.append((member, n, c.Attach(pending.id)))
+                    self._outbound.append((member, n, c.Attach(pending.id)))
             case c.Call() | c.Send() | c.Awakeable() | c.Signal():
                 pass
             case c.Now() | c.SetState() | c.ClearState() | c.ClearAllState():
                 pass
             case _:
-                self._errand(member, n, command)
+                self._request(member, n, command)
 
-    def _errand(self, member: Member, n: int, command: c.Errand) -> None:
-        self._errands.append((member, n, command))
-        if command.__class__ in DUTIES:
-            member.duties += 1
+    def _request(self, member: Member, n: int, command: c.OutboundRequest) -> None:
+        self._outbound.append((member, n, command))
+        if command.__class__ in REQUIRED:
+            member.required_requests += 1
 
     def _reconsider(self, member: Member) -> None:
         """A signal may have come before the handler asked for it."""
@@ -781,17 +785,19 @@ class Unit:
         failure = Failure(404, problem) if problem is not None else None
         if failure is None:
             failure = _oversize(f"the input for {target}", command.input)
-        there = pending.id in self.ledger.known or pending.id in self.ledger.made or pending.id in self._hosted
+        there = pending.id in self.commit_log.known or pending.id in self.commit_log.made or pending.id in self._hosted
         if failure is None and call and there and pending.kind is Kind.WORKFLOW:
             failure = Failure(409, f"workflow {target.object} ran already, or is running: attach to {pending.id}")
         if failure is not None:
             pending.outcome = Outcome(failure=failure)
-            self.ledger.record((JournalAppended(member, CommandIssued(n, *pending.described, value=pending.outcome)),))
+            self.commit_log.record(
+                (JournalAppended(member, CommandIssued(n, *pending.described, value=pending.outcome)),)
+            )
             return
         if there:
-            self.ledger.record((JournalAppended(member, CommandIssued(n, *pending.described)),))
+            self.commit_log.record((JournalAppended(member, CommandIssued(n, *pending.described)),))
             if call:
-                self._errands.append((member, n, c.Attach(pending.id)))
+                self._outbound.append((member, n, c.Attach(pending.id)))
             return
         now = self.engine.clock.now()
         delay = command.delay if isinstance(command, c.Send) else 0
@@ -816,12 +822,12 @@ class Unit:
             caller=member if spec else None,
         )
         arrives = pending.kind.exclusive and not delay
-        arrived: Step = ()
+        arrived: EffectGroup = ()
         if arrives:
             member.moment = self.engine.moment(after=member.moment)
             arrived = (KeyRequested(child, member.moment, direct=str(child.key) not in member.reached),)
         issued = CommandIssued(n, *pending.described, at=member.moment if arrives else None)
-        self.ledger.record((Created(child), *arrived, JournalAppended(member, issued)))
+        self.commit_log.record((Created(child), *arrived, JournalAppended(member, issued)))
         if spec is None:
             return
         self.members[child.meta.id] = child
@@ -834,9 +840,9 @@ class Unit:
 
     def _touch(self, at: ObjectKey) -> None:
         """Somebody who is to run here came to the key: let them, if it is theirs."""
-        key = self.ledger.key(at)
+        key = self.commit_log.key(at)
         if key.head is not None:
-            self.ledger.refresh(key)
+            self.commit_log.refresh(key)
             self.grant(key)
         elif at not in self._loading:
             self._loading.add(at)
@@ -846,7 +852,7 @@ class Unit:
         heads = await self.engine.heads([key.key])
         key.head = key.head or heads[key.key]
         self._loading.discard(key.key)
-        self.ledger.refresh(key)
+        self.commit_log.refresh(key)
         self.grant(key)
 
     def grant(self, key: Key) -> None:
@@ -880,7 +886,7 @@ class Unit:
 
     async def _load_next(self, key: Key) -> None:
         """Read the first invocations of a key's inbox, and run those that can run here."""
-        await self.ledger.read_front(key)
+        await self.commit_log.read_front(key)
         front = [entry for entry in key.front or () if entry.ref.id not in self._hosted]
         records = await self.engine.peek_all([entry.ref.id for entry in front[:FRONT]]) if front else {}
         key.next.clear()
@@ -911,7 +917,7 @@ class Unit:
         self.members[owner.id] = member
         self._hosted.add(owner.id)
         self.engine.active[owner.id] = self
-        self.ledger.enter(member)
+        self.commit_log.enter(member)
         if self._hurries():
             self._along.add(owner)
         return member
@@ -925,10 +931,10 @@ class Unit:
 
     def _live(self, member: Member) -> KeyState | None:
         """How its key stands here, unless the member has read of a later state, or others may have written since."""
-        key = self.ledger.keys.get(member.key)
+        key = self.commit_log.keys.get(member.key)
         if key is None or key.head is None or key.head.version < member.version:
             return None
-        ours = key.ran or any(each.ref == key.head.owner for each in self.ledger.members())
+        ours = key.ran or any(each.ref == key.head.owner for each in self.commit_log.members())
         return key.live if ours or member.exclusive else None
 
     def _read_elsewhere(self, member: Member, n: int, command: c.GetState | c.StateKeys) -> None:
@@ -950,7 +956,7 @@ class Unit:
             if shared:
                 member.snapshot = state
             else:
-                self._keep(self.ledger.keys[member.key], state)
+                self._keep(self.commit_log.keys[member.key], state)
         outcome = _answer(state, command)
         if outcome is None and isinstance(command, c.GetState):
             outcome = Outcome(await engine.blobs.read(member.key, generation, command.name))
@@ -963,7 +969,7 @@ class Unit:
         """Keep the entries that were read beside a key's head, if they are the stored state's."""
         if key.beside is None and key.head is not None and key.head.state_generation == state.state_generation:
             key.beside, key.live = state.beside, None
-            self.ledger.refresh(key)
+            self.commit_log.refresh(key)
 
     # --- what runs beside the code: steps, reads ---
 
@@ -1010,9 +1016,9 @@ class Unit:
             abort = member.attempt.spec.options.abort_timeout
             retry = member.attempt.retries.get(n) or StepRetried(n, 0, self.engine.clock.now())
             self._background((member.meta.id, n), self._step(member, command, abort, retry), command.context)
-        errands, self._errands = self._errands, []
-        for member, n, errand in errands:
-            self._background((member.meta.id, n), self._do(member, n, errand))
+        requests, self._outbound = self._outbound, []
+        for member, n, request in requests:
+            self._background((member.meta.id, n), self._perform(member, n, request))
 
     async def _step(self, member: Member, command: c.Run, abort: timedelta | None, retry: StepRetried) -> None:
         member.results[retry.n] = await self._result(member.meta.id, command, abort, retry)
@@ -1102,9 +1108,9 @@ class Unit:
             raise result
         return result
 
-    async def _do(self, member: Member, n: int, errand: c.Errand) -> None:
-        async with self._lines[member.meta.id, _receiver(errand)]:
-            outcome = await self.engine.control.perform(member, n, errand)
+    async def _perform(self, member: Member, n: int, request: c.OutboundRequest) -> None:
+        async with self._receiver_locks[member.meta.id, _receiver(request)]:
+            outcome = await self.engine.control.perform(member, n, request)
         if outcome is not None:
             self._post(Event(member.meta.id, n, outcome))
 
@@ -1198,7 +1204,7 @@ class Unit:
         waits = member.attempt.waits()
         groups: dict[int, int] = {}
         for pending in waits:
-            group = pending.group if pending.group is not None and len(pending.waiters) == 1 else pending
+            group = pending.wait_group if pending.wait_group is not None and len(pending.waiters) == 1 else pending
             groups[id(group)] = groups.get(id(group), 0) + 1
         due = min((at for p in waits if (at := self._timers.get((member.meta.id, p.n))) is not None), default=None)
         awaited = [(other, pending.n) for pending in waits if (other := _awaited(pending)) is not None]
@@ -1222,7 +1228,7 @@ class Unit:
     def _look_for_rings(self, suspended: Iterable[Member]) -> None:
         """Whoever suspends may be the last of a ring, and then nobody in it moves again to look for one."""
         for member in suspended:
-            awaits, free = member.meta.awaits, self.ledger.made - self.ledger.queued
+            awaits, free = member.meta.awaits, self.commit_log.made - self.commit_log.queued
             if awaits is not None and not free.issuperset(awaited_ids(member.ref, awaits)):
                 self.engine.spawn(self.engine.deadlocks.check(member.meta))
 
@@ -1271,7 +1277,7 @@ class Unit:
     def _blocker(self, member: Member) -> Member | None:
         """Who in this unit has to go on first, if there is just one."""
         if member.attempt is None:
-            key = self.ledger.keys.get(member.key)
+            key = self.commit_log.keys.get(member.key)
             owner = key.live.owner if key is not None and key.live is not None else None
             found = self.members.get(owner.id) if owner is not None else None
             return found if found is not member else None
@@ -1289,12 +1295,12 @@ def _awaited(pending: Pending[Any]) -> str | None:
     return pending.command.id if isinstance(pending.command, c.Attach) else None
 
 
-def _receiver(errand: c.Errand) -> str:
+def _receiver(request: c.OutboundRequest) -> str:
     """Return whom an errand is for: an awakeable's result is for the invocation that waits for it."""
-    if isinstance(errand, c.GetPromise | c.PeekPromise | c.CompletePromise):
-        return errand.name
-    awakeable = parse_awakeable(errand.id)
-    return awakeable[0].id if awakeable is not None else errand.id
+    if isinstance(request, c.GetPromise | c.PeekPromise | c.CompletePromise):
+        return request.name
+    awakeable = parse_awakeable(request.id)
+    return awakeable[0].id if awakeable is not None else request.id
 
 
 def _derived(pending: Pending[Any]) -> bool:

@@ -12,19 +12,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from adapter import combinators
-from adapter.engine import blobs, draft
+from adapter.engine import blobs, transaction
 from adapter.engine.attempt import Attempt, Pending
+from adapter.engine.commit_log import CommitLog
 from adapter.engine.control import Control
 from adapter.engine.deadlocks import Deadlocks
-from adapter.engine.draft import Draft
 from adapter.engine.engine import Engine
 from adapter.engine.handover import Handover
 from adapter.engine.keys import KeyState
-from adapter.engine.ledger import Ledger
 from adapter.engine.ports import Change, Put, WriteHead
 from adapter.engine.records import InboxEntry
 from adapter.engine.sweeper import Sweeper
 from adapter.engine.teller import Teller
+from adapter.engine.transaction import Transaction
 from adapter.engine.unit import Unit
 from adapter.local import memory
 from adapter.local.memory import MemoryStore
@@ -70,7 +70,9 @@ MUTANTS = (
     mutant(
         "the key is handed over, and nobody is told",
         "7",
-        Edit(Draft, "_write_key", "changes.append(Update(state.granted, set=given, status=Status.QUEUED))", "pass"),
+        Edit(
+            Transaction, "_write_key", "changes.append(Update(state.granted, set=given, status=Status.QUEUED))", "pass"
+        ),
     ),
     mutant(
         "completing and releasing are two requests",
@@ -110,7 +112,7 @@ MUTANTS = (
     mutant(
         "messages take their tickets in no order",
         "sends keep their order",
-        Edit(Draft, "_write_key", "[Put(entry) for entry in state.arrived]", "_swapped(state.arrived)"),
+        Edit(Transaction, "_write_key", "[Put(entry) for entry in state.arrived]", "_swapped(state.arrived)"),
     ),
     mutant(
         "a lease is not looked at",
@@ -128,8 +130,8 @@ MUTANTS = (
         Edit(
             Unit,
             "_turn",
-            "await self.ledger.commit(keep_steps=not replay)",
-            "self._begin_steps(); await self.ledger.commit(keep_steps=not replay)",
+            "await self.commit_log.commit(keep_steps=not replay)",
+            "self._begin_steps(); await self.commit_log.commit(keep_steps=not replay)",
         ),
     ),
     mutant(
@@ -207,7 +209,7 @@ MUTANTS = (
     mutant(
         "code that ran on a key's old state is not replayed",
         "7",
-        Edit(Ledger, "_moved", "ran = key.ran", "ran = False"),
+        Edit(CommitLog, "_moved", "ran = key.ran", "ran = False"),
     ),
     mutant(
         "what happens to the host is raised into handler code",
@@ -384,20 +386,20 @@ MUTANTS = (
     mutant(
         "parts of a large result bear the same names in every attempt to commit it",
         "outputs",
-        Edit(Draft, "_meta", 'f"output-{nonce}"', '"output"'),
-        Edit(Draft, "_write_member", "self._times.now, nonce)", 'self._times.now, "")'),
+        Edit(Transaction, "_meta", 'f"output-{nonce}"', '"output"'),
+        Edit(Transaction, "_write_member", "self._times.now, nonce)", 'self._times.now, "")'),
         focus="parts",
     ),
     mutant(
         "a journal is begun before its invocation is made",
         "8",
-        Edit(Ledger, "_put_apart", "if any(", "if False and any("),
+        Edit(CommitLog, "_put_apart", "if any(", "if False and any("),
         focus="parts",
     ),
     mutant(
         "what a handler says to one is said all at once",
         "order of what is said",
-        Edit(Unit, "_do", "async with self._lines[member.meta.id, _receiver(errand)]:", "if True:"),
+        Edit(Unit, "_perform", "async with self._receiver_locks[member.meta.id, _receiver(request)]:", "if True:"),
         focus="results",
     ),
     mutant(
@@ -409,8 +411,8 @@ MUTANTS = (
     mutant(
         "a write is committed ahead of what was read before it",
         "replay sees the same",
-        Edit(Ledger, "_commit", "taken < len(self.log) and self._bring_forward(taken)", "False"),
-        Edit(draft, "fits", "draft.items <= MAX_ITEMS", "draft.items <= 2"),
+        Edit(CommitLog, "_commit", "taken < len(self.groups) and self._bring_forward(taken)", "False"),
+        Edit(transaction, "fits", "transaction.items <= MAX_ITEMS", "transaction.items <= 2"),
         focus="parts",
     ),
     mutant(
@@ -463,13 +465,13 @@ MUTANTS = (
     mutant(
         "every commit reads the heads that it writes",
         "budgets",
-        Edit(Ledger, "_prepare", "if self.key(key).head is None]", "]"),
+        Edit(CommitLog, "_prepare", "if self.key(key).head is None]", "]"),
         focus="costs",
     ),
     mutant(
         "commits are small",
         "budgets",
-        Edit(draft, "fits", "draft.items <= MAX_ITEMS", "draft.items <= 2"),
+        Edit(transaction, "fits", "transaction.items <= MAX_ITEMS", "transaction.items <= 2"),
         focus="costs",
     ),
     mutant(
@@ -481,7 +483,7 @@ MUTANTS = (
     mutant(
         "who puts an inbox entry does not look at the head",
         "no invocation waits for ever",
-        Edit(Ledger, "commit", "if self._unsettled and not keep_last:", "if False:"),
+        Edit(CommitLog, "commit", "if self._unsettled and not keep_last:", "if False:"),
         focus="crowd+waits",
     ),
     mutant(
@@ -493,13 +495,13 @@ MUTANTS = (
     mutant(
         "a release does not read the inbox",
         "no invocation waits for ever",
-        Edit(Draft, "_write_key", "if state.owner is None and head.queued:", "if False:"),
+        Edit(Transaction, "_write_key", "if state.owner is None and head.queued:", "if False:"),
         focus="crowd+waits",
     ),
     mutant(
         "a key is released although its owner was told that somebody waits",
         "no invocation waits for ever",
-        Edit(Draft, "_write_key", "empty=empty)", "empty=False)"),
+        Edit(Transaction, "_write_key", "empty=empty)", "empty=False)"),
         focus="crowd+waits",
     ),
     mutant(
@@ -527,7 +529,12 @@ MUTANTS = (
     mutant(
         "an attempt waits for as many notifications as it has seen",
         "no notification lost",
-        Edit(Draft, "_meta", "member.counted + wait.missing - 1", "len(member.notes) + wait.missing"),
+        Edit(
+            Transaction,
+            "_meta",
+            "member.counted + suspended.wake_count - 1",
+            "len(member.notes) + suspended.wake_count",
+        ),
         focus="fan-in+waits",
     ),
     mutant(

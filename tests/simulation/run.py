@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from adapter.engine import blobs, control, draft, journal, keys, ledger, records, storage
+from adapter.engine import blobs, commit_log, control, journal, keys, records, storage, transaction
 from adapter.engine import engine as engines
 from adapter.engine.engine import Engine
 from tests.simulation.checks import check
@@ -100,7 +100,7 @@ def _cut(part: int) -> Iterator[None]:
     """Have values cut into parts of so many bytes, and few of them fit into a commit."""
     limits = {"PART": part, "INLINE": part, "NOTE": part // 2, "TAIL": part // 8, "APART": 3 * part} if part else {}
     with ExitStack() as undo:
-        for module in (blobs, control, draft, engines, journal, keys, ledger, records, storage):
+        for module in (blobs, control, transaction, engines, journal, keys, commit_log, records, storage):
             for name in limits.keys() & vars(module).keys():
                 undo.callback(setattr, module, name, vars(module)[name])
                 setattr(module, name, limits[name])

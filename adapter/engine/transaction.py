@@ -72,7 +72,7 @@ TAIL = 32 * 1024
 SWEPT = ("failures", "error")
 """What the sweeper writes where it takes an attempt for dead: one that ends after all writes it anew."""
 
-Step = tuple[Effect, ...]
+EffectGroup = tuple[Effect, ...]
 """Effects that are committed together or not at all."""
 
 
@@ -120,21 +120,21 @@ class Times:
 
 
 @dataclass(slots=True)
-class _Sheet:
+class RecordDelta:
     """What happened to one invocation."""
 
     member: Member
     entries: list[journal.Entry] = field(default_factory=list[journal.Entry])
-    ended: Completed | None = None
+    completed: Completed | None = None
     failed: AttemptFailed | None = None
-    wait: Suspended | None = None
+    suspended: Suspended | None = None
     touched: bool = False
-    entered: bool = False
+    granted_here: bool = False
 
     @property
     def untold(self) -> bool:
         """Whether it is to be stored with a cancellation that its handler was not told of."""
-        if not self.member.cancelled or self.member.stored or self.ended is not None:
+        if not self.member.cancelled or self.member.stored or self.completed is not None:
             return False
         return all(
             not isinstance(entry, journal.ResultDelivered) or entry.n != journal.CANCEL for entry in self.entries
@@ -144,10 +144,10 @@ class _Sheet:
     def journaled(self) -> bool:
         """Whether there is something to write to the journal: of one that has ended, only if its journal is kept."""
         spec = self.member.spec
-        return bool(self.entries) and (self.ended is None or not spec or bool(spec.options.journal_retention))
+        return bool(self.entries) and (self.completed is None or not spec or bool(spec.options.journal_retention))
 
 
-class Draft:
+class Transaction:
     """A commit in the making.
 
     Args:
@@ -158,7 +158,7 @@ class Draft:
     def __init__(self, keys: dict[ObjectKey, Key], times: Times) -> None:
         self._keys = keys
         self._times = times
-        self.sheets: dict[str, _Sheet] = {}
+        self.deltas: dict[str, RecordDelta] = {}
         self.states: dict[ObjectKey, KeyState] = {}
         self.metas: dict[str, Meta] = {}
         """The records as they will be, once `changes` was asked."""
@@ -178,33 +178,33 @@ class Draft:
         self.unsettled: list[ObjectKey] = []
         """The keys whose owners may not know that an invocation waits, or that have no owner."""
 
-    def add(self, step: Iterable[Effect]) -> None:
+    def add(self, group: Iterable[Effect]) -> None:
         """Take in one step."""
         self._dirty.clear()
-        for effect in step:
+        for effect in group:
             member = effect.member
             if member.dropped:
                 continue
             match effect:
                 case Created():
-                    self._sheet(member)
+                    self._delta(member)
                     self.bytes += len(member.input) + 300
                 case JournalAppended(_, entry):
-                    self._sheet(member).entries.append(entry)
+                    self._delta(member).entries.append(entry)
                     outcome = getattr(entry, "outcome", None) or getattr(entry, "value", None)
                     self.bytes += 40 + (len(outcome.value or b"") if outcome else 0)
                 case Completed():
-                    self._sheet(member).ended = effect
+                    self._delta(member).completed = effect
                     self.bytes += len(effect.outcome.value or b"")
                 case AttemptFailed():
-                    self._sheet(member).failed = effect
+                    self._delta(member).failed = effect
                 case Suspended():
-                    self._sheet(member).wait = effect
+                    self._delta(member).suspended = effect
                 case KeyRequested():
                     effect.apply(self._state(member.key), self._keys[member.key].contended)
-                    self._sheet(member).touched = True
+                    self._delta(member).touched = True
                 case KeyGranted():
-                    self._sheet(member).touched = self._sheet(member).entered = True
+                    self._delta(member).touched = self._delta(member).granted_here = True
                 case KeyReleased():
                     state = self._state(member.key)
                     state.leave(member.ref)
@@ -214,19 +214,19 @@ class Draft:
                     effect.apply(self._state(member.key))
                     self.bytes += len(value) if value is not None and blob is None else 0
         for place in self._dirty:
-            count = self.states[place].items() if isinstance(place, ObjectKey) else self._items(self.sheets[place])
+            count = self.states[place].items() if isinstance(place, ObjectKey) else self._items(self.deltas[place])
             self.items += count - self._counts.get(place, 0)
             self._counts[place] = count
 
     def makes(self, id: str) -> bool:
         """Whether the invocation is made by it."""
-        sheet = self.sheets.get(id)
-        return sheet is not None and not sheet.member.stored
+        delta = self.deltas.get(id)
+        return delta is not None and not delta.member.stored
 
     def ran_in_line(self) -> bool:
         """Whether an invocation that is to wait for its key has run."""
-        waiting = (self.sheets[entry.ref.id] for state in self.states.values() for entry in state.arrived)
-        return any(sheet.entries or sheet.ended or sheet.failed or sheet.wait for sheet in waiting)
+        waiting = (self.deltas[entry.ref.id] for state in self.states.values() for entry in state.arrived)
+        return any(delta.entries or delta.completed or delta.failed or delta.suspended for delta in waiting)
 
     def changes(self, nonce: str, following: Collection[ObjectKey] = ()) -> tuple[list[Change], list[Part | Piece]]:
         """The changes to commit, and what may be put before as it counts only with them: parts of large payloads.
@@ -238,21 +238,21 @@ class Draft:
         changes: list[Change] = []
         parts: list[Part | Piece] = []
         tickets = {entry.ref: entry.ticket for state in self.states.values() for entry in state.arrived}
-        self.metas = {id: self._meta(sheet, tickets.get(sheet.member.ref), nonce) for id, sheet in self.sheets.items()}
-        for id, sheet in self.sheets.items():
-            self._write_member(sheet, self.metas[id], changes, parts, nonce)
+        self.metas = {id: self._meta(delta, tickets.get(delta.member.ref), nonce) for id, delta in self.deltas.items()}
+        for id, delta in self.deltas.items():
+            self._write_member(delta, self.metas[id], changes, parts, nonce)
         for key, state in self.states.items():
             self._write_key(self._keys[key], state, changes, nonce, key in following)
         return changes, parts
 
     # --- inside ---
 
-    def _sheet(self, member: Member) -> _Sheet:
+    def _delta(self, member: Member) -> RecordDelta:
         self._dirty.add(member.meta.id)
-        sheet = self.sheets.get(member.meta.id)
-        if sheet is None:
-            sheet = self.sheets[member.meta.id] = _Sheet(member)
-        return sheet
+        delta = self.deltas.get(member.meta.id)
+        if delta is None:
+            delta = self.deltas[member.meta.id] = RecordDelta(member)
+        return delta
 
     def _state(self, key: ObjectKey) -> KeyState:
         self._dirty.add(key)
@@ -262,29 +262,29 @@ class Draft:
         return state
 
     @staticmethod
-    def _items(sheet: _Sheet) -> int:
-        member = sheet.member
-        piece = int(sheet.journaled and sheet.ended is None)
-        record = int(not member.stored or any((sheet.ended, sheet.failed, sheet.wait, sheet.touched)))
-        notified = int(sheet.ended is not None and _notifies(member))
-        return piece + record + notified + int(sheet.untold)
+    def _items(delta: RecordDelta) -> int:
+        member = delta.member
+        piece = int(delta.journaled and delta.completed is None)
+        record = int(not member.stored or any((delta.completed, delta.failed, delta.suspended, delta.touched)))
+        notified = int(delta.completed is not None and _notifies(member))
+        return piece + record + notified + int(delta.untold)
 
-    def _meta(self, sheet: _Sheet, ticket: str | None, nonce: str) -> Meta:
+    def _meta(self, delta: RecordDelta, ticket: str | None, nonce: str) -> Meta:
         """The record as it will be."""
-        member, now = sheet.member, self._times.now
+        member, now = delta.member, self._times.now
         meta = member.meta
-        if sheet.ended is not None:
-            outcome = sheet.ended.outcome
+        if delta.completed is not None:
+            outcome = delta.completed.outcome
             large = outcome.value is not None and len(outcome.value) > INLINE
             options = member.spec.options if member.spec else Options()
             retention = retention_of(meta, options)
             forgets = now + min(_ms(options.journal_retention), retention)
-            tail = journal.encode(sheet.entries) if sheet.journaled else []
+            tail = journal.encode(delta.entries) if delta.journaled else []
             inline = len(tail) == 1 and len(tail[0]) <= TAIL
             dependents = any(
                 (
                     meta.kind is Kind.WORKFLOW,
-                    journal.unanswered_calls([*member.journal, *sheet.entries]),
+                    journal.unanswered_calls([*member.journal, *delta.entries]),
                     member.pieces,
                     member.apart,
                     member.notes,
@@ -319,8 +319,8 @@ class Draft:
                 dispatches=0,
                 nonce=nonce,
             )
-        if sheet.failed is not None:
-            failed = sheet.failed
+        if delta.failed is not None:
+            failed = delta.failed
             due = now if "x" in member.notes and not failed.cancelled else failed.due
             return replace(
                 meta,
@@ -332,22 +332,22 @@ class Draft:
                 ticket=None,
                 nonce=nonce,
             )
-        if sheet.wait is not None:
-            wait = sheet.wait
+        if delta.suspended is not None:
+            suspended = delta.suspended
             return replace(
                 meta,
                 status=Status.SUSPENDED,
-                wake_after=member.counted + wait.missing - 1,
+                wake_after=member.counted + suspended.wake_count - 1,
                 seen=len(member.notes),
-                timer=wait.due,
-                awaits=wait.awaits,
-                due=min((at for at in (wait.due, wait.look) if at is not None), default=None),
-                failures=0 if member.progress or sheet.entries else meta.failures,
+                timer=suspended.timer,
+                awaits=suspended.awaits,
+                due=min((at for at in (suspended.timer, suspended.check_at) if at is not None), default=None),
+                failures=0 if member.progress or delta.entries else meta.failures,
                 epoch=max(meta.epoch, 1),
                 ticket=None,
                 nonce=nonce,
             )
-        if member.stored and not sheet.touched:
+        if member.stored and not delta.touched:
             return meta
         if ticket is not None:
             check = self._times.now + (CHECK if meta.parent is not None else OWNER_CHECK)
@@ -361,28 +361,28 @@ class Draft:
         return replace(meta, status=Status.READY, due=self._times.grace, nonce=nonce)
 
     def _write_member(
-        self, sheet: _Sheet, meta: Meta, changes: list[Change], parts: list[Part | Piece], nonce: str
+        self, delta: RecordDelta, meta: Meta, changes: list[Change], parts: list[Part | Piece], nonce: str
     ) -> None:
-        member = sheet.member
-        caller = self.sheets.get(meta.parent.ref.id) if meta.parent is not None else None
-        if meta.parent is not None and (not member.stored or (sheet.wait is not None and caller is not None)):
-            alone = caller is not None and caller.wait is not None and caller.wait.missing <= 1
+        member = delta.member
+        caller = self.deltas.get(meta.parent.ref.id) if meta.parent is not None else None
+        if meta.parent is not None and (not member.stored or (delta.suspended is not None and caller is not None)):
+            alone = caller is not None and caller.suspended is not None and caller.suspended.wake_count <= 1
             meta = self.metas[meta.id] = replace(meta, parent=replace(meta.parent, alone=alone))
-        cuts = journal.encode(sheet.entries) if sheet.journaled and meta.tail is None else []
-        if not member.stored or sheet.ended or sheet.failed or sheet.wait or sheet.touched:
+        cuts = journal.encode(delta.entries) if delta.journaled and meta.tail is None else []
+        if not member.stored or delta.completed or delta.failed or delta.suspended or delta.touched:
             meta = self.metas[meta.id] = replace(meta, pieces=member.pieces + len(cuts))
         if not member.stored:
             if len(member.input) > INLINE:
                 apart = cut(meta.ref, "input", member.input)
                 parts += apart
                 meta = replace(meta, input=None, input_parts=len(apart))
-            meta = self.metas[meta.id] = replace(meta, notifications=int(sheet.untold))
+            meta = self.metas[meta.id] = replace(meta, notifications=int(delta.untold))
             changes.append(Create(meta, self._times.now))
-            if sheet.untold:
+            if delta.untold:
                 changes.append(Put(Notification(meta.ref, "x", Outcome(failure=CANCELLED), self._times.now, nonce)))
-        elif sheet.ended or sheet.failed or sheet.wait or sheet.touched:
-            anyway = SWEPT if sheet.ended or sheet.failed or sheet.wait else ()
-            if sheet.entered:
+        elif delta.completed or delta.failed or delta.suspended or delta.touched:
+            anyway = SWEPT if delta.completed or delta.failed or delta.suspended else ()
+            if delta.granted_here:
                 anyway = (*anyway, "deployment")
             changes.append(
                 Update(
@@ -391,8 +391,8 @@ class Draft:
                     epoch=member.meta.epoch,
                     status=Status.QUEUED if member.meta.status is Status.QUEUED else None,
                     # One that comes in just before the end is to be deleted with the rest.
-                    notifications=_most_counted(sheet, meta),
-                    waiters=member.meta.waiters if sheet.ended else None,
+                    notifications=_most_counted(delta, meta),
+                    waiters=member.meta.waiters if delta.completed else None,
                 )
             )
         if cuts:
@@ -402,17 +402,19 @@ class Draft:
             ]
             parts += pieces[:-1]
             changes.append(Put(pieces[-1]))
-        if sheet.ended is None:
+        if delta.completed is None:
             return
         if meta.output_parts:
-            parts += cut(meta.ref, meta.output_name, sheet.ended.outcome.value or b"")
+            parts += cut(meta.ref, meta.output_name, delta.completed.outcome.value or b"")
         parent = meta.parent
-        receiver = self.sheets.get(parent.ref.id) if parent is not None else None
-        if parent is not None and _notifies(member) and not (receiver and receiver.ended):
-            note, apart = notification(parent.ref, f"c{parent.command}", sheet.ended.outcome, self._times.now, nonce)
+        receiver = self.deltas.get(parent.ref.id) if parent is not None else None
+        if parent is not None and _notifies(member) and not (receiver and receiver.completed):
+            note, apart = notification(
+                parent.ref, f"c{parent.command}", delta.completed.outcome, self._times.now, nonce
+            )
             parts += apart
             changes.append(Put(note))
-            self.notes.append((replace(note, outcome=sheet.ended.outcome), member))
+            self.notes.append((replace(note, outcome=delta.completed.outcome), member))
 
     def _write_key(self, key: Key, state: KeyState, changes: list[Change], nonce: str, more: bool) -> None:
         assert state.owner != UNKNOWN, f"the inbox of {key.key} was not read"
@@ -432,8 +434,8 @@ class Draft:
         elif key.ran:
             changes.append(WriteHead(head, version=base.version))
         elif state.owner is not None:
-            sheet = self.sheets.get(state.owner.id)
-            elsewhere = sheet is not None and sheet.member.spec is None
+            delta = self.deltas.get(state.owner.id)
+            elsewhere = delta is not None and delta.member.spec is None
             if elsewhere and base.state_generation and base.expires is None:
                 changes.append(TakeKey(key.key, state.owner, head.queued, empty=True))
             else:
@@ -442,7 +444,7 @@ class Draft:
             self.unsettled.append(key.key)
         changes += [Put(entry) for entry in state.arrived]
         changes += [Delete(entry) for entry in state.popped]
-        if state.granted is not None and state.granted == state.owner and state.granted.id not in self.sheets:
+        if state.granted is not None and state.granted == state.owner and state.granted.id not in self.deltas:
             given = {"status": Status.READY, "due": self._times.grace, "ticket": None, "dispatches": 0}
             changes.append(Update(state.granted, set=given, status=Status.QUEUED))
             self.granted.append((key.key, state.granted))
@@ -468,13 +470,13 @@ def garbage(state: KeyState, times: Times) -> list[Create]:
     return [Create(note, times.now)]
 
 
-def _most_counted(sheet: _Sheet, meta: Meta) -> int | None:
+def _most_counted(delta: RecordDelta, meta: Meta) -> int | None:
     """The most notifications that may have been counted when an attempt ends."""
-    if sheet.wait is not None:
+    if delta.suspended is not None:
         return meta.wake_after
-    if sheet.failed is not None:
-        return sheet.member.counted
-    return 0 if sheet.ended is not None and meta.due is None else None
+    if delta.failed is not None:
+        return delta.member.counted
+    return 0 if delta.completed is not None and meta.due is None else None
 
 
 def _notifies(member: Member) -> bool:
@@ -509,28 +511,28 @@ def _ms(duration: timedelta) -> int:
     return round(duration.total_seconds() * 1000)
 
 
-def fits(draft: Draft) -> bool:
+def fits(transaction: Transaction) -> bool:
     """Whether the draft can be one transaction."""
-    return draft.items <= MAX_ITEMS and draft.bytes <= MAX_BYTES
+    return transaction.items <= MAX_ITEMS and transaction.bytes <= MAX_BYTES
 
 
-def plan(keys: dict[ObjectKey, Key], times: Times, log: Sequence[Step]) -> tuple[Draft, int]:
+def plan(keys: dict[ObjectKey, Key], times: Times, groups: Sequence[EffectGroup]) -> tuple[Transaction, int]:
     """The longest stretch from the log's beginning that one transaction can take, but one step at the least.
 
     A step may make the whole smaller again (a call that is made and completed counts less than one under way), so a
     few steps beyond the limit are looked at.
     """
-    draft = Draft(keys, times)
+    transaction = Transaction(keys, times)
     best = 0
-    for place, step in enumerate(log, 1):
-        draft.add(step)
-        if place == 1 or fits(draft):
+    for place, group in enumerate(groups, 1):
+        transaction.add(group)
+        if place == 1 or fits(transaction):
             best = place
-        if place > best + 20 or draft.bytes > 2 * MAX_BYTES:
+        if place > best + 20 or transaction.bytes > 2 * MAX_BYTES:
             break
-    if best == len(log):
-        return draft, best
-    draft = Draft(keys, times)
-    for step in log[:best]:
-        draft.add(step)
-    return draft, best
+    if best == len(groups):
+        return transaction, best
+    transaction = Transaction(keys, times)
+    for group in groups[:best]:
+        transaction.add(group)
+    return transaction, best

@@ -12,7 +12,6 @@ from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
 from adapter.engine import journal
-from adapter.engine.draft import APART, MAX_ITEMS, Draft, Key, Step, plan
 from adapter.engine.ids import new_nonce
 from adapter.engine.journal import CommandIssued, ResultDelivered, StateRead
 from adapter.engine.keys import UNKNOWN, KeyState
@@ -54,6 +53,7 @@ from adapter.engine.records import (
     Status,
 )
 from adapter.engine.storage import CONTENDED
+from adapter.engine.transaction import APART, MAX_ITEMS, EffectGroup, Key, Transaction, plan
 from adapter.engine.types import CANCELLED, ObjectKey, Outcome
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class Driver(Protocol):
         """An invocation waits for its key from here on, and runs here no longer."""
 
 
-class Ledger:
+class CommitLog:
     """The log of one unit of work.
 
     Args:
@@ -135,13 +135,13 @@ class Ledger:
     """
 
     def __init__(self, engine: Engine, driver: Driver, root: str) -> None:
-        self.log: list[Step] = []
+        self.groups: list[EffectGroup] = []
         self.keys: dict[ObjectKey, Key] = {}
         self.known: dict[str, Meta] = {}
         """What turned out to be there already when it was to be made."""
         self.made: set[str] = set()
         """The ids of the invocations that code in this unit has made, but for what a rewind has undone."""
-        self.outbound = False
+        self.has_work_for_others = False
         """Whether the log holds what another process is to take up."""
         self.queued: set[str] = set()
         """The ids of the invocations made here that have to wait for their keys."""
@@ -155,12 +155,12 @@ class Ledger:
         self._unsettled: dict[ObjectKey, set[Ref]] = {}
         """The keys to look at, and the invocations that came to their inboxes."""
 
-    def record(self, step: Step) -> None:
+    def record(self, group: EffectGroup) -> None:
         """Log effects that are committed together."""
-        if not step:
+        if not group:
             return
-        self.log.append(step)
-        for effect in step:
+        self.groups.append(group)
+        for effect in group:
             match effect:
                 case KeyRequested() | KeyReleased() | StateWritten():
                     key = self.keys.get(effect.member.key)
@@ -168,24 +168,24 @@ class Ledger:
                         _apply(key, key.live, effect)
                 case Created(member):
                     self.made.add(member.meta.id)
-                    self.outbound = self.outbound or member.spec is None
+                    self.has_work_for_others = self.has_work_for_others or member.spec is None
                 case Completed(member) if member.caller is None and member.meta.parent is not None:
-                    self.outbound = True
+                    self.has_work_for_others = True
                 case _:
                     pass
 
     def enter(self, member: Member) -> None:
         """Log, with the release that made it the owner, that an invocation of the inbox runs here."""
-        for place, step in reversed(list(enumerate(self.log))):
-            if any(isinstance(effect, KeyReleased) and effect.member.key == member.key for effect in step):
-                self.log[place] = (*step, KeyGranted(member))
+        for place, group in reversed(list(enumerate(self.groups))):
+            if any(isinstance(effect, KeyReleased) and effect.member.key == member.key for effect in group):
+                self.groups[place] = (*group, KeyGranted(member))
                 return
         raise AssertionError(f"{member.meta.id} was not given its key here")
 
     def omit(self, member: Member) -> None:
         """Take back all that an invocation of the inbox did here: it waits as before, and is the key's next owner."""
-        steps = (tuple(effect for effect in step if effect.member is not member) for step in self.log)
-        self.log = [step for step in steps if step]
+        steps = (tuple(effect for effect in group if effect.member is not member) for group in self.groups)
+        self.groups = [group for group in steps if group]
         key = self.keys[member.key]
         key.next.clear()
         key.live = None
@@ -194,9 +194,9 @@ class Ledger:
     def rewind(self) -> None:
         """Forget what is not committed."""
         self._forget(self.members())
-        self.log.clear()
+        self.groups.clear()
         self.made &= self._created
-        self.outbound = False
+        self.has_work_for_others = False
         for key in self.keys.values():
             key.ran = False
             key.live = None
@@ -205,19 +205,19 @@ class Ledger:
     def members(self) -> Iterable[Member]:
         """Those who run, and all that the log speaks of."""
         yield from self._driver.members.values()
-        for step in self.log:
-            for effect in step:
+        for group in self.groups:
+            for effect in group:
                 yield effect.member
 
     def advances(self, member: Member) -> bool:
         """Whether a member's journal grows by what is not committed."""
         return any(
-            isinstance(effect, JournalAppended) and effect.member is member for step in self.log for effect in step
+            isinstance(effect, JournalAppended) and effect.member is member for group in self.groups for effect in group
         )
 
     def unborn(self, id: str) -> Member | None:
         """The invocation of this id, if it is made here and not committed."""
-        born = (effect.member for step in self.log for effect in step if isinstance(effect, Created))
+        born = (effect.member for group in self.groups for effect in group if isinstance(effect, Created))
         return next((member for member in born if member.meta.id == id and not member.dropped), None)
 
     def key(self, key: ObjectKey) -> Key:
@@ -228,8 +228,8 @@ class Ledger:
         """Work out how a key stands after the uncommitted effects."""
         if key.live is None:
             key.live = key.state(self._engine.clock.now())
-            for step in self.log:
-                for effect in step:
+            for group in self.groups:
+                for effect in group:
                     if (
                         isinstance(effect, KeyRequested | KeyReleased | StateWritten)
                         and effect.member.key == key.key
@@ -243,11 +243,11 @@ class Ledger:
         Raises:
             News: If a notification came in that an attempt has not seen.
         """
-        self.log += [(wait,) for wait in waits]
+        self.groups += [(wait,) for wait in waits]
         try:
             await self.commit()
         finally:
-            self.log = [step for step in self.log if not isinstance(step[0], Suspended)]
+            self.groups = [group for group in self.groups if not isinstance(group[0], Suspended)]
 
     async def commit(self, *, keep_steps: bool = False, keep_last: bool = False) -> None:
         """Commit the log, in as few requests as it takes, and act on what became runnable.
@@ -276,37 +276,37 @@ class Ledger:
                 self.keys[name].lost = 0
 
     async def _commit(self, *, keep_steps: bool, keep_last: bool) -> None:
-        end = len(self.log)
-        while keep_steps and end and _is_step(self.log[end - 1]):
+        end = len(self.groups)
+        while keep_steps and end and _is_step(self.groups[end - 1]):
             end -= 1
         nonce = new_nonce()
         tries, most = 0, end
         while end:
-            await self._prepare(self.log[:end])
-            draft, taken = plan(self.keys, self._engine.times(), self.log[: min(end, most)])
+            await self._prepare(self.groups[:end])
+            transaction, taken = plan(self.keys, self._engine.times(), self.groups[: min(end, most)])
             if keep_last and taken == end:
                 return
-            if taken < len(self.log) and self._bring_forward(taken):
+            if taken < len(self.groups) and self._bring_forward(taken):
                 continue
-            if (waits := self._in_line(draft)) is not None:
+            if (waits := self._in_line(transaction)) is not None:
                 await self._met(waits)
                 continue
-            if self._driver.told() and any(sheet.wait for sheet in draft.sheets.values()):
+            if self._driver.told() and any(delta.suspended for delta in transaction.deltas.values()):
                 raise News
-            if draft.ran_in_line():  # an invocation ran on a key that turns out to be another's
+            if transaction.ran_in_line():  # an invocation ran on a key that turns out to be another's
                 raise Rewind
-            changes, apart = draft.changes(nonce, self._following(taken))
+            changes, apart = transaction.changes(nonce, self._following(taken))
             try:
-                changes += await self._put_apart(draft, apart)
+                changes += await self._put_apart(transaction, apart)
                 if len(changes) > MAX_ITEMS and taken > 1:
                     raise TooLarge(f"{len(changes)} changes")  # some ends of journals were larger than a record holds
-                tries_of_one = 1 if self._competes(draft) else CONTENDED if taken > 1 else None
+                tries_of_one = 1 if self._competes(transaction) else CONTENDED if taken > 1 else None
                 await self._engine.commit(changes, nonce, give_up_after=tries_of_one)
             except Conflict as conflict:
                 told = self._resolve(conflict, changes)
                 for member in told:
                     await self._driver.refresh(member)
-                if any(draft.sheets[member.meta.id].wait for member in told):
+                if any(transaction.deltas[member.meta.id].suspended for member in told):
                     raise News from conflict
                 tries += 1
                 if tries > 1:
@@ -315,25 +315,25 @@ class Ledger:
                 continue
             except (TooLarge, Contended) as error:  # sizes are estimated: text with much to escape is larger
                 nonce = new_nonce()
-                if isinstance(error, Contended) and self._competes(draft):
-                    self._yield(draft)
+                if isinstance(error, Contended) and self._competes(transaction):
+                    self._yield(transaction)
                     continue
                 if taken == 1:
                     raise
                 most = taken // 2
                 continue
             tries = 0
-            self._applied(draft, taken)
-            if any(effect.member.meta.status is Status.QUEUED for step in self.log for effect in step):
+            self._applied(transaction, taken)
+            if any(effect.member.meta.status is Status.QUEUED for group in self.groups for effect in group):
                 raise Rewind  # somebody ran here who by this commit is still in line
             end -= taken
             nonce = new_nonce()
-        if not self.log:
-            self.outbound = False
+        if not self.groups:
+            self.has_work_for_others = False
 
     def _following(self, taken: int) -> set[ObjectKey]:
         """The keys to which invocations for other processes come in the log behind so many steps."""
-        rest = chain.from_iterable(self.log[taken:])
+        rest = chain.from_iterable(self.groups[taken:])
         return {each.member.key for each in rest if isinstance(each, KeyRequested) and each.member.spec is None}
 
     def _bring_forward(self, taken: int) -> bool:
@@ -341,7 +341,7 @@ class Ledger:
 
         If the process ended between the two commits, the next attempt would read what this one wrote.
         """
-        effects = [(place, effect) for place, step in enumerate(self.log) for effect in step]
+        effects = [(place, effect) for place, group in enumerate(self.groups) for effect in group]
         writers = {effect.member for place, effect in effects if place < taken and isinstance(effect, StateWritten)}
         answers = [
             (effect.member, effect.entry)
@@ -362,33 +362,33 @@ class Ledger:
             )
             if writes and not there:
                 place = max(issued, 0)
-                self.log[place] = (*self.log[place], JournalAppended(member, StateRead(answer.n, answer.outcome)))
+                self.groups[place] = (*self.groups[place], JournalAppended(member, StateRead(answer.n, answer.outcome)))
                 forward = True
         return forward
 
-    async def _put_apart(self, draft: Draft, apart: list[Part | Piece]) -> list[Put] | list[Update]:
+    async def _put_apart(self, transaction: Transaction, apart: list[Part | Piece]) -> list[Put] | list[Update]:
         """Put parts of large payloads that are too much for one commit. Returns what is to go with it after all."""
-        if sum(len(part.data) for part in apart) <= APART and len(apart) + draft.items <= MAX_ITEMS:
+        if sum(len(part.data) for part in apart) <= APART and len(apart) + transaction.items <= MAX_ITEMS:
             return [Put(part) for part in apart]
-        if any(draft.makes(part.id) for part in apart if isinstance(part, Piece) or part.name != "input"):
+        if any(transaction.makes(part.id) for part in apart if isinstance(part, Piece) or part.name != "input"):
             raise TooLarge("what has no record yet can have no journal: it may turn out to have to wait for its key")
         inputs: dict[str, list[Part]] = {}
         others: list[Part] = []
         for part in apart:
             if isinstance(part, Part):
-                (inputs.setdefault(part.id, []) if draft.makes(part.id) else others).append(part)
-        if draft.items + len(inputs) > MAX_ITEMS:
+                (inputs.setdefault(part.id, []) if transaction.makes(part.id) else others).append(part)
+        if transaction.items + len(inputs) > MAX_ITEMS:
             raise TooLarge("there is no room in the commit for the notes of the inputs that are put ahead")
         await self._engine.put_apart(others)
         for id, parts in inputs.items():
-            member = draft.sheets[id].member
+            member = transaction.deltas[id].member
             if member.note is None:  # else they were put for a commit that is made anew
                 member.note = await self._engine.blobs.put_input(member.meta, parts)
                 self._blobs.add(member.note)
-        notes = [member.note for id in inputs if (member := draft.sheets[id].member).note is not None]
+        notes = [member.note for id in inputs if (member := transaction.deltas[id].member).note is not None]
         for part in apart:
-            if part.id in draft.sheets:
-                draft.sheets[part.id].member.apart = True
+            if part.id in transaction.deltas:
+                transaction.deltas[part.id].member.apart = True
         pieces = [piece for piece in apart if isinstance(piece, Piece)]
         for start in range(0, len(pieces), 5):
             try:
@@ -397,16 +397,16 @@ class Ledger:
                 ref = Ref(pieces[start].id, pieces[start].generation)
                 raise Fenced(f"another attempt appends to the journal: {conflict}", ref) from conflict
         for piece in pieces:
-            draft.sheets[piece.id].member.pieces += 1
-            draft.pieces[piece.id] -= 1
+            transaction.deltas[piece.id].member.pieces += 1
+            transaction.pieces[piece.id] -= 1
         return [self._engine.blobs.keep_input(note) for note in notes]
 
-    async def _prepare(self, log: list[Step]) -> None:
+    async def _prepare(self, groups: list[EffectGroup]) -> None:
         """Read the heads that the log touches, and the inboxes from which somebody is to be given a key."""
         touched = dict.fromkeys(
             effect.member.key
-            for step in log
-            for effect in step
+            for group in groups
+            for effect in group
             if isinstance(effect, KeyRequested | KeyReleased | StateWritten)
         )
         missing = [key for key in touched if self.key(key).head is None]
@@ -420,7 +420,7 @@ class Ledger:
             while key.live is not None and key.live.owner == UNKNOWN:
                 await self.read_front(key)
 
-        for effect in (effect for step in log for effect in step if isinstance(effect, StateWritten)):
+        for effect in (effect for group in groups for effect in group if isinstance(effect, StateWritten)):
             await self._prepare_entry(self.keys[effect.member.key], effect)
 
     async def read_front(self, key: Key) -> None:
@@ -440,16 +440,16 @@ class Ledger:
         if effect.name is not None and effect.name not in key.blobs and head is not None and head.large:
             key.blobs[effect.name] = await blobs.where(key.key, head.state_generation, effect.name)
 
-    def _applied(self, draft: Draft, taken: int) -> None:
+    def _applied(self, transaction: Transaction, taken: int) -> None:
         """A commit went through: take over what it made."""
-        del self.log[:taken]
+        del self.groups[:taken]
         engine = self._engine
-        for id, sheet in draft.sheets.items():
-            member, meta = sheet.member, draft.metas[id]
-            if sheet.entries:
-                member.journal += sheet.entries
-                if sheet.ended is None:
-                    member.pieces += draft.pieces.get(id, 0)
+        for id, delta in transaction.deltas.items():
+            member, meta = delta.member, transaction.metas[id]
+            if delta.entries:
+                member.journal += delta.entries
+                if delta.completed is None:
+                    member.pieces += transaction.pieces.get(id, 0)
                     member.progress = True
             born = not member.stored
             if born:
@@ -458,13 +458,13 @@ class Ledger:
                     member.notes["x"] = Outcome(failure=CANCELLED)
                     member.counted = 1
             member.meta, member.stored = meta, True
-            if sheet.ended is not None:
-                engine.finished(meta, sheet.ended.outcome)
+            if delta.completed is not None:
+                engine.finished(meta, delta.completed.outcome)
                 for at in journal.pending_sleeps(member.journal) if meta.epoch > 1 else ():
                     engine.unschedule(replace(meta, status=Status.SUSPENDED, timer=at))
-            elif sheet.failed is not None:
+            elif delta.failed is not None:
                 engine.later(meta)
-            elif sheet.wait is not None:
+            elif delta.suspended is not None:
                 engine.later(meta)
                 self._driver.retire(member)
                 if id in self._driver.poked:  # it was to be resumed while this process waited for the answer
@@ -482,19 +482,19 @@ class Ledger:
             if born and member.cancelled and meta.status is Status.QUEUED:
                 engine.spawn(engine.control.cancel(id))  # it need not wait for its key to be told
         told: dict[Parent, list[Notification]] = {}
-        for note, member in draft.notes:
+        for note, member in transaction.notes:
             assert member.meta.parent is not None
             told.setdefault(replace(member.meta.parent, command=0), []).append(note)
         for parent, notes in told.items():
             engine.spawn(engine.teller.tell(notes, parent.service, parent.deployment, alone=parent.alone))
-        for name, ref in draft.granted:
+        for name, ref in transaction.granted:
             engine.granted(ref, name)
-        for name in draft.unsettled:
-            arrived = {entry.ref for entry in draft.states[name].arrived}
+        for name in transaction.unsettled:
+            arrived = {entry.ref for entry in transaction.states[name].arrived}
             self._unsettled.setdefault(name, set()).update(arrived)
-        for name, state in draft.states.items():
+        for name, state in transaction.states.items():
             key = self.keys[name]
-            key.head = replace(draft.heads[name], version=state.base.version + 1)
+            key.head = replace(transaction.heads[name], version=state.base.version + 1)
             key.front = (state.stored_front() or None) if self._runs(key.head) else None
             key.more = state.more
             key.contended = key.contended or bool(state.arrived)
@@ -509,8 +509,8 @@ class Ledger:
                 isinstance(effect, KeyRequested | KeyReleased | StateWritten)
                 and effect.member.key == name
                 and effect.member.ref != key.head.owner
-                for step in self.log
-                for effect in step
+                for group in self.groups
+                for effect in group
             )
             key.live = None
             self.refresh(key)
@@ -558,10 +558,10 @@ class Ledger:
             raise Rewind
         return told
 
-    def _in_line(self, draft: Draft) -> Meta | None:
+    def _in_line(self, transaction: Transaction) -> Meta | None:
         """Somebody who is to be made, and waits for a key already: the commit would change one record twice."""
         waiting = {entry.ref.id for key in self.keys.values() for entry in key.front or ()}
-        members = (sheet.member for sheet in draft.sheets.values())
+        members = (delta.member for delta in transaction.deltas.values())
         return next((m.meta for m in members if not m.stored and m.meta.id in waiting), None)
 
     async def _met(self, meta: Meta) -> None:
@@ -583,8 +583,8 @@ class Ledger:
         if meta.id == self._root:
             raise Exists(found)
         self.known[meta.id] = found
-        for step in self.log:
-            for effect in step:
+        for group in self.groups:
+            for effect in group:
                 if (
                     isinstance(effect, Created)
                     and effect.member.meta.id == meta.id
@@ -632,18 +632,20 @@ class Ledger:
         member = self._driver.members.get(owner.id) if owner is not None else None
         return member is not None and member.ref == owner
 
-    def _competes(self, draft: Draft) -> bool:
+    def _competes(self, transaction: Transaction) -> bool:
         """Whether a commit takes a key that has no owner, which another process may take as well."""
-        return any(state.base.owner is None and not self.keys[name].contended for name, state in draft.states.items())
+        return any(
+            state.base.owner is None and not self.keys[name].contended for name, state in transaction.states.items()
+        )
 
-    def _yield(self, draft: Draft) -> None:
+    def _yield(self, transaction: Transaction) -> None:
         """Come to the keys by their inboxes from here on: another transaction is writing one of them.
 
         Raises:
             Rewind: If code ran on one.
         """
         ran = False
-        for name, state in draft.states.items():
+        for name, state in transaction.states.items():
             key = self.keys[name]
             if state.base.owner is None and not key.contended:
                 self._engine.recent.meet(name)
@@ -703,11 +705,11 @@ def _asks(entry: journal.Entry, n: int) -> bool:
     return isinstance(entry, CommandIssued) and entry.n == n and entry.kind in ("get", "state-keys")
 
 
-def _is_step(step: Step) -> bool:
+def _is_step(group: EffectGroup) -> bool:
     """Whether a log step is only that a step was issued."""
     return (
-        len(step) == 1
-        and isinstance(step[0], JournalAppended)
-        and isinstance(step[0].entry, CommandIssued)
-        and step[0].entry.kind == "run"
+        len(group) == 1
+        and isinstance(group[0], JournalAppended)
+        and isinstance(group[0].entry, CommandIssued)
+        and group[0].entry.kind == "run"
     )
