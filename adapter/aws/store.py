@@ -194,7 +194,7 @@ class DynamoStore:
         items, _ = await self._get_all(self._invocations, [_key(id, META_SK) for id in dict.fromkeys(ids)])
         return {meta.id: meta for meta in map(META.read, items)}
 
-    async def news(self, ref: Ref, cursor: Any = None) -> tuple[list[Notification], Any]:
+    async def read_notifications(self, ref: Ref, cursor: Any = None) -> tuple[list[Notification], Any]:
         """Query; a unit per 4 KB."""
         items, cursor = await self._query(self._invocations, ref.id, f"n#{ref.generation}#", cursor=cursor)
         return [cast("Notification", read(item)) for item in items], cursor
@@ -318,7 +318,7 @@ class DynamoStore:
         condition = (MetaItem.status == Status.READY) & (MetaItem.epoch == 0) & current
         return await self._update_now(self._update(id, condition, set, {"epoch": 1}))
 
-    async def tell(self, ref: Ref, *, count: int, wake: Wake, due: int) -> tuple[bool, Meta | None]:
+    async def count_notifications(self, ref: Ref, *, count: int, wake: Wake, due: int) -> tuple[bool, Meta | None]:
         """UpdateItem; a unit per KB, and up to 2 for the index."""
         condition = _allowed(Update(ref))
         add, set = {"notifications": count}, dict[str, Any]()

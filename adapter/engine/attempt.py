@@ -248,7 +248,7 @@ class Attempt:
         meta: Meta,
         input: bytes,
         journal: Iterable[Entry],
-        notes: dict[str, Outcome],
+        notifications: dict[str, Outcome],
     ) -> None:
         self.host = host
         self.spec = spec
@@ -264,7 +264,7 @@ class Attempt:
         """The cancellation, once it is for the next await to tell of it."""
         self.fault: BaseException | None = None
         """Why the attempt cannot go on, whatever the handler makes of the exception."""
-        self._notes = notes
+        self._notifications = notifications
         self.delivered: set[str] = set()
         """The notifications that were given to the code."""
         self._issued: list[CommandIssued] = []
@@ -394,7 +394,7 @@ class Attempt:
             if entry.n >= len(self.operations):
                 self._mismatch(f"the journal holds a result of command {entry.n}, which was not issued")
                 return
-            outcome = entry.outcome if isinstance(entry, ResultDelivered) else self._notes.get(entry.id)
+            outcome = entry.outcome if isinstance(entry, ResultDelivered) else self._notifications.get(entry.id)
             if outcome is None:
                 self._mismatch(f"notification of command {entry.n} is missing")
                 return

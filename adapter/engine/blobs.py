@@ -77,9 +77,9 @@ class Blobs:
         complete the note (see `keep_input`), so that it has to be there still.
         """
         times = self._engine.times()
-        note = Ref(garbage_id(), meta.generation)
+        marker = Ref(garbage_id(), meta.generation)
         record = Meta(
-            *note,
+            *marker,
             target=meta.target,
             kind=Kind.SHARED,
             status=Status.SUSPENDED,
@@ -89,20 +89,20 @@ class Blobs:
         )
         await self._engine.commit([Create(record, times.now)], new_nonce())
         await self._engine.put_apart(parts)
-        return note
+        return marker
 
-    def keep_input(self, note: Ref) -> Update:
+    def keep_input(self, marker: Ref) -> Update:
         """The change that goes with the commit that makes the invocation."""
         now = self._engine.clock.now()
-        return Update(note, set={"status": Status.COMPLETED, "completed": now, "due": now})
+        return Update(marker, set={"status": Status.COMPLETED, "completed": now, "due": now})
 
-    async def collect_input(self, note: Meta, made: Ref) -> bool:
+    async def collect_input(self, marker: Meta, made: Ref) -> bool:
         """Delete the parts of an input unless its invocation was made. Returns False if that may still happen."""
         now = self._engine.clock.now()
-        if note.live:
+        if marker.live:
             try:
                 values: dict[str, Any] = {"status": Status.COMPLETED, "completed": now}
-                await self._engine.commit([Update(note.ref, set=values, due=note.due)], new_nonce())
+                await self._engine.commit([Update(marker.ref, set=values, due=marker.due)], new_nonce())
             except Conflict:
                 return False
         found = await self._engine.read(lambda: self._engine.store.peek(made.id))

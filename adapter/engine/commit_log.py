@@ -93,7 +93,7 @@ class Rewind(Exception):
     """What the handlers saw is no longer so: replay them from what is committed."""
 
 
-class News(Exception):
+class NewNotifications(Exception):
     """A notification came in before the suspension."""
 
 
@@ -114,7 +114,7 @@ class Driver(Protocol):
     def grant(self, key: Key) -> None:
         """A key may have another owner."""
 
-    def told(self) -> bool:
+    def has_unseen(self) -> bool:
         """Whether something came in that an attempt has not seen."""
         ...
 
@@ -291,8 +291,8 @@ class CommitLog:
             if (waits := self._in_line(transaction)) is not None:
                 await self._met(waits)
                 continue
-            if self._driver.told() and any(delta.suspended for delta in transaction.deltas.values()):
-                raise News
+            if self._driver.has_unseen() and any(delta.suspended for delta in transaction.deltas.values()):
+                raise NewNotifications
             if transaction.ran_in_line():  # an invocation ran on a key that turns out to be another's
                 raise Rewind
             changes, apart = transaction.changes(nonce, self._following(taken))
@@ -303,11 +303,11 @@ class CommitLog:
                 tries_of_one = 1 if self._competes(transaction) else CONTENDED if taken > 1 else None
                 await self._engine.commit(changes, nonce, give_up_after=tries_of_one)
             except Conflict as conflict:
-                told = self._resolve(conflict, changes)
-                for member in told:
+                notified = self._resolve(conflict, changes)
+                for member in notified:
                     await self._driver.refresh(member)
-                if any(transaction.deltas[member.meta.id].suspended for member in told):
-                    raise News from conflict
+                if any(transaction.deltas[member.meta.id].suspended for member in notified):
+                    raise NewNotifications from conflict
                 tries += 1
                 if tries > 1:
                     await self._engine.back_off(tries)
@@ -382,10 +382,12 @@ class CommitLog:
         await self._engine.put_apart(others)
         for id, parts in inputs.items():
             member = transaction.deltas[id].member
-            if member.note is None:  # else they were put for a commit that is made anew
-                member.note = await self._engine.blobs.put_input(member.meta, parts)
-                self._blobs.add(member.note)
-        notes = [member.note for id in inputs if (member := transaction.deltas[id].member).note is not None]
+            if member.input_marker is None:  # else they were put for a commit that is made anew
+                member.input_marker = await self._engine.blobs.put_input(member.meta, parts)
+                self._blobs.add(member.input_marker)
+        markers = [
+            member.input_marker for id in inputs if (member := transaction.deltas[id].member).input_marker is not None
+        ]
         for part in apart:
             if part.id in transaction.deltas:
                 transaction.deltas[part.id].member.apart = True
@@ -399,7 +401,7 @@ class CommitLog:
         for piece in pieces:
             transaction.deltas[piece.id].member.pieces += 1
             transaction.pieces[piece.id] -= 1
-        return [self._engine.blobs.keep_input(note) for note in notes]
+        return [self._engine.blobs.keep_input(marker) for marker in markers]
 
     async def _prepare(self, groups: list[EffectGroup]) -> None:
         """Read the heads that the log touches, and the inboxes from which somebody is to be given a key."""
@@ -455,7 +457,7 @@ class CommitLog:
             if born:
                 self._created.add(id)
                 if meta.notifications:
-                    member.notes["x"] = Outcome(failure=CANCELLED)
+                    member.notifications["x"] = Outcome(failure=CANCELLED)
                     member.counted = 1
             member.meta, member.stored = meta, True
             if delta.completed is not None:
@@ -481,12 +483,12 @@ class CommitLog:
                 engine.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=True)
             if born and member.cancelled and meta.status is Status.QUEUED:
                 engine.spawn(engine.control.cancel(id))  # it need not wait for its key to be told
-        told: dict[Parent, list[Notification]] = {}
-        for note, member in transaction.notes:
+        by_parent: dict[Parent, list[Notification]] = {}
+        for notification, member in transaction.notifications:
             assert member.meta.parent is not None
-            told.setdefault(replace(member.meta.parent, command=0), []).append(note)
-        for parent, notes in told.items():
-            engine.spawn(engine.teller.tell(notes, parent.service, parent.deployment, alone=parent.alone))
+            by_parent.setdefault(replace(member.meta.parent, command=0), []).append(notification)
+        for parent, notifications in by_parent.items():
+            engine.spawn(engine.notifier.notify(notifications, parent.service, parent.deployment, alone=parent.alone))
         for name, ref in transaction.granted:
             engine.granted(ref, name)
         for name in transaction.unsettled:
@@ -526,7 +528,7 @@ class CommitLog:
         Raises:
             Fenced, Rewind: If it is not to be made anew.
         """
-        rewind, told = False, list[Member]()
+        rewind, notified = False, list[Member]()
         for place, found in conflict.found.items():
             change = changes[place]
             match change:
@@ -543,7 +545,7 @@ class CommitLog:
                         key.blobs = {name: None if blob == ref else blob for name, blob in key.blobs.items()}
                 case Update() if change.epoch is not None:
                     if (member := self._overtaken(change, found)) is not None:
-                        told.append(member)
+                        notified.append(member)
                 case Update():
                     self._bury(change)
                 case Delete(InboxEntry(key)):
@@ -556,7 +558,7 @@ class CommitLog:
                     raise Fenced(f"{change} met {found}")
         if rewind:
             raise Rewind
-        return told
+        return notified
 
     def _in_line(self, transaction: Transaction) -> Meta | None:
         """Somebody who is to be made, and waits for a key already: the commit would change one record twice."""

@@ -28,7 +28,7 @@ from adapter.engine.keys import KeyState
 from adapter.engine.member import Member
 from adapter.engine.ports import Change, Conflict, Create, Delete, Finish, Put, Update, WriteHead
 from adapter.engine.records import INLINE, Head, InboxEntry, Meta, Piece, Ref, Status, Unreadable, Waiter, cut
-from adapter.engine.transaction import garbage, notification
+from adapter.engine.transaction import garbage, make_notification
 from adapter.engine.types import CANCELLED, Failure, Kind, ObjectKey, Outcome, Target
 from adapter.engine.unit import Unit
 from adapter.errors import TerminalError
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("adapter")
 
-Said = Literal["accepted", "already", "not found"]
+Acknowledgement = Literal["accepted", "already", "not found"]
 """Whether a request was carried out, had been before (or came too late), or is about nothing that exists."""
 
 KILLED = Failure(409, "killed")
@@ -72,43 +72,44 @@ class Control:
                 outcome = await self._engine.result(meta) or Outcome(c.NOT_READY)
                 return outcome if meta.live or outcome.failure else Outcome(c.READY + (outcome.value or b""))
             case c.Cancel(id):
-                return _said(await self.cancel(id))
+                return _acknowledged(await self.cancel(id))
             case c.Complete(id, outcome):
-                return _said(await self.complete(id, outcome, nonce=nonce))
+                return _acknowledged(await self.complete(id, outcome, nonce=nonce))
             case c.SendSignal(id, name, value):
-                return _said(await self.signal(id, name, Outcome(value), nonce=nonce))
+                return _acknowledged(await self.signal(id, name, Outcome(value), nonce=nonce))
             case c.GetPromise(name):
                 return await self.attach(member, n, await self._promise(member.key, name))
             case c.PeekPromise(name):
                 return await self.peek_promise(member.key, name)
             case c.CompletePromise(name, outcome):
-                return _said(await self.complete_promise(member.key, name, outcome, nonce=nonce))
+                return _acknowledged(await self.complete_promise(member.key, name, outcome, nonce=nonce))
 
     async def answer(
         self, ref: Ref, meta: Meta | None, id: str, outcome: Outcome, nonce: str, *, cancels: bool = False
-    ) -> Said:
+    ) -> Acknowledgement:
         """Put a notification once, and wake its receiver, whose record was found to be this."""
         engine, nonce = self._engine, said_nonce(nonce, outcome)
-        note, parts = notification(ref, id, outcome, engine.clock.now(), nonce)
+        notification, parts = make_notification(ref, id, outcome, engine.clock.now(), nonce)
         if meta is None or meta.generation != ref.generation:
             return "not found"
         if not meta.live:  # this may have come before
-            earlier = next((earlier for earlier in await engine.notes(ref) if earlier.id == note.id), None)
+            items = await engine.notification_items(ref)
+            earlier = next((item for item in items if item.id == notification.id), None)
             return "not found" if earlier is None else "accepted" if earlier.nonce == nonce else "already"
-        note = replace(note, after=meta.notifications)
+        notification = replace(notification, after=meta.notifications)
         await engine.put_apart(parts)
         fresh = True
         try:
-            await engine.commit([Put(note)], nonce)
+            await engine.commit([Put(notification)], nonce)
         except Conflict as conflict:
             fresh = False
             if getattr(conflict.found[0], "nonce", "") != nonce and not cancels:
                 return "already"
-        told, target = replace(note, outcome=outcome), meta.target
-        await engine.teller.tell([told], target.service, meta.deployment, cancels=cancels, fresh=fresh)
+        notification, target = replace(notification, outcome=outcome), meta.target
+        await engine.notifier.notify([notification], target.service, meta.deployment, cancels=cancels, fresh=fresh)
         return "accepted" if fresh or not cancels else "already"
 
-    async def complete(self, awakeable: str, outcome: Outcome, *, nonce: str | None = None) -> Said:
+    async def complete(self, awakeable: str, outcome: Outcome, *, nonce: str | None = None) -> Acknowledgement:
         """Give an awakeable its result."""
         parsed = parse_awakeable(awakeable)
         if parsed is None:
@@ -116,7 +117,7 @@ class Control:
         ref, n = parsed
         return await self.answer(ref, await self._engine.look(ref.id), f"w{n}", outcome, nonce or new_nonce())
 
-    async def signal(self, id: str, name: str, outcome: Outcome, *, nonce: str | None = None) -> Said:
+    async def signal(self, id: str, name: str, outcome: Outcome, *, nonce: str | None = None) -> Acknowledgement:
         """Send a named signal to an invocation. Each is delivered once; the same nonce again is the same signal, or,
         with another value, ``already`` was."""
         meta = await self._engine.look(id)
@@ -133,7 +134,7 @@ class Control:
                 gone = Outcome(failure=Failure(404, f"there is no invocation {id}, or it has expired"))
                 outcome = gone if meta is None else await self._engine.result(meta)
                 lost = outcome is not None and outcome.failure is not None and outcome.failure.code == 404
-                return None if lost and await self._was_told(member, n) else outcome
+                return None if lost and await self._was_notified(member, n) else outcome
             waiter = Waiter(id, meta.generation, member.ref, n, member.meta.target.service, member.meta.deployment)
             try:
                 await self._engine.commit([Put(waiter), Update(meta.ref, add={"waiters": 1})], new_nonce())
@@ -142,17 +143,18 @@ class Control:
                 if 0 in conflict.found:
                     return None
 
-    async def _was_told(self, member: Member, n: int) -> bool:
+    async def _was_notified(self, member: Member, n: int) -> bool:
         """Whether the result that command ``n`` waits for is among the notifications; then the member is given it.
 
         An earlier attempt attached. What it waits for may have completed, and expired, since this one was loaded.
         """
-        told = [note for note in await self._engine.news(member.ref) if note.id in (f"a{n}", f"c{n}")]
+        notifications = await self._engine.notifications(member.ref)
+        delivered = [each for each in notifications if each.id in (f"a{n}", f"c{n}")]
         unit = self._engine.active.get(member.meta.id)
         if unit is not None:
-            for note in told:
-                unit.deliver(note)
-        return bool(told)
+            for notification in delivered:
+                unit.deliver(notification)
+        return bool(delivered)
 
     # --- promises: records that nobody runs, which others wait for ---
 
@@ -161,7 +163,9 @@ class Control:
         meta = await self._engine.look(await self._promise_id(key, name))
         return (await self._engine.result(meta) if meta is not None else None) or Outcome(None)
 
-    async def complete_promise(self, key: ObjectKey, name: str, outcome: Outcome, *, nonce: str | None = None) -> Said:
+    async def complete_promise(
+        self, key: ObjectKey, name: str, outcome: Outcome, *, nonce: str | None = None
+    ) -> Acknowledgement:
         """Give a promise its result."""
         id = await self._promise(key, name)
         nonce = said_nonce(nonce or new_nonce(), outcome)
@@ -249,18 +253,18 @@ class Control:
 
     # --- state that is over ---
 
-    async def collect(self, note: Meta) -> None:
-        """Delete what a note says is over: the state entries of a generation, or parts of an input. Then the note."""
-        if note.parent is None:
-            await self._engine.blobs.delete_entries(note.target.object, note.generation)
-        elif not await self._engine.blobs.collect_input(note, note.parent.ref):
+    async def collect(self, marker: Meta) -> None:
+        """Delete the items that a marker names, then the marker: state entries of an old generation, or input parts."""
+        if marker.parent is None:
+            await self._engine.blobs.delete_entries(marker.target.object, marker.generation)
+        elif not await self._engine.blobs.collect_input(marker, marker.parent.ref):
             return
         now = self._engine.clock.now()
         try:
-            await self._engine.commit([Finish(note.ref, set={"expires": now})], new_nonce())
+            await self._engine.commit([Finish(marker.ref, set={"expires": now})], new_nonce())
         except Conflict:
             return
-        await self._engine.read(lambda: self._engine.store.forget(note.ref, now))
+        await self._engine.read(lambda: self._engine.store.forget(marker.ref, now))
 
     async def clear_state(self, key: ObjectKey) -> None:
         """Delete the state of a workflow that has expired."""
@@ -306,7 +310,7 @@ class Control:
 
     # --- the life of an invocation ---
 
-    async def cancel(self, id: str) -> Said:
+    async def cancel(self, id: str) -> Acknowledgement:
         """Ask an invocation to end: a terminal error surfaces at its next await; one not yet begun ends at once."""
         while True:
             meta = await self._engine.look(id)
@@ -319,10 +323,11 @@ class Control:
                 if await self.end(meta, CANCELLED):
                     return "accepted"
                 continue
-            said = await self.answer(meta.ref, meta, "x", Outcome(failure=CANCELLED), new_nonce(), cancels=True)
-            return "already" if said == "not found" else said
+            cancellation = Outcome(failure=CANCELLED)
+            answer = await self.answer(meta.ref, meta, "x", cancellation, new_nonce(), cancels=True)
+            return "already" if answer == "not found" else answer
 
-    async def kill(self, id: str) -> Said:
+    async def kill(self, id: str) -> Acknowledgement:
         """End an invocation at once, with the calls that it made. A step under way may still finish.
 
         From its first write on nothing of it goes on. Then come the calls, and its completion last: if this process
@@ -342,7 +347,7 @@ class Control:
         for child in await self._calls(meta):
             await self.kill(child)
 
-    async def pause(self, id: str) -> Said:
+    async def pause(self, id: str) -> Acknowledgement:
         """Keep an invocation from going on until it is resumed; an attempt under way ends at its next commit."""
         while True:
             meta = await self._engine.look(id)
@@ -353,7 +358,7 @@ class Control:
             if await self.overtake(meta, {"status": Status.PAUSED, "due": None}) is not None:
                 return "accepted"
 
-    async def resume(self, id: str, *, deployment: str | None = None) -> Said:
+    async def resume(self, id: str, *, deployment: str | None = None) -> Acknowledgement:
         """Have a paused invocation, or one that waits for its next attempt, go on now; if need be elsewhere."""
         while True:
             meta = await self._engine.look(id)
@@ -376,7 +381,7 @@ class Control:
                 self._engine.dispatch(meta.ref, meta.target.service, target, fresh=meta.epoch == 0)
             return "accepted"
 
-    async def purge(self, id: str) -> Said:
+    async def purge(self, id: str) -> Acknowledgement:
         """Delete a completed invocation, as if it had expired."""
         meta = await self._engine.look(id)
         if meta is None:
@@ -501,5 +506,5 @@ PROMISE_CHECK = 30 * 24 * 3600 * 1000
 """Milliseconds after which a promise is looked at, whether its workflow is still there."""
 
 
-def _said(said: Said) -> Outcome:
-    return Outcome(b'"' + said.encode() + b'"')
+def _acknowledged(acknowledgement: Acknowledgement) -> Outcome:
+    return Outcome(b'"' + acknowledgement.encode() + b'"')

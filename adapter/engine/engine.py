@@ -18,6 +18,7 @@ from adapter.engine.handover import Handover
 from adapter.engine.ids import idempotent_id, new_generation, new_nonce, random_id, workflow_id
 from adapter.engine.journal import AttemptStarted, NotificationDelivered, encode
 from adapter.engine.member import Member
+from adapter.engine.notifier import Notifier
 from adapter.engine.ports import (
     Change,
     Clock,
@@ -45,7 +46,6 @@ from adapter.engine.records import (
 from adapter.engine.reports import log_attempt, log_end, log_step
 from adapter.engine.storage import Storage
 from adapter.engine.sweeper import Sweeper
-from adapter.engine.teller import Teller
 from adapter.engine.transaction import APART, GRACE, MARGIN, Times
 from adapter.engine.types import (
     MAX_ERROR,
@@ -59,7 +59,7 @@ from adapter.engine.types import (
     Outcome,
     RetryPolicy,
     Target,
-    said,
+    truncate,
 )
 from adapter.engine.unit import PATIENCE, Unit
 from adapter.errors import TerminalError
@@ -170,7 +170,7 @@ class Engine(Storage):
         self.blobs = Blobs(self)
         self.handover = Handover(self)
         self.recent = Recent(clock)
-        self.teller = Teller(self)
+        self.notifier = Notifier(self)
         self.sweeper = Sweeper(self)
 
     # --- requests ---
@@ -594,7 +594,7 @@ class Engine(Storage):
         try:
             member = Member(meta, await self.input(meta), self.spec(meta), stored=True)
             if meta.notifications:
-                member.notes = {note.id: note.outcome for note in await self.news(meta.ref)}
+                member.notifications = {each.id: each.outcome for each in await self.notifications(meta.ref)}
                 member.counted = meta.notifications
         except Unreadable as error:
             await self._put_off(meta, error)
@@ -610,7 +610,7 @@ class Engine(Storage):
             return None
 
     async def _take_over(self, id: str) -> Member | None:
-        parts, pieces, meta, notes = await self.load(id)
+        parts, pieces, meta, notifications = await self.load(id)
         if meta is None or meta.expired(self.clock.now()):
             return None
         # What is to end is not replayed.
@@ -618,7 +618,7 @@ class Engine(Storage):
         if meta.status is Status.QUEUED:
             await self.deadlocks.check(meta)  # another function found it to be the youngest of a ring
         seen = {entry.id for entry in journal if isinstance(entry, NotificationDelivered)}
-        if not await self._is_due(meta, any(note.id not in seen for note in notes)):
+        if not await self._is_due(meta, any(each.id not in seen for each in notifications)):
             return None
         begun = any(not isinstance(entry, AttemptStarted) for entry in journal)
         elsewhere = begun and self.deployment and meta.deployment not in ("", self.deployment)
@@ -632,12 +632,12 @@ class Engine(Storage):
         spec = self.spec(meta)
         if journal and not isinstance(journal[-1], AttemptStarted):  # the last attempt committed something
             meta = replace(meta, failures=min(meta.failures, 1))
-        cancelled = any(note.id == "x" and note.id not in seen for note in notes)
+        cancelled = any(each.id == "x" and each.id not in seen for each in notifications)
         if meta.status is Status.READY and not cancelled and self._exhausted(meta, spec):
             await self._give_up(meta, spec)
             return None
         input = await self.input(meta, parts)
-        notes = [await self.whole(note) for note in notes]
+        notifications = [await self.whole(each) for each in notifications]
         values: dict[str, Any] = {"status": Status.RUNNING, "epoch": epoch, "due": times.lease, "dispatches": 0}
         values |= {"wake_after": None, "seen": 0, "timer": None, "ticket": None, "awaits": None}
         values |= {"failures": meta.failures}
@@ -663,7 +663,7 @@ class Engine(Storage):
             await self.control.kill_calls(meta)
         member = Member(meta, input, spec, stored=True, journal=journal)
         member.pieces = place + (1 if epoch > 1 else 0)
-        member.notes = {note.id: note.outcome for note in notes}
+        member.notifications = {each.id: each.outcome for each in notifications}
         member.counted = meta.notifications
         return member
 
@@ -674,7 +674,7 @@ class Engine(Storage):
             Unreadable: If that is the record.
         """
         meta = await self.look(id)
-        if meta is None or meta.target.service not in self._services or not await self._is_due(meta, news=False):
+        if meta is None or meta.target.service not in self._services or not await self._is_due(meta, notified=False):
             return
         if meta.outcome is not None and meta.outcome.failure is not None:
             await self.control.end(meta, meta.outcome.failure)  # which takes nothing but the record
@@ -685,7 +685,7 @@ class Engine(Storage):
         """Take it for a failed attempt that something cannot be read: perhaps newer code, or an operator, can."""
         policy = self.spec(meta).options.retry
         failures = 1 if progress else meta.failures + 1
-        text = said(str(error), MAX_ERROR)
+        text = truncate(str(error), MAX_ERROR)
         values: dict[str, Any] = {"failures": failures, "error": text, "dispatches": 0}
         if meta.outcome is not None or policy.attempts is None or failures < policy.attempts:
             due = self.clock.now() + round(policy.backoff(failures) * 1000)
@@ -703,13 +703,13 @@ class Engine(Storage):
         self.report(meta, failures, error, values["due"])
         self.later(replace(meta, **values))
 
-    async def _is_due(self, meta: Meta, news: bool) -> bool:
+    async def _is_due(self, meta: Meta, notified: bool) -> bool:
         """Whether an attempt is to begin now; a time that is almost there is waited for."""
         match meta.status:
             case Status.READY:
                 return True
             case Status.SCHEDULED | Status.BACKING_OFF | Status.RUNNING | Status.SUSPENDED:
-                if meta.status is Status.SUSPENDED and news:
+                if meta.status is Status.SUSPENDED and notified:
                     return True
                 if meta.alarm is None:
                     return False

@@ -25,11 +25,11 @@ class Member:
     """What is committed of it."""
     pieces: int = 0
     """In how many pieces."""
-    note: Ref | None = None
+    input_marker: Ref | None = None
     """The note of the parts of its input, where those were put ahead of the commit that makes it."""
     apart: bool = False
     """Whether parts of its input or of a result were put ahead of a commit that may not have come."""
-    notes: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
+    notifications: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
     """The notifications that it has seen."""
     counted: int = 0
     """How many the record counted when they were read: all of those are among them."""

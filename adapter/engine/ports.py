@@ -287,7 +287,7 @@ class Store(Protocol):
         """
         ...
 
-    async def news(self, ref: Ref, cursor: Any = None) -> tuple[list[Notification], Any]:
+    async def read_notifications(self, ref: Ref, cursor: Any = None) -> tuple[list[Notification], Any]:
         """Read the notifications to an invocation. Query."""
         ...
 
@@ -303,7 +303,7 @@ class Store(Protocol):
         """
         ...
 
-    async def tell(self, ref: Ref, *, count: int, wake: Wake, due: int) -> tuple[bool, Meta | None]:
+    async def count_notifications(self, ref: Ref, *, count: int, wake: Wake, due: int) -> tuple[bool, Meta | None]:
         """Count notifications that were put, and make the receiver `Status.READY`, due then, as ``wake`` has it.
 
         UpdateItem, which never conflicts with another one. Requires that the record exists in this generation, is not

@@ -10,7 +10,7 @@ from typing import Any
 
 from adapter.engine.ids import INVOCATION_ID
 from adapter.engine.records import Meta
-from adapter.engine.types import Outcome, RetryPolicy, span, told
+from adapter.engine.types import Outcome, RetryPolicy, format_error, span
 
 log = logging.getLogger("adapter")
 
@@ -59,7 +59,7 @@ def _log_failure(
     then = end if wait is None else f"next in {span(wait)}"
     extra = _about(meta) | {"attempt": max(1, meta.epoch), "failures": failures, "retry_in_ms": wait} | fields
     text = "%s failed (%s of %s; %s): %s"
-    log.warning(text, what, failures, most, then, told(error), exc_info=error, extra=extra)
+    log.warning(text, what, failures, most, then, format_error(error), exc_info=error, extra=extra)
 
 
 def _wait(due: int | None, now: int) -> int | None:

@@ -98,27 +98,29 @@ class Storage:
 
     async def load(self, id: str) -> tuple[list[Part], list[Piece], Meta | None, list[Notification]]:
         """Read an invocation whole: input parts, journal, record and notifications, those of its generation."""
-        parts, pieces, meta, notes = await self._load(id)
+        parts, pieces, meta, notifications = await self._load(id)
         if meta is not None and sum(piece.generation == meta.generation for piece in pieces) < meta.pieces:
             # A query is no snapshot: the last pieces may have been put between the journal's page and the record's.
-            parts, pieces, meta, notes = await self._load(id)
+            parts, pieces, meta, notifications = await self._load(id)
         generation = meta.generation if meta is not None else ""
-        notes = [note for note in notes if note.to.generation == generation]
+        notifications = [each for each in notifications if each.to.generation == generation]
         return (
             [part for part in parts if part.generation == generation],
             [piece for piece in pieces if piece.generation == generation],
             meta,
-            _in_order(notes) if meta is None or _whole(notes) else await self.notes(meta.ref),
+            _in_order(notifications)
+            if meta is None or _whole(notifications)
+            else await self.notification_items(meta.ref),
         )
 
     async def _load(self, id: str) -> tuple[list[Part], list[Piece], Meta | None, list[Notification]]:
         page = await self.read(lambda: self.store.load(id))
-        parts, pieces, meta, notes = page.parts, page.pieces, page.meta, page.notifications
+        parts, pieces, meta, notifications = page.parts, page.pieces, page.meta, page.notifications
         while page.cursor is not None:
             page = await self.read(lambda page=page: self.store.load(id, page.cursor))  # type: ignore[misc]
-            parts, pieces, notes = parts + page.parts, pieces + page.pieces, notes + page.notifications
+            parts, pieces, notifications = parts + page.parts, pieces + page.pieces, notifications + page.notifications
             meta = page.meta or meta
-        return parts, pieces, meta, notes
+        return parts, pieces, meta, notifications
 
     async def journal(self, meta: Meta) -> list[Entry]:
         """Read an invocation's journal."""
@@ -139,30 +141,32 @@ class Storage:
             if cursor is None:
                 return place
 
-    async def news(self, ref: Ref) -> list[Notification]:
+    async def notifications(self, ref: Ref) -> list[Notification]:
         """Read the notifications to an invocation."""
-        return [await self.whole(note) for note in await self.notes(ref)]
+        return [await self.whole(item) for item in await self.notification_items(ref)]
 
-    async def notes(self, ref: Ref) -> list[Notification]:
+    async def notification_items(self, ref: Ref) -> list[Notification]:
         """Read the notifications to an invocation, without the values that lie in parts."""
-        notes = await self._notes(ref)
-        return _in_order(notes if _whole(notes) else await self._notes(ref))
+        notifications = await self._notification_items(ref)
+        return _in_order(notifications if _whole(notifications) else await self._notification_items(ref))
 
-    async def _notes(self, ref: Ref) -> list[Notification]:
-        notes, cursor = await self.read(lambda: self.store.news(ref))
+    async def _notification_items(self, ref: Ref) -> list[Notification]:
+        notifications, cursor = await self.read(lambda: self.store.read_notifications(ref))
         while cursor is not None:
-            more, cursor = await self.read(lambda cursor=cursor: self.store.news(ref, cursor))  # type: ignore[misc]
-            notes = notes + more
-        return notes
+            more, cursor = await self.read(lambda cursor=cursor: self.store.read_notifications(ref, cursor))  # type: ignore[misc]
+            notifications = notifications + more
+        return notifications
 
-    async def whole(self, note: Notification) -> Notification:
+    async def whole(self, notification: Notification) -> Notification:
         """A notification with its value, wherever that lies."""
-        if not note.parts:
-            return note
-        parts = await self._parts(note.to, note.parts)
+        if not notification.parts:
+            return notification
+        parts = await self._parts(notification.to, notification.parts)
         if not parts or [part.index for part in parts] != list(range(len(parts))):
-            raise Unreadable(f"{note.to.id}: parts of the value of its notification {note.id!r} are missing")
-        return replace(note, outcome=Outcome(b"".join(part.data for part in parts)))
+            raise Unreadable(
+                f"{notification.to.id}: parts of the value of its notification {notification.id!r} are missing"
+            )
+        return replace(notification, outcome=Outcome(b"".join(part.data for part in parts)))
 
     async def input(self, meta: Meta, parts: Sequence[Part] | None = None) -> bytes:
         """Read an invocation's input; ``parts`` are what it lies in, where they were read already."""
@@ -258,25 +262,27 @@ class Storage:
         await self.clock.sleep(self._random.uniform(0, min(2.0, 0.005 * 2 ** min(tries, 10))))
 
 
-def _in_order(notes: Iterable[Notification]) -> list[Notification]:
+def _in_order(notifications: Iterable[Notification]) -> list[Notification]:
     """Notifications as they came.
 
     Raises:
         Unreadable: If one is for nothing that is known here.
     """
-    ordered = sorted(notes, key=lambda note: note.created)
-    for note in ordered:
-        if not NOTIFICATION_ID.fullmatch(note.id):
-            raise Unreadable(f"{note.to.id}: its notification {note.id!r} is damaged, or of a newer format")
-    said = iter(sorted(filter(_is_said, ordered), key=lambda note: (note.after, note.created)))
-    return [next(said) if _is_said(note) else note for note in ordered]
+    ordered = sorted(notifications, key=lambda each: each.created)
+    for notification in ordered:
+        if not NOTIFICATION_ID.fullmatch(notification.id):
+            raise Unreadable(
+                f"{notification.to.id}: its notification {notification.id!r} is damaged, or of a newer format"
+            )
+    from_outside = iter(sorted(filter(_is_from_outside, ordered), key=lambda each: (each.after, each.created)))
+    return [next(from_outside) if _is_from_outside(each) else each for each in ordered]
 
 
-def _is_said(note: Notification) -> bool:
+def _is_from_outside(notification: Notification) -> bool:
     """Return True for what others say to an invocation: a signal, an awakeable's result, a cancellation."""
-    return note.id[0] in "swx"
+    return notification.id[0] in "swx"
 
 
-def _whole(notes: Sequence[Notification]) -> bool:
+def _whole(notifications: Sequence[Notification]) -> bool:
     """Return True if nothing was said after something else that was missed, as it was put while others were read."""
-    return all(note.after < len(notes) for note in notes)
+    return all(each.after < len(notifications) for each in notifications)

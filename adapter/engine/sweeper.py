@@ -13,7 +13,7 @@ from adapter.engine.control import PROMISE_CHECK
 from adapter.engine.ids import SHARDS, new_nonce
 from adapter.engine.ports import Conflict, Delete, Due, Finish, Place, Put
 from adapter.engine.records import Meta, Record, Ref, Status, Unreadable, Waiter
-from adapter.engine.transaction import GRACE, MARGIN, OWNER_CHECK, notification
+from adapter.engine.transaction import GRACE, MARGIN, OWNER_CHECK, make_notification
 from adapter.engine.types import Kind, Outcome
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class Sweeper:
             return True
         values: dict[str, Any]
         if meta.status is Status.SUSPENDED and (meta.timer is None or meta.timer > now):
-            if await engine.teller.look(meta):
+            if await engine.notifier.wake_if_unseen(meta):
                 return True
             await engine.deadlocks.check(meta)
             look = now + min(RECHECK * 4 ** min(meta.dispatches, 8), DAY)
@@ -201,7 +201,7 @@ class Sweeper:
         while True:
             waiters, cursor = await engine.read(lambda cursor=cursor: engine.store.waiters(meta.ref, cursor))  # type: ignore[misc]
             for start in range(0, len(waiters), 16):
-                await asyncio.gather(*(self._tell(waiter, outcome) for waiter in waiters[start : start + 16]))
+                await asyncio.gather(*(self._notify(waiter, outcome) for waiter in waiters[start : start + 16]))
             if cursor is None:
                 break
         try:
@@ -210,18 +210,20 @@ class Sweeper:
         except Conflict:
             return
 
-    async def _tell(self, waiter: Waiter, outcome: Outcome) -> None:
+    async def _notify(self, waiter: Waiter, outcome: Outcome) -> None:
         engine = self._engine
-        note, parts = notification(waiter.waiter, f"a{waiter.command}", outcome, engine.clock.now(), waiter.id)
+        notification, parts = make_notification(
+            waiter.waiter, f"a{waiter.command}", outcome, engine.clock.now(), waiter.id
+        )
         await engine.put_apart(parts)
         try:
-            await engine.commit([Delete(waiter), Put(note)], new_nonce())
+            await engine.commit([Delete(waiter), Put(notification)], new_nonce())
         except Conflict as conflict:
             if 0 not in conflict.found:  # it was told before, or had its answer in another way
                 with suppress(Conflict):
                     await engine.commit([Delete(waiter)], new_nonce())
             return
-        await engine.teller.tell([replace(note, outcome=outcome)], waiter.service, waiter.deployment)
+        await engine.notifier.notify([replace(notification, outcome=outcome)], waiter.service, waiter.deployment)
 
     async def _forget_journal(self, meta: Meta) -> None:
         """Delete the journal of a completed invocation, whose result is kept for longer."""

@@ -169,7 +169,7 @@ class Transaction:
         self._dirty: set[str | ObjectKey] = set()
         self.pieces: dict[str, int] = {}
         """How many pieces of a journal it puts."""
-        self.notes: list[tuple[Notification, Member]] = []
+        self.notifications: list[tuple[Notification, Member]] = []
         """What parents elsewhere are told, and of whom."""
         self.granted: list[tuple[ObjectKey, Ref]] = []
         """Who is given a key from its stored inbox."""
@@ -287,7 +287,7 @@ class Transaction:
                     journal.unanswered_calls([*member.journal, *delta.entries]),
                     member.pieces,
                     member.apart,
-                    member.notes,
+                    member.notifications,
                     meta.notifications,
                     meta.waiters,
                     large,
@@ -321,7 +321,7 @@ class Transaction:
             )
         if delta.failed is not None:
             failed = delta.failed
-            due = now if "x" in member.notes and not failed.cancelled else failed.due
+            due = now if "x" in member.notifications and not failed.cancelled else failed.due
             return replace(
                 meta,
                 status=Status.PAUSED if due is None else Status.BACKING_OFF,
@@ -338,7 +338,7 @@ class Transaction:
                 meta,
                 status=Status.SUSPENDED,
                 wake_after=member.counted + suspended.wake_count - 1,
-                seen=len(member.notes),
+                seen=len(member.notifications),
                 timer=suspended.timer,
                 awaits=suspended.awaits,
                 due=min((at for at in (suspended.timer, suspended.check_at) if at is not None), default=None),
@@ -409,12 +409,12 @@ class Transaction:
         parent = meta.parent
         receiver = self.deltas.get(parent.ref.id) if parent is not None else None
         if parent is not None and _notifies(member) and not (receiver and receiver.completed):
-            note, apart = notification(
+            notification, apart = make_notification(
                 parent.ref, f"c{parent.command}", delta.completed.outcome, self._times.now, nonce
             )
             parts += apart
-            changes.append(Put(note))
-            self.notes.append((replace(note, outcome=delta.completed.outcome), member))
+            changes.append(Put(notification))
+            self.notifications.append((replace(notification, outcome=delta.completed.outcome), member))
 
     def _write_key(self, key: Key, state: KeyState, changes: list[Change], nonce: str, more: bool) -> None:
         assert state.owner != UNKNOWN, f"the inbox of {key.key} was not read"
@@ -457,7 +457,7 @@ def garbage(state: KeyState, times: Times) -> list[Create]:
     if not state.garbage:
         return []
     key = state.base.key
-    note = Meta(
+    marker = Meta(
         id=garbage_id(),
         generation=state.base.state_generation,
         target=Target(key.service, "state", key.key),
@@ -467,7 +467,7 @@ def garbage(state: KeyState, times: Times) -> list[Create]:
         completed=times.now,
         due=times.grace,
     )
-    return [Create(note, times.now)]
+    return [Create(marker, times.now)]
 
 
 def _most_counted(delta: RecordDelta, meta: Meta) -> int | None:
@@ -492,7 +492,7 @@ def _difference(old: Meta, new: Meta, anyway: Collection[str]) -> dict[str, Any]
     return {name: after for name, before, after in pairs if before != after or name in anyway}
 
 
-def notification(to: Ref, id: str, outcome: Outcome, now: int, sender: str) -> tuple[Notification, list[Part]]:
+def make_notification(to: Ref, id: str, outcome: Outcome, now: int, sender: str) -> tuple[Notification, list[Part]]:
     """A notification, and the parts that hold its value where that is too large for it."""
     if len(outcome.value or b"") <= NOTE:
         return Notification(to, id, outcome, now), []

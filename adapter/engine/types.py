@@ -67,11 +67,11 @@ class ObjectKey:
         return f"{self.service}/{self.key}"
 
 
-def said(text: str, most: int) -> str:
+def truncate(text: str, most: int) -> str:
     """What an error says, as it can be stored: without halves of surrogate pairs, as there are in the names of odd
     files, and cut after so many bytes.
 
-    >>> said("no such file: \\udcff", 100), said("and so on and on", 9)
+    >>> truncate("no such file: \\udcff", 100), truncate("and so on and on", 9)
     ('no such file: ?', 'and so on …')
     """
     data = text.encode(errors="replace")
@@ -90,10 +90,10 @@ def span(milliseconds: int) -> str:
     return f"{milliseconds} ms"
 
 
-def told(error: BaseException) -> str:
+def format_error(error: BaseException) -> str:
     """What an exception says, and those say that it groups: a task group's own message names none of them.
 
-    >>> told(ExceptionGroup("unhandled errors", [ValueError("boom"), KeyError("x")]))
+    >>> format_error(ExceptionGroup("unhandled errors", [ValueError("boom"), KeyError("x")]))
     "ExceptionGroup: unhandled errors (2 sub-exceptions): ValueError: boom; KeyError: 'x'"
     """
     try:
@@ -103,7 +103,7 @@ def told(error: BaseException) -> str:
     if not isinstance(error, BaseExceptionGroup):
         return text
     group = cast("BaseExceptionGroup[BaseException]", error)
-    return f"{text}: {'; '.join(map(told, group.exceptions))}"
+    return f"{text}: {'; '.join(map(format_error, group.exceptions))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class Failure:
     message: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "message", said(self.message, MAX_MESSAGE))
+        object.__setattr__(self, "message", truncate(self.message, MAX_MESSAGE))
 
     @staticmethod
     def of(error: TerminalError) -> Failure:
@@ -126,7 +126,7 @@ class Failure:
         code, message = getattr(error, "code", None), getattr(error, "message", None)
         return Failure(
             code if isinstance(code, int) and 400 <= code <= 599 else 500,
-            message if isinstance(message, str) else told(error),
+            message if isinstance(message, str) else format_error(error),
         )
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from adapter.engine import commands as c
 from adapter.engine.attempt import Attempt, Pending, PendingInvocation
 from adapter.engine.blobs import blob_for
-from adapter.engine.commit_log import FRONT, CommitLog, Fenced, News, Rewind
+from adapter.engine.commit_log import FRONT, CommitLog, Fenced, NewNotifications, Rewind
 from adapter.engine.deadlocks import attached, awaited_ids, deadlock, stretches
 from adapter.engine.ids import new_generation, new_nonce, parse_awakeable
 from adapter.engine.journal import (
@@ -68,8 +68,8 @@ from adapter.engine.types import (
     Outcome,
     RetryPolicy,
     Target,
-    said,
-    told,
+    format_error,
+    truncate,
 )
 from adapter.errors import NonDeterminismError, TerminalError
 
@@ -81,10 +81,10 @@ log = logging.getLogger("adapter")
 MOMENT = 50
 """Milliseconds that a handler may wait before what it did is committed, so that a crash does not lose it."""
 
-NOTED = -2
+BY_NOTIFICATION = -2
 """Stands in an event for the command that its notification names."""
 
-NEWS = -3
+READING_NOTIFICATIONS = -3
 """Stands for a command where notifications are read."""
 
 REQUIRED = frozenset({c.Cancel, c.Complete, c.SendSignal, c.CompletePromise})
@@ -125,7 +125,7 @@ class Event:
     member: str
     n: int
     outcome: Outcome | None = None
-    note: str | None = None
+    notification_id: str | None = None
     child: Member | None = None
     error: BaseException | None = None
 
@@ -227,15 +227,15 @@ class Unit:
         self.commit_log.record((KeyReleased(self.root),))
         await self.commit_log.commit()
 
-    def deliver(self, note: Notification) -> None:
+    def deliver(self, notification: Notification) -> None:
         """Take in a notification that was committed."""
-        member = self.members.get(note.to.id)
-        if member is None or member.ref != note.to or note.id in member.notes:
+        member = self.members.get(notification.to.id)
+        if member is None or member.ref != notification.to or notification.id in member.notifications:
             return
-        if len(member.notes) < note.after:  # a signal, and the one before it was not heard of
-            self._background((note.to.id, NEWS), self._refresh(member))
+        if len(member.notifications) < notification.after:  # a signal, and the one before it was not heard of
+            self._background((notification.to.id, READING_NOTIFICATIONS), self._refresh(member))
         else:
-            self._take_in(member, note)
+            self._take_in(member, notification)
 
     def expect(self, ref: Ref, count: int) -> None:
         """Note that this process is about to count notifications, which it delivers here itself."""
@@ -243,10 +243,10 @@ class Unit:
         if member is not None and member.ref == ref:
             member.counted += count
 
-    def _take_in(self, member: Member, note: Notification) -> None:
-        if note.id not in member.notes:
-            member.notes[note.id] = note.outcome
-            self._post(Event(note.to.id, NOTED, note.outcome, note.id))
+    def _take_in(self, member: Member, notification: Notification) -> None:
+        if notification.id not in member.notifications:
+            member.notifications[notification.id] = notification.outcome
+            self._post(Event(notification.to.id, BY_NOTIFICATION, notification.outcome, notification.id))
 
     def poke(self, id: str) -> None:
         """Have the unit look at the store again, or, if it is about to suspend the invocation, have that resumed."""
@@ -431,7 +431,7 @@ class Unit:
             self.poked.clear()  # what came in before this is noticed by the commit
             try:
                 await self.commit_log.suspend([self._wait_of(member) for member in waiting])
-            except News:
+            except NewNotifications:
                 pass  # what came in waits to be given to the code
             else:
                 self._look_for_rings(waiting)
@@ -504,18 +504,20 @@ class Unit:
             self._fail(member, event.error)
             return
         assert event.outcome is not None
-        if event.note is None and not self._expected(member.attempt, event.n):
+        if event.notification_id is None and not self._expected(member.attempt, event.n):
             return
-        n = event.n if event.note is None else self._addressee(member.attempt, event.note)
+        n = event.n if event.notification_id is None else self._addressee(member.attempt, event.notification_id)
         if n is None:
             return
-        if event.note is not None:
-            member.attempt.delivered.add(event.note)
+        if event.notification_id is not None:
+            member.attempt.delivered.add(event.notification_id)
         self.commit_log.record(
             (
                 JournalAppended(
                     member,
-                    ResultDelivered(n, event.outcome) if event.note is None else NotificationDelivered(n, event.note),
+                    ResultDelivered(n, event.outcome)
+                    if event.notification_id is None
+                    else NotificationDelivered(n, event.notification_id),
                 ),
             )
         )
@@ -534,19 +536,23 @@ class Unit:
         return n < len(attempt.operations) and attempt.operations[n].outcome is None
 
     @classmethod
-    def _addressee(cls, attempt: Attempt, note: str) -> int | None:
+    def _addressee(cls, attempt: Attempt, notification_id: str) -> int | None:
         """The command that a notification is for; ``None`` if it has its result, or was not issued yet."""
-        if note in attempt.delivered:
+        if notification_id in attempt.delivered:
             return None
-        if note == "x":
+        if notification_id == "x":
             return None if attempt.cancelled else CANCEL
         operations = attempt.operations
-        if note.startswith("s"):
-            name = note.split(":", 1)[1]
+        if notification_id.startswith("s"):
+            name = notification_id.split(":", 1)[1]
             waiting = (p.n for p in operations if p.command == c.Signal(name) and p.outcome is None)
             return next(waiting, None)
-        n = int(note[1:])
-        if note.startswith("w") and n < len(operations) and not isinstance(operations[n].command, c.Awakeable):
+        n = int(notification_id[1:])
+        if (
+            notification_id.startswith("w")
+            and n < len(operations)
+            and not isinstance(operations[n].command, c.Awakeable)
+        ):
             return None  # whoever has the id of one awakeable can make up others'
         return n if cls._expected(attempt, n) else None
 
@@ -611,13 +617,13 @@ class Unit:
         failures = 1 if progress else member.meta.failures + 1
         self.retire(member)
         member.caller = None
-        cancelled = "x" in member.notes
+        cancelled = "x" in member.notifications
         if isinstance(error, Postponed):
             self.engine.report(member.meta, 0, error.error, error.due)
-            failed = AttemptFailed(member, said(str(error), MAX_ERROR), 0, error.due, cancelled)
+            failed = AttemptFailed(member, truncate(str(error), MAX_ERROR), 0, error.due, cancelled)
             self._log_failure(member, (JournalAppended(member, error.retry), failed))
             return
-        text = said(told(error), MAX_ERROR)
+        text = truncate(format_error(error), MAX_ERROR)
         if policy.attempts is None or failures < policy.attempts:
             due: int | None = self.engine.clock.now() + round(policy.backoff(failures) * 1000)
         else:
@@ -657,7 +663,7 @@ class Unit:
         if member.meta.id in self.members:
             self.engine.active[member.meta.id] = self
 
-    def told(self) -> bool:
+    def has_unseen(self) -> bool:
         return bool(self._events)
 
     def queued(self, member: Member) -> None:
@@ -683,13 +689,13 @@ class Unit:
         member.required_requests = 0
         if member.meta.epoch > 1:
             member.moment, member.reached = key_requests(member.journal)
-        member.attempt = Attempt(self, member.spec, member.meta, member.input, member.journal, member.notes)
+        member.attempt = Attempt(self, member.spec, member.meta, member.input, member.journal, member.notifications)
         self._ready.append(member)
         if member.cancelled:
             self._events.append(Event(member.meta.id, CANCEL, Outcome(failure=CANCELLED)))
-        for note, outcome in member.notes.items():
-            if note not in member.attempt.delivered:
-                self._events.append(Event(member.meta.id, NOTED, outcome, note))
+        for notification_id, outcome in member.notifications.items():
+            if notification_id not in member.attempt.delivered:
+                self._events.append(Event(member.meta.id, BY_NOTIFICATION, outcome, notification_id))
 
     def _post(self, event: Event) -> None:
         self._events.append(event)
@@ -752,9 +758,9 @@ class Unit:
                 self._timers[member.meta.id, n] = at
             case c.GetState() | c.StateKeys():
                 self._read_elsewhere(member, n, command)
-            case c.Attach() | c.GetPromise() if f"a{n}" in member.notes:
+            case c.Attach() | c.GetPromise() if f"a{n}" in member.notifications:
                 pass
-            case c.Call() if f"c{n}" not in member.notes:
+            case c.Call() if f"c{n}" not in member.notifications:
                 assert isinstance(pending, PendingInvocation)
                 if command.idempotency_key is not None or pending.kind is Kind.WORKFLOW:
                     self._outbound.append((member, n, c.Attach(pending.id)))
@@ -773,9 +779,9 @@ class Unit:
     def _reconsider(self, member: Member) -> None:
         """A signal may have come before the handler asked for it."""
         assert member.attempt is not None
-        for note, outcome in member.notes.items():
-            if note.startswith("s") and note not in member.attempt.delivered:
-                self._events.append(Event(member.meta.id, NOTED, outcome, note))
+        for notification_id, outcome in member.notifications.items():
+            if notification_id.startswith("s") and notification_id not in member.attempt.delivered:
+                self._events.append(Event(member.meta.id, BY_NOTIFICATION, outcome, notification_id))
 
     def _invoke(self, member: Member, pending: PendingInvocation[Any], command: c.Call | c.Send) -> None:
         """Make another invocation: run it here if it is called and lives here, else store it for where it lives."""
@@ -981,7 +987,7 @@ class Unit:
                 await work
             except BaseException as error:
                 if self._running.get(name) is task:  # else the unit has dropped it
-                    self._broken = error if isinstance(error, Exception) else RuntimeError(told(error))
+                    self._broken = error if isinstance(error, Exception) else RuntimeError(format_error(error))
                 if not isinstance(error, Exception):
                     raise
             finally:
@@ -1050,7 +1056,7 @@ class Unit:
                 wait = policy.backoff(tries)
                 lasted = timedelta(milliseconds=self.engine.clock.now() - began, seconds=wait)
                 last = policy.attempts is not None and tries >= policy.attempts
-                text = f"step {command.name!r} failed {tries} times: {told(error)}"
+                text = f"step {command.name!r} failed {tries} times: {format_error(error)}"
                 if not last and (policy.duration is None or lasted <= policy.duration):
                     due = self.engine.clock.now() + round(wait * 1000)
                     self._report_step(id, command.name, tries, policy, error, due)
@@ -1058,7 +1064,7 @@ class Unit:
                         continue
                     return Postponed(StepRetried(n, tries, began), due, text, error)
                 self._report_step(id, command.name, tries, policy, error, None)
-                outcome = Outcome(failure=Failure(500, said(text, MAX_ERROR)))
+                outcome = Outcome(failure=Failure(500, truncate(text, MAX_ERROR)))
             return outcome
 
     def _report_step(
@@ -1194,8 +1200,8 @@ class Unit:
     async def refresh(self, member: Member) -> None:
         """Read the notifications to an invocation, whose record was read before, and take those in."""
         counted = member.meta.notifications
-        for note in await self.engine.news(member.ref):
-            self._take_in(member, note)
+        for notification in await self.engine.notifications(member.ref):
+            self._take_in(member, notification)
         member.counted = max(member.counted, counted)
 
     def _wait_of(self, member: Member) -> Suspended:

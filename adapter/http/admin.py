@@ -36,7 +36,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from adapter.engine import editing
-from adapter.engine.control import Said
+from adapter.engine.control import Acknowledgement
 from adapter.engine.engine import Engine
 from adapter.engine.ids import INVOCATION_ID
 from adapter.engine.journal import (
@@ -185,7 +185,7 @@ class Admin:
             raise TerminalError(f"no such path; an invocation has {', '.join(ACTIONS)}", code=404)
         require(request, "POST", "PATCH", *(["DELETE"] if what == "purge" else []))
         _checked(id)
-        said: Said
+        said: Acknowledgement
         match what:
             case "cancel":
                 said = await control.cancel(id)

@@ -158,7 +158,7 @@ class MemoryStore:
         return {id: meta for id, meta in found.items() if meta is not None}
 
     @request
-    async def news(self, ref: Ref, cursor: Any = None) -> tuple[list[Notification], Any]:
+    async def read_notifications(self, ref: Ref, cursor: Any = None) -> tuple[list[Notification], Any]:
         return cast("tuple[list[Notification], Any]", self._query(ref.id, *_all("n", ref.generation), cursor))
 
     @request
@@ -250,7 +250,7 @@ class MemoryStore:
         return True, new
 
     @request
-    async def tell(self, ref: Ref, *, count: int, wake: Wake, due: int) -> tuple[bool, Meta | None]:
+    async def count_notifications(self, ref: Ref, *, count: int, wake: Wake, due: int) -> tuple[bool, Meta | None]:
         old = self._record(ref.id)
         self._admit(ref.id)
         if old is None or not _allowed(Update(ref), old) or not _woken(old, wake):

@@ -33,7 +33,7 @@ from adapter.engine.journal import CommandIssued, NotificationDelivered, ResultD
 from adapter.engine.keys import KeyState
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Meta, Status
-from adapter.engine.types import Kind, ObjectKey, Outcome, told
+from adapter.engine.types import Kind, ObjectKey, Outcome, format_error
 from adapter.errors import AdapterError, JournalMismatchError, TerminalError
 from adapter.local.memory import MemoryStore
 from adapter.local.ports import LocalDispatcher, LocalTimers
@@ -86,7 +86,7 @@ class _Engine(Engine):
         if isinstance(error, JournalMismatchError):
             self.mismatch = self.mismatch or error
         # One traceback will do for however many attempts that fail alike.
-        reported = meta.id, told(error)
+        reported = meta.id, format_error(error)
         if reported not in self._reported:
             self._reported.add(reported)
             super().report(meta, failures, error, due)
@@ -411,17 +411,17 @@ class Environment(Clients):
         return "\n".join([text, *[await self.explain(each) for each in called]])
 
     async def _journal(self, id: str) -> list[JournalEntry]:
-        _, pieces, meta, notes = await self._engine.load(id)
+        _, pieces, meta, notifications = await self._engine.load(id)
         if meta is None:
             return []
-        noted = {note.id: note.outcome for note in notes}
+        delivered = {each.id: each.outcome for each in notifications}
         entries = decode([*(piece.data for piece in pieces), *([meta.tail] if meta.tail else [])])
         outcomes: dict[int, Outcome | None] = {}
         for entry in entries:
             if isinstance(entry, ResultDelivered):
                 outcomes[entry.n] = entry.outcome
             elif isinstance(entry, NotificationDelivered):
-                outcomes[entry.n] = noted.get(entry.id)
+                outcomes[entry.n] = delivered.get(entry.id)
         return [
             JournalEntry(entry.kind, entry.name, entry.value or outcomes.get(entry.n))
             for entry in entries

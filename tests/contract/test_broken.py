@@ -128,7 +128,7 @@ class TestPayloads:
         invocation = await running.suspended("Book/Mary/buy")
         await running.engine.control.pause(invocation.id)
         await running.answer(invocation, "x" * (2 * PART))
-        [note], _ = await running.store.news(invocation.ref)
+        [note], _ = await running.store.read_notifications(invocation.ref)
         [part, *_] = await running.parts(invocation.ref, note.parts)
         await items.remove(part)
         await running.engine.control.resume(invocation.id)

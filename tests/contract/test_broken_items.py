@@ -89,7 +89,7 @@ async def test_a_notification(running: Running, items: Items, attributes: dict[s
     invocation = await running.suspended("Book/Mary/buy")
     await running.engine.control.pause(invocation.id)
     await running.answer(invocation)
-    [note], _ = await running.store.news(invocation.ref)
+    [note], _ = await running.store.read_notifications(invocation.ref)
     await items.change(note, **attributes)
     await running.engine.control.resume(invocation.id)
     paused = await running.until(invocation.id, Status.PAUSED)

@@ -127,7 +127,7 @@ class TestAgain:
         nonce = new_nonce()
         assert await refused(store, put, Update(record.ref, epoch=7), nonce=nonce)
         await commit(store, put, Update(record.ref, add={"notifications": 1}), nonce=nonce)
-        assert len((await store.news(record.ref))[0]) == 1
+        assert len((await store.read_notifications(record.ref))[0]) == 1
 
     async def test_a_transaction_made_anew_under_its_nonce_applies_once(self, store: Store) -> None:
         record = await created(store)

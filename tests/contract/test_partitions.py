@@ -89,13 +89,13 @@ class TestNews:
     async def test_of_this_generation(self, store: Store) -> None:
         await put(store, notification(OTHER, "c1"), piece(REF, 0))
         nonce = await commit(store, Put(notification(REF, "c2")))
-        assert await store.news(REF) == ([replace(notification(REF, "c2"), nonce=nonce)], None)
+        assert await store.read_notifications(REF) == ([replace(notification(REF, "c2"), nonce=nonce)], None)
 
     async def test_in_pages(self, store: Store) -> None:
         large = Outcome(b"x" * 300_000)
         await put(store, *(notification(REF, f"c{n}", large) for n in range(5)))
-        first, cursor = await store.news(REF)
-        second, end = await store.news(REF, cursor)
+        first, cursor = await store.read_notifications(REF)
+        second, end = await store.read_notifications(REF, cursor)
         assert [note.id for note in first + second] == [f"c{n}" for n in range(5)]
         assert cursor is not None
         assert end is None

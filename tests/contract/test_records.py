@@ -166,7 +166,7 @@ class TestTell:
             expected = replace(expected, status=Status.READY, due=NOW + 9)
         if wake is Wake.WAITING:
             expected = replace(expected, epoch=record.epoch + 1)
-        assert await store.tell(record.ref, count=2, wake=wake, due=NOW + 9) == (True, expected)
+        assert await store.count_notifications(record.ref, count=2, wake=wake, due=NOW + 9) == (True, expected)
         assert await store.peek(record.id) == expected
 
     @pytest.mark.parametrize(
@@ -187,16 +187,18 @@ class TestTell:
         nonce = await commit(store, Create(record, NOW))
         stored = replace(record, nonce=nonce)
         ref = Ref(record.id, GENERATION)
-        assert await store.tell(ref, count=1, wake=wake, due=NOW) == (False, stored)
+        assert await store.count_notifications(ref, count=1, wake=wake, due=NOW) == (False, stored)
         assert await store.peek(record.id) == stored
 
     async def test_absent(self, store: Store) -> None:
-        assert await store.tell(ABSENT, count=1, wake=Wake.NONE, due=NOW) == (False, None)
+        assert await store.count_notifications(ABSENT, count=1, wake=Wake.NONE, due=NOW) == (False, None)
         assert await store.peek(ABSENT.id) is None
 
     async def test_many_at_once_are_all_counted(self, store: Store) -> None:
         record = await created(store)
-        told = await asyncio.gather(*(store.tell(record.ref, count=1, wake=Wake.NONE, due=NOW) for _ in range(20)))
+        told = await asyncio.gather(
+            *(store.count_notifications(record.ref, count=1, wake=Wake.NONE, due=NOW) for _ in range(20))
+        )
         assert sorted(found.notifications for _, found in told if found) == list(range(1, 21))
 
 

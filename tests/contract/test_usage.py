@@ -102,7 +102,7 @@ REQUESTS: dict[str, tuple[list[Change], Callable[[Store], Awaitable[object]]]] =
     "load": ([Create(RUNNING, NOW), *ITEMS], lambda store: store.load(REF.id)),
     "peek": ([Create(RUNNING, NOW)], lambda store: store.peek(REF.id)),
     "peek, absent": ([], lambda store: store.peek(REF.id)),
-    "news": (ITEMS, lambda store: store.news(REF)),
+    "read_notifications": (ITEMS, lambda store: store.read_notifications(REF)),
     "one head": (ITEMS, lambda store: store.heads([KEY])),
     "inbox": ([Put(waiting(1))], lambda store: store.inbox(KEY, 1)),
     "due": ([Create(RUNNING, NOW)], lambda store: store.due(0, NOW, 10)),

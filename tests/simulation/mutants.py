@@ -20,10 +20,10 @@ from adapter.engine.deadlocks import Deadlocks
 from adapter.engine.engine import Engine
 from adapter.engine.handover import Handover
 from adapter.engine.keys import KeyState
+from adapter.engine.notifier import Notifier
 from adapter.engine.ports import Change, Put, WriteHead
 from adapter.engine.records import InboxEntry
 from adapter.engine.sweeper import Sweeper
-from adapter.engine.teller import Teller
 from adapter.engine.transaction import Transaction
 from adapter.engine.unit import Unit
 from adapter.local import memory
@@ -176,7 +176,7 @@ MUTANTS = (
     mutant(
         "a result does not wake who waits",
         "no notification lost",
-        Edit(Teller, "tell", "if not woken and _waits(found, urgent=urgent, cancels=cancels):", "if False:"),
+        Edit(Notifier, "notify", "if not woken and _waits(found, urgent=urgent, cancels=cancels):", "if False:"),
         focus="fan-in",
     ),
     mutant(
@@ -378,7 +378,7 @@ MUTANTS = (
         Edit(
             Control,
             "collect",
-            "await self._engine.blobs.delete_entries(note.target.object, note.generation)",
+            "await self._engine.blobs.delete_entries(marker.target.object, marker.generation)",
             "pass",
         ),
         focus="large",
@@ -533,14 +533,14 @@ MUTANTS = (
             Transaction,
             "_meta",
             "member.counted + suspended.wake_count - 1",
-            "len(member.notes) + suspended.wake_count",
+            "len(member.notifications) + suspended.wake_count",
         ),
         focus="fan-in+waits",
     ),
     mutant(
         "notifications that nobody counted are not looked for",
         "no notification lost",
-        Edit(Sweeper, "_act", "if await engine.teller.look(meta):", "if False:"),
+        Edit(Sweeper, "_act", "if await engine.notifier.wake_if_unseen(meta):", "if False:"),
     ),
     mutant(
         "what is suspended is due for its timer only",

@@ -171,7 +171,7 @@ async def test_a_cancellation_reaches_a_call_to_another_function_that_is_not_sto
         await settle()
         task.cancel()
         world.engine.abort()
-    assert [note.id for note in await world.engine.news((await world.meta(calls[0])).ref)] == ["x"]
+    assert [note.id for note in await world.engine.notifications((await world.meta(calls[0])).ref)] == ["x"]
 
 
 async def test_a_cancellation_reaches_a_call_whose_first_attempt_fails_before_it_is_stored() -> None:
@@ -1650,7 +1650,7 @@ async def test_signals_come_in_order_to_who_is_rewound() -> None:
     assert world.store.hook is None
 
 
-@pytest.mark.parametrize("read", ["load", "news"])
+@pytest.mark.parametrize("read", ["load", "read_notifications"])
 async def test_signals_come_in_order_though_a_query_passes_over_the_first(read: str) -> None:
     """It is put at the beginning when that has been read, and the second at the end when that has not."""
     world = World(2)
@@ -1680,7 +1680,8 @@ async def test_signals_come_in_order_though_a_query_passes_over_the_first(read: 
         if read == "load":
             await world.engine.resume(id)
         else:
-            assert [note.after for note in await world.engine.notes((await world.meta(id)).ref)] == [0, 1, 2, 3, 4, 5]
+            items = await world.engine.notification_items((await world.meta(id)).ref)
+            assert [item.after for item in items] == [0, 1, 2, 3, 4, 5]
             await world.engine.resume(id)
     assert world.store.hook is None
     assert value((await world.meta(id)).outcome) == [1, 2, 3, 4, 5, 6]
@@ -1817,7 +1818,7 @@ async def test_a_large_result_for_a_parent_that_is_over_is_deleted_with_it_thoug
         calls.append(ctx.issue(c.Call(target("S/child"), b""), unpack).id)
 
     async def die(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        if phase == "before" and method == "tell":
+        if phase == "before" and method == "count_notifications":
             dying.append(1)
             await asyncio.get_running_loop().create_future()
 

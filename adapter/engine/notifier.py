@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from adapter.engine.engine import Engine
 
 
-class Teller:
+class Notifier:
     """Counts notifications that were put, and wakes their receivers."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def tell(
+    async def notify(
         self,
-        notes: Sequence[Notification],
+        notifications: Sequence[Notification],
         service: str,
         deployment: str,
         *,
@@ -45,35 +45,35 @@ class Teller:
             fresh: Whether they were put just now, so that nothing has read them if the receiver is over.
 
         """
-        engine, ref = self._engine, notes[0].to
+        engine, ref = self._engine, notifications[0].to
         unit = engine.active.get(ref.id)
         if unit is not None:
-            unit.expect(ref, len(notes))
-            for note in notes:
-                unit.deliver(note)
-        urgent = any(note.outcome.failure is not None for note in notes)
+            unit.expect(ref, len(notifications))
+            for notification in notifications:
+                unit.deliver(notification)
+        urgent = any(notification.outcome.failure is not None for notification in notifications)
         wake = Wake.WAITING if cancels else Wake.SUSPENDED if urgent else Wake.COMPLETE
-        if unit is not None or (wake is Wake.COMPLETE and (not alone or len(notes) > 1)):
+        if unit is not None or (wake is Wake.COMPLETE and (not alone or len(notifications) > 1)):
             wake = Wake.NONE
         due = engine.times().grace
-        told, found, tries = await self._count(ref, len(notes), wake, due)
-        woken = told and wake is not Wake.NONE
-        if not told and found is not None and found.ref == ref and found.live and wake is not Wake.NONE:
+        counted, found, tries = await self._count(ref, len(notifications), wake, due)
+        woken = counted and wake is not Wake.NONE
+        if not counted and found is not None and found.ref == ref and found.live and wake is not Wake.NONE:
             if tries > 1 and found.status is Status.READY and found.due == due:  # an earlier try's answer was lost
-                told = woken = True
+                counted = woken = True
             else:
-                told, found, _ = await self._count(ref, len(notes), Wake.NONE, due)
-        if not told or found is None:
-            await self._give_up(notes, found, fresh)
+                counted, found, _ = await self._count(ref, len(notifications), Wake.NONE, due)
+        if not counted or found is None:
+            await self._give_up(notifications, found, fresh)
             return
         if not woken and _waits(found, urgent=urgent, cancels=cancels):
             woken = await self.wake(found)
         if woken:
             engine.dispatch(ref, service, deployment, fresh=False)
 
-    async def look(self, meta: Meta) -> bool:
+    async def wake_if_unseen(self, meta: Meta) -> bool:
         """Have a suspended invocation go on if it has a notification that its last attempt did not see."""
-        if len(await self._engine.notes(meta.ref)) <= meta.seen or not await self.wake(meta):
+        if len(await self._engine.notification_items(meta.ref)) <= meta.seen or not await self.wake(meta):
             return False
         self._engine.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=False)
         return True
@@ -94,20 +94,20 @@ class Teller:
         async def once() -> tuple[bool, Meta | None]:
             nonlocal tries
             tries += 1
-            return await self._engine.store.tell(ref, count=count, wake=wake, due=due)
+            return await self._engine.store.count_notifications(ref, count=count, wake=wake, due=due)
 
-        told, found = await self._engine.read(once)
-        return told, found, tries
+        counted, found = await self._engine.read(once)
+        return counted, found, tries
 
-    async def _give_up(self, notes: Sequence[Notification], found: Meta | None, fresh: bool) -> None:
+    async def _give_up(self, notifications: Sequence[Notification], found: Meta | None, fresh: bool) -> None:
         """Delete notifications whose receiver is over, unless they are deleted with it: it may have read them."""
-        gone = found is None or found.ref != notes[0].to
+        gone = found is None or found.ref != notifications[0].to
         if not fresh or not (gone or found is None or found.due is None):
             return
-        await self._engine.commit([Delete(note) for note in notes], new_nonce())
-        for note in notes:
-            if note.parts:
-                await self._engine.sweeper.delete_later(note.to, found)
+        await self._engine.commit([Delete(notification) for notification in notifications], new_nonce())
+        for notification in notifications:
+            if notification.parts:
+                await self._engine.sweeper.delete_later(notification.to, found)
 
 
 def _waits(meta: Meta, *, urgent: bool, cancels: bool) -> bool:
