@@ -102,10 +102,10 @@ class Driver(Protocol):
 
     members: dict[str, Member]
     """The invocations that run, by their ids."""
-    poked: set[str]
+    woken: set[str]
     """The ids of those that were to be resumed while they ran."""
 
-    def stored(self, member: Member) -> None:
+    def on_stored(self, member: Member) -> None:
         """A commit made, or went on with, an invocation that runs here."""
 
     def retire(self, member: Member) -> None:
@@ -118,10 +118,10 @@ class Driver(Protocol):
         """Whether something came in that an attempt has not seen."""
         ...
 
-    async def refresh(self, member: Member) -> None:
+    async def read_notifications(self, member: Member) -> None:
         """Read the notifications to an invocation."""
 
-    def queued(self, member: Member) -> None:
+    def on_queued(self, member: Member) -> None:
         """An invocation waits for its key from here on, and runs here no longer."""
 
 
@@ -189,7 +189,7 @@ class CommitLog:
         key = self.keys[member.key]
         key.next.clear()
         key.live = None
-        self.refresh(key)
+        self.refresh_key(key)
 
     def rewind(self) -> None:
         """Forget what is not committed."""
@@ -215,7 +215,7 @@ class CommitLog:
             isinstance(effect, JournalAppended) and effect.member is member for group in self.groups for effect in group
         )
 
-    def unborn(self, id: str) -> Member | None:
+    def uncommitted(self, id: str) -> Member | None:
         """The invocation of this id, if it is made here and not committed."""
         born = (effect.member for group in self.groups for effect in group if isinstance(effect, Created))
         return next((member for member in born if member.meta.id == id and not member.dropped), None)
@@ -224,7 +224,7 @@ class CommitLog:
         """A key, as the unit knows it."""
         return self.keys.setdefault(key, Key(key))
 
-    def refresh(self, key: Key) -> None:
+    def refresh_key(self, key: Key) -> None:
         """Work out how a key stands after the uncommitted effects."""
         if key.live is None:
             key.live = key.state(self._engine.clock.now())
@@ -270,7 +270,7 @@ class CommitLog:
         names, self._unsettled = self._unsettled, {}
         await self._engine.handover.settle(names)
         for name in names:  # the next one may find the key free
-            if not self._runs(self.keys[name].head):
+            if not self._owner_runs_here(self.keys[name].head):
                 self._reread(self.keys[name])
                 self.keys[name].contended = False
                 self.keys[name].lost = 0
@@ -288,24 +288,24 @@ class CommitLog:
                 return
             if taken < len(self.groups) and self._bring_forward(taken):
                 continue
-            if (waits := self._in_line(transaction)) is not None:
-                await self._met(waits)
+            if (waits := self._already_queued(transaction)) is not None:
+                await self._on_existing(waits)
                 continue
             if self._driver.has_unseen() and any(delta.suspended for delta in transaction.deltas.values()):
                 raise NewNotifications
-            if transaction.ran_in_line():  # an invocation ran on a key that turns out to be another's
+            if transaction.ran_without_key():  # an invocation ran on a key that turns out to be another's
                 raise Rewind
             changes, apart = transaction.changes(nonce, self._following(taken))
             try:
                 changes += await self._put_apart(transaction, apart)
                 if len(changes) > MAX_ITEMS and taken > 1:
                     raise TooLarge(f"{len(changes)} changes")  # some ends of journals were larger than a record holds
-                tries_of_one = 1 if self._competes(transaction) else CONTENDED if taken > 1 else None
+                tries_of_one = 1 if self._competes_for_key(transaction) else CONTENDED if taken > 1 else None
                 await self._engine.commit(changes, nonce, give_up_after=tries_of_one)
             except Conflict as conflict:
                 notified = self._resolve(conflict, changes)
                 for member in notified:
-                    await self._driver.refresh(member)
+                    await self._driver.read_notifications(member)
                 if any(transaction.deltas[member.meta.id].suspended for member in notified):
                     raise NewNotifications from conflict
                 tries += 1
@@ -315,15 +315,15 @@ class CommitLog:
                 continue
             except (TooLarge, Contended) as error:  # sizes are estimated: text with much to escape is larger
                 nonce = new_nonce()
-                if isinstance(error, Contended) and self._competes(transaction):
-                    self._yield(transaction)
+                if isinstance(error, Contended) and self._competes_for_key(transaction):
+                    self._fall_back_to_inbox(transaction)
                     continue
                 if taken == 1:
                     raise
                 most = taken // 2
                 continue
             tries = 0
-            self._applied(transaction, taken)
+            self._on_committed(transaction, taken)
             if any(effect.member.meta.status is Status.QUEUED for group in self.groups for effect in group):
                 raise Rewind  # somebody ran here who by this commit is still in line
             end -= taken
@@ -418,7 +418,7 @@ class CommitLog:
         for name in touched:
             key = self.keys[name]
             assert key.head is not None
-            self.refresh(key)
+            self.refresh_key(key)
             while key.live is not None and key.live.owner == UNKNOWN:
                 await self.read_front(key)
 
@@ -431,7 +431,7 @@ class CommitLog:
         key.front = await self._engine.read(lambda: self._engine.store.inbox(key.key, limit))
         key.more = len(key.front) == limit
         key.live = None
-        self.refresh(key)
+        self.refresh_key(key)
 
     async def _prepare_entry(self, key: Key, effect: StateWritten) -> None:
         """Store a large state entry, and see whether what it replaces is large."""
@@ -442,7 +442,7 @@ class CommitLog:
         if effect.name is not None and effect.name not in key.blobs and head is not None and head.large:
             key.blobs[effect.name] = await blobs.where(key.key, head.state_generation, effect.name)
 
-    def _applied(self, transaction: Transaction, taken: int) -> None:
+    def _on_committed(self, transaction: Transaction, taken: int) -> None:
         """A commit went through: take over what it made."""
         del self.groups[:taken]
         engine = self._engine
@@ -469,14 +469,14 @@ class CommitLog:
             elif delta.suspended is not None:
                 engine.later(meta)
                 self._driver.retire(member)
-                if id in self._driver.poked:  # it was to be resumed while this process waited for the answer
+                if id in self._driver.woken:  # it was to be resumed while this process waited for the answer
                     engine.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=False)
             elif meta.status is Status.QUEUED:
-                self._driver.queued(member)
+                self._driver.on_queued(member)
                 member.caller = None
                 self.queued.add(id)
             elif member.spec is not None:
-                self._driver.stored(member)
+                self._driver.on_stored(member)
             elif born and meta.status is Status.SCHEDULED:
                 engine.later(meta)
             elif born:
@@ -497,7 +497,7 @@ class CommitLog:
         for name, state in transaction.states.items():
             key = self.keys[name]
             key.head = replace(transaction.heads[name], version=state.base.version + 1)
-            key.front = (state.stored_front() or None) if self._runs(key.head) else None
+            key.front = (state.stored_front() or None) if self._owner_runs_here(key.head) else None
             key.more = state.more
             key.contended = key.contended or bool(state.arrived)
             key.dead.clear()
@@ -515,7 +515,7 @@ class CommitLog:
                 for effect in group
             )
             key.live = None
-            self.refresh(key)
+            self.refresh_key(key)
             engine.seen(key.head)
             self._driver.grant(key)
 
@@ -535,19 +535,19 @@ class CommitLog:
                 case Create() if isinstance(found, Meta) and found.waiters and found.expired(self._engine.clock.now()):
                     self._engine.spawn(self._engine.sweeper.fan_out(found))  # then it makes way
                 case Create(meta):
-                    rewind = self._exists(meta, found) or rewind
+                    rewind = self._on_exists(meta, found) or rewind
                 case WriteHead() | TakeKey():
-                    rewind = self._moved(change, found) or rewind
+                    rewind = self._on_key_changed(change, found) or rewind
                 case Update(ref) if ref in self._blobs:
                     raise Fenced(f"what was put ahead of the commit was given up: {ref.id}")
                 case Finish(ref):
                     for key in self.keys.values():
                         key.blobs = {name: None if blob == ref else blob for name, blob in key.blobs.items()}
                 case Update() if change.epoch is not None:
-                    if (member := self._overtaken(change, found)) is not None:
+                    if (member := self._on_record_changed(change, found)) is not None:
                         notified.append(member)
                 case Update():
-                    self._bury(change)
+                    self._mark_dead(change)
                 case Delete(InboxEntry(key)):
                     self._reread(self.keys[key])
                 case Put(InboxEntry()):
@@ -560,26 +560,26 @@ class CommitLog:
             raise Rewind
         return notified
 
-    def _in_line(self, transaction: Transaction) -> Meta | None:
+    def _already_queued(self, transaction: Transaction) -> Meta | None:
         """Somebody who is to be made, and waits for a key already: the commit would change one record twice."""
         waiting = {entry.ref.id for key in self.keys.values() for entry in key.front or ()}
         members = (delta.member for delta in transaction.deltas.values())
         return next((m.meta for m in members if not m.stored and m.meta.id in waiting), None)
 
-    async def _met(self, meta: Meta) -> None:
+    async def _on_existing(self, meta: Meta) -> None:
         """Somebody whom the log makes is there already, as the commit's conflict would say.
 
         Raises:
             Fenced, Rewind: If the commit is not to be made anew.
         """
-        found = await self._engine.look(meta.id)
+        found = await self._engine.find(meta.id)
         if found is None:  # by now it is over, and forgotten
             self._reread(self.keys[meta.target.object])
             raise Rewind
-        if self._exists(meta, found):
+        if self._on_exists(meta, found):
             raise Rewind
 
-    def _exists(self, meta: Meta, found: Record | None) -> bool:
+    def _on_exists(self, meta: Meta, found: Record | None) -> bool:
         """An invocation that was to be made is there already. Returns whether somebody acted as if it were not."""
         assert isinstance(found, Meta)
         if meta.id == self._root:
@@ -599,7 +599,7 @@ class CommitLog:
                         key = self.key(effect.member.key)
                         key.live = None
                         if key.head is not None:
-                            self.refresh(key)
+                            self.refresh_key(key)
                             self._driver.grant(key)
                     return effect.member.meta.parent is not None
         return True
@@ -611,7 +611,7 @@ class CommitLog:
                 member.apart = False
                 self._engine.spawn(self._engine.sweeper.delete_dependents(member.ref))
 
-    def _moved(self, change: WriteHead | TakeKey, found: Record | None) -> bool:
+    def _on_key_changed(self, change: WriteHead | TakeKey, found: Record | None) -> bool:
         """A key changed under us. Returns whether code ran on what it was."""
         name = change.head.key if isinstance(change, WriteHead) else change.key
         key = self.keys[name]
@@ -621,26 +621,26 @@ class CommitLog:
         ran = key.ran
         key.lost += 1
         if head.owner is None and not head.queued and key.lost < TRIES:
-            self._engine.recent.share(name)
+            self._engine.recent.mark_shared(name)
         else:
-            self._engine.recent.meet(name)
+            self._engine.recent.mark_busy(name)
             key.contended = True
         self._reread(key, head)
         return ran
 
-    def _runs(self, head: Head | None) -> bool:
+    def _owner_runs_here(self, head: Head | None) -> bool:
         """Whether a key's owner runs here."""
         owner = head.owner if head is not None else None
         member = self._driver.members.get(owner.id) if owner is not None else None
         return member is not None and member.ref == owner
 
-    def _competes(self, transaction: Transaction) -> bool:
+    def _competes_for_key(self, transaction: Transaction) -> bool:
         """Whether a commit takes a key that has no owner, which another process may take as well."""
         return any(
             state.base.owner is None and not self.keys[name].contended for name, state in transaction.states.items()
         )
 
-    def _yield(self, transaction: Transaction) -> None:
+    def _fall_back_to_inbox(self, transaction: Transaction) -> None:
         """Come to the keys by their inboxes from here on: another transaction is writing one of them.
 
         Raises:
@@ -650,7 +650,7 @@ class CommitLog:
         for name, state in transaction.states.items():
             key = self.keys[name]
             if state.base.owner is None and not key.contended:
-                self._engine.recent.meet(name)
+                self._engine.recent.mark_busy(name)
                 key.contended = True
                 ran = ran or key.ran
                 self._reread(key)
@@ -665,9 +665,9 @@ class CommitLog:
         key.blobs.clear()
         key.beside = None
         if head is not None:
-            self.refresh(key)
+            self.refresh_key(key)
 
-    def _overtaken(self, change: Update, found: Record | None) -> Member | None:
+    def _on_record_changed(self, change: Update, found: Record | None) -> Member | None:
         """An invocation's own record is not as expected. Returns it, if a notification came in."""
         member = next(m for m in self.members() if m.ref == change.ref)
         if change.status is Status.QUEUED:  # it does not wait any more, or not as it did when it was read
@@ -684,7 +684,7 @@ class CommitLog:
         most = change.notifications if change.set.get("status") in WAITING else None
         return member if most is not None and found.notifications > most else None
 
-    def _bury(self, change: Update) -> None:
+    def _mark_dead(self, change: Update) -> None:
         """Who was to be given a key is no more."""
         for key in self.keys.values():
             for entry in key.front or ():

@@ -66,7 +66,7 @@ class Control:
             case c.Attach(id):
                 return await self.attach(member, n, id)
             case c.Output(id):
-                meta = await self._engine.look(id)
+                meta = await self._engine.find(id)
                 if meta is None:
                     return Outcome(c.NOT_FOUND)
                 outcome = await self._engine.result(meta) or Outcome(c.NOT_READY)
@@ -115,12 +115,12 @@ class Control:
         if parsed is None:
             return "not found"
         ref, n = parsed
-        return await self.answer(ref, await self._engine.look(ref.id), f"w{n}", outcome, nonce or new_nonce())
+        return await self.answer(ref, await self._engine.find(ref.id), f"w{n}", outcome, nonce or new_nonce())
 
     async def signal(self, id: str, name: str, outcome: Outcome, *, nonce: str | None = None) -> Acknowledgement:
         """Send a named signal to an invocation. Each is delivered once; the same nonce again is the same signal, or,
         with another value, ``already`` was."""
-        meta = await self._engine.look(id)
+        meta = await self._engine.find(id)
         if meta is None:
             return "not found"
         nonce = nonce or new_nonce()
@@ -129,7 +129,7 @@ class Control:
     async def attach(self, member: Member, n: int, id: str) -> Outcome | None:
         """Have command ``n`` of a member wait for an invocation; the outcome, where it has completed already."""
         while True:
-            meta = await self._engine.look(id)
+            meta = await self._engine.find(id)
             if meta is None or not meta.live:
                 gone = Outcome(failure=Failure(404, f"there is no invocation {id}, or it has expired"))
                 outcome = gone if meta is None else await self._engine.result(meta)
@@ -153,14 +153,14 @@ class Control:
         unit = self._engine.active.get(member.meta.id)
         if unit is not None:
             for notification in delivered:
-                unit.deliver(notification)
+                unit.on_notification(notification)
         return bool(delivered)
 
     # --- promises: records that nobody runs, which others wait for ---
 
     async def peek_promise(self, key: ObjectKey, name: str) -> Outcome:
         """A promise's result as it stands: without a value where there is none yet."""
-        meta = await self._engine.look(await self._promise_id(key, name))
+        meta = await self._engine.find(await self._promise_id(key, name))
         return (await self._engine.result(meta) if meta is not None else None) or Outcome(None)
 
     async def complete_promise(
@@ -170,7 +170,7 @@ class Control:
         id = await self._promise(key, name)
         nonce = said_nonce(nonce or new_nonce(), outcome)
         while True:
-            meta = await self._engine.look(id)
+            meta = await self._engine.find(id)
             if meta is None:
                 return "not found"
             if not meta.live:
@@ -298,7 +298,7 @@ class Control:
         if head.owner is None:
             await self._engine.handover.settle({key: ()})
             return
-        owner = await self._engine.look(head.owner.id)
+        owner = await self._engine.find(head.owner.id)
         if owner is not None and owner.live and owner.ref == head.owner:
             return
         if (await self._engine.heads([key]))[key].version != head.version:
@@ -313,7 +313,7 @@ class Control:
     async def cancel(self, id: str) -> Acknowledgement:
         """Ask an invocation to end: a terminal error surfaces at its next await; one not yet begun ends at once."""
         while True:
-            meta = await self._engine.look(id)
+            meta = await self._engine.find(id)
             if meta is None:
                 return "not found"
             if not meta.live:
@@ -334,7 +334,7 @@ class Control:
         ends meanwhile, the attempt that is due then goes on with them.
         """
         while True:
-            meta = await self._engine.look(id)
+            meta = await self._engine.find(id)
             if meta is None:
                 return "not found"
             if not meta.live:
@@ -350,7 +350,7 @@ class Control:
     async def pause(self, id: str) -> Acknowledgement:
         """Keep an invocation from going on until it is resumed; an attempt under way ends at its next commit."""
         while True:
-            meta = await self._engine.look(id)
+            meta = await self._engine.find(id)
             if meta is None:
                 return "not found"
             if not meta.live or meta.status in (Status.PAUSED, Status.QUEUED):
@@ -361,7 +361,7 @@ class Control:
     async def resume(self, id: str, *, deployment: str | None = None) -> Acknowledgement:
         """Have a paused invocation, or one that waits for its next attempt, go on now; if need be elsewhere."""
         while True:
-            meta = await self._engine.look(id)
+            meta = await self._engine.find(id)
             if meta is None:
                 return "not found"
             if (meta.status not in (Status.PAUSED, Status.BACKING_OFF) and deployment is None) or not meta.live:
@@ -383,7 +383,7 @@ class Control:
 
     async def purge(self, id: str) -> Acknowledgement:
         """Delete a completed invocation, as if it had expired."""
-        meta = await self._engine.look(id)
+        meta = await self._engine.find(id)
         if meta is None:
             return "not found"
         if meta.live:
@@ -416,7 +416,7 @@ class Control:
         """
         from adapter.engine.engine import Request
 
-        meta = await self._engine.look(id)
+        meta = await self._engine.find(id)
         if meta is None:
             return None
         if meta.kind is Kind.WORKFLOW:

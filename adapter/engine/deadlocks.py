@@ -25,31 +25,31 @@ log = logging.getLogger("adapter")
 MAX_LENGTH = 50
 """The longest ring that is looked for."""
 
-AT_ONCE = 16
+PARALLEL_READS = 16
 """How many records are read at the same time."""
 
 
-def deadlock(ring: Sequence[Meta]) -> Failure:
+def deadlock(cycle: Sequence[Meta]) -> Failure:
     """The failure that spells out a ring, each invocation waiting for the next."""
-    refs = {meta.ref for meta in ring}
-    ages = [(meta.created, meta.parent is not None and meta.parent.ref in refs, meta.id) for meta in ring]
+    refs = {meta.ref for meta in cycle}
+    ages = [(meta.created, meta.parent is not None and meta.parent.ref in refs, meta.id) for meta in cycle]
     oldest = ages.index(min(ages))
-    ring = [*ring[oldest:], *ring[:oldest]]
-    names = [str(meta.target.object) for meta in ring if meta.kind.exclusive] or [str(meta.target) for meta in ring]
+    cycle = [*cycle[oldest:], *cycle[:oldest]]
+    names = [str(meta.target.object) for meta in cycle if meta.kind.exclusive] or [str(meta.target) for meta in cycle]
     names = [name for place, name in enumerate(names) if place == 0 or names[place - 1] != name]
     if names[0] != names[-1] or len(names) == 1:
         names.append(names[0])
     return Failure(409, "deadlock: " + " → ".join(names))
 
 
-def attached(ring: Sequence[Meta], awaits: Sequence[Awaits | None]) -> tuple[str, int]:
+def attached(cycle: Sequence[Meta], awaits: Sequence[Awaits | None]) -> tuple[str, int]:
     """Who is to go on in a ring in which nobody waits for a key, and with which command.
 
     Somebody in it waits for the result of an invocation that is not its own call: the youngest who does.
     """
     found: list[tuple[int, str, int]] = []
-    for place, (meta, waits) in enumerate(zip(ring, awaits, strict=True)):
-        following = ring[(place + 1) % len(ring)]
+    for place, (meta, waits) in enumerate(zip(cycle, awaits, strict=True)):
+        following = cycle[(place + 1) % len(cycle)]
         own = following.parent is not None and following.parent.ref == meta.ref
         if waits is not None and following.id in waits.ids and not own:
             found.append((meta.created, meta.id, waits.commands[waits.ids.index(following.id)]))
@@ -91,18 +91,18 @@ class Deadlocks:
     async def check(self, start: Meta) -> bool:
         """Fail the youngest call of a ring that the invocation leads to. Returns whether there was one."""
         try:
-            ring = await self._ring(start.id, [], {})
-            again = await self._ring(start.id, [], {}) if ring else None
+            cycle = await self._cycle(start.id, [], {})
+            again = await self._cycle(start.id, [], {}) if cycle else None
         except Unreadable as error:  # of an invocation that it waits for, or of a key: not its own failure
             log.error("not looked for deadlocks: %s", error, extra={"invocation_id": start.id})
             return False
-        if ring is None or again is None or [_mark(meta) for meta in ring] != [_mark(meta) for meta in again]:
+        if cycle is None or again is None or [_mark(meta) for meta in cycle] != [_mark(meta) for meta in again]:
             return False
-        failure = deadlock(ring)
-        queued = [meta for meta in ring if meta.status is Status.QUEUED]
+        failure = deadlock(cycle)
+        queued = [meta for meta in cycle if meta.status is Status.QUEUED]
         if not queued:
-            id, command = attached(ring, [meta.awaits for meta in ring])
-            waiting = next(meta for meta in ring if meta.id == id)
+            id, command = attached(cycle, [meta.awaits for meta in cycle])
+            waiting = next(meta for meta in cycle if meta.id == id)
             outcome = Outcome(failure=failure)
             await self._engine.control.answer(waiting.ref, waiting, f"a{command}", outcome, new_nonce())
             return True
@@ -124,7 +124,7 @@ class Deadlocks:
         """Leave a ring as it is, for an operator."""
         log.error("%s", failure.message, extra={"invocation_id": youngest.id, "target": str(youngest.target)})
 
-    async def _ring(self, id: str, path: list[Meta], seen: dict[str, Meta | None]) -> list[Meta] | None:
+    async def _cycle(self, id: str, path: list[Meta], seen: dict[str, Meta | None]) -> list[Meta] | None:
         """A ring that an invocation cannot but wait for.
 
         Args:
@@ -136,7 +136,7 @@ class Deadlocks:
             if earlier.id == id:
                 return path[place:]
         if id not in seen:
-            seen[id] = await self._engine.look(id)
+            seen[id] = await self._engine.find(id)
         meta = seen[id]
         if meta is None or not meta.live or len(path) >= MAX_LENGTH:
             return None
@@ -144,14 +144,14 @@ class Deadlocks:
         if meta.status is Status.QUEUED:
             key = meta.target.object
             owner = (await self._engine.heads([key]))[key].owner
-            ring = await self._ring(owner.id, path, seen) if owner is not None else None
+            cycle = await self._cycle(owner.id, path, seen) if owner is not None else None
         else:
-            ring = await self._ring_through(meta.awaits, path, seen)
-        if ring is None:
+            cycle = await self._cycle_through(meta.awaits, path, seen)
+        if cycle is None:
             seen[id] = None
-        return ring
+        return cycle
 
-    async def _ring_through(
+    async def _cycle_through(
         self, awaits: Awaits | None, path: list[Meta], seen: dict[str, Meta | None]
     ) -> list[Meta] | None:
         """A ring through what the last invocation of the path waits for."""
@@ -159,26 +159,26 @@ class Deadlocks:
         suspended = meta.status is Status.SUSPENDED
         if awaits is None or not (suspended or (meta.status is Status.RUNNING and awaits.seen == meta.notifications)):
             return None
-        ring: list[Meta] | None = None
+        cycle: list[Meta] | None = None
         others = awaited_ids(meta.ref, awaits)
         for place, id in enumerate(others):
-            if place % AT_ONCE == 0:
-                await self._read(others[place : place + AT_ONCE], seen)
+            if place % PARALLEL_READS == 0:
+                await self._read(others[place : place + PARALLEL_READS], seen)
             if not suspended and await self._completed(id):
                 return None  # it was told in its own process, and may have moved on
-            found = await self._ring(id, path, seen)
-            ring = ring or found
+            found = await self._cycle(id, path, seen)
+            cycle = cycle or found
             if found is None and not awaits.all:
                 return None
-        return ring
+        return cycle
 
     async def _read(self, ids: Sequence[str], seen: dict[str, Meta | None]) -> None:
         """Read those records at the same time that were not read yet."""
         unread = [id for id in ids if id not in seen]
-        seen.update(zip(unread, await asyncio.gather(*map(self._engine.look, unread)), strict=True))
+        seen.update(zip(unread, await asyncio.gather(*map(self._engine.find, unread)), strict=True))
 
     async def _completed(self, id: str) -> bool:
-        meta = await self._engine.look(id)
+        meta = await self._engine.find(id)
         return meta is None or not meta.live
 
 

@@ -44,7 +44,7 @@ class ChangedError(Exception):
     """The key has another version by now, or is held by an invocation, whose writes would undo an edit."""
 
 
-async def look(engine: Engine, key: ObjectKey) -> Held:
+async def view(engine: Engine, key: ObjectKey) -> Held:
     """A key and its state."""
     head = (await engine.heads([key]))[key]
     state = KeyState(head, engine.clock.now())

@@ -61,7 +61,7 @@ from adapter.engine.types import (
     Target,
     truncate,
 )
-from adapter.engine.unit import PATIENCE, Unit
+from adapter.engine.unit import MAX_INLINE_WAIT, Unit
 from adapter.errors import TerminalError
 
 T = TypeVar("T")
@@ -202,7 +202,7 @@ class Engine(Storage):
                 unit = await self._through_gate(member, until)
             else:
                 head = self.recent.get(member.key) if spec.kind.exclusive else None
-                unit = self.spawn(self._run(Unit(self, member, linger=until, head=head)))
+                unit = self.spawn(self._run(Unit(self, member, hold_until=until, head=head)))
             return Answer(meta.id, True, await self._outcome(meta.id, future, until, unit))
 
     async def send(self, request: Request, *, id: str | None = None) -> Answer:
@@ -303,7 +303,7 @@ class Engine(Storage):
         """
         unit = self.active.get(id)
         if unit is not None:
-            unit.poke(id)
+            unit.wake(id)
             return
         if id in self._resuming:
             self._resuming[id] = True
@@ -330,7 +330,7 @@ class Engine(Storage):
                     await self._put_off(member.meta, error)
                     return
                 member.keyless = member.meta.outcome is not None and head.owner != member.ref
-            unit = Unit(self, member, linger=0, head=None if member.keyless else head)
+            unit = Unit(self, member, hold_until=0, head=None if member.keyless else head)
             self.active[id] = unit
         finally:
             del self._resuming[id]
@@ -412,7 +412,8 @@ class Engine(Storage):
         """Have an invocation run when it is due: here, if that is soon, else by a timer."""
         if meta.alarm is None:
             return
-        if meta.status is Status.BACKING_OFF and meta.alarm - self.clock.now() <= min(PATIENCE, self.remaining()):
+        wait = meta.alarm - self.clock.now()
+        if meta.status is Status.BACKING_OFF and wait <= min(MAX_INLINE_WAIT, self.remaining()):
             self.spawn(self._retry(meta.id, meta.alarm))
         else:
             self.spawn(self.timers.schedule(meta.ref, _timer(meta), meta.alarm))
@@ -535,7 +536,7 @@ class Engine(Storage):
         try:
             async with gate.lock:
                 gate.turn = asyncio.get_running_loop().create_future()
-                task = self.spawn(self._run(Unit(self, member, linger=until, head=self.recent.get(member.key))))
+                task = self.spawn(self._run(Unit(self, member, hold_until=until, head=self.recent.get(member.key))))
                 task.add_done_callback(lambda _: gate.open())
                 await gate.turn
                 return task
@@ -566,8 +567,8 @@ class Engine(Storage):
 
     async def _let_go(self, unit: Unit) -> None:
         """One of a unit was taken over: the others go on at once, and did not fail."""
-        for poked in unit.poked:
-            self.spawn(self.resume(poked))
+        for woken in unit.woken:
+            self.spawn(self.resume(woken))
         for member in unit.undone:
             meta = member.meta
             if member.stored and meta.status is Status.RUNNING:
@@ -673,7 +674,7 @@ class Engine(Storage):
         Raises:
             Unreadable: If that is the record.
         """
-        meta = await self.look(id)
+        meta = await self.find(id)
         if meta is None or meta.target.service not in self._services or not await self._is_due(meta, notified=False):
             return
         if meta.outcome is not None and meta.outcome.failure is not None:
@@ -714,7 +715,7 @@ class Engine(Storage):
                 if meta.alarm is None:
                     return False
                 wait = meta.alarm - self.clock.now()
-                if wait > 0 and (meta.status is Status.RUNNING or wait > PATIENCE):
+                if wait > 0 and (meta.status is Status.RUNNING or wait > MAX_INLINE_WAIT):
                     return False
                 if wait > 0:
                     await self.clock.sleep(wait / 1000)

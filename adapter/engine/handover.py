@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from adapter.engine.engine import Engine
 
 
-class _Turns:
+class _Pending:
     """The looks of this process at one key, one at a time."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Handover:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._turns: dict[ObjectKey, _Turns] = {}
+        self._pending: dict[ObjectKey, _Pending] = {}
 
     async def settle(self, keys: Mapping[ObjectKey, Collection[Ref]]) -> None:
         """Give keys without an owner to the first that wait; tell the owners of the others that somebody waits.
@@ -57,43 +57,43 @@ class Handover:
         """
         names = list(keys)
         if len(names) == 1 and self._engine.recent.busy(names[0]):
-            await self._alone(names[0], keys[names[0]], None)
+            await self._settle_in_turn(names[0], keys[names[0]], None)
             return
         for start in range(0, len(names), 100):
             for key, head in (await self._engine.heads(names[start : start + 100])).items():
                 if head.owner is None or not head.queued:
-                    await self._alone(key, keys[key], head)
+                    await self._settle_in_turn(key, keys[key], head)
                 else:
-                    self._engine.recent.meet(key)
+                    self._engine.recent.mark_busy(key)
 
-    async def _alone(self, key: ObjectKey, own: Collection[Ref], head: Head | None) -> None:
+    async def _settle_in_turn(self, key: ObjectKey, own: Collection[Ref], head: Head | None) -> None:
         """Look at a key; if this process is looking at it already, share the next look with all that ask for one."""
-        turns = self._turns.setdefault(key, _Turns())
-        turns.users += 1
-        turns.asked += 1
-        turns.own.update(own)
-        turns.released = turns.released or not own
-        place = turns.asked
+        pending = self._pending.setdefault(key, _Pending())
+        pending.users += 1
+        pending.asked += 1
+        pending.own.update(own)
+        pending.released = pending.released or not own
+        place = pending.asked
         try:
-            async with turns.lock:
-                if turns.done < place:
-                    asked = turns.asked
-                    await self._look(key, turns, head if asked == 1 else None)
-                    turns.done = asked
+            async with pending.lock:
+                if pending.done < place:
+                    asked = pending.asked
+                    await self._settle_key(key, pending, head if asked == 1 else None)
+                    pending.done = asked
         finally:
-            turns.users -= 1
-            if not turns.users:
-                del self._turns[key]
+            pending.users -= 1
+            if not pending.users:
+                del self._pending[key]
 
-    async def _look(self, key: ObjectKey, turns: _Turns, head: Head | None) -> None:
+    async def _settle_key(self, key: ObjectKey, pending: _Pending, head: Head | None) -> None:
         engine, tries = self._engine, 0
         entries: list[InboxEntry] | None = None
         while True:
             if head is None:
-                heads, entries = await asyncio.gather(engine.heads([key]), self._first(key))
+                heads, entries = await asyncio.gather(engine.heads([key]), self._first_entries(key))
                 head = heads[key]
             if head.owner is not None:
-                engine.recent.meet(key)
+                engine.recent.mark_busy(key)
                 if head.queued:
                     return
                 try:
@@ -103,23 +103,23 @@ class Handover:
                     found = conflict.found[0]
                     head = found if isinstance(found, Head) else Head(key)
                     continue
-            entries = await self._first(key) if entries is None else entries
+            entries = await self._first_entries(key) if entries is None else entries
             if not entries:
-                engine.recent.alone(key)
+                engine.recent.mark_free(key)
                 return
             if len(entries) > 1:
-                engine.recent.meet(key)
+                engine.recent.mark_busy(key)
             else:
-                engine.recent.alone(key)
-            eager = turns.released or entries[0].ref in turns.own
+                engine.recent.mark_free(key)
+            eager = pending.released or entries[0].ref in pending.own
             if (tries or eager) and await self._give(head, entries[0], len(entries) > 1):
                 return
-            engine.recent.meet(key)
+            engine.recent.mark_busy(key)
             tries += 1
             await engine.back_off(tries)  # of several that see a free key, the first that waits takes it
             head = None
 
-    async def _first(self, key: ObjectKey) -> list[InboxEntry]:
+    async def _first_entries(self, key: ObjectKey) -> list[InboxEntry]:
         return await self._engine.read(lambda: self._engine.store.inbox(key, 2))
 
     async def _give(self, head: Head, first: InboxEntry, more: bool) -> bool:

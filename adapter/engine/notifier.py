@@ -48,9 +48,9 @@ class Notifier:
         engine, ref = self._engine, notifications[0].to
         unit = engine.active.get(ref.id)
         if unit is not None:
-            unit.expect(ref, len(notifications))
+            unit.expect_notifications(ref, len(notifications))
             for notification in notifications:
-                unit.deliver(notification)
+                unit.on_notification(notification)
         urgent = any(notification.outcome.failure is not None for notification in notifications)
         wake = Wake.WAITING if cancels else Wake.SUSPENDED if urgent else Wake.COMPLETE
         if unit is not None or (wake is Wake.COMPLETE and (not alone or len(notifications) > 1)):

@@ -56,16 +56,16 @@ class Recent:
             if free and self._shared.get(head.key, 0) <= self._clock.now():
                 _keep(self._known, head.key, (self._clock.now() + FRESH, head))
 
-    def meet(self, key: ObjectKey) -> None:
+    def mark_busy(self, key: ObjectKey) -> None:
         """Note that others use the key at this moment."""
         _keep(self._known, key, (self._clock.now() + BUSY, Head(key, queued=True)))
-        self.share(key)
+        self.mark_shared(key)
 
-    def share(self, key: ObjectKey) -> None:
+    def mark_shared(self, key: ObjectKey) -> None:
         """Note that others write the key now and then."""
         _keep(self._shared, key, self._clock.now() + SHARED)
 
-    def alone(self, key: ObjectKey) -> None:
+    def mark_free(self, key: ObjectKey) -> None:
         """Note that nobody else waits for the key."""
         self._known.pop(key, None)
 

@@ -91,7 +91,7 @@ class Storage:
         """Read up to 100 records; those that are not there, or could not be read at once, are missing."""
         return await self.read(lambda: self.store.peek_all(ids))
 
-    async def look(self, id: str) -> Meta | None:
+    async def find(self, id: str) -> Meta | None:
         """An invocation's record, unless it has expired."""
         meta = await self.read(lambda: self.store.peek(id))
         return None if meta is None or meta.expired(self.clock.now()) else meta

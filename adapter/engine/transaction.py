@@ -48,7 +48,7 @@ https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWrite
 MAX_BYTES = 2_000_000
 """What one commit carries at most, well under the 4 MB of a transaction, whose limit counts the encoded request."""
 
-CHECK = 1_000
+QUEUED_CHECK = 1_000
 """Milliseconds after which the sweeper looks whether a call that waits for a key is part of a deadlock."""
 
 GRACE = 10_000
@@ -223,7 +223,7 @@ class Transaction:
         delta = self.deltas.get(id)
         return delta is not None and not delta.member.stored
 
-    def ran_in_line(self) -> bool:
+    def ran_without_key(self) -> bool:
         """Whether an invocation that is to wait for its key has run."""
         waiting = (self.deltas[entry.ref.id] for state in self.states.values() for entry in state.arrived)
         return any(delta.entries or delta.completed or delta.failed or delta.suspended for delta in waiting)
@@ -350,7 +350,7 @@ class Transaction:
         if member.stored and not delta.touched:
             return meta
         if ticket is not None:
-            check = self._times.now + (CHECK if meta.parent is not None else OWNER_CHECK)
+            check = self._times.now + (QUEUED_CHECK if meta.parent is not None else OWNER_CHECK)
             return replace(meta, status=Status.QUEUED, due=check, ticket=ticket, nonce=nonce)
         if member.spec is not None:
             return replace(

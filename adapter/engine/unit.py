@@ -78,7 +78,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("adapter")
 
-MOMENT = 50
+FLUSH_AFTER = 50
 """Milliseconds that a handler may wait before what it did is committed, so that a crash does not lose it."""
 
 BY_NOTIFICATION = -2
@@ -90,31 +90,31 @@ READING_NOTIFICATIONS = -3
 REQUIRED = frozenset({c.Cancel, c.Complete, c.SendSignal, c.CompletePromise})
 """The commands that are carried out even if the handler returns without waiting for them."""
 
-AT_ONCE = c.Now | c.GetState | c.SetState | c.ClearState | c.ClearAllState | c.StateKeys
+IMMEDIATE = c.Now | c.GetState | c.SetState | c.ClearState | c.ClearAllState | c.StateKeys
 """The commands that need nothing but the key's state."""
 
-PATIENCE = 2000
+MAX_INLINE_WAIT = 2000
 """Milliseconds up to which a wait is waited out in the process rather than suspended."""
 
-BREATH = 500
+RETRY_POLL = 500
 """Milliseconds after which a step that waits for its next try looks whether anything else still runs."""
 
-ALONG = 2_000
+MIN_BATCH_TIME = 2_000
 """Milliseconds that have to be left for more invocations of a key's inbox to be run in the same session."""
 
 MAX_HOSTED = 1000
 """How many invocations run in one session. Then a new one begins, so that what a session remembers stays bounded."""
 
-DEADLOCK = 1000
+DEADLOCK_CHECK = 1000
 """Milliseconds after which a unit that waits for calls looks whether they are part of a deadlock."""
 
 MAX_NAMED = 20
 """How many calls a record names by their ids as what it waits for. Of others whose ids derive it keeps the numbers."""
 
-LOOK = 3000
+REFRESH_EVERY = 3000
 """Milliseconds after which a unit looks at its records again: a cancellation, or another attempt, came in."""
 
-MAX_LOG = 400
+MAX_EFFECTS = 400
 """Steps in the log at which it is committed without another reason."""
 
 
@@ -140,7 +140,7 @@ class Postponed(Exception):
         self.error = error
 
 
-class NotAlong(Exception):
+class NotImmediate(Exception):
     """An invocation of the inbox is not over at once, so it does not run in a session whose client waits."""
 
 
@@ -154,7 +154,7 @@ class Unit:
         head: The head of the root's key, where the caller has just read it.
     """
 
-    def __init__(self, engine: Engine, root: Member, *, linger: int = 0, head: Head | None = None) -> None:
+    def __init__(self, engine: Engine, root: Member, *, hold_until: int = 0, head: Head | None = None) -> None:
         self.engine = engine
         self.root = root
         self.members: dict[str, Member] = {}
@@ -163,8 +163,8 @@ class Unit:
         self.undone: list[Member] = []
         """If another attempt took over: those who ran here, or had ended and were not stored so."""
         self.commit_log = CommitLog(engine, self, root.meta.id)
-        self._linger = 0 if engine.always_replay else linger
-        self._most = 0 if engine.always_replay else MAX_LOG
+        self._hold_until = 0 if engine.always_replay else hold_until
+        self._max_effects = 0 if engine.always_replay else MAX_EFFECTS
         self._ready: deque[Member] = deque()
         self._events: deque[Event] = deque()
         self._signal = asyncio.Event()
@@ -175,16 +175,16 @@ class Unit:
         self._running: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._steps: set[tuple[str, int]] = set()
         self._loading: set[ObjectKey] = set()
-        self._along: set[Ref] = set()
+        self._batched: set[Ref] = set()
         """The invocations of an inbox that run here, and are to be over at once."""
         self._reads: dict[tuple[str, int], Member] = {}
         """State reads that are not in the log yet: until then nothing is committed that they are not to see."""
         self._failing: dict[str, tuple[Member, EffectGroup]] = {}
         """The attempts that failed with reads or steps under way, and what is logged of that once those are back."""
         self._timers: dict[tuple[str, int], int] = {}
-        self.poked: set[str] = set()
-        self._looked = self._moved = engine.clock.now()
-        self._telling: set[asyncio.Task[Any]] = set()
+        self.woken: set[str] = set()
+        self._refreshed_at = self._progress_at = engine.clock.now()
+        self._cancelling: set[asyncio.Task[Any]] = set()
         """Cancellations on their way to calls. Nothing is committed before they are there, so a crash repeats them."""
         self._broken: Exception | None = None
         """What went wrong in a read: the unit cannot go on."""
@@ -204,7 +204,7 @@ class Unit:
             self._open()
             while True:
                 try:
-                    if await self._turn():
+                    if await self._advance_once():
                         return
                 except Rewind:
                     self._rewind()
@@ -212,7 +212,7 @@ class Unit:
                     if not self._rewind_without(fenced):
                         raise
         except Fenced:
-            self.undone = list(dict.fromkeys(self._everyone()))
+            self.undone = list(dict.fromkeys(self._involved()))
             self.commit_log.rewind()
             raise
         finally:
@@ -227,31 +227,31 @@ class Unit:
         self.commit_log.record((KeyReleased(self.root),))
         await self.commit_log.commit()
 
-    def deliver(self, notification: Notification) -> None:
+    def on_notification(self, notification: Notification) -> None:
         """Take in a notification that was committed."""
         member = self.members.get(notification.to.id)
         if member is None or member.ref != notification.to or notification.id in member.notifications:
             return
         if len(member.notifications) < notification.after:  # a signal, and the one before it was not heard of
-            self._background((notification.to.id, READING_NOTIFICATIONS), self._refresh(member))
+            self._background((notification.to.id, READING_NOTIFICATIONS), self._refresh_record(member))
         else:
-            self._take_in(member, notification)
+            self._accept_notification(member, notification)
 
-    def expect(self, ref: Ref, count: int) -> None:
+    def expect_notifications(self, ref: Ref, count: int) -> None:
         """Note that this process is about to count notifications, which it delivers here itself."""
         member = self.members.get(ref.id)
         if member is not None and member.ref == ref:
             member.counted += count
 
-    def _take_in(self, member: Member, notification: Notification) -> None:
+    def _accept_notification(self, member: Member, notification: Notification) -> None:
         if notification.id not in member.notifications:
             member.notifications[notification.id] = notification.outcome
             self._post(Event(notification.to.id, BY_NOTIFICATION, notification.outcome, notification.id))
 
-    def poke(self, id: str) -> None:
+    def wake(self, id: str) -> None:
         """Have the unit look at the store again, or, if it is about to suspend the invocation, have that resumed."""
-        self.poked.add(id)
-        self._looked = 0
+        self.woken.add(id)
+        self._refreshed_at = 0
         self._signal.set()
 
     def _open(self) -> None:
@@ -265,7 +265,7 @@ class Unit:
             if key.head is None or key.head.owner != root.ref:
                 group = (*group, KeyRequested(root, self.engine.moment()))
             self.commit_log.record(group)
-            self._touch(root.key)
+            self._enter_key(root.key)
         else:
             self.commit_log.record(group)
             if root.spec is not None:
@@ -276,22 +276,22 @@ class Unit:
 
         What was not committed is undone for all of them: it may follow from what the dropped one did.
         """
-        others = {member.meta.id for member in self._everyone() if member.ref != fenced.ref and member.stored}
+        others = {member.meta.id for member in self._involved() if member.ref != fenced.ref and member.stored}
         if fenced.ref is None or not others:
             return False
         log.info("attempt dropped: %s", fenced, extra={"invocation_id": fenced.ref.id})
-        if fenced.ref.id in self.poked:
-            self.poked.discard(fenced.ref.id)
+        if fenced.ref.id in self.woken:
+            self.woken.discard(fenced.ref.id)
             self.engine.spawn(self.engine.resume(fenced.ref.id))
         self.engine.active.pop(fenced.ref.id, None)
         if fenced.ref == self.root.ref:
-            self._linger = 0  # the client is answered from the store
+            self._hold_until = 0  # the client is answered from the store
         self._rewind(fenced.ref)
         return True
 
     def _rewind(self, dropped: Ref | None = None) -> None:
         """Go back to what is committed, and replay from there. Steps go on, and keep their results."""
-        for member in (members := {member.meta.id: member for member in self._everyone()}).values():
+        for member in (members := {member.meta.id: member for member in self._involved()}).values():
             member.drop()
         self.commit_log.rewind()
         self._ready.clear()
@@ -324,30 +324,30 @@ class Unit:
             if member is not self.root:
                 self.engine.active[id] = self
                 if member.exclusive:
-                    self._touch(member.key)
+                    self._enter_key(member.key)
                 else:
                     self._start(member)
 
-    def _everyone(self) -> Iterable[Member]:
+    def _involved(self) -> Iterable[Member]:
         """Those who run, those whose failure is not logged yet, and all that the log speaks of."""
         yield from self.commit_log.members()
         for member, _ in self._failing.values():
             yield member
 
-    async def _turn(self) -> bool:
+    async def _advance_once(self) -> bool:
         """One round: advance the code, then commit, wait or suspend. Returns whether the unit is over."""
         if not self._loading and self._waited() >= FRONT:
             await self.commit_log.commit()
-        await self._drive()
-        if self._telling:
-            telling, self._telling = self._telling, set()
-            await asyncio.gather(*telling)
+        await self._run_code()
+        if self._cancelling:
+            cancelling, self._cancelling = self._cancelling, set()
+            await asyncio.gather(*cancelling)
         if self._broken is not None:
             raise self._broken
-        if self.engine.clock.now() - self._looked >= LOOK:
-            await self._look()
+        if self.engine.clock.now() - self._refreshed_at >= REFRESH_EVERY:
+            await self._refresh_records()
         replay = self.engine.always_replay and bool(self.commit_log.groups)
-        if len(self.commit_log.groups) > MAX_LOG and not self._reads:
+        if len(self.commit_log.groups) > MAX_EFFECTS and not self._reads:
             await self.commit_log.commit(keep_last=True)
         if self._loading or self._reads:
             await self._wait(None)
@@ -359,14 +359,14 @@ class Unit:
         elif not self.members and not self._failing:
             await self.commit_log.commit()
             return True
-        elif self._over():
+        elif self._has_outcome():
             await self.commit_log.commit()
         elif self._running:
-            keeps = self._moved + MOMENT if self._ran_steps() else sys.maxsize
+            keeps = self._progress_at + FLUSH_AFTER if self._ran_steps() else sys.maxsize
             if self.commit_log.has_work_for_others or self.engine.clock.now() >= keeps:
                 await self.commit_log.commit(keep_steps=True)
                 keeps = sys.maxsize
-            await self._wait(min(self._next_timer() or sys.maxsize, self._looked + LOOK, keeps))
+            await self._wait(min(self._next_timer() or sys.maxsize, self._refreshed_at + REFRESH_EVERY, keeps))
         else:
             await self._idle()
         return False
@@ -390,7 +390,7 @@ class Unit:
         effects = chain.from_iterable(self.commit_log.groups)
         return sum(isinstance(effect, Completed) and effect.member.meta.ticket is not None for effect in effects)
 
-    def _over(self) -> bool:
+    def _has_outcome(self) -> bool:
         """Whether an outcome that somebody waits for, or a failure, is in the log."""
         return any(
             isinstance(effect, AttemptFailed)
@@ -416,25 +416,25 @@ class Unit:
                     ),
                 )
                 return
-        if self._break_ring():
+        if self._break_cycle():
             return
         stay = 0 if self.engine.always_replay else self.engine.remaining()
-        if timer is not None and timer - now <= min(PATIENCE, stay, self._inactivity()):
-            if self.commit_log.has_work_for_others or timer - now > MOMENT:
+        if timer is not None and timer - now <= min(MAX_INLINE_WAIT, stay, self._inactivity()):
+            if self.commit_log.has_work_for_others or timer - now > FLUSH_AFTER:
                 await self.commit_log.commit()
             await self._wait(timer)
-        elif now < self._lingers() and stay > 0:
+        elif now < self._holds_until() and stay > 0:
             await self.commit_log.commit()
             if self.members:
                 await self._poll(timer)
         else:
-            self.poked.clear()  # what came in before this is noticed by the commit
+            self.woken.clear()  # what came in before this is noticed by the commit
             try:
-                await self.commit_log.suspend([self._wait_of(member) for member in waiting])
+                await self.commit_log.suspend([self._suspension_of(member) for member in waiting])
             except NewNotifications:
                 pass  # what came in waits to be given to the code
             else:
-                self._look_for_rings(waiting)
+                self._look_for_cycles(waiting)
 
     def _inactivity(self) -> int:
         """For how many milliseconds its attempts may stand still before they are suspended."""
@@ -445,13 +445,13 @@ class Unit:
         ]
         return min(timeouts, default=sys.maxsize)
 
-    def _lingers(self) -> int:
+    def _holds_until(self) -> int:
         """Until when a blocked attempt is not suspended, in milliseconds."""
-        return min(self._linger, self._moved + self._inactivity())
+        return min(self._hold_until, self._progress_at + self._inactivity())
 
     # --- advancing the code ---
 
-    async def _drive(self) -> None:
+    async def _run_code(self) -> None:
         """Run all code that can run, from outside of any task: the handlers have a loop of their own."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
@@ -467,11 +467,11 @@ class Unit:
         if self._ready or self._events or self._due_timers():
             loop.call_soon(advance)
             await done
-            self._moved = self.engine.clock.now()
+            self._progress_at = self.engine.clock.now()
 
     def _advance(self) -> None:
-        start, until = len(self.commit_log.groups), self.engine.clock.now() + MOMENT
-        while len(self.commit_log.groups) - start <= self._most and self.engine.clock.now() <= until:
+        start, until = len(self.commit_log.groups), self.engine.clock.now() + FLUSH_AFTER
+        while len(self.commit_log.groups) - start <= self._max_effects and self.engine.clock.now() <= until:
             if self._ready:
                 member = self._ready.popleft()
                 if member.attempt is not None:
@@ -496,7 +496,7 @@ class Unit:
             return
         reader = self._reads.pop((event.member, event.n), None)
         if event.member in self._failing:
-            self._take_down(event, reader)
+            self._log_late_result(event, reader)
             return
         if member is None or member.attempt is None:
             return
@@ -506,7 +506,7 @@ class Unit:
         assert event.outcome is not None
         if event.notification_id is None and not self._expected(member.attempt, event.n):
             return
-        n = event.n if event.notification_id is None else self._addressee(member.attempt, event.notification_id)
+        n = event.n if event.notification_id is None else self._receiving_command(member.attempt, event.notification_id)
         if n is None:
             return
         if event.notification_id is not None:
@@ -536,7 +536,7 @@ class Unit:
         return n < len(attempt.operations) and attempt.operations[n].outcome is None
 
     @classmethod
-    def _addressee(cls, attempt: Attempt, notification_id: str) -> int | None:
+    def _receiving_command(cls, attempt: Attempt, notification_id: str) -> int | None:
         """The command that a notification is for; ``None`` if it has its result, or was not issued yet."""
         if notification_id in attempt.delivered:
             return None
@@ -559,12 +559,12 @@ class Unit:
     def _cancel_calls(self, attempt: Attempt) -> None:
         """A cancellation travels down the calls that are under way."""
         for call in attempt.to_cancel():
-            child = self.commit_log.unborn(call.id)
+            child = self.commit_log.uncommitted(call.id)
             if child is not None:
                 child.cancelled = True
                 self._post(Event(call.id, CANCEL, Outcome(failure=CANCELLED)))
             else:
-                self._telling.add(asyncio.ensure_future(self.engine.control.cancel(call.id), loop=self._loop))
+                self._cancelling.add(asyncio.ensure_future(self.engine.control.cancel(call.id), loop=self._loop))
 
     def _check(self, member: Member) -> None:
         """See whether an attempt ended."""
@@ -608,7 +608,7 @@ class Unit:
     def _fail(self, member: Member, error: BaseException) -> None:
         """An attempt failed: what it did so far is kept, and a later one goes on from there."""
         assert member.spec is not None
-        if isinstance(error, NotAlong):
+        if isinstance(error, NotImmediate):
             self.retire(member)
             self.commit_log.omit(member)
             return
@@ -644,7 +644,7 @@ class Unit:
         else:
             self.commit_log.record(failure)
 
-    def _take_down(self, event: Event, reader: Member | None) -> None:
+    def _log_late_result(self, event: Event, reader: Member | None) -> None:
         """Log what came in of an attempt that has failed, and the failure after the last of it."""
         member, failure = self._failing[event.member]
         if reader is None and event.n not in member.results:
@@ -659,14 +659,14 @@ class Unit:
 
     # --- what the ledger tells (`commit_log.Driver`) ---
 
-    def stored(self, member: Member) -> None:
+    def on_stored(self, member: Member) -> None:
         if member.meta.id in self.members:
             self.engine.active[member.meta.id] = self
 
     def has_unseen(self) -> bool:
         return bool(self._events)
 
-    def queued(self, member: Member) -> None:
+    def on_queued(self, member: Member) -> None:
         self.retire(member)
         if member is self.root:
             self.engine.pass_gate(member.key)
@@ -711,8 +711,8 @@ class Unit:
         at: int | None = None
         value: Outcome | None = None
         more: EffectGroup = ()
-        if member.ref in self._along and not isinstance(command, AT_ONCE):
-            raise NotAlong
+        if member.ref in self._batched and not isinstance(command, IMMEDIATE):
+            raise NotImmediate
         match command:
             case _ if (refusal := _refusal(command)) is not None:
                 value = Outcome(failure=refusal)
@@ -722,7 +722,7 @@ class Unit:
                 at = self.engine.clock.now() + milliseconds
                 self._timers[member.meta.id, n] = at
             case c.Run():
-                self._want_step(member, n, command)
+                self._request_step(member, n, command)
             case c.GetState() | c.StateKeys():
                 value = self._read_here(member, command)
                 if value is None:
@@ -740,7 +740,7 @@ class Unit:
             case c.Awakeable():
                 pass
             case c.Signal():
-                self._reconsider(member)
+                self._match_signals(member)
             case _:
                 self._request(member, n, command)
         pending.outcome = value
@@ -752,7 +752,7 @@ class Unit:
             case c.Run() | c.GetState() | c.StateKeys() if n in attempt.read_results:
                 self._post(Event(member.meta.id, n, attempt.read_results[n]))
             case c.Run():
-                self._want_step(member, n, command)
+                self._request_step(member, n, command)
             case c.Sleep():
                 assert at is not None
                 self._timers[member.meta.id, n] = at
@@ -776,7 +776,7 @@ class Unit:
         if command.__class__ in REQUIRED:
             member.required_requests += 1
 
-    def _reconsider(self, member: Member) -> None:
+    def _match_signals(self, member: Member) -> None:
         """A signal may have come before the handler asked for it."""
         assert member.attempt is not None
         for notification_id, outcome in member.notifications.items():
@@ -838,17 +838,17 @@ class Unit:
             return
         self.members[child.meta.id] = child
         if arrives:
-            self._touch(child.key)
+            self._enter_key(child.key)
         else:
             self._start(child)
 
     # --- keys and state ---
 
-    def _touch(self, at: ObjectKey) -> None:
+    def _enter_key(self, at: ObjectKey) -> None:
         """Somebody who is to run here came to the key: let them, if it is theirs."""
         key = self.commit_log.key(at)
         if key.head is not None:
-            self.commit_log.refresh(key)
+            self.commit_log.refresh_key(key)
             self.grant(key)
         elif at not in self._loading:
             self._loading.add(at)
@@ -858,19 +858,19 @@ class Unit:
         heads = await self.engine.heads([key.key])
         key.head = key.head or heads[key.key]
         self._loading.discard(key.key)
-        self.commit_log.refresh(key)
+        self.commit_log.refresh_key(key)
         self.grant(key)
 
     def grant(self, key: Key) -> None:
         """Start the key's owner, if it is to run here and does not yet."""
         if key.live is None or key.head is None or key.live.owner is None:
             return
-        if key.live.owner == UNKNOWN and self._takes_along():
+        if key.live.owner == UNKNOWN and self._can_batch():
             if key.key not in self._loading:
                 self._loading.add(key.key)
                 self._background((str(key.key), -1), self._load_next(key))
             return
-        member = self.members.get(key.live.owner.id) or self._enter(key, key.live.owner)
+        member = self.members.get(key.live.owner.id) or self._start_next(key, key.live.owner)
         if member is None or member.ref != key.live.owner or member.attempt is not None:
             return
         if key.head.owner != member.ref:
@@ -880,15 +880,15 @@ class Unit:
 
     # --- the next invocations of a key's inbox ---
 
-    def _takes_along(self) -> bool:
+    def _can_batch(self) -> bool:
         """Whether invocations of an inbox may run here, after the key's owner."""
-        if self.engine.always_replay or self.engine.remaining() < ALONG or len(self._hosted) > MAX_HOSTED:
+        if self.engine.always_replay or self.engine.remaining() < MIN_BATCH_TIME or len(self._hosted) > MAX_HOSTED:
             return False
-        return not self._hurries() or self.root.meta.live
+        return not self._client_waits() or self.root.meta.live
 
-    def _hurries(self) -> bool:
+    def _client_waits(self) -> bool:
         """Whether a client gets its answer when all that runs here has ended, as from a Lambda function."""
-        return self.engine.deadline is not None and self._linger > 0
+        return self.engine.deadline is not None and self._hold_until > 0
 
     async def _load_next(self, key: Key) -> None:
         """Read the first invocations of a key's inbox, and run those that can run here."""
@@ -914,9 +914,9 @@ class Unit:
             return None
         return Member(meta, meta.input, spec, stored=True)
 
-    def _enter(self, key: Key, owner: Ref) -> Member | None:
+    def _start_next(self, key: Key, owner: Ref) -> Member | None:
         """Begin to run the next invocation of the inbox, if it was read and there is time."""
-        member = key.next.pop(owner, None) if self._takes_along() else None
+        member = key.next.pop(owner, None) if self._can_batch() else None
         if member is None or owner.id in self.engine.active:
             return None
         member.meta = replace(member.meta, deployment=self.engine.deployment)
@@ -924,8 +924,8 @@ class Unit:
         self._hosted.add(owner.id)
         self.engine.active[owner.id] = self
         self.commit_log.enter(member)
-        if self._hurries():
-            self._along.add(owner)
+        if self._client_waits():
+            self._batched.add(owner)
         return member
 
     def _read_here(self, member: Member, command: c.GetState | c.StateKeys) -> Outcome | None:
@@ -975,7 +975,7 @@ class Unit:
         """Keep the entries that were read beside a key's head, if they are the stored state's."""
         if key.beside is None and key.head is not None and key.head.state_generation == state.state_generation:
             key.beside, key.live = state.beside, None
-            self.commit_log.refresh(key)
+            self.commit_log.refresh_key(key)
 
     # --- what runs beside the code: steps, reads ---
 
@@ -1000,14 +1000,14 @@ class Unit:
         self._running[name] = task = self._loop.create_task(run(), context=context)
         task.add_done_callback(lambda _: work.close())  # one that is cancelled before it begins would never be awaited
 
-    def _want_step(self, member: Member, n: int, command: c.Run) -> None:
+    def _request_step(self, member: Member, n: int, command: c.Run) -> None:
         """Have a step start after the next commit, unless it did before a rewind."""
         if n in member.results:
-            self._tell(member, n)
+            self._post_step(member, n)
         elif (member.meta.id, n) not in self._running:
             self._closures.append((member, n, command))
 
-    def _tell(self, member: Member, n: int) -> None:
+    def _post_step(self, member: Member, n: int) -> None:
         """Post what a step gave, or raised."""
         result = member.results[n]
         event = Event(member.meta.id, n)
@@ -1028,7 +1028,7 @@ class Unit:
 
     async def _step(self, member: Member, command: c.Run, abort: timedelta | None, retry: StepRetried) -> None:
         member.results[retry.n] = await self._result(member.meta.id, command, abort, retry)
-        self._tell(member, retry.n)
+        self._post_step(member, retry.n)
 
     async def _result(
         self, id: str, command: c.Run, abort: timedelta | None, retry: StepRetried
@@ -1060,7 +1060,7 @@ class Unit:
                 if not last and (policy.duration is None or lasted <= policy.duration):
                     due = self.engine.clock.now() + round(wait * 1000)
                     self._report_step(id, command.name, tries, policy, error, due)
-                    if await self._sit_out(id, due):
+                    if await self._await_retry(id, due):
                         continue
                     return Postponed(StepRetried(n, tries, began), due, text, error)
                 self._report_step(id, command.name, tries, policy, error, None)
@@ -1080,15 +1080,15 @@ class Unit:
             return task is not None and bool(task.cancelling())
         return isinstance(error, GeneratorExit) and asyncio.current_task(self._loop) is not task
 
-    async def _sit_out(self, id: str, due: int) -> bool:
+    async def _await_retry(self, id: str, due: int) -> bool:
         """Wait for a step's next try, but not for long if no client waits and nothing else runs. Returns whether it is
         time."""
-        patience = 0 if self.engine.always_replay else PATIENCE
+        patience = 0 if self.engine.always_replay else MAX_INLINE_WAIT
         while (left := due - (now := self.engine.clock.now())) > 0:
-            stay, alone = self.engine.remaining(), len(self._running) == 1 and now >= self._lingers()
+            stay, alone = self.engine.remaining(), len(self._running) == 1 and now >= self._holds_until()
             if stay <= 0 or (alone and left > patience) or id in self._failing:
                 return False
-            await self.engine.clock.sleep(min(left, stay, BREATH) / 1000)
+            await self.engine.clock.sleep(min(left, stay, RETRY_POLL) / 1000)
         return True
 
     async def _limited(self, command: c.Run, abort: timedelta | None) -> bytes:
@@ -1152,12 +1152,12 @@ class Unit:
             if member.attempt is not None
             for pending in member.attempt.waits()
         )
-        interval = self.engine.poll if remote else LOOK
+        interval = self.engine.poll if remote else REFRESH_EVERY
         began = self.engine.clock.now()
-        check = began + DEADLOCK
-        while not self._events and not self._ready and not self.poked:
+        check = began + DEADLOCK_CHECK
+        while not self._events and not self._ready and not self.woken:
             now = self.engine.clock.now()
-            limit = min(self._lingers(), now + self.engine.remaining(), timer or sys.maxsize)
+            limit = min(self._holds_until(), now + self.engine.remaining(), timer or sys.maxsize)
             if now >= limit:
                 return
             woken = await self.engine.wait(self._signal, min(limit, now + interval))
@@ -1165,46 +1165,46 @@ class Unit:
             if woken:
                 return
             interval = min(interval * 2, 1000)
-            await self._look()
+            await self._refresh_records()
             if remote and self.engine.clock.now() >= check and not self._events:
                 await self._check_deadlocks()
                 check += check - began
-        self.poked.clear()
-        await self._look()
+        self.woken.clear()
+        await self._refresh_records()
 
-    async def _look(self) -> None:
+    async def _refresh_records(self) -> None:
         """See what became of the invocations meanwhile: notifications came in, or somebody took over.
 
         Raises:
             Fenced: If an attempt here is no longer the latest.
         """
-        self._looked = self.engine.clock.now()
+        self._refreshed_at = self.engine.clock.now()
         members = [member for member in self.members.values() if member.stored and member.attempt is not None]
         for start in range(0, len(members), 16):
             some = members[start : start + 16]
-            metas = await asyncio.gather(*(self.engine.look(member.meta.id) for member in some))
+            metas = await asyncio.gather(*(self.engine.find(member.meta.id) for member in some))
             for member, meta in zip(some, metas, strict=True):
                 if meta is None or meta.ref != member.ref or not meta.live or meta.epoch != member.meta.epoch:
                     raise Fenced(f"{member.meta.id} was taken over", member.ref)
                 if meta.notifications > member.counted:
                     member.meta = replace(member.meta, notifications=meta.notifications)
-                    await self.refresh(member)
+                    await self.read_notifications(member)
 
-    async def _refresh(self, member: Member) -> None:
+    async def _refresh_record(self, member: Member) -> None:
         """Read the record, then the notifications, and take those in."""
-        meta = await self.engine.look(member.meta.id)
+        meta = await self.engine.find(member.meta.id)
         if meta is not None and meta.ref == member.ref:
             member.meta = replace(member.meta, notifications=meta.notifications)
-            await self.refresh(member)
+            await self.read_notifications(member)
 
-    async def refresh(self, member: Member) -> None:
+    async def read_notifications(self, member: Member) -> None:
         """Read the notifications to an invocation, whose record was read before, and take those in."""
         counted = member.meta.notifications
         for notification in await self.engine.notifications(member.ref):
-            self._take_in(member, notification)
+            self._accept_notification(member, notification)
         member.counted = max(member.counted, counted)
 
-    def _wait_of(self, member: Member) -> Suspended:
+    def _suspension_of(self, member: Member) -> Suspended:
         """What a blocked attempt waits for."""
         assert member.attempt is not None
         waits = member.attempt.waits()
@@ -1220,9 +1220,9 @@ class Unit:
             calls = dict.fromkeys([pending.n for pending in waits if _derived(pending)][MAX_NAMED:])
             ids, commands = zip(*((other, n) for other, n in awaited if n not in calls), strict=True)
             awaits = Awaits(member.counted, all, ids, commands, stretches(calls))
-        return Suspended(member, min(groups.values()), due, awaits, self._look_at(member, waits))
+        return Suspended(member, min(groups.values()), due, awaits, self._check_at(member, waits))
 
-    def _look_at(self, member: Member, waits: Sequence[Pending[Any]]) -> int | None:
+    def _check_at(self, member: Member, waits: Sequence[Pending[Any]]) -> int | None:
         """When the sweeper is to look at an attempt that waits."""
         times, kinds = self.engine.times(), {type(pending.command) for pending in waits}
         if kinds == {c.Sleep}:
@@ -1231,7 +1231,7 @@ class Unit:
         lease = times.grace if c.Attach in kinds else member.meta.due or times.lease
         return lease if lease > times.now else times.grace
 
-    def _look_for_rings(self, suspended: Iterable[Member]) -> None:
+    def _look_for_cycles(self, suspended: Iterable[Member]) -> None:
         """Whoever suspends may be the last of a ring, and then nobody in it moves again to look for one."""
         for member in suspended:
             awaits, free = member.meta.awaits, self.commit_log.made - self.commit_log.queued
@@ -1243,7 +1243,7 @@ class Unit:
         for member in list(self.members.values()):
             if member.attempt is None or not member.stored:
                 continue
-            awaits = self._wait_of(member).awaits
+            awaits = self._suspension_of(member).awaits
             if awaits is not None and awaits != member.meta.awaits:
                 try:
                     update = Update(member.ref, set={"awaits": awaits}, epoch=member.meta.epoch)
@@ -1254,24 +1254,25 @@ class Unit:
             if awaits is not None:
                 await self.engine.deadlocks.check(member.meta)
 
-    def _break_ring(self) -> bool:
+    def _break_cycle(self) -> bool:
         """Fail the youngest call of a ring of invocations in this unit that wait for each other."""
         for member in self.members.values():
-            ring: list[Member] = []
+            cycle: list[Member] = []
             at: Member | None = member
-            while at is not None and at not in ring:
-                ring.append(at)
+            while at is not None and at not in cycle:
+                cycle.append(at)
                 at = self._blocker(at)
-            if at is not None and self._break(ring[ring.index(at) :]):
+            if at is not None and self._break(cycle[cycle.index(at) :]):
                 return True
         return False
 
-    def _break(self, ring: list[Member]) -> bool:
-        failure = deadlock([member.meta for member in ring])
-        queued = [member for member in ring if member.attempt is None]
+    def _break(self, cycle: list[Member]) -> bool:
+        failure = deadlock([member.meta for member in cycle])
+        queued = [member for member in cycle if member.attempt is None]
         if not queued:  # by results that are attached to
-            waiting = attached([member.meta for member in ring], [self._wait_of(member).awaits for member in ring])
-            self._post(Event(waiting[0], waiting[1], Outcome(failure=failure)))
+            awaits = [self._suspension_of(member).awaits for member in cycle]
+            id, command = attached([member.meta for member in cycle], awaits)
+            self._post(Event(id, command, Outcome(failure=failure)))
             return True
         youngest = max(queued, key=lambda m: (m.meta.created, m.meta.parent.command if m.meta.parent else 0))
         if youngest.spec is not None and youngest.spec.options.deadlocks == "report":
@@ -1287,7 +1288,7 @@ class Unit:
             owner = key.live.owner if key is not None and key.live is not None else None
             found = self.members.get(owner.id) if owner is not None else None
             return found if found is not member else None
-        awaits = self._wait_of(member).awaits if member.attempt.waits() else None
+        awaits = self._suspension_of(member).awaits if member.attempt.waits() else None
         if awaits is None or (len(awaits.ids) > 1 and not awaits.all):
             return None
         here = [child for id in awaited_ids(member.ref, awaits) if (child := self.members.get(id)) is not None]

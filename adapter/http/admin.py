@@ -130,7 +130,7 @@ class Admin:
     # --- invocations ---
 
     async def _find(self, id: str) -> Meta:
-        meta = await self._engine.look(_checked(id))
+        meta = await self._engine.find(_checked(id))
         if meta is None:
             raise _unknown(id)
         return meta
@@ -168,7 +168,7 @@ class Admin:
 
     async def _error(self, id: str) -> str | None:
         try:
-            meta = await self._engine.look(id)
+            meta = await self._engine.find(id)
         except Unreadable as error:
             return str(error)
         return meta.error if meta is not None else None
@@ -224,7 +224,7 @@ class Admin:
 
     async def _refuse_if_over(self, id: str, what: str) -> None:
         """Say so, where what was asked for is not done already but cannot be done."""
-        meta = await self._engine.look(id)
+        meta = await self._engine.find(id)
         if meta is None:
             raise _unknown(id)
         if what == "purge":
@@ -250,7 +250,7 @@ class Admin:
         key, name = ObjectKey(service, _given(request, "key")), request.query_params.get("name")
         if request.method == "GET":
             if name is None:
-                held = await editing.look(self._engine, key)
+                held = await editing.view(self._engine, key)
                 if held.version == 0:  # nothing was ever stored for the key
                     await self._service(service)
                 return answer(_held(held), headers={"etag": f'"{held.version}"'})

@@ -177,7 +177,7 @@ class Ingress:
         """
         pause = 20.0
         while True:
-            meta = await self._engine.look(id)
+            meta = await self._engine.find(id)
             if meta is not None and not meta.live:
                 return await self._engine.result(meta)
             left = until - self._engine.clock.now()
@@ -199,7 +199,7 @@ class Ingress:
         due = self._engine.clock.now() + delay if delay else None
         sent = await self._engine.send(asked)
         if delay and not sent.accepted:  # it may have been sent with another delay
-            meta = await self._engine.look(sent.id)
+            meta = await self._engine.find(sent.id)
             due = meta.due if meta is not None and meta.status is Status.SCHEDULED else None
         return _accepted(sent, due)
 
@@ -271,7 +271,7 @@ class Ingress:
         if said == "already":
             raise TerminalError(f"awakeable {awakeable} was completed before", code=409)
         if said == "not found":
-            meta = await self._engine.look(ref.id)
+            meta = await self._engine.find(ref.id)
             if meta is not None and meta.generation == ref.generation:
                 raise TerminalError(f"awakeable {awakeable} is of an invocation that has completed", code=409)
             raise TerminalError(f"there is no awakeable {awakeable}, or it has expired", code=404)
@@ -331,7 +331,7 @@ class Ingress:
     async def _look(self, id: str, name: str) -> tuple[Meta, Endpoint]:
         """An invocation that may be seen from outside, and its handler."""
         gone = HTTPError(f"there is no {name}, or it has expired", code=404, headers={ID: id})
-        meta = await self._engine.look(id)
+        meta = await self._engine.find(id)
         if meta is None:
             raise gone
         endpoint = await self._endpoint_of(meta)

@@ -194,7 +194,7 @@ class Environment(Clients):
     async def status(self, invocation: Invocation[Any] | str) -> str | None:
         """Where an invocation stands: ``"suspended"``, ``"completed"`` …; ``None`` if there is none such."""
         await self.settle()
-        meta = await self._apart(self._engine.look(_id_of(invocation)))
+        meta = await self._apart(self._engine.find(_id_of(invocation)))
         return None if meta is None else str(meta.status)
 
     # --- faults ---
@@ -364,11 +364,11 @@ class Environment(Clients):
                 return self._told(lambda: self._engine.control.signal(id, name, Outcome(value)), decode)
 
     async def _known(self, id: str) -> None:
-        if await self._engine.look(id) is None:
+        if await self._engine.find(id) is None:
             raise TerminalError(f"there is no invocation {id}, or it has expired", code=404)
 
     async def _output(self, id: str) -> bytes:
-        meta = await self._engine.look(id)
+        meta = await self._engine.find(id)
         if meta is None:
             return NOT_FOUND
         outcome = await self._engine.result(meta)
@@ -386,14 +386,14 @@ class Environment(Clients):
         """How an invocation ended, if it has."""
 
         async def look() -> Outcome | None:
-            meta = await self._engine.look(id)
+            meta = await self._engine.find(id)
             return None if meta is None else await self._engine.result(meta)
 
         return await self._apart(look())
 
     async def explain(self, id: str) -> str:
         """Why an invocation does not end."""
-        meta = await self._apart(self._engine.look(id))
+        meta = await self._apart(self._engine.find(id))
         if meta is None:
             return f"{id} is not stored, or has expired"
         waits = [str(entry) for entry in await self._apart(self._journal(id)) if entry.outcome is None]

@@ -67,7 +67,7 @@ async def test_a_record(
         await commit(running.store, Create(each, now))
     await items.change(broken, **attributes)
     for act in (
-        lambda: running.engine.look(broken.id),
+        lambda: running.engine.find(broken.id),
         lambda: running.engine.resume(broken.id),
         lambda: running.engine.control.kill(broken.id),
         lambda: running.engine.outcome(broken.id, until=now + 1000),

@@ -129,7 +129,7 @@ MUTANTS = (
         "5",
         Edit(
             Unit,
-            "_turn",
+            "_advance_once",
             "await self.commit_log.commit(keep_steps=not replay)",
             "self._begin_steps(); await self.commit_log.commit(keep_steps=not replay)",
         ),
@@ -193,13 +193,13 @@ MUTANTS = (
     mutant(
         "a step starts again although its result waits to be told",
         "5",
-        Edit(Unit, "_want_step", "n in member.results", "False"),
+        Edit(Unit, "_request_step", "n in member.results", "False"),
         focus="steps",
     ),
     mutant(
         "a rewind passes over what had ended",
         "no invocation stuck",
-        Edit(Unit, "_rewind", "for member in self._everyone()", "for member in self.members.values()"),
+        Edit(Unit, "_rewind", "for member in self._involved()", "for member in self.members.values()"),
     ),
     mutant(
         "a read that a command starts runs on the handler's loop",
@@ -209,7 +209,7 @@ MUTANTS = (
     mutant(
         "code that ran on a key's old state is not replayed",
         "7",
-        Edit(CommitLog, "_moved", "ran = key.ran", "ran = False"),
+        Edit(CommitLog, "_on_key_changed", "ran = key.ran", "ran = False"),
     ),
     mutant(
         "what happens to the host is raised into handler code",
@@ -426,7 +426,7 @@ MUTANTS = (
         "replay sees the same",
         Edit(
             Unit,
-            "_take_down",
+            "_log_late_result",
             "JournalAppended(member, StateRead(event.n, event.outcome))",
             "JournalAppended(member, ResultDelivered(event.n, event.outcome))",
         ),
@@ -435,13 +435,13 @@ MUTANTS = (
     mutant(
         "a ring is seen where one of its members may go on",
         "deadlocks",
-        Edit(Deadlocks, "_ring_through", "if found is None and not awaits.all:", "if False:"),
+        Edit(Deadlocks, "_cycle_through", "if found is None and not awaits.all:", "if False:"),
         focus="rings",
     ),
     mutant(
         "nobody looks for rings across processes",
         "deadlocks",
-        Edit(Deadlocks, "check", "ring = await self._ring(start.id, [], {})", "ring = None"),
+        Edit(Deadlocks, "check", "cycle = await self._cycle(start.id, [], {})", "cycle = None"),
         focus="rings",
     ),
     mutant(
@@ -458,8 +458,8 @@ MUTANTS = (
     mutant(
         "a ring behind many calls is not looked for",
         "deadlocks",
-        Edit(Unit, "_wait_of", "MAX_NAMED", "1"),
-        Edit(Unit, "_wait_of", "stretches(calls)", "()"),
+        Edit(Unit, "_suspension_of", "MAX_NAMED", "1"),
+        Edit(Unit, "_suspension_of", "stretches(calls)", "()"),
         focus="rings",
     ),
     mutant(
@@ -477,7 +477,7 @@ MUTANTS = (
     mutant(
         "who waits for a call, or for something else, is taken to wait for the call",
         "deadlocks",
-        Edit(Unit, "_wait_of", "if awaited and (all or len(awaited) == len(waits)):", "if awaited:"),
+        Edit(Unit, "_suspension_of", "if awaited and (all or len(awaited) == len(waits)):", "if awaited:"),
         focus="rings",
     ),
     mutant(
@@ -489,7 +489,7 @@ MUTANTS = (
     mutant(
         "an owner is not told that somebody waits",
         "no invocation waits for ever",
-        Edit(Handover, "_look", "if head.queued:", "if True:"),
+        Edit(Handover, "_settle_key", "if head.queued:", "if True:"),
         focus="crowd+waits",
     ),
     mutant(
@@ -545,7 +545,7 @@ MUTANTS = (
     mutant(
         "what is suspended is due for its timer only",
         "8",
-        Edit(Unit, "_look_at", "if kinds == {c.Sleep}:", "if True:"),
+        Edit(Unit, "_check_at", "if kinds == {c.Sleep}:", "if True:"),
     ),
 )
 

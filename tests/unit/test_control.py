@@ -276,7 +276,7 @@ async def test_pause_resume_restart_and_purge() -> None:
     await world.clock.advance(6)
     assert attempts == [7, 7]
     assert await control.purge(id) == "accepted"
-    assert await world.engine.look(id) is None
+    assert await world.engine.find(id) is None
     assert await control.purge(id) == "not found"
 
 

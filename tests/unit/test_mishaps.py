@@ -943,7 +943,7 @@ async def test_the_state_of_a_workflow_that_has_expired_is_deleted_whoever_comes
     if by == "promise":
         assert await world.engine.control.peek_promise(key, "done") == Outcome(None)
     else:
-        await editing.edit(world.engine, key, "small", b"1", (await editing.look(world.engine, key)).version)
+        await editing.edit(world.engine, key, "small", b"1", (await editing.view(world.engine, key)).version)
     for _ in range(2):
         await world.clock.advance(60)
         await world.engine.sweeper.sweep()
@@ -1086,7 +1086,7 @@ async def test_a_request_that_is_sent_again_after_its_invocation_was_purged_does
     world.store.hook = lose_the_answer
     task = asyncio.create_task(world.send("S/work"))
     await world.clock.advance(100)
-    assert (runs, await world.engine.look(await task)) == (1, None)
+    assert (runs, await world.engine.find(await task)) == (1, None)
     await world.clock.advance(900)
     await world.engine.sweeper.sweep()
     assert not list(world.store.records())

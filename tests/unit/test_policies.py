@@ -37,9 +37,9 @@ def pieces(world: World) -> int:
 async def kept(world: World, id: str, span: timedelta) -> bool:
     """Whether an invocation is there until a time from now, and no longer."""
     await world.clock.advance(span.total_seconds() - 2)
-    before = await world.engine.look(id)
+    before = await world.engine.find(id)
     await world.clock.advance(4)
-    return before is not None and await world.engine.look(id) is None
+    return before is not None and await world.engine.find(id) is None
 
 
 async def test_what_keeps_a_result_is_how_it_was_asked_for() -> None:
