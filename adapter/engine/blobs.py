@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from adapter.engine.ids import blob_id, garbage_id, new_generation, new_nonce
+from adapter.engine.ids import blob_id, garbage_id, new_commit_id, new_generation
 from adapter.engine.keys import KeyState
 from adapter.engine.ports import Change, Conflict, Create, Delete, Finish, Put, Update
 from adapter.engine.records import PART, Meta, Parent, Part, Ref, StateEntry, Status, Unreadable, cut
@@ -67,8 +67,8 @@ class Blobs:
             created=times.now,
             due=times.lease,
         )
-        await self._engine.commit([Create(meta, times.now)], new_nonce())
-        await self._engine.put_apart(cut(blob, "state", value))
+        await self._engine.commit([Create(meta, times.now)], new_commit_id())
+        await self._engine.put_parts(cut(blob, "state", value))
 
     async def put_input(self, meta: Meta, parts: Sequence[Part]) -> Ref:
         """Put the parts of an input ahead of the commit that makes its invocation. Returns the note of it.
@@ -87,8 +87,8 @@ class Blobs:
             due=times.lease,
             parent=Parent(meta.ref, 0),
         )
-        await self._engine.commit([Create(record, times.now)], new_nonce())
-        await self._engine.put_apart(parts)
+        await self._engine.commit([Create(record, times.now)], new_commit_id())
+        await self._engine.put_parts(parts)
         return marker
 
     def keep_input(self, marker: Ref) -> Update:
@@ -102,7 +102,7 @@ class Blobs:
         if marker.live:
             try:
                 values: dict[str, Any] = {"status": Status.COMPLETED, "completed": now}
-                await self._engine.commit([Update(marker.ref, set=values, due=marker.due)], new_nonce())
+                await self._engine.commit([Update(marker.ref, set=values, due=marker.due)], new_commit_id())
             except Conflict:
                 return False
         found = await self._engine.read(lambda: self._engine.store.peek(made.id))
@@ -139,7 +139,7 @@ class Blobs:
         now = self._engine.clock.now()
         values: dict[str, Any] = {"status": Status.COMPLETED, "completed": now, "expires": now}
         try:
-            await self._engine.commit([Update(blob.ref, set=values, due=blob.due)], new_nonce())
+            await self._engine.commit([Update(blob.ref, set=values, due=blob.due)], new_commit_id())
         except Conflict:
             return
         await self._engine.sweeper.delete(replace(blob, **values))
@@ -152,6 +152,6 @@ class Blobs:
             now = engine.clock.now()
             assert entry.blob is not None
             with contextlib.suppress(Conflict):  # its record is gone already
-                await engine.commit([Finish(entry.blob, set={"due": now, "expires": now})], new_nonce())
+                await engine.commit([Finish(entry.blob, set={"due": now, "expires": now})], new_commit_id())
         for start in range(0, len(entries), 100):
-            await engine.commit([Delete(entry) for entry in entries[start : start + 100]], new_nonce())
+            await engine.commit([Delete(entry) for entry in entries[start : start + 100]], new_commit_id())

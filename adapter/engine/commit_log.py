@@ -12,7 +12,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
 from adapter.engine import journal
-from adapter.engine.ids import new_nonce
+from adapter.engine.ids import new_commit_id
 from adapter.engine.journal import CommandIssued, ResultDelivered, StateRead
 from adapter.engine.keys import UNKNOWN, KeyState
 from adapter.engine.member import (
@@ -43,17 +43,17 @@ from adapter.engine.records import (
     WAITING,
     Head,
     InboxEntry,
+    JournalSegment,
     Meta,
     Notification,
     Parent,
     Part,
-    Piece,
     Record,
     Ref,
     Status,
 )
 from adapter.engine.storage import CONTENDED
-from adapter.engine.transaction import APART, MAX_ITEMS, EffectGroup, Key, Transaction, plan
+from adapter.engine.transaction import MAX_INLINE_PARTS, MAX_ITEMS, EffectGroup, Key, Transaction, plan
 from adapter.engine.types import CANCELLED, ObjectKey, Outcome
 
 if TYPE_CHECKING:
@@ -279,7 +279,7 @@ class CommitLog:
         end = len(self.groups)
         while keep_steps and end and _is_step(self.groups[end - 1]):
             end -= 1
-        nonce = new_nonce()
+        commit_id = new_commit_id()
         tries, most = 0, end
         while end:
             await self._prepare(self.groups[:end])
@@ -295,13 +295,13 @@ class CommitLog:
                 raise NewNotifications
             if transaction.ran_without_key():  # an invocation ran on a key that turns out to be another's
                 raise Rewind
-            changes, apart = transaction.changes(nonce, self._following(taken))
+            changes, out_of_line = transaction.changes(commit_id, self._following(taken))
             try:
-                changes += await self._put_apart(transaction, apart)
+                changes += await self._put_out_of_line(transaction, out_of_line)
                 if len(changes) > MAX_ITEMS and taken > 1:
                     raise TooLarge(f"{len(changes)} changes")  # some ends of journals were larger than a record holds
                 tries_of_one = 1 if self._competes_for_key(transaction) else CONTENDED if taken > 1 else None
-                await self._engine.commit(changes, nonce, give_up_after=tries_of_one)
+                await self._engine.commit(changes, commit_id, give_up_after=tries_of_one)
             except Conflict as conflict:
                 notified = self._resolve(conflict, changes)
                 for member in notified:
@@ -311,10 +311,10 @@ class CommitLog:
                 tries += 1
                 if tries > 1:
                     await self._engine.back_off(tries)
-                nonce = new_nonce()
+                commit_id = new_commit_id()
                 continue
             except (TooLarge, Contended) as error:  # sizes are estimated: text with much to escape is larger
-                nonce = new_nonce()
+                commit_id = new_commit_id()
                 if isinstance(error, Contended) and self._competes_for_key(transaction):
                     self._fall_back_to_inbox(transaction)
                     continue
@@ -327,7 +327,7 @@ class CommitLog:
             if any(effect.member.meta.status is Status.QUEUED for group in self.groups for effect in group):
                 raise Rewind  # somebody ran here who by this commit is still in line
             end -= taken
-            nonce = new_nonce()
+            commit_id = new_commit_id()
         if not self.groups:
             self.has_work_for_others = False
 
@@ -366,20 +366,24 @@ class CommitLog:
                 forward = True
         return forward
 
-    async def _put_apart(self, transaction: Transaction, apart: list[Part | Piece]) -> list[Put] | list[Update]:
+    async def _put_out_of_line(
+        self, transaction: Transaction, out_of_line: list[Part | JournalSegment]
+    ) -> list[Put] | list[Update]:
         """Put parts of large payloads that are too much for one commit. Returns what is to go with it after all."""
-        if sum(len(part.data) for part in apart) <= APART and len(apart) + transaction.items <= MAX_ITEMS:
-            return [Put(part) for part in apart]
-        if any(transaction.makes(part.id) for part in apart if isinstance(part, Piece) or part.name != "input"):
+        size = sum(len(part.data) for part in out_of_line)
+        if size <= MAX_INLINE_PARTS and len(out_of_line) + transaction.items <= MAX_ITEMS:
+            return [Put(part) for part in out_of_line]
+        beside = [part for part in out_of_line if isinstance(part, JournalSegment) or part.name != "input"]
+        if any(transaction.makes(part.id) for part in beside):
             raise TooLarge("what has no record yet can have no journal: it may turn out to have to wait for its key")
         inputs: dict[str, list[Part]] = {}
         others: list[Part] = []
-        for part in apart:
+        for part in out_of_line:
             if isinstance(part, Part):
                 (inputs.setdefault(part.id, []) if transaction.makes(part.id) else others).append(part)
         if transaction.items + len(inputs) > MAX_ITEMS:
             raise TooLarge("there is no room in the commit for the notes of the inputs that are put ahead")
-        await self._engine.put_apart(others)
+        await self._engine.put_parts(others)
         for id, parts in inputs.items():
             member = transaction.deltas[id].member
             if member.input_marker is None:  # else they were put for a commit that is made anew
@@ -388,19 +392,19 @@ class CommitLog:
         markers = [
             member.input_marker for id in inputs if (member := transaction.deltas[id].member).input_marker is not None
         ]
-        for part in apart:
+        for part in out_of_line:
             if part.id in transaction.deltas:
-                transaction.deltas[part.id].member.apart = True
-        pieces = [piece for piece in apart if isinstance(piece, Piece)]
-        for start in range(0, len(pieces), 5):
+                transaction.deltas[part.id].member.has_out_of_line = True
+        segments = [segment for segment in out_of_line if isinstance(segment, JournalSegment)]
+        for start in range(0, len(segments), 5):
             try:
-                await self._engine.commit([Put(piece) for piece in pieces[start : start + 5]], new_nonce())
+                await self._engine.commit([Put(segment) for segment in segments[start : start + 5]], new_commit_id())
             except Conflict as conflict:
-                ref = Ref(pieces[start].id, pieces[start].generation)
+                ref = Ref(segments[start].id, segments[start].generation)
                 raise Fenced(f"another attempt appends to the journal: {conflict}", ref) from conflict
-        for piece in pieces:
-            transaction.deltas[piece.id].member.pieces += 1
-            transaction.pieces[piece.id] -= 1
+        for segment in segments:
+            transaction.deltas[segment.id].member.segments += 1
+            transaction.segments[segment.id] -= 1
         return [self._engine.blobs.keep_input(marker) for marker in markers]
 
     async def _prepare(self, groups: list[EffectGroup]) -> None:
@@ -451,7 +455,7 @@ class CommitLog:
             if delta.entries:
                 member.journal += delta.entries
                 if delta.completed is None:
-                    member.pieces += transaction.pieces.get(id, 0)
+                    member.segments += transaction.segments.get(id, 0)
                     member.progress = True
             born = not member.stored
             if born:
@@ -504,8 +508,8 @@ class CommitLog:
             key.lost = 0
             if state.garbage:
                 key.blobs.clear()
-            if key.beside is not None:
-                key.beside = state.entries()
+            if key.overflow is not None:
+                key.overflow = state.entries()
             key.blobs |= {name: entry.blob if entry else None for name, entry in state.writes.items()}
             key.ran = key.ran and any(
                 isinstance(effect, KeyRequested | KeyReleased | StateWritten)
@@ -552,7 +556,7 @@ class CommitLog:
                     self._reread(self.keys[key])
                 case Put(InboxEntry()):
                     pass
-                case Put(Piece(id, generation)):
+                case Put(JournalSegment(id, generation)):
                     raise Fenced(f"another attempt has appended to the journal of {id}", Ref(id, generation))
                 case _:
                     raise Fenced(f"{change} met {found}")
@@ -607,8 +611,8 @@ class CommitLog:
     def _forget(self, members: Iterable[Member]) -> None:
         """Delete the large inputs of invocations that are not made after all, or under another generation."""
         for member in members:
-            if member.apart and not member.stored and member.meta.id != self._root:
-                member.apart = False
+            if member.has_out_of_line and not member.stored and member.meta.id != self._root:
+                member.has_out_of_line = False
                 self._engine.spawn(self._engine.sweeper.delete_dependents(member.ref))
 
     def _on_key_changed(self, change: WriteHead | TakeKey, found: Record | None) -> bool:
@@ -663,7 +667,7 @@ class CommitLog:
         key.next.clear()
         key.live = None
         key.blobs.clear()
-        key.beside = None
+        key.overflow = None
         if head is not None:
             self.refresh_key(key)
 

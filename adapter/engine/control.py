@@ -15,19 +15,19 @@ from adapter.engine import commands as c
 from adapter.engine.commit_log import Fenced
 from adapter.engine.ids import (
     child_id,
+    new_commit_id,
     new_generation,
-    new_nonce,
+    outcome_commit_id,
     parse_awakeable,
     promise_id,
     random_id,
     restarted_id,
-    said_nonce,
 )
 from adapter.engine.journal import AttemptStarted, CommandIssued, encode, unanswered_calls
 from adapter.engine.keys import KeyState
 from adapter.engine.member import Member
 from adapter.engine.ports import Change, Conflict, Create, Delete, Finish, Put, Update, WriteHead
-from adapter.engine.records import INLINE, Head, InboxEntry, Meta, Piece, Ref, Status, Unreadable, Waiter, cut
+from adapter.engine.records import INLINE, Head, InboxEntry, JournalSegment, Meta, Ref, Status, Unreadable, Waiter, cut
 from adapter.engine.transaction import garbage, make_notification
 from adapter.engine.types import CANCELLED, Failure, Kind, ObjectKey, Outcome, Target
 from adapter.engine.unit import Unit
@@ -61,7 +61,7 @@ class Control:
 
     async def perform(self, member: Member, n: int, command: c.OutboundRequest) -> Outcome | None:
         """Do what command ``n`` of a member asks of others. ``None``: a notification will bring the result."""
-        nonce = child_id(member.meta.id, member.meta.generation, n)[4:]
+        commit_id = child_id(member.meta.id, member.meta.generation, n)[4:]
         match command:
             case c.Attach(id):
                 return await self.attach(member, n, id)
@@ -74,57 +74,57 @@ class Control:
             case c.Cancel(id):
                 return _acknowledged(await self.cancel(id))
             case c.Complete(id, outcome):
-                return _acknowledged(await self.complete(id, outcome, nonce=nonce))
+                return _acknowledged(await self.complete(id, outcome, commit_id=commit_id))
             case c.SendSignal(id, name, value):
-                return _acknowledged(await self.signal(id, name, Outcome(value), nonce=nonce))
+                return _acknowledged(await self.signal(id, name, Outcome(value), commit_id=commit_id))
             case c.GetPromise(name):
                 return await self.attach(member, n, await self._promise(member.key, name))
             case c.PeekPromise(name):
                 return await self.peek_promise(member.key, name)
             case c.CompletePromise(name, outcome):
-                return _acknowledged(await self.complete_promise(member.key, name, outcome, nonce=nonce))
+                return _acknowledged(await self.complete_promise(member.key, name, outcome, commit_id=commit_id))
 
     async def answer(
-        self, ref: Ref, meta: Meta | None, id: str, outcome: Outcome, nonce: str, *, cancels: bool = False
+        self, ref: Ref, meta: Meta | None, id: str, outcome: Outcome, commit_id: str, *, cancels: bool = False
     ) -> Acknowledgement:
         """Put a notification once, and wake its receiver, whose record was found to be this."""
-        engine, nonce = self._engine, said_nonce(nonce, outcome)
-        notification, parts = make_notification(ref, id, outcome, engine.clock.now(), nonce)
+        engine, commit_id = self._engine, outcome_commit_id(commit_id, outcome)
+        notification, parts = make_notification(ref, id, outcome, engine.clock.now(), commit_id)
         if meta is None or meta.generation != ref.generation:
             return "not found"
         if not meta.live:  # this may have come before
             items = await engine.notification_items(ref)
             earlier = next((item for item in items if item.id == notification.id), None)
-            return "not found" if earlier is None else "accepted" if earlier.nonce == nonce else "already"
+            return "not found" if earlier is None else "accepted" if earlier.commit_id == commit_id else "already"
         notification = replace(notification, after=meta.notifications)
-        await engine.put_apart(parts)
+        await engine.put_parts(parts)
         fresh = True
         try:
-            await engine.commit([Put(notification)], nonce)
+            await engine.commit([Put(notification)], commit_id)
         except Conflict as conflict:
             fresh = False
-            if getattr(conflict.found[0], "nonce", "") != nonce and not cancels:
+            if getattr(conflict.found[0], "commit_id", "") != commit_id and not cancels:
                 return "already"
         notification, target = replace(notification, outcome=outcome), meta.target
         await engine.notifier.notify([notification], target.service, meta.deployment, cancels=cancels, fresh=fresh)
         return "accepted" if fresh or not cancels else "already"
 
-    async def complete(self, awakeable: str, outcome: Outcome, *, nonce: str | None = None) -> Acknowledgement:
+    async def complete(self, awakeable: str, outcome: Outcome, *, commit_id: str | None = None) -> Acknowledgement:
         """Give an awakeable its result."""
         parsed = parse_awakeable(awakeable)
         if parsed is None:
             return "not found"
         ref, n = parsed
-        return await self.answer(ref, await self._engine.find(ref.id), f"w{n}", outcome, nonce or new_nonce())
+        return await self.answer(ref, await self._engine.find(ref.id), f"w{n}", outcome, commit_id or new_commit_id())
 
-    async def signal(self, id: str, name: str, outcome: Outcome, *, nonce: str | None = None) -> Acknowledgement:
+    async def signal(self, id: str, name: str, outcome: Outcome, *, commit_id: str | None = None) -> Acknowledgement:
         """Send a named signal to an invocation. Each is delivered once; the same nonce again is the same signal, or,
         with another value, ``already`` was."""
         meta = await self._engine.find(id)
         if meta is None:
             return "not found"
-        nonce = nonce or new_nonce()
-        return await self.answer(meta.ref, meta, f"s{nonce}:{name}", outcome, nonce)
+        commit_id = commit_id or new_commit_id()
+        return await self.answer(meta.ref, meta, f"s{commit_id}:{name}", outcome, commit_id)
 
     async def attach(self, member: Member, n: int, id: str) -> Outcome | None:
         """Have command ``n`` of a member wait for an invocation; the outcome, where it has completed already."""
@@ -137,7 +137,7 @@ class Control:
                 return None if lost and await self._was_notified(member, n) else outcome
             waiter = Waiter(id, meta.generation, member.ref, n, member.meta.target.service, member.meta.deployment)
             try:
-                await self._engine.commit([Put(waiter), Update(meta.ref, add={"waiters": 1})], new_nonce())
+                await self._engine.commit([Put(waiter), Update(meta.ref, add={"waiters": 1})], new_commit_id())
                 return None
             except Conflict as conflict:
                 if 0 in conflict.found:
@@ -164,27 +164,27 @@ class Control:
         return (await self._engine.result(meta) if meta is not None else None) or Outcome(None)
 
     async def complete_promise(
-        self, key: ObjectKey, name: str, outcome: Outcome, *, nonce: str | None = None
+        self, key: ObjectKey, name: str, outcome: Outcome, *, commit_id: str | None = None
     ) -> Acknowledgement:
         """Give a promise its result."""
         id = await self._promise(key, name)
-        nonce = said_nonce(nonce or new_nonce(), outcome)
+        commit_id = outcome_commit_id(commit_id or new_commit_id(), outcome)
         while True:
             meta = await self._engine.find(id)
             if meta is None:
                 return "not found"
             if not meta.live:
-                return "accepted" if meta.nonce == nonce else "already"
+                return "accepted" if meta.commit_id == commit_id else "already"
             now = self._engine.clock.now()
             values: dict[str, Any] = {"status": Status.COMPLETED, "outcome": outcome, "completed": now, "epoch": 1}
             values |= {"due": now if meta.waiters else meta.due}
             if len(outcome.value or b"") > INLINE:
-                parts = cut(meta.ref, name := f"output-{nonce}", outcome.value or b"")
-                await self._engine.put_apart(parts)
+                parts = cut(meta.ref, name := f"output-{commit_id}", outcome.value or b"")
+                await self._engine.put_parts(parts)
                 values |= {"outcome": Outcome(), "output_parts": len(parts), "output_name": name}
             update = Update(meta.ref, set=values, epoch=meta.epoch, waiters=meta.waiters)
             try:
-                await self._engine.commit([update], nonce)
+                await self._engine.commit([update], commit_id)
             except Conflict:
                 continue
             self._engine.finished(replace(meta, **values), outcome)
@@ -204,7 +204,7 @@ class Control:
             due=now + OPEN_CHECK,
         )
         with contextlib.suppress(Conflict):
-            await self._engine.commit([Create(meta, now)], new_nonce())
+            await self._engine.commit([Create(meta, now)], new_commit_id())
         return id
 
     async def _promise_id(self, key: ObjectKey, name: str) -> str:
@@ -218,7 +218,7 @@ class Control:
             fresh = replace(state.head(), expires=expires if state.owner is None else None)
             try:
                 write = WriteHead(fresh, version=head.version)
-                await self._engine.commit([write, *garbage(state, self._engine.times())], new_nonce())
+                await self._engine.commit([write, *garbage(state, self._engine.times())], new_commit_id())
             except Conflict:
                 continue
 
@@ -241,7 +241,7 @@ class Control:
         values["due"] = now if gone else min(later, head.expires or later)
         try:
             live = Update(meta.ref, set=values, due=meta.due, waiters=meta.waiters)
-            await self._engine.commit([live if meta.live else Finish(meta.ref, set=values)], new_nonce())
+            await self._engine.commit([live if meta.live else Finish(meta.ref, set=values)], new_commit_id())
         except Conflict:
             return
         if not gone:
@@ -261,7 +261,7 @@ class Control:
             return
         now = self._engine.clock.now()
         try:
-            await self._engine.commit([Finish(marker.ref, set={"expires": now})], new_nonce())
+            await self._engine.commit([Finish(marker.ref, set={"expires": now})], new_commit_id())
         except Conflict:
             return
         await self._engine.read(lambda: self._engine.store.forget(marker.ref, now))
@@ -272,11 +272,11 @@ class Control:
         head = (await self._engine.heads([key]))[key]
         if head.owner is not None or head.expires is None or head.expires > now:
             return
-        if head.spilled:
+        if head.has_overflow:
             await self._engine.blobs.delete_entries(key, head.state_generation)
-        empty = replace(head, state={}, spilled=False, large=False, state_generation="", expires=None)
+        empty = replace(head, state={}, has_overflow=False, large=False, state_generation="", expires=None)
         try:
-            await self._engine.commit([WriteHead(empty, version=head.version)], new_nonce())
+            await self._engine.commit([WriteHead(empty, version=head.version)], new_commit_id())
         except Conflict:
             return
 
@@ -294,7 +294,7 @@ class Control:
         if waiting.dispatches and waiting.ticket is not None:
             entry = InboxEntry(key, waiting.ticket, waiting.ref)
             with contextlib.suppress(Conflict):  # it is there, as it should be
-                await self._engine.commit([Put(entry), Update(waiting.ref, due=waiting.due)], new_nonce())
+                await self._engine.commit([Put(entry), Update(waiting.ref, due=waiting.due)], new_commit_id())
         if head.owner is None:
             await self._engine.handover.settle({key: ()})
             return
@@ -324,7 +324,7 @@ class Control:
                     return "accepted"
                 continue
             cancellation = Outcome(failure=CANCELLED)
-            answer = await self.answer(meta.ref, meta, "x", cancellation, new_nonce(), cancels=True)
+            answer = await self.answer(meta.ref, meta, "x", cancellation, new_commit_id(), cancels=True)
             return "already" if answer == "not found" else answer
 
     async def kill(self, id: str) -> Acknowledgement:
@@ -373,7 +373,8 @@ class Control:
             if deployment is not None:
                 values["deployment"] = deployment
             try:
-                await self._engine.commit([Update(meta.ref, set=values, epoch=meta.epoch, due=meta.due)], new_nonce())
+                update = Update(meta.ref, set=values, epoch=meta.epoch, due=meta.due)
+                await self._engine.commit([update], new_commit_id())
             except Conflict:
                 continue
             if "status" in values:
@@ -398,7 +399,7 @@ class Control:
                 head = (await self._engine.heads([key]))[key]
                 changes.append(WriteHead(replace(head, expires=now), version=head.version))
             try:
-                await self._engine.commit(changes, new_nonce())
+                await self._engine.commit(changes, new_commit_id())
             except Conflict as conflict:
                 if 0 in conflict.found:
                     return "not found"
@@ -442,7 +443,7 @@ class Control:
             return False
         if failure == KILLED:
             await self.kill_calls(taken)
-        member = Member(taken, b"", self._engine.spec(taken), stored=True, pieces=await self._pieces(meta))
+        member = Member(taken, b"", self._engine.spec(taken), stored=True, segments=await self._next_segment(meta))
         head: Head | None = None
         if meta.kind.exclusive:
             head = (await self._engine.heads([member.key]))[member.key]
@@ -475,19 +476,19 @@ class Control:
         changes: list[Change] = [Update(meta.ref, set=set, epoch=meta.epoch, due=None if queued else meta.due)]
         if meta.epoch:
             data = encode([AttemptStarted(epoch, lost=meta.unended)])[0]
-            set["pieces"] = (place := await self._pieces(meta)) + 1
-            changes.append(Put(Piece(meta.id, meta.generation, place, data)))
+            set["segments"] = (place := await self._next_segment(meta)) + 1
+            changes.append(Put(JournalSegment(meta.id, meta.generation, place, data)))
         if meta.status is Status.QUEUED and meta.ticket is not None:
             # Who hands the key over deletes the entry too, so only one of the two can.
             changes.append(Delete(InboxEntry(meta.target.object, meta.ticket, meta.ref)))
         try:
-            await self._engine.commit(changes, new_nonce())
+            await self._engine.commit(changes, new_commit_id())
         except Conflict:
             return None
         return replace(meta, **set)
 
-    async def _pieces(self, meta: Meta) -> int:
-        return 0 if not meta.epoch else await self._engine.pieces(meta)
+    async def _next_segment(self, meta: Meta) -> int:
+        return 0 if not meta.epoch else await self._engine.next_segment(meta)
 
     async def _calls(self, meta: Meta) -> list[str]:
         """The invocations that it called and that have not answered."""

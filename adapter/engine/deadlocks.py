@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from adapter.engine.ids import child_id, new_nonce
+from adapter.engine.ids import child_id, new_commit_id
 from adapter.engine.ports import Conflict, Update
 from adapter.engine.records import Awaits, Meta, Ref, Status, Unreadable
 from adapter.engine.types import Failure, Outcome
@@ -104,7 +104,7 @@ class Deadlocks:
             id, command = attached(cycle, [meta.awaits for meta in cycle])
             waiting = next(meta for meta in cycle if meta.id == id)
             outcome = Outcome(failure=failure)
-            await self._engine.control.answer(waiting.ref, waiting, f"a{command}", outcome, new_nonce())
+            await self._engine.control.answer(waiting.ref, waiting, f"a{command}", outcome, new_commit_id())
             return True
         youngest = max(queued, key=lambda meta: (meta.created, meta.id))
         if not self._engine.hosts(youngest.target):  # its options are known where it lives
@@ -117,7 +117,7 @@ class Deadlocks:
         if youngest.error != failure.message:
             self.report(youngest, failure)
             with suppress(Conflict):
-                await self._engine.commit([Update(youngest.ref, set={"error": failure.message})], new_nonce())
+                await self._engine.commit([Update(youngest.ref, set={"error": failure.message})], new_commit_id())
         return True
 
     def report(self, youngest: Meta, failure: Failure) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adapter.engine import blobs
-from adapter.engine.ids import new_nonce
+from adapter.engine.ids import new_commit_id
 from adapter.engine.keys import KeyState
 from adapter.engine.ports import Conflict, WriteHead
 from adapter.engine.records import Ref
@@ -48,9 +48,9 @@ async def view(engine: Engine, key: ObjectKey) -> Held:
     """A key and its state."""
     head = (await engine.heads([key]))[key]
     state = KeyState(head, engine.clock.now())
-    beside = await engine.entries(key, state.state_generation) if state.spilled else {}
+    overflow = await engine.entries(key, state.state_generation) if state.has_overflow else {}
     waiting = len(await engine.read(lambda: engine.store.inbox(key, MOST_COUNTED))) if head.queued else 0
-    return Held(head.version, head.owner, waiting, dict(state.state), tuple(sorted(beside)))
+    return Held(head.version, head.owner, waiting, dict(state.state), tuple(sorted(overflow)))
 
 
 async def read(engine: Engine, key: ObjectKey, name: str) -> bytes | None:
@@ -80,9 +80,9 @@ async def edit(engine: Engine, key: ObjectKey, name: str, value: bytes | None, v
             await engine.blobs.write(blob, key, value)
         state.set(name, value, blob)
     before = await engine.blobs.where(key, state.state_generation, name) if head.large else None
-    beside = [*blobs.changes(state, {name: before}, engine.clock.now()), *garbage(state, engine.times())]
+    overflow = [*blobs.changes(state, {name: before}, engine.clock.now()), *garbage(state, engine.times())]
     try:
-        await engine.commit([WriteHead(state.head(), version=version), *beside], new_nonce())
+        await engine.commit([WriteHead(state.head(), version=version), *overflow], new_commit_id())
     except Conflict:
         raise ChangedError(f"{key} has changed meanwhile") from None
     return version + 1

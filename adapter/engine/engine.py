@@ -15,7 +15,7 @@ from adapter.engine.commit_log import Exists, Fenced
 from adapter.engine.control import KILLED, Control
 from adapter.engine.deadlocks import Deadlocks
 from adapter.engine.handover import Handover
-from adapter.engine.ids import idempotent_id, new_generation, new_nonce, random_id, workflow_id
+from adapter.engine.ids import idempotent_id, new_commit_id, new_generation, random_id, workflow_id
 from adapter.engine.journal import AttemptStarted, NotificationDelivered, encode
 from adapter.engine.member import Member
 from adapter.engine.notifier import Notifier
@@ -35,9 +35,9 @@ from adapter.engine.recent import Recent
 from adapter.engine.records import (
     INLINE,
     Head,
+    JournalSegment,
     Meta,
     Part,
-    Piece,
     Ref,
     Status,
     Unreadable,
@@ -46,7 +46,7 @@ from adapter.engine.records import (
 from adapter.engine.reports import log_attempt, log_end, log_step
 from adapter.engine.storage import Storage
 from adapter.engine.sweeper import Sweeper
-from adapter.engine.transaction import APART, GRACE, MARGIN, Times
+from adapter.engine.transaction import GRACE, MARGIN, MAX_INLINE_PARTS, Times
 from adapter.engine.types import (
     MAX_ERROR,
     MAX_PAYLOAD,
@@ -223,7 +223,7 @@ class Engine(Storage):
             await unit.run()
         except Exists as exists:
             accepted = exists.found.generation == meta.generation  # the answer was lost, and it has begun since
-            if not accepted and len(request.input) > APART:
+            if not accepted and len(request.input) > MAX_INLINE_PARTS:
                 await self.sweeper.delete_dependents(meta.ref)
             return Answer(meta.id, accepted, await self.result(exists.found))
         return Answer(meta.id, True)
@@ -509,12 +509,12 @@ class Engine(Storage):
         if len(member.input) > INLINE:
             parts = cut(meta.ref, "input", member.input)
             meta = replace(meta, input=None, input_parts=len(parts))
-        together = len(member.input) <= APART
+        together = len(member.input) <= MAX_INLINE_PARTS
         more: list[Change] = [Put(part) for part in parts]
         if not together:
             more = [self.blobs.keep_input(await self.blobs.put_input(meta, parts))]
         try:
-            await self.commit([Create(meta, times.now), *more], new_nonce())
+            await self.commit([Create(meta, times.now), *more], new_commit_id())
         except Conflict as conflict:
             if 0 not in conflict.found:
                 raise Unavailable(f"{meta.id}: its input was given up before it was stored") from conflict
@@ -585,12 +585,12 @@ class Engine(Storage):
     async def _begin(self, id: str) -> Member | None:
         """The first attempt of an invocation that was dispatched."""
         times = self.times()
-        nonce = new_nonce()
+        commit_id = new_commit_id()
         values = {"status": Status.RUNNING, "due": times.lease, "deployment": self.deployment, "dispatches": 0}
-        values |= {"nonce": nonce}
+        values |= {"commit_id": commit_id}
         began, meta = await self.read(lambda: self.store.start(id, set=values, now=times.now))
         # The answer to an earlier try may have been lost.
-        if meta is None or not (began or (meta.nonce == nonce and meta.epoch == 1 and meta.live)):
+        if meta is None or not (began or (meta.commit_id == commit_id and meta.epoch == 1 and meta.live)):
             return None
         try:
             member = Member(meta, await self.input(meta), self.spec(meta), stored=True)
@@ -611,11 +611,11 @@ class Engine(Storage):
             return None
 
     async def _take_over(self, id: str) -> Member | None:
-        parts, pieces, meta, notifications = await self.load(id)
+        parts, segments, meta, notifications = await self.load(id)
         if meta is None or meta.expired(self.clock.now()):
             return None
         # What is to end is not replayed.
-        journal = journals.read(id, pieces, count=meta.pieces) if meta.outcome is None else []
+        journal = journals.read(id, segments, count=meta.segments) if meta.outcome is None else []
         if meta.status is Status.QUEUED:
             await self.deadlocks.check(meta)  # another function found it to be the youngest of a ring
         seen = {entry.id for entry in journal if isinstance(entry, NotificationDelivered)}
@@ -646,14 +646,14 @@ class Engine(Storage):
             values["deployment"] = self.deployment
         # The due time as well: taking a place in an inbox does not raise the epoch, but changes that.
         changes: list[Change] = [Update(meta.ref, set=values, epoch=meta.epoch, due=meta.due)]
-        nonce = new_nonce()
-        place = pieces[-1].index + 1 if pieces else 0
+        commit_id = new_commit_id()
+        place = segments[-1].index + 1 if segments else 0
         if meta.epoch:
-            values["pieces"] = place + 1
+            values["segments"] = place + 1
             journal.append(AttemptStarted(epoch, lost=meta.unended))
-            changes.append(Put(Piece(id, meta.generation, place, encode(journal[-1:])[0], nonce)))
+            changes.append(Put(JournalSegment(id, meta.generation, place, encode(journal[-1:])[0], commit_id)))
         try:
-            await self.commit(changes, nonce)
+            await self.commit(changes, commit_id)
         except Conflict as conflict:
             found = conflict.found.get(0, meta)
             if isinstance(found, Meta) and found.live and found.epoch == meta.epoch:
@@ -663,7 +663,7 @@ class Engine(Storage):
         if meta.outcome is not None and meta.outcome.failure == KILLED:
             await self.control.kill_calls(meta)
         member = Member(meta, input, spec, stored=True, journal=journal)
-        member.pieces = place + (1 if epoch > 1 else 0)
+        member.segments = place + (1 if epoch > 1 else 0)
         member.notifications = {each.id: each.outcome for each in notifications}
         member.counted = meta.notifications
         return member
@@ -698,7 +698,7 @@ class Engine(Storage):
         else:
             values |= {"status": Status.PAUSED, "due": None}
         try:
-            await self.commit([Update(meta.ref, set=values, epoch=meta.epoch)], new_nonce())
+            await self.commit([Update(meta.ref, set=values, epoch=meta.epoch)], new_commit_id())
         except Conflict:
             return  # it is over, or another's, and what could not be read may have been deleted
         self.report(meta, failures, error, values["due"])

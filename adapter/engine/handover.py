@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from adapter.engine.ids import new_nonce
+from adapter.engine.ids import new_commit_id
 from adapter.engine.keys import KeyState
 from adapter.engine.ports import Change, Conflict, Contended, Delete, MarkQueued, TakeKey, Update, WriteHead
 from adapter.engine.records import Head, InboxEntry, Ref, Status
@@ -97,7 +97,7 @@ class Handover:
                 if head.queued:
                     return
                 try:
-                    await engine.commit([MarkQueued(key, head.owner)], new_nonce())
+                    await engine.commit([MarkQueued(key, head.owner)], new_commit_id())
                     return
                 except Conflict as conflict:
                     found = conflict.found[0]
@@ -136,13 +136,13 @@ class Handover:
         ready = {"status": Status.READY, "due": engine.times().grace, "ticket": None, "dispatches": 0}
         try:
             changes = [Delete(first), Update(first.ref, set=ready, status=Status.QUEUED), *take]
-            await engine.commit(changes, new_nonce(), give_up_after=1)
+            await engine.commit(changes, new_commit_id(), give_up_after=1)
         except Contended:
             return False
         except Conflict as conflict:
             if 1 in conflict.found and 0 not in conflict.found:  # the record was lost, and another one restored
                 with suppress(Conflict):
-                    await engine.commit([Delete(first)], new_nonce())
+                    await engine.commit([Delete(first)], new_commit_id())
             return False
         engine.granted(first.ref, head.key)
         return True

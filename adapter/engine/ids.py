@@ -97,19 +97,19 @@ def new_generation() -> str:
     return _text(secrets.token_bytes(10))
 
 
-def new_nonce() -> str:
+def new_commit_id() -> str:
     """A nonce for a commit."""
     return secrets.token_bytes(12).hex()
 
 
-def derived_nonce(what: str, idempotency_key: str) -> str:
+def derived_commit_id(what: str, idempotency_key: str) -> str:
     """The nonce of a change that is asked for under an idempotency key."""
     return _derive("nonce", what, idempotency_key)[4:]
 
 
-def said_nonce(nonce: str, outcome: Outcome) -> str:
+def outcome_commit_id(commit_id: str, outcome: Outcome) -> str:
     """The nonce of a change that gives somebody a result: it tells who says the same again from who says another."""
-    digest = hashlib.blake2b(nonce.encode(), digest_size=12)
+    digest = hashlib.blake2b(commit_id.encode(), digest_size=12)
     if outcome.failure is not None:
         digest.update(repr((outcome.failure.code, outcome.failure.message)).encode())
     elif outcome.value is not None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from adapter.engine.records import PART, Piece, Unreadable
+from adapter.engine.records import PART, JournalSegment, Unreadable
 from adapter.engine.types import Failure, Outcome
 
 FORMAT = 1
@@ -244,7 +244,7 @@ def encode(entries: Iterable[Entry]) -> list[str]:
     return [FIRST + cuts[0], *(MIDDLE + cut for cut in cuts[1:-1]), LAST + cuts[-1]]
 
 
-def decode(pieces: Iterable[str]) -> list[Entry]:
+def decode(segments: Iterable[str]) -> list[Entry]:
     """The entries of pieces in order.
 
     Raises:
@@ -252,8 +252,8 @@ def decode(pieces: Iterable[str]) -> list[Entry]:
     """
     entries: list[Entry] = []
     cut: list[str] | None = None
-    for place, piece in enumerate(pieces):
-        mark, text = piece[:2], piece[2:]
+    for place, segment in enumerate(segments):
+        mark, text = segment[:2], segment[2:]
         if mark == FIRST:
             cut = [text]
         elif mark == WHOLE:
@@ -285,7 +285,9 @@ def _read(text: str, place: int) -> list[Entry]:
         raise JournalFormatError(f"piece {place} of the journal is damaged: {error}") from error
 
 
-def read(id: str, pieces: Sequence[Piece], tail: str | None = None, *, count: int = 0) -> list[Entry]:
+def read(
+    id: str, segments: Sequence[JournalSegment], inline_journal: str | None = None, *, count: int = 0
+) -> list[Entry]:
     """The journal of an invocation.
 
     Args:
@@ -297,12 +299,12 @@ def read(id: str, pieces: Sequence[Piece], tail: str | None = None, *, count: in
     Raises:
         JournalFormatError: If it cannot be read, or a piece is missing.
     """
-    missing = next((place for place, piece in enumerate(pieces) if piece.index != place), None)
+    missing = next((place for place, segment in enumerate(segments) if segment.index != place), None)
     if missing is not None:
         raise JournalFormatError(f"{id}: piece {missing} of the journal is missing, and later ones are there")
-    if len(pieces) < count:
-        raise JournalFormatError(f"{id}: the journal has {count} pieces by its record, and {len(pieces)} are there")
+    if len(segments) < count:
+        raise JournalFormatError(f"{id}: the journal has {count} pieces by its record, and {len(segments)} are there")
     try:
-        return decode([*(piece.data for piece in pieces), *([tail] if tail else [])])
+        return decode([*(segment.data for segment in segments), *([inline_journal] if inline_journal else [])])
     except JournalFormatError as error:
         raise JournalFormatError(f"{id}: {error}") from error

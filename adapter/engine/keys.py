@@ -40,14 +40,14 @@ class KeyState:
         front: Iterable[InboxEntry] = (),
         more: bool = False,
         dead: Iterable[str] = (),
-        beside: Mapping[str, StateEntry] | None = None,
+        overflow: Mapping[str, StateEntry] | None = None,
     ) -> None:
         expired = head.expires is not None and head.expires <= now
         self.base = head
         self.owner = head.owner
         self.queued = head.queued
         self.state = {} if expired else head.state
-        self.spilled = head.spilled and not expired
+        self.has_overflow = head.has_overflow and not expired
         self.large = head.large and not expired
         self.state_generation = new_generation() if expired or not head.state_generation else head.state_generation
         self.expires = None if expired else head.expires
@@ -65,7 +65,7 @@ class KeyState:
         """Whether the state was written."""
         self.writes: dict[str, StateEntry | None] = {}
         """State entries beside the head: put, or deleted (``None``)."""
-        self.beside = None if expired else beside
+        self.overflow = None if expired else overflow
         """Those that are stored, where they were read."""
         gone = set(dead)
         for entry in [entry for entry in self.front if entry.ticket in gone]:
@@ -132,16 +132,16 @@ class KeyState:
         if name in self.writes:
             entry = self.writes[name]
             return Outcome(None if entry is None else entry.value)
-        if self.spilled and self.beside is None:
+        if self.has_overflow and self.overflow is None:
             return None
-        entry = (self.beside or {}).get(name)
+        entry = (self.overflow or {}).get(name)
         if entry is None:
             return Outcome(None)
         return Outcome(entry.value) if entry.blob is None else None
 
     def names(self) -> set[str] | None:
         """The names of all entries; ``None`` where only the items beside the head tell."""
-        if self.spilled and self.beside is None:
+        if self.has_overflow and self.overflow is None:
             return None
         return {*self.state, *self.entries()}
 
@@ -153,7 +153,7 @@ class KeyState:
 
     def entries(self) -> dict[str, StateEntry]:
         """The entries beside the head, if they were read, after what is written."""
-        entries = {**(self.beside or {}), **self.writes}
+        entries = {**(self.overflow or {}), **self.writes}
         return {name: entry for name, entry in entries.items() if entry is not None}
 
     def set(self, name: str, value: bytes, blob: Ref | None = None) -> None:
@@ -162,29 +162,29 @@ class KeyState:
         state = {**self.state, name: value}
         if len(value) <= INLINE_ENTRY and sum(len(k.encode()) + len(v) for k, v in state.items()) <= INLINE_STATE:
             self.state = state
-            if self.spilled:
+            if self.has_overflow:
                 self.writes[name] = None
         else:
             self.state = {k: v for k, v in self.state.items() if k != name}
             parts = -(-len(value) // PART) if blob is not None else 0
             self.writes[name] = StateEntry(self.base.key, self.state_generation, name, value, blob, parts)
-            self.spilled = True
+            self.has_overflow = True
             self.large = self.large or blob is not None
 
     def clear(self, name: str) -> None:
         """Remove a state entry."""
         self.written = True
         self.state = {k: v for k, v in self.state.items() if k != name}
-        if self.spilled:
+        if self.has_overflow:
             self.writes[name] = None
 
     def clear_all(self) -> None:
         """Remove every state entry: those beside the head belong to a generation that is over."""
         self.written = True
-        self.state, self.writes, self.beside = {}, {}, None
-        if self.spilled:
+        self.state, self.writes, self.overflow = {}, {}, None
+        if self.has_overflow:
             self.state_generation = f"{self.generation}.{new_generation()}"
-        self.spilled = self.large = False
+        self.has_overflow = self.large = False
 
     def items(self) -> int:
         """How many items a commit of these steps touches."""
@@ -196,9 +196,9 @@ class KeyState:
     @property
     def garbage(self) -> bool:
         """Whether entries beside the head belong to a state that is over."""
-        return self.base.spilled and self.base.state_generation != self.state_generation
+        return self.base.has_overflow and self.base.state_generation != self.state_generation
 
-    def head(self, nonce: str = "") -> Head:
+    def head(self, commit_id: str = "") -> Head:
         """The head to store, with the version that it is to be based on."""
         return replace(
             self.base,
@@ -206,8 +206,8 @@ class KeyState:
             queued=self.queued or bool(self.arrived),
             state_generation=self.state_generation,
             state=self.state,
-            spilled=self.spilled,
+            has_overflow=self.has_overflow,
             large=self.large,
             expires=self.expires,
-            nonce=nonce,
+            commit_id=commit_id,
         )

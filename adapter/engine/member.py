@@ -23,11 +23,11 @@ class Member:
     stored: bool = False
     journal: list[Entry] = field(default_factory=list[Entry])
     """What is committed of it."""
-    pieces: int = 0
+    segments: int = 0
     """In how many pieces."""
     input_marker: Ref | None = None
     """The note of the parts of its input, where those were put ahead of the commit that makes it."""
-    apart: bool = False
+    has_out_of_line: bool = False
     """Whether parts of its input or of a result were put ahead of a commit that may not have come."""
     notifications: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
     """The notifications that it has seen."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from adapter.engine.ids import new_nonce
+from adapter.engine.ids import new_commit_id
 from adapter.engine.ports import Conflict, Delete, Update, Wake
 from adapter.engine.records import WAITING, Meta, Notification, Ref, Status
 
@@ -82,7 +82,8 @@ class Notifier:
         """Make an invocation that waits `Status.READY`. Returns False if it has moved."""
         ready = {"status": Status.READY, "due": self._engine.times().grace, "epoch": meta.epoch + 1}
         try:
-            await self._engine.commit([Update(meta.ref, set=ready, epoch=meta.epoch, status=meta.status)], new_nonce())
+            update = Update(meta.ref, set=ready, epoch=meta.epoch, status=meta.status)
+            await self._engine.commit([update], new_commit_id())
         except Conflict:
             return False
         return True
@@ -104,7 +105,7 @@ class Notifier:
         gone = found is None or found.ref != notifications[0].to
         if not fresh or not (gone or found is None or found.due is None):
             return
-        await self._engine.commit([Delete(notification) for notification in notifications], new_nonce())
+        await self._engine.commit([Delete(notification) for notification in notifications], new_commit_id())
         for notification in notifications:
             if notification.parts:
                 await self._engine.sweeper.delete_later(notification.to, found)

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, Protocol
 from adapter.engine.records import (
     Head,
     InboxEntry,
+    JournalSegment,
     Meta,
     Notification,
     Part,
-    Piece,
     Record,
     Ref,
     StateEntry,
@@ -79,7 +79,7 @@ class Put:
     A state entry and a part are put whether they are there or not: the record that points at them guards them.
     """
 
-    item: Piece | Notification | Part | Waiter | InboxEntry | StateEntry
+    item: JournalSegment | Notification | Part | Waiter | InboxEntry | StateEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +162,12 @@ class Conflict(Exception):
         self.found = found
 
 
-def applied(changes: Sequence[Change], found: Mapping[int, Record | None], nonce: str) -> bool:
+def applied(changes: Sequence[Change], found: Mapping[int, Record | None], commit_id: str) -> bool:
     """Whether a commit whose conditions failed met its own write: it had applied before, and its answer was lost.
 
     A commit applies whole, so one item that bears its nonce tells. A lone item without a nonce tells by being the same.
     """
-    if any(getattr(record, "nonce", None) == nonce for record in found.values()):
+    if any(getattr(record, "commit_id", None) == commit_id for record in found.values()):
         return True
     change = changes[0]
     return len(changes) == 1 and isinstance(change, Put) and found.get(0) == change.item
@@ -203,7 +203,7 @@ class Page:
     """A stretch of an invocation's partition, in the order of its keys: input parts, journal, record, notifications."""
 
     parts: list[Part]
-    pieces: list[Piece]
+    segments: list[JournalSegment]
     meta: Meta | None
     notifications: list[Notification]
     cursor: Any = None
@@ -255,7 +255,7 @@ class Dependent(NamedTuple):
     sort: Any
     journal: bool
     """Whether it is a piece of the journal, or a notification, which belongs to it."""
-    piece: int | None = None
+    segment: int | None = None
     """A piece's place in the journal."""
     input: bool = False
     """Whether it is a part of the input, which may be there before the record is."""
@@ -332,7 +332,7 @@ class Store(Protocol):
         """Read the state entries that lie beside the head, with or without their values. Query, 1 MB a page."""
         ...
 
-    async def commit(self, changes: Sequence[Change], nonce: str) -> None:
+    async def commit(self, changes: Sequence[Change], commit_id: str) -> None:
         """Apply all changes or none. TransactWriteItems; for a single change PutItem, UpdateItem or DeleteItem.
 
         At most 100 changes, of different items. The nonce is stored in every item that has a field for it (in a record:

@@ -132,16 +132,16 @@ class Meta:
     output_parts: int = 0
     output_name: str = ""
     """The name of those parts."""
-    pieces: int = 0
+    segments: int = 0
     """How many pieces of the journal there were when the record was last written by an attempt, or an operator."""
-    tail: str | None = None
+    inline_journal: str | None = None
     """The last piece of the journal, where it completed the invocation."""
     completed: int | None = None
-    forgets: int | None = None
+    journal_expires: int | None = None
     """Once completed: when its journal is deleted, where that is before it expires."""
     expires: int | None = None
     """Once completed: from then on the id is as good as new, whether the item is still there or not."""
-    nonce: str = ""
+    commit_id: str = ""
     """Of the last commit by an attempt."""
 
     @property
@@ -173,14 +173,14 @@ class Meta:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class JournalSegment:
     """A stretch of an invocation's journal, as text (see `adapter.engine.journal`)."""
 
     id: str
     generation: str
     index: int
     data: str
-    nonce: str = ""
+    commit_id: str = ""
 
 
 NOTIFICATION_ID = re.compile(r"x|[acw][0-9]+|s[^:]*:.+", re.DOTALL)
@@ -197,7 +197,7 @@ class Notification:
     outcome: Outcome
     """Without its value where that lies in parts."""
     created: int
-    nonce: str = ""
+    commit_id: str = ""
     parts: str = ""
     """The name of the parts, with the receiver."""
     after: int = 0
@@ -248,13 +248,13 @@ class Head:
     is set and there is no owner, invocations arrive by the inbox only."""
     state_generation: str = ""
     state: dict[str, bytes] = field(default_factory=dict[str, bytes])
-    spilled: bool = False
+    has_overflow: bool = False
     """Whether some entries lie in items of their own."""
     large: bool = False
     """Whether some of those may lie in parts."""
     expires: int | None = None
     """A workflow's: from then on the state is to be taken for absent."""
-    nonce: str = ""
+    commit_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,4 +288,4 @@ def cut(ref: Ref, name: str, data: bytes) -> list[Part]:
     ]
 
 
-Record = Meta | Piece | Notification | Part | Waiter | Head | InboxEntry | StateEntry
+Record = Meta | JournalSegment | Notification | Part | Waiter | Head | InboxEntry | StateEntry

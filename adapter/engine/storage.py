@@ -8,17 +8,17 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from adapter.engine import journal as journals
-from adapter.engine.ids import new_nonce
+from adapter.engine.ids import new_commit_id
 from adapter.engine.journal import Entry
 from adapter.engine.ports import Change, Clock, Conflict, Contended, Store, Unavailable, Update
 from adapter.engine.records import (
     NOTIFICATION_ID,
     PART,
     Head,
+    JournalSegment,
     Meta,
     Notification,
     Part,
-    Piece,
     Ref,
     StateEntry,
     Unreadable,
@@ -96,47 +96,47 @@ class Storage:
         meta = await self.read(lambda: self.store.peek(id))
         return None if meta is None or meta.expired(self.clock.now()) else meta
 
-    async def load(self, id: str) -> tuple[list[Part], list[Piece], Meta | None, list[Notification]]:
+    async def load(self, id: str) -> tuple[list[Part], list[JournalSegment], Meta | None, list[Notification]]:
         """Read an invocation whole: input parts, journal, record and notifications, those of its generation."""
-        parts, pieces, meta, notifications = await self._load(id)
-        if meta is not None and sum(piece.generation == meta.generation for piece in pieces) < meta.pieces:
+        parts, segments, meta, notifications = await self._load(id)
+        if meta is not None and sum(segment.generation == meta.generation for segment in segments) < meta.segments:
             # A query is no snapshot: the last pieces may have been put between the journal's page and the record's.
-            parts, pieces, meta, notifications = await self._load(id)
+            parts, segments, meta, notifications = await self._load(id)
         generation = meta.generation if meta is not None else ""
         notifications = [each for each in notifications if each.to.generation == generation]
         return (
             [part for part in parts if part.generation == generation],
-            [piece for piece in pieces if piece.generation == generation],
+            [segment for segment in segments if segment.generation == generation],
             meta,
             _in_order(notifications)
             if meta is None or _whole(notifications)
             else await self.notification_items(meta.ref),
         )
 
-    async def _load(self, id: str) -> tuple[list[Part], list[Piece], Meta | None, list[Notification]]:
+    async def _load(self, id: str) -> tuple[list[Part], list[JournalSegment], Meta | None, list[Notification]]:
         page = await self.read(lambda: self.store.load(id))
-        parts, pieces, meta, notifications = page.parts, page.pieces, page.meta, page.notifications
+        parts, segments, meta, notifications = page.parts, page.segments, page.meta, page.notifications
         while page.cursor is not None:
             page = await self.read(lambda page=page: self.store.load(id, page.cursor))  # type: ignore[misc]
-            parts, pieces, notifications = parts + page.parts, pieces + page.pieces, notifications + page.notifications
-            meta = page.meta or meta
-        return parts, pieces, meta, notifications
+            parts, segments = parts + page.parts, segments + page.segments
+            meta, notifications = page.meta or meta, notifications + page.notifications
+        return parts, segments, meta, notifications
 
     async def journal(self, meta: Meta) -> list[Entry]:
         """Read an invocation's journal."""
-        _, pieces, found, _ = await self.load(meta.id)
+        _, segments, found, _ = await self.load(meta.id)
         if found is None or found.generation != meta.generation:
             return []
-        if found.forgets is not None and found.forgets <= self.clock.now():
+        if found.journal_expires is not None and found.journal_expires <= self.clock.now():
             return []  # it may be deleted in part
-        return journals.read(meta.id, pieces, found.tail, count=found.pieces)
+        return journals.read(meta.id, segments, found.inline_journal, count=found.segments)
 
-    async def pieces(self, meta: Meta) -> int:
+    async def next_segment(self, meta: Meta) -> int:
         """Tell the place of the next piece of an invocation's journal, whether that can be read or not."""
         place, cursor = 0, None
         while True:
             found, cursor = await self.read(lambda: self.store.dependents(meta.id, cursor))  # noqa: B023
-            places = [key.piece for key in found if key.generation == meta.generation and key.piece is not None]
+            places = [key.segment for key in found if key.generation == meta.generation and key.segment is not None]
             place = max([place, *(each + 1 for each in places)])
             if cursor is None:
                 return place
@@ -213,12 +213,12 @@ class Storage:
     async def change(self, meta: Meta, values: dict[str, Any]) -> bool:
         """Change a record, unless it has changed since it was read."""
         try:
-            await self.commit([Update(meta.ref, set=values, epoch=meta.epoch, due=meta.due)], new_nonce())
+            await self.commit([Update(meta.ref, set=values, epoch=meta.epoch, due=meta.due)], new_commit_id())
         except Conflict:
             return False
         return True
 
-    async def commit(self, changes: Sequence[Change], nonce: str, *, give_up_after: int | None = None) -> None:
+    async def commit(self, changes: Sequence[Change], commit_id: str, *, give_up_after: int | None = None) -> None:
         """Commit; after a lost answer send the same again until the answer is certain.
 
         Args:
@@ -233,7 +233,7 @@ class Storage:
         tries, certain = 0, True
         while True:
             try:
-                await self.store.commit(changes, nonce)
+                await self.store.commit(changes, commit_id)
                 return
             except Unavailable as error:
                 tries += 1
@@ -242,11 +242,11 @@ class Storage:
                     raise
                 await self.back_off(tries)
             except Conflict as conflict:
-                if tries and any(getattr(found, "nonce", None) == nonce for found in conflict.found.values()):
+                if tries and any(getattr(found, "commit_id", None) == commit_id for found in conflict.found.values()):
                     return
                 raise
 
-    async def put_apart(self, parts: Sequence[Part]) -> None:
+    async def put_parts(self, parts: Sequence[Part]) -> None:
         """Put parts of large payloads, ahead of the commit that points at them."""
         left, tries = list(parts), 0
         while left:

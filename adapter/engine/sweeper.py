@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from adapter.engine.control import PROMISE_CHECK
-from adapter.engine.ids import SHARDS, new_nonce
+from adapter.engine.ids import SHARDS, new_commit_id
 from adapter.engine.ports import Conflict, Delete, Due, Finish, Place, Put
 from adapter.engine.records import Meta, Record, Ref, Status, Unreadable, Waiter
 from adapter.engine.transaction import GRACE, MARGIN, OWNER_CHECK, make_notification
@@ -191,7 +191,7 @@ class Sweeper:
             await self.delete_dependents(ref)
         elif not found.live and found.due is None:
             with suppress(Conflict):
-                await self._engine.commit([Finish(ref, {"due": found.expires})], new_nonce())
+                await self._engine.commit([Finish(ref, {"due": found.expires})], new_commit_id())
 
     async def fan_out(self, meta: Meta) -> None:
         """Tell everybody who waits for a completed invocation, then let its record rest until it expires."""
@@ -205,8 +205,8 @@ class Sweeper:
             if cursor is None:
                 break
         try:
-            due = meta.forgets or meta.expires or engine.clock.now() + PROMISE_CHECK
-            await engine.commit([Finish(meta.ref, set={"due": due, "waiters": 0})], new_nonce())
+            due = meta.journal_expires or meta.expires or engine.clock.now() + PROMISE_CHECK
+            await engine.commit([Finish(meta.ref, set={"due": due, "waiters": 0})], new_commit_id())
         except Conflict:
             return
 
@@ -215,24 +215,24 @@ class Sweeper:
         notification, parts = make_notification(
             waiter.waiter, f"a{waiter.command}", outcome, engine.clock.now(), waiter.id
         )
-        await engine.put_apart(parts)
+        await engine.put_parts(parts)
         try:
-            await engine.commit([Delete(waiter), Put(notification)], new_nonce())
+            await engine.commit([Delete(waiter), Put(notification)], new_commit_id())
         except Conflict as conflict:
             if 0 not in conflict.found:  # it was told before, or had its answer in another way
                 with suppress(Conflict):
-                    await engine.commit([Delete(waiter)], new_nonce())
+                    await engine.commit([Delete(waiter)], new_commit_id())
             return
         await engine.notifier.notify([replace(notification, outcome=outcome)], waiter.service, waiter.deployment)
 
     async def _forget_journal(self, meta: Meta) -> None:
         """Delete the journal of a completed invocation, whose result is kept for longer."""
         engine = self._engine
-        if meta.forgets is not None:
+        if meta.journal_expires is not None:
             await self.delete_dependents(meta.ref, journal_only=True)
-        values = {"tail": None, "pieces": 0, "forgets": None, "due": meta.expires}
+        values = {"inline_journal": None, "segments": 0, "journal_expires": None, "due": meta.expires}
         with suppress(Conflict):
-            await engine.commit([Finish(meta.ref, set=values)], new_nonce())
+            await engine.commit([Finish(meta.ref, set=values)], new_commit_id())
 
     async def delete_dependents(self, ref: Ref, *, journal_only: bool = False, former: bool = False) -> None:
         """Delete what hangs on a record.
@@ -278,6 +278,6 @@ class Sweeper:
         stays = (meta.completed or 0) + UNDER_WAY
         if now < stays:
             with suppress(Conflict):
-                await engine.commit([Finish(meta.ref, {"due": stays})], new_nonce())
+                await engine.commit([Finish(meta.ref, {"due": stays})], new_commit_id())
         else:
             await engine.read(lambda: engine.store.forget(meta.ref, now))

@@ -30,10 +30,10 @@ from adapter.engine.records import (
     PART,
     Head,
     InboxEntry,
+    JournalSegment,
     Meta,
     Notification,
     Part,
-    Piece,
     Ref,
     StateEntry,
     Status,
@@ -60,16 +60,16 @@ MARGIN = 2_000
 OWNER_CHECK = 60_000
 """Milliseconds after which the sweeper looks, at first, whether the key that something else waits for has an owner."""
 
-APART = 1_000_000
+MAX_INLINE_PARTS = 1_000_000
 """The most that goes into a commit of the parts of large payloads, in bytes; what is more is put before it."""
 
-NOTE = 256 * 1024
+MAX_NOTIFICATION = 256 * 1024
 """The largest value that a notification itself holds, in bytes."""
 
-TAIL = 32 * 1024
+MAX_INLINE_JOURNAL = 32 * 1024
 """The longest end of a journal that the completed record itself holds."""
 
-SWEPT = ("failures", "error")
+SWEEPER_FIELDS = ("failures", "error")
 """What the sweeper writes where it takes an attempt for dead: one that ends after all writes it anew."""
 
 EffectGroup = tuple[Effect, ...]
@@ -100,14 +100,14 @@ class Key:
     """Whether invocations come to the key by its inbox, as other processes use it."""
     blobs: dict[str, Ref | None] = field(default_factory=dict[str, Ref | None])
     """Where stored entries lie that are to be replaced and may be large."""
-    beside: Mapping[str, StateEntry] | None = None
+    overflow: Mapping[str, StateEntry] | None = None
     """The state entries beside the head, with their values, where they were read."""
 
     def state(self, now: int) -> KeyState:
         """The key as it is stored, to take up effects."""
         assert self.head is not None, f"the head of {self.key} was not read"
         more = self.head.queued if self.front is None else self.more
-        return KeyState(self.head, now, self.front or (), more, self.dead, self.beside)
+        return KeyState(self.head, now, self.front or (), more, self.dead, self.overflow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ class Transaction:
         self.bytes = 0
         self._counts: dict[str | ObjectKey, int] = {}
         self._dirty: set[str | ObjectKey] = set()
-        self.pieces: dict[str, int] = {}
+        self.segments: dict[str, int] = {}
         """How many pieces of a journal it puts."""
         self.notifications: list[tuple[Notification, Member]] = []
         """What parents elsewhere are told, and of whom."""
@@ -228,7 +228,9 @@ class Transaction:
         waiting = (self.deltas[entry.ref.id] for state in self.states.values() for entry in state.arrived)
         return any(delta.entries or delta.completed or delta.failed or delta.suspended for delta in waiting)
 
-    def changes(self, nonce: str, following: Collection[ObjectKey] = ()) -> tuple[list[Change], list[Part | Piece]]:
+    def changes(
+        self, commit_id: str, following: Collection[ObjectKey] = ()
+    ) -> tuple[list[Change], list[Part | JournalSegment]]:
         """The changes to commit, and what may be put before as it counts only with them: parts of large payloads.
 
         Args:
@@ -236,13 +238,15 @@ class Transaction:
             following: The keys to which the next commits have invocations come.
         """
         changes: list[Change] = []
-        parts: list[Part | Piece] = []
+        parts: list[Part | JournalSegment] = []
         tickets = {entry.ref: entry.ticket for state in self.states.values() for entry in state.arrived}
-        self.metas = {id: self._meta(delta, tickets.get(delta.member.ref), nonce) for id, delta in self.deltas.items()}
+        self.metas = {
+            id: self._meta(delta, tickets.get(delta.member.ref), commit_id) for id, delta in self.deltas.items()
+        }
         for id, delta in self.deltas.items():
-            self._write_member(delta, self.metas[id], changes, parts, nonce)
+            self._write_member(delta, self.metas[id], changes, parts, commit_id)
         for key, state in self.states.items():
-            self._write_key(self._keys[key], state, changes, nonce, key in following)
+            self._write_key(self._keys[key], state, changes, commit_id, key in following)
         return changes, parts
 
     # --- inside ---
@@ -264,12 +268,12 @@ class Transaction:
     @staticmethod
     def _items(delta: RecordDelta) -> int:
         member = delta.member
-        piece = int(delta.journaled and delta.completed is None)
+        segment = int(delta.journaled and delta.completed is None)
         record = int(not member.stored or any((delta.completed, delta.failed, delta.suspended, delta.touched)))
         notified = int(delta.completed is not None and _notifies(member))
-        return piece + record + notified + int(delta.untold)
+        return segment + record + notified + int(delta.untold)
 
-    def _meta(self, delta: RecordDelta, ticket: str | None, nonce: str) -> Meta:
+    def _meta(self, delta: RecordDelta, ticket: str | None, commit_id: str) -> Meta:
         """The record as it will be."""
         member, now = delta.member, self._times.now
         meta = member.meta
@@ -278,37 +282,37 @@ class Transaction:
             large = outcome.value is not None and len(outcome.value) > INLINE
             options = member.spec.options if member.spec else Options()
             retention = retention_of(meta, options)
-            forgets = now + min(_ms(options.journal_retention), retention)
-            tail = journal.encode(delta.entries) if delta.journaled else []
-            inline = len(tail) == 1 and len(tail[0]) <= TAIL
+            journal_expires = now + min(_ms(options.journal_retention), retention)
+            last = journal.encode(delta.entries) if delta.journaled else []
+            inline = len(last) == 1 and len(last[0]) <= MAX_INLINE_JOURNAL
             dependents = any(
                 (
                     meta.kind is Kind.WORKFLOW,
                     journal.unanswered_calls([*member.journal, *delta.entries]),
-                    member.pieces,
-                    member.apart,
+                    member.segments,
+                    member.has_out_of_line,
                     member.notifications,
                     meta.notifications,
                     meta.waiters,
                     large,
                     len(member.input) > INLINE,
                     meta.input_parts,
-                    tail and not inline,
+                    last and not inline,
                 )
             )
             expires = now + retention
-            journaled = forgets < expires and bool(tail or member.pieces)
+            journaled = journal_expires < expires and bool(last or member.segments)
             return replace(
                 meta,
                 status=Status.COMPLETED,
                 outcome=Outcome(None) if large else outcome,
                 output_parts=-(-len(outcome.value or b"") // PART) if large else 0,
-                output_name=f"output-{nonce}" if large else "",
-                tail=tail[0] if inline else None,
+                output_name=f"output-{commit_id}" if large else "",
+                inline_journal=last[0] if inline else None,
                 completed=now,
                 expires=expires,
-                forgets=forgets if journaled else None,
-                due=now if meta.waiters else forgets if journaled else expires if dependents else None,
+                journal_expires=journal_expires if journaled else None,
+                due=now if meta.waiters else journal_expires if journaled else expires if dependents else None,
                 epoch=max(meta.epoch, 1),
                 wake_after=None,
                 seen=0,
@@ -317,7 +321,7 @@ class Transaction:
                 error=None,
                 ticket=None,
                 dispatches=0,
-                nonce=nonce,
+                commit_id=commit_id,
             )
         if delta.failed is not None:
             failed = delta.failed
@@ -330,7 +334,7 @@ class Transaction:
                 error=failed.error,
                 epoch=max(meta.epoch, 1),
                 ticket=None,
-                nonce=nonce,
+                commit_id=commit_id,
             )
         if delta.suspended is not None:
             suspended = delta.suspended
@@ -345,43 +349,48 @@ class Transaction:
                 failures=0 if member.progress or delta.entries else meta.failures,
                 epoch=max(meta.epoch, 1),
                 ticket=None,
-                nonce=nonce,
+                commit_id=commit_id,
             )
         if member.stored and not delta.touched:
             return meta
         if ticket is not None:
             check = self._times.now + (QUEUED_CHECK if meta.parent is not None else OWNER_CHECK)
-            return replace(meta, status=Status.QUEUED, due=check, ticket=ticket, nonce=nonce)
+            return replace(meta, status=Status.QUEUED, due=check, ticket=ticket, commit_id=commit_id)
         if member.spec is not None:
             return replace(
-                meta, status=Status.RUNNING, due=self._times.lease, ticket=None, epoch=max(meta.epoch, 1), nonce=nonce
+                meta,
+                status=Status.RUNNING,
+                due=self._times.lease,
+                ticket=None,
+                epoch=max(meta.epoch, 1),
+                commit_id=commit_id,
             )
         if meta.status is Status.SCHEDULED:
-            return replace(meta, nonce=nonce)
-        return replace(meta, status=Status.READY, due=self._times.grace, nonce=nonce)
+            return replace(meta, commit_id=commit_id)
+        return replace(meta, status=Status.READY, due=self._times.grace, commit_id=commit_id)
 
     def _write_member(
-        self, delta: RecordDelta, meta: Meta, changes: list[Change], parts: list[Part | Piece], nonce: str
+        self, delta: RecordDelta, meta: Meta, changes: list[Change], parts: list[Part | JournalSegment], commit_id: str
     ) -> None:
         member = delta.member
         caller = self.deltas.get(meta.parent.ref.id) if meta.parent is not None else None
         if meta.parent is not None and (not member.stored or (delta.suspended is not None and caller is not None)):
             alone = caller is not None and caller.suspended is not None and caller.suspended.wake_count <= 1
             meta = self.metas[meta.id] = replace(meta, parent=replace(meta.parent, alone=alone))
-        cuts = journal.encode(delta.entries) if delta.journaled and meta.tail is None else []
+        cuts = journal.encode(delta.entries) if delta.journaled and meta.inline_journal is None else []
         if not member.stored or delta.completed or delta.failed or delta.suspended or delta.touched:
-            meta = self.metas[meta.id] = replace(meta, pieces=member.pieces + len(cuts))
+            meta = self.metas[meta.id] = replace(meta, segments=member.segments + len(cuts))
         if not member.stored:
             if len(member.input) > INLINE:
-                apart = cut(meta.ref, "input", member.input)
-                parts += apart
-                meta = replace(meta, input=None, input_parts=len(apart))
+                out_of_line = cut(meta.ref, "input", member.input)
+                parts += out_of_line
+                meta = replace(meta, input=None, input_parts=len(out_of_line))
             meta = self.metas[meta.id] = replace(meta, notifications=int(delta.untold))
             changes.append(Create(meta, self._times.now))
             if delta.untold:
-                changes.append(Put(Notification(meta.ref, "x", Outcome(failure=CANCELLED), self._times.now, nonce)))
+                changes.append(Put(Notification(meta.ref, "x", Outcome(failure=CANCELLED), self._times.now, commit_id)))
         elif delta.completed or delta.failed or delta.suspended or delta.touched:
-            anyway = SWEPT if delta.completed or delta.failed or delta.suspended else ()
+            anyway = SWEEPER_FIELDS if delta.completed or delta.failed or delta.suspended else ()
             if delta.granted_here:
                 anyway = (*anyway, "deployment")
             changes.append(
@@ -396,12 +405,13 @@ class Transaction:
                 )
             )
         if cuts:
-            self.pieces[meta.id] = len(cuts)
-            pieces = [
-                Piece(meta.id, meta.generation, member.pieces + offset, data, nonce) for offset, data in enumerate(cuts)
+            self.segments[meta.id] = len(cuts)
+            segments = [
+                JournalSegment(meta.id, meta.generation, member.segments + offset, data, commit_id)
+                for offset, data in enumerate(cuts)
             ]
-            parts += pieces[:-1]
-            changes.append(Put(pieces[-1]))
+            parts += segments[:-1]
+            changes.append(Put(segments[-1]))
         if delta.completed is None:
             return
         if meta.output_parts:
@@ -409,16 +419,16 @@ class Transaction:
         parent = meta.parent
         receiver = self.deltas.get(parent.ref.id) if parent is not None else None
         if parent is not None and _notifies(member) and not (receiver and receiver.completed):
-            notification, apart = make_notification(
-                parent.ref, f"c{parent.command}", delta.completed.outcome, self._times.now, nonce
+            notification, out_of_line = make_notification(
+                parent.ref, f"c{parent.command}", delta.completed.outcome, self._times.now, commit_id
             )
-            parts += apart
+            parts += out_of_line
             changes.append(Put(notification))
             self.notifications.append((replace(notification, outcome=delta.completed.outcome), member))
 
-    def _write_key(self, key: Key, state: KeyState, changes: list[Change], nonce: str, more: bool) -> None:
+    def _write_key(self, key: Key, state: KeyState, changes: list[Change], commit_id: str, more: bool) -> None:
         assert state.owner != UNKNOWN, f"the inbox of {key.key} was not read"
-        head, base = state.head(nonce), state.base
+        head, base = state.head(commit_id), state.base
         if more and state.owner is not None:  # the owner is told at once that others will wait
             head = replace(head, queued=True)
         self.heads[key.key] = head
@@ -483,7 +493,7 @@ def _notifies(member: Member) -> bool:
     return member.meta.parent is not None and member.caller is None
 
 
-_COMPARED: Final = tuple(field.name for field in fields(Meta) if field.name not in ("nonce", "notifications"))
+_COMPARED: Final = tuple(field.name for field in fields(Meta) if field.name not in ("commit_id", "notifications"))
 _compared: Final[Callable[[Meta], tuple[Any, ...]]] = attrgetter(*_COMPARED)
 
 
@@ -494,7 +504,7 @@ def _difference(old: Meta, new: Meta, anyway: Collection[str]) -> dict[str, Any]
 
 def make_notification(to: Ref, id: str, outcome: Outcome, now: int, sender: str) -> tuple[Notification, list[Part]]:
     """A notification, and the parts that hold its value where that is too large for it."""
-    if len(outcome.value or b"") <= NOTE:
+    if len(outcome.value or b"") <= MAX_NOTIFICATION:
         return Notification(to, id, outcome, now), []
     name = f"{id}-{sender}"
     return Notification(to, id, Outcome(), now, parts=name), cut(to, name, outcome.value or b"")

@@ -24,7 +24,7 @@ from adapter.engine.attempt import Attempt, Pending, PendingInvocation
 from adapter.engine.blobs import blob_for
 from adapter.engine.commit_log import FRONT, CommitLog, Fenced, NewNotifications, Rewind
 from adapter.engine.deadlocks import attached, awaited_ids, deadlock, stretches
-from adapter.engine.ids import new_generation, new_nonce, parse_awakeable
+from adapter.engine.ids import new_commit_id, new_generation, parse_awakeable
 from adapter.engine.journal import (
     CANCEL,
     CommandIssued,
@@ -957,8 +957,8 @@ class Unit:
             member.version, state = head.version, KeyState(head, engine.clock.now())
         generation = state.state_generation
         if member.spec is not None and not member.spec.options.lazy_state:
-            if state.spilled and state.beside is None:
-                state.beside = await engine.entries(member.key, generation, values=True)
+            if state.has_overflow and state.overflow is None:
+                state.overflow = await engine.entries(member.key, generation, values=True)
             if shared:
                 member.snapshot = state
             else:
@@ -967,14 +967,14 @@ class Unit:
         if outcome is None and isinstance(command, c.GetState):
             outcome = Outcome(await engine.blobs.read(member.key, generation, command.name))
         elif outcome is None:
-            beside = (await engine.entries(member.key, generation)).keys() - state.writes.keys()
-            outcome = _names({*beside, *state.state, *state.entries()})
+            overflow = (await engine.entries(member.key, generation)).keys() - state.writes.keys()
+            outcome = _names({*overflow, *state.state, *state.entries()})
         self._post(Event(member.meta.id, n, outcome))
 
     def _keep(self, key: Key, state: KeyState) -> None:
         """Keep the entries that were read beside a key's head, if they are the stored state's."""
-        if key.beside is None and key.head is not None and key.head.state_generation == state.state_generation:
-            key.beside, key.live = state.beside, None
+        if key.overflow is None and key.head is not None and key.head.state_generation == state.state_generation:
+            key.overflow, key.live = state.overflow, None
             self.commit_log.refresh_key(key)
 
     # --- what runs beside the code: steps, reads ---
@@ -1247,7 +1247,7 @@ class Unit:
             if awaits is not None and awaits != member.meta.awaits:
                 try:
                     update = Update(member.ref, set={"awaits": awaits}, epoch=member.meta.epoch)
-                    await self.engine.commit([update], new_nonce())
+                    await self.engine.commit([update], new_commit_id())
                 except Conflict as conflict:
                     raise Fenced(f"{member.meta.id} was taken over", member.ref) from conflict
                 member.meta = replace(member.meta, awaits=awaits)

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from adapter.engine.engine import Answer, Engine, Request
-from adapter.engine.ids import INVOCATION_ID, derived_nonce, idempotent_id, parse_awakeable, workflow_id
+from adapter.engine.ids import INVOCATION_ID, derived_commit_id, idempotent_id, parse_awakeable, workflow_id
 from adapter.engine.records import Meta, Status
 from adapter.engine.types import MAX_KEY, Failure, Kind, Outcome, Target
 from adapter.errors import TerminalError
@@ -266,8 +266,8 @@ class Ingress:
             reason = (await read_body(request)).decode(errors="replace")
             outcome = Outcome(failure=Failure(REJECTED, reason or "rejected"))
         key = idempotency_key(request)
-        nonce = None if key is None else derived_nonce(awakeable, key)
-        said = await self._engine.control.complete(awakeable, outcome, nonce=nonce)
+        commit_id = None if key is None else derived_commit_id(awakeable, key)
+        said = await self._engine.control.complete(awakeable, outcome, commit_id=commit_id)
         if said == "already":
             raise TerminalError(f"awakeable {awakeable} was completed before", code=409)
         if said == "not found":
@@ -285,8 +285,8 @@ class Ingress:
         value = await _read_value(request)
         await self._look(id, f"invocation {id}")
         key = idempotency_key(request)
-        nonce = None if key is None else derived_nonce(f"{id}/{name}", key)
-        said = await self._engine.control.signal(id, name, Outcome(value), nonce=nonce)
+        commit_id = None if key is None else derived_commit_id(f"{id}/{name}", key)
+        said = await self._engine.control.signal(id, name, Outcome(value), commit_id=commit_id)
         if said == "already":
             raise HTTPError("another signal was sent with this idempotency key", code=409, headers={ID: id})
         if said == "not found":

@@ -411,11 +411,12 @@ class Environment(Clients):
         return "\n".join([text, *[await self.explain(each) for each in called]])
 
     async def _journal(self, id: str) -> list[JournalEntry]:
-        _, pieces, meta, notifications = await self._engine.load(id)
+        _, segments, meta, notifications = await self._engine.load(id)
         if meta is None:
             return []
         delivered = {each.id: each.outcome for each in notifications}
-        entries = decode([*(piece.data for piece in pieces), *([meta.tail] if meta.tail else [])])
+        inline = [meta.inline_journal] if meta.inline_journal else []
+        entries = decode([*(segment.data for segment in segments), *inline])
         outcomes: dict[int, Outcome | None] = {}
         for entry in entries:
             if isinstance(entry, ResultDelivered):
@@ -432,7 +433,7 @@ class Environment(Clients):
         head = (await self._engine.heads([key]))[key]
         state = KeyState(head, self._clock.now())
         values: dict[str, bytes | None] = dict(state.state)
-        if state.spilled:
+        if state.has_overflow:
             for name in await self._engine.entries(key, state.state_generation):
                 values[name] = await self._engine.blobs.read(key, state.state_generation, name)
         return {name: _plain(value) for name, value in sorted(values.items()) if value is not None}

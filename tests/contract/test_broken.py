@@ -56,7 +56,7 @@ class TestJournals:
     ) -> None:
         damage, message = BROKEN[how]
         invocation = await running.suspended("Book/Mary/buy")
-        whole = await items.piece(invocation, 1)
+        whole = await items.segment(invocation, 1)
         await items.put(replace(whole, data=damage(whole.data)))
         await running.answer(invocation)
         paused = await running.until(invocation.id, Status.PAUSED)
@@ -75,7 +75,7 @@ class TestJournals:
 
     async def test_a_missing_piece(self, running: Running, items: Items) -> None:
         invocation = await running.suspended("Book/Mary/buy")
-        await items.remove(await items.piece(invocation, 0))
+        await items.remove(await items.segment(invocation, 0))
         await running.answer(invocation)
         paused = await running.until(invocation.id, Status.PAUSED)
         assert "piece 0 of the journal is missing, and later ones are there" in (paused.error or "")
@@ -83,8 +83,8 @@ class TestJournals:
     async def test_the_key_of_a_broken_invocation_is_freed_by_killing_it(self, running: Running, items: Items) -> None:
         for damage in ("rewrite", "remove"):
             invocation = await running.suspended("Book/Mary/buy")
-            piece = await items.piece(invocation, 0)
-            await (items.remove(piece) if damage == "remove" else items.put(replace(piece, data="9.")))
+            segment = await items.segment(invocation, 0)
+            await (items.remove(segment) if damage == "remove" else items.put(replace(segment, data="9.")))
             waits = await running.send("Book/Mary/add", 1)
             await running.answer(invocation)
             await running.until(invocation.id, Status.PAUSED)
@@ -93,7 +93,7 @@ class TestJournals:
 
     async def test_a_policy_that_kills(self, running: Running, items: Items) -> None:
         invocation = await running.suspended("Ledger/Mary/buy")
-        await items.put(replace(await items.piece(invocation, 1), data="1.["))
+        await items.put(replace(await items.segment(invocation, 1), data="1.["))
         await running.answer(invocation)
         killed = await running.until(invocation.id, Status.COMPLETED)
         code, message = value(killed.outcome)
@@ -106,7 +106,7 @@ class TestJournals:
         """A dispatch that comes twice meets a journal that it cannot read: the attempt that runs can."""
         invocation = await running.suspended("Book/Mary/buy")
         await commit(running.store, Update(invocation.ref, {"status": Status.RUNNING, "due": running.now() + 60_000}))
-        await items.put(replace(await items.piece(invocation, 1), data="2."))
+        await items.put(replace(await items.segment(invocation, 1), data="2."))
         before = await running.meta(invocation.id)
         await running.engine.resume(invocation.id)
         assert await running.meta(invocation.id) == before
@@ -189,7 +189,7 @@ class TestKeys:
 async def test_a_caller_goes_on_when_who_it_calls_does(running: Running, items: Items) -> None:
     """A call across processes to a key whose owner is broken: the caller waits, and no attempt of its own fails."""
     invocation = await running.suspended("Book/Mary/buy")
-    await items.put(replace(await items.piece(invocation, 1), data="1."))
+    await items.put(replace(await items.segment(invocation, 1), data="1."))
     caller = await running.send("Shop/order", "Mary")
     await running.until(caller, Status.SUSPENDED)
     await running.answer(invocation)

@@ -262,5 +262,5 @@ async def test_every_item_has_a_version(running: Running, client: Any, tables: t
     assert kinds == {"meta", "j", "input", "n", "p", "w", "head", "in", "s", "registry"}
     assert {item["v"]["N"] for item in items} == {"1"}
     for item in items:
-        texts = [item[name]["S"] for name in ("tail", "data") if "S" in item.get(name, {})]
+        texts = [item[name]["S"] for name in ("inline_journal", "data") if "S" in item.get(name, {})]
         assert all(text.startswith("1") for text in texts)

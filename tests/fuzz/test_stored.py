@@ -30,11 +30,11 @@ from adapter.engine.records import (
     Awaits,
     Head,
     InboxEntry,
+    JournalSegment,
     Meta,
     Notification,
     Parent,
     Part,
-    Piece,
     Record,
     Ref,
     StateEntry,
@@ -102,7 +102,7 @@ RECORDS: list[Record] = [
         due=1,
         expires=2,
     ),
-    Piece(*REF, 1, "1.[]", "n"),
+    JournalSegment(*REF, 1, "1.[]", "n"),
     Notification(REF, "c7", Outcome(b"1"), 1),
     Part(*REF, "output-1", 0, b"x"),
     Part(*REF, "input", 0, b"x"),
@@ -136,10 +136,10 @@ class TestJournals:
     @given(journals(), st.data())
     @bounded(500)
     def test_a_piece_with_something_done_to_it(self, entries: list[Entry], data: st.DataObject) -> None:
-        [piece] = encode(entries)
-        start = data.draw(st.integers(0, len(piece)))
-        end = data.draw(st.integers(start, min(len(piece), start + 5)) | st.just(len(piece)))
-        _readable(piece[:start] + data.draw(st.text(max_size=3)) + piece[end:])
+        [segment] = encode(entries)
+        start = data.draw(st.integers(0, len(segment)))
+        end = data.draw(st.integers(start, min(len(segment), start + 5)) | st.just(len(segment)))
+        _readable(segment[:start] + data.draw(st.text(max_size=3)) + segment[end:])
 
     @given(values)
     @bounded(200)
@@ -153,26 +153,26 @@ class TestJournals:
 
     @given(st.lists(st.sampled_from(["1.[]", "1<[", "1-", "1>]", "1>", "2."]), max_size=6))
     @bounded(200)
-    def test_cuts(self, pieces: list[str]) -> None:
+    def test_cuts(self, segments: list[str]) -> None:
         try:
-            assert decode(pieces) == []
+            assert decode(segments) == []
         except JournalFormatError as error:
             _said(error)
 
     @given(st.sets(st.integers(0, 5)))
     @bounded(64)
     def test_missing_pieces(self, there: set[int]) -> None:
-        pieces = [Piece(*REF, index, "1.[]") for index in sorted(there)]
+        segments = [JournalSegment(*REF, index, "1.[]") for index in sorted(there)]
         if there == set(range(len(there))):
-            assert read_journal(REF.id, pieces) == []
+            assert read_journal(REF.id, segments) == []
         else:
             with pytest.raises(JournalFormatError, match=f"{REF.id}: piece [0-9] of the journal is missing"):
-                read_journal(REF.id, pieces)
+                read_journal(REF.id, segments)
 
 
-def _readable(piece: str) -> None:
+def _readable(segment: str) -> None:
     try:
-        entries = decode([piece])
+        entries = decode([segment])
     except JournalFormatError as error:
         _said(error)
     else:

@@ -9,7 +9,18 @@ from pydantic_core import from_json, to_json
 
 from adapter.engine.ids import child_id
 from adapter.engine.journal import CANCEL, CommandIssued, NotificationDelivered, ResultDelivered
-from adapter.engine.records import Head, InboxEntry, Meta, Notification, Part, Piece, Record, Ref, StateEntry, Waiter
+from adapter.engine.records import (
+    Head,
+    InboxEntry,
+    JournalSegment,
+    Meta,
+    Notification,
+    Part,
+    Record,
+    Ref,
+    StateEntry,
+    Waiter,
+)
 from adapter.engine.types import Kind, ObjectKey
 from tests.simulation import costs, waits
 from tests.simulation.plan import Op
@@ -317,7 +328,7 @@ class Checker:
     def state(self, head: Head) -> dict[str, str]:
         values = dict(head.state)
         for entry in self.store.items(head.key, StateEntry):
-            if head.spilled and entry.generation == head.state_generation:
+            if head.has_overflow and entry.generation == head.state_generation:
                 values.setdefault(entry.name, self.store.value(entry))
         return {name: digest(from_json(value)) for name, value in values.items()}
 
@@ -427,7 +438,7 @@ class Checker:
             over = isinstance(record, Waiter | InboxEntry) and not self.open_promise(record)
             if self.world.swept:
                 over = over or (isinstance(record, Notification) and record.id[0] in "cw")
-                if isinstance(record, Part | Piece):
+                if isinstance(record, Part | JournalSegment):
                     ref = Ref(record.id, record.generation)
                     unmade = isinstance(record, Part) and record.name == "input" and ref not in known
                     over = (ref in self.ends or unmade) and ref not in self.store.late

@@ -80,8 +80,8 @@ MUTANTS = (
         Edit(
             Engine,
             "commit",
-            "await self.store.commit(changes, nonce)",
-            "for part in _apart(changes): await self.store.commit(part, nonce + str(len(part)))",
+            "await self.store.commit(changes, commit_id)",
+            "for part in _apart(changes): await self.store.commit(part, commit_id + str(len(part)))",
         ),
     ),
     mutant(
@@ -154,7 +154,10 @@ MUTANTS = (
         "a commit whose answer was lost is made anew",
         "9",
         Edit(
-            Engine, "commit", "await self.store.commit(changes, nonce)", "await self.store.commit(changes, new_nonce())"
+            Engine,
+            "commit",
+            "await self.store.commit(changes, commit_id)",
+            "await self.store.commit(changes, new_commit_id())",
         ),
     ),
     mutant(
@@ -299,7 +302,10 @@ MUTANTS = (
         "what a handler gives is taken for another's when it is repeated",
         "9",
         Edit(
-            Control, "perform", "nonce = child_id(member.meta.id, member.meta.generation, n)[4:]", "nonce = new_nonce()"
+            Control,
+            "perform",
+            "commit_id = child_id(member.meta.id, member.meta.generation, n)[4:]",
+            "commit_id = new_commit_id()",
         ),
         focus="results",
     ),
@@ -342,7 +348,7 @@ MUTANTS = (
     mutant(
         "who keeps a promise again is told to be the first",
         "2",
-        Edit(Control, "complete_promise", '"accepted" if meta.nonce == nonce else "already"', '"accepted"'),
+        Edit(Control, "complete_promise", '"accepted" if meta.commit_id == commit_id else "already"', '"accepted"'),
     ),
     mutant(
         "select gives what has not completed",
@@ -386,14 +392,14 @@ MUTANTS = (
     mutant(
         "parts of a large result bear the same names in every attempt to commit it",
         "outputs",
-        Edit(Transaction, "_meta", 'f"output-{nonce}"', '"output"'),
-        Edit(Transaction, "_write_member", "self._times.now, nonce)", 'self._times.now, "")'),
+        Edit(Transaction, "_meta", 'f"output-{commit_id}"', '"output"'),
+        Edit(Transaction, "_write_member", "self._times.now, commit_id)", 'self._times.now, "")'),
         focus="parts",
     ),
     mutant(
         "a journal is begun before its invocation is made",
         "8",
-        Edit(CommitLog, "_put_apart", "if any(", "if False and any("),
+        Edit(CommitLog, "_put_out_of_line", "if any(", "if False and any("),
         focus="parts",
     ),
     mutant(

@@ -98,10 +98,11 @@ def _largest(plan: Plan) -> int:
 @contextmanager
 def _cut(part: int) -> Iterator[None]:
     """Have values cut into parts of so many bytes, and few of them fit into a commit."""
-    limits = {"PART": part, "INLINE": part, "NOTE": part // 2, "TAIL": part // 8, "APART": 3 * part} if part else {}
+    limits = {"PART": part, "INLINE": part, "MAX_NOTIFICATION": part // 2}
+    limits |= {"MAX_INLINE_JOURNAL": part // 8, "MAX_INLINE_PARTS": 3 * part}
     with ExitStack() as undo:
         for module in (blobs, control, transaction, engines, journal, keys, commit_log, records, storage):
-            for name in limits.keys() & vars(module).keys():
+            for name in limits.keys() & vars(module).keys() if part else ():
                 undo.callback(setattr, module, name, vars(module)[name])
                 setattr(module, name, limits[name])
         yield

@@ -15,10 +15,10 @@ from adapter.engine.ports import Put
 from adapter.engine.records import (
     Head,
     InboxEntry,
+    JournalSegment,
     Meta,
     Notification,
     Part,
-    Piece,
     Record,
     Ref,
     StateEntry,
@@ -93,17 +93,17 @@ class WatchedStore(MemoryStore):
 
     def journal(self, ref: Ref) -> list[Entry]:
         """What is committed of an invocation's journal."""
-        pieces = [piece.data for piece in self.items(ref.id, Piece, ref.generation)]
+        segments = [segment.data for segment in self.items(ref.id, JournalSegment, ref.generation)]
         meta = self._record(ref.id)
-        if meta is not None and meta.generation == ref.generation and meta.tail is not None:
-            pieces.append(meta.tail)
-        return decode(pieces)
+        if meta is not None and meta.generation == ref.generation and meta.inline_journal is not None:
+            segments.append(meta.inline_journal)
+        return decode(segments)
 
     def expect_late(self, name: str, args: tuple[Any, ...]) -> None:
         """Take note of whom a request comes too late for."""
         if name in ("put", "commit"):
             for item in (change.item if isinstance(change, Put) else change for change in args[0]):
-                if isinstance(item, Part | Piece):
+                if isinstance(item, Part | JournalSegment):
                     ref, meta = Ref(item.id, item.generation), self._record(item.id)
                     if ref in self._made and (meta is None or meta.ref != ref):
                         self.late.add(ref)
@@ -146,7 +146,7 @@ class WatchedStore(MemoryStore):
             elif isinstance(new, Part):
                 if new.name != "input" and Ref(new.id, new.generation) not in self._made:
                     self._fail(f"{new.name} of {new.id} is there before its record")
-            elif isinstance(new, Piece):
+            elif isinstance(new, JournalSegment):
                 if Ref(new.id, new.generation) not in self._made:
                     self._fail(f"piece {new.index} of the journal of {new.id} is there before its record")
                 if old is not None:

@@ -717,13 +717,13 @@ async def test_whoever_completed_an_awakeable_is_told_so_even_if_its_large_value
     id = await world.send("S/work")
     await settle()
     awakeable, large = awakeable_id((await world.meta(id)).ref, 0), Outcome(pack("x" * 1_200_000))
-    assert await world.engine.control.complete(awakeable, large, nonce="first") == "accepted"
+    assert await world.engine.control.complete(awakeable, large, commit_id="first") == "accepted"
     await world.clock.advance(1)
     assert not (await world.meta(id)).live
     found, _ = await world.store.dependents(id)
     assert not await world.store.delete([key for key in found if not key.journal])
-    assert await world.engine.control.complete(awakeable, large, nonce="first") == "accepted"
-    assert await world.engine.control.complete(awakeable, large, nonce="second") == "already"
+    assert await world.engine.control.complete(awakeable, large, commit_id="first") == "accepted"
+    assert await world.engine.control.complete(awakeable, large, commit_id="second") == "already"
 
 
 async def test_a_shared_handler_reads_what_others_have_written_since_its_caller_did() -> None:
@@ -964,7 +964,7 @@ async def test_what_is_said_once_more_and_otherwise_does_not_change_what_an_awak
     awakeable = awakeable_id((await world.meta(id)).ref, 0)
     with dispatches_lost(world):
         for given, said in (("a" * 1_600_000, "accepted"), ("b" * 800_000, "already"), ("a" * 1_600_000, "accepted")):
-            assert await world.engine.control.complete(awakeable, Outcome(pack(given)), nonce="same") == said
+            assert await world.engine.control.complete(awakeable, Outcome(pack(given)), commit_id="same") == said
         await settle()
     await world.engine.resume(id)
     assert value((await world.meta(id)).outcome) == [1_600_000, "a"]
@@ -978,11 +978,11 @@ async def test_what_is_said_twice_at_once_does_not_mix_in_a_promise() -> None:
         if phase == "before" and method == "put":
             world.store.hook = None
             first = Outcome(pack("a" * 1_600_000))
-            assert await world.engine.control.complete_promise(key, "done", first, nonce="same") == "accepted"
+            assert await world.engine.control.complete_promise(key, "done", first, commit_id="same") == "accepted"
 
     world.store.hook = come_first
     second = Outcome(pack("b" * 800_000))
-    assert await world.engine.control.complete_promise(key, "done", second, nonce="same") == "already"
+    assert await world.engine.control.complete_promise(key, "done", second, commit_id="same") == "already"
     given = value(await world.engine.control.peek_promise(key, "done"))
     assert [len(given), *sorted(set(given))] == [1_600_000, "a"]
 
@@ -1661,7 +1661,7 @@ async def test_signals_come_in_order_though_a_query_passes_over_the_first(read: 
         return [(await ctx.issue(c.Signal("a"), unpack))[0] for _ in range(6)]
 
     async def send(n: int, place: str) -> None:
-        await world.engines[1].control.signal(id, "a", Outcome(pack([n, "x" * 900])), nonce=place)
+        await world.engines[1].control.signal(id, "a", Outcome(pack([n, "x" * 900])), commit_id=place)
 
     async def send_two(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if (phase, method) == ("before", read) and args[-1] is not None and len(args) > 1:
