@@ -12,20 +12,20 @@ from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
 from adapter.engine import journal
-from adapter.engine.ids import new_commit_id
-from adapter.engine.journal import CommandIssued, ResultDelivered, StateRead
-from adapter.engine.keys import UNKNOWN, KeyState
-from adapter.engine.member import (
+from adapter.engine.execution import (
     Completed,
     Created,
+    Execution,
     JournalAppended,
     KeyGranted,
     KeyReleased,
     KeyRequested,
-    Member,
     StateWritten,
     Suspended,
 )
+from adapter.engine.ids import new_commit_id
+from adapter.engine.journal import CommandIssued, ResultDelivered, StateRead
+from adapter.engine.keys import UNKNOWN, KeyState
 from adapter.engine.ports import (
     Change,
     Conflict,
@@ -100,15 +100,15 @@ class NewNotifications(Exception):
 class Driver(Protocol):
     """What a ledger tells the unit that runs the code."""
 
-    members: dict[str, Member]
+    executions: dict[str, Execution]
     """The invocations that run, by their ids."""
     woken: set[str]
     """The ids of those that were to be resumed while they ran."""
 
-    def on_stored(self, member: Member) -> None:
+    def on_stored(self, execution: Execution) -> None:
         """A commit made, or went on with, an invocation that runs here."""
 
-    def retire(self, member: Member) -> None:
+    def retire(self, execution: Execution) -> None:
         """An invocation runs here no longer."""
 
     def grant(self, key: Key) -> None:
@@ -118,10 +118,10 @@ class Driver(Protocol):
         """Whether something came in that an attempt has not seen."""
         ...
 
-    async def read_notifications(self, member: Member) -> None:
+    async def read_notifications(self, execution: Execution) -> None:
         """Read the notifications to an invocation."""
 
-    def on_queued(self, member: Member) -> None:
+    def on_queued(self, execution: Execution) -> None:
         """An invocation waits for its key from here on, and runs here no longer."""
 
 
@@ -163,37 +163,37 @@ class CommitLog:
         for effect in group:
             match effect:
                 case KeyRequested() | KeyReleased() | StateWritten():
-                    key = self.keys.get(effect.member.key)
+                    key = self.keys.get(effect.execution.key)
                     if key is not None and key.live is not None:
                         _apply(key, key.live, effect)
-                case Created(member):
-                    self.made.add(member.meta.id)
-                    self.has_work_for_others = self.has_work_for_others or member.spec is None
-                case Completed(member) if member.caller is None and member.meta.parent is not None:
+                case Created(execution):
+                    self.made.add(execution.meta.id)
+                    self.has_work_for_others = self.has_work_for_others or execution.spec is None
+                case Completed(execution) if execution.caller is None and execution.meta.parent is not None:
                     self.has_work_for_others = True
                 case _:
                     pass
 
-    def enter(self, member: Member) -> None:
+    def enter(self, execution: Execution) -> None:
         """Log, with the release that made it the owner, that an invocation of the inbox runs here."""
         for place, group in reversed(list(enumerate(self.groups))):
-            if any(isinstance(effect, KeyReleased) and effect.member.key == member.key for effect in group):
-                self.groups[place] = (*group, KeyGranted(member))
+            if any(isinstance(effect, KeyReleased) and effect.execution.key == execution.key for effect in group):
+                self.groups[place] = (*group, KeyGranted(execution))
                 return
-        raise AssertionError(f"{member.meta.id} was not given its key here")
+        raise AssertionError(f"{execution.meta.id} was not given its key here")
 
-    def omit(self, member: Member) -> None:
+    def omit(self, execution: Execution) -> None:
         """Take back all that an invocation of the inbox did here: it waits as before, and is the key's next owner."""
-        steps = (tuple(effect for effect in group if effect.member is not member) for group in self.groups)
+        steps = (tuple(effect for effect in group if effect.execution is not execution) for group in self.groups)
         self.groups = [group for group in steps if group]
-        key = self.keys[member.key]
+        key = self.keys[execution.key]
         key.next.clear()
         key.live = None
         self.refresh_key(key)
 
     def rewind(self) -> None:
         """Forget what is not committed."""
-        self._forget(self.members())
+        self._forget(self.executions())
         self.groups.clear()
         self.made &= self._created
         self.has_work_for_others = False
@@ -202,23 +202,25 @@ class CommitLog:
             key.live = None
             key.next.clear()
 
-    def members(self) -> Iterable[Member]:
+    def executions(self) -> Iterable[Execution]:
         """Those who run, and all that the log speaks of."""
-        yield from self._driver.members.values()
+        yield from self._driver.executions.values()
         for group in self.groups:
             for effect in group:
-                yield effect.member
+                yield effect.execution
 
-    def advances(self, member: Member) -> bool:
+    def advances(self, execution: Execution) -> bool:
         """Whether a member's journal grows by what is not committed."""
         return any(
-            isinstance(effect, JournalAppended) and effect.member is member for group in self.groups for effect in group
+            isinstance(effect, JournalAppended) and effect.execution is execution
+            for group in self.groups
+            for effect in group
         )
 
-    def uncommitted(self, id: str) -> Member | None:
+    def uncommitted(self, id: str) -> Execution | None:
         """The invocation of this id, if it is made here and not committed."""
-        born = (effect.member for group in self.groups for effect in group if isinstance(effect, Created))
-        return next((member for member in born if member.meta.id == id and not member.dropped), None)
+        born = (effect.execution for group in self.groups for effect in group if isinstance(effect, Created))
+        return next((execution for execution in born if execution.meta.id == id and not execution.dropped), None)
 
     def key(self, key: ObjectKey) -> Key:
         """A key, as the unit knows it."""
@@ -232,8 +234,8 @@ class CommitLog:
                 for effect in group:
                     if (
                         isinstance(effect, KeyRequested | KeyReleased | StateWritten)
-                        and effect.member.key == key.key
-                        and not effect.member.dropped
+                        and effect.execution.key == key.key
+                        and not effect.execution.dropped
                     ):
                         _apply(key, key.live, effect)
 
@@ -304,9 +306,9 @@ class CommitLog:
                 await self._engine.commit(changes, commit_id, give_up_after=tries_of_one)
             except Conflict as conflict:
                 notified = self._resolve(conflict, changes)
-                for member in notified:
-                    await self._driver.read_notifications(member)
-                if any(transaction.deltas[member.meta.id].suspended for member in notified):
+                for execution in notified:
+                    await self._driver.read_notifications(execution)
+                if any(transaction.deltas[execution.meta.id].suspended for execution in notified):
                     raise NewNotifications from conflict
                 tries += 1
                 if tries > 1:
@@ -324,7 +326,7 @@ class CommitLog:
                 continue
             tries = 0
             self._on_committed(transaction, taken)
-            if any(effect.member.meta.status is Status.QUEUED for group in self.groups for effect in group):
+            if any(effect.execution.meta.status is Status.QUEUED for group in self.groups for effect in group):
                 raise Rewind  # somebody ran here who by this commit is still in line
             end -= taken
             commit_id = new_commit_id()
@@ -334,7 +336,7 @@ class CommitLog:
     def _following(self, taken: int) -> set[ObjectKey]:
         """The keys to which invocations for other processes come in the log behind so many steps."""
         rest = chain.from_iterable(self.groups[taken:])
-        return {each.member.key for each in rest if isinstance(each, KeyRequested) and each.member.spec is None}
+        return {each.execution.key for each in rest if isinstance(each, KeyRequested) and each.execution.spec is None}
 
     def _bring_forward(self, taken: int) -> bool:
         """Log what state reads gave ahead of later writes that are to be committed without it. Returns whether any was.
@@ -342,19 +344,19 @@ class CommitLog:
         If the process ended between the two commits, the next attempt would read what this one wrote.
         """
         effects = [(place, effect) for place, group in enumerate(self.groups) for effect in group]
-        writers = {effect.member for place, effect in effects if place < taken and isinstance(effect, StateWritten)}
+        writers = {effect.execution for place, effect in effects if place < taken and isinstance(effect, StateWritten)}
         answers = [
-            (effect.member, effect.entry)
+            (effect.execution, effect.entry)
             for place, effect in effects
-            if place >= taken and effect.member in writers
+            if place >= taken and effect.execution in writers
             if isinstance(effect, JournalAppended) and isinstance(effect.entry, ResultDelivered | StateRead)
         ]
         forward = False
-        for member, answer in answers:
-            own = [(place, effect) for place, effect in effects if effect.member is member]
+        for execution, answer in answers:
+            own = [(place, effect) for place, effect in effects if effect.execution is execution]
             logged = [(place, effect.entry) for place, effect in own if isinstance(effect, JournalAppended)]
             issued = next((place for place, entry in logged if _asks(entry, answer.n)), -1)
-            if issued < 0 and not any(_asks(entry, answer.n) for entry in member.journal):
+            if issued < 0 and not any(_asks(entry, answer.n) for entry in execution.journal):
                 continue
             writes = any(issued < place < taken for place, effect in own if isinstance(effect, StateWritten))
             there = any(
@@ -362,7 +364,10 @@ class CommitLog:
             )
             if writes and not there:
                 place = max(issued, 0)
-                self.groups[place] = (*self.groups[place], JournalAppended(member, StateRead(answer.n, answer.outcome)))
+                self.groups[place] = (
+                    *self.groups[place],
+                    JournalAppended(execution, StateRead(answer.n, answer.outcome)),
+                )
                 forward = True
         return forward
 
@@ -385,16 +390,18 @@ class CommitLog:
             raise TooLarge("there is no room in the commit for the notes of the inputs that are put ahead")
         await self._engine.put_parts(others)
         for id, parts in inputs.items():
-            member = transaction.deltas[id].member
-            if member.input_marker is None:  # else they were put for a commit that is made anew
-                member.input_marker = await self._engine.blobs.put_input(member.meta, parts)
-                self._blobs.add(member.input_marker)
+            execution = transaction.deltas[id].execution
+            if execution.input_marker is None:  # else they were put for a commit that is made anew
+                execution.input_marker = await self._engine.blobs.put_input(execution.meta, parts)
+                self._blobs.add(execution.input_marker)
         markers = [
-            member.input_marker for id in inputs if (member := transaction.deltas[id].member).input_marker is not None
+            execution.input_marker
+            for id in inputs
+            if (execution := transaction.deltas[id].execution).input_marker is not None
         ]
         for part in out_of_line:
             if part.id in transaction.deltas:
-                transaction.deltas[part.id].member.has_out_of_line = True
+                transaction.deltas[part.id].execution.has_out_of_line = True
         segments = [segment for segment in out_of_line if isinstance(segment, JournalSegment)]
         for start in range(0, len(segments), 5):
             try:
@@ -403,14 +410,14 @@ class CommitLog:
                 ref = Ref(segments[start].id, segments[start].generation)
                 raise Fenced(f"another attempt appends to the journal: {conflict}", ref) from conflict
         for segment in segments:
-            transaction.deltas[segment.id].member.segments += 1
+            transaction.deltas[segment.id].execution.segments += 1
             transaction.segments[segment.id] -= 1
         return [self._engine.blobs.keep_input(marker) for marker in markers]
 
     async def _prepare(self, groups: list[EffectGroup]) -> None:
         """Read the heads that the log touches, and the inboxes from which somebody is to be given a key."""
         touched = dict.fromkeys(
-            effect.member.key
+            effect.execution.key
             for group in groups
             for effect in group
             if isinstance(effect, KeyRequested | KeyReleased | StateWritten)
@@ -427,7 +434,7 @@ class CommitLog:
                 await self.read_front(key)
 
         for effect in (effect for group in groups for effect in group if isinstance(effect, StateWritten)):
-            await self._prepare_entry(self.keys[effect.member.key], effect)
+            await self._prepare_entry(self.keys[effect.execution.key], effect)
 
     async def read_front(self, key: Key) -> None:
         """Read a stretch of a key's inbox, from its beginning and further than before."""
@@ -451,46 +458,46 @@ class CommitLog:
         del self.groups[:taken]
         engine = self._engine
         for id, delta in transaction.deltas.items():
-            member, meta = delta.member, transaction.metas[id]
+            execution, meta = delta.execution, transaction.metas[id]
             if delta.entries:
-                member.journal += delta.entries
+                execution.journal += delta.entries
                 if delta.completed is None:
-                    member.segments += transaction.segments.get(id, 0)
-                    member.progress = True
-            born = not member.stored
+                    execution.segments += transaction.segments.get(id, 0)
+                    execution.progress = True
+            born = not execution.stored
             if born:
                 self._created.add(id)
                 if meta.notifications:
-                    member.notifications["x"] = Outcome(failure=CANCELLED)
-                    member.counted = 1
-            member.meta, member.stored = meta, True
+                    execution.notifications["x"] = Outcome(failure=CANCELLED)
+                    execution.counted = 1
+            execution.meta, execution.stored = meta, True
             if delta.completed is not None:
                 engine.finished(meta, delta.completed.outcome)
-                for at in journal.pending_sleeps(member.journal) if meta.epoch > 1 else ():
+                for at in journal.pending_sleeps(execution.journal) if meta.epoch > 1 else ():
                     engine.unschedule(replace(meta, status=Status.SUSPENDED, timer=at))
             elif delta.failed is not None:
                 engine.later(meta)
             elif delta.suspended is not None:
                 engine.later(meta)
-                self._driver.retire(member)
+                self._driver.retire(execution)
                 if id in self._driver.woken:  # it was to be resumed while this process waited for the answer
                     engine.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=False)
             elif meta.status is Status.QUEUED:
-                self._driver.on_queued(member)
-                member.caller = None
+                self._driver.on_queued(execution)
+                execution.caller = None
                 self.queued.add(id)
-            elif member.spec is not None:
-                self._driver.on_stored(member)
+            elif execution.spec is not None:
+                self._driver.on_stored(execution)
             elif born and meta.status is Status.SCHEDULED:
                 engine.later(meta)
             elif born:
                 engine.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=True)
-            if born and member.cancelled and meta.status is Status.QUEUED:
+            if born and execution.cancelled and meta.status is Status.QUEUED:
                 engine.spawn(engine.control.cancel(id))  # it need not wait for its key to be told
         by_parent: dict[Parent, list[Notification]] = {}
-        for notification, member in transaction.notifications:
-            assert member.meta.parent is not None
-            by_parent.setdefault(replace(member.meta.parent, command=0), []).append(notification)
+        for notification, execution in transaction.notifications:
+            assert execution.meta.parent is not None
+            by_parent.setdefault(replace(execution.meta.parent, command=0), []).append(notification)
         for parent, notifications in by_parent.items():
             engine.spawn(engine.notifier.notify(notifications, parent.service, parent.deployment, alone=parent.alone))
         for name, ref in transaction.granted:
@@ -513,8 +520,8 @@ class CommitLog:
             key.blobs |= {name: entry.blob if entry else None for name, entry in state.writes.items()}
             key.ran = key.ran and any(
                 isinstance(effect, KeyRequested | KeyReleased | StateWritten)
-                and effect.member.key == name
-                and effect.member.ref != key.head.owner
+                and effect.execution.key == name
+                and effect.execution.ref != key.head.owner
                 for group in self.groups
                 for effect in group
             )
@@ -523,7 +530,7 @@ class CommitLog:
             engine.seen(key.head)
             self._driver.grant(key)
 
-    def _resolve(self, conflict: Conflict, changes: list[Change]) -> list[Member]:
+    def _resolve(self, conflict: Conflict, changes: list[Change]) -> list[Execution]:
         """Learn from a conflict; the commit is then made anew.
 
         Returns:
@@ -532,7 +539,7 @@ class CommitLog:
         Raises:
             Fenced, Rewind: If it is not to be made anew.
         """
-        rewind, notified = False, list[Member]()
+        rewind, notified = False, list[Execution]()
         for place, found in conflict.found.items():
             change = changes[place]
             match change:
@@ -548,8 +555,8 @@ class CommitLog:
                     for key in self.keys.values():
                         key.blobs = {name: None if blob == ref else blob for name, blob in key.blobs.items()}
                 case Update() if change.epoch is not None:
-                    if (member := self._on_record_changed(change, found)) is not None:
-                        notified.append(member)
+                    if (execution := self._on_record_changed(change, found)) is not None:
+                        notified.append(execution)
                 case Update():
                     self._mark_dead(change)
                 case Delete(InboxEntry(key)):
@@ -567,8 +574,8 @@ class CommitLog:
     def _already_queued(self, transaction: Transaction) -> Meta | None:
         """Somebody who is to be made, and waits for a key already: the commit would change one record twice."""
         waiting = {entry.ref.id for key in self.keys.values() for entry in key.front or ()}
-        members = (delta.member for delta in transaction.deltas.values())
-        return next((m.meta for m in members if not m.stored and m.meta.id in waiting), None)
+        executions = (delta.execution for delta in transaction.deltas.values())
+        return next((m.meta for m in executions if not m.stored and m.meta.id in waiting), None)
 
     async def _on_existing(self, meta: Meta) -> None:
         """Somebody whom the log makes is there already, as the commit's conflict would say.
@@ -593,27 +600,27 @@ class CommitLog:
             for effect in group:
                 if (
                     isinstance(effect, Created)
-                    and effect.member.meta.id == meta.id
-                    and effect.member.meta.generation == meta.generation
+                    and effect.execution.meta.id == meta.id
+                    and effect.execution.meta.generation == meta.generation
                 ):
-                    effect.member.dropped = True
+                    effect.execution.dropped = True
                     if found.generation != meta.generation:
-                        self._forget([effect.member])
-                    if effect.member.meta.kind.exclusive:
-                        key = self.key(effect.member.key)
+                        self._forget([effect.execution])
+                    if effect.execution.meta.kind.exclusive:
+                        key = self.key(effect.execution.key)
                         key.live = None
                         if key.head is not None:
                             self.refresh_key(key)
                             self._driver.grant(key)
-                    return effect.member.meta.parent is not None
+                    return effect.execution.meta.parent is not None
         return True
 
-    def _forget(self, members: Iterable[Member]) -> None:
+    def _forget(self, executions: Iterable[Execution]) -> None:
         """Delete the large inputs of invocations that are not made after all, or under another generation."""
-        for member in members:
-            if member.has_out_of_line and not member.stored and member.meta.id != self._root:
-                member.has_out_of_line = False
-                self._engine.spawn(self._engine.sweeper.delete_dependents(member.ref))
+        for execution in executions:
+            if execution.has_out_of_line and not execution.stored and execution.meta.id != self._root:
+                execution.has_out_of_line = False
+                self._engine.spawn(self._engine.sweeper.delete_dependents(execution.ref))
 
     def _on_key_changed(self, change: WriteHead | TakeKey, found: Record | None) -> bool:
         """A key changed under us. Returns whether code ran on what it was."""
@@ -635,8 +642,8 @@ class CommitLog:
     def _owner_runs_here(self, head: Head | None) -> bool:
         """Whether a key's owner runs here."""
         owner = head.owner if head is not None else None
-        member = self._driver.members.get(owner.id) if owner is not None else None
-        return member is not None and member.ref == owner
+        execution = self._driver.executions.get(owner.id) if owner is not None else None
+        return execution is not None and execution.ref == owner
 
     def _competes_for_key(self, transaction: Transaction) -> bool:
         """Whether a commit takes a key that has no owner, which another process may take as well."""
@@ -671,22 +678,22 @@ class CommitLog:
         if head is not None:
             self.refresh_key(key)
 
-    def _on_record_changed(self, change: Update, found: Record | None) -> Member | None:
+    def _on_record_changed(self, change: Update, found: Record | None) -> Execution | None:
         """An invocation's own record is not as expected. Returns it, if a notification came in."""
-        member = next(m for m in self.members() if m.ref == change.ref)
+        execution = next(m for m in self.executions() if m.ref == change.ref)
         if change.status is Status.QUEUED:  # it does not wait any more, or not as it did when it was read
-            self._reread(self.keys[member.key], self.keys[member.key].head)
+            self._reread(self.keys[execution.key], self.keys[execution.key].head)
             raise Rewind
         if (
             not isinstance(found, Meta)
-            or found.generation != member.meta.generation
+            or found.generation != execution.meta.generation
             or not found.live
             or found.epoch != change.epoch
         ):
             raise Fenced(f"{change.ref.id} was taken over", change.ref)
-        member.meta = replace(member.meta, waiters=found.waiters, notifications=found.notifications)
+        execution.meta = replace(execution.meta, waiters=found.waiters, notifications=found.notifications)
         most = change.notifications if change.set.get("status") in WAITING else None
-        return member if most is not None and found.notifications > most else None
+        return execution if most is not None and found.notifications > most else None
 
     def _mark_dead(self, change: Update) -> None:
         """Who was to be given a key is no more."""
@@ -701,7 +708,7 @@ def _apply(key: Key, state: KeyState, effect: KeyRequested | KeyReleased | State
         case KeyRequested():
             effect.apply(state, key.contended)
         case KeyReleased():
-            state.leave(effect.member.ref)
+            state.leave(effect.execution.ref)
         case StateWritten():
             effect.apply(state)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from adapter.engine import commands as c
 from adapter.engine.commit_log import Fenced
+from adapter.engine.execution import Execution
 from adapter.engine.ids import (
     child_id,
     new_commit_id,
@@ -25,12 +26,11 @@ from adapter.engine.ids import (
 )
 from adapter.engine.journal import AttemptStarted, CommandIssued, encode, unanswered_calls
 from adapter.engine.keys import KeyState
-from adapter.engine.member import Member
 from adapter.engine.ports import Change, Conflict, Create, Delete, Finish, Put, Update, WriteHead
 from adapter.engine.records import INLINE, Head, InboxEntry, JournalSegment, Meta, Ref, Status, Unreadable, Waiter, cut
+from adapter.engine.session import Session
 from adapter.engine.transaction import garbage, make_notification
 from adapter.engine.types import CANCELLED, Failure, Kind, ObjectKey, Outcome, Target
-from adapter.engine.unit import Unit
 from adapter.errors import TerminalError
 
 if TYPE_CHECKING:
@@ -59,12 +59,12 @@ class Control:
 
     # --- results from outside ---
 
-    async def perform(self, member: Member, n: int, command: c.OutboundRequest) -> Outcome | None:
+    async def perform(self, execution: Execution, n: int, command: c.OutboundRequest) -> Outcome | None:
         """Do what command ``n`` of a member asks of others. ``None``: a notification will bring the result."""
-        commit_id = child_id(member.meta.id, member.meta.generation, n)[4:]
+        commit_id = child_id(execution.meta.id, execution.meta.generation, n)[4:]
         match command:
             case c.Attach(id):
-                return await self.attach(member, n, id)
+                return await self.attach(execution, n, id)
             case c.Output(id):
                 meta = await self._engine.find(id)
                 if meta is None:
@@ -78,11 +78,11 @@ class Control:
             case c.SendSignal(id, name, value):
                 return _acknowledged(await self.signal(id, name, Outcome(value), commit_id=commit_id))
             case c.GetPromise(name):
-                return await self.attach(member, n, await self._promise(member.key, name))
+                return await self.attach(execution, n, await self._promise(execution.key, name))
             case c.PeekPromise(name):
-                return await self.peek_promise(member.key, name)
+                return await self.peek_promise(execution.key, name)
             case c.CompletePromise(name, outcome):
-                return _acknowledged(await self.complete_promise(member.key, name, outcome, commit_id=commit_id))
+                return _acknowledged(await self.complete_promise(execution.key, name, outcome, commit_id=commit_id))
 
     async def answer(
         self, ref: Ref, meta: Meta | None, id: str, outcome: Outcome, commit_id: str, *, cancels: bool = False
@@ -126,7 +126,7 @@ class Control:
         commit_id = commit_id or new_commit_id()
         return await self.answer(meta.ref, meta, f"s{commit_id}:{name}", outcome, commit_id)
 
-    async def attach(self, member: Member, n: int, id: str) -> Outcome | None:
+    async def attach(self, execution: Execution, n: int, id: str) -> Outcome | None:
         """Have command ``n`` of a member wait for an invocation; the outcome, where it has completed already."""
         while True:
             meta = await self._engine.find(id)
@@ -134,8 +134,10 @@ class Control:
                 gone = Outcome(failure=Failure(404, f"there is no invocation {id}, or it has expired"))
                 outcome = gone if meta is None else await self._engine.result(meta)
                 lost = outcome is not None and outcome.failure is not None and outcome.failure.code == 404
-                return None if lost and await self._was_notified(member, n) else outcome
-            waiter = Waiter(id, meta.generation, member.ref, n, member.meta.target.service, member.meta.deployment)
+                return None if lost and await self._was_notified(execution, n) else outcome
+            waiter = Waiter(
+                id, meta.generation, execution.ref, n, execution.meta.target.service, execution.meta.deployment
+            )
             try:
                 await self._engine.commit([Put(waiter), Update(meta.ref, add={"waiters": 1})], new_commit_id())
                 return None
@@ -143,17 +145,17 @@ class Control:
                 if 0 in conflict.found:
                     return None
 
-    async def _was_notified(self, member: Member, n: int) -> bool:
+    async def _was_notified(self, execution: Execution, n: int) -> bool:
         """Whether the result that command ``n`` waits for is among the notifications; then the member is given it.
 
         An earlier attempt attached. What it waits for may have completed, and expired, since this one was loaded.
         """
-        notifications = await self._engine.notifications(member.ref)
+        notifications = await self._engine.notifications(execution.ref)
         delivered = [each for each in notifications if each.id in (f"a{n}", f"c{n}")]
-        unit = self._engine.active.get(member.meta.id)
-        if unit is not None:
+        session = self._engine.active.get(execution.meta.id)
+        if session is not None:
             for notification in delivered:
-                unit.on_notification(notification)
+                session.on_notification(notification)
         return bool(delivered)
 
     # --- promises: records that nobody runs, which others wait for ---
@@ -306,7 +308,7 @@ class Control:
         log.error("%s is owned by %s, of which there is no live record: it goes to who waits next", key, head.owner.id)
         lost = replace(waiting, id=head.owner.id, generation=head.owner.generation)
         head = replace(head, queued=True)
-        await Unit(self._engine, Member(lost, b"", None, stored=True), head=head).release()
+        await Session(self._engine, Execution(lost, b"", None, stored=True), head=head).release()
 
     # --- the life of an invocation ---
 
@@ -443,13 +445,15 @@ class Control:
             return False
         if failure == KILLED:
             await self.kill_calls(taken)
-        member = Member(taken, b"", self._engine.spec(taken), stored=True, segments=await self._next_segment(meta))
+        execution = Execution(
+            taken, b"", self._engine.spec(taken), stored=True, segments=await self._next_segment(meta)
+        )
         head: Head | None = None
         if meta.kind.exclusive:
-            head = (await self._engine.heads([member.key]))[member.key]
-            member.keyless = head.owner != meta.ref
+            head = (await self._engine.heads([execution.key]))[execution.key]
+            execution.without_key = head.owner != meta.ref
         try:
-            await Unit(self._engine, member, head=None if member.keyless else head).run()
+            await Session(self._engine, execution, head=None if execution.without_key else head).run()
         except Fenced:
             return False
         self._engine.unschedule(meta)

@@ -14,10 +14,10 @@ from adapter.engine.blobs import Blobs
 from adapter.engine.commit_log import Exists, Fenced
 from adapter.engine.control import KILLED, Control
 from adapter.engine.deadlocks import Deadlocks
+from adapter.engine.execution import Execution
 from adapter.engine.handover import Handover
 from adapter.engine.ids import idempotent_id, new_commit_id, new_generation, random_id, workflow_id
 from adapter.engine.journal import AttemptStarted, NotificationDelivered, encode
-from adapter.engine.member import Member
 from adapter.engine.notifier import Notifier
 from adapter.engine.ports import (
     Change,
@@ -44,6 +44,7 @@ from adapter.engine.records import (
     cut,
 )
 from adapter.engine.reports import log_attempt, log_end, log_step
+from adapter.engine.session import MAX_INLINE_WAIT, Session
 from adapter.engine.storage import Storage
 from adapter.engine.sweeper import Sweeper
 from adapter.engine.transaction import GRACE, MARGIN, MAX_INLINE_PARTS, Times
@@ -61,7 +62,6 @@ from adapter.engine.types import (
     Target,
     truncate,
 )
-from adapter.engine.unit import MAX_INLINE_WAIT, Unit
 from adapter.errors import TerminalError
 
 T = TypeVar("T")
@@ -154,7 +154,7 @@ class Engine(Storage):
         self.always_replay = always_replay
         self.steps = 0
         """How many steps run in this process."""
-        self.active: dict[str, Unit] = {}
+        self.active: dict[str, Session] = {}
         """The units that run an invocation in this process."""
         self._handlers = {(spec.service, spec.name): spec for spec in handlers}
         self._services = {service for service, _ in self._handlers}
@@ -190,20 +190,20 @@ class Engine(Storage):
                 return Answer(answer.id, False)
             return replace(answer, outcome=await self.outcome(answer.id, until=until))
         meta, derived = self._new(request, spec.kind)
-        member = Member(meta, request.input, spec)
+        execution = Execution(meta, request.input, spec)
         if derived:
-            existing = await self._create(member)
+            existing = await self._create(execution)
             if existing is not None:
                 if spec.kind is Kind.WORKFLOW:
                     return Answer(meta.id, False)
                 return Answer(meta.id, False, await self.result(existing) or await self.outcome(meta.id, until=until))
         with self._listen(meta.id) as future:
             if spec.kind.exclusive and not derived:
-                unit = await self._through_gate(member, until)
+                session = await self._through_gate(execution, until)
             else:
-                head = self.recent.get(member.key) if spec.kind.exclusive else None
-                unit = self.spawn(self._run(Unit(self, member, hold_until=until, head=head)))
-            return Answer(meta.id, True, await self._outcome(meta.id, future, until, unit))
+                head = self.recent.get(execution.key) if spec.kind.exclusive else None
+                session = self.spawn(self._run(Session(self, execution, hold_until=until, head=head)))
+            return Answer(meta.id, True, await self._outcome(meta.id, future, until, session))
 
     async def send(self, request: Request, *, id: str | None = None) -> Answer:
         """Store a message, to be run now or after its delay.
@@ -218,9 +218,9 @@ class Engine(Storage):
             meta = replace(meta, id=id)
         if request.delay:
             meta = replace(meta, status=Status.SCHEDULED, due=meta.created + request.delay)
-        unit = Unit(self, Member(meta, request.input, None))
+        session = Session(self, Execution(meta, request.input, None))
         try:
-            await unit.run()
+            await session.run()
         except Exists as exists:
             accepted = exists.found.generation == meta.generation  # the answer was lost, and it has begun since
             if not accepted and len(request.input) > MAX_INLINE_PARTS:
@@ -234,7 +234,7 @@ class Engine(Storage):
             return await self._outcome(id, future, until)
 
     async def _outcome(
-        self, id: str, future: asyncio.Future[Outcome], until: int, unit: asyncio.Task[Any] | None = None
+        self, id: str, future: asyncio.Future[Outcome], until: int, session: asyncio.Task[Any] | None = None
     ) -> Outcome | None:
         interval, began = self.poll, self.clock.now()
         while not future.done():
@@ -244,7 +244,7 @@ class Engine(Storage):
             await self.first(future, min(until, now + interval))
             if future.done():
                 break
-            if id in self.active or (unit is not None and not unit.done() and interval < 1000):
+            if id in self.active or (session is not None and not session.done() and interval < 1000):
                 interval = min(interval * 2, 1000)
                 continue
             meta = await self.read(lambda: self.store.peek(id))
@@ -301,9 +301,9 @@ class Engine(Storage):
         Raises:
             Unreadable: If its record cannot be read.
         """
-        unit = self.active.get(id)
-        if unit is not None:
-            unit.wake(id)
+        session = self.active.get(id)
+        if session is not None:
+            session.wake(id)
             return
         if id in self._resuming:
             self._resuming[id] = True
@@ -312,29 +312,29 @@ class Engine(Storage):
         try:
             heads: dict[ObjectKey, Head] = {}
             if key is not None:
-                member, heads = await asyncio.gather(self._begin(id), self.heads([key]))
+                execution, heads = await asyncio.gather(self._begin(id), self.heads([key]))
             else:
-                member = await self._begin(id) if fresh else None
-            member = member or await self._claim(id)
-            while member is None and self._resuming[id]:  # there may be something to do since
+                execution = await self._begin(id) if fresh else None
+            execution = execution or await self._claim(id)
+            while execution is None and self._resuming[id]:  # there may be something to do since
                 self._resuming[id] = False
-                member = await self._claim(id)
-            if member is None:
+                execution = await self._claim(id)
+            if execution is None:
                 return
             head = None
-            if member.meta.kind.exclusive:
+            if execution.meta.kind.exclusive:
                 try:
-                    heads = heads or await self.heads([member.key])
-                    head = heads[member.key]
+                    heads = heads or await self.heads([execution.key])
+                    head = heads[execution.key]
                 except Unreadable as error:
-                    await self._put_off(member.meta, error)
+                    await self._put_off(execution.meta, error)
                     return
-                member.keyless = member.meta.outcome is not None and head.owner != member.ref
-            unit = Unit(self, member, hold_until=0, head=None if member.keyless else head)
-            self.active[id] = unit
+                execution.without_key = execution.meta.outcome is not None and head.owner != execution.ref
+            session = Session(self, execution, hold_until=0, head=None if execution.without_key else head)
+            self.active[id] = session
         finally:
             del self._resuming[id]
-        await self._run(unit)
+        await self._run(session)
 
     async def drain(self) -> None:
         """Wait until nothing that was begun here is under way any more."""
@@ -501,15 +501,15 @@ class Engine(Storage):
         )
         return meta, derived
 
-    async def _create(self, member: Member) -> Meta | None:
+    async def _create(self, execution: Execution) -> Meta | None:
         """Store an invocation that begins here. Returns the record that is there already, if so."""
         times = self.times()
-        meta = replace(member.meta, status=Status.RUNNING, epoch=1, due=times.lease)
+        meta = replace(execution.meta, status=Status.RUNNING, epoch=1, due=times.lease)
         parts: list[Part] = []
-        if len(member.input) > INLINE:
-            parts = cut(meta.ref, "input", member.input)
+        if len(execution.input) > INLINE:
+            parts = cut(meta.ref, "input", execution.input)
             meta = replace(meta, input=None, input_parts=len(parts))
-        together = len(member.input) <= MAX_INLINE_PARTS
+        together = len(execution.input) <= MAX_INLINE_PARTS
         more: list[Change] = [Put(part) for part in parts]
         if not together:
             more = [self.blobs.keep_input(await self.blobs.put_input(meta, parts))]
@@ -524,65 +524,67 @@ class Engine(Storage):
                     await self.sweeper.delete_dependents(meta.ref)
                 if found.waiters and found.expired(self.clock.now()):
                     await self.sweeper.fan_out(found)
-                    return await self._create(member)
+                    return await self._create(execution)
                 return found
-        member.meta, member.stored = meta, True
+        execution.meta, execution.stored = meta, True
         return None
 
-    async def _through_gate(self, member: Member, until: int) -> asyncio.Task[Any]:
+    async def _through_gate(self, execution: Execution, until: int) -> asyncio.Task[Any]:
         """Run a request for a key when those before it in this process have had their turn; do not wait for its end."""
-        gate = self._gates.setdefault(member.key, _Gate())
+        gate = self._gates.setdefault(execution.key, _Gate())
         gate.users += 1
         try:
             async with gate.lock:
                 gate.turn = asyncio.get_running_loop().create_future()
-                task = self.spawn(self._run(Unit(self, member, hold_until=until, head=self.recent.get(member.key))))
+                task = self.spawn(
+                    self._run(Session(self, execution, hold_until=until, head=self.recent.get(execution.key)))
+                )
                 task.add_done_callback(lambda _: gate.open())
                 await gate.turn
                 return task
         finally:
             gate.users -= 1
             if not gate.users:
-                del self._gates[member.key]
+                del self._gates[execution.key]
 
-    async def _run(self, unit: Unit) -> None:
+    async def _run(self, session: Session) -> None:
         """Drive a unit to its end."""
-        id = unit.root.meta.id
+        id = session.root.meta.id
         try:
-            await unit.run()
+            await session.run()
         except Fenced as fenced:
             log.info("attempt dropped: %s", fenced, extra={"invocation_id": id})
-            await self._let_go(unit)
+            await self._let_go(session)
         except Exception as error:
             listeners = self._listeners.get(id, ())
-            if isinstance(error, Unreadable) and (unit.root.stored or listeners):
-                await self._stopped(unit, error)
-                if unit.root.stored:
+            if isinstance(error, Unreadable) and (session.root.stored or listeners):
+                await self._stopped(session, error)
+                if session.root.stored:
                     return
-            if unit.root.stored or not listeners:
+            if session.root.stored or not listeners:
                 raise
             for future in listeners:
                 if not future.done():
                     future.set_exception(error)
 
-    async def _let_go(self, unit: Unit) -> None:
+    async def _let_go(self, session: Session) -> None:
         """One of a unit was taken over: the others go on at once, and did not fail."""
-        for woken in unit.woken:
+        for woken in session.woken:
             self.spawn(self.resume(woken))
-        for member in unit.undone:
-            meta = member.meta
-            if member.stored and meta.status is Status.RUNNING:
+        for execution in session.interrupted:
+            meta = execution.meta
+            if execution.stored and meta.status is Status.RUNNING:
                 with suppress(Unreadable):  # then the sweeper takes it up when its lease has ended
                     if await self.change(meta, {"status": Status.READY, "due": self.times().grace}):
                         self.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=False)
 
-    async def _stopped(self, unit: Unit, error: Unreadable) -> None:
+    async def _stopped(self, session: Session, error: Unreadable) -> None:
         """A unit met something that cannot be read: that is a failed attempt of all that ran in it."""
-        for member in dict.fromkeys(unit.commit_log.members()):
-            if member.stored and member.meta.status is Status.RUNNING:
-                await self._put_off(member.meta, error, progress=member.progress)
+        for execution in dict.fromkeys(session.commit_log.executions()):
+            if execution.stored and execution.meta.status is Status.RUNNING:
+                await self._put_off(execution.meta, error, progress=execution.progress)
 
-    async def _begin(self, id: str) -> Member | None:
+    async def _begin(self, id: str) -> Execution | None:
         """The first attempt of an invocation that was dispatched."""
         times = self.times()
         commit_id = new_commit_id()
@@ -593,16 +595,16 @@ class Engine(Storage):
         if meta is None or not (began or (meta.commit_id == commit_id and meta.epoch == 1 and meta.live)):
             return None
         try:
-            member = Member(meta, await self.input(meta), self.spec(meta), stored=True)
+            execution = Execution(meta, await self.input(meta), self.spec(meta), stored=True)
             if meta.notifications:
-                member.notifications = {each.id: each.outcome for each in await self.notifications(meta.ref)}
-                member.counted = meta.notifications
+                execution.notifications = {each.id: each.outcome for each in await self.notifications(meta.ref)}
+                execution.counted = meta.notifications
         except Unreadable as error:
             await self._put_off(meta, error)
             return None
-        return member
+        return execution
 
-    async def _claim(self, id: str) -> Member | None:
+    async def _claim(self, id: str) -> Execution | None:
         """A further attempt: load what there is, and raise the epoch, unless there is nothing to do."""
         try:
             return await self._take_over(id)
@@ -610,7 +612,7 @@ class Engine(Storage):
             await self._cannot_begin(id, error)
             return None
 
-    async def _take_over(self, id: str) -> Member | None:
+    async def _take_over(self, id: str) -> Execution | None:
         parts, segments, meta, notifications = await self.load(id)
         if meta is None or meta.expired(self.clock.now()):
             return None
@@ -662,11 +664,11 @@ class Engine(Storage):
         meta = replace(meta, **values)
         if meta.outcome is not None and meta.outcome.failure == KILLED:
             await self.control.kill_calls(meta)
-        member = Member(meta, input, spec, stored=True, journal=journal)
-        member.segments = place + (1 if epoch > 1 else 0)
-        member.notifications = {each.id: each.outcome for each in notifications}
-        member.counted = meta.notifications
-        return member
+        execution = Execution(meta, input, spec, stored=True, journal=journal)
+        execution.segments = place + (1 if epoch > 1 else 0)
+        execution.notifications = {each.id: each.outcome for each in notifications}
+        execution.counted = meta.notifications
+        return execution
 
     async def _cannot_begin(self, id: str, error: Unreadable) -> None:
         """Something of an invocation that an attempt was to begin with cannot be read.

@@ -46,14 +46,14 @@ class Notifier:
 
         """
         engine, ref = self._engine, notifications[0].to
-        unit = engine.active.get(ref.id)
-        if unit is not None:
-            unit.expect_notifications(ref, len(notifications))
+        session = engine.active.get(ref.id)
+        if session is not None:
+            session.expect_notifications(ref, len(notifications))
             for notification in notifications:
-                unit.on_notification(notification)
+                session.on_notification(notification)
         urgent = any(notification.outcome.failure is not None for notification in notifications)
         wake = Wake.WAITING if cancels else Wake.SUSPENDED if urgent else Wake.COMPLETE
-        if unit is not None or (wake is Wake.COMPLETE and (not alone or len(notifications) > 1)):
+        if session is not None or (wake is Wake.COMPLETE and (not alone or len(notifications) > 1)):
             wake = Wake.NONE
         due = engine.times().grace
         counted, found, tries = await self._count(ref, len(notifications), wake, due)

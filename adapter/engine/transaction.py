@@ -9,21 +9,21 @@ from operator import attrgetter
 from typing import Any, Final
 
 from adapter.engine import blobs, journal
-from adapter.engine.ids import garbage_id
-from adapter.engine.keys import UNKNOWN, KeyState
-from adapter.engine.member import (
+from adapter.engine.execution import (
     AttemptFailed,
     Completed,
     Created,
     Effect,
+    Execution,
     JournalAppended,
     KeyGranted,
     KeyReleased,
     KeyRequested,
-    Member,
     StateWritten,
     Suspended,
 )
+from adapter.engine.ids import garbage_id
+from adapter.engine.keys import UNKNOWN, KeyState
 from adapter.engine.ports import Change, Create, Delete, Put, TakeKey, Update, WriteHead
 from adapter.engine.records import (
     INLINE,
@@ -89,7 +89,7 @@ class Key:
     """Whether the stored inbox may go on behind that."""
     dead: set[str] = field(default_factory=set[str])
     """Tickets of invocations that are no more."""
-    next: dict[Ref, Member] = field(default_factory=dict[Ref, Member])
+    next: dict[Ref, Execution] = field(default_factory=dict[Ref, Execution])
     """The first of the inbox that can run in this session, as they were read."""
     live: KeyState | None = None
     ran: bool = False
@@ -123,7 +123,7 @@ class Times:
 class RecordDelta:
     """What happened to one invocation."""
 
-    member: Member
+    execution: Execution
     entries: list[journal.Entry] = field(default_factory=list[journal.Entry])
     completed: Completed | None = None
     failed: AttemptFailed | None = None
@@ -132,9 +132,9 @@ class RecordDelta:
     granted_here: bool = False
 
     @property
-    def untold(self) -> bool:
+    def to_be_cancelled(self) -> bool:
         """Whether it is to be stored with a cancellation that its handler was not told of."""
-        if not self.member.cancelled or self.member.stored or self.completed is not None:
+        if not self.execution.cancelled or self.execution.stored or self.completed is not None:
             return False
         return all(
             not isinstance(entry, journal.ResultDelivered) or entry.n != journal.CANCEL for entry in self.entries
@@ -143,7 +143,7 @@ class RecordDelta:
     @property
     def journaled(self) -> bool:
         """Whether there is something to write to the journal: of one that has ended, only if its journal is kept."""
-        spec = self.member.spec
+        spec = self.execution.spec
         return bool(self.entries) and (self.completed is None or not spec or bool(spec.options.journal_retention))
 
 
@@ -169,7 +169,7 @@ class Transaction:
         self._dirty: set[str | ObjectKey] = set()
         self.segments: dict[str, int] = {}
         """How many pieces of a journal it puts."""
-        self.notifications: list[tuple[Notification, Member]] = []
+        self.notifications: list[tuple[Notification, Execution]] = []
         """What parents elsewhere are told, and of whom."""
         self.granted: list[tuple[ObjectKey, Ref]] = []
         """Who is given a key from its stored inbox."""
@@ -182,36 +182,36 @@ class Transaction:
         """Take in one step."""
         self._dirty.clear()
         for effect in group:
-            member = effect.member
-            if member.dropped:
+            execution = effect.execution
+            if execution.dropped:
                 continue
             match effect:
                 case Created():
-                    self._delta(member)
-                    self.bytes += len(member.input) + 300
+                    self._delta(execution)
+                    self.bytes += len(execution.input) + 300
                 case JournalAppended(_, entry):
-                    self._delta(member).entries.append(entry)
+                    self._delta(execution).entries.append(entry)
                     outcome = getattr(entry, "outcome", None) or getattr(entry, "value", None)
                     self.bytes += 40 + (len(outcome.value or b"") if outcome else 0)
                 case Completed():
-                    self._delta(member).completed = effect
+                    self._delta(execution).completed = effect
                     self.bytes += len(effect.outcome.value or b"")
                 case AttemptFailed():
-                    self._delta(member).failed = effect
+                    self._delta(execution).failed = effect
                 case Suspended():
-                    self._delta(member).suspended = effect
+                    self._delta(execution).suspended = effect
                 case KeyRequested():
-                    effect.apply(self._state(member.key), self._keys[member.key].contended)
-                    self._delta(member).touched = True
+                    effect.apply(self._state(execution.key), self._keys[execution.key].contended)
+                    self._delta(execution).touched = True
                 case KeyGranted():
-                    self._delta(member).touched = self._delta(member).granted_here = True
+                    self._delta(execution).touched = self._delta(execution).granted_here = True
                 case KeyReleased():
-                    state = self._state(member.key)
-                    state.leave(member.ref)
-                    if member.meta.kind is Kind.WORKFLOW and member.spec is not None:
-                        state.expires = self._times.now + _ms(member.spec.options.workflow_retention)
+                    state = self._state(execution.key)
+                    state.leave(execution.ref)
+                    if execution.meta.kind is Kind.WORKFLOW and execution.spec is not None:
+                        state.expires = self._times.now + _ms(execution.spec.options.workflow_retention)
                 case StateWritten(_, _, value, blob):
-                    effect.apply(self._state(member.key))
+                    effect.apply(self._state(execution.key))
                     self.bytes += len(value) if value is not None and blob is None else 0
         for place in self._dirty:
             count = self.states[place].items() if isinstance(place, ObjectKey) else self._items(self.deltas[place])
@@ -221,7 +221,7 @@ class Transaction:
     def makes(self, id: str) -> bool:
         """Whether the invocation is made by it."""
         delta = self.deltas.get(id)
-        return delta is not None and not delta.member.stored
+        return delta is not None and not delta.execution.stored
 
     def ran_without_key(self) -> bool:
         """Whether an invocation that is to wait for its key has run."""
@@ -241,21 +241,21 @@ class Transaction:
         parts: list[Part | JournalSegment] = []
         tickets = {entry.ref: entry.ticket for state in self.states.values() for entry in state.arrived}
         self.metas = {
-            id: self._meta(delta, tickets.get(delta.member.ref), commit_id) for id, delta in self.deltas.items()
+            id: self._meta(delta, tickets.get(delta.execution.ref), commit_id) for id, delta in self.deltas.items()
         }
         for id, delta in self.deltas.items():
-            self._write_member(delta, self.metas[id], changes, parts, commit_id)
+            self._write_record(delta, self.metas[id], changes, parts, commit_id)
         for key, state in self.states.items():
             self._write_key(self._keys[key], state, changes, commit_id, key in following)
         return changes, parts
 
     # --- inside ---
 
-    def _delta(self, member: Member) -> RecordDelta:
-        self._dirty.add(member.meta.id)
-        delta = self.deltas.get(member.meta.id)
+    def _delta(self, execution: Execution) -> RecordDelta:
+        self._dirty.add(execution.meta.id)
+        delta = self.deltas.get(execution.meta.id)
         if delta is None:
-            delta = self.deltas[member.meta.id] = RecordDelta(member)
+            delta = self.deltas[execution.meta.id] = RecordDelta(execution)
         return delta
 
     def _state(self, key: ObjectKey) -> KeyState:
@@ -267,20 +267,20 @@ class Transaction:
 
     @staticmethod
     def _items(delta: RecordDelta) -> int:
-        member = delta.member
+        execution = delta.execution
         segment = int(delta.journaled and delta.completed is None)
-        record = int(not member.stored or any((delta.completed, delta.failed, delta.suspended, delta.touched)))
-        notified = int(delta.completed is not None and _notifies(member))
-        return segment + record + notified + int(delta.untold)
+        record = int(not execution.stored or any((delta.completed, delta.failed, delta.suspended, delta.touched)))
+        notified = int(delta.completed is not None and _notifies(execution))
+        return segment + record + notified + int(delta.to_be_cancelled)
 
     def _meta(self, delta: RecordDelta, ticket: str | None, commit_id: str) -> Meta:
         """The record as it will be."""
-        member, now = delta.member, self._times.now
-        meta = member.meta
+        execution, now = delta.execution, self._times.now
+        meta = execution.meta
         if delta.completed is not None:
             outcome = delta.completed.outcome
             large = outcome.value is not None and len(outcome.value) > INLINE
-            options = member.spec.options if member.spec else Options()
+            options = execution.spec.options if execution.spec else Options()
             retention = retention_of(meta, options)
             journal_expires = now + min(_ms(options.journal_retention), retention)
             last = journal.encode(delta.entries) if delta.journaled else []
@@ -288,20 +288,20 @@ class Transaction:
             dependents = any(
                 (
                     meta.kind is Kind.WORKFLOW,
-                    journal.unanswered_calls([*member.journal, *delta.entries]),
-                    member.segments,
-                    member.has_out_of_line,
-                    member.notifications,
+                    journal.unanswered_calls([*execution.journal, *delta.entries]),
+                    execution.segments,
+                    execution.has_out_of_line,
+                    execution.notifications,
                     meta.notifications,
                     meta.waiters,
                     large,
-                    len(member.input) > INLINE,
+                    len(execution.input) > INLINE,
                     meta.input_parts,
                     last and not inline,
                 )
             )
             expires = now + retention
-            journaled = journal_expires < expires and bool(last or member.segments)
+            journaled = journal_expires < expires and bool(last or execution.segments)
             return replace(
                 meta,
                 status=Status.COMPLETED,
@@ -325,7 +325,7 @@ class Transaction:
             )
         if delta.failed is not None:
             failed = delta.failed
-            due = now if "x" in member.notifications and not failed.cancelled else failed.due
+            due = now if "x" in execution.notifications and not failed.cancelled else failed.due
             return replace(
                 meta,
                 status=Status.PAUSED if due is None else Status.BACKING_OFF,
@@ -341,22 +341,22 @@ class Transaction:
             return replace(
                 meta,
                 status=Status.SUSPENDED,
-                wake_after=member.counted + suspended.wake_count - 1,
-                seen=len(member.notifications),
+                wake_after=execution.counted + suspended.wake_count - 1,
+                seen=len(execution.notifications),
                 timer=suspended.timer,
                 awaits=suspended.awaits,
                 due=min((at for at in (suspended.timer, suspended.check_at) if at is not None), default=None),
-                failures=0 if member.progress or delta.entries else meta.failures,
+                failures=0 if execution.progress or delta.entries else meta.failures,
                 epoch=max(meta.epoch, 1),
                 ticket=None,
                 commit_id=commit_id,
             )
-        if member.stored and not delta.touched:
+        if execution.stored and not delta.touched:
             return meta
         if ticket is not None:
             check = self._times.now + (QUEUED_CHECK if meta.parent is not None else OWNER_CHECK)
             return replace(meta, status=Status.QUEUED, due=check, ticket=ticket, commit_id=commit_id)
-        if member.spec is not None:
+        if execution.spec is not None:
             return replace(
                 meta,
                 status=Status.RUNNING,
@@ -369,25 +369,25 @@ class Transaction:
             return replace(meta, commit_id=commit_id)
         return replace(meta, status=Status.READY, due=self._times.grace, commit_id=commit_id)
 
-    def _write_member(
+    def _write_record(
         self, delta: RecordDelta, meta: Meta, changes: list[Change], parts: list[Part | JournalSegment], commit_id: str
     ) -> None:
-        member = delta.member
+        execution = delta.execution
         caller = self.deltas.get(meta.parent.ref.id) if meta.parent is not None else None
-        if meta.parent is not None and (not member.stored or (delta.suspended is not None and caller is not None)):
+        if meta.parent is not None and (not execution.stored or (delta.suspended is not None and caller is not None)):
             alone = caller is not None and caller.suspended is not None and caller.suspended.wake_count <= 1
             meta = self.metas[meta.id] = replace(meta, parent=replace(meta.parent, alone=alone))
         cuts = journal.encode(delta.entries) if delta.journaled and meta.inline_journal is None else []
-        if not member.stored or delta.completed or delta.failed or delta.suspended or delta.touched:
-            meta = self.metas[meta.id] = replace(meta, segments=member.segments + len(cuts))
-        if not member.stored:
-            if len(member.input) > INLINE:
-                out_of_line = cut(meta.ref, "input", member.input)
+        if not execution.stored or delta.completed or delta.failed or delta.suspended or delta.touched:
+            meta = self.metas[meta.id] = replace(meta, segments=execution.segments + len(cuts))
+        if not execution.stored:
+            if len(execution.input) > INLINE:
+                out_of_line = cut(meta.ref, "input", execution.input)
                 parts += out_of_line
                 meta = replace(meta, input=None, input_parts=len(out_of_line))
-            meta = self.metas[meta.id] = replace(meta, notifications=int(delta.untold))
+            meta = self.metas[meta.id] = replace(meta, notifications=int(delta.to_be_cancelled))
             changes.append(Create(meta, self._times.now))
-            if delta.untold:
+            if delta.to_be_cancelled:
                 changes.append(Put(Notification(meta.ref, "x", Outcome(failure=CANCELLED), self._times.now, commit_id)))
         elif delta.completed or delta.failed or delta.suspended or delta.touched:
             anyway = SWEEPER_FIELDS if delta.completed or delta.failed or delta.suspended else ()
@@ -395,19 +395,19 @@ class Transaction:
                 anyway = (*anyway, "deployment")
             changes.append(
                 Update(
-                    member.ref,
-                    set=_difference(member.meta, meta, anyway),
-                    epoch=member.meta.epoch,
-                    status=Status.QUEUED if member.meta.status is Status.QUEUED else None,
+                    execution.ref,
+                    set=_difference(execution.meta, meta, anyway),
+                    epoch=execution.meta.epoch,
+                    status=Status.QUEUED if execution.meta.status is Status.QUEUED else None,
                     # One that comes in just before the end is to be deleted with the rest.
                     notifications=_most_counted(delta, meta),
-                    waiters=member.meta.waiters if delta.completed else None,
+                    waiters=execution.meta.waiters if delta.completed else None,
                 )
             )
         if cuts:
             self.segments[meta.id] = len(cuts)
             segments = [
-                JournalSegment(meta.id, meta.generation, member.segments + offset, data, commit_id)
+                JournalSegment(meta.id, meta.generation, execution.segments + offset, data, commit_id)
                 for offset, data in enumerate(cuts)
             ]
             parts += segments[:-1]
@@ -418,13 +418,13 @@ class Transaction:
             parts += cut(meta.ref, meta.output_name, delta.completed.outcome.value or b"")
         parent = meta.parent
         receiver = self.deltas.get(parent.ref.id) if parent is not None else None
-        if parent is not None and _notifies(member) and not (receiver and receiver.completed):
+        if parent is not None and _notifies(execution) and not (receiver and receiver.completed):
             notification, out_of_line = make_notification(
                 parent.ref, f"c{parent.command}", delta.completed.outcome, self._times.now, commit_id
             )
             parts += out_of_line
             changes.append(Put(notification))
-            self.notifications.append((replace(notification, outcome=delta.completed.outcome), member))
+            self.notifications.append((replace(notification, outcome=delta.completed.outcome), execution))
 
     def _write_key(self, key: Key, state: KeyState, changes: list[Change], commit_id: str, more: bool) -> None:
         assert state.owner != UNKNOWN, f"the inbox of {key.key} was not read"
@@ -445,7 +445,7 @@ class Transaction:
             changes.append(WriteHead(head, version=base.version))
         elif state.owner is not None:
             delta = self.deltas.get(state.owner.id)
-            elsewhere = delta is not None and delta.member.spec is None
+            elsewhere = delta is not None and delta.execution.spec is None
             if elsewhere and base.state_generation and base.expires is None:
                 changes.append(TakeKey(key.key, state.owner, head.queued, empty=True))
             else:
@@ -485,12 +485,12 @@ def _most_counted(delta: RecordDelta, meta: Meta) -> int | None:
     if delta.suspended is not None:
         return meta.wake_after
     if delta.failed is not None:
-        return delta.member.counted
+        return delta.execution.counted
     return 0 if delta.completed is not None and meta.due is None else None
 
 
-def _notifies(member: Member) -> bool:
-    return member.meta.parent is not None and member.caller is None
+def _notifies(execution: Execution) -> bool:
+    return execution.meta.parent is not None and execution.caller is None
 
 
 _COMPARED: Final = tuple(field.name for field in fields(Meta) if field.name not in ("commit_id", "notifications"))

@@ -110,8 +110,8 @@ class LocalApp:
         """
         self._stopping = True
         self._engine.deadline = self._engine.clock.now()
-        for id, unit in list(self._engine.active.items()):
-            unit.wake(id)  # so that it sees the deadline
+        for id, session in list(self._engine.active.items()):
+            session.wake(id)  # so that it sees the deadline
         asyncio.get_running_loop().call_later(GOODBYE, self._dismiss)
 
     def _dismiss(self) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from adapter.engine.engine import LEASE
+from adapter.engine.session import MAX_INLINE_WAIT
 from adapter.engine.sweeper import RECHECK
 from adapter.engine.types import Kind
-from adapter.engine.unit import MAX_INLINE_WAIT
 from adapter.local.memory import size
 from tests.simulation.plan import Node, Op, Plan
 from tests.simulation.world import World

@@ -23,9 +23,9 @@ from adapter.engine.keys import KeyState
 from adapter.engine.notifier import Notifier
 from adapter.engine.ports import Change, Put, WriteHead
 from adapter.engine.records import InboxEntry
+from adapter.engine.session import Session
 from adapter.engine.sweeper import Sweeper
 from adapter.engine.transaction import Transaction
-from adapter.engine.unit import Unit
 from adapter.local import memory
 from adapter.local.memory import MemoryStore
 
@@ -128,7 +128,7 @@ MUTANTS = (
         "steps start before what they depend on is committed",
         "5",
         Edit(
-            Unit,
+            Session,
             "_advance_once",
             "await self.commit_log.commit(keep_steps=not replay)",
             "self._begin_steps(); await self.commit_log.commit(keep_steps=not replay)",
@@ -138,11 +138,11 @@ MUTANTS = (
         "what is made is dispatched before it is committed",
         "5",
         Edit(
-            Unit,
+            Session,
             "_invoke",
             "now = self.engine.clock.now()",
             "now = self.engine.clock.now(); self._loop.call_soon(lambda: self.engine.dispatch("
-            "type(member.ref)(pending.id, ''), target.service, '', fresh=True))",
+            "type(execution.ref)(pending.id, ''), target.service, '', fresh=True))",
         ),
     ),
     mutant(
@@ -190,24 +190,24 @@ MUTANTS = (
     mutant(
         "a unit suspends over a result that has just come in",
         "no notification lost",
-        Edit(Unit, "_idle", "if self._events or self._ready or", "if"),
+        Edit(Session, "_idle", "if self._events or self._ready or", "if"),
         focus="rings",
     ),
     mutant(
         "a step starts again although its result waits to be told",
         "5",
-        Edit(Unit, "_request_step", "n in member.results", "False"),
+        Edit(Session, "_request_step", "n in execution.step_results", "False"),
         focus="steps",
     ),
     mutant(
         "a rewind passes over what had ended",
         "no invocation stuck",
-        Edit(Unit, "_rewind", "for member in self._involved()", "for member in self.members.values()"),
+        Edit(Session, "_rewind", "for execution in self._involved()", "for execution in self.executions.values()"),
     ),
     mutant(
         "a read that a command starts runs on the handler's loop",
         "replay is checked",
-        Edit(Unit, "_background", "self._loop.create_task(run(), context=context)", "asyncio.create_task(run())"),
+        Edit(Session, "_background", "self._loop.create_task(run(), context=context)", "asyncio.create_task(run())"),
     ),
     mutant(
         "code that ran on a key's old state is not replayed",
@@ -286,7 +286,7 @@ MUTANTS = (
     mutant(
         "attempts go on for ever",
         "retries follow the policy",
-        Edit(Unit, "_fail", "policy.attempts is None or failures < policy.attempts", "True"),
+        Edit(Session, "_fail", "policy.attempts is None or failures < policy.attempts", "True"),
     ),
     mutant(
         "what is to be given up is paused where its process ended",
@@ -304,7 +304,7 @@ MUTANTS = (
         Edit(
             Control,
             "perform",
-            "commit_id = child_id(member.meta.id, member.meta.generation, n)[4:]",
+            "commit_id = child_id(execution.meta.id, execution.meta.generation, n)[4:]",
             "commit_id = new_commit_id()",
         ),
         focus="results",
@@ -336,7 +336,7 @@ MUTANTS = (
     mutant(
         "calls are not cancelled with who waits for them",
         "cancelled trees are gone",
-        Edit(Unit, "_cancel_calls", "attempt.to_cancel()", "()"),
+        Edit(Session, "_cancel_calls", "attempt.to_cancel()", "()"),
         focus="trees",
     ),
     mutant(
@@ -393,7 +393,7 @@ MUTANTS = (
         "parts of a large result bear the same names in every attempt to commit it",
         "outputs",
         Edit(Transaction, "_meta", 'f"output-{commit_id}"', '"output"'),
-        Edit(Transaction, "_write_member", "self._times.now, commit_id)", 'self._times.now, "")'),
+        Edit(Transaction, "_write_record", "self._times.now, commit_id)", 'self._times.now, "")'),
         focus="parts",
     ),
     mutant(
@@ -405,13 +405,15 @@ MUTANTS = (
     mutant(
         "what a handler says to one is said all at once",
         "order of what is said",
-        Edit(Unit, "_perform", "async with self._receiver_locks[member.meta.id, _receiver(request)]:", "if True:"),
+        Edit(
+            Session, "_perform", "async with self._receiver_locks[execution.meta.id, _receiver(request)]:", "if True:"
+        ),
         focus="results",
     ),
     mutant(
         "an attempt fails while its steps run",
         "steps run once",
-        Edit(Unit, "_log_failure", "or any(name[0] == id for name in self._steps)", ""),
+        Edit(Session, "_log_failure", "or any(name[0] == id for name in self._steps)", ""),
         focus="steps",
     ),
     mutant(
@@ -424,17 +426,17 @@ MUTANTS = (
     mutant(
         "what a failing attempt has asked for is asked for again by the next",
         "replay sees the same",
-        Edit(Unit, "_log_failure", "if member in self._reads.values() or", "if"),
+        Edit(Session, "_log_failure", "if execution in self._reads.values() or", "if"),
         focus="parts",
     ),
     mutant(
         "what an attempt was told after it had failed is told to the next at the same place",
         "replay sees the same",
         Edit(
-            Unit,
+            Session,
             "_log_late_result",
-            "JournalAppended(member, StateRead(event.n, event.outcome))",
-            "JournalAppended(member, ResultDelivered(event.n, event.outcome))",
+            "JournalAppended(execution, StateRead(event.n, event.outcome))",
+            "JournalAppended(execution, ResultDelivered(event.n, event.outcome))",
         ),
         focus="parts",
     ),
@@ -464,8 +466,8 @@ MUTANTS = (
     mutant(
         "a ring behind many calls is not looked for",
         "deadlocks",
-        Edit(Unit, "_suspension_of", "MAX_NAMED", "1"),
-        Edit(Unit, "_suspension_of", "stretches(calls)", "()"),
+        Edit(Session, "_suspension_of", "MAX_NAMED", "1"),
+        Edit(Session, "_suspension_of", "stretches(calls)", "()"),
         focus="rings",
     ),
     mutant(
@@ -483,7 +485,7 @@ MUTANTS = (
     mutant(
         "who waits for a call, or for something else, is taken to wait for the call",
         "deadlocks",
-        Edit(Unit, "_suspension_of", "if awaited and (all or len(awaited) == len(waits)):", "if awaited:"),
+        Edit(Session, "_suspension_of", "if awaited and (all or len(awaited) == len(waits)):", "if awaited:"),
         focus="rings",
     ),
     mutant(
@@ -530,7 +532,7 @@ MUTANTS = (
     mutant(
         "a handler's messages take the time of the process alone",
         "sends keep their order",
-        Edit(Unit, "_invoke", "self.engine.moment(after=member.moment)", "self.engine.clock.now() * 1000"),
+        Edit(Session, "_invoke", "self.engine.moment(after=execution.moment)", "self.engine.clock.now() * 1000"),
     ),
     mutant(
         "an attempt waits for as many notifications as it has seen",
@@ -538,8 +540,8 @@ MUTANTS = (
         Edit(
             Transaction,
             "_meta",
-            "member.counted + suspended.wake_count - 1",
-            "len(member.notifications) + suspended.wake_count",
+            "execution.counted + suspended.wake_count - 1",
+            "len(execution.notifications) + suspended.wake_count",
         ),
         focus="fan-in+waits",
     ),
@@ -551,7 +553,7 @@ MUTANTS = (
     mutant(
         "what is suspended is due for its timer only",
         "8",
-        Edit(Unit, "_check_at", "if kinds == {c.Sleep}:", "if True:"),
+        Edit(Session, "_check_at", "if kinds == {c.Sleep}:", "if True:"),
     ),
 )
 

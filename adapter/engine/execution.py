@@ -12,7 +12,7 @@ from adapter.engine.types import HandlerSpec, ObjectKey, Outcome
 
 
 @dataclass(slots=True, eq=False)
-class Member:
+class Execution:
     """An invocation in a unit of work: one that runs in it, or one that it makes for another process."""
 
     meta: Meta
@@ -33,14 +33,14 @@ class Member:
     """The notifications that it has seen."""
     counted: int = 0
     """How many the record counted when they were read: all of those are among them."""
-    results: dict[int, Outcome | BaseException] = field(default_factory=dict[int, Outcome | BaseException])
+    step_results: dict[int, Outcome | BaseException] = field(default_factory=dict[int, Outcome | BaseException])
     """What its steps gave or raised in this process. A replay takes it from here rather than run them again."""
-    caller: Member | None = None
+    caller: Execution | None = None
     """Who waits for it in this same unit, if anybody."""
     attempt: Attempt | None = None
     progress: bool = False
     """Whether this attempt committed a piece of the journal."""
-    keyless: bool = False
+    without_key: bool = False
     """Whether it ends without its key, as it never had it."""
     cancelled: bool = False
     """Whether its caller in this unit was cancelled before it was stored: where it runs elsewhere, it is told then."""
@@ -48,7 +48,7 @@ class Member:
     """What it asked of others and did not wait for, but that has to be done before it ends."""
     moment: int = 0
     """When it last had another invocation come to a key, in microseconds; the next one comes later."""
-    reached: frozenset[str] = frozenset()
+    requested_keys: frozenset[str] = frozenset()
     """The keys to which earlier attempts had others come: one may wait there still, and later ones come after it."""
     version: int = 0
     """Of a shared handler: the latest version of its key that it has read of; it is shown no earlier one."""
@@ -64,13 +64,13 @@ class Member:
     @property
     def exclusive(self) -> bool:
         """Whether it owns its key while it runs."""
-        return self.meta.kind.exclusive and not self.keyless
+        return self.meta.kind.exclusive and not self.without_key
 
     @property
     def key(self) -> ObjectKey:
         return self.meta.target.object
 
-    def drop(self) -> None:
+    def stop(self) -> None:
         """Have its code stand where it is: it ended, or is to be replayed."""
         self.snapshot = None
         if self.attempt is not None:
@@ -85,14 +85,14 @@ class Member:
 class Created:
     """An invocation was made."""
 
-    member: Member
+    execution: Execution
 
 
 @dataclass(frozen=True, slots=True)
 class JournalAppended:
     """An entry of an invocation's journal."""
 
-    member: Member
+    execution: Execution
     entry: Entry
 
 
@@ -100,7 +100,7 @@ class JournalAppended:
 class Completed:
     """An invocation completed; who waits in another process is notified."""
 
-    member: Member
+    execution: Execution
     outcome: Outcome
 
 
@@ -108,7 +108,7 @@ class Completed:
 class AttemptFailed:
     """An attempt failed, the last of so many; the next one is due at a time, or an operator's (``None``)."""
 
-    member: Member
+    execution: Execution
     error: str
     failures: int
     due: int | None
@@ -125,34 +125,34 @@ class KeyRequested:
         direct: Whether it may become the owner at once if nothing waits.
     """
 
-    member: Member
+    execution: Execution
     moment: int
     direct: bool = True
 
     def apply(self, state: KeyState, contended: bool) -> None:
         """Have it come to what is known of the key."""
-        state.arrive(self.member.ref, self.moment, direct=self.direct and not contended)
+        state.arrive(self.execution.ref, self.moment, direct=self.direct and not contended)
 
 
 @dataclass(frozen=True, slots=True)
 class KeyGranted:
     """An invocation that waited in its key's inbox became the owner, and runs here."""
 
-    member: Member
+    execution: Execution
 
 
 @dataclass(frozen=True, slots=True)
 class KeyReleased:
     """An exclusive invocation is done with its key."""
 
-    member: Member
+    execution: Execution
 
 
 @dataclass(frozen=True, slots=True)
 class StateWritten:
     """A state entry was written (``None``: removed; no name: all of them were)."""
 
-    member: Member
+    execution: Execution
     name: str | None
     value: bytes | None
     blob: Ref | None = None
@@ -172,7 +172,7 @@ class StateWritten:
 class Suspended:
     """An attempt ended, for all that its code waits for is still to come."""
 
-    member: Member
+    execution: Execution
     wake_count: int
     """How many further notifications wake it."""
     timer: int | None

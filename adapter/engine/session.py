@@ -24,6 +24,17 @@ from adapter.engine.attempt import Attempt, Pending, PendingInvocation
 from adapter.engine.blobs import blob_for
 from adapter.engine.commit_log import FRONT, CommitLog, Fenced, NewNotifications, Rewind
 from adapter.engine.deadlocks import attached, awaited_ids, deadlock, stretches
+from adapter.engine.execution import (
+    AttemptFailed,
+    Completed,
+    Created,
+    Execution,
+    JournalAppended,
+    KeyReleased,
+    KeyRequested,
+    StateWritten,
+    Suspended,
+)
 from adapter.engine.ids import new_commit_id, new_generation, parse_awakeable
 from adapter.engine.journal import (
     CANCEL,
@@ -36,17 +47,6 @@ from adapter.engine.journal import (
 )
 from adapter.engine.keys import UNKNOWN, KeyState
 from adapter.engine.loop import HELP
-from adapter.engine.member import (
-    AttemptFailed,
-    Completed,
-    Created,
-    JournalAppended,
-    KeyReleased,
-    KeyRequested,
-    Member,
-    StateWritten,
-    Suspended,
-)
 from adapter.engine.ports import Conflict, Update
 from adapter.engine.records import (
     Awaits,
@@ -122,11 +122,11 @@ MAX_EFFECTS = 400
 class Event:
     """Something that a handler is to be told: a result of command ``n``, or that its attempt failed."""
 
-    member: str
+    id: str
     n: int
     outcome: Outcome | None = None
     notification_id: str | None = None
-    child: Member | None = None
+    child: Execution | None = None
     error: BaseException | None = None
 
 
@@ -144,7 +144,7 @@ class NotImmediate(Exception):
     """An invocation of the inbox is not over at once, so it does not run in a session whose client waits."""
 
 
-class Unit:
+class Session:
     """One unit of work.
 
     Args:
@@ -154,22 +154,22 @@ class Unit:
         head: The head of the root's key, where the caller has just read it.
     """
 
-    def __init__(self, engine: Engine, root: Member, *, hold_until: int = 0, head: Head | None = None) -> None:
+    def __init__(self, engine: Engine, root: Execution, *, hold_until: int = 0, head: Head | None = None) -> None:
         self.engine = engine
         self.root = root
-        self.members: dict[str, Member] = {}
+        self.executions: dict[str, Execution] = {}
         self._hosted = {root.meta.id}
         """The ids of the invocations that ran here and were made elsewhere, whether they have ended since or not."""
-        self.undone: list[Member] = []
+        self.interrupted: list[Execution] = []
         """If another attempt took over: those who ran here, or had ended and were not stored so."""
         self.commit_log = CommitLog(engine, self, root.meta.id)
         self._hold_until = 0 if engine.always_replay else hold_until
         self._max_effects = 0 if engine.always_replay else MAX_EFFECTS
-        self._ready: deque[Member] = deque()
+        self._ready: deque[Execution] = deque()
         self._events: deque[Event] = deque()
         self._signal = asyncio.Event()
-        self._closures: list[tuple[Member, int, c.Run]] = []
-        self._outbound: list[tuple[Member, int, c.OutboundRequest]] = []
+        self._new_steps: list[tuple[Execution, int, c.Run]] = []
+        self._outbound: list[tuple[Execution, int, c.OutboundRequest]] = []
         self._receiver_locks = defaultdict[tuple[str, str], asyncio.Lock](asyncio.Lock)
         """What one invocation asks of another is done in the order in which it asked."""
         self._running: dict[tuple[str, int], asyncio.Task[None]] = {}
@@ -177,9 +177,9 @@ class Unit:
         self._loading: set[ObjectKey] = set()
         self._batched: set[Ref] = set()
         """The invocations of an inbox that run here, and are to be over at once."""
-        self._reads: dict[tuple[str, int], Member] = {}
+        self._reads: dict[tuple[str, int], Execution] = {}
         """State reads that are not in the log yet: until then nothing is committed that they are not to see."""
-        self._failing: dict[str, tuple[Member, EffectGroup]] = {}
+        self._failing: dict[str, tuple[Execution, EffectGroup]] = {}
         """The attempts that failed with reads or steps under way, and what is logged of that once those are back."""
         self._timers: dict[tuple[str, int], int] = {}
         self.woken: set[str] = set()
@@ -212,13 +212,13 @@ class Unit:
                     if not self._rewind_without(fenced):
                         raise
         except Fenced:
-            self.undone = list(dict.fromkeys(self._involved()))
+            self.interrupted = list(dict.fromkeys(self._involved()))
             self.commit_log.rewind()
             raise
         finally:
-            for member in (*self.members.values(), *(member for member, _ in self._failing.values())):
-                self.engine.active.pop(member.meta.id, None)
-                member.drop()
+            for execution in (*self.executions.values(), *(execution for execution, _ in self._failing.values())):
+                self.engine.active.pop(execution.meta.id, None)
+                execution.stop()
             for task in self._running.values():
                 task.cancel()
 
@@ -229,23 +229,23 @@ class Unit:
 
     def on_notification(self, notification: Notification) -> None:
         """Take in a notification that was committed."""
-        member = self.members.get(notification.to.id)
-        if member is None or member.ref != notification.to or notification.id in member.notifications:
+        execution = self.executions.get(notification.to.id)
+        if execution is None or execution.ref != notification.to or notification.id in execution.notifications:
             return
-        if len(member.notifications) < notification.after:  # a signal, and the one before it was not heard of
-            self._background((notification.to.id, READING_NOTIFICATIONS), self._refresh_record(member))
+        if len(execution.notifications) < notification.after:  # a signal, and the one before it was not heard of
+            self._background((notification.to.id, READING_NOTIFICATIONS), self._refresh_record(execution))
         else:
-            self._accept_notification(member, notification)
+            self._accept_notification(execution, notification)
 
     def expect_notifications(self, ref: Ref, count: int) -> None:
         """Note that this process is about to count notifications, which it delivers here itself."""
-        member = self.members.get(ref.id)
-        if member is not None and member.ref == ref:
-            member.counted += count
+        execution = self.executions.get(ref.id)
+        if execution is not None and execution.ref == ref:
+            execution.counted += count
 
-    def _accept_notification(self, member: Member, notification: Notification) -> None:
-        if notification.id not in member.notifications:
-            member.notifications[notification.id] = notification.outcome
+    def _accept_notification(self, execution: Execution, notification: Notification) -> None:
+        if notification.id not in execution.notifications:
+            execution.notifications[notification.id] = notification.outcome
             self._post(Event(notification.to.id, BY_NOTIFICATION, notification.outcome, notification.id))
 
     def wake(self, id: str) -> None:
@@ -258,7 +258,7 @@ class Unit:
         root = self.root
         group: EffectGroup = () if root.stored else (Created(root),)
         if root.spec is not None:
-            self.members[root.meta.id] = root
+            self.executions[root.meta.id] = root
             self.engine.active[root.meta.id] = self
         if root.exclusive and root.meta.status is not Status.SCHEDULED:
             key = self.commit_log.key(root.key)
@@ -276,7 +276,9 @@ class Unit:
 
         What was not committed is undone for all of them: it may follow from what the dropped one did.
         """
-        others = {member.meta.id for member in self._involved() if member.ref != fenced.ref and member.stored}
+        others = {
+            execution.meta.id for execution in self._involved() if execution.ref != fenced.ref and execution.stored
+        }
         if fenced.ref is None or not others:
             return False
         log.info("attempt dropped: %s", fenced, extra={"invocation_id": fenced.ref.id})
@@ -291,48 +293,48 @@ class Unit:
 
     def _rewind(self, dropped: Ref | None = None) -> None:
         """Go back to what is committed, and replay from there. Steps go on, and keep their results."""
-        for member in (members := {member.meta.id: member for member in self._involved()}).values():
-            member.drop()
+        for execution in (executions := {execution.meta.id: execution for execution in self._involved()}).values():
+            execution.stop()
         self.commit_log.rewind()
         self._ready.clear()
-        self._closures.clear()
+        self._new_steps.clear()
         self._outbound.clear()
         self._timers.clear()
-        self.members = {
-            id: member
-            for id, member in members.items()
-            if member.stored and member.spec is not None and member.meta.status is not Status.QUEUED
-            if member.ref != dropped
+        self.executions = {
+            id: execution
+            for id, execution in executions.items()
+            if execution.stored and execution.spec is not None and execution.meta.status is not Status.QUEUED
+            if execution.ref != dropped
         }
-        for member in self.members.values():
-            if member.caller is not None and member.caller.ref == dropped:
-                member.caller = None
-        for id in members.keys() - self.members.keys():
+        for execution in self.executions.values():
+            if execution.caller is not None and execution.caller.ref == dropped:
+                execution.caller = None
+        for id in executions.keys() - self.executions.keys():
             self.engine.active.pop(id, None)
         self._events.clear()  # the replay asks for all of it again; what steps gave it finds with its member
         for name, task in list(self._running.items()):
-            if name not in self._steps or name[0] not in self.members:
+            if name not in self._steps or name[0] not in self.executions:
                 del self._running[name]
                 self._steps.discard(name)
                 task.cancel()
         self._loading.clear()
         self._reads.clear()
         self._failing.clear()
-        if not self.root.stored or self.root.meta.id in self.members:
+        if not self.root.stored or self.root.meta.id in self.executions:
             self._open()
-        for id, member in self.members.items():
-            if member is not self.root:
+        for id, execution in self.executions.items():
+            if execution is not self.root:
                 self.engine.active[id] = self
-                if member.exclusive:
-                    self._enter_key(member.key)
+                if execution.exclusive:
+                    self._enter_key(execution.key)
                 else:
-                    self._start(member)
+                    self._start(execution)
 
-    def _involved(self) -> Iterable[Member]:
+    def _involved(self) -> Iterable[Execution]:
         """Those who run, those whose failure is not logged yet, and all that the log speaks of."""
-        yield from self.commit_log.members()
-        for member, _ in self._failing.values():
-            yield member
+        yield from self.commit_log.executions()
+        for execution, _ in self._failing.values():
+            yield execution
 
     async def _advance_once(self) -> bool:
         """One round: advance the code, then commit, wait or suspend. Returns whether the unit is over."""
@@ -351,12 +353,12 @@ class Unit:
             await self.commit_log.commit(keep_last=True)
         if self._loading or self._reads:
             await self._wait(None)
-        elif self._closures or self._outbound or replay:
+        elif self._new_steps or self._outbound or replay:
             await self.commit_log.commit(keep_steps=not replay)
-            if replay and self.members:
+            if replay and self.executions:
                 raise Rewind
             self._begin_steps()
-        elif not self.members and not self._failing:
+        elif not self.executions and not self._failing:
             await self.commit_log.commit()
             return True
         elif self._has_outcome():
@@ -375,9 +377,9 @@ class Unit:
         """Whether the log holds the result of a step, which a crash would have run again."""
         for effect in chain.from_iterable(self.commit_log.groups):
             match effect:
-                case JournalAppended(Member(attempt=None), ResultDelivered() | StateRead()):
+                case JournalAppended(Execution(attempt=None), ResultDelivered() | StateRead()):
                     return True
-                case JournalAppended(Member(attempt=Attempt() as attempt), ResultDelivered(n)) if (
+                case JournalAppended(Execution(attempt=Attempt() as attempt), ResultDelivered(n)) if (
                     n != CANCEL and isinstance(attempt.operations[n].command, c.Run)
                 ):
                     return True
@@ -388,13 +390,16 @@ class Unit:
     def _waited(self) -> int:
         """How many invocations of an inbox have ended here and are not committed so."""
         effects = chain.from_iterable(self.commit_log.groups)
-        return sum(isinstance(effect, Completed) and effect.member.meta.ticket is not None for effect in effects)
+        return sum(isinstance(effect, Completed) and effect.execution.meta.ticket is not None for effect in effects)
 
     def _has_outcome(self) -> bool:
         """Whether an outcome that somebody waits for, or a failure, is in the log."""
         return any(
             isinstance(effect, AttemptFailed)
-            or (isinstance(effect, Completed) and (effect.member is self.root or effect.member.meta.ticket is not None))
+            or (
+                isinstance(effect, Completed)
+                and (effect.execution is self.root or effect.execution.meta.ticket is not None)
+            )
             for group in self.commit_log.groups
             for effect in group
         )
@@ -405,12 +410,12 @@ class Unit:
             return  # a step has ended, a head was read, or something went wrong, since the code was driven
         now = self.engine.clock.now()
         timer = self._next_timer()
-        waiting = [member for member in self.members.values() if member.attempt is not None]
-        for member in waiting:
-            assert member.attempt is not None
-            if not member.attempt.waits():
+        waiting = [execution for execution in self.executions.values() if execution.attempt is not None]
+        for execution in waiting:
+            assert execution.attempt is not None
+            if not execution.attempt.waits():
                 self._fail(
-                    member,
+                    execution,
                     NonDeterminismError(
                         f"the handler waits for something that no durable operation will ever complete; {HELP}"
                     ),
@@ -425,12 +430,12 @@ class Unit:
             await self._wait(timer)
         elif now < self._holds_until() and stay > 0:
             await self.commit_log.commit()
-            if self.members:
+            if self.executions:
                 await self._poll(timer)
         else:
             self.woken.clear()  # what came in before this is noticed by the commit
             try:
-                await self.commit_log.suspend([self._suspension_of(member) for member in waiting])
+                await self.commit_log.suspend([self._suspension_of(execution) for execution in waiting])
             except NewNotifications:
                 pass  # what came in waits to be given to the code
             else:
@@ -439,9 +444,9 @@ class Unit:
     def _inactivity(self) -> int:
         """For how many milliseconds its attempts may stand still before they are suspended."""
         timeouts = [
-            round(member.spec.options.inactivity_timeout.total_seconds() * 1000)
-            for member in self.members.values()
-            if member.spec is not None and member.spec.options.inactivity_timeout is not None
+            round(execution.spec.options.inactivity_timeout.total_seconds() * 1000)
+            for execution in self.executions.values()
+            if execution.spec is not None and execution.spec.options.inactivity_timeout is not None
         ]
         return min(timeouts, default=sys.maxsize)
 
@@ -473,11 +478,11 @@ class Unit:
         start, until = len(self.commit_log.groups), self.engine.clock.now() + FLUSH_AFTER
         while len(self.commit_log.groups) - start <= self._max_effects and self.engine.clock.now() <= until:
             if self._ready:
-                member = self._ready.popleft()
-                if member.attempt is not None:
-                    member.attempt.run()
-                    self._cancel_calls(member.attempt)
-                    self._check(member)
+                execution = self._ready.popleft()
+                if execution.attempt is not None:
+                    execution.attempt.run()
+                    self._cancel_calls(execution.attempt)
+                    self._check(execution)
             elif self._events:
                 self._handle(self._events.popleft())
             else:
@@ -489,44 +494,48 @@ class Unit:
                     self._events.append(Event(id, n, Outcome(None)))
 
     def _handle(self, event: Event) -> None:
-        member = self.members.get(event.member)
+        execution = self.executions.get(event.id)
         if event.child is not None:
-            if self.members.get(event.child.meta.id) is event.child:  # it is told once that it has ended
+            if self.executions.get(event.child.meta.id) is event.child:  # it is told once that it has ended
                 self._end_child(event.child, event.outcome or Outcome())
             return
-        reader = self._reads.pop((event.member, event.n), None)
-        if event.member in self._failing:
+        reader = self._reads.pop((event.id, event.n), None)
+        if event.id in self._failing:
             self._log_late_result(event, reader)
             return
-        if member is None or member.attempt is None:
+        if execution is None or execution.attempt is None:
             return
         if event.error is not None:
-            self._fail(member, event.error)
+            self._fail(execution, event.error)
             return
         assert event.outcome is not None
-        if event.notification_id is None and not self._expected(member.attempt, event.n):
+        if event.notification_id is None and not self._expected(execution.attempt, event.n):
             return
-        n = event.n if event.notification_id is None else self._receiving_command(member.attempt, event.notification_id)
+        n = (
+            event.n
+            if event.notification_id is None
+            else self._receiving_command(execution.attempt, event.notification_id)
+        )
         if n is None:
             return
         if event.notification_id is not None:
-            member.attempt.delivered.add(event.notification_id)
+            execution.attempt.delivered.add(event.notification_id)
         self.commit_log.record(
             (
                 JournalAppended(
-                    member,
+                    execution,
                     ResultDelivered(n, event.outcome)
                     if event.notification_id is None
                     else NotificationDelivered(n, event.notification_id),
                 ),
             )
         )
-        member.attempt.deliver(n, event.outcome)
+        execution.attempt.deliver(n, event.outcome)
         if n == CANCEL:
-            self._cancel_calls(member.attempt)
-        elif member.attempt.operations[n].command.__class__ in REQUIRED:
-            member.required_requests -= 1
-        self._check(member)
+            self._cancel_calls(execution.attempt)
+        elif execution.attempt.operations[n].command.__class__ in REQUIRED:
+            execution.required_requests -= 1
+        self._check(execution)
 
     @staticmethod
     def _expected(attempt: Attempt, n: int) -> bool:
@@ -566,27 +575,27 @@ class Unit:
             else:
                 self._cancelling.add(asyncio.ensure_future(self.engine.control.cancel(call.id), loop=self._loop))
 
-    def _check(self, member: Member) -> None:
+    def _check(self, execution: Execution) -> None:
         """See whether an attempt ended."""
-        attempt = member.attempt
+        attempt = execution.attempt
         if (
             attempt is None
             or not attempt.ended
-            or (member.required_requests and attempt.fault is None and not attempt.failed)
+            or (execution.required_requests and attempt.fault is None and not attempt.failed)
         ):
             return
         try:
-            outcome = _bounded(attempt.result(), f"the output of {member.meta.target}")
+            outcome = _bounded(attempt.result(), f"the output of {execution.meta.target}")
         except BaseException as error:
-            self._fail(member, error)
+            self._fail(execution, error)
             return
-        if member.caller is not None:
-            self._events.append(Event(member.caller.meta.id, -1, outcome, child=member))
+        if execution.caller is not None:
+            self._events.append(Event(execution.caller.meta.id, -1, outcome, child=execution))
         else:
-            self.retire(member)
-            self._end(member, outcome)
+            self.retire(execution)
+            self._end(execution, outcome)
 
-    def _end_child(self, child: Member, outcome: Outcome) -> None:
+    def _end_child(self, child: Execution, outcome: Outcome) -> None:
         self.retire(child)
         caller = child.caller
         if caller is None or caller.attempt is None:
@@ -599,103 +608,107 @@ class Unit:
         caller.attempt.deliver(n, outcome)
         self._check(caller)
 
-    def _end(self, member: Member, outcome: Outcome, *more: JournalAppended) -> None:
-        exclusive = member.exclusive
-        self.commit_log.record((Completed(member, outcome), *((KeyReleased(member),) if exclusive else ()), *more))
+    def _end(self, execution: Execution, outcome: Outcome, *more: JournalAppended) -> None:
+        exclusive = execution.exclusive
+        self.commit_log.record(
+            (Completed(execution, outcome), *((KeyReleased(execution),) if exclusive else ()), *more)
+        )
         if exclusive:
-            self.grant(self.commit_log.keys[member.key])
+            self.grant(self.commit_log.keys[execution.key])
 
-    def _fail(self, member: Member, error: BaseException) -> None:
+    def _fail(self, execution: Execution, error: BaseException) -> None:
         """An attempt failed: what it did so far is kept, and a later one goes on from there."""
-        assert member.spec is not None
+        assert execution.spec is not None
         if isinstance(error, NotImmediate):
-            self.retire(member)
-            self.commit_log.omit(member)
+            self.retire(execution)
+            self.commit_log.omit(execution)
             return
-        policy = member.spec.options.retry
-        progress = member.progress or self.commit_log.advances(member)
-        failures = 1 if progress else member.meta.failures + 1
-        self.retire(member)
-        member.caller = None
-        cancelled = "x" in member.notifications
+        policy = execution.spec.options.retry
+        progress = execution.progress or self.commit_log.advances(execution)
+        failures = 1 if progress else execution.meta.failures + 1
+        self.retire(execution)
+        execution.caller = None
+        cancelled = "x" in execution.notifications
         if isinstance(error, Postponed):
-            self.engine.report(member.meta, 0, error.error, error.due)
-            failed = AttemptFailed(member, truncate(str(error), MAX_ERROR), 0, error.due, cancelled)
-            self._log_failure(member, (JournalAppended(member, error.retry), failed))
+            self.engine.report(execution.meta, 0, error.error, error.due)
+            failed = AttemptFailed(execution, truncate(str(error), MAX_ERROR), 0, error.due, cancelled)
+            self._log_failure(execution, (JournalAppended(execution, error.retry), failed))
             return
         text = truncate(format_error(error), MAX_ERROR)
         if policy.attempts is None or failures < policy.attempts:
             due: int | None = self.engine.clock.now() + round(policy.backoff(failures) * 1000)
         else:
             due = None
-        self.engine.report(member.meta, failures, error, due)
+        self.engine.report(execution.meta, failures, error, due)
         if due is None and policy.exhausted == "kill":
-            self._end(member, Outcome(failure=Failure(500, f"gave up after {failures} attempts: {text}")))
+            self._end(execution, Outcome(failure=Failure(500, f"gave up after {failures} attempts: {text}")))
             return
-        self._log_failure(member, (AttemptFailed(member, text, failures, due, cancelled),))
+        self._log_failure(execution, (AttemptFailed(execution, text, failures, due, cancelled),))
 
-    def _log_failure(self, member: Member, failure: EffectGroup) -> None:
+    def _log_failure(self, execution: Execution, failure: EffectGroup) -> None:
         """Log it after what is under way: the next attempt would run the steps again, and its reads would see what this
         one wrote since it asked."""
-        id = member.meta.id
-        if member in self._reads.values() or any(name[0] == id for name in self._steps):
-            self._failing[id] = member, failure
+        id = execution.meta.id
+        if execution in self._reads.values() or any(name[0] == id for name in self._steps):
+            self._failing[id] = execution, failure
             self.engine.active[id] = self
         else:
             self.commit_log.record(failure)
 
-    def _log_late_result(self, event: Event, reader: Member | None) -> None:
+    def _log_late_result(self, event: Event, reader: Execution | None) -> None:
         """Log what came in of an attempt that has failed, and the failure after the last of it."""
-        member, failure = self._failing[event.member]
-        if reader is None and event.n not in member.results:
+        execution, failure = self._failing[event.id]
+        if reader is None and event.n not in execution.step_results:
             return
         if event.outcome is not None:
-            self.commit_log.record((JournalAppended(member, StateRead(event.n, event.outcome)),))
+            self.commit_log.record((JournalAppended(execution, StateRead(event.n, event.outcome)),))
         elif isinstance(event.error, Postponed):
-            self.commit_log.record((JournalAppended(member, event.error.retry),))
-        del self._failing[event.member]
-        self.engine.active.pop(event.member, None)
-        self._log_failure(member, failure)
+            self.commit_log.record((JournalAppended(execution, event.error.retry),))
+        del self._failing[event.id]
+        self.engine.active.pop(event.id, None)
+        self._log_failure(execution, failure)
 
     # --- what the ledger tells (`commit_log.Driver`) ---
 
-    def on_stored(self, member: Member) -> None:
-        if member.meta.id in self.members:
-            self.engine.active[member.meta.id] = self
+    def on_stored(self, execution: Execution) -> None:
+        if execution.meta.id in self.executions:
+            self.engine.active[execution.meta.id] = self
 
     def has_unseen(self) -> bool:
         return bool(self._events)
 
-    def on_queued(self, member: Member) -> None:
-        self.retire(member)
-        if member is self.root:
-            self.engine.pass_gate(member.key)
+    def on_queued(self, execution: Execution) -> None:
+        self.retire(execution)
+        if execution is self.root:
+            self.engine.pass_gate(execution.key)
 
-    def retire(self, member: Member) -> None:
+    def retire(self, execution: Execution) -> None:
         """The member runs no longer; what it called in this process goes on, and notifies its record."""
-        self.members.pop(member.meta.id, None)
-        self.engine.active.pop(member.meta.id, None)
-        member.drop()
-        for other in self.members.values():
-            if other.caller is member:
+        self.executions.pop(execution.meta.id, None)
+        self.engine.active.pop(execution.meta.id, None)
+        execution.stop()
+        for other in self.executions.values():
+            if other.caller is execution:
                 other.caller = None
-        for key in [key for key in self._timers if key[0] == member.meta.id]:
+        for key in [key for key in self._timers if key[0] == execution.meta.id]:
             del self._timers[key]
-        self._closures = [closure for closure in self._closures if closure[0] is not member]
-        self._outbound = [request for request in self._outbound if request[0] is not member]
+        self._new_steps = [closure for closure in self._new_steps if closure[0] is not execution]
+        self._outbound = [request for request in self._outbound if request[0] is not execution]
 
-    def _start(self, member: Member) -> None:
-        assert member.spec is not None
-        member.required_requests = 0
-        if member.meta.epoch > 1:
-            member.moment, member.reached = key_requests(member.journal)
-        member.attempt = Attempt(self, member.spec, member.meta, member.input, member.journal, member.notifications)
-        self._ready.append(member)
-        if member.cancelled:
-            self._events.append(Event(member.meta.id, CANCEL, Outcome(failure=CANCELLED)))
-        for notification_id, outcome in member.notifications.items():
-            if notification_id not in member.attempt.delivered:
-                self._events.append(Event(member.meta.id, BY_NOTIFICATION, outcome, notification_id))
+    def _start(self, execution: Execution) -> None:
+        assert execution.spec is not None
+        execution.required_requests = 0
+        if execution.meta.epoch > 1:
+            execution.moment, execution.requested_keys = key_requests(execution.journal)
+        execution.attempt = Attempt(
+            self, execution.spec, execution.meta, execution.input, execution.journal, execution.notifications
+        )
+        self._ready.append(execution)
+        if execution.cancelled:
+            self._events.append(Event(execution.meta.id, CANCEL, Outcome(failure=CANCELLED)))
+        for notification_id, outcome in execution.notifications.items():
+            if notification_id not in execution.attempt.delivered:
+                self._events.append(Event(execution.meta.id, BY_NOTIFICATION, outcome, notification_id))
 
     def _post(self, event: Event) -> None:
         self._events.append(event)
@@ -707,11 +720,11 @@ class Unit:
         return self.engine.kind_of(target)
 
     def begin(self, attempt: Attempt, pending: Pending[Any]) -> None:
-        member, n, command = self.members[attempt.meta.id], pending.n, pending.command
+        execution, n, command = self.executions[attempt.meta.id], pending.n, pending.command
         at: int | None = None
         value: Outcome | None = None
         more: EffectGroup = ()
-        if member.ref in self._batched and not isinstance(command, IMMEDIATE):
+        if execution.ref in self._batched and not isinstance(command, IMMEDIATE):
             raise NotImmediate
         match command:
             case _ if (refusal := _refusal(command)) is not None:
@@ -720,70 +733,70 @@ class Unit:
                 value = Outcome(str(self.engine.clock.now()).encode())
             case c.Sleep(milliseconds):
                 at = self.engine.clock.now() + milliseconds
-                self._timers[member.meta.id, n] = at
+                self._timers[execution.meta.id, n] = at
             case c.Run():
-                self._request_step(member, n, command)
+                self._request_step(execution, n, command)
             case c.GetState() | c.StateKeys():
-                value = self._read_here(member, command)
+                value = self._read_here(execution, command)
                 if value is None:
-                    self._read_elsewhere(member, n, command)
+                    self._read_elsewhere(execution, n, command)
             case c.SetState(entry, data):
-                more, value = (StateWritten(member, entry, data, blob_for(data)),), Outcome()
+                more, value = (StateWritten(execution, entry, data, blob_for(data)),), Outcome()
             case c.ClearState(entry):
-                more, value = (StateWritten(member, entry, None),), Outcome()
+                more, value = (StateWritten(execution, entry, None),), Outcome()
             case c.ClearAllState():
-                more, value = (StateWritten(member, None, None),), Outcome()
+                more, value = (StateWritten(execution, None, None),), Outcome()
             case c.Call() | c.Send():
                 assert isinstance(pending, PendingInvocation)
-                self._invoke(member, pending, command)
+                self._invoke(execution, pending, command)
                 return
             case c.Awakeable():
                 pass
             case c.Signal():
-                self._match_signals(member)
+                self._match_signals(execution)
             case _:
-                self._request(member, n, command)
+                self._request(execution, n, command)
         pending.outcome = value
-        self.commit_log.record((JournalAppended(member, CommandIssued(n, *pending.described, at, value)), *more))
+        self.commit_log.record((JournalAppended(execution, CommandIssued(n, *pending.described, at, value)), *more))
 
     def resume(self, attempt: Attempt, pending: Pending[Any], at: int | None) -> None:
-        member, n, command = self.members[attempt.meta.id], pending.n, pending.command
+        execution, n, command = self.executions[attempt.meta.id], pending.n, pending.command
         match command:
             case c.Run() | c.GetState() | c.StateKeys() if n in attempt.read_results:
-                self._post(Event(member.meta.id, n, attempt.read_results[n]))
+                self._post(Event(execution.meta.id, n, attempt.read_results[n]))
             case c.Run():
-                self._request_step(member, n, command)
+                self._request_step(execution, n, command)
             case c.Sleep():
                 assert at is not None
-                self._timers[member.meta.id, n] = at
+                self._timers[execution.meta.id, n] = at
             case c.GetState() | c.StateKeys():
-                self._read_elsewhere(member, n, command)
-            case c.Attach() | c.GetPromise() if f"a{n}" in member.notifications:
+                self._read_elsewhere(execution, n, command)
+            case c.Attach() | c.GetPromise() if f"a{n}" in execution.notifications:
                 pass
-            case c.Call() if f"c{n}" not in member.notifications:
+            case c.Call() if f"c{n}" not in execution.notifications:
                 assert isinstance(pending, PendingInvocation)
                 if command.idempotency_key is not None or pending.kind is Kind.WORKFLOW:
-                    self._outbound.append((member, n, c.Attach(pending.id)))
+                    self._outbound.append((execution, n, c.Attach(pending.id)))
             case c.Call() | c.Send() | c.Awakeable() | c.Signal():
                 pass
             case c.Now() | c.SetState() | c.ClearState() | c.ClearAllState():
                 pass
             case _:
-                self._request(member, n, command)
+                self._request(execution, n, command)
 
-    def _request(self, member: Member, n: int, command: c.OutboundRequest) -> None:
-        self._outbound.append((member, n, command))
+    def _request(self, execution: Execution, n: int, command: c.OutboundRequest) -> None:
+        self._outbound.append((execution, n, command))
         if command.__class__ in REQUIRED:
-            member.required_requests += 1
+            execution.required_requests += 1
 
-    def _match_signals(self, member: Member) -> None:
+    def _match_signals(self, execution: Execution) -> None:
         """A signal may have come before the handler asked for it."""
-        assert member.attempt is not None
-        for notification_id, outcome in member.notifications.items():
-            if notification_id.startswith("s") and notification_id not in member.attempt.delivered:
-                self._events.append(Event(member.meta.id, BY_NOTIFICATION, outcome, notification_id))
+        assert execution.attempt is not None
+        for notification_id, outcome in execution.notifications.items():
+            if notification_id.startswith("s") and notification_id not in execution.attempt.delivered:
+                self._events.append(Event(execution.meta.id, BY_NOTIFICATION, outcome, notification_id))
 
-    def _invoke(self, member: Member, pending: PendingInvocation[Any], command: c.Call | c.Send) -> None:
+    def _invoke(self, execution: Execution, pending: PendingInvocation[Any], command: c.Call | c.Send) -> None:
         """Make another invocation: run it here if it is called and lives here, else store it for where it lives."""
         n, target = pending.n, command.target
         call = isinstance(command, c.Call)
@@ -797,18 +810,18 @@ class Unit:
         if failure is not None:
             pending.outcome = Outcome(failure=failure)
             self.commit_log.record(
-                (JournalAppended(member, CommandIssued(n, *pending.described, value=pending.outcome)),)
+                (JournalAppended(execution, CommandIssued(n, *pending.described, value=pending.outcome)),)
             )
             return
         if there:
-            self.commit_log.record((JournalAppended(member, CommandIssued(n, *pending.described)),))
+            self.commit_log.record((JournalAppended(execution, CommandIssued(n, *pending.described)),))
             if call:
-                self._outbound.append((member, n, c.Attach(pending.id)))
+                self._outbound.append((execution, n, c.Attach(pending.id)))
             return
         now = self.engine.clock.now()
         delay = command.delay if isinstance(command, c.Send) else 0
         spec = self.engine.handler(target) if call else None
-        child = Member(
+        child = Execution(
             Meta(
                 id=pending.id,
                 generation=new_generation(),
@@ -817,7 +830,9 @@ class Unit:
                 status=Status.SCHEDULED if delay else Status.READY,
                 created=now,
                 deployment=self.engine.deployment if spec else "",
-                parent=Parent(member.ref, n, member.meta.target.service, member.meta.deployment) if call else None,
+                parent=Parent(execution.ref, n, execution.meta.target.service, execution.meta.deployment)
+                if call
+                else None,
                 headers=command.headers,
                 input=command.input,
                 idempotent=command.idempotency_key is not None,
@@ -825,18 +840,18 @@ class Unit:
             ),
             command.input,
             spec,
-            caller=member if spec else None,
+            caller=execution if spec else None,
         )
         arrives = pending.kind.exclusive and not delay
         arrived: EffectGroup = ()
         if arrives:
-            member.moment = self.engine.moment(after=member.moment)
-            arrived = (KeyRequested(child, member.moment, direct=str(child.key) not in member.reached),)
-        issued = CommandIssued(n, *pending.described, at=member.moment if arrives else None)
-        self.commit_log.record((Created(child), *arrived, JournalAppended(member, issued)))
+            execution.moment = self.engine.moment(after=execution.moment)
+            arrived = (KeyRequested(child, execution.moment, direct=str(child.key) not in execution.requested_keys),)
+        issued = CommandIssued(n, *pending.described, at=execution.moment if arrives else None)
+        self.commit_log.record((Created(child), *arrived, JournalAppended(execution, issued)))
         if spec is None:
             return
-        self.members[child.meta.id] = child
+        self.executions[child.meta.id] = child
         if arrives:
             self._enter_key(child.key)
         else:
@@ -870,12 +885,12 @@ class Unit:
                 self._loading.add(key.key)
                 self._background((str(key.key), -1), self._load_next(key))
             return
-        member = self.members.get(key.live.owner.id) or self._start_next(key, key.live.owner)
-        if member is None or member.ref != key.live.owner or member.attempt is not None:
+        execution = self.executions.get(key.live.owner.id) or self._start_next(key, key.live.owner)
+        if execution is None or execution.ref != key.live.owner or execution.attempt is not None:
             return
-        if key.head.owner != member.ref:
+        if key.head.owner != execution.ref:
             key.ran = True
-        self._start(member)
+        self._start(execution)
         self._signal.set()
 
     # --- the next invocations of a key's inbox ---
@@ -898,78 +913,80 @@ class Unit:
         key.next.clear()
         for entry in front:
             meta = records.get(entry.ref.id)
-            member = self._next_member(meta) if meta is not None and meta.ref == entry.ref else None
-            if member is None or member.meta.ticket != entry.ticket:
+            execution = self._next_execution(meta) if meta is not None and meta.ref == entry.ref else None
+            if execution is None or execution.meta.ticket != entry.ticket:
                 break
-            key.next[entry.ref] = member
+            key.next[entry.ref] = execution
         self._loading.discard(key.key)
         self.grant(key)
 
-    def _next_member(self, meta: Meta) -> Member | None:
+    def _next_execution(self, meta: Meta) -> Execution | None:
         """An invocation that waits, if it can run here: it is of this deployment, and nothing has been said to it."""
         spec = self.engine.handler(meta.target)
         untouched = meta.status is Status.QUEUED and meta.outcome is None and meta.epoch <= 1
         here = spec is not None and meta.deployment in ("", self.engine.deployment)
-        if not untouched or not here or meta.notifications or meta.input is None or meta.id in self.members:
+        if not untouched or not here or meta.notifications or meta.input is None or meta.id in self.executions:
             return None
-        return Member(meta, meta.input, spec, stored=True)
+        return Execution(meta, meta.input, spec, stored=True)
 
-    def _start_next(self, key: Key, owner: Ref) -> Member | None:
+    def _start_next(self, key: Key, owner: Ref) -> Execution | None:
         """Begin to run the next invocation of the inbox, if it was read and there is time."""
-        member = key.next.pop(owner, None) if self._can_batch() else None
-        if member is None or owner.id in self.engine.active:
+        execution = key.next.pop(owner, None) if self._can_batch() else None
+        if execution is None or owner.id in self.engine.active:
             return None
-        member.meta = replace(member.meta, deployment=self.engine.deployment)
-        self.members[owner.id] = member
+        execution.meta = replace(execution.meta, deployment=self.engine.deployment)
+        self.executions[owner.id] = execution
         self._hosted.add(owner.id)
         self.engine.active[owner.id] = self
-        self.commit_log.enter(member)
+        self.commit_log.enter(execution)
         if self._client_waits():
             self._batched.add(owner)
-        return member
+        return execution
 
-    def _read_here(self, member: Member, command: c.GetState | c.StateKeys) -> Outcome | None:
+    def _read_here(self, execution: Execution, command: c.GetState | c.StateKeys) -> Outcome | None:
         """What a state read gives, where all that it needs is at hand."""
-        if member.meta.target.key is None:
-            return Outcome(failure=Failure(500, f"{member.meta.target} has no state"))
-        state = member.snapshot or self._live(member)
+        if execution.meta.target.key is None:
+            return Outcome(failure=Failure(500, f"{execution.meta.target} has no state"))
+        state = execution.snapshot or self._live(execution)
         return None if state is None else _answer(state, command)
 
-    def _live(self, member: Member) -> KeyState | None:
+    def _live(self, execution: Execution) -> KeyState | None:
         """How its key stands here, unless the member has read of a later state, or others may have written since."""
-        key = self.commit_log.keys.get(member.key)
-        if key is None or key.head is None or key.head.version < member.version:
+        key = self.commit_log.keys.get(execution.key)
+        if key is None or key.head is None or key.head.version < execution.version:
             return None
-        ours = key.ran or any(each.ref == key.head.owner for each in self.commit_log.members())
-        return key.live if ours or member.exclusive else None
+        ours = key.ran or any(each.ref == key.head.owner for each in self.commit_log.executions())
+        return key.live if ours or execution.exclusive else None
 
-    def _read_elsewhere(self, member: Member, n: int, command: c.GetState | c.StateKeys) -> None:
-        live = self._live(member)
+    def _read_elsewhere(self, execution: Execution, n: int, command: c.GetState | c.StateKeys) -> None:
+        live = self._live(execution)
         state = live.snapshot() if live is not None else None
-        self._reads[member.meta.id, n] = member
-        self._background((member.meta.id, n), self._read(member, n, command, state))
+        self._reads[execution.meta.id, n] = execution
+        self._background((execution.meta.id, n), self._read(execution, n, command, state))
 
-    async def _read(self, member: Member, n: int, command: c.GetState | c.StateKeys, state: KeyState | None) -> None:
+    async def _read(
+        self, execution: Execution, n: int, command: c.GetState | c.StateKeys, state: KeyState | None
+    ) -> None:
         """Read state from the store: entries beside the head, or, for a shared handler, all of it."""
         engine, shared = self.engine, state is None
         if state is None:
-            head = (await engine.heads([member.key]))[member.key]
-            member.version, state = head.version, KeyState(head, engine.clock.now())
+            head = (await engine.heads([execution.key]))[execution.key]
+            execution.version, state = head.version, KeyState(head, engine.clock.now())
         generation = state.state_generation
-        if member.spec is not None and not member.spec.options.lazy_state:
+        if execution.spec is not None and not execution.spec.options.lazy_state:
             if state.has_overflow and state.overflow is None:
-                state.overflow = await engine.entries(member.key, generation, values=True)
+                state.overflow = await engine.entries(execution.key, generation, values=True)
             if shared:
-                member.snapshot = state
+                execution.snapshot = state
             else:
-                self._keep(self.commit_log.keys[member.key], state)
+                self._keep(self.commit_log.keys[execution.key], state)
         outcome = _answer(state, command)
         if outcome is None and isinstance(command, c.GetState):
-            outcome = Outcome(await engine.blobs.read(member.key, generation, command.name))
+            outcome = Outcome(await engine.blobs.read(execution.key, generation, command.name))
         elif outcome is None:
-            overflow = (await engine.entries(member.key, generation)).keys() - state.writes.keys()
+            overflow = (await engine.entries(execution.key, generation)).keys() - state.writes.keys()
             outcome = _names({*overflow, *state.state, *state.entries()})
-        self._post(Event(member.meta.id, n, outcome))
+        self._post(Event(execution.meta.id, n, outcome))
 
     def _keep(self, key: Key, state: KeyState) -> None:
         """Keep the entries that were read beside a key's head, if they are the stored state's."""
@@ -1000,35 +1017,35 @@ class Unit:
         self._running[name] = task = self._loop.create_task(run(), context=context)
         task.add_done_callback(lambda _: work.close())  # one that is cancelled before it begins would never be awaited
 
-    def _request_step(self, member: Member, n: int, command: c.Run) -> None:
+    def _request_step(self, execution: Execution, n: int, command: c.Run) -> None:
         """Have a step start after the next commit, unless it did before a rewind."""
-        if n in member.results:
-            self._post_step(member, n)
-        elif (member.meta.id, n) not in self._running:
-            self._closures.append((member, n, command))
+        if n in execution.step_results:
+            self._post_step(execution, n)
+        elif (execution.meta.id, n) not in self._running:
+            self._new_steps.append((execution, n, command))
 
-    def _post_step(self, member: Member, n: int) -> None:
+    def _post_step(self, execution: Execution, n: int) -> None:
         """Post what a step gave, or raised."""
-        result = member.results[n]
-        event = Event(member.meta.id, n)
+        result = execution.step_results[n]
+        event = Event(execution.meta.id, n)
         self._post(replace(event, outcome=result) if isinstance(result, Outcome) else replace(event, error=result))
 
     def _begin_steps(self) -> None:
         """Start what had to wait for a commit."""
-        closures, self._closures = self._closures, []
-        for member, n, command in closures:
-            assert member.attempt is not None
-            self._steps.add((member.meta.id, n))
-            abort = member.attempt.spec.options.abort_timeout
-            retry = member.attempt.retries.get(n) or StepRetried(n, 0, self.engine.clock.now())
-            self._background((member.meta.id, n), self._step(member, command, abort, retry), command.context)
+        new_steps, self._new_steps = self._new_steps, []
+        for execution, n, command in new_steps:
+            assert execution.attempt is not None
+            self._steps.add((execution.meta.id, n))
+            abort = execution.attempt.spec.options.abort_timeout
+            retry = execution.attempt.retries.get(n) or StepRetried(n, 0, self.engine.clock.now())
+            self._background((execution.meta.id, n), self._step(execution, command, abort, retry), command.context)
         requests, self._outbound = self._outbound, []
-        for member, n, request in requests:
-            self._background((member.meta.id, n), self._perform(member, n, request))
+        for execution, n, request in requests:
+            self._background((execution.meta.id, n), self._perform(execution, n, request))
 
-    async def _step(self, member: Member, command: c.Run, abort: timedelta | None, retry: StepRetried) -> None:
-        member.results[retry.n] = await self._result(member.meta.id, command, abort, retry)
-        self._post_step(member, retry.n)
+    async def _step(self, execution: Execution, command: c.Run, abort: timedelta | None, retry: StepRetried) -> None:
+        execution.step_results[retry.n] = await self._result(execution.meta.id, command, abort, retry)
+        self._post_step(execution, retry.n)
 
     async def _result(
         self, id: str, command: c.Run, abort: timedelta | None, retry: StepRetried
@@ -1070,9 +1087,9 @@ class Unit:
     def _report_step(
         self, id: str, name: str, tries: int, policy: RetryPolicy, error: BaseException, due: int | None
     ) -> None:
-        member = self.members.get(id)
-        if member is not None:
-            self.engine.report_step(member.meta, name, tries, policy, error, due)
+        execution = self.executions.get(id)
+        if execution is not None:
+            self.engine.report_step(execution.meta, name, tries, policy, error, due)
 
     def _dropped(self, error: BaseException, task: asyncio.Task[Any] | None) -> bool:
         """Return True if a step was stopped from outside; otherwise the step itself raised the error."""
@@ -1114,11 +1131,11 @@ class Unit:
             raise result
         return result
 
-    async def _perform(self, member: Member, n: int, request: c.OutboundRequest) -> None:
-        async with self._receiver_locks[member.meta.id, _receiver(request)]:
-            outcome = await self.engine.control.perform(member, n, request)
+    async def _perform(self, execution: Execution, n: int, request: c.OutboundRequest) -> None:
+        async with self._receiver_locks[execution.meta.id, _receiver(request)]:
+            outcome = await self.engine.control.perform(execution, n, request)
         if outcome is not None:
-            self._post(Event(member.meta.id, n, outcome))
+            self._post(Event(execution.meta.id, n, outcome))
 
     # --- waiting ---
 
@@ -1126,8 +1143,8 @@ class Unit:
         timers = [
             at
             for (id, n), at in self._timers.items()
-            if (member := self.members.get(id)) and member.attempt and n < len(member.attempt.operations)
-            and member.attempt.operations[n].awaited
+            if (execution := self.executions.get(id)) and execution.attempt and n < len(execution.attempt.operations)
+            and execution.attempt.operations[n].awaited
         ]  # fmt: skip
         return min(timers, default=None)
 
@@ -1147,10 +1164,10 @@ class Unit:
     async def _poll(self, timer: int | None) -> None:
         """Wait for notifications while a client waits: told by this process, or found in the store."""
         remote = any(
-            (member.meta.id, pending.n) not in self._timers
-            for member in self.members.values()
-            if member.attempt is not None
-            for pending in member.attempt.waits()
+            (execution.meta.id, pending.n) not in self._timers
+            for execution in self.executions.values()
+            if execution.attempt is not None
+            for pending in execution.attempt.waits()
         )
         interval = self.engine.poll if remote else REFRESH_EVERY
         began = self.engine.clock.now()
@@ -1179,86 +1196,88 @@ class Unit:
             Fenced: If an attempt here is no longer the latest.
         """
         self._refreshed_at = self.engine.clock.now()
-        members = [member for member in self.members.values() if member.stored and member.attempt is not None]
-        for start in range(0, len(members), 16):
-            some = members[start : start + 16]
-            metas = await asyncio.gather(*(self.engine.find(member.meta.id) for member in some))
-            for member, meta in zip(some, metas, strict=True):
-                if meta is None or meta.ref != member.ref or not meta.live or meta.epoch != member.meta.epoch:
-                    raise Fenced(f"{member.meta.id} was taken over", member.ref)
-                if meta.notifications > member.counted:
-                    member.meta = replace(member.meta, notifications=meta.notifications)
-                    await self.read_notifications(member)
+        executions = [
+            execution for execution in self.executions.values() if execution.stored and execution.attempt is not None
+        ]
+        for start in range(0, len(executions), 16):
+            some = executions[start : start + 16]
+            metas = await asyncio.gather(*(self.engine.find(execution.meta.id) for execution in some))
+            for execution, meta in zip(some, metas, strict=True):
+                if meta is None or meta.ref != execution.ref or not meta.live or meta.epoch != execution.meta.epoch:
+                    raise Fenced(f"{execution.meta.id} was taken over", execution.ref)
+                if meta.notifications > execution.counted:
+                    execution.meta = replace(execution.meta, notifications=meta.notifications)
+                    await self.read_notifications(execution)
 
-    async def _refresh_record(self, member: Member) -> None:
+    async def _refresh_record(self, execution: Execution) -> None:
         """Read the record, then the notifications, and take those in."""
-        meta = await self.engine.find(member.meta.id)
-        if meta is not None and meta.ref == member.ref:
-            member.meta = replace(member.meta, notifications=meta.notifications)
-            await self.read_notifications(member)
+        meta = await self.engine.find(execution.meta.id)
+        if meta is not None and meta.ref == execution.ref:
+            execution.meta = replace(execution.meta, notifications=meta.notifications)
+            await self.read_notifications(execution)
 
-    async def read_notifications(self, member: Member) -> None:
+    async def read_notifications(self, execution: Execution) -> None:
         """Read the notifications to an invocation, whose record was read before, and take those in."""
-        counted = member.meta.notifications
-        for notification in await self.engine.notifications(member.ref):
-            self._accept_notification(member, notification)
-        member.counted = max(member.counted, counted)
+        counted = execution.meta.notifications
+        for notification in await self.engine.notifications(execution.ref):
+            self._accept_notification(execution, notification)
+        execution.counted = max(execution.counted, counted)
 
-    def _suspension_of(self, member: Member) -> Suspended:
+    def _suspension_of(self, execution: Execution) -> Suspended:
         """What a blocked attempt waits for."""
-        assert member.attempt is not None
-        waits = member.attempt.waits()
+        assert execution.attempt is not None
+        waits = execution.attempt.waits()
         groups: dict[int, int] = {}
         for pending in waits:
             group = pending.wait_group if pending.wait_group is not None and len(pending.waiters) == 1 else pending
             groups[id(group)] = groups.get(id(group), 0) + 1
-        due = min((at for p in waits if (at := self._timers.get((member.meta.id, p.n))) is not None), default=None)
+        due = min((at for p in waits if (at := self._timers.get((execution.meta.id, p.n))) is not None), default=None)
         awaited = [(other, pending.n) for pending in waits if (other := _awaited(pending)) is not None]
         all = len(groups) == 1
         awaits: Awaits | None = None
         if awaited and (all or len(awaited) == len(waits)):
             calls = dict.fromkeys([pending.n for pending in waits if _derived(pending)][MAX_NAMED:])
             ids, commands = zip(*((other, n) for other, n in awaited if n not in calls), strict=True)
-            awaits = Awaits(member.counted, all, ids, commands, stretches(calls))
-        return Suspended(member, min(groups.values()), due, awaits, self._check_at(member, waits))
+            awaits = Awaits(execution.counted, all, ids, commands, stretches(calls))
+        return Suspended(execution, min(groups.values()), due, awaits, self._check_at(execution, waits))
 
-    def _check_at(self, member: Member, waits: Sequence[Pending[Any]]) -> int | None:
+    def _check_at(self, execution: Execution, waits: Sequence[Pending[Any]]) -> int | None:
         """When the sweeper is to look at an attempt that waits."""
         times, kinds = self.engine.times(), {type(pending.command) for pending in waits}
         if kinds == {c.Sleep}:
             return None
         # Of invocations that wait for keys the sweeper looks at each. Nobody looks at a ring of attached results.
-        lease = times.grace if c.Attach in kinds else member.meta.due or times.lease
+        lease = times.grace if c.Attach in kinds else execution.meta.due or times.lease
         return lease if lease > times.now else times.grace
 
-    def _look_for_cycles(self, suspended: Iterable[Member]) -> None:
+    def _look_for_cycles(self, suspended: Iterable[Execution]) -> None:
         """Whoever suspends may be the last of a ring, and then nobody in it moves again to look for one."""
-        for member in suspended:
-            awaits, free = member.meta.awaits, self.commit_log.made - self.commit_log.queued
-            if awaits is not None and not free.issuperset(awaited_ids(member.ref, awaits)):
-                self.engine.spawn(self.engine.deadlocks.check(member.meta))
+        for execution in suspended:
+            awaits, free = execution.meta.awaits, self.commit_log.made - self.commit_log.queued
+            if awaits is not None and not free.issuperset(awaited_ids(execution.ref, awaits)):
+                self.engine.spawn(self.engine.deadlocks.check(execution.meta))
 
     async def _check_deadlocks(self) -> None:
         """Say what the invocations here wait for, and look whether they are part of a deadlock."""
-        for member in list(self.members.values()):
-            if member.attempt is None or not member.stored:
+        for execution in list(self.executions.values()):
+            if execution.attempt is None or not execution.stored:
                 continue
-            awaits = self._suspension_of(member).awaits
-            if awaits is not None and awaits != member.meta.awaits:
+            awaits = self._suspension_of(execution).awaits
+            if awaits is not None and awaits != execution.meta.awaits:
                 try:
-                    update = Update(member.ref, set={"awaits": awaits}, epoch=member.meta.epoch)
+                    update = Update(execution.ref, set={"awaits": awaits}, epoch=execution.meta.epoch)
                     await self.engine.commit([update], new_commit_id())
                 except Conflict as conflict:
-                    raise Fenced(f"{member.meta.id} was taken over", member.ref) from conflict
-                member.meta = replace(member.meta, awaits=awaits)
+                    raise Fenced(f"{execution.meta.id} was taken over", execution.ref) from conflict
+                execution.meta = replace(execution.meta, awaits=awaits)
             if awaits is not None:
-                await self.engine.deadlocks.check(member.meta)
+                await self.engine.deadlocks.check(execution.meta)
 
     def _break_cycle(self) -> bool:
         """Fail the youngest call of a ring of invocations in this unit that wait for each other."""
-        for member in self.members.values():
-            cycle: list[Member] = []
-            at: Member | None = member
+        for execution in self.executions.values():
+            cycle: list[Execution] = []
+            at: Execution | None = execution
             while at is not None and at not in cycle:
                 cycle.append(at)
                 at = self._blocker(at)
@@ -1266,12 +1285,12 @@ class Unit:
                 return True
         return False
 
-    def _break(self, cycle: list[Member]) -> bool:
-        failure = deadlock([member.meta for member in cycle])
-        queued = [member for member in cycle if member.attempt is None]
+    def _break(self, cycle: list[Execution]) -> bool:
+        failure = deadlock([execution.meta for execution in cycle])
+        queued = [execution for execution in cycle if execution.attempt is None]
         if not queued:  # by results that are attached to
-            awaits = [self._suspension_of(member).awaits for member in cycle]
-            id, command = attached([member.meta for member in cycle], awaits)
+            awaits = [self._suspension_of(execution).awaits for execution in cycle]
+            id, command = attached([execution.meta for execution in cycle], awaits)
             self._post(Event(id, command, Outcome(failure=failure)))
             return True
         youngest = max(queued, key=lambda m: (m.meta.created, m.meta.parent.command if m.meta.parent else 0))
@@ -1281,17 +1300,17 @@ class Unit:
         self._end_child(youngest, Outcome(failure=failure))
         return True
 
-    def _blocker(self, member: Member) -> Member | None:
+    def _blocker(self, execution: Execution) -> Execution | None:
         """Who in this unit has to go on first, if there is just one."""
-        if member.attempt is None:
-            key = self.commit_log.keys.get(member.key)
+        if execution.attempt is None:
+            key = self.commit_log.keys.get(execution.key)
             owner = key.live.owner if key is not None and key.live is not None else None
-            found = self.members.get(owner.id) if owner is not None else None
-            return found if found is not member else None
-        awaits = self._suspension_of(member).awaits if member.attempt.waits() else None
+            found = self.executions.get(owner.id) if owner is not None else None
+            return found if found is not execution else None
+        awaits = self._suspension_of(execution).awaits if execution.attempt.waits() else None
         if awaits is None or (len(awaits.ids) > 1 and not awaits.all):
             return None
-        here = [child for id in awaited_ids(member.ref, awaits) if (child := self.members.get(id)) is not None]
+        here = [child for id in awaited_ids(execution.ref, awaits) if (child := self.executions.get(id)) is not None]
         return next((child for child in here if child.attempt is None), here[0] if here else None)
 
 
