@@ -1,7 +1,7 @@
-"""What happened in a unit of work and is not committed yet, and how that is committed.
+"""The effects of a session that are not committed yet, and how they are committed.
 
-Whenever something outside is about to depend on what handlers did, a stretch of the log from its beginning becomes
-one commit. A conflict teaches what the store holds instead: the commit is made anew, or the unit is told to rewind.
+Before anything outside depends on what handlers did, the first groups of the log become one commit. A conflict tells
+what the store holds instead. The commit is then made anew, or the session has to rewind.
 """
 
 from __future__ import annotations
@@ -61,19 +61,19 @@ if TYPE_CHECKING:
 
 
 FRONT = 48
-"""How many entries of an inbox are read at a time: what one commit can complete."""
+"""The number of inbox entries that one request reads. One commit can complete so many invocations."""
 
 
 TRIES = 2
-"""How often a key that is free is tried to be taken before an invocation goes to its inbox."""
+"""How often an invocation tries to take a free key before it goes to the key's inbox."""
 
 
 class Fenced(Exception):
-    """Another attempt, or an operator, took over: nothing that this one did since its last commit counts.
+    """Another attempt or an operator took over. Nothing that this attempt did since its last commit counts.
 
     Args:
-        text: What was met.
-        ref: Which invocation was taken over. ``None``: nothing of the unit of work may go on.
+        text: What the commit found.
+        ref: The invocation that was taken over. ``None``: nothing in the session may continue.
     """
 
     def __init__(self, text: str, ref: Ref | None = None) -> None:
@@ -82,7 +82,7 @@ class Fenced(Exception):
 
 
 class Exists(Fenced):
-    """The invocation that the unit was to begin with is there already."""
+    """The store already holds the invocation that the session was to begin with."""
 
     def __init__(self, found: Meta) -> None:
         super().__init__(f"{found.id} exists")
@@ -90,73 +90,73 @@ class Exists(Fenced):
 
 
 class Rewind(Exception):
-    """What the handlers saw is no longer so: replay them from what is committed."""
+    """What the handlers saw is no longer true: replay them from what is committed."""
 
 
 class NewNotifications(Exception):
-    """A notification came in before the suspension."""
+    """A notification arrived before the suspension was committed."""
 
 
 class Driver(Protocol):
-    """What a ledger tells the unit that runs the code."""
+    """What a commit log needs of the session that runs the code."""
 
     executions: dict[str, Execution]
-    """The invocations that run, by their ids."""
+    """The executions that run, by their ids."""
     woken: set[str]
-    """The ids of those that were to be resumed while they ran."""
+    """The ids of the invocations that were to be resumed while they ran here."""
 
     def on_stored(self, execution: Execution) -> None:
-        """A commit made, or went on with, an invocation that runs here."""
+        """A commit has stored an execution that continues to run here."""
 
     def retire(self, execution: Execution) -> None:
-        """An invocation runs here no longer."""
+        """An execution no longer runs here."""
 
     def grant(self, key: Key) -> None:
-        """A key may have another owner."""
+        """The key may have another owner."""
 
     def has_unseen(self) -> bool:
-        """Whether something came in that an attempt has not seen."""
+        """Return True if there is an event that an attempt has not seen."""
         ...
 
     async def read_notifications(self, execution: Execution) -> None:
         """Read the notifications to an invocation."""
 
     def on_queued(self, execution: Execution) -> None:
-        """An invocation waits for its key from here on, and runs here no longer."""
+        """An invocation has to wait for its key, and no longer runs here."""
 
 
 class CommitLog:
-    """The log of one unit of work.
+    """The effects of one session that are not committed.
 
     Args:
-        engine: What it runs on.
-        driver: Who runs the code.
-        root: The id of the invocation that the unit begins with.
+        engine: The engine that the session runs on.
+        driver: The session.
+        root: The id of the invocation that the session begins with.
     """
 
     def __init__(self, engine: Engine, driver: Driver, root: str) -> None:
         self.groups: list[EffectGroup] = []
         self.keys: dict[ObjectKey, Key] = {}
         self.known: dict[str, Meta] = {}
-        """What turned out to be there already when it was to be made."""
+        """The stored records that the session met when it was about to create them."""
         self.made: set[str] = set()
-        """The ids of the invocations that code in this unit has made, but for what a rewind has undone."""
+        """The ids of the invocations that code in this session has created, without those that a rewind has undone."""
         self.has_work_for_others = False
-        """Whether the log holds what another process is to take up."""
+        """True if the log holds an effect that another process waits for."""
         self.queued: set[str] = set()
-        """The ids of the invocations made here that have to wait for their keys."""
+        """The ids of the invocations created here that have to wait for their keys."""
         self._engine = engine
         self._driver = driver
         self._root = root
         self._created: set[str] = set()
-        """The ids of those made that are committed."""
+        """The ids among `made` that are committed."""
         self._blobs: set[Ref] = set()
-        """The large state entries that are stored, for a commit to point at."""
+        """The records of large payloads that are stored and not committed yet."""
         self._unsettled: dict[ObjectKey, set[Ref]] = {}
-        """The keys to look at, and the invocations that came to their inboxes."""
+        """The keys to settle after the commit, with the invocations that went to their inboxes."""
 
     def record(self, group: EffectGroup) -> None:
-        """Log effects that are committed together."""
+        """Append effects that are committed together."""
         if not group:
             return
         self.groups.append(group)
@@ -175,7 +175,7 @@ class CommitLog:
                     pass
 
     def enter(self, execution: Execution) -> None:
-        """Log, with the release that made it the owner, that an invocation of the inbox runs here."""
+        """Record that an invocation of the inbox runs here, in the group that released the key to it."""
         for place, group in reversed(list(enumerate(self.groups))):
             if any(isinstance(effect, KeyReleased) and effect.execution.key == execution.key for effect in group):
                 self.groups[place] = (*group, KeyGranted(execution))
@@ -183,7 +183,7 @@ class CommitLog:
         raise AssertionError(f"{execution.meta.id} was not given its key here")
 
     def omit(self, execution: Execution) -> None:
-        """Take back all that an invocation of the inbox did here: it waits as before, and is the key's next owner."""
+        """Take back all effects of an invocation of the inbox. It waits as before, and is the key's next owner."""
         steps = (tuple(effect for effect in group if effect.execution is not execution) for group in self.groups)
         self.groups = [group for group in steps if group]
         key = self.keys[execution.key]
@@ -192,7 +192,7 @@ class CommitLog:
         self.refresh_key(key)
 
     def rewind(self) -> None:
-        """Forget what is not committed."""
+        """Drop what is not committed."""
         self._forget(self.executions())
         self.groups.clear()
         self.made &= self._created
@@ -203,14 +203,14 @@ class CommitLog:
             key.next.clear()
 
     def executions(self) -> Iterable[Execution]:
-        """Those who run, and all that the log speaks of."""
+        """Return the executions that run, and all that the log names."""
         yield from self._driver.executions.values()
         for group in self.groups:
             for effect in group:
                 yield effect.execution
 
     def advances(self, execution: Execution) -> bool:
-        """Whether a member's journal grows by what is not committed."""
+        """Return True if the log appends to an execution's journal."""
         return any(
             isinstance(effect, JournalAppended) and effect.execution is execution
             for group in self.groups
@@ -218,16 +218,16 @@ class CommitLog:
         )
 
     def uncommitted(self, id: str) -> Execution | None:
-        """The invocation of this id, if it is made here and not committed."""
+        """Return the invocation with this id if it is created here and not committed."""
         born = (effect.execution for group in self.groups for effect in group if isinstance(effect, Created))
         return next((execution for execution in born if execution.meta.id == id and not execution.dropped), None)
 
     def key(self, key: ObjectKey) -> Key:
-        """A key, as the unit knows it."""
+        """Return a key as the session knows it."""
         return self.keys.setdefault(key, Key(key))
 
     def refresh_key(self, key: Key) -> None:
-        """Work out how a key stands after the uncommitted effects."""
+        """Compute the state of a key after the uncommitted effects."""
         if key.live is None:
             key.live = key.state(self._engine.clock.now())
             for group in self.groups:
@@ -240,10 +240,10 @@ class CommitLog:
                         _apply(key, key.live, effect)
 
     async def suspend(self, waits: Iterable[Suspended]) -> None:
-        """Commit what there is, and end attempts in the same write.
+        """Commit the log, and end attempts in the same write.
 
         Raises:
-            News: If a notification came in that an attempt has not seen.
+            NewNotifications: If a notification arrived that an attempt has not seen.
         """
         self.groups += [(wait,) for wait in waits]
         try:
@@ -252,14 +252,15 @@ class CommitLog:
             self.groups = [group for group in self.groups if not isinstance(group[0], Suspended)]
 
     async def commit(self, *, keep_steps: bool = False, keep_last: bool = False) -> None:
-        """Commit the log, in as few requests as it takes, and act on what became runnable.
+        """Commit the log in as few requests as possible, and start what became runnable.
 
         Args:
-            keep_steps: Leave out steps at the end that were issued and have not begun: nothing depends on them yet.
-            keep_last: Leave what a last request would not be full with.
+            keep_steps: Leave out the steps at the end of the log that were issued and have not begun. Nothing depends
+                on them.
+            keep_last: Leave out the last commit, which would not be full.
 
         Raises:
-            News: If an attempt is not to end after all, as something came in for it.
+            NewNotifications: If an attempt is not to end after all, as a notification arrived for it.
         """
         try:
             await self._commit(keep_steps=keep_steps, keep_last=keep_last)
@@ -268,10 +269,10 @@ class CommitLog:
                 await self._settle()
 
     async def _settle(self) -> None:
-        """See to the keys at which invocations wait, or that were released while some may."""
+        """Settle the keys at which invocations wait, and those that were released while some may wait."""
         names, self._unsettled = self._unsettled, {}
         await self._engine.handover.settle(names)
-        for name in names:  # the next one may find the key free
+        for name in names:  # the next commit may find the key free
             if not self._owner_runs_here(self.keys[name].head):
                 self._reread(self.keys[name])
                 self.keys[name].contended = False
@@ -295,13 +296,13 @@ class CommitLog:
                 continue
             if self._driver.has_unseen() and any(delta.suspended for delta in transaction.deltas.values()):
                 raise NewNotifications
-            if transaction.ran_without_key():  # an invocation ran on a key that turns out to be another's
+            if transaction.ran_without_key():  # an invocation ran, and its key turns out to be another's
                 raise Rewind
             changes, out_of_line = transaction.changes(commit_id, self._following(taken))
             try:
                 changes += await self._put_out_of_line(transaction, out_of_line)
                 if len(changes) > MAX_ITEMS and taken > 1:
-                    raise TooLarge(f"{len(changes)} changes")  # some ends of journals were larger than a record holds
+                    raise TooLarge(f"{len(changes)} changes")  # some last segments were larger than a record holds
                 tries_of_one = 1 if self._competes_for_key(transaction) else CONTENDED if taken > 1 else None
                 await self._engine.commit(changes, commit_id, give_up_after=tries_of_one)
             except Conflict as conflict:
@@ -315,7 +316,7 @@ class CommitLog:
                     await self._engine.back_off(tries)
                 commit_id = new_commit_id()
                 continue
-            except (TooLarge, Contended) as error:  # sizes are estimated: text with much to escape is larger
+            except (TooLarge, Contended) as error:  # sizes are estimates: text with many escapes is larger
                 commit_id = new_commit_id()
                 if isinstance(error, Contended) and self._competes_for_key(transaction):
                     self._fall_back_to_inbox(transaction)
@@ -327,21 +328,22 @@ class CommitLog:
             tries = 0
             self._on_committed(transaction, taken)
             if any(effect.execution.meta.status is Status.QUEUED for group in self.groups for effect in group):
-                raise Rewind  # somebody ran here who by this commit is still in line
+                raise Rewind  # code ran for an invocation that, by this commit, still waits for its key
             end -= taken
             commit_id = new_commit_id()
         if not self.groups:
             self.has_work_for_others = False
 
     def _following(self, taken: int) -> set[ObjectKey]:
-        """The keys to which invocations for other processes come in the log behind so many steps."""
+        """Return the keys that invocations for other processes request in the log after the first ``taken`` groups."""
         rest = chain.from_iterable(self.groups[taken:])
         return {each.execution.key for each in rest if isinstance(each, KeyRequested) and each.execution.spec is None}
 
     def _bring_forward(self, taken: int) -> bool:
-        """Log what state reads gave ahead of later writes that are to be committed without it. Returns whether any was.
+        """Record the results of state reads ahead of later writes that would be committed without them.
 
-        If the process ended between the two commits, the next attempt would read what this one wrote.
+        If the process crashed between the two commits, the next attempt would read what this one wrote. Return True if
+        any result was moved.
         """
         effects = [(place, effect) for place, group in enumerate(self.groups) for effect in group]
         writers = {effect.execution for place, effect in effects if place < taken and isinstance(effect, StateWritten)}
@@ -374,7 +376,8 @@ class CommitLog:
     async def _put_out_of_line(
         self, transaction: Transaction, out_of_line: list[Part | JournalSegment]
     ) -> list[Put] | list[Update]:
-        """Put parts of large payloads that are too much for one commit. Returns what is to go with it after all."""
+        """Put the parts of large payloads that are too much for one commit. Return the changes that the commit still
+        needs."""
         size = sum(len(part.data) for part in out_of_line)
         if size <= MAX_INLINE_PARTS and len(out_of_line) + transaction.items <= MAX_ITEMS:
             return [Put(part) for part in out_of_line]
@@ -391,7 +394,7 @@ class CommitLog:
         await self._engine.put_parts(others)
         for id, parts in inputs.items():
             execution = transaction.deltas[id].execution
-            if execution.input_marker is None:  # else they were put for a commit that is made anew
+            if execution.input_marker is None:  # else they were put for a commit that is now made anew
                 execution.input_marker = await self._engine.blobs.put_input(execution.meta, parts)
                 self._blobs.add(execution.input_marker)
         markers = [
@@ -415,7 +418,7 @@ class CommitLog:
         return [self._engine.blobs.keep_input(marker) for marker in markers]
 
     async def _prepare(self, groups: list[EffectGroup]) -> None:
-        """Read the heads that the log touches, and the inboxes from which somebody is to be given a key."""
+        """Read the heads of all keys that the log touches, and the inboxes that name the next owner."""
         touched = dict.fromkeys(
             effect.execution.key
             for group in groups
@@ -437,7 +440,7 @@ class CommitLog:
             await self._prepare_entry(self.keys[effect.execution.key], effect)
 
     async def read_front(self, key: Key) -> None:
-        """Read a stretch of a key's inbox, from its beginning and further than before."""
+        """Read the beginning of a key's inbox, further than before."""
         limit = len(key.front or ()) + FRONT
         key.front = await self._engine.read(lambda: self._engine.store.inbox(key.key, limit))
         key.more = len(key.front) == limit
@@ -445,7 +448,7 @@ class CommitLog:
         self.refresh_key(key)
 
     async def _prepare_entry(self, key: Key, effect: StateWritten) -> None:
-        """Store a large state entry, and see whether what it replaces is large."""
+        """Store a large state entry, and find out whether the entry that it replaces is large."""
         blobs, head = self._engine.blobs, key.head
         if effect.blob is not None and effect.blob not in self._blobs and effect.value is not None:
             await blobs.write(effect.blob, key.key, effect.value)
@@ -454,7 +457,7 @@ class CommitLog:
             key.blobs[effect.name] = await blobs.where(key.key, head.state_generation, effect.name)
 
     def _on_committed(self, transaction: Transaction, taken: int) -> None:
-        """A commit went through: take over what it made."""
+        """Update what the session knows after a commit was applied."""
         del self.groups[:taken]
         engine = self._engine
         for id, delta in transaction.deltas.items():
@@ -480,7 +483,7 @@ class CommitLog:
             elif delta.suspended is not None:
                 engine.later(meta)
                 self._driver.retire(execution)
-                if id in self._driver.woken:  # it was to be resumed while this process waited for the answer
+                if id in self._driver.woken:  # it was to be resumed while the commit was under way
                     engine.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=False)
             elif meta.status is Status.QUEUED:
                 self._driver.on_queued(execution)
@@ -493,7 +496,7 @@ class CommitLog:
             elif born:
                 engine.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=True)
             if born and execution.cancelled and meta.status is Status.QUEUED:
-                engine.spawn(engine.control.cancel(id))  # it need not wait for its key to be told
+                engine.spawn(engine.control.cancel(id))  # a cancelled invocation need not wait for its key
         by_parent: dict[Parent, list[Notification]] = {}
         for notification, execution in transaction.notifications:
             assert execution.meta.parent is not None
@@ -531,20 +534,21 @@ class CommitLog:
             self._driver.grant(key)
 
     def _resolve(self, conflict: Conflict, changes: list[Change]) -> list[Execution]:
-        """Learn from a conflict; the commit is then made anew.
+        """Learn from a conflict, so that the commit can be made anew.
 
         Returns:
-            The invocations whose attempts were to end, and to which notifications came in.
+            The executions whose attempts were about to end, and for which notifications arrived.
 
         Raises:
-            Fenced, Rewind: If it is not to be made anew.
+            Fenced: If another attempt took over.
+            Rewind: If code ran on what is no longer true.
         """
         rewind, notified = False, list[Execution]()
         for place, found in conflict.found.items():
             change = changes[place]
             match change:
                 case Create() if isinstance(found, Meta) and found.waiters and found.expired(self._engine.clock.now()):
-                    self._engine.spawn(self._engine.sweeper.fan_out(found))  # then it makes way
+                    self._engine.spawn(self._engine.sweeper.fan_out(found))  # then it can be replaced
                 case Create(meta):
                     rewind = self._on_exists(meta, found) or rewind
                 case WriteHead() | TakeKey():
@@ -572,26 +576,30 @@ class CommitLog:
         return notified
 
     def _already_queued(self, transaction: Transaction) -> Meta | None:
-        """Somebody who is to be made, and waits for a key already: the commit would change one record twice."""
+        """Return an invocation that the commit creates and that already waits in an inbox.
+
+        The commit would change its record twice.
+        """
         waiting = {entry.ref.id for key in self.keys.values() for entry in key.front or ()}
         executions = (delta.execution for delta in transaction.deltas.values())
         return next((m.meta for m in executions if not m.stored and m.meta.id in waiting), None)
 
     async def _on_existing(self, meta: Meta) -> None:
-        """Somebody whom the log makes is there already, as the commit's conflict would say.
+        """Handle an invocation that the log creates and that is already stored, as a conflict would.
 
         Raises:
-            Fenced, Rewind: If the commit is not to be made anew.
+            Fenced: If it is the session's first invocation.
+            Rewind: If code ran as if it were not stored.
         """
         found = await self._engine.find(meta.id)
-        if found is None:  # by now it is over, and forgotten
+        if found is None:  # by now it is over, and deleted
             self._reread(self.keys[meta.target.object])
             raise Rewind
         if self._on_exists(meta, found):
             raise Rewind
 
     def _on_exists(self, meta: Meta, found: Record | None) -> bool:
-        """An invocation that was to be made is there already. Returns whether somebody acted as if it were not."""
+        """Drop an invocation that is already stored. Return True if code ran as if it were not."""
         assert isinstance(found, Meta)
         if meta.id == self._root:
             raise Exists(found)
@@ -616,14 +624,14 @@ class CommitLog:
         return True
 
     def _forget(self, executions: Iterable[Execution]) -> None:
-        """Delete the large inputs of invocations that are not made after all, or under another generation."""
+        """Delete the large inputs of invocations that are not created after all, or under another generation."""
         for execution in executions:
             if execution.has_out_of_line and not execution.stored and execution.meta.id != self._root:
                 execution.has_out_of_line = False
                 self._engine.spawn(self._engine.sweeper.delete_dependents(execution.ref))
 
     def _on_key_changed(self, change: WriteHead | TakeKey, found: Record | None) -> bool:
-        """A key changed under us. Returns whether code ran on what it was."""
+        """Learn that another process changed a key. Return True if code ran on its old state."""
         name = change.head.key if isinstance(change, WriteHead) else change.key
         key = self.keys[name]
         head = found if isinstance(found, Head) else Head(name)
@@ -640,22 +648,22 @@ class CommitLog:
         return ran
 
     def _owner_runs_here(self, head: Head | None) -> bool:
-        """Whether a key's owner runs here."""
+        """Return True if the key's owner runs in this session."""
         owner = head.owner if head is not None else None
         execution = self._driver.executions.get(owner.id) if owner is not None else None
         return execution is not None and execution.ref == owner
 
     def _competes_for_key(self, transaction: Transaction) -> bool:
-        """Whether a commit takes a key that has no owner, which another process may take as well."""
+        """Return True if the commit takes a key without an owner, which another process may take as well."""
         return any(
             state.base.owner is None and not self.keys[name].contended for name, state in transaction.states.items()
         )
 
     def _fall_back_to_inbox(self, transaction: Transaction) -> None:
-        """Come to the keys by their inboxes from here on: another transaction is writing one of them.
+        """Request the commit's free keys by their inboxes from now on: another transaction is writing one of them.
 
         Raises:
-            Rewind: If code ran on one.
+            Rewind: If code ran on one of the keys.
         """
         ran = False
         for name, state in transaction.states.items():
@@ -679,9 +687,10 @@ class CommitLog:
             self.refresh_key(key)
 
     def _on_record_changed(self, change: Update, found: Record | None) -> Execution | None:
-        """An invocation's own record is not as expected. Returns it, if a notification came in."""
+        """Learn that an execution's own record is not as expected. Return the execution if notifications arrived for
+        it."""
         execution = next(m for m in self.executions() if m.ref == change.ref)
-        if change.status is Status.QUEUED:  # it does not wait any more, or not as it did when it was read
+        if change.status is Status.QUEUED:  # it no longer waits, or not as it did when it was read
             self._reread(self.keys[execution.key], self.keys[execution.key].head)
             raise Rewind
         if (
@@ -696,7 +705,7 @@ class CommitLog:
         return execution if most is not None and found.notifications > most else None
 
     def _mark_dead(self, change: Update) -> None:
-        """Who was to be given a key is no more."""
+        """Note that the invocation that was to be given a key no longer exists."""
         for key in self.keys.values():
             for entry in key.front or ():
                 if entry.ref == change.ref:
@@ -714,12 +723,12 @@ def _apply(key: Key, state: KeyState, effect: KeyRequested | KeyReleased | State
 
 
 def _asks(entry: journal.Entry, n: int) -> bool:
-    """Whether an entry says that command ``n`` reads state."""
+    """Return True if the entry issues command ``n``, and that is a state read."""
     return isinstance(entry, CommandIssued) and entry.n == n and entry.kind in ("get", "state-keys")
 
 
 def _is_step(group: EffectGroup) -> bool:
-    """Whether a log step is only that a step was issued."""
+    """Return True if the group does nothing but issue a step."""
     return (
         len(group) == 1
         and isinstance(group[0], JournalAppended)

@@ -1,4 +1,4 @@
-"""What a unit of work knows of each invocation in it, and what it did since the last commit."""
+"""The executions of a session, and the effects that their handlers have had since the last commit."""
 
 from __future__ import annotations
 
@@ -13,49 +13,54 @@ from adapter.engine.types import HandlerSpec, ObjectKey, Outcome
 
 @dataclass(slots=True, eq=False)
 class Execution:
-    """An invocation in a unit of work: one that runs in it, or one that it makes for another process."""
+    """An invocation of a session: it runs in this process, or the session creates it for another process."""
 
     meta: Meta
-    """As it is stored, or, before it is, as it is to be created."""
+    """The stored record. Before the first commit: the record that is to be created."""
     input: bytes
     spec: HandlerSpec | None
-    """``None`` where it runs elsewhere."""
+    """The handler. ``None`` if the invocation runs in another process."""
     stored: bool = False
     journal: list[Entry] = field(default_factory=list[Entry])
-    """What is committed of it."""
+    """The committed entries of the journal."""
     segments: int = 0
-    """In how many pieces."""
+    """The number of committed segments of the journal."""
     input_marker: Ref | None = None
-    """The note of the parts of its input, where those were put ahead of the commit that makes it."""
+    """The marker of the input's parts, if they were put ahead of the commit that creates the invocation."""
     has_out_of_line: bool = False
-    """Whether parts of its input or of a result were put ahead of a commit that may not have come."""
+    """True if parts of the input or of a result were put ahead of a commit that may not have happened."""
     notifications: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
-    """The notifications that it has seen."""
+    """The notifications that this execution has read, by their ids."""
     counted: int = 0
-    """How many the record counted when they were read: all of those are among them."""
+    """The record's count of notifications when they were read. At least so many are in `notifications`."""
     step_results: dict[int, Outcome | BaseException] = field(default_factory=dict[int, Outcome | BaseException])
-    """What its steps gave or raised in this process. A replay takes it from here rather than run them again."""
+    """The results of steps that ran in this process, or what they raised. A replay takes them instead of running the
+    steps again."""
     caller: Execution | None = None
-    """Who waits for it in this same unit, if anybody."""
+    """The execution in the same session that called this one and waits for it."""
     attempt: Attempt | None = None
     progress: bool = False
-    """Whether this attempt committed a piece of the journal."""
+    """True if this attempt has committed entries of the journal."""
     without_key: bool = False
-    """Whether it ends without its key, as it never had it."""
+    """True if the invocation ends without owning its key, because it never owned it."""
     cancelled: bool = False
-    """Whether its caller in this unit was cancelled before it was stored: where it runs elsewhere, it is told then."""
+    """True if its caller in this session was cancelled before this invocation was stored. If it runs in another
+    process, the commit that creates it stores the cancellation as well."""
     required_requests: int = 0
-    """What it asked of others and did not wait for, but that has to be done before it ends."""
+    """The number of outbound requests that have to complete before the invocation does, although the code need not
+    await them."""
     moment: int = 0
-    """When it last had another invocation come to a key, in microseconds; the next one comes later."""
+    """The time of its last request for a key on behalf of another invocation, in microseconds. The next request gets a
+    later time."""
     requested_keys: frozenset[str] = frozenset()
-    """The keys to which earlier attempts had others come: one may wait there still, and later ones come after it."""
+    """The keys that earlier attempts requested for other invocations. One of those may still wait there, so a later
+    request for the same key goes to the inbox."""
     version: int = 0
-    """Of a shared handler: the latest version of its key that it has read of; it is shown no earlier one."""
+    """For a shared handler: the latest version of its key that it has read. It is never shown an earlier one."""
     snapshot: KeyState | None = None
-    """Of a shared handler that reads its key's state at once: what it read."""
+    """For a shared handler that reads all of its key's state at once: that state."""
     dropped: bool = False
-    """Whether it turned out to be there already, so that it is not to be created."""
+    """True if the store already holds an invocation under this id, so that this one is not created."""
 
     @property
     def ref(self) -> Ref:
@@ -63,7 +68,7 @@ class Execution:
 
     @property
     def exclusive(self) -> bool:
-        """Whether it owns its key while it runs."""
+        """True if the invocation owns its key while it runs."""
         return self.meta.kind.exclusive and not self.without_key
 
     @property
@@ -71,26 +76,26 @@ class Execution:
         return self.meta.target.object
 
     def stop(self) -> None:
-        """Have its code stand where it is: it ended, or is to be replayed."""
+        """Stop the handler code. The attempt has ended, or the code is to be replayed."""
         self.snapshot = None
         if self.attempt is not None:
             self.attempt.abandon()
             self.attempt = None
 
 
-# --- effects: what happened, in the order in which it did ---
+# --- effects: what happened in a session, in order ---
 
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """An invocation was made."""
+    """An invocation was created."""
 
     execution: Execution
 
 
 @dataclass(frozen=True, slots=True)
 class JournalAppended:
-    """An entry of an invocation's journal."""
+    """An entry was appended to an invocation's journal."""
 
     execution: Execution
     entry: Entry
@@ -98,7 +103,7 @@ class JournalAppended:
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """An invocation completed; who waits in another process is notified."""
+    """An invocation completed. If its caller runs in another process, the commit notifies it."""
 
     execution: Execution
     outcome: Outcome
@@ -106,23 +111,24 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class AttemptFailed:
-    """An attempt failed, the last of so many; the next one is due at a time, or an operator's (``None``)."""
+    """An attempt failed, and it was the last of so many. The next attempt is due at a time; ``None``: when an operator
+    resumes it."""
 
     execution: Execution
     error: str
     failures: int
     due: int | None
     cancelled: bool = False
-    """Whether its cancellation had come in by then: otherwise that makes it go on at once."""
+    """True if the attempt knew of its cancellation. Otherwise the cancellation makes the next attempt due at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRequested:
-    """An exclusive invocation came to its key: it becomes the owner, or waits.
+    """An exclusive invocation requested its key. It becomes the owner, or waits in the inbox.
 
     Attributes:
-        moment: When it came, in microseconds: the order of the inbox.
-        direct: Whether it may become the owner at once if nothing waits.
+        moment: The time of the request, in microseconds. It orders the inbox.
+        direct: True if the invocation may become the owner at once when nothing waits.
     """
 
     execution: Execution
@@ -130,36 +136,36 @@ class KeyRequested:
     direct: bool = True
 
     def apply(self, state: KeyState, contended: bool) -> None:
-        """Have it come to what is known of the key."""
+        """Apply the request to the known state of the key."""
         state.arrive(self.execution.ref, self.moment, direct=self.direct and not contended)
 
 
 @dataclass(frozen=True, slots=True)
 class KeyGranted:
-    """An invocation that waited in its key's inbox became the owner, and runs here."""
+    """An invocation from its key's inbox became the owner, and runs in this session."""
 
     execution: Execution
 
 
 @dataclass(frozen=True, slots=True)
 class KeyReleased:
-    """An exclusive invocation is done with its key."""
+    """An exclusive invocation released its key."""
 
     execution: Execution
 
 
 @dataclass(frozen=True, slots=True)
 class StateWritten:
-    """A state entry was written (``None``: removed; no name: all of them were)."""
+    """A state entry was written. A value of ``None`` removes it; a name of ``None`` removes all entries."""
 
     execution: Execution
     name: str | None
     value: bytes | None
     blob: Ref | None = None
-    """The record under which a large value's parts lie."""
+    """The record under which the parts of a large value lie."""
 
     def apply(self, state: KeyState) -> None:
-        """Write it to what is known of the key."""
+        """Apply the write to the known state of the key."""
         if self.name is None:
             state.clear_all()
         elif self.value is None:
@@ -170,16 +176,17 @@ class StateWritten:
 
 @dataclass(frozen=True, slots=True)
 class Suspended:
-    """An attempt ended, for all that its code waits for is still to come."""
+    """An attempt ended because everything that its code awaits is still to come."""
 
     execution: Execution
     wake_count: int
-    """How many further notifications wake it."""
+    """The number of further notifications that wake the invocation."""
     timer: int | None
-    """When its timer wakes it."""
+    """The time at which its timer wakes it."""
     awaits: Awaits | None
     check_at: int | None
-    """When the sweeper looks whether a notification came in of which it was not told, or it is part of a deadlock."""
+    """The time at which the sweeper checks whether a notification arrived uncounted, or the invocation is part of a
+    deadlock."""
 
 
 Effect = (

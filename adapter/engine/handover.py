@@ -1,8 +1,8 @@
-"""Who gets a key that has no owner, and how its owner learns that others wait.
+"""Give keys without an owner to the first invocation that waits, and tell owners that invocations wait.
 
 An invocation that finds its key taken puts its record and its inbox entry, and only then reads the head. An owner that
-releases its key writes the head, and only then reads the inbox. So at least one of the two sees the other, and neither
-writes an item that others write as well (see ``docs/decisions/0011``).
+releases its key writes the head, and only then reads the inbox. At least one of the two therefore sees the other, and
+neither writes an item that others write as well (see ``docs/decisions/0011``).
 """
 
 from __future__ import annotations
@@ -25,35 +25,36 @@ if TYPE_CHECKING:
 
 
 class _Pending:
-    """The looks of this process at one key, one at a time."""
+    """The requests of this process to settle one key. They are served one at a time."""
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.users = 0
         self.asked = 0
-        """How many looks were asked for so far."""
+        """The number of requests so far."""
         self.done = 0
-        """How many of these a look has served that began after they were asked for."""
+        """The number of requests that have been served. One look at the key serves all that came before it began."""
         self.own: set[Ref] = set()
-        """The invocations of this process that came to the inbox."""
+        """The invocations of this process that went to the inbox."""
         self.released = False
-        """Whether this process has released the key."""
+        """True if this process has released the key."""
 
 
 class Handover:
-    """Sees to it that no invocation is left waiting for a key that nobody will hand over."""
+    """Makes sure that each invocation in an inbox is given its key by some process."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._pending: dict[ObjectKey, _Pending] = {}
 
     async def settle(self, keys: Mapping[ObjectKey, Collection[Ref]]) -> None:
-        """Give keys without an owner to the first that wait; tell the owners of the others that somebody waits.
+        """Give keys without an owner to the first invocation that waits. Tell the owners of the other keys that
+        invocations wait.
 
-        Call it once the inbox entries, or the releases, are committed.
+        Call it after the inbox entries, or the releases, are committed.
 
         Args:
-            keys: For each key the invocations that came to its inbox; none where it was released.
+            keys: For each key the invocations that went to its inbox; none if the key was released.
         """
         names = list(keys)
         if len(names) == 1 and self._engine.recent.busy(names[0]):
@@ -67,7 +68,7 @@ class Handover:
                     self._engine.recent.mark_busy(key)
 
     async def _settle_in_turn(self, key: ObjectKey, own: Collection[Ref], head: Head | None) -> None:
-        """Look at a key; if this process is looking at it already, share the next look with all that ask for one."""
+        """Settle a key. If this process is already doing so, share the next look at it with all requests that wait."""
         pending = self._pending.setdefault(key, _Pending())
         pending.users += 1
         pending.asked += 1
@@ -116,14 +117,14 @@ class Handover:
                 return
             engine.recent.mark_busy(key)
             tries += 1
-            await engine.back_off(tries)  # of several that see a free key, the first that waits takes it
+            await engine.back_off(tries)  # several processes may see a free key: the first that waits takes it
             head = None
 
     async def _first_entries(self, key: ObjectKey) -> list[InboxEntry]:
         return await self._engine.read(lambda: self._engine.store.inbox(key, 2))
 
     async def _give(self, head: Head, first: InboxEntry, more: bool) -> bool:
-        """Make the first that waits the owner. Returns whether it is; else the key has changed."""
+        """Make the first entry's invocation the owner. Return False if the key has changed."""
         engine, now = self._engine, self._engine.clock.now()
         take: list[Change]
         if head.state_generation and head.expires is None:
@@ -140,7 +141,7 @@ class Handover:
         except Contended:
             return False
         except Conflict as conflict:
-            if 1 in conflict.found and 0 not in conflict.found:  # the record was lost, and another one restored
+            if 1 in conflict.found and 0 not in conflict.found:  # the record was lost, and another one was restored
                 with suppress(Conflict):
                     await engine.commit([Delete(first)], new_commit_id())
             return False

@@ -1,8 +1,8 @@
-"""The journal: what an attempt did, in order, as text.
+"""The journal of an invocation: what its attempts did, in order, as text.
 
-A journal is a list of entries, stored in pieces. A piece is a JSON array behind a format version. One that is too
-large for an item is cut, and its parts are put one after the other; only the last makes it count, so a cut that was
-never finished is passed over.
+A journal is a list of entries, stored in segments. A segment is a format version and a JSON array. A segment that is
+too large for an item is cut, and its pieces are put one after the other. Only the last piece makes it count: a reader
+skips a cut segment that was never finished.
 """
 
 from __future__ import annotations
@@ -20,33 +20,34 @@ FORMAT = 1
 """The version of the format that this code writes and reads."""
 
 WHOLE, FIRST, MIDDLE, LAST = (f"{FORMAT}{mark}" for mark in ".<->")
-"""What a piece begins with."""
+"""The marks that a segment begins with."""
 
 
 CANCEL = -1
-"""Stands for the cancellation of the invocation, where a result's command would."""
+"""The number that stands for the invocation's cancellation where an entry names a command."""
 
 
 class JournalFormatError(Unreadable):
-    """A stored journal cannot be read: truncated, or written by a newer version of this library."""
+    """A stored journal cannot be read: it is damaged, or a newer version of this library wrote it."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommandIssued:
-    """Command ``n``: its kind and its name, which replay compares."""
+    """Command ``n`` was issued. Replay compares its kind and its name."""
 
     n: int
     kind: str
     name: str
     at: int | None = None
-    """When a sleep ends, in milliseconds; when a call or a message came to its key, in microseconds."""
+    """For a sleep: its end, in milliseconds. For a call or a message to a key: when it requested the key, in
+    microseconds."""
     value: Outcome | None = None
-    """The result, where it was there at once."""
+    """The result, if the command had it at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResultDelivered:
-    """The handler was given the result of command ``n``."""
+    """The result of command ``n`` was delivered to the handler."""
 
     n: int
     outcome: Outcome
@@ -54,7 +55,7 @@ class ResultDelivered:
 
 @dataclass(frozen=True, slots=True)
 class NotificationDelivered:
-    """The handler was given the result of command ``n``, which lies in the notification of this id."""
+    """The result of command ``n`` was delivered to the handler. The notification with this id holds it."""
 
     n: int
     id: str
@@ -62,16 +63,16 @@ class NotificationDelivered:
 
 @dataclass(frozen=True, slots=True)
 class AttemptStarted:
-    """A further attempt began: what older ones append from here on does not fit."""
+    """A further attempt started. Entries that earlier attempts append after this one are refused."""
 
     epoch: int
     lost: bool = False
-    """Whether the one before may have done something that it did not live to write down."""
+    """True if the attempt before may have done something that it did not record."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepRetried:
-    """Step ``n`` failed so many times, first begun at a time in milliseconds, and is to be tried again."""
+    """Step ``n`` has failed so many times, and is to be tried again. Its first try began at a time in milliseconds."""
 
     n: int
     tries: int
@@ -80,7 +81,7 @@ class StepRetried:
 
 @dataclass(frozen=True, slots=True)
 class StateRead:
-    """A step or a state read, command ``n``, gave this, but the attempt had failed before the handler was told."""
+    """Command ``n``, a state read or a step, had this result, but the attempt failed before its delivery."""
 
     n: int
     outcome: Outcome
@@ -122,9 +123,9 @@ def unanswered_calls(entries: Iterable[Entry]) -> list[int]:
 
 
 def key_requests(entries: Iterable[Entry]) -> tuple[int, frozenset[str]]:
-    """Return when the invocation last had another one come to a key, and the keys that it had others come to.
+    """Return when the invocation last requested a key for another one, and all the keys that it requested for others.
 
-    A name does not say where a key with slashes ends, so the keys may include a few that were not reached.
+    A name does not tell where a key with slashes ends, so the result may contain a few keys that were not requested.
 
     >>> key_requests([CommandIssued(0, "call", "Counter/Mary/add", at=5), CommandIssued(1, "call", "Greeter/greet")])
     (5, frozenset({'Counter/Mary'}))
@@ -139,7 +140,7 @@ def key_requests(entries: Iterable[Entry]) -> tuple[int, frozenset[str]]:
 
 
 def pack(value: bytes | None) -> Any:
-    """Bytes as JSON: text where they are UTF-8, else base64 in a list."""
+    """Return bytes as JSON: a string if they are UTF-8, otherwise base64 in a list."""
     if value is None:
         return None
     try:
@@ -149,7 +150,7 @@ def pack(value: bytes | None) -> Any:
 
 
 def unpack(value: Any) -> bytes | None:
-    """What `pack` packed.
+    """Return the bytes that `pack` packed.
 
     >>> unpack(pack(b"\\xff")), unpack(pack(b"x")), unpack(pack(None))
     (b'\\xff', b'x', None)
@@ -166,14 +167,14 @@ def unpack(value: Any) -> bytes | None:
 
 
 def pack_outcome(outcome: Outcome) -> list[Any]:
-    """An outcome as JSON: the value, or code and message."""
+    """Return an outcome as JSON: ``[value]``, or ``[code, message]``."""
     if outcome.failure is not None:
         return [outcome.failure.code, outcome.failure.message]
     return [pack(outcome.value)]
 
 
 def unpack_outcome(data: Sequence[Any]) -> Outcome:
-    """What `pack_outcome` packed."""
+    """Return the outcome that `pack_outcome` packed."""
     match data:
         case [int(code), str(message)]:
             return Outcome(failure=Failure(code, message))
@@ -232,7 +233,7 @@ _COMPACT = json.JSONEncoder(separators=(",", ":"))
 
 
 def encode(entries: Iterable[Entry]) -> list[str]:
-    """The entries as pieces, in order; more than one only where they exceed the size of an item.
+    """Return the entries as segments, in order. There is more than one only if the text exceeds the size of an item.
 
     >>> encode([CommandIssued(0, "run", "charge")])
     ['1.[["i",0,"run","charge"]]']
@@ -245,10 +246,10 @@ def encode(entries: Iterable[Entry]) -> list[str]:
 
 
 def decode(segments: Iterable[str]) -> list[Entry]:
-    """The entries of pieces in order.
+    """Return the entries of segments that are given in order.
 
     Raises:
-        JournalFormatError: If a piece is damaged or of another format version.
+        JournalFormatError: If a segment is damaged, or of another format version.
     """
     entries: list[Entry] = []
     cut: list[str] | None = None
@@ -288,16 +289,16 @@ def _read(text: str, place: int) -> list[Entry]:
 def read(
     id: str, segments: Sequence[JournalSegment], inline_journal: str | None = None, *, count: int = 0
 ) -> list[Entry]:
-    """The journal of an invocation.
+    """Return the journal of an invocation.
 
     Args:
-        id: Whose it is.
-        pieces: All that is stored of it, in order.
-        tail: What the record itself holds of it.
-        count: How many pieces the record knows of; there may be more.
+        id: The invocation's id, for error messages.
+        segments: All stored segments, in order.
+        inline_journal: The last segment, if the record itself holds it.
+        count: The number of segments that the record knows of. There may be more.
 
     Raises:
-        JournalFormatError: If it cannot be read, or a piece is missing.
+        JournalFormatError: If the journal cannot be read, or a segment is missing.
     """
     missing = next((place for place, segment in enumerate(segments) if segment.index != place), None)
     if missing is not None:

@@ -1,8 +1,8 @@
-"""Telling an invocation of a result: a notification is put, then counted, and wakes its receiver if that waits for it.
+"""Deliver results to invocations in other processes: put a notification, count it, wake its receiver.
 
-Many children of one parent complete at once, so none of their transactions writes the parent's record: a plain update
-counts the notifications that were put. A process that ends in between leaves one that is not counted; the parent is
-looked at when it is due, and then finds it (see ``docs/decisions/0012``).
+Many children of one parent may complete at the same time. Their transactions therefore do not write the parent's
+record; a separate plain update counts the notifications that were put. If a process crashes between the two writes, a
+notification stays uncounted. The sweeper finds it when the parent is due (see ``docs/decisions/0012``).
 """
 
 from __future__ import annotations
@@ -34,16 +34,15 @@ class Notifier:
         cancels: bool = False,
         fresh: bool = True,
     ) -> None:
-        """Count notifications to one invocation that were put, and have it go on if it waits for them.
+        """Count notifications to one invocation, and wake it if it waits for them. They have been put already.
 
         Args:
-            notes: The notifications, with their values.
-            service: The receiver's service, and its deployment, to wake it there.
-            deployment: See there.
-            alone: Whether the receiver likely waits for nothing else: a guess, to save a request.
-            cancels: Whether they wake it from everything that it can be woken from.
-            fresh: Whether they were put just now, so that nothing has read them if the receiver is over.
-
+            notifications: The notifications, with their values.
+            service: The receiver's service, to dispatch the receiver there.
+            deployment: The receiver's deployment.
+            alone: True if the receiver probably waits for nothing else. This is a guess that saves a request.
+            cancels: True for a cancellation. It also wakes a receiver that is paused or waits for its next attempt.
+            fresh: True if the notifications were put just now. If the receiver has completed, nothing has read them.
         """
         engine, ref = self._engine, notifications[0].to
         session = engine.active.get(ref.id)
@@ -59,7 +58,9 @@ class Notifier:
         counted, found, tries = await self._count(ref, len(notifications), wake, due)
         woken = counted and wake is not Wake.NONE
         if not counted and found is not None and found.ref == ref and found.live and wake is not Wake.NONE:
-            if tries > 1 and found.status is Status.READY and found.due == due:  # an earlier try's answer was lost
+            if (
+                tries > 1 and found.status is Status.READY and found.due == due
+            ):  # the update applied, and its answer was lost
                 counted = woken = True
             else:
                 counted, found, _ = await self._count(ref, len(notifications), Wake.NONE, due)
@@ -72,14 +73,17 @@ class Notifier:
             engine.dispatch(ref, service, deployment, fresh=False)
 
     async def wake_if_unseen(self, meta: Meta) -> bool:
-        """Have a suspended invocation go on if it has a notification that its last attempt did not see."""
+        """Wake a suspended invocation if it has a notification that its last attempt did not see.
+
+        Return True if it was woken.
+        """
         if len(await self._engine.notification_items(meta.ref)) <= meta.seen or not await self.wake(meta):
             return False
         self._engine.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=False)
         return True
 
     async def wake(self, meta: Meta) -> bool:
-        """Make an invocation that waits `Status.READY`. Returns False if it has moved."""
+        """Set the status of a waiting invocation to `Status.READY`. Return False if the record has changed."""
         ready = {"status": Status.READY, "due": self._engine.times().grace, "epoch": meta.epoch + 1}
         try:
             update = Update(meta.ref, set=ready, epoch=meta.epoch, status=meta.status)
@@ -89,7 +93,7 @@ class Notifier:
         return True
 
     async def _count(self, ref: Ref, count: int, wake: Wake, due: int) -> tuple[bool, Meta | None, int]:
-        """Count notifications. Returns whether that was done, the record as it then is, and how many tries it took."""
+        """Count notifications. Return whether they were counted, the record as it then is, and the number of tries."""
         tries = 0
 
         async def once() -> tuple[bool, Meta | None]:
@@ -101,7 +105,8 @@ class Notifier:
         return counted, found, tries
 
     async def _give_up(self, notifications: Sequence[Notification], found: Meta | None, fresh: bool) -> None:
-        """Delete notifications whose receiver is over, unless they are deleted with it: it may have read them."""
+        """Delete notifications whose receiver is over. Keep those that it may have read: they are deleted with its
+        record."""
         gone = found is None or found.ref != notifications[0].to
         if not fresh or not (gone or found is None or found.due is None):
             return
@@ -112,7 +117,7 @@ class Notifier:
 
 
 def _waits(meta: Meta, *, urgent: bool, cancels: bool) -> bool:
-    """Whether an invocation waits, and is to go on."""
+    """Return True if an invocation waits and these notifications wake it."""
     if cancels:
         return meta.status in WAITING
     return meta.resolved or (urgent and meta.status is Status.SUSPENDED)

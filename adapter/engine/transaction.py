@@ -1,4 +1,4 @@
-"""From what happened to what is written: effects merged into one change for each item."""
+"""Merge effects into the changes of one commit: one change for each item."""
 
 from __future__ import annotations
 
@@ -42,35 +42,36 @@ from adapter.engine.records import (
 from adapter.engine.types import CANCELLED, Kind, ObjectKey, Options, Outcome, Target
 
 MAX_ITEMS = 100
-"""What one transaction may touch:
+"""The most items that one transaction may touch:
 https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html"""
 
 MAX_BYTES = 2_000_000
-"""What one commit carries at most, well under the 4 MB of a transaction, whose limit counts the encoded request."""
+"""The most bytes of one commit. A transaction takes 4 MB, but that limit counts the encoded request."""
 
 QUEUED_CHECK = 1_000
-"""Milliseconds after which the sweeper looks whether a call that waits for a key is part of a deadlock."""
+"""Milliseconds until the sweeper first checks whether a call that waits for a key is part of a deadlock."""
 
 GRACE = 10_000
-"""Milliseconds after which the sweeper takes a dispatch for lost."""
+"""Milliseconds until the sweeper regards a dispatch as lost."""
 
 MARGIN = 2_000
-"""Milliseconds that clocks may differ by."""
+"""The most milliseconds by which clocks may differ."""
 
 OWNER_CHECK = 60_000
-"""Milliseconds after which the sweeper looks, at first, whether the key that something else waits for has an owner."""
+"""Milliseconds until the sweeper first checks whether the key of another waiting invocation has an owner."""
 
 MAX_INLINE_PARTS = 1_000_000
-"""The most that goes into a commit of the parts of large payloads, in bytes; what is more is put before it."""
+"""The most bytes of out-of-line parts that go into a commit. If there are more, all are put before it."""
 
 MAX_NOTIFICATION = 256 * 1024
 """The largest value that a notification itself holds, in bytes."""
 
 MAX_INLINE_JOURNAL = 32 * 1024
-"""The longest end of a journal that the completed record itself holds."""
+"""The longest last segment of a journal that a completed record itself holds."""
 
 SWEEPER_FIELDS = ("failures", "error")
-"""What the sweeper writes where it takes an attempt for dead: one that ends after all writes it anew."""
+"""The fields that the sweeper writes when it declares an attempt dead. An attempt that ends all the same always writes
+them."""
 
 EffectGroup = tuple[Effect, ...]
 """Effects that are committed together or not at all."""
@@ -78,33 +79,33 @@ EffectGroup = tuple[Effect, ...]
 
 @dataclass(slots=True)
 class Key:
-    """A key as the unit of work knows it: what is stored, and what its uncommitted effects make of that."""
+    """A key as the session knows it: what is stored, and its state after the uncommitted effects."""
 
     key: ObjectKey
     head: Head | None = None
-    """``None`` until it was read."""
+    """``None`` until it is read."""
     front: list[InboxEntry] | None = None
-    """The stored inbox from its first entry; ``None`` until it was read."""
+    """The stored inbox from its first entry; ``None`` until it is read."""
     more: bool = False
-    """Whether the stored inbox may go on behind that."""
+    """True if the stored inbox may have entries after `front`."""
     dead: set[str] = field(default_factory=set[str])
-    """Tickets of invocations that are no more."""
+    """The tickets of invocations that no longer exist."""
     next: dict[Ref, Execution] = field(default_factory=dict[Ref, Execution])
-    """The first of the inbox that can run in this session, as they were read."""
+    """The first invocations of the inbox that can run in this session, as they were read."""
     live: KeyState | None = None
     ran: bool = False
-    """Whether code ran on a grant that is not committed, so that another's write invalidates it."""
+    """True if code ran as the key's owner before that was committed. A write by another process then invalidates it."""
     lost: int = 0
     """How often in a row another process took or wrote the key first."""
     contended: bool = False
-    """Whether invocations come to the key by its inbox, as other processes use it."""
+    """True if other processes use the key, so that invocations request it by its inbox."""
     blobs: dict[str, Ref | None] = field(default_factory=dict[str, Ref | None])
-    """Where stored entries lie that are to be replaced and may be large."""
+    """The records of stored entries that are to be replaced and may be large, by the entries' names."""
     overflow: Mapping[str, StateEntry] | None = None
-    """The state entries beside the head, with their values, where they were read."""
+    """The overflow entries with their values, if they were read."""
 
     def state(self, now: int) -> KeyState:
-        """The key as it is stored, to take up effects."""
+        """Return the stored state of the key, for effects to be applied to."""
         assert self.head is not None, f"the head of {self.key} was not read"
         more = self.head.queued if self.front is None else self.more
         return KeyState(self.head, now, self.front or (), more, self.dead, self.overflow)
@@ -112,7 +113,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """When the draft is made, and the due times that follow from it."""
+    """The time of a transaction, and the due times that follow from it."""
 
     now: int
     lease: int
@@ -121,7 +122,7 @@ class Times:
 
 @dataclass(slots=True)
 class RecordDelta:
-    """What happened to one invocation."""
+    """The effects on one invocation's record."""
 
     execution: Execution
     entries: list[journal.Entry] = field(default_factory=list[journal.Entry])
@@ -133,7 +134,7 @@ class RecordDelta:
 
     @property
     def to_be_cancelled(self) -> bool:
-        """Whether it is to be stored with a cancellation that its handler was not told of."""
+        """True if the record is created together with a cancellation that its handler has not seen."""
         if not self.execution.cancelled or self.execution.stored or self.completed is not None:
             return False
         return all(
@@ -142,7 +143,7 @@ class RecordDelta:
 
     @property
     def journaled(self) -> bool:
-        """Whether there is something to write to the journal: of one that has ended, only if its journal is kept."""
+        """True if there are entries to write. If the invocation completed, its journal must have a retention."""
         spec = self.execution.spec
         return bool(self.entries) and (self.completed is None or not spec or bool(spec.options.journal_retention))
 
@@ -151,7 +152,7 @@ class Transaction:
     """A commit in the making.
 
     Args:
-        keys: The unit's keys; every one that the steps touch has its head.
+        keys: The session's keys. Every key that the effects touch has its head.
         times: The due times to write.
     """
 
@@ -161,25 +162,25 @@ class Transaction:
         self.deltas: dict[str, RecordDelta] = {}
         self.states: dict[ObjectKey, KeyState] = {}
         self.metas: dict[str, Meta] = {}
-        """The records as they will be, once `changes` was asked."""
+        """The records as they will be, after `changes` was called."""
         self.items = 0
-        """How many items the commit touches."""
+        """The number of items that the commit touches."""
         self.bytes = 0
         self._counts: dict[str | ObjectKey, int] = {}
         self._dirty: set[str | ObjectKey] = set()
         self.segments: dict[str, int] = {}
-        """How many pieces of a journal it puts."""
+        """The number of journal segments that the commit puts, by invocation id."""
         self.notifications: list[tuple[Notification, Execution]] = []
-        """What parents elsewhere are told, and of whom."""
+        """The notifications to parents in other processes, with the executions that completed."""
         self.granted: list[tuple[ObjectKey, Ref]] = []
-        """Who is given a key from its stored inbox."""
+        """The keys that the commit gives to an invocation of the stored inbox."""
         self.heads: dict[ObjectKey, Head] = {}
-        """The heads as they will be, but for their versions."""
+        """The heads as they will be, except for their versions."""
         self.unsettled: list[ObjectKey] = []
-        """The keys whose owners may not know that an invocation waits, or that have no owner."""
+        """The keys whose owners may not know that an invocation waits, and those without an owner."""
 
     def add(self, group: Iterable[Effect]) -> None:
-        """Take in one step."""
+        """Add one group of effects."""
         self._dirty.clear()
         for effect in group:
             execution = effect.execution
@@ -219,23 +220,25 @@ class Transaction:
             self._counts[place] = count
 
     def makes(self, id: str) -> bool:
-        """Whether the invocation is made by it."""
+        """Return True if the commit creates the invocation."""
         delta = self.deltas.get(id)
         return delta is not None and not delta.execution.stored
 
     def ran_without_key(self) -> bool:
-        """Whether an invocation that is to wait for its key has run."""
+        """Return True if an invocation ran that has to wait for its key."""
         waiting = (self.deltas[entry.ref.id] for state in self.states.values() for entry in state.arrived)
         return any(delta.entries or delta.completed or delta.failed or delta.suspended for delta in waiting)
 
     def changes(
         self, commit_id: str, following: Collection[ObjectKey] = ()
     ) -> tuple[list[Change], list[Part | JournalSegment]]:
-        """The changes to commit, and what may be put before as it counts only with them: parts of large payloads.
+        """Return the changes to commit, and the out-of-line parts, which may be put before the commit.
+
+        The parts count only once the commit applies.
 
         Args:
-            nonce: What tells this commit from others.
-            following: The keys to which the next commits have invocations come.
+            commit_id: Tells this commit from others.
+            following: The keys that invocations of the next commits request.
         """
         changes: list[Change] = []
         parts: list[Part | JournalSegment] = []
@@ -274,7 +277,7 @@ class Transaction:
         return segment + record + notified + int(delta.to_be_cancelled)
 
     def _meta(self, delta: RecordDelta, ticket: str | None, commit_id: str) -> Meta:
-        """The record as it will be."""
+        """Return the record as it will be."""
         execution, now = delta.execution, self._times.now
         meta = execution.meta
         if delta.completed is not None:
@@ -399,7 +402,7 @@ class Transaction:
                     set=_difference(execution.meta, meta, anyway),
                     epoch=execution.meta.epoch,
                     status=Status.QUEUED if execution.meta.status is Status.QUEUED else None,
-                    # One that comes in just before the end is to be deleted with the rest.
+                    # A notification that arrives just before the end is to be deleted with the rest.
                     notifications=_most_counted(delta, meta),
                     waiters=execution.meta.waiters if delta.completed else None,
                 )
@@ -429,12 +432,12 @@ class Transaction:
     def _write_key(self, key: Key, state: KeyState, changes: list[Change], commit_id: str, more: bool) -> None:
         assert state.owner != UNKNOWN, f"the inbox of {key.key} was not read"
         head, base = state.head(commit_id), state.base
-        if more and state.owner is not None:  # the owner is told at once that others will wait
+        if more and state.owner is not None:  # tell the owner at once that others will wait
             head = replace(head, queued=True)
         self.heads[key.key] = head
         if base.owner is not None:
             if state.owner != base.owner or state.written:
-                # An invocation that waits and that this process does not know of may come before the next owner.
+                # Another process may have put an inbox entry that comes before the next owner known here.
                 empty = state.owner != base.owner and not base.queued
                 changes.append(WriteHead(head, owner=base.owner, empty=empty))
                 if state.owner is None and head.queued:
@@ -463,7 +466,7 @@ class Transaction:
 
 
 def garbage(state: KeyState, times: Times) -> list[Create]:
-    """The note that goes with a head whose state is over: the entries that lay beside it are to be deleted."""
+    """Return the change that marks the overflow entries of an old state generation for deletion, if there are any."""
     if not state.garbage:
         return []
     key = state.base.key
@@ -481,7 +484,7 @@ def garbage(state: KeyState, times: Times) -> list[Create]:
 
 
 def _most_counted(delta: RecordDelta, meta: Meta) -> int | None:
-    """The most notifications that may have been counted when an attempt ends."""
+    """Return the most notifications that may be counted for an attempt to end as planned; ``None``: any number."""
     if delta.suspended is not None:
         return meta.wake_after
     if delta.failed is not None:
@@ -503,7 +506,7 @@ def _difference(old: Meta, new: Meta, anyway: Collection[str]) -> dict[str, Any]
 
 
 def make_notification(to: Ref, id: str, outcome: Outcome, now: int, sender: str) -> tuple[Notification, list[Part]]:
-    """A notification, and the parts that hold its value where that is too large for it."""
+    """Return a notification, and the parts that hold its value if that is too large for the notification itself."""
     if len(outcome.value or b"") <= MAX_NOTIFICATION:
         return Notification(to, id, outcome, now), []
     name = f"{id}-{sender}"
@@ -511,7 +514,7 @@ def make_notification(to: Ref, id: str, outcome: Outcome, now: int, sender: str)
 
 
 def retention_of(meta: Meta, options: Options) -> int:
-    """How long a completed invocation's record is kept, in milliseconds."""
+    """Return how long a completed invocation's record is kept, in milliseconds."""
     if meta.kind is Kind.WORKFLOW:
         return _ms(options.workflow_retention)
     return _ms(options.idempotency_retention if meta.idempotent else options.journal_retention)
@@ -522,15 +525,15 @@ def _ms(duration: timedelta) -> int:
 
 
 def fits(transaction: Transaction) -> bool:
-    """Whether the draft can be one transaction."""
+    """Return True if one request can commit the transaction."""
     return transaction.items <= MAX_ITEMS and transaction.bytes <= MAX_BYTES
 
 
 def plan(keys: dict[ObjectKey, Key], times: Times, groups: Sequence[EffectGroup]) -> tuple[Transaction, int]:
-    """The longest stretch from the log's beginning that one transaction can take, but one step at the least.
+    """Return the longest prefix of the log that one transaction takes, at least one group, and its number of groups.
 
-    A step may make the whole smaller again (a call that is made and completed counts less than one under way), so a
-    few steps beyond the limit are looked at.
+    A further group may make the transaction smaller: a call that is created and completed touches fewer items than one
+    under way. So the search continues for a few groups beyond the limit.
     """
     transaction = Transaction(keys, times)
     best = 0
