@@ -1,8 +1,8 @@
-"""A unit of work: an invocation, and those that it calls in this process, driven together and committed together.
+"""A session: an invocation, and those that it calls in this process, driven together and committed together.
 
-What its handlers do is logged as effects, in order, and committed by its ledger. Nothing that is in the log and not
-committed has had any effect, so where a commit meets a conflict the unit can be rewound: its handlers are replayed
-from what is committed.
+What handlers do becomes effects in the session's commit log, in order. An effect in the log that is not committed has
+no consequence outside. After a conflict the session can therefore rewind: its handlers are replayed from what is
+committed.
 """
 
 from __future__ import annotations
@@ -79,48 +79,49 @@ if TYPE_CHECKING:
 log = logging.getLogger("adapter")
 
 FLUSH_AFTER = 50
-"""Milliseconds that a handler may wait before what it did is committed, so that a crash does not lose it."""
+"""Milliseconds that a handler may wait before its effects are committed, so that a crash does not lose them."""
 
 BY_NOTIFICATION = -2
-"""Stands in an event for the command that its notification names."""
+"""The command number of an event that a notification brings. The notification's id tells the command."""
 
 READING_NOTIFICATIONS = -3
-"""Stands for a command where notifications are read."""
+"""The command number under which a session reads notifications in the background."""
 
 REQUIRED = frozenset({c.Cancel, c.Complete, c.SendSignal, c.CompletePromise})
-"""The commands that are carried out even if the handler returns without waiting for them."""
+"""The commands that are carried out even if the handler returns without awaiting them."""
 
 IMMEDIATE = c.Now | c.GetState | c.SetState | c.ClearState | c.ClearAllState | c.StateKeys
 """The commands that need nothing but the key's state."""
 
 MAX_INLINE_WAIT = 2000
-"""Milliseconds up to which a wait is waited out in the process rather than suspended."""
+"""The longest wait, in milliseconds, that a session waits out in the process instead of suspending."""
 
 RETRY_POLL = 500
-"""Milliseconds after which a step that waits for its next try looks whether anything else still runs."""
+"""Milliseconds after which a step that waits for its next try checks whether anything else still runs."""
 
 MIN_BATCH_TIME = 2_000
-"""Milliseconds that have to be left for more invocations of a key's inbox to be run in the same session."""
+"""Milliseconds that have to be left to run more invocations of a key's inbox in the same session."""
 
 MAX_HOSTED = 1000
-"""How many invocations run in one session. Then a new one begins, so that what a session remembers stays bounded."""
+"""The most invocations that run in one session. Then a new one begins, so that a session's memory stays bounded."""
 
 DEADLOCK_CHECK = 1000
-"""Milliseconds after which a unit that waits for calls looks whether they are part of a deadlock."""
+"""Milliseconds after which a session that waits for calls checks whether they are part of a deadlock."""
 
 MAX_NAMED = 20
-"""How many calls a record names by their ids as what it waits for. Of others whose ids derive it keeps the numbers."""
+"""The number of calls that a record lists by id as what it waits for. Of further calls with derived ids it lists the
+numbers."""
 
 REFRESH_EVERY = 3000
-"""Milliseconds after which a unit looks at its records again: a cancellation, or another attempt, came in."""
+"""Milliseconds after which a session reads its records again, to learn of a cancellation or of another attempt."""
 
 MAX_EFFECTS = 400
-"""Steps in the log at which it is committed without another reason."""
+"""The number of groups in the log at which it is committed without another reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that a handler is to be told: a result of command ``n``, or that its attempt failed."""
+    """News for a handler: the result of command ``n``, or the reason why its attempt failed."""
 
     id: str
     n: int
@@ -131,7 +132,7 @@ class Event:
 
 
 class Postponed(Exception):
-    """A step that failed is to be tried again later than its attempt waits for."""
+    """A step failed, and its next try is later than the attempt waits for."""
 
     def __init__(self, retry: StepRetried, due: int, text: str, error: BaseException) -> None:
         super().__init__(text)
@@ -141,17 +142,18 @@ class Postponed(Exception):
 
 
 class NotImmediate(Exception):
-    """An invocation of the inbox is not over at once, so it does not run in a session whose client waits."""
+    """An invocation of the inbox does not complete at once. It therefore does not run in a session whose client
+    waits."""
 
 
 class Session:
-    """One unit of work.
+    """A session.
 
     Args:
-        engine: What it runs on.
-        root: The invocation that it begins with. One without a spec runs elsewhere and is only stored.
-        linger: Until when, in milliseconds, a client waits, so that a blocked handler is not suspended yet.
-        head: The head of the root's key, where the caller has just read it.
+        engine: The engine that it runs on.
+        root: The invocation that it begins with. One without a spec runs in another process and is only stored.
+        hold_until: Until when a client waits, in milliseconds. Until then a blocked handler is not suspended.
+        head: The head of the root's key, if the caller has just read it.
     """
 
     def __init__(self, engine: Engine, root: Execution, *, hold_until: int = 0, head: Head | None = None) -> None:
@@ -159,9 +161,9 @@ class Session:
         self.root = root
         self.executions: dict[str, Execution] = {}
         self._hosted = {root.meta.id}
-        """The ids of the invocations that ran here and were made elsewhere, whether they have ended since or not."""
+        """The ids of the invocations that run or ran here, and were not created here."""
         self.interrupted: list[Execution] = []
-        """If another attempt took over: those who ran here, or had ended and were not stored so."""
+        """After another attempt took over: the executions that ran here, or whose completion was not stored."""
         self.commit_log = CommitLog(engine, self, root.meta.id)
         self._hold_until = 0 if engine.always_replay else hold_until
         self._max_effects = 0 if engine.always_replay else MAX_EFFECTS
@@ -171,30 +173,33 @@ class Session:
         self._new_steps: list[tuple[Execution, int, c.Run]] = []
         self._outbound: list[tuple[Execution, int, c.OutboundRequest]] = []
         self._receiver_locks = defaultdict[tuple[str, str], asyncio.Lock](asyncio.Lock)
-        """What one invocation asks of another is done in the order in which it asked."""
+        """One lock for each sender and receiver, so that outbound requests are made in the order in which they were
+        issued."""
         self._running: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._steps: set[tuple[str, int]] = set()
         self._loading: set[ObjectKey] = set()
         self._batched: set[Ref] = set()
-        """The invocations of an inbox that run here, and are to be over at once."""
+        """The invocations of an inbox that run here and have to complete at once."""
         self._reads: dict[tuple[str, int], Execution] = {}
-        """State reads that are not in the log yet: until then nothing is committed that they are not to see."""
+        """State reads whose results are not in the log yet. Until then no write is committed that they must not see."""
         self._failing: dict[str, tuple[Execution, EffectGroup]] = {}
-        """The attempts that failed with reads or steps under way, and what is logged of that once those are back."""
+        """The attempts that failed while reads or steps were under way, with the effects to log when those have
+        ended."""
         self._timers: dict[tuple[str, int], int] = {}
         self.woken: set[str] = set()
         self._refreshed_at = self._progress_at = engine.clock.now()
         self._cancelling: set[asyncio.Task[Any]] = set()
-        """Cancellations on their way to calls. Nothing is committed before they are there, so a crash repeats them."""
+        """Cancellations on their way to calls. Nothing is committed before they have arrived, so that a crash repeats
+        them."""
         self._broken: Exception | None = None
-        """What went wrong in a read: the unit cannot go on."""
+        """The error of a read that prevents the session from continuing."""
         if head is not None:
             self.commit_log.key(head.key).head = head
 
-    # --- the life of a unit ---
+    # --- the life of a session ---
 
     async def run(self) -> None:
-        """Drive it until all that runs in it has ended, failed or been suspended.
+        """Drive the session until all its executions have completed, failed or been suspended.
 
         Raises:
             Fenced: If another attempt took over.
@@ -223,22 +228,22 @@ class Session:
                 task.cancel()
 
     async def release(self) -> None:
-        """Have the root, which is no more, let go of its key."""
+        """Release the key of the root, which no longer exists."""
         self.commit_log.record((KeyReleased(self.root),))
         await self.commit_log.commit()
 
     def on_notification(self, notification: Notification) -> None:
-        """Take in a notification that was committed."""
+        """Accept a notification that was committed."""
         execution = self.executions.get(notification.to.id)
         if execution is None or execution.ref != notification.to or notification.id in execution.notifications:
             return
-        if len(execution.notifications) < notification.after:  # a signal, and the one before it was not heard of
+        if len(execution.notifications) < notification.after:  # an earlier signal has not been read
             self._background((notification.to.id, READING_NOTIFICATIONS), self._refresh_record(execution))
         else:
             self._accept_notification(execution, notification)
 
     def expect_notifications(self, ref: Ref, count: int) -> None:
-        """Note that this process is about to count notifications, which it delivers here itself."""
+        """Take note that this process is about to count notifications, which it also delivers here."""
         execution = self.executions.get(ref.id)
         if execution is not None and execution.ref == ref:
             execution.counted += count
@@ -249,7 +254,7 @@ class Session:
             self._post(Event(notification.to.id, BY_NOTIFICATION, notification.outcome, notification.id))
 
     def wake(self, id: str) -> None:
-        """Have the unit look at the store again, or, if it is about to suspend the invocation, have that resumed."""
+        """Read the store again soon. If the invocation is about to be suspended, resume it after that."""
         self.woken.add(id)
         self._refreshed_at = 0
         self._signal.set()
@@ -272,9 +277,9 @@ class Session:
                 self._start(root)
 
     def _rewind_without(self, fenced: Fenced) -> bool:
-        """Drop the invocation that was taken over; the others go on, with their steps. Returns whether there are any.
+        """Drop the invocation that was taken over. Return True if others can continue, with their steps.
 
-        What was not committed is undone for all of them: it may follow from what the dropped one did.
+        The uncommitted effects of all are undone, as they may follow from what the dropped invocation did.
         """
         others = {
             execution.meta.id for execution in self._involved() if execution.ref != fenced.ref and execution.stored
@@ -287,12 +292,12 @@ class Session:
             self.engine.spawn(self.engine.resume(fenced.ref.id))
         self.engine.active.pop(fenced.ref.id, None)
         if fenced.ref == self.root.ref:
-            self._hold_until = 0  # the client is answered from the store
+            self._hold_until = 0  # the client gets its answer from the store
         self._rewind(fenced.ref)
         return True
 
     def _rewind(self, dropped: Ref | None = None) -> None:
-        """Go back to what is committed, and replay from there. Steps go on, and keep their results."""
+        """Return to what is committed, and replay from there. Steps continue, and keep their results."""
         for execution in (executions := {execution.meta.id: execution for execution in self._involved()}).values():
             execution.stop()
         self.commit_log.rewind()
@@ -311,7 +316,7 @@ class Session:
                 execution.caller = None
         for id in executions.keys() - self.executions.keys():
             self.engine.active.pop(id, None)
-        self._events.clear()  # the replay asks for all of it again; what steps gave it finds with its member
+        self._events.clear()  # the replay asks for all of it again; results of steps stay with their executions
         for name, task in list(self._running.items()):
             if name not in self._steps or name[0] not in self.executions:
                 del self._running[name]
@@ -331,14 +336,14 @@ class Session:
                     self._start(execution)
 
     def _involved(self) -> Iterable[Execution]:
-        """Those who run, those whose failure is not logged yet, and all that the log speaks of."""
+        """Return the executions that run, those whose failure is not logged yet, and all that the log names."""
         yield from self.commit_log.executions()
         for execution, _ in self._failing.values():
             yield execution
 
     async def _advance_once(self) -> bool:
-        """One round: advance the code, then commit, wait or suspend. Returns whether the unit is over."""
-        if not self._loading and self._waited() >= FRONT:
+        """Run the code, then commit, wait or suspend. Return True if the session is over."""
+        if not self._loading and self._completed_from_inbox() >= FRONT:
             await self.commit_log.commit()
         await self._run_code()
         if self._cancelling:
@@ -374,7 +379,7 @@ class Session:
         return False
 
     def _ran_steps(self) -> bool:
-        """Whether the log holds the result of a step, which a crash would have run again."""
+        """Return True if the log holds the result of a step, which a crash would run again."""
         for effect in chain.from_iterable(self.commit_log.groups):
             match effect:
                 case JournalAppended(Execution(attempt=None), ResultDelivered() | StateRead()):
@@ -387,13 +392,13 @@ class Session:
                     pass
         return False
 
-    def _waited(self) -> int:
-        """How many invocations of an inbox have ended here and are not committed so."""
+    def _completed_from_inbox(self) -> int:
+        """Return how many invocations of an inbox have completed in the log."""
         effects = chain.from_iterable(self.commit_log.groups)
         return sum(isinstance(effect, Completed) and effect.execution.meta.ticket is not None for effect in effects)
 
     def _has_outcome(self) -> bool:
-        """Whether an outcome that somebody waits for, or a failure, is in the log."""
+        """Return True if the log holds a failure, or an outcome that a caller waits for."""
         return any(
             isinstance(effect, AttemptFailed)
             or (
@@ -405,9 +410,9 @@ class Session:
         )
 
     async def _idle(self) -> None:
-        """All code is blocked, and nothing under way here would unblock it."""
+        """Wait or suspend: all code is blocked, and nothing that runs here would unblock it."""
         if self._events or self._ready or self._broken is not None:
-            return  # a step has ended, a head was read, or something went wrong, since the code was driven
+            return  # since the code ran, a step has ended, a head was read, or a read has failed
         now = self.engine.clock.now()
         timer = self._next_timer()
         waiting = [execution for execution in self.executions.values() if execution.attempt is not None]
@@ -433,16 +438,16 @@ class Session:
             if self.executions:
                 await self._poll(timer)
         else:
-            self.woken.clear()  # what came in before this is noticed by the commit
+            self.woken.clear()  # the commit notices what arrived before this
             try:
                 await self.commit_log.suspend([self._suspension_of(execution) for execution in waiting])
             except NewNotifications:
-                pass  # what came in waits to be given to the code
+                pass  # the next turn delivers the notifications
             else:
                 self._look_for_cycles(waiting)
 
     def _inactivity(self) -> int:
-        """For how many milliseconds its attempts may stand still before they are suspended."""
+        """Return the shortest inactivity timeout of the executions, in milliseconds."""
         timeouts = [
             round(execution.spec.options.inactivity_timeout.total_seconds() * 1000)
             for execution in self.executions.values()
@@ -451,13 +456,13 @@ class Session:
         return min(timeouts, default=sys.maxsize)
 
     def _holds_until(self) -> int:
-        """Until when a blocked attempt is not suspended, in milliseconds."""
+        """Return until when blocked attempts are not suspended, in milliseconds."""
         return min(self._hold_until, self._progress_at + self._inactivity())
 
-    # --- advancing the code ---
+    # --- running the code ---
 
     async def _run_code(self) -> None:
-        """Run all code that can run, from outside of any task: the handlers have a loop of their own."""
+        """Run all code that can run, outside of any task: handlers have an event loop of their own."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
 
@@ -496,7 +501,7 @@ class Session:
     def _handle(self, event: Event) -> None:
         execution = self.executions.get(event.id)
         if event.child is not None:
-            if self.executions.get(event.child.meta.id) is event.child:  # it is told once that it has ended
+            if self.executions.get(event.child.meta.id) is event.child:  # an event of its completion comes once
                 self._end_child(event.child, event.outcome or Outcome())
             return
         reader = self._reads.pop((event.id, event.n), None)
@@ -539,14 +544,14 @@ class Session:
 
     @staticmethod
     def _expected(attempt: Attempt, n: int) -> bool:
-        """Whether command ``n`` was issued and has no result yet."""
+        """Return True if command ``n`` was issued and has no result yet."""
         if n == CANCEL:
             return not attempt.cancelled
         return n < len(attempt.operations) and attempt.operations[n].outcome is None
 
     @classmethod
     def _receiving_command(cls, attempt: Attempt, notification_id: str) -> int | None:
-        """The command that a notification is for; ``None`` if it has its result, or was not issued yet."""
+        """Return the command that a notification is for. Return ``None`` if it has its result, or is not issued yet."""
         if notification_id in attempt.delivered:
             return None
         if notification_id == "x":
@@ -562,11 +567,11 @@ class Session:
             and n < len(operations)
             and not isinstance(operations[n].command, c.Awakeable)
         ):
-            return None  # whoever has the id of one awakeable can make up others'
+            return None  # a sender that knows one awakeable's id can make up the ids of others
         return n if cls._expected(attempt, n) else None
 
     def _cancel_calls(self, attempt: Attempt) -> None:
-        """A cancellation travels down the calls that are under way."""
+        """Pass a cancellation on to the calls that are under way."""
         for call in attempt.to_cancel():
             child = self.commit_log.uncommitted(call.id)
             if child is not None:
@@ -576,7 +581,7 @@ class Session:
                 self._cancelling.add(asyncio.ensure_future(self.engine.control.cancel(call.id), loop=self._loop))
 
     def _check(self, execution: Execution) -> None:
-        """See whether an attempt ended."""
+        """End the execution if its attempt has ended."""
         attempt = execution.attempt
         if (
             attempt is None
@@ -617,7 +622,7 @@ class Session:
             self.grant(self.commit_log.keys[execution.key])
 
     def _fail(self, execution: Execution, error: BaseException) -> None:
-        """An attempt failed: what it did so far is kept, and a later one goes on from there."""
+        """End a failed attempt. Its effects stay, and a later attempt continues from there."""
         assert execution.spec is not None
         if isinstance(error, NotImmediate):
             self.retire(execution)
@@ -646,8 +651,8 @@ class Session:
         self._log_failure(execution, (AttemptFailed(execution, text, failures, due, cancelled),))
 
     def _log_failure(self, execution: Execution, failure: EffectGroup) -> None:
-        """Log it after what is under way: the next attempt would run the steps again, and its reads would see what this
-        one wrote since it asked."""
+        """Log a failure after what is under way. Otherwise the next attempt would run the steps again, and its reads
+        would see what this attempt wrote after it had asked."""
         id = execution.meta.id
         if execution in self._reads.values() or any(name[0] == id for name in self._steps):
             self._failing[id] = execution, failure
@@ -656,7 +661,7 @@ class Session:
             self.commit_log.record(failure)
 
     def _log_late_result(self, event: Event, reader: Execution | None) -> None:
-        """Log what came in of an attempt that has failed, and the failure after the last of it."""
+        """Log a result that arrived after its attempt failed. After the last of them, log the failure."""
         execution, failure = self._failing[event.id]
         if reader is None and event.n not in execution.step_results:
             return
@@ -668,7 +673,7 @@ class Session:
         self.engine.active.pop(event.id, None)
         self._log_failure(execution, failure)
 
-    # --- what the ledger tells (`commit_log.Driver`) ---
+    # --- what the commit log reports (`commit_log.Driver`) ---
 
     def on_stored(self, execution: Execution) -> None:
         if execution.meta.id in self.executions:
@@ -683,7 +688,7 @@ class Session:
             self.engine.pass_gate(execution.key)
 
     def retire(self, execution: Execution) -> None:
-        """The member runs no longer; what it called in this process goes on, and notifies its record."""
+        """Stop an execution. The executions that it called continue, and notify its record."""
         self.executions.pop(execution.meta.id, None)
         self.engine.active.pop(execution.meta.id, None)
         execution.stop()
@@ -790,14 +795,15 @@ class Session:
             execution.required_requests += 1
 
     def _match_signals(self, execution: Execution) -> None:
-        """A signal may have come before the handler asked for it."""
+        """Look for a signal that arrived before the handler asked for it."""
         assert execution.attempt is not None
         for notification_id, outcome in execution.notifications.items():
             if notification_id.startswith("s") and notification_id not in execution.attempt.delivered:
                 self._events.append(Event(execution.meta.id, BY_NOTIFICATION, outcome, notification_id))
 
     def _invoke(self, execution: Execution, pending: PendingInvocation[Any], command: c.Call | c.Send) -> None:
-        """Make another invocation: run it here if it is called and lives here, else store it for where it lives."""
+        """Create another invocation. Run it here if it is called and its handler is here; otherwise store it for
+        another process."""
         n, target = pending.n, command.target
         call = isinstance(command, c.Call)
         problem = self.engine.unknown(target)
@@ -860,7 +866,7 @@ class Session:
     # --- keys and state ---
 
     def _enter_key(self, at: ObjectKey) -> None:
-        """Somebody who is to run here came to the key: let them, if it is theirs."""
+        """Start an execution that requested this key, if it now owns the key."""
         key = self.commit_log.key(at)
         if key.head is not None:
             self.commit_log.refresh_key(key)
@@ -877,7 +883,7 @@ class Session:
         self.grant(key)
 
     def grant(self, key: Key) -> None:
-        """Start the key's owner, if it is to run here and does not yet."""
+        """Start the key's owner if it is to run here and does not run yet."""
         if key.live is None or key.head is None or key.live.owner is None:
             return
         if key.live.owner == UNKNOWN and self._can_batch():
@@ -896,13 +902,13 @@ class Session:
     # --- the next invocations of a key's inbox ---
 
     def _can_batch(self) -> bool:
-        """Whether invocations of an inbox may run here, after the key's owner."""
+        """Return True if further invocations of an inbox may run here after the key's owner."""
         if self.engine.always_replay or self.engine.remaining() < MIN_BATCH_TIME or len(self._hosted) > MAX_HOSTED:
             return False
         return not self._client_waits() or self.root.meta.live
 
     def _client_waits(self) -> bool:
-        """Whether a client gets its answer when all that runs here has ended, as from a Lambda function."""
+        """Return True if a client gets its answer only when all executions here have ended, as in a Lambda function."""
         return self.engine.deadline is not None and self._hold_until > 0
 
     async def _load_next(self, key: Key) -> None:
@@ -921,7 +927,7 @@ class Session:
         self.grant(key)
 
     def _next_execution(self, meta: Meta) -> Execution | None:
-        """An invocation that waits, if it can run here: it is of this deployment, and nothing has been said to it."""
+        """Return a waiting invocation if it can run here: it is of this deployment, and has no notifications."""
         spec = self.engine.handler(meta.target)
         untouched = meta.status is Status.QUEUED and meta.outcome is None and meta.epoch <= 1
         here = spec is not None and meta.deployment in ("", self.engine.deployment)
@@ -944,14 +950,15 @@ class Session:
         return execution
 
     def _read_here(self, execution: Execution, command: c.GetState | c.StateKeys) -> Outcome | None:
-        """What a state read gives, where all that it needs is at hand."""
+        """Return the result of a state read if all that it needs is known here."""
         if execution.meta.target.key is None:
             return Outcome(failure=Failure(500, f"{execution.meta.target} has no state"))
         state = execution.snapshot or self._live(execution)
         return None if state is None else _answer(state, command)
 
     def _live(self, execution: Execution) -> KeyState | None:
-        """How its key stands here, unless the member has read of a later state, or others may have written since."""
+        """Return the state of the execution's key. Return ``None`` if a later state was read, or others may have
+        written since."""
         key = self.commit_log.keys.get(execution.key)
         if key is None or key.head is None or key.head.version < execution.version:
             return None
@@ -967,7 +974,7 @@ class Session:
     async def _read(
         self, execution: Execution, n: int, command: c.GetState | c.StateKeys, state: KeyState | None
     ) -> None:
-        """Read state from the store: entries beside the head, or, for a shared handler, all of it."""
+        """Read state from the store: the overflow entries, or, for a shared handler, all of it."""
         engine, shared = self.engine, state is None
         if state is None:
             head = (await engine.heads([execution.key]))[execution.key]
@@ -989,12 +996,12 @@ class Session:
         self._post(Event(execution.meta.id, n, outcome))
 
     def _keep(self, key: Key, state: KeyState) -> None:
-        """Keep the entries that were read beside a key's head, if they are the stored state's."""
+        """Keep the overflow entries that were read, if they belong to the stored state."""
         if key.overflow is None and key.head is not None and key.head.state_generation == state.state_generation:
             key.overflow, key.live = state.overflow, None
             self.commit_log.refresh_key(key)
 
-    # --- what runs beside the code: steps, reads ---
+    # --- what runs in the background: steps, reads ---
 
     def _background(
         self, name: tuple[str, int], work: Coroutine[Any, Any, None], context: Context | None = None
@@ -1003,7 +1010,7 @@ class Session:
             try:
                 await work
             except BaseException as error:
-                if self._running.get(name) is task:  # else the unit has dropped it
+                if self._running.get(name) is task:  # else the session has dropped the task
                     self._broken = error if isinstance(error, Exception) else RuntimeError(format_error(error))
                 if not isinstance(error, Exception):
                     raise
@@ -1013,25 +1020,27 @@ class Session:
                     self._steps.discard(name)
                 self._signal.set()
 
-        # Not `asyncio.create_task`: a handler's command may lead here, and the handler has a loop of its own.
+        # Not `asyncio.create_task`: a handler's command may lead here, and the handler has an event loop of its own.
         self._running[name] = task = self._loop.create_task(run(), context=context)
-        task.add_done_callback(lambda _: work.close())  # one that is cancelled before it begins would never be awaited
+        task.add_done_callback(
+            lambda _: work.close()
+        )  # a coroutine whose task is cancelled before it begins would never be awaited
 
     def _request_step(self, execution: Execution, n: int, command: c.Run) -> None:
-        """Have a step start after the next commit, unless it did before a rewind."""
+        """Start a step after the next commit, unless it was started before a rewind."""
         if n in execution.step_results:
             self._post_step(execution, n)
         elif (execution.meta.id, n) not in self._running:
             self._new_steps.append((execution, n, command))
 
     def _post_step(self, execution: Execution, n: int) -> None:
-        """Post what a step gave, or raised."""
+        """Post the result of a step, or the error that it raised."""
         result = execution.step_results[n]
         event = Event(execution.meta.id, n)
         self._post(replace(event, outcome=result) if isinstance(result, Outcome) else replace(event, error=result))
 
     def _begin_steps(self) -> None:
-        """Start what had to wait for a commit."""
+        """Start the steps and outbound requests that had to wait for a commit."""
         new_steps, self._new_steps = self._new_steps, []
         for execution, n, command in new_steps:
             assert execution.attempt is not None
@@ -1050,7 +1059,7 @@ class Session:
     async def _result(
         self, id: str, command: c.Run, abort: timedelta | None, retry: StepRetried
     ) -> Outcome | BaseException:
-        """Run a step by its policy. Returns what it gave, or what ends the attempt."""
+        """Run a step by its retry policy. Return its result, or the error that ends the attempt."""
         n, tries, began = retry.n, retry.tries, retry.began
         task = asyncio.current_task()
         while True:
@@ -1098,8 +1107,8 @@ class Session:
         return isinstance(error, GeneratorExit) and asyncio.current_task(self._loop) is not task
 
     async def _await_retry(self, id: str, due: int) -> bool:
-        """Wait for a step's next try, but not for long if no client waits and nothing else runs. Returns whether it is
-        time."""
+        """Wait for a step's next try. Return False if the attempt should not wait so long: no client waits and nothing
+        else runs."""
         patience = 0 if self.engine.always_replay else MAX_INLINE_WAIT
         while (left := due - (now := self.engine.clock.now())) > 0:
             stay, alone = self.engine.remaining(), len(self._running) == 1 and now >= self._holds_until()
@@ -1109,14 +1118,14 @@ class Session:
         return True
 
     async def _limited(self, command: c.Run, abort: timedelta | None) -> bytes:
-        """Run a step's closure, for so long at most."""
+        """Run a step's closure for at most a given time."""
         if abort is None:
             return await command.closure()
 
         async def run() -> bytes | BaseException:
             try:
                 return await command.closure()
-            except (SystemExit, KeyboardInterrupt) as error:  # raised in a task, either would end the process
+            except (SystemExit, KeyboardInterrupt) as error:  # a task that raises either would end the process
                 return error
 
         task = asyncio.ensure_future(run())
@@ -1155,14 +1164,14 @@ class Session:
         return sorted((key for key, at in self._timers.items() if at <= now), key=lambda key: (self._timers[key], key))
 
     async def _wait(self, until: int | None) -> None:
-        """Until something happened, or a time has come."""
+        """Wait until something happened, or a time has come."""
         if self._events or self._ready:
             return
         await self.engine.wait(self._signal, until)
         self._signal.clear()
 
     async def _poll(self, timer: int | None) -> None:
-        """Wait for notifications while a client waits: told by this process, or found in the store."""
+        """Wait for notifications while a client waits. This process delivers them, or finds them in the store."""
         remote = any(
             (execution.meta.id, pending.n) not in self._timers
             for execution in self.executions.values()
@@ -1190,7 +1199,7 @@ class Session:
         await self._refresh_records()
 
     async def _refresh_records(self) -> None:
-        """See what became of the invocations meanwhile: notifications came in, or somebody took over.
+        """Read the records of the executions again: notifications may have arrived, or another attempt may have begun.
 
         Raises:
             Fenced: If an attempt here is no longer the latest.
@@ -1210,21 +1219,21 @@ class Session:
                     await self.read_notifications(execution)
 
     async def _refresh_record(self, execution: Execution) -> None:
-        """Read the record, then the notifications, and take those in."""
+        """Read the record, then the notifications, and accept those."""
         meta = await self.engine.find(execution.meta.id)
         if meta is not None and meta.ref == execution.ref:
             execution.meta = replace(execution.meta, notifications=meta.notifications)
             await self.read_notifications(execution)
 
     async def read_notifications(self, execution: Execution) -> None:
-        """Read the notifications to an invocation, whose record was read before, and take those in."""
+        """Read the notifications to an invocation, and accept them. Its record was read before."""
         counted = execution.meta.notifications
         for notification in await self.engine.notifications(execution.ref):
             self._accept_notification(execution, notification)
         execution.counted = max(execution.counted, counted)
 
     def _suspension_of(self, execution: Execution) -> Suspended:
-        """What a blocked attempt waits for."""
+        """Return the suspension of a blocked attempt: what it waits for."""
         assert execution.attempt is not None
         waits = execution.attempt.waits()
         groups: dict[int, int] = {}
@@ -1242,23 +1251,24 @@ class Session:
         return Suspended(execution, min(groups.values()), due, awaits, self._check_at(execution, waits))
 
     def _check_at(self, execution: Execution, waits: Sequence[Pending[Any]]) -> int | None:
-        """When the sweeper is to look at an attempt that waits."""
+        """Return when the sweeper checks an invocation that waits for these operations."""
         times, kinds = self.engine.times(), {type(pending.command) for pending in waits}
         if kinds == {c.Sleep}:
             return None
-        # Of invocations that wait for keys the sweeper looks at each. Nobody looks at a ring of attached results.
+        # A queued invocation has a check of its own. Nothing else checks a cycle of attached results.
         lease = times.grace if c.Attach in kinds else execution.meta.due or times.lease
         return lease if lease > times.now else times.grace
 
     def _look_for_cycles(self, suspended: Iterable[Execution]) -> None:
-        """Whoever suspends may be the last of a ring, and then nobody in it moves again to look for one."""
+        """Check each suspended execution for a cycle. The last to suspend has to look: after that nothing in the cycle
+        moves."""
         for execution in suspended:
             awaits, free = execution.meta.awaits, self.commit_log.made - self.commit_log.queued
             if awaits is not None and not free.issuperset(awaited_ids(execution.ref, awaits)):
                 self.engine.spawn(self.engine.deadlocks.check(execution.meta))
 
     async def _check_deadlocks(self) -> None:
-        """Say what the invocations here wait for, and look whether they are part of a deadlock."""
+        """Store what the executions wait for, and check whether they are part of a deadlock."""
         for execution in list(self.executions.values()):
             if execution.attempt is None or not execution.stored:
                 continue
@@ -1274,7 +1284,7 @@ class Session:
                 await self.engine.deadlocks.check(execution.meta)
 
     def _break_cycle(self) -> bool:
-        """Fail the youngest call of a ring of invocations in this unit that wait for each other."""
+        """Fail the youngest call of a cycle of executions in this session that wait for each other."""
         for execution in self.executions.values():
             cycle: list[Execution] = []
             at: Execution | None = execution
@@ -1288,7 +1298,7 @@ class Session:
     def _break(self, cycle: list[Execution]) -> bool:
         failure = deadlock([execution.meta for execution in cycle])
         queued = [execution for execution in cycle if execution.attempt is None]
-        if not queued:  # by results that are attached to
+        if not queued:  # they wait for attached results
             awaits = [self._suspension_of(execution).awaits for execution in cycle]
             id, command = attached([execution.meta for execution in cycle], awaits)
             self._post(Event(id, command, Outcome(failure=failure)))
@@ -1301,7 +1311,7 @@ class Session:
         return True
 
     def _blocker(self, execution: Execution) -> Execution | None:
-        """Who in this unit has to go on first, if there is just one."""
+        """Return the execution in this session that has to continue first, if there is exactly one."""
         if execution.attempt is None:
             key = self.commit_log.keys.get(execution.key)
             owner = key.live.owner if key is not None and key.live is not None else None
@@ -1315,14 +1325,14 @@ class Session:
 
 
 def _awaited(pending: Pending[Any]) -> str | None:
-    """The invocation whose result an operation waits for, if that is what it does."""
+    """Return the id of the invocation whose result the operation waits for, if it waits for one."""
     if isinstance(pending, PendingInvocation) and pending.called:
         return pending.id
     return pending.command.id if isinstance(pending.command, c.Attach) else None
 
 
 def _receiver(request: c.OutboundRequest) -> str:
-    """Return whom an errand is for: an awakeable's result is for the invocation that waits for it."""
+    """Return the receiver of an outbound request. An awakeable's result is for the invocation that waits for it."""
     if isinstance(request, c.GetPromise | c.PeekPromise | c.CompletePromise):
         return request.name
     awakeable = parse_awakeable(request.id)
@@ -1330,14 +1340,14 @@ def _receiver(request: c.OutboundRequest) -> str:
 
 
 def _derived(pending: Pending[Any]) -> bool:
-    """Whether the id of the call that an operation waits for derives from the command's number."""
+    """Return True if the operation is a call whose id derives from the command's number."""
     if not isinstance(pending, PendingInvocation) or not isinstance(pending.command, c.Call):
         return False
     return pending.kind is not Kind.WORKFLOW and pending.command.idempotency_key is None
 
 
 def _refusal(command: c.Command) -> Failure | None:
-    """Why a command is not carried out: what it holds for others is too large."""
+    """Return why a command is refused: its value is too large."""
     match command:
         case c.SetState(name, data):
             return _oversize(f"state entry {name!r}", data)
@@ -1362,7 +1372,7 @@ def _bounded(outcome: Outcome, what: str) -> Outcome:
 
 
 def _answer(state: KeyState, command: c.GetState | c.StateKeys) -> Outcome | None:
-    """What a state read gives, if that is known."""
+    """Return the result of a state read, if it is known."""
     if isinstance(command, c.GetState):
         return state.read(command.name)
     names = state.names()
