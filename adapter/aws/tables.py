@@ -383,7 +383,7 @@ def dependent(id: str, sk: str) -> Dependent:
     """What the sort key of an item under an invocation's id says, whatever the item holds.
 
     >>> dependent("inv_a", "j#g#00000003")
-    Dependent(id='inv_a', generation='g', sort='j#g#00000003', journal=True, piece=3, input=False)
+    Dependent(id='inv_a', generation='g', sort='j#g#00000003', journal=True, segment=3, input=False)
     """
     kind, _, rest = sk.partition("#")
     generation, _, place = rest.partition("#")

@@ -1,6 +1,6 @@
-"""What is done to invocations from outside: they are given results, cancelled, killed, paused, resumed.
+"""Operations on invocations from outside: results, cancel, kill, pause, resume, purge, restart.
 
-Every method may be repeated: it finds what it did before. What it answers says what it found.
+Every method is idempotent: a repeated call finds what the first one did. The answer says what it found.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ if TYPE_CHECKING:
 log = logging.getLogger("adapter")
 
 Acknowledgement = Literal["accepted", "already", "not found"]
-"""Whether a request was carried out, had been before (or came too late), or is about nothing that exists."""
+"""Whether a request was carried out, came too late or was carried out before, or names nothing that exists."""
 
 KILLED = Failure(409, "killed")
 
 
 @dataclass(frozen=True, slots=True)
 class Restarted:
-    """The invocation that a restart made."""
+    """The invocation that a restart created."""
 
     id: str
 
 
 class Control:
-    """Acts on invocations by their ids."""
+    """Operates on invocations by their ids."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -60,7 +60,7 @@ class Control:
     # --- results from outside ---
 
     async def perform(self, execution: Execution, n: int, command: c.OutboundRequest) -> Outcome | None:
-        """Do what command ``n`` of a member asks of others. ``None``: a notification will bring the result."""
+        """Carry out command ``n`` of an execution. Return ``None`` if a notification will bring the result."""
         commit_id = child_id(execution.meta.id, execution.meta.generation, n)[4:]
         match command:
             case c.Attach(id):
@@ -87,12 +87,12 @@ class Control:
     async def answer(
         self, ref: Ref, meta: Meta | None, id: str, outcome: Outcome, commit_id: str, *, cancels: bool = False
     ) -> Acknowledgement:
-        """Put a notification once, and wake its receiver, whose record was found to be this."""
+        """Put a notification once, and wake its receiver. ``meta`` is the receiver's record."""
         engine, commit_id = self._engine, outcome_commit_id(commit_id, outcome)
         notification, parts = make_notification(ref, id, outcome, engine.clock.now(), commit_id)
         if meta is None or meta.generation != ref.generation:
             return "not found"
-        if not meta.live:  # this may have come before
+        if not meta.live:  # the notification may have been put before
             items = await engine.notification_items(ref)
             earlier = next((item for item in items if item.id == notification.id), None)
             return "not found" if earlier is None else "accepted" if earlier.commit_id == commit_id else "already"
@@ -110,7 +110,7 @@ class Control:
         return "accepted" if fresh or not cancels else "already"
 
     async def complete(self, awakeable: str, outcome: Outcome, *, commit_id: str | None = None) -> Acknowledgement:
-        """Give an awakeable its result."""
+        """Complete an awakeable with a result."""
         parsed = parse_awakeable(awakeable)
         if parsed is None:
             return "not found"
@@ -118,8 +118,10 @@ class Control:
         return await self.answer(ref, await self._engine.find(ref.id), f"w{n}", outcome, commit_id or new_commit_id())
 
     async def signal(self, id: str, name: str, outcome: Outcome, *, commit_id: str | None = None) -> Acknowledgement:
-        """Send a named signal to an invocation. Each is delivered once; the same nonce again is the same signal, or,
-        with another value, ``already`` was."""
+        """Send a named signal to an invocation. The receiver gets each signal once.
+
+        A repeated commit id is the same signal. If its value differs, the answer is ``already``.
+        """
         meta = await self._engine.find(id)
         if meta is None:
             return "not found"
@@ -127,7 +129,8 @@ class Control:
         return await self.answer(meta.ref, meta, f"s{commit_id}:{name}", outcome, commit_id)
 
     async def attach(self, execution: Execution, n: int, id: str) -> Outcome | None:
-        """Have command ``n`` of a member wait for an invocation; the outcome, where it has completed already."""
+        """Let command ``n`` of an execution wait for an invocation. Return the outcome if that has completed
+        already."""
         while True:
             meta = await self._engine.find(id)
             if meta is None or not meta.live:
@@ -146,9 +149,9 @@ class Control:
                     return None
 
     async def _was_notified(self, execution: Execution, n: int) -> bool:
-        """Whether the result that command ``n`` waits for is among the notifications; then the member is given it.
+        """Return True if the result of command ``n`` is among the notifications, and deliver it.
 
-        An earlier attempt attached. What it waits for may have completed, and expired, since this one was loaded.
+        An earlier attempt attached. The invocation may have completed and expired since this attempt was loaded.
         """
         notifications = await self._engine.notifications(execution.ref)
         delivered = [each for each in notifications if each.id in (f"a{n}", f"c{n}")]
@@ -158,17 +161,17 @@ class Control:
                 session.on_notification(notification)
         return bool(delivered)
 
-    # --- promises: records that nobody runs, which others wait for ---
+    # --- promises: records without a handler, which others wait for ---
 
     async def peek_promise(self, key: ObjectKey, name: str) -> Outcome:
-        """A promise's result as it stands: without a value where there is none yet."""
+        """Return a promise's result; without a value if it has none yet."""
         meta = await self._engine.find(await self._promise_id(key, name))
         return (await self._engine.result(meta) if meta is not None else None) or Outcome(None)
 
     async def complete_promise(
         self, key: ObjectKey, name: str, outcome: Outcome, *, commit_id: str | None = None
     ) -> Acknowledgement:
-        """Give a promise its result."""
+        """Complete a promise with a result."""
         id = await self._promise(key, name)
         commit_id = outcome_commit_id(commit_id or new_commit_id(), outcome)
         while True:
@@ -193,7 +196,7 @@ class Control:
             return "accepted"
 
     async def _promise(self, key: ObjectKey, name: str) -> str:
-        """The id of a promise's record, which is made if it is not there."""
+        """Return the id of a promise's record. Create the record if it does not exist."""
         id = await self._promise_id(key, name)
         now = self._engine.clock.now()
         meta = Meta(
@@ -210,7 +213,8 @@ class Control:
         return id
 
     async def _promise_id(self, key: ObjectKey, name: str) -> str:
-        """A promise belongs to one run of the workflow: whoever comes first gives the run its generation."""
+        """Return a promise's id. It derives from the workflow run's generation, which the first user of the workflow id
+        creates."""
         while True:
             head = (await self._engine.heads([key]))[key]
             state = KeyState(head, self._engine.clock.now())
@@ -225,7 +229,8 @@ class Control:
                 continue
 
     async def check_promise(self, meta: Meta) -> None:
-        """End a promise whose workflow is over, and delete it once all who wait are told; else look again later."""
+        """Complete a promise whose workflow is over, and delete it after its waiters are notified. Otherwise check
+        again later."""
         key = meta.target.object
         head = (await self._engine.heads([key]))[key]
         now = self._engine.clock.now()
@@ -248,12 +253,12 @@ class Control:
             return
         if not gone:
             return
-        if meta.waiters:  # they are told first; what is due then deletes it
+        if meta.waiters:  # notify the waiters first; the promise stays due and is deleted after that
             await self._engine.sweeper.fan_out(replace(meta, **values))
         else:
             await self._engine.sweeper.delete(replace(meta, **values))
 
-    # --- state that is over ---
+    # --- state that is no longer used ---
 
     async def collect(self, marker: Meta) -> None:
         """Delete the items that a marker names, then the marker: state entries of an old generation, or input parts."""
@@ -285,17 +290,17 @@ class Control:
     # --- keys ---
 
     async def reclaim(self, waiting: Meta) -> None:
-        """Hand over the key that an invocation waits for, if its owner has no live record, or there is no owner.
+        """Hand over the key that an invocation waits for, if it has no owner or its owner has no live record.
 
-        Without an owner, a process ended between its write and its read. An owner releases its key in the write that
-        completes it, so one without a live record was lost: tables were restored to different times, or items were
-        deleted. An inbox entry that was lost is put again.
+        A key without an owner means that a process ended between its write and its read. An owner releases its key in
+        the write that completes it. An owner without a live record was therefore lost: tables were restored to
+        different times, or items were deleted. A lost inbox entry is put again.
         """
         key = waiting.target.object
         head = (await self._engine.heads([key]))[key]
         if waiting.dispatches and waiting.ticket is not None:
             entry = InboxEntry(key, waiting.ticket, waiting.ref)
-            with contextlib.suppress(Conflict):  # it is there, as it should be
+            with contextlib.suppress(Conflict):  # normally the entry exists
                 await self._engine.commit([Put(entry), Update(waiting.ref, due=waiting.due)], new_commit_id())
         if head.owner is None:
             await self._engine.handover.settle({key: ()})
@@ -304,7 +309,7 @@ class Control:
         if owner is not None and owner.live and owner.ref == head.owner:
             return
         if (await self._engine.heads([key]))[key].version != head.version:
-            return  # it has completed since
+            return  # the owner has completed since
         log.error("%s is owned by %s, of which there is no live record: it goes to who waits next", key, head.owner.id)
         lost = replace(waiting, id=head.owner.id, generation=head.owner.generation)
         head = replace(head, queued=True)
@@ -313,7 +318,7 @@ class Control:
     # --- the life of an invocation ---
 
     async def cancel(self, id: str) -> Acknowledgement:
-        """Ask an invocation to end: a terminal error surfaces at its next await; one not yet begun ends at once."""
+        """Cancel an invocation: its next await raises a terminal error. One that has not begun completes at once."""
         while True:
             meta = await self._engine.find(id)
             if meta is None:
@@ -330,10 +335,10 @@ class Control:
             return "already" if answer == "not found" else answer
 
     async def kill(self, id: str) -> Acknowledgement:
-        """End an invocation at once, with the calls that it made. A step under way may still finish.
+        """End an invocation at once, with the calls that it made. A step that runs may still finish.
 
-        From its first write on nothing of it goes on. Then come the calls, and its completion last: if this process
-        ends meanwhile, the attempt that is due then goes on with them.
+        The first write stops the invocation. Then its calls are killed, and it is completed last. If this process ends
+        meanwhile, the next attempt that is due continues with the calls.
         """
         while True:
             meta = await self._engine.find(id)
@@ -345,12 +350,12 @@ class Control:
                 return "accepted"
 
     async def kill_calls(self, meta: Meta) -> None:
-        """Kill what an invocation has called, which itself can do nothing more, and is still to complete."""
+        """Kill the calls of an invocation that is stopped and not completed yet."""
         for child in await self._calls(meta):
             await self.kill(child)
 
     async def pause(self, id: str) -> Acknowledgement:
-        """Keep an invocation from going on until it is resumed; an attempt under way ends at its next commit."""
+        """Keep an invocation from continuing until it is resumed. An attempt that runs ends at its next commit."""
         while True:
             meta = await self._engine.find(id)
             if meta is None:
@@ -361,7 +366,8 @@ class Control:
                 return "accepted"
 
     async def resume(self, id: str, *, deployment: str | None = None) -> Acknowledgement:
-        """Have a paused invocation, or one that waits for its next attempt, go on now; if need be elsewhere."""
+        """Continue a paused invocation, or one that waits for its next attempt, now and perhaps on another
+        deployment."""
         while True:
             meta = await self._engine.find(id)
             if meta is None:
@@ -370,7 +376,7 @@ class Control:
                 return "already"
             values: dict[str, Any] = {"failures": 0, "dispatches": 0}
             if meta.status in (Status.PAUSED, Status.BACKING_OFF):
-                # The epoch tells off an attempt's last write, if that is applied once more, later.
+                # Raising the epoch makes the attempt's last write fail if it is applied once more, later.
                 values |= {"status": Status.READY, "due": self._engine.times().grace, "epoch": meta.epoch + 1}
             if deployment is not None:
                 values["deployment"] = deployment
@@ -396,7 +402,7 @@ class Control:
         while True:
             now = self._engine.clock.now()
             changes: list[Change] = [Finish(meta.ref, set={"expires": now, "due": now})]
-            if meta.kind is Kind.WORKFLOW:  # what it has left behind goes with it: the next run begins anew
+            if meta.kind is Kind.WORKFLOW:  # what it has left goes with it: the next run of the workflow begins anew
                 key = meta.target.object
                 head = (await self._engine.heads([key]))[key]
                 changes.append(WriteHead(replace(head, expires=now), version=head.version))
@@ -410,9 +416,9 @@ class Control:
             return "accepted"
 
     async def restart(self, id: str, *, idempotency_key: str | None = None) -> Restarted | None:
-        """Run an invocation's request once more, as a new invocation. ``None``: there is no such invocation.
+        """Run an invocation's request again as a new invocation. Return ``None`` if there is no such invocation.
 
-        Requests that carry the same idempotency key restart it once.
+        Requests with the same idempotency key restart it once.
 
         Raises:
             TerminalError: If it is a workflow's ``run``.
@@ -432,9 +438,9 @@ class Control:
     # --- inside ---
 
     async def end(self, meta: Meta, failure: Failure) -> bool:
-        """Complete an invocation with a failure, whatever it is at. Returns whether it was as it is said to be.
+        """Complete an invocation with a failure, in whatever state it is. Return False if its record has changed.
 
-        Once begun it is done to its end, even if whoever asked is given up: till then the invocation has a lease.
+        Once begun, this runs to its end even if the caller is cancelled. Until then the invocation has a lease.
         """
         return await self._engine.persist(self._end(meta, failure))
 
@@ -460,7 +466,7 @@ class Control:
         return True
 
     async def _got_nowhere(self, meta: Meta) -> bool:
-        """Whether all its attempts failed before they did anything: nothing is to be undone, and no await may come."""
+        """Return True if all its attempts failed before they did anything: nothing has to be undone."""
         if meta.status not in (Status.BACKING_OFF, Status.PAUSED):
             return False
         try:
@@ -473,7 +479,8 @@ class Control:
             return False
 
     async def overtake(self, meta: Meta, values: Mapping[str, Any]) -> Meta | None:
-        """Raise the epoch, so that no attempt goes on, and leave the key's inbox. ``None`` if it has changed."""
+        """Raise the epoch, so that no attempt can continue, and leave the key's inbox. Return ``None`` if the record
+        has changed."""
         epoch = meta.epoch + 1
         set = {**values, "epoch": epoch, "wake_after": None, "seen": 0, "timer": None, "ticket": None, "awaits": None}
         queued = meta.status is Status.QUEUED and meta.ticket is not None
@@ -483,7 +490,7 @@ class Control:
             set["segments"] = (place := await self._next_segment(meta)) + 1
             changes.append(Put(JournalSegment(meta.id, meta.generation, place, data)))
         if meta.status is Status.QUEUED and meta.ticket is not None:
-            # Who hands the key over deletes the entry too, so only one of the two can.
+            # The handover of the key deletes the entry too, so only one of the two writes can apply.
             changes.append(Delete(InboxEntry(meta.target.object, meta.ticket, meta.ref)))
         try:
             await self._engine.commit(changes, new_commit_id())
@@ -495,7 +502,7 @@ class Control:
         return 0 if not meta.epoch else await self._engine.next_segment(meta)
 
     async def _calls(self, meta: Meta) -> list[str]:
-        """The invocations that it called and that have not answered."""
+        """Return the ids of its calls that have no result."""
         try:
             journal = await self._engine.journal(meta)
         except Unreadable as error:
@@ -505,10 +512,10 @@ class Control:
 
 
 OPEN_CHECK = 3600 * 1000
-"""Milliseconds after which an open promise is first looked at, whether its workflow is still there; then ever later."""
+"""Milliseconds until an open promise is first checked for its workflow. The intervals grow after that."""
 
 PROMISE_CHECK = 30 * 24 * 3600 * 1000
-"""Milliseconds after which a promise is looked at, whether its workflow is still there."""
+"""Milliseconds until a completed promise is checked for its workflow."""
 
 
 def _acknowledged(acknowledgement: Acknowledgement) -> Outcome:

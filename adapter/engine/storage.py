@@ -1,4 +1,4 @@
-"""The store, asked again while it does not answer, and what lies in several of its items put together."""
+"""The store with retries, and values that are spread over several of its items."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from adapter.engine.types import Failure, ObjectKey, Outcome
 T = TypeVar("T")
 
 MAX_PARTS = 12
-"""How many parts of payloads are put in one request: what the largest payload has."""
+"""The number of parts of payloads in one request. The largest payload has so many."""
 
 CONTENDED = 3
-"""How often other transactions may be in the way of a commit of several steps, before fewer are tried."""
+"""How often other transactions may be in the way of a commit of several groups before a smaller commit is tried."""
 
 
 class Storage:
-    """What an engine reads and writes.
+    """The engine's access to the store.
 
     Args:
-        store: Where it all lies.
-        clock: What waits between two tries.
+        store: The store.
+        clock: The clock, for the waits between tries.
 
     Attributes:
-        deadline: When this process is stopped, in milliseconds since the epoch; ``None``: it is not.
+        deadline: When this process is stopped, in milliseconds since the epoch; ``None``: never.
     """
 
     def __init__(self, store: Store, clock: Clock) -> None:
@@ -53,19 +53,19 @@ class Storage:
         self._moment = 0
 
     def moment(self, after: int = 0) -> int:
-        """Return the time in microseconds: later than ``after``, and than any that this process was given before."""
+        """Return the time in microseconds. It is later than ``after``, and later than any time returned before."""
         self._moment = max(self.clock.now() * 1000, self._moment + 1)
         return max(self._moment, after + 1)
 
     def remaining(self) -> int:
-        """Milliseconds until this process is stopped."""
+        """Return the milliseconds until this process is stopped."""
         return 3_600_000 if self.deadline is None else self.deadline - self.clock.now()
 
     async def read(self, request: Callable[[], Awaitable[T]]) -> T:
-        """Ask the store, and ask again while it is unavailable.
+        """Send a request to the store. Send it again while the store is unavailable.
 
         Raises:
-            Unavailable: If it stays so.
+            Unavailable: If the store stays unavailable.
         """
         tries = 0
         while True:
@@ -78,7 +78,7 @@ class Storage:
                 await self.back_off(tries)
 
     async def heads(self, keys: Sequence[ObjectKey]) -> dict[ObjectKey, Head]:
-        """Read heads, all of them."""
+        """Read the heads of all these keys."""
         heads = await self.read(lambda: self.store.heads(keys))
         tries = 0
         while missing := [key for key in keys if key not in heads]:
@@ -88,19 +88,20 @@ class Storage:
         return heads
 
     async def peek_all(self, ids: Sequence[str]) -> dict[str, Meta]:
-        """Read up to 100 records; those that are not there, or could not be read at once, are missing."""
+        """Read up to 100 records. The answer lacks those that do not exist or could not be read at once."""
         return await self.read(lambda: self.store.peek_all(ids))
 
     async def find(self, id: str) -> Meta | None:
-        """An invocation's record, unless it has expired."""
+        """Return an invocation's record; ``None`` if it does not exist or has expired."""
         meta = await self.read(lambda: self.store.peek(id))
         return None if meta is None or meta.expired(self.clock.now()) else meta
 
     async def load(self, id: str) -> tuple[list[Part], list[JournalSegment], Meta | None, list[Notification]]:
-        """Read an invocation whole: input parts, journal, record and notifications, those of its generation."""
+        """Read an invocation: input parts, journal, record, notifications. All of them are of the record's
+        generation."""
         parts, segments, meta, notifications = await self._load(id)
         if meta is not None and sum(segment.generation == meta.generation for segment in segments) < meta.segments:
-            # A query is no snapshot: the last pieces may have been put between the journal's page and the record's.
+            # A query is no snapshot: the last segments may have been put between the pages of journal and record.
             parts, segments, meta, notifications = await self._load(id)
         generation = meta.generation if meta is not None else ""
         notifications = [each for each in notifications if each.to.generation == generation]
@@ -132,7 +133,7 @@ class Storage:
         return journals.read(meta.id, segments, found.inline_journal, count=found.segments)
 
     async def next_segment(self, meta: Meta) -> int:
-        """Tell the place of the next piece of an invocation's journal, whether that can be read or not."""
+        """Return the place of the next segment of an invocation's journal, even if the journal cannot be read."""
         place, cursor = 0, None
         while True:
             found, cursor = await self.read(lambda: self.store.dependents(meta.id, cursor))  # noqa: B023
@@ -142,11 +143,11 @@ class Storage:
                 return place
 
     async def notifications(self, ref: Ref) -> list[Notification]:
-        """Read the notifications to an invocation."""
+        """Read the notifications to an invocation, with their values."""
         return [await self.whole(item) for item in await self.notification_items(ref)]
 
     async def notification_items(self, ref: Ref) -> list[Notification]:
-        """Read the notifications to an invocation, without the values that lie in parts."""
+        """Read the notifications to an invocation, without the values that are stored in parts."""
         notifications = await self._notification_items(ref)
         return _in_order(notifications if _whole(notifications) else await self._notification_items(ref))
 
@@ -158,7 +159,7 @@ class Storage:
         return notifications
 
     async def whole(self, notification: Notification) -> Notification:
-        """A notification with its value, wherever that lies."""
+        """Return a notification with its value. Read the value's parts if there are any."""
         if not notification.parts:
             return notification
         parts = await self._parts(notification.to, notification.parts)
@@ -169,7 +170,7 @@ class Storage:
         return replace(notification, outcome=Outcome(b"".join(part.data for part in parts)))
 
     async def input(self, meta: Meta, parts: Sequence[Part] | None = None) -> bytes:
-        """Read an invocation's input; ``parts`` are what it lies in, where they were read already."""
+        """Return an invocation's input. ``parts`` are its parts, if they were read already."""
         if meta.input is not None:
             return meta.input
         if parts is None:
@@ -179,7 +180,7 @@ class Storage:
         return b"".join(part.data for part in parts)
 
     async def entries(self, key: ObjectKey, generation: str, *, values: bool = False) -> dict[str, StateEntry]:
-        """The state entries beside the head by their names, with or without their values."""
+        """Return the overflow entries of a key's state by their names, with or without their values."""
         entries, cursor = await self.read(lambda: self.store.entries(key, generation, values=values))
         while cursor is not None:
             more, cursor = await self.read(
@@ -196,11 +197,11 @@ class Storage:
         return parts
 
     async def payload(self, ref: Ref, name: str) -> bytes:
-        """Read a payload that lies in parts."""
+        """Read a payload that is stored in parts."""
         return b"".join(part.data for part in await self._parts(ref, name))
 
     async def result(self, meta: Meta) -> Outcome | None:
-        """The outcome of a completed record; ``None`` for one that is not."""
+        """Return the outcome of a record; ``None`` if it is not completed."""
         if meta.live or meta.outcome is None:
             return None
         if meta.output_parts:
@@ -211,7 +212,7 @@ class Storage:
         return meta.outcome
 
     async def change(self, meta: Meta, values: dict[str, Any]) -> bool:
-        """Change a record, unless it has changed since it was read."""
+        """Change a record. Return False if it has changed since it was read."""
         try:
             await self.commit([Update(meta.ref, set=values, epoch=meta.epoch, due=meta.due)], new_commit_id())
         except Conflict:
@@ -219,16 +220,16 @@ class Storage:
         return True
 
     async def commit(self, changes: Sequence[Change], commit_id: str, *, give_up_after: int | None = None) -> None:
-        """Commit; after a lost answer send the same again until the answer is certain.
+        """Commit. After a lost answer, send the same changes again until the answer is certain.
 
         Args:
-            changes: All of them, or none.
-            nonce: What tells this commit from others.
-            give_up_after: After how many tries that met other transactions another commit is made instead.
+            changes: The changes, which apply all or not at all.
+            commit_id: Tells this commit from others.
+            give_up_after: After so many tries that met other transactions, raise `Contended`.
 
         Raises:
-            Conflict: If a condition does not hold, and not because the very same commit had applied.
-            Contended: If so many tries, and every one, met other transactions: nothing was applied.
+            Conflict: If a condition does not hold. It is not raised if the same commit had applied before.
+            Contended: If every try met other transactions. Nothing was applied.
         """
         tries, certain = 0, True
         while True:
@@ -258,15 +259,15 @@ class Storage:
                 left = [*missed, *left]
 
     async def back_off(self, tries: int) -> None:
-        """Wait with jitter before a further try, up to two seconds."""
+        """Wait before the next try, with jitter, for up to two seconds."""
         await self.clock.sleep(self._random.uniform(0, min(2.0, 0.005 * 2 ** min(tries, 10))))
 
 
 def _in_order(notifications: Iterable[Notification]) -> list[Notification]:
-    """Notifications as they came.
+    """Return notifications in the order in which they arrived.
 
     Raises:
-        Unreadable: If one is for nothing that is known here.
+        Unreadable: If the id of one is of an unknown form.
     """
     ordered = sorted(notifications, key=lambda each: each.created)
     for notification in ordered:
@@ -279,10 +280,10 @@ def _in_order(notifications: Iterable[Notification]) -> list[Notification]:
 
 
 def _is_from_outside(notification: Notification) -> bool:
-    """Return True for what others say to an invocation: a signal, an awakeable's result, a cancellation."""
+    """Return True for a signal, an awakeable's result or a cancellation."""
     return notification.id[0] in "swx"
 
 
 def _whole(notifications: Sequence[Notification]) -> bool:
-    """Return True if nothing was said after something else that was missed, as it was put while others were read."""
+    """Return True if none is missing. One may be missing if it was put while the others were read."""
     return all(each.after < len(notifications) for each in notifications)

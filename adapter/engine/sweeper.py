@@ -1,4 +1,4 @@
-"""What is done without anybody asking: the overdue is dispatched, waiters are told, what has expired is deleted."""
+"""Work that no request triggers: dispatch what is overdue, notify waiters, delete what has expired."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 log = logging.getLogger("adapter")
 
 RECHECK = 45_000
-"""Milliseconds after which the sweeper looks for a deadlock again, at first."""
+"""Milliseconds until the sweeper checks again for a deadlock, at first."""
 
 DAY = 24 * 3600 * 1000
-"""Milliseconds after which the sweeper looks at the latest at what is suspended."""
+"""The longest interval, in milliseconds, at which the sweeper checks a suspended invocation."""
 
 BATCH = 100
-"""How many entries of the due index are read at a time."""
+"""The number of entries of the due index that one request reads."""
 
 PAGE = 1000
-"""How many are looked at at a time, where most are passed over."""
+"""The number of entries that one request reads where most are skipped."""
 
 UNDER_WAY = 15 * 60 * 1000
-"""Milliseconds after its making for which a request is taken to be possibly still under way. AWS refuses one whose
-signature is `older than five minutes <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>`_."""
+"""Milliseconds after which no request that was sent before can still apply. AWS refuses a request whose signature is
+`older than five minutes <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>`_."""
 
 MAX_DISPATCHES = 10
-"""How often an invocation of which no attempt begins is dispatched, before it is paused."""
+"""How often an invocation is dispatched without an attempt beginning before it is paused."""
 
 
 class Sweeper:
@@ -48,13 +48,14 @@ class Sweeper:
         self._engine = engine
 
     async def sweep(self, share: Callable[[int], Awaitable[None]] | None = None) -> int:
-        """Dispatch what is past due, fan out and delete what is over. Returns how many records it acted on.
+        """Dispatch what is past due; fan out and delete what is over. Return the number of records that it acted on.
 
-        A sweep ends when it finds nothing more, or when little time is left. So that a backlog of what is over keeps up
-        no recovery, shards that have one come last, in them what is not over first, and not always the same shard.
+        A sweep ends when it finds nothing more, or when little time is left. Shards with a backlog come last, and each
+        sweep begins them with another one. In such a shard live records come first, so that completed ones do not delay
+        recovery.
 
         Args:
-            share: Has another process `clear` a shard that has a backlog; without it this one does.
+            share: Has another process `clear` a shard that has a backlog. Without it this process does.
         """
         engine, count, backlogs = self._engine, 0, list[int]()
         for shard in range(SHARDS):
@@ -75,12 +76,14 @@ class Sweeper:
 
     @property
     def ran_out_of_time(self) -> bool:
-        """Whether what just ended may have left something."""
+        """True if the work that just ended may be incomplete."""
         return self._engine.remaining() <= MARGIN
 
     async def clear(self, shard: int, found: list[Due] | None = None) -> int:
-        """Act on all that is due in a shard, while there is time; ``found`` is the first of it, if it was read already.
-        Returns how many records that were."""
+        """Act on all that is due in a shard, while there is time. Return the number of records that it acted on.
+
+        ``found`` is the first page of the due entries, if it was read already.
+        """
         count, limit = 0, BATCH
         seen: set[str] = set()
         if found is None:
@@ -93,7 +96,7 @@ class Sweeper:
             elif len(found) < limit:
                 return count
             else:
-                limit += BATCH  # records that cannot be read stay due, and are not to hide what is due after them
+                limit += BATCH  # records that cannot be read stay due, and must not hide those that are due after them
             found = await self._due(shard, limit)
         log.warning("the sweeper ran out of time in shard %d, after %d records", shard, count)
         return count
@@ -103,7 +106,7 @@ class Sweeper:
         return await engine.read(lambda: engine.store.due(shard, engine.clock.now(), limit))
 
     async def _recover(self, shard: int) -> int:
-        """Act on what is due and not over."""
+        """Act on the live records that are due."""
         engine, count, now = self._engine, 0, self._engine.clock.now()
         after: Place | None = None
         while not self.ran_out_of_time:
@@ -114,14 +117,15 @@ class Sweeper:
         return count
 
     async def _sweep(self, ids: list[str]) -> int:
-        """Act on records that the index says are due. Returns of how many that was still so."""
+        """Act on records that the index lists as due. Return how many of them still were."""
         count = 0
         for start in range(0, len(ids), 16):
             count += sum(await asyncio.gather(*(self._sweep_one(id) for id in ids[start : start + 16])))
         return count
 
     async def _sweep_one(self, id: str) -> bool:
-        """Act on one record that the index says is due. One with which that fails is left, and keeps up no other."""
+        """Act on a record that the index lists as due. If that fails, leave it, so that it does not hold up the
+        others."""
         try:
             return await self._act(id)
         except Unreadable as error:
@@ -186,7 +190,8 @@ class Sweeper:
         return True
 
     async def delete_later(self, ref: Ref, found: Record | None) -> None:
-        """Have deleted what was put for an invocation that is over: with its record, or now if that is gone already."""
+        """Delete what was put for an invocation that is over: together with its record, or now if the record is
+        gone."""
         if not isinstance(found, Meta) or found.generation != ref.generation:
             await self.delete_dependents(ref)
         elif not found.live and found.due is None:
@@ -194,7 +199,7 @@ class Sweeper:
                 await self._engine.commit([Finish(ref, {"due": found.expires})], new_commit_id())
 
     async def fan_out(self, meta: Meta) -> None:
-        """Tell everybody who waits for a completed invocation, then let its record rest until it expires."""
+        """Notify all waiters of a completed invocation. Then its record rests until it expires."""
         engine = self._engine
         outcome = await engine.result(meta) or Outcome()
         cursor: Any = None
@@ -219,14 +224,14 @@ class Sweeper:
         try:
             await engine.commit([Delete(waiter), Put(notification)], new_commit_id())
         except Conflict as conflict:
-            if 0 not in conflict.found:  # it was told before, or had its answer in another way
+            if 0 not in conflict.found:  # it was notified before, or had its answer in another way
                 with suppress(Conflict):
                     await engine.commit([Delete(waiter)], new_commit_id())
             return
         await engine.notifier.notify([replace(notification, outcome=outcome)], waiter.service, waiter.deployment)
 
     async def _forget_journal(self, meta: Meta) -> None:
-        """Delete the journal of a completed invocation, whose result is kept for longer."""
+        """Delete the journal of a completed invocation whose result is kept longer."""
         engine = self._engine
         if meta.journal_expires is not None:
             await self.delete_dependents(meta.ref, journal_only=True)
@@ -235,13 +240,14 @@ class Sweeper:
             await engine.commit([Finish(meta.ref, set=values)], new_commit_id())
 
     async def delete_dependents(self, ref: Ref, *, journal_only: bool = False, former: bool = False) -> None:
-        """Delete what hangs on a record.
+        """Delete the items that belong to a record.
 
         Args:
-            ref: Whose it is.
-            journal_only: Whether only its journal is to go.
-            former: Whether what an expired record under the same id has left goes too, if this took its place before
-                that was deleted. Its input stays: it looks like one that is put ahead of the next record.
+            ref: The invocation.
+            journal_only: True to delete only the journal.
+            former: True to delete what an expired record under the same id has left as well, if this record replaced it
+                before its items were deleted. Its input stays, because it cannot be told from one that is put ahead of
+                the next record.
         """
         engine = self._engine
         cursor: Any = None
@@ -263,12 +269,12 @@ class Sweeper:
                 break
 
     async def delete(self, meta: Meta) -> None:
-        """Delete an expired invocation: what hangs on the record first, the record last.
+        """Delete an expired invocation: first the items that belong to the record, then the record.
 
-        The record stays for as long as a request that was made before it completed may still be applied: the one that
-        makes it would begin it again. What such a request has put beside it goes with it.
+        The record stays as long as a request that was sent before its completion may still apply: a late request to
+        create it would start it again. Items that such a request has put are deleted as well.
 
-        The id may be used again meanwhile: what has the next generation is left alone.
+        The id may be in use again meanwhile. Items of the next generation stay.
         """
         engine = self._engine
         await self.delete_dependents(meta.ref, former=True)
