@@ -564,7 +564,7 @@ _OPERATIONS: Final[dict[_Action, str]] = {"Put": "put_item", "Update": "update_i
 
 
 def _token(items: Sequence[object], commit_id: str) -> str:
-    """The ClientRequestToken: of this nonce and these changes, as DynamoDB refuses others under the same token."""
+    """The ClientRequestToken: of this commit id and these changes, as DynamoDB refuses others under the same token."""
     return blake2b(repr((commit_id, items)).encode(), digest_size=18).hexdigest()
 
 

@@ -447,10 +447,10 @@ class Attempt:
     def _cancel(self, outcome: Outcome) -> None:
         self.cancelled, self._cancelled_at = True, len(self.operations)
         waits = self.waits()
-        told = [pending.interrupt(outcome) for pending in waits if not isinstance(pending.command, c.Call)]
-        if any(told):
+        interrupted = [pending.interrupt(outcome) for pending in waits if not isinstance(pending.command, c.Call)]
+        if any(interrupted):
             return
-        if len(told) < len(waits):
+        if len(interrupted) < len(waits):
             self._owed = outcome
         else:
             self._interruption = outcome

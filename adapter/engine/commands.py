@@ -199,9 +199,9 @@ Command = (
 READY, NOT_READY, NOT_FOUND = b"ready:", b"not ready", b"not found"
 
 
-def accepted(said: bytes | None) -> bool:
+def accepted(answer: bytes | None) -> bool:
     """Return True if an outbound request was carried out, and not too late or before."""
-    return said == b'"accepted"'
+    return answer == b'"accepted"'
 
 
 class Issuer(Protocol):

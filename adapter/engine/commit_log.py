@@ -60,11 +60,11 @@ if TYPE_CHECKING:
     from adapter.engine.engine import Engine
 
 
-FRONT = 48
+INBOX_PAGE = 48
 """The number of inbox entries that one request reads. One commit can complete so many invocations."""
 
 
-TRIES = 2
+MAX_TAKE_TRIES = 2
 """How often an invocation tries to take a free key before it goes to the key's inbox."""
 
 
@@ -137,9 +137,9 @@ class CommitLog:
     def __init__(self, engine: Engine, driver: Driver, root: str) -> None:
         self.groups: list[EffectGroup] = []
         self.keys: dict[ObjectKey, Key] = {}
-        self.known: dict[str, Meta] = {}
+        self.existing: dict[str, Meta] = {}
         """The stored records that the session met when it was about to create them."""
-        self.made: set[str] = set()
+        self.created: set[str] = set()
         """The ids of the invocations that code in this session has created, without those that a rewind has undone."""
         self.has_work_for_others = False
         """True if the log holds an effect that another process waits for."""
@@ -148,7 +148,7 @@ class CommitLog:
         self._engine = engine
         self._driver = driver
         self._root = root
-        self._created: set[str] = set()
+        self._committed: set[str] = set()
         """The ids among `made` that are committed."""
         self._blobs: set[Ref] = set()
         """The records of large payloads that are stored and not committed yet."""
@@ -167,14 +167,14 @@ class CommitLog:
                     if key is not None and key.live is not None:
                         _apply(key, key.live, effect)
                 case Created(execution):
-                    self.made.add(execution.meta.id)
+                    self.created.add(execution.meta.id)
                     self.has_work_for_others = self.has_work_for_others or execution.spec is None
                 case Completed(execution) if execution.caller is None and execution.meta.parent is not None:
                     self.has_work_for_others = True
                 case _:
                     pass
 
-    def enter(self, execution: Execution) -> None:
+    def grant_here(self, execution: Execution) -> None:
         """Record that an invocation of the inbox runs here, in the group that released the key to it."""
         for place, group in reversed(list(enumerate(self.groups))):
             if any(isinstance(effect, KeyReleased) and effect.execution.key == execution.key for effect in group):
@@ -182,7 +182,7 @@ class CommitLog:
                 return
         raise AssertionError(f"{execution.meta.id} was not given its key here")
 
-    def omit(self, execution: Execution) -> None:
+    def take_back(self, execution: Execution) -> None:
         """Take back all effects of an invocation of the inbox. It waits as before, and is the key's next owner."""
         steps = (tuple(effect for effect in group if effect.execution is not execution) for group in self.groups)
         self.groups = [group for group in steps if group]
@@ -195,10 +195,10 @@ class CommitLog:
         """Drop what is not committed."""
         self._forget(self.executions())
         self.groups.clear()
-        self.made &= self._created
+        self.created &= self._committed
         self.has_work_for_others = False
         for key in self.keys.values():
-            key.ran = False
+            key.ran_uncommitted = False
             key.live = None
             key.next.clear()
 
@@ -276,7 +276,7 @@ class CommitLog:
             if not self._owner_runs_here(self.keys[name].head):
                 self._reread(self.keys[name])
                 self.keys[name].contended = False
-                self.keys[name].lost = 0
+                self.keys[name].lost_races = 0
 
     async def _commit(self, *, keep_steps: bool, keep_last: bool) -> None:
         end = len(self.groups)
@@ -381,8 +381,8 @@ class CommitLog:
         size = sum(len(part.data) for part in out_of_line)
         if size <= MAX_INLINE_PARTS and len(out_of_line) + transaction.items <= MAX_ITEMS:
             return [Put(part) for part in out_of_line]
-        beside = [part for part in out_of_line if isinstance(part, JournalSegment) or part.name != "input"]
-        if any(transaction.makes(part.id) for part in beside):
+        with_record = [part for part in out_of_line if isinstance(part, JournalSegment) or part.name != "input"]
+        if any(transaction.makes(part.id) for part in with_record):
             raise TooLarge("what has no record yet can have no journal: it may turn out to have to wait for its key")
         inputs: dict[str, list[Part]] = {}
         others: list[Part] = []
@@ -390,7 +390,7 @@ class CommitLog:
             if isinstance(part, Part):
                 (inputs.setdefault(part.id, []) if transaction.makes(part.id) else others).append(part)
         if transaction.items + len(inputs) > MAX_ITEMS:
-            raise TooLarge("there is no room in the commit for the notes of the inputs that are put ahead")
+            raise TooLarge("there is no room in the commit for the markers of the inputs that are put ahead")
         await self._engine.put_parts(others)
         for id, parts in inputs.items():
             execution = transaction.deltas[id].execution
@@ -441,7 +441,7 @@ class CommitLog:
 
     async def read_front(self, key: Key) -> None:
         """Read the beginning of a key's inbox, further than before."""
-        limit = len(key.front or ()) + FRONT
+        limit = len(key.front or ()) + INBOX_PAGE
         key.front = await self._engine.read(lambda: self._engine.store.inbox(key.key, limit))
         key.more = len(key.front) == limit
         key.live = None
@@ -469,19 +469,19 @@ class CommitLog:
                     execution.progress = True
             born = not execution.stored
             if born:
-                self._created.add(id)
+                self._committed.add(id)
                 if meta.notifications:
                     execution.notifications["x"] = Outcome(failure=CANCELLED)
                     execution.counted = 1
             execution.meta, execution.stored = meta, True
             if delta.completed is not None:
-                engine.finished(meta, delta.completed.outcome)
+                engine.on_completed(meta, delta.completed.outcome)
                 for at in journal.pending_sleeps(execution.journal) if meta.epoch > 1 else ():
                     engine.unschedule(replace(meta, status=Status.SUSPENDED, timer=at))
             elif delta.failed is not None:
-                engine.later(meta)
+                engine.schedule(meta)
             elif delta.suspended is not None:
-                engine.later(meta)
+                engine.schedule(meta)
                 self._driver.retire(execution)
                 if id in self._driver.woken:  # it was to be resumed while the commit was under way
                     engine.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=False)
@@ -492,7 +492,7 @@ class CommitLog:
             elif execution.spec is not None:
                 self._driver.on_stored(execution)
             elif born and meta.status is Status.SCHEDULED:
-                engine.later(meta)
+                engine.schedule(meta)
             elif born:
                 engine.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=True)
             if born and execution.cancelled and meta.status is Status.QUEUED:
@@ -504,24 +504,24 @@ class CommitLog:
         for parent, notifications in by_parent.items():
             engine.spawn(engine.notifier.notify(notifications, parent.service, parent.deployment, alone=parent.alone))
         for name, ref in transaction.granted:
-            engine.granted(ref, name)
+            engine.on_key_granted(ref, name)
         for name in transaction.unsettled:
-            arrived = {entry.ref for entry in transaction.states[name].arrived}
+            arrived = {entry.ref for entry in transaction.states[name].new_entries}
             self._unsettled.setdefault(name, set()).update(arrived)
         for name, state in transaction.states.items():
             key = self.keys[name]
             key.head = replace(transaction.heads[name], version=state.base.version + 1)
             key.front = (state.stored_front() or None) if self._owner_runs_here(key.head) else None
             key.more = state.more
-            key.contended = key.contended or bool(state.arrived)
-            key.dead.clear()
-            key.lost = 0
+            key.contended = key.contended or bool(state.new_entries)
+            key.dead_tickets.clear()
+            key.lost_races = 0
             if state.garbage:
                 key.blobs.clear()
             if key.overflow is not None:
                 key.overflow = state.entries()
             key.blobs |= {name: entry.blob if entry else None for name, entry in state.writes.items()}
-            key.ran = key.ran and any(
+            key.ran_uncommitted = key.ran_uncommitted and any(
                 isinstance(effect, KeyRequested | KeyReleased | StateWritten)
                 and effect.execution.key == name
                 and effect.execution.ref != key.head.owner
@@ -530,7 +530,7 @@ class CommitLog:
             )
             key.live = None
             self.refresh_key(key)
-            engine.seen(key.head)
+            engine.on_head_written(key.head)
             self._driver.grant(key)
 
     def _resolve(self, conflict: Conflict, changes: list[Change]) -> list[Execution]:
@@ -603,7 +603,7 @@ class CommitLog:
         assert isinstance(found, Meta)
         if meta.id == self._root:
             raise Exists(found)
-        self.known[meta.id] = found
+        self.existing[meta.id] = found
         for group in self.groups:
             for effect in group:
                 if (
@@ -637,9 +637,9 @@ class CommitLog:
         head = found if isinstance(found, Head) else Head(name)
         if isinstance(change, WriteHead) and change.owner is not None and head.owner != change.owner:
             raise Fenced(f"{name} is owned by {head.owner}")
-        ran = key.ran
-        key.lost += 1
-        if head.owner is None and not head.queued and key.lost < TRIES:
+        ran = key.ran_uncommitted
+        key.lost_races += 1
+        if head.owner is None and not head.queued and key.lost_races < MAX_TAKE_TRIES:
             self._engine.recent.mark_shared(name)
         else:
             self._engine.recent.mark_busy(name)
@@ -671,7 +671,7 @@ class CommitLog:
             if state.base.owner is None and not key.contended:
                 self._engine.recent.mark_busy(name)
                 key.contended = True
-                ran = ran or key.ran
+                ran = ran or key.ran_uncommitted
                 self._reread(key)
         if ran:
             raise Rewind
@@ -709,7 +709,7 @@ class CommitLog:
         for key in self.keys.values():
             for entry in key.front or ():
                 if entry.ref == change.ref:
-                    key.dead.add(entry.ticket)
+                    key.dead_tickets.add(entry.ticket)
 
 
 def _apply(key: Key, state: KeyState, effect: KeyRequested | KeyReleased | StateWritten) -> None:
@@ -717,7 +717,7 @@ def _apply(key: Key, state: KeyState, effect: KeyRequested | KeyReleased | State
         case KeyRequested():
             effect.apply(state, key.contended)
         case KeyReleased():
-            state.leave(effect.execution.ref)
+            state.release(effect.execution.ref)
         case StateWritten():
             effect.apply(state)
 

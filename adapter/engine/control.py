@@ -84,7 +84,7 @@ class Control:
             case c.CompletePromise(name, outcome):
                 return _acknowledged(await self.complete_promise(execution.key, name, outcome, commit_id=commit_id))
 
-    async def answer(
+    async def deliver(
         self, ref: Ref, meta: Meta | None, id: str, outcome: Outcome, commit_id: str, *, cancels: bool = False
     ) -> Acknowledgement:
         """Put a notification once, and wake its receiver. ``meta`` is the receiver's record."""
@@ -115,7 +115,7 @@ class Control:
         if parsed is None:
             return "not found"
         ref, n = parsed
-        return await self.answer(ref, await self._engine.find(ref.id), f"w{n}", outcome, commit_id or new_commit_id())
+        return await self.deliver(ref, await self._engine.find(ref.id), f"w{n}", outcome, commit_id or new_commit_id())
 
     async def signal(self, id: str, name: str, outcome: Outcome, *, commit_id: str | None = None) -> Acknowledgement:
         """Send a named signal to an invocation. The receiver gets each signal once.
@@ -126,7 +126,7 @@ class Control:
         if meta is None:
             return "not found"
         commit_id = commit_id or new_commit_id()
-        return await self.answer(meta.ref, meta, f"s{commit_id}:{name}", outcome, commit_id)
+        return await self.deliver(meta.ref, meta, f"s{commit_id}:{name}", outcome, commit_id)
 
     async def attach(self, execution: Execution, n: int, id: str) -> Outcome | None:
         """Let command ``n`` of an execution wait for an invocation. Return the outcome if that has completed
@@ -192,7 +192,7 @@ class Control:
                 await self._engine.commit([update], commit_id)
             except Conflict:
                 continue
-            self._engine.finished(replace(meta, **values), outcome)
+            self._engine.on_completed(replace(meta, **values), outcome)
             return "accepted"
 
     async def _promise(self, key: ObjectKey, name: str) -> str:
@@ -326,12 +326,12 @@ class Control:
             if not meta.live:
                 return "already"
             not_begun = meta.status is Status.QUEUED or (meta.epoch == 0 and meta.status is not Status.READY)
-            if not_begun or await self._got_nowhere(meta):
+            if not_begun or await self._did_nothing(meta):
                 if await self.end(meta, CANCELLED):
                     return "accepted"
                 continue
             cancellation = Outcome(failure=CANCELLED)
-            answer = await self.answer(meta.ref, meta, "x", cancellation, new_commit_id(), cancels=True)
+            answer = await self.deliver(meta.ref, meta, "x", cancellation, new_commit_id(), cancels=True)
             return "already" if answer == "not found" else answer
 
     async def kill(self, id: str) -> Acknowledgement:
@@ -362,7 +362,7 @@ class Control:
                 return "not found"
             if not meta.live or meta.status in (Status.PAUSED, Status.QUEUED):
                 return "already"
-            if await self.overtake(meta, {"status": Status.PAUSED, "due": None}) is not None:
+            if await self.fence(meta, {"status": Status.PAUSED, "due": None}) is not None:
                 return "accepted"
 
     async def resume(self, id: str, *, deployment: str | None = None) -> Acknowledgement:
@@ -446,7 +446,7 @@ class Control:
 
     async def _end(self, meta: Meta, failure: Failure) -> bool:
         ending = {"status": Status.RUNNING, "due": self._engine.times().lease, "outcome": Outcome(failure=failure)}
-        taken = await self.overtake(meta, ending)
+        taken = await self.fence(meta, ending)
         if taken is None:
             return False
         if failure == KILLED:
@@ -465,7 +465,7 @@ class Control:
         self._engine.unschedule(meta)
         return True
 
-    async def _got_nowhere(self, meta: Meta) -> bool:
+    async def _did_nothing(self, meta: Meta) -> bool:
         """Return True if all its attempts failed before they did anything: nothing has to be undone."""
         if meta.status not in (Status.BACKING_OFF, Status.PAUSED):
             return False
@@ -478,7 +478,7 @@ class Control:
         except Unreadable:
             return False
 
-    async def overtake(self, meta: Meta, values: Mapping[str, Any]) -> Meta | None:
+    async def fence(self, meta: Meta, values: Mapping[str, Any]) -> Meta | None:
         """Raise the epoch, so that no attempt can continue, and leave the key's inbox. Return ``None`` if the record
         has changed."""
         epoch = meta.epoch + 1
@@ -486,7 +486,7 @@ class Control:
         queued = meta.status is Status.QUEUED and meta.ticket is not None
         changes: list[Change] = [Update(meta.ref, set=set, epoch=meta.epoch, due=None if queued else meta.due)]
         if meta.epoch:
-            data = encode([AttemptStarted(epoch, lost=meta.unended)])[0]
+            data = encode([AttemptStarted(epoch, lost=meta.may_run)])[0]
             set["segments"] = (place := await self._next_segment(meta)) + 1
             changes.append(Put(JournalSegment(meta.id, meta.generation, place, data)))
         if meta.status is Status.QUEUED and meta.ticket is not None:

@@ -58,10 +58,10 @@ def attached(cycle: Sequence[Meta], awaits: Sequence[Awaits | None]) -> tuple[st
     return id, command
 
 
-def stretches(commands: Iterable[int]) -> tuple[int, ...]:
+def ranges(commands: Iterable[int]) -> tuple[int, ...]:
     """Return ascending numbers as ranges, each by its first and its last number.
 
-    >>> stretches([1, 2, 3, 7, 9, 10])
+    >>> ranges([1, 2, 3, 7, 9, 10])
     (1, 3, 7, 7, 9, 10)
     """
     ends: list[int] = []
@@ -105,7 +105,7 @@ class Deadlocks:
             id, command = attached(cycle, [meta.awaits for meta in cycle])
             waiting = next(meta for meta in cycle if meta.id == id)
             outcome = Outcome(failure=failure)
-            await self._engine.control.answer(waiting.ref, waiting, f"a{command}", outcome, new_commit_id())
+            await self._engine.control.deliver(waiting.ref, waiting, f"a{command}", outcome, new_commit_id())
             return True
         youngest = max(queued, key=lambda meta: (meta.created, meta.id))
         if not self._engine.hosts(youngest.target):  # its options are known where its service runs

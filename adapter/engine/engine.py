@@ -331,7 +331,7 @@ class Engine(Storage):
                     heads = heads or await self.heads([execution.key])
                     head = heads[execution.key]
                 except Unreadable as error:
-                    await self._put_off(execution.meta, error)
+                    await self._record_unreadable(execution.meta, error)
                     return
                 execution.without_key = execution.meta.outcome is not None and head.owner != execution.ref
             session = Session(self, execution, hold_until=0, head=None if execution.without_key else head)
@@ -399,7 +399,7 @@ class Engine(Storage):
             task.cancel()
         return signal.is_set()
 
-    def finished(self, meta: Meta, outcome: Outcome) -> None:
+    def on_completed(self, meta: Meta, outcome: Outcome) -> None:
         """Take note that a commit of this process has completed an invocation."""
         log_end(meta, outcome, self.clock.now())
         for future in self._listeners.get(meta.id, ()):
@@ -412,22 +412,22 @@ class Engine(Storage):
         """Dispatch an invocation."""
         self.spawn(self.dispatcher.dispatch(ref, service, deployment, fresh))
 
-    def later(self, meta: Meta) -> None:
+    def schedule(self, meta: Meta) -> None:
         """Run an invocation when it is due: in this process if that is soon, else by a timer."""
-        if meta.alarm is None:
+        if meta.continues_at is None:
             return
-        wait = meta.alarm - self.clock.now()
+        wait = meta.continues_at - self.clock.now()
         if meta.status is Status.BACKING_OFF and wait <= min(MAX_INLINE_WAIT, self.remaining()):
-            self.spawn(self._retry(meta.id, meta.alarm))
+            self.spawn(self._retry(meta.id, meta.continues_at))
         else:
-            self.spawn(self.timers.schedule(meta.ref, _timer(meta), meta.alarm))
+            self.spawn(self.timers.schedule(meta.ref, _timer(meta), meta.continues_at))
 
     def unschedule(self, meta: Meta) -> None:
         """Delete the timer of an invocation that has completed."""
-        if meta.alarm is not None and meta.status in (Status.SCHEDULED, Status.SUSPENDED, Status.BACKING_OFF):
+        if meta.continues_at is not None and meta.status in (Status.SCHEDULED, Status.SUSPENDED, Status.BACKING_OFF):
             self.spawn(self.timers.unschedule(meta.ref, _timer(meta)))
 
-    def seen(self, head: Head) -> None:
+    def on_head_written(self, head: Head) -> None:
         """Take note of a head that this process has written. The next request for the key need not read it."""
         self.recent.put(head)
         self.pass_gate(head.key)
@@ -438,7 +438,7 @@ class Engine(Storage):
         if gate is not None:
             gate.open()
 
-    def granted(self, ref: Ref, key: ObjectKey) -> None:
+    def on_key_granted(self, ref: Ref, key: ObjectKey) -> None:
         """Run an invocation that this process has given its key: here if its client waits here."""
         if ref.id in self._listeners and key.service in self._services:
             self.spawn(self.resume(ref.id, key=key))
@@ -559,11 +559,11 @@ class Engine(Storage):
             await session.run()
         except Fenced as fenced:
             log.info("attempt dropped: %s", fenced, extra={"invocation_id": id})
-            await self._let_go(session)
+            await self._continue_interrupted(session)
         except Exception as error:
             listeners = self._listeners.get(id, ())
             if isinstance(error, Unreadable) and (session.root.stored or listeners):
-                await self._stopped(session, error)
+                await self._fail_executions(session, error)
                 if session.root.stored:
                     return
             if session.root.stored or not listeners:
@@ -572,7 +572,7 @@ class Engine(Storage):
                 if not future.done():
                     future.set_exception(error)
 
-    async def _let_go(self, session: Session) -> None:
+    async def _continue_interrupted(self, session: Session) -> None:
         """Let the other invocations of a session continue after one of them was taken over. They did not fail."""
         for woken in session.woken:
             self.spawn(self.resume(woken))
@@ -580,14 +580,14 @@ class Engine(Storage):
             meta = execution.meta
             if execution.stored and meta.status is Status.RUNNING:
                 with suppress(Unreadable):  # else the sweeper continues it when its lease has ended
-                    if await self.change(meta, {"status": Status.READY, "due": self.times().grace}):
+                    if await self.update_record(meta, {"status": Status.READY, "due": self.times().grace}):
                         self.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=False)
 
-    async def _stopped(self, session: Session, error: Unreadable) -> None:
+    async def _fail_executions(self, session: Session, error: Unreadable) -> None:
         """Record that a session met something that cannot be read, as a failed attempt of each of its executions."""
         for execution in dict.fromkeys(session.commit_log.executions()):
             if execution.stored and execution.meta.status is Status.RUNNING:
-                await self._put_off(execution.meta, error, progress=execution.progress)
+                await self._record_unreadable(execution.meta, error, progress=execution.progress)
 
     async def _begin(self, id: str) -> Execution | None:
         """Begin the first attempt of an invocation that was dispatched."""
@@ -605,7 +605,7 @@ class Engine(Storage):
                 execution.notifications = {each.id: each.outcome for each in await self.notifications(meta.ref)}
                 execution.counted = meta.notifications
         except Unreadable as error:
-            await self._put_off(meta, error)
+            await self._record_unreadable(meta, error)
             return None
         return execution
 
@@ -613,12 +613,12 @@ class Engine(Storage):
         """Begin a further attempt: load the invocation and raise the epoch. Return ``None`` if there is nothing
         to do."""
         try:
-            return await self._take_over(id)
+            return await self._load_and_claim(id)
         except Unreadable as error:
             await self._cannot_begin(id, error)
             return None
 
-    async def _take_over(self, id: str) -> Execution | None:
+    async def _load_and_claim(self, id: str) -> Execution | None:
         parts, segments, meta, notifications = await self.load(id)
         if meta is None or meta.expired(self.clock.now()):
             return None
@@ -646,7 +646,7 @@ class Engine(Storage):
             await self._give_up(meta, spec)
             return None
         input = await self.input(meta, parts)
-        notifications = [await self.whole(each) for each in notifications]
+        notifications = [await self.with_value(each) for each in notifications]
         values: dict[str, Any] = {"status": Status.RUNNING, "epoch": epoch, "due": times.lease, "dispatches": 0}
         values |= {"wake_after": None, "seen": 0, "timer": None, "ticket": None, "awaits": None}
         values |= {"failures": meta.failures}
@@ -658,14 +658,14 @@ class Engine(Storage):
         place = segments[-1].index + 1 if segments else 0
         if meta.epoch:
             values["segments"] = place + 1
-            journal.append(AttemptStarted(epoch, lost=meta.unended))
+            journal.append(AttemptStarted(epoch, lost=meta.may_run))
             changes.append(Put(JournalSegment(id, meta.generation, place, encode(journal[-1:])[0], commit_id)))
         try:
             await self.commit(changes, commit_id)
         except Conflict as conflict:
             found = conflict.found.get(0, meta)
             if isinstance(found, Meta) and found.live and found.epoch == meta.epoch:
-                return await self._take_over(id)  # it has changed, and no attempt has begun
+                return await self._load_and_claim(id)  # it has changed, and no attempt has begun
             return None
         meta = replace(meta, **values)
         if meta.outcome is not None and meta.outcome.failure == KILLED:
@@ -688,9 +688,9 @@ class Engine(Storage):
         if meta.outcome is not None and meta.outcome.failure is not None:
             await self.control.end(meta, meta.outcome.failure)  # this needs nothing but the record
         else:
-            await self._put_off(meta, error)
+            await self._record_unreadable(meta, error)
 
-    async def _put_off(self, meta: Meta, error: Unreadable, *, progress: bool = False) -> None:
+    async def _record_unreadable(self, meta: Meta, error: Unreadable, *, progress: bool = False) -> None:
         """Record a failed attempt for something that cannot be read. Newer code, or an operator, may be able to read
         it."""
         policy = self.spec(meta).options.retry
@@ -711,7 +711,7 @@ class Engine(Storage):
         except Conflict:
             return  # it is over or taken over, and what could not be read may have been deleted
         self.report(meta, failures, error, values["due"])
-        self.later(replace(meta, **values))
+        self.schedule(replace(meta, **values))
 
     async def _is_due(self, meta: Meta, notified: bool) -> bool:
         """Return True if an attempt is to begin now. Wait first if the time is almost there."""
@@ -721,9 +721,9 @@ class Engine(Storage):
             case Status.SCHEDULED | Status.BACKING_OFF | Status.RUNNING | Status.SUSPENDED:
                 if meta.status is Status.SUSPENDED and notified:
                     return True
-                if meta.alarm is None:
+                if meta.continues_at is None:
                     return False
-                wait = meta.alarm - self.clock.now()
+                wait = meta.continues_at - self.clock.now()
                 if wait > 0 and (meta.status is Status.RUNNING or wait > MAX_INLINE_WAIT):
                     return False
                 if wait > 0:
@@ -742,7 +742,7 @@ class Engine(Storage):
         if spec.options.retry.exhausted == "kill":
             await self.control.end(meta, Failure(500, f"gave up after {meta.failures} attempts: {meta.error}"))
         else:  # the last process may only have stopped for a while: it must not continue either
-            await self.control.overtake(meta, {"status": Status.PAUSED, "due": None})
+            await self.control.fence(meta, {"status": Status.PAUSED, "due": None})
 
     def _runs_here(self, meta: Meta) -> bool:
         return self.handler(meta.target) is not None and meta.deployment in ("", self.deployment)
@@ -796,4 +796,4 @@ def _report(task: asyncio.Task[Any]) -> None:
 
 def _timer(meta: Meta) -> str:
     """Return the name of an invocation's timer. One that waits for the same time again has that timer already."""
-    return f"{meta.status}-{meta.alarm}"
+    return f"{meta.status}-{meta.continues_at}"

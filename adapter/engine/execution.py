@@ -137,7 +137,7 @@ class KeyRequested:
 
     def apply(self, state: KeyState, contended: bool) -> None:
         """Apply the request to the known state of the key."""
-        state.arrive(self.execution.ref, self.moment, direct=self.direct and not contended)
+        state.request(self.execution.ref, self.moment, direct=self.direct and not contended)
 
 
 @dataclass(frozen=True, slots=True)

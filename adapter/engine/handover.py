@@ -145,5 +145,5 @@ class Handover:
                 with suppress(Conflict):
                     await engine.commit([Delete(first)], new_commit_id())
             return False
-        engine.granted(first.ref, head.key)
+        engine.on_key_granted(first.ref, head.key)
         return True

@@ -267,8 +267,8 @@ def decode(segments: Iterable[str]) -> list[Entry]:
                 cut = None
         else:
             raise JournalFormatError(
-                f"piece {place} of the journal begins with {mark!r}: it is damaged, or of a newer format than version "
-                f"{FORMAT}, which this code reads"
+                f"segment {place} of the journal begins with {mark!r}: it is damaged, or of a newer format than "
+                f"version {FORMAT}, which this code reads"
             )
     issued = [entry.n for entry in entries if isinstance(entry, CommandIssued)]
     if issued != list(range(len(issued))):
@@ -283,7 +283,7 @@ def _read(text: str, place: int) -> list[Entry]:
             raise ValueError(f"no list of entries, but {text[:80]}")
         return [_unpack_entry(entry) for entry in cast("list[list[Any]]", data)]
     except (ValueError, TypeError, IndexError, RecursionError) as error:
-        raise JournalFormatError(f"piece {place} of the journal is damaged: {error}") from error
+        raise JournalFormatError(f"segment {place} of the journal is damaged: {error}") from error
 
 
 def read(
@@ -302,9 +302,9 @@ def read(
     """
     missing = next((place for place, segment in enumerate(segments) if segment.index != place), None)
     if missing is not None:
-        raise JournalFormatError(f"{id}: piece {missing} of the journal is missing, and later ones are there")
+        raise JournalFormatError(f"{id}: segment {missing} of the journal is missing, and later ones are there")
     if len(segments) < count:
-        raise JournalFormatError(f"{id}: the journal has {count} pieces by its record, and {len(segments)} are there")
+        raise JournalFormatError(f"{id}: the journal has {count} segments by its record, and {len(segments)} are there")
     try:
         return decode([*(segment.data for segment in segments), *([inline_journal] if inline_journal else [])])
     except JournalFormatError as error:

@@ -53,13 +53,13 @@ class KeyState:
         self.expires = None if expired else head.expires
         self.front = deque(front)
         self.more = more
-        self.arrived: deque[InboxEntry] = deque()
+        self.new_entries: deque[InboxEntry] = deque()
         """The new entries of the inbox, in the order of their tickets."""
-        self.popped: list[InboxEntry] = []
+        self.taken_entries: list[InboxEntry] = []
         """The entries of the stored inbox that are to be deleted."""
         self.granted: Ref | None = None
         """The last invocation of the stored inbox that was given the key."""
-        self.moved = False
+        self.owner_changed = False
         """True if the key was taken or released."""
         self.written = False
         """True if the state was written."""
@@ -70,14 +70,14 @@ class KeyState:
         gone = set(dead)
         for entry in [entry for entry in self.front if entry.ticket in gone]:
             self.front.remove(entry)
-            self.popped.append(entry)
+            self.taken_entries.append(entry)
 
     @property
     def generation(self) -> str:
         """The generation of a workflow's run, to which all of the key's state belongs."""
         return self.state_generation.split(".")[0]
 
-    def arrive(self, ref: Ref, moment: int, *, direct: bool = True) -> None:
+    def request(self, ref: Ref, moment: int, *, direct: bool = True) -> None:
         """Make the invocation the owner if the key is free and nothing may wait for it. Otherwise add it to the inbox.
 
         An owner may request its key again: after a rewind the session no longer knows that it owns the key.
@@ -89,40 +89,40 @@ class KeyState:
         """
         if self.owner == ref:
             return
-        if self.owner is None and direct and not self.queued and not self.arrived:
+        if self.owner is None and direct and not self.queued and not self.new_entries:
             self.take(ref)
         else:
-            self.arrived.append(InboxEntry(self.base.key, ticket(moment, ref.id), ref))
+            self.new_entries.append(InboxEntry(self.base.key, ticket(moment, ref.id), ref))
 
     def take(self, ref: Ref) -> None:
         """Make the invocation the owner."""
-        self.moved = True
+        self.owner_changed = True
         self.owner = ref
         self.expires = None
 
-    def leave(self, ref: Ref) -> None:
+    def release(self, ref: Ref) -> None:
         """Release the key if the invocation owns it. The invocation that waits longest becomes the owner."""
         if self.owner == ref:
-            self.moved = True
+            self.owner_changed = True
             self.owner = None
             self._next()
         else:
-            self.arrived = deque(entry for entry in self.arrived if entry.ref != ref)
+            self.new_entries = deque(entry for entry in self.new_entries if entry.ref != ref)
 
     def _next(self) -> None:
         if self.more and not self.front:
             self.owner = UNKNOWN
-        elif self.front and (not self.arrived or self.front[0].ticket < self.arrived[0].ticket):
+        elif self.front and (not self.new_entries or self.front[0].ticket < self.new_entries[0].ticket):
             entry = self.front.popleft()
-            self.popped.append(entry)
+            self.taken_entries.append(entry)
             self.owner = self.granted = entry.ref
-        elif self.arrived:
-            self.owner = self.arrived.popleft().ref
+        elif self.new_entries:
+            self.owner = self.new_entries.popleft().ref
 
     def stored_front(self) -> list[InboxEntry]:
         """Return the known beginning of the stored inbox, as it will be after the new entries are committed."""
         last = self.front[-1].ticket if self.front else ""
-        came = [entry for entry in self.arrived if not self.more or entry.ticket < last]
+        came = [entry for entry in self.new_entries if not self.more or entry.ticket < last]
         return sorted([*self.front, *came], key=lambda entry: entry.ticket)
 
     def read(self, name: str) -> Outcome | None:
@@ -190,8 +190,8 @@ class KeyState:
         """Return the number of items that a commit touches."""
         handover = self.granted is not None and self.granted == self.owner
         writes = len(self.writes) * (3 if self.large or self.base.large else 1)
-        head = int(self.moved or self.written)
-        return head + len(self.arrived) + len(self.popped) + int(handover) + writes + int(self.garbage)
+        head = int(self.owner_changed or self.written)
+        return head + len(self.new_entries) + len(self.taken_entries) + int(handover) + writes + int(self.garbage)
 
     @property
     def garbage(self) -> bool:
@@ -203,7 +203,7 @@ class KeyState:
         return replace(
             self.base,
             owner=self.owner,
-            queued=self.queued or bool(self.arrived),
+            queued=self.queued or bool(self.new_entries),
             state_generation=self.state_generation,
             state=self.state,
             has_overflow=self.has_overflow,

@@ -154,12 +154,12 @@ class Meta:
         return self.status is not Status.COMPLETED
 
     @property
-    def unended(self) -> bool:
+    def may_run(self) -> bool:
         """True if an attempt may have begun whose end is not stored. It may still run, or its process is gone."""
         return self.status in (Status.RUNNING, Status.READY) and self.epoch > 0
 
     @property
-    def alarm(self) -> int | None:
+    def continues_at(self) -> int | None:
         """When the invocation continues by itself. The due time of a suspended one may be earlier, for the sweeper to
         check it."""
         return self.timer if self.status is Status.SUSPENDED else self.due

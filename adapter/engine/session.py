@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 from adapter.engine import commands as c
 from adapter.engine.attempt import Attempt, Pending, PendingInvocation
 from adapter.engine.blobs import blob_for
-from adapter.engine.commit_log import FRONT, CommitLog, Fenced, NewNotifications, Rewind
-from adapter.engine.deadlocks import attached, awaited_ids, deadlock, stretches
+from adapter.engine.commit_log import INBOX_PAGE, CommitLog, Fenced, NewNotifications, Rewind
+from adapter.engine.deadlocks import attached, awaited_ids, deadlock, ranges
 from adapter.engine.execution import (
     AttemptFailed,
     Completed,
@@ -343,7 +343,7 @@ class Session:
 
     async def _advance_once(self) -> bool:
         """Run the code, then commit, wait or suspend. Return True if the session is over."""
-        if not self._loading and self._completed_from_inbox() >= FRONT:
+        if not self._loading and self._completed_from_inbox() >= INBOX_PAGE:
             await self.commit_log.commit()
         await self._run_code()
         if self._cancelling:
@@ -626,7 +626,7 @@ class Session:
         assert execution.spec is not None
         if isinstance(error, NotImmediate):
             self.retire(execution)
-            self.commit_log.omit(execution)
+            self.commit_log.take_back(execution)
             return
         policy = execution.spec.options.retry
         progress = execution.progress or self.commit_log.advances(execution)
@@ -810,7 +810,11 @@ class Session:
         failure = Failure(404, problem) if problem is not None else None
         if failure is None:
             failure = _oversize(f"the input for {target}", command.input)
-        there = pending.id in self.commit_log.known or pending.id in self.commit_log.made or pending.id in self._hosted
+        there = (
+            pending.id in self.commit_log.existing
+            or pending.id in self.commit_log.created
+            or pending.id in self._hosted
+        )
         if failure is None and call and there and pending.kind is Kind.WORKFLOW:
             failure = Failure(409, f"workflow {target.object} ran already, or is running: attach to {pending.id}")
         if failure is not None:
@@ -848,17 +852,17 @@ class Session:
             spec,
             caller=execution if spec else None,
         )
-        arrives = pending.kind.exclusive and not delay
-        arrived: EffectGroup = ()
-        if arrives:
+        requests_key = pending.kind.exclusive and not delay
+        requested: EffectGroup = ()
+        if requests_key:
             execution.moment = self.engine.moment(after=execution.moment)
-            arrived = (KeyRequested(child, execution.moment, direct=str(child.key) not in execution.requested_keys),)
-        issued = CommandIssued(n, *pending.described, at=execution.moment if arrives else None)
-        self.commit_log.record((Created(child), *arrived, JournalAppended(execution, issued)))
+            requested = (KeyRequested(child, execution.moment, direct=str(child.key) not in execution.requested_keys),)
+        issued = CommandIssued(n, *pending.described, at=execution.moment if requests_key else None)
+        self.commit_log.record((Created(child), *requested, JournalAppended(execution, issued)))
         if spec is None:
             return
         self.executions[child.meta.id] = child
-        if arrives:
+        if requests_key:
             self._enter_key(child.key)
         else:
             self._start(child)
@@ -895,7 +899,7 @@ class Session:
         if execution is None or execution.ref != key.live.owner or execution.attempt is not None:
             return
         if key.head.owner != execution.ref:
-            key.ran = True
+            key.ran_uncommitted = True
         self._start(execution)
         self._signal.set()
 
@@ -915,7 +919,7 @@ class Session:
         """Read the first invocations of a key's inbox, and run those that can run here."""
         await self.commit_log.read_front(key)
         front = [entry for entry in key.front or () if entry.ref.id not in self._hosted]
-        records = await self.engine.peek_all([entry.ref.id for entry in front[:FRONT]]) if front else {}
+        records = await self.engine.peek_all([entry.ref.id for entry in front[:INBOX_PAGE]]) if front else {}
         key.next.clear()
         for entry in front:
             meta = records.get(entry.ref.id)
@@ -944,7 +948,7 @@ class Session:
         self.executions[owner.id] = execution
         self._hosted.add(owner.id)
         self.engine.active[owner.id] = self
-        self.commit_log.enter(execution)
+        self.commit_log.grant_here(execution)
         if self._client_waits():
             self._batched.add(owner)
         return execution
@@ -953,20 +957,20 @@ class Session:
         """Return the result of a state read if all that it needs is known here."""
         if execution.meta.target.key is None:
             return Outcome(failure=Failure(500, f"{execution.meta.target} has no state"))
-        state = execution.snapshot or self._live(execution)
+        state = execution.snapshot or self._known_state(execution)
         return None if state is None else _answer(state, command)
 
-    def _live(self, execution: Execution) -> KeyState | None:
+    def _known_state(self, execution: Execution) -> KeyState | None:
         """Return the state of the execution's key. Return ``None`` if a later state was read, or others may have
         written since."""
         key = self.commit_log.keys.get(execution.key)
         if key is None or key.head is None or key.head.version < execution.version:
             return None
-        ours = key.ran or any(each.ref == key.head.owner for each in self.commit_log.executions())
+        ours = key.ran_uncommitted or any(each.ref == key.head.owner for each in self.commit_log.executions())
         return key.live if ours or execution.exclusive else None
 
     def _read_elsewhere(self, execution: Execution, n: int, command: c.GetState | c.StateKeys) -> None:
-        live = self._live(execution)
+        live = self._known_state(execution)
         state = live.snapshot() if live is not None else None
         self._reads[execution.meta.id, n] = execution
         self._background((execution.meta.id, n), self._read(execution, n, command, state))
@@ -986,7 +990,7 @@ class Session:
             if shared:
                 execution.snapshot = state
             else:
-                self._keep(self.commit_log.keys[execution.key], state)
+                self._keep_overflow(self.commit_log.keys[execution.key], state)
         outcome = _answer(state, command)
         if outcome is None and isinstance(command, c.GetState):
             outcome = Outcome(await engine.blobs.read(execution.key, generation, command.name))
@@ -995,7 +999,7 @@ class Session:
             outcome = _names({*overflow, *state.state, *state.entries()})
         self._post(Event(execution.meta.id, n, outcome))
 
-    def _keep(self, key: Key, state: KeyState) -> None:
+    def _keep_overflow(self, key: Key, state: KeyState) -> None:
         """Keep the overflow entries that were read, if they belong to the stored state."""
         if key.overflow is None and key.head is not None and key.head.state_generation == state.state_generation:
             key.overflow, key.live = state.overflow, None
@@ -1247,7 +1251,7 @@ class Session:
         if awaited and (all or len(awaited) == len(waits)):
             calls = dict.fromkeys([pending.n for pending in waits if _derived(pending)][MAX_NAMED:])
             ids, commands = zip(*((other, n) for other, n in awaited if n not in calls), strict=True)
-            awaits = Awaits(execution.counted, all, ids, commands, stretches(calls))
+            awaits = Awaits(execution.counted, all, ids, commands, ranges(calls))
         return Suspended(execution, min(groups.values()), due, awaits, self._check_at(execution, waits))
 
     def _check_at(self, execution: Execution, waits: Sequence[Pending[Any]]) -> int | None:
@@ -1263,7 +1267,7 @@ class Session:
         """Check each suspended execution for a cycle. The last to suspend has to look: after that nothing in the cycle
         moves."""
         for execution in suspended:
-            awaits, free = execution.meta.awaits, self.commit_log.made - self.commit_log.queued
+            awaits, free = execution.meta.awaits, self.commit_log.created - self.commit_log.queued
             if awaits is not None and not free.issuperset(awaited_ids(execution.ref, awaits)):
                 self.engine.spawn(self.engine.deadlocks.check(execution.meta))
 

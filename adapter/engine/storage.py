@@ -110,7 +110,7 @@ class Storage:
             [segment for segment in segments if segment.generation == generation],
             meta,
             _in_order(notifications)
-            if meta is None or _whole(notifications)
+            if meta is None or _is_complete(notifications)
             else await self.notification_items(meta.ref),
         )
 
@@ -144,12 +144,12 @@ class Storage:
 
     async def notifications(self, ref: Ref) -> list[Notification]:
         """Read the notifications to an invocation, with their values."""
-        return [await self.whole(item) for item in await self.notification_items(ref)]
+        return [await self.with_value(item) for item in await self.notification_items(ref)]
 
     async def notification_items(self, ref: Ref) -> list[Notification]:
         """Read the notifications to an invocation, without the values that are stored in parts."""
         notifications = await self._notification_items(ref)
-        return _in_order(notifications if _whole(notifications) else await self._notification_items(ref))
+        return _in_order(notifications if _is_complete(notifications) else await self._notification_items(ref))
 
     async def _notification_items(self, ref: Ref) -> list[Notification]:
         notifications, cursor = await self.read(lambda: self.store.read_notifications(ref))
@@ -158,7 +158,7 @@ class Storage:
             notifications = notifications + more
         return notifications
 
-    async def whole(self, notification: Notification) -> Notification:
+    async def with_value(self, notification: Notification) -> Notification:
         """Return a notification with its value. Read the value's parts if there are any."""
         if not notification.parts:
             return notification
@@ -211,7 +211,7 @@ class Storage:
             return Outcome(value)
         return meta.outcome
 
-    async def change(self, meta: Meta, values: dict[str, Any]) -> bool:
+    async def update_record(self, meta: Meta, values: dict[str, Any]) -> bool:
         """Change a record. Return False if it has changed since it was read."""
         try:
             await self.commit([Update(meta.ref, set=values, epoch=meta.epoch, due=meta.due)], new_commit_id())
@@ -284,6 +284,6 @@ def _is_from_outside(notification: Notification) -> bool:
     return notification.id[0] in "swx"
 
 
-def _whole(notifications: Sequence[Notification]) -> bool:
+def _is_complete(notifications: Sequence[Notification]) -> bool:
     """Return True if none is missing. One may be missing if it was put while the others were read."""
     return all(each.after < len(notifications) for each in notifications)

@@ -183,7 +183,7 @@ class Sweeper:
                     "failures": meta.failures + 1,
                     "error": "its process ended, or ran out of time, in an attempt",
                 }
-        if not await engine.change(meta, values):
+        if not await engine.update_record(meta, values):
             return False
         if values.get("status") is Status.READY:
             engine.dispatch(meta.ref, meta.target.service, meta.deployment if meta.epoch else "", fresh=meta.epoch == 0)

@@ -88,14 +88,14 @@ class Key:
     """The stored inbox from its first entry; ``None`` until it is read."""
     more: bool = False
     """True if the stored inbox may have entries after `front`."""
-    dead: set[str] = field(default_factory=set[str])
+    dead_tickets: set[str] = field(default_factory=set[str])
     """The tickets of invocations that no longer exist."""
     next: dict[Ref, Execution] = field(default_factory=dict[Ref, Execution])
     """The first invocations of the inbox that can run in this session, as they were read."""
     live: KeyState | None = None
-    ran: bool = False
+    ran_uncommitted: bool = False
     """True if code ran as the key's owner before that was committed. A write by another process then invalidates it."""
-    lost: int = 0
+    lost_races: int = 0
     """How often in a row another process took or wrote the key first."""
     contended: bool = False
     """True if other processes use the key, so that invocations request it by its inbox."""
@@ -108,7 +108,7 @@ class Key:
         """Return the stored state of the key, for effects to be applied to."""
         assert self.head is not None, f"the head of {self.key} was not read"
         more = self.head.queued if self.front is None else self.more
-        return KeyState(self.head, now, self.front or (), more, self.dead, self.overflow)
+        return KeyState(self.head, now, self.front or (), more, self.dead_tickets, self.overflow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +208,7 @@ class Transaction:
                     self._delta(execution).touched = self._delta(execution).granted_here = True
                 case KeyReleased():
                     state = self._state(execution.key)
-                    state.leave(execution.ref)
+                    state.release(execution.ref)
                     if execution.meta.kind is Kind.WORKFLOW and execution.spec is not None:
                         state.expires = self._times.now + _ms(execution.spec.options.workflow_retention)
                 case StateWritten(_, _, value, blob):
@@ -226,7 +226,7 @@ class Transaction:
 
     def ran_without_key(self) -> bool:
         """Return True if an invocation ran that has to wait for its key."""
-        waiting = (self.deltas[entry.ref.id] for state in self.states.values() for entry in state.arrived)
+        waiting = (self.deltas[entry.ref.id] for state in self.states.values() for entry in state.new_entries)
         return any(delta.entries or delta.completed or delta.failed or delta.suspended for delta in waiting)
 
     def changes(
@@ -242,7 +242,7 @@ class Transaction:
         """
         changes: list[Change] = []
         parts: list[Part | JournalSegment] = []
-        tickets = {entry.ref: entry.ticket for state in self.states.values() for entry in state.arrived}
+        tickets = {entry.ref: entry.ticket for state in self.states.values() for entry in state.new_entries}
         self.metas = {
             id: self._meta(delta, tickets.get(delta.execution.ref), commit_id) for id, delta in self.deltas.items()
         }
@@ -442,9 +442,9 @@ class Transaction:
                 changes.append(WriteHead(head, owner=base.owner, empty=empty))
                 if state.owner is None and head.queued:
                     self.unsettled.append(key.key)
-            elif state.arrived:
+            elif state.new_entries:
                 self.unsettled.append(key.key)
-        elif key.ran:
+        elif key.ran_uncommitted:
             changes.append(WriteHead(head, version=base.version))
         elif state.owner is not None:
             delta = self.deltas.get(state.owner.id)
@@ -453,10 +453,10 @@ class Transaction:
                 changes.append(TakeKey(key.key, state.owner, head.queued, empty=True))
             else:
                 changes.append(WriteHead(head, version=base.version))
-        elif state.arrived:
+        elif state.new_entries:
             self.unsettled.append(key.key)
-        changes += [Put(entry) for entry in state.arrived]
-        changes += [Delete(entry) for entry in state.popped]
+        changes += [Put(entry) for entry in state.new_entries]
+        changes += [Delete(entry) for entry in state.taken_entries]
         if state.granted is not None and state.granted == state.owner and state.granted.id not in self.deltas:
             given = {"status": Status.READY, "due": self._times.grace, "ticket": None, "dispatches": 0}
             changes.append(Update(state.granted, set=given, status=Status.QUEUED))

@@ -59,7 +59,7 @@ MAX_ITEM: Final = 400 * 1024
 MAX_TRANSACTION: Final = 4 * 1024 * 1024
 MAX_CHANGES: Final = 100
 TOKENS: Final = 10_000
-"""How many transactions are remembered by their nonce; DynamoDB remembers them for ten minutes."""
+"""How many transactions are remembered by their commit ids; DynamoDB remembers them for ten minutes."""
 
 
 class Hook(Protocol):

@@ -186,7 +186,7 @@ async def _arm(engine: Engine) -> None:
             for entry in found:
                 meta = await engine.find(entry.id)
                 if meta is not None and meta.live and meta.due is not None and meta.due > engine.clock.now():
-                    engine.later(meta)
+                    engine.schedule(meta)
             if after is None:
                 break
 

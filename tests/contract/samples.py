@@ -50,7 +50,7 @@ def waiting(ticket: int, key: ObjectKey = KEY) -> InboxEntry:
 
 
 async def commit(store: Store, *changes: Change, commit_id: str | None = None) -> str:
-    """Commit, and return the nonce."""
+    """Commit, and return its id."""
     commit_id = commit_id or new_commit_id()
     await store.commit(changes, commit_id)
     return commit_id

@@ -36,15 +36,15 @@ async def running(store: Store) -> AsyncIterator[Running]:
 
 
 BROKEN = {
-    "truncated": (lambda text: text[: len(text) // 2], "piece 1 of the journal is damaged"),
-    "empty": (lambda text: "", "piece 1 of the journal begins with ''"),
-    "with other bytes": (lambda text: text.replace("[", "{"), "piece 1 of the journal is damaged"),
+    "truncated": (lambda text: text[: len(text) // 2], "segment 1 of the journal is damaged"),
+    "empty": (lambda text: "", "segment 1 of the journal begins with ''"),
+    "with other bytes": (lambda text: text.replace("[", "{"), "segment 1 of the journal is damaged"),
     "of a newer format": (
         lambda text: "2" + text[1:],
-        "piece 1 of the journal begins with '2.': it is damaged, or of a",
+        "segment 1 of the journal begins with '2.': it is damaged, or of a",
     ),
-    "of something else": (lambda text: '1.{"name": "Mary"}', "piece 1 of the journal is damaged: no list of entries"),
-    "with entries of another kind": (lambda text: '1.[["z",1]]', "piece 1 of the journal is damaged: unknown entry"),
+    "of something else": (lambda text: '1.{"name": "Mary"}', "segment 1 of the journal is damaged: no list of entries"),
+    "with entries of another kind": (lambda text: '1.[["z",1]]', "segment 1 of the journal is damaged: unknown entry"),
     "of another invocation": (lambda text: '1.[["i",7,"run","x"]]', "its commands are not numbered in order"),
 }
 
@@ -66,7 +66,7 @@ class TestJournals:
         assert sum("attempt failed" in record.message for record in caplog.records) == 3
         # Others go on meanwhile, under other keys and services.
         assert await running.call("Book/Joe/add", 2) == 2
-        # It is none the worse for it: once the piece can be read it ends as it would have.
+        # It is none the worse for it: once the segment can be read it ends as it would have.
         await items.put(whole)
         await running.engine.control.resume(invocation.id)
         done = await running.until(invocation.id, Status.COMPLETED)
@@ -78,7 +78,7 @@ class TestJournals:
         await items.remove(await items.segment(invocation, 0))
         await running.answer(invocation)
         paused = await running.until(invocation.id, Status.PAUSED)
-        assert "piece 0 of the journal is missing, and later ones are there" in (paused.error or "")
+        assert "segment 0 of the journal is missing, and later ones are there" in (paused.error or "")
 
     async def test_the_key_of_a_broken_invocation_is_freed_by_killing_it(self, running: Running, items: Items) -> None:
         for damage in ("rewrite", "remove"):
@@ -99,7 +99,7 @@ class TestJournals:
         code, message = value(killed.outcome)
         assert code == 500
         assert message.startswith("gave up after 3 attempts: ")
-        assert "piece 1 of the journal is damaged" in message
+        assert "segment 1 of the journal is damaged" in message
         assert await running.call("Ledger/Mary/add", 1) == 1
 
     async def test_a_running_attempt_is_left_alone(self, running: Running, items: Items) -> None:

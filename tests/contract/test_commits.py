@@ -110,7 +110,7 @@ async def test_what_is_deleted_has_to_be_there(store: Store, item: Waiter) -> No
 
 
 class TestAgain:
-    """The same commit with the same nonce, as after a lost answer."""
+    """The same commit with the same id, as after a lost answer."""
 
     async def test_a_transaction_applies_once(self, store: Store) -> None:
         record = await created(store)

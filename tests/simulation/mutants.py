@@ -107,12 +107,12 @@ MUTANTS = (
     mutant(
         "the last to arrive comes first",
         "order of arrival",
-        Edit(KeyState, "_next", "self.arrived.popleft()", "self.arrived.pop()"),
+        Edit(KeyState, "_next", "self.new_entries.popleft()", "self.new_entries.pop()"),
     ),
     mutant(
         "messages take their tickets in no order",
         "sends keep their order",
-        Edit(Transaction, "_write_key", "[Put(entry) for entry in state.arrived]", "_swapped(state.arrived)"),
+        Edit(Transaction, "_write_key", "[Put(entry) for entry in state.new_entries]", "_swapped(state.new_entries)"),
     ),
     mutant(
         "a lease is not looked at",
@@ -120,8 +120,8 @@ MUTANTS = (
         Edit(
             Engine,
             "_is_due",
-            "wait = meta.alarm - self.clock.now()",
-            "wait = 0 if meta.status is Status.RUNNING else meta.alarm - self.clock.now()",
+            "wait = meta.continues_at - self.clock.now()",
+            "wait = 0 if meta.status is Status.RUNNING else meta.continues_at - self.clock.now()",
         ),
     ),
     mutant(
@@ -212,7 +212,7 @@ MUTANTS = (
     mutant(
         "code that ran on a key's old state is not replayed",
         "7",
-        Edit(CommitLog, "_on_key_changed", "ran = key.ran", "ran = False"),
+        Edit(CommitLog, "_on_key_changed", "ran = key.ran_uncommitted", "ran = False"),
     ),
     mutant(
         "what happens to the host is raised into handler code",
@@ -222,13 +222,13 @@ MUTANTS = (
     mutant(
         "an invocation goes on wherever it is woken",
         "10",
-        Edit(Engine, "_take_over", "if elsewhere or", "if False or"),
+        Edit(Engine, "_load_and_claim", "if elsewhere or", "if False or"),
         focus="operators",
     ),
     mutant(
         "what is dispatched to a deployment comes to the current one",
         "10",
-        Edit(Engine, "_take_over", "if elsewhere or", "if False or"),
+        Edit(Engine, "_load_and_claim", "if elsewhere or", "if False or"),
         Edit(Engine, "dispatch", "service, deployment, fresh", 'service, "", fresh'),
     ),
     mutant(
@@ -237,8 +237,8 @@ MUTANTS = (
         Edit(
             Control,
             "pause",
-            'self.overtake(meta, {"status": Status.PAUSED, "due": None}) is not None',
-            'self._engine.change(meta, {"status": Status.PAUSED, "due": None})',
+            'self.fence(meta, {"status": Status.PAUSED, "due": None}) is not None',
+            'self._engine.update_record(meta, {"status": Status.PAUSED, "due": None})',
         ),
         focus="operators",
     ),
@@ -312,7 +312,7 @@ MUTANTS = (
     mutant(
         "a cancellation ends what has begun",
         "compensation runs",
-        Edit(Control, "cancel", "await self._got_nowhere(meta)", "True"),
+        Edit(Control, "cancel", "await self._did_nothing(meta)", "True"),
         focus="operators",
     ),
     mutant(
@@ -457,7 +457,7 @@ MUTANTS = (
         "deadlocks",
         Edit(
             Engine,
-            "_take_over",
+            "_load_and_claim",
             "if meta.status is Status.QUEUED:",
             "if meta.status is Status.QUEUED and meta.parent is not None:",
         ),
@@ -467,7 +467,7 @@ MUTANTS = (
         "a ring behind many calls is not looked for",
         "deadlocks",
         Edit(Session, "_suspension_of", "MAX_NAMED", "1"),
-        Edit(Session, "_suspension_of", "stretches(calls)", "()"),
+        Edit(Session, "_suspension_of", "ranges(calls)", "()"),
         focus="rings",
     ),
     mutant(
@@ -526,7 +526,7 @@ MUTANTS = (
     mutant(
         "the inbox is not in the order of moments",
         "order of arrival",
-        Edit(KeyState, "arrive", "ticket(moment, ref.id)", "ticket(0, ref.id)"),
+        Edit(KeyState, "request", "ticket(moment, ref.id)", "ticket(0, ref.id)"),
         focus="crowd",
     ),
     mutant(

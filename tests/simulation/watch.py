@@ -47,7 +47,7 @@ BOTH = 0.25
 """How often two transactions that meet are both cancelled."""
 
 BEGAN = '1.[["b",'
-"""How a piece begins that only says that an attempt does."""
+"""How a segment begins that only says that an attempt does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ class WatchedStore(MemoryStore):
                     self._fail(f"{new.name} of {new.id} is there before its record")
             elif isinstance(new, JournalSegment):
                 if Ref(new.id, new.generation) not in self._made:
-                    self._fail(f"piece {new.index} of the journal of {new.id} is there before its record")
+                    self._fail(f"segment {new.index} of the journal of {new.id} is there before its record")
                 if old is not None:
                     self._fail(f"{new} replaces {old}")
                 counts = new.data.startswith((WHOLE, LAST)) and not new.data.startswith(BEGAN)

@@ -39,7 +39,7 @@ async def test_a_missing_last_piece_is_noticed_and_the_invocation_goes_on_once_i
     await settle()
     meta = await world.meta(id)
     assert meta.live
-    assert f"the journal has {len(segments)} pieces by its record, and {len(segments) - 1} are there" in (
+    assert f"the journal has {len(segments)} segments by its record, and {len(segments) - 1} are there" in (
         meta.error or ""
     )
 

@@ -55,7 +55,7 @@ async def test_what_keeps_a_result_is_how_it_was_asked_for() -> None:
     assert await kept(world, workflow_id("W", "k"), 5 * HOUR)
 
 
-@pytest.mark.parametrize("steps", [1, 3], ids=["in the record", "in pieces"])
+@pytest.mark.parametrize("steps", [1, 3], ids=["in the record", "in segments"])
 async def test_a_journal_may_go_before_the_result(steps: int) -> None:
     world = World()
 
