@@ -312,8 +312,9 @@ class Ledger:
                 continue
             tries = 0
             self._applied(draft, taken)
-            if any(effect.member.meta.status is Status.QUEUED for step in self.log for effect in step):
-                raise Rewind  # somebody ran here who by this commit is still in line
+            queued = {id for id, meta in draft.metas.items() if meta.status is Status.QUEUED}
+            if any(effect.member.meta.id in queued for step in self.log for effect in step):
+                raise Rewind  # an invocation ran here that this commit left in the inbox
             end -= taken
             nonce = new_nonce()
         if not self.log:
@@ -610,10 +611,9 @@ class Ledger:
         return ran
 
     def _runs(self, head: Head | None) -> bool:
-        """Whether a key's owner runs here."""
+        """Return True if a key's owner runs here, or has run and the rest of that is not committed."""
         owner = head.owner if head is not None else None
-        member = self._driver.members.get(owner.id) if owner is not None else None
-        return member is not None and member.ref == owner
+        return owner is not None and any(member.ref == owner for member in self.members())
 
     def _competes(self, draft: Draft) -> bool:
         """Whether a commit takes a key that has no owner, which another process may take as well."""

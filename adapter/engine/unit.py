@@ -16,7 +16,7 @@ from collections.abc import Coroutine, Iterable, Sequence
 from contextvars import Context
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from itertools import chain
+from itertools import chain, dropwhile
 from typing import TYPE_CHECKING, Any
 
 from adapter.engine import commands as c
@@ -27,7 +27,7 @@ from adapter.engine.draft import Key, Step
 from adapter.engine.ids import new_generation, new_nonce, parse_awakeable
 from adapter.engine.journal import CANCEL, Done, Issued, Noted, Read, Tried, arrivals
 from adapter.engine.keys import UNKNOWN, KeyState
-from adapter.engine.ledger import Fenced, Ledger, News, Rewind
+from adapter.engine.ledger import FRONT, Fenced, Ledger, News, Rewind
 from adapter.engine.loop import HELP
 from adapter.engine.member import Arrived, Born, Ended, Failed, Left, Log, Member, Wait, Wrote
 from adapter.engine.ports import Conflict, Update
@@ -846,7 +846,8 @@ class Unit:
     async def _load_next(self, key: Key) -> None:
         """Read the first invocations of a key's inbox, and run those that can run here."""
         await self.ledger.read_front(key)
-        front = key.front or []
+        owner = key.live.owner if key.live is not None else None
+        front = list(dropwhile(lambda entry: entry.ref != owner, key.front or ()))[:FRONT]
         records = await self.engine.peek_all([entry.ref.id for entry in front]) if front else {}
         key.next.clear()
         for entry in front:

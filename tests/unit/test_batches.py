@@ -1,0 +1,90 @@
+"""The owner of a key runs the next invocations of the inbox in its own session."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from adapter.engine import commands as c
+from adapter.engine.ports import Change, Put, WriteHead
+from adapter.engine.records import InboxEntry, Status
+from adapter.engine.types import Kind, ObjectKey
+from tests.unit.world import World, pack, settle, unpack
+
+KEY = ObjectKey("O", "k")
+
+
+def counting(world: World, *, steps: int = 1) -> list[Any]:
+    """Register ``O/hold``, which keeps its key for ten seconds, and ``O/add``, which counts; returns the inputs run."""
+    ran: list[Any] = []
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def hold(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(10_000), unpack)
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def add(ctx: Any, name: Any) -> Any:
+        ran.append(name)
+        for _ in range(steps):
+            count = await ctx.issue(c.GetState("count"), unpack) or 0
+            ctx.issue(c.SetState("count", pack(count + 1)), unpack)
+
+    return ran
+
+
+async def count(world: World) -> Any:
+    return unpack((await world.store.heads([KEY]))[KEY].state.get("count"))
+
+
+async def slowly(*_: object) -> None:
+    """A hook: other tasks run during each request."""
+    await asyncio.sleep(0)
+
+
+async def pass_time(world: World, done: Callable[[], bool]) -> None:
+    for _ in range(200):
+        if done():
+            return
+        await settle()
+    await world.clock.advance(1)
+
+
+def puts_entry(changes: list[Change]) -> bool:
+    return any(isinstance(change, Put) and isinstance(change.item, InboxEntry) for change in changes)
+
+
+def hands_over(changes: list[Change]) -> bool:
+    return any(isinstance(change, WriteHead) and change.owner is not None for change in changes)
+
+
+async def entry_of_a_slow_process(world: World, put: asyncio.Event) -> asyncio.Task[str]:
+    """Send ``late``, which takes its ticket now; its entry is put when the event is set."""
+
+    async def wait(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if phase == "before" and method == "commit" and puts_entry(args[0]):
+            await put.wait()
+
+    world.store.hook = wait
+    task = asyncio.create_task(world.send("O/k/add", "late", process=1))
+    await settle()
+    world.store.hook = None
+    return task
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+async def test_hundreds_of_messages_to_a_key_run_once_each(steps: int) -> None:
+    world = World(2)
+    ran = counting(world, steps=steps)
+    await world.send("O/k/hold")
+    await settle()
+    ids = [await world.send("O/k/add", n) for n in range(400)]
+    world.store.hook = slowly
+    await world.clock.advance(11)
+    await pass_time(world, lambda: len(ran) >= 400)
+    await world.clock.advance(1)
+    assert {(await world.meta(id)).status for id in ids} == {Status.COMPLETED}
+    assert ran == list(range(400))
+    assert await count(world) == (400 if steps else None)
