@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from adapter.engine import commands as c
-from adapter.engine.ports import Change, Put, WriteHead
+from adapter.engine.ports import Change, Delete, Put, WriteHead
 from adapter.engine.records import InboxEntry, Status
-from adapter.engine.types import Kind, ObjectKey
+from adapter.engine.types import Kind, ObjectKey, Outcome
 from tests.unit.world import World, pack, settle, unpack
 
 KEY = ObjectKey("O", "k")
@@ -72,6 +72,68 @@ async def entry_of_a_slow_process(world: World, put: asyncio.Event) -> asyncio.T
     await settle()
     world.store.hook = None
     return task
+
+
+async def test_an_entry_that_is_put_between_two_reads_of_an_inbox_has_none_run_twice() -> None:
+    world = World(2)
+    ran = counting(world)
+    await world.send("O/k/hold")
+    await settle()
+    put = asyncio.Event()
+    late = await entry_of_a_slow_process(world, put)
+    for n in range(60):
+        await world.send("O/k/add", n)
+    reads = 0
+
+    async def put_before_second_read(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        nonlocal reads
+        await slowly()
+        if phase == "before" and method == "inbox" and args[1] > 2:
+            reads += 1
+            if reads == 2:
+                put.set()
+                await late
+
+    world.store.hook = put_before_second_read
+    await world.clock.advance(11)
+    await pass_time(world, lambda: len(ran) > 60)
+    world.store.hook = None
+    await world.clock.advance(1)
+    assert await count(world) == 61
+    assert ran == [*range(60), "late"]
+
+
+async def test_an_entry_that_is_put_before_an_inbox_is_read_anew_comes_first() -> None:
+    world = World(2)
+    ran = counting(world)
+    await world.send("O/k/hold")
+    await settle()
+    put = asyncio.Event()
+    late = await entry_of_a_slow_process(world, put)
+    await world.send("O/k/add", "first")
+    cancelled = await world.send("O/k/add", "cancelled")
+    for name in range(50):
+        await world.send("O/k/add", name)
+    await world.engine.control.signal(cancelled, "hello", Outcome(b"1"))  # so it does not run in the owner's session
+
+    async def cancel(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        await slowly()
+        if (
+            phase == "before"
+            and method == "commit"
+            and any(change.item.ref.id == cancelled for change in args[0] if isinstance(change, Delete))
+        ):
+            world.store.hook = None
+            assert await world.engines[1].control.cancel(cancelled) == "accepted"
+            put.set()
+            await late
+
+    world.store.hook = cancel
+    await world.clock.advance(11)
+    await world.clock.advance(1)
+    assert ran == ["first", "late", "first", *range(50)]
+    assert await count(world) == 52
+    assert not [record for record in world.store.records() if isinstance(record, InboxEntry)]
 
 
 @pytest.mark.parametrize("steps", [0, 1])
