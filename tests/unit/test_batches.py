@@ -12,7 +12,7 @@ from adapter.engine import commands as c
 from adapter.engine.ports import Change, Delete, Put, WriteHead
 from adapter.engine.records import InboxEntry, Status
 from adapter.engine.types import Kind, ObjectKey, Outcome
-from tests.unit.world import World, pack, settle, unpack
+from tests.unit.world import World, pack, settle, target, unpack
 
 KEY = ObjectKey("O", "k")
 
@@ -150,3 +150,25 @@ async def test_hundreds_of_messages_to_a_key_run_once_each(steps: int) -> None:
     assert {(await world.meta(id)).status for id in ids} == {Status.COMPLETED}
     assert ran == list(range(400))
     assert await count(world) == (400 if steps else None)
+
+
+async def test_a_message_behind_a_call_that_has_just_left_the_key_is_run_at_once() -> None:
+    world = World()
+    ran = counting(world)
+
+    @world.handler("S")
+    async def helper(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Call(target("O/k/add"), pack("call")), unpack)
+
+    @world.handler("S")
+    async def caller(ctx: Any, _: Any) -> Any:
+        ctx.issue(c.Send(target("O/k/add"), pack("before")), unpack)
+        await ctx.issue(c.Sleep(10_000), unpack)
+        await ctx.issue(c.Call(target("S/helper"), b""), unpack)
+        ctx.issue(c.Send(target("O/k/add"), pack("behind")), unpack)
+
+    await world.send("S/caller")
+    await settle()
+    await world.clock.advance(11)
+    assert (ran[0], ran[-1]) == ("before", "behind")
+    assert await count(world) == 3
