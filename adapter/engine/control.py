@@ -291,8 +291,9 @@ class Control:
             entry = InboxEntry(key, waiting.ticket, waiting.ref)
             with contextlib.suppress(Conflict):  # it is there, as it should be
                 await self._engine.commit([Put(entry), Update(waiting.ref, due=waiting.due)], new_nonce())
-        if head.owner is None:
+        if head.owner is None or not head.queued:
             await self._engine.handover.settle({key: ()})
+        if head.owner is None:
             return
         owner = await self._engine.look(head.owner.id)
         if owner is not None and owner.live and owner.ref == head.owner:

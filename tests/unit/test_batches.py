@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from adapter.engine import commands as c
-from adapter.engine.ports import Change, Delete, Put, WriteHead
+from adapter.engine.ports import Change, Delete, MarkQueued, Put, WriteHead
 from adapter.engine.records import InboxEntry, Status
 from adapter.engine.types import Kind, ObjectKey, Outcome
 from tests.unit.world import World, pack, settle, target, unpack
@@ -172,3 +172,35 @@ async def test_a_message_behind_a_call_that_has_just_left_the_key_is_run_at_once
     await world.clock.advance(11)
     assert (ran[0], ran[-1]) == ("before", "behind")
     assert await count(world) == 3
+
+
+async def test_the_sweeper_tells_an_owner_that_an_invocation_waits() -> None:
+    world = World(2)
+    ran = counting(world)
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def wait(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(1_000_000), unpack)
+
+    await world.send("O/k/wait")
+    await settle()
+    dying: list[int] = []
+
+    async def die(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if phase == "before" and method == "commit" and isinstance(args[0][0], MarkQueued):
+            dying.append(1)
+            await asyncio.get_running_loop().create_future()
+
+    world.store.hook = die
+    task = asyncio.create_task(world.send("O/k/add", "waiting", process=1))
+    await settle()
+    world.store.hook = None
+    assert dying
+    task.cancel()
+    world.engines[1].abort()
+    for _ in range(33):
+        await world.clock.advance(30)
+        await world.engine.sweeper.sweep()
+    assert ran == []
+    await world.clock.advance(11)  # the owner ends, and no sweep is due
+    assert ran == ["waiting"]
