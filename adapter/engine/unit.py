@@ -13,6 +13,7 @@ import logging
 import sys
 from collections import defaultdict, deque
 from collections.abc import Coroutine, Iterable, Sequence
+from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -39,6 +40,7 @@ from adapter.engine.records import (
     Parent,
     Ref,
     Status,
+    Unreadable,
 )
 from adapter.engine.types import (
     CANCELLED,
@@ -848,7 +850,9 @@ class Unit:
         await self.ledger.read_front(key)
         owner = key.live.owner if key.live is not None else None
         front = list(dropwhile(lambda entry: entry.ref != owner, key.front or ()))[:FRONT]
-        records = await self.engine.peek_all([entry.ref.id for entry in front]) if front else {}
+        records: dict[str, Meta] = {}
+        with suppress(Unreadable):  # the owner ends all the same: each of them is then read on its own
+            records = await self.engine.peek_all([entry.ref.id for entry in front]) if front else {}
         key.next.clear()
         for entry in front:
             meta = records.get(entry.ref.id)

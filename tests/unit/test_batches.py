@@ -10,7 +10,7 @@ import pytest
 
 from adapter.engine import commands as c
 from adapter.engine.ports import Change, Delete, MarkQueued, Put, WriteHead
-from adapter.engine.records import InboxEntry, Status
+from adapter.engine.records import InboxEntry, Status, Unreadable
 from adapter.engine.types import Kind, ObjectKey, Outcome
 from tests.unit.world import World, pack, settle, target, unpack
 
@@ -204,3 +204,21 @@ async def test_the_sweeper_tells_an_owner_that_an_invocation_waits() -> None:
     assert ran == []
     await world.clock.advance(11)  # the owner ends, and no sweep is due
     assert ran == ["waiting"]
+
+
+async def test_a_waiting_record_that_cannot_be_read_keeps_no_owner_from_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    counting(world)
+    owner = await world.send("O/k/hold")
+    await settle()
+    await world.send("O/k/add", "newer")
+    await settle()
+
+    async def refuse(*_: object) -> None:
+        raise Unreadable("a record of a newer format")
+
+    monkeypatch.setattr(world.store, "peek_all", refuse)
+    await world.clock.advance(11)
+    assert (await world.meta(owner)).status is Status.COMPLETED
