@@ -875,7 +875,8 @@ class Unit:
     def _enter(self, key: Key, owner: Ref) -> Member | None:
         """Begin to run the next invocation of the inbox, if it was read and there is time."""
         member = key.next.pop(owner, None) if self._takes_along() else None
-        if member is None or owner.id in self.engine.active:
+        assert key.head is not None
+        if member is None or owner.id in self.engine.active or key.head.owner == owner:  # it was handed over by now
             return None
         member.meta = replace(member.meta, deployment=self.engine.deployment)
         self.members[owner.id] = member

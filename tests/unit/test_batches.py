@@ -10,7 +10,7 @@ import pytest
 
 from adapter.engine import commands as c
 from adapter.engine.ports import Change, Delete, MarkQueued, Put, WriteHead
-from adapter.engine.records import InboxEntry, Status, Unreadable
+from adapter.engine.records import InboxEntry, Meta, Status, Unreadable
 from adapter.engine.types import Kind, ObjectKey, Outcome
 from tests.unit.world import World, pack, settle, target, unpack
 
@@ -222,3 +222,44 @@ async def test_a_waiting_record_that_cannot_be_read_keeps_no_owner_from_its_end(
     monkeypatch.setattr(world.store, "peek_all", refuse)
     await world.clock.advance(11)
     assert (await world.meta(owner)).status is Status.COMPLETED
+
+
+async def test_a_key_that_was_handed_over_while_its_inbox_was_read_is_not_run_here() -> None:
+    world = World(2)
+    ran = counting(world)
+
+    @world.handler("S")
+    async def each(ctx: Any, _: Any) -> Any: ...
+
+    @world.handler("S")
+    async def many(ctx: Any, _: Any) -> Any:
+        for _ in range(450):
+            ctx.issue(c.Send(target("S/each"), b""), unpack)
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def fan_out(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(10_000), unpack)
+        ctx.issue(c.Call(target("S/many"), b""), unpack)
+
+    await world.send("O/k/fan_out")
+    await settle()
+    await world.send("O/k/add", "next", process=1)
+    await settle()
+    handed = asyncio.Event()
+    waited: list[int] = []
+
+    async def wait(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if phase == "after" and method == "peek_all":
+            waited.append(1)
+            await handed.wait()
+        if phase == "after" and method == "commit" and hands_over(args[0]):
+            handed.set()
+
+    world.store.hook = wait
+    await world.clock.advance(11)
+    await settle()
+    assert waited
+    made = [record for record in world.store.records() if isinstance(record, Meta) and record.target.service == "S"]
+    assert len(made) == 451
+    assert {record.status for record in made} == {Status.COMPLETED}
+    assert ran == ["next"]
