@@ -263,3 +263,21 @@ async def test_a_key_that_was_handed_over_while_its_inbox_was_read_is_not_run_he
     assert len(made) == 451
     assert {record.status for record in made} == {Status.COMPLETED}
     assert ran == ["next"]
+
+
+@pytest.mark.parametrize("how", ["cancel", "kill"])
+async def test_an_invocation_whose_inbox_entry_was_lost_can_be_ended(how: str) -> None:
+    world = World()
+    ran = counting(world)
+    await world.send("O/k/hold")
+    await settle()
+    id = await world.send("O/k/add")
+    [entry] = await world.store.inbox(KEY, 2)
+    await world.store.commit([Delete(entry)], "lost")
+    end = asyncio.create_task(getattr(world.engine.control, how)(id))
+    await settle()
+    assert end.done()
+    assert end.result() == "accepted"
+    await world.clock.advance(11)
+    assert not (await world.meta(id)).live
+    assert ran == []
