@@ -417,6 +417,8 @@ class Draft:
                 self.unsettled.append(key.key)
         elif key.ran:
             changes.append(WriteHead(head, version=base.version))
+            if state.owner is None and state.arrived:
+                self.unsettled.append(key.key)
         elif state.owner is not None:
             sheet = self.sheets.get(state.owner.id)
             elsewhere = sheet is not None and sheet.member.spec is None

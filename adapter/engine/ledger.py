@@ -172,6 +172,11 @@ class Ledger:
                 return
         raise AssertionError(f"{member.meta.id} was not given its key here")
 
+    def _entered(self, key: ObjectKey) -> bool:
+        """Return True if an invocation of the key's inbox ran here, on an order of entries that is not committed."""
+        effects = chain.from_iterable(self.log)
+        return any(isinstance(effect, Entered) and effect.member.key == key for effect in effects)
+
     def omit(self, member: Member) -> None:
         """Take back all that an invocation of the inbox did here: it waits as before, and is the key's next owner."""
         steps = (tuple(effect for effect in step if effect.member is not member) for step in self.log)
@@ -312,8 +317,9 @@ class Ledger:
                 continue
             tries = 0
             self._applied(draft, taken)
-            if any(effect.member.meta.status is Status.QUEUED for step in self.log for effect in step):
-                raise Rewind  # somebody ran here who by this commit is still in line
+            queued = {id for id, meta in draft.metas.items() if meta.status is Status.QUEUED}
+            if any(effect.member.meta.id in queued for step in self.log for effect in step):
+                raise Rewind  # an invocation ran here that this commit left in the inbox
             end -= taken
             nonce = new_nonce()
         if not self.log:
@@ -407,10 +413,23 @@ class Ledger:
             await self._prepare_entry(self.keys[effect.member.key], effect)
 
     async def read_front(self, key: Key) -> None:
-        """Read a stretch of a key's inbox, from its beginning and further than before."""
-        limit = len(key.front or ()) + FRONT
-        key.front = await self._engine.read(lambda: self._engine.store.inbox(key.key, limit))
-        key.more = len(key.front) == limit
+        """Read a further stretch of a key's inbox, unless something else here has changed what is known of it.
+
+        Entries that were read before stay as they are: their invocations may have run here. An entry that was put
+        among them since then is met when the inbox is read from its beginning again.
+        """
+        before = key.front
+        known = before or []
+        limit = len(known) + FRONT
+        while True:
+            found = await self._engine.read(lambda limit=limit: self._engine.store.inbox(key.key, limit))  # type: ignore[misc]
+            behind = [entry for entry in found if not known or entry.ticket > known[-1].ticket]
+            if behind or len(found) < limit:
+                break
+            limit += FRONT
+        if key.front is before:
+            key.front = [*known, *behind]
+            key.more = len(found) == limit
         key.live = None
         self.refresh(key)
 
@@ -531,6 +550,7 @@ class Ledger:
                     self._bury(change)
                 case Delete(InboxEntry(key)):
                     self._reread(self.keys[key])
+                    rewind = rewind or self._entered(key)
                 case Put(InboxEntry()):
                     pass
                 case Put(Piece(id, generation)):
@@ -610,10 +630,9 @@ class Ledger:
         return ran
 
     def _runs(self, head: Head | None) -> bool:
-        """Whether a key's owner runs here."""
+        """Return True if a key's owner runs here, or has run and the rest of that is not committed."""
         owner = head.owner if head is not None else None
-        member = self._driver.members.get(owner.id) if owner is not None else None
-        return member is not None and member.ref == owner
+        return owner is not None and any(member.ref == owner for member in self.members())
 
     def _competes(self, draft: Draft) -> bool:
         """Whether a commit takes a key that has no owner, which another process may take as well."""

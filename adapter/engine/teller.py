@@ -56,7 +56,12 @@ class Teller:
         if unit is not None or (wake is Wake.COMPLETE and (not alone or len(notes) > 1)):
             wake = Wake.NONE
         due = engine.times().grace
-        told, found, tries = await self._count(ref, len(notes), wake, due)
+        try:
+            told, found, tries = await self._count(ref, len(notes), wake, due)
+        except BaseException:
+            if unit is not None:  # else the next notification would not wake the receiver
+                unit.expect(ref, -len(notes))
+            raise
         woken = told and wake is not Wake.NONE
         if not told and found is not None and found.ref == ref and found.live and wake is not Wake.NONE:
             if tries > 1 and found.status is Status.READY and found.due == due:  # an earlier try's answer was lost

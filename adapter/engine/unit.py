@@ -13,10 +13,11 @@ import logging
 import sys
 from collections import defaultdict, deque
 from collections.abc import Coroutine, Iterable, Sequence
+from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from itertools import chain
+from itertools import chain, dropwhile
 from typing import TYPE_CHECKING, Any
 
 from adapter.engine import commands as c
@@ -39,6 +40,7 @@ from adapter.engine.records import (
     Parent,
     Ref,
     Status,
+    Unreadable,
 )
 from adapter.engine.types import (
     CANCELLED,
@@ -856,8 +858,11 @@ class Unit:
     async def _load_next(self, key: Key) -> None:
         """Read the first invocations of a key's inbox, and run those that can run here."""
         await self.ledger.read_front(key)
-        front = [entry for entry in key.front or () if entry.ref.id not in self._hosted]
-        records = await self.engine.peek_all([entry.ref.id for entry in front[:FRONT]]) if front else {}
+        owner = key.live.owner if key.live is not None else None
+        front = list(dropwhile(lambda entry: entry.ref != owner, key.front or ()))[:FRONT]
+        records: dict[str, Meta] = {}
+        with suppress(Unreadable):  # the owner ends all the same: each of them is then read on its own
+            records = await self.engine.peek_all([entry.ref.id for entry in front]) if front else {}
         key.next.clear()
         for entry in front:
             meta = records.get(entry.ref.id)
@@ -880,7 +885,8 @@ class Unit:
     def _enter(self, key: Key, owner: Ref) -> Member | None:
         """Begin to run the next invocation of the inbox, if it was read and there is time."""
         member = key.next.pop(owner, None) if self._takes_along() else None
-        if member is None or owner.id in self.engine.active:
+        assert key.head is not None
+        if member is None or owner.id in self.engine.active or key.head.owner == owner:  # it was handed over by now
             return None
         member.meta = replace(member.meta, deployment=self.engine.deployment)
         self.members[owner.id] = member
