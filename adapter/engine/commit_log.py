@@ -182,6 +182,11 @@ class CommitLog:
                 return
         raise AssertionError(f"{execution.meta.id} was not given its key here")
 
+    def _ran_from_inbox(self, key: ObjectKey) -> bool:
+        """Return True if an invocation of the key's inbox ran here, on an order of entries that is not committed."""
+        effects = chain.from_iterable(self.groups)
+        return any(isinstance(effect, KeyGranted) and effect.execution.key == key for effect in effects)
+
     def take_back(self, execution: Execution) -> None:
         """Take back all effects of an invocation of the inbox. It waits as before, and is the key's next owner."""
         steps = (tuple(effect for effect in group if effect.execution is not execution) for group in self.groups)
@@ -327,8 +332,9 @@ class CommitLog:
                 continue
             tries = 0
             self._on_committed(transaction, taken)
-            if any(effect.execution.meta.status is Status.QUEUED for group in self.groups for effect in group):
-                raise Rewind  # code ran for an invocation that, by this commit, still waits for its key
+            queued = {id for id, meta in transaction.metas.items() if meta.status is Status.QUEUED}
+            if any(effect.execution.meta.id in queued for group in self.groups for effect in group):
+                raise Rewind  # an invocation ran here that this commit left in the inbox
             end -= taken
             commit_id = new_commit_id()
         if not self.groups:
@@ -440,10 +446,23 @@ class CommitLog:
             await self._prepare_entry(self.keys[effect.execution.key], effect)
 
     async def read_front(self, key: Key) -> None:
-        """Read the beginning of a key's inbox, further than before."""
-        limit = len(key.front or ()) + INBOX_PAGE
-        key.front = await self._engine.read(lambda: self._engine.store.inbox(key.key, limit))
-        key.more = len(key.front) == limit
+        """Read more of a key's inbox, unless something else here has changed what is known of it.
+
+        Entries that were read before stay as they are: their invocations may have run here. An entry that was put
+        among them since then is found when the inbox is read from its beginning again.
+        """
+        before = key.front
+        known = before or []
+        limit = len(known) + INBOX_PAGE
+        while True:
+            found = await self._engine.read(lambda limit=limit: self._engine.store.inbox(key.key, limit))  # type: ignore[misc]
+            further = [entry for entry in found if not known or entry.ticket > known[-1].ticket]
+            if further or len(found) < limit:
+                break
+            limit += INBOX_PAGE
+        if key.front is before:
+            key.front = [*known, *further]
+            key.more = len(found) == limit
         key.live = None
         self.refresh_key(key)
 
@@ -565,6 +584,7 @@ class CommitLog:
                     self._mark_dead(change)
                 case Delete(InboxEntry(key)):
                     self._reread(self.keys[key])
+                    rewind = rewind or self._ran_from_inbox(key)
                 case Put(InboxEntry()):
                     pass
                 case Put(JournalSegment(id, generation)):
@@ -648,10 +668,9 @@ class CommitLog:
         return ran
 
     def _owner_runs_here(self, head: Head | None) -> bool:
-        """Return True if the key's owner runs in this session."""
+        """Return True if the key's owner runs in this session, or has run and not all of that is committed."""
         owner = head.owner if head is not None else None
-        execution = self._driver.executions.get(owner.id) if owner is not None else None
-        return execution is not None and execution.ref == owner
+        return owner is not None and any(execution.ref == owner for execution in self.executions())
 
     def _competes_for_key(self, transaction: Transaction) -> bool:
         """Return True if the commit takes a key without an owner, which another process may take as well."""

@@ -302,8 +302,9 @@ class Control:
             entry = InboxEntry(key, waiting.ticket, waiting.ref)
             with contextlib.suppress(Conflict):  # normally the entry exists
                 await self._engine.commit([Put(entry), Update(waiting.ref, due=waiting.due)], new_commit_id())
-        if head.owner is None:
+        if head.owner is None or not head.queued:
             await self._engine.handover.settle({key: ()})
+        if head.owner is None:
             return
         owner = await self._engine.find(head.owner.id)
         if owner is not None and owner.live and owner.ref == head.owner:
@@ -484,7 +485,8 @@ class Control:
         epoch = meta.epoch + 1
         set = {**values, "epoch": epoch, "wake_after": None, "seen": 0, "timer": None, "ticket": None, "awaits": None}
         queued = meta.status is Status.QUEUED and meta.ticket is not None
-        changes: list[Change] = [Update(meta.ref, set=set, epoch=meta.epoch, due=None if queued else meta.due)]
+        due, status = (None, Status.QUEUED) if queued else (meta.due, None)
+        changes: list[Change] = [Update(meta.ref, set=set, epoch=meta.epoch, due=due, status=status)]
         if meta.epoch:
             data = encode([AttemptStarted(epoch, lost=meta.may_run)])[0]
             set["segments"] = (place := await self._next_segment(meta)) + 1
@@ -494,8 +496,13 @@ class Control:
             changes.append(Delete(InboxEntry(meta.target.object, meta.ticket, meta.ref)))
         try:
             await self._engine.commit(changes, new_commit_id())
-        except Conflict:
-            return None
+        except Conflict as conflict:
+            if not queued or list(conflict.found) != [len(changes) - 1]:
+                return None
+            try:  # the entry was lost
+                await self._engine.commit(changes[:-1], new_commit_id())
+            except Conflict:
+                return None
         return replace(meta, **set)
 
     async def _next_segment(self, meta: Meta) -> int:

@@ -55,7 +55,12 @@ class Notifier:
         if session is not None or (wake is Wake.COMPLETE and (not alone or len(notifications) > 1)):
             wake = Wake.NONE
         due = engine.times().grace
-        counted, found, tries = await self._count(ref, len(notifications), wake, due)
+        try:
+            counted, found, tries = await self._count(ref, len(notifications), wake, due)
+        except BaseException:
+            if session is not None:  # else the next notification would not wake the receiver
+                session.expect_notifications(ref, -len(notifications))
+            raise
         woken = counted and wake is not Wake.NONE
         if not counted and found is not None and found.ref == ref and found.live and wake is not Wake.NONE:
             if (

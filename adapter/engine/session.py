@@ -13,10 +13,11 @@ import logging
 import sys
 from collections import defaultdict, deque
 from collections.abc import Coroutine, Iterable, Sequence
+from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from itertools import chain
+from itertools import chain, dropwhile
 from typing import TYPE_CHECKING, Any
 
 from adapter.engine import commands as c
@@ -56,6 +57,7 @@ from adapter.engine.records import (
     Parent,
     Ref,
     Status,
+    Unreadable,
 )
 from adapter.engine.transaction import EffectGroup, Key
 from adapter.engine.types import (
@@ -918,8 +920,11 @@ class Session:
     async def _load_next(self, key: Key) -> None:
         """Read the first invocations of a key's inbox, and run those that can run here."""
         await self.commit_log.read_front(key)
-        front = [entry for entry in key.front or () if entry.ref.id not in self._hosted]
-        records = await self.engine.peek_all([entry.ref.id for entry in front[:INBOX_PAGE]]) if front else {}
+        owner = key.live.owner if key.live is not None else None
+        front = list(dropwhile(lambda entry: entry.ref != owner, key.front or ()))[:INBOX_PAGE]
+        records: dict[str, Meta] = {}
+        with suppress(Unreadable):  # the owner completes all the same: each of them is then read on its own
+            records = await self.engine.peek_all([entry.ref.id for entry in front]) if front else {}
         key.next.clear()
         for entry in front:
             meta = records.get(entry.ref.id)
@@ -942,7 +947,8 @@ class Session:
     def _start_next(self, key: Key, owner: Ref) -> Execution | None:
         """Begin to run the next invocation of the inbox, if it was read and there is time."""
         execution = key.next.pop(owner, None) if self._can_batch() else None
-        if execution is None or owner.id in self.engine.active:
+        assert key.head is not None
+        if execution is None or owner.id in self.engine.active or key.head.owner == owner:  # already handed over
             return None
         execution.meta = replace(execution.meta, deployment=self.engine.deployment)
         self.executions[owner.id] = execution

@@ -446,6 +446,8 @@ class Transaction:
                 self.unsettled.append(key.key)
         elif key.ran_uncommitted:
             changes.append(WriteHead(head, version=base.version))
+            if state.owner is None and state.new_entries:
+                self.unsettled.append(key.key)
         elif state.owner is not None:
             delta = self.deltas.get(state.owner.id)
             elsewhere = delta is not None and delta.execution.spec is None

@@ -1837,3 +1837,33 @@ async def test_a_large_result_for_a_parent_that_is_over_is_deleted_with_it_thoug
         await settle()
     assert not (await world.meta(calls[0])).live
     assert (await world.meta(id)).due is not None
+
+
+async def test_a_notification_behind_one_that_could_not_be_counted_wakes_its_receiver() -> None:
+    world = World(2)
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        first, second = (ctx.issue(c.Awakeable(), unpack) for _ in range(2))
+        return [await first, await second]
+
+    task = world.start("S/work")
+    await world.clock.advance(1)
+    [meta] = [record for record in world.store.records() if isinstance(record, Meta)]
+
+    async def throttle(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if phase == "before" and method == "count_notifications":
+            raise Unavailable("throttled")
+
+    world.store.hook = throttle
+    first = asyncio.create_task(world.engine.control.complete(awakeable_id(meta.ref, 0), Outcome(b"1")))
+    await world.clock.advance(20)
+    world.store.hook = None
+    with pytest.raises(Unavailable):
+        await first
+    await world.clock.advance(600)  # the client gives up, and the attempt is suspended
+    assert (await task).outcome is None
+    assert (await world.meta(meta.id)).status is Status.SUSPENDED
+    assert await world.engines[1].control.complete(awakeable_id(meta.ref, 1), Outcome(b"2")) == "accepted"
+    await world.clock.advance(1)
+    assert value((await world.meta(meta.id)).outcome) == [1, 2]

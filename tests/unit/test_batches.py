@@ -1,0 +1,283 @@
+"""The owner of a key runs the next invocations of the inbox in its own session."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from adapter.engine import commands as c
+from adapter.engine.ports import Change, Delete, MarkQueued, Put, WriteHead
+from adapter.engine.records import InboxEntry, Meta, Status, Unreadable
+from adapter.engine.types import Kind, ObjectKey, Outcome
+from tests.unit.world import World, pack, settle, target, unpack
+
+KEY = ObjectKey("O", "k")
+
+
+def counting(world: World, *, steps: int = 1) -> list[Any]:
+    """Register ``O/hold``, which keeps its key for ten seconds, and ``O/add``, which counts; returns the inputs run."""
+    ran: list[Any] = []
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def hold(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(10_000), unpack)
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def add(ctx: Any, name: Any) -> Any:
+        ran.append(name)
+        for _ in range(steps):
+            count = await ctx.issue(c.GetState("count"), unpack) or 0
+            ctx.issue(c.SetState("count", pack(count + 1)), unpack)
+
+    return ran
+
+
+async def count(world: World) -> Any:
+    return unpack((await world.store.heads([KEY]))[KEY].state.get("count"))
+
+
+async def slowly(*_: object) -> None:
+    """A hook: other tasks run during each request."""
+    await asyncio.sleep(0)
+
+
+async def pass_time(world: World, done: Callable[[], bool]) -> None:
+    for _ in range(200):
+        if done():
+            return
+        await settle()
+    await world.clock.advance(1)
+
+
+def puts_entry(changes: list[Change]) -> bool:
+    return any(isinstance(change, Put) and isinstance(change.item, InboxEntry) for change in changes)
+
+
+def hands_over(changes: list[Change]) -> bool:
+    return any(isinstance(change, WriteHead) and change.owner is not None for change in changes)
+
+
+async def entry_of_a_slow_process(world: World, put: asyncio.Event) -> asyncio.Task[str]:
+    """Send ``late``, which takes its ticket now; its entry is put when the event is set."""
+
+    async def wait(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if phase == "before" and method == "commit" and puts_entry(args[0]):
+            await put.wait()
+
+    world.store.hook = wait
+    task = asyncio.create_task(world.send("O/k/add", "late", process=1))
+    await settle()
+    world.store.hook = None
+    return task
+
+
+async def test_an_entry_that_is_put_between_two_reads_of_an_inbox_has_none_run_twice() -> None:
+    world = World(2)
+    ran = counting(world)
+    await world.send("O/k/hold")
+    await settle()
+    put = asyncio.Event()
+    late = await entry_of_a_slow_process(world, put)
+    for n in range(60):
+        await world.send("O/k/add", n)
+    reads = 0
+
+    async def put_before_second_read(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        nonlocal reads
+        await slowly()
+        if phase == "before" and method == "inbox" and args[1] > 2:
+            reads += 1
+            if reads == 2:
+                put.set()
+                await late
+
+    world.store.hook = put_before_second_read
+    await world.clock.advance(11)
+    await pass_time(world, lambda: len(ran) > 60)
+    world.store.hook = None
+    await world.clock.advance(1)
+    assert await count(world) == 61
+    assert ran == [*range(60), "late"]
+
+
+async def test_an_entry_that_is_put_before_an_inbox_is_read_anew_comes_first() -> None:
+    world = World(2)
+    ran = counting(world)
+    await world.send("O/k/hold")
+    await settle()
+    put = asyncio.Event()
+    late = await entry_of_a_slow_process(world, put)
+    await world.send("O/k/add", "first")
+    cancelled = await world.send("O/k/add", "cancelled")
+    for name in range(50):
+        await world.send("O/k/add", name)
+    await world.engine.control.signal(cancelled, "hello", Outcome(b"1"))  # so it does not run in the owner's session
+
+    async def cancel(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        await slowly()
+        if (
+            phase == "before"
+            and method == "commit"
+            and any(change.item.ref.id == cancelled for change in args[0] if isinstance(change, Delete))
+        ):
+            world.store.hook = None
+            assert await world.engines[1].control.cancel(cancelled) == "accepted"
+            put.set()
+            await late
+
+    world.store.hook = cancel
+    await world.clock.advance(11)
+    await world.clock.advance(1)
+    assert ran == ["first", "late", "first", *range(50)]
+    assert await count(world) == 52
+    assert not [record for record in world.store.records() if isinstance(record, InboxEntry)]
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+async def test_hundreds_of_messages_to_a_key_run_once_each(steps: int) -> None:
+    world = World(2)
+    ran = counting(world, steps=steps)
+    await world.send("O/k/hold")
+    await settle()
+    ids = [await world.send("O/k/add", n) for n in range(400)]
+    world.store.hook = slowly
+    await world.clock.advance(11)
+    await pass_time(world, lambda: len(ran) >= 400)
+    await world.clock.advance(1)
+    assert {(await world.meta(id)).status for id in ids} == {Status.COMPLETED}
+    assert ran == list(range(400))
+    assert await count(world) == (400 if steps else None)
+
+
+async def test_a_message_behind_a_call_that_has_just_left_the_key_is_run_at_once() -> None:
+    world = World()
+    ran = counting(world)
+
+    @world.handler("S")
+    async def helper(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Call(target("O/k/add"), pack("call")), unpack)
+
+    @world.handler("S")
+    async def caller(ctx: Any, _: Any) -> Any:
+        ctx.issue(c.Send(target("O/k/add"), pack("before")), unpack)
+        await ctx.issue(c.Sleep(10_000), unpack)
+        await ctx.issue(c.Call(target("S/helper"), b""), unpack)
+        ctx.issue(c.Send(target("O/k/add"), pack("behind")), unpack)
+
+    await world.send("S/caller")
+    await settle()
+    await world.clock.advance(11)
+    assert (ran[0], ran[-1]) == ("before", "behind")
+    assert await count(world) == 3
+
+
+async def test_the_sweeper_tells_an_owner_that_an_invocation_waits() -> None:
+    world = World(2)
+    ran = counting(world)
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def wait(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(1_000_000), unpack)
+
+    await world.send("O/k/wait")
+    await settle()
+    dying: list[int] = []
+
+    async def die(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if phase == "before" and method == "commit" and isinstance(args[0][0], MarkQueued):
+            dying.append(1)
+            await asyncio.get_running_loop().create_future()
+
+    world.store.hook = die
+    task = asyncio.create_task(world.send("O/k/add", "waiting", process=1))
+    await settle()
+    world.store.hook = None
+    assert dying
+    task.cancel()
+    world.engines[1].abort()
+    for _ in range(33):
+        await world.clock.advance(30)
+        await world.engine.sweeper.sweep()
+    assert ran == []
+    await world.clock.advance(11)  # the owner ends, and no sweep is due
+    assert ran == ["waiting"]
+
+
+async def test_a_waiting_record_that_cannot_be_read_keeps_no_owner_from_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    counting(world)
+    owner = await world.send("O/k/hold")
+    await settle()
+    await world.send("O/k/add", "newer")
+    await settle()
+
+    async def refuse(*_: object) -> None:
+        raise Unreadable("a record of a newer format")
+
+    monkeypatch.setattr(world.store, "peek_all", refuse)
+    await world.clock.advance(11)
+    assert (await world.meta(owner)).status is Status.COMPLETED
+
+
+async def test_a_key_that_was_handed_over_while_its_inbox_was_read_is_not_run_here() -> None:
+    world = World(2)
+    ran = counting(world)
+
+    @world.handler("S")
+    async def each(ctx: Any, _: Any) -> Any: ...
+
+    @world.handler("S")
+    async def many(ctx: Any, _: Any) -> Any:
+        for _ in range(450):
+            ctx.issue(c.Send(target("S/each"), b""), unpack)
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def fan_out(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(10_000), unpack)
+        ctx.issue(c.Call(target("S/many"), b""), unpack)
+
+    await world.send("O/k/fan_out")
+    await settle()
+    await world.send("O/k/add", "next", process=1)
+    await settle()
+    handed = asyncio.Event()
+    waited: list[int] = []
+
+    async def wait(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if phase == "after" and method == "peek_all":
+            waited.append(1)
+            await handed.wait()
+        if phase == "after" and method == "commit" and hands_over(args[0]):
+            handed.set()
+
+    world.store.hook = wait
+    await world.clock.advance(11)
+    await settle()
+    assert waited
+    made = [record for record in world.store.records() if isinstance(record, Meta) and record.target.service == "S"]
+    assert len(made) == 451
+    assert {record.status for record in made} == {Status.COMPLETED}
+    assert ran == ["next"]
+
+
+@pytest.mark.parametrize("how", ["cancel", "kill"])
+async def test_an_invocation_whose_inbox_entry_was_lost_can_be_ended(how: str) -> None:
+    world = World()
+    ran = counting(world)
+    await world.send("O/k/hold")
+    await settle()
+    id = await world.send("O/k/add")
+    [entry] = await world.store.inbox(KEY, 2)
+    await world.store.commit([Delete(entry)], "lost")
+    end = asyncio.create_task(getattr(world.engine.control, how)(id))
+    await settle()
+    assert end.done()
+    assert end.result() == "accepted"
+    await world.clock.advance(11)
+    assert not (await world.meta(id)).live
+    assert ran == []
