@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from adapter.engine import blobs, control, draft, journal, keys, ledger, records, storage
+from adapter.engine import blobs, control, draft, journal, keys, ledger, records, storage, unit
 from adapter.engine import engine as engines
 from adapter.engine.engine import Engine
 from tests.simulation.checks import check
@@ -38,6 +38,8 @@ class Case:
     """Into parts of how many bytes large values are cut, if not as in production."""
     reach: tuple[str, ...] = ()
     """Which switches are on (see `reach.SHARES`)."""
+    front: int = 0
+    """How many entries of an inbox are read at a time, if not as many as in production."""
 
 
 @dataclass(slots=True)
@@ -80,7 +82,8 @@ def case(seed: int, focus: str = "") -> Case:
     parts = focus == "parts" or (Random(f"{seed}/parts").random() < 0.25 and _largest(plan) <= 20_000)
     if "conflicts" in reach:
         faults.conflict = Random(f"{seed}/spans").choice((0.002, 0.01, 0.05))
-    return Case(str(seed), plan, faults, lambdas, retention, 700 if parts else 0, reach)
+    front = Random(f"{seed}/front").choice((0, 1, 2, 5))
+    return Case(str(seed), plan, faults, lambdas, retention, 700 if parts else 0, reach, front)
 
 
 def _largest(plan: Plan) -> int:
@@ -96,11 +99,13 @@ def _largest(plan: Plan) -> int:
 
 
 @contextmanager
-def _cut(part: int) -> Iterator[None]:
-    """Have values cut into parts of so many bytes, and few of them fit into a commit."""
+def _cut(part: int, front: int) -> Iterator[None]:
+    """Have values cut into parts of so many bytes, few of which fit into a commit, and inboxes read bit by bit."""
     limits = {"PART": part, "INLINE": part, "NOTE": part // 2, "TAIL": part // 8, "APART": 3 * part} if part else {}
+    if front:
+        limits["FRONT"] = front
     with ExitStack() as undo:
-        for module in (blobs, control, draft, engines, journal, keys, ledger, records, storage):
+        for module in (blobs, control, draft, engines, journal, keys, ledger, records, storage, unit):
             for name in limits.keys() & vars(module).keys():
                 undo.callback(setattr, module, name, vars(module)[name])
                 setattr(module, name, limits[name])
@@ -128,7 +133,7 @@ def run(
     )
     undo = seeded(world)
     try:
-        with _cut(case.part):
+        with _cut(case.part, case.front):
             simulate(_run(world))
     except Exception as error:
         world.crashed(error)
