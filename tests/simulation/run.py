@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from adapter.engine import blobs, commit_log, control, journal, keys, records, storage, transaction
+from adapter.engine import blobs, commit_log, control, journal, keys, records, session, storage, transaction
 from adapter.engine import engine as engines
 from adapter.engine.engine import Engine
 from tests.simulation.checks import check
@@ -38,6 +38,8 @@ class Case:
     """Into parts of how many bytes large values are cut, if not as in production."""
     reach: tuple[str, ...] = ()
     """Which switches are on (see `reach.SHARES`)."""
+    front: int = 0
+    """How many entries of an inbox are read at a time, if not as many as in production."""
 
 
 @dataclass(slots=True)
@@ -80,7 +82,8 @@ def case(seed: int, focus: str = "") -> Case:
     parts = focus == "parts" or (Random(f"{seed}/parts").random() < 0.25 and _largest(plan) <= 20_000)
     if "conflicts" in reach:
         faults.conflict = Random(f"{seed}/spans").choice((0.002, 0.01, 0.05))
-    return Case(str(seed), plan, faults, lambdas, retention, 700 if parts else 0, reach)
+    front = Random(f"{seed}/front").choice((0, 1, 2, 5))
+    return Case(str(seed), plan, faults, lambdas, retention, 700 if parts else 0, reach, front)
 
 
 def _largest(plan: Plan) -> int:
@@ -96,13 +99,17 @@ def _largest(plan: Plan) -> int:
 
 
 @contextmanager
-def _cut(part: int) -> Iterator[None]:
-    """Have values cut into parts of so many bytes, and few of them fit into a commit."""
-    limits = {"PART": part, "INLINE": part, "MAX_NOTIFICATION": part // 2}
-    limits |= {"MAX_INLINE_JOURNAL": part // 8, "MAX_INLINE_PARTS": 3 * part}
+def _cut(part: int, front: int) -> Iterator[None]:
+    """Have values cut into parts of so many bytes, few of which fit into a commit, and inboxes read bit by bit."""
+    limits: dict[str, int] = {}
+    if part:
+        limits |= {"PART": part, "INLINE": part, "MAX_NOTIFICATION": part // 2}
+        limits |= {"MAX_INLINE_JOURNAL": part // 8, "MAX_INLINE_PARTS": 3 * part}
+    if front:
+        limits["INBOX_PAGE"] = front
     with ExitStack() as undo:
-        for module in (blobs, control, transaction, engines, journal, keys, commit_log, records, storage):
-            for name in limits.keys() & vars(module).keys() if part else ():
+        for module in (blobs, commit_log, control, engines, journal, keys, records, session, storage, transaction):
+            for name in limits.keys() & vars(module).keys():
                 undo.callback(setattr, module, name, vars(module)[name])
                 setattr(module, name, limits[name])
         yield
@@ -129,7 +136,7 @@ def run(
     )
     undo = seeded(world)
     try:
-        with _cut(case.part):
+        with _cut(case.part, case.front):
             simulate(_run(world))
     except Exception as error:
         world.crashed(error)
