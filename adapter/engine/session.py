@@ -40,6 +40,7 @@ from adapter.engine.ids import new_commit_id, new_generation, parse_awakeable
 from adapter.engine.journal import (
     CANCEL,
     CommandIssued,
+    Entry,
     NotificationDelivered,
     ResultDelivered,
     StateRead,
@@ -516,31 +517,22 @@ class Session:
             self._fail(execution, event.error)
             return
         assert event.outcome is not None
-        if event.notification_id is None and not self._expected(execution.attempt, event.n):
-            return
-        n = (
-            event.n
-            if event.notification_id is None
-            else self._receiving_command(execution.attempt, event.notification_id)
-        )
-        if n is None:
-            return
-        if event.notification_id is not None:
-            execution.attempt.delivered.add(event.notification_id)
-        self.commit_log.record(
-            (
-                JournalAppended(
-                    execution,
-                    ResultDelivered(n, event.outcome)
-                    if event.notification_id is None
-                    else NotificationDelivered(n, event.notification_id),
-                ),
-            )
-        )
-        execution.attempt.deliver(n, event.outcome)
+        attempt, id, n = execution.attempt, event.notification_id, event.n
+        if id is None:
+            if not self._expected(attempt, n):
+                return
+            entry: Entry = ResultDelivered(n, event.outcome)
+        else:
+            command = self._receiving_command(attempt, id)
+            if command is None:
+                return
+            n, entry = command, NotificationDelivered(command, id)
+            attempt.delivered.add(id)
+        self.commit_log.record((JournalAppended(execution, entry),))
+        attempt.deliver(n, event.outcome)
         if n == CANCEL:
-            self._cancel_calls(execution.attempt)
-        elif execution.attempt.operations[n].command.__class__ in REQUIRED:
+            self._cancel_calls(attempt)
+        elif attempt.operations[n].command.__class__ in REQUIRED:
             execution.required_requests -= 1
         self._check(execution)
 
@@ -564,11 +556,8 @@ class Session:
             waiting = (p.n for p in operations if p.command == c.Signal(name) and p.outcome is None)
             return next(waiting, None)
         n = int(notification_id[1:])
-        if (
-            notification_id.startswith("w")
-            and n < len(operations)
-            and not isinstance(operations[n].command, c.Awakeable)
-        ):
+        awakeable = n >= len(operations) or isinstance(operations[n].command, c.Awakeable)
+        if notification_id.startswith("w") and not awakeable:
             return None  # a sender that knows one awakeable's id can make up the ids of others
         return n if cls._expected(attempt, n) else None
 
@@ -585,11 +574,9 @@ class Session:
     def _check(self, execution: Execution) -> None:
         """End the execution if its attempt has ended."""
         attempt = execution.attempt
-        if (
-            attempt is None
-            or not attempt.ended
-            or (execution.required_requests and attempt.fault is None and not attempt.failed)
-        ):
+        if attempt is None or not attempt.ended:
+            return
+        if execution.required_requests and attempt.fault is None and not attempt.failed:
             return
         try:
             outcome = _bounded(attempt.result(), f"the output of {execution.meta.target}")
@@ -617,9 +604,8 @@ class Session:
 
     def _end(self, execution: Execution, outcome: Outcome, *more: JournalAppended) -> None:
         exclusive = execution.exclusive
-        self.commit_log.record(
-            (Completed(execution, outcome), *((KeyReleased(execution),) if exclusive else ()), *more)
-        )
+        released = (KeyReleased(execution),) if exclusive else ()
+        self.commit_log.record((Completed(execution, outcome), *released, *more))
         if exclusive:
             self.grant(self.commit_log.keys[execution.key])
 
@@ -699,7 +685,7 @@ class Session:
                 other.caller = None
         for key in [key for key in self._timers if key[0] == execution.meta.id]:
             del self._timers[key]
-        self._new_steps = [closure for closure in self._new_steps if closure[0] is not execution]
+        self._new_steps = [step for step in self._new_steps if step[0] is not execution]
         self._outbound = [request for request in self._outbound if request[0] is not execution]
 
     def _start(self, execution: Execution) -> None:
@@ -812,11 +798,8 @@ class Session:
         failure = Failure(404, problem) if problem is not None else None
         if failure is None:
             failure = _oversize(f"the input for {target}", command.input)
-        there = (
-            pending.id in self.commit_log.existing
-            or pending.id in self.commit_log.created
-            or pending.id in self._hosted
-        )
+        known = (self.commit_log.existing, self.commit_log.created, self._hosted)
+        there = any(pending.id in ids for ids in known)
         if failure is None and call and there and pending.kind is Kind.WORKFLOW:
             failure = Failure(409, f"workflow {target.object} ran already, or is running: attach to {pending.id}")
         if failure is not None:
