@@ -237,11 +237,9 @@ class CommitLog:
             key.live = key.state(self._engine.clock.now())
             for group in self.groups:
                 for effect in group:
-                    if (
-                        isinstance(effect, KeyRequested | KeyReleased | StateWritten)
-                        and effect.execution.key == key.key
-                        and not effect.execution.dropped
-                    ):
+                    if not isinstance(effect, KeyRequested | KeyReleased | StateWritten):
+                        continue
+                    if effect.execution.key == key.key and not effect.execution.dropped:
                         _apply(key, key.live, effect)
 
     async def suspend(self, waits: Iterable[Suspended]) -> None:
@@ -367,15 +365,12 @@ class CommitLog:
             if issued < 0 and not any(_asks(entry, answer.n) for entry in execution.journal):
                 continue
             writes = any(issued < place < taken for place, effect in own if isinstance(effect, StateWritten))
-            there = any(
-                isinstance(entry, StateRead) and entry.n == answer.n for place, entry in logged if place < taken
-            )
+            recorded = [entry for place, entry in logged if place < taken]
+            there = any(isinstance(entry, StateRead) and entry.n == answer.n for entry in recorded)
             if writes and not there:
                 place = max(issued, 0)
-                self.groups[place] = (
-                    *self.groups[place],
-                    JournalAppended(execution, StateRead(answer.n, answer.outcome)),
-                )
+                read = JournalAppended(execution, StateRead(answer.n, answer.outcome))
+                self.groups[place] = (*self.groups[place], read)
                 forward = True
         return forward
 

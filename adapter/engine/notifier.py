@@ -63,9 +63,8 @@ class Notifier:
             raise
         woken = counted and wake is not Wake.NONE
         if not counted and found is not None and found.ref == ref and found.live and wake is not Wake.NONE:
-            if (
-                tries > 1 and found.status is Status.READY and found.due == due
-            ):  # the update applied, and its answer was lost
+            applied = tries > 1 and found.status is Status.READY and found.due == due
+            if applied:  # and the answer was lost
                 counted = woken = True
             else:
                 counted, found, _ = await self._count(ref, len(notifications), Wake.NONE, due)

@@ -105,14 +105,12 @@ class Storage:
             parts, segments, meta, notifications = await self._load(id)
         generation = meta.generation if meta is not None else ""
         notifications = [each for each in notifications if each.to.generation == generation]
-        return (
-            [part for part in parts if part.generation == generation],
-            [segment for segment in segments if segment.generation == generation],
-            meta,
-            _in_order(notifications)
-            if meta is None or _is_complete(notifications)
-            else await self.notification_items(meta.ref),
-        )
+        if meta is None or _is_complete(notifications):
+            notifications = _in_order(notifications)
+        else:
+            notifications = await self.notification_items(meta.ref)
+        parts = [part for part in parts if part.generation == generation]
+        return parts, [segment for segment in segments if segment.generation == generation], meta, notifications
 
     async def _load(self, id: str) -> tuple[list[Part], list[JournalSegment], Meta | None, list[Notification]]:
         page = await self.read(lambda: self.store.load(id))
