@@ -71,7 +71,7 @@ log = logging.getLogger("adapter")
 LEASE = 60_000
 """Milliseconds that an attempt in a process without a deadline is left alone."""
 
-QUEUE_POLL = 100
+QUEUE_POLL = 1000
 """Milliseconds after which a request that waits for its key looks at the latest whether it is its turn."""
 
 POLLS = 8

@@ -24,7 +24,7 @@ log = logging.getLogger("adapter")
 RECHECK = 45_000
 """Milliseconds after which the sweeper looks for a deadlock again, at first."""
 
-DAY = 24 * 3600 * 1000
+LONGEST_LOOK = 3600 * 1000
 """Milliseconds after which the sweeper looks at the latest at what is suspended."""
 
 BATCH = 100
@@ -158,7 +158,7 @@ class Sweeper:
             if await engine.teller.look(meta):
                 return True
             await engine.deadlocks.check(meta)
-            look = now + min(RECHECK * 4 ** min(meta.dispatches, 8), DAY)
+            look = now + min(RECHECK * 4 ** min(meta.dispatches, 8), LONGEST_LOOK)
             due = look if meta.timer is None else min(look, meta.timer)
             values = {"due": due, "dispatches": meta.dispatches + 1}
         elif meta.status is Status.QUEUED:
