@@ -312,7 +312,7 @@ SCALE = [
     # All of them are made before the first runs, and commits keep that order.
     Case("a fan-out of 1,000 calls", 21, 21, _call("Cases/fan", 1000)),
     Case("1,000 sends, and what they start", 11 + 2 * 1000, 11 + 2 * 1000, _sends, dispatches=1000),
-    # The messages are stored 50 in a commit. Their key's owner reads 48 of the inbox and their records, and commits them.
+    # A commit stores 50 messages. The owner of their key reads 48 of the inbox and their records, and completes them.
     Case("1,000 messages to one key, and what they start", 23 + 63, 25 + 80, _messages, dispatches=1),
     Case("a chain of 50 calls to and fro between two functions", 50 * 6 + 3, 50 * 7 + 3, _chain, dispatches=101),
     # A suspension is a commit; a resume reads and claims.

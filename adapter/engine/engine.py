@@ -71,7 +71,7 @@ log = logging.getLogger("adapter")
 LEASE = 60_000
 """Milliseconds of an attempt's lease in a process without a deadline."""
 
-QUEUE_POLL = 100
+QUEUE_POLL = 1000
 """The longest interval, in milliseconds, at which a request that waits for its key polls."""
 
 POLLS = 8

@@ -922,7 +922,9 @@ class Session:
         """Return a waiting invocation if it can run here: it is of this deployment, and has no notifications."""
         spec = self.engine.handler(meta.target)
         untouched = meta.status is Status.QUEUED and meta.outcome is None and meta.epoch <= 1
-        here = spec is not None and meta.deployment in ("", self.engine.deployment)
+        # A message runs on the current deployment. An attempt that resumes may run on a former one.
+        current = not meta.deployment and self.root.meta.epoch <= 1
+        here = spec is not None and (current or meta.deployment == self.engine.deployment)
         if not untouched or not here or meta.notifications or meta.input is None or meta.id in self.executions:
             return None
         return Execution(meta, meta.input, spec, stored=True)

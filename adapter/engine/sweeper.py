@@ -24,7 +24,7 @@ log = logging.getLogger("adapter")
 RECHECK = 45_000
 """Milliseconds until the sweeper checks again for a deadlock, at first."""
 
-DAY = 24 * 3600 * 1000
+MAX_RECHECK = 3600 * 1000
 """The longest interval, in milliseconds, at which the sweeper checks a suspended invocation."""
 
 BATCH = 100
@@ -162,8 +162,8 @@ class Sweeper:
             if await engine.notifier.wake_if_unseen(meta):
                 return True
             await engine.deadlocks.check(meta)
-            look = now + min(RECHECK * 4 ** min(meta.dispatches, 8), DAY)
-            due = look if meta.timer is None else min(look, meta.timer)
+            check = now + min(RECHECK * 4 ** min(meta.dispatches, 8), MAX_RECHECK)
+            due = check if meta.timer is None else min(check, meta.timer)
             values = {"due": due, "dispatches": meta.dispatches + 1}
         elif meta.status is Status.QUEUED:
             await engine.control.reclaim(meta)

@@ -281,3 +281,27 @@ async def test_an_invocation_whose_inbox_entry_was_lost_can_be_ended(how: str) -
     await world.clock.advance(11)
     assert not (await world.meta(id)).live
     assert ran == []
+
+
+async def test_a_former_deployment_runs_no_messages_that_came_after_it() -> None:
+    world = World(2)
+    counting(world)
+    ran: list[str] = []
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def work(ctx: Any, _: Any) -> Any:
+        ran.append(next(engine.deployment for engine in world.engines if ctx.meta.id in engine.active))
+
+    @world.handler("S")
+    async def sender(ctx: Any, _: Any) -> Any:
+        for _ in range(3):
+            ctx.issue(c.Send(target("O/k/work"), b""), unpack)
+
+    former, current = world.engines
+    former.deployment, current.deployment = "1", "2"
+    await world.send("O/k/hold")
+    await settle()
+    former.dispatcher.engine = current  # pyright: ignore[reportAttributeAccessIssue]
+    await world.send("S/sender", process=1)
+    await world.clock.advance(12)
+    assert ran == ["2", "2", "2"]
