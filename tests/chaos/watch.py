@@ -40,8 +40,8 @@ class Recorded:
 
 Event = Ran | Recorded
 
-INLINE = "inline_journal"
-"""In place of the sort key of a piece: what the record itself holds of the journal comes after the pieces."""
+INLINE = "last"
+"""Stands for the sort key of a record's inline journal. It sorts after the keys of segments, as the inline journal is last."""
 
 
 @dataclass(frozen=True)

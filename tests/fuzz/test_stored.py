@@ -135,7 +135,7 @@ class TestJournals:
 
     @given(journals(), st.data())
     @bounded(500)
-    def test_a_piece_with_something_done_to_it(self, entries: list[Entry], data: st.DataObject) -> None:
+    def test_a_segment_with_something_done_to_it(self, entries: list[Entry], data: st.DataObject) -> None:
         [segment] = encode(entries)
         start = data.draw(st.integers(0, len(segment)))
         end = data.draw(st.integers(start, min(len(segment), start + 5)) | st.just(len(segment)))
@@ -143,7 +143,7 @@ class TestJournals:
 
     @given(values)
     @bounded(200)
-    def test_a_piece_of_something_else(self, value: Any) -> None:
+    def test_a_segment_of_something_else(self, value: Any) -> None:
         _readable("1." + json.dumps(value))
         _readable("1." + json.dumps([["i", 0, value, "x"], ["d", 0, value], value]))
 
@@ -161,12 +161,12 @@ class TestJournals:
 
     @given(st.sets(st.integers(0, 5)))
     @bounded(64)
-    def test_missing_pieces(self, there: set[int]) -> None:
+    def test_missing_segments(self, there: set[int]) -> None:
         segments = [JournalSegment(*REF, index, "1.[]") for index in sorted(there)]
         if there == set(range(len(there))):
             assert read_journal(REF.id, segments) == []
         else:
-            with pytest.raises(JournalFormatError, match=f"{REF.id}: piece [0-9] of the journal is missing"):
+            with pytest.raises(JournalFormatError, match=f"{REF.id}: segment [0-9] of the journal is missing"):
                 read_journal(REF.id, segments)
 
 

@@ -49,7 +49,9 @@ async def test_a_missing_last_piece_is_noticed_and_the_invocation_goes_on_once_i
     assert ran == [1]
 
 
-async def test_pieces_that_were_put_while_the_journal_was_read_are_not_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_segments_that_were_put_while_the_journal_was_read_are_not_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     world = World(2)
 
     @world.handler("S")
