@@ -105,7 +105,8 @@ class Clients:
         path = f"{asked.path}/send" if asked.sent else asked.path
         if asked.once:
             return await self._http.post(path)
-        return await self._http.post(path, json=asked.input, headers={"idempotency-key": asked.id})
+        headers = {} if asked.path.endswith("/run") else {"idempotency-key": asked.id}  # a workflow runs once anyway
+        return await self._http.post(path, json=asked.input, headers=headers)
 
     async def _look(self, asked: Asked) -> httpx.Response:
         return await self._http.get(f"/restate/invocation/{asked.invocation}/output")
