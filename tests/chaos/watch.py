@@ -41,7 +41,7 @@ class Recorded:
 Event = Ran | Recorded
 
 INLINE = "last"
-"""Stands for the sort key of a record's inline journal. It sorts after the keys of segments, as the inline journal is last."""
+"""Stands for the sort key of a record's inline journal, which is last: it sorts after the keys of segments."""
 
 
 @dataclass(frozen=True)
