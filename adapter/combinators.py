@@ -68,7 +68,7 @@ async def gather(*operations: Awaitable[Any]) -> tuple[Any, ...]:
         future: asyncio.Future[Any] = asyncio.ensure_future(operation)
         futures.append(future)
         if isinstance(operation, Operation) and isinstance(begun := operation.begun(), Pending):
-            begun.group = group
+            begun.wait_group = group
             waits.append((future, begun))
     try:
         return tuple(await asyncio.gather(*futures))
@@ -76,7 +76,7 @@ async def gather(*operations: Awaitable[Any]) -> tuple[Any, ...]:
         # Operations without a result continue, but are no longer awaited.
         for future, begun in waits:
             future.cancel()
-            begun.group = None
+            begun.wait_group = None
 
 
 async def select(*operations: Operation[T]) -> Operation[T]:

@@ -78,15 +78,15 @@ class ObservedEngine(Engine):
         super().__init__(**ports)
         self._observed = observed
 
-    def finished(self, meta: Meta, outcome: Outcome) -> None:
+    def on_completed(self, meta: Meta, outcome: Outcome) -> None:
         self._observed.count("InvocationsFailed" if outcome.failure else "InvocationsCompleted")
-        super().finished(meta, outcome)
+        super().on_completed(meta, outcome)
 
     def report(self, meta: Meta, failures: int, error: BaseException, due: int | None) -> None:
         self._observed.count("AttemptsFailed")
         super().report(meta, failures, error, due)
 
-    def later(self, meta: Meta) -> None:
+    def schedule(self, meta: Meta) -> None:
         if meta.status is Status.SUSPENDED:
             self._observed.count("InvocationsSuspended")
-        super().later(meta)
+        super().schedule(meta)

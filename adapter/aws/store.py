@@ -79,10 +79,10 @@ from adapter.engine.records import (
     WAITING,
     Head,
     InboxEntry,
+    JournalSegment,
     Meta,
     Notification,
     Part,
-    Piece,
     Record,
     Ref,
     StateEntry,
@@ -172,8 +172,8 @@ class DynamoStore:
             match read(item):
                 case Part() as part:
                     page.parts.append(part)
-                case Piece() as piece:
-                    page.pieces.append(piece)
+                case JournalSegment() as segment:
+                    page.segments.append(segment)
                 case Notification() as notification:
                     page.notifications.append(notification)
                 case Meta() as meta:
@@ -194,7 +194,7 @@ class DynamoStore:
         items, _ = await self._get_all(self._invocations, [_key(id, META_SK) for id in dict.fromkeys(ids)])
         return {meta.id: meta for meta in map(META.read, items)}
 
-    async def news(self, ref: Ref, cursor: Any = None) -> tuple[list[Notification], Any]:
+    async def read_notifications(self, ref: Ref, cursor: Any = None) -> tuple[list[Notification], Any]:
         """Query; a unit per 4 KB."""
         items, cursor = await self._query(self._invocations, ref.id, f"n#{ref.generation}#", cursor=cursor)
         return [cast("Notification", read(item)) for item in items], cursor
@@ -318,7 +318,7 @@ class DynamoStore:
         condition = (MetaItem.status == Status.READY) & (MetaItem.epoch == 0) & current
         return await self._update_now(self._update(id, condition, set, {"epoch": 1}))
 
-    async def tell(self, ref: Ref, *, count: int, wake: Wake, due: int) -> tuple[bool, Meta | None]:
+    async def count_notifications(self, ref: Ref, *, count: int, wake: Wake, due: int) -> tuple[bool, Meta | None]:
         """UpdateItem; a unit per KB, and up to 2 for the index."""
         condition = _allowed(Update(ref))
         add, set = {"notifications": count}, dict[str, Any]()
@@ -329,12 +329,12 @@ class DynamoStore:
             add["epoch"] = 1
         return await self._update_now(self._update(ref.id, condition, set, add))
 
-    async def commit(self, changes: Sequence[Change], nonce: str) -> None:
+    async def commit(self, changes: Sequence[Change], commit_id: str) -> None:
         """`TransactWriteItems <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>`_,
         or PutItem, UpdateItem or DeleteItem for a single change; a unit per KB of each item, in a transaction two."""
         if not 1 <= len(changes) <= MAX_CHANGES:
             raise ValueError(f"from 1 to {MAX_CHANGES} changes, not {len(changes)}")
-        requests = [self._request(change, nonce) for change in changes]
+        requests = [self._request(change, commit_id) for change in changes]
         if len({_address(request) for _, request in requests}) < len(requests):
             raise ValueError("two changes of one item")
         try:
@@ -343,11 +343,11 @@ class DynamoStore:
                 await self._write(_OPERATIONS[action], **request)
             else:
                 items = [{action: request} for action, request in requests]
-                token = _token(items, nonce)
+                token = _token(items, commit_id)
                 await self._write("transact_write_items", TransactItems=items, ClientRequestToken=token)
         except _RefusedError as refused:
             found = {place: read(item) if item else None for place, item in refused.found.items()}
-            if not applied(changes, found, nonce):
+            if not applied(changes, found, commit_id):
                 raise Conflict(found) from None
 
     async def put(self, parts: Sequence[Part]) -> list[Part]:
@@ -382,14 +382,14 @@ class DynamoStore:
 
     # --- what a change asks for --------------------------------------------------------------------------------------
 
-    def _request(self, change: Change, nonce: str) -> tuple[_Action, dict[str, Any]]:
+    def _request(self, change: Change, commit_id: str) -> tuple[_Action, dict[str, Any]]:
         match change:
             case Create(meta, now):
-                item = write(replace(meta, nonce=nonce))
+                item = write(replace(meta, commit_id=commit_id))
                 condition = MetaItem.pk.does_not_exist() | (_expired(now) & (MetaItem.waiters == 0))
                 return "Put", {"Item": item, **self._conditional(self._invocations, condition)}
             case Update(ref):
-                own = {"nonce": nonce} if change.epoch is not None else {}
+                own = {"commit_id": commit_id} if change.epoch is not None else {}
                 return "Update", self._update(ref.id, _allowed(change), {**change.set, **own}, change.add)
             case Finish(ref):
                 condition = (MetaItem.generation == ref.generation) & (MetaItem.status == Status.COMPLETED)
@@ -397,7 +397,7 @@ class DynamoStore:
             case Put(StateEntry() | Part() as item):
                 return "Put", {"Item": write(item), "TableName": self._table(item)}
             case Put(item):
-                stored = replace(item, nonce=nonce) if isinstance(item, Piece | Notification) else item
+                stored = replace(item, commit_id=commit_id) if isinstance(item, JournalSegment | Notification) else item
                 condition = MetaItem.pk.does_not_exist()
                 return "Put", {"Item": write(stored), **self._conditional(self._table(item), condition)}
             case Delete(item):
@@ -406,17 +406,17 @@ class DynamoStore:
                     return "Delete", {**key, "TableName": self._table(item)}
                 return "Delete", {**key, **self._conditional(self._table(item), MetaItem.pk.exists())}
             case WriteHead():
-                return self._write_head(change, nonce)
+                return self._write_head(change, commit_id)
             case TakeKey(key, owner, queued, empty):
                 condition = HeadItem.owner.does_not_exist()
                 if empty:
                     condition &= HeadItem.queued.does_not_exist()
-                values = {"owner": owner, "queued": queued, "nonce": nonce}
+                values = {"owner": owner, "queued": queued, "commit_id": commit_id}
                 return "Update", self._update_head(key, condition, values)
             case MarkQueued(key, owner):
                 return "Update", self._update_head(key, HeadItem.owner == owner, {"queued": True}, raises=False)
 
-    def _write_head(self, change: WriteHead, nonce: str) -> tuple[_Action, dict[str, Any]]:
+    def _write_head(self, change: WriteHead, commit_id: str) -> tuple[_Action, dict[str, Any]]:
         conditions: list[Condition] = []
         if change.version is not None:
             absent = change.version == 0
@@ -430,7 +430,7 @@ class DynamoStore:
         condition = conditions[0]
         for further in conditions[1:]:
             condition &= further
-        head = replace(change.head, nonce=nonce)
+        head = replace(change.head, commit_id=commit_id)
         if change.version is not None:
             item = HEAD.write(replace(head, version=change.version + 1))
             return "Put", {"Item": item, **self._conditional(self._objects, condition)}
@@ -563,9 +563,9 @@ _Action = Literal["Put", "Update", "Delete"]
 _OPERATIONS: Final[dict[_Action, str]] = {"Put": "put_item", "Update": "update_item", "Delete": "delete_item"}
 
 
-def _token(items: Sequence[object], nonce: str) -> str:
-    """The ClientRequestToken: of this nonce and these changes, as DynamoDB refuses others under the same token."""
-    return blake2b(repr((nonce, items)).encode(), digest_size=18).hexdigest()
+def _token(items: Sequence[object], commit_id: str) -> str:
+    """The ClientRequestToken: of this commit id and these changes, as DynamoDB refuses others under the same token."""
+    return blake2b(repr((commit_id, items)).encode(), digest_size=18).hexdigest()
 
 
 def _key(pk: str, sk: str) -> dict[str, dict[str, str]]:

@@ -23,11 +23,11 @@ from adapter.engine.records import (
     Awaits,
     Head,
     InboxEntry,
+    JournalSegment,
     Meta,
     Notification,
     Parent,
     Part,
-    Piece,
     Record,
     Ref,
     StateEntry,
@@ -280,20 +280,20 @@ class MetaItem(_Item):
     outcome = OutcomeAttribute()
     output_parts = IntAttribute()
     output_name = UnicodeAttribute()
-    pieces = IntAttribute()
-    tail = UnicodeAttribute()
+    segments = IntAttribute()
+    inline_journal = UnicodeAttribute()
     completed = IntAttribute()
-    forgets = IntAttribute()
+    journal_expires = IntAttribute()
     expires = IntAttribute()
     ttl = IntAttribute()
-    nonce = UnicodeAttribute()
+    commit_id = UnicodeAttribute()
 
 
-class PieceItem(_Item):
+class SegmentItem(_Item):
     """A stretch of a journal."""
 
     data = UnicodeAttribute()
-    nonce = UnicodeAttribute()
+    commit_id = UnicodeAttribute()
 
 
 class NotificationItem(_Item):
@@ -301,7 +301,7 @@ class NotificationItem(_Item):
 
     outcome = OutcomeAttribute()
     created = IntAttribute()
-    nonce = UnicodeAttribute()
+    commit_id = UnicodeAttribute()
     parts = UnicodeAttribute()
     after = IntAttribute()
 
@@ -327,10 +327,10 @@ class HeadItem(_Item):
     queued = BooleanAttribute()
     state_generation = UnicodeAttribute()
     state = StateAttribute()
-    spilled = BooleanAttribute()
+    has_overflow = BooleanAttribute()
     large = BooleanAttribute()
     expires = IntAttribute()
-    nonce = UnicodeAttribute()
+    commit_id = UnicodeAttribute()
 
 
 class InboxItem(_Item):
@@ -374,7 +374,7 @@ def state_sk(generation: str, name: str) -> str:
     return f"s#{generation}#{name}"
 
 
-def _read_piece(pk: str, sk: str) -> dict[str, Any]:
+def _read_segment(pk: str, sk: str) -> dict[str, Any]:
     _, generation, index = sk.split("#")
     return {"id": pk, "generation": generation, "index": int(index)}
 
@@ -383,12 +383,12 @@ def dependent(id: str, sk: str) -> Dependent:
     """What the sort key of an item under an invocation's id says, whatever the item holds.
 
     >>> dependent("inv_a", "j#g#00000003")
-    Dependent(id='inv_a', generation='g', sort='j#g#00000003', journal=True, piece=3, input=False)
+    Dependent(id='inv_a', generation='g', sort='j#g#00000003', journal=True, segment=3, input=False)
     """
     kind, _, rest = sk.partition("#")
     generation, _, place = rest.partition("#")
-    piece = int(place) if kind == "j" and place.isdecimal() else None
-    return Dependent(id, generation, sk, kind in ("j", "n"), piece, kind == "input")
+    segment = int(place) if kind == "j" and place.isdecimal() else None
+    return Dependent(id, generation, sk, kind in ("j", "n"), segment, kind == "input")
 
 
 def _read_notification(pk: str, sk: str) -> dict[str, Any]:
@@ -516,7 +516,12 @@ META = Layout(
     lambda pk, sk: {"id": pk},
     counted=frozenset({"epoch", "notifications", "waiters"}),
 )
-PIECE = Layout(Piece, PieceItem, lambda piece: (piece.id, f"j#{piece.generation}#{piece.index:08}"), _read_piece)
+SEGMENT = Layout(
+    JournalSegment,
+    SegmentItem,
+    lambda segment: (segment.id, f"j#{segment.generation}#{segment.index:08}"),
+    _read_segment,
+)
 NOTIFICATION = Layout(
     Notification, NotificationItem, lambda note: (note.to.id, f"n#{note.to.generation}#{note.id}"), _read_notification
 )
@@ -551,7 +556,7 @@ STATE = Layout(
 
 BY_RECORD: Final[dict[type[Record], Layout[Any]]] = {
     Meta: META,
-    Piece: PIECE,
+    JournalSegment: SEGMENT,
     Notification: NOTIFICATION,
     Part: PART,
     Waiter: WAITER,
@@ -562,7 +567,7 @@ BY_RECORD: Final[dict[type[Record], Layout[Any]]] = {
 
 BY_SK: Final[dict[str, Layout[Any]]] = {
     "input": INPUT,
-    "j": PIECE,
+    "j": SEGMENT,
     "meta": META,
     "n": NOTIFICATION,
     "p": PART,
@@ -577,8 +582,8 @@ BY_SK: Final[dict[str, Layout[Any]]] = {
 def write(record: Record) -> dict[str, dict[str, Any]]:
     """A record's item, with the attributes that follow from its fields.
 
-    >>> from adapter.engine.records import Piece
-    >>> write(Piece("inv_a", "g", 3, "[]"))
+    >>> from adapter.engine.records import JournalSegment
+    >>> write(JournalSegment("inv_a", "g", 3, "[]"))
     {'pk': {'S': 'inv_a'}, 'sk': {'S': 'j#g#00000003'}, 'v': {'N': '1'}, 'data': {'S': '[]'}}
     """
     item = BY_RECORD[type(record)].write(record)

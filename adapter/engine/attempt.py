@@ -1,4 +1,4 @@
-"""One execution of a handler's code: it numbers the commands, holds them against the journal, hands out results."""
+"""One execution of a handler's code: it numbers commands, compares them with the journal, and delivers results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
 from adapter.engine import commands as c
 from adapter.engine.ids import awakeable_id, child_id, idempotent_id, workflow_id
-from adapter.engine.journal import CANCEL, Done, Entry, Issued, Noted, Read, Tried
+from adapter.engine.journal import (
+    CANCEL,
+    CommandIssued,
+    Entry,
+    NotificationDelivered,
+    ResultDelivered,
+    StateRead,
+    StepRetried,
+)
 from adapter.engine.loop import DurableLoop
 from adapter.engine.records import Meta
 from adapter.engine.types import Failure, HandlerSpec, Headers, Kind, Outcome, Target
@@ -22,7 +30,7 @@ T = TypeVar("T")
 
 
 def describe(command: c.Command) -> tuple[str, str]:
-    """A command's kind and name: what replay compares."""
+    """Return a command's kind and name, which replay compares."""
     match command:
         case c.Run(name):
             return "run", name
@@ -67,28 +75,28 @@ def describe(command: c.Command) -> tuple[str, str]:
 
 
 UNAWAITED = c.Send | c.SetState | c.Complete | c.CompletePromise | c.SendSignal
-"""What need not be awaited: if it is refused, that is raised at once."""
+"""The commands that need not be awaited. If one is refused, that is raised at once."""
 
 
 class Host(Protocol):
-    """What an attempt needs of the unit of work that it is part of."""
+    """What an attempt needs of its session."""
 
     def begin(self, attempt: Attempt, pending: Pending[Any]) -> None:
         """Log and start a new command."""
 
     def resume(self, attempt: Attempt, pending: Pending[Any], at: int | None) -> None:
-        """Take up a command again that an earlier attempt issued and that has no result yet."""
+        """Continue a command that an earlier attempt issued and that has no result yet."""
 
     def kind_of(self, target: Target) -> Kind:
-        """The kind of a handler, here or elsewhere."""
+        """Return the kind of a handler, in this process or another."""
         ...
 
 
 class Stopped(BaseException):
-    """Ends handler code whose attempt cannot go on.
+    """Ends handler code whose attempt cannot continue.
 
-    It is no `Exception`, so that a handler's ``except Exception`` does not take the host's trouble for a failure of
-    what it asked for. `Attempt.fault` says what happened.
+    It does not derive from `Exception`, so that a handler's ``except Exception`` does not take a failure of the host
+    for a failure of the operation. `Attempt.fault` holds the reason.
     """
 
 
@@ -98,7 +106,7 @@ def _error(outcome: Outcome) -> TerminalError:
 
 
 class Pending(Operation[T], Generic[T]):
-    """An operation of an attempt, with its result once it is there."""
+    """An operation of an attempt. It has its result once that is known."""
 
     def __init__(self, attempt: Attempt, n: int, command: c.Command, decode: Callable[[bytes | None], T]) -> None:
         self.attempt = attempt
@@ -106,16 +114,16 @@ class Pending(Operation[T], Generic[T]):
         self.command = command
         self.described = describe(command)
         self.outcome: Outcome | None = None
-        self.group: object | None = None
-        """Operations of one group are waited for together: a suspended handler is woken for the last of them."""
+        self.wait_group: object | None = None
+        """Operations of one group are awaited together. The last of them wakes a suspended handler."""
         self._decode = decode
         self.waiters: list[asyncio.Future[None]] = []
         self.timer: asyncio.TimerHandle | None = None
         self.on_result: Callable[[Outcome], object] | None = None
-        """Called with the result when it arrives; not with one that the journal holds."""
+        """Called with the result when it arrives, but not with one from the journal."""
 
     def __hash__(self) -> int:
-        # What asyncio keeps in a set is then taken out of it in the same order on replay.
+        # A set of operations then has the same order on replay.
         return self.n
 
     def __repr__(self) -> str:
@@ -133,7 +141,8 @@ class Pending(Operation[T], Generic[T]):
         return self._decode(self.outcome.value)
 
     def interrupt(self, outcome: Outcome) -> bool:
-        """Raise a failure where code stands still for it, if any does; the operation itself goes on."""
+        """Raise a failure in the code that awaits this operation. Return True if there is such code. The operation
+        continues."""
         sleeper = self.attempt.loop.sleeper(self.timer) if self.timer is not None else None
         futures = [future for future in (*self.waiters, sleeper) if future is not None and not future.done()]
         for future in futures:
@@ -142,13 +151,13 @@ class Pending(Operation[T], Generic[T]):
 
     @property
     def awaited(self) -> bool:
-        """Whether code stands still for it."""
+        """True if code awaits the operation."""
         if self.timer is not None:
             return not self.timer.cancelled()
         return bool(self.waiters)
 
     def resolve(self, outcome: Outcome) -> None:
-        """Set the result and let go on whoever waits for it."""
+        """Set the result and continue the code that awaits it."""
         if self.outcome is not None:
             return
         self.outcome = outcome
@@ -179,7 +188,7 @@ def wait(operations: Sequence[Pending[Any]]) -> Generator[Any, None, None]:
 
 
 class PendingAwakeable(Pending[T], Awakeable[T]):
-    """A result that is given from outside."""
+    """An awakeable: its result comes from outside."""
 
     @property
     def id(self) -> str:
@@ -187,7 +196,7 @@ class PendingAwakeable(Pending[T], Awakeable[T]):
 
 
 class PendingInvocation(Pending[T], Invocation[T]):
-    """A call or a send: the id is derived, so it is known at once."""
+    """A call or a send. Its id is derived, and therefore known at once."""
 
     def __init__(self, attempt: Attempt, n: int, command: c.Call | c.Send, decode: Callable[[bytes | None], T]) -> None:
         super().__init__(attempt, n, command, decode)
@@ -208,7 +217,7 @@ class PendingInvocation(Pending[T], Invocation[T]):
 
     @property
     def called(self) -> bool:
-        """Whether it is a call, and not a send."""
+        """True for a call, False for a send."""
         return isinstance(self.command, c.Call)
 
     def cancel(self) -> Operation[bool]:
@@ -240,7 +249,7 @@ class Attempt:
         meta: Meta,
         input: bytes,
         journal: Iterable[Entry],
-        notes: dict[str, Outcome],
+        notifications: dict[str, Outcome],
     ) -> None:
         self.host = host
         self.spec = spec
@@ -251,31 +260,31 @@ class Attempt:
         self.cancelled = False
         self._cancelled_at = 0
         self._owed: Outcome | None = None
-        """The cancellation, as long as it is for calls that code waits for to tell of it."""
+        """A cancellation that the failure of a call is expected to raise."""
         self._interruption: Outcome | None = None
-        """The cancellation, once it is for the next await to tell of it."""
+        """A cancellation that the next await raises."""
         self.fault: BaseException | None = None
-        """Why the attempt cannot go on, whatever the handler makes of the exception."""
-        self._notes = notes
-        self.noted: set[str] = set()
-        """The notifications that were given to the code."""
-        self._issued: list[Issued] = []
-        self._results: deque[Done | Noted] = deque()
-        self.tried: dict[int, Tried] = {}
-        """The steps that failed in former attempts and are to be tried again."""
-        self.read: dict[int, Outcome] = {}
-        """What reads and steps gave when the attempts that asked for it had failed."""
+        """Why the attempt cannot continue, whatever the handler does with the exception."""
+        self._notifications = notifications
+        self.delivered: set[str] = set()
+        """The ids of the notifications that were delivered to the code."""
+        self._issued: list[CommandIssued] = []
+        self._results: deque[ResultDelivered | NotificationDelivered] = deque()
+        self.retries: dict[int, StepRetried] = {}
+        """The steps that failed in earlier attempts and are to be tried again."""
+        self.read_results: dict[int, Outcome] = {}
+        """Results of reads and steps that arrived after the attempts that asked for them had failed."""
         for entry in journal:
-            if isinstance(entry, Issued):
+            if isinstance(entry, CommandIssued):
                 self._issued.append(entry)
-            elif isinstance(entry, Done | Noted):
+            elif isinstance(entry, ResultDelivered | NotificationDelivered):
                 self._results.append(entry)
-                if isinstance(entry, Noted):
-                    self.noted.add(entry.id)
-            elif isinstance(entry, Tried):
-                self.tried[entry.n] = entry
-            elif isinstance(entry, Read):
-                self.read[entry.n] = entry.outcome
+                if isinstance(entry, NotificationDelivered):
+                    self.delivered.add(entry.id)
+            elif isinstance(entry, StepRetried):
+                self.retries[entry.n] = entry
+            elif isinstance(entry, StateRead):
+                self.read_results[entry.n] = entry.outcome
         self._open: list[tuple[Pending[Any], int | None]] = []
         self._task = self.loop.create_task(self._execute(input))
         self._dead = self._told = False
@@ -317,7 +326,7 @@ class Attempt:
     def issue(self, command: c.Command, decode: Callable[[bytes | None], T]) -> Operation[T]:
         self.require_own_loop()
         if self._dead and not self._told:
-            self._told = True  # once: code that goes on whatever is raised would never come to an end
+            self._told = True  # once: code that ignores the exception would never end
             raise asyncio.CancelledError
         n = len(self.operations)
         pending: Pending[T]
@@ -329,7 +338,7 @@ class Attempt:
             pending = Pending(self, n, command, decode)
         kind, name = pending.described
         if self._dead or self.ended:
-            return pending  # what code does that goes on all the same counts for nothing, and never completes
+            return pending  # commands of code that continues all the same have no effect, and never complete
         if n < len(self._issued):
             self.operations.append(pending)
             recorded = self._issued[n]
@@ -355,15 +364,15 @@ class Attempt:
             raise TerminalError(failure.message, code=failure.code)
         return pending
 
-    # --- what the unit of work does with it ---
+    # --- what the session does with it ---
 
     @property
     def ended(self) -> bool:
-        """Whether the code returned or raised, or cannot go on."""
+        """True if the code returned or raised, or cannot continue."""
         return self.fault is not None or self._task.done()
 
     def result(self) -> Outcome:
-        """The outcome of an attempt that ended.
+        """Return the outcome of an attempt that ended.
 
         Raises:
             BaseException: What the handler raised, unless it was a `TerminalError`.
@@ -376,9 +385,9 @@ class Attempt:
             return Outcome(failure=Failure.of(error))
 
     def run(self) -> None:
-        """Run until blocked, after each recorded result and then for good.
+        """Run until blocked: first after each result of the journal, then for good.
 
-        Some may have been recorded when the code had returned: of what is carried out whether it waits or not.
+        A result of a command that need not be awaited may be in the journal after the code has returned.
         """
         self._run()
         while self._results and self.fault is None and not self.failed:
@@ -386,7 +395,7 @@ class Attempt:
             if entry.n >= len(self.operations):
                 self._mismatch(f"the journal holds a result of command {entry.n}, which was not issued")
                 return
-            outcome = entry.outcome if isinstance(entry, Done) else self._notes.get(entry.id)
+            outcome = entry.outcome if isinstance(entry, ResultDelivered) else self._notifications.get(entry.id)
             if outcome is None:
                 self._mismatch(f"notification of command {entry.n} is missing")
                 return
@@ -401,10 +410,10 @@ class Attempt:
             self._run()
 
     def deliver(self, n: int, outcome: Outcome) -> None:
-        """Hand over a result, and run until blocked. `CANCEL` stands for the cancellation of the invocation.
+        """Deliver a result, and run until blocked. `CANCEL` stands for the cancellation of the invocation.
 
-        It surfaces as a terminal error where code waits, but for calls: they are cancelled in turn, and how they fail
-        then surfaces instead. Where none fails, as it was over, or made the best of it, the next await raises.
+        The cancellation is raised as a terminal error where the code awaits anything except calls. Calls are cancelled
+        in turn, and their failures are raised instead. If no call fails, the next await raises the cancellation.
         """
         if n == CANCEL:
             self._cancel(outcome)
@@ -418,7 +427,7 @@ class Attempt:
         self._run()
 
     def to_cancel(self) -> list[PendingInvocation[Any]]:
-        """The calls from before the cancellation that have no result yet."""
+        """Return the calls from before the cancellation that have no result yet."""
         return [
             pending
             for pending in self.operations[: self._cancelled_at]
@@ -438,16 +447,16 @@ class Attempt:
     def _cancel(self, outcome: Outcome) -> None:
         self.cancelled, self._cancelled_at = True, len(self.operations)
         waits = self.waits()
-        told = [pending.interrupt(outcome) for pending in waits if not isinstance(pending.command, c.Call)]
-        if any(told):
+        interrupted = [pending.interrupt(outcome) for pending in waits if not isinstance(pending.command, c.Call)]
+        if any(interrupted):
             return
-        if len(told) < len(waits):
+        if len(interrupted) < len(waits):
             self._owed = outcome
         else:
             self._interruption = outcome
 
     def waits(self) -> list[Pending[Any]]:
-        """The operations without a result that code stands still for."""
+        """Return the operations without a result that code awaits."""
         return [pending for pending in self.operations if pending.outcome is None and pending.awaited]
 
     def abandon(self) -> None:
@@ -457,10 +466,10 @@ class Attempt:
 
     @contextmanager
     def hosted(self) -> Generator[None]:
-        """Make what the host raises the attempt's fault.
+        """Turn what the host raises into the attempt's fault.
 
         Raises:
-            Stopped: If the host raised anything. Nothing that the code does from then on counts.
+            Stopped: If the host raised anything. What the code does after that has no effect.
         """
         try:
             yield
@@ -469,7 +478,7 @@ class Attempt:
             raise Stopped(f"the attempt ends: {type(error).__name__}") from error
 
     def require_own_loop(self) -> None:
-        """Refuse use from within a step, or from another task of the process.
+        """Refuse use within a step, or in another task of the process.
 
         Raises:
             NonDeterminismError: If the caller does not run on the handler's loop.
@@ -492,13 +501,13 @@ class Attempt:
 
     @property
     def failed(self) -> bool:
-        """Whether the code raised something that is retried."""
+        """True if the code raised an error that is retried."""
         return self._task.done() and (
             self._task.cancelled() or not isinstance(self._task.exception(), TerminalError | None)
         )
 
     def _take_up(self) -> None:
-        """Replay is over: what it issued and got no result for goes on."""
+        """Continue the commands without a result after replay has ended."""
         open, self._open = self._open, []
         for pending, at in open:
             if pending.outcome is None:

@@ -1,8 +1,8 @@
-"""State entries too large for an item: the value lies in parts, under a record of its own that nobody runs.
+"""State entries that are too large for an item. The value is stored in parts, under a record of its own.
 
-The record comes first, due when the writer's lease ends; then the parts; then the commit whose state entry points at
-it, and which completes it, so that it has to be there still. What is never pointed at is deleted when it is due, and
-what is replaced is due at once.
+The record is put first. It is due when the writer's lease ends. Then the parts are put, and then comes the commit whose
+state entry points at the record. That commit also completes the record, and therefore requires that it still exists. A
+record that no entry points at is deleted when it is due. A replaced one is due at once.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from adapter.engine.ids import blob_id, garbage_id, new_generation, new_nonce
+from adapter.engine.ids import blob_id, garbage_id, new_commit_id, new_generation
 from adapter.engine.keys import KeyState
 from adapter.engine.ports import Change, Conflict, Create, Delete, Finish, Put, Update
 from adapter.engine.records import PART, Meta, Parent, Part, Ref, StateEntry, Status, Unreadable, cut
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 
 def blob_for(value: bytes) -> Ref | None:
-    """The record that a state entry's value is to lie under; ``None`` if an item of its own holds it."""
+    """Return a new record's reference for a state entry's value; ``None`` if an item can hold the value."""
     return Ref(blob_id(), new_generation()) if len(value) > PART else None
 
 
 def changes(state: KeyState, blobs: Mapping[str, Ref | None], now: int) -> list[Change]:
-    """The changes that go with a head: of the entries beside it, and of the blobs that they point at.
+    """Return the changes that go with a head: those of overflow entries, and of the blobs that they point at.
 
     Args:
-        state: The key after all that is to be committed.
-        blobs: Where the entries of these names lay before.
+        state: The key after all effects of the commit.
+        blobs: The blobs of the entries as they were before, by the entries' names.
         now: The time, in milliseconds.
     """
     changes: list[Change] = []
@@ -51,7 +51,7 @@ def changes(state: KeyState, blobs: Mapping[str, Ref | None], now: int) -> list[
 
 
 class Blobs:
-    """Writes, reads and deletes them."""
+    """Writes, reads and deletes blobs, and large inputs."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -67,19 +67,19 @@ class Blobs:
             created=times.now,
             due=times.lease,
         )
-        await self._engine.commit([Create(meta, times.now)], new_nonce())
-        await self._engine.put_apart(cut(blob, "state", value))
+        await self._engine.commit([Create(meta, times.now)], new_commit_id())
+        await self._engine.put_parts(cut(blob, "state", value))
 
     async def put_input(self, meta: Meta, parts: Sequence[Part]) -> Ref:
-        """Put the parts of an input ahead of the commit that makes its invocation. Returns the note of it.
+        """Put the parts of an input ahead of the commit that creates its invocation. Return the marker of the parts.
 
-        The note comes first, and is due when the writer's lease ends: then the parts are deleted. The commit has to
-        complete the note (see `keep_input`), so that it has to be there still.
+        The marker is put first. It is due when the writer's lease ends, and the parts are then deleted. The commit has
+        to complete the marker (see `keep_input`), and therefore requires that it still exists.
         """
         times = self._engine.times()
-        note = Ref(garbage_id(), meta.generation)
+        marker = Ref(garbage_id(), meta.generation)
         record = Meta(
-            *note,
+            *marker,
             target=meta.target,
             kind=Kind.SHARED,
             status=Status.SUSPENDED,
@@ -87,22 +87,22 @@ class Blobs:
             due=times.lease,
             parent=Parent(meta.ref, 0),
         )
-        await self._engine.commit([Create(record, times.now)], new_nonce())
-        await self._engine.put_apart(parts)
-        return note
+        await self._engine.commit([Create(record, times.now)], new_commit_id())
+        await self._engine.put_parts(parts)
+        return marker
 
-    def keep_input(self, note: Ref) -> Update:
-        """The change that goes with the commit that makes the invocation."""
+    def keep_input(self, marker: Ref) -> Update:
+        """Return the change that completes the marker, for the commit that creates the invocation."""
         now = self._engine.clock.now()
-        return Update(note, set={"status": Status.COMPLETED, "completed": now, "due": now})
+        return Update(marker, set={"status": Status.COMPLETED, "completed": now, "due": now})
 
-    async def collect_input(self, note: Meta, made: Ref) -> bool:
-        """Delete the parts of an input unless its invocation was made. Returns False if that may still happen."""
+    async def collect_input(self, marker: Meta, made: Ref) -> bool:
+        """Delete the parts of an input if its invocation was not created. Return False if it may still be created."""
         now = self._engine.clock.now()
-        if note.live:
+        if marker.live:
             try:
                 values: dict[str, Any] = {"status": Status.COMPLETED, "completed": now}
-                await self._engine.commit([Update(note.ref, set=values, due=note.due)], new_nonce())
+                await self._engine.commit([Update(marker.ref, set=values, due=marker.due)], new_commit_id())
             except Conflict:
                 return False
         found = await self._engine.read(lambda: self._engine.store.peek(made.id))
@@ -111,7 +111,7 @@ class Blobs:
         return True
 
     async def read(self, key: ObjectKey, generation: str, name: str) -> bytes | None:
-        """A state entry that lies beside the head.
+        """Read an overflow entry.
 
         Raises:
             Unreadable: If some of its parts are missing.
@@ -125,33 +125,33 @@ class Blobs:
             value = await engine.payload(entry.blob, "state")
             if -(-len(value) // PART) == entry.parts:
                 return value
-            if entry == last:  # else it was replaced since it was read
+            if entry == last:  # otherwise it was replaced since it was read
                 raise Unreadable(f"state entry {name!r} of {key} lacks some of its {entry.parts} parts")
             last = entry
 
     async def where(self, key: ObjectKey, generation: str, name: str) -> Ref | None:
-        """The record under which an entry's value lies, if it does."""
+        """Return the record under which an entry's value is stored; ``None`` if there is none."""
         entry = await self._engine.read(lambda: self._engine.store.state(key, generation, name))
         return entry.blob if entry is not None else None
 
     async def give_up(self, blob: Meta) -> None:
-        """Delete one that nothing points at, unless something does by now."""
+        """Delete a blob that no entry points at, unless one does by now."""
         now = self._engine.clock.now()
         values: dict[str, Any] = {"status": Status.COMPLETED, "completed": now, "expires": now}
         try:
-            await self._engine.commit([Update(blob.ref, set=values, due=blob.due)], new_nonce())
+            await self._engine.commit([Update(blob.ref, set=values, due=blob.due)], new_commit_id())
         except Conflict:
             return
         await self._engine.sweeper.delete(replace(blob, **values))
 
     async def delete_entries(self, key: ObjectKey, generation: str) -> None:
-        """Delete all entries of a generation of a key's state."""
+        """Delete all overflow entries of a generation of a key's state."""
         engine = self._engine
         entries = list((await engine.entries(key, generation)).values())
         for entry in (entry for entry in entries if entry.blob is not None):
             now = engine.clock.now()
             assert entry.blob is not None
-            with contextlib.suppress(Conflict):  # its record is gone already
-                await engine.commit([Finish(entry.blob, set={"due": now, "expires": now})], new_nonce())
+            with contextlib.suppress(Conflict):  # its record is deleted already
+                await engine.commit([Finish(entry.blob, set={"due": now, "expires": now})], new_commit_id())
         for start in range(0, len(entries), 100):
-            await engine.commit([Delete(entry) for entry in entries[start : start + 100]], new_nonce())
+            await engine.commit([Delete(entry) for entry in entries[start : start + 100]], new_commit_id())

@@ -1,6 +1,6 @@
-"""What handler code may ask of the engine, as plain data.
+"""The commands that handler code may issue, as plain data.
 
-A context turns each of its methods into one of these; another producer may issue them as well.
+Each method of a context issues one of these. Another producer may issue them as well.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A step: run the closure once, and keep what it returns. A `TerminalError` that it raises is kept as well."""
+    """A step: run the closure once and record its result. A `TerminalError` that it raises is recorded as well."""
 
     name: str
     closure: Callable[[], Awaitable[bytes]]
     retry: RetryPolicy | None = None
     context: Context = field(default_factory=copy_context, compare=False, repr=False)
-    """The context variables of the code that asks for it, which it runs with."""
+    """The context variables of the code that issues the step. The step runs with them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Wait for so many milliseconds; a result with no value."""
+    """Wait for a number of milliseconds. The result has no value."""
 
     milliseconds: int
     name: str = ""
@@ -39,7 +39,7 @@ class Sleep:
 
 @dataclass(frozen=True, slots=True)
 class GetState:
-    """Read a state entry; the value is ``None`` where it is not set."""
+    """Read a state entry. The value is ``None`` if the entry is not set."""
 
     name: str
 
@@ -71,7 +71,7 @@ class StateKeys:
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """The time, in milliseconds since the epoch, as decimal digits."""
+    """Return the time in milliseconds since the epoch, as decimal digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +83,12 @@ class Call:
     idempotency_key: str | None = None
     headers: Headers = field(default_factory=dict[str, str])
     kind: Kind | None = None
-    """The handler's kind, where the caller knows it."""
+    """The handler's kind, if the caller knows it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Have another handler run, now or after a delay, without waiting for it."""
+    """Run another handler, now or after a delay, without waiting for it."""
 
     target: Target
     input: bytes
@@ -97,38 +97,38 @@ class Send:
     idempotency_key: str | None = None
     headers: Headers = field(default_factory=dict[str, str])
     kind: Kind | None = None
-    """The handler's kind, where the caller knows it."""
+    """The handler's kind, if the caller knows it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attach:
-    """Wait for the output of an invocation that somebody else made."""
+    """Wait for the output of an invocation that this one did not call."""
 
     id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Ask another invocation to end."""
+    """Cancel another invocation."""
 
     id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The output of an invocation as it stands: ``ready:`` and its value, `NOT_READY`, `NOT_FOUND`, or its failure."""
+    """Read the output of an invocation: ``ready:`` and its value, `NOT_READY`, `NOT_FOUND`, or its failure."""
 
     id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Awakeable:
-    """Wait for a result that somebody outside gives by id."""
+    """Wait for a result that comes from outside by an id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Complete:
-    """Give an awakeable its result."""
+    """Complete an awakeable with a result."""
 
     id: str
     outcome: Outcome
@@ -159,24 +159,25 @@ class GetPromise:
 
 @dataclass(frozen=True, slots=True)
 class PeekPromise:
-    """A promise's result as it stands; the value is ``None`` where there is none yet."""
+    """Read a promise's result. The value is ``None`` if there is none yet."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class CompletePromise:
-    """Give a promise its result."""
+    """Complete a promise with a result."""
 
     name: str
     outcome: Outcome
 
 
-Errand = Attach | Cancel | Output | Complete | SendSignal | GetPromise | PeekPromise | CompletePromise
-"""What is asked of other records: done once the command is committed, and again if a crash leaves it unknown."""
+OutboundRequest = Attach | Cancel | Output | Complete | SendSignal | GetPromise | PeekPromise | CompletePromise
+"""The commands that act on other records. They are carried out after the command is committed, and again if a crash
+leaves their outcome unknown."""
 
 Asked = Attach | Output | Complete | SendSignal
-"""What a client outside may ask for as well."""
+"""The commands that a client outside may issue as well."""
 
 Command = (
     Run
@@ -191,20 +192,20 @@ Command = (
     | Send
     | Awakeable
     | Signal
-    | Errand
+    | OutboundRequest
 )
 
 
 READY, NOT_READY, NOT_FOUND = b"ready:", b"not ready", b"not found"
 
 
-def accepted(said: bytes | None) -> bool:
-    """Whether an errand that gives, sends or ends something was the first to."""
-    return said == b'"accepted"'
+def accepted(answer: bytes | None) -> bool:
+    """Return True if an outbound request was carried out, and not too late or before."""
+    return answer == b'"accepted"'
 
 
 class Issuer(Protocol):
-    """What a context needs of the attempt that it belongs to."""
+    """What a context needs of its attempt."""
 
     @property
     def id(self) -> str:
@@ -228,12 +229,12 @@ class Issuer(Protocol):
 
     @property
     def replaying(self) -> bool:
-        """Whether the code is still retracing what an earlier attempt did."""
+        """True while the code repeats what an earlier attempt did."""
         ...
 
     @property
     def random(self) -> Random:
-        """A generator seeded by the invocation: a replay draws the same numbers."""
+        """A generator seeded by the invocation. A replay draws the same numbers."""
         ...
 
     @overload
@@ -243,5 +244,5 @@ class Issuer(Protocol):
     @overload
     def issue(self, command: Command, decode: Callable[[bytes | None], T]) -> Operation[T]: ...
     def issue(self, command: Command, decode: Callable[[bytes | None], T]) -> Operation[T]:
-        """Number the command, check it against the journal, start it. ``decode`` turns the value into the result."""
+        """Number the command, compare it with the journal, and start it. ``decode`` turns the value into the result."""
         ...

@@ -1,7 +1,8 @@
-"""Finding rings of invocations that wait for each other's keys or results, across processes.
+"""Find cycles of invocations that wait for each other's keys or results, across processes.
 
-The records say who waits for what: a queued call waits for its key's owner, an invocation that stands still for others
-names them. A ring that looks the same twice in a row, with nothing in it moving in between, cannot resolve itself.
+The records say who waits for whom: a queued call waits for its key's owner, and a suspended invocation lists the
+invocations that it waits for. If a cycle looks the same twice, and nothing in it moved in between, it cannot resolve
+itself.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from adapter.engine.ids import child_id, new_nonce
+from adapter.engine.ids import child_id, new_commit_id
 from adapter.engine.ports import Conflict, Update
 from adapter.engine.records import Awaits, Meta, Ref, Status, Unreadable
 from adapter.engine.types import Failure, Outcome
@@ -23,33 +24,33 @@ if TYPE_CHECKING:
 log = logging.getLogger("adapter")
 
 MAX_LENGTH = 50
-"""The longest ring that is looked for."""
+"""The longest cycle that is looked for."""
 
-AT_ONCE = 16
-"""How many records are read at the same time."""
+PARALLEL_READS = 16
+"""The number of records that are read at the same time."""
 
 
-def deadlock(ring: Sequence[Meta]) -> Failure:
-    """The failure that spells out a ring, each invocation waiting for the next."""
-    refs = {meta.ref for meta in ring}
-    ages = [(meta.created, meta.parent is not None and meta.parent.ref in refs, meta.id) for meta in ring]
+def deadlock(cycle: Sequence[Meta]) -> Failure:
+    """Return the failure that names a cycle in which each invocation waits for the next."""
+    refs = {meta.ref for meta in cycle}
+    ages = [(meta.created, meta.parent is not None and meta.parent.ref in refs, meta.id) for meta in cycle]
     oldest = ages.index(min(ages))
-    ring = [*ring[oldest:], *ring[:oldest]]
-    names = [str(meta.target.object) for meta in ring if meta.kind.exclusive] or [str(meta.target) for meta in ring]
+    cycle = [*cycle[oldest:], *cycle[:oldest]]
+    names = [str(meta.target.object) for meta in cycle if meta.kind.exclusive] or [str(meta.target) for meta in cycle]
     names = [name for place, name in enumerate(names) if place == 0 or names[place - 1] != name]
     if names[0] != names[-1] or len(names) == 1:
         names.append(names[0])
     return Failure(409, "deadlock: " + " → ".join(names))
 
 
-def attached(ring: Sequence[Meta], awaits: Sequence[Awaits | None]) -> tuple[str, int]:
-    """Who is to go on in a ring in which nobody waits for a key, and with which command.
+def attached(cycle: Sequence[Meta], awaits: Sequence[Awaits | None]) -> tuple[str, int]:
+    """Return the invocation to fail in a cycle without a queued call, and its command that fails.
 
-    Somebody in it waits for the result of an invocation that is not its own call: the youngest who does.
+    That is the youngest invocation that waits for the result of one that it did not call itself.
     """
     found: list[tuple[int, str, int]] = []
-    for place, (meta, waits) in enumerate(zip(ring, awaits, strict=True)):
-        following = ring[(place + 1) % len(ring)]
+    for place, (meta, waits) in enumerate(zip(cycle, awaits, strict=True)):
+        following = cycle[(place + 1) % len(cycle)]
         own = following.parent is not None and following.parent.ref == meta.ref
         if waits is not None and following.id in waits.ids and not own:
             found.append((meta.created, meta.id, waits.commands[waits.ids.index(following.id)]))
@@ -57,10 +58,10 @@ def attached(ring: Sequence[Meta], awaits: Sequence[Awaits | None]) -> tuple[str
     return id, command
 
 
-def stretches(commands: Iterable[int]) -> tuple[int, ...]:
-    """Return ascending numbers as the first and the last of each stretch.
+def ranges(commands: Iterable[int]) -> tuple[int, ...]:
+    """Return ascending numbers as ranges, each by its first and its last number.
 
-    >>> stretches([1, 2, 3, 7, 9, 10])
+    >>> ranges([1, 2, 3, 7, 9, 10])
     (1, 3, 7, 7, 9, 10)
     """
     ends: list[int] = []
@@ -73,7 +74,7 @@ def stretches(commands: Iterable[int]) -> tuple[int, ...]:
 
 
 def awaited_ids(ref: Ref, awaits: Awaits) -> list[str]:
-    """Return the ids of all invocations that one stands still for.
+    """Return the ids of all invocations that one waits for.
 
     >>> len(awaited_ids(Ref("inv_a", "g"), Awaits(0, True, ("inv_b",), (0,), calls=(1, 3, 7, 7))))
     5
@@ -83,31 +84,31 @@ def awaited_ids(ref: Ref, awaits: Awaits) -> list[str]:
 
 
 class Deadlocks:
-    """Looks for rings from one invocation on."""
+    """Looks for cycles that an invocation is part of, or leads to."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     async def check(self, start: Meta) -> bool:
-        """Fail the youngest call of a ring that the invocation leads to. Returns whether there was one."""
+        """Fail the youngest call of a cycle that the invocation leads to. Return True if there was a cycle."""
         try:
-            ring = await self._ring(start.id, [], {})
-            again = await self._ring(start.id, [], {}) if ring else None
-        except Unreadable as error:  # of an invocation that it waits for, or of a key: not its own failure
+            cycle = await self._cycle(start.id, [], {})
+            again = await self._cycle(start.id, [], {}) if cycle else None
+        except Unreadable as error:  # of another invocation, or of a key: not a failure of this one
             log.error("not looked for deadlocks: %s", error, extra={"invocation_id": start.id})
             return False
-        if ring is None or again is None or [_mark(meta) for meta in ring] != [_mark(meta) for meta in again]:
+        if cycle is None or again is None or [_mark(meta) for meta in cycle] != [_mark(meta) for meta in again]:
             return False
-        failure = deadlock(ring)
-        queued = [meta for meta in ring if meta.status is Status.QUEUED]
+        failure = deadlock(cycle)
+        queued = [meta for meta in cycle if meta.status is Status.QUEUED]
         if not queued:
-            id, command = attached(ring, [meta.awaits for meta in ring])
-            waiting = next(meta for meta in ring if meta.id == id)
+            id, command = attached(cycle, [meta.awaits for meta in cycle])
+            waiting = next(meta for meta in cycle if meta.id == id)
             outcome = Outcome(failure=failure)
-            await self._engine.control.answer(waiting.ref, waiting, f"a{command}", outcome, new_nonce())
+            await self._engine.control.deliver(waiting.ref, waiting, f"a{command}", outcome, new_commit_id())
             return True
         youngest = max(queued, key=lambda meta: (meta.created, meta.id))
-        if not self._engine.hosts(youngest.target):  # its options are known where it lives
+        if not self._engine.hosts(youngest.target):  # its options are known where its service runs
             deployment = youngest.deployment if youngest.epoch else ""
             self._engine.dispatch(youngest.ref, youngest.target.service, deployment, fresh=False)
             return True
@@ -117,26 +118,26 @@ class Deadlocks:
         if youngest.error != failure.message:
             self.report(youngest, failure)
             with suppress(Conflict):
-                await self._engine.commit([Update(youngest.ref, set={"error": failure.message})], new_nonce())
+                await self._engine.commit([Update(youngest.ref, set={"error": failure.message})], new_commit_id())
         return True
 
     def report(self, youngest: Meta, failure: Failure) -> None:
-        """Leave a ring as it is, for an operator."""
+        """Log a cycle and leave it for an operator."""
         log.error("%s", failure.message, extra={"invocation_id": youngest.id, "target": str(youngest.target)})
 
-    async def _ring(self, id: str, path: list[Meta], seen: dict[str, Meta | None]) -> list[Meta] | None:
-        """A ring that an invocation cannot but wait for.
+    async def _cycle(self, id: str, path: list[Meta], seen: dict[str, Meta | None]) -> list[Meta] | None:
+        """Return a cycle that the invocation waits for without an alternative.
 
         Args:
-            id: The invocation's.
-            path: How it was reached.
-            seen: The records that were read in this search; ``None`` for those that lead to no ring.
+            id: The invocation's id.
+            path: The invocations that lead to it.
+            seen: The records that this search has read; ``None`` for those that lead to no cycle.
         """
         for place, earlier in enumerate(path):
             if earlier.id == id:
                 return path[place:]
         if id not in seen:
-            seen[id] = await self._engine.look(id)
+            seen[id] = await self._engine.find(id)
         meta = seen[id]
         if meta is None or not meta.live or len(path) >= MAX_LENGTH:
             return None
@@ -144,44 +145,44 @@ class Deadlocks:
         if meta.status is Status.QUEUED:
             key = meta.target.object
             owner = (await self._engine.heads([key]))[key].owner
-            ring = await self._ring(owner.id, path, seen) if owner is not None else None
+            cycle = await self._cycle(owner.id, path, seen) if owner is not None else None
         else:
-            ring = await self._ring_through(meta.awaits, path, seen)
-        if ring is None:
+            cycle = await self._cycle_through(meta.awaits, path, seen)
+        if cycle is None:
             seen[id] = None
-        return ring
+        return cycle
 
-    async def _ring_through(
+    async def _cycle_through(
         self, awaits: Awaits | None, path: list[Meta], seen: dict[str, Meta | None]
     ) -> list[Meta] | None:
-        """A ring through what the last invocation of the path waits for."""
+        """Return a cycle through the invocations that the last one of the path waits for."""
         meta = path[-1]
         suspended = meta.status is Status.SUSPENDED
         if awaits is None or not (suspended or (meta.status is Status.RUNNING and awaits.seen == meta.notifications)):
             return None
-        ring: list[Meta] | None = None
+        cycle: list[Meta] | None = None
         others = awaited_ids(meta.ref, awaits)
         for place, id in enumerate(others):
-            if place % AT_ONCE == 0:
-                await self._read(others[place : place + AT_ONCE], seen)
+            if place % PARALLEL_READS == 0:
+                await self._read(others[place : place + PARALLEL_READS], seen)
             if not suspended and await self._completed(id):
-                return None  # it was told in its own process, and may have moved on
-            found = await self._ring(id, path, seen)
-            ring = ring or found
+                return None  # its process may have delivered the result, and it may have continued
+            found = await self._cycle(id, path, seen)
+            cycle = cycle or found
             if found is None and not awaits.all:
                 return None
-        return ring
+        return cycle
 
     async def _read(self, ids: Sequence[str], seen: dict[str, Meta | None]) -> None:
-        """Read those records at the same time that were not read yet."""
+        """Read the records that were not read yet, at the same time."""
         unread = [id for id in ids if id not in seen]
-        seen.update(zip(unread, await asyncio.gather(*map(self._engine.look, unread)), strict=True))
+        seen.update(zip(unread, await asyncio.gather(*map(self._engine.find, unread)), strict=True))
 
     async def _completed(self, id: str) -> bool:
-        meta = await self._engine.look(id)
+        meta = await self._engine.find(id)
         return meta is None or not meta.live
 
 
 def _mark(meta: Meta) -> tuple[object, ...]:
-    """What is different once an invocation has moved."""
+    """Return what differs once an invocation has moved."""
     return meta.ref, meta.status, meta.epoch, meta.notifications, meta.awaits

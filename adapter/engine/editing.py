@@ -1,4 +1,4 @@
-"""A key's state as an operator sees and changes it."""
+"""A key's state, for an operator to read and change."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adapter.engine import blobs
-from adapter.engine.draft import garbage
-from adapter.engine.ids import new_nonce
+from adapter.engine.ids import new_commit_id
 from adapter.engine.keys import KeyState
 from adapter.engine.ports import Conflict, WriteHead
 from adapter.engine.records import Ref
+from adapter.engine.transaction import garbage
 from adapter.engine.types import ObjectKey
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 MOST_COUNTED = 1000
-"""How many invocations that wait for a key are counted."""
+"""The most waiting invocations of a key that are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,11 @@ class Held:
     """A key.
 
     Attributes:
-        version: Changes with everything that happens to it.
-        owner: The invocation that holds it.
-        waiting: How many wait for it; at most `MOST_COUNTED` are counted.
-        entries: The small ones of its state.
-        large: The names of the others.
+        version: Changes with every change of the key.
+        owner: The invocation that owns the key.
+        waiting: The number of invocations that wait for it, up to `MOST_COUNTED`.
+        entries: The state entries in the head.
+        large: The names of the overflow entries.
     """
 
     version: int
@@ -41,30 +41,30 @@ class Held:
 
 
 class ChangedError(Exception):
-    """The key has another version by now, or is held by an invocation, whose writes would undo an edit."""
+    """The key has another version, or has an owner, whose writes would undo an edit."""
 
 
-async def look(engine: Engine, key: ObjectKey) -> Held:
-    """A key and its state."""
+async def view(engine: Engine, key: ObjectKey) -> Held:
+    """Return a key and its state."""
     head = (await engine.heads([key]))[key]
     state = KeyState(head, engine.clock.now())
-    beside = await engine.entries(key, state.state_generation) if state.spilled else {}
+    overflow = await engine.entries(key, state.state_generation) if state.has_overflow else {}
     waiting = len(await engine.read(lambda: engine.store.inbox(key, MOST_COUNTED))) if head.queued else 0
-    return Held(head.version, head.owner, waiting, dict(state.state), tuple(sorted(beside)))
+    return Held(head.version, head.owner, waiting, dict(state.state), tuple(sorted(overflow)))
 
 
 async def read(engine: Engine, key: ObjectKey, name: str) -> bytes | None:
-    """One entry of a key's state."""
+    """Return one entry of a key's state."""
     state = KeyState((await engine.heads([key]))[key], engine.clock.now())
     found = state.read(name)
     return found.value if found else await engine.blobs.read(key, state.state_generation, name)
 
 
 async def edit(engine: Engine, key: ObjectKey, name: str, value: bytes | None, version: int) -> int:
-    """Set one entry of a key's state, or clear it. Returns the key's new version.
+    """Set one entry of a key's state, or clear it. Return the key's new version.
 
     Raises:
-        ChangedError: If the key has not this version, or somebody holds it.
+        ChangedError: If the key has another version, or has an owner.
     """
     head = (await engine.heads([key]))[key]
     if head.version != version:
@@ -80,9 +80,9 @@ async def edit(engine: Engine, key: ObjectKey, name: str, value: bytes | None, v
             await engine.blobs.write(blob, key, value)
         state.set(name, value, blob)
     before = await engine.blobs.where(key, state.state_generation, name) if head.large else None
-    beside = [*blobs.changes(state, {name: before}, engine.clock.now()), *garbage(state, engine.times())]
+    overflow = [*blobs.changes(state, {name: before}, engine.clock.now()), *garbage(state, engine.times())]
     try:
-        await engine.commit([WriteHead(state.head(), version=version), *beside], new_nonce())
+        await engine.commit([WriteHead(state.head(), version=version), *overflow], new_commit_id())
     except Conflict:
         raise ChangedError(f"{key} has changed meanwhile") from None
     return version + 1

@@ -1,4 +1,4 @@
-"""The engine: accepts requests, resumes invocations, and sweeps up what is due."""
+"""The engine: it accepts requests, resumes invocations, and sweeps what is due."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 
 from adapter.engine import journal as journals
 from adapter.engine.blobs import Blobs
+from adapter.engine.commit_log import Exists, Fenced
 from adapter.engine.control import KILLED, Control
 from adapter.engine.deadlocks import Deadlocks
-from adapter.engine.draft import APART, GRACE, MARGIN, Times
+from adapter.engine.execution import Execution
 from adapter.engine.handover import Handover
-from adapter.engine.ids import idempotent_id, new_generation, new_nonce, random_id, workflow_id
-from adapter.engine.journal import Began, Noted, encode
-from adapter.engine.ledger import Exists, Fenced
-from adapter.engine.member import Member
+from adapter.engine.ids import idempotent_id, new_commit_id, new_generation, random_id, workflow_id
+from adapter.engine.journal import AttemptStarted, NotificationDelivered, encode
+from adapter.engine.notifier import Notifier
 from adapter.engine.ports import (
     Change,
     Clock,
@@ -35,18 +35,19 @@ from adapter.engine.recent import Recent
 from adapter.engine.records import (
     INLINE,
     Head,
+    JournalSegment,
     Meta,
     Part,
-    Piece,
     Ref,
     Status,
     Unreadable,
     cut,
 )
 from adapter.engine.reports import log_attempt, log_end, log_step
+from adapter.engine.session import MAX_INLINE_WAIT, Session
 from adapter.engine.storage import Storage
 from adapter.engine.sweeper import Sweeper
-from adapter.engine.teller import Teller
+from adapter.engine.transaction import GRACE, MARGIN, MAX_INLINE_PARTS, Times
 from adapter.engine.types import (
     MAX_ERROR,
     MAX_PAYLOAD,
@@ -59,9 +60,8 @@ from adapter.engine.types import (
     Outcome,
     RetryPolicy,
     Target,
-    said,
+    truncate,
 )
-from adapter.engine.unit import PATIENCE, Unit
 from adapter.errors import TerminalError
 
 T = TypeVar("T")
@@ -69,35 +69,35 @@ T = TypeVar("T")
 log = logging.getLogger("adapter")
 
 LEASE = 60_000
-"""Milliseconds that an attempt in a process without a deadline is left alone."""
+"""Milliseconds of an attempt's lease in a process without a deadline."""
 
 QUEUE_POLL = 1000
-"""Milliseconds after which a request that waits for its key looks at the latest whether it is its turn."""
+"""The longest interval, in milliseconds, at which a request that waits for its key polls."""
 
 POLLS = 8
-"""A request that waits for its key looks again each time it has waited for an eighth more."""
+"""A request that waits for its key polls each time it has waited for another eighth of its wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a client asks for."""
+    """A client's request."""
 
     target: Target
     input: bytes
     idempotency_key: str | None = None
     headers: Headers = field(default_factory=dict[str, str])
     delay: int = 0
-    """Milliseconds; for a send."""
+    """Milliseconds by which a send is delayed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of a request.
+    """The answer to a request.
 
     Attributes:
-        id: The invocation's.
-        accepted: Whether the request made the invocation; else it was there before.
-        outcome: How it ended; ``None`` where that is still to come.
+        id: The invocation's id.
+        accepted: True if the request created the invocation; False if it existed before.
+        outcome: How the invocation ended; ``None`` if it has not.
     """
 
     id: str
@@ -106,7 +106,7 @@ class Answer:
 
 
 class _Gate:
-    """Requests for one key in this process take turns: each begins on the head that the one before has written."""
+    """The turns of requests for one key in this process. Each begins with the head that the one before has written."""
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
@@ -114,7 +114,7 @@ class _Gate:
         self.turn: asyncio.Future[None] | None = None
 
     def open(self) -> None:
-        """The one whose turn it is has written the head, or is done."""
+        """End the current turn: its request has written the head, or is done."""
         if self.turn is not None and not self.turn.done():
             self.turn.set_result(None)
 
@@ -123,13 +123,14 @@ class Engine(Storage):
     """Runs invocations on its ports.
 
     Args:
-        handlers: Those that live here.
-        deployment: What tells this version of the code from others; kept with each invocation that begins here.
-        kinds: The kind of a handler elsewhere, ``None`` if there is none such.
-        options: Its options, as far as they say how long things are kept: an operator may end it from here.
-        poll: Milliseconds after which a waiting client's request first looks at the store.
-        always_replay: Whether code is replayed from its start after each result that it is given, and suspended
-            wherever it waits: for tests of handlers.
+        handlers: The handlers of this process.
+        deployment: The version of this code. It is stored with each invocation that begins here.
+        kinds: Returns the kind of another process's handler; ``None`` if it does not exist.
+        options: Returns the options of another process's handler that say how long things are kept. An operator may end
+            an invocation from here.
+        poll: Milliseconds until a waiting client's request first reads the store.
+        always_replay: True to replay code from its start after each result, and to suspend it wherever it waits: for
+            tests of handlers.
     """
 
     def __init__(
@@ -153,9 +154,9 @@ class Engine(Storage):
         self.poll = poll
         self.always_replay = always_replay
         self.steps = 0
-        """How many steps run in this process."""
-        self.active: dict[str, Unit] = {}
-        """The units that run an invocation in this process."""
+        """The number of steps that run in this process."""
+        self.active: dict[str, Session] = {}
+        """The sessions of this process, by the ids of the invocations that they run."""
         self._handlers = {(spec.service, spec.name): spec for spec in handlers}
         self._services = {service for service, _ in self._handlers}
         self._kinds = kinds
@@ -164,23 +165,23 @@ class Engine(Storage):
         self._listeners: dict[str, list[asyncio.Future[Outcome]]] = {}
         self._gates: dict[ObjectKey, _Gate] = {}
         self._resuming: dict[str, bool] = {}
-        """What is about to begin, and whether it was to be resumed again meanwhile."""
+        """The invocations that are about to begin here. True if one was to be resumed again meanwhile."""
         self.control = Control(self)
         self.deadlocks = Deadlocks(self)
         self.blobs = Blobs(self)
         self.handover = Handover(self)
         self.recent = Recent(clock)
-        self.teller = Teller(self)
+        self.notifier = Notifier(self)
         self.sweeper = Sweeper(self)
 
     # --- requests ---
 
     async def call(self, request: Request, *, until: int) -> Answer:
-        """Run a handler and wait for its outcome until a time in milliseconds; then the answer has none.
+        """Run a handler and wait for its outcome until a time in milliseconds. After that the answer has no outcome.
 
         Raises:
             TerminalError: If there is no such handler, or the input is too large.
-            Unavailable: If the store did not take it.
+            Unavailable: If the store did not accept the request.
         """
         self._require(request)
         spec = self.handler(request.target)
@@ -190,27 +191,27 @@ class Engine(Storage):
                 return Answer(answer.id, False)
             return replace(answer, outcome=await self.outcome(answer.id, until=until))
         meta, derived = self._new(request, spec.kind)
-        member = Member(meta, request.input, spec)
+        execution = Execution(meta, request.input, spec)
         if derived:
-            existing = await self._create(member)
+            existing = await self._create(execution)
             if existing is not None:
                 if spec.kind is Kind.WORKFLOW:
                     return Answer(meta.id, False)
                 return Answer(meta.id, False, await self.result(existing) or await self.outcome(meta.id, until=until))
         with self._listen(meta.id) as future:
             if spec.kind.exclusive and not derived:
-                unit = await self._through_gate(member, until)
+                session = await self._through_gate(execution, until)
             else:
-                head = self.recent.get(member.key) if spec.kind.exclusive else None
-                unit = self.spawn(self._run(Unit(self, member, linger=until, head=head)))
-            return Answer(meta.id, True, await self._outcome(meta.id, future, until, unit))
+                head = self.recent.get(execution.key) if spec.kind.exclusive else None
+                session = self.spawn(self._run(Session(self, execution, hold_until=until, head=head)))
+            return Answer(meta.id, True, await self._outcome(meta.id, future, until, session))
 
     async def send(self, request: Request, *, id: str | None = None) -> Answer:
         """Store a message, to be run now or after its delay.
 
         Raises:
             TerminalError: If there is no such handler, or the input is too large.
-            Unavailable: If the store did not take it.
+            Unavailable: If the store did not accept the message.
         """
         self._require(request)
         meta, _ = self._new(request, self.kind_of(request.target))
@@ -218,23 +219,25 @@ class Engine(Storage):
             meta = replace(meta, id=id)
         if request.delay:
             meta = replace(meta, status=Status.SCHEDULED, due=meta.created + request.delay)
-        unit = Unit(self, Member(meta, request.input, None))
+        session = Session(self, Execution(meta, request.input, None))
         try:
-            await unit.run()
+            await session.run()
         except Exists as exists:
-            accepted = exists.found.generation == meta.generation  # the answer was lost, and it has begun since
-            if not accepted and len(request.input) > APART:
+            accepted = (
+                exists.found.generation == meta.generation
+            )  # the answer was lost, and the invocation has begun since
+            if not accepted and len(request.input) > MAX_INLINE_PARTS:
                 await self.sweeper.delete_dependents(meta.ref)
             return Answer(meta.id, accepted, await self.result(exists.found))
         return Answer(meta.id, True)
 
     async def outcome(self, id: str, *, until: int) -> Outcome | None:
-        """Wait for an invocation to complete; ``None`` if it has not at that time."""
+        """Wait for an invocation to complete. Return ``None`` if it has not completed at that time."""
         with self._listen(id) as future:
             return await self._outcome(id, future, until)
 
     async def _outcome(
-        self, id: str, future: asyncio.Future[Outcome], until: int, unit: asyncio.Task[Any] | None = None
+        self, id: str, future: asyncio.Future[Outcome], until: int, session: asyncio.Task[Any] | None = None
     ) -> Outcome | None:
         interval, began = self.poll, self.clock.now()
         while not future.done():
@@ -244,14 +247,15 @@ class Engine(Storage):
             await self.first(future, min(until, now + interval))
             if future.done():
                 break
-            if id in self.active or (unit is not None and not unit.done() and interval < 1000):
+            if id in self.active or (session is not None and not session.done() and interval < 1000):
                 interval = min(interval * 2, 1000)
                 continue
             meta = await self.read(lambda: self.store.peek(id))
             if meta is not None and not meta.live:
                 return await self.result(meta)
             if meta is not None and meta.status is Status.READY and self._runs_here(meta):
-                # It has its key, or its result. Who was sent to run it may have to start first: this process is here.
+                # It has its key, or its result. The process that was sent to run it may have to start first; this one
+                # runs already.
                 self.spawn(self.resume(id, fresh=meta.epoch == 0))
             if meta is not None and meta.status is Status.QUEUED:
                 interval = min(max(self.poll, (now - began) // POLLS), QUEUE_POLL)
@@ -260,15 +264,15 @@ class Engine(Storage):
         return future.result()
 
     def handler(self, target: Target) -> HandlerSpec | None:
-        """The handler, if it lives here."""
+        """Return the handler if it runs in this process."""
         return self._handlers.get((target.service, target.handler))
 
     def hosts(self, target: Target) -> bool:
-        """Whether a target's service lives here, or nowhere."""
+        """Return True if the target's service runs in this process, or does not exist."""
         return target.service in self._services or self._kinds(target) is None
 
     def unknown(self, target: Target) -> str | None:
-        """What is wrong with a target: no such service, no such handler, a key too many or missing."""
+        """Return what is wrong with a target: no such service, no such handler, a superfluous or a missing key."""
         spec = self.handler(target)
         kind = spec.kind if spec else self._kinds(target)
         if spec is None and target.service in self._services:
@@ -283,7 +287,7 @@ class Engine(Storage):
         return None
 
     def kind_of(self, target: Target) -> Kind:
-        """The kind of a handler, here or elsewhere."""
+        """Return the kind of a handler, in this process or another."""
         spec = self.handler(target)
         kind = spec.kind if spec else self._kinds(target)
         return kind or (Kind.SERVICE if target.key is None else Kind.EXCLUSIVE)
@@ -291,19 +295,19 @@ class Engine(Storage):
     # --- what wakes invocations ---
 
     async def resume(self, id: str, *, fresh: bool = False, key: ObjectKey | None = None) -> None:
-        """Have an invocation go on, if it can: the receiving end of a dispatch, a timer, the sweeper.
+        """Continue an invocation if it can continue: the receiver of dispatches, timers and the sweeper.
 
         Args:
-            id: The invocation's.
-            fresh: Whether most likely no attempt ran yet.
-            key: The key that it was just given, from the inbox.
+            id: The invocation's id.
+            fresh: True if most likely no attempt has run yet.
+            key: The key that the invocation was just given from the inbox.
 
         Raises:
             Unreadable: If its record cannot be read.
         """
-        unit = self.active.get(id)
-        if unit is not None:
-            unit.poke(id)
+        session = self.active.get(id)
+        if session is not None:
+            session.wake(id)
             return
         if id in self._resuming:
             self._resuming[id] = True
@@ -312,42 +316,42 @@ class Engine(Storage):
         try:
             heads: dict[ObjectKey, Head] = {}
             if key is not None:
-                member, heads = await asyncio.gather(self._begin(id), self.heads([key]))
+                execution, heads = await asyncio.gather(self._begin(id), self.heads([key]))
             else:
-                member = await self._begin(id) if fresh else None
-            member = member or await self._claim(id)
-            while member is None and self._resuming[id]:  # there may be something to do since
+                execution = await self._begin(id) if fresh else None
+            execution = execution or await self._claim(id)
+            while execution is None and self._resuming[id]:  # the invocation may have become ready since
                 self._resuming[id] = False
-                member = await self._claim(id)
-            if member is None:
+                execution = await self._claim(id)
+            if execution is None:
                 return
             head = None
-            if member.meta.kind.exclusive:
+            if execution.meta.kind.exclusive:
                 try:
-                    heads = heads or await self.heads([member.key])
-                    head = heads[member.key]
+                    heads = heads or await self.heads([execution.key])
+                    head = heads[execution.key]
                 except Unreadable as error:
-                    await self._put_off(member.meta, error)
+                    await self._record_unreadable(execution.meta, error)
                     return
-                member.keyless = member.meta.outcome is not None and head.owner != member.ref
-            unit = Unit(self, member, linger=0, head=None if member.keyless else head)
-            self.active[id] = unit
+                execution.without_key = execution.meta.outcome is not None and head.owner != execution.ref
+            session = Session(self, execution, hold_until=0, head=None if execution.without_key else head)
+            self.active[id] = session
         finally:
             del self._resuming[id]
-        await self._run(unit)
+        await self._run(session)
 
     async def drain(self) -> None:
-        """Wait until nothing that was begun here is under way any more."""
+        """Wait until all that was begun in this process has ended."""
         while self._tasks:
             await asyncio.wait(set(self._tasks))
 
     def abort(self) -> None:
-        """Drop everything that was begun here, as a crash of the process would."""
+        """Drop all that was begun in this process, as a crash would."""
         for task in self._tasks:
             task.cancel()
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Run something beside what goes on; `drain` waits for it."""
+        """Run work in the background. `drain` waits for it."""
 
         async def guarded() -> None:
             try:
@@ -365,7 +369,7 @@ class Engine(Storage):
         return task
 
     async def persist(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do something that goes on to its end even if whoever waits for it is cancelled; `drain` waits for it."""
+        """Run work to its end even if the caller is cancelled. `drain` waits for it."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -375,16 +379,16 @@ class Engine(Storage):
             task.add_done_callback(_report)
             raise
 
-    # --- what units ask for ---
+    # --- what sessions ask for ---
 
     def times(self) -> Times:
-        """The due times that a commit made now writes."""
+        """Return the due times for a commit that is made now."""
         now = self.clock.now()
         lease = now + LEASE if self.deadline is None else max(self.deadline, now) + MARGIN
         return Times(now, lease, now + GRACE)
 
     async def wait(self, signal: asyncio.Event, until: int | None) -> bool:
-        """Wait for the signal, or for a time in milliseconds. Returns whether it was the signal."""
+        """Wait for the signal, or for a time in milliseconds. Return True if it was the signal."""
         if until is None or signal.is_set():
             await signal.wait()
             return True
@@ -395,8 +399,8 @@ class Engine(Storage):
             task.cancel()
         return signal.is_set()
 
-    def finished(self, meta: Meta, outcome: Outcome) -> None:
-        """An invocation was completed by a commit of this process."""
+    def on_completed(self, meta: Meta, outcome: Outcome) -> None:
+        """Take note that a commit of this process has completed an invocation."""
         log_end(meta, outcome, self.clock.now())
         for future in self._listeners.get(meta.id, ()):
             if not future.done():
@@ -405,48 +409,49 @@ class Engine(Storage):
             self.spawn(self.sweeper.fan_out(meta))
 
     def dispatch(self, ref: Ref, service: str, deployment: str, *, fresh: bool) -> None:
-        """Have an invocation run."""
+        """Dispatch an invocation."""
         self.spawn(self.dispatcher.dispatch(ref, service, deployment, fresh))
 
-    def later(self, meta: Meta) -> None:
-        """Have an invocation run when it is due: here, if that is soon, else by a timer."""
-        if meta.alarm is None:
+    def schedule(self, meta: Meta) -> None:
+        """Run an invocation when it is due: in this process if that is soon, else by a timer."""
+        if meta.continues_at is None:
             return
-        if meta.status is Status.BACKING_OFF and meta.alarm - self.clock.now() <= min(PATIENCE, self.remaining()):
-            self.spawn(self._retry(meta.id, meta.alarm))
+        wait = meta.continues_at - self.clock.now()
+        if meta.status is Status.BACKING_OFF and wait <= min(MAX_INLINE_WAIT, self.remaining()):
+            self.spawn(self._retry(meta.id, meta.continues_at))
         else:
-            self.spawn(self.timers.schedule(meta.ref, _timer(meta), meta.alarm))
+            self.spawn(self.timers.schedule(meta.ref, _timer(meta), meta.continues_at))
 
     def unschedule(self, meta: Meta) -> None:
-        """Forget the timer of an invocation that is over."""
-        if meta.alarm is not None and meta.status in (Status.SCHEDULED, Status.SUSPENDED, Status.BACKING_OFF):
+        """Delete the timer of an invocation that has completed."""
+        if meta.continues_at is not None and meta.status in (Status.SCHEDULED, Status.SUSPENDED, Status.BACKING_OFF):
             self.spawn(self.timers.unschedule(meta.ref, _timer(meta)))
 
-    def seen(self, head: Head) -> None:
-        """A head was written by this process: the next request for the key need not read it."""
+    def on_head_written(self, head: Head) -> None:
+        """Take note of a head that this process has written. The next request for the key need not read it."""
         self.recent.put(head)
         self.pass_gate(head.key)
 
     def pass_gate(self, key: ObjectKey) -> None:
-        """Have the next request for a key begin in this process."""
+        """Let the next request for a key begin in this process."""
         gate = self._gates.get(key)
         if gate is not None:
             gate.open()
 
-    def granted(self, ref: Ref, key: ObjectKey) -> None:
-        """Run an invocation that this process has given its key: here, if its client waits here."""
+    def on_key_granted(self, ref: Ref, key: ObjectKey) -> None:
+        """Run an invocation that this process has given its key: here if its client waits here."""
         if ref.id in self._listeners and key.service in self._services:
             self.spawn(self.resume(ref.id, key=key))
         else:
             self.dispatch(ref, key.service, "", fresh=True)
 
     def report(self, meta: Meta, failures: int, error: BaseException, due: int | None) -> None:
-        """An attempt failed.
+        """Log that an attempt failed.
 
         Args:
             meta: The invocation.
-            failures: How many attempts failed since the last progress, with this one. 0: it failed only because a step
-                is to be tried again, which `report_step` has logged.
+            failures: The number of attempts that failed since the last progress, including this one. 0: it failed only
+                because a step is to be tried again, which `report_step` has logged.
             error: What ended the attempt.
             due: When the next attempt is due, in milliseconds since the epoch. ``None``: there is none.
         """
@@ -456,13 +461,13 @@ class Engine(Storage):
     def report_step(
         self, meta: Meta, name: str, tries: int, policy: RetryPolicy, error: BaseException, due: int | None
     ) -> None:
-        """A try of a step that has a retry policy of its own failed. For the rest see `report`."""
+        """Log that a try of a step with its own retry policy failed. See `report` for the arguments."""
         log_step(meta, name, policy, tries, error, due, self.clock.now())
 
     # --- inside ---
 
     def _require(self, request: Request) -> None:
-        """Refuse what cannot be.
+        """Check a request before it is stored.
 
         Raises:
             TerminalError: If there is no such handler, or its input is too large.
@@ -477,7 +482,7 @@ class Engine(Storage):
             )
 
     def _new(self, request: Request, kind: Kind) -> tuple[Meta, bool]:
-        """A record for the request, and whether its id is derived, so that it may be there already."""
+        """Return a record for the request, and whether its id is derived: then the record may exist already."""
         target, now = request.target, self.clock.now()
         derived = True
         if kind is Kind.WORKFLOW and target.key is not None:
@@ -500,20 +505,20 @@ class Engine(Storage):
         )
         return meta, derived
 
-    async def _create(self, member: Member) -> Meta | None:
-        """Store an invocation that begins here. Returns the record that is there already, if so."""
+    async def _create(self, execution: Execution) -> Meta | None:
+        """Store an invocation that begins here. Return the stored record if there is one already."""
         times = self.times()
-        meta = replace(member.meta, status=Status.RUNNING, epoch=1, due=times.lease)
+        meta = replace(execution.meta, status=Status.RUNNING, epoch=1, due=times.lease)
         parts: list[Part] = []
-        if len(member.input) > INLINE:
-            parts = cut(meta.ref, "input", member.input)
+        if len(execution.input) > INLINE:
+            parts = cut(meta.ref, "input", execution.input)
             meta = replace(meta, input=None, input_parts=len(parts))
-        together = len(member.input) <= APART
+        together = len(execution.input) <= MAX_INLINE_PARTS
         more: list[Change] = [Put(part) for part in parts]
         if not together:
             more = [self.blobs.keep_input(await self.blobs.put_input(meta, parts))]
         try:
-            await self.commit([Create(meta, times.now), *more], new_nonce())
+            await self.commit([Create(meta, times.now), *more], new_commit_id())
         except Conflict as conflict:
             if 0 not in conflict.found:
                 raise Unavailable(f"{meta.id}: its input was given up before it was stored") from conflict
@@ -523,169 +528,174 @@ class Engine(Storage):
                     await self.sweeper.delete_dependents(meta.ref)
                 if found.waiters and found.expired(self.clock.now()):
                     await self.sweeper.fan_out(found)
-                    return await self._create(member)
+                    return await self._create(execution)
                 return found
-        member.meta, member.stored = meta, True
+        execution.meta, execution.stored = meta, True
         return None
 
-    async def _through_gate(self, member: Member, until: int) -> asyncio.Task[Any]:
-        """Run a request for a key when those before it in this process have had their turn; do not wait for its end."""
-        gate = self._gates.setdefault(member.key, _Gate())
+    async def _through_gate(self, execution: Execution, until: int) -> asyncio.Task[Any]:
+        """Run a request for a key after the requests before it in this process have had their turn. Do not wait for its
+        end."""
+        gate = self._gates.setdefault(execution.key, _Gate())
         gate.users += 1
         try:
             async with gate.lock:
                 gate.turn = asyncio.get_running_loop().create_future()
-                task = self.spawn(self._run(Unit(self, member, linger=until, head=self.recent.get(member.key))))
+                task = self.spawn(
+                    self._run(Session(self, execution, hold_until=until, head=self.recent.get(execution.key)))
+                )
                 task.add_done_callback(lambda _: gate.open())
                 await gate.turn
                 return task
         finally:
             gate.users -= 1
             if not gate.users:
-                del self._gates[member.key]
+                del self._gates[execution.key]
 
-    async def _run(self, unit: Unit) -> None:
-        """Drive a unit to its end."""
-        id = unit.root.meta.id
+    async def _run(self, session: Session) -> None:
+        """Drive a session to its end."""
+        id = session.root.meta.id
         try:
-            await unit.run()
+            await session.run()
         except Fenced as fenced:
             log.info("attempt dropped: %s", fenced, extra={"invocation_id": id})
-            await self._let_go(unit)
+            await self._continue_interrupted(session)
         except Exception as error:
             listeners = self._listeners.get(id, ())
-            if isinstance(error, Unreadable) and (unit.root.stored or listeners):
-                await self._stopped(unit, error)
-                if unit.root.stored:
+            if isinstance(error, Unreadable) and (session.root.stored or listeners):
+                await self._fail_executions(session, error)
+                if session.root.stored:
                     return
-            if unit.root.stored or not listeners:
+            if session.root.stored or not listeners:
                 raise
             for future in listeners:
                 if not future.done():
                     future.set_exception(error)
 
-    async def _let_go(self, unit: Unit) -> None:
-        """One of a unit was taken over: the others go on at once, and did not fail."""
-        for poked in unit.poked:
-            self.spawn(self.resume(poked))
-        for member in unit.undone:
-            meta = member.meta
-            if member.stored and meta.status is Status.RUNNING:
-                with suppress(Unreadable):  # then the sweeper takes it up when its lease has ended
-                    if await self.change(meta, {"status": Status.READY, "due": self.times().grace}):
+    async def _continue_interrupted(self, session: Session) -> None:
+        """Let the other invocations of a session continue after one of them was taken over. They did not fail."""
+        for woken in session.woken:
+            self.spawn(self.resume(woken))
+        for execution in session.interrupted:
+            meta = execution.meta
+            if execution.stored and meta.status is Status.RUNNING:
+                with suppress(Unreadable):  # else the sweeper continues it when its lease has ended
+                    if await self.update_record(meta, {"status": Status.READY, "due": self.times().grace}):
                         self.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=False)
 
-    async def _stopped(self, unit: Unit, error: Unreadable) -> None:
-        """A unit met something that cannot be read: that is a failed attempt of all that ran in it."""
-        for member in dict.fromkeys(unit.ledger.members()):
-            if member.stored and member.meta.status is Status.RUNNING:
-                await self._put_off(member.meta, error, progress=member.progress)
+    async def _fail_executions(self, session: Session, error: Unreadable) -> None:
+        """Record that a session met something that cannot be read, as a failed attempt of each of its executions."""
+        for execution in dict.fromkeys(session.commit_log.executions()):
+            if execution.stored and execution.meta.status is Status.RUNNING:
+                await self._record_unreadable(execution.meta, error, progress=execution.progress)
 
-    async def _begin(self, id: str) -> Member | None:
-        """The first attempt of an invocation that was dispatched."""
+    async def _begin(self, id: str) -> Execution | None:
+        """Begin the first attempt of an invocation that was dispatched."""
         times = self.times()
-        nonce = new_nonce()
+        commit_id = new_commit_id()
         values = {"status": Status.RUNNING, "due": times.lease, "deployment": self.deployment, "dispatches": 0}
-        values |= {"nonce": nonce}
+        values |= {"commit_id": commit_id}
         began, meta = await self.read(lambda: self.store.start(id, set=values, now=times.now))
-        # The answer to an earlier try may have been lost.
-        if meta is None or not (began or (meta.nonce == nonce and meta.epoch == 1 and meta.live)):
+        # The answer to an earlier try of the request may have been lost.
+        if meta is None or not (began or (meta.commit_id == commit_id and meta.epoch == 1 and meta.live)):
             return None
         try:
-            member = Member(meta, await self.input(meta), self.spec(meta), stored=True)
+            execution = Execution(meta, await self.input(meta), self.spec(meta), stored=True)
             if meta.notifications:
-                member.notes = {note.id: note.outcome for note in await self.news(meta.ref)}
-                member.counted = meta.notifications
+                execution.notifications = {each.id: each.outcome for each in await self.notifications(meta.ref)}
+                execution.counted = meta.notifications
         except Unreadable as error:
-            await self._put_off(meta, error)
+            await self._record_unreadable(meta, error)
             return None
-        return member
+        return execution
 
-    async def _claim(self, id: str) -> Member | None:
-        """A further attempt: load what there is, and raise the epoch, unless there is nothing to do."""
+    async def _claim(self, id: str) -> Execution | None:
+        """Begin a further attempt: load the invocation and raise the epoch. Return ``None`` if there is nothing
+        to do."""
         try:
-            return await self._take_over(id)
+            return await self._load_and_claim(id)
         except Unreadable as error:
             await self._cannot_begin(id, error)
             return None
 
-    async def _take_over(self, id: str) -> Member | None:
-        parts, pieces, meta, notes = await self.load(id)
+    async def _load_and_claim(self, id: str) -> Execution | None:
+        parts, segments, meta, notifications = await self.load(id)
         if meta is None or meta.expired(self.clock.now()):
             return None
-        # What is to end is not replayed.
-        journal = journals.read(id, pieces, count=meta.pieces) if meta.outcome is None else []
+        # An invocation that is to end with a failure is not replayed.
+        journal = journals.read(id, segments, count=meta.segments) if meta.outcome is None else []
         if meta.status is Status.QUEUED:
-            await self.deadlocks.check(meta)  # another function found it to be the youngest of a ring
-        seen = {entry.id for entry in journal if isinstance(entry, Noted)}
-        if not await self._is_due(meta, any(note.id not in seen for note in notes)):
+            await self.deadlocks.check(meta)  # another function found it to be the youngest of a cycle
+        seen = {entry.id for entry in journal if isinstance(entry, NotificationDelivered)}
+        if not await self._is_due(meta, any(each.id not in seen for each in notifications)):
             return None
-        begun = any(not isinstance(entry, Began) for entry in journal)
+        begun = any(not isinstance(entry, AttemptStarted) for entry in journal)
         elsewhere = begun and self.deployment and meta.deployment not in ("", self.deployment)
         if elsewhere or not self.hosts(meta.target):
-            # A timer fires at the function that made it, whatever its version is by then; and who is told of a result
-            # may have been put on other code since it asked.
+            # A timer fires at the function that made it, whatever its version is by then. An invocation that is
+            # notified may have been moved to another deployment since it asked.
             self.dispatch(meta.ref, meta.target.service, meta.deployment if meta.epoch else "", fresh=False)
             return None
         epoch = meta.epoch + 1
         times = self.times()
         spec = self.spec(meta)
-        if journal and not isinstance(journal[-1], Began):  # the last attempt got somewhere before its process ended
+        if journal and not isinstance(journal[-1], AttemptStarted):  # the last attempt committed something
             meta = replace(meta, failures=min(meta.failures, 1))
-        cancelled = any(note.id == "x" and note.id not in seen for note in notes)
+        cancelled = any(each.id == "x" and each.id not in seen for each in notifications)
         if meta.status is Status.READY and not cancelled and self._exhausted(meta, spec):
             await self._give_up(meta, spec)
             return None
         input = await self.input(meta, parts)
-        notes = [await self.whole(note) for note in notes]
+        notifications = [await self.with_value(each) for each in notifications]
         values: dict[str, Any] = {"status": Status.RUNNING, "epoch": epoch, "due": times.lease, "dispatches": 0}
         values |= {"wake_after": None, "seen": 0, "timer": None, "ticket": None, "awaits": None}
         values |= {"failures": meta.failures}
         if not begun:
             values["deployment"] = self.deployment
-        # The due time as well: taking a place in an inbox does not raise the epoch, but changes that.
+        # The due time is required as well: an invocation that goes to an inbox changes it without raising the epoch.
         changes: list[Change] = [Update(meta.ref, set=values, epoch=meta.epoch, due=meta.due)]
-        nonce = new_nonce()
-        place = pieces[-1].index + 1 if pieces else 0
+        commit_id = new_commit_id()
+        place = segments[-1].index + 1 if segments else 0
         if meta.epoch:
-            values["pieces"] = place + 1
-            journal.append(Began(epoch, lost=meta.unended))
-            changes.append(Put(Piece(id, meta.generation, place, encode(journal[-1:])[0], nonce)))
+            values["segments"] = place + 1
+            journal.append(AttemptStarted(epoch, lost=meta.may_run))
+            changes.append(Put(JournalSegment(id, meta.generation, place, encode(journal[-1:])[0], commit_id)))
         try:
-            await self.commit(changes, nonce)
+            await self.commit(changes, commit_id)
         except Conflict as conflict:
             found = conflict.found.get(0, meta)
             if isinstance(found, Meta) and found.live and found.epoch == meta.epoch:
-                return await self._take_over(id)  # it has moved, and nobody has begun an attempt
+                return await self._load_and_claim(id)  # it has changed, and no attempt has begun
             return None
         meta = replace(meta, **values)
         if meta.outcome is not None and meta.outcome.failure == KILLED:
             await self.control.kill_calls(meta)
-        member = Member(meta, input, spec, stored=True, journal=journal)
-        member.pieces = place + (1 if epoch > 1 else 0)
-        member.notes = {note.id: note.outcome for note in notes}
-        member.counted = meta.notifications
-        return member
+        execution = Execution(meta, input, spec, stored=True, journal=journal)
+        execution.segments = place + (1 if epoch > 1 else 0)
+        execution.notifications = {each.id: each.outcome for each in notifications}
+        execution.counted = meta.notifications
+        return execution
 
     async def _cannot_begin(self, id: str, error: Unreadable) -> None:
-        """Something of an invocation that an attempt was to begin with cannot be read.
+        """Handle an attempt that cannot begin because part of its invocation cannot be read.
 
         Raises:
-            Unreadable: If that is the record.
+            Unreadable: If that part is the record.
         """
-        meta = await self.look(id)
-        if meta is None or meta.target.service not in self._services or not await self._is_due(meta, news=False):
+        meta = await self.find(id)
+        if meta is None or meta.target.service not in self._services or not await self._is_due(meta, notified=False):
             return
         if meta.outcome is not None and meta.outcome.failure is not None:
-            await self.control.end(meta, meta.outcome.failure)  # which takes nothing but the record
+            await self.control.end(meta, meta.outcome.failure)  # this needs nothing but the record
         else:
-            await self._put_off(meta, error)
+            await self._record_unreadable(meta, error)
 
-    async def _put_off(self, meta: Meta, error: Unreadable, *, progress: bool = False) -> None:
-        """Take it for a failed attempt that something cannot be read: perhaps newer code, or an operator, can."""
+    async def _record_unreadable(self, meta: Meta, error: Unreadable, *, progress: bool = False) -> None:
+        """Record a failed attempt for something that cannot be read. Newer code, or an operator, may be able to read
+        it."""
         policy = self.spec(meta).options.retry
         failures = 1 if progress else meta.failures + 1
-        text = said(str(error), MAX_ERROR)
+        text = truncate(str(error), MAX_ERROR)
         values: dict[str, Any] = {"failures": failures, "error": text, "dispatches": 0}
         if meta.outcome is not None or policy.attempts is None or failures < policy.attempts:
             due = self.clock.now() + round(policy.backoff(failures) * 1000)
@@ -697,24 +707,24 @@ class Engine(Storage):
         else:
             values |= {"status": Status.PAUSED, "due": None}
         try:
-            await self.commit([Update(meta.ref, set=values, epoch=meta.epoch)], new_nonce())
+            await self.commit([Update(meta.ref, set=values, epoch=meta.epoch)], new_commit_id())
         except Conflict:
-            return  # it is over, or another's, and what could not be read may have been deleted
+            return  # it is over or taken over, and what could not be read may have been deleted
         self.report(meta, failures, error, values["due"])
-        self.later(replace(meta, **values))
+        self.schedule(replace(meta, **values))
 
-    async def _is_due(self, meta: Meta, news: bool) -> bool:
-        """Whether an attempt is to begin now; a time that is almost there is waited for."""
+    async def _is_due(self, meta: Meta, notified: bool) -> bool:
+        """Return True if an attempt is to begin now. Wait first if the time is almost there."""
         match meta.status:
             case Status.READY:
                 return True
             case Status.SCHEDULED | Status.BACKING_OFF | Status.RUNNING | Status.SUSPENDED:
-                if meta.status is Status.SUSPENDED and news:
+                if meta.status is Status.SUSPENDED and notified:
                     return True
-                if meta.alarm is None:
+                if meta.continues_at is None:
                     return False
-                wait = meta.alarm - self.clock.now()
-                if wait > 0 and (meta.status is Status.RUNNING or wait > PATIENCE):
+                wait = meta.continues_at - self.clock.now()
+                if wait > 0 and (meta.status is Status.RUNNING or wait > MAX_INLINE_WAIT):
                     return False
                 if wait > 0:
                     await self.clock.sleep(wait / 1000)
@@ -728,17 +738,18 @@ class Engine(Storage):
         return attempts is not None and meta.failures >= attempts
 
     async def _give_up(self, meta: Meta, spec: HandlerSpec) -> None:
-        """All attempts are used up, the last one by a process that ended in it."""
+        """End or pause an invocation whose process ended in the last attempt of its policy."""
         if spec.options.retry.exhausted == "kill":
             await self.control.end(meta, Failure(500, f"gave up after {meta.failures} attempts: {meta.error}"))
-        else:  # the last process may only have stood still: it is not to go on either
-            await self.control.overtake(meta, {"status": Status.PAUSED, "due": None})
+        else:  # the last process may only have stopped for a while: it must not continue either
+            await self.control.fence(meta, {"status": Status.PAUSED, "due": None})
 
     def _runs_here(self, meta: Meta) -> bool:
         return self.handler(meta.target) is not None and meta.deployment in ("", self.deployment)
 
     def spec(self, meta: Meta) -> HandlerSpec:
-        """What an attempt runs: the handler, or what fails in its stead if it is gone or the invocation is to end."""
+        """Return what an attempt runs: the handler, or one that fails if it no longer exists or the invocation is to
+        end."""
         spec = self.handler(meta.target)
         if spec is not None and meta.outcome is None:
             return spec
@@ -758,7 +769,7 @@ class Engine(Storage):
 
     @contextmanager
     def _listen(self, id: str) -> Generator[asyncio.Future[Outcome]]:
-        """A future that this process completes if it completes the invocation."""
+        """Yield a future that completes if this process completes the invocation."""
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._listeners.setdefault(id, []).append(future)
         try:
@@ -778,11 +789,11 @@ class Engine(Storage):
 
 
 def _report(task: asyncio.Task[Any]) -> None:
-    """Log why work failed for which nobody waits any more."""
+    """Log why background work failed for which no caller waits any more."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("background work failed; what it was for is due again later", exc_info=error)
 
 
 def _timer(meta: Meta) -> str:
-    """What tells an invocation's timers apart. One that waits for the same time once more has that timer already."""
-    return f"{meta.status}-{meta.alarm}"
+    """Return the name of an invocation's timer. One that waits for the same time again has that timer already."""
+    return f"{meta.status}-{meta.continues_at}"

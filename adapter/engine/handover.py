@@ -1,8 +1,8 @@
-"""Who gets a key that has no owner, and how its owner learns that others wait.
+"""Give keys without an owner to the first invocation that waits, and tell owners that invocations wait.
 
 An invocation that finds its key taken puts its record and its inbox entry, and only then reads the head. An owner that
-releases its key writes the head, and only then reads the inbox. So at least one of the two sees the other, and neither
-writes an item that others write as well (see ``docs/decisions/0011``).
+releases its key writes the head, and only then reads the inbox. At least one of the two therefore sees the other, and
+neither writes an item that others write as well (see ``docs/decisions/0011``).
 """
 
 from __future__ import annotations
@@ -13,117 +13,118 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from adapter.engine.draft import garbage
-from adapter.engine.ids import new_nonce
+from adapter.engine.ids import new_commit_id
 from adapter.engine.keys import KeyState
 from adapter.engine.ports import Change, Conflict, Contended, Delete, MarkQueued, TakeKey, Update, WriteHead
 from adapter.engine.records import Head, InboxEntry, Ref, Status
+from adapter.engine.transaction import garbage
 from adapter.engine.types import ObjectKey
 
 if TYPE_CHECKING:
     from adapter.engine.engine import Engine
 
 
-class _Turns:
-    """The looks of this process at one key, one at a time."""
+class _Pending:
+    """The requests of this process to settle one key. They are served one at a time."""
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.users = 0
         self.asked = 0
-        """How many looks were asked for so far."""
+        """The number of requests so far."""
         self.done = 0
-        """How many of these a look has served that began after they were asked for."""
+        """The number of requests that have been served. One look at the key serves all that came before it began."""
         self.own: set[Ref] = set()
-        """The invocations of this process that came to the inbox."""
+        """The invocations of this process that went to the inbox."""
         self.released = False
-        """Whether this process has released the key."""
+        """True if this process has released the key."""
 
 
 class Handover:
-    """Sees to it that no invocation is left waiting for a key that nobody will hand over."""
+    """Makes sure that each invocation in an inbox is given its key by some process."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._turns: dict[ObjectKey, _Turns] = {}
+        self._pending: dict[ObjectKey, _Pending] = {}
 
     async def settle(self, keys: Mapping[ObjectKey, Collection[Ref]]) -> None:
-        """Give keys without an owner to the first that wait; tell the owners of the others that somebody waits.
+        """Give keys without an owner to the first invocation that waits. Tell the owners of the other keys that
+        invocations wait.
 
-        Call it once the inbox entries, or the releases, are committed.
+        Call it after the inbox entries, or the releases, are committed.
 
         Args:
-            keys: For each key the invocations that came to its inbox; none where it was released.
+            keys: For each key the invocations that went to its inbox; none if the key was released.
         """
         names = list(keys)
         if len(names) == 1 and self._engine.recent.busy(names[0]):
-            await self._alone(names[0], keys[names[0]], None)
+            await self._settle_in_turn(names[0], keys[names[0]], None)
             return
         for start in range(0, len(names), 100):
             for key, head in (await self._engine.heads(names[start : start + 100])).items():
                 if head.owner is None or not head.queued:
-                    await self._alone(key, keys[key], head)
+                    await self._settle_in_turn(key, keys[key], head)
                 else:
-                    self._engine.recent.meet(key)
+                    self._engine.recent.mark_busy(key)
 
-    async def _alone(self, key: ObjectKey, own: Collection[Ref], head: Head | None) -> None:
-        """Look at a key; if this process is looking at it already, share the next look with all that ask for one."""
-        turns = self._turns.setdefault(key, _Turns())
-        turns.users += 1
-        turns.asked += 1
-        turns.own.update(own)
-        turns.released = turns.released or not own
-        place = turns.asked
+    async def _settle_in_turn(self, key: ObjectKey, own: Collection[Ref], head: Head | None) -> None:
+        """Settle a key. If this process is already doing so, share the next look at it with all requests that wait."""
+        pending = self._pending.setdefault(key, _Pending())
+        pending.users += 1
+        pending.asked += 1
+        pending.own.update(own)
+        pending.released = pending.released or not own
+        place = pending.asked
         try:
-            async with turns.lock:
-                if turns.done < place:
-                    asked = turns.asked
-                    await self._look(key, turns, head if asked == 1 else None)
-                    turns.done = asked
+            async with pending.lock:
+                if pending.done < place:
+                    asked = pending.asked
+                    await self._settle_key(key, pending, head if asked == 1 else None)
+                    pending.done = asked
         finally:
-            turns.users -= 1
-            if not turns.users:
-                del self._turns[key]
+            pending.users -= 1
+            if not pending.users:
+                del self._pending[key]
 
-    async def _look(self, key: ObjectKey, turns: _Turns, head: Head | None) -> None:
+    async def _settle_key(self, key: ObjectKey, pending: _Pending, head: Head | None) -> None:
         engine, tries = self._engine, 0
         entries: list[InboxEntry] | None = None
         while True:
             if head is None:
-                heads, entries = await asyncio.gather(engine.heads([key]), self._first(key))
+                heads, entries = await asyncio.gather(engine.heads([key]), self._first_entries(key))
                 head = heads[key]
             if head.owner is not None:
-                engine.recent.meet(key)
+                engine.recent.mark_busy(key)
                 if head.queued:
                     return
                 try:
-                    await engine.commit([MarkQueued(key, head.owner)], new_nonce())
+                    await engine.commit([MarkQueued(key, head.owner)], new_commit_id())
                     return
                 except Conflict as conflict:
                     found = conflict.found[0]
                     head = found if isinstance(found, Head) else Head(key)
                     continue
-            entries = await self._first(key) if entries is None else entries
+            entries = await self._first_entries(key) if entries is None else entries
             if not entries:
-                engine.recent.alone(key)
+                engine.recent.mark_free(key)
                 return
             if len(entries) > 1:
-                engine.recent.meet(key)
+                engine.recent.mark_busy(key)
             else:
-                engine.recent.alone(key)
-            eager = turns.released or entries[0].ref in turns.own
+                engine.recent.mark_free(key)
+            eager = pending.released or entries[0].ref in pending.own
             if (tries or eager) and await self._give(head, entries[0], len(entries) > 1):
                 return
-            engine.recent.meet(key)
+            engine.recent.mark_busy(key)
             tries += 1
-            await engine.back_off(tries)  # of several that see a free key, the first that waits takes it
+            await engine.back_off(tries)  # several processes may see a free key: the first that waits takes it
             head = None
 
-    async def _first(self, key: ObjectKey) -> list[InboxEntry]:
+    async def _first_entries(self, key: ObjectKey) -> list[InboxEntry]:
         return await self._engine.read(lambda: self._engine.store.inbox(key, 2))
 
     async def _give(self, head: Head, first: InboxEntry, more: bool) -> bool:
-        """Make the first that waits the owner. Returns whether it is; else the key has changed."""
+        """Make the first entry's invocation the owner. Return False if the key has changed."""
         engine, now = self._engine, self._engine.clock.now()
         take: list[Change]
         if head.state_generation and head.expires is None:
@@ -136,13 +137,13 @@ class Handover:
         ready = {"status": Status.READY, "due": engine.times().grace, "ticket": None, "dispatches": 0}
         try:
             changes = [Delete(first), Update(first.ref, set=ready, status=Status.QUEUED), *take]
-            await engine.commit(changes, new_nonce(), give_up_after=1)
+            await engine.commit(changes, new_commit_id(), give_up_after=1)
         except Contended:
             return False
         except Conflict as conflict:
-            if 1 in conflict.found and 0 not in conflict.found:  # the record was lost, and another one restored
+            if 1 in conflict.found and 0 not in conflict.found:  # the record was lost, and another one was restored
                 with suppress(Conflict):
-                    await engine.commit([Delete(first)], new_nonce())
+                    await engine.commit([Delete(first)], new_commit_id())
             return False
-        engine.granted(first.ref, head.key)
+        engine.on_key_granted(first.ref, head.key)
         return True

@@ -1,8 +1,8 @@
-"""The journal: what an attempt did, in order, as text.
+"""The journal of an invocation: what its attempts did, in order, as text.
 
-A journal is a list of entries, stored in pieces. A piece is a JSON array behind a format version. One that is too
-large for an item is cut, and its parts are put one after the other; only the last makes it count, so a cut that was
-never finished is passed over.
+A journal is a list of entries, stored in segments. A segment is a format version and a JSON array. A segment that is
+too large for an item is cut, and its pieces are put one after the other. Only the last piece makes it count: a reader
+skips a cut segment that was never finished.
 """
 
 from __future__ import annotations
@@ -13,65 +13,66 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from adapter.engine.records import PART, Piece, Unreadable
+from adapter.engine.records import PART, JournalSegment, Unreadable
 from adapter.engine.types import Failure, Outcome
 
 FORMAT = 1
 """The version of the format that this code writes and reads."""
 
 WHOLE, FIRST, MIDDLE, LAST = (f"{FORMAT}{mark}" for mark in ".<->")
-"""What a piece begins with."""
+"""The marks that a segment begins with."""
 
 
 CANCEL = -1
-"""Stands for the cancellation of the invocation, where a result's command would."""
+"""The number that stands for the invocation's cancellation where an entry names a command."""
 
 
 class JournalFormatError(Unreadable):
-    """A stored journal cannot be read: truncated, or written by a newer version of this library."""
+    """A stored journal cannot be read: it is damaged, or a newer version of this library wrote it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Issued:
-    """Command ``n``: its kind and its name, which replay compares."""
+class CommandIssued:
+    """Command ``n`` was issued. Replay compares its kind and its name."""
 
     n: int
     kind: str
     name: str
     at: int | None = None
-    """When a sleep ends, in milliseconds; when a call or a message came to its key, in microseconds."""
+    """For a sleep: its end, in milliseconds. For a call or a message to a key: when it requested the key, in
+    microseconds."""
     value: Outcome | None = None
-    """The result, where it was there at once."""
+    """The result, if the command had it at once."""
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """The handler was given the result of command ``n``."""
+class ResultDelivered:
+    """The result of command ``n`` was delivered to the handler."""
 
     n: int
     outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True)
-class Noted:
-    """The handler was given the result of command ``n``, which lies in the notification of this id."""
+class NotificationDelivered:
+    """The result of command ``n`` was delivered to the handler. The notification with this id holds it."""
 
     n: int
     id: str
 
 
 @dataclass(frozen=True, slots=True)
-class Began:
-    """A further attempt began: what older ones append from here on does not fit."""
+class AttemptStarted:
+    """A further attempt started. Entries that earlier attempts append after this one are refused."""
 
     epoch: int
     lost: bool = False
-    """Whether the one before may have done something that it did not live to write down."""
+    """True if the attempt before may have done something that it did not record."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
-    """Step ``n`` failed so many times, first begun at a time in milliseconds, and is to be tried again."""
+class StepRetried:
+    """Step ``n`` has failed so many times, and is to be tried again. Its first try began at a time in milliseconds."""
 
     n: int
     tries: int
@@ -79,57 +80,59 @@ class Tried:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """A step or a state read, command ``n``, gave this, but the attempt had failed before the handler was told."""
+class StateRead:
+    """Command ``n``, a state read or a step, had this result, but the attempt failed before its delivery."""
 
     n: int
     outcome: Outcome
 
 
-Entry = Issued | Done | Noted | Began | Tried | Read
+Entry = CommandIssued | ResultDelivered | NotificationDelivered | AttemptStarted | StepRetried | StateRead
 
 
-def unslept(entries: Iterable[Entry]) -> list[int]:
-    """When the sleeps end that the handler was not told the end of.
+def pending_sleeps(entries: Iterable[Entry]) -> list[int]:
+    """Return the end times of the sleeps whose end was not delivered to the handler.
 
-    >>> unslept([Issued(0, "sleep", "", at=5), Issued(1, "sleep", "", at=7), Done(0, Outcome())])
+    >>> sleeps = [CommandIssued(0, "sleep", "", at=5), CommandIssued(1, "sleep", "", at=7)]
+    >>> pending_sleeps([*sleeps, ResultDelivered(0, Outcome())])
     [7]
     """
     ends: dict[int, int] = {}
     for entry in entries:
-        if isinstance(entry, Issued) and entry.kind == "sleep" and entry.at is not None:
+        if isinstance(entry, CommandIssued) and entry.kind == "sleep" and entry.at is not None:
             ends[entry.n] = entry.at
-        elif isinstance(entry, Done):
+        elif isinstance(entry, ResultDelivered):
             ends.pop(entry.n, None)
     return list(ends.values())
 
 
-def unanswered(entries: Iterable[Entry]) -> list[int]:
-    """Return the calls that the handler was not given the result of.
+def unanswered_calls(entries: Iterable[Entry]) -> list[int]:
+    """Return the numbers of the calls whose result was not delivered to the handler.
 
-    >>> unanswered([Issued(0, "call", "Greeter/greet"), Issued(1, "call", "Greeter/greet"), Done(0, Outcome())])
+    >>> calls = [CommandIssued(0, "call", "Greeter/greet"), CommandIssued(1, "call", "Greeter/greet")]
+    >>> unanswered_calls([*calls, ResultDelivered(0, Outcome())])
     [1]
     """
     calls: dict[int, None] = {}
     for entry in entries:
-        if isinstance(entry, Issued) and entry.kind == "call" and entry.value is None:
+        if isinstance(entry, CommandIssued) and entry.kind == "call" and entry.value is None:
             calls[entry.n] = None
-        elif isinstance(entry, Done | Noted):
+        elif isinstance(entry, ResultDelivered | NotificationDelivered):
             calls.pop(entry.n, None)
     return list(calls)
 
 
-def arrivals(entries: Iterable[Entry]) -> tuple[int, frozenset[str]]:
-    """Return when the invocation last had another one come to a key, and the keys that it had others come to.
+def key_requests(entries: Iterable[Entry]) -> tuple[int, frozenset[str]]:
+    """Return when the invocation last requested a key for another one, and all the keys that it requested for others.
 
-    A name does not say where a key with slashes ends, so the keys may include a few that were not reached.
+    A name does not tell where a key with slashes ends, so the result may contain a few keys that were not requested.
 
-    >>> arrivals([Issued(0, "call", "Counter/Mary/add", at=5), Issued(1, "call", "Greeter/greet")])
+    >>> key_requests([CommandIssued(0, "call", "Counter/Mary/add", at=5), CommandIssued(1, "call", "Greeter/greet")])
     (5, frozenset({'Counter/Mary'}))
     """
     latest, keys = 0, set[str]()
     for entry in entries:
-        if isinstance(entry, Issued) and entry.kind in ("call", "send") and entry.at is not None:
+        if isinstance(entry, CommandIssued) and entry.kind in ("call", "send") and entry.at is not None:
             latest = max(latest, entry.at)
             parts = entry.name.split("/")
             keys.update("/".join(parts[:end]) for end in range(2, len(parts)))
@@ -137,7 +140,7 @@ def arrivals(entries: Iterable[Entry]) -> tuple[int, frozenset[str]]:
 
 
 def pack(value: bytes | None) -> Any:
-    """Bytes as JSON: text where they are UTF-8, else base64 in a list."""
+    """Return bytes as JSON: a string if they are UTF-8, otherwise base64 in a list."""
     if value is None:
         return None
     try:
@@ -147,7 +150,7 @@ def pack(value: bytes | None) -> Any:
 
 
 def unpack(value: Any) -> bytes | None:
-    """What `pack` packed.
+    """Return the bytes that `pack` packed.
 
     >>> unpack(pack(b"\\xff")), unpack(pack(b"x")), unpack(pack(None))
     (b'\\xff', b'x', None)
@@ -164,14 +167,14 @@ def unpack(value: Any) -> bytes | None:
 
 
 def pack_outcome(outcome: Outcome) -> list[Any]:
-    """An outcome as JSON: the value, or code and message."""
+    """Return an outcome as JSON: ``[value]``, or ``[code, message]``."""
     if outcome.failure is not None:
         return [outcome.failure.code, outcome.failure.message]
     return [pack(outcome.value)]
 
 
 def unpack_outcome(data: Sequence[Any]) -> Outcome:
-    """What `pack_outcome` packed."""
+    """Return the outcome that `pack_outcome` packed."""
     match data:
         case [int(code), str(message)]:
             return Outcome(failure=Failure(code, message))
@@ -183,45 +186,45 @@ def unpack_outcome(data: Sequence[Any]) -> Outcome:
 
 def _pack_entry(entry: Entry) -> list[Any]:
     match entry:
-        case Issued(n, kind, name, at, value):
+        case CommandIssued(n, kind, name, at, value):
             packed: list[Any] = ["i", n, kind, name]
             if at is not None:
                 packed.append(at)
             elif value is not None:
                 packed.append(pack_outcome(value))
             return packed
-        case Done(n, outcome):
+        case ResultDelivered(n, outcome):
             return ["d", n, *pack_outcome(outcome)]
-        case Noted(n, id):
+        case NotificationDelivered(n, id):
             return ["n", n, id]
-        case Began(epoch, lost):
+        case AttemptStarted(epoch, lost):
             return ["b", epoch, 1] if lost else ["b", epoch]
-        case Tried(n, tries, began):
+        case StepRetried(n, tries, began):
             return ["t", n, tries, began]
-        case Read(n, outcome):
+        case StateRead(n, outcome):
             return ["r", n, *pack_outcome(outcome)]
 
 
 def _unpack_entry(data: list[Any]) -> Entry:
     match data:
         case ["i", int(n), "sleep" | "call" | "send" as kind, str(name), int(at)]:
-            return Issued(n, kind, name, at=at)
+            return CommandIssued(n, kind, name, at=at)
         case ["i", int(n), str(kind), str(name)] if kind != "sleep":
-            return Issued(n, kind, name)
+            return CommandIssued(n, kind, name)
         case ["i", int(n), str(kind), str(name), [*value]]:
-            return Issued(n, kind, name, value=unpack_outcome(value))
+            return CommandIssued(n, kind, name, value=unpack_outcome(value))
         case ["d", int(n), *outcome]:
-            return Done(n, unpack_outcome(outcome))
+            return ResultDelivered(n, unpack_outcome(outcome))
         case ["n", int(n), str(id)]:
-            return Noted(n, id)
+            return NotificationDelivered(n, id)
         case ["b", int(epoch)]:
-            return Began(epoch)
+            return AttemptStarted(epoch)
         case ["b", int(epoch), 1]:
-            return Began(epoch, lost=True)
+            return AttemptStarted(epoch, lost=True)
         case ["t", int(n), int(tries), int(began)]:
-            return Tried(n, tries, began)
+            return StepRetried(n, tries, began)
         case ["r", int(n), *outcome]:
-            return Read(n, unpack_outcome(outcome))
+            return StateRead(n, unpack_outcome(outcome))
         case _:
             raise ValueError(f"unknown entry {json.dumps(data)[:80]}")
 
@@ -230,9 +233,9 @@ _COMPACT = json.JSONEncoder(separators=(",", ":"))
 
 
 def encode(entries: Iterable[Entry]) -> list[str]:
-    """The entries as pieces, in order; more than one only where they exceed the size of an item.
+    """Return the entries as segments, in order. There is more than one only if the text exceeds the size of an item.
 
-    >>> encode([Issued(0, "run", "charge")])
+    >>> encode([CommandIssued(0, "run", "charge")])
     ['1.[["i",0,"run","charge"]]']
     """
     text = _COMPACT.encode([_pack_entry(entry) for entry in entries])
@@ -242,16 +245,16 @@ def encode(entries: Iterable[Entry]) -> list[str]:
     return [FIRST + cuts[0], *(MIDDLE + cut for cut in cuts[1:-1]), LAST + cuts[-1]]
 
 
-def decode(pieces: Iterable[str]) -> list[Entry]:
-    """The entries of pieces in order.
+def decode(segments: Iterable[str]) -> list[Entry]:
+    """Return the entries of segments that are given in order.
 
     Raises:
-        JournalFormatError: If a piece is damaged or of another format version.
+        JournalFormatError: If a segment is damaged, or of another format version.
     """
     entries: list[Entry] = []
     cut: list[str] | None = None
-    for place, piece in enumerate(pieces):
-        mark, text = piece[:2], piece[2:]
+    for place, segment in enumerate(segments):
+        mark, text = segment[:2], segment[2:]
         if mark == FIRST:
             cut = [text]
         elif mark == WHOLE:
@@ -264,10 +267,10 @@ def decode(pieces: Iterable[str]) -> list[Entry]:
                 cut = None
         else:
             raise JournalFormatError(
-                f"piece {place} of the journal begins with {mark!r}: it is damaged, or of a newer format than version "
-                f"{FORMAT}, which this code reads"
+                f"segment {place} of the journal begins with {mark!r}: it is damaged, or of a newer format than "
+                f"version {FORMAT}, which this code reads"
             )
-    issued = [entry.n for entry in entries if isinstance(entry, Issued)]
+    issued = [entry.n for entry in entries if isinstance(entry, CommandIssued)]
     if issued != list(range(len(issued))):
         raise JournalFormatError("the journal is damaged: its commands are not numbered in order")
     return entries
@@ -280,27 +283,29 @@ def _read(text: str, place: int) -> list[Entry]:
             raise ValueError(f"no list of entries, but {text[:80]}")
         return [_unpack_entry(entry) for entry in cast("list[list[Any]]", data)]
     except (ValueError, TypeError, IndexError, RecursionError) as error:
-        raise JournalFormatError(f"piece {place} of the journal is damaged: {error}") from error
+        raise JournalFormatError(f"segment {place} of the journal is damaged: {error}") from error
 
 
-def read(id: str, pieces: Sequence[Piece], tail: str | None = None, *, count: int = 0) -> list[Entry]:
-    """The journal of an invocation.
+def read(
+    id: str, segments: Sequence[JournalSegment], inline_journal: str | None = None, *, count: int = 0
+) -> list[Entry]:
+    """Return the journal of an invocation.
 
     Args:
-        id: Whose it is.
-        pieces: All that is stored of it, in order.
-        tail: What the record itself holds of it.
-        count: How many pieces the record knows of; there may be more.
+        id: The invocation's id, for error messages.
+        segments: All stored segments, in order.
+        inline_journal: The last segment, if the record itself holds it.
+        count: The number of segments that the record knows of. There may be more.
 
     Raises:
-        JournalFormatError: If it cannot be read, or a piece is missing.
+        JournalFormatError: If the journal cannot be read, or a segment is missing.
     """
-    missing = next((place for place, piece in enumerate(pieces) if piece.index != place), None)
+    missing = next((place for place, segment in enumerate(segments) if segment.index != place), None)
     if missing is not None:
-        raise JournalFormatError(f"{id}: piece {missing} of the journal is missing, and later ones are there")
-    if len(pieces) < count:
-        raise JournalFormatError(f"{id}: the journal has {count} pieces by its record, and {len(pieces)} are there")
+        raise JournalFormatError(f"{id}: segment {missing} of the journal is missing, and later ones are there")
+    if len(segments) < count:
+        raise JournalFormatError(f"{id}: the journal has {count} segments by its record, and {len(segments)} are there")
     try:
-        return decode([*(piece.data for piece in pieces), *([tail] if tail else [])])
+        return decode([*(segment.data for segment in segments), *([inline_journal] if inline_journal else [])])
     except JournalFormatError as error:
         raise JournalFormatError(f"{id}: {error}") from error

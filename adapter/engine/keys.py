@@ -1,4 +1,4 @@
-"""Who owns a key and who comes next: the rules of a head, without its storage."""
+"""The rules of a key: who owns it, who comes next, what its state is. Storage is elsewhere."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ INLINE_ENTRY = 1024
 """The largest state entry that the head itself holds, in bytes."""
 
 INLINE_STATE = 4096
-"""The most that the head holds of the state, in bytes, names included."""
+"""The most state that the head itself holds, in bytes, names included."""
 
 UNKNOWN = Ref("", "")
-"""The next owner, where only the stored inbox tells which invocation that is."""
+"""Stands for the next owner if only the stored inbox tells which invocation that is."""
 
 
 class KeyState:
-    """A key as it is after some steps from a stored head.
+    """A stored key with uncommitted effects applied to it.
 
     Args:
         head: The stored head.
         now: The time, in milliseconds.
-        front: The stored inbox, from its first entry, as far as it was read.
-        more: Whether the stored inbox may hold more.
-        dead: Tickets in it of invocations that are over.
-        beside: The state entries beside the head, with their values, if they were read.
+        front: The stored inbox from its first entry, as far as it was read.
+        more: True if the stored inbox may have further entries.
+        dead: The tickets of inbox entries whose invocations are over.
+        overflow: The overflow entries with their values, if they were read.
     """
 
     def __init__(
@@ -40,174 +40,174 @@ class KeyState:
         front: Iterable[InboxEntry] = (),
         more: bool = False,
         dead: Iterable[str] = (),
-        beside: Mapping[str, StateEntry] | None = None,
+        overflow: Mapping[str, StateEntry] | None = None,
     ) -> None:
         expired = head.expires is not None and head.expires <= now
         self.base = head
         self.owner = head.owner
         self.queued = head.queued
         self.state = {} if expired else head.state
-        self.spilled = head.spilled and not expired
+        self.has_overflow = head.has_overflow and not expired
         self.large = head.large and not expired
         self.state_generation = new_generation() if expired or not head.state_generation else head.state_generation
         self.expires = None if expired else head.expires
         self.front = deque(front)
         self.more = more
-        self.arrived: deque[InboxEntry] = deque()
-        """Those that came since and have to wait, in order of their tickets."""
-        self.popped: list[InboxEntry] = []
-        """Entries of the stored inbox that are to be deleted."""
+        self.new_entries: deque[InboxEntry] = deque()
+        """The new entries of the inbox, in the order of their tickets."""
+        self.taken_entries: list[InboxEntry] = []
+        """The entries of the stored inbox that are to be deleted."""
         self.granted: Ref | None = None
-        """Who was given the key from the stored inbox last."""
-        self.moved = False
-        """Whether the key was taken or released."""
+        """The last invocation of the stored inbox that was given the key."""
+        self.owner_changed = False
+        """True if the key was taken or released."""
         self.written = False
-        """Whether the state was written."""
+        """True if the state was written."""
         self.writes: dict[str, StateEntry | None] = {}
-        """State entries beside the head: put, or deleted (``None``)."""
-        self.beside = None if expired else beside
-        """Those that are stored, where they were read."""
+        """Overflow entries to put, or to delete (``None``)."""
+        self.overflow = None if expired else overflow
+        """The stored overflow entries, if they were read."""
         gone = set(dead)
         for entry in [entry for entry in self.front if entry.ticket in gone]:
             self.front.remove(entry)
-            self.popped.append(entry)
+            self.taken_entries.append(entry)
 
     @property
     def generation(self) -> str:
-        """What tells a workflow's run from a later one under its id; all of the key's state belongs to it."""
+        """The generation of a workflow's run, to which all of the key's state belongs."""
         return self.state_generation.split(".")[0]
 
-    def arrive(self, ref: Ref, moment: int, *, direct: bool = True) -> None:
-        """Give the invocation the key if that is free and nothing may wait for it, else a place in the inbox.
+    def request(self, ref: Ref, moment: int, *, direct: bool = True) -> None:
+        """Make the invocation the owner if the key is free and nothing may wait for it. Otherwise add it to the inbox.
 
-        An owner may arrive again: after a rewind the unit no longer knows that the key is its own.
+        An owner may request its key again: after a rewind the session no longer knows that it owns the key.
 
         Args:
             ref: The invocation.
-            moment: When it came to the key, in microseconds.
-            direct: Whether it may become the owner at once.
+            moment: When it requested the key, in microseconds.
+            direct: True if it may become the owner at once.
         """
         if self.owner == ref:
             return
-        if self.owner is None and direct and not self.queued and not self.arrived:
+        if self.owner is None and direct and not self.queued and not self.new_entries:
             self.take(ref)
         else:
-            self.arrived.append(InboxEntry(self.base.key, ticket(moment, ref.id), ref))
+            self.new_entries.append(InboxEntry(self.base.key, ticket(moment, ref.id), ref))
 
     def take(self, ref: Ref) -> None:
         """Make the invocation the owner."""
-        self.moved = True
+        self.owner_changed = True
         self.owner = ref
         self.expires = None
 
-    def leave(self, ref: Ref) -> None:
-        """Release the key if the invocation owns it: it goes to the one that waits longest."""
+    def release(self, ref: Ref) -> None:
+        """Release the key if the invocation owns it. The invocation that waits longest becomes the owner."""
         if self.owner == ref:
-            self.moved = True
+            self.owner_changed = True
             self.owner = None
             self._next()
         else:
-            self.arrived = deque(entry for entry in self.arrived if entry.ref != ref)
+            self.new_entries = deque(entry for entry in self.new_entries if entry.ref != ref)
 
     def _next(self) -> None:
         if self.more and not self.front:
             self.owner = UNKNOWN
-        elif self.front and (not self.arrived or self.front[0].ticket < self.arrived[0].ticket):
+        elif self.front and (not self.new_entries or self.front[0].ticket < self.new_entries[0].ticket):
             entry = self.front.popleft()
-            self.popped.append(entry)
+            self.taken_entries.append(entry)
             self.owner = self.granted = entry.ref
-        elif self.arrived:
-            self.owner = self.arrived.popleft().ref
+        elif self.new_entries:
+            self.owner = self.new_entries.popleft().ref
 
     def stored_front(self) -> list[InboxEntry]:
-        """Return the stored inbox, from its first entry and as far as it is known, once those that came are stored."""
+        """Return the known beginning of the stored inbox, as it will be after the new entries are committed."""
         last = self.front[-1].ticket if self.front else ""
-        came = [entry for entry in self.arrived if not self.more or entry.ticket < last]
+        came = [entry for entry in self.new_entries if not self.more or entry.ticket < last]
         return sorted([*self.front, *came], key=lambda entry: entry.ticket)
 
     def read(self, name: str) -> Outcome | None:
-        """A state entry's value; ``None`` where only the items beside the head tell."""
+        """Return a state entry's value; ``None`` if the overflow entries have to be read for that."""
         if name in self.state:
             return Outcome(self.state[name])
         if name in self.writes:
             entry = self.writes[name]
             return Outcome(None if entry is None else entry.value)
-        if self.spilled and self.beside is None:
+        if self.has_overflow and self.overflow is None:
             return None
-        entry = (self.beside or {}).get(name)
+        entry = (self.overflow or {}).get(name)
         if entry is None:
             return Outcome(None)
         return Outcome(entry.value) if entry.blob is None else None
 
     def names(self) -> set[str] | None:
-        """The names of all entries; ``None`` where only the items beside the head tell."""
-        if self.spilled and self.beside is None:
+        """Return the names of all entries; ``None`` if the overflow entries have to be read for that."""
+        if self.has_overflow and self.overflow is None:
             return None
         return {*self.state, *self.entries()}
 
     def snapshot(self) -> KeyState:
-        """The state as it is, whatever is written later."""
+        """Return a copy that later writes do not change."""
         snapshot = copy(self)
         snapshot.writes = dict(self.writes)
         return snapshot
 
     def entries(self) -> dict[str, StateEntry]:
-        """The entries beside the head, if they were read, after what is written."""
-        entries = {**(self.beside or {}), **self.writes}
+        """Return the known overflow entries after all writes."""
+        entries = {**(self.overflow or {}), **self.writes}
         return {name: entry for name, entry in entries.items() if entry is not None}
 
     def set(self, name: str, value: bytes, blob: Ref | None = None) -> None:
-        """Write a state entry: into the head while it is small, else beside it, or under the record ``blob``."""
+        """Write a state entry: into the head if it is small, else as an overflow entry or under the record ``blob``."""
         self.written = True
         state = {**self.state, name: value}
         if len(value) <= INLINE_ENTRY and sum(len(k.encode()) + len(v) for k, v in state.items()) <= INLINE_STATE:
             self.state = state
-            if self.spilled:
+            if self.has_overflow:
                 self.writes[name] = None
         else:
             self.state = {k: v for k, v in self.state.items() if k != name}
             parts = -(-len(value) // PART) if blob is not None else 0
             self.writes[name] = StateEntry(self.base.key, self.state_generation, name, value, blob, parts)
-            self.spilled = True
+            self.has_overflow = True
             self.large = self.large or blob is not None
 
     def clear(self, name: str) -> None:
         """Remove a state entry."""
         self.written = True
         self.state = {k: v for k, v in self.state.items() if k != name}
-        if self.spilled:
+        if self.has_overflow:
             self.writes[name] = None
 
     def clear_all(self) -> None:
-        """Remove every state entry: those beside the head belong to a generation that is over."""
+        """Remove every state entry. Existing overflow entries then belong to an old generation."""
         self.written = True
-        self.state, self.writes, self.beside = {}, {}, None
-        if self.spilled:
+        self.state, self.writes, self.overflow = {}, {}, None
+        if self.has_overflow:
             self.state_generation = f"{self.generation}.{new_generation()}"
-        self.spilled = self.large = False
+        self.has_overflow = self.large = False
 
     def items(self) -> int:
-        """How many items a commit of these steps touches."""
+        """Return the number of items that a commit touches."""
         handover = self.granted is not None and self.granted == self.owner
         writes = len(self.writes) * (3 if self.large or self.base.large else 1)
-        head = int(self.moved or self.written)
-        return head + len(self.arrived) + len(self.popped) + int(handover) + writes + int(self.garbage)
+        head = int(self.owner_changed or self.written)
+        return head + len(self.new_entries) + len(self.taken_entries) + int(handover) + writes + int(self.garbage)
 
     @property
     def garbage(self) -> bool:
-        """Whether entries beside the head belong to a state that is over."""
-        return self.base.spilled and self.base.state_generation != self.state_generation
+        """True if stored overflow entries belong to an old generation of the state."""
+        return self.base.has_overflow and self.base.state_generation != self.state_generation
 
-    def head(self, nonce: str = "") -> Head:
-        """The head to store, with the version that it is to be based on."""
+    def head(self, commit_id: str = "") -> Head:
+        """Return the head to store, with the version that it is based on."""
         return replace(
             self.base,
             owner=self.owner,
-            queued=self.queued or bool(self.arrived),
+            queued=self.queued or bool(self.new_entries),
             state_generation=self.state_generation,
             state=self.state,
-            spilled=self.spilled,
+            has_overflow=self.has_overflow,
             large=self.large,
             expires=self.expires,
-            nonce=nonce,
+            commit_id=commit_id,
         )

@@ -1,7 +1,7 @@
 """The event loop that handler code runs on.
 
-It knows nothing but callbacks that are ready, so code on it advances in one order only, the one that a replay takes
-again, and "blocked" is a fact: nothing is ready. Waiting for anything but a durable operation is an error here.
+It knows nothing except callbacks that are ready. Code on it therefore advances in one order only, which a replay
+repeats. Code is blocked when no callback is ready. Waiting for anything except a durable operation is an error.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _END_SLEEP = cast(Any, asyncio.futures)._set_result_unless_cancelled
 
 
 class _Future(asyncio.Future[Any]):
-    """A future whose hash a replay gives again, as `_Task` does. ``asyncio.shield`` returns one."""
+    """A future whose hash is the same on replay, like that of `_Task`. ``asyncio.shield`` returns one."""
 
     def __init__(self, number: int, loop: Any) -> None:
         self._number = number
@@ -39,7 +39,7 @@ class _Future(asyncio.Future[Any]):
 
 
 class _Task(asyncio.Task[Any]):
-    """A task whose hash a replay gives again, so that the sets in which asyncio keeps tasks have the same order."""
+    """A task whose hash is the same on replay, so that the sets in which asyncio keeps tasks have the same order."""
 
     def __init__(self, number: int, coro: Coroutine[Any, Any, Any], **options: Any) -> None:
         self._number = number
@@ -50,10 +50,10 @@ class _Task(asyncio.Task[Any]):
 
 
 def _refuse_to_wait(frame: FrameType) -> None:
-    """Refuse ``asyncio.wait`` over futures whose places in its sets a replay would not give again.
+    """Refuse ``asyncio.wait`` over futures whose order in its sets would differ on replay.
 
     Args:
-        frame: What asks the loop for a future.
+        frame: The frame that asks the loop for a future.
 
     Raises:
         NonDeterminismError: If that is ``asyncio.wait``, and one of its futures is neither of the loop nor a task.
@@ -80,8 +80,8 @@ class DurableLoop:
     """A deterministic event loop.
 
     Args:
-        sleep: Called by `call_later` with seconds and the handle to give to `fire` when they have passed:
-            ``asyncio.sleep`` and the timeouts of asyncio become durable sleeps.
+        sleep: Called by `call_later` with seconds and a handle, which is given to `fire` after that time.
+            ``asyncio.sleep`` and the timeouts of asyncio become durable sleeps by it.
     """
 
     def __init__(self, sleep: Callable[[float, asyncio.TimerHandle], None]) -> None:
@@ -92,10 +92,10 @@ class DurableLoop:
         self._futures = 0
         self._dropped = False
         self.error: BaseException | None = None
-        """What a callback raised that no task could be told of."""
+        """An error of a callback that no task could be given."""
 
     def run_until_blocked(self) -> None:
-        """Run callbacks until none is ready. Not from within a task of another loop."""
+        """Run callbacks until none is ready. Do not call it in a task of another loop."""
         outer = events._get_running_loop()
         events._set_running_loop(self)  # type: ignore[arg-type]
         hooks = sys.get_asyncgen_hooks()
@@ -113,7 +113,8 @@ class DurableLoop:
             events._set_running_loop(outer)
 
     def _close(self, generator: AsyncGenerator[Any, Any]) -> None:
-        """A generator that handler code left early is closed on this loop; its ``finally`` blocks may await here."""
+        """Close a generator that handler code left early on this loop, so that its ``finally`` blocks may await
+        here."""
         if not self._dropped:
             self.create_task(generator.aclose())
             return
@@ -121,7 +122,7 @@ class DurableLoop:
             generator.aclose().send(None)
 
     def abandon(self) -> None:
-        """Drop every task where it stands; their ``finally`` blocks run, but can await nothing."""
+        """Drop every task where it stands. Its ``finally`` blocks run, but can await nothing."""
         self._ready.clear()
         self._dropped = True
         outer = events._get_running_loop()
@@ -155,7 +156,7 @@ class DurableLoop:
         return handle
 
     def fire(self, handle: asyncio.Handle) -> None:
-        """Have a handle that waited run."""
+        """Run a handle that waited."""
         self._ready.append(handle)
 
     def call_at(
@@ -165,15 +166,15 @@ class DurableLoop:
 
     @staticmethod
     def sleeper(handle: asyncio.TimerHandle) -> asyncio.Future[Any] | None:
-        """The future that an ``asyncio.sleep`` awaits, if the handle is of one."""
+        """Return the future that an ``asyncio.sleep`` awaits, if the handle belongs to one."""
         own = getattr(handle, "_callback", None) is _END_SLEEP
         return cast(Any, handle)._args[0] if own else None
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """A cancelled handle is skipped when its sleep ends."""
+        """Do nothing: a cancelled handle is skipped when its sleep ends."""
 
     def time(self) -> float:
-        """Always 0: asyncio adds delays to it, and real time would differ on replay."""
+        """Return 0. asyncio adds delays to it, and real time would differ on replay."""
         return 0.0
 
     def create_future(self) -> asyncio.Future[Any]:
@@ -204,7 +205,7 @@ class DurableLoop:
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         if str(context.get("message")).endswith("exception was never retrieved"):
-            return  # said when the garbage is collected, at any time; elsewhere asyncio does no more than log it
+            return  # this depends on garbage collection, and asyncio itself would only log it
         self.error = self.error or context.get("exception") or RuntimeError(str(context.get("message")))
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
-"""The engine's surroundings: a store, timers, a dispatcher, a clock.
+"""The engine's ports: a store, timers, a dispatcher, a clock.
 
-One `Store` method is one DynamoDB request. A commit is a list of changes, one item each, that apply together or not
-at all; every change carries the condition that makes it safe.
+One `Store` method is one DynamoDB request. A commit is a list of changes, one for each item, that apply together or not
+at all. Every change carries the condition that makes it safe.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, Protocol
 from adapter.engine.records import (
     Head,
     InboxEntry,
+    JournalSegment,
     Meta,
     Notification,
     Part,
-    Piece,
     Record,
     Ref,
     StateEntry,
@@ -31,8 +31,8 @@ from adapter.engine.types import ObjectKey, Target
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """Put an invocation's record. Requires that there is none, or that it has expired at ``now`` and nobody waits for
-    its result any more."""
+    """Put an invocation's record. Requires that there is none, or that it has expired at ``now`` and no waiter is
+    left."""
 
     meta: Meta
     now: int
@@ -40,17 +40,17 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """Change a live invocation's record. Requires that it exists in this generation and is not completed.
+    """Change the record of an invocation. Requires that it exists in this generation and is not completed.
 
     Attributes:
-        ref: Which one.
-        set: New values by the names of `Meta`'s fields; ``None`` removes.
-        add: What to add to the numbers among them.
-        epoch: Required epoch; then the commit's nonce is stored as well.
+        ref: The invocation.
+        set: New values by the names of `Meta`'s fields. ``None`` removes a value.
+        add: Numbers to add, by the names of `Meta`'s fields.
+        epoch: The required epoch. If it is given, the commit's id is stored as well.
         notifications: The most notifications that may be counted.
-        waiters: Required number of waiters.
-        due: Required due time.
-        status: Required status.
+        waiters: The required number of waiters.
+        due: The required due time.
+        status: The required status.
     """
 
     ref: Ref
@@ -65,7 +65,8 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """Change a completed invocation's record: to end a fan-out, to move its due time. Requires generation, status."""
+    """Change the record of a completed invocation, at the end of a fan-out or to move its due time. Requires that it
+    exists in this generation and is completed."""
 
     ref: Ref
     set: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -74,30 +75,30 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Put a piece, a notification, a waiter, an inbox entry. Requires that it is absent.
+    """Put a journal segment, a notification, a waiter or an inbox entry. Requires that it is absent.
 
-    A state entry and a part are put whether they are there or not: the record that points at them guards them.
+    A state entry or a part is put in any case: the record that points at it is its guard.
     """
 
-    item: Piece | Notification | Part | Waiter | InboxEntry | StateEntry
+    item: JournalSegment | Notification | Part | Waiter | InboxEntry | StateEntry
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Delete an inbox entry or a waiter, which has to be there, or a state entry or a notification, which need not."""
+    """Delete an inbox entry or a waiter, which has to exist, or a state entry or a notification, which need not."""
 
     item: InboxEntry | Waiter | StateEntry | Notification
 
 
 @dataclass(frozen=True, slots=True)
 class WriteHead:
-    """Write a key's head, whose version is raised by one. Requires a version, or an owner.
+    """Write a key's head and raise its version by one. Requires a version, or an owner.
 
     Attributes:
-        head: The new head. ``queued`` stays as it is stored unless it is set here, or the version is required.
+        head: The new head. If no version is required, ``queued`` can be set here but not cleared.
         version: The required version; 0: no item.
         owner: The required owner.
-        empty: Whether it is required that ``queued`` is not set.
+        empty: True if ``queued`` must not be set in the stored head.
     """
 
     head: Head
@@ -108,13 +109,13 @@ class WriteHead:
 
 @dataclass(frozen=True, slots=True)
 class TakeKey:
-    """Make an invocation the owner of a key. Requires that the key has no owner. State and version guard nothing.
+    """Make an invocation the owner of a key. Requires that the key has no owner, whatever its state and version are.
 
     Attributes:
-        key: Which one. It need not have an item.
+        key: The key. It need not have an item.
         owner: The new owner.
-        queued: What ``queued`` is set to.
-        empty: Whether it is required that ``queued`` is not set.
+        queued: The new value of ``queued``.
+        empty: True if ``queued`` must not be set in the stored head.
     """
 
     key: ObjectKey
@@ -125,9 +126,9 @@ class TakeKey:
 
 @dataclass(frozen=True, slots=True)
 class MarkQueued:
-    """Tell a key's owner that an invocation waits in the inbox. Requires the owner; the version stays.
+    """Tell a key's owner that an invocation waits in the inbox. Requires the owner. The version stays.
 
-    It is committed on its own, as an UpdateItem, which never conflicts with another one.
+    It is committed alone, as an UpdateItem, which never conflicts with another one.
     """
 
     key: ObjectKey
@@ -138,23 +139,24 @@ Change = Create | Update | Finish | Put | Delete | WriteHead | TakeKey | MarkQue
 
 
 class Wake(StrEnum):
-    """Which receivers a notification makes go on when it is counted."""
+    """Which receivers continue when a notification to them is counted."""
 
     NONE = "none"
-    """No one; it is only counted."""
+    """None. The notification is only counted."""
     COMPLETE = "complete"
-    """One that is suspended and lacks no other notification."""
+    """A receiver that is suspended and waits for no other notification."""
     SUSPENDED = "suspended"
-    """One that is suspended."""
+    """A receiver that is suspended."""
     WAITING = "waiting"
-    """One that is suspended, waits for its next attempt, or is paused. Its epoch is raised, too."""
+    """A receiver that is suspended, paused, or waits for its next attempt. Its epoch is raised as well."""
 
 
 class Conflict(Exception):
-    """A commit's conditions do not hold; nothing was applied.
+    """The conditions of a commit do not hold. Nothing was applied.
 
     Attributes:
-        found: For each change whose condition failed, by its place in the commit, the item as it is (``None``: absent).
+        found: The stored items whose conditions failed (``None``: absent), by the places of their changes in the
+            commit.
     """
 
     def __init__(self, found: Mapping[int, Record | None]) -> None:
@@ -162,27 +164,28 @@ class Conflict(Exception):
         self.found = found
 
 
-def applied(changes: Sequence[Change], found: Mapping[int, Record | None], nonce: str) -> bool:
-    """Whether a commit whose conditions failed met its own write: it had applied before, and its answer was lost.
+def applied(changes: Sequence[Change], found: Mapping[int, Record | None], commit_id: str) -> bool:
+    """Return True if the conditions failed because the same commit had applied before, and its answer was lost.
 
-    A commit applies whole, so one item that bears its nonce tells. A lone item without a nonce tells by being the same.
+    A commit applies as a whole, so one item with its commit id is proof. A single item without a commit id is compared.
     """
-    if any(getattr(record, "nonce", None) == nonce for record in found.values()):
+    if any(getattr(record, "commit_id", None) == commit_id for record in found.values()):
         return True
     change = changes[0]
     return len(changes) == 1 and isinstance(change, Put) and found.get(0) == change.item
 
 
 class Unavailable(Exception):
-    """A request was throttled, collided or got no answer: it may have applied, or may yet. Send the same again."""
+    """A request was throttled, collided or got no answer. It may have applied, or may apply later. Send the same
+    again."""
 
 
 class Contended(Unavailable):
-    """Other transactions are at work on what a commit changes, and nothing of it was applied. A smaller one may do."""
+    """Other transactions are changing the same items. Nothing was applied. A smaller commit may succeed."""
 
 
 class TooLarge(Exception):
-    """A record is larger than the store holds. Nothing was applied, and nothing would be by sending it again."""
+    """A record is larger than the store holds. Nothing was applied, and sending it again does not help."""
 
 
 # --- the ports -------------------------------------------------------------------------------------------------------
@@ -190,8 +193,8 @@ class TooLarge(Exception):
 
 @dataclass(slots=True)
 class Usage:
-    """What was asked of the store so far: requests, and the capacity units they consumed (half units: see the
-    `pricing rules <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/on-demand-capacity-mode.html>`_)."""
+    """The requests to the store so far, and the capacity units that they consumed (half units: see the `pricing rules
+    <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/on-demand-capacity-mode.html>`_)."""
 
     requests: int = 0
     read_units: float = 0.0
@@ -200,10 +203,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A stretch of an invocation's partition, in the order of its keys: input parts, journal, record, notifications."""
+    """A page of an invocation's partition, in the order of its keys: input parts, journal, record, notifications."""
 
     parts: list[Part]
-    pieces: list[Piece]
+    segments: list[JournalSegment]
     meta: Meta | None
     notifications: list[Notification]
     cursor: Any = None
@@ -219,7 +222,7 @@ class Due:
 
 
 class Place(NamedTuple):
-    """A place in an index: behind the entry with this time and this id."""
+    """A place in an index: after the entry with this time and this id."""
 
     at: int
     id: str
@@ -230,7 +233,7 @@ class Listed:
     """An entry of an index, which lags behind the records.
 
     Attributes:
-        at: When it is due, or when it was created: what the index is ordered by.
+        at: What the index is ordered by: the due time, or the time of creation.
     """
 
     id: str
@@ -244,25 +247,25 @@ class Listed:
 
 
 class NotIndexed(Exception):
-    """The index that is asked for is not kept."""
+    """The index does not exist."""
 
 
 class Dependent(NamedTuple):
-    """The key of an item under an invocation's id: of a piece, a notification, a part or a waiter."""
+    """The key of an item under an invocation's id: a journal segment, a notification, a part or a waiter."""
 
     id: str
     generation: str
     sort: Any
     journal: bool
-    """Whether it is a piece of the journal, or a notification, which belongs to it."""
-    piece: int | None = None
-    """A piece's place in the journal."""
+    """True for a journal segment, and for a notification, which belongs to the journal."""
+    segment: int | None = None
+    """A segment's place in the journal."""
     input: bool = False
-    """Whether it is a part of the input, which may be there before the record is."""
+    """True for a part of the input, which may exist before the record does."""
 
 
 class Store(Protocol):
-    """Journals, records, keys and state. Reads are strongly consistent but for `due`.
+    """Journals, records, keys and state. All reads are strongly consistent, except those of an index.
 
     Every method may raise `Unavailable`.
     """
@@ -272,7 +275,7 @@ class Store(Protocol):
     async def load(self, id: str, cursor: Any = None) -> Page:
         """Read an invocation's input parts, journal, record and notifications. Query, 1 unit per 4 KB, 1 MB a page.
 
-        The items of every generation under the id come back: the caller keeps those of the record's.
+        The page contains items of every generation under the id. The caller keeps those of the record's generation.
         """
         ...
 
@@ -283,11 +286,11 @@ class Store(Protocol):
     async def peek_all(self, ids: Sequence[str]) -> dict[str, Meta]:
         """Read up to 100 invocations' records. BatchGetItem; 1 unit per 4 KB of each.
 
-        Those that are not there are missing in the answer, and so are any that DynamoDB left unprocessed.
+        The answer lacks records that do not exist, and those that DynamoDB left unprocessed.
         """
         ...
 
-    async def news(self, ref: Ref, cursor: Any = None) -> tuple[list[Notification], Any]:
+    async def read_notifications(self, ref: Ref, cursor: Any = None) -> tuple[list[Notification], Any]:
         """Read the notifications to an invocation. Query."""
         ...
 
@@ -298,46 +301,48 @@ class Store(Protocol):
     async def start(self, id: str, *, set: Mapping[str, Any], now: int) -> tuple[bool, Meta | None]:
         """Begin the first attempt: set the values and raise the epoch from 0 to 1. UpdateItem.
 
-        Requires that the record exists, has not expired at ``now``, is `Status.READY` and at epoch 0. Returns whether
-        it did, and the record as it then is.
+        Requires that the record exists, has not expired at ``now``, is `Status.READY` and at epoch 0. Return whether it
+        did, and the record as it then is.
         """
         ...
 
-    async def tell(self, ref: Ref, *, count: int, wake: Wake, due: int) -> tuple[bool, Meta | None]:
-        """Count notifications that were put, and make the receiver `Status.READY`, due then, as ``wake`` has it.
+    async def count_notifications(self, ref: Ref, *, count: int, wake: Wake, due: int) -> tuple[bool, Meta | None]:
+        """Count notifications that were put. ``wake`` says whether the receiver becomes `Status.READY`, with this due
+        time.
 
         UpdateItem, which never conflicts with another one. Requires that the record exists in this generation, is not
-        completed, and is as ``wake`` has it. Returns whether it did, and the record as it then is.
+        completed, and is in a state that ``wake`` covers. Return whether they were counted, and the record as it then
+        is.
         """
         ...
 
     async def heads(self, keys: Sequence[ObjectKey]) -> dict[ObjectKey, Head]:
         """Read up to 100 keys' heads; one that has no item has version 0. GetItem for one, else BatchGetItem.
 
-        Keys that DynamoDB left unprocessed are missing in the answer: ask again for those.
+        The answer lacks keys that DynamoDB left unprocessed: ask again for those.
         """
         ...
 
     async def inbox(self, key: ObjectKey, limit: int) -> list[InboxEntry]:
-        """Read the lowest tickets that wait. Query."""
+        """Read the inbox entries with the lowest tickets. Query."""
         ...
 
     async def state(self, key: ObjectKey, generation: str, name: str) -> StateEntry | None:
-        """Read a state entry that lies beside the head. GetItem."""
+        """Read an overflow entry of the state. GetItem."""
         ...
 
     async def entries(
         self, key: ObjectKey, generation: str, cursor: Any = None, *, values: bool = False
     ) -> tuple[list[StateEntry], Any]:
-        """Read the state entries that lie beside the head, with or without their values. Query, 1 MB a page."""
+        """Read the overflow entries of the state, with or without their values. Query, 1 MB a page."""
         ...
 
-    async def commit(self, changes: Sequence[Change], nonce: str) -> None:
+    async def commit(self, changes: Sequence[Change], commit_id: str) -> None:
         """Apply all changes or none. TransactWriteItems; for a single change PutItem, UpdateItem or DeleteItem.
 
-        At most 100 changes, of different items. The nonce is stored in every item that has a field for it (in a record:
-        where the attempt's epoch is required, or the record is created); ClientRequestToken derives from it and the
-        changes. The same changes with the same nonce may be sent again.
+        At most 100 changes, of different items. Items that have a field for the commit id store it; a record does so if
+        it is created, or if the attempt's epoch is required. ClientRequestToken derives from the commit id and the
+        changes. The same changes may be sent again with the same commit id.
 
         Raises:
             Conflict: If a condition does not hold.
@@ -346,23 +351,26 @@ class Store(Protocol):
         ...
 
     async def put(self, parts: Sequence[Part]) -> list[Part]:
-        """Put up to 25 parts of payloads, together 16 MB at most. BatchWriteItem. Returns the parts left to do."""
+        """Put up to 25 parts of payloads, together 16 MB at most. BatchWriteItem. Return the parts that are left to
+        put."""
         ...
 
     async def waiters(self, ref: Ref, cursor: Any = None) -> tuple[list[Waiter], Any]:
-        """Read who waits for an invocation's result. Query."""
+        """Read the waiters for an invocation's result. Query."""
         ...
 
     async def due(self, shard: int, before: int, limit: int) -> list[Due]:
-        """List what is due, earliest first. Query of the index, eventually consistent."""
+        """List the records that are due, earliest first. Query of the index, eventually consistent."""
         ...
 
     async def active(
         self, shard: int, limit: int, *, status: Status | None = None, after: Place | None = None
     ) -> tuple[list[Listed], Place | None]:
-        """List what is to go on by itself, or has this status, by due time. Query of the index; half a unit per 4 KB.
+        """List the records that have a due time and are not completed, or that have this status, by due time. Query of
+        the index; half a unit per 4 KB.
 
-        Looks at up to ``limit`` entries behind ``after``. Returns those that fit, and where to go on if there are more.
+        Read up to ``limit`` entries after ``after``. Return those that match, and the place to continue at if there are
+        more.
         """
         ...
 
@@ -377,38 +385,38 @@ class Store(Protocol):
         ...
 
     async def dependents(self, id: str, cursor: Any = None) -> tuple[list[Dependent], Any]:
-        """List the keys of all items under the id but the record, of any generation. Query of keys."""
+        """List the keys of all items under the id except the record, of any generation. Query of keys."""
         ...
 
     async def delete(self, keys: Sequence[Dependent]) -> list[Dependent]:
-        """Delete up to 25 of what `dependents` listed. BatchWriteItem. Returns the keys left to do."""
+        """Delete up to 25 items that `dependents` listed. BatchWriteItem. Return the keys that are left to delete."""
         ...
 
     async def forget(self, ref: Ref, now: int) -> None:
-        """Delete a record that has expired at ``now``, in this generation; it need not be there. DeleteItem."""
+        """Delete a record of this generation that has expired at ``now``. It need not exist. DeleteItem."""
         ...
 
 
 class Timers(Protocol):
-    """Wakes what has to wake later, at least once, perhaps a minute late, perhaps a little early."""
+    """Wakes invocations later: at least once, perhaps a minute late, perhaps a little early."""
 
     async def schedule(self, ref: Ref, name: str, at: int) -> None:
-        """Have the invocation dispatched at a time that was committed before. The name tells its timers apart; the same
-        again changes nothing."""
+        """Dispatch the invocation at a time that is committed already. The name tells its timers apart; scheduling the
+        same timer again changes nothing."""
         ...
 
     async def unschedule(self, ref: Ref, name: str) -> None:
-        """Forget a timer that is no longer needed; it need not exist."""
+        """Delete a timer that is no longer needed. It need not exist."""
         ...
 
 
 class Dispatcher(Protocol):
-    """Starts or wakes invocations in some process. A dispatch may get lost, or come twice: due times make up for it."""
+    """Starts or wakes invocations in some process. A dispatch may get lost, or come twice; due times make up for it."""
 
     async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool) -> None:
-        """Have the invocation run: on its deployment, or, where that is empty, on the service's current one.
+        """Run the invocation on its deployment. If that is empty, run it on the service's current one.
 
-        ``fresh`` says that no attempt ran yet, which saves the receiver a request.
+        ``fresh`` says that no attempt has run yet, which saves the receiver a request.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""What is stored: one dataclass for each kind of item. Times are milliseconds since the epoch."""
+"""What the store holds: one dataclass for each kind of item. Times are milliseconds since the epoch."""
 
 from __future__ import annotations
 
@@ -11,43 +11,43 @@ from adapter.engine.types import Headers, Kind, ObjectKey, Outcome, Target
 from adapter.errors import AdapterError
 
 INLINE = 1024
-"""The largest input or output, in bytes, that the record itself holds; a larger one goes into parts of its own."""
+"""The largest input or output, in bytes, that the record itself holds. A larger one is stored in parts."""
 
 PART = 350 * 1024
-"""The largest part of a payload and the largest piece of a journal, in bytes: an item may hold 400 KB."""
+"""The largest part of a payload and the largest segment of a journal, in bytes. An item may hold 400 KB."""
 
 
 class Unreadable(AdapterError):
-    """Something that is stored cannot be read: it is damaged, or of a newer format. Says which item, and why."""
+    """A stored item cannot be read: it is damaged, or of a newer format. The message names the item and the reason."""
 
 
 class Status(StrEnum):
-    """Where an invocation stands."""
+    """The state of an invocation."""
 
     SCHEDULED = "scheduled"
-    """Delayed: it starts when it is due."""
+    """It is delayed, and starts when it is due."""
     QUEUED = "queued"
-    """In a key's inbox."""
+    """It waits in its key's inbox."""
     READY = "ready"
-    """To be dispatched."""
+    """It is to be dispatched."""
     RUNNING = "running"
-    """An attempt runs; the due time is the end of its lease."""
+    """An attempt runs. The due time is the end of its lease."""
     SUSPENDED = "suspended"
-    """Waits for notifications, or for its due time."""
+    """It waits for notifications, or for its due time."""
     BACKING_OFF = "backing-off"
-    """An attempt failed; the due time is the next one's."""
+    """An attempt failed. The next one begins at the due time."""
     PAUSED = "paused"
-    """Waits for an operator."""
+    """It waits for an operator."""
     COMPLETED = "completed"
-    """Has its outcome."""
+    """It has its outcome."""
 
 
 WAITING = (Status.SUSPENDED, Status.BACKING_OFF, Status.PAUSED)
-"""Begun, with no attempt under way nor about to begin."""
+"""The states in which an invocation has begun, and no attempt runs or is about to begin."""
 
 
 class Ref(NamedTuple):
-    """An invocation as others refer to it. The generation tells it from a later one under the same id."""
+    """A reference to an invocation. The generation tells it from a later one under the same id."""
 
     id: str
     generation: str
@@ -55,7 +55,7 @@ class Ref(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """Who waits for the result, and in which command."""
+    """The invocation that waits for the result, and the command that it waits in."""
 
     ref: Ref
     command: int
@@ -63,28 +63,28 @@ class Parent:
     """The parent's service and deployment, to wake it there."""
     deployment: str = ""
     alone: bool = True
-    """Whether the command is likely all that the parent waits for: a guess, to save a request."""
+    """True if the parent probably waits for this command only. This is a guess that saves a request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Awaits:
-    """The invocations that one stands still for, and nothing else, as long as no further notification comes in."""
+    """The invocations that one waits for, as long as no further notification arrives. It waits for nothing else."""
 
     seen: int
-    """How many notifications had come in: with more than that, it may be on its way again."""
+    """The number of notifications that had arrived. If more have arrived since, the invocation may have continued."""
     all: bool
-    """Whether it goes on when all have answered, rather than one."""
+    """True if the invocation continues when all of these have completed; False if one is enough."""
     ids: tuple[str, ...]
     commands: tuple[int, ...]
-    """Of each, the command that waits for it."""
+    """For each id, the command that waits for it."""
     calls: tuple[int, ...] = ()
-    """Further commands that it stands still for: calls whose ids derive from their numbers (see
-    `adapter.engine.deadlocks.awaited_ids`), as the first and the last of each stretch."""
+    """Further commands that wait: calls whose ids derive from their numbers (see
+    `adapter.engine.deadlocks.awaited_ids`). Each range is given by its first and its last number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """An invocation."""
+    """The record of an invocation."""
 
     id: str
     generation: str
@@ -93,56 +93,57 @@ class Meta:
     status: Status
     created: int
     deployment: str = ""
-    """Where the first attempt ran; later ones run there too."""
+    """The deployment on which the first attempt ran. Later attempts run there too."""
     parent: Parent | None = None
     headers: Headers = field(default_factory=dict[str, str])
     input: bytes | None = None
-    """``None`` where it lies in parts."""
+    """``None`` if the input is stored in parts."""
     input_parts: int = 0
     idempotent: bool = False
-    """Whether it was asked for under an idempotency key."""
+    """True if the request had an idempotency key."""
     epoch: int = 0
-    """Raised by every attempt; an older one can write nothing more."""
+    """Every attempt raises it. An attempt with a lower epoch can no longer write."""
     failures: int = 0
-    """Attempts that failed since the last progress."""
+    """The number of attempts that failed since the last progress."""
     error: str | None = None
     """What the last failed attempt raised."""
     notifications: int = 0
-    """How many were counted so far. One is put first and counted then, so it may be there and not be counted yet; where
-    an answer was lost it is counted twice."""
+    """The number of notifications counted so far. A notification is put first and counted after that, so the latest may
+    not be counted yet. If the answer to a count was lost, a notification is counted twice."""
     wake_after: int | None = None
-    """While suspended: it goes on once more notifications than this are counted."""
+    """While suspended: the invocation continues when more notifications than this are counted."""
     seen: int = 0
-    """While suspended: how many notifications its last attempt had seen."""
+    """While suspended: the number of notifications that its last attempt has seen."""
     timer: int | None = None
-    """While suspended: when it goes on even if no notification comes in."""
+    """While suspended: when the invocation continues even if no notification arrives."""
     awaits: Awaits | None = None
-    """What it waits for, where that may be a deadlock."""
+    """The invocations that it waits for, if that may be a deadlock."""
     waiters: int = 0
-    """How many others, beside the parent, wait for the result."""
+    """The number of others, besides the parent, that wait for the result."""
     dispatches: int = 0
-    """How often the sweeper dispatched it since an attempt last began; while it waits for its key: looked at it."""
+    """How often the sweeper has dispatched the invocation since an attempt last began. While it waits for its key: how
+    often the sweeper has checked it."""
     due: int | None = None
-    """When the sweeper looks at it."""
+    """When the sweeper acts on the record."""
     ticket: str | None = None
     """Its place in its key's inbox, while it waits there."""
     outcome: Outcome | None = None
-    """Once completed; a success whose value lies in parts has ``value=None``.
-    While it is live: the failure that it is to end with, whatever its code would do."""
+    """After completion: the outcome. A success whose value is stored in parts has ``value=None``. Before completion:
+    the failure that the invocation is to end with, whatever its code does."""
     output_parts: int = 0
     output_name: str = ""
-    """The name of those parts."""
-    pieces: int = 0
-    """How many pieces of the journal there were when the record was last written by an attempt, or an operator."""
-    tail: str | None = None
-    """The last piece of the journal, where it completed the invocation."""
+    """The name of the output's parts."""
+    segments: int = 0
+    """The number of journal segments when an attempt or an operator last wrote the record."""
+    inline_journal: str | None = None
+    """The last segment of the journal, if it completed the invocation and is small."""
     completed: int | None = None
-    forgets: int | None = None
-    """Once completed: when its journal is deleted, where that is before it expires."""
+    journal_expires: int | None = None
+    """After completion: when the journal is deleted, if that is before the record expires."""
     expires: int | None = None
-    """Once completed: from then on the id is as good as new, whether the item is still there or not."""
-    nonce: str = ""
-    """Of the last commit by an attempt."""
+    """After completion: from this time on the id can be used again, even if the item is still stored."""
+    commit_id: str = ""
+    """The id of the last commit by an attempt."""
 
     @property
     def ref(self) -> Ref:
@@ -153,64 +154,65 @@ class Meta:
         return self.status is not Status.COMPLETED
 
     @property
-    def unended(self) -> bool:
-        """Whether an attempt may have begun whose end is not stored: it may be under way, or its process is gone."""
+    def may_run(self) -> bool:
+        """True if an attempt may have begun whose end is not stored. It may still run, or its process is gone."""
         return self.status in (Status.RUNNING, Status.READY) and self.epoch > 0
 
     @property
-    def alarm(self) -> int | None:
-        """When it goes on by itself: of a suspended one that is not when it is due, for the sweeper to look at it."""
+    def continues_at(self) -> int | None:
+        """When the invocation continues by itself. The due time of a suspended one may be earlier, for the sweeper to
+        check it."""
         return self.timer if self.status is Status.SUSPENDED else self.due
 
     @property
     def resolved(self) -> bool:
-        """Whether it is suspended, and what it waits for was counted."""
+        """True if the invocation is suspended, and all that it waits for is counted."""
         return self.status is Status.SUSPENDED and self.wake_after is not None and self.notifications > self.wake_after
 
     def expired(self, now: int) -> bool:
-        """Whether the record is to be taken for absent."""
+        """Return True if the record is to be treated as absent."""
         return self.expires is not None and self.expires <= now
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class JournalSegment:
     """A stretch of an invocation's journal, as text (see `adapter.engine.journal`)."""
 
     id: str
     generation: str
     index: int
     data: str
-    nonce: str = ""
+    commit_id: str = ""
 
 
 NOTIFICATION_ID = re.compile(r"x|[acw][0-9]+|s[^:]*:.+", re.DOTALL)
-"""What a notification is for: ``c7`` is the result of call 7, ``a7`` of what command 7 attached to, ``w7`` of awakeable
-7, ``sNONCE:NAME`` a signal, ``x`` the cancellation."""
+"""The forms of notification ids: ``c7`` is the result of call 7, ``a7`` that of the invocation to which command 7
+attached, ``w7`` that of awakeable 7, ``sCOMMIT:NAME`` a signal, ``x`` the cancellation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A result that another process delivers to an invocation. The id says what it is for."""
+    """A result that another process delivers to an invocation. The id tells what the result is for."""
 
     to: Ref
     id: str
     outcome: Outcome
-    """Without its value where that lies in parts."""
+    """Without the value, if that is stored in parts."""
     created: int
-    nonce: str = ""
+    commit_id: str = ""
     parts: str = ""
-    """The name of the parts, with the receiver."""
+    """The name of the value's parts. They lie under the receiver."""
     after: int = 0
-    """Of what others say: how many notifications there were before. No clock tells the order in which one sender says
-    it."""
+    """For signals, awakeables and cancellations: the number of notifications before this one. It orders what one sender
+    sends, which no clock can."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a payload too large for its record, under a name of its own.
+    """A part of a payload that is too large for its record.
 
-    The name of an output or of a notification's value is that of one commit: what others leave behind, who meant to
-    commit another one and did not get to it, is not taken for it.
+    The parts of an output or of a notification's value have a name that contains the id of one commit. If a commit does
+    not happen, the parts that were put for it are therefore never taken for those of another.
     """
 
     id: str
@@ -222,7 +224,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Waiter:
-    """One more that waits for an invocation's result."""
+    """An invocation, besides the parent, that waits for the result."""
 
     id: str
     generation: str
@@ -235,31 +237,31 @@ class Waiter:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """One key of an object or workflow: its owner and its state. Never deleted, its version never reused.
+    """One key of an object or workflow: its owner and its state. It is never deleted, and its version is never reused.
 
-    A key that was never touched has version 0 and no item.
+    A key that was never used has version 0 and no item.
     """
 
     key: ObjectKey
     version: int = 0
     owner: Ref | None = None
     queued: bool = False
-    """Whether invocations may wait in the inbox. The owner then reads the inbox before it releases the key. While it
-    is set and there is no owner, invocations arrive by the inbox only."""
+    """True if invocations may wait in the inbox. The owner then reads the inbox before it releases the key. While it is
+    set and there is no owner, invocations request the key by the inbox only."""
     state_generation: str = ""
     state: dict[str, bytes] = field(default_factory=dict[str, bytes])
-    spilled: bool = False
-    """Whether some entries lie in items of their own."""
+    has_overflow: bool = False
+    """True if some entries are stored in items of their own."""
     large: bool = False
-    """Whether some of those may lie in parts."""
+    """True if some of those may be stored in parts."""
     expires: int | None = None
-    """A workflow's: from then on the state is to be taken for absent."""
-    nonce: str = ""
+    """For a workflow: from this time on the state is to be treated as absent."""
+    commit_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class InboxEntry:
-    """An invocation that waits for a key. The order is that of the tickets (see `adapter.engine.ids.ticket`)."""
+    """An invocation that waits for a key. Tickets give the order (see `adapter.engine.ids.ticket`)."""
 
     key: ObjectKey
     ticket: str
@@ -268,24 +270,25 @@ class InboxEntry:
 
 @dataclass(frozen=True, slots=True)
 class StateEntry:
-    """A state entry too large for the head."""
+    """A state entry that is too large for the head."""
 
     key: ObjectKey
     generation: str
     name: str
     value: bytes = b""
     blob: Ref | None = None
-    """Where it is too large for an item: the record under which its parts lie (see `adapter.engine.blobs`)."""
+    """The record under which the value's parts lie, if the value is too large for an item (see
+    `adapter.engine.blobs`)."""
     parts: int = 0
-    """How many."""
+    """The number of those parts."""
 
 
 def cut(ref: Ref, name: str, data: bytes) -> list[Part]:
-    """A payload in parts."""
+    """Return a payload as parts."""
     return [
         Part(ref.id, ref.generation, name, index, data[start : start + PART])
         for index, start in enumerate(range(0, len(data), PART))
     ]
 
 
-Record = Meta | Piece | Notification | Part | Waiter | Head | InboxEntry | StateEntry
+Record = Meta | JournalSegment | Notification | Part | Waiter | Head | InboxEntry | StateEntry

@@ -1,6 +1,6 @@
-"""The log lines of invocations: one for each that ends, and for each attempt and each try of a step that fails.
+"""The log lines of invocations: one for each completion, for each failed attempt, and for each failed try of a step.
 
-What a line says in its text stands in fields as well, for those who search.
+The values in a line's text are in fields as well, for searches.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from typing import Any
 
 from adapter.engine.ids import INVOCATION_ID
 from adapter.engine.records import Meta
-from adapter.engine.types import Outcome, RetryPolicy, span, told
+from adapter.engine.types import Outcome, RetryPolicy, format_error, span
 
 log = logging.getLogger("adapter")
 
 
 def log_end(meta: Meta, outcome: Outcome, now: int) -> None:
-    """Log that an invocation has its outcome."""
+    """Log that an invocation has completed."""
     if not INVOCATION_ID.fullmatch(meta.id):
-        return  # a durable promise: it has a record of this kind, and no attempts
+        return  # a durable promise: its record is of the same kind, and it has no attempts
     attempts, duration = max(1, meta.epoch), max(0, (meta.completed or now) - meta.created)
     failure = outcome.failure
     end = f"{span(duration)} in {attempts} attempt{'' if attempts == 1 else 's'}"
@@ -33,7 +33,7 @@ def log_end(meta: Meta, outcome: Outcome, now: int) -> None:
 def log_attempt(
     meta: Meta, policy: RetryPolicy, failures: int, error: BaseException, due: int | None, now: int
 ) -> None:
-    """Log that an attempt failed, the last of so many, and when the next one is due; ``None``: never."""
+    """Log that an attempt failed, how many have failed in a row, and when the next one is due (``None``: never)."""
     end = "given up" if policy.exhausted == "kill" else "paused until it is resumed"
     _log_failure("attempt", meta, policy, failures, error, _wait(due, now), end)
 
@@ -41,7 +41,7 @@ def log_attempt(
 def log_step(
     meta: Meta, name: str, policy: RetryPolicy, failures: int, error: BaseException, due: int | None, now: int
 ) -> None:
-    """Log that a step with a policy of its own failed, likewise."""
+    """Log that a step with its own retry policy failed. See `log_attempt`."""
     _log_failure(f"step {name!r}", meta, policy, failures, error, _wait(due, now), "given up", step=name)
 
 
@@ -59,7 +59,7 @@ def _log_failure(
     then = end if wait is None else f"next in {span(wait)}"
     extra = _about(meta) | {"attempt": max(1, meta.epoch), "failures": failures, "retry_in_ms": wait} | fields
     text = "%s failed (%s of %s; %s): %s"
-    log.warning(text, what, failures, most, then, told(error), exc_info=error, extra=extra)
+    log.warning(text, what, failures, most, then, format_error(error), exc_info=error, extra=extra)
 
 
 def _wait(due: int | None, now: int) -> int | None:

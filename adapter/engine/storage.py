@@ -1,4 +1,4 @@
-"""The store, asked again while it does not answer, and what lies in several of its items put together."""
+"""The store with retries, and values that are spread over several of its items."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from adapter.engine import journal as journals
-from adapter.engine.ids import new_nonce
+from adapter.engine.ids import new_commit_id
 from adapter.engine.journal import Entry
 from adapter.engine.ports import Change, Clock, Conflict, Contended, Store, Unavailable, Update
 from adapter.engine.records import (
     NOTIFICATION_ID,
     PART,
     Head,
+    JournalSegment,
     Meta,
     Notification,
     Part,
-    Piece,
     Ref,
     StateEntry,
     Unreadable,
@@ -28,21 +28,21 @@ from adapter.engine.types import Failure, ObjectKey, Outcome
 T = TypeVar("T")
 
 MAX_PARTS = 12
-"""How many parts of payloads are put in one request: what the largest payload has."""
+"""The number of parts of payloads in one request. The largest payload has so many."""
 
 CONTENDED = 3
-"""How often other transactions may be in the way of a commit of several steps, before fewer are tried."""
+"""How often other transactions may be in the way of a commit of several groups before a smaller commit is tried."""
 
 
 class Storage:
-    """What an engine reads and writes.
+    """The engine's access to the store.
 
     Args:
-        store: Where it all lies.
-        clock: What waits between two tries.
+        store: The store.
+        clock: The clock, for the waits between tries.
 
     Attributes:
-        deadline: When this process is stopped, in milliseconds since the epoch; ``None``: it is not.
+        deadline: When this process is stopped, in milliseconds since the epoch; ``None``: never.
     """
 
     def __init__(self, store: Store, clock: Clock) -> None:
@@ -53,19 +53,19 @@ class Storage:
         self._moment = 0
 
     def moment(self, after: int = 0) -> int:
-        """Return the time in microseconds: later than ``after``, and than any that this process was given before."""
+        """Return the time in microseconds. It is later than ``after``, and later than any time returned before."""
         self._moment = max(self.clock.now() * 1000, self._moment + 1)
         return max(self._moment, after + 1)
 
     def remaining(self) -> int:
-        """Milliseconds until this process is stopped."""
+        """Return the milliseconds until this process is stopped."""
         return 3_600_000 if self.deadline is None else self.deadline - self.clock.now()
 
     async def read(self, request: Callable[[], Awaitable[T]]) -> T:
-        """Ask the store, and ask again while it is unavailable.
+        """Send a request to the store. Send it again while the store is unavailable.
 
         Raises:
-            Unavailable: If it stays so.
+            Unavailable: If the store stays unavailable.
         """
         tries = 0
         while True:
@@ -78,7 +78,7 @@ class Storage:
                 await self.back_off(tries)
 
     async def heads(self, keys: Sequence[ObjectKey]) -> dict[ObjectKey, Head]:
-        """Read heads, all of them."""
+        """Read the heads of all these keys."""
         heads = await self.read(lambda: self.store.heads(keys))
         tries = 0
         while missing := [key for key in keys if key not in heads]:
@@ -88,84 +88,87 @@ class Storage:
         return heads
 
     async def peek_all(self, ids: Sequence[str]) -> dict[str, Meta]:
-        """Read up to 100 records; those that are not there, or could not be read at once, are missing."""
+        """Read up to 100 records. The answer lacks those that do not exist or could not be read at once."""
         return await self.read(lambda: self.store.peek_all(ids))
 
-    async def look(self, id: str) -> Meta | None:
-        """An invocation's record, unless it has expired."""
+    async def find(self, id: str) -> Meta | None:
+        """Return an invocation's record; ``None`` if it does not exist or has expired."""
         meta = await self.read(lambda: self.store.peek(id))
         return None if meta is None or meta.expired(self.clock.now()) else meta
 
-    async def load(self, id: str) -> tuple[list[Part], list[Piece], Meta | None, list[Notification]]:
-        """Read an invocation whole: input parts, journal, record and notifications, those of its generation."""
-        parts, pieces, meta, notes = await self._load(id)
-        if meta is not None and sum(piece.generation == meta.generation for piece in pieces) < meta.pieces:
-            # A query is no snapshot: the last pieces may have been put between the journal's page and the record's.
-            parts, pieces, meta, notes = await self._load(id)
+    async def load(self, id: str) -> tuple[list[Part], list[JournalSegment], Meta | None, list[Notification]]:
+        """Read an invocation: input parts, journal, record, notifications. All of them are of the record's
+        generation."""
+        parts, segments, meta, notifications = await self._load(id)
+        if meta is not None and sum(segment.generation == meta.generation for segment in segments) < meta.segments:
+            # A query is no snapshot: the last segments may have been put between the pages of journal and record.
+            parts, segments, meta, notifications = await self._load(id)
         generation = meta.generation if meta is not None else ""
-        notes = [note for note in notes if note.to.generation == generation]
-        return (
-            [part for part in parts if part.generation == generation],
-            [piece for piece in pieces if piece.generation == generation],
-            meta,
-            _in_order(notes) if meta is None or _whole(notes) else await self.notes(meta.ref),
-        )
+        notifications = [each for each in notifications if each.to.generation == generation]
+        if meta is None or _is_complete(notifications):
+            notifications = _in_order(notifications)
+        else:
+            notifications = await self.notification_items(meta.ref)
+        parts = [part for part in parts if part.generation == generation]
+        return parts, [segment for segment in segments if segment.generation == generation], meta, notifications
 
-    async def _load(self, id: str) -> tuple[list[Part], list[Piece], Meta | None, list[Notification]]:
+    async def _load(self, id: str) -> tuple[list[Part], list[JournalSegment], Meta | None, list[Notification]]:
         page = await self.read(lambda: self.store.load(id))
-        parts, pieces, meta, notes = page.parts, page.pieces, page.meta, page.notifications
+        parts, segments, meta, notifications = page.parts, page.segments, page.meta, page.notifications
         while page.cursor is not None:
             page = await self.read(lambda page=page: self.store.load(id, page.cursor))  # type: ignore[misc]
-            parts, pieces, notes = parts + page.parts, pieces + page.pieces, notes + page.notifications
-            meta = page.meta or meta
-        return parts, pieces, meta, notes
+            parts, segments = parts + page.parts, segments + page.segments
+            meta, notifications = page.meta or meta, notifications + page.notifications
+        return parts, segments, meta, notifications
 
     async def journal(self, meta: Meta) -> list[Entry]:
         """Read an invocation's journal."""
-        _, pieces, found, _ = await self.load(meta.id)
+        _, segments, found, _ = await self.load(meta.id)
         if found is None or found.generation != meta.generation:
             return []
-        if found.forgets is not None and found.forgets <= self.clock.now():
+        if found.journal_expires is not None and found.journal_expires <= self.clock.now():
             return []  # it may be deleted in part
-        return journals.read(meta.id, pieces, found.tail, count=found.pieces)
+        return journals.read(meta.id, segments, found.inline_journal, count=found.segments)
 
-    async def pieces(self, meta: Meta) -> int:
-        """Tell the place of the next piece of an invocation's journal, whether that can be read or not."""
+    async def next_segment(self, meta: Meta) -> int:
+        """Return the place of the next segment of an invocation's journal, even if the journal cannot be read."""
         place, cursor = 0, None
         while True:
             found, cursor = await self.read(lambda: self.store.dependents(meta.id, cursor))  # noqa: B023
-            places = [key.piece for key in found if key.generation == meta.generation and key.piece is not None]
+            places = [key.segment for key in found if key.generation == meta.generation and key.segment is not None]
             place = max([place, *(each + 1 for each in places)])
             if cursor is None:
                 return place
 
-    async def news(self, ref: Ref) -> list[Notification]:
-        """Read the notifications to an invocation."""
-        return [await self.whole(note) for note in await self.notes(ref)]
+    async def notifications(self, ref: Ref) -> list[Notification]:
+        """Read the notifications to an invocation, with their values."""
+        return [await self.with_value(item) for item in await self.notification_items(ref)]
 
-    async def notes(self, ref: Ref) -> list[Notification]:
-        """Read the notifications to an invocation, without the values that lie in parts."""
-        notes = await self._notes(ref)
-        return _in_order(notes if _whole(notes) else await self._notes(ref))
+    async def notification_items(self, ref: Ref) -> list[Notification]:
+        """Read the notifications to an invocation, without the values that are stored in parts."""
+        notifications = await self._notification_items(ref)
+        return _in_order(notifications if _is_complete(notifications) else await self._notification_items(ref))
 
-    async def _notes(self, ref: Ref) -> list[Notification]:
-        notes, cursor = await self.read(lambda: self.store.news(ref))
+    async def _notification_items(self, ref: Ref) -> list[Notification]:
+        notifications, cursor = await self.read(lambda: self.store.read_notifications(ref))
         while cursor is not None:
-            more, cursor = await self.read(lambda cursor=cursor: self.store.news(ref, cursor))  # type: ignore[misc]
-            notes = notes + more
-        return notes
+            more, cursor = await self.read(lambda cursor=cursor: self.store.read_notifications(ref, cursor))  # type: ignore[misc]
+            notifications = notifications + more
+        return notifications
 
-    async def whole(self, note: Notification) -> Notification:
-        """A notification with its value, wherever that lies."""
-        if not note.parts:
-            return note
-        parts = await self._parts(note.to, note.parts)
+    async def with_value(self, notification: Notification) -> Notification:
+        """Return a notification with its value. Read the value's parts if there are any."""
+        if not notification.parts:
+            return notification
+        parts = await self._parts(notification.to, notification.parts)
         if not parts or [part.index for part in parts] != list(range(len(parts))):
-            raise Unreadable(f"{note.to.id}: parts of the value of its notification {note.id!r} are missing")
-        return replace(note, outcome=Outcome(b"".join(part.data for part in parts)))
+            raise Unreadable(
+                f"{notification.to.id}: parts of the value of its notification {notification.id!r} are missing"
+            )
+        return replace(notification, outcome=Outcome(b"".join(part.data for part in parts)))
 
     async def input(self, meta: Meta, parts: Sequence[Part] | None = None) -> bytes:
-        """Read an invocation's input; ``parts`` are what it lies in, where they were read already."""
+        """Return an invocation's input. ``parts`` are its parts, if they were read already."""
         if meta.input is not None:
             return meta.input
         if parts is None:
@@ -175,7 +178,7 @@ class Storage:
         return b"".join(part.data for part in parts)
 
     async def entries(self, key: ObjectKey, generation: str, *, values: bool = False) -> dict[str, StateEntry]:
-        """The state entries beside the head by their names, with or without their values."""
+        """Return the overflow entries of a key's state by their names, with or without their values."""
         entries, cursor = await self.read(lambda: self.store.entries(key, generation, values=values))
         while cursor is not None:
             more, cursor = await self.read(
@@ -192,11 +195,11 @@ class Storage:
         return parts
 
     async def payload(self, ref: Ref, name: str) -> bytes:
-        """Read a payload that lies in parts."""
+        """Read a payload that is stored in parts."""
         return b"".join(part.data for part in await self._parts(ref, name))
 
     async def result(self, meta: Meta) -> Outcome | None:
-        """The outcome of a completed record; ``None`` for one that is not."""
+        """Return the outcome of a record; ``None`` if it is not completed."""
         if meta.live or meta.outcome is None:
             return None
         if meta.output_parts:
@@ -206,30 +209,30 @@ class Storage:
             return Outcome(value)
         return meta.outcome
 
-    async def change(self, meta: Meta, values: dict[str, Any]) -> bool:
-        """Change a record, unless it has changed since it was read."""
+    async def update_record(self, meta: Meta, values: dict[str, Any]) -> bool:
+        """Change a record. Return False if it has changed since it was read."""
         try:
-            await self.commit([Update(meta.ref, set=values, epoch=meta.epoch, due=meta.due)], new_nonce())
+            await self.commit([Update(meta.ref, set=values, epoch=meta.epoch, due=meta.due)], new_commit_id())
         except Conflict:
             return False
         return True
 
-    async def commit(self, changes: Sequence[Change], nonce: str, *, give_up_after: int | None = None) -> None:
-        """Commit; after a lost answer send the same again until the answer is certain.
+    async def commit(self, changes: Sequence[Change], commit_id: str, *, give_up_after: int | None = None) -> None:
+        """Commit. After a lost answer, send the same changes again until the answer is certain.
 
         Args:
-            changes: All of them, or none.
-            nonce: What tells this commit from others.
-            give_up_after: After how many tries that met other transactions another commit is made instead.
+            changes: The changes, which apply all or not at all.
+            commit_id: Tells this commit from others.
+            give_up_after: After so many tries that met other transactions, raise `Contended`.
 
         Raises:
-            Conflict: If a condition does not hold, and not because the very same commit had applied.
-            Contended: If so many tries, and every one, met other transactions: nothing was applied.
+            Conflict: If a condition does not hold. It is not raised if the same commit had applied before.
+            Contended: If every try met other transactions. Nothing was applied.
         """
         tries, certain = 0, True
         while True:
             try:
-                await self.store.commit(changes, nonce)
+                await self.store.commit(changes, commit_id)
                 return
             except Unavailable as error:
                 tries += 1
@@ -238,11 +241,11 @@ class Storage:
                     raise
                 await self.back_off(tries)
             except Conflict as conflict:
-                if tries and any(getattr(found, "nonce", None) == nonce for found in conflict.found.values()):
+                if tries and any(getattr(found, "commit_id", None) == commit_id for found in conflict.found.values()):
                     return
                 raise
 
-    async def put_apart(self, parts: Sequence[Part]) -> None:
+    async def put_parts(self, parts: Sequence[Part]) -> None:
         """Put parts of large payloads, ahead of the commit that points at them."""
         left, tries = list(parts), 0
         while left:
@@ -254,29 +257,31 @@ class Storage:
                 left = [*missed, *left]
 
     async def back_off(self, tries: int) -> None:
-        """Wait with jitter before a further try, up to two seconds."""
+        """Wait before the next try, with jitter, for up to two seconds."""
         await self.clock.sleep(self._random.uniform(0, min(2.0, 0.005 * 2 ** min(tries, 10))))
 
 
-def _in_order(notes: Iterable[Notification]) -> list[Notification]:
-    """Notifications as they came.
+def _in_order(notifications: Iterable[Notification]) -> list[Notification]:
+    """Return notifications in the order in which they arrived.
 
     Raises:
-        Unreadable: If one is for nothing that is known here.
+        Unreadable: If the id of one is of an unknown form.
     """
-    ordered = sorted(notes, key=lambda note: note.created)
-    for note in ordered:
-        if not NOTIFICATION_ID.fullmatch(note.id):
-            raise Unreadable(f"{note.to.id}: its notification {note.id!r} is damaged, or of a newer format")
-    said = iter(sorted(filter(_is_said, ordered), key=lambda note: (note.after, note.created)))
-    return [next(said) if _is_said(note) else note for note in ordered]
+    ordered = sorted(notifications, key=lambda each: each.created)
+    for notification in ordered:
+        if not NOTIFICATION_ID.fullmatch(notification.id):
+            raise Unreadable(
+                f"{notification.to.id}: its notification {notification.id!r} is damaged, or of a newer format"
+            )
+    from_outside = iter(sorted(filter(_is_from_outside, ordered), key=lambda each: (each.after, each.created)))
+    return [next(from_outside) if _is_from_outside(each) else each for each in ordered]
 
 
-def _is_said(note: Notification) -> bool:
-    """Return True for what others say to an invocation: a signal, an awakeable's result, a cancellation."""
-    return note.id[0] in "swx"
+def _is_from_outside(notification: Notification) -> bool:
+    """Return True for a signal, an awakeable's result or a cancellation."""
+    return notification.id[0] in "swx"
 
 
-def _whole(notes: Sequence[Notification]) -> bool:
-    """Return True if nothing was said after something else that was missed, as it was put while others were read."""
-    return all(note.after < len(notes) for note in notes)
+def _is_complete(notifications: Sequence[Notification]) -> bool:
+    """Return True if none is missing. One may be missing if it was put while the others were read."""
+    return all(each.after < len(notifications) for each in notifications)

@@ -1,4 +1,4 @@
-"""What is done without anybody asking: the overdue is dispatched, waiters are told, what has expired is deleted."""
+"""Work that no request triggers: dispatch what is overdue, notify waiters, delete what has expired."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from adapter.engine.control import PROMISE_CHECK
-from adapter.engine.draft import GRACE, MARGIN, OWNER_CHECK, notification
-from adapter.engine.ids import SHARDS, new_nonce
+from adapter.engine.ids import SHARDS, new_commit_id
 from adapter.engine.ports import Conflict, Delete, Due, Finish, Place, Put
 from adapter.engine.records import Meta, Record, Ref, Status, Unreadable, Waiter
+from adapter.engine.transaction import GRACE, MARGIN, OWNER_CHECK, make_notification
 from adapter.engine.types import Kind, Outcome
 
 if TYPE_CHECKING:
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 log = logging.getLogger("adapter")
 
 RECHECK = 45_000
-"""Milliseconds after which the sweeper looks for a deadlock again, at first."""
+"""Milliseconds until the sweeper checks again for a deadlock, at first."""
 
-LONGEST_LOOK = 3600 * 1000
-"""Milliseconds after which the sweeper looks at the latest at what is suspended."""
+MAX_RECHECK = 3600 * 1000
+"""The longest interval, in milliseconds, at which the sweeper checks a suspended invocation."""
 
 BATCH = 100
-"""How many entries of the due index are read at a time."""
+"""The number of entries of the due index that one request reads."""
 
 PAGE = 1000
-"""How many are looked at at a time, where most are passed over."""
+"""The number of entries that one request reads where most are skipped."""
 
 UNDER_WAY = 15 * 60 * 1000
-"""Milliseconds after its making for which a request is taken to be possibly still under way. AWS refuses one whose
-signature is `older than five minutes <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>`_."""
+"""Milliseconds after which no request that was sent before can still apply. AWS refuses a request whose signature is
+`older than five minutes <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>`_."""
 
 MAX_DISPATCHES = 10
-"""How often an invocation of which no attempt begins is dispatched, before it is paused."""
+"""How often an invocation is dispatched without an attempt beginning before it is paused."""
 
 
 class Sweeper:
@@ -48,13 +48,14 @@ class Sweeper:
         self._engine = engine
 
     async def sweep(self, share: Callable[[int], Awaitable[None]] | None = None) -> int:
-        """Dispatch what is past due, fan out and delete what is over. Returns how many records it acted on.
+        """Dispatch what is past due; fan out and delete what is over. Return the number of records that it acted on.
 
-        A sweep ends when it finds nothing more, or when little time is left. So that a backlog of what is over keeps up
-        no recovery, shards that have one come last, in them what is not over first, and not always the same shard.
+        A sweep ends when it finds nothing more, or when little time is left. Shards with a backlog come last, and each
+        sweep begins them with another one. In such a shard live records come first, so that completed ones do not delay
+        recovery.
 
         Args:
-            share: Has another process `clear` a shard that has a backlog; without it this one does.
+            share: Has another process `clear` a shard that has a backlog. Without it this process does.
         """
         engine, count, backlogs = self._engine, 0, list[int]()
         for shard in range(SHARDS):
@@ -75,12 +76,14 @@ class Sweeper:
 
     @property
     def ran_out_of_time(self) -> bool:
-        """Whether what just ended may have left something."""
+        """True if the work that just ended may be incomplete."""
         return self._engine.remaining() <= MARGIN
 
     async def clear(self, shard: int, found: list[Due] | None = None) -> int:
-        """Act on all that is due in a shard, while there is time; ``found`` is the first of it, if it was read already.
-        Returns how many records that were."""
+        """Act on all that is due in a shard, while there is time. Return the number of records that it acted on.
+
+        ``found`` is the first page of the due entries, if it was read already.
+        """
         count, limit = 0, BATCH
         seen: set[str] = set()
         if found is None:
@@ -93,7 +96,7 @@ class Sweeper:
             elif len(found) < limit:
                 return count
             else:
-                limit += BATCH  # records that cannot be read stay due, and are not to hide what is due after them
+                limit += BATCH  # records that cannot be read stay due, and must not hide those that are due after them
             found = await self._due(shard, limit)
         log.warning("the sweeper ran out of time in shard %d, after %d records", shard, count)
         return count
@@ -103,7 +106,7 @@ class Sweeper:
         return await engine.read(lambda: engine.store.due(shard, engine.clock.now(), limit))
 
     async def _recover(self, shard: int) -> int:
-        """Act on what is due and not over."""
+        """Act on the live records that are due."""
         engine, count, now = self._engine, 0, self._engine.clock.now()
         after: Place | None = None
         while not self.ran_out_of_time:
@@ -114,14 +117,15 @@ class Sweeper:
         return count
 
     async def _sweep(self, ids: list[str]) -> int:
-        """Act on records that the index says are due. Returns of how many that was still so."""
+        """Act on records that the index lists as due. Return how many of them still were."""
         count = 0
         for start in range(0, len(ids), 16):
             count += sum(await asyncio.gather(*(self._sweep_one(id) for id in ids[start : start + 16])))
         return count
 
     async def _sweep_one(self, id: str) -> bool:
-        """Act on one record that the index says is due. One with which that fails is left, and keeps up no other."""
+        """Act on a record that the index lists as due. If that fails, leave it, so that it does not hold up the
+        others."""
         try:
             return await self._act(id)
         except Unreadable as error:
@@ -155,11 +159,11 @@ class Sweeper:
             return True
         values: dict[str, Any]
         if meta.status is Status.SUSPENDED and (meta.timer is None or meta.timer > now):
-            if await engine.teller.look(meta):
+            if await engine.notifier.wake_if_unseen(meta):
                 return True
             await engine.deadlocks.check(meta)
-            look = now + min(RECHECK * 4 ** min(meta.dispatches, 8), LONGEST_LOOK)
-            due = look if meta.timer is None else min(look, meta.timer)
+            check = now + min(RECHECK * 4 ** min(meta.dispatches, 8), MAX_RECHECK)
+            due = check if meta.timer is None else min(check, meta.timer)
             values = {"due": due, "dispatches": meta.dispatches + 1}
         elif meta.status is Status.QUEUED:
             await engine.control.reclaim(meta)
@@ -179,67 +183,71 @@ class Sweeper:
                     "failures": meta.failures + 1,
                     "error": "its process ended, or ran out of time, in an attempt",
                 }
-        if not await engine.change(meta, values):
+        if not await engine.update_record(meta, values):
             return False
         if values.get("status") is Status.READY:
             engine.dispatch(meta.ref, meta.target.service, meta.deployment if meta.epoch else "", fresh=meta.epoch == 0)
         return True
 
     async def delete_later(self, ref: Ref, found: Record | None) -> None:
-        """Have deleted what was put for an invocation that is over: with its record, or now if that is gone already."""
+        """Delete what was put for an invocation that is over: together with its record, or now if the record is
+        gone."""
         if not isinstance(found, Meta) or found.generation != ref.generation:
             await self.delete_dependents(ref)
         elif not found.live and found.due is None:
             with suppress(Conflict):
-                await self._engine.commit([Finish(ref, {"due": found.expires})], new_nonce())
+                await self._engine.commit([Finish(ref, {"due": found.expires})], new_commit_id())
 
     async def fan_out(self, meta: Meta) -> None:
-        """Tell everybody who waits for a completed invocation, then let its record rest until it expires."""
+        """Notify all waiters of a completed invocation. Then its record rests until it expires."""
         engine = self._engine
         outcome = await engine.result(meta) or Outcome()
         cursor: Any = None
         while True:
             waiters, cursor = await engine.read(lambda cursor=cursor: engine.store.waiters(meta.ref, cursor))  # type: ignore[misc]
             for start in range(0, len(waiters), 16):
-                await asyncio.gather(*(self._tell(waiter, outcome) for waiter in waiters[start : start + 16]))
+                await asyncio.gather(*(self._notify(waiter, outcome) for waiter in waiters[start : start + 16]))
             if cursor is None:
                 break
         try:
-            due = meta.forgets or meta.expires or engine.clock.now() + PROMISE_CHECK
-            await engine.commit([Finish(meta.ref, set={"due": due, "waiters": 0})], new_nonce())
+            due = meta.journal_expires or meta.expires or engine.clock.now() + PROMISE_CHECK
+            await engine.commit([Finish(meta.ref, set={"due": due, "waiters": 0})], new_commit_id())
         except Conflict:
             return
 
-    async def _tell(self, waiter: Waiter, outcome: Outcome) -> None:
+    async def _notify(self, waiter: Waiter, outcome: Outcome) -> None:
         engine = self._engine
-        note, parts = notification(waiter.waiter, f"a{waiter.command}", outcome, engine.clock.now(), waiter.id)
-        await engine.put_apart(parts)
+        notification, parts = make_notification(
+            waiter.waiter, f"a{waiter.command}", outcome, engine.clock.now(), waiter.id
+        )
+        await engine.put_parts(parts)
         try:
-            await engine.commit([Delete(waiter), Put(note)], new_nonce())
+            await engine.commit([Delete(waiter), Put(notification)], new_commit_id())
         except Conflict as conflict:
-            if 0 not in conflict.found:  # it was told before, or had its answer in another way
+            if 0 not in conflict.found:  # it was notified before, or had its answer in another way
                 with suppress(Conflict):
-                    await engine.commit([Delete(waiter)], new_nonce())
+                    await engine.commit([Delete(waiter)], new_commit_id())
             return
-        await engine.teller.tell([replace(note, outcome=outcome)], waiter.service, waiter.deployment)
+        await engine.notifier.notify([replace(notification, outcome=outcome)], waiter.service, waiter.deployment)
 
     async def _forget_journal(self, meta: Meta) -> None:
-        """Delete the journal of a completed invocation, whose result is kept for longer."""
+        """Delete the journal of a completed invocation whose result is kept longer."""
         engine = self._engine
-        if meta.forgets is not None:
+        if meta.journal_expires is not None:
             await self.delete_dependents(meta.ref, journal_only=True)
-        values = {"tail": None, "pieces": 0, "forgets": None, "due": meta.expires}
+        values = {"inline_journal": None, "segments": 0, "journal_expires": None, "due": meta.expires}
         with suppress(Conflict):
-            await engine.commit([Finish(meta.ref, set=values)], new_nonce())
+            await engine.commit([Finish(meta.ref, set=values)], new_commit_id())
 
     async def delete_dependents(self, ref: Ref, *, journal_only: bool = False, former: bool = False) -> None:
-        """Delete what hangs on a record.
+        """Delete the items that belong to a record.
 
         Args:
-            ref: Whose it is.
-            journal_only: Whether only its journal is to go.
-            former: Whether what an expired record under the same id has left goes too, if this took its place before
-                that was deleted. Its input stays: it looks like one that is put ahead of the next record.
+            ref: The invocation.
+            journal_only: True to delete only the journal.
+            former: True to delete what an expired record under the same id has left as well, if this record replaced it
+                before its items were deleted. Its input stays, because it cannot be told from one that is put ahead of
+                the next record.
         """
         engine = self._engine
         cursor: Any = None
@@ -261,12 +269,12 @@ class Sweeper:
                 break
 
     async def delete(self, meta: Meta) -> None:
-        """Delete an expired invocation: what hangs on the record first, the record last.
+        """Delete an expired invocation: first the items that belong to the record, then the record.
 
-        The record stays for as long as a request that was made before it completed may still be applied: the one that
-        makes it would begin it again. What such a request has put beside it goes with it.
+        The record stays as long as a request that was sent before its completion may still apply: a late request to
+        create it would start it again. Items that such a request has put are deleted as well.
 
-        The id may be used again meanwhile: what has the next generation is left alone.
+        The id may be in use again meanwhile. Items of the next generation stay.
         """
         engine = self._engine
         await self.delete_dependents(meta.ref, former=True)
@@ -276,6 +284,6 @@ class Sweeper:
         stays = (meta.completed or 0) + UNDER_WAY
         if now < stays:
             with suppress(Conflict):
-                await engine.commit([Finish(meta.ref, {"due": stays})], new_nonce())
+                await engine.commit([Finish(meta.ref, {"due": stays})], new_commit_id())
         else:
             await engine.read(lambda: engine.store.forget(meta.ref, now))

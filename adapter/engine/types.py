@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Kind(StrEnum):
-    """How a handler relates to a key."""
+    """The relation of a handler to a key."""
 
     SERVICE = "service"
     EXCLUSIVE = "exclusive"
@@ -25,13 +25,13 @@ class Kind(StrEnum):
 
     @property
     def exclusive(self) -> bool:
-        """Whether the handler owns its key while it runs: an exclusive handler, or a workflow's ``run``."""
+        """True if the handler owns its key while it runs: an exclusive handler, or a workflow's ``run``."""
         return self in (Kind.EXCLUSIVE, Kind.WORKFLOW)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Which handler, and of which key.
+    """A handler, and the key that it is called for.
 
     >>> str(Target("Counter", "add", "Mary"))
     'Counter/Mary/add'
@@ -67,11 +67,12 @@ class ObjectKey:
         return f"{self.service}/{self.key}"
 
 
-def said(text: str, most: int) -> str:
-    """What an error says, as it can be stored: without halves of surrogate pairs, as there are in the names of odd
-    files, and cut after so many bytes.
+def truncate(text: str, most: int) -> str:
+    """Return an error's text as it can be stored: cut after ``most`` bytes, and without lone surrogates.
 
-    >>> said("no such file: \\udcff", 100), said("and so on and on", 9)
+    Names of odd files contain lone surrogates.
+
+    >>> truncate("no such file: \\udcff", 100), truncate("and so on and on", 9)
     ('no such file: ?', 'and so on …')
     """
     data = text.encode(errors="replace")
@@ -90,10 +91,10 @@ def span(milliseconds: int) -> str:
     return f"{milliseconds} ms"
 
 
-def told(error: BaseException) -> str:
-    """What an exception says, and those say that it groups: a task group's own message names none of them.
+def format_error(error: BaseException) -> str:
+    """Return an exception's type and text. For an exception group, add those of its exceptions.
 
-    >>> told(ExceptionGroup("unhandled errors", [ValueError("boom"), KeyError("x")]))
+    >>> format_error(ExceptionGroup("unhandled errors", [ValueError("boom"), KeyError("x")]))
     "ExceptionGroup: unhandled errors (2 sub-exceptions): ValueError: boom; KeyError: 'x'"
     """
     try:
@@ -103,7 +104,7 @@ def told(error: BaseException) -> str:
     if not isinstance(error, BaseExceptionGroup):
         return text
     group = cast("BaseExceptionGroup[BaseException]", error)
-    return f"{text}: {'; '.join(map(told, group.exceptions))}"
+    return f"{text}: {'; '.join(map(format_error, group.exceptions))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +115,11 @@ class Failure:
     message: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "message", said(self.message, MAX_MESSAGE))
+        object.__setattr__(self, "message", truncate(self.message, MAX_MESSAGE))
 
     @staticmethod
     def of(error: TerminalError) -> Failure:
-        """Return what is stored of a terminal error, also of a subclass that does not set its message and code.
+        """Return a terminal error as it is stored. Its class need not set a message and a code.
 
         >>> Failure.of(TerminalError("no such account", code=404))
         Failure(code=404, message='no such account')
@@ -126,13 +127,13 @@ class Failure:
         code, message = getattr(error, "code", None), getattr(error, "message", None)
         return Failure(
             code if isinstance(code, int) and 400 <= code <= 599 else 500,
-            message if isinstance(message, str) else told(error),
+            message if isinstance(message, str) else format_error(error),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an invocation or a command ended: a failure, or a value; ``None`` stands for an unset state entry."""
+    """How an invocation or a command ended: a failure, or a value. ``None`` is the value of an unset state entry."""
 
     value: bytes | None = None
     failure: Failure | None = None
@@ -140,21 +141,21 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how soon an attempt, or a step, that failed is tried again.
+    """How often and how soon a failed attempt, or a failed step, is tried again.
 
     Attributes:
         initial: The wait before the second try.
-        factor: What each further wait is multiplied by.
+        factor: Each further wait is so many times the one before.
         maximum: The longest wait.
-        attempts: How many tries there are in all; ``None`` for no end. A step's that a process did not live to see the
-            end of are not counted.
+        attempts: The number of tries in all; ``None`` for no end. A try of a step is not counted if its process
+            crashed.
         duration: For a step: how long after its first try another may begin; ``None`` for no end.
         exhausted: What follows the last attempt: ``"pause"`` keeps the invocation for an operator, ``"kill"`` fails it.
-            After a step's last try, awaiting it raises `TerminalError`, whatever this says.
+            After a step's last try, awaiting it raises `TerminalError` in either case.
 
     Raises:
         TypeError: If a duration is no timedelta.
-        ValueError: If a value is out of range, or the longest wait shorter than the first.
+        ValueError: If a value is out of range, or the longest wait is shorter than the first.
 
     >>> RetryPolicy().backoff(1), RetryPolicy().backoff(2), RetryPolicy().backoff(50)
     (0.05, 0.1, 60.0)
@@ -186,29 +187,29 @@ class RetryPolicy:
             raise ValueError("duration is positive, or None for no end")
 
     def backoff(self, failures: int) -> float:
-        """Seconds to wait after so many failures, from 1."""
+        """Return the seconds to wait after a number of failures, which is at least 1."""
         exponent = min(failures - 1, 64)
         return min(self.initial.total_seconds() * self.factor**exponent, self.maximum.total_seconds())
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is set per handler, or per service for all its handlers.
+    """The options of a handler, or of a service for all its handlers.
 
     Attributes:
-        retry: How attempts that fail are retried.
+        retry: How failed attempts are retried.
         idempotency_retention: How long the result of a request with an idempotency key stays readable.
-        workflow_retention: How long that of a workflow's ``run`` does, its state and its promises.
-        journal_retention: How long a completed invocation's journal does, within these; for any other invocation the
-            result as well.
-        inactivity_timeout: After how long without progress an attempt is suspended that could wait longer for its
-            client's sake; ``None`` for as long as the client waits.
-        abort_timeout: How long a step may take before its attempt is given up; ``None`` for the process's own end.
-        lazy_state: Whether state entries beside the key's head are read one by one, as they are asked for, rather than
-            all with the first.
-        private: Whether only other handlers may call it, and not the ingress.
-        deadlocks: ``"fail"``: of calls that wait for each other's keys the youngest gets a terminal error;
-            ``"report"``: they are left, and logged.
+        workflow_retention: How long a workflow's result, state and promises stay readable.
+        journal_retention: How long a completed invocation's journal stays readable, within the other retentions. For an
+            invocation without an idempotency key that is not a workflow's, it applies to the result as well.
+        inactivity_timeout: How long an attempt may wait without progress before it is suspended although its client
+            still waits. ``None``: as long as the client waits.
+        abort_timeout: How long a step may take before its attempt is given up. ``None``: until the process ends.
+        lazy_state: True to read overflow entries of the state one by one, when they are asked for. False to read all
+            with the first.
+        private: True if only other handlers may call it, and not the ingress.
+        deadlocks: ``"fail"``: of calls that wait for each other's keys the youngest gets a terminal error.
+            ``"report"``: the calls are left waiting, and the deadlock is logged.
     """
 
     retry: RetryPolicy = RetryPolicy()
@@ -237,7 +238,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class HandlerSpec:
-    """What the engine knows of a handler: where it hangs, how to run it, and under which options.
+    """What the engine knows of a handler: its place, how to run it, and its options.
 
     ``execute`` decodes the input, runs the handler's code and encodes its output. It may raise `TerminalError`.
     """
@@ -252,7 +253,7 @@ class HandlerSpec:
 Headers = Mapping[str, str]
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
-"""What a service or a handler may be called."""
+"""The form of a service's or a handler's name."""
 
 MAX_KEY = 512
 """The longest object key, in UTF-8 bytes."""
@@ -261,16 +262,16 @@ MAX_IDEMPOTENCY_KEY = 512
 """The longest idempotency key, in UTF-8 bytes."""
 
 MAX_MESSAGE = 32 * 1024
-"""The longest message of a failure, in bytes: what is more is cut off."""
+"""The longest message of a failure, in bytes. A longer one is cut."""
 
 MAX_ERROR = 1000
 """The longest text of an error that is retried, in bytes."""
 
 MAX_HEADERS = 8 * 1024
-"""How many bytes the headers given to a handler may have together: they are stored with the invocation."""
+"""The most bytes of the headers of a handler together. They are stored with the invocation."""
 
 MAX_PAYLOAD = 4 * 1024 * 1024
 """The largest input, output, state entry or step result, in bytes."""
 
 CANCELLED = Failure(409, "cancelled")
-"""How what is cancelled ends, unless its handler makes something else of it."""
+"""The failure of a cancelled invocation, unless its handler catches the cancellation."""

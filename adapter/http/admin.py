@@ -36,10 +36,18 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from adapter.engine import editing
-from adapter.engine.control import Said
+from adapter.engine.control import Acknowledgement
 from adapter.engine.engine import Engine
 from adapter.engine.ids import INVOCATION_ID
-from adapter.engine.journal import Began, Done, Entry, Issued, Noted, Read, Tried
+from adapter.engine.journal import (
+    AttemptStarted,
+    CommandIssued,
+    Entry,
+    NotificationDelivered,
+    ResultDelivered,
+    StateRead,
+    StepRetried,
+)
 from adapter.engine.ports import Listed, NotIndexed, Place
 from adapter.engine.records import Meta, Status, Unreadable
 from adapter.engine.types import MAX_KEY, Kind, ObjectKey, Outcome
@@ -122,7 +130,7 @@ class Admin:
     # --- invocations ---
 
     async def _find(self, id: str) -> Meta:
-        meta = await self._engine.look(_checked(id))
+        meta = await self._engine.find(_checked(id))
         if meta is None:
             raise _unknown(id)
         return meta
@@ -160,7 +168,7 @@ class Admin:
 
     async def _error(self, id: str) -> str | None:
         try:
-            meta = await self._engine.look(id)
+            meta = await self._engine.find(id)
         except Unreadable as error:
             return str(error)
         return meta.error if meta is not None else None
@@ -177,7 +185,7 @@ class Admin:
             raise TerminalError(f"no such path; an invocation has {', '.join(ACTIONS)}", code=404)
         require(request, "POST", "PATCH", *(["DELETE"] if what == "purge" else []))
         _checked(id)
-        said: Said
+        said: Acknowledgement
         match what:
             case "cancel":
                 said = await control.cancel(id)
@@ -216,7 +224,7 @@ class Admin:
 
     async def _refuse_if_over(self, id: str, what: str) -> None:
         """Say so, where what was asked for is not done already but cannot be done."""
-        meta = await self._engine.look(id)
+        meta = await self._engine.find(id)
         if meta is None:
             raise _unknown(id)
         if what == "purge":
@@ -242,7 +250,7 @@ class Admin:
         key, name = ObjectKey(service, _given(request, "key")), request.query_params.get("name")
         if request.method == "GET":
             if name is None:
-                held = await editing.look(self._engine, key)
+                held = await editing.view(self._engine, key)
                 if held.version == 0:  # nothing was ever stored for the key
                     await self._service(service)
                 return answer(_held(held), headers={"etag": f'"{held.version}"'})
@@ -350,18 +358,18 @@ def _invocation(meta: Meta) -> dict[str, Any]:
 
 def _journal(entry: Entry) -> dict[str, Any]:
     match entry:
-        case Issued(n, kind, name, at, value):
+        case CommandIssued(n, kind, name, at, value):
             shown: dict[str, Any] = {"n": n, "command": kind, "name": name}
             if at is not None:
                 shown["at"] = _time(at)
             return shown | (_outcome(value) if value is not None else {})
-        case Done(n, outcome) | Read(n, outcome):
+        case ResultDelivered(n, outcome) | StateRead(n, outcome):
             return {"n": n, **_outcome(outcome)}
-        case Noted(n, id):
+        case NotificationDelivered(n, id):
             return {"n": n, "notification": id}
-        case Began(epoch):
+        case AttemptStarted(epoch):
             return {"attempt": epoch}
-        case Tried(n, tries):
+        case StepRetried(n, tries):
             return {"n": n, "tries": tries}
 
 

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from adapter.engine.engine import Answer, Engine, Request
-from adapter.engine.ids import INVOCATION_ID, derived_nonce, idempotent_id, parse_awakeable, workflow_id
+from adapter.engine.ids import INVOCATION_ID, derived_commit_id, idempotent_id, parse_awakeable, workflow_id
 from adapter.engine.records import Meta, Status
 from adapter.engine.types import MAX_KEY, Failure, Kind, Outcome, Target
 from adapter.errors import TerminalError
@@ -177,7 +177,7 @@ class Ingress:
         """
         pause = 20.0
         while True:
-            meta = await self._engine.look(id)
+            meta = await self._engine.find(id)
             if meta is not None and not meta.live:
                 return await self._engine.result(meta)
             left = until - self._engine.clock.now()
@@ -199,7 +199,7 @@ class Ingress:
         due = self._engine.clock.now() + delay if delay else None
         sent = await self._engine.send(asked)
         if delay and not sent.accepted:  # it may have been sent with another delay
-            meta = await self._engine.look(sent.id)
+            meta = await self._engine.find(sent.id)
             due = meta.due if meta is not None and meta.status is Status.SCHEDULED else None
         return _accepted(sent, due)
 
@@ -266,12 +266,12 @@ class Ingress:
             reason = (await read_body(request)).decode(errors="replace")
             outcome = Outcome(failure=Failure(REJECTED, reason or "rejected"))
         key = idempotency_key(request)
-        nonce = None if key is None else derived_nonce(awakeable, key)
-        said = await self._engine.control.complete(awakeable, outcome, nonce=nonce)
+        commit_id = None if key is None else derived_commit_id(awakeable, key)
+        said = await self._engine.control.complete(awakeable, outcome, commit_id=commit_id)
         if said == "already":
             raise TerminalError(f"awakeable {awakeable} was completed before", code=409)
         if said == "not found":
-            meta = await self._engine.look(ref.id)
+            meta = await self._engine.find(ref.id)
             if meta is not None and meta.generation == ref.generation:
                 raise TerminalError(f"awakeable {awakeable} is of an invocation that has completed", code=409)
             raise TerminalError(f"there is no awakeable {awakeable}, or it has expired", code=404)
@@ -285,8 +285,8 @@ class Ingress:
         value = await _read_value(request)
         await self._look(id, f"invocation {id}")
         key = idempotency_key(request)
-        nonce = None if key is None else derived_nonce(f"{id}/{name}", key)
-        said = await self._engine.control.signal(id, name, Outcome(value), nonce=nonce)
+        commit_id = None if key is None else derived_commit_id(f"{id}/{name}", key)
+        said = await self._engine.control.signal(id, name, Outcome(value), commit_id=commit_id)
         if said == "already":
             raise HTTPError("another signal was sent with this idempotency key", code=409, headers={ID: id})
         if said == "not found":
@@ -331,7 +331,7 @@ class Ingress:
     async def _look(self, id: str, name: str) -> tuple[Meta, Endpoint]:
         """An invocation that may be seen from outside, and its handler."""
         gone = HTTPError(f"there is no {name}, or it has expired", code=404, headers={ID: id})
-        meta = await self._engine.look(id)
+        meta = await self._engine.find(id)
         if meta is None:
             raise gone
         endpoint = await self._endpoint_of(meta)

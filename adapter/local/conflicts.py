@@ -18,7 +18,7 @@ from adapter.engine.ports import Contended, Unavailable
 class _Transaction:
     """A transaction between its arrival and its effect."""
 
-    nonce: str
+    commit_id: str
     cancelled: bool = False
 
 
@@ -49,7 +49,7 @@ class Conflicts:
         if item in self._under_way:
             raise Unavailable("TransactionConflictException")
 
-    def collide(self, items: Sequence[Hashable], nonce: str) -> None:
+    def collide(self, items: Sequence[Hashable], commit_id: str) -> None:
         """Refuse a transaction that meets others on these items.
 
         Raises:
@@ -57,19 +57,19 @@ class Conflicts:
             Unavailable: If it was sent again while it was under way, so that it may be applied.
         """
         met = [self._under_way[item] for item in items]
-        if any(other.nonce == nonce for other in met):
+        if any(other.commit_id == commit_id for other in met):
             raise Unavailable("TransactionInProgressException")
         for other in met:
             other.cancelled = other.cancelled or self._both()
         raise Contended("TransactionCanceledException: TransactionConflict")
 
-    async def take_time(self, items: Sequence[Hashable], nonce: str) -> None:
+    async def take_time(self, items: Sequence[Hashable], commit_id: str) -> None:
         """Have a transaction's items to itself for its span.
 
         Raises:
             Contended: If another transaction has met it, and both are cancelled.
         """
-        transaction = _Transaction(nonce)
+        transaction = _Transaction(commit_id)
         for item in items:
             self._under_way[item] = transaction
         try:

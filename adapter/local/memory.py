@@ -40,10 +40,10 @@ from adapter.engine.records import (
     WAITING,
     Head,
     InboxEntry,
+    JournalSegment,
     Meta,
     Notification,
     Part,
-    Piece,
     Record,
     Ref,
     StateEntry,
@@ -59,7 +59,7 @@ MAX_ITEM: Final = 400 * 1024
 MAX_TRANSACTION: Final = 4 * 1024 * 1024
 MAX_CHANGES: Final = 100
 TOKENS: Final = 10_000
-"""How many transactions are remembered by their nonce; DynamoDB remembers them for ten minutes."""
+"""How many transactions are remembered by their commit ids; DynamoDB remembers them for ten minutes."""
 
 
 class Hook(Protocol):
@@ -136,8 +136,8 @@ class MemoryStore:
             match record:
                 case Part():
                     page.parts.append(record)
-                case Piece():
-                    page.pieces.append(record)
+                case JournalSegment():
+                    page.segments.append(record)
                 case Notification():
                     page.notifications.append(record)
                 case Meta():
@@ -158,7 +158,7 @@ class MemoryStore:
         return {id: meta for id, meta in found.items() if meta is not None}
 
     @request
-    async def news(self, ref: Ref, cursor: Any = None) -> tuple[list[Notification], Any]:
+    async def read_notifications(self, ref: Ref, cursor: Any = None) -> tuple[list[Notification], Any]:
         return cast("tuple[list[Notification], Any]", self._query(ref.id, *_all("n", ref.generation), cursor))
 
     @request
@@ -250,7 +250,7 @@ class MemoryStore:
         return True, new
 
     @request
-    async def tell(self, ref: Ref, *, count: int, wake: Wake, due: int) -> tuple[bool, Meta | None]:
+    async def count_notifications(self, ref: Ref, *, count: int, wake: Wake, due: int) -> tuple[bool, Meta | None]:
         old = self._record(ref.id)
         self._admit(ref.id)
         if old is None or not _allowed(Update(ref), old) or not _woken(old, wake):
@@ -263,27 +263,27 @@ class MemoryStore:
         return True, new
 
     @request
-    async def commit(self, changes: Sequence[Change], nonce: str) -> None:
+    async def commit(self, changes: Sequence[Change], commit_id: str) -> None:
         if not 1 <= len(changes) <= MAX_CHANGES:
             raise ValueError(f"from 1 to {MAX_CHANGES} changes, not {len(changes)}")
-        if len(changes) > 1 and self._tokens.get(nonce) == list(changes):
+        if len(changes) > 1 and self._tokens.get(commit_id) == list(changes):
             self.usage.read_units += 2 * len(changes)
             return
-        writes = [self._plan(change, nonce) for change in changes]
+        writes = [self._plan(change, commit_id) for change in changes]
         if len({write.address for write in writes}) < len(writes):
             raise ValueError("two changes of one item")
         met = {place for place, write in enumerate(writes) if self._busy(write.partition, write.key)}
         found = {place: write.old for place, write in enumerate(writes) if not write.allowed and place not in met}
         if found:
             self._charge([(write.old, None) for write in writes])
-            if not applied(changes, found, nonce):
+            if not applied(changes, found, commit_id):
                 raise Conflict(found)
             return
         if self._conflicts is not None:
-            await self._have(self._conflicts, writes, [writes[place] for place in sorted(met)], nonce)
+            await self._have(self._conflicts, writes, [writes[place] for place in sorted(met)], commit_id)
         self._apply(writes)
         if len(changes) > 1:
-            self._tokens[nonce] = list(changes)
+            self._tokens[commit_id] = list(changes)
             if len(self._tokens) > TOKENS:
                 del self._tokens[next(iter(self._tokens))]
 
@@ -330,7 +330,9 @@ class MemoryStore:
         if self._conflicts is not None:
             self._conflicts.admit((id, META))
 
-    async def _have(self, conflicts: Conflicts, writes: Sequence[_Write], met: Sequence[_Write], nonce: str) -> None:
+    async def _have(
+        self, conflicts: Conflicts, writes: Sequence[_Write], met: Sequence[_Write], commit_id: str
+    ) -> None:
         """Have the items of a commit to itself, for its span if it is a transaction.
 
         Raises:
@@ -340,26 +342,27 @@ class MemoryStore:
             if len(writes) == 1:
                 conflicts.admit(writes[0].address)
             elif met:
-                conflicts.collide([write.address for write in met], nonce)
+                conflicts.collide([write.address for write in met], commit_id)
             else:
-                await conflicts.take_time([write.address for write in writes], nonce)
+                await conflicts.take_time([write.address for write in writes], commit_id)
         except Unavailable:
             self._charge([(write.old, None) for write in writes])
             raise
 
     # --- what a change does ------------------------------------------------------------------------------------------
 
-    def _plan(self, change: Change, nonce: str) -> _Write:
+    def _plan(self, change: Change, commit_id: str) -> _Write:
         match change:
             case Create(meta, now):
                 old = self._record(meta.id)
                 allowed = old is None or (old.expired(now) and not old.waiters)
-                return _Write(meta.id, META, old, meta if meta.nonce == nonce else replace(meta, nonce=nonce), allowed)
+                record = meta if meta.commit_id == commit_id else replace(meta, commit_id=commit_id)
+                return _Write(meta.id, META, old, record, allowed)
             case Update(ref):
                 old = self._record(ref.id)
                 if old is None or not _allowed(change, old):
                     return _Write(ref.id, META, old, None, allowed=False)
-                own = {"nonce": nonce} if change.epoch is not None else {}
+                own = {"commit_id": commit_id} if change.epoch is not None else {}
                 return _Write(ref.id, META, old, _changed(old, {**change.set, **own}, change.add))
             case Finish(ref):
                 old = self._record(ref.id)
@@ -371,8 +374,8 @@ class MemoryStore:
                 held = self._lookup(partition, key)
                 allowed = held is None or isinstance(item, StateEntry | Part)
                 new = item
-                if isinstance(item, Piece | Notification) and item.nonce != nonce:
-                    new = replace(item, nonce=nonce)
+                if isinstance(item, JournalSegment | Notification) and item.commit_id != commit_id:
+                    new = replace(item, commit_id=commit_id)
                 return _Write(partition, key, held, new, allowed)
             case Delete(item):
                 partition, key = _address(item)
@@ -389,12 +392,13 @@ class MemoryStore:
                     and not (empty and old_head.queued)
                 )
                 queued = head.queued or (version is None and old_head.queued)
-                new_head = replace(head, version=old_head.version + 1, queued=queued, nonce=nonce)
+                new_head = replace(head, version=old_head.version + 1, queued=queued, commit_id=commit_id)
                 return _Write(head.key, HEAD, present, new_head, allowed)
             case TakeKey(key, owner, queued, empty):
                 present, old_head = self._head(key)
                 allowed = old_head.owner is None and not (empty and old_head.queued)
-                new_head = replace(old_head, version=old_head.version + 1, owner=owner, queued=queued, nonce=nonce)
+                version = old_head.version + 1
+                new_head = replace(old_head, version=version, owner=owner, queued=queued, commit_id=commit_id)
                 return _Write(key, HEAD, present, new_head, allowed)
             case MarkQueued(key, owner):
                 present, old_head = self._head(key)
@@ -569,7 +573,7 @@ def _address(record: Record) -> tuple[Partition, Key]:
     match record:
         case Meta(id):
             return id, META
-        case Piece(id, generation, index):
+        case JournalSegment(id, generation, index):
             return id, ("j", generation, index)
         case Notification(to, id):
             return to.id, ("n", to.generation, id)
@@ -587,8 +591,8 @@ def _address(record: Record) -> tuple[Partition, Key]:
 
 def _dependent(id: str, record: Record) -> Dependent:
     key = _address(record)[1]
-    piece = record.index if isinstance(record, Piece) else None
-    return Dependent(id, key[1], key, key[0] in "jn", piece, key[0] == "i")
+    segment = record.index if isinstance(record, JournalSegment) else None
+    return Dependent(id, key[1], key, key[0] in "jn", segment, key[0] == "i")
 
 
 # --- sizes -----------------------------------------------------------------------------------------------------------
@@ -639,8 +643,8 @@ def _meta(meta: Meta) -> int:
         bytes += 21
     if meta.outcome is not None:
         bytes += _outcome(meta.outcome)
-    if meta.tail is not None:
-        bytes += 4 + _text(meta.tail)
+    if meta.inline_journal is not None:
+        bytes += 4 + _text(meta.inline_journal)
     if meta.completed is not None:
         bytes += 17
     if meta.expires is not None:
@@ -649,7 +653,7 @@ def _meta(meta: Meta) -> int:
         bytes += 22 + sum(6 + len(id) for id in meta.awaits.ids) + 5 * len(meta.awaits.calls)
     if meta.idempotent:
         bytes += 11
-    if meta.forgets is not None:
+    if meta.journal_expires is not None:
         bytes += 15
     if meta.output_name:
         bytes += 11 + len(meta.output_name)
@@ -668,7 +672,7 @@ def size(record: Record) -> int:
     match record:
         case Meta():
             return _meta(record)
-        case Piece():
+        case JournalSegment():
             return 103 + _text(record.data)
         case Notification():
             return 106 + _text(record.id) + _outcome(record.outcome) + (5 + _text(record.parts) if record.parts else 0)

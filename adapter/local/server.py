@@ -110,8 +110,8 @@ class LocalApp:
         """
         self._stopping = True
         self._engine.deadline = self._engine.clock.now()
-        for id, unit in list(self._engine.active.items()):
-            unit.poke(id)  # so that it sees the deadline
+        for id, session in list(self._engine.active.items()):
+            session.wake(id)  # so that it sees the deadline
         asyncio.get_running_loop().call_later(GOODBYE, self._dismiss)
 
     def _dismiss(self) -> None:
@@ -184,9 +184,9 @@ async def _arm(engine: Engine) -> None:
         while True:
             found, after = await engine.read(lambda: engine.store.active(shard, 1000, after=after))  # noqa: B023
             for entry in found:
-                meta = await engine.look(entry.id)
+                meta = await engine.find(entry.id)
                 if meta is not None and meta.live and meta.due is not None and meta.due > engine.clock.now():
-                    engine.later(meta)
+                    engine.schedule(meta)
             if after is None:
                 break
 

@@ -29,11 +29,11 @@ from adapter.engine.commands import (
 )
 from adapter.engine.engine import Answer, Engine, Request
 from adapter.engine.ids import idempotent_id, workflow_id
-from adapter.engine.journal import Done, Issued, Noted, decode
+from adapter.engine.journal import CommandIssued, NotificationDelivered, ResultDelivered, decode
 from adapter.engine.keys import KeyState
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Meta, Status
-from adapter.engine.types import Kind, ObjectKey, Outcome, told
+from adapter.engine.types import Kind, ObjectKey, Outcome, format_error
 from adapter.errors import AdapterError, JournalMismatchError, TerminalError
 from adapter.local.memory import MemoryStore
 from adapter.local.ports import LocalDispatcher, LocalTimers
@@ -86,7 +86,7 @@ class _Engine(Engine):
         if isinstance(error, JournalMismatchError):
             self.mismatch = self.mismatch or error
         # One traceback will do for however many attempts that fail alike.
-        reported = meta.id, told(error)
+        reported = meta.id, format_error(error)
         if reported not in self._reported:
             self._reported.add(reported)
             super().report(meta, failures, error, due)
@@ -194,7 +194,7 @@ class Environment(Clients):
     async def status(self, invocation: Invocation[Any] | str) -> str | None:
         """Where an invocation stands: ``"suspended"``, ``"completed"`` …; ``None`` if there is none such."""
         await self.settle()
-        meta = await self._apart(self._engine.look(_id_of(invocation)))
+        meta = await self._apart(self._engine.find(_id_of(invocation)))
         return None if meta is None else str(meta.status)
 
     # --- faults ---
@@ -364,11 +364,11 @@ class Environment(Clients):
                 return self._told(lambda: self._engine.control.signal(id, name, Outcome(value)), decode)
 
     async def _known(self, id: str) -> None:
-        if await self._engine.look(id) is None:
+        if await self._engine.find(id) is None:
             raise TerminalError(f"there is no invocation {id}, or it has expired", code=404)
 
     async def _output(self, id: str) -> bytes:
-        meta = await self._engine.look(id)
+        meta = await self._engine.find(id)
         if meta is None:
             return NOT_FOUND
         outcome = await self._engine.result(meta)
@@ -386,14 +386,14 @@ class Environment(Clients):
         """How an invocation ended, if it has."""
 
         async def look() -> Outcome | None:
-            meta = await self._engine.look(id)
+            meta = await self._engine.find(id)
             return None if meta is None else await self._engine.result(meta)
 
         return await self._apart(look())
 
     async def explain(self, id: str) -> str:
         """Why an invocation does not end."""
-        meta = await self._apart(self._engine.look(id))
+        meta = await self._apart(self._engine.find(id))
         if meta is None:
             return f"{id} is not stored, or has expired"
         waits = [str(entry) for entry in await self._apart(self._journal(id)) if entry.outcome is None]
@@ -411,28 +411,29 @@ class Environment(Clients):
         return "\n".join([text, *[await self.explain(each) for each in called]])
 
     async def _journal(self, id: str) -> list[JournalEntry]:
-        _, pieces, meta, notes = await self._engine.load(id)
+        _, segments, meta, notifications = await self._engine.load(id)
         if meta is None:
             return []
-        noted = {note.id: note.outcome for note in notes}
-        entries = decode([*(piece.data for piece in pieces), *([meta.tail] if meta.tail else [])])
+        delivered = {each.id: each.outcome for each in notifications}
+        inline = [meta.inline_journal] if meta.inline_journal else []
+        entries = decode([*(segment.data for segment in segments), *inline])
         outcomes: dict[int, Outcome | None] = {}
         for entry in entries:
-            if isinstance(entry, Done):
+            if isinstance(entry, ResultDelivered):
                 outcomes[entry.n] = entry.outcome
-            elif isinstance(entry, Noted):
-                outcomes[entry.n] = noted.get(entry.id)
+            elif isinstance(entry, NotificationDelivered):
+                outcomes[entry.n] = delivered.get(entry.id)
         return [
             JournalEntry(entry.kind, entry.name, entry.value or outcomes.get(entry.n))
             for entry in entries
-            if isinstance(entry, Issued)
+            if isinstance(entry, CommandIssued)
         ]
 
     async def _state(self, key: ObjectKey) -> dict[str, Any]:
         head = (await self._engine.heads([key]))[key]
         state = KeyState(head, self._clock.now())
         values: dict[str, bytes | None] = dict(state.state)
-        if state.spilled:
+        if state.has_overflow:
             for name in await self._engine.entries(key, state.state_generation):
                 values[name] = await self._engine.blobs.read(key, state.state_generation, name)
         return {name: _plain(value) for name, value in sorted(values.items()) if value is not None}

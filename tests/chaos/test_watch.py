@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from adapter.aws.store import DynamoStore
-from adapter.engine.journal import Done, Entry, Issued, encode
+from adapter.engine.journal import CommandIssued, Entry, ResultDelivered, encode
 from adapter.engine.ports import Change, Create, Put, Update
-from adapter.engine.records import Meta, Piece, Ref, Status
+from adapter.engine.records import JournalSegment, Meta, Ref, Status
 from adapter.engine.types import Kind, Outcome, Target
 from tests.chaos.checks import steps
 from tests.chaos.watch import Ledger, Ran, Recorded, Recovery, Watch
@@ -55,8 +55,8 @@ def asked(operation: str, input: dict[str, Any], process: Process = ONE) -> Requ
     return Request(process, "POST", "/", headers, json.dumps(input).encode())
 
 
-def piece(*entries: Entry, index: int = 0) -> Put:
-    return Put(Piece("inv_a", "g", index, encode(entries)[0]))
+def segment(*entries: Entry, index: int = 0) -> Put:
+    return Put(JournalSegment("inv_a", "g", index, encode(entries)[0]))
 
 
 class Clock:
@@ -78,19 +78,23 @@ def watch(clock: Clock) -> Watch:
 
 
 async def test_results_of_steps_are_seen_in_whatever_records_them(watch: Watch) -> None:
-    watch(await commit(Create(META, 1), piece(Issued(0, "run", "pack"))), OK)
-    further = piece(Done(0, Outcome(b"1")), Issued(1, "sleep", "", at=5), Issued(2, "run", "ship"), index=1)
+    watch(await commit(Create(META, 1), segment(CommandIssued(0, "run", "pack"))), OK)
+    further = segment(
+        ResultDelivered(0, Outcome(b"1")), CommandIssued(1, "sleep", "", at=5), CommandIssued(2, "run", "ship"), index=1
+    )
     watch(await commit(further), OK)
     watch(await commit(further), OK)  # the same again, as its answer was lost
     assert watch.events == [Recorded("inv_a", "pack")]
-    tail = encode([Done(1, Outcome()), Done(2, Outcome())])[0]
-    watch(await commit(Update(META.ref, set={"status": Status.COMPLETED, "tail": tail}, epoch=1)), OK)
+    inline_journal = encode([ResultDelivered(1, Outcome()), ResultDelivered(2, Outcome())])[0]
+    watch(
+        await commit(Update(META.ref, set={"status": Status.COMPLETED, "inline_journal": inline_journal}, epoch=1)), OK
+    )
     assert watch.events == [Recorded("inv_a", "pack"), Recorded("inv_a", "ship")]
 
 
 async def test_results_that_were_not_stored_are_none(watch: Watch) -> None:
-    watch(await commit(piece(Issued(0, "run", "pack"))), OK)
-    watch(await commit(piece(Done(0, Outcome(b"1")), index=1)), Answer(400))
+    watch(await commit(segment(CommandIssued(0, "run", "pack"))), OK)
+    watch(await commit(segment(ResultDelivered(0, Outcome(b"1")), index=1)), Answer(400))
     assert watch.events == []
 
 
@@ -101,10 +105,10 @@ async def test_a_step_that_runs_again_is_told_from_one_that_does_so_too_late(wat
             entry = json.dumps({"invocation": "inv_a", "step": "pack", "pid": 1}).encode()
             urllib.request.urlopen(ledger.url, entry).close()
 
-        watch(await commit(piece(Issued(0, "run", "pack"))), OK)
+        watch(await commit(segment(CommandIssued(0, "run", "pack"))), OK)
         run()
         run()
-        watch(await commit(piece(Done(0, Outcome(b"1")), index=1)), OK)
+        watch(await commit(segment(ResultDelivered(0, Outcome(b"1")), index=1)), OK)
         assert not list(steps(watch.events))
         run()
     assert watch.events == [Ran("inv_a", "pack", 1)] * 2 + [Recorded("inv_a", "pack"), Ran("inv_a", "pack", 1)]

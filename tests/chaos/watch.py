@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from adapter.engine.journal import Done, Issued, decode
+from adapter.engine.journal import CommandIssued, ResultDelivered, decode
 from adapter.engine.records import Status
 from tests.faults.aws import Answer, Process, Request
 
@@ -40,8 +40,8 @@ class Recorded:
 
 Event = Ran | Recorded
 
-TAIL = "tail"
-"""In place of the sort key of a piece: what the record itself holds of the journal comes after the pieces."""
+INLINE = "last"
+"""Stands for the sort key of a record's inline journal, which is last: it sorts after the keys of segments."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ class Watch:
             for id, sort, values in writes(request):
                 if sort.startswith("j#"):
                     self._journal(id, sort, values["data"]["S"])
-                elif "tail" in values:
-                    self._journal(id, TAIL, values["tail"]["S"])
+                elif "inline_journal" in values:
+                    self._journal(id, INLINE, values["inline_journal"]["S"])
                 if sort == "meta" and "status" in values:
                     self._status(id, Status(values["status"]["S"]), request.process.pid)
 
@@ -120,10 +120,10 @@ class Watch:
             return {id: struck.what for id, struck in self._struck.items()}
 
     def _journal(self, id: str, sort: str, data: str) -> None:
-        pieces = self._journals.setdefault(id, {})
-        before = _results(pieces)
-        pieces[sort] = data
-        self.events += [Recorded(id, step) for step in _results(pieces)[len(before) :]]
+        segments = self._journals.setdefault(id, {})
+        before = _results(segments)
+        segments[sort] = data
+        self.events += [Recorded(id, step) for step in _results(segments)[len(before) :]]
 
     def _status(self, id: str, status: Status, pid: int) -> None:
         if status is Status.READY:
@@ -138,11 +138,11 @@ class Watch:
             self.recoveries.append(Recovery(struck.what, max(0.0, self.clock() - struck.at)))
 
 
-def _results(pieces: dict[str, str]) -> list[str]:
+def _results(segments: dict[str, str]) -> list[str]:
     """The steps whose results are in a journal, in their order."""
-    entries = decode(data for _, data in sorted(pieces.items()))
-    steps = {entry.n: entry.name for entry in entries if isinstance(entry, Issued) and entry.kind == "run"}
-    return [steps[entry.n] for entry in entries if isinstance(entry, Done) and entry.n in steps]
+    entries = decode(data for _, data in sorted(segments.items()))
+    steps = {entry.n: entry.name for entry in entries if isinstance(entry, CommandIssued) and entry.kind == "run"}
+    return [steps[entry.n] for entry in entries if isinstance(entry, ResultDelivered) and entry.n in steps]
 
 
 def writes(request: Request) -> Iterator[tuple[str, str, dict[str, Any]]]:

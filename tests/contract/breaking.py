@@ -14,7 +14,7 @@ from adapter.engine import commands as c
 from adapter.engine.engine import Engine, Request
 from adapter.engine.ids import awakeable_id
 from adapter.engine.ports import Store
-from adapter.engine.records import Head, InboxEntry, Meta, Part, Piece, Record, Ref, StateEntry, Status
+from adapter.engine.records import Head, InboxEntry, JournalSegment, Meta, Part, Record, Ref, StateEntry, Status
 from adapter.engine.types import HandlerSpec, Kind, Options, Outcome, RetryPolicy
 from adapter.local import memory
 from adapter.local.memory import MemoryStore
@@ -51,8 +51,8 @@ class Items:
             pk, sk = BY_RECORD[type(record)].key(record)
             self._client.delete_item(TableName=self._table(record), Key={"pk": {"S": pk}, "sk": {"S": sk}})
 
-    async def piece(self, meta: Meta, index: int) -> Piece:
-        return (await self._store.load(meta.id)).pieces[index]
+    async def segment(self, meta: Meta, index: int) -> JournalSegment:
+        return (await self._store.load(meta.id)).segments[index]
 
     async def change(self, record: Record, **attributes: Any) -> None:
         """Set attributes of a stored item, in DynamoDB's terms; ``None`` removes."""

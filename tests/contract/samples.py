@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from adapter.engine.ids import new_nonce, random_id
+from adapter.engine.ids import new_commit_id, random_id
 from adapter.engine.ports import Change, Conflict, Create, Put, Store, WriteHead
-from adapter.engine.records import Head, InboxEntry, Meta, Notification, Part, Piece, Record, Ref, Status
+from adapter.engine.records import Head, InboxEntry, JournalSegment, Meta, Notification, Part, Record, Ref, Status
 from adapter.engine.types import Kind, ObjectKey, Outcome, Target
 
 NOW = 1_712_345_678_901
@@ -33,8 +33,8 @@ def completed(id: str | None = None, **fields: Any) -> Meta:
     return meta(id, **{**done, **fields})
 
 
-def piece(ref: Ref, index: int, data: str = "[]") -> Piece:
-    return Piece(ref.id, ref.generation, index, data)
+def segment(ref: Ref, index: int, data: str = "[]") -> JournalSegment:
+    return JournalSegment(ref.id, ref.generation, index, data)
 
 
 def part(ref: Ref, name: str, index: int, data: bytes = b"x") -> Part:
@@ -49,11 +49,11 @@ def waiting(ticket: int, key: ObjectKey = KEY) -> InboxEntry:
     return InboxEntry(key, f"{ticket:016}", Ref(f"inv_{ticket}", GENERATION))
 
 
-async def commit(store: Store, *changes: Change, nonce: str | None = None) -> str:
-    """Commit, and return the nonce."""
-    nonce = nonce or new_nonce()
-    await store.commit(changes, nonce)
-    return nonce
+async def commit(store: Store, *changes: Change, commit_id: str | None = None) -> str:
+    """Commit, and return its id."""
+    commit_id = commit_id or new_commit_id()
+    await store.commit(changes, commit_id)
+    return commit_id
 
 
 async def created(store: Store, *, now: int = NOW, **fields: Any) -> Meta:
@@ -69,10 +69,10 @@ async def owned(store: Store, owner: Ref, **fields: Any) -> Head:
     return (await store.heads([KEY]))[KEY]
 
 
-async def refused(store: Store, *changes: Change, nonce: str | None = None) -> dict[int, Record | None]:
+async def refused(store: Store, *changes: Change, commit_id: str | None = None) -> dict[int, Record | None]:
     """Commit what must be refused, and return what the store found."""
     try:
-        await commit(store, *changes, nonce=nonce)
+        await commit(store, *changes, commit_id=commit_id)
     except Conflict as conflict:
         return dict(conflict.found)
     raise AssertionError(f"{changes} applied")

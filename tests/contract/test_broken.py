@@ -36,15 +36,15 @@ async def running(store: Store) -> AsyncIterator[Running]:
 
 
 BROKEN = {
-    "truncated": (lambda text: text[: len(text) // 2], "piece 1 of the journal is damaged"),
-    "empty": (lambda text: "", "piece 1 of the journal begins with ''"),
-    "with other bytes": (lambda text: text.replace("[", "{"), "piece 1 of the journal is damaged"),
+    "truncated": (lambda text: text[: len(text) // 2], "segment 1 of the journal is damaged"),
+    "empty": (lambda text: "", "segment 1 of the journal begins with ''"),
+    "with other bytes": (lambda text: text.replace("[", "{"), "segment 1 of the journal is damaged"),
     "of a newer format": (
         lambda text: "2" + text[1:],
-        "piece 1 of the journal begins with '2.': it is damaged, or of a",
+        "segment 1 of the journal begins with '2.': it is damaged, or of a",
     ),
-    "of something else": (lambda text: '1.{"name": "Mary"}', "piece 1 of the journal is damaged: no list of entries"),
-    "with entries of another kind": (lambda text: '1.[["z",1]]', "piece 1 of the journal is damaged: unknown entry"),
+    "of something else": (lambda text: '1.{"name": "Mary"}', "segment 1 of the journal is damaged: no list of entries"),
+    "with entries of another kind": (lambda text: '1.[["z",1]]', "segment 1 of the journal is damaged: unknown entry"),
     "of another invocation": (lambda text: '1.[["i",7,"run","x"]]', "its commands are not numbered in order"),
 }
 
@@ -56,7 +56,7 @@ class TestJournals:
     ) -> None:
         damage, message = BROKEN[how]
         invocation = await running.suspended("Book/Mary/buy")
-        whole = await items.piece(invocation, 1)
+        whole = await items.segment(invocation, 1)
         await items.put(replace(whole, data=damage(whole.data)))
         await running.answer(invocation)
         paused = await running.until(invocation.id, Status.PAUSED)
@@ -66,7 +66,7 @@ class TestJournals:
         assert sum("attempt failed" in record.message for record in caplog.records) == 3
         # Others go on meanwhile, under other keys and services.
         assert await running.call("Book/Joe/add", 2) == 2
-        # It is none the worse for it: once the piece can be read it ends as it would have.
+        # It is none the worse for it: once the segment can be read it ends as it would have.
         await items.put(whole)
         await running.engine.control.resume(invocation.id)
         done = await running.until(invocation.id, Status.COMPLETED)
@@ -75,16 +75,16 @@ class TestJournals:
 
     async def test_a_missing_piece(self, running: Running, items: Items) -> None:
         invocation = await running.suspended("Book/Mary/buy")
-        await items.remove(await items.piece(invocation, 0))
+        await items.remove(await items.segment(invocation, 0))
         await running.answer(invocation)
         paused = await running.until(invocation.id, Status.PAUSED)
-        assert "piece 0 of the journal is missing, and later ones are there" in (paused.error or "")
+        assert "segment 0 of the journal is missing, and later ones are there" in (paused.error or "")
 
     async def test_the_key_of_a_broken_invocation_is_freed_by_killing_it(self, running: Running, items: Items) -> None:
         for damage in ("rewrite", "remove"):
             invocation = await running.suspended("Book/Mary/buy")
-            piece = await items.piece(invocation, 0)
-            await (items.remove(piece) if damage == "remove" else items.put(replace(piece, data="9.")))
+            segment = await items.segment(invocation, 0)
+            await (items.remove(segment) if damage == "remove" else items.put(replace(segment, data="9.")))
             waits = await running.send("Book/Mary/add", 1)
             await running.answer(invocation)
             await running.until(invocation.id, Status.PAUSED)
@@ -93,20 +93,20 @@ class TestJournals:
 
     async def test_a_policy_that_kills(self, running: Running, items: Items) -> None:
         invocation = await running.suspended("Ledger/Mary/buy")
-        await items.put(replace(await items.piece(invocation, 1), data="1.["))
+        await items.put(replace(await items.segment(invocation, 1), data="1.["))
         await running.answer(invocation)
         killed = await running.until(invocation.id, Status.COMPLETED)
         code, message = value(killed.outcome)
         assert code == 500
         assert message.startswith("gave up after 3 attempts: ")
-        assert "piece 1 of the journal is damaged" in message
+        assert "segment 1 of the journal is damaged" in message
         assert await running.call("Ledger/Mary/add", 1) == 1
 
     async def test_a_running_attempt_is_left_alone(self, running: Running, items: Items) -> None:
         """A dispatch that comes twice meets a journal that it cannot read: the attempt that runs can."""
         invocation = await running.suspended("Book/Mary/buy")
         await commit(running.store, Update(invocation.ref, {"status": Status.RUNNING, "due": running.now() + 60_000}))
-        await items.put(replace(await items.piece(invocation, 1), data="2."))
+        await items.put(replace(await items.segment(invocation, 1), data="2."))
         before = await running.meta(invocation.id)
         await running.engine.resume(invocation.id)
         assert await running.meta(invocation.id) == before
@@ -128,7 +128,7 @@ class TestPayloads:
         invocation = await running.suspended("Book/Mary/buy")
         await running.engine.control.pause(invocation.id)
         await running.answer(invocation, "x" * (2 * PART))
-        [note], _ = await running.store.news(invocation.ref)
+        [note], _ = await running.store.read_notifications(invocation.ref)
         [part, *_] = await running.parts(invocation.ref, note.parts)
         await items.remove(part)
         await running.engine.control.resume(invocation.id)
@@ -189,7 +189,7 @@ class TestKeys:
 async def test_a_caller_goes_on_when_who_it_calls_does(running: Running, items: Items) -> None:
     """A call across processes to a key whose owner is broken: the caller waits, and no attempt of its own fails."""
     invocation = await running.suspended("Book/Mary/buy")
-    await items.put(replace(await items.piece(invocation, 1), data="1."))
+    await items.put(replace(await items.segment(invocation, 1), data="1."))
     caller = await running.send("Shop/order", "Mary")
     await running.until(caller, Status.SUSPENDED)
     await running.answer(invocation)

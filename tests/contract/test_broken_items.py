@@ -67,7 +67,7 @@ async def test_a_record(
         await commit(running.store, Create(each, now))
     await items.change(broken, **attributes)
     for act in (
-        lambda: running.engine.look(broken.id),
+        lambda: running.engine.find(broken.id),
         lambda: running.engine.resume(broken.id),
         lambda: running.engine.control.kill(broken.id),
         lambda: running.engine.outcome(broken.id, until=now + 1000),
@@ -89,7 +89,7 @@ async def test_a_notification(running: Running, items: Items, attributes: dict[s
     invocation = await running.suspended("Book/Mary/buy")
     await running.engine.control.pause(invocation.id)
     await running.answer(invocation)
-    [note], _ = await running.store.news(invocation.ref)
+    [note], _ = await running.store.read_notifications(invocation.ref)
     await items.change(note, **attributes)
     await running.engine.control.resume(invocation.id)
     paused = await running.until(invocation.id, Status.PAUSED)
@@ -262,5 +262,5 @@ async def test_every_item_has_a_version(running: Running, client: Any, tables: t
     assert kinds == {"meta", "j", "input", "n", "p", "w", "head", "in", "s", "registry"}
     assert {item["v"]["N"] for item in items} == {"1"}
     for item in items:
-        texts = [item[name]["S"] for name in ("tail", "data") if "S" in item.get(name, {})]
+        texts = [item[name]["S"] for name in ("inline_journal", "data") if "S" in item.get(name, {})]
         assert all(text.startswith("1") for text in texts)

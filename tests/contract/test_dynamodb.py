@@ -19,7 +19,7 @@ from adapter.engine.ids import shard
 from adapter.engine.ports import Conflict, Contended, Create, Put, TooLarge, Unavailable, Update, WriteHead
 from adapter.engine.records import Head, Ref, StateEntry, Status
 from adapter.engine.types import ObjectKey
-from tests.contract.samples import GENERATION, KEY, NOW, commit, completed, created, meta, piece
+from tests.contract.samples import GENERATION, KEY, NOW, commit, completed, created, meta, segment
 
 pytestmark = pytest.mark.dynamodb
 
@@ -92,8 +92,8 @@ class TestFaults:
             lambda: dynamodb.load("inv_a"),
             lambda: dynamodb.start("inv_a", set={"status": Status.RUNNING}, now=NOW),
             lambda: dynamodb.forget(REF, NOW),
-            lambda: commit(dynamodb, Put(piece(REF, 0))),
-            lambda: commit(dynamodb, Put(piece(REF, 0)), Put(piece(REF, 1))),
+            lambda: commit(dynamodb, Put(segment(REF, 0))),
+            lambda: commit(dynamodb, Put(segment(REF, 0)), Put(segment(REF, 1))),
         ):
             faults.requests.clear()
             with pytest.raises(Unavailable):
@@ -105,7 +105,7 @@ class TestFaults:
         faults.answer = cancelled("ConditionalCheckFailed", "None")
         for last in (1, 1, 2):
             with pytest.raises(Conflict):
-                await commit(dynamodb, Put(piece(REF, 0)), Put(piece(REF, last)), nonce="n")
+                await commit(dynamodb, Put(segment(REF, 0)), Put(segment(REF, last)), commit_id="n")
         first, again, other = (json.loads(request.body)["ClientRequestToken"] for request in faults.requests)
         assert first == again != other
         assert len(other) <= 36
@@ -119,13 +119,13 @@ class TestFaults:
     ) -> None:
         faults.answer = cancelled(*codes)
         with pytest.raises(Unavailable) as raised:
-            await commit(dynamodb, Put(piece(REF, 0)), Put(piece(REF, 1)))
+            await commit(dynamodb, Put(segment(REF, 0)), Put(segment(REF, 1)))
         assert isinstance(raised.value, Contended) == ("TransactionConflict" in codes)
 
     async def test_a_failed_condition_outweighs_a_collision(self, dynamodb: DynamoStore, faults: Faults) -> None:
         faults.answer = cancelled("TransactionConflict", "ConditionalCheckFailed")
         with pytest.raises(Conflict) as raised:
-            await commit(dynamodb, Put(piece(REF, 0)), Put(piece(REF, 1)))
+            await commit(dynamodb, Put(segment(REF, 0)), Put(segment(REF, 1)))
         assert raised.value.found == {1: None}
 
     async def test_what_is_our_fault_stays_as_it_is(self, dynamodb: DynamoStore, faults: Faults) -> None:
@@ -143,9 +143,9 @@ class TestFaults:
         client.meta.events.register("after-call.dynamodb", lose)
         change = Create(meta("inv_a"), NOW)
         with pytest.raises(Unavailable):
-            await commit(dynamodb, change, nonce="nonce")
+            await commit(dynamodb, change, commit_id="nonce")
         assert await dynamodb.peek("inv_a")
-        await commit(dynamodb, change, nonce="nonce")
+        await commit(dynamodb, change, commit_id="nonce")
 
     async def test_no_one_listens(self, credentials: dict[str, str]) -> None:
         store = DynamoStore("a", "b", client=make_client(endpoint_url="http://127.0.0.1:9", **credentials))

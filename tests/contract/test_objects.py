@@ -21,7 +21,7 @@ HEAD = Head(
     queued=True,
     state_generation=GENERATION,
     state={"a": b"\x00", "S": b"", "é☃#": b"x" * 500},
-    spilled=True,
+    has_overflow=True,
     large=True,
     expires=7,
 )
@@ -52,20 +52,20 @@ class TestHeads:
 class TestWriteHead:
     @pytest.mark.parametrize("head", [HEAD, Head(KEY), Head(KEY, state={"S": b"x"}), Head(ObjectKey("A", "b/c"))])
     async def test_every_field_comes_back(self, store: Store, head: Head) -> None:
-        nonce = await commit(store, WriteHead(head, version=0))
-        assert await store.heads([head.key]) == {head.key: replace(head, version=1, nonce=nonce)}
+        commit_id = await commit(store, WriteHead(head, version=0))
+        assert await store.heads([head.key]) == {head.key: replace(head, version=1, commit_id=commit_id)}
 
     async def test_under_the_version(self, store: Store) -> None:
         await commit(store, WriteHead(HEAD, version=0))
-        nonce = await commit(store, WriteHead(Head(KEY, owner=OTHER), version=1))
-        assert await store.heads([KEY]) == {KEY: Head(KEY, version=2, owner=OTHER, nonce=nonce)}
+        commit_id = await commit(store, WriteHead(Head(KEY, owner=OTHER), version=1))
+        assert await store.heads([KEY]) == {KEY: Head(KEY, version=2, owner=OTHER, commit_id=commit_id)}
 
     async def test_under_the_owner(self, store: Store) -> None:
         """The owner sets `queued`, and never resets it: another process may have set it since the owner read."""
         await commit(store, WriteHead(HEAD, version=0))
         new = Head(KEY, version=99, owner=OWNER, state={"N": b"1"})
-        nonce = await commit(store, WriteHead(new, owner=OWNER))
-        assert await store.heads([KEY]) == {KEY: replace(new, version=2, queued=True, nonce=nonce)}
+        commit_id = await commit(store, WriteHead(new, owner=OWNER))
+        assert await store.heads([KEY]) == {KEY: replace(new, version=2, queued=True, commit_id=commit_id)}
 
     async def test_the_owner_sets_queued(self, store: Store) -> None:
         await owned(store, OWNER)
@@ -91,8 +91,8 @@ class TestWriteHead:
         ],
     )
     async def test_what_refuses(self, store: Store, wanted: dict[str, Any]) -> None:
-        nonce = await commit(store, WriteHead(HEAD, version=0))
-        stored = replace(HEAD, version=1, nonce=nonce)
+        commit_id = await commit(store, WriteHead(HEAD, version=0))
+        stored = replace(HEAD, version=1, commit_id=commit_id)
         assert await refused(store, WriteHead(Head(KEY, owner=OTHER), **wanted)) == {0: stored}
         assert await store.heads([KEY]) == {KEY: stored}
 
@@ -119,12 +119,14 @@ class TestWriteHead:
 class TestTakeKey:
     async def test_keeps_the_state(self, store: Store) -> None:
         await commit(store, WriteHead(replace(HEAD, owner=None, queued=False), version=0))
-        nonce = await commit(store, TakeKey(KEY, OTHER, queued=True, empty=True))
-        assert await store.heads([KEY]) == {KEY: replace(HEAD, version=2, owner=OTHER, queued=True, nonce=nonce)}
+        commit_id = await commit(store, TakeKey(KEY, OTHER, queued=True, empty=True))
+        assert await store.heads([KEY]) == {
+            KEY: replace(HEAD, version=2, owner=OTHER, queued=True, commit_id=commit_id)
+        }
 
     async def test_of_an_untouched_key(self, store: Store) -> None:
-        nonce = await commit(store, TakeKey(KEY, OTHER, queued=False, empty=True))
-        assert await store.heads([KEY]) == {KEY: Head(KEY, version=1, owner=OTHER, nonce=nonce)}
+        commit_id = await commit(store, TakeKey(KEY, OTHER, queued=False, empty=True))
+        assert await store.heads([KEY]) == {KEY: Head(KEY, version=1, owner=OTHER, commit_id=commit_id)}
 
     async def test_resets_queued(self, store: Store) -> None:
         await commit(store, WriteHead(Head(KEY, queued=True), version=0))
@@ -136,8 +138,8 @@ class TestTakeKey:
         [(Head(KEY, owner=OWNER), False), (Head(KEY, owner=OTHER), True), (Head(KEY, queued=True), True)],
     )
     async def test_what_refuses(self, store: Store, head: Head, empty: bool) -> None:
-        nonce = await commit(store, WriteHead(head, version=0))
-        stored = replace(head, version=1, nonce=nonce)
+        commit_id = await commit(store, WriteHead(head, version=0))
+        stored = replace(head, version=1, commit_id=commit_id)
         assert await refused(store, TakeKey(KEY, OTHER, queued=False, empty=empty)) == {0: stored}
         assert await store.heads([KEY]) == {KEY: stored}
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from adapter.engine.ports import Dependent, Put, Store
-from adapter.engine.records import Notification, Part, Piece, Ref, Waiter
+from adapter.engine.records import JournalSegment, Notification, Part, Ref, Waiter
 from adapter.engine.types import Failure, Outcome
 from tests.contract.samples import (
     GENERATION,
@@ -17,8 +17,8 @@ from tests.contract.samples import (
     created,
     notification,
     part,
-    piece,
     put,
+    segment,
 )
 
 REF = Ref("inv_a", GENERATION)
@@ -32,14 +32,14 @@ def waiter(command: int, ref: Ref = REF) -> Waiter:
 class TestLoad:
     async def test_nothing(self, store: Store) -> None:
         page = await store.load("inv_absent")
-        assert (page.parts, page.pieces, page.meta, page.notifications, page.cursor) == ([], [], None, [], None)
+        assert (page.parts, page.segments, page.meta, page.notifications, page.cursor) == ([], [], None, [], None)
 
     async def test_each_in_order(self, store: Store) -> None:
         record = await created(store, id="inv_a")
         await put(
             store,
             *(notification(REF, id) for id in ("c2", "c1", "signal-é#x")),
-            *(piece(REF, index) for index in (10, 9, 0)),
+            *(segment(REF, index) for index in (10, 9, 0)),
             *(part(REF, "input", index) for index in (10, 2)),
             part(REF, "output", 0),
             part(REF, "n-c7", 0),
@@ -47,55 +47,55 @@ class TestLoad:
         )
         page = await store.load("inv_a")
         assert [part.index for part in page.parts] == [2, 10]
-        assert [piece.index for piece in page.pieces] == [0, 9, 10]
+        assert [segment.index for segment in page.segments] == [0, 9, 10]
         assert [notification.id for notification in page.notifications] == ["c1", "c2", "signal-é#x"]
         assert page.meta
         assert page.meta.ref == record.ref
         assert page.cursor is None
 
     async def test_values_come_back(self, store: Store) -> None:
-        items: list[Piece | Notification] = [
-            Piece("inv_a", GENERATION, 3, '["é☃"]'),
+        items: list[JournalSegment | Notification] = [
+            JournalSegment("inv_a", GENERATION, 3, '["é☃"]'),
             Notification(REF, "c1", Outcome(b"\x00\xff"), NOW),
             Notification(REF, "c2", Outcome(failure=Failure(404, "☃")), NOW),
             Notification(REF, "c3", Outcome(), NOW),
         ]
-        nonces = [await commit(store, Put(item)) for item in items]
+        commit_ids = [await commit(store, Put(item)) for item in items]
         page = await store.load("inv_a")
-        stored = [replace(item, nonce=nonce) for item, nonce in zip(items, nonces, strict=True)]
-        assert [*page.pieces, *page.notifications] == stored
+        stored = [replace(item, commit_id=commit_id) for item, commit_id in zip(items, commit_ids, strict=True)]
+        assert [*page.segments, *page.notifications] == stored
 
     async def test_every_generation(self, store: Store) -> None:
-        await put(store, piece(REF, 0), piece(OTHER, 0), notification(OTHER, "c1"))
+        await put(store, segment(REF, 0), segment(OTHER, 0), notification(OTHER, "c1"))
         page = await store.load("inv_a")
-        assert {piece.generation for piece in page.pieces} == {GENERATION, OTHER_GENERATION}
+        assert {segment.generation for segment in page.segments} == {GENERATION, OTHER_GENERATION}
         assert page.notifications[0].to == OTHER
 
     async def test_more_than_a_megabyte(self, store: Store) -> None:
         await created(store, id="inv_a")
         await put(store, part(REF, "input", 0, b"x" * 300_000), part(REF, "input", 1, b"x" * 300_000))
-        await put(store, *(piece(REF, index, "x" * 300_000) for index in range(4)), notification(REF, "c1"))
+        await put(store, *(segment(REF, index, "x" * 300_000) for index in range(4)), notification(REF, "c1"))
         pages = [await store.load("inv_a")]
         while pages[-1].cursor is not None:
             pages.append(await store.load("inv_a", pages[-1].cursor))
         assert len(pages) == 2
         assert [part.index for page in pages for part in page.parts] == [0, 1]
-        assert [piece.index for page in pages for piece in page.pieces] == [0, 1, 2, 3]
+        assert [segment.index for page in pages for segment in page.segments] == [0, 1, 2, 3]
         assert [page.meta is not None for page in pages] == [False, True]
         assert [len(page.notifications) for page in pages] == [0, 1]
 
 
 class TestNews:
     async def test_of_this_generation(self, store: Store) -> None:
-        await put(store, notification(OTHER, "c1"), piece(REF, 0))
-        nonce = await commit(store, Put(notification(REF, "c2")))
-        assert await store.news(REF) == ([replace(notification(REF, "c2"), nonce=nonce)], None)
+        await put(store, notification(OTHER, "c1"), segment(REF, 0))
+        commit_id = await commit(store, Put(notification(REF, "c2")))
+        assert await store.read_notifications(REF) == ([replace(notification(REF, "c2"), commit_id=commit_id)], None)
 
     async def test_in_pages(self, store: Store) -> None:
         large = Outcome(b"x" * 300_000)
         await put(store, *(notification(REF, f"c{n}", large) for n in range(5)))
-        first, cursor = await store.news(REF)
-        second, end = await store.news(REF, cursor)
+        first, cursor = await store.read_notifications(REF)
+        second, end = await store.read_notifications(REF, cursor)
         assert [note.id for note in first + second] == [f"c{n}" for n in range(5)]
         assert cursor is not None
         assert end is None
@@ -151,7 +151,7 @@ async def test_waiters_of_this_generation(store: Store) -> None:
 class TestDependents:
     async def test_all_but_the_record(self, store: Store) -> None:
         await created(store, id="inv_a")
-        items = [piece(REF, 0), notification(OTHER, "c#1"), part(REF, "input", 0), part(REF, "output", 0), waiter(1)]
+        items = [segment(REF, 0), notification(OTHER, "c#1"), part(REF, "input", 0), part(REF, "output", 0), waiter(1)]
         await put(store, *items)
         keys, cursor = await store.dependents("inv_a")
         assert sorted(key.generation for key in keys) == [GENERATION] * 4 + [OTHER_GENERATION]
@@ -162,7 +162,7 @@ class TestDependents:
         assert await store.peek("inv_a")
 
     async def test_deleting_again_does_nothing(self, store: Store) -> None:
-        await put(store, piece(REF, 0))
+        await put(store, segment(REF, 0))
         keys, _ = await store.dependents("inv_a")
         await store.delete(keys)
         assert await store.delete(keys) == []

@@ -45,7 +45,7 @@ FULL = meta(
     outcome=Outcome(failure=Failure(409, "no ☃")),
     output_parts=3,
     output_name="output-3",
-    tail='["ü"]',
+    inline_journal='["ü"]',
     completed=NOW + 4,
     expires=NOW + 5,
 )
@@ -56,30 +56,30 @@ class TestCreate:
         "record", [FULL, meta(), meta(outcome=Outcome()), meta(outcome=Outcome(b"")), meta(input=b"")]
     )
     async def test_every_field_comes_back(self, store: Store, record: Meta) -> None:
-        nonce = await commit(store, Create(record, NOW))
-        assert await store.peek(record.id) == replace(record, nonce=nonce)
+        commit_id = await commit(store, Create(record, NOW))
+        assert await store.peek(record.id) == replace(record, commit_id=commit_id)
 
     async def test_absent_is_none(self, store: Store) -> None:
         assert await store.peek("inv_absent") is None
 
     @pytest.mark.parametrize("other", [meta(), completed()])
     async def test_one_that_is_there_refuses(self, store: Store, other: Meta) -> None:
-        nonce = await commit(store, Create(other, NOW))
+        commit_id = await commit(store, Create(other, NOW))
         found = await refused(store, Create(meta(other.id, generation=OTHER_GENERATION), NOW + 999))
-        assert found == {0: replace(other, nonce=nonce)}
+        assert found == {0: replace(other, commit_id=commit_id)}
 
     async def test_an_expired_one_is_replaced_whole(self, store: Store) -> None:
-        old = completed(error="old", tail="old")
+        old = completed(error="old", inline_journal="old")
         await commit(store, Create(old, NOW))
         new = meta(old.id, generation=OTHER_GENERATION)
-        nonce = await commit(store, Create(new, NOW + 1000))
-        assert await store.peek(new.id) == replace(new, nonce=nonce)
+        commit_id = await commit(store, Create(new, NOW + 1000))
+        assert await store.peek(new.id) == replace(new, commit_id=commit_id)
 
     async def test_an_expired_one_that_somebody_waits_for_refuses(self, store: Store) -> None:
         old = completed(waiters=1)
-        nonce = await commit(store, Create(old, NOW))
+        commit_id = await commit(store, Create(old, NOW))
         new = meta(old.id, generation=OTHER_GENERATION)
-        assert await refused(store, Create(new, NOW + 1000)) == {0: replace(old, nonce=nonce)}
+        assert await refused(store, Create(new, NOW + 1000)) == {0: replace(old, commit_id=commit_id)}
         await commit(store, Finish(old.ref, {"waiters": 0}))
         await commit(store, Create(new, NOW + 1000))
 
@@ -121,9 +121,9 @@ class TestStart:
         [meta(status=Status.RUNNING), meta(epoch=1), meta(status=Status.QUEUED), completed(), meta(expires=NOW)],
     )
     async def test_what_is_not_to_be_started(self, store: Store, record: Meta) -> None:
-        nonce = await commit(store, Create(record, NOW))
+        commit_id = await commit(store, Create(record, NOW))
         did, found = await store.start(record.id, set={"status": Status.RUNNING}, now=NOW)
-        assert (did, found) == (False, replace(record, nonce=nonce))
+        assert (did, found) == (False, replace(record, commit_id=commit_id))
 
     async def test_absent(self, store: Store) -> None:
         assert await store.start("inv_absent", set={"status": Status.RUNNING}, now=NOW) == (False, None)
@@ -160,13 +160,13 @@ class TestTell:
         ],
     )
     async def test_counts_and_wakes(self, store: Store, record: Meta, wake: Wake) -> None:
-        nonce = await commit(store, Create(record, NOW))
-        expected = replace(record, notifications=6, nonce=nonce)
+        commit_id = await commit(store, Create(record, NOW))
+        expected = replace(record, notifications=6, commit_id=commit_id)
         if wake is not Wake.NONE:
             expected = replace(expected, status=Status.READY, due=NOW + 9)
         if wake is Wake.WAITING:
             expected = replace(expected, epoch=record.epoch + 1)
-        assert await store.tell(record.ref, count=2, wake=wake, due=NOW + 9) == (True, expected)
+        assert await store.count_notifications(record.ref, count=2, wake=wake, due=NOW + 9) == (True, expected)
         assert await store.peek(record.id) == expected
 
     @pytest.mark.parametrize(
@@ -184,19 +184,21 @@ class TestTell:
         ],
     )
     async def test_what_refuses(self, store: Store, record: Meta, wake: Wake) -> None:
-        nonce = await commit(store, Create(record, NOW))
-        stored = replace(record, nonce=nonce)
+        commit_id = await commit(store, Create(record, NOW))
+        stored = replace(record, commit_id=commit_id)
         ref = Ref(record.id, GENERATION)
-        assert await store.tell(ref, count=1, wake=wake, due=NOW) == (False, stored)
+        assert await store.count_notifications(ref, count=1, wake=wake, due=NOW) == (False, stored)
         assert await store.peek(record.id) == stored
 
     async def test_absent(self, store: Store) -> None:
-        assert await store.tell(ABSENT, count=1, wake=Wake.NONE, due=NOW) == (False, None)
+        assert await store.count_notifications(ABSENT, count=1, wake=Wake.NONE, due=NOW) == (False, None)
         assert await store.peek(ABSENT.id) is None
 
     async def test_many_at_once_are_all_counted(self, store: Store) -> None:
         record = await created(store)
-        told = await asyncio.gather(*(store.tell(record.ref, count=1, wake=Wake.NONE, due=NOW) for _ in range(20)))
+        told = await asyncio.gather(
+            *(store.count_notifications(record.ref, count=1, wake=Wake.NONE, due=NOW) for _ in range(20))
+        )
         assert sorted(found.notifications for _, found in told if found) == list(range(1, 21))
 
 
@@ -232,7 +234,7 @@ class TestUpdate:
             expires=NOW + 5,
             notifications=2,
             dispatches=1,
-            nonce=found.nonce,
+            commit_id=found.commit_id,
         )
 
     async def test_removed_numbers_still_match_conditions(self, store: Store) -> None:
@@ -265,8 +267,8 @@ class TestUpdate:
         ],
     )
     async def test_what_refuses(self, store: Store, record: Meta, wanted: dict[str, Any]) -> None:
-        nonce = await commit(store, Create(record, NOW))
-        stored = replace(record, nonce=nonce)
+        commit_id = await commit(store, Create(record, NOW))
+        stored = replace(record, commit_id=commit_id)
         assert await refused(store, Update(Ref(record.id, GENERATION), {"error": "e"}, **wanted)) == {0: stored}
         assert await store.peek(record.id) == stored
 
@@ -296,11 +298,11 @@ class TestUpdate:
         assert first
         await commit(store, Update(record.ref, {"error": "e"}))
         second = await store.peek(record.id)
-        nonce = await commit(store, Update(record.ref, {"error": "f"}, epoch=0))
+        commit_id = await commit(store, Update(record.ref, {"error": "f"}, epoch=0))
         third = await store.peek(record.id)
         assert second
         assert third
-        assert (second.nonce, third.nonce) == (first.nonce, nonce)
+        assert (second.commit_id, third.commit_id) == (first.commit_id, commit_id)
 
     async def test_may_only_require(self, store: Store) -> None:
         first, second = await created(store), await created(store)
@@ -320,8 +322,10 @@ class TestFinish:
 
     @pytest.mark.parametrize("record", [meta(), completed(generation=OTHER_GENERATION)])
     async def test_refuses(self, store: Store, record: Meta) -> None:
-        nonce = await commit(store, Create(record, NOW))
-        assert await refused(store, Finish(Ref(record.id, GENERATION), {"due": 1})) == {0: replace(record, nonce=nonce)}
+        commit_id = await commit(store, Create(record, NOW))
+        assert await refused(store, Finish(Ref(record.id, GENERATION), {"due": 1})) == {
+            0: replace(record, commit_id=commit_id)
+        }
 
     async def test_absent(self, store: Store) -> None:
         assert await refused(store, Finish(Ref("inv_absent", GENERATION), {"due": 1})) == {0: None}

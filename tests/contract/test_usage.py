@@ -9,29 +9,31 @@ import pytest
 
 from adapter.aws import tables as layout
 from adapter.aws.store import DynamoStore
-from adapter.engine.ids import new_nonce
+from adapter.engine.ids import new_commit_id
 from adapter.engine.ports import Change, Create, Delete, Finish, Put, Store, Update, Usage, WriteHead
 from adapter.engine.records import Head, InboxEntry, Meta, Parent, Record, Ref, StateEntry, Status, Waiter
 from adapter.engine.types import Failure, ObjectKey, Outcome, Target
 from adapter.local.memory import MemoryStore, size
-from tests.contract.samples import GENERATION, KEY, NOW, commit, completed, meta, notification, part, piece, waiting
+from tests.contract.samples import GENERATION, KEY, NOW, commit, completed, meta, notification, part, segment, waiting
 
 REF = Ref("inv_" + "a" * 32, GENERATION)
-NONCE = new_nonce()
-OWNED = Head(KEY, owner=REF, state_generation=GENERATION, state={"total": b"12"}, nonce=NONCE)
+NONCE = new_commit_id()
+OWNED = Head(KEY, owner=REF, state_generation=GENERATION, state={"total": b"12"}, commit_id=NONCE)
 
 RECORDS: list[Record] = [
-    meta(nonce=NONCE),
-    meta(nonce=NONCE, due=NOW, input=b"x" * 900, deployment="arn:" + "x" * 60, headers={"traceparent": "x" * 55}),
-    meta(nonce=NONCE, parent=Parent(REF, 12, "Service", "arn:" + "x" * 60), target=Target("S", "h", "é" * 30)),
-    completed(nonce=NONCE, due=NOW, tail="x" * 500, error="é" * 20, ticket="0" * 28, failures=3, dispatches=1),
-    completed(nonce=NONCE, outcome=Outcome(failure=Failure(500, "é" * 10))),
-    replace(piece(REF, 0, "é" * 100), nonce=NONCE),
-    replace(notification(REF, "c1"), nonce=NONCE),
+    meta(commit_id=NONCE),
+    meta(commit_id=NONCE, due=NOW, input=b"x" * 900, deployment="arn:" + "x" * 60, headers={"traceparent": "x" * 55}),
+    meta(commit_id=NONCE, parent=Parent(REF, 12, "Service", "arn:" + "x" * 60), target=Target("S", "h", "é" * 30)),
+    completed(
+        commit_id=NONCE, due=NOW, inline_journal="x" * 500, error="é" * 20, ticket="0" * 28, failures=3, dispatches=1
+    ),
+    completed(commit_id=NONCE, outcome=Outcome(failure=Failure(500, "é" * 10))),
+    replace(segment(REF, 0, "é" * 100), commit_id=NONCE),
+    replace(notification(REF, "c1"), commit_id=NONCE),
     part(REF, "input", 0, b"x" * 1000),
     part(REF, "output", 0, b"x" * 1000),
     Waiter(*REF, REF, 1, "Service", "arn:" + "x" * 60),
-    Head(KEY, version=1, queued=True, nonce=NONCE),
+    Head(KEY, version=1, queued=True, commit_id=NONCE),
     OWNED,
     InboxEntry(KEY, "0" * 28, REF),
     StateEntry(KEY, GENERATION, "é", b"x" * 500),
@@ -64,7 +66,7 @@ def test_estimated_sizes(record: Record) -> None:
 RUNNING = meta(REF.id, status=Status.RUNNING, epoch=1, due=NOW)
 LARGE = b"x" * 1000
 BIG = b"x" * 5000
-ITEMS: list[Change] = [Put(piece(REF, 0)), Put(notification(REF, "c1")), WriteHead(OWNED, version=0)]
+ITEMS: list[Change] = [Put(segment(REF, 0)), Put(notification(REF, "c1")), WriteHead(OWNED, version=0)]
 
 REQUESTS: dict[str, tuple[list[Change], Callable[[Store], Awaitable[object]]]] = {
     "create": ([], lambda store: commit(store, Create(meta(REF.id), NOW))),
@@ -89,7 +91,7 @@ REQUESTS: dict[str, tuple[list[Change], Callable[[Store], Awaitable[object]]]] =
     "transaction": (
         [Create(RUNNING, NOW)],
         lambda store: commit(
-            store, Update(REF, {"due": None}), Put(piece(REF, 0, "x" * 3000)), WriteHead(OWNED, version=0)
+            store, Update(REF, {"due": None}), Put(segment(REF, 0, "x" * 3000)), WriteHead(OWNED, version=0)
         ),
     ),
     "head": ([WriteHead(OWNED, version=0)], lambda store: commit(store, WriteHead(OWNED, owner=REF))),
@@ -102,7 +104,7 @@ REQUESTS: dict[str, tuple[list[Change], Callable[[Store], Awaitable[object]]]] =
     "load": ([Create(RUNNING, NOW), *ITEMS], lambda store: store.load(REF.id)),
     "peek": ([Create(RUNNING, NOW)], lambda store: store.peek(REF.id)),
     "peek, absent": ([], lambda store: store.peek(REF.id)),
-    "news": (ITEMS, lambda store: store.news(REF)),
+    "read_notifications": (ITEMS, lambda store: store.read_notifications(REF)),
     "one head": (ITEMS, lambda store: store.heads([KEY])),
     "inbox": ([Put(waiting(1))], lambda store: store.inbox(KEY, 1)),
     "due": ([Create(RUNNING, NOW)], lambda store: store.due(0, NOW, 10)),
@@ -136,7 +138,7 @@ async def test_many_heads_cost_each(store: Store) -> None:
 
 
 async def test_a_transaction_costs_twice(store: Store) -> None:
-    usage = await cost(store, [], lambda store: commit(store, Put(piece(REF, 0)), Put(piece(REF, 1))))
+    usage = await cost(store, [], lambda store: commit(store, Put(segment(REF, 0)), Put(segment(REF, 1))))
     assert usage == Usage(requests=1, write_units=4)
 
 

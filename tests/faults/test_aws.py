@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from adapter.aws import clients
 from adapter.aws.store import DynamoStore, make_client
 from adapter.engine.ports import Create, Delete, Dependent, Put, Unavailable
-from adapter.engine.records import Meta, Part, Piece, Ref, Status, Waiter
+from adapter.engine.records import JournalSegment, Meta, Part, Ref, Status, Waiter
 from adapter.engine.types import Kind, ObjectKey, Target
 from tests.faults.aws import (
     Answer,
@@ -114,11 +114,11 @@ def once(fault: Fault) -> Callable[[Request], Fault | None]:
     return lambda request: faults.pop() if faults else None
 
 
-PIECE = Put(Piece("inv_a", "g", 1, "1.[]"))
+SEGMENT = Put(JournalSegment("inv_a", "g", 1, "1.[]"))
 META = Create(Meta("inv_a", "g", Target("S", "h"), Kind.SERVICE, Status.READY, 1), 1)
 
 
-@pytest.mark.parametrize("changes", [[PIECE], [META, PIECE]], ids=["single", "transaction"])
+@pytest.mark.parametrize("changes", [[SEGMENT], [META, SEGMENT]], ids=["single", "transaction"])
 @pytest.mark.parametrize("fault", [throttled, in_conflict])
 async def test_refused_writes_are_not_done_and_known_to_pass(
     store: DynamoStore, aws: FaultyAWS, stub: Stub, fault: Fault, changes: list[Any]
@@ -134,7 +134,7 @@ async def test_refused_writes_are_not_done_and_known_to_pass(
 async def test_a_throttled_transaction_says_so_of_one_item(store: DynamoStore, aws: FaultyAWS) -> None:
     aws.plan = once(throttled)
     with pytest.raises(Unavailable, match=r"TransactionCanceled.*\[ThrottlingError, None\]"):
-        await store.commit([META, PIECE], "nonce")
+        await store.commit([META, SEGMENT], "nonce")
 
 
 async def test_throttled_reads(store: DynamoStore, aws: FaultyAWS) -> None:
@@ -162,7 +162,7 @@ def test_throttled_services(aws: FaultyAWS, stub: Stub, service: str) -> None:
 async def test_an_unheard_write_is_done(store: DynamoStore, aws: FaultyAWS, stub: Stub) -> None:
     aws.plan = once(unheard)
     with pytest.raises(Unavailable):
-        await store.commit([PIECE], "nonce")
+        await store.commit([SEGMENT], "nonce")
     assert len(stub.requests) == 1
 
 
@@ -226,13 +226,13 @@ def test_other_functions_are_spared(aws: FaultyAWS, stub: Stub) -> None:
 
 
 async def test_what_is_done_is_watched(store: DynamoStore, aws: FaultyAWS, seen: list[tuple[str, int]]) -> None:
-    await store.commit([PIECE], "nonce")
+    await store.commit([SEGMENT], "nonce")
     aws.plan = once(throttled)
     with pytest.raises(Unavailable):
-        await store.commit([PIECE], "nonce")
+        await store.commit([SEGMENT], "nonce")
     aws.plan = once(unheard)
     with pytest.raises(Unavailable):
-        await store.commit([Delete(Waiter("inv_a", "g", Ref("inv_b", "g"), 1)), PIECE], "nonce")
+        await store.commit([Delete(Waiter("inv_a", "g", Ref("inv_b", "g"), 1)), SEGMENT], "nonce")
     ask("lambda", aws)
     ask("scheduler", aws)
     assert seen == [("PutItem", 200), ("TransactWriteItems", 200), ("Invoke", 202), ("CreateSchedule", 200)]

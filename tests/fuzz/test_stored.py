@@ -13,17 +13,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter.aws.tables import BY_SK, Item, StoredFormatError, read, write
-from adapter.engine.journal import Began, Done, Entry, Issued, JournalFormatError, Noted, Read, Tried, decode, encode
+from adapter.engine.journal import (
+    AttemptStarted,
+    CommandIssued,
+    Entry,
+    JournalFormatError,
+    NotificationDelivered,
+    ResultDelivered,
+    StateRead,
+    StepRetried,
+    decode,
+    encode,
+)
 from adapter.engine.journal import read as read_journal
 from adapter.engine.records import (
     Awaits,
     Head,
     InboxEntry,
+    JournalSegment,
     Meta,
     Notification,
     Parent,
     Part,
-    Piece,
     Record,
     Ref,
     StateEntry,
@@ -49,7 +60,7 @@ def journals(draw: st.DrawFn) -> list[Entry]:
         match draw(st.sampled_from(["command", "sleep", "done", "read", "noted", "tried", "began"])):
             case "command":
                 entries.append(
-                    Issued(
+                    CommandIssued(
                         count,
                         draw(st.sampled_from(["run", "call", "get"])),
                         draw(text),
@@ -58,18 +69,20 @@ def journals(draw: st.DrawFn) -> list[Entry]:
                 )
                 count += 1
             case "sleep":
-                entries.append(Issued(count, "sleep", draw(text), at=draw(st.integers(0, 10**13))))
+                entries.append(CommandIssued(count, "sleep", draw(text), at=draw(st.integers(0, 10**13))))
                 count += 1
             case "done":
-                entries.append(Done(draw(st.integers(-1, 5)), draw(outcomes)))
+                entries.append(ResultDelivered(draw(st.integers(-1, 5)), draw(outcomes)))
             case "read":
-                entries.append(Read(draw(st.integers(-1, 5)), draw(outcomes)))
+                entries.append(StateRead(draw(st.integers(-1, 5)), draw(outcomes)))
             case "noted":
-                entries.append(Noted(draw(st.integers(-1, 5)), draw(text)))
+                entries.append(NotificationDelivered(draw(st.integers(-1, 5)), draw(text)))
             case "tried":
-                entries.append(Tried(*draw(st.tuples(st.integers(-1, 5), st.integers(-1, 9), st.integers(0, 10**13)))))
+                entries.append(
+                    StepRetried(*draw(st.tuples(st.integers(-1, 5), st.integers(-1, 9), st.integers(0, 10**13))))
+                )
             case _:
-                entries.append(Began(draw(st.integers(2, 9)), draw(st.booleans())))
+                entries.append(AttemptStarted(draw(st.integers(2, 9)), draw(st.booleans())))
     return entries
 
 
@@ -89,7 +102,7 @@ RECORDS: list[Record] = [
         due=1,
         expires=2,
     ),
-    Piece(*REF, 1, "1.[]", "n"),
+    JournalSegment(*REF, 1, "1.[]", "n"),
     Notification(REF, "c7", Outcome(b"1"), 1),
     Part(*REF, "output-1", 0, b"x"),
     Part(*REF, "input", 0, b"x"),
@@ -122,15 +135,15 @@ class TestJournals:
 
     @given(journals(), st.data())
     @bounded(500)
-    def test_a_piece_with_something_done_to_it(self, entries: list[Entry], data: st.DataObject) -> None:
-        [piece] = encode(entries)
-        start = data.draw(st.integers(0, len(piece)))
-        end = data.draw(st.integers(start, min(len(piece), start + 5)) | st.just(len(piece)))
-        _readable(piece[:start] + data.draw(st.text(max_size=3)) + piece[end:])
+    def test_a_segment_with_something_done_to_it(self, entries: list[Entry], data: st.DataObject) -> None:
+        [segment] = encode(entries)
+        start = data.draw(st.integers(0, len(segment)))
+        end = data.draw(st.integers(start, min(len(segment), start + 5)) | st.just(len(segment)))
+        _readable(segment[:start] + data.draw(st.text(max_size=3)) + segment[end:])
 
     @given(values)
     @bounded(200)
-    def test_a_piece_of_something_else(self, value: Any) -> None:
+    def test_a_segment_of_something_else(self, value: Any) -> None:
         _readable("1." + json.dumps(value))
         _readable("1." + json.dumps([["i", 0, value, "x"], ["d", 0, value], value]))
 
@@ -140,26 +153,26 @@ class TestJournals:
 
     @given(st.lists(st.sampled_from(["1.[]", "1<[", "1-", "1>]", "1>", "2."]), max_size=6))
     @bounded(200)
-    def test_cuts(self, pieces: list[str]) -> None:
+    def test_cuts(self, segments: list[str]) -> None:
         try:
-            assert decode(pieces) == []
+            assert decode(segments) == []
         except JournalFormatError as error:
             _said(error)
 
     @given(st.sets(st.integers(0, 5)))
     @bounded(64)
-    def test_missing_pieces(self, there: set[int]) -> None:
-        pieces = [Piece(*REF, index, "1.[]") for index in sorted(there)]
+    def test_missing_segments(self, there: set[int]) -> None:
+        segments = [JournalSegment(*REF, index, "1.[]") for index in sorted(there)]
         if there == set(range(len(there))):
-            assert read_journal(REF.id, pieces) == []
+            assert read_journal(REF.id, segments) == []
         else:
-            with pytest.raises(JournalFormatError, match=f"{REF.id}: piece [0-9] of the journal is missing"):
-                read_journal(REF.id, pieces)
+            with pytest.raises(JournalFormatError, match=f"{REF.id}: segment [0-9] of the journal is missing"):
+                read_journal(REF.id, segments)
 
 
-def _readable(piece: str) -> None:
+def _readable(segment: str) -> None:
     try:
-        entries = decode([piece])
+        entries = decode([segment])
     except JournalFormatError as error:
         _said(error)
     else:

@@ -137,7 +137,7 @@ async def test_a_private_invocation_is_not_read_from_outside(stack: Stack) -> No
     from adapter.engine.types import Target
 
     id = idempotent_id(Target("Greeter", "secret"), "told")
-    assert await stack.engine.look(id) is not None
+    assert await stack.engine.find(id) is not None
     for what in ("attach", "output"):
         assert error(await stack.http.get(f"/restate/invocation/{id}/{what}"))[0] == 404
 

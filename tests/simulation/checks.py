@@ -8,8 +8,19 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from adapter.engine.ids import child_id
-from adapter.engine.journal import CANCEL, Done, Issued, Noted
-from adapter.engine.records import Head, InboxEntry, Meta, Notification, Part, Piece, Record, Ref, StateEntry, Waiter
+from adapter.engine.journal import CANCEL, CommandIssued, NotificationDelivered, ResultDelivered
+from adapter.engine.records import (
+    Head,
+    InboxEntry,
+    JournalSegment,
+    Meta,
+    Notification,
+    Part,
+    Record,
+    Ref,
+    StateEntry,
+    Waiter,
+)
 from adapter.engine.types import Kind, ObjectKey
 from tests.simulation import costs, waits
 from tests.simulation.plan import Op
@@ -317,7 +328,7 @@ class Checker:
     def state(self, head: Head) -> dict[str, str]:
         values = dict(head.state)
         for entry in self.store.items(head.key, StateEntry):
-            if head.spilled and entry.generation == head.state_generation:
+            if head.has_overflow and entry.generation == head.state_generation:
                 values.setdefault(entry.name, self.store.value(entry))
         return {name: digest(from_json(value)) for name, value in values.items()}
 
@@ -375,11 +386,11 @@ class Checker:
                 continue
             under_way: set[int] = set()
             for entry in self.store.journal(end.meta.ref):
-                if isinstance(entry, Issued) and entry.kind == "call":
+                if isinstance(entry, CommandIssued) and entry.kind == "call":
                     under_way.add(entry.n)
-                elif isinstance(entry, Done | Noted) and entry.n == CANCEL:
+                elif isinstance(entry, ResultDelivered | NotificationDelivered) and entry.n == CANCEL:
                     break
-                elif isinstance(entry, Done | Noted):
+                elif isinstance(entry, ResultDelivered | NotificationDelivered):
                     under_way.discard(entry.n)
             else:
                 continue  # it did not see any
@@ -392,7 +403,10 @@ class Checker:
 
     def cancelled(self, ref: Ref) -> bool:
         """Whether an attempt was told that it is cancelled, by its journal."""
-        return any(isinstance(entry, Done | Noted) and entry.n == CANCEL for entry in self.store.journal(ref))
+        return any(
+            isinstance(entry, ResultDelivered | NotificationDelivered) and entry.n == CANCEL
+            for entry in self.store.journal(ref)
+        )
 
     def trees(self) -> None:
         """Where nothing goes wrong, whoever is cancelled tells the calls that it made before in time."""
@@ -424,7 +438,7 @@ class Checker:
             over = isinstance(record, Waiter | InboxEntry) and not self.open_promise(record)
             if self.world.swept:
                 over = over or (isinstance(record, Notification) and record.id[0] in "cw")
-                if isinstance(record, Part | Piece):
+                if isinstance(record, Part | JournalSegment):
                     ref = Ref(record.id, record.generation)
                     unmade = isinstance(record, Part) and record.name == "input" and ref not in known
                     over = (ref in self.ends or unmade) and ref not in self.store.late

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from adapter.engine.engine import LEASE
+from adapter.engine.session import MAX_INLINE_WAIT
 from adapter.engine.sweeper import RECHECK
 from adapter.engine.types import Kind
-from adapter.engine.unit import PATIENCE
 from adapter.local.memory import size
 from tests.simulation.plan import Node, Op, Plan
 from tests.simulation.world import World
@@ -78,7 +78,7 @@ def _ops(plan: Plan, node: Node, ops: tuple[Op, ...], callers: tuple[Node, ...],
                 bound.requests += 2  # the entry, and which state it belongs to
             case "step":
                 bound.requests += 1
-            case "sleep" if op.n > PATIENCE:
+            case "sleep" if op.n > MAX_INLINE_WAIT:
                 for each in (node, *callers):
                     bound.add(3 + each.kind.exclusive, 8)
                 for _ in callers:  # each is told; meanwhile its notifications are read and its due time is moved

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from adapter.engine.ports import Conflict, Create, Delete, Finish, Page, Put, Update, WriteHead
-from adapter.engine.records import Head, InboxEntry, Meta, Notification, Piece, Ref
+from adapter.engine.records import Head, InboxEntry, JournalSegment, Meta, Notification, Ref
 from adapter.engine.types import ObjectKey
 from tests.simulation.plan import Op, Plan
 from tests.simulation.run import Result
@@ -91,7 +91,7 @@ def _text(part: Any) -> str:
             owner = part.owner.id if part.owner else None
             state = {name: value[:30] for name, value in part.state.items()}
             return f"{part.key} v{part.version} owner={owner} queued={part.queued} {state}"
-        case Piece():
+        case JournalSegment():
             return f"j{part.index} {part.data}"
         case Notification():
             return f"{part.to.id} {part.id}={part.outcome.value!r} {part.outcome.failure or ''}"
@@ -102,7 +102,7 @@ def _text(part: Any) -> str:
         case Conflict():
             return f"CONFLICT { ({place: _text(found) for place, found in part.found.items()}) }"
         case Page():
-            return f"page({_text(part.meta)}; {[p.data for p in part.pieces]}; {[n.id for n in part.notifications]})"
+            return f"page({_text(part.meta)}; {[p.data for p in part.segments]}; {[n.id for n in part.notifications]})"
         case tuple() | list():
             return "(" + ", ".join(_text(inner) for inner in part) + ")"
         case dict():

@@ -12,20 +12,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from adapter import combinators
-from adapter.engine import blobs, draft
+from adapter.engine import blobs, transaction
 from adapter.engine.attempt import Attempt, Pending
+from adapter.engine.commit_log import CommitLog
 from adapter.engine.control import Control
 from adapter.engine.deadlocks import Deadlocks
-from adapter.engine.draft import Draft
 from adapter.engine.engine import Engine
 from adapter.engine.handover import Handover
 from adapter.engine.keys import KeyState
-from adapter.engine.ledger import Ledger
+from adapter.engine.notifier import Notifier
 from adapter.engine.ports import Change, Put, WriteHead
 from adapter.engine.records import InboxEntry
+from adapter.engine.session import Session
 from adapter.engine.sweeper import Sweeper
-from adapter.engine.teller import Teller
-from adapter.engine.unit import Unit
+from adapter.engine.transaction import Transaction
 from adapter.local import memory
 from adapter.local.memory import MemoryStore
 
@@ -70,7 +70,9 @@ MUTANTS = (
     mutant(
         "the key is handed over, and nobody is told",
         "7",
-        Edit(Draft, "_write_key", "changes.append(Update(state.granted, set=given, status=Status.QUEUED))", "pass"),
+        Edit(
+            Transaction, "_write_key", "changes.append(Update(state.granted, set=given, status=Status.QUEUED))", "pass"
+        ),
     ),
     mutant(
         "completing and releasing are two requests",
@@ -78,8 +80,8 @@ MUTANTS = (
         Edit(
             Engine,
             "commit",
-            "await self.store.commit(changes, nonce)",
-            "for part in _apart(changes): await self.store.commit(part, nonce + str(len(part)))",
+            "await self.store.commit(changes, commit_id)",
+            "for part in _apart(changes): await self.store.commit(part, commit_id + str(len(part)))",
         ),
     ),
     mutant(
@@ -105,12 +107,12 @@ MUTANTS = (
     mutant(
         "the last to arrive comes first",
         "order of arrival",
-        Edit(KeyState, "_next", "self.arrived.popleft()", "self.arrived.pop()"),
+        Edit(KeyState, "_next", "self.new_entries.popleft()", "self.new_entries.pop()"),
     ),
     mutant(
         "messages take their tickets in no order",
         "sends keep their order",
-        Edit(Draft, "_write_key", "[Put(entry) for entry in state.arrived]", "_swapped(state.arrived)"),
+        Edit(Transaction, "_write_key", "[Put(entry) for entry in state.new_entries]", "_swapped(state.new_entries)"),
     ),
     mutant(
         "a lease is not looked at",
@@ -118,29 +120,29 @@ MUTANTS = (
         Edit(
             Engine,
             "_is_due",
-            "wait = meta.alarm - self.clock.now()",
-            "wait = 0 if meta.status is Status.RUNNING else meta.alarm - self.clock.now()",
+            "wait = meta.continues_at - self.clock.now()",
+            "wait = 0 if meta.status is Status.RUNNING else meta.continues_at - self.clock.now()",
         ),
     ),
     mutant(
         "steps start before what they depend on is committed",
         "5",
         Edit(
-            Unit,
-            "_turn",
-            "await self.ledger.commit(keep_steps=not replay)",
-            "self._begin_steps(); await self.ledger.commit(keep_steps=not replay)",
+            Session,
+            "_advance_once",
+            "await self.commit_log.commit(keep_steps=not replay)",
+            "self._begin_steps(); await self.commit_log.commit(keep_steps=not replay)",
         ),
     ),
     mutant(
         "what is made is dispatched before it is committed",
         "5",
         Edit(
-            Unit,
+            Session,
             "_invoke",
             "now = self.engine.clock.now()",
             "now = self.engine.clock.now(); self._loop.call_soon(lambda: self.engine.dispatch("
-            "type(member.ref)(pending.id, ''), target.service, '', fresh=True))",
+            "type(execution.ref)(pending.id, ''), target.service, '', fresh=True))",
         ),
     ),
     mutant(
@@ -152,7 +154,10 @@ MUTANTS = (
         "a commit whose answer was lost is made anew",
         "9",
         Edit(
-            Engine, "commit", "await self.store.commit(changes, nonce)", "await self.store.commit(changes, new_nonce())"
+            Engine,
+            "commit",
+            "await self.store.commit(changes, commit_id)",
+            "await self.store.commit(changes, new_commit_id())",
         ),
     ),
     mutant(
@@ -174,7 +179,7 @@ MUTANTS = (
     mutant(
         "a result does not wake who waits",
         "no notification lost",
-        Edit(Teller, "tell", "if not woken and _waits(found, urgent=urgent, cancels=cancels):", "if False:"),
+        Edit(Notifier, "notify", "if not woken and _waits(found, urgent=urgent, cancels=cancels):", "if False:"),
         focus="fan-in",
     ),
     mutant(
@@ -185,29 +190,29 @@ MUTANTS = (
     mutant(
         "a unit suspends over a result that has just come in",
         "no notification lost",
-        Edit(Unit, "_idle", "if self._events or self._ready or", "if"),
+        Edit(Session, "_idle", "if self._events or self._ready or", "if"),
         focus="rings",
     ),
     mutant(
         "a step starts again although its result waits to be told",
         "5",
-        Edit(Unit, "_want_step", "n in member.results", "False"),
+        Edit(Session, "_request_step", "n in execution.step_results", "False"),
         focus="steps",
     ),
     mutant(
         "a rewind passes over what had ended",
         "no invocation stuck",
-        Edit(Unit, "_rewind", "for member in self._everyone()", "for member in self.members.values()"),
+        Edit(Session, "_rewind", "for execution in self._involved()", "for execution in self.executions.values()"),
     ),
     mutant(
         "a read that a command starts runs on the handler's loop",
         "replay is checked",
-        Edit(Unit, "_background", "self._loop.create_task(run(), context=context)", "asyncio.create_task(run())"),
+        Edit(Session, "_background", "self._loop.create_task(run(), context=context)", "asyncio.create_task(run())"),
     ),
     mutant(
         "code that ran on a key's old state is not replayed",
         "7",
-        Edit(Ledger, "_moved", "ran = key.ran", "ran = False"),
+        Edit(CommitLog, "_on_key_changed", "ran = key.ran_uncommitted", "ran = False"),
     ),
     mutant(
         "what happens to the host is raised into handler code",
@@ -217,13 +222,13 @@ MUTANTS = (
     mutant(
         "an invocation goes on wherever it is woken",
         "10",
-        Edit(Engine, "_take_over", "if elsewhere or", "if False or"),
+        Edit(Engine, "_load_and_claim", "if elsewhere or", "if False or"),
         focus="operators",
     ),
     mutant(
         "what is dispatched to a deployment comes to the current one",
         "10",
-        Edit(Engine, "_take_over", "if elsewhere or", "if False or"),
+        Edit(Engine, "_load_and_claim", "if elsewhere or", "if False or"),
         Edit(Engine, "dispatch", "service, deployment, fresh", 'service, "", fresh'),
     ),
     mutant(
@@ -232,8 +237,8 @@ MUTANTS = (
         Edit(
             Control,
             "pause",
-            'self.overtake(meta, {"status": Status.PAUSED, "due": None}) is not None',
-            'self._engine.change(meta, {"status": Status.PAUSED, "due": None})',
+            'self.fence(meta, {"status": Status.PAUSED, "due": None}) is not None',
+            'self._engine.update_record(meta, {"status": Status.PAUSED, "due": None})',
         ),
         focus="operators",
     ),
@@ -281,7 +286,7 @@ MUTANTS = (
     mutant(
         "attempts go on for ever",
         "retries follow the policy",
-        Edit(Unit, "_fail", "policy.attempts is None or failures < policy.attempts", "True"),
+        Edit(Session, "_fail", "policy.attempts is None or failures < policy.attempts", "True"),
     ),
     mutant(
         "what is to be given up is paused where its process ended",
@@ -297,14 +302,17 @@ MUTANTS = (
         "what a handler gives is taken for another's when it is repeated",
         "9",
         Edit(
-            Control, "perform", "nonce = child_id(member.meta.id, member.meta.generation, n)[4:]", "nonce = new_nonce()"
+            Control,
+            "perform",
+            "commit_id = child_id(execution.meta.id, execution.meta.generation, n)[4:]",
+            "commit_id = new_commit_id()",
         ),
         focus="results",
     ),
     mutant(
         "a cancellation ends what has begun",
         "compensation runs",
-        Edit(Control, "cancel", "await self._got_nowhere(meta)", "True"),
+        Edit(Control, "cancel", "await self._did_nothing(meta)", "True"),
         focus="operators",
     ),
     mutant(
@@ -313,8 +321,9 @@ MUTANTS = (
         Edit(
             Control,
             "_calls",
-            "for n in unanswered(journal)",
-            "for n in [entry.n for entry in journal if isinstance(entry, Issued) and entry.kind in ('call', 'send')]",
+            "for n in unanswered_calls(journal)",
+            "for n in [entry.n for entry in journal if isinstance(entry, CommandIssued) "
+            "and entry.kind in ('call', 'send')]",
         ),
         focus="operators",
     ),
@@ -327,7 +336,7 @@ MUTANTS = (
     mutant(
         "calls are not cancelled with who waits for them",
         "cancelled trees are gone",
-        Edit(Unit, "_cancel_calls", "attempt.to_cancel()", "()"),
+        Edit(Session, "_cancel_calls", "attempt.to_cancel()", "()"),
         focus="trees",
     ),
     mutant(
@@ -339,7 +348,7 @@ MUTANTS = (
     mutant(
         "who keeps a promise again is told to be the first",
         "2",
-        Edit(Control, "complete_promise", '"accepted" if meta.nonce == nonce else "already"', '"accepted"'),
+        Edit(Control, "complete_promise", '"accepted" if meta.commit_id == commit_id else "already"', '"accepted"'),
     ),
     mutant(
         "select gives what has not completed",
@@ -375,7 +384,7 @@ MUTANTS = (
         Edit(
             Control,
             "collect",
-            "await self._engine.blobs.delete_entries(note.target.object, note.generation)",
+            "await self._engine.blobs.delete_entries(marker.target.object, marker.generation)",
             "pass",
         ),
         focus="large",
@@ -383,59 +392,64 @@ MUTANTS = (
     mutant(
         "parts of a large result bear the same names in every attempt to commit it",
         "outputs",
-        Edit(Draft, "_meta", 'f"output-{nonce}"', '"output"'),
-        Edit(Draft, "_write_member", "self._times.now, nonce)", 'self._times.now, "")'),
+        Edit(Transaction, "_meta", 'f"output-{commit_id}"', '"output"'),
+        Edit(Transaction, "_write_record", "self._times.now, commit_id)", 'self._times.now, "")'),
         focus="parts",
     ),
     mutant(
         "a journal is begun before its invocation is made",
         "8",
-        Edit(Ledger, "_put_apart", "if any(", "if False and any("),
+        Edit(CommitLog, "_put_out_of_line", "if any(", "if False and any("),
         focus="parts",
     ),
     mutant(
         "what a handler says to one is said all at once",
         "order of what is said",
-        Edit(Unit, "_do", "async with self._lines[member.meta.id, _receiver(errand)]:", "if True:"),
+        Edit(
+            Session, "_perform", "async with self._receiver_locks[execution.meta.id, _receiver(request)]:", "if True:"
+        ),
         focus="results",
     ),
     mutant(
         "an attempt fails while its steps run",
         "steps run once",
-        Edit(Unit, "_log_failure", "or any(name[0] == id for name in self._steps)", ""),
+        Edit(Session, "_log_failure", "or any(name[0] == id for name in self._steps)", ""),
         focus="steps",
     ),
     mutant(
         "a write is committed ahead of what was read before it",
         "replay sees the same",
-        Edit(Ledger, "_commit", "taken < len(self.log) and self._bring_forward(taken)", "False"),
-        Edit(draft, "fits", "draft.items <= MAX_ITEMS", "draft.items <= 2"),
+        Edit(CommitLog, "_commit", "taken < len(self.groups) and self._bring_forward(taken)", "False"),
+        Edit(transaction, "fits", "transaction.items <= MAX_ITEMS", "transaction.items <= 2"),
         focus="parts",
     ),
     mutant(
         "what a failing attempt has asked for is asked for again by the next",
         "replay sees the same",
-        Edit(Unit, "_log_failure", "if member in self._reads.values() or", "if"),
+        Edit(Session, "_log_failure", "if execution in self._reads.values() or", "if"),
         focus="parts",
     ),
     mutant(
         "what an attempt was told after it had failed is told to the next at the same place",
         "replay sees the same",
         Edit(
-            Unit, "_take_down", "Log(member, Read(event.n, event.outcome))", "Log(member, Done(event.n, event.outcome))"
+            Session,
+            "_log_late_result",
+            "JournalAppended(execution, StateRead(event.n, event.outcome))",
+            "JournalAppended(execution, ResultDelivered(event.n, event.outcome))",
         ),
         focus="parts",
     ),
     mutant(
         "a ring is seen where one of its members may go on",
         "deadlocks",
-        Edit(Deadlocks, "_ring_through", "if found is None and not awaits.all:", "if False:"),
+        Edit(Deadlocks, "_cycle_through", "if found is None and not awaits.all:", "if False:"),
         focus="rings",
     ),
     mutant(
         "nobody looks for rings across processes",
         "deadlocks",
-        Edit(Deadlocks, "check", "ring = await self._ring(start.id, [], {})", "ring = None"),
+        Edit(Deadlocks, "check", "cycle = await self._cycle(start.id, [], {})", "cycle = None"),
         focus="rings",
     ),
     mutant(
@@ -443,7 +457,7 @@ MUTANTS = (
         "deadlocks",
         Edit(
             Engine,
-            "_take_over",
+            "_load_and_claim",
             "if meta.status is Status.QUEUED:",
             "if meta.status is Status.QUEUED and meta.parent is not None:",
         ),
@@ -452,50 +466,50 @@ MUTANTS = (
     mutant(
         "a ring behind many calls is not looked for",
         "deadlocks",
-        Edit(Unit, "_wait_of", "MAX_NAMED", "1"),
-        Edit(Unit, "_wait_of", "stretches(calls)", "()"),
+        Edit(Session, "_suspension_of", "MAX_NAMED", "1"),
+        Edit(Session, "_suspension_of", "ranges(calls)", "()"),
         focus="rings",
     ),
     mutant(
         "every commit reads the heads that it writes",
         "budgets",
-        Edit(Ledger, "_prepare", "if self.key(key).head is None]", "]"),
+        Edit(CommitLog, "_prepare", "if self.key(key).head is None]", "]"),
         focus="costs",
     ),
     mutant(
         "commits are small",
         "budgets",
-        Edit(draft, "fits", "draft.items <= MAX_ITEMS", "draft.items <= 2"),
+        Edit(transaction, "fits", "transaction.items <= MAX_ITEMS", "transaction.items <= 2"),
         focus="costs",
     ),
     mutant(
         "who waits for a call, or for something else, is taken to wait for the call",
         "deadlocks",
-        Edit(Unit, "_wait_of", "if awaited and (all or len(awaited) == len(waits)):", "if awaited:"),
+        Edit(Session, "_suspension_of", "if awaited and (all or len(awaited) == len(waits)):", "if awaited:"),
         focus="rings",
     ),
     mutant(
         "who puts an inbox entry does not look at the head",
         "no invocation waits for ever",
-        Edit(Ledger, "commit", "if self._unsettled and not keep_last:", "if False:"),
+        Edit(CommitLog, "commit", "if self._unsettled and not keep_last:", "if False:"),
         focus="crowd+waits",
     ),
     mutant(
         "an owner is not told that somebody waits",
         "no invocation waits for ever",
-        Edit(Handover, "_look", "if head.queued:", "if True:"),
+        Edit(Handover, "_settle_key", "if head.queued:", "if True:"),
         focus="crowd+waits",
     ),
     mutant(
         "a release does not read the inbox",
         "no invocation waits for ever",
-        Edit(Draft, "_write_key", "if state.owner is None and head.queued:", "if False:"),
+        Edit(Transaction, "_write_key", "if state.owner is None and head.queued:", "if False:"),
         focus="crowd+waits",
     ),
     mutant(
         "a key is released although its owner was told that somebody waits",
         "no invocation waits for ever",
-        Edit(Draft, "_write_key", "empty=empty)", "empty=False)"),
+        Edit(Transaction, "_write_key", "empty=empty)", "empty=False)"),
         focus="crowd+waits",
     ),
     mutant(
@@ -512,29 +526,34 @@ MUTANTS = (
     mutant(
         "the inbox is not in the order of moments",
         "order of arrival",
-        Edit(KeyState, "arrive", "ticket(moment, ref.id)", "ticket(0, ref.id)"),
+        Edit(KeyState, "request", "ticket(moment, ref.id)", "ticket(0, ref.id)"),
         focus="crowd",
     ),
     mutant(
         "a handler's messages take the time of the process alone",
         "sends keep their order",
-        Edit(Unit, "_invoke", "self.engine.moment(after=member.moment)", "self.engine.clock.now() * 1000"),
+        Edit(Session, "_invoke", "self.engine.moment(after=execution.moment)", "self.engine.clock.now() * 1000"),
     ),
     mutant(
         "an attempt waits for as many notifications as it has seen",
         "no notification lost",
-        Edit(Draft, "_meta", "member.counted + wait.missing - 1", "len(member.notes) + wait.missing"),
+        Edit(
+            Transaction,
+            "_meta",
+            "execution.counted + suspended.wake_count - 1",
+            "len(execution.notifications) + suspended.wake_count",
+        ),
         focus="fan-in+waits",
     ),
     mutant(
         "notifications that nobody counted are not looked for",
         "no notification lost",
-        Edit(Sweeper, "_act", "if await engine.teller.look(meta):", "if False:"),
+        Edit(Sweeper, "_act", "if await engine.notifier.wake_if_unseen(meta):", "if False:"),
     ),
     mutant(
         "what is suspended is due for its timer only",
         "8",
-        Edit(Unit, "_look_at", "if kinds == {c.Sleep}:", "if True:"),
+        Edit(Session, "_check_at", "if kinds == {c.Sleep}:", "if True:"),
     ),
 )
 

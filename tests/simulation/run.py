@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from adapter.engine import blobs, control, draft, journal, keys, ledger, records, storage, unit
+from adapter.engine import blobs, commit_log, control, journal, keys, records, session, storage, transaction
 from adapter.engine import engine as engines
 from adapter.engine.engine import Engine
 from tests.simulation.checks import check
@@ -101,11 +101,14 @@ def _largest(plan: Plan) -> int:
 @contextmanager
 def _cut(part: int, front: int) -> Iterator[None]:
     """Have values cut into parts of so many bytes, few of which fit into a commit, and inboxes read bit by bit."""
-    limits = {"PART": part, "INLINE": part, "NOTE": part // 2, "TAIL": part // 8, "APART": 3 * part} if part else {}
+    limits: dict[str, int] = {}
+    if part:
+        limits |= {"PART": part, "INLINE": part, "MAX_NOTIFICATION": part // 2}
+        limits |= {"MAX_INLINE_JOURNAL": part // 8, "MAX_INLINE_PARTS": 3 * part}
     if front:
-        limits["FRONT"] = front
+        limits["INBOX_PAGE"] = front
     with ExitStack() as undo:
-        for module in (blobs, control, draft, engines, journal, keys, ledger, records, storage, unit):
+        for module in (blobs, commit_log, control, engines, journal, keys, records, session, storage, transaction):
             for name in limits.keys() & vars(module).keys():
                 undo.callback(setattr, module, name, vars(module)[name])
                 setattr(module, name, limits[name])

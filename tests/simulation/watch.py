@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic_core import from_json
 
 from adapter.engine.control import KILLED
-from adapter.engine.journal import LAST, WHOLE, Began, Done, Entry, decode
+from adapter.engine.journal import LAST, WHOLE, AttemptStarted, Entry, ResultDelivered, decode
 from adapter.engine.ports import Put
 from adapter.engine.records import (
     Head,
     InboxEntry,
+    JournalSegment,
     Meta,
     Notification,
     Part,
-    Piece,
     Record,
     Ref,
     StateEntry,
@@ -47,7 +47,7 @@ BOTH = 0.25
 """How often two transactions that meet are both cancelled."""
 
 BEGAN = '1.[["b",'
-"""How a piece begins that only says that an attempt does."""
+"""How a segment begins that only says that an attempt does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +93,17 @@ class WatchedStore(MemoryStore):
 
     def journal(self, ref: Ref) -> list[Entry]:
         """What is committed of an invocation's journal."""
-        pieces = [piece.data for piece in self.items(ref.id, Piece, ref.generation)]
+        segments = [segment.data for segment in self.items(ref.id, JournalSegment, ref.generation)]
         meta = self._record(ref.id)
-        if meta is not None and meta.generation == ref.generation and meta.tail is not None:
-            pieces.append(meta.tail)
-        return decode(pieces)
+        if meta is not None and meta.generation == ref.generation and meta.inline_journal is not None:
+            segments.append(meta.inline_journal)
+        return decode(segments)
 
     def expect_late(self, name: str, args: tuple[Any, ...]) -> None:
         """Take note of whom a request comes too late for."""
         if name in ("put", "commit"):
             for item in (change.item if isinstance(change, Put) else change for change in args[0]):
-                if isinstance(item, Part | Piece):
+                if isinstance(item, Part | JournalSegment):
                     ref, meta = Ref(item.id, item.generation), self._record(item.id)
                     if ref in self._made and (meta is None or meta.ref != ref):
                         self.late.add(ref)
@@ -146,9 +146,9 @@ class WatchedStore(MemoryStore):
             elif isinstance(new, Part):
                 if new.name != "input" and Ref(new.id, new.generation) not in self._made:
                     self._fail(f"{new.name} of {new.id} is there before its record")
-            elif isinstance(new, Piece):
+            elif isinstance(new, JournalSegment):
                 if Ref(new.id, new.generation) not in self._made:
-                    self._fail(f"piece {new.index} of the journal of {new.id} is there before its record")
+                    self._fail(f"segment {new.index} of the journal of {new.id} is there before its record")
                 if old is not None:
                     self._fail(f"{new} replaces {old}")
                 counts = new.data.startswith((WHOLE, LAST)) and not new.data.startswith(BEGAN)
@@ -313,7 +313,7 @@ class WatchedStore(MemoryStore):
                 self._fail(f"a step of {meta.id} begins, and it is not stored")
             return
         for entry in self.journal(meta.ref):
-            if isinstance(entry, Began) and entry.epoch > max(meta.epoch, 1):
+            if isinstance(entry, AttemptStarted) and entry.epoch > max(meta.epoch, 1):
                 return
-            if isinstance(entry, Done) and entry.n == n:
+            if isinstance(entry, ResultDelivered) and entry.n == n:
                 self._fail(f"step {n} of {meta.id} begins again, and has a result")

@@ -32,10 +32,11 @@ from tests.simulation.watch import EPOCH, WatchedStore
 T = TypeVar("T")
 
 READS = {
-    "load", "peek", "peek_all", "news", "output", "heads", "inbox", "state", "entries", "waiters", "due", "dependents"
+    "load", "peek", "peek_all", "read_notifications", "output", "heads", "inbox", "state", "entries", "waiters", "due",
+    "dependents",
 }  # fmt: skip
 
-METHODS = (*sorted(READS), "start", "tell", "commit", "put", "delete", "forget")
+METHODS = (*sorted(READS), "start", "count_notifications", "commit", "put", "delete", "forget")
 
 PUNCTUAL = 2.0
 """Seconds by which something may be late though nothing goes wrong."""

@@ -77,14 +77,14 @@ async def test_a_signal_under_the_same_nonce_is_the_same_signal() -> None:
     id = await world.send("S/wait")
     await settle()
     control = world.engine.control
-    assert await control.signal(id, "go", Outcome(pack(1)), nonce="a" * 24) == "accepted"
+    assert await control.signal(id, "go", Outcome(pack(1)), commit_id="a" * 24) == "accepted"
     await world.clock.advance(1)
-    assert await control.signal(id, "go", Outcome(pack(1)), nonce="a" * 24) == "accepted"
-    assert await control.signal(id, "go", Outcome(pack(2)), nonce="b" * 24) == "accepted"
+    assert await control.signal(id, "go", Outcome(pack(1)), commit_id="a" * 24) == "accepted"
+    assert await control.signal(id, "go", Outcome(pack(2)), commit_id="b" * 24) == "accepted"
     await world.clock.advance(11)
     assert value((await world.meta(id)).outcome) == [1, 2]
-    assert await control.signal(id, "go", Outcome(pack(2)), nonce="b" * 24) == "accepted"
-    assert await control.signal(id, "go", Outcome(pack(2)), nonce="c" * 24) == "not found"
+    assert await control.signal(id, "go", Outcome(pack(2)), commit_id="b" * 24) == "accepted"
+    assert await control.signal(id, "go", Outcome(pack(2)), commit_id="c" * 24) == "not found"
 
 
 async def test_promises_meet_run_and_shared_handlers_in_any_order() -> None:
@@ -276,7 +276,7 @@ async def test_pause_resume_restart_and_purge() -> None:
     await world.clock.advance(6)
     assert attempts == [7, 7]
     assert await control.purge(id) == "accepted"
-    assert await world.engine.look(id) is None
+    assert await world.engine.find(id) is None
     assert await control.purge(id) == "not found"
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from adapter.engine import commands as c
 from adapter.engine.ports import Put
-from adapter.engine.records import Piece, Status
+from adapter.engine.records import JournalSegment, Status
 from adapter.engine.types import Outcome
 from tests.unit.world import World, closure, pack, settle, unpack, value
 
@@ -31,15 +31,17 @@ async def test_a_missing_last_piece_is_noticed_and_the_invocation_goes_on_once_i
         assert await world.engine.control.signal(id, f"go {number}", Outcome(pack(1))) == "accepted"
         await settle()
     assert (await world.meta(id)).status is Status.SUSPENDED
-    pieces = [record for record in world.store.records() if isinstance(record, Piece)]
-    last = max(pieces, key=lambda piece: piece.index)
+    segments = [record for record in world.store.records() if isinstance(record, JournalSegment)]
+    last = max(segments, key=lambda segment: segment.index)
     keys, _ = await world.store.dependents(id)
-    await world.store.delete([key for key in keys if key.piece == last.index])
+    await world.store.delete([key for key in keys if key.segment == last.index])
     assert await world.engine.control.signal(id, f"go {attempts - 1}", Outcome(pack(1))) == "accepted"
     await settle()
     meta = await world.meta(id)
     assert meta.live
-    assert f"the journal has {len(pieces)} pieces by its record, and {len(pieces) - 1} are there" in (meta.error or "")
+    assert f"the journal has {len(segments)} segments by its record, and {len(segments) - 1} are there" in (
+        meta.error or ""
+    )
 
     await world.store.commit([Put(last)], "put back")
     await world.clock.advance(60)
@@ -47,7 +49,9 @@ async def test_a_missing_last_piece_is_noticed_and_the_invocation_goes_on_once_i
     assert ran == [1]
 
 
-async def test_pieces_that_were_put_while_the_journal_was_read_are_not_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_segments_that_were_put_while_the_journal_was_read_are_not_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     world = World(2)
 
     @world.handler("S")
@@ -64,7 +68,7 @@ async def test_pieces_that_were_put_while_the_journal_was_read_are_not_missing(m
         loads.append(1)
         page = await load(id, cursor)
         if len(loads) == 1:
-            page.pieces.pop()
+            page.segments.pop()
         return page
 
     monkeypatch.setattr(world.store, "load", load_late)

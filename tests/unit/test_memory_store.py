@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 
 from adapter.engine.ports import Conflict, Contended, Create, Dependent, Put, Unavailable, Update
-from adapter.engine.records import Meta, Part, Piece, Ref, Status
+from adapter.engine.records import JournalSegment, Meta, Part, Ref, Status
 from adapter.engine.types import Kind, Target
 from adapter.local.conflicts import Conflicts
 from adapter.local.memory import MemoryStore
@@ -83,13 +83,13 @@ def test_without_a_hook_it_never_yields() -> None:
 async def test_small_pages() -> None:
     store = MemoryStore(page=1)
     for index in range(3):
-        await store.commit([Put(Piece("inv_a", "g", index, "[]"))], "n")
+        await store.commit([Put(JournalSegment("inv_a", "g", index, "[]"))], "n")
     page, indexes = await store.load("inv_a"), list[int]()
     while page.cursor is not None:
-        indexes += [piece.index for piece in page.pieces]
+        indexes += [segment.index for segment in page.segments]
         page = await store.load("inv_a", page.cursor)
     assert indexes == [0, 1, 2]
-    assert page.pieces == []
+    assert page.segments == []
 
 
 class Spans:
@@ -118,17 +118,17 @@ class Spans:
         await task
 
 
-PIECE = Put(Piece("inv_a", "g", 0, "[]"))
-OTHER = Put(Piece("inv_b", "g", 0, "[]"))
+SEGMENT = Put(JournalSegment("inv_a", "g", 0, "[]"))
+OTHER = Put(JournalSegment("inv_b", "g", 0, "[]"))
 
 
 async def test_a_transaction_is_cancelled_while_another_is_at_work_on_an_item_of_it() -> None:
     spans = Spans()
     store = spans.store()
-    first = await spans.begin(store.commit([Create(META, 0), PIECE], "n"))
+    first = await spans.begin(store.commit([Create(META, 0), SEGMENT], "n"))
 
     with pytest.raises(Contended):
-        await store.commit([PIECE, OTHER], "m")
+        await store.commit([SEGMENT, OTHER], "m")
     assert list(store.records()) == []
 
     await spans.end(first)
@@ -139,10 +139,10 @@ async def test_two_transactions_that_meet_may_both_be_cancelled() -> None:
     spans = Spans()
     store = spans.store()
     spans.cancels_both = True
-    first = await spans.begin(store.commit([Create(META, 0), PIECE], "n"))
+    first = await spans.begin(store.commit([Create(META, 0), SEGMENT], "n"))
 
     with pytest.raises(Contended):
-        await store.commit([PIECE, OTHER], "m")
+        await store.commit([SEGMENT, OTHER], "m")
     with pytest.raises(Contended):
         await spans.end(first)
     assert list(store.records()) == []
@@ -153,7 +153,7 @@ async def test_a_plain_write_is_refused_while_a_transaction_is_at_work_on_its_it
     store = spans.store()
     await store.commit([Create(META, 0)], "n")
     before = await store.peek("inv_a")
-    first = await spans.begin(store.commit([Update(Ref("inv_a", "g"), set={"epoch": 0}, epoch=0), PIECE], "m"))
+    first = await spans.begin(store.commit([Update(Ref("inv_a", "g"), set={"epoch": 0}, epoch=0), SEGMENT], "m"))
 
     for write in (
         store.commit([Update(Ref("inv_a", "g"))], "o"),
@@ -185,10 +185,10 @@ async def test_parts_that_meet_a_transaction_are_left_to_do() -> None:
 async def test_a_transaction_that_is_sent_again_while_it_is_under_way_is_not_said_to_have_no_effect() -> None:
     spans = Spans()
     store = spans.store()
-    first = await spans.begin(store.commit([Create(META, 0), PIECE], "n"))
+    first = await spans.begin(store.commit([Create(META, 0), SEGMENT], "n"))
 
     with pytest.raises(Unavailable) as raised:
-        await store.commit([Create(META, 0), PIECE], "n")
+        await store.commit([Create(META, 0), SEGMENT], "n")
     assert not isinstance(raised.value, Contended)
 
     await spans.end(first)
@@ -198,10 +198,10 @@ async def test_a_condition_that_fails_counts_for_more_than_a_transaction_under_w
     spans = Spans()
     store = spans.store()
     await store.commit([OTHER], "n")
-    first = await spans.begin(store.commit([Create(META, 0), PIECE], "m"))
+    first = await spans.begin(store.commit([Create(META, 0), SEGMENT], "m"))
 
     with pytest.raises(Conflict) as raised:
-        await store.commit([PIECE, OTHER], "o")
+        await store.commit([SEGMENT, OTHER], "o")
     assert list(raised.value.found) == [1]
 
     await spans.end(first)

@@ -171,7 +171,7 @@ async def test_a_cancellation_reaches_a_call_to_another_function_that_is_not_sto
         await settle()
         task.cancel()
         world.engine.abort()
-    assert [note.id for note in await world.engine.news((await world.meta(calls[0])).ref)] == ["x"]
+    assert [note.id for note in await world.engine.notifications((await world.meta(calls[0])).ref)] == ["x"]
 
 
 async def test_a_cancellation_reaches_a_call_whose_first_attempt_fails_before_it_is_stored() -> None:
@@ -717,13 +717,13 @@ async def test_whoever_completed_an_awakeable_is_told_so_even_if_its_large_value
     id = await world.send("S/work")
     await settle()
     awakeable, large = awakeable_id((await world.meta(id)).ref, 0), Outcome(pack("x" * 1_200_000))
-    assert await world.engine.control.complete(awakeable, large, nonce="first") == "accepted"
+    assert await world.engine.control.complete(awakeable, large, commit_id="first") == "accepted"
     await world.clock.advance(1)
     assert not (await world.meta(id)).live
     found, _ = await world.store.dependents(id)
     assert not await world.store.delete([key for key in found if not key.journal])
-    assert await world.engine.control.complete(awakeable, large, nonce="first") == "accepted"
-    assert await world.engine.control.complete(awakeable, large, nonce="second") == "already"
+    assert await world.engine.control.complete(awakeable, large, commit_id="first") == "accepted"
+    assert await world.engine.control.complete(awakeable, large, commit_id="second") == "already"
 
 
 async def test_a_shared_handler_reads_what_others_have_written_since_its_caller_did() -> None:
@@ -943,7 +943,7 @@ async def test_the_state_of_a_workflow_that_has_expired_is_deleted_whoever_comes
     if by == "promise":
         assert await world.engine.control.peek_promise(key, "done") == Outcome(None)
     else:
-        await editing.edit(world.engine, key, "small", b"1", (await editing.look(world.engine, key)).version)
+        await editing.edit(world.engine, key, "small", b"1", (await editing.view(world.engine, key)).version)
     for _ in range(2):
         await world.clock.advance(60)
         await world.engine.sweeper.sweep()
@@ -964,7 +964,7 @@ async def test_what_is_said_once_more_and_otherwise_does_not_change_what_an_awak
     awakeable = awakeable_id((await world.meta(id)).ref, 0)
     with dispatches_lost(world):
         for given, said in (("a" * 1_600_000, "accepted"), ("b" * 800_000, "already"), ("a" * 1_600_000, "accepted")):
-            assert await world.engine.control.complete(awakeable, Outcome(pack(given)), nonce="same") == said
+            assert await world.engine.control.complete(awakeable, Outcome(pack(given)), commit_id="same") == said
         await settle()
     await world.engine.resume(id)
     assert value((await world.meta(id)).outcome) == [1_600_000, "a"]
@@ -978,11 +978,11 @@ async def test_what_is_said_twice_at_once_does_not_mix_in_a_promise() -> None:
         if phase == "before" and method == "put":
             world.store.hook = None
             first = Outcome(pack("a" * 1_600_000))
-            assert await world.engine.control.complete_promise(key, "done", first, nonce="same") == "accepted"
+            assert await world.engine.control.complete_promise(key, "done", first, commit_id="same") == "accepted"
 
     world.store.hook = come_first
     second = Outcome(pack("b" * 800_000))
-    assert await world.engine.control.complete_promise(key, "done", second, nonce="same") == "already"
+    assert await world.engine.control.complete_promise(key, "done", second, commit_id="same") == "already"
     given = value(await world.engine.control.peek_promise(key, "done"))
     assert [len(given), *sorted(set(given))] == [1_600_000, "a"]
 
@@ -1086,7 +1086,7 @@ async def test_a_request_that_is_sent_again_after_its_invocation_was_purged_does
     world.store.hook = lose_the_answer
     task = asyncio.create_task(world.send("S/work"))
     await world.clock.advance(100)
-    assert (runs, await world.engine.look(await task)) == (1, None)
+    assert (runs, await world.engine.find(await task)) == (1, None)
     await world.clock.advance(900)
     await world.engine.sweeper.sweep()
     assert not list(world.store.records())
@@ -1650,7 +1650,7 @@ async def test_signals_come_in_order_to_who_is_rewound() -> None:
     assert world.store.hook is None
 
 
-@pytest.mark.parametrize("read", ["load", "news"])
+@pytest.mark.parametrize("read", ["load", "read_notifications"])
 async def test_signals_come_in_order_though_a_query_passes_over_the_first(read: str) -> None:
     """It is put at the beginning when that has been read, and the second at the end when that has not."""
     world = World(2)
@@ -1661,7 +1661,7 @@ async def test_signals_come_in_order_though_a_query_passes_over_the_first(read: 
         return [(await ctx.issue(c.Signal("a"), unpack))[0] for _ in range(6)]
 
     async def send(n: int, place: str) -> None:
-        await world.engines[1].control.signal(id, "a", Outcome(pack([n, "x" * 900])), nonce=place)
+        await world.engines[1].control.signal(id, "a", Outcome(pack([n, "x" * 900])), commit_id=place)
 
     async def send_two(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if (phase, method) == ("before", read) and args[-1] is not None and len(args) > 1:
@@ -1680,7 +1680,8 @@ async def test_signals_come_in_order_though_a_query_passes_over_the_first(read: 
         if read == "load":
             await world.engine.resume(id)
         else:
-            assert [note.after for note in await world.engine.notes((await world.meta(id)).ref)] == [0, 1, 2, 3, 4, 5]
+            items = await world.engine.notification_items((await world.meta(id)).ref)
+            assert [item.after for item in items] == [0, 1, 2, 3, 4, 5]
             await world.engine.resume(id)
     assert world.store.hook is None
     assert value((await world.meta(id)).outcome) == [1, 2, 3, 4, 5, 6]
@@ -1817,7 +1818,7 @@ async def test_a_large_result_for_a_parent_that_is_over_is_deleted_with_it_thoug
         calls.append(ctx.issue(c.Call(target("S/child"), b""), unpack).id)
 
     async def die(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        if phase == "before" and method == "tell":
+        if phase == "before" and method == "count_notifications":
             dying.append(1)
             await asyncio.get_running_loop().create_future()
 
@@ -1851,7 +1852,7 @@ async def test_a_notification_behind_one_that_could_not_be_counted_wakes_its_rec
     [meta] = [record for record in world.store.records() if isinstance(record, Meta)]
 
     async def throttle(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        if phase == "before" and method == "tell":
+        if phase == "before" and method == "count_notifications":
             raise Unavailable("throttled")
 
     world.store.hook = throttle

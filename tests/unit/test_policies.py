@@ -13,7 +13,7 @@ import pytest
 from adapter.engine import commands as c
 from adapter.engine.control import Control
 from adapter.engine.ids import idempotent_id, workflow_id
-from adapter.engine.records import Meta, Piece, Status
+from adapter.engine.records import JournalSegment, Meta, Status
 from adapter.engine.sweeper import Sweeper
 from adapter.engine.types import Kind, Outcome, RetryPolicy
 from adapter.errors import TerminalError
@@ -30,16 +30,16 @@ async def journal(world: World, id: str) -> list[Any]:
     return await world.engine.journal(await world.meta(id))
 
 
-def pieces(world: World) -> int:
-    return sum(isinstance(record, Piece) for record in world.store.records())
+def segments(world: World) -> int:
+    return sum(isinstance(record, JournalSegment) for record in world.store.records())
 
 
 async def kept(world: World, id: str, span: timedelta) -> bool:
     """Whether an invocation is there until a time from now, and no longer."""
     await world.clock.advance(span.total_seconds() - 2)
-    before = await world.engine.look(id)
+    before = await world.engine.find(id)
     await world.clock.advance(4)
-    return before is not None and await world.engine.look(id) is None
+    return before is not None and await world.engine.find(id) is None
 
 
 async def test_what_keeps_a_result_is_how_it_was_asked_for() -> None:
@@ -55,7 +55,7 @@ async def test_what_keeps_a_result_is_how_it_was_asked_for() -> None:
     assert await kept(world, workflow_id("W", "k"), 5 * HOUR)
 
 
-@pytest.mark.parametrize("steps", [1, 3], ids=["in the record", "in pieces"])
+@pytest.mark.parametrize("steps", [1, 3], ids=["in the record", "in segments"])
 async def test_a_journal_may_go_before_the_result(steps: int) -> None:
     world = World()
 
@@ -72,7 +72,7 @@ async def test_a_journal_may_go_before_the_result(steps: int) -> None:
     assert len(await journal(world, id)) == 2 * steps
     await world.clock.advance(200)
     await world.engine.sweeper.sweep()
-    assert (await journal(world, id), pieces(world)) == ([], 0)
+    assert (await journal(world, id), segments(world)) == ([], 0)
     assert await world.call("S/do", idempotency_key="k") == output, "the result stays"
     await world.clock.advance(24 * 3600)
     await world.engine.sweeper.sweep()
@@ -84,9 +84,9 @@ async def test_a_journal_that_is_not_kept_is_not_written_at_the_end() -> None:
     world.handler("S", name="do", journal_retention=timedelta(0))(stepped)
     assert await world.call("S/do", idempotency_key="k") == 1
     id = idempotent_id(target("S/do"), "k")
-    assert (await world.meta(id)).tail is None
+    assert (await world.meta(id)).inline_journal is None
     await world.engine.sweeper.sweep()
-    assert (await journal(world, id), pieces(world)) == ([], 0)
+    assert (await journal(world, id), segments(world)) == ([], 0)
     assert await world.call("S/do", idempotency_key="k") == 1
 
 

@@ -77,10 +77,10 @@ def test_where_others_were_met_requests_go_to_the_inbox_for_a_while() -> None:
     clock = ManualClock()
     recent = Recent(clock)
     key = ObjectKey("O", "k")
-    recent.meet(key)
+    recent.mark_busy(key)
     recent.put(Head(key, 2))
     assert recent.get(key) == Head(key, queued=True)
-    recent.alone(key)
+    recent.mark_free(key)
     recent.put(Head(key, 3))
     assert recent.get(key) is None
     clock.time += 10_000
@@ -94,5 +94,5 @@ def test_so_many_keys_are_remembered() -> None:
         recent.put(Head(ObjectKey("O", str(n)), 1))
     assert recent.get(ObjectKey("O", "0")) is None
     assert recent.get(ObjectKey("O", "1")) is not None
-    recent.meet(ObjectKey("O", "new"))
+    recent.mark_busy(ObjectKey("O", "new"))
     assert recent.get(ObjectKey("O", "1")) is None

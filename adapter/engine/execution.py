@@ -1,0 +1,202 @@
+"""The executions of a session, and the effects that their handlers have had since the last commit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from adapter.engine.attempt import Attempt
+from adapter.engine.journal import Entry
+from adapter.engine.keys import KeyState
+from adapter.engine.records import Awaits, Meta, Ref
+from adapter.engine.types import HandlerSpec, ObjectKey, Outcome
+
+
+@dataclass(slots=True, eq=False)
+class Execution:
+    """An invocation of a session: it runs in this process, or the session creates it for another process."""
+
+    meta: Meta
+    """The stored record. Before the first commit: the record that is to be created."""
+    input: bytes
+    spec: HandlerSpec | None
+    """The handler. ``None`` if the invocation runs in another process."""
+    stored: bool = False
+    journal: list[Entry] = field(default_factory=list[Entry])
+    """The committed entries of the journal."""
+    segments: int = 0
+    """The number of committed segments of the journal."""
+    input_marker: Ref | None = None
+    """The marker of the input's parts, if they were put ahead of the commit that creates the invocation."""
+    has_out_of_line: bool = False
+    """True if parts of the input or of a result were put ahead of a commit that may not have happened."""
+    notifications: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
+    """The notifications that this execution has read, by their ids."""
+    counted: int = 0
+    """The record's count of notifications when they were read. At least so many are in `notifications`."""
+    step_results: dict[int, Outcome | BaseException] = field(default_factory=dict[int, Outcome | BaseException])
+    """The results of steps that ran in this process, or what they raised. A replay takes them instead of running the
+    steps again."""
+    caller: Execution | None = None
+    """The execution in the same session that called this one and waits for it."""
+    attempt: Attempt | None = None
+    progress: bool = False
+    """True if this attempt has committed entries of the journal."""
+    without_key: bool = False
+    """True if the invocation ends without owning its key, because it never owned it."""
+    cancelled: bool = False
+    """True if its caller in this session was cancelled before this invocation was stored. If it runs in another
+    process, the commit that creates it stores the cancellation as well."""
+    required_requests: int = 0
+    """The number of outbound requests that have to complete before the invocation does, although the code need not
+    await them."""
+    moment: int = 0
+    """The time of its last request for a key on behalf of another invocation, in microseconds. The next request gets a
+    later time."""
+    requested_keys: frozenset[str] = frozenset()
+    """The keys that earlier attempts requested for other invocations. One of those may still wait there, so a later
+    request for the same key goes to the inbox."""
+    version: int = 0
+    """For a shared handler: the latest version of its key that it has read. It is never shown an earlier one."""
+    snapshot: KeyState | None = None
+    """For a shared handler that reads all of its key's state at once: that state."""
+    dropped: bool = False
+    """True if the store already holds an invocation under this id, so that this one is not created."""
+
+    @property
+    def ref(self) -> Ref:
+        return self.meta.ref
+
+    @property
+    def exclusive(self) -> bool:
+        """True if the invocation owns its key while it runs."""
+        return self.meta.kind.exclusive and not self.without_key
+
+    @property
+    def key(self) -> ObjectKey:
+        return self.meta.target.object
+
+    def stop(self) -> None:
+        """Stop the handler code. The attempt has ended, or the code is to be replayed."""
+        self.snapshot = None
+        if self.attempt is not None:
+            self.attempt.abandon()
+            self.attempt = None
+
+
+# --- effects: what happened in a session, in order ---
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """An invocation was created."""
+
+    execution: Execution
+
+
+@dataclass(frozen=True, slots=True)
+class JournalAppended:
+    """An entry was appended to an invocation's journal."""
+
+    execution: Execution
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """An invocation completed. If its caller runs in another process, the commit notifies it."""
+
+    execution: Execution
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed:
+    """An attempt failed, and it was the last of so many. The next attempt is due at a time; ``None``: when an operator
+    resumes it."""
+
+    execution: Execution
+    error: str
+    failures: int
+    due: int | None
+    cancelled: bool = False
+    """True if the attempt knew of its cancellation. Otherwise the cancellation makes the next attempt due at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRequested:
+    """An exclusive invocation requested its key. It becomes the owner, or waits in the inbox.
+
+    Attributes:
+        moment: The time of the request, in microseconds. It orders the inbox.
+        direct: True if the invocation may become the owner at once when nothing waits.
+    """
+
+    execution: Execution
+    moment: int
+    direct: bool = True
+
+    def apply(self, state: KeyState, contended: bool) -> None:
+        """Apply the request to the known state of the key."""
+        state.request(self.execution.ref, self.moment, direct=self.direct and not contended)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyGranted:
+    """An invocation from its key's inbox became the owner, and runs in this session."""
+
+    execution: Execution
+
+
+@dataclass(frozen=True, slots=True)
+class KeyReleased:
+    """An exclusive invocation released its key."""
+
+    execution: Execution
+
+
+@dataclass(frozen=True, slots=True)
+class StateWritten:
+    """A state entry was written. A value of ``None`` removes it; a name of ``None`` removes all entries."""
+
+    execution: Execution
+    name: str | None
+    value: bytes | None
+    blob: Ref | None = None
+    """The record under which the parts of a large value lie."""
+
+    def apply(self, state: KeyState) -> None:
+        """Apply the write to the known state of the key."""
+        if self.name is None:
+            state.clear_all()
+        elif self.value is None:
+            state.clear(self.name)
+        else:
+            state.set(self.name, self.value, self.blob)
+
+
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """An attempt ended because everything that its code awaits is still to come."""
+
+    execution: Execution
+    wake_count: int
+    """The number of further notifications that wake the invocation."""
+    timer: int | None
+    """The time at which its timer wakes it."""
+    awaits: Awaits | None
+    check_at: int | None
+    """The time at which the sweeper checks whether a notification arrived uncounted, or the invocation is part of a
+    deadlock."""
+
+
+Effect = (
+    Created
+    | JournalAppended
+    | Completed
+    | AttemptFailed
+    | KeyRequested
+    | KeyGranted
+    | KeyReleased
+    | StateWritten
+    | Suspended
+)

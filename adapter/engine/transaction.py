@@ -1,0 +1,553 @@
+"""Merge effects into the changes of one commit: one change for each item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from datetime import timedelta
+from operator import attrgetter
+from typing import Any, Final
+
+from adapter.engine import blobs, journal
+from adapter.engine.execution import (
+    AttemptFailed,
+    Completed,
+    Created,
+    Effect,
+    Execution,
+    JournalAppended,
+    KeyGranted,
+    KeyReleased,
+    KeyRequested,
+    StateWritten,
+    Suspended,
+)
+from adapter.engine.ids import garbage_id
+from adapter.engine.keys import UNKNOWN, KeyState
+from adapter.engine.ports import Change, Create, Delete, Put, TakeKey, Update, WriteHead
+from adapter.engine.records import (
+    INLINE,
+    PART,
+    Head,
+    InboxEntry,
+    JournalSegment,
+    Meta,
+    Notification,
+    Part,
+    Ref,
+    StateEntry,
+    Status,
+    cut,
+)
+from adapter.engine.types import CANCELLED, Kind, ObjectKey, Options, Outcome, Target
+
+MAX_ITEMS = 100
+"""The most items that one transaction may touch:
+https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html"""
+
+MAX_BYTES = 2_000_000
+"""The most bytes of one commit. A transaction takes 4 MB, but that limit counts the encoded request."""
+
+QUEUED_CHECK = 1_000
+"""Milliseconds until the sweeper first checks whether a call that waits for a key is part of a deadlock."""
+
+GRACE = 10_000
+"""Milliseconds until the sweeper regards a dispatch as lost."""
+
+MARGIN = 2_000
+"""The most milliseconds by which clocks may differ."""
+
+OWNER_CHECK = 60_000
+"""Milliseconds until the sweeper first checks whether the key of another waiting invocation has an owner."""
+
+MAX_INLINE_PARTS = 1_000_000
+"""The most bytes of out-of-line parts that go into a commit. If there are more, all are put before it."""
+
+MAX_NOTIFICATION = 256 * 1024
+"""The largest value that a notification itself holds, in bytes."""
+
+MAX_INLINE_JOURNAL = 32 * 1024
+"""The longest last segment of a journal that a completed record itself holds."""
+
+SWEEPER_FIELDS = ("failures", "error")
+"""The fields that the sweeper writes when it declares an attempt dead. An attempt that ends all the same always writes
+them."""
+
+EffectGroup = tuple[Effect, ...]
+"""Effects that are committed together or not at all."""
+
+
+@dataclass(slots=True)
+class Key:
+    """A key as the session knows it: what is stored, and its state after the uncommitted effects."""
+
+    key: ObjectKey
+    head: Head | None = None
+    """``None`` until it is read."""
+    front: list[InboxEntry] | None = None
+    """The stored inbox from its first entry; ``None`` until it is read."""
+    more: bool = False
+    """True if the stored inbox may have entries after `front`."""
+    dead_tickets: set[str] = field(default_factory=set[str])
+    """The tickets of invocations that no longer exist."""
+    next: dict[Ref, Execution] = field(default_factory=dict[Ref, Execution])
+    """The first invocations of the inbox that can run in this session, as they were read."""
+    live: KeyState | None = None
+    ran_uncommitted: bool = False
+    """True if code ran as the key's owner before that was committed. A write by another process then invalidates it."""
+    lost_races: int = 0
+    """How often in a row another process took or wrote the key first."""
+    contended: bool = False
+    """True if other processes use the key, so that invocations request it by its inbox."""
+    blobs: dict[str, Ref | None] = field(default_factory=dict[str, Ref | None])
+    """The records of stored entries that are to be replaced and may be large, by the entries' names."""
+    overflow: Mapping[str, StateEntry] | None = None
+    """The overflow entries with their values, if they were read."""
+
+    def state(self, now: int) -> KeyState:
+        """Return the stored state of the key, for effects to be applied to."""
+        assert self.head is not None, f"the head of {self.key} was not read"
+        more = self.head.queued if self.front is None else self.more
+        return KeyState(self.head, now, self.front or (), more, self.dead_tickets, self.overflow)
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """The time of a transaction, and the due times that follow from it."""
+
+    now: int
+    lease: int
+    grace: int
+
+
+@dataclass(slots=True)
+class RecordDelta:
+    """The effects on one invocation's record."""
+
+    execution: Execution
+    entries: list[journal.Entry] = field(default_factory=list[journal.Entry])
+    completed: Completed | None = None
+    failed: AttemptFailed | None = None
+    suspended: Suspended | None = None
+    touched: bool = False
+    granted_here: bool = False
+
+    @property
+    def to_be_cancelled(self) -> bool:
+        """True if the record is created together with a cancellation that its handler has not seen."""
+        if not self.execution.cancelled or self.execution.stored or self.completed is not None:
+            return False
+        return all(
+            not isinstance(entry, journal.ResultDelivered) or entry.n != journal.CANCEL for entry in self.entries
+        )
+
+    @property
+    def journaled(self) -> bool:
+        """True if there are entries to write. If the invocation completed, its journal must have a retention."""
+        spec = self.execution.spec
+        return bool(self.entries) and (self.completed is None or not spec or bool(spec.options.journal_retention))
+
+
+class Transaction:
+    """A commit in the making.
+
+    Args:
+        keys: The session's keys. Every key that the effects touch has its head.
+        times: The due times to write.
+    """
+
+    def __init__(self, keys: dict[ObjectKey, Key], times: Times) -> None:
+        self._keys = keys
+        self._times = times
+        self.deltas: dict[str, RecordDelta] = {}
+        self.states: dict[ObjectKey, KeyState] = {}
+        self.metas: dict[str, Meta] = {}
+        """The records as they will be, after `changes` was called."""
+        self.items = 0
+        """The number of items that the commit touches."""
+        self.bytes = 0
+        self._counts: dict[str | ObjectKey, int] = {}
+        self._dirty: set[str | ObjectKey] = set()
+        self.segments: dict[str, int] = {}
+        """The number of journal segments that the commit puts, by invocation id."""
+        self.notifications: list[tuple[Notification, Execution]] = []
+        """The notifications to parents in other processes, with the executions that completed."""
+        self.granted: list[tuple[ObjectKey, Ref]] = []
+        """The keys that the commit gives to an invocation of the stored inbox."""
+        self.heads: dict[ObjectKey, Head] = {}
+        """The heads as they will be, except for their versions."""
+        self.unsettled: list[ObjectKey] = []
+        """The keys whose owners may not know that an invocation waits, and those without an owner."""
+
+    def add(self, group: Iterable[Effect]) -> None:
+        """Add one group of effects."""
+        self._dirty.clear()
+        for effect in group:
+            execution = effect.execution
+            if execution.dropped:
+                continue
+            match effect:
+                case Created():
+                    self._delta(execution)
+                    self.bytes += len(execution.input) + 300
+                case JournalAppended(_, entry):
+                    self._delta(execution).entries.append(entry)
+                    outcome = getattr(entry, "outcome", None) or getattr(entry, "value", None)
+                    self.bytes += 40 + (len(outcome.value or b"") if outcome else 0)
+                case Completed():
+                    self._delta(execution).completed = effect
+                    self.bytes += len(effect.outcome.value or b"")
+                case AttemptFailed():
+                    self._delta(execution).failed = effect
+                case Suspended():
+                    self._delta(execution).suspended = effect
+                case KeyRequested():
+                    effect.apply(self._state(execution.key), self._keys[execution.key].contended)
+                    self._delta(execution).touched = True
+                case KeyGranted():
+                    self._delta(execution).touched = self._delta(execution).granted_here = True
+                case KeyReleased():
+                    state = self._state(execution.key)
+                    state.release(execution.ref)
+                    if execution.meta.kind is Kind.WORKFLOW and execution.spec is not None:
+                        state.expires = self._times.now + _ms(execution.spec.options.workflow_retention)
+                case StateWritten(_, _, value, blob):
+                    effect.apply(self._state(execution.key))
+                    self.bytes += len(value) if value is not None and blob is None else 0
+        for place in self._dirty:
+            count = self.states[place].items() if isinstance(place, ObjectKey) else self._items(self.deltas[place])
+            self.items += count - self._counts.get(place, 0)
+            self._counts[place] = count
+
+    def makes(self, id: str) -> bool:
+        """Return True if the commit creates the invocation."""
+        delta = self.deltas.get(id)
+        return delta is not None and not delta.execution.stored
+
+    def ran_without_key(self) -> bool:
+        """Return True if an invocation ran that has to wait for its key."""
+        waiting = (self.deltas[entry.ref.id] for state in self.states.values() for entry in state.new_entries)
+        return any(delta.entries or delta.completed or delta.failed or delta.suspended for delta in waiting)
+
+    def changes(
+        self, commit_id: str, following: Collection[ObjectKey] = ()
+    ) -> tuple[list[Change], list[Part | JournalSegment]]:
+        """Return the changes to commit, and the out-of-line parts, which may be put before the commit.
+
+        The parts count only once the commit applies.
+
+        Args:
+            commit_id: Tells this commit from others.
+            following: The keys that invocations of the next commits request.
+        """
+        changes: list[Change] = []
+        parts: list[Part | JournalSegment] = []
+        tickets = {entry.ref: entry.ticket for state in self.states.values() for entry in state.new_entries}
+        self.metas = {
+            id: self._meta(delta, tickets.get(delta.execution.ref), commit_id) for id, delta in self.deltas.items()
+        }
+        for id, delta in self.deltas.items():
+            self._write_record(delta, self.metas[id], changes, parts, commit_id)
+        for key, state in self.states.items():
+            self._write_key(self._keys[key], state, changes, commit_id, key in following)
+        return changes, parts
+
+    # --- inside ---
+
+    def _delta(self, execution: Execution) -> RecordDelta:
+        self._dirty.add(execution.meta.id)
+        delta = self.deltas.get(execution.meta.id)
+        if delta is None:
+            delta = self.deltas[execution.meta.id] = RecordDelta(execution)
+        return delta
+
+    def _state(self, key: ObjectKey) -> KeyState:
+        self._dirty.add(key)
+        state = self.states.get(key)
+        if state is None:
+            state = self.states[key] = self._keys[key].state(self._times.now)
+        return state
+
+    @staticmethod
+    def _items(delta: RecordDelta) -> int:
+        execution = delta.execution
+        segment = int(delta.journaled and delta.completed is None)
+        record = int(not execution.stored or any((delta.completed, delta.failed, delta.suspended, delta.touched)))
+        notified = int(delta.completed is not None and _notifies(execution))
+        return segment + record + notified + int(delta.to_be_cancelled)
+
+    def _meta(self, delta: RecordDelta, ticket: str | None, commit_id: str) -> Meta:
+        """Return the record as it will be."""
+        execution, now = delta.execution, self._times.now
+        meta = execution.meta
+        if delta.completed is not None:
+            outcome = delta.completed.outcome
+            large = outcome.value is not None and len(outcome.value) > INLINE
+            options = execution.spec.options if execution.spec else Options()
+            retention = retention_of(meta, options)
+            journal_expires = now + min(_ms(options.journal_retention), retention)
+            last = journal.encode(delta.entries) if delta.journaled else []
+            inline = len(last) == 1 and len(last[0]) <= MAX_INLINE_JOURNAL
+            dependents = any(
+                (
+                    meta.kind is Kind.WORKFLOW,
+                    journal.unanswered_calls([*execution.journal, *delta.entries]),
+                    execution.segments,
+                    execution.has_out_of_line,
+                    execution.notifications,
+                    meta.notifications,
+                    meta.waiters,
+                    large,
+                    len(execution.input) > INLINE,
+                    meta.input_parts,
+                    last and not inline,
+                )
+            )
+            expires = now + retention
+            journaled = journal_expires < expires and bool(last or execution.segments)
+            return replace(
+                meta,
+                status=Status.COMPLETED,
+                outcome=Outcome(None) if large else outcome,
+                output_parts=-(-len(outcome.value or b"") // PART) if large else 0,
+                output_name=f"output-{commit_id}" if large else "",
+                inline_journal=last[0] if inline else None,
+                completed=now,
+                expires=expires,
+                journal_expires=journal_expires if journaled else None,
+                due=now if meta.waiters else journal_expires if journaled else expires if dependents else None,
+                epoch=max(meta.epoch, 1),
+                wake_after=None,
+                seen=0,
+                timer=None,
+                awaits=None,
+                error=None,
+                ticket=None,
+                dispatches=0,
+                commit_id=commit_id,
+            )
+        if delta.failed is not None:
+            failed = delta.failed
+            due = now if "x" in execution.notifications and not failed.cancelled else failed.due
+            return replace(
+                meta,
+                status=Status.PAUSED if due is None else Status.BACKING_OFF,
+                due=due,
+                failures=failed.failures,
+                error=failed.error,
+                epoch=max(meta.epoch, 1),
+                ticket=None,
+                commit_id=commit_id,
+            )
+        if delta.suspended is not None:
+            suspended = delta.suspended
+            return replace(
+                meta,
+                status=Status.SUSPENDED,
+                wake_after=execution.counted + suspended.wake_count - 1,
+                seen=len(execution.notifications),
+                timer=suspended.timer,
+                awaits=suspended.awaits,
+                due=min((at for at in (suspended.timer, suspended.check_at) if at is not None), default=None),
+                failures=0 if execution.progress or delta.entries else meta.failures,
+                epoch=max(meta.epoch, 1),
+                ticket=None,
+                commit_id=commit_id,
+            )
+        if execution.stored and not delta.touched:
+            return meta
+        if ticket is not None:
+            check = self._times.now + (QUEUED_CHECK if meta.parent is not None else OWNER_CHECK)
+            return replace(meta, status=Status.QUEUED, due=check, ticket=ticket, commit_id=commit_id)
+        if execution.spec is not None:
+            return replace(
+                meta,
+                status=Status.RUNNING,
+                due=self._times.lease,
+                ticket=None,
+                epoch=max(meta.epoch, 1),
+                commit_id=commit_id,
+            )
+        if meta.status is Status.SCHEDULED:
+            return replace(meta, commit_id=commit_id)
+        return replace(meta, status=Status.READY, due=self._times.grace, commit_id=commit_id)
+
+    def _write_record(
+        self, delta: RecordDelta, meta: Meta, changes: list[Change], parts: list[Part | JournalSegment], commit_id: str
+    ) -> None:
+        execution = delta.execution
+        caller = self.deltas.get(meta.parent.ref.id) if meta.parent is not None else None
+        if meta.parent is not None and (not execution.stored or (delta.suspended is not None and caller is not None)):
+            alone = caller is not None and caller.suspended is not None and caller.suspended.wake_count <= 1
+            meta = self.metas[meta.id] = replace(meta, parent=replace(meta.parent, alone=alone))
+        cuts = journal.encode(delta.entries) if delta.journaled and meta.inline_journal is None else []
+        if not execution.stored or delta.completed or delta.failed or delta.suspended or delta.touched:
+            meta = self.metas[meta.id] = replace(meta, segments=execution.segments + len(cuts))
+        if not execution.stored:
+            if len(execution.input) > INLINE:
+                out_of_line = cut(meta.ref, "input", execution.input)
+                parts += out_of_line
+                meta = replace(meta, input=None, input_parts=len(out_of_line))
+            meta = self.metas[meta.id] = replace(meta, notifications=int(delta.to_be_cancelled))
+            changes.append(Create(meta, self._times.now))
+            if delta.to_be_cancelled:
+                changes.append(Put(Notification(meta.ref, "x", Outcome(failure=CANCELLED), self._times.now, commit_id)))
+        elif delta.completed or delta.failed or delta.suspended or delta.touched:
+            anyway = SWEEPER_FIELDS if delta.completed or delta.failed or delta.suspended else ()
+            if delta.granted_here:
+                anyway = (*anyway, "deployment")
+            changes.append(
+                Update(
+                    execution.ref,
+                    set=_difference(execution.meta, meta, anyway),
+                    epoch=execution.meta.epoch,
+                    status=Status.QUEUED if execution.meta.status is Status.QUEUED else None,
+                    # A notification that arrives just before the end is to be deleted with the rest.
+                    notifications=_most_counted(delta, meta),
+                    waiters=execution.meta.waiters if delta.completed else None,
+                )
+            )
+        if cuts:
+            self.segments[meta.id] = len(cuts)
+            segments = [
+                JournalSegment(meta.id, meta.generation, execution.segments + offset, data, commit_id)
+                for offset, data in enumerate(cuts)
+            ]
+            parts += segments[:-1]
+            changes.append(Put(segments[-1]))
+        if delta.completed is None:
+            return
+        if meta.output_parts:
+            parts += cut(meta.ref, meta.output_name, delta.completed.outcome.value or b"")
+        parent = meta.parent
+        receiver = self.deltas.get(parent.ref.id) if parent is not None else None
+        if parent is not None and _notifies(execution) and not (receiver and receiver.completed):
+            notification, out_of_line = make_notification(
+                parent.ref, f"c{parent.command}", delta.completed.outcome, self._times.now, commit_id
+            )
+            parts += out_of_line
+            changes.append(Put(notification))
+            self.notifications.append((replace(notification, outcome=delta.completed.outcome), execution))
+
+    def _write_key(self, key: Key, state: KeyState, changes: list[Change], commit_id: str, more: bool) -> None:
+        assert state.owner != UNKNOWN, f"the inbox of {key.key} was not read"
+        head, base = state.head(commit_id), state.base
+        if more and state.owner is not None:  # tell the owner at once that others will wait
+            head = replace(head, queued=True)
+        self.heads[key.key] = head
+        if base.owner is not None:
+            if state.owner != base.owner or state.written:
+                # Another process may have put an inbox entry that comes before the next owner known here.
+                empty = state.owner != base.owner and not base.queued
+                changes.append(WriteHead(head, owner=base.owner, empty=empty))
+                if state.owner is None and head.queued:
+                    self.unsettled.append(key.key)
+            elif state.new_entries:
+                self.unsettled.append(key.key)
+        elif key.ran_uncommitted:
+            changes.append(WriteHead(head, version=base.version))
+            if state.owner is None and state.new_entries:
+                self.unsettled.append(key.key)
+        elif state.owner is not None:
+            delta = self.deltas.get(state.owner.id)
+            elsewhere = delta is not None and delta.execution.spec is None
+            if elsewhere and base.state_generation and base.expires is None:
+                changes.append(TakeKey(key.key, state.owner, head.queued, empty=True))
+            else:
+                changes.append(WriteHead(head, version=base.version))
+        elif state.new_entries:
+            self.unsettled.append(key.key)
+        changes += [Put(entry) for entry in state.new_entries]
+        changes += [Delete(entry) for entry in state.taken_entries]
+        if state.granted is not None and state.granted == state.owner and state.granted.id not in self.deltas:
+            given = {"status": Status.READY, "due": self._times.grace, "ticket": None, "dispatches": 0}
+            changes.append(Update(state.granted, set=given, status=Status.QUEUED))
+            self.granted.append((key.key, state.granted))
+        changes += garbage(state, self._times)
+        changes += blobs.changes(state, key.blobs, self._times.now)
+
+
+def garbage(state: KeyState, times: Times) -> list[Create]:
+    """Return the change that marks the overflow entries of an old state generation for deletion, if there are any."""
+    if not state.garbage:
+        return []
+    key = state.base.key
+    marker = Meta(
+        id=garbage_id(),
+        generation=state.base.state_generation,
+        target=Target(key.service, "state", key.key),
+        kind=Kind.SHARED,
+        status=Status.COMPLETED,
+        created=times.now,
+        completed=times.now,
+        due=times.grace,
+    )
+    return [Create(marker, times.now)]
+
+
+def _most_counted(delta: RecordDelta, meta: Meta) -> int | None:
+    """Return the most notifications that may be counted for an attempt to end as planned; ``None``: any number."""
+    if delta.suspended is not None:
+        return meta.wake_after
+    if delta.failed is not None:
+        return delta.execution.counted
+    return 0 if delta.completed is not None and meta.due is None else None
+
+
+def _notifies(execution: Execution) -> bool:
+    return execution.meta.parent is not None and execution.caller is None
+
+
+_COMPARED: Final = tuple(field.name for field in fields(Meta) if field.name not in ("commit_id", "notifications"))
+_compared: Final[Callable[[Meta], tuple[Any, ...]]] = attrgetter(*_COMPARED)
+
+
+def _difference(old: Meta, new: Meta, anyway: Collection[str]) -> dict[str, Any]:
+    pairs = zip(_COMPARED, _compared(old), _compared(new), strict=True)
+    return {name: after for name, before, after in pairs if before != after or name in anyway}
+
+
+def make_notification(to: Ref, id: str, outcome: Outcome, now: int, sender: str) -> tuple[Notification, list[Part]]:
+    """Return a notification, and the parts that hold its value if that is too large for the notification itself."""
+    if len(outcome.value or b"") <= MAX_NOTIFICATION:
+        return Notification(to, id, outcome, now), []
+    name = f"{id}-{sender}"
+    return Notification(to, id, Outcome(), now, parts=name), cut(to, name, outcome.value or b"")
+
+
+def retention_of(meta: Meta, options: Options) -> int:
+    """Return how long a completed invocation's record is kept, in milliseconds."""
+    if meta.kind is Kind.WORKFLOW:
+        return _ms(options.workflow_retention)
+    return _ms(options.idempotency_retention if meta.idempotent else options.journal_retention)
+
+
+def _ms(duration: timedelta) -> int:
+    return round(duration.total_seconds() * 1000)
+
+
+def fits(transaction: Transaction) -> bool:
+    """Return True if one request can commit the transaction."""
+    return transaction.items <= MAX_ITEMS and transaction.bytes <= MAX_BYTES
+
+
+def plan(keys: dict[ObjectKey, Key], times: Times, groups: Sequence[EffectGroup]) -> tuple[Transaction, int]:
+    """Return the longest prefix of the log that one transaction takes, at least one group, and its number of groups.
+
+    A further group may make the transaction smaller: a call that is created and completed touches fewer items than one
+    under way. So the search continues for a few groups beyond the limit.
+    """
+    transaction = Transaction(keys, times)
+    best = 0
+    for place, group in enumerate(groups, 1):
+        transaction.add(group)
+        if place == 1 or fits(transaction):
+            best = place
+        if place > best + 20 or transaction.bytes > 2 * MAX_BYTES:
+            break
+    if best == len(groups):
+        return transaction, best
+    transaction = Transaction(keys, times)
+    for group in groups[:best]:
+        transaction.add(group)
+    return transaction, best
