@@ -501,12 +501,6 @@ MUTANTS = (
         focus="crowd+waits",
     ),
     mutant(
-        "a release does not read the inbox",
-        "no invocation waits for ever",
-        Edit(Transaction, "_write_key", "if state.owner is None and head.queued:", "if False:"),
-        focus="crowd+waits",
-    ),
-    mutant(
         "a key is released although its owner was told that somebody waits",
         "no invocation waits for ever",
         Edit(Transaction, "_write_key", "empty=empty)", "empty=False)"),
