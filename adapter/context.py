@@ -406,7 +406,7 @@ class KeyedContext(Context):
 
 
 class WritableState(KeyedContext):
-    """A context that owns its key, and so writes state. What is written is stored with the next commit."""
+    """A context whose handler owns its key and can write state. The next commit stores the writes."""
 
     def set(self, name: str, value: object, /, *, serde: Serde[Any] | None = None) -> None:
         """Write a state entry.

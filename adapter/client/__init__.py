@@ -3,7 +3,7 @@
 `Client` is for asyncio, `SyncClient` for code without an event loop. They differ in how they wait and share the rest:
 
 ==========================  ===========================================================================
-`adapter.client.requests`   what is asked: an HTTP request for each command, checked before it is sent
+`adapter.client.requests`   builds the HTTP request for each command, and checks it before it is sent
 `adapter.client.responses`  what a response says: a result, an error, or that the URL is not ours
 `adapter.client.flows`      which requests follow each other, as generators that do no I/O
 `adapter.client.retrying`   when a request is repeated, and for how long

@@ -48,7 +48,7 @@ class Sweeper:
         self._engine = engine
 
     async def sweep(self, share: Callable[[int], Awaitable[None]] | None = None) -> int:
-        """Dispatch what is past due; fan out and delete what is over. Return the number of records that it acted on.
+        """Dispatch overdue invocations, tell waiters, and delete expired records. Return how many records it acted on.
 
         A sweep ends when it finds nothing more, or when little time is left. Shards with a backlog come last, and each
         sweep begins them with another one. In such a shard live records come first, so that completed ones do not delay

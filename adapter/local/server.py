@@ -104,7 +104,7 @@ class LocalApp:
             self._requests.discard(task)
 
     def stop(self) -> None:
-        """End what is under way, as the process is about to end.
+        """Suspend or end the requests under way before the process ends.
 
         Handlers that wait are suspended: else their leases would have to run out. Requests that wait are answered.
         """
@@ -140,7 +140,7 @@ async def running(
 
     Args:
         registry: What it runs.
-        store: Where it keeps everything. What is past due there goes on at once, the rest when it is due.
+        store: The store of its records. Invocations that are past due go on at once, the others when they are due.
         sweep: Seconds between sweeps.
         cors: The origins whose pages may call handlers; ``*`` stands for all.
     """
