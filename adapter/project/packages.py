@@ -13,6 +13,10 @@ USED: Final = frozenset({"dynamodb", "lambda", "scheduler", "sqs"})
 """The services that this library uses, by the names of boto3's clients."""
 
 
+UNUSED: Final = ("adapter/console",)
+"""Parts of this library that no function imports."""
+
+
 def packages(build: Path) -> list[Path]:
     """Return the folders of the functions in what `sam build` made.
 
@@ -25,7 +29,9 @@ def packages(build: Path) -> list[Path]:
 
 
 def prune(package: Path, keep: Collection[str] = ()) -> None:
-    """Delete what botocore knows of AWS services that are not used: 30 MB, or half of a package's compressed size.
+    """Delete what botocore knows of unused AWS services, and the parts of this library that no function imports.
+
+    botocore's part is 30 MB, or half of a package's compressed size.
 
     Args:
         package: A function's folder.
@@ -41,6 +47,8 @@ def prune(package: Path, keep: Collection[str] = ()) -> None:
     for service in services:
         if service.name not in USED | set(keep):
             shutil.rmtree(service)
+    for part in UNUSED:
+        shutil.rmtree(package / part, ignore_errors=True)
 
 
 def precompile(package: Path) -> None:

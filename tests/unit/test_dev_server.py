@@ -55,6 +55,22 @@ def test_its_log_has_a_line_for_each_attempt_and_request_and_each_traceback_once
     ]
 
 
+def test_the_consoles_requests_are_not_logged(dev: Callable[..., Dev], tmp_path: Path) -> None:
+    (tmp_path / "greeter.py").write_text(MODULE)
+    process = dev("greeter", "--no-reload")
+    url = process.url
+    httpx.get(f"{url}/console/config.json")
+    httpx.get(f"{url}/admin/services", headers={"x-adapter-console": "1"})
+    httpx.get(f"{url}/admin/services")
+    httpx.post(f"{url}/Greeter/greet", json="Mary")
+    process.until("POST /Greeter/greet")
+    requests = [line for line in process.said if re.search("INFO    (GET|POST) ", line)]
+    assert [" ".join(line.split()[2:4]).rstrip(":") for line in requests] == [
+        "GET /admin/services",
+        "POST /Greeter/greet",
+    ]
+
+
 def test_replayed_lines_are_shown_and_marked_if_asked_for(dev: Callable[..., Dev], tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(FAILING)
     process = dev("shop", "--no-reload", "--show-replays")

@@ -45,6 +45,14 @@ def test_services_that_are_not_used_are_deleted(package: Path) -> None:
     prune(package)  # what is pruned already stays as it is
 
 
+def test_the_console_is_deleted(package: Path) -> None:
+    built = package / "adapter" / "console" / "built"
+    built.mkdir(parents=True)
+    (built / "index.html").touch()
+    prune(package)
+    assert sorted(path.name for path in (package / "adapter").iterdir()) == ["__init__.py"]
+
+
 def test_services_are_kept(package: Path) -> None:
     prune(package, ["s3"])
     assert data(package) == {"dynamodb", "lambda", "scheduler", "sqs", "s3", "endpoints.json"}
