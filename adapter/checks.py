@@ -76,11 +76,11 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-def rejection(message: str, code: int) -> Outcome:
+def rejection(message: str, code: int, metadata: Mapping[str, str] | None) -> Outcome:
     """Return a failure to complete something with.
 
     Raises:
-        ValueError: If ``code`` is not an HTTP error status.
+        TypeError: If the message is not a string, or the metadata has something else than strings.
+        ValueError: If ``code`` is not an HTTP error status, or the metadata is too large.
     """
-    error = TerminalError(message, code=code)
-    return Outcome(failure=Failure(error.code, error.message))
+    return Outcome(failure=Failure.of(TerminalError(message, code=code, metadata=metadata)))

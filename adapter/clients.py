@@ -61,8 +61,8 @@ class Clients(ABC):
     ``ValueError`` for a delay that is negative, too long or on a call client, and `TerminalError` with code 400 for an
     input that does not fit.
 
-    Existing invocations and awakeables are reached by id: `attach`, `output`, `send_signal`, `resolve_awakeable`,
-    `reject_awakeable`.
+    Existing invocations and awakeables are reached by id: `attach`, `output`, `send_signal`, `reject_signal`,
+    `resolve_awakeable`, `reject_awakeable`.
     """
 
     def service_client(self, service: Callable[..., S], /) -> S:
@@ -240,7 +240,9 @@ class Clients(ABC):
         data = values.write_any(value, self._where("the value of an awakeable"), serde)
         return self._ask(Complete(check_id(id), Outcome(data)), accepted)
 
-    def reject_awakeable(self, id: str, message: str, /, *, code: int = 500) -> Operation[bool]:
+    def reject_awakeable(
+        self, id: str, message: str, /, *, code: int = 500, metadata: Mapping[str, str] | None = None
+    ) -> Operation[bool]:
         """Complete an awakeable with a failure, which awaiting it raises as `TerminalError`. It need not be awaited.
 
         The result is as that of `resolve_awakeable`.
@@ -249,11 +251,12 @@ class Clients(ABC):
             id: The awakeable's id, ``awk_…``.
             message: What happened.
             code: The HTTP status that the failure stands for, from 400 to 599.
+            metadata: More about the failure, as that of `TerminalError`.
 
         Raises:
             ValueError: If ``code`` is not an HTTP error status.
         """
-        return self._ask(Complete(check_id(id), rejection(message, code)), accepted)
+        return self._ask(Complete(check_id(id), rejection(message, code, metadata)), accepted)
 
     def send_signal(
         self, id: str, name: str, value: object = None, /, *, serde: Serde[Any] | None = None
@@ -271,7 +274,27 @@ class Clients(ABC):
         """
         check_text("name", name, MAX_KEY)
         data = values.write_any(value, self._where(f"the value of signal {name!r}"), serde)
-        return self._ask(SendSignal(check_id(id), name, data), accepted)
+        return self._ask(SendSignal(check_id(id), name, Outcome(data)), accepted)
+
+    def reject_signal(
+        self, id: str, name: str, message: str, /, *, code: int = 500, metadata: Mapping[str, str] | None = None
+    ) -> Operation[bool]:
+        """Send a failure in place of a signal's value. Awaiting the signal raises it as `TerminalError`.
+
+        It need not be awaited. The result is as that of `send_signal`.
+
+        Args:
+            id: The invocation's id, ``inv_…``.
+            name: The signal's name, up to 512 bytes of UTF-8.
+            message: What happened.
+            code: The HTTP status that the failure stands for, from 400 to 599.
+            metadata: More about the failure, as that of `TerminalError`.
+
+        Raises:
+            ValueError: If ``code`` is not an HTTP error status.
+        """
+        check_text("name", name, MAX_KEY)
+        return self._ask(SendSignal(check_id(id), name, rejection(message, code, metadata)), accepted)
 
     @abstractmethod
     def _ask(self, command: Asked, decode: Callable[[bytes | None], T]) -> Operation[T]:

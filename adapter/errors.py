@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 from pydantic_core import ValidationError
 
 E = TypeVar("E", bound=Exception)
+
+MAX_METADATA = 8 * 1024
+"""The most bytes that the metadata of one error has."""
+
+MAX_RETRY_AFTER = timedelta(days=36_500)
 
 
 class AdapterError(Exception):
@@ -23,10 +29,11 @@ class TerminalError(AdapterError):
     Args:
         message: What happened. It is stored and sent to the caller, so keep secrets out of it.
         code: The HTTP status of the ingress's answer, from 400 to 599.
+        metadata: More about the failure for the caller's code: text by name, up to 8 KB. It goes with the message.
 
     Raises:
-        TypeError: If the message is not a string.
-        ValueError: If ``code`` is not an HTTP error status.
+        TypeError: If the message is not a string, or the metadata has something else than strings.
+        ValueError: If ``code`` is not an HTTP error status, or the metadata is too large.
 
     >>> raise TerminalError("no such account", code=404)
     Traceback (most recent call last):
@@ -34,7 +41,7 @@ class TerminalError(AdapterError):
     adapter.errors.TerminalError: no such account
     """
 
-    def __init__(self, message: str, *, code: int = 500) -> None:
+    def __init__(self, message: str, *, code: int = 500, metadata: Mapping[str, str] | None = None) -> None:
         if not isinstance(message, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"message is a string, not {type(message).__name__}")
         if not 400 <= code <= 599:
@@ -42,6 +49,75 @@ class TerminalError(AdapterError):
         super().__init__(message)
         self.message = message
         self.code = code
+        self.metadata = _checked(metadata or {})
+
+
+class InvocationCancelledError(TerminalError):
+    """The invocation was cancelled, or a call that it awaits was. Catch it to clean up, then raise it again.
+
+    It is not ``asyncio.CancelledError``, which asyncio raises in a task that handler code itself cancels.
+
+    >>> InvocationCancelledError().code
+    409
+    """
+
+    def __init__(self, message: str = "cancelled", *, metadata: Mapping[str, str] | None = None) -> None:
+        super().__init__(message, code=409, metadata=metadata)
+
+
+class DeadlockError(TerminalError):
+    """A call would have waited forever: the invocations named in the message wait for each other's keys.
+
+    The code is 508, "Loop Detected". Call the keys in one order in all handlers, or send a message instead of a call.
+
+    >>> DeadlockError("deadlock: A/k1 → B/k2 → A/k1").code
+    508
+    """
+
+    def __init__(self, message: str, *, metadata: Mapping[str, str] | None = None) -> None:
+        super().__init__(message, code=508, metadata=metadata)
+
+
+class RetryableError(AdapterError):
+    """Fails the attempt or the step, and says when the next one begins.
+
+    Other exceptions are retried as well, after the wait that the retry policy gives. The policy still counts the tries.
+
+    Args:
+        message: What happened. It is stored with the invocation, so keep secrets out of it.
+        retry_after: How long to wait, as a timedelta or in seconds; as the policy says if not given.
+
+    Raises:
+        TypeError: If ``retry_after`` is neither.
+        ValueError: If it is negative, or longer than 100 years.
+
+    >>> RetryableError("rate limit", retry_after=30).retry_after
+    datetime.timedelta(seconds=30)
+    """
+
+    def __init__(self, message: str = "", *, retry_after: timedelta | float | None = None) -> None:
+        super().__init__(message)
+        if isinstance(retry_after, int | float) and not isinstance(retry_after, bool):
+            if not 0 <= retry_after <= MAX_RETRY_AFTER.total_seconds():
+                raise ValueError("retry_after is at least 0 and at most 100 years")
+            retry_after = timedelta(seconds=retry_after)
+        if not isinstance(retry_after, timedelta | None):
+            raise TypeError(f"retry_after is a timedelta or a number of seconds, not {type(retry_after).__name__}")
+        if retry_after is not None and not timedelta(0) <= retry_after <= MAX_RETRY_AFTER:
+            raise ValueError("retry_after is at least 0 and at most 100 years")
+        self.retry_after = retry_after
+
+
+def retry_after(error: BaseException) -> timedelta | None:
+    """Return the wait that a `RetryableError` asks for: the longest, if the error is a group.
+
+    >>> retry_after(ExceptionGroup("", [ValueError(), RetryableError(retry_after=2), RetryableError(retry_after=5)]))
+    datetime.timedelta(seconds=5)
+    """
+    if isinstance(error, BaseExceptionGroup):
+        errors = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        return max((wait for each in errors if (wait := retry_after(each)) is not None), default=None)
+    return error.retry_after if isinstance(error, RetryableError) else None
 
 
 class TimedOutError(TerminalError, TimeoutError):
@@ -89,6 +165,16 @@ class NonDeterminismError(AdapterError):
 
     The attempt fails and is retried with backoff, so that the right code can be deployed.
     """
+
+
+def _checked(metadata: Mapping[str, str]) -> dict[str, str]:
+    for name, value in metadata.items():
+        if not (isinstance(name, str) and isinstance(value, str)):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"metadata maps strings to strings, not {type(name).__name__} to {type(value).__name__}")
+    size = sum(len(part.encode(errors="replace")) for item in metadata.items() for part in item)
+    if size > MAX_METADATA:
+        raise ValueError(f"metadata has up to {MAX_METADATA} bytes, not {size}: store larger values elsewhere")
+    return dict(metadata)
 
 
 @contextmanager

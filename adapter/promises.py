@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any, TypeVar
 
 from adapter import values
@@ -67,7 +67,7 @@ class DurablePromise(Operation[T]):
         data = values.write(self._form, value, self._what, hint="say its type: promise(name, type)")
         return self._issuer.issue(CompletePromise(self._name, Outcome(data)), accepted)
 
-    def reject(self, message: str, /, *, code: int = 500) -> Operation[bool]:
+    def reject(self, message: str, /, *, code: int = 500, metadata: Mapping[str, str] | None = None) -> Operation[bool]:
         """Complete the promise with a failure, which awaiting it raises as `TerminalError`. It need not be awaited.
 
         The result is True if this completed the promise.
@@ -75,11 +75,12 @@ class DurablePromise(Operation[T]):
         Args:
             message: What happened.
             code: The HTTP status of the failure, from 400 to 599.
+            metadata: More about the failure, as that of `TerminalError`.
 
         Raises:
             ValueError: If ``code`` is not an HTTP error status.
         """
-        return self._issuer.issue(CompletePromise(self._name, rejection(message, code)), accepted)
+        return self._issuer.issue(CompletePromise(self._name, rejection(message, code, metadata)), accepted)
 
     def _read(self, data: bytes | None) -> T:
         return values.receive(self._form, data, self._what)

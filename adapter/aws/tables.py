@@ -148,18 +148,25 @@ class TextAttribute(Attribute[T]):
 
 
 class OutcomeAttribute(Attribute[Outcome]):
-    """``{value}``, or ``{code, message}``, or empty."""
+    """``{value}``, or ``{code, message}`` with ``metadata`` and ``reason`` if it has them, or empty."""
 
     attr_type = MAP
 
     def serialize(self, value: Outcome) -> dict[str, Any]:
         if value.failure is not None:
-            return {"code": {"N": str(value.failure.code)}, "message": {"S": value.failure.message}}
+            failure: dict[str, Any] = {"code": {"N": str(value.failure.code)}, "message": {"S": value.failure.message}}
+            if value.failure.metadata:
+                failure["metadata"] = {"M": {name: {"S": text} for name, text in value.failure.metadata.items()}}
+            if value.failure.reason:
+                failure["reason"] = {"S": value.failure.reason}
+            return failure
         return {"value": {"B": value.value}} if value.value is not None else {}
 
     def deserialize(self, value: dict[str, Any]) -> Outcome:
         if "code" in value:
-            return Outcome(failure=Failure(int(value["code"]["N"]), value["message"]["S"]))
+            metadata = {name: text["S"] for name, text in value.get("metadata", {"M": {}})["M"].items()}
+            reason = value.get("reason", {"S": ""})["S"]
+            return Outcome(failure=Failure(int(value["code"]["N"]), value["message"]["S"], metadata, reason))
         return Outcome(value["value"]["B"]) if "value" in value else Outcome()
 
 

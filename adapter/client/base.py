@@ -84,11 +84,12 @@ class BaseClient(Clients):
                 ask = requests.for_awakeable(id, "resolve", value or b"")
             case Complete(id, Outcome(_, failure)):
                 assert failure is not None
-                if failure.code != 500:
-                    raise ValueError("over HTTP an awakeable is rejected with code 500")
-                ask = requests.for_awakeable(id, "reject", failure.message.encode())
-            case SendSignal(id, name, value):
-                ask = requests.for_signal(id, name, value)
+                ask = requests.for_rejection(requests.for_awakeable(id, "reject", b""), failure)
+            case SendSignal(id, name, Outcome(value, None)):
+                ask = requests.for_signal(id, name, value or b"")
+            case SendSignal(id, name, Outcome(_, failure)):
+                assert failure is not None
+                ask = requests.for_rejection(requests.for_signal(id, name, b"", "reject"), failure)
         return Remote(self._start(flows.telling(ask)), decode)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ from uuid import uuid4
 from adapter.client.handles import Pending
 from adapter.engine.commands import Call, Send
 from adapter.engine.ids import idempotent_id, workflow_id
-from adapter.engine.types import Kind
+from adapter.engine.types import Failure, Kind
 
 IDEMPOTENCY_KEY: Final = "idempotency-key"
 
@@ -117,11 +118,18 @@ def for_awakeable(id: str, what: str, body: bytes) -> Ask:
     return Ask("POST", _joined(["restate", "awakeables", id, what]), id, body, _once())
 
 
-def for_signal(id: str, name: str, value: bytes) -> Ask:
-    """Return the request that sends a signal."""
+def for_signal(id: str, name: str, value: bytes, *what: str) -> Ask:
+    """Return the request that sends a signal, or with ``reject`` a failure in place of its value."""
     segments, query = _placed(name, "name")
-    path = _joined(["restate", "invocation", id, "signals", *segments], query)
+    path = _joined(["restate", "invocation", id, "signals", *segments, *what], query)
     return Ask("POST", path, id, value, _once())
+
+
+def for_rejection(ask: Ask, failure: Failure) -> Ask:
+    """Return a request with a failure in its body."""
+    content = {"message": failure.message, "code": failure.code, "metadata": dict(failure.metadata)}
+    headers = {**ask.headers, "content-type": "application/json"}
+    return replace(ask, body=json.dumps(content).encode(), headers=headers)
 
 
 def _once() -> dict[str, str]:

@@ -8,7 +8,8 @@ from typing import Any, Final, cast
 
 import httpx
 
-from adapter.errors import AdapterError, TerminalError
+from adapter.engine.types import Failure
+from adapter.errors import AdapterError
 
 PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses with which a gateway or a proxy says that it could not reach the function, or not now."""
@@ -72,7 +73,7 @@ class Answer:
             return response
         error = None if response.is_success else our_error(response)
         if error is not None:
-            raise TerminalError(error, code=response.status_code)
+            raise error.error()
         raise UnexpectedResponseError(_foreign(response), status=response.status_code)
 
 
@@ -94,13 +95,15 @@ def retry_after(response: httpx.Response) -> float | None:
     return float(text) if text.isascii() and text.isdecimal() and len(text) < 6 else None
 
 
-def our_error(response: httpx.Response) -> str | None:
-    """Return the message of an error response of the adapter; ``None`` for any other response."""
+def our_error(response: httpx.Response) -> Failure | None:
+    """Return the failure in an error response of the adapter; ``None`` for any other response."""
     if not response.is_error:
         return None
     match _json(response):
-        case {"message": str(message), "code": int(code)} if code == response.status_code:
-            return message
+        case {"message": str(message), "code": int(code), **others} if code == response.status_code:
+            metadata, reason = others.get("metadata"), others.get("reason")
+            texts = cast("dict[str, object]", metadata if isinstance(metadata, dict) else {})
+            return Failure(code, message, {name: str(text) for name, text in texts.items()}, str(reason or ""))
         case _:
             return None
 

@@ -89,4 +89,5 @@ def _problem(state: tenacity.RetryCallState) -> str:
     if error := outcome.exception():
         return f"{type(error).__name__} {error}".strip()
     response: httpx.Response = outcome.result()
-    return f"{response.status_code} {our_error(response) or response.reason_phrase}"
+    failure = our_error(response)
+    return f"{response.status_code} {response.reason_phrase if failure is None else failure.message}"

@@ -102,7 +102,7 @@ class Stopped(BaseException):
 
 def _error(outcome: Outcome) -> TerminalError:
     assert outcome.failure is not None
-    return TerminalError(outcome.failure.message, code=outcome.failure.code)
+    return outcome.failure.error()
 
 
 class Pending(Operation[T], Generic[T]):
@@ -361,7 +361,7 @@ class Attempt:
                 self.operations.append(pending)
                 self.host.begin(self, pending)
         if isinstance(command, UNAWAITED) and pending.outcome is not None and (failure := pending.outcome.failure):
-            raise TerminalError(failure.message, code=failure.code)
+            raise failure.error()
         return pending
 
     # --- what the session does with it ---

@@ -143,11 +143,11 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class SendSignal:
-    """Send a signal to an invocation."""
+    """Send a signal to an invocation: a value, or a failure."""
 
     id: str
     name: str
-    value: bytes
+    outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,8 +75,8 @@ class Control:
                 return _acknowledged(await self.cancel(id))
             case c.Complete(id, outcome):
                 return _acknowledged(await self.complete(id, outcome, commit_id=commit_id))
-            case c.SendSignal(id, name, value):
-                return _acknowledged(await self.signal(id, name, Outcome(value), commit_id=commit_id))
+            case c.SendSignal(id, name, outcome):
+                return _acknowledged(await self.signal(id, name, outcome, commit_id=commit_id))
             case c.GetPromise(name):
                 return await self.attach(execution, n, await self._promise(execution.key, name))
             case c.PeekPromise(name):

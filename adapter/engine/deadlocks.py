@@ -17,6 +17,7 @@ from adapter.engine.ids import child_id, new_commit_id
 from adapter.engine.ports import Conflict, Update
 from adapter.engine.records import Awaits, Meta, Ref, Status, Unreadable
 from adapter.engine.types import Failure, Outcome
+from adapter.errors import DeadlockError
 
 if TYPE_CHECKING:
     from adapter.engine.engine import Engine
@@ -40,7 +41,7 @@ def deadlock(cycle: Sequence[Meta]) -> Failure:
     names = [name for place, name in enumerate(names) if place == 0 or names[place - 1] != name]
     if names[0] != names[-1] or len(names) == 1:
         names.append(names[0])
-    return Failure(409, "deadlock: " + " → ".join(names))
+    return Failure.of(DeadlockError("deadlock: " + " → ".join(names)))
 
 
 def attached(cycle: Sequence[Meta], awaits: Sequence[Awaits | None]) -> tuple[str, int]:

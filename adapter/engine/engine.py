@@ -753,12 +753,12 @@ class Engine(Storage):
         spec = self.handler(meta.target)
         if spec is not None and meta.outcome is None:
             return spec
-        message, code = f"{meta.target.service!r} has no handler {meta.target.handler!r} any more", 404
+        failure = Failure(404, f"{meta.target.service!r} has no handler {meta.target.handler!r} any more")
         if meta.outcome is not None and meta.outcome.failure is not None:
-            message, code = meta.outcome.failure.message, meta.outcome.failure.code
+            failure = meta.outcome.failure
 
         async def fail(issuer: object, input: bytes) -> bytes:
-            raise TerminalError(message, code=code)
+            raise failure.error()
 
         options = spec.options if spec is not None else self._options(meta.target)
         return HandlerSpec(meta.target.service, meta.target.handler, meta.kind, fail, options)

@@ -9,7 +9,7 @@ import re
 import secrets
 
 from adapter.engine.records import Ref
-from adapter.engine.types import ObjectKey, Outcome, Target
+from adapter.engine.types import Failure, ObjectKey, Outcome, Target
 
 INVOCATION_ID = re.compile(r"inv_[a-z2-7]{32}")
 """160 bits: random for a plain request, otherwise a SHA-256 prefix of what determines the invocation."""
@@ -112,10 +112,15 @@ def outcome_commit_id(commit_id: str, outcome: Outcome) -> str:
     """Return a commit id that depends on the outcome as well, so that a repeat with another outcome is recognised."""
     digest = hashlib.blake2b(commit_id.encode(), digest_size=12)
     if outcome.failure is not None:
-        digest.update(repr((outcome.failure.code, outcome.failure.message)).encode())
+        digest.update(repr(_identity(outcome.failure)).encode())
     elif outcome.value is not None:
         digest.update(b"=" + outcome.value)
     return digest.hexdigest()
+
+
+def _identity(failure: Failure) -> tuple[object, ...]:
+    more = (sorted(failure.metadata.items()),) if failure.metadata else ()
+    return failure.code, failure.message, *more
 
 
 def ticket(moment: int, id: str) -> str:

@@ -167,17 +167,23 @@ def unpack(value: Any) -> bytes | None:
 
 
 def pack_outcome(outcome: Outcome) -> list[Any]:
-    """Return an outcome as JSON: ``[value]``, or ``[code, message]``."""
-    if outcome.failure is not None:
-        return [outcome.failure.code, outcome.failure.message]
+    """Return an outcome as JSON: ``[value]``, or ``[code, message]``, followed by metadata and reason if it has them.
+
+    >>> pack_outcome(Outcome(failure=Failure(404, "no such account", {"account": "7"})))
+    [404, 'no such account', {'account': '7'}]
+    """
+    failure = outcome.failure
+    if failure is not None:
+        more = [dict(failure.metadata), failure.reason] if failure.reason else [dict(failure.metadata)]
+        return [failure.code, failure.message, *(more if failure.reason or failure.metadata else ())]
     return [pack(outcome.value)]
 
 
 def unpack_outcome(data: Sequence[Any]) -> Outcome:
     """Return the outcome that `pack_outcome` packed."""
     match data:
-        case [int(code), str(message)]:
-            return Outcome(failure=Failure(code, message))
+        case [int(code), str(message), *more] if len(more) <= 2:
+            return Outcome(failure=Failure(code, message, *more))
         case [value]:
             return Outcome(unpack(value))
         case _:

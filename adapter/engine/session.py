@@ -629,7 +629,7 @@ class Session:
             return
         text = truncate(format_error(error), MAX_ERROR)
         if policy.attempts is None or failures < policy.attempts:
-            due: int | None = self.engine.clock.now() + round(policy.backoff(failures) * 1000)
+            due: int | None = self.engine.clock.now() + round(policy.wait(error, failures) * 1000)
         else:
             due = None
         self.engine.report(execution.meta, failures, error, due)
@@ -1074,7 +1074,7 @@ class Session:
                 policy: RetryPolicy | None = command.retry
                 if policy is None:
                     return error
-                wait = policy.backoff(tries)
+                wait = policy.wait(error, tries)
                 lasted = timedelta(milliseconds=self.engine.clock.now() - began, seconds=wait)
                 last = policy.attempts is not None and tries >= policy.attempts
                 text = f"step {command.name!r} failed {tries} times: {format_error(error)}"
@@ -1346,8 +1346,8 @@ def _refusal(command: c.Command) -> Failure | None:
     match command:
         case c.SetState(name, data):
             return _oversize(f"state entry {name!r}", data)
-        case c.SendSignal(_, name, data):
-            return _oversize(f"signal {name!r}", data)
+        case c.SendSignal(_, name, outcome):
+            return _oversize(f"signal {name!r}", outcome.value)
         case c.Complete(id, outcome):
             return _oversize(f"the result of awakeable {id}", outcome.value)
         case c.CompletePromise(name, outcome):

@@ -9,7 +9,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, cast
 
-from adapter.errors import TerminalError
+from adapter.errors import DeadlockError, InvocationCancelledError, TerminalError, retry_after
 
 if TYPE_CHECKING:
     from adapter.engine.commands import Issuer
@@ -113,6 +113,9 @@ class Failure:
 
     code: int
     message: str
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    reason: str = ""
+    """What it is, if it is more than a `TerminalError`: ``"cancelled"`` or ``"deadlock"``."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", truncate(self.message, MAX_MESSAGE))
@@ -122,13 +125,32 @@ class Failure:
         """Return a terminal error as it is stored. Its class need not set a message and a code.
 
         >>> Failure.of(TerminalError("no such account", code=404))
-        Failure(code=404, message='no such account')
+        Failure(code=404, message='no such account', metadata={}, reason='')
         """
         code, message = getattr(error, "code", None), getattr(error, "message", None)
         return Failure(
             code if isinstance(code, int) and 400 <= code <= 599 else 500,
             message if isinstance(message, str) else format_error(error),
+            getattr(error, "metadata", {}),
+            next((reason for reason, kind in _REASONS.items() if isinstance(error, kind)), ""),
         )
+
+    def error(self) -> TerminalError:
+        """Return the exception that stands for the failure.
+
+        >>> CANCELLED.error()
+        InvocationCancelledError('cancelled')
+        """
+        kind = _REASONS.get(self.reason)
+        if kind is not None:
+            return kind(self.message, metadata=self.metadata)
+        return TerminalError(self.message, code=self.code, metadata=self.metadata)
+
+
+_REASONS: dict[str, type[InvocationCancelledError | DeadlockError]] = {
+    "cancelled": InvocationCancelledError,
+    "deadlock": DeadlockError,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +212,11 @@ class RetryPolicy:
         """Return the seconds to wait after a number of failures, which is at least 1."""
         exponent = min(failures - 1, 64)
         return min(self.initial.total_seconds() * self.factor**exponent, self.maximum.total_seconds())
+
+    def wait(self, error: BaseException, failures: int) -> float:
+        """Return the seconds to wait after an error, which may say so itself, and a number of failures."""
+        asked = retry_after(error)
+        return self.backoff(failures) if asked is None else asked.total_seconds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,5 +300,5 @@ MAX_HEADERS = 8 * 1024
 MAX_PAYLOAD = 4 * 1024 * 1024
 """The largest input, output, state entry or step result, in bytes."""
 
-CANCELLED = Failure(409, "cancelled")
+CANCELLED = Failure(409, "cancelled", reason="cancelled")
 """The failure of a cancelled invocation, unless its handler catches the cancellation."""

@@ -53,7 +53,17 @@ from adapter.engine.records import Meta, Status, Unreadable
 from adapter.engine.types import MAX_KEY, Kind, ObjectKey, Outcome
 from adapter.errors import TerminalError
 from adapter.http.listing import page
-from adapter.http.messages import ID, HTTPError, answer, idempotency_key, number, read_body, require, respond
+from adapter.http.messages import (
+    ID,
+    HTTPError,
+    answer,
+    idempotency_key,
+    number,
+    read_body,
+    require,
+    respond,
+    show_failure,
+)
 from adapter.http.services import Deployed, endpoints
 from adapter.registry import Registry
 
@@ -352,7 +362,7 @@ def _invocation(meta: Meta) -> dict[str, Any]:
         "headers": dict(meta.headers),
     }
     if outcome is not None and outcome.failure is not None:
-        shown["failure"] = {"code": outcome.failure.code, "message": outcome.failure.message}
+        shown["failure"] = show_failure(outcome.failure)
     return {name: value for name, value in shown.items() if value not in (None, "", 0, {})}
 
 
@@ -375,7 +385,7 @@ def _journal(entry: Entry) -> dict[str, Any]:
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:
     if outcome.failure is not None:
-        return {"failure": {"code": outcome.failure.code, "message": outcome.failure.message}}
+        return {"failure": show_failure(outcome.failure)}
     return {"value": None if outcome.value is None else _value(outcome.value)}
 
 

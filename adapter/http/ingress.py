@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
+from pydantic_core import from_json
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -28,6 +30,7 @@ from adapter.http.messages import (
     HTTPError,
     answer,
     checked_idempotency_key,
+    failed,
     idempotency_key,
     queried,
     read_body,
@@ -112,8 +115,8 @@ class Ingress:
             case ["restate", "lookup"]:
                 id, _ = await self._described(request)
                 return answer({"invocationId": id}, headers={ID: id})
-            case ["restate", "invocation", id, "signals", *name] if INVOCATION_ID.fullmatch(id):
-                return await self._signal(request, id, "/".join(name or queried(request, "name")))
+            case ["restate", "invocation", id, "signals", *path] if INVOCATION_ID.fullmatch(id):
+                return await self._signal(request, id, path)
             case ["restate", "awakeables" | "a", id, "resolve" | "reject" as what]:
                 return await self._complete(request, id, what)
             case ["restate", "openapi.json"]:
@@ -263,8 +266,7 @@ class Ingress:
         if what == "resolve":
             outcome = Outcome(await _read_value(request))
         else:
-            reason = (await read_body(request)).decode(errors="replace")
-            outcome = Outcome(failure=Failure(REJECTED, reason or "rejected"))
+            outcome = Outcome(failure=await _read_failure(request))
         key = idempotency_key(request)
         commit_id = None if key is None else derived_commit_id(awakeable, key)
         said = await self._engine.control.complete(awakeable, outcome, commit_id=commit_id)
@@ -277,16 +279,19 @@ class Ingress:
             raise TerminalError(f"there is no awakeable {awakeable}, or it has expired", code=404)
         return Response(status_code=202)
 
-    async def _signal(self, request: HTTPRequest, id: str, name: str) -> Response:
-        """Send a signal to an invocation."""
+    async def _signal(self, request: HTTPRequest, id: str, path: list[str]) -> Response:
+        """Send a signal to an invocation, or with ``reject`` after its name a failure in place of its value."""
         require(request, "POST")
+        named = queried(request, "name")
+        rejects = path[-1:] == ["reject"] and bool(named or path[:-1])
+        name = "/".join((path[:-1] if rejects else path) or named)
         if not 0 < len(name.encode()) <= MAX_KEY:
             raise TerminalError(f"a signal's name has 1 to {MAX_KEY} bytes in UTF-8", code=400)
-        value = await _read_value(request)
+        outcome = Outcome(failure=await _read_failure(request)) if rejects else Outcome(await _read_value(request))
         await self._look(id, f"invocation {id}")
         key = idempotency_key(request)
         commit_id = None if key is None else derived_commit_id(f"{id}/{name}", key)
-        said = await self._engine.control.signal(id, name, Outcome(value), commit_id=commit_id)
+        said = await self._engine.control.signal(id, name, outcome, commit_id=commit_id)
         if said == "already":
             raise HTTPError("another signal was sent with this idempotency key", code=409, headers={ID: id})
         if said == "not found":
@@ -381,6 +386,30 @@ async def _read_value(request: HTTPRequest) -> bytes:
     return body
 
 
+async def _read_failure(request: HTTPRequest) -> Failure:
+    """Return the failure in a body: its message as text, or a JSON object of message, code and metadata.
+
+    Raises:
+        TerminalError: With code 400, if the object has something else.
+    """
+    body = await read_body(request)
+    if media_type(request) == JSON:
+        said: Any = None
+        with suppress(ValueError):  # some clients call any text JSON
+            said = from_json(body)
+        match said:
+            case {"message": str(message), **others}:
+                try:
+                    return Failure.of(TerminalError(message, **cast("dict[str, Any]", others)))
+                except (TypeError, ValueError, AttributeError):
+                    raise TerminalError(
+                        'a failure is {"message": …, "code": from 400 to 599, "metadata": text by name}', code=400
+                    ) from None
+            case _:
+                pass
+    return Failure(REJECTED, body.decode(errors="replace") or "rejected")
+
+
 def _invocation(id: str) -> tuple[str, str]:
     if not INVOCATION_ID.fullmatch(id):
         raise TerminalError(f"{id!r} is no invocation's id", code=400)
@@ -415,7 +444,7 @@ def _result(id: str, outcome: Outcome | None, endpoint: Endpoint) -> Response:
             headers=headers,
         )
     if outcome.failure is not None:
-        raise HTTPError(outcome.failure.message, code=outcome.failure.code, headers=headers, source="invocation")
+        return failed(outcome.failure, headers)
     value = outcome.value or b""
     if not value and endpoint.gives == JSON:
         value = b"null"  # whoever expects JSON gets some

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from adapter.engine.ports import TooLarge, Unavailable
 from adapter.engine.records import Unreadable
-from adapter.engine.types import MAX_IDEMPOTENCY_KEY, MAX_PAYLOAD
+from adapter.engine.types import MAX_IDEMPOTENCY_KEY, MAX_PAYLOAD, Failure
 from adapter.errors import TerminalError
 from adapter.http.services import JSON
 
@@ -34,13 +34,11 @@ class HTTPError(TerminalError):
         message: What happened.
         code: The HTTP status.
         headers: Headers of the response.
-        source: Where the error comes from.
     """
 
-    def __init__(self, message: str, *, code: int, headers: Mapping[str, str], source: Source = "ingress") -> None:
+    def __init__(self, message: str, *, code: int, headers: Mapping[str, str]) -> None:
         super().__init__(message, code=code)
         self.headers = headers
-        self.source: Source = source
 
 
 async def respond(request: HTTPRequest, route: Callable[[HTTPRequest], Awaitable[Response]]) -> Response:
@@ -48,7 +46,7 @@ async def respond(request: HTTPRequest, route: Callable[[HTTPRequest], Awaitable
     try:
         return await route(request)
     except HTTPError as error:
-        return refuse(error.code, error.message, error.headers, error.source)
+        return refuse(error.code, error.message, error.headers)
     except TerminalError as error:
         return refuse(error.code, error.message)
     except TooLarge as error:
@@ -72,9 +70,29 @@ def answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = 
     return Response(body, status, {**(headers or {}), "content-type": JSON})
 
 
-def refuse(code: int, message: str, headers: Mapping[str, str] | None = None, source: Source = "ingress") -> Response:
+def refuse(code: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Return the error response to a request that is refused here."""
+    return _error({"message": message, "code": code}, "ingress", headers or {})
+
+
+def failed(failure: Failure, headers: Mapping[str, str]) -> Response:
+    """Return the error response of an invocation that ended with a failure."""
+    return _error(show_failure(failure), "invocation", headers)
+
+
+def show_failure(failure: Failure) -> dict[str, Any]:
+    """Return a failure as JSON: ``message`` and ``code``, and ``metadata`` and ``reason`` if it has them."""
+    content: dict[str, Any] = {"message": failure.message, "code": failure.code}
+    if failure.metadata:
+        content["metadata"] = dict(failure.metadata)
+    if failure.reason:
+        content["reason"] = failure.reason
+    return content
+
+
+def _error(content: dict[str, Any], source: Source, headers: Mapping[str, str]) -> Response:
     """Return an error response. It names its source in a header and in the body."""
-    return answer({"message": message, "code": code, "source": source}, code, {**(headers or {}), SOURCE: source})
+    return answer(content | {"source": source}, content["code"], {**headers, SOURCE: source})
 
 
 def require(request: HTTPRequest, *methods: str) -> None:

@@ -620,7 +620,12 @@ def _outcome(outcome: Outcome) -> int:
     if outcome.value is not None:
         bytes += 6 + len(outcome.value)
     if outcome.failure is not None:
-        bytes += 16 + _text(outcome.failure.message)
+        failure = outcome.failure
+        bytes += 16 + _text(failure.message)
+        if failure.metadata:
+            bytes += 12 + sum(_text(name) + _text(text) + 2 for name, text in failure.metadata.items())
+        if failure.reason:
+            bytes += 8 + len(failure.reason)
     return bytes
 
 

@@ -360,8 +360,8 @@ class Environment(Clients):
                 return _Asked(self, self._in_process(lambda: self._output(id)), decode)
             case Complete(id, outcome):
                 return self._told(lambda: self._engine.control.complete(id, outcome), decode)
-            case SendSignal(id, name, value):
-                return self._told(lambda: self._engine.control.signal(id, name, Outcome(value)), decode)
+            case SendSignal(id, name, outcome):
+                return self._told(lambda: self._engine.control.signal(id, name, outcome), decode)
 
     async def _known(self, id: str) -> None:
         if await self._engine.find(id) is None:
@@ -507,7 +507,7 @@ class _Started(Invocation[T]):
 
 def _value(outcome: Outcome) -> bytes:
     if outcome.failure is not None:
-        raise TerminalError(outcome.failure.message, code=outcome.failure.code)
+        raise outcome.failure.error()
     return outcome.value or b""
 
 

@@ -42,7 +42,7 @@ FULL = meta(
     dispatches=1,
     due=NOW + 5,
     ticket="0000000000000012aaaaaaaaaaaa",
-    outcome=Outcome(failure=Failure(409, "no ☃")),
+    outcome=Outcome(failure=Failure(409, "no ☃", {"a": "ü"}, "cancelled")),
     output_parts=3,
     output_name="output-3",
     inline_journal='["ü"]',

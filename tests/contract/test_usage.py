@@ -28,6 +28,7 @@ RECORDS: list[Record] = [
         commit_id=NONCE, due=NOW, inline_journal="x" * 500, error="é" * 20, ticket="0" * 28, failures=3, dispatches=1
     ),
     completed(commit_id=NONCE, outcome=Outcome(failure=Failure(500, "é" * 10))),
+    completed(commit_id=NONCE, outcome=Outcome(failure=Failure(409, "é", {"ü": "x" * 9}, "cancelled"))),
     replace(segment(REF, 0, "é" * 100), commit_id=NONCE),
     replace(notification(REF, "c1"), commit_id=NONCE),
     part(REF, "input", 0, b"x" * 1000),

@@ -84,6 +84,39 @@ async def test_an_awakeable_is_rejected_with_a_reason(stack: Stack) -> None:
     assert error(await outcome(stack, id)) == (500, "no money")
 
 
+async def test_a_rejection_in_json_has_a_code_and_metadata(stack: Stack) -> None:
+    id = await started(stack)
+    path = f"/restate/awakeables/{IDS[0]}/reject"
+    for wrong in (
+        {"message": "no", "code": 200},
+        {"message": "no", "metadata": {"a": 1}},
+        {"message": "no", "why": "?"},
+    ):
+        assert error(await stack.http.post(path, json=wrong))[0] == 400
+    said = {"message": "no money", "code": 402, "metadata": {"account": "7"}}
+    assert (await stack.http.post(path, json=said)).status_code == 202
+    response = await outcome(stack, id)
+    assert response.status_code == 402
+    assert response.json() == said | {"source": "invocation"}
+
+
+@pytest.mark.parametrize("path", ["a/b/reject", "reject?name=a/b"])
+async def test_a_signal_is_rejected(stack: Stack, path: str) -> None:
+    id = await started(stack, "raw")
+    rejected = await stack.http.post(
+        f"/restate/invocation/{id}/signals/{path}", content="gone", headers={"content-type": "text/plain"}
+    )
+    assert (rejected.status_code, rejected.headers["x-restate-id"]) == (202, id)
+    assert error(await outcome(stack, id)) == (500, "gone")
+
+
+async def test_a_cancellation_says_so(stack: Stack) -> None:
+    id = await started(stack)
+    await stack.engine.control.cancel(id)
+    response = await outcome(stack, id)
+    assert response.json() == {"message": "cancelled", "code": 409, "reason": "cancelled", "source": "invocation"}
+
+
 async def test_an_awakeable_may_be_resolved_with_nothing(stack: Stack) -> None:
     id = await started(stack)
     assert (await stack.http.post(f"/restate/awakeables/{IDS[0]}/resolve")).status_code == 202

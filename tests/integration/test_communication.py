@@ -25,6 +25,8 @@ from tests.integration.waiting import accepted, answer, result, until
 MEGABYTE = 1024 * 1024
 DEPTH = 50
 
+CANCELLED = {"message": "cancelled", "code": 409, "reason": "cancelled", "source": "invocation"}
+
 
 @pytest.fixture
 def stack(probes: Probes) -> Stack:
@@ -232,7 +234,7 @@ def test_a_cancelled_delayed_message_leaves_no_schedule(
     id, scheduler = underway.delayed, stack.client("scheduler")
     assert status(admin, id) == "scheduled"
     assert answer(http, "/restate/call/Clerk/stop", id) == [True, False]
-    assert http.get(f"/restate/attach/{id}").json() == {"message": "cancelled", "code": 409, "source": "invocation"}
+    assert http.get(f"/restate/attach/{id}").json() == CANCELLED
     with pytest.raises(scheduler.exceptions.ResourceNotFoundException):
         scheduler.get_schedule(GroupName=stack.outputs["TimersGroup"], Name=underway.schedule)
 
@@ -247,7 +249,7 @@ def test_cancel(http: httpx.Client, admin: httpx.Client, underway: Underway) -> 
     ):
         until(f"it is {state}", lambda id=id, state=state: status(admin, id) == state)
         assert admin.post(f"/invocations/{id}/cancel").status_code == 202
-        assert http.get(f"/restate/attach/{id}").json() == {"message": "cancelled", "code": 409, "source": "invocation"}
+        assert http.get(f"/restate/attach/{id}").json() == CANCELLED
         assert admin.post(f"/invocations/{id}/cancel").status_code == 409
     assert pinned(http, underway.key) == "cancelled"
     # The one that holds the key was not asked.
@@ -356,7 +358,7 @@ def test_a_deadlock_is_found_while_its_client_waits(http: httpx.Client, key: str
     started = time.monotonic()
     found = http.post(f"/restate/call/Left/{key}/lock", json=key)
     assert time.monotonic() - started < 15
-    assert (found.status_code, found.json()["message"]) == (409, f"deadlock: Left/{key} → Right/{key} → Left/{key}")
+    assert (found.status_code, found.json()["message"]) == (508, f"deadlock: Left/{key} → Right/{key} → Left/{key}")
 
 
 def test_a_deadlock_through_two_functions(http: httpx.Client, probes: Probes) -> None:

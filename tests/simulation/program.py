@@ -396,7 +396,7 @@ class Program:
             if kind == "awakeable":
                 telling = self.issue(c.Complete(id, Outcome(value)))
             elif kind == "signal":
-                telling = self.issue(c.SendSignal(id, name, value))
+                telling = self.issue(c.SendSignal(id, name, Outcome(value)))
             else:
                 telling = self.issue(c.CompletePromise(name, Outcome(value)))
             said = "perhaps" if op.how == "blindly" else await telling

@@ -287,6 +287,8 @@ async def outside_results(ctx: Context, workflow: WorkflowContext, shared: Workf
     assert_type(await workflow.get("email", serde=serde.of(str)), str | None)
     assert_type(ctx.resolve_awakeable("awk_1", Order(id="1", amount=2)), Operation[bool])
     assert_type(await ctx.reject_awakeable("awk_1", "declined", code=402), bool)
+    assert_type(await ctx.reject_awakeable("awk_1", "declined", metadata={"card": "7"}), bool)
+    assert_type(ctx.reject_signal("inv_1", "go", "no", code=410, metadata={"a": "b"}), Operation[bool])
     ctx.resolve_awakeable("awk_1")
     assert_type(workflow.promise("email", str), DurablePromise[str])
     assert_type(await workflow.promise("email", str), str)

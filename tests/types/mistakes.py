@@ -296,6 +296,8 @@ async def outside_results(ctx: Context, shared: WorkflowSharedContext, object: O
     ctx.resolve_awakeable(5)  # E
     ctx.reject_awakeable("awk_1")  # E
     ctx.reject_awakeable("awk_1", "no", code="402")  # E
+    ctx.reject_awakeable("awk_1", "no", metadata={"card": 7})  # E
+    ctx.reject_signal("inv_1", "go")  # E
     print(ctx.resolve_awakeable("awk_1", 5).id)  # E
     print(a, b, c, d, e)
 

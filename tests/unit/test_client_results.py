@@ -101,12 +101,26 @@ async def test_awakeables(client: Client, listener: Listener) -> None:
             assert await client.resolve_awakeable(id, give)
             assert await sent == give
         else:
-            assert await client.reject_awakeable(id, "declined")
-            with pytest.raises(TerminalError, match="declined"):
+            assert await client.reject_awakeable(id, "declined", code=402, metadata={"card": "7"})
+            with pytest.raises(TerminalError, match="declined") as error:
                 await sent
+            assert (error.value.code, error.value.metadata) == (402, {"card": "7"})
         assert not await client.resolve_awakeable(id, 2)
-    with pytest.raises(ValueError, match="code 500"):
-        client.reject_awakeable("awk_x", "declined", code=402)
+
+
+async def test_a_rejected_signal_and_a_cancellation_keep_their_types(client: Client) -> None:
+    sent = client.service_send_client(Listener).listen()
+    await client.flush()
+    assert await client.reject_signal(sent.id, "a/b c", "gone", code=410, metadata={"why": "ü"})
+    with pytest.raises(TerminalError, match="gone") as error:
+        await sent
+    assert (error.value.code, error.value.metadata) == (410, {"why": "ü"})
+    waiting = client.service_send_client(Listener).listen()
+    await client.flush()
+    assert await client.reject_signal(waiting.id, "a/b c", "cancelled", code=409)
+    with pytest.raises(TerminalError) as other:
+        await waiting
+    assert type(other.value) is TerminalError
 
 
 async def test_signals(client: Client) -> None:

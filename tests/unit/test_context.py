@@ -265,7 +265,7 @@ async def test_who_was_first_is_told(issuer: FakeIssuer, ctx: WorkflowContext, s
     assert issuer.commands == [
         c.Complete("awk_1", Outcome(b'{"x":1}')),
         c.Complete("awk_1", Outcome(failure=Failure(402, "no"))),
-        c.SendSignal("inv_1", "go", b"x"),
+        c.SendSignal("inv_1", "go", Outcome(b"x")),
         c.Cancel("inv_1"),
         c.CompletePromise("p", Outcome(b'{"id":"x","amount":1}')),
         c.CompletePromise("p", Outcome(failure=Failure(500, "no"))),

@@ -15,7 +15,7 @@ from adapter.engine.control import Control
 from adapter.engine.ids import workflow_id
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Meta, Part, Status
-from adapter.engine.types import Failure, Kind, ObjectKey, Outcome, RetryPolicy
+from adapter.engine.types import CANCELLED, Failure, Kind, ObjectKey, Outcome, RetryPolicy
 from adapter.errors import TerminalError
 from adapter.local.ports import LocalTimers
 from tests.unit.world import World, closure, pack, settle, target, unpack, value
@@ -296,7 +296,7 @@ async def test_what_a_handler_asks_of_others_is_done_before_it_ends() -> None:
     await settle()
     assert await world.call("S/canceller", id) == "done"
     await world.clock.advance(1)
-    assert (await world.meta(id)).outcome == Outcome(failure=Failure(409, "cancelled"))
+    assert (await world.meta(id)).outcome == Outcome(failure=CANCELLED)
 
 
 async def test_workflow_ids_derive() -> None:
@@ -479,7 +479,7 @@ async def test_what_is_paused_for_good_ends_when_it_is_cancelled() -> None:
     assert (await world.meta(id)).status is Status.PAUSED
     assert await world.engine.control.cancel(id) == "accepted"
     await world.clock.advance(1)
-    assert (await world.meta(id)).outcome == Outcome(failure=Failure(409, "cancelled"))
+    assert (await world.meta(id)).outcome == Outcome(failure=CANCELLED)
 
 
 async def test_what_gives_up_does_so_when_its_process_ends_in_the_last_attempt() -> None:

@@ -47,14 +47,14 @@ def world_of_visitors(processes: int = 1, **options: Any) -> World:
 
 async def test_a_key_that_calls_itself() -> None:
     world = world_of_visitors()
-    assert await world.call("A/k/visit", [["A/k/visit", 0]]) == (409, "deadlock: A/k → A/k")
+    assert await world.call("A/k/visit", [["A/k/visit", 0]]) == (508, "deadlock: A/k → A/k")
     assert await world.call("A/k/visit", []) == "end"
 
 
 async def test_a_ring_within_one_request_is_found_at_once() -> None:
     world = world_of_visitors()
     path = [["B/k/visit", 0], ["S/visit", 0], ["C/k/visit", 0], ["A/k/visit", 0]]
-    assert await world.call("A/k/visit", path) == (409, "deadlock: A/k → B/k → C/k → A/k")
+    assert await world.call("A/k/visit", path) == (508, "deadlock: A/k → B/k → C/k → A/k")
     assert world.clock.now() == 1_000_000_000_000
     for service in "ABC":
         assert await world.call(f"{service}/k/visit", []) == "end"
@@ -68,7 +68,7 @@ async def test_two_requests_that_cross_in_two_processes() -> None:
     answers = [value((await task).outcome) for task in (first, second)]
     assert answers.count("end") == 1
     (failure,) = [answer for answer in answers if answer != "end"]
-    assert failure in ((409, "deadlock: A/k → B/k → A/k"), (409, "deadlock: B/k → A/k → B/k"))
+    assert failure in ((508, "deadlock: A/k → B/k → A/k"), (508, "deadlock: B/k → A/k → B/k"))
     for service in "AB":
         assert await world.call(f"{service}/k/visit", []) == "end"
 
@@ -79,7 +79,7 @@ async def test_a_ring_of_three_without_a_client_is_found_by_the_last_to_suspend(
     await world.clock.advance(3)
     outcomes = [value((await world.meta(id)).outcome) for id in ids]
     assert outcomes.count("end") == 2
-    assert sum(o[0] == 409 for o in outcomes if o != "end") == 1
+    assert sum(o[0] == 508 for o in outcomes if o != "end") == 1
 
 
 async def test_a_ring_of_three_whose_last_process_died_is_found_by_the_sweeper(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +93,7 @@ async def test_a_ring_of_three_whose_last_process_died_is_found_by_the_sweeper(m
     await world.clock.advance(1)
     outcomes = [value((await world.meta(id)).outcome) for id in ids]
     assert outcomes.count("end") == 2
-    assert sum(o[0] == 409 for o in outcomes if o != "end") == 1
+    assert sum(o[0] == 508 for o in outcomes if o != "end") == 1
 
 
 async def test_siblings_in_one_process_that_cross() -> None:
@@ -206,14 +206,14 @@ async def test_a_key_whose_owner_waits_for_the_result_of_who_waits_for_the_key()
     second = world.start("O/k/attach", first, process=1)
     await world.clock.advance(5)
     failure = "deadlock: O/k → O/k"
-    assert value((await world.meta(first)).outcome) == (409, failure)
-    assert value((await second).outcome) == (409, failure), "which is what it waited for"
+    assert value((await world.meta(first)).outcome) == (508, failure)
+    assert value((await second).outcome) == (508, failure), "which is what it waited for"
 
 
 async def test_an_invocation_that_waits_for_its_own_result() -> None:
     world = world_of_joiners()
     plan = [["S/join", "x", 0]]
-    assert await world.call("S/join", plan, idempotency_key="x") == (409, "deadlock: S/join → S/join")
+    assert await world.call("S/join", plan, idempotency_key="x") == (508, "deadlock: S/join → S/join")
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -227,7 +227,7 @@ async def test_results_that_wait_for_each_other(processes: int, wait: int) -> No
     await world.clock.advance(20)
     for task in (first, second):
         code, message = value((await task).outcome)
-        assert (code, message[:9]) == (409, "deadlock:")
+        assert (code, message[:9]) == (508, "deadlock:")
 
 
 GRAPHS = int(os.environ.get("GRAPHS", "240"))
@@ -296,7 +296,7 @@ async def test_requests_that_wait_for_each_others_results(crashed: bool, monkeyp
         await world.clock.advance(10)
         await world.engine.sweeper.sweep()
         await world.clock.advance(1)
-    failure = (409, "deadlock: S/join → S/join")
+    failure = (508, "deadlock: S/join → S/join")
     assert [value((await world.meta(id)).outcome) for id in ids] == [failure, failure]
 
 
@@ -329,7 +329,7 @@ async def test_a_ring_through_two_functions_is_treated_as_its_youngest_call_asks
     metas = [await stack.meta(id) for id in ids]
     ring = f"deadlock: {youngest}/k → {older}/k → {youngest}/k"
     if youngest == "Open":
-        assert sorted(str(value(meta.outcome)) for meta in metas) == [f"(409, '{ring}')", "end"]
+        assert sorted(str(value(meta.outcome)) for meta in metas) == [f"(508, '{ring}')", "end"]
     else:
         assert [meta.status for meta in metas] == [Status.SUSPENDED] * 2
         records = [record for record in stack.store.records() if isinstance(record, Meta) and record.error]
@@ -350,7 +350,7 @@ async def test_a_ring_through_a_handler_that_needs_something_else_as_well() -> N
     second = world.start("B/k/visit", [["A/k/visit", 500]], process=1)  # whose call is the youngest then
     await world.clock.advance(5)
     assert not first.done()
-    assert value((await second).outcome) == (409, "deadlock: A/k → B/k → A/k")
+    assert value((await second).outcome) == (508, "deadlock: A/k → B/k → A/k")
     first.cancel()
 
 
@@ -402,7 +402,7 @@ async def test_a_ring_behind_many_calls_is_found(others: int) -> None:
         await world.engines[number % 2].sweeper.sweep()
         await settle()
     meta = await world.meta(id)
-    assert value(meta.outcome) == (409, "deadlock: O/a → O/b → O/a")
+    assert value(meta.outcome) == (508, "deadlock: O/a → O/b → O/a")
 
 
 async def test_a_ring_behind_each_of_many_calls_of_which_one_would_do_is_found() -> None:
@@ -426,7 +426,7 @@ async def test_a_ring_behind_each_of_many_calls_of_which_one_would_do_is_found()
         await world.clock.advance(60)
         await world.engines[number % 2].sweeper.sweep()
         await settle()
-    assert value((await world.meta(id)).outcome) == (409, "deadlock: O/a → O/b → O/a")
+    assert value((await world.meta(id)).outcome) == (508, "deadlock: O/a → O/b → O/a")
 
 
 class Asking(VirtualObject):

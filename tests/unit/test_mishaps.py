@@ -1565,7 +1565,7 @@ async def test_what_a_handler_says_to_one_and_does_not_wait_for_comes_in_the_ord
     @world.handler("S")
     async def tell(ctx: Any, about: Any) -> Any:
         for n in range(3):
-            ctx.issue(c.SendSignal(about[0], "a", pack(n)), unpack)
+            ctx.issue(c.SendSignal(about[0], "a", Outcome(pack(n))), unpack)
         for n in range(3):
             ctx.issue(c.Complete(about[1], Outcome(pack(n))), unpack)
 
@@ -1794,7 +1794,7 @@ async def test_a_value_too_large_for_whoever_waits_for_it_is_refused_at_once() -
         with pytest.raises(TerminalError, match="the most is 4194304"):
             ctx.issue(c.CompletePromise("p", large), unpack)
         with pytest.raises(TerminalError, match="the most is 4194304"):
-            ctx.issue(c.SendSignal(ctx.id, "s", large.value), unpack)
+            ctx.issue(c.SendSignal(ctx.id, "s", large), unpack)
         await ctx.issue(c.Sleep(10_000), unpack)
         return await ctx.issue(c.PeekPromise("p"), unpack)
 

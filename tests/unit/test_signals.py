@@ -63,7 +63,7 @@ async def test_what_is_said_to_one_invocation_comes_in_the_order_in_which_it_was
         elif second == "a cancellation":
             ctx.issue(c.Cancel(about[0]), unpack)
         else:
-            ctx.issue(c.SendSignal(about[0], "a", pack("second")), unpack)
+            ctx.issue(c.SendSignal(about[0], "a", Outcome(pack("second"))), unpack)
 
     id = await world.send("S/listen")
     await settle()
