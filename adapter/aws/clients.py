@@ -12,14 +12,12 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import botocore.session
 from botocore.config import Config
 
-ROOTS: Final = Path(__file__).with_name("roots.pem")
-"""The `roots <https://www.amazontrust.com/repository/>`_ that the certificates of AWS's endpoints derive from."""
+from adapter.aws.wire.tls import ROOTS
 
 T = TypeVar("T")
 

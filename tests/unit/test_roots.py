@@ -9,7 +9,8 @@ from pathlib import Path
 import botocore
 import pytest
 
-from adapter.aws.clients import ROOTS, trusted_roots
+from adapter.aws.clients import trusted_roots
+from adapter.aws.wire.tls import ROOTS
 
 CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----\n.*?-----END CERTIFICATE-----", re.DOTALL)
 
