@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Generator
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, Literal, TypeVar, overload
 
 from adapter.engine.attempt import Pending, wait
+from adapter.errors import InvocationCancelledError
 from adapter.operations import Operation
 from adapter.serde import type_name
 
@@ -23,30 +24,108 @@ T6 = TypeVar("T6")
 
 
 @overload
-async def gather(a: Awaitable[T1], /) -> tuple[T1]: ...
-@overload
-async def gather(a: Awaitable[T1], b: Awaitable[T2], /) -> tuple[T1, T2]: ...
-@overload
-async def gather(a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], /) -> tuple[T1, T2, T3]: ...
+async def gather(a: Awaitable[T1], /, *, return_exceptions: Literal[False] = False) -> tuple[T1]: ...
 @overload
 async def gather(
-    a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], d: Awaitable[T4], /
+    a: Awaitable[T1], b: Awaitable[T2], /, *, return_exceptions: Literal[False] = False
+) -> tuple[T1, T2]: ...
+@overload
+async def gather(
+    a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], /, *, return_exceptions: Literal[False] = False
+) -> tuple[T1, T2, T3]: ...
+@overload
+async def gather(
+    a: Awaitable[T1],
+    b: Awaitable[T2],
+    c: Awaitable[T3],
+    d: Awaitable[T4],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
 ) -> tuple[T1, T2, T3, T4]: ...
 @overload
 async def gather(
-    a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], d: Awaitable[T4], e: Awaitable[T5], /
+    a: Awaitable[T1],
+    b: Awaitable[T2],
+    c: Awaitable[T3],
+    d: Awaitable[T4],
+    e: Awaitable[T5],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
 ) -> tuple[T1, T2, T3, T4, T5]: ...
 @overload
 async def gather(
-    a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], d: Awaitable[T4], e: Awaitable[T5], f: Awaitable[T6], /
+    a: Awaitable[T1],
+    b: Awaitable[T2],
+    c: Awaitable[T3],
+    d: Awaitable[T4],
+    e: Awaitable[T5],
+    f: Awaitable[T6],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
 ) -> tuple[T1, T2, T3, T4, T5, T6]: ...
 @overload
-async def gather(*operations: Awaitable[T]) -> tuple[T, ...]: ...
-async def gather(*operations: Awaitable[Any]) -> tuple[Any, ...]:
+async def gather(  # type: ignore[overload-overlap]
+    *operations: Awaitable[T], return_exceptions: Literal[False] = False
+) -> tuple[T, ...]: ...
+@overload
+async def gather(a: Awaitable[T1], /, *, return_exceptions: bool) -> tuple[T1 | BaseException]: ...
+@overload
+async def gather(
+    a: Awaitable[T1], b: Awaitable[T2], /, *, return_exceptions: bool
+) -> tuple[T1 | BaseException, T2 | BaseException]: ...
+@overload
+async def gather(
+    a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], /, *, return_exceptions: bool
+) -> tuple[T1 | BaseException, T2 | BaseException, T3 | BaseException]: ...
+@overload
+async def gather(
+    a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], d: Awaitable[T4], /, *, return_exceptions: bool
+) -> tuple[T1 | BaseException, T2 | BaseException, T3 | BaseException, T4 | BaseException]: ...
+@overload
+async def gather(
+    a: Awaitable[T1],
+    b: Awaitable[T2],
+    c: Awaitable[T3],
+    d: Awaitable[T4],
+    e: Awaitable[T5],
+    /,
+    *,
+    return_exceptions: bool,
+) -> tuple[T1 | BaseException, T2 | BaseException, T3 | BaseException, T4 | BaseException, T5 | BaseException]: ...
+@overload
+async def gather(
+    a: Awaitable[T1],
+    b: Awaitable[T2],
+    c: Awaitable[T3],
+    d: Awaitable[T4],
+    e: Awaitable[T5],
+    f: Awaitable[T6],
+    /,
+    *,
+    return_exceptions: bool,
+) -> tuple[
+    T1 | BaseException,
+    T2 | BaseException,
+    T3 | BaseException,
+    T4 | BaseException,
+    T5 | BaseException,
+    T6 | BaseException,
+]: ...
+@overload
+async def gather(*operations: Awaitable[T], return_exceptions: bool) -> tuple[T | BaseException, ...]: ...
+async def gather(*operations: Awaitable[Any], return_exceptions: bool = False) -> tuple[Any, ...]:
     """Return the results of all, as a tuple in the order given.
 
     Coroutines and tasks are accepted too. The first failure is raised at once, and the other operations continue. A
     handler that is suspended meanwhile is resumed once: for the last result, or for the first failure.
+
+    Args:
+        *operations: What to wait for.
+        return_exceptions: True to wait for all, and to return failures in the places of results. If the invocation
+            itself is cancelled meanwhile, that is raised all the same.
 
     Raises:
         TypeError: If an argument cannot be awaited.
@@ -70,13 +149,23 @@ async def gather(*operations: Awaitable[Any]) -> tuple[Any, ...]:
         if isinstance(operation, Operation) and isinstance(begun := operation.begun(), Pending):
             begun.wait_group = group
             waits.append((future, begun))
+    cancellations = _cancellations()
     try:
-        return tuple(await asyncio.gather(*futures))
+        results: list[Any] = await asyncio.gather(*futures, return_exceptions=return_exceptions)
+        if _cancellations() > cancellations:
+            for cancelled in (result for result in results if isinstance(result, InvocationCancelledError)):
+                raise cancelled
+        return tuple(results)
     finally:
         # Operations without a result continue, but are no longer awaited.
         for future, begun in waits:
             future.cancel()
             begun.wait_group = None
+
+
+def _cancellations() -> int:
+    """Return how often the invocation whose handler runs was cancelled."""
+    return getattr(asyncio.get_running_loop(), "cancellations", 0)
 
 
 async def select(*operations: Operation[T]) -> Operation[T]:

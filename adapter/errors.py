@@ -152,6 +152,14 @@ class JournalMismatchError(AdapterError):
     """
 
 
+class NotDeployedError(AdapterError):
+    """A handler calls, or sends a message to, a handler that no deployed service has.
+
+    The attempt fails and is retried with backoff, so that functions can be deployed in any order. A request from
+    outside is refused with 404 instead.
+    """
+
+
 class UnreadableError(AdapterError, ValueError):
     """A value does not fit the type that it is read as.
 

@@ -446,6 +446,7 @@ class Attempt:
 
     def _cancel(self, outcome: Outcome) -> None:
         self.cancelled, self._cancelled_at = True, len(self.operations)
+        self.loop.cancellations += 1
         waits = self.waits()
         interrupted = [pending.interrupt(outcome) for pending in waits if not isinstance(pending.command, c.Call)]
         if any(interrupted):

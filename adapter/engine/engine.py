@@ -286,6 +286,10 @@ class Engine(Storage):
             return f"{target.service!r} needs a key: /{target.service}/KEY/{target.handler}"
         return None
 
+    def deployed(self, target: Target) -> bool:
+        """Return False if no function has such a handler yet. A service of this function will get no further ones."""
+        return target.service in self._services or self._kinds(target) is not None
+
     def kind_of(self, target: Target) -> Kind:
         """Return the kind of a handler, in this process or another."""
         spec = self.handler(target)

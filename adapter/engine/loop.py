@@ -93,6 +93,8 @@ class DurableLoop:
         self._dropped = False
         self.error: BaseException | None = None
         """An error of a callback that no task could be given."""
+        self.cancellations = 0
+        """How often the invocation was cancelled."""
 
     def run_until_blocked(self) -> None:
         """Run callbacks until none is ready. Do not call it in a task of another loop."""

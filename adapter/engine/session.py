@@ -74,7 +74,7 @@ from adapter.engine.types import (
     format_error,
     truncate,
 )
-from adapter.errors import NonDeterminismError, TerminalError
+from adapter.errors import NonDeterminismError, NotDeployedError, TerminalError
 
 if TYPE_CHECKING:
     from adapter.engine.engine import Engine
@@ -795,6 +795,8 @@ class Session:
         n, target = pending.n, command.target
         call = isinstance(command, c.Call)
         problem = self.engine.unknown(target)
+        if problem is not None and not self.engine.deployed(target):
+            raise NotDeployedError(f"{problem}: deploy it, or correct the name")
         failure = Failure(404, problem) if problem is not None else None
         if failure is None:
             failure = _oversize(f"the input for {target}", command.input)

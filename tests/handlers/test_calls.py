@@ -87,7 +87,7 @@ class Caller(Service):
     async def missing(self, ctx: Context) -> list[int]:
         codes: list[int] = []
         for wrong in (
-            ctx.generic_call(service="Nobody", method="x"),
+            ctx.generic_call(service="Slow", method="x"),
             ctx.attach("inv_" + "a" * 32),
         ):
             try:
@@ -201,15 +201,51 @@ async def test_a_workflow_runs_once(environment: Environments) -> None:
     assert await env.workflow_client(Once, "x").run(4) == 4
 
 
-async def test_what_cannot_be_sent_fails_where_it_is_sent(environment: Environments) -> None:
-    class Careless(Service):
-        @handler
-        async def send(self, ctx: Context) -> str:
-            try:
-                ctx.generic_send(service="Nobody", method="greet")
-            except TerminalError as error:
-                message = error.message
-            return await ctx.run("note", lambda: message)
+class Careless(Service):
+    @handler
+    async def send(self, ctx: Context) -> str:
+        try:
+            ctx.generic_send(service="Careless", method="greet")
+        except TerminalError as error:
+            message = error.message
+        return await ctx.run("note", lambda: message)
 
+    @handler
+    async def call_another(self, ctx: Context) -> str:
+        try:
+            return await ctx.generic_call(service="Later", method="greet", output_serde=serde.of(str))
+        except Exception as error:  # which the failure of the attempt is not
+            return str(error)
+
+    @handler
+    async def send_another(self, ctx: Context) -> str:
+        return await ctx.generic_send(service="Later", method="greet")
+
+
+class Later(Service):
+    @handler
+    async def greet(self, ctx: Context) -> str:
+        return "hello"
+
+
+async def test_what_cannot_be_sent_fails_where_it_is_sent(environment: Environments) -> None:
     message = await environment(Careless).service_client(Careless).send()
-    assert message == "there is no service 'Nobody' with a handler 'greet'"
+    assert message == "service 'Careless' has no handler 'greet'; it has call_another, send, send_another"
+
+
+@pytest.mark.parametrize("way", ["call_another", "send_another"])
+async def test_a_call_to_a_service_that_is_not_deployed_yet_is_retried(environment: Environments, way: str) -> None:
+    env = environment(Careless)
+    client = env.service_client(Careless)
+    call = client.call_another() if way == "call_another" else client.send_another()
+    await env.settle()
+    await env.advance(timedelta(seconds=5))
+    assert await env.status(call) == "backing-off"
+    env.redeploy(Careless, Later)
+    assert await call == "hello"
+
+
+async def test_a_request_from_outside_for_a_service_that_is_not_deployed_is_refused(environment: Environments) -> None:
+    with pytest.raises(TerminalError, match="there is no service 'Later' with a handler 'greet'") as error:
+        await environment(Careless).generic_call(service="Later", method="greet")
+    assert error.value.code == 404

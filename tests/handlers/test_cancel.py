@@ -9,6 +9,7 @@ import pytest
 
 from adapter import (
     Context,
+    InvocationCancelledError,
     ObjectContext,
     Service,
     TerminalError,
@@ -54,6 +55,20 @@ class Root(Service):
         except TerminalError as error:
             return str(error.code)
         return "not cancelled"
+
+    @handler
+    async def gathering_all(self, ctx: Context, way: str) -> str:
+        calls = [ctx.object_client(Leaf, f"{n}").hold() for n in range(3)] if way == "calls" else []
+        sleeps = [ctx.sleep(timedelta(days=n)) for n in (1, 2)] if way == "sleeps" else []
+        tasks = [self.wait(ctx, n) for n in (1, 2)] if way == "tasks" else []
+        try:
+            results = await gather(*calls, *sleeps, *tasks, return_exceptions=True)
+        except InvocationCancelledError as error:
+            return str(error)
+        return f"not cancelled: {results}"
+
+    async def wait(self, ctx: Context, days: int) -> None:
+        await ctx.sleep(timedelta(days=days))
 
     @handler
     async def selecting(self, ctx: Context) -> list[Any]:
@@ -107,6 +122,15 @@ async def test_leaves_first_and_sends_are_left_alone(environment: Environments) 
     assert trace == ["leaf called 409", "root 409"]
     assert await env.object_client(Leaf, "called").free()
     assert await env.status(env.object_client(Leaf, "sent").free()) == "queued"
+
+
+@pytest.mark.parametrize("way", ["calls", "sleeps", "tasks"])
+async def test_a_gather_that_returns_failures_raises_the_cancellation(environment: Environments, way: str) -> None:
+    env = environment(Leaf, Root)
+    gathering = env.service_client(Root).gathering_all(way)
+    await env.settle()
+    assert await env.cancel(gathering.id)
+    assert await gathering == "cancelled"
 
 
 async def test_all_of_a_gather_are_cancelled(environment: Environments) -> None:

@@ -87,6 +87,18 @@ async def test_gather_wakes_for_the_last(play: Begin) -> None:
     assert await playing.run == [0, 1, 2]
 
 
+async def test_gather_returns_failures_where_it_is_told_to(play: Begin) -> None:
+    async def flow(ctx: Context, results: list[Operation[int]]) -> Any:
+        said = await gather(*results, return_exceptions=True)
+        return [f"{type(each).__name__} {each}" for each in said]
+
+    playing = play(flow)
+    await playing.give(-2, -1)
+    assert await playing.env.status(playing.run) == "suspended"
+    await playing.give(0)
+    assert await playing.run == ["int 0", "TerminalError no 1", "TerminalError no 2"]
+
+
 async def test_gather_fails_with_the_first_failure_and_the_rest_goes_on(play: Begin) -> None:
     async def flow(ctx: Context, results: list[Operation[int]]) -> Any:
         try:

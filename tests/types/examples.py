@@ -272,6 +272,11 @@ async def together(ctx: ObjectContext) -> None:
     assert_type(await gather(call, ctx.get("total", int)), tuple[str, int | None])
     assert_type(await gather(call, ctx.sleep(timedelta(1)), ctx.now()), tuple[str, None, datetime])
     assert_type(await gather(*[ctx.object_client(Counter, str(n)).add(n) for n in range(9)]), tuple[int, ...])
+    assert_type(
+        await gather(call, ctx.now(), return_exceptions=True), tuple[str | BaseException, datetime | BaseException]
+    )
+    assert_type(await gather(*[call, call], return_exceptions=True), tuple[str | BaseException, ...])
+    assert_type(await gather(call, ctx.now(), return_exceptions=False), tuple[str, datetime])
     assert_type(await asyncio.gather(call, ctx.get("total", int)), tuple[str, int | None])
 
 
