@@ -51,6 +51,7 @@ from adapter.aws.tables import (
     state_sk,
     write,
 )
+from adapter.engine import lifecycle
 from adapter.engine.ports import (
     Change,
     Conflict,
@@ -324,7 +325,7 @@ class DynamoStore:
         add, set = {"notifications": count}, dict[str, Any]()
         if wake is not Wake.NONE:
             condition &= _woken(wake)
-            set = {"status": Status.READY, "due": due}
+            set = lifecycle.counted(due)
         if wake is Wake.WAITING:
             add["epoch"] = 1
         return await self._update_now(self._update(ref.id, condition, set, add))

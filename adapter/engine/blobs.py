@@ -7,16 +7,16 @@ record that no entry points at is deleted when it is due. A replaced one is due 
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from adapter.engine import lifecycle
 from adapter.engine.ids import blob_id, garbage_id, new_commit_id, new_generation
 from adapter.engine.keys import KeyState
-from adapter.engine.ports import Change, Conflict, Create, Delete, Finish, Put, Update
-from adapter.engine.records import PART, Meta, Parent, Part, Ref, StateEntry, Status, Unreadable, cut
-from adapter.engine.types import Kind, ObjectKey, Target
+from adapter.engine.ports import Change, Delete, Put, Update
+from adapter.engine.records import PART, Meta, Part, Ref, StateEntry, Unreadable, cut
+from adapter.engine.types import ObjectKey, Target
 
 if TYPE_CHECKING:
     from adapter.engine.engine import Engine
@@ -43,10 +43,10 @@ def changes(state: KeyState, blobs: Mapping[str, Ref | None], now: int) -> list[
             changes.append(Put(entry))
         else:
             changes.append(Put(replace(entry, value=b"")))
-            changes.append(Update(entry.blob, set={"status": Status.COMPLETED, "completed": now, "due": None}))
+            changes.append(lifecycle.pointed_at(entry.blob, now, due=None))
         blob = blobs.get(name)
         if blob is not None and not state.garbage:
-            changes.append(Finish(blob, set={"due": now, "expires": now}))
+            changes.append(lifecycle.purged(blob, now))
     return changes
 
 
@@ -58,16 +58,8 @@ class Blobs:
 
     async def write(self, blob: Ref, key: ObjectKey, value: bytes) -> None:
         """Store a value, for a commit to point at."""
-        times = self._engine.times()
-        meta = Meta(
-            *blob,
-            target=Target(key.service, "state", key.key),
-            kind=Kind.SHARED,
-            status=Status.SUSPENDED,
-            created=times.now,
-            due=times.lease,
-        )
-        await self._engine.commit([Create(meta, times.now)], new_commit_id())
+        record = lifecycle.stored_ahead(blob, Target(key.service, "state", key.key), self._engine.times())
+        await self._engine.commit([record], new_commit_id())
         await self._engine.put_parts(cut(blob, "state", value))
 
     async def put_input(self, meta: Meta, parts: Sequence[Part]) -> Ref:
@@ -78,33 +70,21 @@ class Blobs:
         """
         times = self._engine.times()
         marker = Ref(garbage_id(), meta.generation)
-        record = Meta(
-            *marker,
-            target=meta.target,
-            kind=Kind.SHARED,
-            status=Status.SUSPENDED,
-            created=times.now,
-            due=times.lease,
-            parent=Parent(meta.ref, 0),
-        )
-        await self._engine.commit([Create(record, times.now)], new_commit_id())
+        record = lifecycle.stored_ahead(marker, meta.target, times, of=meta.ref)
+        await self._engine.commit([record], new_commit_id())
         await self._engine.put_parts(parts)
         return marker
 
     def keep_input(self, marker: Ref) -> Update:
         """Return the change that completes the marker, for the commit that creates the invocation."""
         now = self._engine.clock.now()
-        return Update(marker, set={"status": Status.COMPLETED, "completed": now, "due": now})
+        return lifecycle.pointed_at(marker, now, due=now)
 
     async def collect_input(self, marker: Meta, made: Ref) -> bool:
         """Delete the parts of an input if its invocation was not created. Return False if it may still be created."""
         now = self._engine.clock.now()
-        if marker.live:
-            try:
-                values: dict[str, Any] = {"status": Status.COMPLETED, "completed": now}
-                await self._engine.commit([Update(marker.ref, set=values, due=marker.due)], new_commit_id())
-            except Conflict:
-                return False
+        if marker.live and not await self._engine.apply(lifecycle.given_up(marker, now, expires=False).change):
+            return False
         found = await self._engine.read(lambda: self._engine.store.peek(made.id))
         if found is None or found.ref != made:
             await self._engine.sweeper.delete_dependents(made)
@@ -137,12 +117,9 @@ class Blobs:
     async def give_up(self, blob: Meta) -> None:
         """Delete a blob that no entry points at, unless one does by now."""
         now = self._engine.clock.now()
-        values: dict[str, Any] = {"status": Status.COMPLETED, "completed": now, "expires": now}
-        try:
-            await self._engine.commit([Update(blob.ref, set=values, due=blob.due)], new_commit_id())
-        except Conflict:
-            return
-        await self._engine.sweeper.delete(replace(blob, **values))
+        given_up, change = lifecycle.given_up(blob, now, expires=True)
+        if await self._engine.apply(change):
+            await self._engine.sweeper.delete(given_up)
 
     async def delete_entries(self, key: ObjectKey, generation: str) -> None:
         """Delete all overflow entries of a generation of a key's state."""
@@ -151,7 +128,6 @@ class Blobs:
         for entry in (entry for entry in entries if entry.blob is not None):
             now = engine.clock.now()
             assert entry.blob is not None
-            with contextlib.suppress(Conflict):  # its record is deleted already
-                await engine.commit([Finish(entry.blob, set={"due": now, "expires": now})], new_commit_id())
+            await engine.apply(lifecycle.purged(entry.blob, now))  # perhaps its record is deleted already
         for start in range(0, len(entries), 100):
             await engine.commit([Delete(entry) for entry in entries[start : start + 100]], new_commit_id())

@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
-from adapter.engine import journal
+from adapter.engine import journal, lifecycle
 from adapter.engine.execution import (
     Completed,
     Created,
@@ -491,7 +491,7 @@ class CommitLog:
             if delta.completed is not None:
                 engine.on_completed(meta, delta.completed.outcome)
                 for at in journal.pending_sleeps(execution.journal) if meta.epoch > 1 else ():
-                    engine.unschedule(replace(meta, status=Status.SUSPENDED, timer=at))
+                    engine.unschedule(lifecycle.slept(meta, at))
             elif delta.failed is not None:
                 engine.schedule(meta)
             elif delta.suspended is not None:

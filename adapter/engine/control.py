@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from adapter.engine import commands as c
+from adapter.engine import lifecycle
 from adapter.engine.commit_log import Fenced
 from adapter.engine.execution import Execution
 from adapter.engine.ids import (
     child_id,
     new_commit_id,
-    new_generation,
     outcome_commit_id,
     parse_awakeable,
     promise_id,
@@ -26,10 +25,11 @@ from adapter.engine.ids import (
 )
 from adapter.engine.journal import AttemptStarted, CommandIssued, encode, unanswered_calls
 from adapter.engine.keys import KeyState
-from adapter.engine.ports import Change, Conflict, Create, Delete, Finish, Put, Update, WriteHead
+from adapter.engine.ports import Change, Conflict, Delete, Put, Update, WriteHead
 from adapter.engine.records import INLINE, Head, InboxEntry, JournalSegment, Meta, Ref, Status, Unreadable, Waiter, cut
 from adapter.engine.session import Session
 from adapter.engine.transaction import garbage, make_notification
+from adapter.engine.transitions import PROMISE_CHECK
 from adapter.engine.types import CANCELLED, Failure, Kind, ObjectKey, Outcome, Target
 from adapter.errors import TerminalError
 
@@ -142,7 +142,7 @@ class Control:
                 id, meta.generation, execution.ref, n, execution.meta.target.service, execution.meta.deployment
             )
             try:
-                await self._engine.commit([Put(waiter), Update(meta.ref, add={"waiters": 1})], new_commit_id())
+                await self._engine.commit([Put(waiter), lifecycle.attached(meta.ref)], new_commit_id())
                 return None
             except Conflict as conflict:
                 if 0 in conflict.found:
@@ -181,35 +181,25 @@ class Control:
             if not meta.live:
                 return "accepted" if meta.commit_id == commit_id else "already"
             now = self._engine.clock.now()
-            values: dict[str, Any] = {"status": Status.COMPLETED, "outcome": outcome, "completed": now, "epoch": 1}
-            values |= {"due": now if meta.waiters else meta.due}
             if len(outcome.value or b"") > INLINE:
                 parts = cut(meta.ref, name := f"output-{commit_id}", outcome.value or b"")
                 await self._engine.put_parts(parts)
-                values |= {"outcome": Outcome(), "output_parts": len(parts), "output_name": name}
-            update = Update(meta.ref, set=values, epoch=meta.epoch, waiters=meta.waiters)
+                kept = lifecycle.kept_promise(meta, Outcome(), now, output_parts=len(parts), output_name=name)
+            else:
+                kept = lifecycle.kept_promise(meta, outcome, now)
             try:
-                await self._engine.commit([update], commit_id)
+                await self._engine.commit([kept.change], commit_id)
             except Conflict:
                 continue
-            self._engine.on_completed(replace(meta, **values), outcome)
+            self._engine.on_completed(kept.meta, outcome)
             return "accepted"
 
     async def _promise(self, key: ObjectKey, name: str) -> str:
         """Return the id of a promise's record. Create the record if it does not exist."""
         id = await self._promise_id(key, name)
-        now = self._engine.clock.now()
-        meta = Meta(
-            id=id,
-            generation=new_generation(),
-            target=Target(key.service, name, key.key),
-            kind=Kind.SHARED,
-            status=Status.SUSPENDED,
-            created=now,
-            due=now + OPEN_CHECK,
-        )
+        promise = lifecycle.opened(id, Target(key.service, name, key.key), self._engine.clock.now())
         with contextlib.suppress(Conflict):
-            await self._engine.commit([Create(meta, now)], new_commit_id())
+            await self._engine.commit([promise], new_commit_id())
         return id
 
     async def _promise_id(self, key: ObjectKey, name: str) -> str:
@@ -235,28 +225,16 @@ class Control:
         head = (await self._engine.heads([key]))[key]
         now = self._engine.clock.now()
         gone = promise_id(key, KeyState(head, now).generation, meta.target.handler) != meta.id
-        if meta.live and gone:
-            values: dict[str, Any] = {
-                "status": Status.COMPLETED,
-                "completed": now,
-                "outcome": Outcome(failure=Failure(410, f"{key} is over, and its promise was not completed")),
-                "expires": now,
-            }
-        else:
-            values = {"expires": now} if gone else {"dispatches": meta.dispatches + 1}
-        later = now + (OPEN_CHECK * 2 ** min(meta.dispatches, 5) if meta.live else PROMISE_CHECK)
-        values["due"] = now if gone else min(later, head.expires or later)
-        try:
-            live = Update(meta.ref, set=values, due=meta.due, waiters=meta.waiters)
-            await self._engine.commit([live if meta.live else Finish(meta.ref, set=values)], new_commit_id())
-        except Conflict:
-            return
         if not gone:
+            await self._engine.apply(lifecycle.checked_promise(meta, now, head.expires))
+            return
+        ended, change = lifecycle.ended_promise(meta, now)
+        if not await self._engine.apply(change):
             return
         if meta.waiters:  # notify the waiters first; the promise stays due and is deleted after that
-            await self._engine.sweeper.fan_out(replace(meta, **values))
+            await self._engine.sweeper.fan_out(ended)
         else:
-            await self._engine.sweeper.delete(replace(meta, **values))
+            await self._engine.sweeper.delete(ended)
 
     # --- state that is no longer used ---
 
@@ -267,9 +245,7 @@ class Control:
         elif not await self._engine.blobs.collect_input(marker, marker.parent.ref):
             return
         now = self._engine.clock.now()
-        try:
-            await self._engine.commit([Finish(marker.ref, set={"expires": now})], new_commit_id())
-        except Conflict:
+        if not await self._engine.apply(lifecycle.collected(marker.ref, now)):
             return
         await self._engine.read(lambda: self._engine.store.forget(marker.ref, now))
 
@@ -301,7 +277,7 @@ class Control:
         if waiting.dispatches and waiting.ticket is not None:
             entry = InboxEntry(key, waiting.ticket, waiting.ref)
             with contextlib.suppress(Conflict):  # normally the entry exists
-                await self._engine.commit([Put(entry), Update(waiting.ref, due=waiting.due)], new_commit_id())
+                await self._engine.commit([Put(entry), lifecycle.requeued(waiting)], new_commit_id())
         if head.owner is None or not head.queued:
             await self._engine.handover.settle({key: ()})
         if head.owner is None:
@@ -363,7 +339,7 @@ class Control:
                 return "not found"
             if not meta.live or meta.status in (Status.PAUSED, Status.QUEUED):
                 return "already"
-            if await self.fence(meta, {"status": Status.PAUSED, "due": None}) is not None:
+            if await self.keep_paused(meta):
                 return "accepted"
 
     async def resume(self, id: str, *, deployment: str | None = None) -> Acknowledgement:
@@ -375,20 +351,11 @@ class Control:
                 return "not found"
             if (meta.status not in (Status.PAUSED, Status.BACKING_OFF) and deployment is None) or not meta.live:
                 return "already"
-            values: dict[str, Any] = {"failures": 0, "dispatches": 0}
-            if meta.status in (Status.PAUSED, Status.BACKING_OFF):
-                # Raising the epoch makes the attempt's last write fail if it is applied once more, later.
-                values |= {"status": Status.READY, "due": self._engine.times().grace, "epoch": meta.epoch + 1}
-            if deployment is not None:
-                values["deployment"] = deployment
-            try:
-                update = Update(meta.ref, set=values, epoch=meta.epoch, due=meta.due)
-                await self._engine.commit([update], new_commit_id())
-            except Conflict:
+            resumed = lifecycle.resumed(meta, self._engine.times(), deployment)
+            if not await self._engine.apply(resumed.change):
                 continue
-            if "status" in values:
-                target = deployment if deployment is not None else meta.deployment
-                self._engine.dispatch(meta.ref, meta.target.service, target, fresh=meta.epoch == 0)
+            if resumed.meta.epoch != meta.epoch:
+                self._engine.dispatch(meta.ref, meta.target.service, resumed.meta.deployment, fresh=meta.epoch == 0)
             return "accepted"
 
     async def purge(self, id: str) -> Acknowledgement:
@@ -402,7 +369,7 @@ class Control:
             await self._engine.sweeper.fan_out(meta)
         while True:
             now = self._engine.clock.now()
-            changes: list[Change] = [Finish(meta.ref, set={"expires": now, "due": now})]
+            changes: list[Change] = [lifecycle.purged(meta.ref, now)]
             if meta.kind is Kind.WORKFLOW:  # what it has left goes with it: the next run of the workflow begins anew
                 key = meta.target.object
                 head = (await self._engine.heads([key]))[key]
@@ -446,9 +413,9 @@ class Control:
         return await self._engine.persist(self._end(meta, failure))
 
     async def _end(self, meta: Meta, failure: Failure) -> bool:
-        ending = {"status": Status.RUNNING, "due": self._engine.times().lease, "outcome": Outcome(failure=failure)}
-        taken = await self.fence(meta, ending)
-        if taken is None:
+        times, segments = self._engine.times(), await self._segments_with_marker(meta)
+        taken, change = lifecycle.ending(meta, failure, times, segments)
+        if not await self._fence(meta, change):
             return False
         if failure == KILLED:
             await self.kill_calls(taken)
@@ -479,31 +446,34 @@ class Control:
         except Unreadable:
             return False
 
-    async def fence(self, meta: Meta, values: Mapping[str, Any]) -> Meta | None:
-        """Raise the epoch, so that no attempt can continue, and leave the key's inbox. Return ``None`` if the record
-        has changed."""
-        epoch = meta.epoch + 1
-        set = {**values, "epoch": epoch, "wake_after": None, "seen": 0, "timer": None, "ticket": None, "awaits": None}
-        queued = meta.status is Status.QUEUED and meta.ticket is not None
-        due, status = (None, Status.QUEUED) if queued else (meta.due, None)
-        changes: list[Change] = [Update(meta.ref, set=set, epoch=meta.epoch, due=due, status=status)]
+    async def keep_paused(self, meta: Meta) -> bool:
+        """Stop every attempt, and keep the invocation from continuing. Return False if the record has changed."""
+        return await self._fence(meta, lifecycle.paused(meta, await self._segments_with_marker(meta)).change)
+
+    async def _fence(self, meta: Meta, change: Update) -> bool:
+        """Commit a change that raises the epoch, so that no attempt can continue, and leave the key's inbox.
+
+        Return False if the record has changed.
+        """
+        changes: list[Change] = [change]
         if meta.epoch:
-            data = encode([AttemptStarted(epoch, lost=meta.may_run)])[0]
-            set["segments"] = (place := await self._next_segment(meta)) + 1
-            changes.append(Put(JournalSegment(meta.id, meta.generation, place, data)))
-        if meta.status is Status.QUEUED and meta.ticket is not None:
+            data = encode([AttemptStarted(meta.epoch + 1, lost=meta.may_run)])[0]
+            changes.append(Put(JournalSegment(meta.id, meta.generation, change.set["segments"] - 1, data)))
+        queued = lifecycle.waits_in_inbox(meta)
+        if queued and meta.ticket is not None:
             # The handover of the key deletes the entry too, so only one of the two writes can apply.
             changes.append(Delete(InboxEntry(meta.target.object, meta.ticket, meta.ref)))
         try:
             await self._engine.commit(changes, new_commit_id())
         except Conflict as conflict:
             if not queued or list(conflict.found) != [len(changes) - 1]:
-                return None
-            try:  # the entry was lost
-                await self._engine.commit(changes[:-1], new_commit_id())
-            except Conflict:
-                return None
-        return replace(meta, **set)
+                return False
+            return await self._engine.apply(*changes[:-1])  # the entry was lost
+        return True
+
+    async def _segments_with_marker(self, meta: Meta) -> int | None:
+        """Return the number of the journal's segments after the marker that stops an attempt."""
+        return await self._engine.next_segment(meta) + 1 if meta.epoch else None
 
     async def _next_segment(self, meta: Meta) -> int:
         return 0 if not meta.epoch else await self._engine.next_segment(meta)
@@ -516,13 +486,6 @@ class Control:
             log.error("what it called goes on: %s", error, extra={"invocation_id": meta.id})
             return []
         return [child_id(meta.id, meta.generation, n) for n in unanswered_calls(journal)]
-
-
-OPEN_CHECK = 3600 * 1000
-"""Milliseconds until an open promise is first checked for its workflow. The intervals grow after that."""
-
-PROMISE_CHECK = 30 * 24 * 3600 * 1000
-"""Milliseconds until a completed promise is checked for its workflow."""
 
 
 def _acknowledged(acknowledgement: Acknowledgement) -> Outcome:

@@ -10,11 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from adapter.engine import lifecycle
 from adapter.engine.ids import child_id, new_commit_id
-from adapter.engine.ports import Conflict, Update
 from adapter.engine.records import Awaits, Meta, Ref, Status, Unreadable
 from adapter.engine.types import Failure, Outcome
 from adapter.errors import DeadlockError
@@ -118,8 +117,7 @@ class Deadlocks:
             return await self._engine.control.end(youngest, failure)
         if youngest.error != failure.message:
             self.report(youngest, failure)
-            with suppress(Conflict):
-                await self._engine.commit([Update(youngest.ref, set={"error": failure.message})], new_commit_id())
+            await self._engine.apply(lifecycle.reported(youngest, failure))
         return True
 
     def report(self, youngest: Meta, failure: Failure) -> None:

@@ -10,26 +10,25 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from adapter.engine import journal as journals
+from adapter.engine import lifecycle
 from adapter.engine.blobs import Blobs
 from adapter.engine.commit_log import Exists, Fenced
 from adapter.engine.control import KILLED, Control
 from adapter.engine.deadlocks import Deadlocks
 from adapter.engine.execution import Execution
 from adapter.engine.handover import Handover
-from adapter.engine.ids import idempotent_id, new_commit_id, new_generation, random_id, workflow_id
+from adapter.engine.ids import idempotent_id, new_commit_id, random_id, workflow_id
 from adapter.engine.journal import AttemptStarted, NotificationDelivered, encode
 from adapter.engine.notifier import Notifier
 from adapter.engine.ports import (
     Change,
     Clock,
     Conflict,
-    Create,
     Dispatcher,
     Put,
     Store,
     Timers,
     Unavailable,
-    Update,
 )
 from adapter.engine.recent import Recent
 from adapter.engine.records import (
@@ -47,7 +46,8 @@ from adapter.engine.reports import log_attempt, log_end, log_step
 from adapter.engine.session import MAX_INLINE_WAIT, Session
 from adapter.engine.storage import Storage
 from adapter.engine.sweeper import Sweeper
-from adapter.engine.transaction import GRACE, MARGIN, MAX_INLINE_PARTS, Times
+from adapter.engine.transaction import MAX_INLINE_PARTS
+from adapter.engine.transitions import GRACE, MARGIN, Times
 from adapter.engine.types import (
     MAX_ERROR,
     MAX_PAYLOAD,
@@ -217,9 +217,7 @@ class Engine(Storage):
         meta, _ = self._new(request, self.kind_of(request.target))
         if id is not None:
             meta = replace(meta, id=id)
-        if request.delay:
-            meta = replace(meta, status=Status.SCHEDULED, due=meta.created + request.delay)
-        session = Session(self, Execution(meta, request.input, None))
+        session = Session(self, Execution(lifecycle.delayed(meta, request.delay), request.input, None))
         try:
             await session.run()
         except Exists as exists:
@@ -487,21 +485,18 @@ class Engine(Storage):
 
     def _new(self, request: Request, kind: Kind) -> tuple[Meta, bool]:
         """Return a record for the request, and whether its id is derived: then the record may exist already."""
-        target, now = request.target, self.clock.now()
-        derived = True
+        target, derived = request.target, True
         if kind is Kind.WORKFLOW and target.key is not None:
             id = workflow_id(target.service, target.key)
         elif request.idempotency_key is not None:
             id = idempotent_id(target, request.idempotency_key)
         else:
             id, derived = random_id(), False
-        meta = Meta(
-            id=id,
-            generation=new_generation(),
-            target=target,
-            kind=kind,
-            status=Status.READY,
-            created=now,
+        meta = lifecycle.accepted(
+            id,
+            target,
+            kind,
+            now=self.clock.now(),
             headers=request.headers,
             input=request.input,
             idempotent=request.idempotency_key is not None,
@@ -512,7 +507,7 @@ class Engine(Storage):
     async def _create(self, execution: Execution) -> Meta | None:
         """Store an invocation that begins here. Return the stored record if there is one already."""
         times = self.times()
-        meta = replace(execution.meta, status=Status.RUNNING, epoch=1, due=times.lease)
+        meta = lifecycle.begun(execution.meta, times)
         parts: list[Part] = []
         if len(execution.input) > INLINE:
             parts = cut(meta.ref, "input", execution.input)
@@ -522,7 +517,7 @@ class Engine(Storage):
         if not together:
             more = [self.blobs.keep_input(await self.blobs.put_input(meta, parts))]
         try:
-            await self.commit([Create(meta, times.now), *more], new_commit_id())
+            await self.commit([lifecycle.created(meta, times.now), *more], new_commit_id())
         except Conflict as conflict:
             if 0 not in conflict.found:
                 raise Unavailable(f"{meta.id}: its input was given up before it was stored") from conflict
@@ -584,7 +579,7 @@ class Engine(Storage):
             meta = execution.meta
             if execution.stored and meta.status is Status.RUNNING:
                 with suppress(Unreadable):  # else the sweeper continues it when its lease has ended
-                    if await self.update_record(meta, {"status": Status.READY, "due": self.times().grace}):
+                    if await self.apply(lifecycle.released(meta, self.times())):
                         self.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=False)
 
     async def _fail_executions(self, session: Session, error: Unreadable) -> None:
@@ -597,8 +592,7 @@ class Engine(Storage):
         """Begin the first attempt of an invocation that was dispatched."""
         times = self.times()
         commit_id = new_commit_id()
-        values = {"status": Status.RUNNING, "due": times.lease, "deployment": self.deployment, "dispatches": 0}
-        values |= {"commit_id": commit_id}
+        values = lifecycle.start(times, self.deployment, commit_id)
         began, meta = await self.read(lambda: self.store.start(id, set=values, now=times.now))
         # The answer to an earlier try of the request may have been lost.
         if meta is None or not (began or (meta.commit_id == commit_id and meta.epoch == 1 and meta.live)):
@@ -640,9 +634,7 @@ class Engine(Storage):
             # notified may have been moved to another deployment since it asked.
             self.dispatch(meta.ref, meta.target.service, meta.deployment if meta.epoch else "", fresh=False)
             return None
-        epoch = meta.epoch + 1
-        times = self.times()
-        spec = self.spec(meta)
+        times, spec = self.times(), self.spec(meta)
         if journal and not isinstance(journal[-1], AttemptStarted):  # the last attempt committed something
             meta = replace(meta, failures=min(meta.failures, 1))
         cancelled = any(each.id == "x" and each.id not in seen for each in notifications)
@@ -651,18 +643,17 @@ class Engine(Storage):
             return None
         input = await self.input(meta, parts)
         notifications = [await self.with_value(each) for each in notifications]
-        values: dict[str, Any] = {"status": Status.RUNNING, "epoch": epoch, "due": times.lease, "dispatches": 0}
-        values |= {"wake_after": None, "seen": 0, "timer": None, "ticket": None, "awaits": None}
-        values |= {"failures": meta.failures}
-        if not begun:
-            values["deployment"] = self.deployment
-        # The due time is required as well: an invocation that goes to an inbox changes it without raising the epoch.
-        changes: list[Change] = [Update(meta.ref, set=values, epoch=meta.epoch, due=meta.due)]
         commit_id = new_commit_id()
         place = segments[-1].index + 1 if segments else 0
+        claimed, change = lifecycle.claim(
+            meta,
+            times,
+            deployment=None if begun else self.deployment,
+            segments=place + 1 if meta.epoch else None,
+        )
+        changes: list[Change] = [change]
         if meta.epoch:
-            values["segments"] = place + 1
-            journal.append(AttemptStarted(epoch, lost=meta.may_run))
+            journal.append(AttemptStarted(claimed.epoch, lost=meta.may_run))
             changes.append(Put(JournalSegment(id, meta.generation, place, encode(journal[-1:])[0], commit_id)))
         try:
             await self.commit(changes, commit_id)
@@ -671,11 +662,11 @@ class Engine(Storage):
             if isinstance(found, Meta) and found.live and found.epoch == meta.epoch:
                 return await self._load_and_claim(id)  # it has changed, and no attempt has begun
             return None
-        meta = replace(meta, **values)
+        meta = claimed
         if meta.outcome is not None and meta.outcome.failure == KILLED:
             await self.control.kill_calls(meta)
         execution = Execution(meta, input, spec, stored=True, journal=journal)
-        execution.segments = place + (1 if epoch > 1 else 0)
+        execution.segments = place + (1 if meta.epoch > 1 else 0)
         execution.notifications = {each.id: each.outcome for each in notifications}
         execution.counted = meta.notifications
         return execution
@@ -700,22 +691,18 @@ class Engine(Storage):
         policy = self.spec(meta).options.retry
         failures = 1 if progress else meta.failures + 1
         text = truncate(str(error), MAX_ERROR)
-        values: dict[str, Any] = {"failures": failures, "error": text, "dispatches": 0}
+        due: int | None = None
         if meta.outcome is not None or policy.attempts is None or failures < policy.attempts:
             due = self.clock.now() + round(policy.backoff(failures) * 1000)
-            values |= {"status": Status.BACKING_OFF, "due": due}
         elif policy.exhausted == "kill":
             if await self.control.end(meta, Failure(500, f"gave up after {failures} attempts: {text}")):
                 self.report(meta, failures, error, None)
             return
-        else:
-            values |= {"status": Status.PAUSED, "due": None}
-        try:
-            await self.commit([Update(meta.ref, set=values, epoch=meta.epoch)], new_commit_id())
-        except Conflict:
+        waiting, change = lifecycle.unreadable(meta, failures=failures, error=text, due=due)
+        if not await self.apply(change):
             return  # it is over or taken over, and what could not be read may have been deleted
-        self.report(meta, failures, error, values["due"])
-        self.schedule(replace(meta, **values))
+        self.report(meta, failures, error, due)
+        self.schedule(waiting)
 
     async def _is_due(self, meta: Meta, notified: bool) -> bool:
         """Return True if an attempt is to begin now. Wait first if the time is almost there."""
@@ -746,7 +733,7 @@ class Engine(Storage):
         if spec.options.retry.exhausted == "kill":
             await self.control.end(meta, Failure(500, f"gave up after {meta.failures} attempts: {meta.error}"))
         else:  # the last process may only have stopped for a while: it must not continue either
-            await self.control.fence(meta, {"status": Status.PAUSED, "due": None})
+            await self.control.keep_paused(meta)
 
     def _runs_here(self, meta: Meta) -> bool:
         return self.handler(meta.target) is not None and meta.deployment in ("", self.deployment)

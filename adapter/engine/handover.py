@@ -13,10 +13,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from adapter.engine import lifecycle
 from adapter.engine.ids import new_commit_id
 from adapter.engine.keys import KeyState
-from adapter.engine.ports import Change, Conflict, Contended, Delete, MarkQueued, TakeKey, Update, WriteHead
-from adapter.engine.records import Head, InboxEntry, Ref, Status
+from adapter.engine.ports import Change, Conflict, Contended, Delete, MarkQueued, TakeKey, WriteHead
+from adapter.engine.records import Head, InboxEntry, Ref
 from adapter.engine.transaction import garbage
 from adapter.engine.types import ObjectKey
 
@@ -134,9 +135,8 @@ class Handover:
             state.take(first.ref)
             taken = replace(state.head(), queued=more)
             take = [WriteHead(taken, version=head.version), *garbage(state, engine.times())]
-        ready = {"status": Status.READY, "due": engine.times().grace, "ticket": None, "dispatches": 0}
         try:
-            changes = [Delete(first), Update(first.ref, set=ready, status=Status.QUEUED), *take]
+            changes = [Delete(first), lifecycle.granted(first.ref, engine.times()), *take]
             await engine.commit(changes, new_commit_id(), give_up_after=1)
         except Contended:
             return False

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from adapter.engine import lifecycle
 from adapter.engine.ids import new_commit_id
-from adapter.engine.ports import Conflict, Delete, Update, Wake
+from adapter.engine.ports import Delete, Wake
 from adapter.engine.records import WAITING, Meta, Notification, Ref, Status
 
 if TYPE_CHECKING:
@@ -88,13 +89,7 @@ class Notifier:
 
     async def wake(self, meta: Meta) -> bool:
         """Set the status of a waiting invocation to `Status.READY`. Return False if the record has changed."""
-        ready = {"status": Status.READY, "due": self._engine.times().grace, "epoch": meta.epoch + 1}
-        try:
-            update = Update(meta.ref, set=ready, epoch=meta.epoch, status=meta.status)
-            await self._engine.commit([update], new_commit_id())
-        except Conflict:
-            return False
-        return True
+        return await self._engine.apply(lifecycle.woken(meta, self._engine.times()))
 
     async def _count(self, ref: Ref, count: int, wake: Wake, due: int) -> tuple[bool, Meta | None, int]:
         """Count notifications. Return whether they were counted, the record as it then is, and the number of tries."""

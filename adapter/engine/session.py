@@ -21,6 +21,7 @@ from itertools import chain, dropwhile
 from typing import TYPE_CHECKING, Any
 
 from adapter.engine import commands as c
+from adapter.engine import lifecycle
 from adapter.engine.attempt import Attempt, Pending, PendingInvocation
 from adapter.engine.blobs import blob_for
 from adapter.engine.commit_log import INBOX_PAGE, CommitLog, Fenced, NewNotifications, Rewind
@@ -36,7 +37,7 @@ from adapter.engine.execution import (
     StateWritten,
     Suspended,
 )
-from adapter.engine.ids import new_commit_id, new_generation, parse_awakeable
+from adapter.engine.ids import parse_awakeable
 from adapter.engine.journal import (
     CANCEL,
     CommandIssued,
@@ -49,7 +50,6 @@ from adapter.engine.journal import (
 )
 from adapter.engine.keys import UNKNOWN, KeyState
 from adapter.engine.loop import HELP
-from adapter.engine.ports import Conflict, Update
 from adapter.engine.records import (
     Awaits,
     Head,
@@ -815,26 +815,21 @@ class Session:
             if call:
                 self._outbound.append((execution, n, c.Attach(pending.id)))
             return
-        now = self.engine.clock.now()
         delay = command.delay if isinstance(command, c.Send) else 0
         spec = self.engine.handler(target) if call else None
+        meta = lifecycle.accepted(
+            pending.id,
+            target,
+            pending.kind,
+            now=self.engine.clock.now(),
+            deployment=self.engine.deployment if spec else "",
+            parent=Parent(execution.ref, n, execution.meta.target.service, execution.meta.deployment) if call else None,
+            headers=command.headers,
+            input=command.input,
+            idempotent=command.idempotency_key is not None,
+        )
         child = Execution(
-            Meta(
-                id=pending.id,
-                generation=new_generation(),
-                target=target,
-                kind=pending.kind,
-                status=Status.SCHEDULED if delay else Status.READY,
-                created=now,
-                deployment=self.engine.deployment if spec else "",
-                parent=Parent(execution.ref, n, execution.meta.target.service, execution.meta.deployment)
-                if call
-                else None,
-                headers=command.headers,
-                input=command.input,
-                idempotent=command.idempotency_key is not None,
-                due=now + delay if delay else None,
-            ),
+            lifecycle.delayed(meta, delay),
             command.input,
             spec,
             caller=execution if spec else None,
@@ -1271,12 +1266,10 @@ class Session:
                 continue
             awaits = self._suspension_of(execution).awaits
             if awaits is not None and awaits != execution.meta.awaits:
-                try:
-                    update = Update(execution.ref, set={"awaits": awaits}, epoch=execution.meta.epoch)
-                    await self.engine.commit([update], new_commit_id())
-                except Conflict as conflict:
-                    raise Fenced(f"{execution.meta.id} was taken over", execution.ref) from conflict
-                execution.meta = replace(execution.meta, awaits=awaits)
+                waiting, change = lifecycle.awaiting(execution.meta, awaits)
+                if not await self.engine.apply(change):
+                    raise Fenced(f"{execution.meta.id} was taken over", execution.ref)
+                execution.meta = waiting
             if awaits is not None:
                 await self.engine.deadlocks.check(execution.meta)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from adapter.engine import journal as journals
 from adapter.engine.ids import new_commit_id
 from adapter.engine.journal import Entry
-from adapter.engine.ports import Change, Clock, Conflict, Contended, Store, Unavailable, Update
+from adapter.engine.ports import Change, Clock, Conflict, Contended, Store, Unavailable
 from adapter.engine.records import (
     NOTIFICATION_ID,
     PART,
@@ -209,10 +209,10 @@ class Storage:
             return Outcome(value)
         return meta.outcome
 
-    async def update_record(self, meta: Meta, values: dict[str, Any]) -> bool:
-        """Change a record. Return False if it has changed since it was read."""
+    async def apply(self, *changes: Change) -> bool:
+        """Commit changes of records as they were read. Return False if one of them has changed since."""
         try:
-            await self.commit([Update(meta.ref, set=values, epoch=meta.epoch, due=meta.due)], new_commit_id())
+            await self.commit(changes, new_commit_id())
         except Conflict:
             return False
         return True

@@ -9,23 +9,18 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from adapter.engine.control import PROMISE_CHECK
+from adapter.engine import lifecycle
 from adapter.engine.ids import SHARDS, new_commit_id
-from adapter.engine.ports import Conflict, Delete, Due, Finish, Place, Put
+from adapter.engine.ports import Conflict, Delete, Due, Place, Put
 from adapter.engine.records import Meta, Record, Ref, Status, Unreadable, Waiter
-from adapter.engine.transaction import GRACE, MARGIN, OWNER_CHECK, make_notification
+from adapter.engine.transaction import make_notification
+from adapter.engine.transitions import MARGIN
 from adapter.engine.types import Kind, Outcome
 
 if TYPE_CHECKING:
     from adapter.engine.engine import Engine
 
 log = logging.getLogger("adapter")
-
-RECHECK = 45_000
-"""Milliseconds until the sweeper checks again for a deadlock, at first."""
-
-MAX_RECHECK = 3600 * 1000
-"""The longest interval, in milliseconds, at which the sweeper checks a suspended invocation."""
 
 BATCH = 100
 """The number of entries of the due index that one request reads."""
@@ -157,35 +152,25 @@ class Sweeper:
             else:
                 await self._forget_journal(meta)
             return True
-        values: dict[str, Any]
+        redispatched = False
         if meta.status is Status.SUSPENDED and (meta.timer is None or meta.timer > now):
             if await engine.notifier.wake_if_unseen(meta):
                 return True
             await engine.deadlocks.check(meta)
-            check = now + min(RECHECK * 4 ** min(meta.dispatches, 8), MAX_RECHECK)
-            due = check if meta.timer is None else min(check, meta.timer)
-            values = {"due": due, "dispatches": meta.dispatches + 1}
+            change = lifecycle.checked(meta, now)
         elif meta.status is Status.QUEUED:
             await engine.control.reclaim(meta)
             await engine.deadlocks.check(meta)
-            wait = (RECHECK if meta.parent is not None else OWNER_CHECK) * 2 ** min(meta.dispatches, 6)
-            values = {"due": now + wait, "dispatches": meta.dispatches + 1}
+            change = lifecycle.checked(meta, now)
         elif id in engine.active:
-            values = {"due": engine.times().lease}
+            change = lifecycle.extended(meta, engine.times())
         elif meta.dispatches >= MAX_DISPATCHES:
-            error = f"no attempt began after {meta.dispatches} dispatches; resume it when its function works"
-            values = {"status": Status.PAUSED, "due": None, "error": error}
+            change = lifecycle.lost(meta)
         else:
-            delay = GRACE * 2 ** min(meta.dispatches, 8)
-            values = {"status": Status.READY, "due": now + delay, "dispatches": meta.dispatches + 1}
-            if meta.status is Status.RUNNING:
-                values |= {
-                    "failures": meta.failures + 1,
-                    "error": "its process ended, or ran out of time, in an attempt",
-                }
-        if not await engine.update_record(meta, values):
+            change, redispatched = lifecycle.redispatched(meta, now), True
+        if not await engine.apply(change):
             return False
-        if values.get("status") is Status.READY:
+        if redispatched:
             engine.dispatch(meta.ref, meta.target.service, meta.deployment if meta.epoch else "", fresh=meta.epoch == 0)
         return True
 
@@ -195,8 +180,7 @@ class Sweeper:
         if not isinstance(found, Meta) or found.generation != ref.generation:
             await self.delete_dependents(ref)
         elif not found.live and found.due is None:
-            with suppress(Conflict):
-                await self._engine.commit([Finish(ref, {"due": found.expires})], new_commit_id())
+            await self._engine.apply(lifecycle.kept(ref, found.expires))
 
     async def fan_out(self, meta: Meta) -> None:
         """Notify all waiters of a completed invocation. Then its record rests until it expires."""
@@ -209,11 +193,7 @@ class Sweeper:
                 await asyncio.gather(*(self._notify(waiter, outcome) for waiter in waiters[start : start + 16]))
             if cursor is None:
                 break
-        try:
-            due = meta.journal_expires or meta.expires or engine.clock.now() + PROMISE_CHECK
-            await engine.commit([Finish(meta.ref, set={"due": due, "waiters": 0})], new_commit_id())
-        except Conflict:
-            return
+        await engine.apply(lifecycle.told(meta, engine.clock.now()))
 
     async def _notify(self, waiter: Waiter, outcome: Outcome) -> None:
         engine = self._engine
@@ -235,9 +215,7 @@ class Sweeper:
         engine = self._engine
         if meta.journal_expires is not None:
             await self.delete_dependents(meta.ref, journal_only=True)
-        values = {"inline_journal": None, "segments": 0, "journal_expires": None, "due": meta.expires}
-        with suppress(Conflict):
-            await engine.commit([Finish(meta.ref, set=values)], new_commit_id())
+        await engine.apply(lifecycle.forgotten(meta))
 
     async def delete_dependents(self, ref: Ref, *, journal_only: bool = False, former: bool = False) -> None:
         """Delete the items that belong to a record.
@@ -283,7 +261,6 @@ class Sweeper:
         now = engine.clock.now()
         stays = (meta.completed or 0) + UNDER_WAY
         if now < stays:
-            with suppress(Conflict):
-                await engine.commit([Finish(meta.ref, {"due": stays})], new_commit_id())
+            await engine.apply(lifecycle.kept(meta.ref, stays))
         else:
             await engine.read(lambda: engine.store.forget(meta.ref, now))

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from datetime import timedelta
-from operator import attrgetter
-from typing import Any, Final
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from adapter.engine import blobs, journal
+from adapter.engine import blobs, journal, lifecycle
 from adapter.engine.execution import (
     AttemptFailed,
     Completed,
@@ -22,9 +19,8 @@ from adapter.engine.execution import (
     StateWritten,
     Suspended,
 )
-from adapter.engine.ids import garbage_id
 from adapter.engine.keys import UNKNOWN, KeyState
-from adapter.engine.ports import Change, Create, Delete, Put, TakeKey, Update, WriteHead
+from adapter.engine.ports import Change, Create, Delete, Put, TakeKey, WriteHead
 from adapter.engine.records import (
     INLINE,
     PART,
@@ -36,10 +32,10 @@ from adapter.engine.records import (
     Part,
     Ref,
     StateEntry,
-    Status,
     cut,
 )
-from adapter.engine.types import CANCELLED, Kind, ObjectKey, Options, Outcome, Target
+from adapter.engine.transitions import Times
+from adapter.engine.types import CANCELLED, Kind, ObjectKey, Options, Outcome
 
 MAX_ITEMS = 100
 """The most items that one transaction may touch:
@@ -47,18 +43,6 @@ https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWrite
 
 MAX_BYTES = 2_000_000
 """The most bytes of one commit. A transaction takes 4 MB, but that limit counts the encoded request."""
-
-QUEUED_CHECK = 1_000
-"""Milliseconds until the sweeper first checks whether a call that waits for a key is part of a deadlock."""
-
-GRACE = 10_000
-"""Milliseconds until the sweeper regards a dispatch as lost."""
-
-MARGIN = 2_000
-"""The most milliseconds by which clocks may differ."""
-
-OWNER_CHECK = 60_000
-"""Milliseconds until the sweeper first checks whether the key of another waiting invocation has an owner."""
 
 MAX_INLINE_PARTS = 1_000_000
 """The most bytes of out-of-line parts that go into a commit. If there are more, all are put before it."""
@@ -68,10 +52,6 @@ MAX_NOTIFICATION = 256 * 1024
 
 MAX_INLINE_JOURNAL = 32 * 1024
 """The longest last segment of a journal that a completed record itself holds."""
-
-SWEEPER_FIELDS = ("failures", "error")
-"""The fields that the sweeper writes when it declares an attempt dead. An attempt that ends all the same always writes
-them."""
 
 EffectGroup = tuple[Effect, ...]
 """Effects that are committed together or not at all."""
@@ -109,15 +89,6 @@ class Key:
         assert self.head is not None, f"the head of {self.key} was not read"
         more = self.head.queued if self.front is None else self.more
         return KeyState(self.head, now, self.front or (), more, self.dead_tickets, self.overflow)
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """The time of a transaction, and the due times that follow from it."""
-
-    now: int
-    lease: int
-    grace: int
 
 
 @dataclass(slots=True)
@@ -210,7 +181,8 @@ class Transaction:
                     state = self._state(execution.key)
                     state.release(execution.ref)
                     if execution.meta.kind is Kind.WORKFLOW and execution.spec is not None:
-                        state.expires = self._times.now + _ms(execution.spec.options.workflow_retention)
+                        retention = lifecycle.retention_of(execution.meta, execution.spec.options)
+                        state.expires = self._times.now + retention
                 case StateWritten(_, _, value, blob):
                     effect.apply(self._state(execution.key))
                     self.bytes += len(value) if value is not None and blob is None else 0
@@ -284,8 +256,6 @@ class Transaction:
             outcome = delta.completed.outcome
             large = outcome.value is not None and len(outcome.value) > INLINE
             options = execution.spec.options if execution.spec else Options()
-            retention = retention_of(meta, options)
-            journal_expires = now + min(_ms(options.journal_retention), retention)
             last = journal.encode(delta.entries) if delta.journaled else []
             inline = len(last) == 1 and len(last[0]) <= MAX_INLINE_JOURNAL
             dependents = any(
@@ -303,74 +273,45 @@ class Transaction:
                     last and not inline,
                 )
             )
-            expires = now + retention
-            journaled = journal_expires < expires and bool(last or execution.segments)
-            return replace(
+            return lifecycle.completed(
                 meta,
-                status=Status.COMPLETED,
+                options,
+                now=now,
                 outcome=Outcome(None) if large else outcome,
                 output_parts=-(-len(outcome.value or b"") // PART) if large else 0,
                 output_name=f"output-{commit_id}" if large else "",
                 inline_journal=last[0] if inline else None,
-                completed=now,
-                expires=expires,
-                journal_expires=journal_expires if journaled else None,
-                due=now if meta.waiters else journal_expires if journaled else expires if dependents else None,
-                epoch=max(meta.epoch, 1),
-                wake_after=None,
-                seen=0,
-                timer=None,
-                awaits=None,
-                error=None,
-                ticket=None,
-                dispatches=0,
+                journaled=bool(last or execution.segments),
+                dependents=dependents,
                 commit_id=commit_id,
             )
         if delta.failed is not None:
             failed = delta.failed
-            due = now if "x" in execution.notifications and not failed.cancelled else failed.due
-            return replace(
+            return lifecycle.failed(
                 meta,
-                status=Status.PAUSED if due is None else Status.BACKING_OFF,
-                due=due,
+                due=now if "x" in execution.notifications and not failed.cancelled else failed.due,
                 failures=failed.failures,
                 error=failed.error,
-                epoch=max(meta.epoch, 1),
-                ticket=None,
                 commit_id=commit_id,
             )
         if delta.suspended is not None:
-            suspended = delta.suspended
-            return replace(
+            return lifecycle.suspended(
                 meta,
-                status=Status.SUSPENDED,
-                wake_after=execution.counted + suspended.wake_count - 1,
+                wake_after=execution.counted + delta.suspended.wake_count - 1,
                 seen=len(execution.notifications),
-                timer=suspended.timer,
-                awaits=suspended.awaits,
-                due=min((at for at in (suspended.timer, suspended.check_at) if at is not None), default=None),
-                failures=0 if execution.progress or delta.entries else meta.failures,
-                epoch=max(meta.epoch, 1),
-                ticket=None,
+                timer=delta.suspended.timer,
+                check_at=delta.suspended.check_at,
+                awaits=delta.suspended.awaits,
+                progress=execution.progress or bool(delta.entries),
                 commit_id=commit_id,
             )
         if execution.stored and not delta.touched:
             return meta
         if ticket is not None:
-            check = self._times.now + (QUEUED_CHECK if meta.parent is not None else OWNER_CHECK)
-            return replace(meta, status=Status.QUEUED, due=check, ticket=ticket, commit_id=commit_id)
+            return lifecycle.queued(meta, ticket, now, commit_id)
         if execution.spec is not None:
-            return replace(
-                meta,
-                status=Status.RUNNING,
-                due=self._times.lease,
-                ticket=None,
-                epoch=max(meta.epoch, 1),
-                commit_id=commit_id,
-            )
-        if meta.status is Status.SCHEDULED:
-            return replace(meta, commit_id=commit_id)
-        return replace(meta, status=Status.READY, due=self._times.grace, commit_id=commit_id)
+            return lifecycle.running(meta, self._times, commit_id)
+        return lifecycle.dispatched(meta, self._times, commit_id)
 
     def _write_record(
         self, delta: RecordDelta, meta: Meta, changes: list[Change], parts: list[Part | JournalSegment], commit_id: str
@@ -389,24 +330,11 @@ class Transaction:
                 parts += out_of_line
                 meta = replace(meta, input=None, input_parts=len(out_of_line))
             meta = self.metas[meta.id] = replace(meta, notifications=int(delta.to_be_cancelled))
-            changes.append(Create(meta, self._times.now))
+            changes.append(lifecycle.created(meta, self._times.now))
             if delta.to_be_cancelled:
                 changes.append(Put(Notification(meta.ref, "x", Outcome(failure=CANCELLED), self._times.now, commit_id)))
         elif delta.completed or delta.failed or delta.suspended or delta.touched:
-            anyway = SWEEPER_FIELDS if delta.completed or delta.failed or delta.suspended else ()
-            if delta.granted_here:
-                anyway = (*anyway, "deployment")
-            changes.append(
-                Update(
-                    execution.ref,
-                    set=_difference(execution.meta, meta, anyway),
-                    epoch=execution.meta.epoch,
-                    status=Status.QUEUED if execution.meta.status is Status.QUEUED else None,
-                    # A notification that arrives just before the end is to be deleted with the rest.
-                    notifications=_most_counted(delta, meta),
-                    waiters=execution.meta.waiters if delta.completed else None,
-                )
-            )
+            changes.append(lifecycle.committed(execution.meta, meta, counted=execution.counted))
         if cuts:
             self.segments[meta.id] = len(cuts)
             segments = [
@@ -460,8 +388,7 @@ class Transaction:
         changes += [Put(entry) for entry in state.new_entries]
         changes += [Delete(entry) for entry in state.taken_entries]
         if state.granted is not None and state.granted == state.owner and state.granted.id not in self.deltas:
-            given = {"status": Status.READY, "due": self._times.grace, "ticket": None, "dispatches": 0}
-            changes.append(Update(state.granted, set=given, status=Status.QUEUED))
+            changes.append(lifecycle.granted(state.granted, self._times))
             self.granted.append((key.key, state.granted))
         changes += garbage(state, self._times)
         changes += blobs.changes(state, key.blobs, self._times.now)
@@ -471,40 +398,11 @@ def garbage(state: KeyState, times: Times) -> list[Create]:
     """Return the change that marks the overflow entries of an old state generation for deletion, if there are any."""
     if not state.garbage:
         return []
-    key = state.base.key
-    marker = Meta(
-        id=garbage_id(),
-        generation=state.base.state_generation,
-        target=Target(key.service, "state", key.key),
-        kind=Kind.SHARED,
-        status=Status.COMPLETED,
-        created=times.now,
-        completed=times.now,
-        due=times.grace,
-    )
-    return [Create(marker, times.now)]
-
-
-def _most_counted(delta: RecordDelta, meta: Meta) -> int | None:
-    """Return the most notifications that may be counted for an attempt to end as planned; ``None``: any number."""
-    if delta.suspended is not None:
-        return meta.wake_after
-    if delta.failed is not None:
-        return delta.execution.counted
-    return 0 if delta.completed is not None and meta.due is None else None
+    return [lifecycle.garbage(state.base.key, state.base.state_generation, times)]
 
 
 def _notifies(execution: Execution) -> bool:
     return execution.meta.parent is not None and execution.caller is None
-
-
-_COMPARED: Final = tuple(field.name for field in fields(Meta) if field.name not in ("commit_id", "notifications"))
-_compared: Final[Callable[[Meta], tuple[Any, ...]]] = attrgetter(*_COMPARED)
-
-
-def _difference(old: Meta, new: Meta, anyway: Collection[str]) -> dict[str, Any]:
-    pairs = zip(_COMPARED, _compared(old), _compared(new), strict=True)
-    return {name: after for name, before, after in pairs if before != after or name in anyway}
 
 
 def make_notification(to: Ref, id: str, outcome: Outcome, now: int, sender: str) -> tuple[Notification, list[Part]]:
@@ -513,17 +411,6 @@ def make_notification(to: Ref, id: str, outcome: Outcome, now: int, sender: str)
         return Notification(to, id, outcome, now), []
     name = f"{id}-{sender}"
     return Notification(to, id, Outcome(), now, parts=name), cut(to, name, outcome.value or b"")
-
-
-def retention_of(meta: Meta, options: Options) -> int:
-    """Return how long a completed invocation's record is kept, in milliseconds."""
-    if meta.kind is Kind.WORKFLOW:
-        return _ms(options.workflow_retention)
-    return _ms(options.idempotency_retention if meta.idempotent else options.journal_retention)
-
-
-def _ms(duration: timedelta) -> int:
-    return round(duration.total_seconds() * 1000)
 
 
 def fits(transaction: Transaction) -> bool:

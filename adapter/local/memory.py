@@ -13,6 +13,7 @@ from functools import wraps
 from operator import attrgetter
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeVar, cast
 
+from adapter.engine import lifecycle
 from adapter.engine.ids import SHARDS, shard
 from adapter.engine.ports import (
     Change,
@@ -256,7 +257,7 @@ class MemoryStore:
         if old is None or not _allowed(Update(ref), old) or not _woken(old, wake):
             self._charge([(old, None)])
             return False, old
-        woken = {} if wake is Wake.NONE else {"status": Status.READY, "due": due}
+        woken = {} if wake is Wake.NONE else lifecycle.counted(due)
         raised = {"epoch": 1} if wake is Wake.WAITING else {}
         new = _changed(old, woken, {"notifications": count, **raised})
         self._apply([_Write(ref.id, META, old, new)])

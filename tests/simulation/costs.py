@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from adapter.engine.engine import LEASE
 from adapter.engine.session import MAX_INLINE_WAIT
-from adapter.engine.sweeper import RECHECK
+from adapter.engine.transitions import RECHECK
 from adapter.engine.types import Kind
 from adapter.local.memory import size
 from tests.simulation.plan import Node, Op, Plan

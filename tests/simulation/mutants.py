@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from adapter import combinators
-from adapter.engine import blobs, transaction
+from adapter.engine import blobs, lifecycle, transaction
 from adapter.engine.attempt import Attempt, Pending
 from adapter.engine.commit_log import CommitLog
 from adapter.engine.control import Control
@@ -22,10 +22,11 @@ from adapter.engine.handover import Handover
 from adapter.engine.keys import KeyState
 from adapter.engine.notifier import Notifier
 from adapter.engine.ports import Change, Put, WriteHead
-from adapter.engine.records import InboxEntry
+from adapter.engine.records import InboxEntry, Status
 from adapter.engine.session import Session
 from adapter.engine.sweeper import Sweeper
 from adapter.engine.transaction import Transaction
+from adapter.engine.transitions import PAUSE
 from adapter.local import memory
 from adapter.local.memory import MemoryStore
 
@@ -70,9 +71,7 @@ MUTANTS = (
     mutant(
         "the key is handed over, and nobody is told",
         "7",
-        Edit(
-            Transaction, "_write_key", "changes.append(Update(state.granted, set=given, status=Status.QUEUED))", "pass"
-        ),
+        Edit(Transaction, "_write_key", "changes.append(lifecycle.granted(state.granted, self._times))", "pass"),
     ),
     mutant(
         "completing and releasing are two requests",
@@ -236,9 +235,9 @@ MUTANTS = (
         "4",
         Edit(
             Control,
-            "pause",
-            'self.fence(meta, {"status": Status.PAUSED, "due": None}) is not None',
-            'self._engine.update_record(meta, {"status": Status.PAUSED, "due": None})',
+            "keep_paused",
+            "self._fence(meta, lifecycle.paused(meta, await self._segments_with_marker(meta)).change)",
+            'self._engine.apply(PAUSE.update(meta, {"status": Status.PAUSED, "due": None}))',
         ),
         focus="operators",
     ),
@@ -251,7 +250,7 @@ MUTANTS = (
     mutant(
         "what is resumed has no due time",
         "8",
-        Edit(Control, "resume", '"status": Status.READY, "due": self._engine.times().grace', '"status": Status.READY'),
+        Edit(lifecycle, "resumed", '"status": Status.READY, "due": times.grace', '"status": Status.READY'),
         focus="operators",
     ),
     mutant(
@@ -375,7 +374,7 @@ MUTANTS = (
     mutant(
         "a large state entry that is replaced stays",
         "storage is given back",
-        Edit(blobs, "changes", 'changes.append(Finish(blob, set={"due": now, "expires": now}))', "pass"),
+        Edit(blobs, "changes", "changes.append(lifecycle.purged(blob, now))", "pass"),
         focus="large",
     ),
     mutant(
@@ -591,7 +590,7 @@ def _apply(owner: Any, function: str, edits: Sequence[Edit]) -> Callable[[], Non
             raise LookupError(f"{function} has no {edit.old!r}")
         source = source[: place[0]] + edit.new + source[place[1] :]
     module = sys.modules[original.__module__]
-    vars(module).update({helper.__name__: helper for helper in (_swapped, _apart)})
+    vars(module).update({helper.__name__: helper for helper in (_swapped, _apart)} | {"PAUSE": PAUSE, "Status": Status})
     names: dict[str, Any] = {}
     exec(compile(source, f"<{function} broken>", "exec"), vars(module), names)
     setattr(owner, function, names[function])

@@ -1,0 +1,508 @@
+"""The life of a record: one function for each transition, which returns the change to commit.
+
+`adapter.engine.transitions` has the table of all transitions, with their conditions. No other module sets the status
+of a record, or says when it is due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from datetime import timedelta
+from operator import attrgetter
+from typing import Any, Final
+
+from adapter.engine import transitions as t
+from adapter.engine.ids import garbage_id, new_generation
+from adapter.engine.ports import Create, Finish, Update
+from adapter.engine.records import WAITING, Awaits, Meta, Parent, Ref, Status
+from adapter.engine.transitions import (
+    GRACE,
+    MAX_RECHECK,
+    OPEN_CHECK,
+    OWNER_CHECK,
+    PROMISE_CHECK,
+    QUEUED_CHECK,
+    RECHECK,
+    Moved,
+    Times,
+)
+from adapter.engine.types import Failure, Headers, Kind, ObjectKey, Options, Outcome, Target
+
+IDLE: Final[dict[str, Any]] = {"wake_after": None, "seen": 0, "timer": None, "ticket": None, "awaits": None}
+"""The values of a record that waits for nothing."""
+
+
+# --- an invocation is created ----------------------------------------------------------------------------------------
+
+
+def accepted(
+    id: str,
+    target: Target,
+    kind: Kind,
+    *,
+    now: int,
+    input: bytes,
+    headers: Headers,
+    idempotent: bool,
+    deployment: str = "",
+    parent: Parent | None = None,
+) -> Meta:
+    """Return the record of a new invocation, which is to run at once."""
+    return Meta(
+        id=id,
+        generation=new_generation(),
+        target=target,
+        kind=kind,
+        status=Status.READY,
+        created=now,
+        headers=headers,
+        input=input,
+        idempotent=idempotent,
+        deployment=deployment,
+        parent=parent,
+    )
+
+
+def delayed(meta: Meta, delay: int) -> Meta:
+    """Return a new record whose invocation is to start after so many milliseconds."""
+    return replace(meta, status=Status.SCHEDULED, due=meta.created + delay) if delay else meta
+
+
+def created(meta: Meta, now: int) -> Create:
+    """Put the record of a new invocation."""
+    return Create(meta, now)
+
+
+def begun(meta: Meta, times: Times) -> Meta:
+    """Return the record of a new invocation whose first attempt runs in this process."""
+    return replace(meta, status=Status.RUNNING, epoch=1, due=times.lease)
+
+
+# --- an attempt begins -----------------------------------------------------------------------------------------------
+
+
+def start(times: Times, deployment: str, commit_id: str) -> dict[str, Any]:
+    """Return the values that `Store.start` sets."""
+    values = {"status": Status.RUNNING, "due": times.lease, "deployment": deployment}
+    return {**values, "dispatches": 0, "commit_id": commit_id}
+
+
+def claim(meta: Meta, times: Times, *, deployment: str | None, segments: int | None) -> Moved:
+    """Begin a further attempt.
+
+    The due time is required as well: an invocation that goes to an inbox changes it without raising the epoch.
+
+    Args:
+        meta: The record.
+        times: The due times.
+        deployment: The deployment to pin the invocation to; ``None``: it stays on its own.
+        segments: The number of the journal's segments after the attempt's marker; ``None``: there is no marker.
+    """
+    values: dict[str, Any] = {"status": Status.RUNNING, "epoch": meta.epoch + 1, "due": times.lease, "dispatches": 0}
+    values |= {**IDLE, "failures": meta.failures}
+    if deployment is not None:
+        values["deployment"] = deployment
+    if segments is not None:
+        values["segments"] = segments
+    return t.CLAIM.move(meta, values)
+
+
+# --- an attempt commits ----------------------------------------------------------------------------------------------
+
+
+ENDED: Final = ("failures", "error")
+"""The fields that the sweeper writes when it declares an attempt dead. An attempt that ends all the same always writes
+them."""
+
+
+def queued(meta: Meta, ticket: str, now: int, commit_id: str) -> Meta:
+    """Return the record of an invocation that waits for its key."""
+    check = now + (QUEUED_CHECK if meta.parent is not None else OWNER_CHECK)
+    return replace(meta, status=Status.QUEUED, due=check, ticket=ticket, commit_id=commit_id)
+
+
+def running(meta: Meta, times: Times, commit_id: str) -> Meta:
+    """Return the record of an invocation whose attempt runs in this process, as its key's owner if it has a key."""
+    epoch = max(meta.epoch, 1)
+    return replace(meta, status=Status.RUNNING, due=times.lease, ticket=None, epoch=epoch, commit_id=commit_id)
+
+
+def dispatched(meta: Meta, times: Times, commit_id: str) -> Meta:
+    """Return the record of a new invocation for another process."""
+    if meta.status is Status.SCHEDULED:
+        return replace(meta, commit_id=commit_id)
+    return replace(meta, status=Status.READY, due=times.grace, commit_id=commit_id)
+
+
+def suspended(
+    meta: Meta,
+    *,
+    wake_after: int,
+    seen: int,
+    timer: int | None,
+    check_at: int | None,
+    awaits: Awaits | None,
+    progress: bool,
+    commit_id: str,
+) -> Meta:
+    """Return the record of a suspended invocation. It continues when more notifications than ``wake_after`` are
+    counted."""
+    return replace(
+        meta,
+        status=Status.SUSPENDED,
+        wake_after=wake_after,
+        seen=seen,
+        timer=timer,
+        awaits=awaits,
+        due=min((at for at in (timer, check_at) if at is not None), default=None),
+        failures=0 if progress else meta.failures,
+        epoch=max(meta.epoch, 1),
+        ticket=None,
+        commit_id=commit_id,
+    )
+
+
+def slept(meta: Meta, until: int) -> Meta:
+    """Return the record as it was while the invocation slept until a time, which names the timer to delete."""
+    return replace(meta, status=Status.SUSPENDED, timer=until)
+
+
+def failed(meta: Meta, *, due: int | None, failures: int, error: str, commit_id: str) -> Meta:
+    """Return the record of an invocation whose attempt failed. Without a due time it is paused."""
+    return replace(
+        meta,
+        status=Status.PAUSED if due is None else Status.BACKING_OFF,
+        due=due,
+        failures=failures,
+        error=error,
+        epoch=max(meta.epoch, 1),
+        ticket=None,
+        commit_id=commit_id,
+    )
+
+
+def completed(
+    meta: Meta,
+    options: Options,
+    *,
+    now: int,
+    outcome: Outcome,
+    output_parts: int,
+    output_name: str,
+    inline_journal: str | None,
+    journaled: bool,
+    dependents: bool,
+    commit_id: str,
+) -> Meta:
+    """Return the record of a completed invocation.
+
+    Args:
+        meta: The record.
+        options: The handler's options, for the retentions.
+        now: The time.
+        outcome: The outcome as the record holds it.
+        output_parts: The number of parts of the outcome's value.
+        output_name: Their name.
+        inline_journal: The last segment of the journal, if the record holds it.
+        journaled: True if there is a journal.
+        dependents: True if items have to be deleted before the record.
+        commit_id: Tells the commit from others.
+    """
+    retention = retention_of(meta, options)
+    expires = now + retention
+    journal_expires = now + min(milliseconds(options.journal_retention), retention)
+    forgets = journaled and journal_expires < expires
+    return replace(
+        meta,
+        **IDLE,
+        status=Status.COMPLETED,
+        outcome=outcome,
+        output_parts=output_parts,
+        output_name=output_name,
+        inline_journal=inline_journal,
+        completed=now,
+        expires=expires,
+        journal_expires=journal_expires if forgets else None,
+        due=now if meta.waiters else journal_expires if forgets else expires if dependents else None,
+        epoch=max(meta.epoch, 1),
+        error=None,
+        dispatches=0,
+        commit_id=commit_id,
+    )
+
+
+def retention_of(meta: Meta, options: Options) -> int:
+    """Return how long a completed invocation's record is kept, in milliseconds."""
+    if meta.kind is Kind.WORKFLOW:
+        return milliseconds(options.workflow_retention)
+    return milliseconds(options.idempotency_retention if meta.idempotent else options.journal_retention)
+
+
+def milliseconds(duration: timedelta) -> int:
+    """Return a duration in milliseconds."""
+    return round(duration.total_seconds() * 1000)
+
+
+_COMPARED: Final = tuple(field.name for field in fields(Meta) if field.name not in ("commit_id", "notifications"))
+_compared: Final[Callable[[Meta], tuple[Any, ...]]] = attrgetter(*_COMPARED)
+
+_COMMITS: Final = {
+    Status.RUNNING: t.TAKE_KEY,
+    Status.QUEUED: t.QUEUE,
+    Status.SUSPENDED: t.SUSPEND,
+    Status.BACKING_OFF: t.FAIL,
+    Status.PAUSED: t.FAIL,
+    Status.COMPLETED: t.COMPLETE,
+}
+
+
+def committed(before: Meta, after: Meta, *, counted: int) -> Update:
+    """Return the change by which an attempt's commit makes its record another.
+
+    Args:
+        before: The record as it was last committed.
+        after: The record as it is to be.
+        counted: The number of counted notifications that the attempt knows of.
+    """
+    anyway = ENDED if after.status is Status.COMPLETED or after.status in WAITING else ()
+    if before.status is Status.QUEUED:
+        anyway = (*anyway, "deployment")
+    pairs = zip(_COMPARED, _compared(before), _compared(after), strict=True)
+    values = {name: new for name, old, new in pairs if old != new or name in anyway}
+    match after.status:
+        case Status.SUSPENDED:
+            most = after.wake_after
+        case Status.BACKING_OFF | Status.PAUSED:
+            most = counted
+        case Status.COMPLETED if after.due is None:
+            most = 0  # a notification that arrives just before the end is to be deleted with the rest
+        case _:
+            most = None
+    return _COMMITS[after.status].update(before, values, most=most)
+
+
+def awaiting(meta: Meta, awaits: Awaits) -> Moved:
+    """Store what a running attempt waits for, for the search for deadlocks."""
+    return t.AWAIT.move(meta, {"awaits": awaits})
+
+
+# --- an invocation continues -----------------------------------------------------------------------------------------
+
+
+def granted(ref: Ref, times: Times) -> Update:
+    """Give an invocation of an inbox its key. The changes of the inbox entry and of the head come with it."""
+    return t.GRANT.unread(ref, {"status": Status.READY, "due": times.grace, "ticket": None, "dispatches": 0})
+
+
+def counted(due: int) -> dict[str, Any]:
+    """Return the values that `Store.count_notifications` sets if the invocation continues."""
+    return {"status": Status.READY, "due": due}
+
+
+def woken(meta: Meta, times: Times) -> Update:
+    """Let a waiting invocation continue. Raising the epoch makes a late copy of the write that made it wait fail."""
+    return t.WAKE.update(meta, {"status": Status.READY, "due": times.grace, "epoch": meta.epoch + 1})
+
+
+def redispatched(meta: Meta, now: int) -> Update:
+    """Dispatch an overdue invocation once more. If an attempt was under way, that one has failed."""
+    delay = GRACE * 2 ** min(meta.dispatches, 8)
+    values: dict[str, Any] = {"status": Status.READY, "due": now + delay, "dispatches": meta.dispatches + 1}
+    if meta.status is Status.RUNNING:
+        error = "its process ended, or ran out of time, in an attempt"
+        values |= {"failures": meta.failures + 1, "error": error}
+    return t.REDISPATCH.update(meta, values)
+
+
+def released(meta: Meta, times: Times) -> Update:
+    """Let another attempt continue, as this one has to end without a failure."""
+    return t.RELEASE.update(meta, {"status": Status.READY, "due": times.grace})
+
+
+# --- it stays in its state, and is checked again ---------------------------------------------------------------------
+
+
+def reported(meta: Meta, deadlock: Failure) -> Update:
+    """Note a deadlock in the record of an invocation that is left to an operator."""
+    return t.REPORT.update(meta, {"error": deadlock.message})
+
+
+def checked(meta: Meta, now: int) -> Update:
+    """Check a waiting invocation again later."""
+    if meta.status is Status.QUEUED:
+        due = now + (RECHECK if meta.parent is not None else OWNER_CHECK) * 2 ** min(meta.dispatches, 6)
+    else:
+        due = now + min(RECHECK * 4 ** min(meta.dispatches, 8), MAX_RECHECK)
+        due = due if meta.timer is None else min(due, meta.timer)
+    return t.CHECK.update(meta, {"due": due, "dispatches": meta.dispatches + 1})
+
+
+def attached(ref: Ref) -> Update:
+    """Count one more that waits for the result. Its waiter is put with this change."""
+    return replace(t.ATTACH.unread(ref, {}), add={"waiters": 1})
+
+
+def requeued(meta: Meta) -> Update:
+    """Require that the invocation waits for its key as it did, for its inbox entry to be put again."""
+    return t.REQUEUE.update(meta, {})
+
+
+def extended(meta: Meta, times: Times) -> Update:
+    """Extend the lease of an attempt that runs in this process."""
+    return t.EXTEND.update(meta, {"due": times.lease})
+
+
+# --- it cannot continue by itself ------------------------------------------------------------------------------------
+
+
+def unreadable(meta: Meta, *, failures: int, error: str, due: int | None) -> Moved:
+    """Record a failed attempt at something that cannot be read. Without a due time the invocation is paused."""
+    status = Status.PAUSED if due is None else Status.BACKING_OFF
+    return t.CANNOT_READ.move(
+        meta, {"failures": failures, "error": error, "dispatches": 0, "status": status, "due": due}
+    )
+
+
+def lost(meta: Meta) -> Update:
+    """Pause an invocation that no process begins to run."""
+    error = f"no attempt began after {meta.dispatches} dispatches; resume it when its function works"
+    return t.LOSE.update(meta, {"status": Status.PAUSED, "due": None, "error": error})
+
+
+def paused(meta: Meta, segments: int | None) -> Moved:
+    """Keep an invocation from continuing. Its epoch is raised, so that no attempt goes on."""
+    return t.PAUSE.move(meta, _fence(meta, segments) | {"status": Status.PAUSED, "due": None})
+
+
+# --- operators -------------------------------------------------------------------------------------------------------
+
+
+def ending(meta: Meta, failure: Failure, times: Times, segments: int | None) -> Moved:
+    """Stop an invocation for good, in any state. The process that does this completes it; if that dies, another one."""
+    transition = t.END_QUEUED if waits_in_inbox(meta) else t.END
+    values = {"status": Status.RUNNING, "due": times.lease, "outcome": Outcome(failure=failure)}
+    return transition.move(meta, _fence(meta, segments) | values)
+
+
+def _fence(meta: Meta, segments: int | None) -> dict[str, Any]:
+    """Return the values that stop every attempt.
+
+    ``segments`` is the number of the journal's segments after the marker that stops the attempt; ``None`` if none has
+    begun.
+    """
+    values = {**IDLE, "epoch": meta.epoch + 1}
+    return values if segments is None else {**values, "segments": segments}
+
+
+def waits_in_inbox(meta: Meta) -> bool:
+    """Return True if the invocation has an entry in its key's inbox."""
+    return meta.status is Status.QUEUED and meta.ticket is not None
+
+
+def resumed(meta: Meta, times: Times, deployment: str | None) -> Moved:
+    """Continue a paused invocation, or one that waits for its next attempt, now and perhaps on another deployment.
+
+    Any other invocation only moves to the deployment.
+    """
+    values: dict[str, Any] = {"failures": 0, "dispatches": 0}
+    if deployment is not None:
+        values["deployment"] = deployment
+    if meta.status not in t.RESUME.sources:
+        return t.MOVE.move(meta, values)
+    # Raising the epoch makes the attempt's last write fail if it is applied once more, later.
+    return t.RESUME.move(meta, values | {"status": Status.READY, "due": times.grace, "epoch": meta.epoch + 1})
+
+
+# --- after completion ------------------------------------------------------------------------------------------------
+
+
+def told(meta: Meta, now: int) -> Finish:
+    """All waiters of a completed invocation have its result. Its record rests until something is to be deleted."""
+    due = meta.journal_expires or meta.expires or now + PROMISE_CHECK
+    return t.TELL.finish(meta.ref, {"due": due, "waiters": 0})
+
+
+def forgotten(meta: Meta) -> Finish:
+    """The journal of a completed invocation is deleted. Its result is kept longer."""
+    values = {"inline_journal": None, "segments": 0, "journal_expires": None, "due": meta.expires}
+    return t.FORGET.finish(meta.ref, values)
+
+
+def kept(ref: Ref, due: int | None) -> Finish:
+    """A completed record stays until a time, as items may still be put under it."""
+    return t.KEEP.finish(ref, {"due": due})
+
+
+def purged(ref: Ref, now: int) -> Finish:
+    """From now on a completed record is treated as absent. It is due at once, to be deleted."""
+    return t.PURGE.finish(ref, {"expires": now, "due": now})
+
+
+# --- promises --------------------------------------------------------------------------------------------------------
+
+
+def opened(id: str, target: Target, now: int) -> Create:
+    """Create a promise's record."""
+    due = now + OPEN_CHECK
+    meta = Meta(id, new_generation(), target, kind=Kind.SHARED, status=Status.SUSPENDED, created=now, due=due)
+    return Create(meta, now)
+
+
+def kept_promise(meta: Meta, outcome: Outcome, now: int, *, output_parts: int = 0, output_name: str = "") -> Moved:
+    """Complete a promise. Its waiters are notified after that; it is due until they are."""
+    values: dict[str, Any] = {"status": Status.COMPLETED, "outcome": outcome, "completed": now, "epoch": 1}
+    values |= {"due": now if meta.waiters else meta.due}
+    if output_parts:
+        values |= {"output_parts": output_parts, "output_name": output_name}
+    return t.KEEP_PROMISE.move(meta, values)
+
+
+def ended_promise(meta: Meta, now: int) -> tuple[Meta, Update | Finish]:
+    """Give up a promise whose workflow is over, and let it expire."""
+    values: dict[str, Any] = {"expires": now, "due": now}
+    if not meta.live:
+        return replace(meta, **values), t.PURGE.finish(meta.ref, values)
+    failure = Failure(410, f"{meta.target.object} is over, and its promise was not completed")
+    values |= {"status": Status.COMPLETED, "completed": now, "outcome": Outcome(failure=failure)}
+    return t.CHECK_PROMISE.move(meta, values)
+
+
+def checked_promise(meta: Meta, now: int, expires: int | None) -> Update | Finish:
+    """Check a promise again later, and no later than its workflow's state expires."""
+    later = now + (OPEN_CHECK * 2 ** min(meta.dispatches, 5) if meta.live else PROMISE_CHECK)
+    values = {"dispatches": meta.dispatches + 1, "due": min(later, expires or later)}
+    return t.CHECK_PROMISE.update(meta, values) if meta.live else t.KEEP.finish(meta.ref, values)
+
+
+# --- large payloads, and state that is no longer used ----------------------------------------------------------------
+
+
+def stored_ahead(ref: Ref, target: Target, times: Times, *, of: Ref | None = None) -> Create:
+    """Create the record of a payload that is put ahead of a commit: a state entry's, or the input of an invocation."""
+    parent = Parent(of, 0) if of is not None else None
+    meta = Meta(*ref, target, Kind.SHARED, Status.SUSPENDED, created=times.now, due=times.lease, parent=parent)
+    return Create(meta, times.now)
+
+
+def pointed_at(ref: Ref, now: int, *, due: int | None) -> Update:
+    """The commit points at a payload that was put ahead. It requires that the payload was not given up."""
+    return t.POINT.unread(ref, {"status": Status.COMPLETED, "completed": now, "due": due})
+
+
+def given_up(meta: Meta, now: int, *, expires: bool) -> Moved:
+    """No commit pointed at a payload in time. None can from now on."""
+    values: dict[str, Any] = {"status": Status.COMPLETED, "completed": now}
+    return t.GIVE_UP.move(meta, values | ({"expires": now} if expires else {}))
+
+
+def garbage(key: ObjectKey, state_generation: str, times: Times) -> Create:
+    """Create the record that has the entries of an old generation of a key's state deleted."""
+    target = Target(key.service, "state", key.key)
+    meta = Meta(garbage_id(), state_generation, target, Kind.SHARED, Status.COMPLETED, created=times.now)
+    return Create(replace(meta, completed=times.now, due=times.grace), times.now)
+
+
+def collected(ref: Ref, now: int) -> Finish:
+    """What the record of unused items named is deleted."""
+    return t.KEEP.finish(ref, {"expires": now})
