@@ -326,7 +326,7 @@ class DynamoStore:
         if wake is not Wake.NONE:
             condition &= _woken(wake)
             set = lifecycle.counted(due)
-        if wake is Wake.WAITING:
+        if wake in (Wake.SUSPENDED, Wake.WAITING):
             add["epoch"] = 1
         return await self._update_now(self._update(ref.id, condition, set, add))
 

@@ -358,16 +358,15 @@ def extended(meta: Meta, times: Times) -> Update:
 
 def unreadable(meta: Meta, *, failures: int, error: str, due: int | None) -> Moved:
     """Record a failed attempt at something that cannot be read. Without a due time the invocation is paused."""
-    status = Status.PAUSED if due is None else Status.BACKING_OFF
-    return t.CANNOT_READ.move(
-        meta, {"failures": failures, "error": error, "dispatches": 0, "status": status, "due": due}
-    )
+    values: dict[str, Any] = {"failures": failures, "error": error, "dispatches": 0, "due": due}
+    values |= {"status": Status.PAUSED, "epoch": meta.epoch + 1} if due is None else {"status": Status.BACKING_OFF}
+    return t.CANNOT_READ.move(meta, values)
 
 
 def lost(meta: Meta) -> Update:
     """Pause an invocation that no process begins to run."""
     error = f"no attempt began after {meta.dispatches} dispatches; resume it when its function works"
-    return t.LOSE.update(meta, {"status": Status.PAUSED, "due": None, "error": error})
+    return t.LOSE.update(meta, {"status": Status.PAUSED, "due": None, "error": error, "epoch": meta.epoch + 1})
 
 
 def paused(meta: Meta, segments: int | None) -> Moved:

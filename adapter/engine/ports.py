@@ -148,7 +148,7 @@ class Wake(StrEnum):
     SUSPENDED = "suspended"
     """A receiver that is suspended."""
     WAITING = "waiting"
-    """A receiver that is suspended, paused, or waits for its next attempt. Its epoch is raised as well."""
+    """A receiver that is suspended, paused, or waits for its next attempt."""
 
 
 class Conflict(Exception):
@@ -308,7 +308,8 @@ class Store(Protocol):
 
     async def count_notifications(self, ref: Ref, *, count: int, wake: Wake, due: int) -> tuple[bool, Meta | None]:
         """Count notifications that were put. ``wake`` says whether the receiver becomes `Status.READY`, with this due
-        time.
+        time. Unless ``wake`` compares the count, the epoch is raised, so that a late copy of the write that made the
+        receiver wait fails.
 
         UpdateItem, which never conflicts with another one. Requires that the record exists in this generation, is not
         completed, and is in a state that ``wake`` covers. Return whether they were counted, and the record as it then

@@ -154,7 +154,7 @@ QUEUE = _row(
     "the next check: of a call after a second, of others after a minute",
     "transaction",
 )
-AWAIT = _row("the attempt waits in its process", [RUNNING], [], "epoch", "as before", "session")
+AWAIT = _row("the attempt waits in its process", [RUNNING], [], "epoch status", "as before", "session")
 SUSPEND = _row(
     "the attempt suspends it",
     [RUNNING, QUEUED],
@@ -199,14 +199,19 @@ RELEASE = _row("another execution of its session was taken over", [RUNNING], [RE
 
 CHECK = _row("it is due, and still waits for others", [QUEUED, SUSPENDED], [], "epoch due", LATER, "sweeper")
 EXTEND = _row("it is due, and its attempt runs in the sweeper's process", STARTABLE, [], "epoch due", LEASE, "sweeper")
-REPORT = _row("a deadlock of it is reported", [QUEUED], [], "", "as before", "deadlocks")
+REPORT = _row("a deadlock of it is reported", [QUEUED], [], "epoch status", "as before", "deadlocks")
 ATTACH = _row("another invocation waits for its result", LIVE, [], "", "as before", "control")
-REQUEUE = _row("its inbox entry was lost, and is put again", [QUEUED], [], "due", "as before", "control")
+REQUEUE = _row("its inbox entry was lost, and is put again", [QUEUED], [], "status due", "as before", "control")
 
 # --- it cannot continue by itself ---
 
 CANNOT_READ = _row(
-    "part of it cannot be read", STARTABLE, [BACKING_OFF, PAUSED], "epoch", "the next attempt; paused: never", "engine"
+    "part of it cannot be read",
+    STARTABLE,
+    [BACKING_OFF, PAUSED],
+    "epoch due",
+    "the next attempt; paused: never",
+    "engine",
 )
 LOSE = _row("no attempt began after ten dispatches", STARTABLE, [PAUSED], "epoch due", "never", "sweeper")
 PAUSE = _row(

@@ -258,7 +258,7 @@ class MemoryStore:
             self._charge([(old, None)])
             return False, old
         woken = {} if wake is Wake.NONE else lifecycle.counted(due)
-        raised = {"epoch": 1} if wake is Wake.WAITING else {}
+        raised = {"epoch": 1} if wake in (Wake.SUSPENDED, Wake.WAITING) else {}
         new = _changed(old, woken, {"notifications": count, **raised})
         self._apply([_Write(ref.id, META, old, new)])
         return True, new

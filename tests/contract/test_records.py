@@ -164,7 +164,7 @@ class TestTell:
         expected = replace(record, notifications=6, commit_id=commit_id)
         if wake is not Wake.NONE:
             expected = replace(expected, status=Status.READY, due=NOW + 9)
-        if wake is Wake.WAITING:
+        if wake in (Wake.SUSPENDED, Wake.WAITING):
             expected = replace(expected, epoch=record.epoch + 1)
         assert await store.count_notifications(record.ref, count=2, wake=wake, due=NOW + 9) == (True, expected)
         assert await store.peek(record.id) == expected
