@@ -45,13 +45,13 @@ class Pages:
     """An ASGI app: the console's pages.
 
     Args:
-        command: Returns the command line that reaches the same stack, for a request. The pages show it.
+        options: Returns the options by which a command reaches the same server, for a request. The pages show commands.
         stack: The name of the stack that the pages show, or None on a developer's machine.
         built: The folder with the built pages.
     """
 
-    def __init__(self, command: Callable[[Request], str], *, stack: str | None = None, built: Path = BUILT) -> None:
-        self._command = command
+    def __init__(self, options: Callable[[Request], str], *, stack: str | None = None, built: Path = BUILT) -> None:
+        self._options = options
         self._stack = stack
         self._built = built
 
@@ -64,7 +64,7 @@ class Pages:
             return PlainTextResponse("Use GET.", 405, {**HEADERS, "allow": "GET, HEAD"})
         path: str = request.scope["path"]
         if path == "/console/config.json":
-            config: dict[str, Any] = {"command": self._command(request), "stack": self._stack}
+            config: dict[str, Any] = {"options": self._options(request), "stack": self._stack}
             return JSONResponse(config, headers={**HEADERS, "cache-control": "no-store"})
         if path.startswith("/console/assets/"):
             # The name of an asset has a hash of its content.

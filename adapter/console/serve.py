@@ -17,15 +17,21 @@ TIMEOUT: Final = httpx.Timeout(60, connect=10)
 """Seconds. API Gateway answers within 30."""
 
 
-def run(
-    url: str, auth: httpx.Auth | None, *, command: str, stack: str | None, port: int = 0, browser: bool = True
+def serve(
+    url: str,
+    auth: httpx.Auth | None,
+    *,
+    options: str = "",
+    stack: str | None = None,
+    port: int = 0,
+    browser: bool = True,
 ) -> int:
     """Serve the console until interrupted, and return the exit code.
 
     Args:
         url: The stack's base URL.
         auth: Signs the requests to the stack.
-        command: The command line that reaches the stack, such as ``adapter --stack shop``. The pages show it.
+        options: The options by which a command reaches the stack, such as ``--stack shop``. The pages show commands.
         stack: The stack's name, or None if it has none.
         port: The port on loopback; 0 takes a free one.
         browser: Whether to open the console in the default browser.
@@ -37,7 +43,7 @@ def run(
         port = listener.getsockname()[1]
         token = secrets.token_urlsafe(32)
         client = httpx.AsyncClient(base_url=url, auth=auth, timeout=TIMEOUT)
-        pages = Pages(lambda _: command, stack=stack)
+        pages = Pages(lambda _: options, stack=stack)
         app = Proxy(client, pages, port=port, token=token)
         config = uvicorn.Config(app, lifespan="off", access_log=False, log_level="warning", server_header=False)
         address = f"http://127.0.0.1:{port}/console?token={token}"

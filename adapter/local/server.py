@@ -92,7 +92,7 @@ class LocalApp:
         if cors:
             self._ingress = _with_cors(self._ingress, cors)
         self._admin = Admin(engine, local(registry))
-        self._console = Pages(_command)
+        self._console = Pages(_options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if is_console(scope["path"]):
@@ -127,11 +127,9 @@ class LocalApp:
             task.cancel()
 
 
-def _command(request: Request) -> str:
-    """Return the command line that reaches this server."""
-    return (
-        "adapter" if request.url.port == DEFAULT_PORT else f"adapter --url {request.url.scheme}://{request.url.netloc}"
-    )
+def _options(request: Request) -> str:
+    """Return the options by which a command reaches this server."""
+    return "" if request.url.port == DEFAULT_PORT else f"--url {request.url.scheme}://{request.url.netloc}"
 
 
 def _with_cors(ingress: ASGIApp, origins: Sequence[str]) -> ASGIApp:

@@ -31,7 +31,7 @@ def built(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def pages(built: Path) -> Pages:
-    return Pages(lambda _: "adapter", built=built)
+    return Pages(lambda _: "", built=built)
 
 
 @pytest.mark.parametrize("path", ["/console", "/console/", "/console/invocations/inv_1", "/console/a.b"])
@@ -72,7 +72,7 @@ async def test_pages_are_not_posted_to(pages: Pages) -> None:
 
 
 async def test_an_installation_without_pages_says_how_to_get_them(tmp_path: Path) -> None:
-    async with client(Pages(lambda _: "adapter", built=tmp_path / "none")) as http:
+    async with client(Pages(lambda _: "", built=tmp_path / "none")) as http:
         answer = await http.get("/console")
     assert answer.status_code == 503
     assert "make console" in answer.text
@@ -85,12 +85,12 @@ class Greeter(Service):
 
 
 @pytest.mark.parametrize(
-    ("url", "command"),
-    [("http://localhost:8080", "adapter"), ("http://127.0.0.1:9000", "adapter --url http://127.0.0.1:9000")],
+    ("url", "options"),
+    [("http://localhost:8080", ""), ("http://127.0.0.1:9000", "--url http://127.0.0.1:9000")],
 )
-async def test_the_development_server_has_the_console(url: str, command: str) -> None:
+async def test_the_development_server_has_the_console(url: str, options: str) -> None:
     async with running(Registry(Greeter), MemoryStore()) as app, client(Guard(app), url) as http:
-        assert (await http.get("/console/config.json")).json() == {"command": command, "stack": None}
+        assert (await http.get("/console/config.json")).json() == {"options": options, "stack": None}
         foreign = await http.get("/console", headers={"host": "evil.example"})
         assert foreign.status_code == 403
 
