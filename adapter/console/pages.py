@@ -46,12 +46,21 @@ class Pages:
 
     Args:
         options: Returns the options by which a command reaches the same server, for a request. The pages show commands.
+        url: The base URL of the stack's handlers. None stands for the URL of the pages.
         stack: The name of the stack that the pages show, or None on a developer's machine.
         built: The folder with the built pages.
     """
 
-    def __init__(self, options: Callable[[Request], str], *, stack: str | None = None, built: Path = BUILT) -> None:
+    def __init__(
+        self,
+        options: Callable[[Request], str],
+        *,
+        url: str | None = None,
+        stack: str | None = None,
+        built: Path = BUILT,
+    ) -> None:
         self._options = options
+        self._url = url
         self._stack = stack
         self._built = built
 
@@ -64,7 +73,8 @@ class Pages:
             return PlainTextResponse("Use GET.", 405, {**HEADERS, "allow": "GET, HEAD"})
         path: str = request.scope["path"]
         if path == "/console/config.json":
-            config: dict[str, Any] = {"options": self._options(request), "stack": self._stack}
+            url = self._url or f"{request.url.scheme}://{request.url.netloc}"
+            config: dict[str, Any] = {"options": self._options(request), "stack": self._stack, "url": url}
             return JSONResponse(config, headers={**HEADERS, "cache-control": "no-store"})
         if path.startswith("/console/assets/"):
             # The name of an asset has a hash of its content.

@@ -6,6 +6,7 @@ import secrets
 import socket
 import webbrowser
 from typing import Final
+from urllib.parse import urlsplit
 
 import httpx
 import uvicorn
@@ -32,7 +33,7 @@ def serve(
         url: The stack's base URL.
         auth: Signs the requests to the stack.
         options: The options by which a command reaches the stack, such as ``--stack shop``. The pages show commands.
-        stack: The stack's name, or None if it has none.
+        stack: The stack's name. The default is the URL's host.
         port: The port on loopback; 0 takes a free one.
         browser: Whether to open the console in the default browser.
 
@@ -43,7 +44,7 @@ def serve(
         port = listener.getsockname()[1]
         token = secrets.token_urlsafe(32)
         client = httpx.AsyncClient(base_url=url, auth=auth, timeout=TIMEOUT)
-        pages = Pages(lambda _: options, stack=stack)
+        pages = Pages(lambda _: options, url=url.rstrip("/"), stack=stack or urlsplit(url).hostname)
         app = Proxy(client, pages, port=port, token=token)
         config = uvicorn.Config(app, lifespan="off", access_log=False, log_level="warning", server_header=False)
         address = f"http://127.0.0.1:{port}/console?token={token}"

@@ -90,7 +90,7 @@ class Greeter(Service):
 )
 async def test_the_development_server_has_the_console(url: str, options: str) -> None:
     async with running(Registry(Greeter), MemoryStore()) as app, client(Guard(app), url) as http:
-        assert (await http.get("/console/config.json")).json() == {"options": options, "stack": None}
+        assert (await http.get("/console/config.json")).json() == {"options": options, "stack": None, "url": url}
         foreign = await http.get("/console", headers={"host": "evil.example"})
         assert foreign.status_code == 403
 

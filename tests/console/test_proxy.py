@@ -202,7 +202,9 @@ async def test_a_stack_that_cannot_be_asked(
 
 async def test_the_token_is_in_nothing_that_the_pages_get(stack: Stack) -> None:
     async with httpx.AsyncClient(transport=stack, base_url="https://api.example") as upstream:
-        app = Proxy(upstream, Pages(lambda _: "--stack shop", stack="shop"), port=PORT, token=TOKEN)
+        app = Proxy(
+            upstream, Pages(lambda _: "--stack shop", url="https://api.example", stack="shop"), port=PORT, token=TOKEN
+        )
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=f"http://{OWN}") as client:
             config = await client.get("/console/config.json", headers={"cookie": COOKIE})
-    assert config.json() == {"options": "--stack shop", "stack": "shop"}
+    assert config.json() == {"options": "--stack shop", "stack": "shop", "url": "https://api.example"}

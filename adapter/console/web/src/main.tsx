@@ -1,3 +1,19 @@
 import { render } from "preact";
+import { ask, type Config } from "./api/client";
+import { App } from "./app";
+import { ConfigContext } from "./commands";
+import { watchPrefix } from "./keyboard";
+import { setPace } from "./live";
 
-render(<h1>Console</h1>, document.getElementById("app")!);
+/** Milliseconds between two looks. */
+const PACE = { development: 1000, stack: 5000 };
+
+const config = await ask<Config>("/console/config.json");
+setPace(config.stack === null ? PACE.development : PACE.stack);
+watchPrefix("g");
+render(
+  <ConfigContext.Provider value={config}>
+    <App />
+  </ConfigContext.Provider>,
+  document.getElementById("app")!,
+);

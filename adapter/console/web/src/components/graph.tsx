@@ -1,0 +1,89 @@
+/** The waits as a graph. Its layout is dagre's. */
+
+import { graphlib, layout } from "@dagrejs/dagre";
+import { useMemo } from "preact/hooks";
+import { useLocation } from "preact-iso";
+import type { Summary, Waits } from "../api/schema";
+import { state } from "../format";
+
+const HEIGHT = 44;
+const LETTER = 7.4; // the width of a letter of the targets' font, in pixels
+const PADDING = 24;
+
+export function Graph({ of, stuck }: { of: Waits; stuck: Set<string> }) {
+  const { route } = useLocation();
+  const placed = useMemo(() => place(of), [of]);
+  return (
+    <div class="graph" tabIndex={0} role="region" aria-label="Graph of waits">
+      <svg width={placed.width} height={placed.height} viewBox={`0 0 ${placed.width} ${placed.height}`} role="group" aria-label={`${of.nodes.length} invocations, ${of.edges.length} waits`}>
+        <defs>
+          <marker id="arrow" viewBox="0 0 8 8" refX={7} refY={4} markerWidth={8} markerHeight={8} orient="auto-start-reverse">
+            <path d="M0 0L8 4L0 8z" />
+          </marker>
+        </defs>
+        {placed.edges.map((edge) => (
+          <path
+            key={`${edge.from} ${edge.to}`}
+            class={`edge ${edge.kind} ${stuck.has(edge.from) && stuck.has(edge.to) ? "stuck" : ""}`}
+            d={edge.path}
+            marker-end="url(#arrow)"
+          >
+            <title>{edge.kind === "key" ? "waits for the key that it owns" : "waits for the result of its call"}</title>
+          </path>
+        ))}
+        {placed.nodes.map(({ node, x, y, width }) => (
+          <a
+            key={node.id}
+            href={`/console/invocations/${node.id}`}
+            aria-label={`${node.target}, ${state(node)}${stuck.has(node.id) ? ", in a deadlock" : ""}`}
+            onClick={(event) => {
+              event.preventDefault();
+              route(`/console/invocations/${node.id}`);
+            }}
+          >
+            <g class={`node ${state(node)} ${stuck.has(node.id) ? "stuck" : ""}`} transform={`translate(${x - width / 2} ${y - HEIGHT / 2})`}>
+              <rect width={width} height={HEIGHT} rx={6} />
+              <text x={PADDING / 2} y={18} class="mono">
+                {node.target}
+              </text>
+              <text x={PADDING / 2} y={35} class="quiet">
+                {state(node)}
+              </text>
+            </g>
+          </a>
+        ))}
+      </svg>
+    </div>
+  );
+}
+
+interface Placed {
+  width: number;
+  height: number;
+  nodes: { node: Summary; x: number; y: number; width: number }[];
+  edges: { from: string; to: string; kind: string; path: string }[];
+}
+
+function place(of: Waits): Placed {
+  const graph = new graphlib.Graph();
+  graph.setGraph({ rankdir: "LR", nodesep: 16, ranksep: 56, marginx: 8, marginy: 8 });
+  graph.setDefaultEdgeLabel(() => ({}));
+  const widths = new Map(of.nodes.map((node) => [node.id, node.target.length * LETTER + PADDING]));
+  for (const node of of.nodes) graph.setNode(node.id, { width: widths.get(node.id)!, height: HEIGHT });
+  const edges = of.edges.filter((edge) => graph.hasNode(edge.from) && graph.hasNode(edge.to));
+  for (const edge of edges) graph.setEdge(edge.from, edge.to);
+  layout(graph);
+  const { width = 0, height = 0 } = graph.graph();
+  return {
+    width,
+    height,
+    nodes: of.nodes.map((node) => {
+      const { x, y } = graph.node(node.id) as { x: number; y: number };
+      return { node, x, y, width: widths.get(node.id)! };
+    }),
+    edges: edges.map((edge) => {
+      const { points } = graph.edge(edge.from, edge.to) as { points: { x: number; y: number }[] };
+      return { ...edge, path: `M${points.map((point) => `${point.x} ${point.y}`).join("L")}` };
+    }),
+  };
+}

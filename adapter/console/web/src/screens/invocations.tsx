@@ -1,0 +1,176 @@
+/** The invocations that match a filter, and actions on many of them. The filter is in the URL. */
+
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useLocation } from "preact-iso";
+import { ACTIONS, filterWords, type ActionName } from "../actions";
+import { ask, query } from "../api/client";
+import type { Counts, Filter, Invocations as Page, Services } from "../api/schema";
+import { useCommand } from "../commands";
+import { ActDialog, type Request } from "../components/act";
+import { Copy, Empty, Head, Trouble } from "../components/basics";
+import { InvocationsTable } from "../components/invocations-table";
+import { useKeys } from "../keyboard";
+import { useLive } from "../live";
+
+const STATUSES = ["live", "scheduled", "queued", "ready", "running", "suspended", "backing-off", "paused", "completed"];
+const OUTCOMES = ["completed", "failed", "cancelled", "killed"];
+const AGES = { "15m": 900, "1h": 3600, "1d": 86_400, "7d": 604_800 };
+const LIMITS = ["50", "200", "1000"];
+
+export function Invocations() {
+  const { url, route } = useLocation();
+  const given = useMemo(() => new URLSearchParams(url.split("?")[1] ?? ""), [url]);
+  const filter = useMemo(() => readFilter(given), [given]);
+  const limit = given.get("limit") ?? LIMITS[0]!;
+  const cursor = given.get("cursor") ?? undefined;
+  const live = useLive<Page>(`/admin/invocations${query({ ...filter, limit, cursor })}`);
+  const [selected, setSelected] = useState(new Set<string>());
+  const [request, setRequest] = useState<Request>();
+  const field = useRef<HTMLInputElement>(null);
+  const command = useCommand();
+  useKeys(useMemo(() => ({ "/": () => field.current?.focus() }), []));
+  useEffect(() => setSelected(new Set()), [url]);
+
+  const set = (name: string, value: string) => {
+    const next = new URLSearchParams(given);
+    next.delete("cursor");
+    if (value) next.set(name, value);
+    else next.delete(name);
+    route(`/console/invocations?${next}`, true);
+  };
+  const page = live.data?.invocations ?? [];
+  return (
+    <>
+      <Head title="Invocations">
+        <Count filter={filter} />
+      </Head>
+      <FilterForm given={given} set={set} field={field} />
+      <div class="bar" role="toolbar" aria-label="Actions on many invocations">
+        <span>{selected.size ? `${selected.size} selected` : "All that match"}:</span>
+        {(Object.keys(ACTIONS) as ActionName[]).map((action) => (
+          <button
+            key={action}
+            type="button"
+            class={ACTIONS[action].destructive ? "small danger" : "small"}
+            onClick={() => setRequest(selected.size ? { action, ids: [...selected] } : { action, filter })}
+          >
+            {ACTIONS[action].label}
+          </button>
+        ))}
+      </div>
+      {page.length > 0 ? (
+        <>
+          <Trouble error={live.error} />
+          <InvocationsTable label="Invocations" of={page} selected={selected} onSelect={setSelected} />
+        </>
+      ) : (
+        <Empty {...live}>No invocation matches.</Empty>
+      )}
+      {live.data && !live.data.complete && <p class="quiet">The index is switched off: completed invocations are not listed.</p>}
+      <footer class="bar">
+        {cursor && (
+          <button type="button" onClick={() => set("cursor", "")}>
+            Latest
+          </button>
+        )}
+        {live.data?.cursor && (
+          <button type="button" onClick={() => route(`/console/invocations?${withCursor(given, live.data!.cursor!)}`)}>
+            Older
+          </button>
+        )}
+        <Copy text={command("inv", "list", ...filterWords(filter))} />
+      </footer>
+      {request && <ActDialog request={request} onClose={() => setRequest(undefined)} />}
+    </>
+  );
+}
+
+function withCursor(given: URLSearchParams, cursor: string): URLSearchParams {
+  const next = new URLSearchParams(given);
+  next.set("cursor", cursor);
+  return next;
+}
+
+function readFilter(given: URLSearchParams): Filter {
+  const filter: Filter = {};
+  if (given.has("status")) filter.status = given.getAll("status");
+  if (given.has("outcome")) filter.outcome = given.getAll("outcome");
+  for (const name of ["service", "handler", "key", "deployment", "since", "until"] as const) {
+    const value = given.get(name);
+    if (value) filter[name] = value;
+  }
+  const age = given.get("age");
+  if (age && age in AGES) {
+    filter.since = new Date(Date.now() - AGES[age as keyof typeof AGES] * 1000).toISOString();
+  }
+  return filter;
+}
+
+interface FormProps {
+  given: URLSearchParams;
+  set: (name: string, value: string) => void;
+  field: { current: HTMLInputElement | null };
+}
+
+function FilterForm({ given, set, field }: FormProps) {
+  const { data } = useLive<Services>("/admin/services");
+  const choose = (name: string, label: string, values: string[], none: string) => (
+    <label>
+      {label}
+      <select value={given.get(name) ?? ""} onChange={(event) => set(name, event.currentTarget.value)}>
+        <option value="">{none}</option>
+        {values.map((value) => (
+          <option key={value}>{value}</option>
+        ))}
+      </select>
+    </label>
+  );
+  const write = (name: string, label: string, list?: string) => (
+    <label>
+      {label}
+      <input
+        type="search"
+        value={given.get(name) ?? ""}
+        list={list}
+        ref={name === "service" ? field : undefined}
+        onChange={(event) => set(name, event.currentTarget.value.trim())}
+      />
+    </label>
+  );
+  return (
+    <form class="filters" role="search" aria-label="Filter" onSubmit={(event) => event.preventDefault()}>
+      {write("service", "Service", "services")}
+      {write("handler", "Handler")}
+      {write("key", "Key")}
+      {choose("status", "Status", STATUSES, "any")}
+      {choose("outcome", "Outcome", OUTCOMES, "any")}
+      {choose("age", "Created within", Object.keys(AGES), "any time")}
+      {write("deployment", "Deployment")}
+      {choose("limit", "Lines", LIMITS.slice(1), LIMITS[0]!)}
+      <datalist id="services">{data?.services.map((each) => <option key={each.name} value={each.name} />)}</datalist>
+    </form>
+  );
+}
+
+/** Adds up the pages of counts when asked to: that reads the index. */
+function Count({ filter }: { filter: Filter }) {
+  const [text, setText] = useState<string>();
+  useEffect(() => setText(undefined), [filter]);
+  const count = async () => {
+    let total = 0;
+    let cursor: string | undefined;
+    do {
+      const page: Counts = await ask(`/admin/invocations/counts${query({ ...filter, cursor })}`);
+      total += page.total;
+      cursor = page.cursor ?? undefined;
+      setText(`${total}${cursor ? "…" : ""}`);
+    } while (cursor);
+  };
+  return text === undefined ? (
+    <button type="button" class="small" onClick={() => count().catch((error: Error) => setText(error.message))}>
+      Count
+    </button>
+  ) : (
+    <output aria-label="Number of invocations">{text}</output>
+  );
+}

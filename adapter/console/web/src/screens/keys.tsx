@@ -1,0 +1,83 @@
+/** Keys that have an owner or a queue, and a way to any other key. */
+
+import { useState } from "preact/hooks";
+import { useLocation } from "preact-iso";
+import { query } from "../api/client";
+import type { Keys as Page, Services } from "../api/schema";
+import { useCommand } from "../commands";
+import { Copy, Empty, Head, To, ToKey, Trouble } from "../components/basics";
+import { useLive } from "../live";
+
+export function Keys() {
+  const { route } = useLocation();
+  const [service, setService] = useState("");
+  const [key, setKey] = useState("");
+  const [queued, setQueued] = useState(false);
+  const services = useLive<Services>("/admin/services").data?.services.filter((each) => each.kind !== "service") ?? [];
+  const { data, error } = useLive<Page>(`/admin/keys${query({ service, queued: queued ? "true" : undefined })}`);
+  const command = useCommand();
+  const named = service || services[0]?.name || "";
+  return (
+    <>
+      <Head title="Keys" />
+      <form
+        class="filters"
+        aria-label="Key"
+        onSubmit={(event) => {
+          event.preventDefault();
+          if (key) route(`/console/keys/${encodeURIComponent(named)}${query({ key })}`);
+        }}
+      >
+        <label>
+          Service
+          <select value={service} onChange={(event) => setService(event.currentTarget.value)}>
+            <option value="">all</option>
+            {services.map((each) => (
+              <option key={each.name}>{each.name}</option>
+            ))}
+          </select>
+        </label>
+        <label class="check">
+          <input type="checkbox" checked={queued} onChange={(event) => setQueued(event.currentTarget.checked)} /> only with a queue
+        </label>
+        <label>
+          Key of {named}
+          <input type="search" value={key} onInput={(event) => setKey(event.currentTarget.value)} />
+        </label>
+        <button type="submit" disabled={!key}>
+          Open
+        </button>
+      </form>
+      {data && data.keys.length > 0 ? (
+        <div class="table" tabIndex={0} role="region" aria-label="Keys">
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">Key</th>
+                <th scope="col">Waiting</th>
+                <th scope="col">Owner</th>
+              </tr>
+            </thead>
+            <tbody>
+              {data.keys.map((each) => (
+                <tr key={`${each.service}/${each.key}`}>
+                  <td>
+                    <ToKey service={each.service} of={each.key} />
+                  </td>
+                  <td>{each.waiting}</td>
+                  <td>{each.owner && <To id={each.owner} />}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      ) : (
+        <Empty data={data} error={error}>
+          No key is owned or waited for.
+        </Empty>
+      )}
+      {data && <Trouble error={error} />}
+      <Copy text={command("keys", "list", ...(service ? ["--service", service] : []), ...(queued ? ["--queued"] : []))} />
+    </>
+  );
+}
