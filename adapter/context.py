@@ -313,7 +313,7 @@ class Context(Clients):
         """Cancel another invocation: a terminal error is raised at its next await, so that it can clean up.
 
         The calls that it awaits are cancelled first. The messages that it sent are not. This need not be awaited. The
-        result is False if it was cancelled before, has ended, or does not exist.
+        result is False if the invocation has ended, or does not exist. Cancelling it again interrupts its clean-up.
 
         Args:
             id: The invocation's id, ``inv_…``.

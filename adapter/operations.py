@@ -101,7 +101,8 @@ class Invocation(Operation[T_co]):
     def cancel(self) -> Operation[bool]:
         """Cancel the invocation: first the calls that it awaits, then a terminal error is raised at its next await.
 
-        This need not be awaited. The result is False if the invocation was cancelled before, or has ended.
+        This need not be awaited. The result is False if the invocation has ended. Cancelling it again interrupts the
+        code that cleans up after the first cancellation.
         """
 
 

@@ -36,8 +36,8 @@ class BaseClient(Clients):
     def cancel(self, id: str, /) -> Operation[bool]:
         """Ask an invocation to end: a terminal error surfaces at its next await, so that it can clean up.
 
-        The result says whether this asked first; it is ``False`` also where the invocation has ended already, or there
-        is none such. On AWS the request is signed, so the client needs ``auth=SigV4()``.
+        The result is False if the invocation has ended, or does not exist. Cancelling it again interrupts its clean-up.
+        On AWS the request is signed, so the client needs ``auth=SigV4()``.
 
         Args:
             id: The invocation's id, ``inv_…``.

@@ -110,7 +110,7 @@ def for_result(id: str, what: str) -> Ask:
 def for_cancellation(id: str, call: Pending[object] | None = None) -> Ask:
     """Return the request that cancels an invocation, which may be that of a call under way."""
     path = _joined(["admin", "invocations", id, "cancel"])
-    return Ask("POST", path, id, early=lambda: call is not None and not call.done())
+    return Ask("POST", path, id, headers=_once(), early=lambda: call is not None and not call.done())
 
 
 def for_awakeable(id: str, what: str, body: bytes) -> Ask:

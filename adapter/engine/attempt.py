@@ -257,8 +257,8 @@ class Attempt:
         self.loop = DurableLoop(self._sleep)
         self._random: Random | None = None
         self.operations: list[Pending[Any]] = []
-        self.cancelled = False
-        self._cancelled_at = 0
+        self._cancelled_at: list[int] = []
+        """For each cancellation: how many commands had been issued."""
         self._owed: Outcome | None = None
         """A cancellation that the failure of a call is expected to raise."""
         self._interruption: Outcome | None = None
@@ -281,6 +281,8 @@ class Attempt:
                 self._results.append(entry)
                 if isinstance(entry, NotificationDelivered):
                     self.delivered.add(entry.id)
+                elif entry.n == CANCEL:
+                    self.delivered.add("x")
             elif isinstance(entry, StepRetried):
                 self.retries[entry.n] = entry
             elif isinstance(entry, StateRead):
@@ -419,20 +421,29 @@ class Attempt:
             self._cancel(outcome)
         else:
             self.operations[n].resolve(outcome)
-            if self._owed is not None and n < self._cancelled_at and isinstance(self.operations[n].command, c.Call):
+            if self._owed is not None and n < self._cancelled_at[-1] and isinstance(self.operations[n].command, c.Call):
                 if outcome.failure is not None:
                     self._owed = None
                 elif not any(call.awaited for call in self.to_cancel()):
                     self._interruption, self._owed = self._owed, None
         self._run()
 
+    @property
+    def cancelled(self) -> bool:
+        """True if the code was told that the invocation is cancelled."""
+        return bool(self._cancelled_at)
+
     def to_cancel(self) -> list[PendingInvocation[Any]]:
-        """Return the calls from before the cancellation that have no result yet."""
+        """Return the calls from before the last cancellation that have no result yet."""
         return [
             pending
-            for pending in self.operations[: self._cancelled_at]
+            for pending in self.operations[: self._cancelled_at[-1] if self.cancelled else 0]
             if isinstance(pending, PendingInvocation) and pending.called and pending.outcome is None
         ]
+
+    def cancellations_of(self, call: PendingInvocation[Any]) -> int:
+        """Return how often the invocation was cancelled since it made a call."""
+        return sum(call.n < issued for issued in self._cancelled_at)
 
     def surface(self) -> None:
         """Raise a cancellation that was left to the next await.
@@ -445,7 +456,7 @@ class Attempt:
             raise _error(interruption)
 
     def _cancel(self, outcome: Outcome) -> None:
-        self.cancelled, self._cancelled_at = True, len(self.operations)
+        self._cancelled_at.append(len(self.operations))
         self.loop.cancellations += 1
         waits = self.waits()
         interrupted = [pending.interrupt(outcome) for pending in waits if not isinstance(pending.command, c.Call)]

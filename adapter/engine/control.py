@@ -72,7 +72,7 @@ class Control:
                 outcome = await self._engine.result(meta) or Outcome(c.NOT_READY)
                 return outcome if meta.live or outcome.failure else Outcome(c.READY + (outcome.value or b""))
             case c.Cancel(id):
-                return _acknowledged(await self.cancel(id))
+                return _acknowledged(await self.cancel(id, commit_id=commit_id))
             case c.Complete(id, outcome):
                 return _acknowledged(await self.complete(id, outcome, commit_id=commit_id))
             case c.SendSignal(id, name, outcome):
@@ -85,9 +85,18 @@ class Control:
                 return _acknowledged(await self.complete_promise(execution.key, name, outcome, commit_id=commit_id))
 
     async def deliver(
-        self, ref: Ref, meta: Meta | None, id: str, outcome: Outcome, commit_id: str, *, cancels: bool = False
+        self, ref: Ref, meta: Meta | None, id: str, outcome: Outcome, commit_id: str, *, passed_on: bool = False
     ) -> Acknowledgement:
-        """Put a notification once, and wake its receiver. ``meta`` is the receiver's record."""
+        """Put a notification once, and wake its receiver.
+
+        Args:
+            ref: The receiver.
+            meta: The receiver's record.
+            id: The notification's id.
+            outcome: What it delivers.
+            commit_id: The id of the commit. A repeated one is the same notification.
+            passed_on: True to wake the receiver again if another request has put the same notification before.
+        """
         engine, commit_id = self._engine, outcome_commit_id(commit_id, outcome)
         notification, parts = make_notification(ref, id, outcome, engine.clock.now(), commit_id)
         if meta is None or meta.generation != ref.generation:
@@ -98,16 +107,16 @@ class Control:
             return "not found" if earlier is None else "accepted" if earlier.commit_id == commit_id else "already"
         notification = replace(notification, after=meta.notifications)
         await engine.put_parts(parts)
-        fresh = True
+        fresh = ours = True
         try:
             await engine.commit([Put(notification)], commit_id)
         except Conflict as conflict:
-            fresh = False
-            if getattr(conflict.found[0], "commit_id", "") != commit_id and not cancels:
+            fresh, ours = False, getattr(conflict.found[0], "commit_id", "") == commit_id
+            if not ours and not passed_on:
                 return "already"
-        notification, target = replace(notification, outcome=outcome), meta.target
+        notification, target, cancels = replace(notification, outcome=outcome), meta.target, id.startswith("x")
         await engine.notifier.notify([notification], target.service, meta.deployment, cancels=cancels, fresh=fresh)
-        return "accepted" if fresh or not cancels else "already"
+        return "accepted" if ours else "already"
 
     async def complete(self, awakeable: str, outcome: Outcome, *, commit_id: str | None = None) -> Acknowledgement:
         """Complete an awakeable with a result."""
@@ -294,8 +303,18 @@ class Control:
 
     # --- the life of an invocation ---
 
-    async def cancel(self, id: str) -> Acknowledgement:
-        """Cancel an invocation: its next await raises a terminal error. One that has not begun completes at once."""
+    async def cancel(self, id: str, *, commit_id: str | None = None, nth: int | None = None) -> Acknowledgement:
+        """Cancel an invocation: its next await raises a terminal error. One that has not begun completes at once.
+
+        An invocation can be cancelled again, to interrupt the code that cleans up after the first cancellation.
+
+        Args:
+            id: The invocation's id.
+            commit_id: An id for the request. A repeated one is the same request.
+            nth: If the caller passes its own cancellation on: the how-manyth since it made the call.
+        """
+        commit_id = commit_id or new_commit_id()
+        names = ["x", f"x:{commit_id}"] if nth is None else ["x" if nth == 1 else f"x:{nth}"]
         while True:
             meta = await self._engine.find(id)
             if meta is None:
@@ -308,8 +327,12 @@ class Control:
                     return "accepted"
                 continue
             cancellation = Outcome(failure=CANCELLED)
-            answer = await self.deliver(meta.ref, meta, "x", cancellation, new_commit_id(), cancels=True)
-            return "already" if answer == "not found" else answer
+            for name in names:
+                passed_on = nth is not None
+                answer = await self.deliver(meta.ref, meta, name, cancellation, commit_id, passed_on=passed_on)
+                if answer == "accepted":
+                    return answer
+            return "already"
 
     async def kill(self, id: str) -> Acknowledgement:
         """End an invocation at once, with the calls that it made. A step that runs may still finish.

@@ -40,6 +40,7 @@ from adapter.engine.records import (
     Ref,
     Status,
     Unreadable,
+    cancellations,
     cut,
 )
 from adapter.engine.reports import log_attempt, log_end, log_step
@@ -637,7 +638,7 @@ class Engine(Storage):
         times, spec = self.times(), self.spec(meta)
         if journal and not isinstance(journal[-1], AttemptStarted):  # the last attempt committed something
             meta = replace(meta, failures=min(meta.failures, 1))
-        cancelled = any(each.id == "x" and each.id not in seen for each in notifications)
+        cancelled = cancellations(each.id for each in notifications if each.id not in seen) > 0
         if meta.status is Status.READY and not cancelled and self._exhausted(meta, spec):
             await self._give_up(meta, spec)
             return None

@@ -118,8 +118,8 @@ class AttemptFailed:
     error: str
     failures: int
     due: int | None
-    cancelled: bool = False
-    """True if the attempt knew of its cancellation. Otherwise the cancellation makes the next attempt due at once."""
+    cancellations: int = 0
+    """The number of cancellations that the attempt knew of. A further one makes the next attempt due at once."""
 
 
 @dataclass(frozen=True, slots=True)

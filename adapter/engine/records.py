@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -185,9 +186,19 @@ class JournalSegment:
     commit_id: str = ""
 
 
-NOTIFICATION_ID = re.compile(r"x|[acw][0-9]+|s[^:]*:.+", re.DOTALL)
+NOTIFICATION_ID = re.compile(r"x(:.+)?|[acw][0-9]+|s[^:]*:.+", re.DOTALL)
 """The forms of notification ids: ``c7`` is the result of call 7, ``a7`` that of the invocation to which command 7
-attached, ``w7`` that of awakeable 7, ``sCOMMIT:NAME`` a signal, ``x`` the cancellation."""
+attached, ``w7`` that of awakeable 7, ``sCOMMIT:NAME`` a signal, ``x`` the first cancellation. A later one is
+``x:2`` if the caller passed it on, and otherwise ``x:COMMIT``."""
+
+
+def cancellations(notification_ids: Iterable[str]) -> int:
+    """Return how many of the notifications are cancellations.
+
+    >>> cancellations(["c1", "x", "x:2"])
+    2
+    """
+    return sum(id.startswith("x") for id in notification_ids)
 
 
 @dataclass(frozen=True, slots=True)

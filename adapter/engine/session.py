@@ -59,6 +59,7 @@ from adapter.engine.records import (
     Ref,
     Status,
     Unreadable,
+    cancellations,
 )
 from adapter.engine.transaction import EffectGroup, Key
 from adapter.engine.types import (
@@ -522,6 +523,8 @@ class Session:
             if not self._expected(attempt, n):
                 return
             entry: Entry = ResultDelivered(n, event.outcome)
+            if n == CANCEL:
+                attempt.delivered.add("x")  # which the commit that creates the record need not put
         else:
             command = self._receiving_command(attempt, id)
             if command is None:
@@ -540,7 +543,7 @@ class Session:
     def _expected(attempt: Attempt, n: int) -> bool:
         """Return True if command ``n`` was issued and has no result yet."""
         if n == CANCEL:
-            return not attempt.cancelled
+            return "x" not in attempt.delivered
         return n < len(attempt.operations) and attempt.operations[n].outcome is None
 
     @classmethod
@@ -548,8 +551,8 @@ class Session:
         """Return the command that a notification is for. Return ``None`` if it has its result, or is not issued yet."""
         if notification_id in attempt.delivered:
             return None
-        if notification_id == "x":
-            return None if attempt.cancelled else CANCEL
+        if notification_id.startswith("x"):
+            return CANCEL
         operations = attempt.operations
         if notification_id.startswith("s"):
             name = notification_id.split(":", 1)[1]
@@ -569,7 +572,8 @@ class Session:
                 child.cancelled = True
                 self._post(Event(call.id, CANCEL, Outcome(failure=CANCELLED)))
             else:
-                self._cancelling.add(asyncio.ensure_future(self.engine.control.cancel(call.id), loop=self._loop))
+                passing_on = self.engine.control.cancel(call.id, nth=attempt.cancellations_of(call))
+                self._cancelling.add(asyncio.ensure_future(passing_on, loop=self._loop))
 
     def _check(self, execution: Execution) -> None:
         """End the execution if its attempt has ended."""
@@ -621,7 +625,7 @@ class Session:
         failures = 1 if progress else execution.meta.failures + 1
         self.retire(execution)
         execution.caller = None
-        cancelled = "x" in execution.notifications
+        cancelled = cancellations(execution.notifications)
         if isinstance(error, Postponed):
             self.engine.report(execution.meta, 0, error.error, error.due)
             failed = AttemptFailed(execution, truncate(str(error), MAX_ERROR), 0, error.due, cancelled)

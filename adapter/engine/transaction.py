@@ -32,6 +32,7 @@ from adapter.engine.records import (
     Part,
     Ref,
     StateEntry,
+    cancellations,
     cut,
 )
 from adapter.engine.transitions import Times
@@ -289,7 +290,7 @@ class Transaction:
             failed = delta.failed
             return lifecycle.failed(
                 meta,
-                due=now if "x" in execution.notifications and not failed.cancelled else failed.due,
+                due=now if cancellations(execution.notifications) > failed.cancellations else failed.due,
                 failures=failed.failures,
                 error=failed.error,
                 commit_id=commit_id,

@@ -38,7 +38,7 @@ from starlette.types import Receive, Scope, Send
 from adapter.engine import editing
 from adapter.engine.control import Acknowledgement
 from adapter.engine.engine import Engine
-from adapter.engine.ids import INVOCATION_ID
+from adapter.engine.ids import INVOCATION_ID, derived_commit_id
 from adapter.engine.journal import (
     AttemptStarted,
     CommandIssued,
@@ -198,7 +198,8 @@ class Admin:
         said: Acknowledgement
         match what:
             case "cancel":
-                said = await control.cancel(id)
+                key = idempotency_key(request)
+                said = await control.cancel(id, commit_id=None if key is None else derived_commit_id(id, key))
             case "kill":
                 said = await control.kill(id)
             case "pause":

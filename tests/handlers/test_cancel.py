@@ -37,6 +37,40 @@ class Leaf(VirtualObject):
         return True
 
 
+class Stubborn(Service):
+    """Cleans up for a day, and then gives up for good."""
+
+    @handler
+    async def work(self, ctx: Context, depth: int) -> None:
+        try:
+            if depth:
+                await ctx.service_client(Stubborn).work(depth - 1)
+            else:
+                await ctx.sleep(timedelta(days=1))
+        except InvocationCancelledError:
+            if depth:
+                raise
+            await self.clean_up(ctx)
+
+    async def clean_up(self, ctx: Context) -> None:
+        for n in range(3):
+            try:
+                await ctx.service_client(Stubborn).hang()
+                await ctx.run("note", trace.append, f"cleaned up {n}")
+                return
+            except InvocationCancelledError:
+                await ctx.run("note", trace.append, f"interrupted {n}")
+        raise TerminalError("gave up", code=410)
+
+    @handler
+    async def hang(self, ctx: Context) -> None:
+        await ctx.awakeable()
+
+    @handler
+    async def stop(self, ctx: Context, id: str) -> list[bool]:
+        return [await ctx.cancel(id) for _ in range(2)]
+
+
 class Root(Service):
     @handler
     async def saga(self, ctx: Context) -> None:
@@ -115,7 +149,7 @@ async def test_leaves_first_and_sends_are_left_alone(environment: Environments) 
     env = environment(Root, Leaf)
     saga = env.service_client(Root).saga()
     await env.settle()
-    assert await env.service_client(Root).cancelling(saga.id) == [True, False, False]
+    assert await env.service_client(Root).cancelling(saga.id) == [True, True, False]
     with pytest.raises(TerminalError, match="cancelled") as cancelled:
         await saga
     assert cancelled.value.code == 409
@@ -131,6 +165,31 @@ async def test_a_gather_that_returns_failures_raises_the_cancellation(environmen
     await env.settle()
     assert await env.cancel(gathering.id)
     assert await gathering == "cancelled"
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+async def test_a_further_cancellation_interrupts_the_clean_up(environment: Environments, depth: int) -> None:
+    env = environment(Stubborn)
+    trace.clear()
+    work = env.service_client(Stubborn).work(depth)
+    for n in range(4):
+        await env.settle()
+        assert await env.status(work) != "completed"
+        assert trace == [f"interrupted {each}" for each in range(n - 1)]
+        assert await work.cancel()
+    with pytest.raises(TerminalError, match="gave up"):
+        await work
+    assert not await work.cancel()
+
+
+async def test_a_handler_cancels_twice(environment: Environments) -> None:
+    env = environment(Stubborn)
+    trace.clear()
+    work = env.service_client(Stubborn).work(0)
+    await env.settle()
+    assert await env.service_client(Stubborn).stop(work.id) == [True, True]
+    await env.settle()
+    assert trace == ["interrupted 0"]
 
 
 async def test_all_of_a_gather_are_cancelled(environment: Environments) -> None:

@@ -135,7 +135,8 @@ class Program:
         return self.output()
 
     async def clean_up(self) -> None:
-        """Do what a cancelled handler does; that is not cancelled again."""
+        """Do what a cancelled handler does. Only a further cancellation interrupts it."""
+        cancellations = self.attempt.loop.cancellations
 
         async def closure() -> bytes:
             await self.process.work(0.01)
@@ -145,8 +146,11 @@ class Program:
             await self.issue(c.Run("undo", closure))
             await self.sleep(self.node.id % 3 * 1000)
         except TerminalError as error:
-            self.world.violation(f"{self.attempt.id} was cleaning up, and was told {error}")
-        self.see("", "cleaned up")
+            if self.attempt.loop.cancellations == cancellations:
+                self.world.violation(f"{self.attempt.id} was cleaning up, and was told {error}")
+            self.see("", "interrupted")
+        else:
+            self.see("", "cleaned up")
 
     def output(self, most: int = 1_000_000) -> bytes:
         output: dict[str, Any] = {"n": self.node.id, "i": self.attempt.id, "t": self.trace}

@@ -211,7 +211,7 @@ class WatchedStore(MemoryStore):
         given_up = exhausted and limit is not None and limit.exhausted == "pause"
         if new.status is Status.PAUSED and new.id not in self.world.acted.get("pause", ()) and not given_up:
             self._fail(f"{new.id} is paused after {new.failures} failures: {new.error}")
-        cancelled = any(note.id == "x" and note.to == new.ref for note in self.items(new.id, Notification))
+        cancelled = any(note.id.startswith("x") and note.to == new.ref for note in self.items(new.id, Notification))
         if new.status is Status.BACKING_OFF and exhausted and not cancelled:
             self._fail(f"{new.id} is tried again after {new.failures} failures: {new.error}")
 

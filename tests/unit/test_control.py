@@ -140,8 +140,8 @@ async def test_cancel_reaches_the_leaves_first_and_compensation_runs() -> None:
 
     id = await world.send("S/root")
     await settle()
-    assert await world.engine.control.cancel(id) == "accepted"
-    assert await world.engine.control.cancel(id) == "already"
+    assert await world.engine.control.cancel(id, commit_id="a") == "accepted"
+    assert await world.engine.control.cancel(id, commit_id="a") == "accepted", "which is the same request"
     await world.clock.advance(1)
     assert value((await world.meta(id)).outcome)[0] == 409
     assert trace[0] == "leaf 409"
