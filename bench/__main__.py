@@ -64,11 +64,14 @@ def _dynamodb() -> Iterator[str]:
 
 
 async def _costs(cases: Sequence[Case], endpoint: str, only: str, repeat: int) -> list[Row]:
-    from adapter.aws.store import DynamoStore, create_tables, make_client
+    from adapter.aws.store import DynamoStore
+    from adapter.aws.wire import Api, Credentials, Fixed, Place
+    from adapter.local.dynamodb import create_tables, make_client
 
     client = make_client(
         endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
     )
+    api = Api("dynamodb", place=Place("us-east-1", endpoint), source=Fixed(Credentials("test", "test")))
     rows: list[Row] = []
     for case in cases:
         if only not in case.name:
@@ -83,7 +86,7 @@ async def _costs(cases: Sequence[Case], endpoint: str, only: str, repeat: int) -
                     name = uuid4().hex[:12]
                     tables = f"invocations-{name}", f"objects-{name}"
                     create_tables(client, invocations=tables[0], objects=tables[1], history=False)
-                    store = DynamoStore(*tables, client=client)
+                    store = DynamoStore(*tables, api=api)
                 costs.append(await case.run(world(store)))
                 for table in tables:
                     client.delete_table(TableName=table)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.types import ASGIApp
 
-from adapter.aws.clients import trusted_roots
+from adapter.aws.clients import make_client
 from adapter.aws.delays import QueueTimers
 from adapter.aws.directory import Directory
 from adapter.aws.dispatch import LambdaDispatcher
 from adapter.aws.observability import Observed, ObservedEngine
 from adapter.aws.scheduler import SchedulerTimers
 from adapter.aws.settings import Settings, variable
-from adapter.aws.store import DynamoStore, make_client
+from adapter.aws.store import DynamoStore
 from adapter.clock import SystemClock
 from adapter.engine.engine import Engine
 from adapter.http.ingress import create_ingress
@@ -82,8 +82,7 @@ def connect(registry: Registry) -> Host:
     _, partition, _, region, account, _ = settings.dead_letters.split(":", 5)
     # Not this version: what has not begun by then begins on the current one, and what has is found from there.
     target = f"arn:{partition}:lambda:{region}:{account}:function:{name}:{ALIAS}"
-    client = make_client(verify=trusted_roots())
-    directory = Directory(settings.objects, client)
+    directory = Directory(settings.objects, make_client("dynamodb", connections=4, attempts=1))
     dispatcher = LambdaDispatcher(directory)
     clock, observed = SystemClock(), Observed(settings.name)
     observed.take_over_logs()
@@ -100,7 +99,7 @@ def connect(registry: Registry) -> Host:
     )
     engine = ObservedEngine(
         observed,
-        store=DynamoStore(settings.invocations, settings.objects, client=client),
+        store=DynamoStore(settings.invocations, settings.objects),
         timers=timers,
         dispatcher=dispatcher,
         clock=clock,

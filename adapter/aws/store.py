@@ -1,26 +1,18 @@
 """The store on DynamoDB: one method is one request, sent once.
 
-Requests are built from the models in `adapter.aws.tables` and sent by one plain botocore client in a pool of threads.
-pynamodb's own connection would send them as well, but wraps errors, so that what a failed condition found has to be dug
-out, and sets neither keep-alive nor a lean user agent. Nothing is retried here: an outcome that is not known is the
-engine's to settle, by the same bytes again (`Unavailable`).
+Requests are built from the models in `adapter.aws.tables` and sent by `adapter.aws.wire`. Nothing is retried here: an
+outcome that is not known is the engine's to settle, by the same bytes again (`Unavailable`).
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import MISSING, replace
 from hashlib import blake2b
 from typing import Any, Final, Literal, cast
 
-import botocore.session
-from botocore.config import Config
-from botocore.exceptions import ClientError, ConnectionClosedError, ConnectionError, HTTPClientError
-from botocore.parsers import ResponseParserError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.expressions.update import Update as UpdateExpression
@@ -41,7 +33,6 @@ from adapter.aws.tables import (
     MetaItem,
     StoredFormatError,
     attributes_of,
-    definitions,
     dependent,
     derived,
     object_pk,
@@ -51,6 +42,7 @@ from adapter.aws.tables import (
     state_sk,
     write,
 )
+from adapter.aws.wire import Api, AwsError, NoAnswerError, NoCredentialsError
 from adapter.engine import lifecycle
 from adapter.engine.ports import (
     Change,
@@ -92,47 +84,11 @@ from adapter.engine.records import (
 )
 from adapter.engine.types import ObjectKey
 
-CONNECTIONS: Final = 32
-"""How many requests are under way at a time; more wait."""
-
 MAX_CHANGES: Final = 100
 
 MAX_BATCH: Final = 25
 
 log = logging.getLogger("adapter")
-
-
-def make_client(**options: Any) -> Any:
-    """A DynamoDB client that answers or fails within seconds, and sends nothing twice.
-
-    Args:
-        options: Further arguments of botocore's ``create_client``, such as ``endpoint_url``. ``AWS_ENDPOINT_URL`` and
-            the rest of the `usual configuration <https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html>`_
-            apply.
-    """
-    config = Config(
-        connect_timeout=1,
-        read_timeout=3,
-        max_pool_connections=CONNECTIONS,
-        retries={"total_max_attempts": 1, "mode": "standard"},
-        tcp_keepalive=True,
-        # Building the user agent's long form and checking what the models built take a tenth of a request's CPU.
-        user_agent="serverless-adapter",
-        parameter_validation=False,
-    )
-    return botocore.session.get_session().create_client("dynamodb", config=config, **options)
-
-
-def create_tables(client: Any, *, invocations: str, objects: str, history: bool = True) -> None:
-    """Create the tables where there are none: for development and tests, template.yaml creates them in earnest."""
-    for name, definition in zip((invocations, objects), definitions(history).values(), strict=True):
-        lifetime = definition.pop("TimeToLiveSpecification")
-        try:
-            client.create_table(TableName=name, **definition)
-        except client.exceptions.ResourceInUseException:
-            continue
-        client.get_waiter("table_exists").wait(TableName=name)
-        client.update_time_to_live(TableName=name, TimeToLiveSpecification=lifetime)
 
 
 class DynamoStore:
@@ -141,27 +97,21 @@ class DynamoStore:
     Args:
         invocations: The name of the table of invocations.
         objects: The name of the table of objects.
-        client: A botocore client, as `make_client` makes it, which is the default; one is made in the background.
+        api: DynamoDB's API; by default where the environment says.
 
     Attributes:
         usage: Requests so far, and the capacity units that DynamoDB says they consumed. Of refused ones it doesn't say.
     """
 
-    def __init__(self, invocations: str, objects: str, *, client: Any = None) -> None:
+    def __init__(self, invocations: str, objects: str, *, api: Api | None = None) -> None:
         self.usage = Usage()
         self._invocations = invocations
         self._objects = objects
-        self._pool = ThreadPoolExecutor(CONNECTIONS, "dynamodb")
-        self._client: Future[Any] = Future()
-        if client is None:
-            self._client = self._pool.submit(make_client)
-        else:
-            self._client.set_result(client)
+        self._api = api or Api("dynamodb")
 
     def close(self) -> None:
-        """Wait for the requests under way, and end the threads."""
-        self._pool.shutdown()
-        self._client.result().close()
+        """Close the connections."""
+        self._api.close()
 
     # --- reads -------------------------------------------------------------------------------------------------------
 
@@ -249,7 +199,7 @@ class DynamoStore:
     async def due(self, shard: int, before: int, limit: int) -> list[Due]:
         """Query of the index; half a unit per 4 KB."""
         answer = await self._read(
-            "query",
+            "Query",
             TableName=self._invocations,
             IndexName=DUE_INDEX,
             KeyConditionExpression="due_shard = :shard AND due <= :before",
@@ -270,7 +220,7 @@ class DynamoStore:
         """Query of the index; half a unit per 4 KB of what is looked at."""
         try:
             return await self._list(HISTORY_INDEX, f"{service}#{shard}", limit, after, status, completed=True)
-        except ClientError as error:
+        except AwsError as error:
             # The template's parameter makes the index and drops it, whatever code runs: only the table knows.
             if "specified index" not in str(error) and "backfilling" not in str(error):
                 raise
@@ -295,7 +245,7 @@ class DynamoStore:
         if after is not None:
             place = {keys[0]: {"S": partition}, keys[1]: {"N": str(after.at)}}
             request["ExclusiveStartKey"] = {**_key(after.id, META_SK), **place}
-        answer = await self._read("query", **request)
+        answer = await self._read("Query", **request)
         listed: list[Listed] = []
         for item in answer["Items"]:
             try:
@@ -345,7 +295,7 @@ class DynamoStore:
             else:
                 items = [{action: request} for action, request in requests]
                 token = _token(items, commit_id)
-                await self._write("transact_write_items", TransactItems=items, ClientRequestToken=token)
+                await self._write("TransactWriteItems", TransactItems=items, ClientRequestToken=token)
         except _RefusedError as refused:
             found = {place: read(item) if item else None for place, item in refused.found.items()}
             if not applied(changes, found, commit_id):
@@ -357,7 +307,7 @@ class DynamoStore:
         if not 1 <= len(parts) <= MAX_BATCH:
             raise ValueError(f"from 1 to {MAX_BATCH} parts, not {len(parts)}")
         requests = [{"PutRequest": {"Item": write(part)}} for part in parts]
-        answer = await self._write("batch_write_item", RequestItems={self._invocations: requests})
+        answer = await self._write("BatchWriteItem", RequestItems={self._invocations: requests})
         left = answer.get("UnprocessedItems", {}).get(self._invocations, [])
         return [cast("Part", read(each["PutRequest"]["Item"])) for each in left]
 
@@ -367,7 +317,7 @@ class DynamoStore:
         if not 1 <= len(keys) <= MAX_BATCH:
             raise ValueError(f"from 1 to {MAX_BATCH} keys, not {len(keys)}")
         requests = [{"DeleteRequest": {"Key": _key(key.id, key.sort)}} for key in keys]
-        answer = await self._write("batch_write_item", RequestItems={self._invocations: requests})
+        answer = await self._write("BatchWriteItem", RequestItems={self._invocations: requests})
         left = answer.get("UnprocessedItems", {}).get(self._invocations, [])
         left_keys = {
             (each["DeleteRequest"]["Key"]["pk"]["S"], each["DeleteRequest"]["Key"]["sk"]["S"]) for each in left
@@ -379,7 +329,7 @@ class DynamoStore:
         condition = (MetaItem.generation == ref.generation) & _expired(now)
         request = self._conditional(self._invocations, condition)
         with suppress(_RefusedError):
-            await self._write("delete_item", Key=_key(ref.id, META_SK), **request)
+            await self._write("DeleteItem", Key=_key(ref.id, META_SK), **request)
 
     # --- what a change asks for --------------------------------------------------------------------------------------
 
@@ -473,7 +423,7 @@ class DynamoStore:
     async def _update_now(self, request: Mapping[str, Any]) -> tuple[bool, Meta | None]:
         """Update a record. Returns whether the conditions held, and the record as it then is."""
         try:
-            answer = await self._write("update_item", **request, ReturnValues="ALL_NEW")
+            answer = await self._write("UpdateItem", **request, ReturnValues="ALL_NEW")
         except _RefusedError as refused:
             item = refused.found[0]
             return False, META.read(item) if item else None
@@ -485,13 +435,13 @@ class DynamoStore:
     # --- sending -----------------------------------------------------------------------------------------------------
 
     async def _get(self, table: str, pk: str, sk: str) -> Item | None:
-        answer = await self._read("get_item", TableName=table, Key=_key(pk, sk), ConsistentRead=True)
+        answer = await self._read("GetItem", TableName=table, Key=_key(pk, sk), ConsistentRead=True)
         return cast("Item | None", answer.get("Item"))
 
     async def _get_all(self, table: str, keys: Sequence[Item]) -> tuple[list[Item], set[str]]:
         """Return the items that are there, and the partitions of those that were left unprocessed."""
         request = {table: {"Keys": keys, "ConsistentRead": True}}
-        answer = await self._read("batch_get_item", RequestItems=request)
+        answer = await self._read("BatchGetItem", RequestItems=request)
         left = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
         return answer["Responses"].get(table, []), {key["pk"]["S"] for key in left}
 
@@ -508,7 +458,7 @@ class DynamoStore:
         if cursor is not None:
             options["ExclusiveStartKey"] = cursor
         answer = await self._read(
-            "query",
+            "Query",
             TableName=table,
             KeyConditionExpression=condition,
             ExpressionAttributeValues=values,
@@ -540,28 +490,17 @@ class DynamoStore:
             TooLarge: If DynamoDB will never take it.
         """
         self.usage.requests += 1
-        loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._pool, self._call, operation, request)
-        except ClientError as error:
+            return await self._api.call(operation, {"ReturnConsumedCapacity": "TOTAL", **request})
+        except AwsError as error:
             raise _meaning(error) from error
-        except (ConnectionError, HTTPClientError, ResponseParserError) as error:
+        except (NoAnswerError, NoCredentialsError) as error:
             raise Unavailable(f"{operation}: {error}") from error
-
-    def _call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
-        client = self._client.result()
-        try:
-            answer: dict[str, Any] = getattr(client, operation)(ReturnConsumedCapacity="TOTAL", **request)
-        except ConnectionClosedError:
-            # If this process stood still for long, so are the others: no further request is to find out by itself.
-            client.close()
-            raise
-        return answer
 
 
 _Action = Literal["Put", "Update", "Delete"]
 
-_OPERATIONS: Final[dict[_Action, str]] = {"Put": "put_item", "Update": "update_item", "Delete": "delete_item"}
+_OPERATIONS: Final[dict[_Action, str]] = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem"}
 
 
 def _token(items: Sequence[object], commit_id: str) -> str:
@@ -654,15 +593,14 @@ _TRANSIENT: Final = frozenset({
 cancellation reasons."""
 
 
-def _meaning(error: ClientError) -> Exception:
-    """What DynamoDB's error means to the engine; one that is our fault, like a missing permission, stays as it is."""
-    answer = cast("dict[str, Any]", error.response)
-    code, message = answer["Error"]["Code"], answer["Error"].get("Message", "")
-    reasons: list[tuple[str, str]] = [(code, message)]
-    if code == "ConditionalCheckFailedException":
-        return _RefusedError({0: answer.get("Item")})
-    if code == "TransactionCanceledException":
-        cancelled = answer.get("CancellationReasons", [])
+def _meaning(error: AwsError) -> Exception:
+    """Return what DynamoDB's error means to the engine. An error of ours, as a missing permission, stays as it is."""
+    details: Mapping[str, Any] = error.details
+    if error.code == "ConditionalCheckFailedException":
+        return _RefusedError({0: details.get("Item")})
+    reasons: list[tuple[str, str]] = [(error.code, error.message)]
+    if error.code == "TransactionCanceledException":
+        cancelled = details.get("CancellationReasons", [])
         found = {i: each.get("Item") for i, each in enumerate(cancelled) if each["Code"] == "ConditionalCheckFailed"}
         if found:
             return _RefusedError(found)
@@ -671,9 +609,8 @@ def _meaning(error: ClientError) -> Exception:
             return Contended(str(error))
     if any(code.startswith("Validation") and "exceed" in message for code, message in reasons):
         return TooLarge(str(error))
-    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if status == 413:
+    if error.status == 413:
         return TooLarge(str(error))
-    if status >= 500 or any(code in _TRANSIENT for code, _ in reasons):
+    if error.passes() or any(code in _TRANSIENT for code, _ in reasons):
         return Unavailable(str(error))
     return error

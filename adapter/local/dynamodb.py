@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
+import botocore.session
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError, WaiterError
 
-from adapter.aws.store import DynamoStore, create_tables, make_client
+from adapter.aws.store import DynamoStore
+from adapter.aws.tables import definitions
 from adapter.local.options import UnservableError
 
 REFUSED = ("UnrecognizedClientException", "InvalidSignatureException", "ExpiredTokenException", "MissingAuthentication")
@@ -29,11 +33,32 @@ def open_dynamodb(endpoint: str) -> DynamoStore:
     invocations = os.environ.get("ADAPTER_INVOCATIONS_TABLE", "adapter-dev-invocations")
     objects = os.environ.get("ADAPTER_OBJECTS_TABLE", "adapter-dev-objects")
     try:
-        client = make_client()
-        create_tables(client, invocations=invocations, objects=objects, history=False)
+        create_tables(make_client(), invocations=invocations, objects=objects, history=False)
     except (BotoCoreError, ClientError, ValueError) as error:
         raise UnservableError(_advice(error, endpoint, f"{invocations} and {objects}")) from error
-    return DynamoStore(invocations, objects, client=client)
+    return DynamoStore(invocations, objects)
+
+
+def make_client(**options: Any) -> Any:
+    """Return botocore's client of DynamoDB, for creating tables. It fails within seconds.
+
+    Args:
+        options: Further arguments of botocore's ``create_client``, such as ``endpoint_url``.
+    """
+    config = Config(connect_timeout=1, read_timeout=3, retries={"total_max_attempts": 1, "mode": "standard"})
+    return botocore.session.get_session().create_client("dynamodb", config=config, **options)
+
+
+def create_tables(client: Any, *, invocations: str, objects: str, history: bool = True) -> None:
+    """Create the tables that do not exist, for development and tests. Deployments have template.yaml create them."""
+    for name, definition in zip((invocations, objects), definitions(history).values(), strict=True):
+        lifetime = definition.pop("TimeToLiveSpecification")
+        try:
+            client.create_table(TableName=name, **definition)
+        except client.exceptions.ResourceInUseException:
+            continue
+        client.get_waiter("table_exists").wait(TableName=name)
+        client.update_time_to_live(TableName=name, TimeToLiveSpecification=lifetime)
 
 
 def _is_aws(endpoint: str) -> bool:

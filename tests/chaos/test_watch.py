@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from adapter.aws.store import DynamoStore
+from adapter.aws.wire import Answer as Said
+from adapter.aws.wire import Api, Credentials, Fixed, Place
+from adapter.aws.wire import Request as Sent
 from adapter.engine.journal import CommandIssued, Entry, ResultDelivered, encode
 from adapter.engine.ports import Change, Create, Put, Update
 from adapter.engine.records import JournalSegment, Meta, Ref, Status
@@ -25,25 +28,24 @@ OK = Answer(200)
 
 
 class Recorder:
-    """A botocore client that keeps what the store asks of it."""
+    """A transport that keeps what the store asks for."""
 
-    def __init__(self) -> None:
-        self.request: tuple[str, dict[str, Any]] = ("", {})
+    async def send(self, request: Sent) -> Said:
+        self.request = request
+        return Said(200, {}, b"{}")
 
-    def __getattr__(self, operation: str) -> Any:
-        def send(**request: Any) -> dict[str, Any]:
-            self.request = operation.title().replace("_", ""), request
-            return {}
-
-        return send
+    def close(self) -> None:
+        pass
 
 
 async def commit(*changes: Change, process: Process = ONE) -> Request:
     """A commit as the proxy sees it."""
-    client = Recorder()
-    await DynamoStore("invocations", "objects", client=client).commit(changes, "nonce")
-    operation, input = client.request
-    return asked(operation, input, process)
+    recorder = Recorder()
+    place, source = Place("us-east-1", "https://aws"), Fixed(Credentials("k", "s"))
+    api = Api("dynamodb", place=place, source=source, transport=recorder)
+    await DynamoStore("invocations", "objects", api=api).commit(changes, "nonce")
+    sent = recorder.request
+    return Request(process, sent.method, sent.target, sent.headers, sent.body)
 
 
 def asked(operation: str, input: dict[str, Any], process: Process = ONE) -> Request:

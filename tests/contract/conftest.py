@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from adapter.aws.store import DynamoStore, create_tables, make_client
+from adapter.aws.store import DynamoStore
+from adapter.aws.wire import Api, Credentials, Fixed, Place
 from adapter.engine.ports import Store
+from adapter.local.dynamodb import create_tables, make_client
 from adapter.local.memory import MemoryStore
 from infra import emulator
 
@@ -58,8 +60,16 @@ def tables(client: Any, history: bool) -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture
-def dynamodb(client: Any, tables: tuple[str, str]) -> DynamoStore:
-    return DynamoStore(*tables, client=client)
+async def api(endpoint: str) -> AsyncIterator[Api]:
+    """The store's way to DynamoDB; `client` is the tests' own."""
+    api = Api("dynamodb", place=Place("us-east-1", endpoint), source=Fixed(Credentials("test", "test")))
+    yield api
+    api.close()
+
+
+@pytest.fixture
+def dynamodb(api: Api, tables: tuple[str, str]) -> DynamoStore:
+    return DynamoStore(*tables, api=api)
 
 
 @pytest.fixture(params=["memory", pytest.param("dynamodb", marks=pytest.mark.dynamodb)])

@@ -4,64 +4,78 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
-from threading import Barrier
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from botocore.awsrequest import AWSResponse
-from botocore.compat import HTTPHeaders
-from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 
-from adapter.aws.store import DynamoStore, create_tables, make_client
+from adapter.aws.store import DynamoStore
 from adapter.aws.tables import StoredFormatError, write
+from adapter.aws.wire import (
+    Answer,
+    Api,
+    AwsError,
+    Credentials,
+    Fixed,
+    NoAnswerError,
+    NoCredentialsError,
+    Place,
+    Request,
+    Transport,
+)
 from adapter.engine.ids import shard
 from adapter.engine.ports import Conflict, Contended, Create, Put, TooLarge, Unavailable, Update, WriteHead
 from adapter.engine.records import Head, Ref, StateEntry, Status
 from adapter.engine.types import ObjectKey
+from adapter.local.dynamodb import create_tables
 from tests.contract.samples import GENERATION, KEY, NOW, commit, completed, created, meta, segment
 
 pytestmark = pytest.mark.dynamodb
 
 REF = Ref("inv_a", GENERATION)
-Send = Callable[[Any], Any]
+Send = Callable[[Request], Awaitable[Answer]]
 
 
 class Faults:
     """Answers requests in DynamoDB's place, and counts them."""
 
-    def __init__(self) -> None:
-        self.requests: list[Any] = []
+    def __init__(self, dynamodb: Transport) -> None:
+        self.requests: list[Request] = []
         self.answer: Send | None = None
+        self.lost = 0
+        self._dynamodb = dynamodb
 
-    def __call__(self, request: Any, **_: Any) -> Any:
+    async def send(self, request: Request) -> Answer:
         self.requests.append(request)
-        return self.answer(request) if self.answer else None
+        if self.answer is not None:
+            return await self.answer(request)
+        answer = await self._dynamodb.send(request)
+        if self.lost:
+            self.lost -= 1
+            raise NoAnswerError("lost")
+        return answer
+
+    def close(self) -> None:
+        self._dynamodb.close()
 
 
 @pytest.fixture
-def faults(client: Any) -> Iterator[Faults]:
-    faults = Faults()
-    client.meta.events.register("before-send.dynamodb", faults)
-    yield faults
-    client.meta.events.unregister("before-send.dynamodb", faults)
+def faults(api: Api) -> Faults:
+    api.transport = faults = Faults(api.transport)
+    return faults
 
 
 def error(code: str, status: int = 400, **more: Any) -> Send:
     body = json.dumps({"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": "no", **more}).encode()
 
-    class Raw:
-        def stream(self) -> Iterator[bytes]:
-            yield body
-
-    return lambda request: AWSResponse(request.url, status, HTTPHeaders(), Raw())
-
-
-def raising(exception: Callable[..., Exception]) -> Send:
-    def send(request: Any) -> Any:
-        raise exception(endpoint_url=request.url, error="no")
+    async def send(request: Request) -> Answer:
+        return Answer(status, {}, body)
 
     return send
+
+
+async def unanswered(request: Request) -> Answer:
+    raise NoAnswerError("no")
 
 
 def cancelled(*codes: str) -> Send:
@@ -81,9 +95,7 @@ class TestFaults:
             error("TransactionInProgressException"),
             error("InternalServerError", 500),
             error("SomethingElse", 503),
-            raising(ConnectTimeoutError),
-            raising(ReadTimeoutError),
-            raising(EndpointConnectionError),
+            unanswered,
         ],
     )
     async def test_unavailable_after_one_attempt(self, dynamodb: DynamoStore, faults: Faults, fault: Send) -> None:
@@ -130,40 +142,47 @@ class TestFaults:
 
     async def test_what_is_our_fault_stays_as_it_is(self, dynamodb: DynamoStore, faults: Faults) -> None:
         faults.answer = error("AccessDeniedException")
-        with pytest.raises(ClientError, match="AccessDenied"):
+        with pytest.raises(AwsError, match="AccessDenied"):
             await dynamodb.peek("inv_a")
 
-    async def test_a_lost_answer_is_found_out(self, dynamodb: DynamoStore, client: Any) -> None:
+    async def test_a_lost_answer_is_found_out(self, dynamodb: DynamoStore, faults: Faults) -> None:
         """The first of two single puts applies, and its answer is lost; the second meets its own write."""
-
-        def lose(**_: Any) -> None:
-            client.meta.events.unregister("after-call.dynamodb", lose)
-            raise ReadTimeoutError(endpoint_url="", error="lost")
-
-        client.meta.events.register("after-call.dynamodb", lose)
+        faults.lost = 1
         change = Create(meta("inv_a"), NOW)
         with pytest.raises(Unavailable):
             await commit(dynamodb, change, commit_id="nonce")
         assert await dynamodb.peek("inv_a")
         await commit(dynamodb, change, commit_id="nonce")
 
-    async def test_no_one_listens(self, credentials: dict[str, str]) -> None:
-        store = DynamoStore("a", "b", client=make_client(endpoint_url="http://127.0.0.1:9", **credentials))
+    async def test_no_one_listens(self) -> None:
+        place, source = Place("us-east-1", "http://127.0.0.1:9"), Fixed(Credentials("test", "test"))
+        store = DynamoStore("a", "b", api=Api("dynamodb", place=place, source=source))
         with pytest.raises(Unavailable):
             await store.peek("inv_a")
-        store.close()
+
+    async def test_there_are_no_credentials(self, endpoint: str) -> None:
+        class Empty:
+            async def get(self, *, refused: Credentials | None = None) -> Credentials:
+                raise NoCredentialsError("none yet")
+
+        store = DynamoStore("a", "b", api=Api("dynamodb", place=Place("us-east-1", endpoint), source=Empty()))
+        with pytest.raises(Unavailable, match="GetItem: none yet"):
+            await store.peek("inv_a")
 
 
-async def test_the_loop_runs_on_while_requests_are_under_way(dynamodb: DynamoStore, faults: Faults) -> None:
-    """As many requests at a time as there are connections; none waits for another's answer."""
-    together = Barrier(8)
+async def test_none_waits_for_the_answer_of_another(dynamodb: DynamoStore, faults: Faults) -> None:
+    under_way, all_there = 0, asyncio.Event()
 
-    def wait(request: Any) -> None:
-        together.wait(timeout=30)
+    async def together(request: Request) -> Answer:
+        nonlocal under_way
+        under_way += 1
+        if under_way == 8:
+            all_there.set()
+        await asyncio.wait_for(all_there.wait(), 10)
+        return Answer(200, {}, b"{}")
 
-    faults.answer = wait
+    faults.answer = together
     await asyncio.gather(*(dynamodb.peek(f"inv_{n}") for n in range(8)))
-    assert together.n_waiting == 0
 
 
 async def test_requests_are_counted(dynamodb: DynamoStore, faults: Faults) -> None:

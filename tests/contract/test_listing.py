@@ -39,7 +39,7 @@ def store(request: pytest.FixtureRequest) -> Store:
     if request.param == "memory":
         return MemoryStore()
     names: tuple[str, str] = request.getfixturevalue("tables")
-    return DynamoStore(*names, client=request.getfixturevalue("client"))
+    return DynamoStore(*names, api=request.getfixturevalue("api"))
 
 
 async def pages(query: Callable[[Place | None], Awaitable[tuple[list[Listed], Place | None]]]) -> list[list[str]]:

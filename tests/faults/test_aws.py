@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
@@ -15,7 +15,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from adapter.aws import clients
-from adapter.aws.store import DynamoStore, make_client
+from adapter.aws.store import DynamoStore
+from adapter.aws.wire import Api, Credentials, Fixed, Place
 from adapter.engine.ports import Create, Delete, Dependent, Put, Unavailable
 from adapter.engine.records import JournalSegment, Meta, Part, Ref, Status, Waiter
 from adapter.engine.types import Kind, ObjectKey, Target
@@ -102,10 +103,10 @@ def aws(stub: Stub, seen: list[tuple[str, int]]) -> Iterator[FaultyAWS]:
 
 
 @pytest.fixture
-def store(aws: FaultyAWS) -> Iterator[DynamoStore]:
-    store = DynamoStore("invocations", "objects", client=make_client(endpoint_url=aws.url, **CREDENTIALS))
-    yield store
-    store.close()
+async def store(aws: FaultyAWS) -> AsyncIterator[DynamoStore]:
+    api = Api("dynamodb", place=Place("us-east-1", aws.url), source=Fixed(Credentials("test", "test")))
+    yield DynamoStore("invocations", "objects", api=api)
+    api.close()
 
 
 def once(fault: Fault) -> Callable[[Request], Fault | None]:
