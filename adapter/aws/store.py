@@ -9,14 +9,26 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import MISSING, replace
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, Final, Literal, cast
 
-from pynamodb.expressions.condition import Condition
-from pynamodb.expressions.update import Action
-from pynamodb.expressions.update import Update as UpdateExpression
-
+from adapter.aws.expressions import (
+    Condition,
+    Terms,
+    Value,
+    all_of,
+    any_of,
+    at_most,
+    differs,
+    equals,
+    exceeds,
+    exists,
+    is_absent,
+    is_one_of,
+    reaches,
+    update,
+)
 from adapter.aws.tables import (
     BY_RECORD,
     DUE_INDEX,
@@ -27,12 +39,8 @@ from adapter.aws.tables import (
     META,
     META_SK,
     STATE,
-    HeadItem,
     Item,
-    Layout,
-    MetaItem,
     StoredFormatError,
-    attributes_of,
     dependent,
     derived,
     object_pk,
@@ -265,8 +273,8 @@ class DynamoStore:
 
     async def start(self, id: str, *, set: Mapping[str, Any], now: int) -> tuple[bool, Meta | None]:
         """UpdateItem; a unit per KB, and up to 2 for the index."""
-        current = MetaItem.expires.does_not_exist() | (MetaItem.expires > now)
-        condition = (MetaItem.status == Status.READY) & (MetaItem.epoch == 0) & current
+        current = any_of(is_absent("expires"), exceeds("expires", META.value("expires", now)))
+        condition = all_of(_meta_is("status", Status.READY), _meta_is("epoch", 0), current)
         return await self._update_now(self._update(id, condition, set, {"epoch": 1}))
 
     async def count_notifications(self, ref: Ref, *, count: int, wake: Wake, due: int) -> tuple[bool, Meta | None]:
@@ -274,7 +282,7 @@ class DynamoStore:
         condition = _allowed(Update(ref))
         add, set = {"notifications": count}, dict[str, Any]()
         if wake is not Wake.NONE:
-            condition &= _woken(wake)
+            condition = all_of(condition, _woken(wake))
             set = lifecycle.counted(due)
         if wake in (Wake.SUSPENDED, Wake.WAITING):
             add["epoch"] = 1
@@ -326,7 +334,7 @@ class DynamoStore:
 
     async def forget(self, ref: Ref, now: int) -> None:
         """DeleteItem; a unit per KB, and one for the index."""
-        condition = (MetaItem.generation == ref.generation) & _expired(now)
+        condition = all_of(_meta_is("generation", ref.generation), _expired(now))
         request = self._conditional(self._invocations, condition)
         with suppress(_RefusedError):
             await self._write("DeleteItem", Key=_key(ref.id, META_SK), **request)
@@ -337,88 +345,85 @@ class DynamoStore:
         match change:
             case Create(meta, now):
                 item = write(replace(meta, commit_id=commit_id))
-                condition = MetaItem.pk.does_not_exist() | (_expired(now) & (MetaItem.waiters == 0))
+                condition = any_of(is_absent("pk"), all_of(_expired(now), _meta_is("waiters", 0)))
                 return "Put", {"Item": item, **self._conditional(self._invocations, condition)}
             case Update(ref):
                 own = {"commit_id": commit_id} if change.epoch is not None else {}
                 return "Update", self._update(ref.id, _allowed(change), {**change.set, **own}, change.add)
             case Finish(ref):
-                condition = (MetaItem.generation == ref.generation) & (MetaItem.status == Status.COMPLETED)
+                condition = all_of(_meta_is("generation", ref.generation), _meta_is("status", Status.COMPLETED))
                 return "Update", self._update(ref.id, condition, change.set, change.add)
             case Put(StateEntry() | Part() as item):
                 return "Put", {"Item": write(item), "TableName": self._table(item)}
             case Put(item):
                 stored = replace(item, commit_id=commit_id) if isinstance(item, JournalSegment | Notification) else item
-                condition = MetaItem.pk.does_not_exist()
-                return "Put", {"Item": write(stored), **self._conditional(self._table(item), condition)}
+                return "Put", {"Item": write(stored), **self._conditional(self._table(item), is_absent("pk"))}
             case Delete(item):
                 key = {"Key": _key(*BY_RECORD[type(item)].key(item))}
                 if isinstance(item, StateEntry | Notification):
                     return "Delete", {**key, "TableName": self._table(item)}
-                return "Delete", {**key, **self._conditional(self._table(item), MetaItem.pk.exists())}
+                return "Delete", {**key, **self._conditional(self._table(item), exists("pk"))}
             case WriteHead():
                 return self._write_head(change, commit_id)
             case TakeKey(key, owner, queued, empty):
-                condition = HeadItem.owner.does_not_exist()
-                if empty:
-                    condition &= HeadItem.queued.does_not_exist()
+                free = is_absent("owner")
+                condition = all_of(free, is_absent("queued")) if empty else free
                 values = {"owner": owner, "queued": queued, "commit_id": commit_id}
                 return "Update", self._update_head(key, condition, values)
             case MarkQueued(key, owner):
-                return "Update", self._update_head(key, HeadItem.owner == owner, {"queued": True}, raises=False)
+                return "Update", self._update_head(key, _head_is("owner", owner), {"queued": True}, raises=False)
 
     def _write_head(self, change: WriteHead, commit_id: str) -> tuple[_Action, dict[str, Any]]:
         conditions: list[Condition] = []
         if change.version is not None:
             absent = change.version == 0
-            conditions.append(HeadItem.pk.does_not_exist() if absent else HeadItem.version == change.version)
+            conditions.append(is_absent("pk") if absent else _head_is("version", change.version))
         if change.owner is not None:
-            conditions.append(HeadItem.owner == change.owner)
+            conditions.append(_head_is("owner", change.owner))
         if not conditions:
             raise ValueError("a head is written under a version or an owner")
         if change.empty and change.version != 0:
-            conditions.append(HeadItem.queued.does_not_exist())
-        condition = conditions[0]
-        for further in conditions[1:]:
-            condition &= further
+            conditions.append(is_absent("queued"))
+        condition = all_of(*conditions)
         head = replace(change.head, commit_id=commit_id)
         if change.version is not None:
             item = HEAD.write(replace(head, version=change.version + 1))
             return "Put", {"Item": item, **self._conditional(self._objects, condition)}
         kept = {"key", "version", *(() if head.queued else ("queued",))}
-        values = {name: getattr(head, name) for name in HEAD.attributes if name not in kept}
+        values = {name: getattr(head, name) for name in HEAD.codecs if name not in kept}
         return "Update", self._update_head(head.key, condition, values)
 
     def _update_head(
         self, key: ObjectKey, condition: Condition, set: Mapping[str, Any], *, raises: bool = True
     ) -> dict[str, Any]:
-        actions = [_assign(HEAD, name, value) for name, value in set.items()]
-        actions += [HeadItem.v.set(FORMAT), *([HeadItem.version.add(1)] if raises else [])]
+        values = {"v": HEAD.value("v", FORMAT), **{name: HEAD.assigned(name, value) for name, value in set.items()}}
+        add = {"version": 1} if raises else {}
         item_key = _key(object_pk(key), HEAD_SK)
-        return {"Key": item_key, **self._conditional(self._objects, condition, actions)}
+        return {"Key": item_key, **self._conditional(self._objects, condition, values, add)}
 
     def _update(self, id: str, condition: Condition, set: Mapping[str, Any], add: Mapping[str, int]) -> dict[str, Any]:
-        actions = [_assign(META, name, value) for name, value in {**set, **derived(id, set)}.items()]
-        actions += [META.attributes[name].add(number) for name, number in add.items()]
-        # A transaction's update has to have an expression, even where it only requires.
-        actions = actions or [MetaItem.v.set(FORMAT)]
-        return {"Key": _key(id, META_SK), **self._conditional(self._invocations, condition, actions)}
+        values = {name: META.assigned(name, value) for name, value in {**set, **derived(id, set)}.items()}
+        if not (values or add):
+            values = {"v": META.value("v", FORMAT)}  # a transaction's update has to do something, if it only requires
+        return {"Key": _key(id, META_SK), **self._conditional(self._invocations, condition, values, add)}
 
-    def _conditional(self, table: str, condition: Condition, actions: Sequence[Action] = ()) -> dict[str, Any]:
-        """The part of a request that says what has to hold, and what an update does."""
-        names: dict[str, str] = {}
-        values: dict[str, Any] = {}
+    def _conditional(
+        self,
+        table: str,
+        condition: Condition,
+        values: Mapping[str, Value | None] | None = None,
+        add: Mapping[str, int] | None = None,
+    ) -> dict[str, Any]:
+        """Return the part of a request that says what has to hold, and what an update does."""
+        terms = Terms()
         request: dict[str, Any] = {
             "TableName": table,
-            "ConditionExpression": condition.serialize(names, values),
+            "ConditionExpression": condition(terms),
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
-        if actions:
-            request["UpdateExpression"] = UpdateExpression(*actions).serialize(names, values)
-        request["ExpressionAttributeNames"] = {placeholder: name for name, placeholder in names.items()}
-        if values:
-            request["ExpressionAttributeValues"] = values
-        return request
+        if values or add:
+            request["UpdateExpression"] = update(values or {}, add or {}, terms)
+        return {**request, **terms.parameters()}
 
     async def _update_now(self, request: Mapping[str, Any]) -> tuple[bool, Meta | None]:
         """Update a record. Returns whether the conditions held, and the record as it then is."""
@@ -522,46 +527,40 @@ def _consumed(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
     return consumed if isinstance(consumed, list) else [consumed]
 
 
-# --- conditions and actions ------------------------------------------------------------------------------------------
+# --- conditions ------------------------------------------------------------------------------------------------------
+
+
+def _meta_is(name: str, value: Any) -> Condition:
+    return equals(name, META.value(name, value))
+
+
+def _head_is(name: str, value: Any) -> Condition:
+    return equals(name, HEAD.value(name, value))
 
 
 def _expired(now: int) -> Condition:
-    return MetaItem.expires <= now
+    return at_most("expires", META.value("expires", now))
 
 
 def _allowed(change: Update) -> Condition:
-    condition: Condition = (MetaItem.generation == change.ref.generation) & (MetaItem.status != Status.COMPLETED)
+    conditions = [
+        _meta_is("generation", change.ref.generation),
+        differs("status", META.value("status", Status.COMPLETED)),
+    ]
     for name in ("epoch", "waiters", "due", "status"):
         required = getattr(change, name)
         if required is not None:
-            condition &= META.attributes[name] == required
+            conditions.append(_meta_is(name, required))
     if change.notifications is not None:
-        condition &= MetaItem.notifications <= change.notifications
-    return condition
+        conditions.append(at_most("notifications", META.value("notifications", change.notifications)))
+    return all_of(*conditions)
 
 
 def _woken(wake: Wake) -> Condition:
-    suspended: Condition = MetaItem.status == Status.SUSPENDED
-    if wake is Wake.COMPLETE:
-        complete: Condition = MetaItem.notifications >= MetaItem.wake_after
-        both: Condition = suspended & complete
-        return both
-    waiting: Condition = MetaItem.status.is_in(*WAITING)
-    return waiting if wake is Wake.WAITING else suspended
-
-
-def _assign(layout: Layout[Any], name: str, value: Any) -> Action:
-    """Set an attribute, or remove it where the field gets its default (``None`` stands for it), as when it is put."""
-    attribute = attributes_of(layout.model)[name]
-    default = layout.defaults.get(name)
-    if value is None:
-        value = default
-    if value is MISSING:
-        raise ValueError(f"{name} is always there")
-    if value == default and name not in layout.counted:
-        return attribute.remove()
-    # Written here: of a map, pynamodb would guess whether it is a value or a value already written.
-    return attribute.set({attribute.attr_type: attribute.serialize(value)})
+    if wake is Wake.WAITING:
+        return is_one_of("status", *(META.value("status", status) for status in WAITING))
+    suspended = _meta_is("status", Status.SUSPENDED)
+    return all_of(suspended, reaches("notifications", "wake_after")) if wake is Wake.COMPLETE else suspended
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
-"""The two tables: their definitions, one pynamodb model for each kind of item, and records to items and back.
+"""Records to items of the two tables, and back.
 
-A model says what an item's attributes are called and how their values are written. Requests are built from it, and what
-comes back is read through it, without an instance of the model in between: records are the instances.
+Fields become attributes by their types. `adapter.aws.models` describes the items with pynamodb, whose import takes too
+long for a cold start; a test compares both.
 
 Every item carries the version of its format. A version that is newer than this code is refused, not guessed at.
 """
@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
-from typing import Any, Final, Generic, TypeVar, cast
-
-from pynamodb.attributes import Attribute, BinaryAttribute, BooleanAttribute, UnicodeAttribute
-from pynamodb.constants import MAP, NUMBER, STRING
-from pynamodb.models import Model
+from dataclasses import MISSING, fields
+from types import NoneType, UnionType
+from typing import Any, Final, Generic, NamedTuple, TypeVar, cast, get_args, get_type_hints
 
 from adapter.engine import ids
 from adapter.engine.ports import Dependent, Listed
@@ -35,7 +32,7 @@ from adapter.engine.records import (
     Unreadable,
     Waiter,
 )
-from adapter.engine.types import Failure, Kind, ObjectKey, Outcome, Target
+from adapter.engine.types import Failure, Headers, Kind, ObjectKey, Outcome, Target
 
 FORMAT: Final = 1
 """The version of the items' format that this code writes; it reads every version up to it."""
@@ -68,118 +65,39 @@ def require_version(item: Item) -> None:
         raise StoredFormatError(item, f"this code reads versions up to {FORMAT}; deploy newer code")
 
 
-# --- definitions -----------------------------------------------------------------------------------------------------
-
 DUE_INDEX: Final = "due"
 HISTORY_INDEX: Final = "history"
 
-
-def definitions(history: bool = True) -> dict[str, dict[str, Any]]:
-    """What template.yaml says of the tables, by their logical names there, in CreateTable's terms.
-
-    Args:
-        history: Whether there is an index of a service's invocations.
-    """
-    keys = {"pk": "S", "sk": "S"}
-    due = {"due_shard": "S", "due": "N"}
-    past = {"service_shard": "S", "created": "N"} if history else {}
-    return {
-        "Invocations": {
-            "BillingMode": "PAY_PER_REQUEST",
-            "AttributeDefinitions": _attributes({**keys, **due, **past}),
-            "KeySchema": _schema(keys),
-            "GlobalSecondaryIndexes": [_index(DUE_INDEX, due), *([_index(HISTORY_INDEX, past)] if history else [])],
-            "TimeToLiveSpecification": {"AttributeName": "ttl", "Enabled": True},
-        },
-        "Objects": {
-            "BillingMode": "PAY_PER_REQUEST",
-            "AttributeDefinitions": _attributes(keys),
-            "KeySchema": _schema(keys),
-            "TimeToLiveSpecification": {"AttributeName": "ttl", "Enabled": True},
-        },
-    }
+# --- values ----------------------------------------------------------------------------------------------------------
 
 
-def _attributes(types: Mapping[str, str]) -> list[dict[str, str]]:
-    return [{"AttributeName": name, "AttributeType": type} for name, type in types.items()]
+def write_outcome(outcome: Outcome) -> dict[str, Any]:
+    """Return ``{value}``, or ``{code, message}``, with ``metadata`` and ``reason`` if there are any, or nothing."""
+    if outcome.failure is None:
+        return {"value": {"B": outcome.value}} if outcome.value is not None else {}
+    failure: dict[str, Any] = {"code": {"N": str(outcome.failure.code)}, "message": {"S": outcome.failure.message}}
+    if outcome.failure.metadata:
+        failure["metadata"] = {"M": {name: {"S": text} for name, text in outcome.failure.metadata.items()}}
+    if outcome.failure.reason:
+        failure["reason"] = {"S": outcome.failure.reason}
+    return failure
 
 
-def _schema(names: Mapping[str, str]) -> list[dict[str, str]]:
-    return [{"AttributeName": name, "KeyType": kind} for name, kind in zip(names, ("HASH", "RANGE"), strict=True)]
+def read_outcome(value: dict[str, Any]) -> Outcome:
+    if "code" in value:
+        metadata = {name: text["S"] for name, text in value.get("metadata", {"M": {}})["M"].items()}
+        reason = value.get("reason", {"S": ""})["S"]
+        return Outcome(failure=Failure(int(value["code"]["N"]), value["message"]["S"], metadata, reason))
+    return Outcome(value["value"]["B"]) if "value" in value else Outcome()
 
 
-def _index(name: str, names: Mapping[str, str]) -> dict[str, Any]:
-    projection = {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["target", "status"]}
-    return {"IndexName": name, "KeySchema": _schema(names), "Projection": projection}
+def write_state(state: dict[str, bytes]) -> dict[str, Any]:
+    """Return binary values by their names."""
+    return {name: {"B": data} for name, data in state.items()}
 
 
-# --- attributes ------------------------------------------------------------------------------------------------------
-
-T = TypeVar("T")
-
-
-class IntAttribute(Attribute[int]):
-    """A whole number; pynamodb's own number is a float."""
-
-    attr_type = NUMBER
-
-    def serialize(self, value: int) -> str:
-        return str(int(value))
-
-    def deserialize(self, value: str) -> int:
-        return int(value)
-
-
-class TextAttribute(Attribute[T]):
-    """A value that is written as text."""
-
-    attr_type = STRING
-
-    def __init__(self, write: Callable[[T], str], read: Callable[[str], T]) -> None:
-        super().__init__()
-        self._write = write
-        self._read = read
-
-    def serialize(self, value: T) -> str:
-        return self._write(value)
-
-    def deserialize(self, value: str) -> T:
-        return self._read(value)
-
-
-class OutcomeAttribute(Attribute[Outcome]):
-    """``{value}``, or ``{code, message}`` with ``metadata`` and ``reason`` if it has them, or empty."""
-
-    attr_type = MAP
-
-    def serialize(self, value: Outcome) -> dict[str, Any]:
-        if value.failure is not None:
-            failure: dict[str, Any] = {"code": {"N": str(value.failure.code)}, "message": {"S": value.failure.message}}
-            if value.failure.metadata:
-                failure["metadata"] = {"M": {name: {"S": text} for name, text in value.failure.metadata.items()}}
-            if value.failure.reason:
-                failure["reason"] = {"S": value.failure.reason}
-            return failure
-        return {"value": {"B": value.value}} if value.value is not None else {}
-
-    def deserialize(self, value: dict[str, Any]) -> Outcome:
-        if "code" in value:
-            metadata = {name: text["S"] for name, text in value.get("metadata", {"M": {}})["M"].items()}
-            reason = value.get("reason", {"S": ""})["S"]
-            return Outcome(failure=Failure(int(value["code"]["N"]), value["message"]["S"], metadata, reason))
-        return Outcome(value["value"]["B"]) if "value" in value else Outcome()
-
-
-class StateAttribute(Attribute[dict[str, bytes]]):
-    """Binary values by their names."""
-
-    attr_type = MAP
-
-    def serialize(self, value: dict[str, bytes]) -> dict[str, Any]:
-        return {name: {"B": data} for name, data in value.items()}
-
-    def deserialize(self, value: dict[str, Any]) -> dict[str, bytes]:
-        return {name: data["B"] for name, data in value.items()}
+def read_state(value: dict[str, Any]) -> dict[str, bytes]:
+    return {name: data["B"] for name, data in value.items()}
 
 
 def write_target(target: Target) -> str:
@@ -240,118 +158,6 @@ def write_awaits(awaits: Awaits) -> str:
 def read_awaits(text: str) -> Awaits:
     seen, all, ids, commands, *calls = json.loads(text)
     return Awaits(seen, all, tuple(ids), tuple(commands), *map(tuple, calls))
-
-
-# --- models: one for each kind of item -------------------------------------------------------------------------------
-
-
-class _Item(Model):
-    """What every item has. The store says which table a request goes to."""
-
-    class Meta:  # pyright: ignore[reportIncompatibleVariableOverride]
-        table_name = ""
-
-    pk = UnicodeAttribute(hash_key=True)
-    sk = UnicodeAttribute(range_key=True)
-    v = IntAttribute()
-
-
-class MetaItem(_Item):
-    """An invocation's record. ``due_shard``, ``service_shard`` and ``ttl`` follow from the others."""
-
-    generation = UnicodeAttribute()
-    target = TextAttribute(write_target, read_target)
-    kind = TextAttribute(str, Kind)
-    status = TextAttribute(str, Status)
-    created = IntAttribute()
-    deployment = UnicodeAttribute()
-    parent = TextAttribute(write_parent, read_parent)
-    headers = TextAttribute(write_headers, read_headers)
-    input = BinaryAttribute(legacy_encoding=False)
-    input_parts = IntAttribute()
-    idempotent = BooleanAttribute()
-    epoch = IntAttribute()
-    failures = IntAttribute()
-    error = UnicodeAttribute()
-    notifications = IntAttribute()
-    wake_after = IntAttribute()
-    seen = IntAttribute()
-    timer = IntAttribute()
-    awaits = TextAttribute(write_awaits, read_awaits)
-    waiters = IntAttribute()
-    dispatches = IntAttribute()
-    due = IntAttribute()
-    due_shard = UnicodeAttribute()
-    service_shard = UnicodeAttribute()
-    ticket = UnicodeAttribute()
-    outcome = OutcomeAttribute()
-    output_parts = IntAttribute()
-    output_name = UnicodeAttribute()
-    segments = IntAttribute()
-    inline_journal = UnicodeAttribute()
-    completed = IntAttribute()
-    journal_expires = IntAttribute()
-    expires = IntAttribute()
-    ttl = IntAttribute()
-    commit_id = UnicodeAttribute()
-
-
-class SegmentItem(_Item):
-    """A stretch of a journal."""
-
-    data = UnicodeAttribute()
-    commit_id = UnicodeAttribute()
-
-
-class NotificationItem(_Item):
-    """A notification."""
-
-    outcome = OutcomeAttribute()
-    created = IntAttribute()
-    commit_id = UnicodeAttribute()
-    parts = UnicodeAttribute()
-    after = IntAttribute()
-
-
-class PartItem(_Item):
-    """A part of a large payload."""
-
-    data = BinaryAttribute(legacy_encoding=False)
-
-
-class WaiterItem(_Item):
-    """One more that waits for a result; its key says who."""
-
-    service = UnicodeAttribute()
-    deployment = UnicodeAttribute()
-
-
-class HeadItem(_Item):
-    """A key of an object or workflow."""
-
-    version = IntAttribute()
-    owner = TextAttribute(write_ref, read_ref)
-    queued = BooleanAttribute()
-    state_generation = UnicodeAttribute()
-    state = StateAttribute()
-    has_overflow = BooleanAttribute()
-    large = BooleanAttribute()
-    expires = IntAttribute()
-    commit_id = UnicodeAttribute()
-
-
-class InboxItem(_Item):
-    """An invocation that waits for a key."""
-
-    ref = TextAttribute(write_ref, read_ref)
-
-
-class StateItem(_Item):
-    """A state entry too large for the head."""
-
-    value = BinaryAttribute(legacy_encoding=False)
-    blob = TextAttribute(write_ref, read_ref)
-    parts = IntAttribute()
 
 
 # --- keys ------------------------------------------------------------------------------------------------------------
@@ -429,75 +235,105 @@ def _read_state(pk: str, sk: str) -> dict[str, Any]:
 R = TypeVar("R", bound=Record)
 
 
-def attributes_of(model: type[Model]) -> dict[str, Attribute[Any]]:
-    """A model's attributes by their names."""
-    return model.get_attributes()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+class Codec(NamedTuple):
+    """How values of one type are stored: the attribute's type, and how it is written and read."""
 
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """An attribute that holds a field of the record's. It is left out where the field has its default."""
-
-    name: str
     type: str
     write: Callable[[Any], Any]
     read: Callable[[Any], Any]
-    default: Any
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+TEXT: Final = Codec("S", _same, _same)
+NUMBER: Final = Codec("N", str, int)
+
+CODECS: Final[dict[Any, Codec]] = {
+    str: TEXT,
+    int: NUMBER,
+    bool: Codec("BOOL", _same, _same),
+    bytes: Codec("B", _same, _same),
+    dict[str, bytes]: Codec("M", write_state, read_state),
+    Awaits: Codec("S", write_awaits, read_awaits),
+    Headers: Codec("S", write_headers, read_headers),
+    Kind: Codec("S", str, Kind),
+    Outcome: Codec("M", write_outcome, read_outcome),
+    Parent: Codec("S", write_parent, read_parent),
+    Ref: Codec("S", write_ref, read_ref),
+    Status: Codec("S", str, Status),
+    Target: Codec("S", write_target, read_target),
+}
+"""By the types of records' fields; `adapter.aws.models` describes the attributes that come of it."""
+
+DERIVED: Final = {"v": NUMBER, "due_shard": TEXT, "service_shard": TEXT, "ttl": NUMBER}
+"""The attributes that no field has."""
 
 
 class Layout(Generic[R]):
-    """How one kind of record is stored.
+    """How one kind of record is stored: an attribute for each field that is not in the key.
 
     Args:
         record: The record's class.
-        model: Its items' model. Attributes that the record has as well hold its fields.
         key: The item's ``pk`` and ``sk``.
         read_key: The fields that the key holds.
+        in_key: Their names.
         counted: Numbers that conditions compare, which are therefore always written.
     """
 
     def __init__(
         self,
         record: type[R],
-        model: type[Model],
         key: Callable[[R], tuple[str, str]],
         read_key: Callable[[str, str], dict[str, Any]],
+        in_key: frozenset[str],
         counted: frozenset[str] = frozenset(),
     ) -> None:
-        attributes = attributes_of(model)
+        types = get_type_hints(record)
         self.record = record
-        self.model = model
         self.key = key
         self.read_key = read_key
-        self.counted = counted
-        self.attributes = {field.name: attributes[field.name] for field in fields(record) if field.name in attributes}
-        self.defaults = {
+        self.codecs = {field.name: _codec(types[field.name]) for field in fields(record) if field.name not in in_key}
+        # A field that has its default has no attribute.
+        self._defaults = {
             field.name: field.default_factory() if field.default_factory is not MISSING else field.default
             for field in fields(record)
         }
         self._fields = [
-            Field(
-                name,
-                attribute.attr_type,
-                attribute.serialize,
-                attribute.deserialize,
-                MISSING if name in counted else self.defaults[name],
-            )
-            for name, attribute in self.attributes.items()
+            (name, codec, MISSING if name in counted else self._defaults[name]) for name, codec in self.codecs.items()
         ]
+        self._counted = counted
+
+    def value(self, name: str, value: Any) -> dict[str, Any]:
+        """Return a value of an attribute's, as expressions have it."""
+        codec = self.codecs.get(name) or DERIVED[name]
+        return {codec.type: codec.write(value)}
+
+    def assigned(self, name: str, value: Any) -> dict[str, Any] | None:
+        """Return what an update assigns to an attribute: a value, or ``None`` to remove it.
+
+        It is removed where the field gets its default, for which ``None`` stands, just as `write` leaves it out.
+        """
+        default = self._defaults.get(name)
+        if value is None:
+            value = default
+        if value is MISSING:
+            raise ValueError(f"{name} is always there")
+        return None if value == default and name not in self._counted else self.value(name, value)
 
     def write(self, record: R) -> dict[str, dict[str, Any]]:
-        """The record's item."""
+        """Return the record's item."""
         pk, sk = self.key(record)
         item = {"pk": {"S": pk}, "sk": {"S": sk}, "v": {"N": str(FORMAT)}}
-        for field in self._fields:
-            value = getattr(record, field.name)
-            if value != field.default:
-                item[field.name] = {field.type: field.write(value)}
+        for name, codec, default in self._fields:
+            value = getattr(record, name)
+            if value != default:
+                item[name] = {codec.type: codec.write(value)}
         return item
 
     def read(self, item: Item) -> R:
-        """The item's record.
+        """Return the item's record.
 
         Raises:
             StoredFormatError: If the item isn't such a record's, or of a newer version.
@@ -505,60 +341,79 @@ class Layout(Generic[R]):
         require_version(item)
         try:
             values = self.read_key(item["pk"]["S"], item["sk"]["S"])
-            for field in self._fields:
-                stored = item.get(field.name)
+            for name, codec, default in self._fields:
+                stored = item.get(name)
                 if stored is not None:
-                    values[field.name] = field.read(stored[field.type])
-                elif field.default is MISSING:
-                    raise KeyError(field.name)
+                    values[name] = codec.read(stored[codec.type])
+                elif default is MISSING:
+                    raise KeyError(name)
             return self.record(**values)
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise StoredFormatError(item, f"damaged: no {self.record.__name__}, by {error!r}") from error
 
 
+def _codec(type: Any) -> Codec:
+    """Return the codec for a field's type; ``None`` in it stands for no attribute."""
+    required = [each for each in get_args(type) if each is not NoneType] if isinstance(type, UnionType) else [type]
+    return CODECS[required[0]]
+
+
 META = Layout(
     Meta,
-    MetaItem,
     lambda meta: (meta.id, META_SK),
     lambda pk, sk: {"id": pk},
+    in_key=frozenset({"id"}),
     counted=frozenset({"epoch", "notifications", "waiters"}),
 )
 SEGMENT = Layout(
     JournalSegment,
-    SegmentItem,
     lambda segment: (segment.id, f"j#{segment.generation}#{segment.index:08}"),
     _read_segment,
+    in_key=frozenset({"id", "generation", "index"}),
 )
 NOTIFICATION = Layout(
-    Notification, NotificationItem, lambda note: (note.to.id, f"n#{note.to.generation}#{note.id}"), _read_notification
+    Notification,
+    lambda note: (note.to.id, f"n#{note.to.generation}#{note.id}"),
+    _read_notification,
+    in_key=frozenset({"to", "id"}),
 )
+_IN_PARTS_KEY: Final = frozenset({"id", "generation", "name", "index"})
 INPUT = Layout(
-    Part, PartItem, lambda part: (part.id, f"{parts_sk(part.generation, 'input')}{part.index:06}"), _read_input
+    Part,
+    lambda part: (part.id, f"{parts_sk(part.generation, 'input')}{part.index:06}"),
+    _read_input,
+    in_key=_IN_PARTS_KEY,
 )
 PART = Layout(
-    Part, PartItem, lambda part: (part.id, f"{parts_sk(part.generation, part.name)}{part.index:06}"), _read_part
+    Part,
+    lambda part: (part.id, f"{parts_sk(part.generation, part.name)}{part.index:06}"),
+    _read_part,
+    in_key=_IN_PARTS_KEY,
 )
 WAITER = Layout(
     Waiter,
-    WaiterItem,
     lambda waiter: (waiter.id, f"w#{waiter.generation}#{write_ref(waiter.waiter)}#{waiter.command}"),
     _read_waiter,
+    in_key=frozenset({"id", "generation", "waiter", "command"}),
 )
 HEAD = Layout(
     Head,
-    HeadItem,
     lambda head: (object_pk(head.key), HEAD_SK),
     lambda pk, sk: {"key": read_object_pk(pk)},
+    in_key=frozenset({"key"}),
     counted=frozenset({"version"}),
 )
 INBOX = Layout(
     InboxEntry,
-    InboxItem,
     lambda entry: (object_pk(entry.key), f"in#{entry.ticket}"),
     lambda pk, sk: {"key": read_object_pk(pk), "ticket": sk.removeprefix("in#")},
+    in_key=frozenset({"key", "ticket"}),
 )
 STATE = Layout(
-    StateEntry, StateItem, lambda entry: (object_pk(entry.key), state_sk(entry.generation, entry.name)), _read_state
+    StateEntry,
+    lambda entry: (object_pk(entry.key), state_sk(entry.generation, entry.name)),
+    _read_state,
+    in_key=frozenset({"key", "generation", "name"}),
 )
 
 BY_RECORD: Final[dict[type[Record], Layout[Any]]] = {
@@ -597,7 +452,7 @@ def write(record: Record) -> dict[str, dict[str, Any]]:
     if isinstance(record, Meta):
         for name, value in derived(record.id, {"due": record.due, "expires": record.expires}).items():
             if value is not None:
-                item[name] = {"S" if isinstance(value, str) else "N": str(value)}
+                item[name] = META.value(name, value)
         item["service_shard"] = {"S": service_shard(record)}
     return item
 

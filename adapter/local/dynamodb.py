@@ -11,8 +11,8 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError, WaiterError
 
+from adapter.aws.models import definitions
 from adapter.aws.store import DynamoStore
-from adapter.aws.tables import definitions
 from adapter.local.options import UnservableError
 
 REFUSED = ("UnrecognizedClientException", "InvalidSignatureException", "ExpiredTokenException", "MissingAuthentication")

@@ -13,8 +13,8 @@ import pytest
 from adapter.aws.delays import LONGEST
 from adapter.aws.directory import PARTITION
 from adapter.aws.host import ALIAS
+from adapter.aws.models import definitions
 from adapter.aws.settings import Settings
-from adapter.aws.tables import definitions
 from adapter.local.server import CORS_MAX_AGE, EXPOSED
 from infra.inline import TEMPLATE, inlined
 

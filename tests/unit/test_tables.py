@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pynamodb.models import Model
 
-from adapter.aws.tables import BY_RECORD, Layout, definitions, read, write
+from adapter.aws import models
+from adapter.aws.models import definitions
+from adapter.aws.tables import BY_RECORD, DERIVED, Layout, read, write
 from adapter.engine.ids import ticket
 from adapter.engine.records import (
     Head,
@@ -93,7 +96,37 @@ def test_what_is_written_is_read(record: Record) -> None:
 @pytest.mark.parametrize("layout", BY_RECORD.values(), ids=lambda layout: layout.record.__name__)
 def test_every_field_is_stored(layout: Layout[Any]) -> None:
     in_key = set(layout.read_key("inv_a/k", KEY_SAMPLES[layout.record]))
-    assert {field.name for field in fields(layout.record)} == in_key | set(layout.attributes)
+    assert {field.name for field in fields(layout.record)} == in_key | set(layout.codecs)
+    assert in_key.isdisjoint(layout.codecs)
+
+
+MODELS: dict[type[Record], type[Model]] = {
+    Meta: models.MetaItem,
+    JournalSegment: models.SegmentItem,
+    Notification: models.NotificationItem,
+    Part: models.PartItem,
+    Waiter: models.WaiterItem,
+    Head: models.HeadItem,
+    InboxEntry: models.InboxItem,
+    StateEntry: models.StateItem,
+}
+
+
+@given(st.one_of(*RECORDS.values()))
+def test_items_are_what_the_models_describe(record: Record) -> None:
+    described = MODELS[type(record)].get_attributes()
+    for name, stored in write(record).items():
+        (type_, value), attribute = next(iter(stored.items())), described[name]
+        assert type_ == attribute.attr_type
+        if hasattr(record, name):
+            assert value == attribute.serialize(getattr(record, name))
+            assert attribute.deserialize(value) == getattr(record, name)
+
+
+@pytest.mark.parametrize("layout", BY_RECORD.values(), ids=lambda layout: layout.record.__name__)
+def test_the_models_describe_every_attribute_and_no_others(layout: Layout[Any]) -> None:
+    derived = {"v"} if layout.record is not Meta else set(DERIVED)
+    assert set(MODELS[layout.record].get_attributes()) == {"pk", "sk", *derived, *layout.codecs}
 
 
 KEY_SAMPLES: dict[type[Record], str] = {
