@@ -1,77 +1,178 @@
-"""``adapter init``, ``adapter template`` and ``adapter pack``: a project of one's own."""
+"""``adapter init``, ``dev``, ``stubs``, ``openapi``, ``template`` and ``pack``: commands for developers."""
 
 from __future__ import annotations
 
-import argparse
+import json
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+
+import typer
+
+from adapter.cli.api import Api
+from adapter.cli.failures import Exit, Failure
+from adapter.cli.options import remote
+from adapter.cli.target import Target
+
+DESCRIPTION: Final = "/restate/openapi.json"
 
 
-def add_commands(commands: argparse._SubParsersAction[Any]) -> None:  # pyright: ignore[reportPrivateUsage]
-    """Add the commands to the command line."""
-    init = commands.add_parser(
-        "init",
-        help="create a project",
-        description="Creates a project in a folder of its name: handlers, tests, and the templates to deploy them.",
-    )
-    init.add_argument("name", metavar="NAME", help="what the project and its stack are called")
-    init.add_argument("--here", action="store_true", help="create it in the working directory")
-    init.set_defaults(run=_init)
-    template = commands.add_parser(
-        "template",
-        help="write the template of the shared stack",
-        description="Writes adapter.yaml, the template of what an application's functions share, as this version of "
-        "the library has it. Run it after an upgrade.",
-    )
-    template.add_argument("-o", "--output", metavar="FILE", default="adapter.yaml", help="where to (%(default)s)")
-    template.set_defaults(run=_template)
-    pack = commands.add_parser(
-        "pack",
-        help="make the packages of `sam build` smaller",
-        description="Deletes what botocore knows of AWS services that are not used from the packages that `sam build` "
-        "made, and compiles them for this version of Python. Optional, between `sam build` and `sam deploy`.",
-    )
-    pack.add_argument("--keep", action="append", default=[], metavar="SERVICE", help="an AWS service to keep, like s3")
-    pack.add_argument("--build", default=".aws-sam/build", metavar="DIR", help="where they are (%(default)s)")
-    pack.set_defaults(run=_pack)
-
-
-def _init(options: argparse.Namespace) -> int:
+def init(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What the project and its stack are called.")],
+    here: Annotated[bool, typer.Option("--here", help="Create it in the working directory.")] = False,
+) -> None:
+    """Create a project in a folder of its name: handlers, tests, and the templates to deploy them."""
     from adapter.project.new import ProjectError, create
 
-    directory = Path() if options.here else Path(options.name)
+    directory = Path() if here else Path(name)
     try:
-        files = create(options.name, directory)
+        files = create(name, directory)
     except (OSError, ProjectError) as error:
-        print(f"adapter init: {error}", file=sys.stderr)
-        return 1
+        raise Failure(str(error)) from None
     for file in files:
         print(directory / file)
-    print(f"\nNext: {'' if options.here else f'cd {options.name}, and '}see README.md")
-    return 0
+    print(f"\nNext: {'' if here else f'cd {name}, and '}see README.md")
 
 
-def _template(options: argparse.Namespace) -> int:
+def template(
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write it.")] = Path(
+        "adapter.yaml"
+    ),
+) -> None:
+    """Write the template of the shared stack, as this version of the library has it. Run it after an upgrade."""
     from adapter.project.new import SHARED
 
     try:
-        Path(options.output).write_text(SHARED.read_text())
+        output.write_text(SHARED.read_text())
     except OSError as error:
-        print(f"adapter template: {error}", file=sys.stderr)
-        return 1
-    return 0
+        raise Failure(str(error)) from None
 
 
-def _pack(options: argparse.Namespace) -> int:
+def pack(
+    keep: Annotated[
+        list[str] | None, typer.Option(metavar="SERVICE", help="An AWS service to keep, such as s3. Repeat it.")
+    ] = None,
+    build: Annotated[Path, typer.Option(metavar="DIR", help="The folder that `sam build` made.")] = Path(
+        ".aws-sam/build"
+    ),
+) -> None:
+    """Make the packages of `sam build` smaller and faster to start. Optional, before `sam deploy`."""
     from adapter.project.packages import packages, precompile, prune
 
     try:
-        for package in packages(Path(options.build)):
-            prune(package, options.keep)
+        for package in packages(build):
+            prune(package, keep or ())
             precompile(package)
             print(package)
     except (OSError, ValueError) as error:
-        print(f"adapter pack: {error}", file=sys.stderr)
-        return 1
-    return 0
+        raise Failure(str(error)) from None
+
+
+@remote
+def stubs(
+    target: Target,
+    source: Annotated[
+        str | None, typer.Argument(metavar="[URL|FILE]", help="Where the services are, or their OpenAPI document.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it to a file.")] = None,
+) -> None:
+    """Print a module of typed contracts for callers, made of the services' OpenAPI document."""
+    from adapter.cli.stubs import generate
+
+    server = replace(target, url=source) if source else target
+    try:
+        document = json.loads(Path(source).read_text()) if source and Path(source).is_file() else description(server)
+        write(generate(document, source or server.base), output)
+    except ValueError as error:
+        raise Failure(f"{source or server.base}: {error}") from None
+
+
+@remote
+def openapi(
+    target: Target,
+    admin: Annotated[bool, typer.Option("--admin", help="Of the admin API, in place of the services'.")] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it to a file.")] = None,
+) -> None:
+    """Print the OpenAPI document of the services, or of the admin."""
+    document = description(target, "/admin/openapi.json" if admin else DESCRIPTION)
+    write(json.dumps(document, indent=2, ensure_ascii=False) + "\n", output)
+
+
+def description(target: Target, place: str = DESCRIPTION) -> Any:
+    """Return an OpenAPI document of a server. Its URL may also be the document's own.
+
+    Raises:
+        Failure: If there is none.
+    """
+    api = Api(target)
+    own = target.base.endswith(".json")
+    try:
+        return api.send("GET", target.base if own else place).json()
+    except ValueError:
+        raise Failure(f"{target.base}{'' if own else place} is not JSON: check the URL") from None
+    finally:
+        api.close()
+
+
+def write(text: str, file: Path | None) -> None:
+    """Print a text, or write it to a file."""
+    if file is None:
+        print(text, end="")
+        return
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise Failure(f"{file} cannot be written: {error.strerror}") from None
+
+
+def dev(
+    modules: Annotated[
+        list[str], typer.Argument(metavar="MODULE[:NAME]...", help="What to import, and perhaps one name in it.")
+    ],
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port; 0 for a free one.")] = 8080,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Another name to be called by. Repeat it for more.")
+    ] = None,
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN",
+            help="An origin whose pages may call handlers, such as https://app.example, or * for all. Repeat it.",
+        ),
+    ] = None,
+    show_replays: Annotated[
+        bool, typer.Option("--show-replays", help="Show log lines again when a replay writes them.")
+    ] = False,
+    no_reload: Annotated[bool, typer.Option("--no-reload", help="Do not restart when source changes.")] = False,
+) -> None:
+    """Serve the definitions in modules on this machine, again after each change of their source.
+
+    State is in memory, or, where AWS_ENDPOINT_URL is set, in DynamoDB there.
+    """
+    try:
+        import uvicorn  # noqa: F401  # pyright: ignore[reportUnusedImport]
+        import watchfiles  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    except ModuleNotFoundError as error:
+        raise Failure(f"{error.name} is not installed: pip install 'serverless-adapter[cli]'") from None
+    from adapter.cli.dev import run
+    from adapter.local.options import Options
+
+    options = Options(
+        modules=tuple(modules),
+        hosts=(host, *(allow_host or ())),
+        cors=tuple(map(_origin, cors or ())),
+        replays=show_replays,
+    )
+    sys.stdout.flush()
+    raise typer.Exit(run(options, host, port, reload=not no_reload))
+
+
+def _origin(text: str) -> str:
+    """Return an origin as browsers send it: `RFC 6454 <https://www.rfc-editor.org/rfc/rfc6454>`_."""
+    parts = urlsplit(text)
+    if text != "*" and (parts.scheme not in ("http", "https") or text != f"{parts.scheme}://{parts.netloc}"):
+        raise Failure(f"--cors {text!r} is not an origin: give scheme, host and port only, or *", Exit.USAGE)
+    return text

@@ -10,15 +10,9 @@ import builtins
 import json
 import keyword
 import re
-import sys
 import textwrap
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
-
-PATH: Final = "/restate/openapi.json"
 
 IMPORTS: Final = {
     "abc": ("abstractmethod",),
@@ -65,23 +59,6 @@ IMPORTED: Final = {name for names in IMPORTS.values() for name in names}
 RESERVED: Final = IMPORTED | set(dir(builtins)) | set(keyword.kwlist)
 HIDING: Final = IMPORTED | {"bool", "bytes", "dict", "float", "int", "list", "str", "tuple"} | set(keyword.kwlist)
 """What no handler may be called in a class body, where annotations name it."""
-
-
-def run(url: str, output: str | None) -> int:
-    """Print the module, or write it to a file. Returns the exit code."""
-    address = url if url.endswith(".json") else url.rstrip("/") + PATH
-    try:
-        with urllib.request.urlopen(address, timeout=60) as answer:
-            document = json.load(answer)
-        module = generate(document, url)
-    except (OSError, ValueError, urllib.error.URLError) as error:
-        print(f"adapter stubs: {address}: {error}", file=sys.stderr)
-        return 1
-    if output is None:
-        print(module, end="")
-    else:
-        Path(output).write_text(module, encoding="utf-8")
-    return 0
 
 
 def generate(document: Mapping[str, Any], source: str) -> str:

@@ -25,6 +25,7 @@ class SigV4(httpx.Auth):
 
     Args:
         region: The API's region. It is taken from the URL, or, for a domain of your own, from the environment.
+        session: A botocore session whose credentials sign, for example one with a profile of its own.
 
     >>> from adapter import Client, SigV4
     >>> client = Client("https://id.execute-api.eu-central-1.amazonaws.com", auth=SigV4())
@@ -32,9 +33,9 @@ class SigV4(httpx.Auth):
 
     requires_request_body = True
 
-    def __init__(self, *, region: str | None = None) -> None:
+    def __init__(self, *, region: str | None = None, session: Session | None = None) -> None:
         self._region = region
-        self._session: Session | None = None
+        self._session = session
         self._lock = threading.Lock()
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:

@@ -8,16 +8,26 @@ import sys
 
 import pytest
 
+import adapter
+
 HEAVY = {
-    "boto3", "botocore", "httpx", "starlette", "mangum", "pynamodb", "aws_lambda_powertools", "tenacity", "uvicorn",
+    "boto3", "botocore", "httpx", "starlette", "mangum", "pynamodb", "aws_lambda_powertools", "rich", "tenacity",
+    "typer", "uvicorn",
 }  # fmt: skip
 
 
 def test_importing_the_library_imports_nothing_of_aws_or_http() -> None:
-    code = "import sys, adapter; print(*{name.split('.')[0] for name in sys.modules})"
+    code = "import sys; from adapter import Context, handler; print(*{name.split('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "pydantic" in loaded
     assert HEAVY.intersection(loaded) == set()
+
+
+def test_every_public_name_is_there() -> None:
+    assert {name for name in adapter.__all__ if getattr(adapter, name, None) is None} == set()
+    assert set(adapter.__all__) <= set(dir(adapter))
+    assert adapter.serde.json is not None
+    assert not hasattr(adapter, "Nothing")
 
 
 def test_no_schema_is_built_before_it_is_needed() -> None:
@@ -44,7 +54,9 @@ assert made == [(str,)], made
     [
         ("httpx", "from adapter import Client", "Client needs httpx, which the extra .*client"),
         ("tenacity", "from adapter import SyncClient", "SyncClient needs tenacity, which the extra"),
-        ("uvicorn", "from adapter.cli import main; main(['dev', 'x'])", r"uvicorn is not installed: pip .*\[dev\]"),
+        ("uvicorn", "from adapter.cli import main; main(['dev', 'x'])", r"uvicorn is not installed: pip .*\[cli\]"),
+        ("typer", "from adapter.cli import main; main([])", r"typer is not installed: pip .*\[cli\]"),
+        ("rich", "from adapter.cli import main; main(['inv', '--help'])", r"rich is not installed: pip .*\[cli\]"),
         ("watchfiles", "from adapter.cli import main; main(['dev', 'x'])", "watchfiles is not installed: pip "),
     ],
 )

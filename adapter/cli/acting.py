@@ -1,0 +1,208 @@
+"""``adapter invocations cancel``, ``kill``, ``pause``, ``resume``, ``restart`` and ``purge``, by ids or by a filter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+import typer
+
+from adapter.cli.api import path
+from adapter.cli.asking import confirm
+from adapter.cli.completion import complete_deployment, complete_invocation
+from adapter.cli.failures import Exit, Failure
+from adapter.cli.filters import Filter
+from adapter.cli.invocations import summaries
+from adapter.cli.options import DryRun, Here, Yes, remote
+
+PAGE: Final = 100
+"""How many invocations one request changes."""
+
+SHOWN: Final = 20
+"""How many are printed before the question."""
+
+WORDS: Final = {
+    "cancel": "cancelled",
+    "kill": "killed",
+    "pause": "paused",
+    "resume": "resumed",
+    "restart-as-new": "restarted",
+    "purge": "purged",
+}
+
+All = Annotated[bool, typer.Option("--all", "-a", help="All that the action applies to.")]
+Ids = Annotated[
+    list[str] | None, typer.Argument(metavar="[ID]...", help="Invocations.", autocompletion=complete_invocation)
+]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The invocations that an action is for, by their ids or by a filter, and whether to ask."""
+
+    ids: list[str]
+    filter: Filter
+    dry_run: bool
+    yes: bool
+
+    @classmethod
+    def from_options(
+        cls, filter: Filter, ids: Ids = None, all: All = False, dry_run: DryRun = False, yes: Yes = False
+    ) -> Selection:
+        """Return what the options say.
+
+        Raises:
+            Failure: If they say nothing, or too much.
+        """
+        if ids and (filter or all):
+            raise Failure("give ids or a filter, not both", Exit.USAGE)
+        if not (ids or filter or all):
+            raise Failure("say which: give ids, or a filter such as --service NAME, or --all", Exit.USAGE)
+        return cls(ids or [], filter, dry_run, yes)
+
+
+@remote
+def cancel(here: Here, chosen: Selection) -> None:
+    """Cancel: a terminal error is raised where the handler waits, in the calls that it waits for first."""
+    _act(here, "cancel", chosen)
+
+
+@remote
+def kill(here: Here, chosen: Selection) -> None:
+    """Kill: end at once, with the calls made. Keys are freed, and no handler cleans up."""
+    _act(here, "kill", chosen)
+
+
+@remote
+def pause(here: Here, chosen: Selection) -> None:
+    """Pause: do nothing more until resumed. An attempt under way ends at its next commit."""
+    _act(here, "pause", chosen)
+
+
+@remote
+def resume(
+    here: Here,
+    chosen: Selection,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            help="Continue on this deployment; latest for the one that hosts the service now.",
+            autocompletion=complete_deployment,
+            metavar="FUNCTION:VERSION",
+        ),
+    ] = None,
+) -> None:
+    """Resume what is paused or backs off, now, and perhaps on another deployment."""
+    _act(here, "resume", chosen, {"deployment": on})
+
+
+@remote
+def restart(
+    here: Here,
+    chosen: Selection,
+    entry: Annotated[
+        int | None,
+        typer.Option("--from", min=0, help="Keep the results of the entries before this one.", metavar="N"),
+    ] = None,
+) -> None:
+    """Restart: send the request once more, as a new invocation, from the start or from an entry of the journal."""
+    _act(here, "restart-as-new", chosen, {"from": entry})
+
+
+@remote
+def purge(here: Here, chosen: Selection) -> None:
+    """Purge: forget what has completed, with its result, its journal and its idempotency key."""
+    _act(here, "purge", chosen)
+
+
+# --- how ---
+
+
+APPLIES: Final = {
+    "cancel": {"status": ["live"]},
+    "kill": {"status": ["live"]},
+    "pause": {"status": ["live"]},
+    "resume": {"status": ["paused", "backing-off"]},
+    "restart-as-new": {"status": ["completed"]},
+    "purge": {"status": ["completed"]},
+}
+"""What an action applies to, where a filter names neither a status nor an outcome."""
+
+
+def _act(here: Here, action: str, chosen: Selection, options: dict[str, Any] | None = None) -> None:
+    given = {name: value for name, value in (options or {}).items() if value is not None}
+    if len(chosen.ids) == 1 and not chosen.dry_run:
+        _act_on_one(here, action, chosen.ids[0], given)
+        return
+    filter = chosen.filter if chosen.filter.names_status else chosen.filter | APPLIES[action]
+    which = {"ids": chosen.ids} if chosen.ids else {"filter": filter}
+    _act_on_many(here, {"action": action, **which, **given}, dry_run=chosen.dry_run, yes=chosen.yes)
+
+
+def _act_on_one(here: Here, action: str, id: str, options: dict[str, Any]) -> None:
+    answer = here.api.post(path("invocations", id, action), options)
+    if "restarted" in answer:
+        text = f"restarted {id} as {answer['invocationId']}"
+    elif answer["status"] == "already":
+        text = f"{id} was {WORDS[action]} already"
+    else:
+        text = f"{WORDS[action]} {id}"
+    here.out.done(text, answer)
+
+
+def _act_on_many(here: Here, body: dict[str, Any], *, dry_run: bool, yes: bool) -> None:
+    word = WORDS[body["action"]]
+    found: list[dict[str, Any]] = []
+    refused: list[dict[str, Any]] = []
+    for page in _pages(here, body | {"dry_run": True}):
+        found += page["invocations"]
+        refused += page["skipped"]
+    unfit = {each["id"] for each in refused}
+    meant = [each for each in found if each["id"] not in unfit]
+    if dry_run or (here.out.is_table and not yes):
+        _preview(here, meant, refused, word, dry_run)
+    if dry_run:
+        return
+    if not meant:
+        _report(here, word, 0, refused)
+        return
+    confirm(here, f"{len(meant)} {'invocation is' if len(meant) == 1 else 'invocations are'} {word}", yes=yes)
+    done = 0
+    skipped: list[dict[str, Any]] = []
+    with here.out.progress(f"{word}", len(found)) as advance:
+        for page in _pages(here, body | {"dry_run": False}):
+            done += page["done"]
+            skipped += page["skipped"]
+            advance(page["matched"])
+    _report(here, word, done, skipped)
+
+
+def _pages(here: Here, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    cursor: str | None = None
+    while True:
+        page = here.api.post("/invocations/bulk", json=body | {"limit": PAGE, "cursor": cursor})
+        yield page
+        cursor = page["cursor"]
+        if cursor is None:
+            return
+
+
+def _preview(here: Here, meant: list[dict[str, Any]], refused: list[dict[str, Any]], word: str, dry_run: bool) -> None:
+    if not here.out.is_table:
+        here.out.write({"matched": len(meant), "invocations": meant, "skipped": refused, "dry_run": dry_run})
+        return
+    if meant:
+        here.out.console.print(summaries(meant[:SHOWN]))
+    more = f" ({len(meant) - SHOWN} more than are shown)" if len(meant) > SHOWN else ""
+    here.out.note(f"{len(meant)} to be {word}{more}")
+    for each in refused[:SHOWN]:
+        here.out.note(f"not {each['id']}: {each['reason']}")
+
+
+def _report(here: Here, word: str, done: int, skipped: list[dict[str, Any]]) -> None:
+    here.out.done(f"{word} {done}", {"done": done, "skipped": skipped})
+    for each in skipped[:SHOWN]:
+        here.out.note(f"not {each['id']}: {each['reason']}")
+    if skipped and not done:
+        raise typer.Exit(Exit.CONFLICT)

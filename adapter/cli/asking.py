@@ -1,0 +1,23 @@
+"""Confirmation, before something changes that cannot be taken back, or much of it."""
+
+from __future__ import annotations
+
+import sys
+
+from adapter.cli.failures import Exit, Failure
+from adapter.cli.options import Here
+
+
+def confirm(here: Here, what: str, *, yes: bool) -> None:
+    """Ask whether to go on.
+
+    Raises:
+        Failure: If the answer is no, or if there is nobody to ask.
+    """
+    if yes:
+        return
+    if not (sys.stdin.isatty() and here.out.is_table):
+        raise Failure(f"{what} only with --yes, as there is no terminal to ask at", Exit.USAGE)
+    here.out.errors.print(f"{what}. Continue? [y/N] ", end="", markup=False, highlight=False)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise Failure("nothing was changed")

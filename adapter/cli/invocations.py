@@ -1,0 +1,117 @@
+"""``adapter invocations list``, ``show`` and ``why``: to find invocations, and what is the matter with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from adapter.cli.api import path
+from adapter.cli.filters import Filter, Id
+from adapter.cli.options import Here, Limit, Watch, remote
+from adapter.cli.output import Item, table
+from adapter.cli.text import age, status, until
+from adapter.cli.watching import watching
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+app = typer.Typer(no_args_is_help=True, help="Find invocations, and act on them. Also: adapter inv.")
+
+
+@app.command("list")
+@remote
+def list_(
+    here: Here,
+    filter: Filter,
+    all: Annotated[bool, typer.Option("--all", "-a", help="Completed ones as well.")] = False,
+    limit: Limit = 50,
+    watch: Watch = False,
+) -> None:
+    """List invocations, latest first: those that are live, unless a status or an outcome is given."""
+    query = dict(filter)
+    if not (all or filter.names_status):
+        query["status"] = ["live"]
+
+    def show() -> None:
+        here.out.items(
+            here.api.pages("/invocations", "invocations", query, limit=limit),
+            summaries,
+            "no invocation matches" + ("" if all or filter.names_status else "; --all lists completed ones as well"),
+        )
+
+    watching(here, show, watch)
+
+
+@app.command()
+@remote
+def show(
+    here: Here,
+    id: Id,
+    tree: Annotated[bool, typer.Option("--tree", help="With what it called and sent, and who called it.")] = False,
+    payloads: Annotated[bool, typer.Option("--payloads", help="With input, output and values as a whole.")] = False,
+    watch: Watch = False,
+) -> None:
+    """Show an invocation: its status, what it waits for, its errors, its journal."""
+    from adapter.cli import showing
+
+    def look() -> bool:
+        shown = here.api.get(path("invocations", id))
+        shown["journal"] = list(here.api.pages(f"{path('invocations', id)}/journal", "entries", {}))
+        if payloads:
+            showing.fetch(here.api, shown)
+        if tree:
+            shown["tree"] = here.api.get(f"{path('invocations', id)}/tree")
+        here.out.item(shown, lambda: showing.invocation(shown, here.target.options, whole=payloads))
+        return bool(shown["status"] == "completed")
+
+    watching(here, look, watch)
+
+
+@app.command()
+@remote
+def why(here: Here, id: Id, watch: Watch = False) -> None:
+    """Say why an invocation does not go on: what it waits for, who owns the key, and so on to the cause."""
+    from adapter.cli import showing
+
+    def look() -> None:
+        answer = here.api.get(f"{path('invocations', id)}/why")
+        here.out.item(answer, lambda: showing.why(answer, here.target.options))
+
+    watching(here, look, watch)
+
+
+def summaries(items: Sequence[Item]) -> RenderableType:
+    """Return a table of invocations."""
+    return table(
+        ("id", {"no_wrap": True}),
+        "target",
+        ("status", {"no_wrap": True}),
+        ("age", {"no_wrap": True, "justify": "right"}),
+        "attempts",
+        "deployment",
+        ("waits for, or error", {"ratio": 1}),
+        rows=([*_row(each)] for each in items),
+    )
+
+
+def _row(item: Item) -> Sequence[str]:
+    from rich.markup import escape
+
+    return (
+        item["id"],
+        escape(item["target"]),
+        status(item),
+        age(item["created"]),
+        str(item["attempts"]),
+        item.get("deployment", ""),
+        escape(_remark(item)),
+    )
+
+
+def _remark(item: Any) -> str:
+    error = item.get("error", "")
+    if item["status"] == "backing-off" and item.get("due"):
+        return f"next in {until(item['due'])}: {error}"
+    return error or item.get("waits_for", "") or (f"due in {until(item['due'])}" if item.get("due") else "")
