@@ -15,7 +15,7 @@ from pynamodb.models import Model
 
 from adapter.aws.tables import (
     DUE_INDEX,
-    HISTORY_INDEX,
+    INVOCATIONS_INDEX,
     read_awaits,
     read_headers,
     read_outcome,
@@ -31,7 +31,7 @@ from adapter.aws.tables import (
     write_state,
     write_target,
 )
-from adapter.engine.records import Status
+from adapter.engine.records import Ended, Status
 from adapter.engine.types import Kind, Outcome
 
 T = TypeVar("T")
@@ -121,6 +121,7 @@ class MetaItem(_Item):
     epoch = IntAttribute()
     failures = IntAttribute()
     error = UnicodeAttribute()
+    failed = IntAttribute()
     notifications = IntAttribute()
     wake_after = IntAttribute()
     seen = IntAttribute()
@@ -133,6 +134,7 @@ class MetaItem(_Item):
     service_shard = UnicodeAttribute()
     ticket = UnicodeAttribute()
     outcome = OutcomeAttribute()
+    ended = TextAttribute(str, Ended)
     output_parts = IntAttribute()
     output_name = UnicodeAttribute()
     segments = IntAttribute()
@@ -209,7 +211,7 @@ def definitions(history: bool = True) -> dict[str, dict[str, Any]]:
     """What template.yaml says of the tables, by their logical names there, in CreateTable's terms.
 
     Args:
-        history: Whether there is an index of a service's invocations.
+        history: Whether there is an index of invocations.
     """
     keys = {"pk": "S", "sk": "S"}
     due = {"due_shard": "S", "due": "N"}
@@ -219,7 +221,10 @@ def definitions(history: bool = True) -> dict[str, dict[str, Any]]:
             "BillingMode": "PAY_PER_REQUEST",
             "AttributeDefinitions": _attributes({**keys, **due, **past}),
             "KeySchema": _schema(keys),
-            "GlobalSecondaryIndexes": [_index(DUE_INDEX, due), *([_index(HISTORY_INDEX, past)] if history else [])],
+            "GlobalSecondaryIndexes": [
+                _index(DUE_INDEX, due, "status"),
+                *([_index(INVOCATIONS_INDEX, past, "ended")] if history else []),
+            ],
             "TimeToLiveSpecification": {"AttributeName": "ttl", "Enabled": True},
         },
         "Objects": {
@@ -239,6 +244,6 @@ def _schema(names: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"AttributeName": name, "KeyType": kind} for name, kind in zip(names, ("HASH", "RANGE"), strict=True)]
 
 
-def _index(name: str, names: Mapping[str, str]) -> dict[str, Any]:
-    projection = {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["target", "status"]}
+def _index(name: str, names: Mapping[str, str], state: str) -> dict[str, Any]:
+    projection = {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["target", state]}
     return {"IndexName": name, "KeySchema": _schema(names), "Projection": projection}

@@ -7,11 +7,11 @@ outcome that is not known is the engine's to settle, by the same bytes again (`U
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from hashlib import blake2b
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, TypeVar, cast
 
 from adapter.aws.expressions import (
     Condition,
@@ -35,7 +35,7 @@ from adapter.aws.tables import (
     FORMAT,
     HEAD,
     HEAD_SK,
-    HISTORY_INDEX,
+    INVOCATIONS_INDEX,
     META,
     META_SK,
     STATE,
@@ -46,6 +46,7 @@ from adapter.aws.tables import (
     object_pk,
     parts_sk,
     read,
+    read_indexed,
     read_listed,
     state_sk,
     write,
@@ -53,6 +54,7 @@ from adapter.aws.tables import (
 from adapter.aws.wire import Api, AwsError, NoAnswerError, NoCredentialsError
 from adapter.engine import lifecycle
 from adapter.engine.ports import (
+    EVERYTHING,
     Change,
     Conflict,
     Contended,
@@ -61,6 +63,7 @@ from adapter.engine.ports import (
     Dependent,
     Due,
     Finish,
+    Indexed,
     Listed,
     MarkQueued,
     NotIndexed,
@@ -73,6 +76,7 @@ from adapter.engine.ports import (
     Update,
     Usage,
     Wake,
+    Wanted,
     WriteHead,
     applied,
 )
@@ -95,6 +99,11 @@ from adapter.engine.types import ObjectKey
 MAX_CHANGES: Final = 100
 
 MAX_BATCH: Final = 25
+
+LATEST: Final = 10**15
+"""Later than any time in milliseconds that is stored."""
+
+T = TypeVar("T")
 
 log = logging.getLogger("adapter")
 
@@ -216,52 +225,56 @@ class DynamoStore:
         )
         return [Due(item["pk"]["S"], int(item["due"]["N"])) for item in answer["Items"]]
 
-    async def active(
-        self, shard: int, limit: int, *, status: Status | None = None, after: Place | None = None
-    ) -> tuple[list[Listed], Place | None]:
+    async def active(self, shard: int, limit: int, *, after: Place | None = None) -> tuple[list[Listed], Place | None]:
         """Query of the index; half a unit per 4 KB of what is looked at."""
-        return await self._list(DUE_INDEX, str(shard), limit, after, status, completed=False)
+        options: dict[str, Any] = {
+            "FilterExpression": "#status <> :completed",
+            "ExpressionAttributeNames": {"#status": "status"},
+            "ExpressionAttributeValues": {":completed": {"S": Status.COMPLETED}},
+        }
+        items, end = await self._list(DUE_INDEX, ("due_shard", "due"), str(shard), limit, after, options)
+        return _readable(items, read_listed), end
 
-    async def history(
-        self, service: str, shard: int, limit: int, *, status: Status | None = None, after: Place | None = None
-    ) -> tuple[list[Listed], Place | None]:
+    async def index(
+        self, partition: str, limit: int, *, wanted: Wanted = EVERYTHING, after: Place | None = None
+    ) -> tuple[list[Indexed], Place | None]:
         """Query of the index; half a unit per 4 KB of what is looked at."""
+        options: dict[str, Any] = {"ExpressionAttributeValues": {}, "ScanIndexForward": False}
+        if wanted.since is not None or wanted.until is not None:
+            since, until = wanted.since or 0, LATEST if wanted.until is None else wanted.until - 1
+            if until < since:
+                return [], None
+            options["KeyConditionExpression"] = " AND created BETWEEN :since AND :until"
+            options["ExpressionAttributeValues"] |= {":since": {"N": str(since)}, ":until": {"N": str(until)}}
         try:
-            return await self._list(HISTORY_INDEX, f"{service}#{shard}", limit, after, status, completed=True)
+            keys = ("service_shard", "created")
+            items, end = await self._list(INVOCATIONS_INDEX, keys, partition, limit, after, options)
         except AwsError as error:
             # The template's parameter makes the index and drops it, whatever code runs: only the table knows.
             if "specified index" not in str(error) and "backfilling" not in str(error):
                 raise
-            raise NotIndexed("the index of a service's invocations is not kept, or not ready yet") from None
+            raise NotIndexed("the index of invocations does not exist, or is not ready yet") from None
+        return [each for each in _readable(items, read_indexed) if wanted.matches(each)], end
 
     async def _list(
-        self, index: str, partition: str, limit: int, after: Place | None, status: Status | None, *, completed: bool
-    ) -> tuple[list[Listed], Place | None]:
-        keys = ("due_shard", "due") if index == DUE_INDEX else ("service_shard", "created")
-        request: dict[str, Any] = {
-            "TableName": self._invocations,
-            "IndexName": index,
-            "KeyConditionExpression": f"{keys[0]} = :partition",
-            "ExpressionAttributeValues": {":partition": {"S": partition}},
-            "ScanIndexForward": index == DUE_INDEX,
-            "Limit": limit,
-        }
-        if status is not None or not completed:
-            request["FilterExpression"] = f"#status {'<>' if status is None else '='} :status"
-            request["ExpressionAttributeNames"] = {"#status": "status"}
-            request["ExpressionAttributeValues"][":status"] = {"S": status or Status.COMPLETED}
+        self,
+        index: str,
+        keys: tuple[str, str],
+        partition: str,
+        limit: int,
+        after: Place | None,
+        options: dict[str, Any],
+    ) -> tuple[list[Item], Place | None]:
+        """Read up to ``limit`` entries of an index's partition after a place, and the place to continue at."""
+        request = {"TableName": self._invocations, "IndexName": index, "Limit": limit, **options}
+        request["KeyConditionExpression"] = f"{keys[0]} = :partition{options.get('KeyConditionExpression', '')}"
+        request["ExpressionAttributeValues"] = {":partition": {"S": partition}, **options["ExpressionAttributeValues"]}
         if after is not None:
             place = {keys[0]: {"S": partition}, keys[1]: {"N": str(after.at)}}
             request["ExclusiveStartKey"] = {**_key(after.id, META_SK), **place}
         answer = await self._read("Query", **request)
-        listed: list[Listed] = []
-        for item in answer["Items"]:
-            try:
-                listed.append(read_listed(item, keys[1]))
-            except StoredFormatError as error:
-                log.error("left out: %s", error)
         end = answer.get("LastEvaluatedKey")
-        return listed, Place(int(end[keys[1]]["N"]), end["pk"]["S"]) if end else None
+        return answer["Items"], Place(int(end[keys[1]]["N"]), end["pk"]["S"]) if end else None
 
     async def dependents(self, id: str, cursor: Any = None) -> tuple[list[Dependent], Any]:
         """Query of keys; a unit per 4 KB of the items."""
@@ -511,6 +524,17 @@ _OPERATIONS: Final[dict[_Action, str]] = {"Put": "PutItem", "Update": "UpdateIte
 def _token(items: Sequence[object], commit_id: str) -> str:
     """The ClientRequestToken: of this commit id and these changes, as DynamoDB refuses others under the same token."""
     return blake2b(repr((commit_id, items)).encode(), digest_size=18).hexdigest()
+
+
+def _readable(items: Sequence[Item], read: Callable[[Item], T]) -> list[T]:
+    """Return entries of an index, without those that this code cannot read."""
+    found: list[T] = []
+    for item in items:
+        try:
+            found.append(read(item))
+        except StoredFormatError as error:
+            log.error("left out: %s", error)
+    return found
 
 
 def _key(pk: str, sk: str) -> dict[str, dict[str, str]]:

@@ -15,9 +15,10 @@ from types import NoneType, UnionType
 from typing import Any, Final, Generic, NamedTuple, TypeVar, cast, get_args, get_type_hints
 
 from adapter.engine import ids
-from adapter.engine.ports import Dependent, Listed
+from adapter.engine.ports import Dependent, Indexed, Listed
 from adapter.engine.records import (
     Awaits,
+    Ended,
     Head,
     InboxEntry,
     JournalSegment,
@@ -66,7 +67,7 @@ def require_version(item: Item) -> None:
 
 
 DUE_INDEX: Final = "due"
-HISTORY_INDEX: Final = "history"
+INVOCATIONS_INDEX: Final = "by-service"
 
 # --- values ----------------------------------------------------------------------------------------------------------
 
@@ -257,6 +258,7 @@ CODECS: Final[dict[Any, Codec]] = {
     bytes: Codec("B", _same, _same),
     dict[str, bytes]: Codec("M", write_state, read_state),
     Awaits: Codec("S", write_awaits, read_awaits),
+    Ended: Codec("S", str, Ended),
     Headers: Codec("S", write_headers, read_headers),
     Kind: Codec("S", str, Kind),
     Outcome: Codec("M", write_outcome, read_outcome),
@@ -453,19 +455,35 @@ def write(record: Record) -> dict[str, dict[str, Any]]:
         for name, value in derived(record.id, {"due": record.due, "expires": record.expires}).items():
             if value is not None:
                 item[name] = META.value(name, value)
-        item["service_shard"] = {"S": service_shard(record)}
+        # Whether the index exists or not: only the table knows.
+        partition = ids.partition(record.id, record.target)
+        if partition is not None:
+            item["service_shard"] = META.value("service_shard", partition)
     return item
 
 
-def read_listed(item: Item, at: str) -> Listed:
-    """An index's entry; ``at`` is the attribute that it is ordered by.
+def read_listed(item: Item) -> Listed:
+    """Return an entry of the due index.
 
     Raises:
         StoredFormatError: If this code can't read it.
     """
     try:
         target, status = read_target(item["target"]["S"]), Status(item["status"]["S"])
-        return Listed(item["pk"]["S"], target, status, int(item[at]["N"]))
+        return Listed(item["pk"]["S"], target, status, int(item["due"]["N"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoredFormatError(item, f"damaged: no entry of an index, by {error!r}") from error
+
+
+def read_indexed(item: Item) -> Indexed:
+    """Return an entry of the index of invocations.
+
+    Raises:
+        StoredFormatError: If this code can't read it.
+    """
+    try:
+        ended = Ended(item["ended"]["S"]) if "ended" in item else None
+        return Indexed(item["pk"]["S"], read_target(item["target"]["S"]), int(item["created"]["N"]), ended)
     except (KeyError, TypeError, ValueError) as error:
         raise StoredFormatError(item, f"damaged: no entry of an index, by {error!r}") from error
 
@@ -479,11 +497,6 @@ def derived(id: str, changed: Mapping[str, Any]) -> dict[str, str | int | None]:
         expires = changed["expires"]
         values["ttl"] = expires // 1000 + TTL_MARGIN if expires is not None else None
     return values
-
-
-def service_shard(meta: Meta) -> str:
-    """The partition of the history index, be there one or not. No one of them takes all of a busy service's writes."""
-    return f"{meta.target.service}#{ids.shard(meta.id)}"
 
 
 def read(item: Item) -> Record:

@@ -159,6 +159,8 @@ class CommitLog:
         """Append effects that are committed together."""
         if not group:
             return
+        now = self._engine.clock.now()
+        group = tuple(replace(each, at=now) if isinstance(each, JournalAppended) else each for each in group)
         self.groups.append(group)
         for effect in group:
             match effect:

@@ -23,14 +23,14 @@ from adapter.engine.ids import (
     random_id,
     restarted_id,
 )
-from adapter.engine.journal import AttemptStarted, CommandIssued, encode, unanswered_calls
+from adapter.engine.journal import AttemptStarted, CommandIssued, encode, started, unanswered_calls
 from adapter.engine.keys import KeyState
 from adapter.engine.ports import Change, Conflict, Delete, Put, Update, WriteHead
 from adapter.engine.records import INLINE, Head, InboxEntry, JournalSegment, Meta, Ref, Status, Unreadable, Waiter, cut
 from adapter.engine.session import Session
 from adapter.engine.transaction import garbage, make_notification
 from adapter.engine.transitions import PROMISE_CHECK
-from adapter.engine.types import CANCELLED, Failure, Kind, ObjectKey, Outcome, Target
+from adapter.engine.types import CANCELLED, KILLED, Failure, Kind, ObjectKey, Outcome, Target
 from adapter.errors import TerminalError
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ log = logging.getLogger("adapter")
 Acknowledgement = Literal["accepted", "already", "not found"]
 """Whether a request was carried out, came too late or was carried out before, or names nothing that exists."""
 
-KILLED = Failure(409, "killed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -480,7 +479,7 @@ class Control:
         """
         changes: list[Change] = [change]
         if meta.epoch:
-            data = encode([AttemptStarted(meta.epoch + 1, lost=meta.may_run)])[0]
+            data = encode([started(meta)], [self._engine.clock.now()])[0]
             changes.append(Put(JournalSegment(meta.id, meta.generation, change.set["segments"] - 1, data)))
         queued = lifecycle.waits_in_inbox(meta)
         if queued and meta.ticket is not None:

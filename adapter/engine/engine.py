@@ -13,12 +13,12 @@ from adapter.engine import journal as journals
 from adapter.engine import lifecycle
 from adapter.engine.blobs import Blobs
 from adapter.engine.commit_log import Exists, Fenced
-from adapter.engine.control import KILLED, Control
+from adapter.engine.control import Control
 from adapter.engine.deadlocks import Deadlocks
 from adapter.engine.execution import Execution
 from adapter.engine.handover import Handover
 from adapter.engine.ids import idempotent_id, new_commit_id, random_id, workflow_id
-from adapter.engine.journal import AttemptStarted, NotificationDelivered, encode
+from adapter.engine.journal import AttemptStarted, NotificationDelivered, encode, started
 from adapter.engine.notifier import Notifier
 from adapter.engine.ports import (
     Change,
@@ -50,6 +50,7 @@ from adapter.engine.sweeper import Sweeper
 from adapter.engine.transaction import MAX_INLINE_PARTS
 from adapter.engine.transitions import GRACE, MARGIN, Times
 from adapter.engine.types import (
+    KILLED,
     MAX_ERROR,
     MAX_PAYLOAD,
     Failure,
@@ -654,8 +655,9 @@ class Engine(Storage):
         )
         changes: list[Change] = [change]
         if meta.epoch:
-            journal.append(AttemptStarted(claimed.epoch, lost=meta.may_run))
-            changes.append(Put(JournalSegment(id, meta.generation, place, encode(journal[-1:])[0], commit_id)))
+            journal.append(started(meta))
+            data = encode(journal[-1:], [times.now])[0]
+            changes.append(Put(JournalSegment(id, meta.generation, place, data, commit_id)))
         try:
             await self.commit(changes, commit_id)
         except Conflict as conflict:
@@ -699,7 +701,7 @@ class Engine(Storage):
             if await self.control.end(meta, Failure(500, f"gave up after {failures} attempts: {text}")):
                 self.report(meta, failures, error, None)
             return
-        waiting, change = lifecycle.unreadable(meta, failures=failures, error=text, due=due)
+        waiting, change = lifecycle.unreadable(meta, self.clock.now(), failures=failures, error=text, due=due)
         if not await self.apply(change):
             return  # it is over or taken over, and what could not be read may have been deleted
         self.report(meta, failures, error, due)

@@ -99,6 +99,8 @@ class JournalAppended:
 
     execution: Execution
     entry: Entry
+    at: int | None = None
+    """When, in milliseconds. The commit log fills it in."""
 
 
 @dataclass(frozen=True, slots=True)

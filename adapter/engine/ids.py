@@ -141,6 +141,26 @@ def restarted_id(ref: Ref, idempotency_key: str) -> str:
     return _derive("restart", *ref, idempotency_key)
 
 
+def partition(id: str, target: Target) -> str | None:
+    """Return the partition of the index of invocations that a record is listed in; ``None`` if it is in none.
+
+    A service's invocations are spread over `SHARDS` partitions, so that no partition takes all writes of a busy
+    service. The promises of a workflow id have a partition of their own.
+
+    >>> partition("inv_" + "a" * 32, Target("Counter", "add", "Mary"))
+    'Counter#2'
+    >>> partition("prm_" + "a" * 32, Target("SignUp", "code", "Mary"))
+    'SignUp/Mary'
+    """
+    match id[:4]:
+        case "inv_":
+            return f"{target.service}#{shard(id)}"
+        case "prm_":
+            return str(target.object)
+        case _:
+            return None
+
+
 def shard(id: str) -> int:
     """Return the partition of the due index that an id belongs to."""
     return int.from_bytes(hashlib.blake2b(id.encode(), digest_size=2).digest(), "big") % SHARDS

@@ -1,8 +1,10 @@
 """The journal of an invocation: what its attempts did, in order, as text.
 
-A journal is a list of entries, stored in segments. A segment is a format version and a JSON array. A segment that is
-too large for an item is cut, and its pieces are put one after the other. Only the last piece makes it count: a reader
-skips a cut segment that was never finished.
+A journal is a list of entries, stored in segments. A segment is a format version and a JSON array of entries. A number
+between entries is the time of those after it, in milliseconds: the first one since the epoch, the others since the one
+before. Times are for operators; replay does not read them. A segment that is too large for an item is cut, and its
+pieces are put one after the other. Only the last piece makes it count: a reader skips a cut segment that was never
+finished.
 """
 
 from __future__ import annotations
@@ -11,13 +13,17 @@ import base64
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, cast
 
-from adapter.engine.records import PART, JournalSegment, Unreadable
-from adapter.engine.types import Failure, Outcome
+from adapter.engine.records import PART, JournalSegment, Meta, Unreadable
+from adapter.engine.types import Failure, Outcome, truncate
 
-FORMAT = 1
-"""The version of the format that this code writes and reads."""
+FORMAT = 2
+"""The version of the format that this code writes."""
+
+READ = ("1", "2")
+"""The versions that this code reads. Version 1 has no times."""
 
 WHOLE, FIRST, MIDDLE, LAST = (f"{FORMAT}{mark}" for mark in ".<->")
 """The marks that a segment begins with."""
@@ -68,6 +74,10 @@ class AttemptStarted:
     epoch: int
     lost: bool = False
     """True if the attempt before may have done something that it did not record."""
+    failed: int | None = None
+    """When the attempt before failed, in milliseconds."""
+    error: str = ""
+    """What that attempt raised, cut after `MAX_KEPT_ERROR` bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +98,18 @@ class StateRead:
 
 
 Entry = CommandIssued | ResultDelivered | NotificationDelivered | AttemptStarted | StepRetried | StateRead
+
+Timed = tuple[Entry, int | None]
+"""An entry, and when it was recorded, in milliseconds. ``None``: the journal does not tell."""
+
+MAX_KEPT_ERROR = 300
+"""The most bytes of an attempt's error that the journal keeps."""
+
+
+def started(meta: Meta) -> AttemptStarted:
+    """Return the entry for the attempt that follows on what a record has."""
+    error = truncate(meta.error or "", MAX_KEPT_ERROR) if meta.failed is not None else ""
+    return AttemptStarted(meta.epoch + 1, lost=meta.may_run, failed=meta.failed, error=error)
 
 
 def pending_sleeps(entries: Iterable[Entry]) -> list[int]:
@@ -203,7 +225,9 @@ def _pack_entry(entry: Entry) -> list[Any]:
             return ["d", n, *pack_outcome(outcome)]
         case NotificationDelivered(n, id):
             return ["n", n, id]
-        case AttemptStarted(epoch, lost):
+        case AttemptStarted(epoch, lost, failed, error):
+            if failed is not None:
+                return ["b", epoch, int(lost), failed, error]
             return ["b", epoch, 1] if lost else ["b", epoch]
         case StepRetried(n, tries, began):
             return ["t", n, tries, began]
@@ -227,6 +251,8 @@ def _unpack_entry(data: list[Any]) -> Entry:
             return AttemptStarted(epoch)
         case ["b", int(epoch), 1]:
             return AttemptStarted(epoch, lost=True)
+        case ["b", int(epoch), int(lost), int(failed), str(error)]:
+            return AttemptStarted(epoch, bool(lost), failed, error)
         case ["t", int(n), int(tries), int(began)]:
             return StepRetried(n, tries, began)
         case ["r", int(n), *outcome]:
@@ -238,29 +264,42 @@ def _unpack_entry(data: list[Any]) -> Entry:
 _COMPACT = json.JSONEncoder(separators=(",", ":"))
 
 
-def encode(entries: Iterable[Entry]) -> list[str]:
+def encode(entries: Iterable[Entry], times: Iterable[int | None] = ()) -> list[str]:
     """Return the entries as segments, in order. There is more than one only if the text exceeds the size of an item.
 
-    >>> encode([CommandIssued(0, "run", "charge")])
-    ['1.[["i",0,"run","charge"]]']
+    Args:
+        entries: The entries.
+        times: When they were recorded. An entry without a time has that of the one before.
+
+    >>> encode([CommandIssued(0, "run", "charge"), ResultDelivered(0, Outcome(b"1"))], [5000, 5012])
+    ['2.[5000,["i",0,"run","charge"],12,["d",0,"1"]]']
     """
-    text = _COMPACT.encode([_pack_entry(entry) for entry in entries])
+    packed: list[Any] = []
+    latest = 0
+    for entry, at in zip_longest(entries, times):
+        if at is not None and at != latest:
+            packed.append(at - latest)
+            latest = at
+        packed.append(_pack_entry(entry))
+    text = _COMPACT.encode(packed)
     if len(text) <= PART:
         return [WHOLE + text]
     cuts = [text[i : i + PART] for i in range(0, len(text), PART)]
     return [FIRST + cuts[0], *(MIDDLE + cut for cut in cuts[1:-1]), LAST + cuts[-1]]
 
 
-def decode(segments: Iterable[str]) -> list[Entry]:
-    """Return the entries of segments that are given in order.
+def decode(segments: Iterable[str]) -> list[Timed]:
+    """Return the entries of segments that are given in order, with their times.
 
     Raises:
         JournalFormatError: If a segment is damaged, or of another format version.
     """
-    entries: list[Entry] = []
+    entries: list[Timed] = []
     cut: list[str] | None = None
     for place, segment in enumerate(segments):
         mark, text = segment[:2], segment[2:]
+        if mark[:1] in READ:
+            mark = f"{FORMAT}{mark[1:]}"
         if mark == FIRST:
             cut = [text]
         elif mark == WHOLE:
@@ -276,18 +315,25 @@ def decode(segments: Iterable[str]) -> list[Entry]:
                 f"segment {place} of the journal begins with {mark!r}: it is damaged, or of a newer format than "
                 f"version {FORMAT}, which this code reads"
             )
-    issued = [entry.n for entry in entries if isinstance(entry, CommandIssued)]
+    issued = [entry.n for entry, _ in entries if isinstance(entry, CommandIssued)]
     if issued != list(range(len(issued))):
         raise JournalFormatError("the journal is damaged: its commands are not numbered in order")
     return entries
 
 
-def _read(text: str, place: int) -> list[Entry]:
+def _read(text: str, place: int) -> list[Timed]:
     try:
         data = json.loads(text)
         if not isinstance(data, list):
             raise ValueError(f"no list of entries, but {text[:80]}")
-        return [_unpack_entry(entry) for entry in cast("list[list[Any]]", data)]
+        entries: list[Timed] = []
+        at: int | None = None
+        for each in cast("list[list[Any] | int]", data):
+            if type(each) is int:
+                at = (at or 0) + each
+            else:
+                entries.append((_unpack_entry(cast("list[Any]", each)), at))
+        return entries
     except (ValueError, TypeError, IndexError, RecursionError) as error:
         raise JournalFormatError(f"segment {place} of the journal is damaged: {error}") from error
 
@@ -295,7 +341,14 @@ def _read(text: str, place: int) -> list[Entry]:
 def read(
     id: str, segments: Sequence[JournalSegment], inline_journal: str | None = None, *, count: int = 0
 ) -> list[Entry]:
-    """Return the journal of an invocation.
+    """Return the journal of an invocation. See `read_timed`."""
+    return [entry for entry, _ in read_timed(id, segments, inline_journal, count=count)]
+
+
+def read_timed(
+    id: str, segments: Sequence[JournalSegment], inline_journal: str | None = None, *, count: int = 0
+) -> list[Timed]:
+    """Return the journal of an invocation, with the times of its entries.
 
     Args:
         id: The invocation's id, for error messages.

@@ -15,7 +15,7 @@ from typing import Any, Final
 from adapter.engine import transitions as t
 from adapter.engine.ids import garbage_id, new_generation
 from adapter.engine.ports import Create, Finish, Update
-from adapter.engine.records import WAITING, Awaits, Meta, Parent, Ref, Status
+from adapter.engine.records import WAITING, Awaits, Meta, Parent, Ref, Status, ending_of
 from adapter.engine.transitions import (
     GRACE,
     MAX_RECHECK,
@@ -103,15 +103,15 @@ def claim(meta: Meta, times: Times, *, deployment: str | None, segments: int | N
     values |= {**IDLE, "failures": meta.failures}
     if deployment is not None:
         values["deployment"] = deployment
-    if segments is not None:
-        values["segments"] = segments
+    if segments is not None:  # the marker has the error of the attempt before
+        values |= {"segments": segments, "failed": None}
     return t.CLAIM.move(meta, values)
 
 
 # --- an attempt commits ----------------------------------------------------------------------------------------------
 
 
-ENDED: Final = ("failures", "error")
+ENDED: Final = ("failures", "error", "failed")
 """The fields that the sweeper writes when it declares an attempt dead. An attempt that ends all the same always writes
 them."""
 
@@ -168,7 +168,7 @@ def slept(meta: Meta, until: int) -> Meta:
     return replace(meta, status=Status.SUSPENDED, timer=until)
 
 
-def failed(meta: Meta, *, due: int | None, failures: int, error: str, commit_id: str) -> Meta:
+def failed(meta: Meta, now: int, *, due: int | None, failures: int, error: str, commit_id: str) -> Meta:
     """Return the record of an invocation whose attempt failed. Without a due time it is paused."""
     return replace(
         meta,
@@ -176,6 +176,7 @@ def failed(meta: Meta, *, due: int | None, failures: int, error: str, commit_id:
         due=due,
         failures=failures,
         error=error,
+        failed=now,
         epoch=max(meta.epoch, 1),
         ticket=None,
         commit_id=commit_id,
@@ -218,6 +219,7 @@ def completed(
         **IDLE,
         status=Status.COMPLETED,
         outcome=outcome,
+        ended=ending_of(outcome),
         output_parts=output_parts,
         output_name=output_name,
         inline_journal=inline_journal,
@@ -227,6 +229,7 @@ def completed(
         due=now if meta.waiters else journal_expires if forgets else expires if dependents else None,
         epoch=max(meta.epoch, 1),
         error=None,
+        failed=None,
         dispatches=0,
         commit_id=commit_id,
     )
@@ -311,7 +314,7 @@ def redispatched(meta: Meta, now: int) -> Update:
     values: dict[str, Any] = {"status": Status.READY, "due": now + delay, "dispatches": meta.dispatches + 1}
     if meta.status is Status.RUNNING:
         error = "its process ended, or ran out of time, in an attempt"
-        values |= {"failures": meta.failures + 1, "error": error}
+        values |= {"failures": meta.failures + 1, "error": error, "failed": now}
     return t.REDISPATCH.update(meta, values)
 
 
@@ -356,9 +359,9 @@ def extended(meta: Meta, times: Times) -> Update:
 # --- it cannot continue by itself ------------------------------------------------------------------------------------
 
 
-def unreadable(meta: Meta, *, failures: int, error: str, due: int | None) -> Moved:
+def unreadable(meta: Meta, now: int, *, failures: int, error: str, due: int | None) -> Moved:
     """Record a failed attempt at something that cannot be read. Without a due time the invocation is paused."""
-    values: dict[str, Any] = {"failures": failures, "error": error, "dispatches": 0, "due": due}
+    values: dict[str, Any] = {"failures": failures, "error": error, "failed": now, "dispatches": 0, "due": due}
     values |= {"status": Status.PAUSED, "epoch": meta.epoch + 1} if due is None else {"status": Status.BACKING_OFF}
     return t.CANNOT_READ.move(meta, values)
 
@@ -391,7 +394,7 @@ def _fence(meta: Meta, segments: int | None) -> dict[str, Any]:
     begun.
     """
     values = {**IDLE, "epoch": meta.epoch + 1}
-    return values if segments is None else {**values, "segments": segments}
+    return values if segments is None else {**values, "segments": segments, "failed": None}
 
 
 def waits_in_inbox(meta: Meta) -> bool:
@@ -451,7 +454,7 @@ def opened(id: str, target: Target, now: int) -> Create:
 def kept_promise(meta: Meta, outcome: Outcome, now: int, *, output_parts: int = 0, output_name: str = "") -> Moved:
     """Complete a promise. Its waiters are notified after that; it is due until they are."""
     values: dict[str, Any] = {"status": Status.COMPLETED, "outcome": outcome, "completed": now, "epoch": 1}
-    values |= {"due": now if meta.waiters else meta.due}
+    values |= {"due": now if meta.waiters else meta.due, "ended": ending_of(outcome)}
     if output_parts:
         values |= {"output_parts": output_parts, "output_name": output_name}
     return t.KEEP_PROMISE.move(meta, values)
@@ -463,7 +466,8 @@ def ended_promise(meta: Meta, now: int) -> tuple[Meta, Update | Finish]:
     if not meta.live:
         return replace(meta, **values), t.PURGE.finish(meta.ref, values)
     failure = Failure(410, f"{meta.target.object} is over, and its promise was not completed")
-    values |= {"status": Status.COMPLETED, "completed": now, "outcome": Outcome(failure=failure)}
+    outcome = Outcome(failure=failure)
+    values |= {"status": Status.COMPLETED, "completed": now, "outcome": outcome, "ended": ending_of(outcome)}
     return t.CHECK_PROMISE.move(meta, values)
 
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
 from adapter.engine.records import (
+    Ended,
     Head,
     InboxEntry,
     JournalSegment,
@@ -230,10 +231,10 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """An entry of an index, which lags behind the records.
+    """An entry of the due index, which lags behind the records.
 
     Attributes:
-        at: What the index is ordered by: the due time, or the time of creation.
+        at: The due time.
     """
 
     id: str
@@ -244,6 +245,63 @@ class Listed:
     @property
     def place(self) -> Place:
         return Place(self.at, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """An entry of the index of invocations, which lags behind the records.
+
+    An entry is written when the invocation is created and when it ends.
+
+    Attributes:
+        at: When the invocation was created.
+        ended: How it ended; ``None`` if it is live.
+    """
+
+    id: str
+    target: Target
+    at: int
+    ended: Ended | None
+
+    @property
+    def place(self) -> Place:
+        return Place(self.at, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The invocations to list.
+
+    Attributes:
+        since: They were created at this time or later, in milliseconds.
+        until: They were created before this time.
+        handler: They run this handler.
+        key: They have this key.
+        ended: They ended in one of these ways. ``None`` in it stands for those that are live. Empty: all.
+    """
+
+    since: int | None = None
+    until: int | None = None
+    handler: str | None = None
+    key: str | None = None
+    ended: frozenset[Ended | None] = frozenset()
+
+    @property
+    def everything(self) -> bool:
+        """True if every entry in the span of time matches."""
+        return self.handler is None and self.key is None and not self.ended
+
+    def matches(self, entry: Indexed) -> bool:
+        """Return True if an entry in the span of time is wanted."""
+        return (
+            (self.handler is None or self.handler == entry.target.handler)
+            and (self.key is None or self.key == entry.target.key)
+            and (not self.ended or entry.ended in self.ended)
+        )
+
+
+EVERYTHING = Wanted()
+"""All invocations."""
 
 
 class NotIndexed(Exception):
@@ -364,21 +422,23 @@ class Store(Protocol):
         """List the records that are due, earliest first. Query of the index, eventually consistent."""
         ...
 
-    async def active(
-        self, shard: int, limit: int, *, status: Status | None = None, after: Place | None = None
-    ) -> tuple[list[Listed], Place | None]:
-        """List the records that have a due time and are not completed, or that have this status, by due time. Query of
-        the index; half a unit per 4 KB.
+    async def active(self, shard: int, limit: int, *, after: Place | None = None) -> tuple[list[Listed], Place | None]:
+        """List the records that have a due time and are not completed, by due time. Query of the index; half a unit per
+        4 KB.
 
         Read up to ``limit`` entries after ``after``. Return those that match, and the place to continue at if there are
         more.
         """
         ...
 
-    async def history(
-        self, service: str, shard: int, limit: int, *, status: Status | None = None, after: Place | None = None
-    ) -> tuple[list[Listed], Place | None]:
-        """List a service's invocations, latest first; otherwise like `active`.
+    async def index(
+        self, partition: str, limit: int, *, wanted: Wanted = EVERYTHING, after: Place | None = None
+    ) -> tuple[list[Indexed], Place | None]:
+        """List the invocations of a partition (see `adapter.engine.ids.partition`), latest first. Query of the index;
+        half a unit per 4 KB of the entries read.
+
+        Read up to ``limit`` entries in the wanted span of time after ``after``. Return those that match, and the place
+        to continue at if there are more.
 
         Raises:
             NotIndexed: If there is no such index.
@@ -435,7 +495,7 @@ class Clock(Protocol):
 
 
 __all__ = [
-    "Change", "Clock", "Conflict", "Create", "Delete", "Dependent", "Dispatcher", "Due", "Finish", "Listed",
-    "MarkQueued", "NotIndexed", "Page", "Place", "Put", "Status", "Store", "TakeKey", "Timers", "TooLarge",
-    "Unavailable", "Update", "Usage", "Wake", "WriteHead", "applied",
+    "Change", "Clock", "Conflict", "Create", "Delete", "Dependent", "Dispatcher", "Due", "Finish", "Indexed",
+    "Listed", "MarkQueued", "NotIndexed", "Page", "Place", "Put", "Status", "Store", "TakeKey", "Timers", "TooLarge",
+    "Unavailable", "Update", "Usage", "Wake", "Wanted", "WriteHead", "applied",
 ]  # fmt: skip

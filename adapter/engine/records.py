@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from adapter.engine.types import Headers, Kind, ObjectKey, Outcome, Target
+from adapter.engine.types import CANCELLED, KILLED, Headers, Kind, ObjectKey, Outcome, Target
 from adapter.errors import AdapterError
 
 INLINE = 1024
@@ -41,6 +41,29 @@ class Status(StrEnum):
     """It waits for an operator."""
     COMPLETED = "completed"
     """It has its outcome."""
+
+
+class Ended(StrEnum):
+    """How an invocation ended."""
+
+    COMPLETED = "completed"
+    """It has an output."""
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    KILLED = "killed"
+
+
+def ending_of(outcome: Outcome) -> Ended:
+    """Return how an invocation with this outcome ended.
+
+    >>> ending_of(Outcome(b"1")), ending_of(Outcome(failure=CANCELLED))
+    (<Ended.COMPLETED: 'completed'>, <Ended.CANCELLED: 'cancelled'>)
+    """
+    if outcome.failure is None:
+        return Ended.COMPLETED
+    if outcome.failure.reason == CANCELLED.reason:
+        return Ended.CANCELLED
+    return Ended.KILLED if outcome.failure == KILLED else Ended.FAILED
 
 
 WAITING = (Status.SUSPENDED, Status.BACKING_OFF, Status.PAUSED)
@@ -108,6 +131,8 @@ class Meta:
     """The number of attempts that failed since the last progress."""
     error: str | None = None
     """What the last failed attempt raised."""
+    failed: int | None = None
+    """When that attempt failed, until the next one begins: then the journal has it."""
     notifications: int = 0
     """The number of notifications counted so far. A notification is put first and counted after that, so the latest may
     not be counted yet. If the answer to a count was lost, a notification is counted twice."""
@@ -131,6 +156,8 @@ class Meta:
     outcome: Outcome | None = None
     """After completion: the outcome. A success whose value is stored in parts has ``value=None``. Before completion:
     the failure that the invocation is to end with, whatever its code does."""
+    ended: Ended | None = None
+    """After completion: how it ended. The index has this, and no other change of the record reaches the index."""
     output_parts: int = 0
     output_name: str = ""
     """The name of the output's parts."""

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from adapter.engine import journal as journals
 from adapter.engine.ids import new_commit_id
-from adapter.engine.journal import Entry
+from adapter.engine.journal import Entry, Timed
 from adapter.engine.ports import Change, Clock, Conflict, Contended, Store, Unavailable
 from adapter.engine.records import (
     NOTIFICATION_ID,
@@ -123,12 +123,18 @@ class Storage:
 
     async def journal(self, meta: Meta) -> list[Entry]:
         """Read an invocation's journal."""
-        _, segments, found, _ = await self.load(meta.id)
+        entries, _ = await self.timed_journal(meta)
+        return [entry for entry, _ in entries]
+
+    async def timed_journal(self, meta: Meta) -> tuple[list[Timed], list[Notification]]:
+        """Read an invocation's journal with the times of its entries, and the notifications to it, without the values
+        that are stored in parts."""
+        _, segments, found, notifications = await self.load(meta.id)
         if found is None or found.generation != meta.generation:
-            return []
+            return [], []
         if found.journal_expires is not None and found.journal_expires <= self.clock.now():
-            return []  # it may be deleted in part
-        return journals.read(meta.id, segments, found.inline_journal, count=found.segments)
+            return [], []  # it may be deleted in part
+        return journals.read_timed(meta.id, segments, found.inline_journal, count=found.segments), notifications
 
     async def next_segment(self, meta: Meta) -> int:
         """Return the place of the next segment of an invocation's journal, even if the journal cannot be read."""

@@ -41,6 +41,8 @@ class Sweeper:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.swept: int | None = None
+        """When a sweep last began in this process, in milliseconds."""
 
     async def sweep(self, share: Callable[[int], Awaitable[None]] | None = None) -> int:
         """Dispatch overdue invocations, tell waiters, and delete expired records. Return how many records it acted on.
@@ -53,6 +55,7 @@ class Sweeper:
             share: Has another process `clear` a shard that has a backlog. Without it this process does.
         """
         engine, count, backlogs = self._engine, 0, list[int]()
+        self.swept = engine.clock.now()
         for shard in range(SHARDS):
             found = await self._due(shard, BATCH)
             if len(found) == BATCH:

@@ -98,6 +98,7 @@ class RecordDelta:
 
     execution: Execution
     entries: list[journal.Entry] = field(default_factory=list[journal.Entry])
+    times: list[int | None] = field(default_factory=list["int | None"])
     completed: Completed | None = None
     failed: AttemptFailed | None = None
     suspended: Suspended | None = None
@@ -162,8 +163,9 @@ class Transaction:
                 case Created():
                     self._delta(execution)
                     self.bytes += len(execution.input) + 300
-                case JournalAppended(_, entry):
+                case JournalAppended(_, entry, at):
                     self._delta(execution).entries.append(entry)
+                    self._delta(execution).times.append(at)
                     outcome = getattr(entry, "outcome", None) or getattr(entry, "value", None)
                     self.bytes += 40 + (len(outcome.value or b"") if outcome else 0)
                 case Completed():
@@ -257,7 +259,7 @@ class Transaction:
             outcome = delta.completed.outcome
             large = outcome.value is not None and len(outcome.value) > INLINE
             options = execution.spec.options if execution.spec else Options()
-            last = journal.encode(delta.entries) if delta.journaled else []
+            last = journal.encode(delta.entries, delta.times) if delta.journaled else []
             inline = len(last) == 1 and len(last[0]) <= MAX_INLINE_JOURNAL
             dependents = any(
                 (
@@ -290,6 +292,7 @@ class Transaction:
             failed = delta.failed
             return lifecycle.failed(
                 meta,
+                now,
                 due=now if cancellations(execution.notifications) > failed.cancellations else failed.due,
                 failures=failed.failures,
                 error=failed.error,
@@ -322,7 +325,8 @@ class Transaction:
         if meta.parent is not None and (not execution.stored or (delta.suspended is not None and caller is not None)):
             alone = caller is not None and caller.suspended is not None and caller.suspended.wake_count <= 1
             meta = self.metas[meta.id] = replace(meta, parent=replace(meta.parent, alone=alone))
-        cuts = journal.encode(delta.entries) if delta.journaled and meta.inline_journal is None else []
+        encoded = delta.journaled and meta.inline_journal is None
+        cuts = journal.encode(delta.entries, delta.times) if encoded else []
         if not execution.stored or delta.completed or delta.failed or delta.suspended or delta.touched:
             meta = self.metas[meta.id] = replace(meta, segments=execution.segments + len(cuts))
         if not execution.stored:

@@ -302,3 +302,6 @@ MAX_PAYLOAD = 4 * 1024 * 1024
 
 CANCELLED = Failure(409, "cancelled", reason="cancelled")
 """The failure of a cancelled invocation, unless its handler catches the cancellation."""
+
+KILLED = Failure(409, "killed")
+"""The failure of a killed invocation."""

@@ -33,7 +33,7 @@ def open_dynamodb(endpoint: str) -> DynamoStore:
     invocations = os.environ.get("ADAPTER_INVOCATIONS_TABLE", "adapter-dev-invocations")
     objects = os.environ.get("ADAPTER_OBJECTS_TABLE", "adapter-dev-objects")
     try:
-        create_tables(make_client(), invocations=invocations, objects=objects, history=False)
+        create_tables(make_client(), invocations=invocations, objects=objects)
     except (BotoCoreError, ClientError, ValueError) as error:
         raise UnservableError(_advice(error, endpoint, f"{invocations} and {objects}")) from error
     return DynamoStore(invocations, objects)

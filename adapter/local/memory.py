@@ -13,9 +13,10 @@ from functools import wraps
 from operator import attrgetter
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeVar, cast
 
-from adapter.engine import lifecycle
+from adapter.engine import ids, lifecycle
 from adapter.engine.ids import SHARDS, shard
 from adapter.engine.ports import (
+    EVERYTHING,
     Change,
     Conflict,
     Create,
@@ -23,6 +24,7 @@ from adapter.engine.ports import (
     Dependent,
     Due,
     Finish,
+    Indexed,
     Listed,
     MarkQueued,
     Page,
@@ -34,6 +36,7 @@ from adapter.engine.ports import (
     Update,
     Usage,
     Wake,
+    Wanted,
     WriteHead,
     applied,
 )
@@ -120,6 +123,7 @@ class MemoryStore:
         self._conflicts = conflicts
         self._partitions: dict[Partition, _Items] = {}
         self._due: list[list[tuple[int, str]]] = [[] for _ in range(SHARDS)]
+        self._created: dict[str, list[tuple[int, str]]] = {}
         self._tokens: dict[str, list[Change]] = {}
 
     def records(self) -> Iterator[Record]:
@@ -201,36 +205,37 @@ class MemoryStore:
         return [Due(id, at) for at, id in entries]
 
     @request
-    async def active(
-        self, shard: int, limit: int, *, status: Status | None = None, after: Place | None = None
-    ) -> tuple[list[Listed], Place | None]:
+    async def active(self, shard: int, limit: int, *, after: Place | None = None) -> tuple[list[Listed], Place | None]:
         entries = self._due[shard]
         begin = bisect_right(entries, tuple(after)) if after else 0
-        records = [self._record(id) for _, id in entries[begin : begin + limit]]
-        return self._listed([(record, record.due or 0) for record in records if record], limit, status, completed=False)
+        records = [self._indexed(id) for _, id in entries[begin : begin + limit]]
+        self._charge_entries(len(records))
+        listed = [Listed(record.id, record.target, record.status, record.due or 0) for record in records]
+        end = listed[-1].place if len(listed) == limit else None
+        return [each for each in listed if each.status is not Status.COMPLETED], end
 
     @request
-    async def history(
-        self, service: str, shard: int, limit: int, *, status: Status | None = None, after: Place | None = None
-    ) -> tuple[list[Listed], Place | None]:
-        found = [
-            (record, record.created)
-            for record in self.records()
-            if isinstance(record, Meta) and record.target.service == service and _shard_of(record) == shard
-        ]
-        found.sort(key=lambda pair: (pair[1], pair[0].id), reverse=True)
-        rest = [pair for pair in found if after is None or (pair[1], pair[0].id) < after]
-        return self._listed(rest[:limit], limit, status, completed=True)
+    async def index(
+        self, partition: str, limit: int, *, wanted: Wanted = EVERYTHING, after: Place | None = None
+    ) -> tuple[list[Indexed], Place | None]:
+        entries = self._created.get(partition, [])
+        begin = bisect_left(entries, (wanted.since or 0, ""))
+        end = len(entries) if wanted.until is None else bisect_left(entries, (wanted.until, ""))
+        if after is not None:
+            end = min(end, bisect_left(entries, tuple(after)))
+        records = [self._indexed(id) for _, id in entries[max(begin, end - limit) : end]]
+        self._charge_entries(len(records))
+        found = [Indexed(record.id, record.target, record.created, record.ended) for record in reversed(records)]
+        place = found[-1].place if len(found) == limit else None
+        return [each for each in found if wanted.matches(each)], place
 
-    def _listed(
-        self, found: Sequence[tuple[Meta, int]], limit: int, status: Status | None, *, completed: bool
-    ) -> tuple[list[Listed], Place | None]:
-        self.usage.read_units += max(1, _units(INDEX_ENTRY * len(found), 4096)) / 2
-        listed = [Listed(record.id, record.target, record.status, at) for record, at in found]
-        end = listed[-1].place if len(listed) == limit else None
-        if status is not None:
-            return [each for each in listed if each.status is status], end
-        return [each for each in listed if completed or each.status is not Status.COMPLETED], end
+    def _indexed(self, id: str) -> Meta:
+        record = self._record(id)
+        assert record is not None, "an index has entries of stored records only"
+        return record
+
+    def _charge_entries(self, count: int) -> None:
+        self.usage.read_units += max(1, _units(INDEX_ENTRY * count, 4096)) / 2
 
     @request
     async def dependents(self, id: str, cursor: Any = None) -> tuple[list[Dependent], Any]:
@@ -466,6 +471,18 @@ class MemoryStore:
         self._charge([(write.old, write.new) for write in writes])
 
     def _index(self, old: Meta | None, new: Meta | None) -> None:
+        for record, other in ((old, new), (new, old)):
+            if record is None or (other is not None and other.created == record.created):
+                continue
+            name = ids.partition(record.id, record.target)
+            if name is not None and record is old:
+                entries = self._created[name]
+                del entries[bisect_left(entries, (record.created, record.id))]
+            elif name is not None:
+                insort(self._created.setdefault(name, []), (record.created, record.id))
+        self._index_due(old, new)
+
+    def _index_due(self, old: Meta | None, new: Meta | None) -> None:
         before, after = old.due if old else None, new.due if new else None
         if before == after:
             if old and new and before is not None and (old.status, old.target) != (new.status, new.target):
@@ -561,10 +578,6 @@ class _Write(NamedTuple):
         return self.partition, self.key
 
 
-def _shard_of(record: Meta) -> int:
-    return shard(record.id)  # in a method that takes a shard, the name means that
-
-
 def _all(*prefix: str) -> tuple[Key, Key]:
     """Where the keys with a prefix begin and end."""
     return prefix, (*prefix[:-1], prefix[-1] + "\0")
@@ -601,7 +614,7 @@ def _dependent(id: str, record: Record) -> Dependent:
 # `adapter.aws.tables` lays them out; the contract tests compare.
 
 INDEX_ENTRY: Final = 150
-"""Bytes of an entry of the due index, about."""
+"""Bytes of an entry of an index, about."""
 
 
 def _units(bytes: int, unit: int) -> int:
@@ -645,10 +658,14 @@ def _meta(meta: Meta) -> int:
         bytes += 5 + len(meta.input)
     if meta.error is not None:
         bytes += 5 + _text(meta.error)
+    if meta.failed is not None:
+        bytes += 14
     if meta.due is not None:
         bytes += 21
     if meta.outcome is not None:
         bytes += _outcome(meta.outcome)
+    if meta.ended is not None:
+        bytes += 5 + len(meta.ended)
     if meta.inline_journal is not None:
         bytes += 4 + _text(meta.inline_journal)
     if meta.completed is not None:

@@ -416,7 +416,7 @@ class Environment(Clients):
             return []
         delivered = {each.id: each.outcome for each in notifications}
         inline = [meta.inline_journal] if meta.inline_journal else []
-        entries = decode([*(segment.data for segment in segments), *inline])
+        entries = [entry for entry, _ in decode([*(segment.data for segment in segments), *inline])]
         outcomes: dict[int, Outcome | None] = {}
         for entry in entries:
             if isinstance(entry, ResultDelivered):

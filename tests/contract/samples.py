@@ -6,7 +6,18 @@ from typing import Any
 
 from adapter.engine.ids import new_commit_id, random_id
 from adapter.engine.ports import Change, Conflict, Create, Put, Store, WriteHead
-from adapter.engine.records import Head, InboxEntry, JournalSegment, Meta, Notification, Part, Record, Ref, Status
+from adapter.engine.records import (
+    Head,
+    InboxEntry,
+    JournalSegment,
+    Meta,
+    Notification,
+    Part,
+    Record,
+    Ref,
+    Status,
+    ending_of,
+)
 from adapter.engine.types import Kind, ObjectKey, Outcome, Target
 
 NOW = 1_712_345_678_901
@@ -30,6 +41,7 @@ def meta(id: str | None = None, **fields: Any) -> Meta:
 def completed(id: str | None = None, **fields: Any) -> Meta:
     """A completed record, which expires a second after it was created."""
     done = {"status": Status.COMPLETED, "outcome": Outcome(b"1"), "completed": NOW, "expires": NOW + 1000}
+    done["ended"] = ending_of(fields.get("outcome") or Outcome(b"1"))
     return meta(id, **{**done, **fields})
 
 

@@ -40,8 +40,8 @@ BROKEN = {
     "empty": (lambda text: "", "segment 1 of the journal begins with ''"),
     "with other bytes": (lambda text: text.replace("[", "{"), "segment 1 of the journal is damaged"),
     "of a newer format": (
-        lambda text: "2" + text[1:],
-        "segment 1 of the journal begins with '2.': it is damaged, or of a",
+        lambda text: "3" + text[1:],
+        "segment 1 of the journal begins with '3.': it is damaged, or of a",
     ),
     "of something else": (lambda text: '1.{"name": "Mary"}', "segment 1 of the journal is damaged: no list of entries"),
     "with entries of another kind": (lambda text: '1.[["z",1]]', "segment 1 of the journal is damaged: unknown entry"),
@@ -106,7 +106,7 @@ class TestJournals:
         """A dispatch that comes twice meets a journal that it cannot read: the attempt that runs can."""
         invocation = await running.suspended("Book/Mary/buy")
         await commit(running.store, Update(invocation.ref, {"status": Status.RUNNING, "due": running.now() + 60_000}))
-        await items.put(replace(await items.segment(invocation, 1), data="2."))
+        await items.put(replace(await items.segment(invocation, 1), data="3."))
         before = await running.meta(invocation.id)
         await running.engine.resume(invocation.id)
         assert await running.meta(invocation.id) == before

@@ -82,7 +82,9 @@ def journals(draw: st.DrawFn) -> list[Entry]:
                     StepRetried(*draw(st.tuples(st.integers(-1, 5), st.integers(-1, 9), st.integers(0, 10**13))))
                 )
             case _:
-                entries.append(AttemptStarted(draw(st.integers(2, 9)), draw(st.booleans())))
+                failed = draw(st.none() | st.integers(0, 10**13))
+                error = draw(text) if failed is not None else ""
+                entries.append(AttemptStarted(draw(st.integers(2, 9)), draw(st.booleans()), failed, error))
     return entries
 
 
@@ -131,7 +133,20 @@ class TestJournals:
     @given(journals())
     @bounded(200)
     def test_round_trip(self, entries: list[Entry]) -> None:
-        assert decode(encode(entries)) == entries
+        assert decode(encode(entries)) == [(entry, None) for entry in entries]
+
+    @given(journals(), st.data())
+    @bounded(200)
+    def test_round_trip_with_times(self, entries: list[Entry], data: st.DataObject) -> None:
+        size = len(entries)
+        times = data.draw(st.lists(st.integers(1, 10**13), min_size=size, max_size=size))
+        assert decode(encode(entries, times)) == list(zip(entries, times, strict=True))
+
+    def test_version_1_has_no_times(self) -> None:
+        assert decode(['1.[["i",0,"run","charge"]]', '1<[["b",', "1>2,1]]"]) == [
+            (CommandIssued(0, "run", "charge"), None),
+            (AttemptStarted(2, lost=True), None),
+        ]
 
     @given(journals(), st.data())
     @bounded(500)
@@ -151,7 +166,7 @@ class TestJournals:
         with pytest.raises(JournalFormatError):
             decode(["1." + "[" * 100_000])
 
-    @given(st.lists(st.sampled_from(["1.[]", "1<[", "1-", "1>]", "1>", "2."]), max_size=6))
+    @given(st.lists(st.sampled_from(["1.[]", "1<[", "1-", "1>]", "1>", "2.[]", "2>]", "3."]), max_size=6))
     @bounded(200)
     def test_cuts(self, segments: list[str]) -> None:
         try:
@@ -176,7 +191,8 @@ def _readable(segment: str) -> None:
     except JournalFormatError as error:
         _said(error)
     else:
-        assert decode(encode(entries)) == entries
+        only = [entry for entry, _ in entries]
+    assert [entry for entry, _ in decode(encode(only))] == only
 
 
 def _said(error: Exception) -> None:
