@@ -12,7 +12,7 @@ import json
 import logging
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeVar
@@ -78,6 +78,7 @@ class Directory:
         self._clock = clock
         self._services: Mapping[str, Listed] = {}
         self._unreadable: Mapping[str, Unreadable] = {}
+        self._known: Sequence[str] = ()
         self._read_at: float | None = None
         self._pause = HASTE
 
@@ -146,6 +147,15 @@ class Directory:
         await asyncio.to_thread(self._refresh)
         return list(self._services.values())
 
+    async def names(self) -> Sequence[str]:
+        """Return the names of all services, also of those that their functions host no longer.
+
+        Raises:
+            Unavailable: If that cannot be told now.
+        """
+        await asyncio.to_thread(self._refresh)
+        return self._known
+
     async def documents(self) -> dict[str, dict[str, Any]]:
         """What `adapter.http.openapi` says of all services, but for those of which it cannot be read.
 
@@ -161,6 +171,7 @@ class Directory:
     def _refresh(self) -> None:
         began, now = self._clock(), time.time()
         found, self._unreadable = _readable(self._query(PARTITION), _read)
+        self._known = sorted({*found, *self._unreadable})
         self._services = {name: each for name, each in found.items() if each.gone is None or now - each.gone < GONE}
         self._read_at = began
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 from starlette.types import ASGIApp
 
@@ -22,9 +22,6 @@ from adapter.http.ingress import create_ingress
 from adapter.observed import observe, observe_app
 from adapter.registry import Registry
 
-if TYPE_CHECKING:
-    from adapter.http.admin import Exists
-
 ALIAS: Final = "live"
 """The alias of a function's current version, as templates have it."""
 
@@ -38,7 +35,7 @@ class Host:
         directory: Knows the services of other functions.
         observed: Writes logs, metrics and traces.
         share: Has another process of this function clear a shard of the due index.
-        exists: Tells which deployments invocations can resume on.
+        operating: Returns the admin's further ports by their names: they are made when they are asked for.
 
     Attributes:
         until: Until when the request at hand may wait, in milliseconds since the epoch.
@@ -51,14 +48,14 @@ class Host:
         directory: Directory,
         observed: Observed,
         share: Callable[[int], Awaitable[None]] | None = None,
-        exists: Exists | None = None,
+        operating: Callable[[], Mapping[str, Any]] = dict[str, Any],
     ) -> None:
         self.registry = registry
         self.engine = engine
         self.directory = directory
         self.observed = observed
         self.share = share
-        self._exists = exists
+        self._operating = operating
         self.until = 0
         self.ingress = observe_app(create_ingress(engine, registry, until=lambda: self.until, elsewhere=directory))
 
@@ -67,7 +64,7 @@ class Host:
         """The admin of the stack."""
         from adapter.http.admin import Admin  # when it is asked for: a cold start can do without
 
-        return Admin(self.engine, self.directory.listed, self._exists)
+        return Admin(self.engine, self.directory, **self._operating())
 
 
 def connect(registry: Registry) -> Host:
@@ -112,6 +109,11 @@ def connect(registry: Registry) -> Host:
     made = dispatcher.prepare()
     directory.prepare()
     made.result()
-    return Host(
-        registry, engine, directory, observed, lambda shard: dispatcher.share(deployment, shard), dispatcher.exists
-    )
+
+    def operating() -> Mapping[str, Any]:
+        from adapter.aws.operating import DeadLetterQueue, LambdaVersions
+
+        versions = LambdaVersions(directory, dispatcher)
+        return {"versions": versions, "dead_letters": DeadLetterQueue(settings.dead_letters)}
+
+    return Host(registry, engine, directory, observed, lambda shard: dispatcher.share(deployment, shard), operating)

@@ -42,7 +42,6 @@ Acknowledgement = Literal["accepted", "already", "not found"]
 """Whether a request was carried out, came too late or was carried out before, or names nothing that exists."""
 
 
-
 @dataclass(frozen=True, slots=True)
 class Restarted:
     """The invocation that a restart created."""

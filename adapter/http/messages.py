@@ -41,27 +41,38 @@ class HTTPError(TerminalError):
         self.headers = headers
 
 
-async def respond(request: HTTPRequest, route: Callable[[HTTPRequest], Awaitable[Response]]) -> Response:
-    """Return the route's response, or an error response for the exception that the route raises."""
+async def respond(
+    request: HTTPRequest,
+    route: Callable[[HTTPRequest], Awaitable[Response]],
+    refusal: Callable[[TerminalError], Response] | None = None,
+) -> Response:
+    """Return the route's response, or an error response for the exception that the route raises.
+
+    Args:
+        request: The request.
+        route: Answers it.
+        refusal: Returns the response for an error; by default it is `refuse`'s.
+    """
     try:
         return await route(request)
-    except HTTPError as error:
-        return refuse(error.code, error.message, error.headers)
     except TerminalError as error:
-        return refuse(error.code, error.message)
+        refused: TerminalError = error
     except TooLarge as error:
-        return refuse(413, f"too large to be stored: {error}")
+        refused = TerminalError(f"too large to be stored: {error}", code=413)
     except Unavailable:
         log.warning("the store is unavailable", exc_info=True)
-        return refuse(503, "the store is unavailable; try again", {"retry-after": "1"})
+        refused = HTTPError("the store is unavailable; try again", code=503, headers={"retry-after": "1"})
     except Unreadable as error:
         log.error("the request met %s", error)
-        return refuse(500, f"something stored cannot be read: {error}")
+        refused = TerminalError(f"something stored cannot be read: {error}", code=500)
     except ClientDisconnect:
-        return refuse(400, "the body ended early")
+        refused = TerminalError("the body ended early", code=400)
     except Exception:
         log.exception("the request failed")
-        return refuse(500, "internal error")
+        refused = TerminalError("internal error", code=500)
+    if refusal is not None:
+        return refusal(refused)
+    return refuse(refused.code, refused.message, refused.headers if isinstance(refused, HTTPError) else {})
 
 
 def answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

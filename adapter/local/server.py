@@ -26,7 +26,7 @@ from adapter.console.pages import Pages, is_console
 from adapter.engine.engine import Engine
 from adapter.engine.ids import SHARDS
 from adapter.engine.ports import Place, Store, Unavailable
-from adapter.http.admin import Admin, local
+from adapter.http.admin import Admin, LocalServices
 from adapter.http.ingress import create_ingress
 from adapter.http.messages import ID, SOURCE, refuse
 from adapter.http.services import is_admin
@@ -37,6 +37,7 @@ from adapter.local.guard import Guard
 from adapter.local.memory import MemoryStore
 from adapter.local.options import Options, UnservableError
 from adapter.local.ports import LocalDispatcher, LocalTimers
+from adapter.local.rates import Rates
 from adapter.local.requests import RequestLog
 from adapter.local.samples import curl_lines
 from adapter.local.supervised import Loaded, Supervisor
@@ -91,7 +92,8 @@ class LocalApp:
         self._ingress = observe_app(create_ingress(engine, registry, until=lambda: engine.clock.now() + PATIENCE))
         if cors:
             self._ingress = _with_cors(self._ingress, cors)
-        self._admin = Admin(engine, local(registry))
+        self._ingress = rates = Rates(self._ingress)
+        self._admin = Admin(engine, LocalServices(registry), requests=rates.requests)
         self._console = Pages(_options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -19,6 +19,7 @@ from adapter.definitions import Definition
 from adapter.engine.engine import Engine
 from adapter.engine.records import Ref
 from adapter.http.admin import Admin
+from adapter.http.admin.ports import Version
 from adapter.http.ingress import create_ingress
 from adapter.http.services import Deployed, endpoints, is_admin
 from adapter.local.memory import MemoryStore
@@ -30,6 +31,38 @@ T = TypeVar("T")
 
 PATIENCE = 10
 """Seconds until a test gives up waiting for what has to come."""
+
+
+class Current:
+    """The services of the current deployment, as the admin asks for them."""
+
+    def __init__(self, deployed: Sequence[Deployed]) -> None:
+        self._deployed = deployed
+
+    async def listed(self) -> Sequence[Deployed]:
+        return self._deployed
+
+    async def names(self) -> Sequence[str]:
+        return [each.name for each in self._deployed]
+
+    async def documents(self) -> dict[str, dict[str, Any]]:
+        return {}
+
+
+class Versions:
+    """The fleet's deployments, as the admin asks for them."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    async def exists(self, deployment: str) -> bool:
+        return deployment in self._fleet.engines
+
+    async def listed(self) -> list[Version]:
+        return [Version(name, name, current=name == self._fleet.current) for name in self._fleet.engines]
+
+    async def remove(self, deployment: str) -> bool:
+        return self._fleet.engines.pop(deployment, None) is not None
 
 
 class Fleet:
@@ -59,11 +92,8 @@ class Fleet:
             for name, service in registry.services.items()
         ]
 
-        async def services() -> Sequence[Deployed]:
-            return listed
-
         ingress = create_ingress(engine, registry, until=lambda: clock.now() + PATIENCE * 1000)
-        admin = Admin(engine, services, self.exists)
+        admin = Admin(engine, Current(listed), versions=Versions(self))
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             await (admin if is_admin(scope["path"]) else ingress)(scope, receive, send)
@@ -75,9 +105,6 @@ class Fleet:
     async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool) -> None:
         engine = self.engines[deployment or self.current]
         engine.spawn(engine.resume(ref.id, fresh=fresh))
-
-    async def exists(self, deployment: str) -> bool:
-        return deployment in self.engines
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.apps[self.current](scope, receive, send)

@@ -192,7 +192,7 @@ def _readable(segment: str) -> None:
         _said(error)
     else:
         only = [entry for entry, _ in entries]
-    assert [entry for entry, _ in decode(encode(only))] == only
+        assert [entry for entry, _ in decode(encode(only))] == only
 
 
 def _said(error: Exception) -> None:

@@ -134,8 +134,17 @@ async def test_a_wait_with_an_alternative_is_no_deadlock() -> None:
     assert value((await second).outcome) == "end"
 
 
-async def nobody() -> Sequence[Deployed]:
-    return []
+class Visited:
+    """The services of the world."""
+
+    async def listed(self) -> Sequence[Deployed]:
+        return []
+
+    async def names(self) -> Sequence[str]:
+        return ["A", "B"]
+
+    async def documents(self) -> dict[str, dict[str, Any]]:
+        return {}
 
 
 async def test_reported_only(caplog: pytest.LogCaptureFixture) -> None:
@@ -152,12 +161,16 @@ async def test_reported_only(caplog: pytest.LogCaptureFixture) -> None:
     assert [(record.status, record.error) for record in reported] == [(Status.QUEUED, failure)]
     assert caplog.messages == [failure], "once"
     async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(Admin(world.engine, nobody)), base_url="http://x"
+        transport=httpx.ASGITransport(Admin(world.engine, Visited())), base_url="http://x"
     ) as http:
-        for query, listed in (("", [failure]), ("&status=queued", [failure]), ("&status=running", [])):
-            found = (await http.get(f"/admin/invocations?errors=true{query}")).json()["invocations"]
-            assert [each["error"] for each in found] == listed
-        assert len((await http.get("/admin/invocations")).json()["invocations"]) > 1
+        found = (await http.get("/admin/invocations?status=queued")).json()["invocations"]
+        assert failure in [each.get("error") for each in found]
+        [ring] = (await http.get("/admin/deadlocks")).json()["deadlocks"]
+        assert ring["text"] == failure.removeprefix("deadlock: ")
+        assert {each["target"] for each in ring["cycle"]} == {"A/k/visit", "B/k/visit"}
+        why = (await http.get(f"/admin/invocations/{reported[0].id}/why")).json()
+        assert why["cycle"]
+        assert "deadlock" in why["summary"]
     await world.engine.control.kill(reported[0].id)
     await world.clock.advance(5)
     outcomes = [str(value((await task).outcome)) for task in tasks]

@@ -1,0 +1,273 @@
+"""Who called whom, and who waits for whom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, cast
+
+from adapter.engine.deadlocks import awaited_ids, deadlock
+from adapter.engine.engine import Engine
+from adapter.engine.records import Meta, Status, Unreadable
+from adapter.engine.types import ObjectKey
+from adapter.http.admin import listing, parameters, story, views
+from adapter.http.admin import models as m
+from adapter.http.admin.routing import Call, operation
+
+MOST_NODES: Final = 500
+"""The most invocations of a tree."""
+
+DEEPEST: Final = 20
+"""The most levels of a tree, up or down."""
+
+MOST_LOOKED_AT: Final = 2000
+"""The most live invocations that are looked at for waits."""
+
+HEADS: Final = 100
+"""How many keys' heads one request reads."""
+
+
+@operation("GET", "/invocations/{id}/tree")
+async def tree(call: Call, id: str) -> m.Tree:
+    """Show the tree of calls and sends below an invocation, and the chain of callers above it."""
+    engine = call.stack.engine
+    meta = await call.find(id)
+    now = engine.clock.now()
+    ancestors = [views.summary(each, now) for each in await _ancestors(engine, meta)]
+    grower = _Grower(engine, now, {meta.id})
+    root = {**views.summary(meta, now), "ancestors": ancestors, "children": await grower.below(meta)}
+    return cast("m.Tree", {**root, "truncated": grower.truncated})
+
+
+async def _ancestors(engine: Engine, meta: Meta) -> list[Meta]:
+    found: list[Meta] = []
+    while meta.parent is not None and len(found) < DEEPEST:
+        parent = await _readable(engine, meta.parent.ref.id)
+        if parent is None or parent.ref != meta.parent.ref:
+            break
+        found.append(parent)
+        meta = parent
+    return found
+
+
+async def _readable(engine: Engine, id: str) -> Meta | None:
+    try:
+        return await engine.find(id)
+    except Unreadable:
+        return None
+
+
+class _Grower:
+    """Reads a tree from its root down, level by level, within `MOST_NODES`.
+
+    Attributes:
+        truncated: True if there is more than it has read.
+    """
+
+    def __init__(self, engine: Engine, now: int, seen: set[str]) -> None:
+        self._engine = engine
+        self._now = now
+        self._seen = seen
+        self.truncated = False
+
+    async def below(self, root: Meta) -> list[m.Child]:
+        """Return an invocation's calls and sends, with theirs."""
+        top: list[m.Child] = []
+        level: list[tuple[Meta, list[m.Child]]] = [(root, top)]
+        for _ in range(DEEPEST):
+            following: list[tuple[Meta, list[m.Child]]] = []
+            for meta, into in level:
+                following += await self._grow(meta, into)
+            level = following
+        self.truncated = self.truncated or bool(level)
+        return top
+
+    async def _grow(self, meta: Meta, into: list[m.Child]) -> list[tuple[Meta, list[m.Child]]]:
+        """Add an invocation's children. Return those whose own children are to be added."""
+        try:
+            told = await story.read(self._engine, meta)
+        except Unreadable:
+            self.truncated = True
+            return []
+        commands = [each for each in told.commands.values() if each.calls]
+        room = MOST_NODES - len(self._seen)
+        self.truncated = self.truncated or len(commands) > room
+        commands = commands[: max(0, room)]
+        further: list[tuple[Meta, list[m.Child]]] = []
+        found = await story.children(self._engine, told, commands)
+        for command in commands:
+            id, child = found[command.n]
+            below: list[m.Child] = []
+            shown = views.summary(child, self._now) if child is not None else gone(id, command.name)
+            node = {**shown, "command": command.n, "sent": command.kind == "send", "children": below}
+            into.append(cast("m.Child", node))
+            if child is not None and id not in self._seen:
+                further.append((child, below))
+            self._seen.add(id)
+        return further
+
+
+def gone(id: str, name: str) -> m.Summary:
+    """Return an invocation that has expired, was purged, or was never stored."""
+    target = story.read_target(name.partition("?")[0])
+    shown = views.without_none(
+        id=id,
+        target=name,
+        service=target.service if target else "",
+        key=target.key if target else None,
+        handler=target.handler if target else "",
+        kind="unknown",
+        status="gone",
+        created="",
+        attempts=0,
+        failures=0,
+    )
+    return cast("m.Summary", shown)
+
+
+# --- who waits for whom ----------------------------------------------------------------------------------------------
+
+
+class Graph:
+    """Who waits for whom, among the live invocations that were looked at.
+
+    Attributes:
+        nodes: Those that wait for another one, or that another one waits for.
+        edges: From the one that waits to the one that it waits for, with ``call`` or ``key``.
+        complete: False if there are more live invocations.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, Meta] = {}
+        self.edges: dict[tuple[str, str], str] = {}
+        self.complete = True
+
+    def cycles(self) -> list[list[Meta]]:
+        """Return the cycles, each once. An invocation that waits for one of several results is part of none: another
+        result may come."""
+        following: dict[str, list[str]] = {}
+        for waiting, awaited in self.edges:
+            following.setdefault(waiting, []).append(awaited)
+        for id in [id for id, awaited in following.items() if len(awaited) > 1]:
+            waits = self.nodes[id].awaits
+            if waits is not None and not waits.all:
+                del following[id]
+        found: list[list[Meta]] = []
+        done: set[str] = set()
+        for start in following:
+            path: list[str] = []
+            places: dict[str, int] = {}
+            stack = [(start, iter(following.get(start, ())))] if start not in done else []
+            if stack:
+                places[start] = 0
+                path.append(start)
+            while stack:
+                id, rest = stack[-1]
+                next_id = next(rest, None)
+                if next_id is None:
+                    stack.pop()
+                    path.pop()
+                    del places[id]
+                    done.add(id)
+                elif next_id in places:
+                    found.append([self.nodes[each] for each in path[places[next_id] :]])
+                elif next_id not in done:
+                    places[next_id] = len(path)
+                    path.append(next_id)
+                    stack.append((next_id, iter(following.get(next_id, ()))))
+        return found
+
+
+async def graph(call: Call) -> Graph:
+    """Return who waits for whom."""
+    engine = call.stack.engine
+    built = Graph()
+    live = await live_invocations(call, MOST_LOOKED_AT)
+    built.complete = live.complete and live.cursor is None
+    records = {meta.id: meta for meta in live.metas}
+    owners = await _owners(engine, [meta for meta in live.metas if meta.status is Status.QUEUED])
+    for meta in live.metas:
+        if meta.status is Status.QUEUED:
+            owner = owners.get(meta.target.object)
+            if owner is not None:
+                built.edges[meta.id, owner] = "key"
+        elif meta.awaits is not None and _stands(meta):
+            for id in awaited_ids(meta.ref, meta.awaits)[:HEADS]:
+                built.edges[meta.id, id] = "call"
+    ids = {id for edge in built.edges for id in edge}
+    records |= await listing.records_of(engine, [id for id in ids if id not in records])
+    built.edges = {
+        (waiting, awaited): kind
+        for (waiting, awaited), kind in built.edges.items()
+        if waiting in records and awaited in records and records[awaited].live
+    }
+    built.nodes = {id: records[id] for edge in built.edges for id in edge}
+    return built
+
+
+def _stands(meta: Meta) -> bool:
+    """Return True if an invocation still waits for what its record says."""
+    waits = meta.awaits
+    return waits is not None and (
+        meta.status is Status.SUSPENDED or (meta.status is Status.RUNNING and waits.seen == meta.notifications)
+    )
+
+
+async def live_invocations(call: Call, most: int) -> listing.Page:
+    """Return the live invocations, latest first, up to a number."""
+    engine = call.stack.engine
+    filter = parameters.read_filter({"status": [parameters.LIVE]})
+    names = await call.stack.service_names(None)
+    found: list[Meta] = []
+    cursor: str | None = None
+    complete = True
+    for _ in range(MOST_PAGES):
+        page = await listing.page(engine, names, filter, min(parameters.MAX_LIMIT, most - len(found)), cursor)
+        found += page.metas
+        cursor, complete = page.cursor, complete and page.complete
+        if cursor is None or len(found) >= most:
+            break
+    return listing.Page(found, cursor, complete)
+
+
+MOST_PAGES: Final = 5
+"""The most pages of the index that are read for live invocations."""
+
+
+async def _owners(engine: Engine, queued: Sequence[Meta]) -> dict[ObjectKey, str]:
+    """Return the owners of the keys that invocations wait for."""
+    keys = list(dict.fromkeys(meta.target.object for meta in queued))
+    found: dict[ObjectKey, str] = {}
+    for start in range(0, len(keys), HEADS):
+        heads = await engine.heads(keys[start : start + HEADS])
+        found |= {key: head.owner.id for key, head in heads.items() if head.owner is not None}
+    return found
+
+
+@operation("GET", "/deadlocks")
+async def deadlocks(call: Call) -> m.Deadlocks:
+    """List the deadlocks: invocations that wait for each other in a ring."""
+    now = call.stack.engine.clock.now()
+    built = await graph(call)
+    found: list[m.Deadlock] = [
+        {
+            "cycle": [views.summary(meta, now) for meta in cycle],
+            "text": deadlock(cycle).message.removeprefix("deadlock: "),
+        }
+        for cycle in built.cycles()
+    ]
+    return {"deadlocks": found, "complete": built.complete}
+
+
+@operation("GET", "/waits")
+async def waits(call: Call) -> m.Waits:
+    """Show who waits for whom: invocations, and edges to those that they wait for."""
+    now = call.stack.engine.clock.now()
+    built = await graph(call)
+    return {
+        "nodes": [views.summary(meta, now) for meta in built.nodes.values()],
+        "edges": [
+            cast("m.Edge", {"from": waiting, "to": awaited, "kind": kind})
+            for (waiting, awaited), kind in built.edges.items()
+        ],
+        "truncated": not built.complete,
+    }
