@@ -8,6 +8,7 @@ from random import Random
 from typing import Any, Final
 
 from adapter.engine.commands import Call, Issuer, Send
+from adapter.engine.records import Ref
 from adapter.engine.types import Headers, Kind, Target
 
 TRACE_HEADERS: Final = ("traceparent", "tracestate", "baggage")
@@ -23,6 +24,14 @@ class IssuerProxy:
     @property
     def id(self) -> str:
         return self._issuer.id
+
+    @property
+    def ref(self) -> Ref:
+        return self._issuer.ref
+
+    @property
+    def failures(self) -> int:
+        return self._issuer.failures
 
     @property
     def target(self) -> Target:

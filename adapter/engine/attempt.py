@@ -21,7 +21,7 @@ from adapter.engine.journal import (
     StepRetried,
 )
 from adapter.engine.loop import DurableLoop
-from adapter.engine.records import Meta
+from adapter.engine.records import Meta, Ref
 from adapter.engine.types import Failure, HandlerSpec, Headers, Kind, Outcome, Target
 from adapter.errors import JournalMismatchError, NonDeterminismError, TerminalError
 from adapter.operations import Awakeable, Invocation, Operation
@@ -296,6 +296,14 @@ class Attempt:
     @property
     def id(self) -> str:
         return self.meta.id
+
+    @property
+    def ref(self) -> Ref:
+        return self.meta.ref
+
+    @property
+    def failures(self) -> int:
+        return self.meta.failures
 
     @property
     def target(self) -> Target:

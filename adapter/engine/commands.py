@@ -12,6 +12,7 @@ from random import Random
 from typing import Protocol, TypeVar, overload
 
 from adapter import operations
+from adapter.engine.records import Ref
 from adapter.engine.types import Headers, Kind, Outcome, RetryPolicy, Target
 from adapter.operations import Invocation, Operation
 
@@ -210,6 +211,16 @@ class Issuer(Protocol):
     @property
     def id(self) -> str:
         """The invocation's id."""
+        ...
+
+    @property
+    def ref(self) -> Ref:
+        """The invocation's id and generation. The generation cannot be guessed."""
+        ...
+
+    @property
+    def failures(self) -> int:
+        """The number of attempts that failed since the last progress, when this attempt began."""
         ...
 
     @property

@@ -93,6 +93,12 @@ def parse_awakeable(id: str) -> tuple[Ref, int] | None:
     return None if match is None else (Ref("inv_" + match[1], match[2]), int(match[3]))
 
 
+def signal_name(ref: Ref, index: int) -> str:
+    """Return the name of an invocation's signal that has a number, such as an SDK's awakeable. The generation makes it
+    unguessable."""
+    return f"{ref.generation}#{index}"
+
+
 def new_generation() -> str:
     """Return a random generation for a record. The items that belong to the record carry it."""
     return _text(secrets.token_bytes(10))

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any, TypeVar, overload
 
 from adapter.engine import commands as c
+from adapter.engine.records import Ref
 from adapter.engine.types import Kind, Target
 from adapter.errors import TerminalError
 from adapter.operations import Awakeable, Invocation, Operation
@@ -51,6 +52,8 @@ class FakeIssuer:
 
     def __init__(self, kind: Kind = Kind.SERVICE, key: str | None = None) -> None:
         self.id = "inv_test"
+        self.ref = Ref(self.id, "generation")
+        self.failures = 0
         self.target = Target("Test", "test", key)
         self.kind = kind
         self.headers: dict[str, str] = {"trace": "1"}

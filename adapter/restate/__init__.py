@@ -1,0 +1,1 @@
+"""Handlers written with Restate's SDKs: the service protocol, played by a handler of the engine."""

@@ -1,0 +1,104 @@
+"""An endpoint's answer to an exchange: read, checked, and stored with the time at which it came."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from adapter.errors import TerminalError
+from adapter.restate import messages as m
+from adapter.restate.wire import Frame, ProtocolError, read_frames
+
+STAMP = 8
+"""The bytes before a stored answer: when it came, in milliseconds since the epoch."""
+
+
+class EndpointError(Exception):
+    """An endpoint cannot be reached, answers what the protocol does not allow, or reports an error. It is retried."""
+
+    def __init__(self, message: str, *, retry_after: timedelta | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+End = m.OutputCommand | m.Suspension | m.Error | None
+
+
+@dataclass(slots=True)
+class Answer:
+    """What an endpoint answered.
+
+    Attributes:
+        at: When it came, in milliseconds since the epoch.
+        entries: The commands, with the frames that the journal keeps.
+        runs: The results of steps, in the order in which they ended.
+        end: A suspension or an error; ``None`` if the invocation has ended.
+    """
+
+    at: int = 0
+    entries: list[tuple[Frame, m.Command | None]] = field(default_factory=list[tuple[Frame, m.Command | None]])
+    runs: list[m.ProposeRun] = field(default_factory=list[m.ProposeRun])
+    end: m.Suspension | m.Error | None = None
+
+    @property
+    def commands(self) -> list[m.Command]:
+        """The commands that are interpreted."""
+        return [command for _, command in self.entries if command is not None]
+
+
+def read_answer(body: bytes, *, stamped: bool = False) -> Answer:
+    """Read an answer. If it is ``stamped``, it is a stored one.
+
+    Raises:
+        EndpointError: If it is not an answer of the protocol.
+    """
+    answer = Answer(int.from_bytes(body[:STAMP], "big")) if stamped else Answer()
+    try:
+        frames = read_frames(body[STAMP:] if stamped else body)
+        if not frames:
+            raise ProtocolError("it is empty")
+        *frames, last = frames
+        for frame in frames:
+            if m.is_command(frame.type):
+                answer.entries.append((frame, m.read_command(frame)))
+            elif frame.type == m.PROPOSE_RUN:
+                answer.runs.append(m.ProposeRun.decode(frame.payload))
+            elif frame.type != m.AWAITING_ON:
+                raise ProtocolError(f"a frame of type {frame.type:#06x} is not expected")
+        answer.end = _end(last)
+    except ProtocolError as error:
+        raise EndpointError(f"the endpoint's answer cannot be read: {error}") from None
+    return answer
+
+
+def _end(last: Frame) -> m.Suspension | m.Error | None:
+    match last.type:
+        case m.END:
+            return None
+        case m.SUSPENSION:
+            return m.Suspension.decode(last.payload)
+        case m.ERROR:
+            return m.Error.decode(last.payload)
+        case _:
+            raise ProtocolError(f"it ends with a frame of type {last.type:#06x}: the endpoint ended too soon")
+
+
+def recorded(answer: Answer, body: bytes) -> bytes:
+    """Return what is stored of an answer.
+
+    An error is stored only after commands or results, which are progress. Otherwise the exchange has failed.
+
+    Raises:
+        EndpointError: If the answer is an error without progress.
+        TerminalError: If it is an error that asks to fail the invocation.
+    """
+    if isinstance(answer.end, m.Error):
+        error = answer.end
+        text = f"{error.message or 'the endpoint reports an error'} (code {error.code or 500})"
+        if error.behavior == m.FAIL:
+            raise TerminalError(error.message or "the endpoint failed the invocation", code=error.code or 500)
+        if not answer.entries and not answer.runs:
+            delay = error.next_retry_delay
+            raise EndpointError(text, retry_after=None if delay is None else timedelta(milliseconds=delay))
+    return round(time.time() * 1000).to_bytes(STAMP, "big") + body

@@ -1,0 +1,407 @@
+"""The player: a handler of the engine that does what an SDK's endpoint answers.
+
+The service protocol needs no second kind of attempt. The player sends the journal so far to the endpoint (an exchange,
+which is a step), issues the commands of the answer as commands of the engine, awaits what the answer awaits, and sends
+the journal again, with the results. Because answers are results of steps and the engine records the order of results,
+a replay builds the same journal without calling the endpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from adapter.combinators import wait_completed
+from adapter.engine import commands as c
+from adapter.engine.ids import idempotent_id, signal_name, workflow_id
+from adapter.engine.types import Failure, Headers, Kind, Outcome, Target
+from adapter.errors import TerminalError
+from adapter.operations import Invocation, Operation
+from adapter.restate import messages as m
+from adapter.restate.answers import Answer, EndpointError, read_answer, recorded
+from adapter.restate.awaiting import resolved
+from adapter.restate.ids import awakeable_signal, wire_id
+from adapter.restate.wire import Frame, write_frame
+
+NO_SCOPES: Final = "scopes and limit keys are not supported: there is no flow control yet"
+
+MAX_EXCHANGES: Final = 100_000
+"""A handler that is sent its journal so often makes no progress that its own bounds would not have ended."""
+
+
+class Endpoint(Protocol):
+    """A way to an SDK's endpoint."""
+
+    @property
+    def version(self) -> int:
+        """The version of the protocol to speak."""
+        ...
+
+    async def exchange(self, service: str, handler: str, body: bytes) -> bytes:
+        """Send an invocation's journal to the endpoint, and return the answer.
+
+        Raises:
+            EndpointError: If there is no answer, or not one of the protocol. The exchange is tried again.
+        """
+        ...
+
+
+class Player:
+    """Plays one handler of an endpoint; `play` is its code for the engine."""
+
+    def __init__(self, endpoint: Endpoint, service: str, handler: str) -> None:
+        self._endpoint = endpoint
+        self._service = service
+        self._handler = handler
+
+    async def play(self, issuer: c.Issuer, body: bytes) -> bytes:
+        """Run the handler to its end.
+
+        Raises:
+            TerminalError: If the handler ends with one.
+            EndpointError: If the endpoint fails; the attempt is tried again.
+        """
+        play = _Play(issuer, self._exchange, body)
+        for _ in range(MAX_EXCHANGES):
+            answer = await play.exchange()
+            play.apply(answer)
+            match answer.end:
+                case m.Suspension():
+                    await play.wait(answer.end.future)
+                case m.Error():
+                    await play.back_off(answer.end)
+                case _:
+                    return _output(answer)
+        raise TerminalError(f"{issuer.target} took more than {MAX_EXCHANGES} exchanges with its endpoint")
+
+    async def _exchange(self, body: bytes) -> bytes:
+        return await self._endpoint.exchange(self._service, self._handler, body)
+
+
+def _output(answer: Answer) -> bytes:
+    output = next((each for each in answer.commands if isinstance(each, m.OutputCommand)), None)
+    if output is None:
+        raise TerminalError("the endpoint ended the invocation without an output")
+    if output.failure is not None:
+        failure = _failure(output.failure)
+        raise TerminalError(failure.message, code=failure.code)
+    return _content(output.value)
+
+
+@dataclass(slots=True)
+class _Open:
+    """A command whose result is still to be sent."""
+
+    operation: Operation[bytes | None]
+    notification: Callable[[bytes | None], m.Notification]
+    type: int
+    leaf: int | str | None = None
+    """The signal that it waits for; ``None`` for a command."""
+    completion: int | None = None
+
+
+class _Play:
+    """One attempt of an invocation."""
+
+    def __init__(self, issuer: c.Issuer, exchange: Callable[[bytes], Awaitable[bytes]], body: bytes) -> None:
+        self._issuer = issuer
+        self._send = exchange
+        self._journal: list[Frame] = []
+        self._open: list[_Open] = []
+        self._arrived: set[int | str] = set()
+        """The completion ids and signals whose results came since the last exchange began."""
+        self._state: dict[str, bytes] | None = None
+        headers = [m.Header(name, value) for name, value in issuer.headers.items()]
+        self._add(m.InputCommand(headers, m.Value(body)), 0x0400)
+
+    # --- exchanges ---
+
+    async def exchange(self) -> Answer:
+        """Send the journal and return the answer, as it was the first time."""
+        issuer = self._issuer
+        state = await self._load_state()
+        start = m.Start(
+            id=wire_id(issuer.ref),
+            debug_id=issuer.id,
+            known_entries=len(self._journal),
+            state_map=[m.StateEntry(name.encode(), value) for name, value in state.items()],
+            partial_state=False,
+            key=issuer.target.key,
+            retry_count=issuer.failures,
+            random_seed=_seed(issuer),
+        )
+        body = b"".join(map(write_frame, [Frame(m.START, start.encode()), *self._journal]))
+        self._arrived.clear()
+
+        async def closure() -> bytes:
+            answer = await self._send(body)
+            return recorded(read_answer(answer), answer)
+
+        return read_answer(await issuer.issue(c.Run("exchange", closure), _bytes), stamped=True)
+
+    async def _load_state(self) -> Mapping[str, bytes]:
+        """Return the state of the handler's key as it was when the invocation began."""
+        if self._state is None:
+            self._state = {}
+            if self._issuer.kind is not Kind.SERVICE:
+                names = await self._issuer.issue(c.StateKeys(), _names)
+                reads = {name: self._issuer.issue(c.GetState(name), lambda value: value) for name in names}
+                for name, read in reads.items():
+                    value = await read
+                    if value is not None:
+                        self._state[name] = value
+        return self._state
+
+    def apply(self, answer: Answer) -> None:
+        """Issue the commands of an answer, and add them and the results of its steps to the journal."""
+        for frame, command in answer.entries:
+            self._journal.append(frame)
+            if command is not None:
+                self._issue(command, answer.at)
+        for proposal in answer.runs:
+            n = proposal.completion_id or 0
+            result = m.Notification(completion_id=n, failure=proposal.failure)
+            if proposal.failure is None:
+                result.value = m.Value(proposal.value or b"")
+            self._add(result, m.result_type(0x0411))
+            self._arrived.add(n)
+
+    async def back_off(self, error: m.Error) -> None:
+        """Wait before the next exchange, after one that made progress and then failed."""
+        delay = error.next_retry_delay
+        if delay:
+            await self._until(self._issuer.issue(c.Sleep(delay, "retry"), _bytes))
+
+    def _add(self, message: m.Command | m.Notification, type: int) -> None:
+        self._journal.append(Frame(type, message.encode()))
+
+    # --- commands ---
+
+    def _issue(self, command: m.Command, now: int) -> None:
+        issue = self._issuer.issue
+        match command:
+            case m.GetState(key, n):
+                self._await(issue(c.GetState(_text(key)), _optional), n, 0x8002, _value_or_void)
+            case m.SetState(key, value):
+                issue(c.SetState(_text(key), _content(value)), _bytes)
+            case m.ClearState(key):
+                issue(c.ClearState(_text(key)), _bytes)
+            case m.ClearAllState():
+                issue(c.ClearAllState(), _bytes)
+            case m.GetStateKeys(n):
+                self._await(issue(c.StateKeys(), _optional), n, 0x8006, _keys)
+            case m.Sleep(wake_up, n, name):
+                sleep = c.Sleep(max(0, (wake_up or 0) - now), name or "")
+                self._await(issue(sleep, _optional), n, 0x800C, _void)
+            case m.Call():
+                call = issue(c.Call(*_request(command)), _optional)
+                self._tell_id(call, command.id_completion_id)
+                self._await(call, command.completion_id, 0x800D, _value)
+            case m.OneWayCall():
+                target, input, key, headers = _request(command)
+                delay = max(0, (command.invoke_time or 0) - now)
+                self._tell_id(issue(c.Send(target, input, delay, key, headers), _optional), command.id_completion_id)
+            case m.Attach(completion_id=n):
+                self._await(issue(c.Attach(_invocation(command)), _optional), n, 0x8012, _value)
+            case m.GetOutput(completion_id=n):
+                self._await(issue(c.Output(_invocation(command)), _optional), n, 0x8013, _output_or_void)
+            case m.GetPromise(key, n):
+                self._await(issue(c.GetPromise(key or ""), _optional), n, 0x8009, _value)
+            case m.PeekPromise(key, n):
+                self._await(issue(c.PeekPromise(key or ""), _optional), n, 0x800A, _value_or_void)
+            case m.CompletePromise(key, value, failure, n):
+                completed = c.CompletePromise(key or "", _outcome(value, failure))
+                self._await(issue(completed, _optional), n, 0x800B, _completed)
+            case m.SendSignal():
+                self._signal(command)
+            case m.CompleteAwakeable(id, value, failure):
+                outcome, signal = _outcome(value, failure), awakeable_signal(id or "")
+                if signal is None:
+                    issue(c.Complete(id or "", outcome), _optional)
+                else:
+                    issue(c.SendSignal(*signal, outcome), _optional)
+            case _:  # the others have their results in them
+                pass
+
+    def _signal(self, command: m.SendSignal) -> None:
+        target = command.target or ""
+        if command.index == m.CANCEL:
+            self._issuer.issue(c.Cancel(target), _optional)
+        elif command.index is not None:
+            raise TerminalError(f"signal {command.index} cannot be sent: only a name, or {m.CANCEL} to cancel")
+        else:
+            outcome = _outcome(command.value, command.failure)
+            self._issuer.issue(c.SendSignal(target, command.name or "", outcome), _optional)
+
+    def _tell_id(self, invocation: Invocation[Any], n: int | None) -> None:
+        """Add the id of a call or message, which is known at once."""
+        self._add(m.Notification(completion_id=n or 0, invocation_id=invocation.id), m.CALL_ID)
+        self._arrived.add(n or 0)
+
+    def _await(
+        self, operation: Operation[bytes | None], n: int | None, type: int, notification: _Form
+    ) -> None:
+        completion = n or 0
+
+        def form(value: bytes | None) -> m.Notification:
+            message = notification(value)
+            message.completion_id = completion
+            return message
+
+        self._open.append(_Open(operation, form, type, completion=completion))
+
+    # --- waiting ---
+
+    async def wait(self, future: m.Future) -> None:
+        """Wait until what the endpoint awaits may have come, and add what has come to the journal."""
+        await self._collect()
+        while not resolved(future, self._arrived):
+            operations = [each.operation for each in self._leaves(future)]
+            if not operations:
+                raise EndpointError("the endpoint waits for nothing that could come")
+            await self._until(*operations)
+            await self._collect()
+
+    def _leaves(self, future: m.Future) -> list[_Open]:
+        """Return the open commands that a tree waits for. A signal that is awaited first becomes one."""
+        wanted: dict[int | str, None] = dict.fromkeys(future.completions)
+        found = [each for each in self._open if each.completion in wanted]
+        for signal in (*future.signals, *future.named_signals):
+            if signal != m.CANCEL:
+                found.append(self._awaited_signal(signal))
+        for nested in future.nested:
+            found += [each for each in self._leaves(nested) if each not in found]
+        return found
+
+    def _awaited_signal(self, signal: int | str) -> _Open:
+        found = next((each for each in self._open if each.leaf == signal and each.completion is None), None)
+        if found is None:
+            name = signal_name(self._issuer.ref, signal) if isinstance(signal, int) else signal
+            operation = self._issuer.issue(c.Signal(name), _optional)
+
+            def form(value: bytes | None) -> m.Notification:
+                message = _value_or_void(value)
+                if isinstance(signal, int):
+                    message.signal_index = signal
+                else:
+                    message.signal_name = signal
+                return message
+
+            found = _Open(operation, form, m.SIGNAL, leaf=signal)
+            self._open.append(found)
+        return found
+
+    async def _until(self, *operations: Operation[bytes | None]) -> None:
+        """Wait for one of them. A cancellation becomes the protocol's signal."""
+        try:
+            await wait_completed(*operations)
+        except TerminalError:
+            self._add(m.Notification(signal_index=m.CANCEL, void=m.Void()), m.SIGNAL)
+            self._arrived.add(m.CANCEL)
+
+    async def _collect(self) -> None:
+        """Add the results that are there, in the order of their commands."""
+        for each in [each for each in self._open if each.operation.done]:
+            self._open.remove(each)
+            try:
+                message = each.notification(await each.operation)
+            except TerminalError as error:
+                message = each.notification(None)
+                message.void = message.value = None
+                message.failure = m.WireFailure(error.code, error.message)
+            self._add(message, each.type)
+            self._arrived.add(each.completion if each.completion is not None else each.leaf or "")
+
+
+_Form = Callable[[bytes | None], m.Notification]
+
+
+# --- values ----------------------------------------------------------------------------------------------------------
+
+
+def _bytes(value: bytes | None) -> bytes:
+    return value or b""
+
+
+def _optional(value: bytes | None) -> bytes | None:
+    return value
+
+
+def _names(value: bytes | None) -> list[str]:
+    import json
+
+    return list(json.loads(value or b"[]"))
+
+
+def _value(value: bytes | None) -> m.Notification:
+    return m.Notification(value=m.Value(value or b""))
+
+
+def _value_or_void(value: bytes | None) -> m.Notification:
+    return m.Notification(void=m.Void()) if value is None else _value(value)
+
+
+def _void(_: bytes | None) -> m.Notification:
+    return m.Notification(void=m.Void())
+
+
+def _keys(value: bytes | None) -> m.Notification:
+    return m.Notification(state_keys=m.WireKeys([name.encode() for name in _names(value)]))
+
+
+def _output_or_void(value: bytes | None) -> m.Notification:
+    if value is not None and value.startswith(c.READY):
+        return _value(value.removeprefix(c.READY))
+    if value == c.NOT_FOUND:
+        return m.Notification(failure=m.WireFailure(404, "no such invocation, or it has expired"))
+    return _void(None)
+
+
+def _completed(value: bytes | None) -> m.Notification:
+    if c.accepted(value):
+        return _void(None)
+    return m.Notification(failure=m.WireFailure(409, "the promise was completed before"))
+
+
+def _content(value: m.Value | None) -> bytes:
+    return (value.content if value is not None else None) or b""
+
+
+def _text(key: bytes | None) -> str:
+    return (key or b"").decode()
+
+
+def _failure(failure: m.WireFailure) -> Failure:
+    return Failure.of(TerminalError(failure.message or "", code=failure.code or 500))
+
+
+def _outcome(value: m.Value | None, failure: m.WireFailure | None) -> Outcome:
+    return Outcome(_content(value)) if failure is None else Outcome(failure=_failure(failure))
+
+
+def _request(command: m.Call | m.OneWayCall) -> tuple[Target, bytes, str | None, Headers]:
+    if command.scope or command.limit_key:
+        raise TerminalError(NO_SCOPES, code=501)
+    target = Target(command.service or "", command.handler or "", command.key or None)
+    headers = {each.key or "": each.value or "" for each in command.headers}
+    return target, command.parameter or b"", command.idempotency_key, headers
+
+
+def _invocation(command: m.Attach | m.GetOutput) -> str:
+    if command.workflow is not None:
+        if command.workflow.scope:
+            raise TerminalError(NO_SCOPES, code=501)
+        return workflow_id(command.workflow.workflow_name or "", command.workflow.workflow_key or "")
+    if command.idempotent is not None:
+        request = command.idempotent
+        if request.scope:
+            raise TerminalError(NO_SCOPES, code=501)
+        target = Target(request.service_name or "", request.handler_name or "", request.service_key)
+        return idempotent_id(target, request.idempotency_key or "")
+    return command.invocation_id or ""
+
+
+def _seed(issuer: c.Issuer) -> int:
+    return int.from_bytes(hashlib.blake2b("/".join(issuer.ref).encode(), digest_size=8).digest(), "big")
