@@ -221,6 +221,25 @@ async def wait_completed(*operations: Operation[T]) -> tuple[list[Operation[T]],
     return [o for o in operations if o.done], [o for o in operations if not o.done]
 
 
+async def wait_all(*operations: Operation[Any]) -> None:
+    """Wait until all have completed, without raising what they failed with: await each for its result.
+
+    A handler that is suspended meanwhile is resumed once, for the last.
+
+    Raises:
+        TypeError: If an argument is not an operation of the handler's context.
+    """
+    group, pendings = object(), _pendings(operations)
+    for pending in pendings:
+        pending.wait_group = group
+    try:
+        while left := [pending for pending in pendings if not pending.done]:
+            await _Any(left)
+    finally:
+        for pending in pendings:
+            pending.wait_group = None
+
+
 def as_completed(*operations: Operation[T]) -> AsyncIterator[Operation[T]]:
     """Yield the operations as they complete; awaiting one then returns its result, or raises its failure, at once.
 

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from pydantic import ValidationError
 
@@ -16,6 +16,67 @@ from adapter.engine.commands import Issuer
 from adapter.engine.types import HandlerSpec, Kind, Options
 from adapter.errors import DefinitionError, TerminalError, explain, leaving
 from adapter.serde import Json, Serde
+
+
+class HostedHandler(Protocol):
+    """A handler of a registry: one of a definition (`BoundHandler`), or one that another runtime executes."""
+
+    @property
+    def name(self) -> str:
+        """The name that callers use."""
+        ...
+
+    @property
+    def kind(self) -> Kind:
+        """How the handler relates to a key."""
+        ...
+
+    @property
+    def options(self) -> Options:
+        """The options of the handler, or of its service."""
+        ...
+
+    @property
+    def doc(self) -> str:
+        """The documentation."""
+        ...
+
+    @property
+    def input(self) -> Serde[Any] | None:
+        """The serde of the input; ``None`` if the handler takes no input."""
+        ...
+
+    @property
+    def input_required(self) -> bool:
+        """Whether an empty body is refused."""
+        ...
+
+    @property
+    def default(self) -> Any:
+        """The default of the input; ``inspect.Parameter.empty`` if there is none."""
+        ...
+
+    @property
+    def output(self) -> Serde[Any]:
+        """The serde of the output."""
+        ...
+
+    @property
+    def spec(self) -> HandlerSpec:
+        """The handler as the engine runs it."""
+        ...
+
+    def schema(self, side: Literal["input", "output"]) -> dict[str, Any] | None:
+        """Return the JSON schema of the input or the output; ``None`` if there is none."""
+        ...
+
+    def validate_input(self, body: bytes) -> None:
+        """Refuse a body from outside that the handler cannot be run with.
+
+        Raises:
+            TerminalError: With code 400, saying where it does not fit and why.
+        """
+        ...
 
 
 class BoundHandler:
@@ -142,7 +203,7 @@ class BoundService:
     name: str
     category: Category
     doc: str
-    handlers: Mapping[str, BoundHandler]
+    handlers: Mapping[str, HostedHandler]
 
 
 class Registry:

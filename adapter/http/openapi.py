@@ -19,7 +19,7 @@ from adapter.engine.ids import AWAKEABLE_ID, INVOCATION_ID
 from adapter.engine.types import MAX_IDEMPOTENCY_KEY, MAX_KEY, Kind
 from adapter.http.messages import ID
 from adapter.http.services import JSON
-from adapter.registry import BoundHandler, BoundService, Registry
+from adapter.registry import BoundService, HostedHandler, Registry
 from adapter.serde import Json, JsonSchema, Serde
 
 Document = dict[str, Any]
@@ -87,7 +87,7 @@ class _Generator(JsonSchema):
 _Schemas = Mapping[tuple[str, JsonSchemaMode], dict[str, Any]]
 
 
-def _schemas(handlers: Iterable[BoundHandler]) -> tuple[_Schemas, dict[str, Any]]:
+def _schemas(handlers: Iterable[HostedHandler]) -> tuple[_Schemas, dict[str, Any]]:
     """The schemas of inputs and outputs by handler and mode, and those that they refer to by name."""
     wanted: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]] = []
     for handler in handlers:
@@ -140,7 +140,7 @@ def _renamed(value: Any, names: Mapping[str, str]) -> Any:
 
 
 def _paths(
-    service: BoundService, handler: BoundHandler, input: dict[str, Any] | None, output: dict[str, Any] | None
+    service: BoundService, handler: HostedHandler, input: dict[str, Any] | None, output: dict[str, Any] | None
 ) -> dict[str, Any]:
     """How a handler is called, how it is sent to, and, for a workflow's ``run``, how one attaches to it."""
     keyed, workflow = handler.kind is not Kind.SERVICE, handler.kind is Kind.WORKFLOW
@@ -187,7 +187,7 @@ def _content(serde: Serde[Any], schema: dict[str, Any] | None) -> dict[str, Any]
     return {serde.content_type: {"schema": schema}}
 
 
-def _default(handler: BoundHandler) -> dict[str, Any]:
+def _default(handler: HostedHandler) -> dict[str, Any]:
     """The input's default, where JSON can say it."""
     if handler.default is inspect.Parameter.empty or handler.input is None:
         return {}

@@ -14,7 +14,7 @@ from pydantic_core import from_json
 
 from adapter.engine.types import MAX_KEY, Kind, Options, Target
 from adapter.errors import TerminalError
-from adapter.registry import BoundHandler, BoundService
+from adapter.registry import BoundService, HostedHandler
 from adapter.serde import Json
 
 JSON = "application/json"
@@ -111,7 +111,7 @@ def endpoints(service: BoundService) -> Endpoints:
     }
 
 
-def _validation(handler: BoundHandler) -> Callable[[bytes], None]:
+def _validation(handler: HostedHandler) -> Callable[[bytes], None]:
     """Return what refuses a body that a handler cannot be run with."""
     if not isinstance(handler.input, Json):
         return handler.validate_input

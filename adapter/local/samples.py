@@ -10,7 +10,7 @@ from typing import Any, cast
 from pydantic.errors import PydanticInvalidForJsonSchema
 
 from adapter.engine.types import Kind
-from adapter.registry import BoundHandler, Registry
+from adapter.registry import HostedHandler, Registry
 
 
 def curl_lines(registry: Registry, url: str) -> Iterator[str]:
@@ -31,7 +31,7 @@ def curl_lines(registry: Registry, url: str) -> Iterator[str]:
                 yield f"curl {url}/{service.name}{key}/{handler.name}{_body(handler)}"
 
 
-def _body(handler: BoundHandler) -> str:
+def _body(handler: HostedHandler) -> str:
     if handler.input is None:
         return " -X POST"
     try:

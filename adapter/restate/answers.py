@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from adapter.errors import TerminalError
+from adapter.errors import RetryableError, TerminalError
 from adapter.restate import messages as m
 from adapter.restate.wire import Frame, ProtocolError, read_frames
 
@@ -14,15 +14,8 @@ STAMP = 8
 """The bytes before a stored answer: when it came, in milliseconds since the epoch."""
 
 
-class EndpointError(Exception):
+class EndpointError(RetryableError):
     """An endpoint cannot be reached, answers what the protocol does not allow, or reports an error. It is retried."""
-
-    def __init__(self, message: str, *, retry_after: timedelta | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-
-
-End = m.OutputCommand | m.Suspension | m.Error | None
 
 
 @dataclass(slots=True)

@@ -79,8 +79,8 @@ class HttpEndpoint:
             ) from error
         if response.status_code != 200:
             raise UnreachableError(
-                f"{self.url}/discover answers {response.status_code} {response.text[:SAYS]!r}: this is not the endpoint "
-                "of an SDK, or it asks for a signature (give its identity key)"
+                f"{self.url}/discover answers {response.status_code} {response.text[:SAYS]!r}: this is not an SDK's "
+                "endpoint, or it asks for a signature (give its identity key)"
             )
         try:
             return read_manifest(response.content)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from types import NoneType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
@@ -105,8 +105,8 @@ def read_manifest(body: bytes) -> Manifest:
     lowest, highest = manifest.min_protocol_version, manifest.max_protocol_version
     if highest < VERSIONS[0] or lowest > VERSIONS[-1]:
         raise DefinitionError(
-            f"the endpoint speaks versions {lowest} to {highest} of the service protocol, and versions {VERSIONS[0]} to "
-            f"{VERSIONS[-1]} are supported: use another version of its SDK"
+            f"the endpoint speaks versions {lowest} to {highest} of the service protocol, not one of {VERSIONS[0]} to "
+            f"{VERSIONS[-1]}, which are supported: use another version of its SDK"
         )
     names = [service.name for service in manifest.services]
     for service in manifest.services:
@@ -181,7 +181,7 @@ class RemoteHandler:
         """Return the JSON schema of the input or the output; ``None`` if the manifest has none."""
         payload = self.manifest.input if side == "input" else self.manifest.output
         schema = payload.json_schema if payload is not None else None
-        return schema if isinstance(schema, dict) else None
+        return cast("dict[str, Any]", schema) if isinstance(schema, dict) else None
 
     def validate_input(self, body: bytes) -> None:
         """Refuse a body from outside that the handler cannot be run with.
@@ -257,14 +257,14 @@ def _options(service: ServiceManifest, handler: HandlerManifest) -> Options:
         return None if value is None else timedelta(milliseconds=value)
 
     initial, maximum = span("retry_policy_initial_interval"), span("retry_policy_max_interval")
-    retry = {
+    retry: dict[str, Any] = {
         "initial": initial or None,
         "maximum": maximum if maximum is None or initial is None else max(initial, maximum),
         "factor": given("retry_policy_exponentiation_factor"),
         "attempts": given("retry_policy_max_attempts"),
         "exhausted": {"PAUSE": "pause", "KILL": "kill"}.get(given("retry_policy_on_max_attempts") or ""),
     }
-    options = {
+    options: dict[str, Any] = {
         "inactivity_timeout": span("inactivity_timeout") or None,
         "abort_timeout": span("abort_timeout") or None,
         "journal_retention": span("journal_retention"),

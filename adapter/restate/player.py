@@ -9,19 +9,20 @@ a replay builds the same journal without calling the endpoint.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
-from adapter.combinators import wait_completed
+from adapter.combinators import wait_all, wait_completed
 from adapter.engine import commands as c
 from adapter.engine.ids import idempotent_id, signal_name, workflow_id
 from adapter.engine.types import Failure, Headers, Kind, Outcome, Target
-from adapter.errors import TerminalError
+from adapter.errors import InvocationCancelledError, TerminalError
 from adapter.operations import Invocation, Operation
 from adapter.restate import messages as m
 from adapter.restate.answers import Answer, EndpointError, read_answer, recorded
-from adapter.restate.awaiting import resolved
+from adapter.restate.awaiting import Leaf, leaves, resolved, uncancelled, wants_all
 from adapter.restate.ids import awakeable_signal, wire_id
 from adapter.restate.wire import Frame, write_frame
 
@@ -85,8 +86,7 @@ def _output(answer: Answer) -> bytes:
     if output is None:
         raise TerminalError("the endpoint ended the invocation without an output")
     if output.failure is not None:
-        failure = _failure(output.failure)
-        raise TerminalError(failure.message, code=failure.code)
+        raise _failure(output.failure).error()
     return _content(output.value)
 
 
@@ -97,9 +97,8 @@ class _Open:
     operation: Operation[bytes | None]
     notification: Callable[[bytes | None], m.Notification]
     type: int
-    leaf: int | str | None = None
-    """The signal that it waits for; ``None`` for a command."""
-    completion: int | None = None
+    leaf: Leaf
+    """What it is in a tree that the endpoint awaits."""
 
 
 class _Play:
@@ -110,8 +109,8 @@ class _Play:
         self._send = exchange
         self._journal: list[Frame] = []
         self._open: list[_Open] = []
-        self._arrived: set[int | str] = set()
-        """The completion ids and signals whose results came since the last exchange began."""
+        self._arrived: dict[Leaf, bool] = {}
+        """The leaves whose results came since the last exchange began, and whether they are failures."""
         self._state: dict[str, bytes] | None = None
         headers = [m.Header(name, value) for name, value in issuer.headers.items()]
         self._add(m.InputCommand(headers, m.Value(body)), 0x0400)
@@ -166,7 +165,7 @@ class _Play:
             if proposal.failure is None:
                 result.value = m.Value(proposal.value or b"")
             self._add(result, m.result_type(0x0411))
-            self._arrived.add(n)
+            self._arrived[n] = proposal.failure is not None
 
     async def back_off(self, error: m.Error) -> None:
         """Wait before the next exchange, after one that made progress and then failed."""
@@ -238,82 +237,74 @@ class _Play:
     def _tell_id(self, invocation: Invocation[Any], n: int | None) -> None:
         """Add the id of a call or message, which is known at once."""
         self._add(m.Notification(completion_id=n or 0, invocation_id=invocation.id), m.CALL_ID)
-        self._arrived.add(n or 0)
+        self._arrived[n or 0] = False
 
-    def _await(
-        self, operation: Operation[bytes | None], n: int | None, type: int, notification: _Form
-    ) -> None:
+    def _await(self, operation: Operation[bytes | None], n: int | None, type: int, form: _Form) -> None:
         completion = n or 0
 
-        def form(value: bytes | None) -> m.Notification:
-            message = notification(value)
-            message.completion_id = completion
-            return message
+        def notification(value: bytes | None) -> m.Notification:
+            return replace(form(value), completion_id=completion)
 
-        self._open.append(_Open(operation, form, type, completion=completion))
+        self._open.append(_Open(operation, notification, type, completion))
 
     # --- waiting ---
 
     async def wait(self, future: m.Future) -> None:
         """Wait until what the endpoint awaits may have come, and add what has come to the journal."""
+        future = uncancelled(future)
         await self._collect()
-        while not resolved(future, self._arrived):
-            operations = [each.operation for each in self._leaves(future)]
+        while not (resolved(future, self._arrived) or _CANCEL in self._arrived):
+            operations = self._awaited(future)
             if not operations:
                 raise EndpointError("the endpoint waits for nothing that could come")
-            await self._until(*operations)
+            await self._until(*operations, all=wants_all(future))
             await self._collect()
 
-    def _leaves(self, future: m.Future) -> list[_Open]:
-        """Return the open commands that a tree waits for. A signal that is awaited first becomes one."""
-        wanted: dict[int | str, None] = dict.fromkeys(future.completions)
-        found = [each for each in self._open if each.completion in wanted]
-        for signal in (*future.signals, *future.named_signals):
-            if signal != m.CANCEL:
-                found.append(self._awaited_signal(signal))
-        for nested in future.nested:
-            found += [each for each in self._leaves(nested) if each not in found]
-        return found
+    def _awaited(self, future: m.Future) -> list[Operation[bytes | None]]:
+        """Return the operations that a tree waits for. A signal becomes one when it is first awaited."""
+        open = {each.leaf: each for each in self._open}
+        for leaf in leaves(future):
+            if isinstance(leaf, str) and leaf not in open and leaf not in self._arrived:
+                open[leaf] = self._await_signal(leaf)
+        return [open[leaf].operation for leaf in leaves(future) if leaf in open]
 
-    def _awaited_signal(self, signal: int | str) -> _Open:
-        found = next((each for each in self._open if each.leaf == signal and each.completion is None), None)
-        if found is None:
-            name = signal_name(self._issuer.ref, signal) if isinstance(signal, int) else signal
-            operation = self._issuer.issue(c.Signal(name), _optional)
+    def _await_signal(self, leaf: str) -> _Open:
+        index = int(leaf[1:]) if leaf[0] == "#" else None
+        name = signal_name(self._issuer.ref, index) if index is not None else leaf[1:]
 
-            def form(value: bytes | None) -> m.Notification:
-                message = _value_or_void(value)
-                if isinstance(signal, int):
-                    message.signal_index = signal
-                else:
-                    message.signal_name = signal
-                return message
+        def notification(value: bytes | None) -> m.Notification:
+            message = _value_or_void(value)
+            return replace(message, signal_index=index, signal_name=leaf[1:] if index is None else None)
 
-            found = _Open(operation, form, m.SIGNAL, leaf=signal)
-            self._open.append(found)
-        return found
+        awaited = _Open(self._issuer.issue(c.Signal(name), _optional), notification, m.SIGNAL, leaf)
+        self._open.append(awaited)
+        return awaited
 
-    async def _until(self, *operations: Operation[bytes | None]) -> None:
-        """Wait for one of them. A cancellation becomes the protocol's signal."""
+    async def _until(self, *operations: Operation[bytes | None], all: bool = False) -> None:
+        """Wait for one of them, or for all. A cancellation becomes the protocol's signal."""
         try:
-            await wait_completed(*operations)
-        except TerminalError:
+            await (wait_all if all else wait_completed)(*operations)
+        except InvocationCancelledError:
             self._add(m.Notification(signal_index=m.CANCEL, void=m.Void()), m.SIGNAL)
-            self._arrived.add(m.CANCEL)
+            self._arrived[_CANCEL] = False
 
     async def _collect(self) -> None:
         """Add the results that are there, in the order of their commands."""
         for each in [each for each in self._open if each.operation.done]:
             self._open.remove(each)
+            failed = False
             try:
                 message = each.notification(await each.operation)
             except TerminalError as error:
-                message = each.notification(None)
-                message.void = message.value = None
-                message.failure = m.WireFailure(error.code, error.message)
+                failed = True
+                metadata = [m.FailureMetadata(*item) for item in error.metadata.items()]
+                failure = m.WireFailure(error.code, error.message, metadata)
+                message = replace(each.notification(None), void=None, value=None, state_keys=None, failure=failure)
             self._add(message, each.type)
-            self._arrived.add(each.completion if each.completion is not None else each.leaf or "")
+            self._arrived[each.leaf] = failed
 
+
+_CANCEL: Final = f"#{m.CANCEL}"
 
 _Form = Callable[[bytes | None], m.Notification]
 
@@ -330,8 +321,6 @@ def _optional(value: bytes | None) -> bytes | None:
 
 
 def _names(value: bytes | None) -> list[str]:
-    import json
-
     return list(json.loads(value or b"[]"))
 
 
@@ -374,7 +363,9 @@ def _text(key: bytes | None) -> str:
 
 
 def _failure(failure: m.WireFailure) -> Failure:
-    return Failure.of(TerminalError(failure.message or "", code=failure.code or 500))
+    code = failure.code or 500
+    metadata = {each.key or "": each.value or "" for each in failure.metadata}
+    return Failure(code if 400 <= code <= 599 else 500, failure.message or "", metadata)
 
 
 def _outcome(value: m.Value | None, failure: m.WireFailure | None) -> Outcome:

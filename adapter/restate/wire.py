@@ -14,7 +14,6 @@ import dataclasses
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 HEADER = struct.Struct(">HHI")
@@ -72,7 +71,7 @@ def one(n: int, message: Callable[[], type[Message]]) -> Any:
 
 def many(n: int, kind: str, message: Callable[[], type[Message]] | None = None) -> Any:
     """Declare a repeated field: a list of numbers, texts, data or messages."""
-    return field(default_factory=list, metadata={"wire": Field(n, f"many {kind}", message)})
+    return field(default_factory=list[Any], metadata={"wire": Field(n, f"many {kind}", message)})
 
 
 @dataclass(slots=True)
@@ -125,9 +124,13 @@ class Message:
         return message
 
 
-@cache
+_FIELDS: dict[type[Message], dict[str, Field]] = {}
+
+
 def _fields(cls: type[Message]) -> dict[str, Field]:
-    return {each.name: each.metadata["wire"] for each in dataclasses.fields(cls)}
+    if cls not in _FIELDS:
+        _FIELDS[cls] = {each.name: each.metadata["wire"] for each in dataclasses.fields(cls)}
+    return _FIELDS[cls]
 
 
 def _set(message: Message, name: str, declared: Field, wire: int, value: int | memoryview) -> None:
