@@ -111,6 +111,8 @@ class _Play:
         self._open: list[_Open] = []
         self._arrived: dict[Leaf, bool] = {}
         """The leaves whose results came since the last exchange began, and whether they are failures."""
+        self._failed = 0
+        """1 after an exchange that made progress and then failed: it is a failure since the last stored entry."""
         self._state: dict[str, bytes] | None = None
         headers = [m.Header(name, value) for name, value in issuer.headers.items()]
         self._add(m.InputCommand(headers, m.Value(body)), 0x0400)
@@ -128,7 +130,7 @@ class _Play:
             state_map=[m.StateEntry(name.encode(), value) for name, value in state.items()],
             partial_state=False,
             key=issuer.target.key,
-            retry_count=issuer.failures,
+            retry_count=issuer.failures + self._failed,
             random_seed=_seed(issuer),
         )
         body = b"".join(map(write_frame, [Frame(m.START, start.encode()), *self._journal]))
@@ -155,6 +157,7 @@ class _Play:
 
     def apply(self, answer: Answer) -> None:
         """Issue the commands of an answer, and add them and the results of its steps to the journal."""
+        self._failed = int(isinstance(answer.end, m.Error))
         for frame, command in answer.entries:
             self._journal.append(frame)
             if command is not None:
