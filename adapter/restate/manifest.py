@@ -18,7 +18,7 @@ from adapter.engine.types import NAME, HandlerSpec, Kind, Options, RetryPolicy
 from adapter.errors import DefinitionError, TerminalError, explain
 from adapter.registry import BoundService
 from adapter.restate.messages import VERSIONS
-from adapter.restate.player import Endpoint, Player
+from adapter.restate.player import Exchange, Player
 from adapter.serde import Serde
 
 ACCEPT: Final = ", ".join(f"application/vnd.restate.endpointmanifest.v{version}+json" for version in (4, 3, 2))
@@ -145,7 +145,7 @@ class RemoteHandler:
     manifest: HandlerManifest
     kind: Kind
     options: Options
-    endpoint: Endpoint
+    exchange: Exchange
 
     @property
     def name(self) -> str:
@@ -201,7 +201,7 @@ class RemoteHandler:
     @property
     def spec(self) -> HandlerSpec:
         """The handler as the engine runs it."""
-        play = Player(self.endpoint, self.service, self.name).play
+        play = Player(self.exchange, self.service, self.name).play
         return HandlerSpec(self.service, self.name, self.kind, play, self.options)
 
 
@@ -228,14 +228,14 @@ _DEFAULTS: Final[Mapping[Serves, Kind]] = {
 }
 
 
-def remote_services(manifest: Manifest, endpoint: Endpoint) -> dict[str, BoundService]:
+def remote_services(manifest: Manifest, exchange: Exchange) -> dict[str, BoundService]:
     """Return an endpoint's services by name, as a registry holds them."""
-    return {service.name: _service(service, endpoint) for service in manifest.services}
+    return {service.name: _service(service, exchange) for service in manifest.services}
 
 
-def _service(service: ServiceManifest, endpoint: Endpoint) -> BoundService:
+def _service(service: ServiceManifest, exchange: Exchange) -> BoundService:
     handlers = {
-        each.name: RemoteHandler(service.name, each, _kind(service, each), _options(service, each), endpoint)
+        each.name: RemoteHandler(service.name, each, _kind(service, each), _options(service, each), exchange)
         for each in service.handlers
     }
     return BoundService(service.name, _CATEGORIES[service.ty], service.documentation, handlers)

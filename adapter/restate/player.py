@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from adapter.combinators import wait_all, wait_completed
 from adapter.engine import commands as c
@@ -32,28 +32,16 @@ MAX_EXCHANGES: Final = 100_000
 """A handler that is sent its journal so often makes no progress that its own bounds would not have ended."""
 
 
-class Endpoint(Protocol):
-    """A way to an SDK's endpoint."""
-
-    @property
-    def version(self) -> int:
-        """The version of the protocol to speak."""
-        ...
-
-    async def exchange(self, service: str, handler: str, body: bytes) -> bytes:
-        """Send an invocation's journal to the endpoint, and return the answer.
-
-        Raises:
-            EndpointError: If there is no answer, or not one of the protocol. The exchange is tried again.
-        """
-        ...
+Exchange = Callable[[str, str, bytes], Awaitable[bytes]]
+"""Sends a service's, a handler's and an invocation's journal to an endpoint, and returns the answer. Raises
+`EndpointError` if there is none, or not one of the protocol; the exchange is then tried again."""
 
 
 class Player:
     """Plays one handler of an endpoint; `play` is its code for the engine."""
 
-    def __init__(self, endpoint: Endpoint, service: str, handler: str) -> None:
-        self._endpoint = endpoint
+    def __init__(self, exchange: Exchange, service: str, handler: str) -> None:
+        self._send = exchange
         self._service = service
         self._handler = handler
 
@@ -78,7 +66,7 @@ class Player:
         raise TerminalError(f"{issuer.target} took more than {MAX_EXCHANGES} exchanges with its endpoint")
 
     async def _exchange(self, body: bytes) -> bytes:
-        return await self._endpoint.exchange(self._service, self._handler, body)
+        return await self._send(self._service, self._handler, body)
 
 
 def _output(answer: Answer) -> bytes:

@@ -2,21 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 
 import pytest
 
-from adapter.restate.endpoints import HttpEndpoint
+from adapter.restate.endpoints import Endpoint, HttpEndpoint
+from adapter.restate.lambdas import LambdaEndpoint
+from tests.restate import node
 from tests.restate.hosting import Hosted, hosted
 from tests.restate.python_services import make_app
 
+HOSTINGS = [
+    "python app in process, v5",
+    "python app in process, v6",
+    "python app in process, v7",
+    "typescript over http, v5",
+    "typescript over http, v6",
+    "typescript over http, v7",
+    "typescript on lambda, v7",
+]
 
-@pytest.fixture(params=["python-v5", "python-v6", "python-v7"])
+
+@pytest.fixture(scope="session")
+def typescript() -> Iterator[str]:
+    """The URL of the TypeScript services."""
+    with node.served() as url:
+        yield url
+
+
+@pytest.fixture(params=HOSTINGS)
 async def host(request: pytest.FixtureRequest) -> AsyncIterator[Hosted]:
     """Services on an engine: the SDK's language, how it is reached, and the version of the protocol."""
-    version = int(request.param[-1])
-    async with HttpEndpoint("http://python", app=make_app(), version=version) as endpoint, hosted(endpoint) as host:
-        yield host
+    how, version = request.param[:-4], int(request.param[-1])
+    async with AsyncExitStack() as stack:
+        endpoint: Endpoint
+        if how == "python app in process":
+            endpoint = await stack.enter_async_context(HttpEndpoint("http://app", app=make_app(), version=version))
+        elif how == "typescript over http":
+            url = request.getfixturevalue("typescript")
+            endpoint = await stack.enter_async_context(HttpEndpoint(url, version=version))
+        else:
+            endpoint = LambdaEndpoint("sandbox", await stack.enter_async_context(node.sandboxed()), version=version)
+        yield await stack.enter_async_context(hosted(endpoint))
 
 
 @pytest.fixture

