@@ -121,8 +121,9 @@ class Control:
         parsed = parse_awakeable(awakeable)
         if parsed is None:
             return "not found"
-        ref, n = parsed
-        return await self.deliver(ref, await self._engine.find(ref.id), f"w{n}", outcome, commit_id or new_commit_id())
+        ref, notification = parsed
+        meta = await self._engine.find(ref.id)
+        return await self.deliver(ref, meta, notification, outcome, commit_id or new_commit_id())
 
     async def signal(self, id: str, name: str, outcome: Outcome, *, commit_id: str | None = None) -> Acknowledgement:
         """Send a named signal to an invocation. The receiver gets each signal once.

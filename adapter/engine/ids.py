@@ -16,6 +16,8 @@ INVOCATION_ID = re.compile(r"inv_[a-z2-7]{32}")
 
 AWAKEABLE_ID = re.compile(r"awk_([a-z2-7]{32})([a-z2-7]{16})(0|[1-9][0-9]{0,8})")
 
+GENERATION = re.compile(r"[a-z2-7]{16}")
+
 SHARDS = 8
 """The number of partitions of the due index."""
 
@@ -83,20 +85,46 @@ def awakeable_id(ref: Ref, n: int) -> str:
     return f"awk_{ref.id[4:]}{ref.generation}{n}"
 
 
-def parse_awakeable(id: str) -> tuple[Ref, int] | None:
-    """Return the arguments of `awakeable_id`; ``None`` for any other text.
-
-    >>> parse_awakeable(awakeable_id(Ref("inv_" + "a" * 32, "b" * 16), 7))
-    (Ref(id='inv_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa', generation='bbbbbbbbbbbbbbbb'), 7)
-    """
-    match = AWAKEABLE_ID.fullmatch(id)
-    return None if match is None else (Ref("inv_" + match[1], match[2]), int(match[3]))
+def sdk_id(ref: Ref) -> bytes:
+    """Return the id by which a Restate SDK knows an invocation. With the generation, it cannot be guessed."""
+    return f"{ref.id}/{ref.generation}".encode()
 
 
 def signal_name(ref: Ref, index: int) -> str:
-    """Return the name of an invocation's signal that has a number, such as an SDK's awakeable. The generation makes it
-    unguessable."""
+    """Return the name of the signal that completes an SDK's awakeable of this index. With the generation, it cannot be
+    guessed."""
     return f"{ref.generation}#{index}"
+
+
+def parse_awakeable(id: str) -> tuple[Ref, str] | None:
+    """Return the invocation that an awakeable belongs to, and the id of the notification that completes it; ``None`` if
+    the text is not an awakeable's id.
+
+    The id is one of `awakeable_id`, or one that a Restate SDK made: ``sign_1``, then the SDK's id of the invocation and
+    the awakeable's index in base64.
+
+    >>> ref = Ref("inv_" + "a" * 32, "b" * 16)
+    >>> parse_awakeable(awakeable_id(ref, 7)) == (ref, "w7")
+    True
+    >>> made_by_sdk = "sign_1" + base64.urlsafe_b64encode(sdk_id(ref) + (17).to_bytes(4, "big")).decode()
+    >>> parse_awakeable(made_by_sdk) == (ref, f"s#:{signal_name(ref, 17)}")
+    True
+    """
+    match = AWAKEABLE_ID.fullmatch(id)
+    if match is not None:
+        return Ref("inv_" + match[1], match[2]), f"w{int(match[3])}"
+    if not id.startswith("sign_1"):
+        return None
+    text = id.removeprefix("sign_1").rstrip("=")
+    try:
+        data = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
+        invocation, _, generation = data[:-4].decode().partition("/")
+    except ValueError:
+        return None
+    if not (INVOCATION_ID.fullmatch(invocation) and GENERATION.fullmatch(generation)):
+        return None
+    ref = Ref(invocation, generation)
+    return ref, f"s#:{signal_name(ref, int.from_bytes(data[-4:], 'big'))}"
 
 
 def new_generation() -> str:

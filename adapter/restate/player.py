@@ -16,14 +16,13 @@ from typing import Any, Final
 
 from adapter.combinators import wait_all, wait_completed
 from adapter.engine import commands as c
-from adapter.engine.ids import idempotent_id, signal_name, workflow_id
+from adapter.engine.ids import idempotent_id, sdk_id, signal_name, workflow_id
 from adapter.engine.types import Failure, Headers, Kind, Outcome, Target
 from adapter.errors import InvocationCancelledError, TerminalError
 from adapter.operations import Invocation, Operation
 from adapter.restate import messages as m
 from adapter.restate.answers import Answer, EndpointError, read_answer, recorded
 from adapter.restate.awaiting import Leaf, leaves, resolved, uncancelled, wants_all
-from adapter.restate.ids import awakeable_signal, wire_id
 from adapter.restate.wire import Frame, write_frame
 
 NO_SCOPES: Final = "scopes and limit keys are not supported: there is no flow control yet"
@@ -112,7 +111,7 @@ class _Play:
         issuer = self._issuer
         state = await self._load_state()
         start = m.Start(
-            id=wire_id(issuer.ref),
+            id=sdk_id(issuer.ref),
             debug_id=issuer.id,
             known_entries=len(self._journal),
             state_map=[m.StateEntry(name.encode(), value) for name, value in state.items()],
@@ -207,11 +206,7 @@ class _Play:
             case m.SendSignal():
                 self._signal(command)
             case m.CompleteAwakeable(id, value, failure):
-                outcome, signal = _outcome(value, failure), awakeable_signal(id or "")
-                if signal is None:
-                    issue(c.Complete(id or "", outcome), _optional)
-                else:
-                    issue(c.SendSignal(*signal, outcome), _optional)
+                issue(c.Complete(id or "", _outcome(value, failure)), _optional)
             case _:  # the others have their results in them
                 pass
 
