@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 import typer
 
@@ -12,7 +12,7 @@ from adapter.cli.api import path
 from adapter.cli.asking import confirm
 from adapter.cli.completion import complete_deployment, complete_invocation
 from adapter.cli.failures import Exit, Failure
-from adapter.cli.filters import Filter
+from adapter.cli.filters import Deployment, Filter, On
 from adapter.cli.invocations import summaries
 from adapter.cli.options import DryRun, Here, Yes, remote
 
@@ -48,18 +48,42 @@ class Selection:
 
     @classmethod
     def from_options(
-        cls, filter: Filter, ids: Ids = None, all: All = False, dry_run: DryRun = False, yes: Yes = False
+        cls,
+        filter: Filter,
+        deployment: Deployment = None,
+        ids: Ids = None,
+        all: All = False,
+        dry_run: DryRun = False,
+        yes: Yes = False,
     ) -> Selection:
         """Return what the options say.
 
         Raises:
             Failure: If they say nothing, or too much.
         """
+        filter = filter.on(deployment)
         if ids and (filter or all):
             raise Failure("give ids or a filter, not both", Exit.USAGE)
         if not (ids or filter or all):
             raise Failure("say which: give ids, or a filter such as --service NAME, or --all", Exit.USAGE)
         return cls(ids or [], filter, dry_run, yes)
+
+
+class Moving:
+    """The same for an action that has an option ``--deployment`` of its own."""
+
+    @classmethod
+    def from_options(
+        cls,
+        filter: Filter,
+        on: On = None,
+        ids: Ids = None,
+        all: All = False,
+        dry_run: DryRun = False,
+        yes: Yes = False,
+    ) -> Selection:
+        """Return what the options say."""
+        return Selection.from_options(filter, on, ids, all, dry_run, yes)
 
 
 @remote
@@ -83,10 +107,11 @@ def pause(here: Here, chosen: Selection) -> None:
 @remote
 def resume(
     here: Here,
-    chosen: Selection,
-    on: Annotated[
+    chosen: Moving,
+    deployment: Annotated[
         str | None,
         typer.Option(
+            "--deployment",
             help="Continue on this deployment; latest for the one that hosts the service now.",
             autocompletion=complete_deployment,
             metavar="FUNCTION:VERSION",
@@ -94,7 +119,7 @@ def resume(
     ] = None,
 ) -> None:
     """Resume what is paused or backs off, now, and perhaps on another deployment."""
-    _act(here, "resume", chosen, {"deployment": on})
+    _act(here, "resume", cast("Selection", chosen), {"deployment": deployment})
 
 
 @remote

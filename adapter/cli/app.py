@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -65,10 +66,16 @@ for command in (doctor.doctor, stack.console):
     app.command(rich_help_panel=STACK)(command)
 
 
+@cache
+def tree() -> Any:
+    """Return the commands as the parser has them."""
+    return get_command(app)
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run a command, print its error if there is one, and return its exit code."""
     try:
-        code = get_command(app).main(list(arguments), prog_name=NAME, standalone_mode=False)
+        code = tree().main(list(arguments), prog_name=NAME, standalone_mode=False)
     except Failure as failure:
         return _tell(arguments, failure)
     except typer.TyperException as error:  # what the command line itself refuses
@@ -92,7 +99,7 @@ def _tell(arguments: Sequence[str], failure: Failure) -> int:
 
 def _called(arguments: Sequence[str]) -> str:
     """Return the name of the command, as it was called."""
-    words, command = [NAME], get_command(app)
+    words, command = [NAME], tree()
     for word in arguments:
         known: Mapping[str, Any] = getattr(command, "commands", {})
         if word not in known:

@@ -8,6 +8,11 @@ from adapter.cli.failures import Exit, Failure
 from adapter.cli.options import Here
 
 
+def is_terminal() -> bool:
+    """Return True if a person can be asked."""
+    return sys.stdin.isatty()
+
+
 def confirm(here: Here, what: str, *, yes: bool) -> None:
     """Ask whether to go on.
 
@@ -16,8 +21,8 @@ def confirm(here: Here, what: str, *, yes: bool) -> None:
     """
     if yes:
         return
-    if not (sys.stdin.isatty() and here.out.is_table):
-        raise Failure(f"{what} only with --yes, as there is no terminal to ask at", Exit.USAGE)
+    if not (is_terminal() and here.out.is_table):
+        raise Failure(f"{what} only with --yes: there is no terminal to ask at", Exit.USAGE)
     here.out.errors.print(f"{what}. Continue? [y/N] ", end="", markup=False, highlight=False)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Failure("nothing was changed")

@@ -20,6 +20,29 @@ FILTER = "Filter"
 Id = Annotated[str, typer.Argument(metavar="ID", help="The invocation's id.", autocompletion=complete_invocation)]
 
 
+Deployment = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        "--deployment",
+        help="The deployment that it runs on.",
+        autocompletion=complete_deployment,
+        metavar="FUNCTION:VERSION",
+        rich_help_panel=FILTER,
+    ),
+]
+On = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        help="The deployment that it runs on.",
+        autocompletion=complete_deployment,
+        metavar="FUNCTION:VERSION",
+        rich_help_panel=FILTER,
+    ),
+]
+
+
 class Filter(dict[str, Any]):
     """Which invocations are meant, as the admin takes it. It is empty if no option is given."""
 
@@ -57,15 +80,6 @@ class Filter(dict[str, Any]):
         key: Annotated[
             str | None, typer.Option("--key", help="The key.", metavar="KEY", rich_help_panel=FILTER)
         ] = None,
-        deployment: Annotated[
-            str | None,
-            typer.Option(
-                help="The deployment that it runs on.",
-                autocompletion=complete_deployment,
-                metavar="FUNCTION:VERSION",
-                rich_help_panel=FILTER,
-            ),
-        ] = None,
         since: Annotated[
             str | None,
             typer.Option(
@@ -94,11 +108,14 @@ class Filter(dict[str, Any]):
             "service": service,
             "handler": handler,
             "key": key,
-            "deployment": deployment,
             "since": moment(since) if since else None,
             "until": moment(older_than) if older_than else None,
         }
         return cls({name: value for name, value in found.items() if value is not None})
+
+    def on(self, deployment: str | None) -> Filter:
+        """Return the filter, for one deployment if that is given."""
+        return Filter(self if deployment is None else {**self, "deployment": deployment})
 
     @property
     def names_status(self) -> bool:

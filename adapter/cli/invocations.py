@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from adapter.cli.api import path
-from adapter.cli.filters import Filter, Id
+from adapter.cli.filters import Deployment, Filter, Id
 from adapter.cli.options import Here, Limit, Watch, remote
 from adapter.cli.output import Item, table
 from adapter.cli.text import age, status, until
@@ -25,12 +25,13 @@ app = typer.Typer(no_args_is_help=True, help="Find invocations, and act on them.
 def list_(
     here: Here,
     filter: Filter,
+    deployment: Deployment = None,
     all: Annotated[bool, typer.Option("--all", "-a", help="Completed ones as well.")] = False,
     limit: Limit = 50,
     watch: Watch = False,
 ) -> None:
     """List invocations, latest first: those that are live, unless a status or an outcome is given."""
-    query = dict(filter)
+    query = dict(filter.on(deployment))
     if not (all or filter.names_status):
         query["status"] = ["live"]
 

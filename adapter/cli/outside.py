@@ -26,7 +26,7 @@ Workflow = Annotated[str, typer.Argument(metavar="WORKFLOW", help="The workflow.
 WorkflowId = Annotated[str, typer.Argument(metavar="KEY", help="Its id.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The promise's name.")]
 Reason = Annotated[str, typer.Argument(metavar="MESSAGE", help="The reason, which the handler gets as an error.")]
-Code = Annotated[int | None, typer.Option(help="The error's code.", metavar="CODE")]
+Code = Annotated[int | None, typer.Option("--code", help="The error's code.", metavar="CODE")]
 
 
 @awakeable.command("resolve")
@@ -92,7 +92,8 @@ def signal(
 
 def _complete(here: Here, place: str, done: str, query: dict[str, Any], options: dict[str, Any]) -> None:
     answer = here.api.send("POST", f"/admin{place}", query, **options).json()
-    here.out.done(done if answer.get("status") != "already" else f"{done}: it was so already", answer)
+    already = "nothing to do: it had a result before, which stays"
+    here.out.done(already if answer.get("status") == "already" else done, answer)
 
 
 def _reason(message: str, code: int | None) -> dict[str, Any]:

@@ -147,7 +147,7 @@ def _entry(entry: Shown, offset: str, whole: bool) -> Sequence[RenderableType]:
     from rich.text import Text
 
     if "attempt" in entry:
-        said = f"after {entry['error']}" if entry.get("error") else "the process ended" if entry.get("lost") else ""
+        said = f"after {entry['error']}" if entry.get("error") else ""
         return ("", offset, Text("attempt", style="dim"), Text(str(entry["attempt"]), style="dim"), "", Text(said))
     took = duration(entry["duration_ms"] / 1000) if "duration_ms" in entry else ""
     links = [str(entry[name]) for name in ("child", "awakeable") if entry.get(name)]
@@ -208,7 +208,17 @@ def why(answer: Shown, options: str) -> RenderableType:
         lines.append(f"{'  ' * len(chain)}↺ back to {answer['root']['target']}: a deadlock")
     parts: list[RenderableType] = [Text(line, overflow="fold") for line in lines]
     parts += [Text(), Text(answer["summary"], style="bold")]
-    commands = [(action["text"], action["command"] + options) for each in chain for action in each.get("actions", ())]
-    if commands:
-        parts.append(table("to", "run", rows=((Text(text), Text(command)) for text, command in commands)))
+    steps = [(each, action) for each in chain for action in each["actions"] if _helps(answer, each, action)]
+    if steps:
+        rows = (
+            (Text(action["text"]), Text(each["target"]), Text(action["command"] + options)) for each, action in steps
+        )
+        parts += [Text(), table("to", "", "run", rows=rows)]
     return Group(*parts)
+
+
+def _helps(answer: Shown, link: Shown, action: Shown) -> bool:
+    """Return True for what is done about the cause: about the last link, or, in a ring, an end of any one."""
+    if answer["cycle"]:
+        return str(action["path"]).endswith("/cancel")
+    return bool(link["id"] == answer["root"]["id"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -244,7 +243,8 @@ def console(
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open it in the browser.")] = True,
 ) -> None:
     """Serve the web console on this machine. Requests to a deployed stack are signed."""
-    serve: Any = import_module("adapter.console.serve").serve
+    from adapter.console.serve import serve
+
     raise typer.Exit(
         serve(
             target.base,

@@ -134,7 +134,8 @@ class Target:
     @property
     def options(self) -> str:
         """The options that lead here, for commands that a message suggests; with a space in front."""
-        given = {"--url": self.url, "--stack": self.stack, "--profile": self.profile, "--region": self.region}
+        url = None if self.url == os.environ.get("ADAPTER_URL") else self.url
+        given = {"--url": url, "--stack": self.stack, "--profile": self.profile, "--region": self.region}
         return "".join(f" {name} {value}" for name, value in given.items() if value)
 
     @property

@@ -94,6 +94,8 @@ def value(given: Any, limit: int = SHORT) -> str:
     """
     if given is None:
         return ""
+    if given.get("size") == 0:
+        return "nothing"
     if given.get("hidden"):
         return f"(hidden, {given.get('size', '?')} bytes)"
     if "json" in given:

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.main import get_command
 
-from adapter.cli.app import app
+from adapter.cli.app import tree
 from tests.cli.conftest import Cli
 
 
@@ -24,7 +23,7 @@ def commands(command: Any, *words: str) -> Iterator[tuple[str, ...]]:
             yield from commands(each, *words, name)
 
 
-ALL = list(commands(get_command(app)))
+ALL = list(commands(tree()))
 
 EXPECTED = {
     "": "init dev pack template stubs openapi call send signal deadlocks doctor console",
@@ -48,6 +47,16 @@ def test_there_are_all_commands() -> None:
 def test_help(bare: Cli, words: tuple[str, ...]) -> None:
     ran = bare.ok(*words, "--help")
     assert "Usage: adapter" in ran.out
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_options_are_in_lower_case(words: tuple[str, ...]) -> None:
+    command = tree()
+    for word in words:
+        command = command.commands[word]
+    # Typer takes a metavar that is the option's name in capitals for the name.
+    for parameter in command.params:
+        assert all(name == name.lower() for name in parameter.opts if name.startswith("-") and len(name) > 2)
 
 
 def test_version(bare: Cli) -> None:

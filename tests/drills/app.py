@@ -15,6 +15,7 @@ from adapter import (
     VirtualObject,
     Workflow,
     WorkflowContext,
+    WorkflowSharedContext,
     handler,
 )
 from adapter.definitions import Definition
@@ -58,7 +59,13 @@ class Approval(Workflow):
         answer = ctx.awakeable(str)
         ctx.set("ask", answer.id)
         await ctx.run("mail", lambda: None)
-        return f"{amount}: {await answer}"
+        text = f"{amount}: {await answer}"
+        ctx.set("answer", text)
+        return text
+
+    @handler
+    async def answer(self, ctx: WorkflowSharedContext) -> str | None:
+        return await ctx.get("answer", str)
 
 
 class Report(Service):

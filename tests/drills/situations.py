@@ -6,8 +6,11 @@ drill needs. `tests.drills.app` has the handlers.
 
 from __future__ import annotations
 
+import json
+import time
 from typing import Any, NamedTuple
 
+from adapter.http.admin.ports import Letter
 from tests.drills.app import SECOND, THIRD, Report
 from tests.drills.world import World, until
 
@@ -119,3 +122,19 @@ def old_version(world: World) -> str:
     world.until_status(id, "suspended")
     world.deploy(SECOND)
     return id
+
+
+def dead_letters(world: World) -> str:
+    """Two dispatches of a reminder could not be delivered. It is still due: nothing is lost."""
+    id = world.send("Reminder/remind", "Eve")
+    world.until_status(id, "suspended")
+    for number in range(2):
+        body = json.dumps({"invocation": id}).encode()
+        reason = "the function was throttled for six hours"
+        world.dead_letters.append(Letter(f"message-{number}", body, now(), "shop", reason, id))
+    return id
+
+
+def now() -> int:
+    """Return the time in milliseconds."""
+    return time.time_ns() // 1_000_000

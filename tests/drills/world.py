@@ -18,8 +18,9 @@ from adapter.clock import SystemClock
 from adapter.definitions import Definition
 from adapter.engine.engine import Engine
 from adapter.engine.records import Ref
+from adapter.http import openapi
 from adapter.http.admin import Admin
-from adapter.http.admin.ports import Version
+from adapter.http.admin.ports import Letter, Version
 from adapter.http.ingress import create_ingress
 from adapter.http.services import Deployed, endpoints, is_admin
 from adapter.local.memory import MemoryStore
@@ -36,8 +37,12 @@ PATIENCE = 10
 class Current:
     """The services of the current deployment, as the admin asks for them."""
 
-    def __init__(self, deployed: Sequence[Deployed]) -> None:
-        self._deployed = deployed
+    def __init__(self, registry: Registry, deployment: str) -> None:
+        self._registry = registry
+        self._deployed = [
+            Deployed(name, deployment.partition(":")[0], deployment, endpoints(service))
+            for name, service in registry.services.items()
+        ]
 
     async def listed(self) -> Sequence[Deployed]:
         return self._deployed
@@ -46,7 +51,7 @@ class Current:
         return [each.name for each in self._deployed]
 
     async def documents(self) -> dict[str, dict[str, Any]]:
-        return {}
+        return openapi.documents(self._registry)
 
 
 class Versions:
@@ -59,10 +64,25 @@ class Versions:
         return deployment in self._fleet.engines
 
     async def listed(self) -> list[Version]:
-        return [Version(name, name, current=name == self._fleet.current) for name in self._fleet.engines]
+        return [
+            Version(name, name.partition(":")[0], current=name == self._fleet.current) for name in self._fleet.engines
+        ]
 
     async def remove(self, deployment: str) -> bool:
         return self._fleet.engines.pop(deployment, None) is not None
+
+
+class Queue:
+    """The messages that could not be delivered, as the admin asks for them."""
+
+    def __init__(self) -> None:
+        self.letters: list[Letter] = []
+
+    async def sample(self) -> tuple[list[Letter], int]:
+        return self.letters[:10], len(self.letters)
+
+    async def purge(self) -> None:
+        self.letters.clear()
 
 
 class Fleet:
@@ -73,6 +93,7 @@ class Fleet:
         self.engines: dict[str, Engine] = {}
         self.apps: dict[str, ASGIApp] = {}
         self.current = ""
+        self.dead_letters = Queue()
 
     def deploy(self, deployment: str, definitions: Sequence[type[Definition]]) -> None:
         clock = SystemClock()
@@ -87,13 +108,8 @@ class Fleet:
             deployment=deployment,
         )
         timers.engine = engine
-        listed = [
-            Deployed(name, deployment.partition(":")[0], deployment, endpoints(service))
-            for name, service in registry.services.items()
-        ]
-
         ingress = create_ingress(engine, registry, until=lambda: clock.now() + PATIENCE * 1000)
-        admin = Admin(engine, Current(listed), versions=Versions(self))
+        admin = Admin(engine, Current(registry, deployment), versions=Versions(self), dead_letters=self.dead_letters)
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             await (admin if is_admin(scope["path"]) else ingress)(scope, receive, send)
@@ -138,6 +154,11 @@ class World:
 
         self._loop.call_soon_threadsafe(deploy)
         assert done.wait(PATIENCE)
+
+    @property
+    def dead_letters(self) -> list[Letter]:
+        """The messages that could not be delivered."""
+        return self._fleet.dead_letters.letters
 
     def call(self, path: str, input: Any = None) -> Any:
         """Call a handler, and return what it gives."""

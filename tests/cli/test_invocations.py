@@ -1,0 +1,236 @@
+"""`adapter invocations`: lists, one, why, and the actions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from adapter.cli import acting, asking
+from tests.cli.conftest import Cli
+from tests.drills import situations
+from tests.drills.situations import Crossed, Stuck, Waiting
+from tests.drills.world import World, until
+from tests.drills.world import world as served
+
+UNKNOWN = "inv_" + "a" * 32
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with served() as world:
+        yield world
+
+
+@pytest.fixture(scope="module")
+def stuck(world: World) -> Stuck:
+    return situations.stuck_key(world)
+
+
+@pytest.fixture(scope="module")
+def waiting(world: World) -> Waiting:
+    return situations.waiting_awakeable(world)
+
+
+@pytest.fixture(scope="module")
+def failed(world: World) -> str:
+    return situations.failed_at_the_fifth_entry(world)
+
+
+# --- looking ---
+
+
+def test_a_list_has_what_is_live(cli: Cli, stuck: Stuck, waiting: Waiting, failed: str) -> None:
+    ran = cli.ok("inv", "list")
+    lines = ran.out.splitlines()
+    assert lines[0].split()[:4] == ["id", "target", "status", "age"]
+    row = next(line for line in lines if stuck.cause in line)
+    assert re.search(r"Account/bank/deposit +backing-off .* next in 59 min: ConnectionError: the bank is down", row)
+    assert stuck.waits in ran.out
+    assert waiting.id in ran.out
+    assert failed not in ran.out
+
+
+def test_filters(cli: Cli, stuck: Stuck, waiting: Waiting, failed: str) -> None:
+    def ids(*options: str) -> list[str]:
+        return [each["id"] for each in cli.ok("invocations", "list", *options, "-o", "json").json]
+
+    assert ids("--status", "queued") == [stuck.waits]
+    assert set(ids("--status", "queued", "--status", "backing-off")) == {stuck.waits, stuck.cause}
+    assert ids("--outcome", "failed") == [failed]
+    assert failed in ids("--all")
+    assert ids("--service", "Account", "--handler", "deposit") == [stuck.cause]
+    assert ids("--service", "Account", "--key", "carl") == [stuck.waits, stuck.owner]
+    assert ids("--deployment", "shop:9") == []
+    assert ids("--older-than", "1h") == []
+    assert stuck.waits in ids("--since", "1h")
+    assert stuck.waits in ids("--since", (datetime.now(UTC) - timedelta(minutes=5)).isoformat())
+    assert len(ids("--limit", "2")) == 2
+    assert cli.ok("inv", "list", "--key", "nobody").err.startswith("no invocation matches; --all lists")
+
+
+def test_json_lines(cli: Cli, stuck: Stuck) -> None:
+    listed = cli.ok("inv", "list", "-o", "jsonl", "--service", "Account").lines
+    assert {stuck.waits, stuck.owner, stuck.cause} == {each["id"] for each in listed}
+
+
+def test_one_invocation(cli: Cli, waiting: Waiting) -> None:
+    ran = cli.ok("inv", "show", waiting.id)
+    first, second, third = ran.out.splitlines()[:3]
+    assert re.match(r"Approval/o1/run +suspended for \d+ \w+ +attempt 1 of 70 +deployment shop:1$", first)
+    assert second.startswith(f"{waiting.id}   created 20")
+    assert third == f"waits for awakeable {waiting.awakeable}  (adapter awakeable resolve {waiting.awakeable})"
+    assert re.search(r'0 .* awakeable .*\n1 .* set +ask .*\n2 .* run +"mail"|run +mail', ran.out)
+    shown = cli.ok("inv", "show", waiting.id, "-o", "json").json
+    assert shown["waits"][0]["id"] == waiting.awakeable
+    assert [each["command"] for each in shown["journal"] if "n" in each] == ["awakeable", "set", "run"]
+
+
+def test_one_that_failed_with_its_payloads(cli: Cli, failed: str) -> None:
+    ran = cli.ok("inv", "show", failed, "--payloads")
+    assert "failure 503: the printer has no paper" in ran.out
+    assert re.search(r"^input +2026$", ran.out, re.MULTILINE)
+    assert re.search(r'^0 .* run +collect .* "collect"', ran.out, re.MULTILINE)
+    assert "input  2026" not in cli.ok("inv", "show", failed).out
+
+
+def test_a_large_payload_is_fetched(cli: Cli, world: World) -> None:
+    world.call("Cart/large/add", "x" * 5000)
+    [id] = [each["id"] for each in cli.ok("inv", "list", "--all", "--key", "large", "-o", "json").json]
+    assert "x" * 5000 not in cli.ok("inv", "show", id).out
+    assert "x" * 5000 in cli.ok("inv", "show", id, "--payloads").out.replace("\n", "")
+
+
+def test_a_tree(cli: Cli, stuck: Stuck) -> None:
+    tree = cli.ok("inv", "show", stuck.owner, "--tree").out.rpartition("\n\n")[2].splitlines()
+    assert tree[0].startswith("Account/carl/transfer  suspended")
+    assert "Account/bank/deposit" in tree[1]
+    tree = cli.ok("inv", "show", stuck.cause, "--tree").out.rpartition("\n\n")[2].splitlines()
+    assert "Account/carl/transfer" in tree[0]
+
+
+def test_why(cli: Cli, stuck: Stuck) -> None:
+    ran = cli.ok("inv", "why", stuck.waits)
+    lines = ran.out.splitlines()
+    assert lines[0].startswith(f"{stuck.waits} Account/carl/withdraw ")
+    assert lines[1].startswith(f"└ {stuck.owner} Account/carl/transfer ")
+    assert re.match(
+        rf"  └ {stuck.cause} Account/bank/deposit +backing off, attempt 1 of 70: ConnectionError: the bank is down",
+        lines[2],
+    )
+    assert re.search(
+        rf"resume it now +Account/bank/deposit +adapter inv resume {stuck.cause} *$", ran.out, re.MULTILINE
+    )
+    answer = cli.ok("inv", "why", stuck.waits, "-o", "json").json
+    assert [each["id"] for each in answer["chain"]] == [*stuck]
+
+
+def test_why_in_a_ring(cli: Cli, world: World) -> None:
+    crossed: Crossed = situations.cross_deadlock(world)
+    ran = cli.ok("inv", "why", crossed.ann)
+    assert "a deadlock" in ran.out
+    assert f"adapter inv cancel {crossed.ann}" in ran.out
+    assert f"adapter inv kill {crossed.ann}" not in ran.out
+    cli.ok("inv", "kill", crossed.ann)
+
+
+@pytest.mark.parametrize("command", ["show", "why", "cancel", "kill", "pause", "resume", "restart", "purge"])
+def test_there_is_no_such_invocation(cli: Cli, command: str) -> None:
+    assert cli("inv", command, UNKNOWN).code == 3
+    assert cli("inv", command, "inv_1").code == 2
+    assert cli("inv", command, UNKNOWN, "-o", "json").error["status"] == 404
+
+
+def test_watching_ends_with_the_invocation(cli: Cli, failed: str) -> None:
+    assert len(cli.ok("inv", "show", failed, "--watch", "-o", "jsonl").lines) == 1
+
+
+def test_watching_ends_when_interrupted(cli: Cli, monkeypatch: pytest.MonkeyPatch, stuck: Stuck) -> None:
+    looks: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("adapter.cli.watching.time.sleep", sleep)
+    ran = cli.ok("inv", "list", "--status", "queued", "--watch", "-o", "jsonl")
+    assert [each["id"] for each in ran.lines] == [stuck.waits] * 2
+
+
+# --- acting ---
+
+
+@pytest.fixture
+def sleeping(world: World) -> Iterator[list[str]]:
+    ids = [world.send("Reminder/remind", name) for name in ("Ann", "Bob", "Eve")]
+    for id in ids:
+        world.until_status(id, "suspended")
+    yield ids
+    for id in ids:
+        world.http.post(f"/admin/invocations/{id}/kill")
+
+
+def test_a_life(cli: Cli, world: World, sleeping: list[str]) -> None:
+    id = sleeping[0]
+    assert cli.ok("inv", "pause", id).out == f"paused {id}\n"
+    assert cli.ok("inv", "pause", id).out == f"{id} was paused already\n"
+    assert cli.ok("inv", "resume", id).out == f"resumed {id}\n"
+    world.until_status(id, "suspended")
+    assert cli("inv", "purge", id).code == 4
+    assert cli.ok("inv", "cancel", id, "-o", "json").json == {"invocationId": id, "status": "accepted"}
+    world.until_status(id, "completed")
+    assert cli("inv", "kill", id).code == 4
+    restarted = cli.ok("inv", "restart", id, "-o", "json").json
+    assert restarted["restarted"] == id
+    cli.ok("inv", "kill", restarted["invocationId"])
+    assert cli.ok("inv", "purge", id).out == f"purged {id}\n"
+    assert cli("inv", "show", id).code == 3
+
+
+def test_many_are_changed_after_a_question_only(
+    cli: Cli, world: World, sleeping: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = ("--service", "Reminder", "--status", "suspended")
+    dry = cli.ok("inv", "kill", *query, "--dry-run")
+    assert all(id in dry.out for id in sleeping)
+    assert dry.err == "3 to be killed\n"
+    refused = cli("inv", "kill", *query)
+    assert refused.code == 2
+    assert all(id in refused.out for id in sleeping)
+    assert "3 invocations are killed only with --yes" in refused.err
+    monkeypatch.setattr(asking, "is_terminal", lambda: True)
+    declined = cli("inv", "kill", *query, input="n\n")
+    assert declined.code == 1
+    assert "3 invocations are killed. Continue? [y/N]" in declined.err
+    assert "nothing was changed" in declined.err
+    assert all(world.shown(id)["status"] == "suspended" for id in sleeping)
+    assert cli.ok("inv", "kill", *query, input="y\n").out.endswith("killed 3\n")
+    assert all(world.shown(id)["outcome"] == "killed" for id in sleeping)
+    assert cli.ok("inv", "kill", *query, "--yes").out == "killed 0\n"
+
+
+def test_many_by_their_ids(cli: Cli, sleeping: list[str]) -> None:
+    dry = cli.ok("inv", "cancel", *sleeping, UNKNOWN, "--dry-run", "-o", "json").json
+    assert (dry["matched"], [each["id"] for each in dry["skipped"]]) == (3, [UNKNOWN])
+    done = cli.ok("inv", "cancel", *sleeping, UNKNOWN, "--yes", "-o", "json").json
+    assert (done["done"], len(done["skipped"])) == (3, 1)
+    nothing = cli("inv", "cancel", UNKNOWN, UNKNOWN.replace("a", "b"), "--yes")
+    assert (nothing.code, nothing.out) == (4, "cancelled 0\n")
+    assert "there is no such invocation" in nothing.err
+
+
+def test_more_than_a_page(cli: Cli, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acting, "PAGE", 2)
+    ids = [world.send("Reminder/remind", "page") for _ in range(5)]
+    for id in ids:
+        world.until_status(id, "suspended")
+    assert cli.ok("inv", "kill", "--service", "Reminder", "--yes", "-o", "json").json == {"done": 5, "skipped": []}
+    until("all are over", lambda: all(world.shown(id)["status"] == "completed" for id in ids))
+
+
+def test_an_action_applies_to_what_it_can(cli: Cli, failed: str) -> None:
+    assert cli.ok("inv", "restart", "--service", "Report", "--dry-run", "-o", "json").json["matched"] >= 1
+    assert cli.ok("inv", "resume", "--service", "Report", "--dry-run", "-o", "json").json["matched"] == 0

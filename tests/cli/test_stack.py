@@ -1,0 +1,174 @@
+"""What a stack has: services, deployments, deadlocks, dead letters, descriptions; and the console's command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Cli
+from tests.drills import situations
+from tests.drills.world import World
+from tests.drills.world import world as served
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with served() as world:
+        yield world
+
+
+def test_services(cli: Cli) -> None:
+    lines = cli.ok("services", "list").out.splitlines()
+    assert ["Cart", "object", "shop:1", "add"] in [line.split() for line in lines]
+    shown = cli.ok("services", "show", "Cart").out.splitlines()
+    assert shown[0].split() == ["Cart", "object", "shop:1"]
+    assert shown[2].split() == ["add", "exclusive", "string", "integer"]
+    assert cli("services", "show", "Nobody").code == 3
+
+
+def test_deployments(cli: Cli, world: World) -> None:
+    id = situations.old_version(world)
+    rows = {line.split()[0]: line for line in cli.ok("deployments", "list").out.splitlines()[1:]}
+    assert rows["shop:1"].split()[1:4] == ["1", "1", "suspended"]
+    assert rows["shop:2"].split()[-1] == "current"
+    assert cli.ok("deployments", "show", "shop:1", "-o", "json").json["live"] == 1
+    refused = cli("deployments", "remove", "shop:1", "--yes", "-o", "json")
+    assert (refused.code, refused.error["live"]) == (4, 1)
+    assert "it is the current one" in cli("deployments", "remove", "shop:2", "--yes").err
+    cli.ok("inv", "kill", id)
+    assert "safe to remove" in cli.ok("deployments", "list").out
+    assert cli.ok("deployments", "remove", "shop:1", "--dry-run").out == "shop:1 would be removed\n"
+    assert cli("deployments", "remove", "shop:1").code == 2
+    assert cli.ok("deployments", "remove", "shop:1", "--yes").out == "removed shop:1\n"
+    assert cli("deployments", "show", "shop:1").code == 3
+
+
+def test_deadlocks(cli: Cli, world: World) -> None:
+    assert cli.ok("deadlocks").err == "no deadlock\n"
+    crossed = situations.cross_deadlock(world)
+    ran = cli.ok("deadlocks")
+    assert "Account/ann → Account/bob → Account/ann" in ran.out
+    assert f"adapter inv cancel {crossed.ann}   # Account/ann/transfer, suspended" in ran.out
+    [ring] = cli.ok("deadlocks", "-o", "json").json
+    assert set(crossed) <= {each["id"] for each in ring["cycle"]}
+
+
+def test_dead_letters(cli: Cli, world: World) -> None:
+    assert cli.ok("dead-letters", "list").err == "there are no dead letters\n"
+    assert cli.ok("dead-letters", "purge").out == "deleted about 0 dead letters\n"
+    id = situations.dead_letters(world)
+    ran = cli.ok("dead-letters", "list")
+    assert ran.out.count(id) == 4  # in a column of its own, and in the body
+    assert "the function was throttled" in ran.out
+    assert cli.ok("dead-letters", "purge", "--dry-run", "-o", "json").json["count"] == 2
+    assert cli("dead-letters", "purge").code == 2
+    assert len(world.dead_letters) == 2
+    assert cli.ok("dead-letters", "purge", "--yes").out == "deleted about 2 dead letters\n"
+    assert world.dead_letters == []
+
+
+def test_descriptions(cli: Cli, tmp_path: Path) -> None:
+    document = cli.ok("openapi").json
+    assert "/Cart/{key}/add" in document["paths"]
+    file = tmp_path / "admin.json"
+    cli.ok("openapi", "--admin", "-o", str(file))
+    assert json.loads(file.read_text())["openapi"].startswith("3.1")
+    assert cli("openapi", "-o", str(tmp_path / "no" / "file")).code == 1
+
+
+def test_the_console_is_told_where_the_server_is(cli: Cli, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+
+    def serve(url: str, auth: Any, **options: Any) -> int:
+        told.append((url, auth, options))
+        return 0
+
+    monkeypatch.setattr("adapter.console.serve.serve", serve)
+    cli.ok("console", "--port", "0", "--no-browser")
+    assert told == [(world.url, None, {"options": "", "stack": None, "port": 0, "browser": False})]
+
+
+# --- the doctor ---
+
+
+def test_a_healthy_server(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = {each["check"]: each["level"] for each in cli.ok("doctor", "-o", "json").json}
+    assert found == {"server": "ok", "admin": "ok", "dead letters": "ok", "deployments": "ok"}
+
+
+def test_a_server_in_trouble(cli: Cli, world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    situations.cross_deadlock(world)
+    situations.dead_letters(world)
+    situations.failed_since_a_deployment(world)
+    ran = cli("doctor", "-o", "json")
+    assert ran.code == 1
+    found = {each["check"]: each for each in ran.json}
+    assert found["deadlock"]["level"] == found["dead letters"]["level"] == "wrong"
+    assert found["paused"]["advice"] == "adapter inv list --status paused"
+    assert all(each.get("advice") for each in ran.json if each["level"] != "ok")
+    assert "→ cancel one of the ring: adapter deadlocks" in cli("doctor").out
+
+
+TEMPLATE = """\
+Globals:
+  Function:
+    AutoPublishAlias: live
+    Environment: {Variables: {ADAPTER_STACK: !GetAtt Adapter.Outputs.Settings}}
+Resources:
+  AppFunction:
+    Type: AWS::Serverless::Function
+    Properties:
+      FunctionName: !Sub ${AWS::StackName}_app
+      AutoPublishAliasAllProperties: true
+  Deployment:
+    Type: Custom::AdapterDeployment
+    Properties:
+      Functions:
+        - {Alias: !Ref AppFunction.Alias, Version: !Ref AppFunction.Version}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("AppFunction.Alias", "Other.Alias", "AppFunction is in no Custom::AdapterDeployment"),
+        ("Custom::AdapterDeployment", "AWS::SQS::Queue", "no resource has the type Custom::AdapterDeployment"),
+        ("AutoPublishAlias: live", "AutoPublishAlias: new", "AppFunction is not published as live"),
+        ("!Sub ${AWS::StackName}_app", "app", "AppFunction has no FunctionName that begins with the stack's"),
+        (
+            "AutoPublishAliasAllProperties: true",
+            "MemorySize: 512",
+            "publishes no version when only",
+        ),
+        ("Resources:", "Resources: [", "cannot be read"),
+    ],
+)
+def test_mistakes_in_a_template(cli: Cli, tmp_path: Path, old: str, new: str, says: str) -> None:
+    file = tmp_path / "template.yaml"
+    file.write_text(TEMPLATE)
+    assert cli("doctor", "--template", str(file), "-o", "json").json[0]["level"] == "ok"
+    assert old in TEMPLATE
+    file.write_text(TEMPLATE.replace(old, new))
+    ran = cli("doctor", "--template", str(file), "-o", "json")
+    assert ran.code == 1
+    [found] = [each for each in ran.json if each["level"] == "wrong"]
+    assert says in found["says"]
+    assert found["advice"]
+
+
+def test_a_stack_that_cannot_be_found(bare: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "samconfig.toml").write_text(
+        '[default.global.parameters]\nstack_name = "shop"\nregion = "eu-central-1"\n'
+    )
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    ran = bare("doctor", "-o", "json")
+    assert ran.code == 1
+    [found] = ran.json
+    assert "cannot read the stack shop in eu-central-1" in found["says"]
