@@ -17,6 +17,7 @@ from adapter.aws.tables import (
     DUE_INDEX,
     INVOCATIONS_INDEX,
     read_awaits,
+    read_copied,
     read_headers,
     read_outcome,
     read_parent,
@@ -24,6 +25,7 @@ from adapter.aws.tables import (
     read_state,
     read_target,
     write_awaits,
+    write_copied,
     write_headers,
     write_outcome,
     write_parent,
@@ -117,6 +119,7 @@ class MetaItem(_Item):
     headers = TextAttribute(write_headers, read_headers)
     input = BinaryAttribute(legacy_encoding=False)
     input_parts = IntAttribute()
+    copied = TextAttribute(write_copied, read_copied)
     idempotent = BooleanAttribute()
     epoch = IntAttribute()
     failures = IntAttribute()

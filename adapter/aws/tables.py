@@ -18,6 +18,7 @@ from adapter.engine import ids
 from adapter.engine.ports import Dependent, Indexed, Listed
 from adapter.engine.records import (
     Awaits,
+    Copied,
     Ended,
     Head,
     InboxEntry,
@@ -156,6 +157,14 @@ def write_awaits(awaits: Awaits) -> str:
     return _json([awaits.seen, awaits.all, awaits.ids, awaits.commands, *calls])
 
 
+def write_copied(copied: tuple[Copied, ...]) -> str:
+    return _json([[each.before, *each.ref] for each in copied])
+
+
+def read_copied(text: str) -> tuple[Copied, ...]:
+    return tuple(Copied(int(before), Ref(id, generation)) for before, id, generation in json.loads(text))
+
+
 def read_awaits(text: str) -> Awaits:
     seen, all, ids, commands, *calls = json.loads(text)
     return Awaits(seen, all, tuple(ids), tuple(commands), *map(tuple, calls))
@@ -258,6 +267,7 @@ CODECS: Final[dict[Any, Codec]] = {
     bytes: Codec("B", _same, _same),
     dict[str, bytes]: Codec("M", write_state, read_state),
     Awaits: Codec("S", write_awaits, read_awaits),
+    tuple[Copied, ...]: Codec("S", write_copied, read_copied),
     Ended: Codec("S", str, Ended),
     Headers: Codec("S", write_headers, read_headers),
     Kind: Codec("S", str, Kind),

@@ -192,7 +192,7 @@ class PendingAwakeable(Pending[T], Awakeable[T]):
 
     @property
     def id(self) -> str:
-        return awakeable_id(self.attempt.meta.ref, self.n)
+        return awakeable_id(self.attempt.meta.issuer(self.n), self.n)
 
 
 class PendingInvocation(Pending[T], Invocation[T]):
@@ -209,7 +209,7 @@ class PendingInvocation(Pending[T], Invocation[T]):
         elif command.idempotency_key is not None:
             self._id = idempotent_id(command.target, command.idempotency_key)
         else:
-            self._id = child_id(meta.id, meta.generation, n)
+            self._id = child_id(*meta.issuer(n), n)
 
     @property
     def id(self) -> str:
@@ -320,7 +320,7 @@ class Attempt:
     @property
     def random(self) -> Random:
         if self._random is None:
-            self._random = Random(f"{self.meta.id}/{self.meta.generation}")
+            self._random = Random("/".join(self.meta.issuer(0)))
         return self._random
 
     @property

@@ -23,9 +23,10 @@ from adapter.engine.ids import (
     random_id,
     restarted_id,
 )
-from adapter.engine.journal import AttemptStarted, CommandIssued, encode, started, unanswered_calls
+from adapter.engine.journal import AttemptStarted, CommandIssued, Entry, encode, started, unanswered_calls
 from adapter.engine.keys import KeyState
 from adapter.engine.ports import Change, Conflict, Delete, Put, Update, WriteHead
+from adapter.engine.prefix import cut_before
 from adapter.engine.records import INLINE, Head, InboxEntry, JournalSegment, Meta, Ref, Status, Unreadable, Waiter, cut
 from adapter.engine.session import Session
 from adapter.engine.transaction import garbage, make_notification
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from adapter.engine.engine import Engine
 
 log = logging.getLogger("adapter")
+
+MAX_PREFIX = 1_500_000
+"""The most bytes of results that a restarted invocation begins with. They are part of the commit that creates it."""
 
 Acknowledgement = Literal["accepted", "already", "not found"]
 """Whether a request was carried out, came too late or was carried out before, or names nothing that exists."""
@@ -405,13 +409,18 @@ class Control:
             await self._engine.sweeper.delete(replace(meta, expires=now))
             return "accepted"
 
-    async def restart(self, id: str, *, idempotency_key: str | None = None) -> Restarted | None:
+    async def restart(self, id: str, *, idempotency_key: str | None = None, first: int = 0) -> Restarted | None:
         """Run an invocation's request again as a new invocation. Return ``None`` if there is no such invocation.
 
         Requests with the same idempotency key restart it once.
 
+        Args:
+            id: The invocation's id.
+            idempotency_key: The key of the request.
+            first: The first command to carry out. The new invocation has the results of those before it.
+
         Raises:
-            TerminalError: If it is a workflow's ``run``.
+            TerminalError: If it is a workflow's ``run``, or cannot be restarted from that command.
         """
         from adapter.engine.engine import Request
 
@@ -422,8 +431,23 @@ class Control:
             raise TerminalError("a workflow runs once per id: purge it, then submit it again", code=409)
         input = await self._engine.input(meta)
         new = random_id() if idempotency_key is None else restarted_id(meta.ref, idempotency_key)
-        answer = await self._engine.send(Request(meta.target, input, idempotency_key, meta.headers), id=new)
+        request = Request(meta.target, input, idempotency_key, meta.headers)
+        journal = await self._prefix(meta, first) if first else []
+        copied = lifecycle.copied(meta, first)
+        answer = await self._engine.send(request, id=new, journal=journal, copied=copied)
         return Restarted(answer.id)
+
+    async def _prefix(self, meta: Meta, first: int) -> list[Entry]:
+        """Return the entries that an invocation begins with which is restarted from a command."""
+        entries, notifications = await self._engine.timed_journal(meta)
+        values = {each.id: (await self._engine.with_value(each)).outcome for each in notifications}
+        try:
+            prefix = cut_before([entry for entry, _ in entries], values, first)
+        except ValueError as error:
+            raise TerminalError(f"{meta.id} cannot be restarted from {first}: {error}", code=409) from None
+        if sum(map(len, encode(prefix))) > MAX_PREFIX:
+            raise TerminalError(f"the results before {first} have more than {MAX_PREFIX} bytes", code=413)
+        return prefix
 
     # --- inside ---
 
@@ -507,7 +531,7 @@ class Control:
         except Unreadable as error:
             log.error("what it called goes on: %s", error, extra={"invocation_id": meta.id})
             return []
-        return [child_id(meta.id, meta.generation, n) for n in unanswered_calls(journal)]
+        return [child_id(*meta.ref, n) for n in unanswered_calls(journal) if meta.issuer(n) == meta.ref]
 
 
 def _acknowledged(acknowledgement: Acknowledgement) -> Outcome:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Generator, Iterable
+from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ from adapter.engine.deadlocks import Deadlocks
 from adapter.engine.execution import Execution
 from adapter.engine.handover import Handover
 from adapter.engine.ids import idempotent_id, new_commit_id, random_id, workflow_id
-from adapter.engine.journal import AttemptStarted, NotificationDelivered, encode, started
+from adapter.engine.journal import AttemptStarted, Entry, NotificationDelivered, encode, started
 from adapter.engine.notifier import Notifier
 from adapter.engine.ports import (
     Change,
@@ -33,6 +33,7 @@ from adapter.engine.ports import (
 from adapter.engine.recent import Recent
 from adapter.engine.records import (
     INLINE,
+    Copied,
     Head,
     JournalSegment,
     Meta,
@@ -208,8 +209,21 @@ class Engine(Storage):
                 session = self.spawn(self._run(Session(self, execution, hold_until=until, head=head)))
             return Answer(meta.id, True, await self._outcome(meta.id, future, until, session))
 
-    async def send(self, request: Request, *, id: str | None = None) -> Answer:
+    async def send(
+        self,
+        request: Request,
+        *,
+        id: str | None = None,
+        journal: Sequence[Entry] = (),
+        copied: tuple[Copied, ...] = (),
+    ) -> Answer:
         """Store a message, to be run now or after its delay.
+
+        Args:
+            request: The message.
+            id: The id of its invocation, if the request does not determine it.
+            journal: The entries that the invocation's journal begins with.
+            copied: The invocations that these are from.
 
         Raises:
             TerminalError: If there is no such handler, or the input is too large.
@@ -218,8 +232,9 @@ class Engine(Storage):
         self._require(request)
         meta, _ = self._new(request, self.kind_of(request.target))
         if id is not None:
-            meta = replace(meta, id=id)
-        session = Session(self, Execution(lifecycle.delayed(meta, request.delay), request.input, None))
+            meta = lifecycle.restarted(meta, id, copied)
+        execution = Execution(lifecycle.delayed(meta, request.delay), request.input, None, journal=list(journal))
+        session = Session(self, execution)
         try:
             await session.run()
         except Exists as exists:
@@ -650,7 +665,7 @@ class Engine(Storage):
         claimed, change = lifecycle.claim(
             meta,
             times,
-            deployment=None if begun else self.deployment,
+            deployment=None if begun and meta.deployment else self.deployment,
             segments=place + 1 if meta.epoch else None,
         )
         changes: list[Change] = [change]

@@ -22,7 +22,7 @@ class Execution:
     """The handler. ``None`` if the invocation runs in another process."""
     stored: bool = False
     journal: list[Entry] = field(default_factory=list[Entry])
-    """The committed entries of the journal."""
+    """The committed entries of the journal. Before the first commit: the entries to begin with."""
     segments: int = 0
     """The number of committed segments of the journal."""
     input_marker: Ref | None = None

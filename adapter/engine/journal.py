@@ -91,7 +91,7 @@ class StepRetried:
 
 @dataclass(frozen=True, slots=True)
 class StateRead:
-    """Command ``n``, a state read or a step, had this result, but the attempt failed before its delivery."""
+    """Command ``n`` had this result, but the attempt failed before its delivery, or another invocation had it."""
 
     n: int
     outcome: Outcome

@@ -15,7 +15,7 @@ from typing import Any, Final
 from adapter.engine import transitions as t
 from adapter.engine.ids import garbage_id, new_generation
 from adapter.engine.ports import Create, Finish, Update
-from adapter.engine.records import WAITING, Awaits, Meta, Parent, Ref, Status, ending_of
+from adapter.engine.records import WAITING, Awaits, Copied, Meta, Parent, Ref, Status, ending_of
 from adapter.engine.transitions import (
     GRACE,
     MAX_RECHECK,
@@ -67,6 +67,21 @@ def accepted(
 def delayed(meta: Meta, delay: int) -> Meta:
     """Return a new record whose invocation is to start after so many milliseconds."""
     return replace(meta, status=Status.SCHEDULED, due=meta.created + delay) if delay else meta
+
+
+def restarted(meta: Meta, id: str, copied: tuple[Copied, ...]) -> Meta:
+    """Return the record of a new invocation that runs the request of another one again.
+
+    If it begins with a journal, its first attempt has to load that, as if it were a further one.
+    """
+    return replace(meta, id=id, copied=copied, epoch=1 if copied else 0)
+
+
+def copied(meta: Meta, first: int) -> tuple[Copied, ...]:
+    """Return where an invocation that is restarted from a command has the results of those before it from."""
+    if not first:
+        return ()
+    return (*(each for each in meta.copied if each.before < first), Copied(first, meta.issuer(first - 1)))
 
 
 def created(meta: Meta, now: int) -> Create:

@@ -106,6 +106,14 @@ class Awaits:
     `adapter.engine.deadlocks.awaited_ids`). Each range is given by its first and its last number."""
 
 
+class Copied(NamedTuple):
+    """Commands whose results were copied from another invocation: those before a number, from the last such number
+    on."""
+
+    before: int
+    ref: Ref
+
+
 @dataclass(frozen=True, slots=True)
 class Meta:
     """The record of an invocation."""
@@ -123,6 +131,10 @@ class Meta:
     input: bytes | None = None
     """``None`` if the input is stored in parts."""
     input_parts: int = 0
+    copied: tuple[Copied, ...] = ()
+    """If it was restarted from a prefix of a journal: the invocations that it has the results of its first commands
+    from, in order. What derives from one of these commands is theirs: the ids of calls and awakeables, and random
+    numbers."""
     idempotent: bool = False
     """True if the request had an idempotency key."""
     epoch: int = 0
@@ -176,6 +188,10 @@ class Meta:
     @property
     def ref(self) -> Ref:
         return Ref(self.id, self.generation)
+
+    def issuer(self, n: int) -> Ref:
+        """Return the invocation that first issued command ``n``."""
+        return next((copied.ref for copied in self.copied if n < copied.before), self.ref)
 
     @property
     def live(self) -> bool:

@@ -265,7 +265,9 @@ class Session:
 
     def _open(self) -> None:
         root = self.root
-        group: EffectGroup = () if root.stored else (Created(root),)
+        group: EffectGroup = ()
+        if not root.stored:
+            group = (Created(root), *(JournalAppended(root, entry) for entry in root.journal))
         if root.spec is not None:
             self.executions[root.meta.id] = root
             self.engine.active[root.meta.id] = self
@@ -759,7 +761,7 @@ class Session:
     def resume(self, attempt: Attempt, pending: Pending[Any], at: int | None) -> None:
         execution, n, command = self.executions[attempt.meta.id], pending.n, pending.command
         match command:
-            case c.Run() | c.GetState() | c.StateKeys() if n in attempt.read_results:
+            case _ if n in attempt.read_results:
                 self._post(Event(execution.meta.id, n, attempt.read_results[n]))
             case c.Run():
                 self._request_step(execution, n, command)
@@ -772,7 +774,7 @@ class Session:
                 pass
             case c.Call() if f"c{n}" not in execution.notifications:
                 assert isinstance(pending, PendingInvocation)
-                if command.idempotency_key is not None or pending.kind is Kind.WORKFLOW:
+                if not _derived(pending):
                     self._outbound.append((execution, n, c.Attach(pending.id)))
             case c.Call() | c.Send() | c.Awakeable() | c.Signal():
                 pass
@@ -922,7 +924,7 @@ class Session:
     def _next_execution(self, meta: Meta) -> Execution | None:
         """Return a waiting invocation if it can run here: it is of this deployment, and has no notifications."""
         spec = self.engine.handler(meta.target)
-        untouched = meta.status is Status.QUEUED and meta.outcome is None and meta.epoch <= 1
+        untouched = meta.status is Status.QUEUED and meta.outcome is None and meta.epoch <= 1 and not meta.segments
         # A message runs on the current deployment. An attempt that resumes may run on a former one.
         current = not meta.deployment and self.root.meta.epoch <= 1
         here = spec is not None and (current or meta.deployment == self.engine.deployment)
@@ -1337,7 +1339,9 @@ def _derived(pending: Pending[Any]) -> bool:
     """Return True if the operation is a call whose id derives from the command's number."""
     if not isinstance(pending, PendingInvocation) or not isinstance(pending.command, c.Call):
         return False
-    return pending.kind is not Kind.WORKFLOW and pending.command.idempotency_key is None
+    shared = pending.kind is Kind.WORKFLOW or pending.command.idempotency_key is not None
+    meta = pending.attempt.meta
+    return not shared and meta.issuer(pending.n) == meta.ref
 
 
 def _refusal(command: c.Command) -> Failure | None:

@@ -202,6 +202,7 @@ class Transaction:
     def ran_without_key(self) -> bool:
         """Return True if an invocation ran that has to wait for its key."""
         waiting = (self.deltas[entry.ref.id] for state in self.states.values() for entry in state.new_entries)
+        waiting = (delta for delta in waiting if delta.execution.spec is not None)
         return any(delta.entries or delta.completed or delta.failed or delta.suspended for delta in waiting)
 
     def changes(

@@ -674,6 +674,8 @@ def _meta(meta: Meta) -> int:
         bytes += 24
     if meta.awaits is not None:
         bytes += 22 + sum(6 + len(id) for id in meta.awaits.ids) + 5 * len(meta.awaits.calls)
+    if meta.copied:
+        bytes += 8 + sum(62 + len(str(each.before)) for each in meta.copied)
     if meta.idempotent:
         bytes += 11
     if meta.journal_expires is not None:

@@ -77,9 +77,7 @@ async def restart(call: Call, id: str) -> Reply[m.Acknowledged]:
 
 
 async def _restart(call: Call, id: str, first: int, key: str | None) -> str:
-    if first:
-        raise TerminalError("from is not served yet: leave it out to run the whole request again", code=501)
-    restarted = await call.stack.engine.control.restart(id, idempotency_key=key)
+    restarted = await call.stack.engine.control.restart(id, idempotency_key=key, first=first)
     if restarted is None:
         raise unknown(id)
     return restarted.id

@@ -86,7 +86,7 @@ class Story:
 
     def awakeable(self, command: Command) -> str:
         """Return the id of an awakeable."""
-        return awakeable_id(self.meta.ref, command.n)
+        return awakeable_id(self.meta.issuer(command.n), command.n)
 
 
 async def read(engine: Engine, meta: Meta) -> Story:
@@ -151,7 +151,7 @@ def ids_of(engine: Engine, story: Story, command: Command) -> list[str]:
     target = read_target(name)
     if target is not None and target.key is not None and engine.kind_of(target) is Kind.WORKFLOW:
         return [workflow_id(target.service, target.key), *ids]
-    return [child_id(meta.id, meta.generation, command.n), *ids]
+    return [child_id(*meta.issuer(command.n), command.n), *ids]
 
 
 async def children(engine: Engine, story: Story, commands: list[Command]) -> dict[int, tuple[str, Meta | None]]:

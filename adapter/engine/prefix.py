@@ -1,0 +1,89 @@
+"""The beginning of a journal, for an invocation that is restarted from one of its commands.
+
+The new invocation replays this beginning and goes on from there. It makes no call and runs no step of it again, and
+state that was set stays as it is. A call without a result is waited for: its invocation goes on, whoever called it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from adapter.engine.journal import (
+    CANCEL,
+    AttemptStarted,
+    CommandIssued,
+    Entry,
+    NotificationDelivered,
+    ResultDelivered,
+    StateRead,
+    StepRetried,
+)
+from adapter.engine.types import Outcome
+
+
+def cut_before(entries: Iterable[Entry], notifications: Mapping[str, Outcome], first: int) -> list[Entry]:
+    """Return the entries before command ``first``, with the results that its commands got later.
+
+    Args:
+        entries: The whole journal.
+        notifications: The outcomes of the notifications to its invocation, by their ids.
+        first: The number of the first command that is left out.
+
+    Raises:
+        ValueError: If the journal cannot be cut there. The message says where it can be.
+
+    >>> step, call = CommandIssued(0, "run", "charge"), CommandIssued(1, "call", "Mailer/send")
+    >>> cut_before([step, ResultDelivered(0, Outcome(b"1")), call], {}, 1) == [step, ResultDelivered(0, Outcome(b"1"))]
+    True
+    """
+    kept: list[Entry] = []
+    open: dict[int, CommandIssued] = {}
+    late: dict[int, Outcome] = {}
+    count, reached = 0, False
+    for entry in entries:
+        match entry:
+            case CommandIssued(n):
+                count, reached = n + 1, reached or n >= first
+                if not reached:
+                    kept.append(entry)
+                    if entry.value is None:
+                        open[n] = entry
+            case ResultDelivered(n, outcome):
+                _take(kept, open, late, ResultDelivered(n, outcome), reached=reached)
+            case NotificationDelivered(n, id):
+                if id not in notifications:
+                    raise ValueError(f"the result of {n} is not kept any more")
+                _take(kept, open, late, ResultDelivered(n, notifications[id]), reached=reached)
+            case StateRead(n, outcome):
+                if n in open:
+                    late[n] = outcome
+            case AttemptStarted() | StepRetried():
+                pass
+    if first > count:
+        raise ValueError(f"its journal has {count} commands" if count else "it has no journal, or none any more")
+    for n, command in open.items():
+        result = late.get(n, notifications.get(f"w{n}", notifications.get(f"c{n}")))
+        if result is not None:
+            kept.append(StateRead(n, result))
+        elif command.kind == "awakeable":
+            raise ValueError(f"its awakeable {n} has no result, and completing it continues the other one: use {n}")
+    return kept
+
+
+def _take(
+    kept: list[Entry],
+    open: dict[int, CommandIssued],
+    late: dict[int, Outcome],
+    entry: ResultDelivered,
+    *,
+    reached: bool,
+) -> None:
+    """Keep a result that was delivered before the cut. One that was delivered after it is late."""
+    n = entry.n
+    if not reached:
+        if n == CANCEL:
+            raise ValueError("it was cancelled before that command: use an earlier one")
+        kept.append(entry)
+        open.pop(n, None)
+    elif n in open:
+        late[n] = entry.outcome
