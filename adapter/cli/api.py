@@ -145,7 +145,7 @@ def refusal(response: httpx.Response) -> Failure:
         )
     elif status == 404 and "source" not in body:
         message = f"{response.request.url} is not served ({message}): check the URL"
-    elif status >= 500:
+    elif status >= 500 and status != 501:
         message = f"{message} ({status}): try again"
     return Failure(message, CODES.get(status, Exit.FAILED), status=status, source=body.get("source"))
 

@@ -245,13 +245,9 @@ def console(
     """Serve the web console on this machine. Requests to a deployed stack are signed."""
     from adapter.console.serve import serve
 
-    raise typer.Exit(
-        serve(
-            target.base,
-            target.auth,
-            options=target.options.strip(),
-            stack=target.deployed.name if target.deployed else None,
-            port=port,
-            browser=browser,
-        )
-    )
+    stack = target.deployed.name if target.deployed else None
+    try:
+        code = serve(target.base, target.auth, options=target.options.strip(), stack=stack, port=port, browser=browser)
+    except OSError as error:
+        raise Failure(f"cannot listen on port {port}: {error.strerror}. Try --port 0") from None
+    raise typer.Exit(code)

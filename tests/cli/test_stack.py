@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,12 @@ def test_the_console_is_told_where_the_server_is(cli: Cli, world: World, monkeyp
     monkeypatch.setattr("adapter.console.serve.serve", serve)
     cli.ok("console", "--port", "0", "--no-browser")
     assert told == [(world.url, None, {"options": "", "stack": None, "port": 0, "browser": False})]
+
+
+def test_the_consoles_port_is_taken(cli: Cli) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ran = cli("console", "--port", str(taken.getsockname()[1]), "--no-browser")
+    assert (ran.code, "Try --port 0" in ran.err) == (1, True)
 
 
 # --- the doctor ---
