@@ -57,7 +57,12 @@ $(web)/node_modules/.ready: $(web)/package-lock.json | $(project)
 	@$(npm) ci --prefix $(web)
 	@touch $@
 
-$(console): $(web)/node_modules/.ready $(shell find $(web)/src $(web)/*.* -type f)
+# The types of the admin's answers are made of its OpenAPI document.
+$(web)/src/api/schema.ts: $(web)/node_modules/.ready $(wildcard adapter/http/admin/*.py)
+	@$(PY) -c 'import json, adapter.http.admin.app; from adapter.http.admin.openapi import document; print(json.dumps(document()))' > $(web)/openapi.json
+	@$(npm) run types --prefix $(web) > /dev/null
+
+$(console): $(web)/src/api/schema.ts $(filter-out %/schema.ts,$(shell find $(web)/src $(web)/*.ts $(web)/*.html $(web)/*.json -type f))
 	@echo "==> console"
 	@$(npm) run check --prefix $(web)
 	@$(npm) run build --prefix $(web)
@@ -152,5 +157,5 @@ deploy: $(project) $(sam) ## builds, then deploys to the AWS account of your cre
 
 .PHONY: clean
 clean: stop ## removes everything that make created
-	@rm -rf adapter/console/built $(web)/node_modules
+	@rm -rf adapter/console/built $(web)/node_modules $(web)/openapi.json $(web)/src/api/schema.ts
 	@rm -rf .venv .tools .local .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -15,6 +15,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapter.clock import SystemClock
+from adapter.console.pages import Pages, is_console
 from adapter.definitions import Definition
 from adapter.engine.engine import Engine
 from adapter.engine.records import Ref
@@ -112,8 +113,10 @@ class Fleet:
         admin = Admin(engine, Current(registry, deployment), versions=Versions(self), dead_letters=self.dead_letters)
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            await (admin if is_admin(scope["path"]) else ingress)(scope, receive, send)
+            path = scope["path"]
+            await (pages if is_console(path) else admin if is_admin(path) else ingress)(scope, receive, send)
 
+        pages = Pages(lambda _: "")
         self.engines[deployment] = engine
         self.apps[deployment] = app
         self.current = deployment

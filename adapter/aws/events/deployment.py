@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,8 +26,8 @@ async def handle(event: Mapping[str, Any], host: Host) -> dict[str, list[str]]:
     """Register or withdraw the function's services, and return their names."""
     function = event["function"]
     if event["adapter"] == "withdraw":
-        await registration.withdraw(host.directory, function)
+        await asyncio.to_thread(registration.withdraw, host.directory, function)
     else:
         deployment = host.engine.deployment
-        await registration.register(host.registry, host.directory, function, deployment)
+        await asyncio.to_thread(registration.register, host.registry, host.directory, function, deployment)
     return {"services": list(host.registry.services)}

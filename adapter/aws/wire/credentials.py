@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import SplitResult, urlsplit
 
-from adapter.aws.wire.http import NoAnswerError, Pool, Request, WireError
+from adapter.aws.wire.http import NoAnswerError, Pool, Request
 from adapter.aws.wire.signing import Credentials
 from adapter.aws.wire.tls import context
 
@@ -52,7 +52,7 @@ CONTAINER_HOSTS: Final = frozenset({"169.254.170.2", "169.254.170.23", "fd00:ec2
 log = logging.getLogger("adapter")
 
 
-class NoCredentialsError(WireError):
+class NoCredentialsError(Exception):
     """There are no credentials, or none that can be had now."""
 
 
@@ -68,10 +68,6 @@ class Source(Protocol):
         Raises:
             NoCredentialsError: If there are none.
         """
-        ...
-
-    def copy(self) -> Source:
-        """Return the same for another event loop."""
         ...
 
 
@@ -97,10 +93,6 @@ class Fixed:
         """See `Source`."""
         return self.credentials
 
-    def copy(self) -> Source:
-        """See `Source`."""
-        return self
-
 
 class Environment:
     """The environment's variables. They are read for each request, as a program may set new ones."""
@@ -112,10 +104,6 @@ class Environment:
         except KeyError as error:
             raise NoCredentialsError(f"the environment variable {error} is gone") from None
         return Credentials(key, secret, os.environ.get("AWS_SESSION_TOKEN") or None)
-
-    def copy(self) -> Source:
-        """See `Source`."""
-        return self
 
 
 class Refreshed:
@@ -143,10 +131,6 @@ class Refreshed:
                     self._refresh_at = time.time() + RETRY_SECONDS
             assert self._current is not None
             return self._current
-
-    def copy(self) -> Source:
-        """See `Source`."""
-        return type(self)()
 
     def _is_good(self, refused: Credentials | None) -> bool:
         return self._current is not None and self._current != refused and time.time() < self._refresh_at

@@ -14,7 +14,7 @@ import { Invocations } from "./screens/invocations";
 import { KeyScreen } from "./screens/key";
 import { Keys } from "./screens/keys";
 import { Overview } from "./screens/overview";
-import { Services } from "./screens/services";
+import { Services, ServiceScreen } from "./screens/services";
 import { Waits } from "./screens/waits";
 
 const SCREENS = [
@@ -80,7 +80,8 @@ function Frame() {
           <Route path="/console/invocations/:id" component={InvocationScreen} />
           <Route path="/console/keys" component={Keys} />
           <Route path="/console/keys/:service" component={KeyScreen} />
-          <Route path="/console/services/:service?/:handler?" component={Services} />
+          <Route path="/console/services" component={Services} />
+          <Route path="/console/services/:service/:handler?" component={ServiceScreen} />
           <Route path="/console/deployments" component={Deployments} />
           <Route path="/console/waits" component={Waits} />
           <Route path="/console/dead-letters" component={DeadLetters} />
@@ -107,7 +108,7 @@ function Help({ onClose }: { onClose: () => void }) {
   const keys: [string, string][] = [
     ...SCREENS.map((screen): [string, string] => [`g ${screen.key}`, screen.name]),
     ["j, k", "next, previous line of a list"],
-    ["Enter", "open the line"],
+    ["o", "open the line"],
     ["x", "select the line"],
     ["/", "go to the filter"],
     ["r", "look again now"],

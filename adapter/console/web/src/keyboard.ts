@@ -1,9 +1,11 @@
-/** Shortcuts. They work while no field has the focus, and can be switched off. */
+/** Shortcuts. They work while no field has the focus and no dialog is open, and can be switched off. */
 
 import { signal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useLayoutEffect } from "preact/hooks";
 
 const STORED = "console.shortcuts";
+const FIRST = "g";
+const PATIENCE = 1000; // milliseconds between the two keys of a sequence
 
 export const enabled = signal(localStorage.getItem(STORED) !== "off");
 
@@ -12,36 +14,35 @@ export function enable(value: boolean): void {
   localStorage.setItem(STORED, value ? "on" : "off");
 }
 
+/** Functions by their keys. A key may be a sequence of two, such as `g i`. */
 export type Keys = Record<string, () => void>;
 
-let prefix = "";
+const REGISTERED = new Set<Keys>();
+let begun = -Infinity; // when the first key of a sequence was pressed
 
-/** Call a function when its key is pressed. A key may be a sequence of two, such as `g i`. */
+/** Call a function when its key is pressed, while the component is shown. */
 export function useKeys(keys: Keys): void {
-  useEffect(() => {
-    const pressed = (event: KeyboardEvent) => {
-      if (!enabled.value || event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
-      if (document.querySelector("dialog[open]")) return;
-      const run = keys[prefix ? `${prefix} ${event.key}` : event.key];
-      if (!run) return;
-      event.preventDefault();
-      run();
-    };
-    document.addEventListener("keydown", pressed);
-    return () => document.removeEventListener("keydown", pressed);
+  // Before the next key is pressed: an effect after the paint may be too late.
+  useLayoutEffect(() => {
+    REGISTERED.add(keys);
+    return () => void REGISTERED.delete(keys);
   }, [keys]);
 }
 
-/** Keep the first key of a sequence for a second. Call this once, after all other listeners are there. */
-export function watchPrefix(first: string): void {
-  document.addEventListener("keydown", (event) => {
-    const starts = event.key === first && !prefix && !isTyping(event.target);
-    // The listeners of this event have to see the prefix as it was.
-    window.setTimeout(() => (prefix = starts ? first : ""), 0);
-    if (starts) window.setTimeout(() => (prefix = ""), 1000);
-  });
-}
+document.addEventListener("keydown", (event) => {
+  if (!enabled.value || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (isTyping(event.target) || document.querySelector("dialog[open]")) return;
+  const now = performance.now();
+  const key = now - begun < PATIENCE ? `${FIRST} ${event.key}` : event.key;
+  begun = key === FIRST ? now : -Infinity;
+  const run = [...REGISTERED].map((keys) => keys[key]).find((each) => each !== undefined);
+  if (!run) return;
+  event.preventDefault();
+  run();
+});
 
 function isTyping(target: EventTarget | null): boolean {
-  return target instanceof HTMLElement && (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName) && (target as HTMLInputElement).type !== "checkbox");
+  if (!(target instanceof HTMLElement)) return false;
+  if (target instanceof HTMLInputElement) return target.type !== "checkbox";
+  return target.isContentEditable || target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement;
 }

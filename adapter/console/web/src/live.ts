@@ -36,8 +36,9 @@ interface State<T> extends Live<T> {
  * Return the newest answer to a GET, and render again when it changes.
  *
  * Nothing is asked for while the page is hidden or `path` is null. After an error the next look is later each time.
+ * With `keep`, the answer of the path before is shown until the one of a new path is there.
  */
-export function useLive<T>(path: string | null): Live<T> {
+export function useLive<T>(path: string | null, keep = false): Live<T> {
   const [state, setState] = useState<State<T>>({});
   const shown = useRef<State<T>>({});
   const show = useCallback((next: State<T>) => {
@@ -87,7 +88,7 @@ export function useLive<T>(path: string | null): Live<T> {
     };
   }, [path, show]);
 
-  return state.path === path ? state : {};
+  return keep || state.path === path ? state : {};
 }
 
 /** Return the current time, and render again each second. */

@@ -2,7 +2,6 @@ import { render } from "preact";
 import { ask, type Config } from "./api/client";
 import { App } from "./app";
 import { ConfigContext } from "./commands";
-import { watchPrefix } from "./keyboard";
 import { setPace } from "./live";
 
 /** Milliseconds between two looks. */
@@ -10,7 +9,6 @@ const PACE = { development: 1000, stack: 5000 };
 
 const config = await ask<Config>("/console/config.json");
 setPace(config.stack === null ? PACE.development : PACE.stack);
-watchPrefix("g");
 render(
   <ConfigContext.Provider value={config}>
     <App />

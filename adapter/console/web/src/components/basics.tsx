@@ -42,7 +42,7 @@ export function ValueView({ value, label }: { value: Value; label: string }) {
   if ("hidden" in value) return <p class="quiet">hidden{value.size !== undefined && `, ${size(value.size)}`}</p>;
   return (
     <>
-      <pre class="value" tabIndex={0} role="region" aria-label={label}>
+      <pre class="value" tabIndex={0} role="group" aria-label={label}>
         {valueText(value)}
       </pre>
       {value.truncated && value.href && (
@@ -68,7 +68,7 @@ export function Copy({ text, label = "Command" }: { text: string; label?: string
   const copy = () => void navigator.clipboard.writeText(text).then(() => setCopied(true));
   return (
     <div class="copy">
-      <code tabIndex={0} role="region" aria-label={label}>
+      <code tabIndex={0} role="group" aria-label={label}>
         {text}
       </code>
       <button type="button" class="small" onClick={copy} aria-label={`Copy: ${label}`}>

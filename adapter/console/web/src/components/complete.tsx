@@ -109,7 +109,7 @@ function words(of: Completable, name: string, rejecting: boolean, value: string)
     case "awakeable":
       return ["awakeable", verb, of.id, ...last];
     case "signal":
-      return ["signal", ...(rejecting ? ["--reject"] : []), of.id, name, ...last];
+      return ["signal", of.id, name, ...(rejecting ? ["--reject", value] : last)];
     case "promise":
       return ["promise", verb, of.service, of.key, name, ...last];
   }

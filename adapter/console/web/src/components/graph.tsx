@@ -35,7 +35,6 @@ export function Graph({ of, stuck }: { of: Waits; stuck: Set<string> }) {
           <a
             key={node.id}
             href={`/console/invocations/${node.id}`}
-            aria-label={`${node.target}, ${state(node)}${stuck.has(node.id) ? ", in a deadlock" : ""}`}
             onClick={(event) => {
               event.preventDefault();
               route(`/console/invocations/${node.id}`);
@@ -48,6 +47,7 @@ export function Graph({ of, stuck }: { of: Waits; stuck: Set<string> }) {
               </text>
               <text x={PADDING / 2} y={35} class="quiet">
                 {state(node)}
+                {stuck.has(node.id) && ", in a deadlock"}
               </text>
             </g>
           </a>

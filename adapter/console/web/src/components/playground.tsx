@@ -144,7 +144,7 @@ function OutcomeView({ of }: { of: Outcome }) {
         <strong class={of.status < 400 ? "good" : "bad"}>{of.status}</strong> after {span(of.took)} {id && <To id={id} />}
       </p>
       {of.text && (
-        <pre class="value" tabIndex={0} role="region" aria-label="Body of the answer">
+        <pre class="value" tabIndex={0} role="group" aria-label="Body of the answer">
           {of.text}
         </pre>
       )}

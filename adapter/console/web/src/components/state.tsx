@@ -108,7 +108,7 @@ function Difference({ stored, mine }: { stored: string; mine: string }) {
   return (
     <section aria-label="Difference">
       <p>The stored value (−) and yours (+):</p>
-      <pre class="value diff" tabIndex={0} role="region" aria-label="Difference of the stored value and yours">
+      <pre class="value diff" tabIndex={0} role="group" aria-label="Difference of the stored value and yours">
         {diffLines(stored, mine).map((part, index) => (
           <span key={index} class={part.added ? "added" : part.removed ? "removed" : ""}>
             {part.value.replace(/^(?=.)/gm, part.added ? "+ " : part.removed ? "− " : "  ")}

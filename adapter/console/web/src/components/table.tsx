@@ -58,7 +58,7 @@ export function BigTable<T>({ label, rows, columns, id, onOpen, selected, onSele
       j: () => move(1),
       k: () => move(-1),
       x: () => active !== undefined && toggle(active),
-      Enter: () => place >= 0 && document.activeElement === document.body && onOpen(rows[place]!),
+      o: () => place >= 0 && onOpen(rows[place]!),
     }),
     [rows, place, active, selected, height],
   );

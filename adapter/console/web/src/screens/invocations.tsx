@@ -23,7 +23,7 @@ export function Invocations() {
   const filter = useMemo(() => readFilter(given), [given]);
   const limit = given.get("limit") ?? LIMITS[0]!;
   const cursor = given.get("cursor") ?? undefined;
-  const live = useLive<Page>(`/admin/invocations${query({ ...filter, limit, cursor })}`);
+  const live = useLive<Page>(`/admin/invocations${query({ ...filter, limit, cursor })}`, true);
   const [selected, setSelected] = useState(new Set<string>());
   const [request, setRequest] = useState<Request>();
   const field = useRef<HTMLInputElement>(null);

@@ -77,7 +77,7 @@ export function Keys() {
         </Empty>
       )}
       {data && <Trouble error={error} />}
-      <Copy text={command("keys", "list", ...(service ? ["--service", service] : []), ...(queued ? ["--queued"] : []))} />
+      <Copy text={command("keys", "list", ...(service ? ["--service", service] : []), ...(queued ? [] : ["--all"]))} />
     </>
   );
 }

@@ -1,32 +1,52 @@
 /** The services with their handlers, and a playground that calls them. */
 
+import { path } from "../api/client";
 import type { Service, Services as Answer } from "../api/schema";
 import { useCommand } from "../commands";
 import { Copy, Empty, Head, Trouble } from "../components/basics";
 import { Playground } from "../components/playground";
 import { useLive } from "../live";
 
-export function Services({ service, handler }: { service?: string; handler?: string }) {
+export function Services() {
   const { data, error } = useLive<Answer>("/admin/services");
   const command = useCommand();
-  const chosen = data?.services.find((each) => each.name === service);
-  const method = handler === undefined ? undefined : chosen?.handlers[handler];
   return (
     <>
-      <Head title={service ? (handler ? `${service}/${handler}` : service) : "Services"} />
+      <Head title="Services" />
+      {data && data.services.length > 0 ? (
+        <>
+          <Trouble error={error} />
+          {data.services.map((each) => (
+            <ServiceCard key={each.name} of={each} />
+          ))}
+        </>
+      ) : (
+        <Empty data={data} error={error}>
+          Nothing is deployed.
+        </Empty>
+      )}
+      <Copy text={command("services", "list")} />
+    </>
+  );
+}
+
+/** One service, and the playground of a handler. */
+export function ServiceScreen({ service, handler }: { service: string; handler?: string }) {
+  const { data, error } = useLive<Service>(path("admin", "services", service));
+  const command = useCommand();
+  const method = handler === undefined ? undefined : data?.handlers[handler];
+  return (
+    <>
+      <Head title={handler ? `${service}/${handler}` : service} />
       {!data && (
         <Empty data={data} error={error}>
           Nothing.
         </Empty>
       )}
       {data && <Trouble error={error} />}
-      {data && service && !chosen && <p class="trouble">There is no service {service}.</p>}
-      {chosen && handler && method ? (
-        <Playground key={`${service}/${handler}`} service={chosen} name={handler} handler={method} />
-      ) : (
-        (chosen ? [chosen] : (data?.services ?? [])).map((each) => <ServiceCard key={each.name} of={each} />)
-      )}
-      <Copy text={service ? command("services", "show", service) : command("services", "list")} />
+      {data && handler && !method && <p class="trouble">{`${service} has no handler ${handler}.`}</p>}
+      {data && (handler && method ? <Playground key={`${service}/${handler}`} service={data} name={handler} handler={method} /> : <ServiceCard of={data} />)}
+      <Copy text={command("services", "show", service)} label="Command for the service" />
     </>
   );
 }

@@ -1,0 +1,212 @@
+"""Every screen is shown, is usable at every width and in both colour schemes, and is accessible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.console.browser import showing, violations
+from tests.console.commands import parse
+from tests.drills import situations
+from tests.drills.world import World
+from tests.drills.world import world as served
+
+
+class Scene(NamedTuple):
+    """A server on which everything is in trouble.
+
+    Attributes:
+        paths: The path of each screen.
+    """
+
+    world: World
+    paths: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    with served() as world:
+        crossed = situations.cross_deadlock(world)
+        stuck = situations.stuck_key(world)
+        situations.wrong_state(world)
+        waiting = situations.waiting_awakeable(world)
+        failed = situations.failed_at_the_fifth_entry(world)
+        situations.failed_since_a_deployment(world)
+        paths = {
+            "overview": "",
+            "invocations": "/invocations",
+            "failed": f"/invocations/{failed}",
+            "suspended": f"/invocations/{waiting.id}",
+            "queued": f"/invocations/{stuck.waits}",
+            "deadlocked": f"/invocations/{crossed.ann}",
+            "keys": "/keys",
+            "state": "/keys/Cart?key=mary",
+            "queue": "/keys/Account?key=carl",
+            "services": "/services",
+            "playground": "/services/Cart/add",
+            "deployments": "/deployments",
+            "waits": "/waits",
+            "dead-letters": "/dead-letters",
+        }
+        yield Scene(world, paths)
+
+
+SCREENS = {
+    "overview": "Failing now",
+    "invocations": "Mailer/send",
+    "failed": "the printer has no paper",
+    "suspended": "awk_",
+    "queued": "Why it waits",
+    "deadlocked": "is part of a deadlock",
+    "keys": "Account/carl",
+    "state": "total",
+    "queue": "Queue",
+    "services": "virtual object",
+    "playground": "As code",
+    "deployments": "shop:2",
+    "waits": "Break it",
+    "dead-letters": "Dead letters",
+}
+"""Each screen, with a text on it that comes from the server."""
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_a_screen_is_accessible_wide_and_light_and_narrow_and_dark(browser: Browser, scene: Scene, screen: str) -> None:
+    with showing(browser, scene.world.url, color_scheme="light") as page:
+        page.goto(f"/console{scene.paths[screen]}")
+        expect(page.get_by_text(SCREENS[screen]).first).to_be_visible()
+        assert violations(page) == []
+        for command in page.get_by_role("group", name="Command").all_inner_texts():
+            parse(command)
+        page.emulate_media(color_scheme="dark")
+        page.set_viewport_size({"width": 400, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 400
+        assert violations(page) == []
+
+
+def test_dialogs_are_accessible(browser: Browser, scene: Scene) -> None:
+    with showing(browser, scene.world.url) as page:
+        page.goto(f"/console{scene.paths['suspended']}")
+        for button in ("Cancel", "Restart", "Signal", "Keyboard shortcuts"):
+            page.get_by_role("button", name=button, exact=True).click()
+            expect(page.get_by_role("dialog")).to_be_visible()
+            assert violations(page) == []
+            page.keyboard.press("Escape")
+            expect(page.get_by_role("dialog")).to_have_count(0)
+            expect(page.get_by_role("button", name=button, exact=True)).to_be_focused()
+
+
+def test_the_keyboard_alone(browser: Browser, scene: Scene) -> None:
+    with showing(browser, scene.world.url) as page:
+        page.goto("/console")
+        expect(page.get_by_role("heading", name="Failing now")).to_be_visible()
+        for key, title in (("i", "Invocations"), ("k", "Keys"), ("s", "Services"), ("d", "Deployments"),
+                           ("w", "Waits"), ("l", "Dead letters"), ("o", "Overview"), ("i", "Invocations")):  # fmt: skip
+            page.keyboard.press("g")
+            page.keyboard.press(key)
+            expect(page.get_by_role("heading", level=1)).to_have_text(title)
+        page.keyboard.press("/")
+        expect(page.get_by_label("Service")).to_be_focused()
+        page.keyboard.type("Mailer")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("link", name="Account/carl/withdraw")).to_have_count(0)
+        page.evaluate("document.activeElement.blur()")
+        page.keyboard.press("j")
+        page.keyboard.press("x")
+        expect(page.get_by_text("1 selected")).to_be_visible()
+        page.keyboard.press("o")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Mailer/send")
+
+
+def test_shortcuts_can_be_switched_off(browser: Browser, scene: Scene) -> None:
+    with showing(browser, scene.world.url) as page:
+        page.goto("/console")
+        page.get_by_role("button", name="Keyboard shortcuts").click()
+        page.get_by_label("Shortcuts are on").uncheck()
+        page.keyboard.press("Escape")
+        page.keyboard.press("g")
+        page.keyboard.press("i")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+        page.get_by_role("button", name="Keyboard shortcuts").click()
+        expect(page.get_by_label("Shortcuts are on")).not_to_be_checked()
+
+
+MEASURE = """
+const text = Response.prototype.text;
+Response.prototype.text = async function () {
+  const body = await text.call(this);
+  if (this.url.includes("/admin/invocations?")) window.arrived = performance.now();
+  return body;
+};
+new MutationObserver(() => {
+  if (!window.drawn && document.querySelector('table[aria-rowcount="1001"]')) {
+    requestAnimationFrame(() => requestAnimationFrame(() => { window.drawn = performance.now(); }));
+  }
+}).observe(document, { subtree: true, childList: true, attributes: true });
+"""
+
+DRAWN = "new Promise(done => { const look = () => window.drawn ? done() : setTimeout(look, 10); look(); })"
+
+
+def test_a_thousand_invocations_are_drawn_in_time(browser: Browser, scene: Scene) -> None:
+    (one,) = scene.world.http.get("/admin/invocations?limit=1").json()["invocations"]
+    many = [one | {"id": f"inv_{number:032}"} for number in range(1000)]
+    with showing(browser, scene.world.url) as page:
+        page.route(
+            "**/admin/invocations?*",
+            lambda route: route.fulfill(json={"invocations": many, "cursor": None, "complete": True}),
+        )
+        page.add_init_script(MEASURE)
+        page.goto("/console/invocations?limit=1000")
+        page.evaluate(DRAWN)
+        assert page.evaluate("window.drawn - window.arrived") < 200
+        table = page.get_by_role("table", name="Invocations")
+        assert table.get_by_role("row").count() < 100
+        page.get_by_role("region", name="Invocations").evaluate("box => box.scrollTo(0, box.scrollHeight)")
+        expect(page.get_by_label(f"Select inv_{999:032}")).to_be_visible()
+
+
+def test_the_page_is_live(browser: Browser, scene: Scene) -> None:
+    with showing(browser, scene.world.url) as page:
+        page.goto("/console/keys/Cart?key=live")
+        expect(page.get_by_text("No state.")).to_be_visible()
+        scene.world.call("Cart/live/add", "plum")
+        expect(page.get_by_text('["plum"]')).to_be_visible()
+        page.get_by_role("button", name="Live").click()
+        scene.world.call("Cart/live/add", "kiwi")
+        page.get_by_role("button", name="Paused").click()
+        expect(page.get_by_text('["plum","kiwi"]')).to_be_visible()
+
+
+def test_a_server_that_is_gone_is_said_and_found_again(browser: Browser, scene: Scene) -> None:
+    with showing(browser, scene.world.url) as page:
+        page.goto("/console/services")
+        expect(page.get_by_text("virtual object").first).to_be_visible()
+        page.route("**/admin/services", lambda route: route.abort())
+        expect(page.get_by_role("alert")).to_contain_text("does not answer")
+        page.unroute("**/admin/services")
+        expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def fill(page: Page, **fields: str) -> None:
+    for label, value in fields.items():
+        page.get_by_label(label.replace("_", " "), exact=True).fill(value)
+
+
+def test_a_handler_is_called_and_sent_to_from_a_form(browser: Browser, scene: Scene) -> None:
+    with showing(browser, scene.world.url) as page:
+        page.goto("/console/services/Cart/add")
+        fill(page, Key="ann", Input="pear")
+        expect(page.get_by_role("group", name="curl")).to_contain_text("/Cart/ann/add --json '\"pear\"'")
+        page.get_by_role("button", name="Call", exact=True).click()
+        answer = page.get_by_role("region", name="Answer")
+        expect(answer).to_contain_text("200")
+        expect(answer.get_by_label("Body of the answer")).to_have_text("1")
+        page.get_by_role("button", name="Send", exact=True).click()
+        expect(answer).to_contain_text("202")
+        answer.get_by_role("link").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Cart/ann/add")
+    assert scene.world.call("Cart/ann/add", "fig") == 3
