@@ -129,8 +129,13 @@ def write(text: str, file: Path | None) -> None:
 
 def dev(
     modules: Annotated[
-        list[str], typer.Argument(metavar="MODULE[:NAME]...", help="What to import, and perhaps one name in it.")
-    ],
+        list[str] | None,
+        typer.Argument(metavar="MODULE[:NAME]...", help="What to import, and perhaps one name in it."),
+    ] = None,
+    endpoint: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="The endpoint of a Restate SDK to serve as well. Repeat it for more."),
+    ] = None,
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port; 0 for a free one.")] = 8080,
     allow_host: Annotated[
@@ -160,14 +165,25 @@ def dev(
     from adapter.cli.dev import run
     from adapter.local.options import Options
 
+    if not modules and not endpoint:
+        raise Failure("give a module to serve, or an --endpoint", Exit.USAGE)
     options = Options(
-        modules=tuple(modules),
+        modules=tuple(modules or ()),
+        endpoints=tuple(map(_url, endpoint or ())),
         hosts=(host, *(allow_host or ())),
         cors=tuple(map(_origin, cors or ())),
         replays=show_replays,
     )
     sys.stdout.flush()
     raise typer.Exit(run(options, host, port, reload=not no_reload))
+
+
+def _url(text: str) -> str:
+    """Return the URL of an endpoint."""
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+        raise Failure(f"--endpoint {text!r} is not a URL such as http://localhost:9080", Exit.USAGE)
+    return text.rstrip("/")
 
 
 def _origin(text: str) -> str:

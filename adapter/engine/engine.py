@@ -160,8 +160,7 @@ class Engine(Storage):
         """The number of steps that run in this process."""
         self.active: dict[str, Session] = {}
         """The sessions of this process, by the ids of the invocations that they run."""
-        self._handlers = {(spec.service, spec.name): spec for spec in handlers}
-        self._services = {service for service, _ in self._handlers}
+        self.host(handlers)
         self._kinds = kinds
         self._options = options
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -277,6 +276,11 @@ class Engine(Storage):
             else:
                 interval = min(round(interval * 1.6), 1000)
         return future.result()
+
+    def host(self, handlers: Iterable[HandlerSpec]) -> None:
+        """Run these handlers from now on. Attempts that have begun keep theirs."""
+        self._handlers = {(spec.service, spec.name): spec for spec in handlers}
+        self._services = {service for service, _ in self._handlers}
 
     def handler(self, target: Target) -> HandlerSpec | None:
         """Return the handler if it runs in this process."""

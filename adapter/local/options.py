@@ -14,12 +14,14 @@ class Options:
         hosts: More names by which the server may be called.
         cors: The origins whose pages may call handlers; ``*`` stands for all.
         replays: Whether log lines that a replay writes again are shown.
+        endpoints: The URLs of endpoints of Restate's SDKs to serve as well.
     """
 
     modules: tuple[str, ...]
     hosts: tuple[str, ...] = ()
     cors: tuple[str, ...] = ()
     replays: bool = False
+    endpoints: tuple[str, ...] = ()
 
 
 class UnservableError(Exception):

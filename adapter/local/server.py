@@ -12,8 +12,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Final
 
 import uvicorn
@@ -89,12 +89,22 @@ class LocalApp:
         self._engine = engine
         self._requests: set[asyncio.Task[Any]] = set()
         self._stopping = False
-        self._ingress = observe_app(create_ingress(engine, registry, until=lambda: engine.clock.now() + PATIENCE))
-        if cors:
-            self._ingress = _with_cors(self._ingress, cors)
-        self._ingress = rates = Rates(self._ingress)
-        self._admin = Admin(engine, LocalServices(registry), requests=rates.requests)
+        self._cors = cors
         self._console = Pages(_options)
+        self._serve(registry)
+
+    def host(self, registry: Registry) -> None:
+        """Run other services from now on. What is under way keeps its own."""
+        self._engine.host(map(observe, registry.specs))
+        self._serve(registry)
+
+    def _serve(self, registry: Registry) -> None:
+        engine = self._engine
+        ingress: ASGIApp = observe_app(create_ingress(engine, registry, until=lambda: engine.clock.now() + PATIENCE))
+        if self._cors:
+            ingress = _with_cors(ingress, self._cors)
+        self._ingress = rates = Rates(ingress)
+        self._admin = Admin(engine, LocalServices(registry), requests=rates.requests)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if is_console(scope["path"]):
@@ -247,6 +257,16 @@ def _store() -> Store:
 async def _run(
     registry: Registry, store: Store, options: Options, listener: socket.socket, supervisor: Supervisor | None
 ) -> int:
+    endpoints = None
+    if options.endpoints:
+        from adapter.local.endpoints import Endpoints  # httpx takes a while to import
+
+        endpoints = Endpoints(options.endpoints, registry, lambda line: print(line, flush=True))
+        try:
+            registry = await endpoints.discover() or registry
+        except UnservableError as error:
+            print(f"adapter dev: {error}", file=sys.stderr, flush=True)
+            return 1
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     in_memory = isinstance(store, MemoryStore)
@@ -254,13 +274,18 @@ async def _run(
     banner = f"==> {', '.join(registry.services)} on {url} (state: {where})"
     lines = [banner, f"    console: {url}/console", *(f"    {line}" for line in curl_lines(registry, url))]
     sweep = SWEEP_MEMORY if in_memory else SWEEP_DYNAMODB
-    async with running(registry, store, sweep=sweep, cors=options.cors) as app:
-        telling = asyncio.create_task(_tell_imports(supervisor)) if supervisor is not None else None
+    async with running(registry, store, sweep=sweep, cors=options.cors) as app, AsyncExitStack() as background:
+        if supervisor is not None:
+            _beside(background, _tell_imports(supervisor))
+        if endpoints is not None:
+            _beside(background, endpoints.follow(app.host))
         with Watchdog(asyncio.get_running_loop()):
-            code = await _serve(app, options, listener, supervisor, lines, on_stop=app.stop)
-        if telling is not None:
-            telling.cancel()
-        return code
+            return await _serve(app, options, listener, supervisor, lines, on_stop=app.stop)
+
+
+def _beside(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
+    """Do some work until the stack ends."""
+    stack.callback(asyncio.create_task(work).cancel)
 
 
 async def _serve(
