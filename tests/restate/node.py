@@ -18,7 +18,7 @@ from typing import Any, Final
 import pytest
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-SERVICES: Final = Path(__file__).with_name("services.ts")
+SOURCES: Final = Path(__file__).parent
 MODULES: Final = ROOT / ".local" / "restate"
 PACKAGE: Final = "@restatedev/restate-sdk"
 VERSION: Final = "1.17.2"
@@ -43,11 +43,19 @@ def install() -> None:
             if os.environ.get("CI"):
                 pytest.fail(message)
             pytest.skip(message)
-    (MODULES / "services.ts").write_text(SERVICES.read_text())
+    for source in SOURCES.glob("*.ts"):
+        (MODULES / source.name).write_text(source.read_text())
 
 
-def _command(argument: str) -> list[str]:
-    return [NODE, "--no-warnings", "services.ts", argument]
+def _command(program: str, argument: str) -> list[str]:
+    return [NODE, "--no-warnings", program, argument]
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _listens(port: int) -> bool:
@@ -56,13 +64,11 @@ def _listens(port: int) -> bool:
 
 
 @contextmanager
-def served() -> Iterator[str]:
-    """Serve the services over HTTP/2, and yield the URL."""
+def served(program: str = "services.ts", port: int = 0) -> Iterator[str]:
+    """Serve a program's services over HTTP/2, and yield the URL."""
     install()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(_command(str(port)), cwd=MODULES)
+    port = port or free_port()
+    process = subprocess.Popen(_command(program, str(port)), cwd=MODULES)
     try:
         end = time.monotonic() + 30
         while not _listens(port):
@@ -100,11 +106,11 @@ class LambdaSandbox:
 
 
 @asynccontextmanager
-async def sandboxed() -> AsyncIterator[LambdaSandbox]:
+async def sandboxed(program: str = "services.ts") -> AsyncIterator[LambdaSandbox]:
     """Run the SDK's Lambda handler in a process of its own."""
     install()
     process = await asyncio.create_subprocess_exec(
-        *_command("lambda"),
+        *_command(program, "lambda"),
         cwd=MODULES,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

@@ -1,12 +1,8 @@
 // Services of the contracts that Restate's conformance suite uses, written with its TypeScript SDK.
-//
-//   node services.ts PORT      serves them over HTTP/2
-//   node services.ts lambda    runs the SDK's Lambda handler: an event per line of stdin, an answer per line of stdout
 
-import { createInterface } from "node:readline";
 import * as restate from "@restatedev/restate-sdk";
-import { createEndpointHandler } from "@restatedev/restate-sdk/lambda";
 import { RestatePromise, TerminalError } from "@restatedev/restate-sdk";
+import { host } from "./host.ts";
 
 type Update = { oldValue: number; newValue: number };
 
@@ -413,17 +409,4 @@ const services = [
   nondeterministic, interpreter, deadlocked,
 ];
 
-const quiet: restate.LoggerTransport = ({ level }, ...parts) => {
-  if (level === "error") console.error(...parts);
-};
-
-if (process.argv[2] === "lambda") {
-  const handler = createEndpointHandler({ services, logger: quiet });
-  for await (const line of createInterface({ input: process.stdin })) {
-    // Events are handled at once, as by concurrent sandboxes.
-    const { call, event } = JSON.parse(line);
-    void handler(event, {} as never).then((answer) => process.stdout.write(`${JSON.stringify({ call, answer })}\n`));
-  }
-} else {
-  await restate.serve({ services, port: Number(process.argv[2]), logger: quiet });
-}
+await host(services);

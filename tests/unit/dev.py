@@ -53,3 +53,9 @@ class Dev:
     @property
     def url(self) -> str:
         return self.until(r"on (http://\S+)").group(1)
+
+    def stop(self) -> None:
+        """End it, and all that it started."""
+        self.process.terminate()
+        self.process.wait(10)
+        self.output.close()

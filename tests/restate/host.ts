@@ -1,0 +1,23 @@
+// Hosts services as the first argument says: a port to serve HTTP/2 on, or `lambda`.
+
+import { createInterface } from "node:readline";
+import * as restate from "@restatedev/restate-sdk";
+import { createEndpointHandler } from "@restatedev/restate-sdk/lambda";
+
+const quiet: restate.LoggerTransport = ({ level }, ...parts) => {
+  if (level === "error") console.error(...parts);
+};
+
+// The Lambda handler gets an event per line of stdin, and writes an answer per line of stdout. Events are handled at
+// once, as by concurrent sandboxes.
+export const host = async (services: Parameters<typeof restate.serve>[0]["services"]) => {
+  if (process.argv[2] !== "lambda") {
+    await restate.serve({ services, port: Number(process.argv[2]), logger: quiet });
+    return;
+  }
+  const handler = createEndpointHandler({ services, logger: quiet });
+  for await (const line of createInterface({ input: process.stdin })) {
+    const { call, event } = JSON.parse(line);
+    void handler(event, {} as never).then((answer) => process.stdout.write(`${JSON.stringify({ call, answer })}\n`));
+  }
+};

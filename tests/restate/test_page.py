@@ -1,0 +1,112 @@
+"""A TypeScript program that communicates in every way, on an engine with no server of Restate's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from adapter.local.dynamodb import open_dynamodb
+from adapter.restate.endpoints import Endpoint, HttpEndpoint
+from adapter.restate.lambdas import LambdaEndpoint
+from infra import emulator
+from tests.restate import node
+from tests.restate.hosting import CallError, Hosted, eventually, hosted, new_key
+from tests.unit.dev import Dev
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[str]:
+    with node.served("page.ts") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def emulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The endpoint of an emulator, which the environment names."""
+    with emulator.running(tmp_path_factory.mktemp("emulator")) as process, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", process.url)
+        for name, value in (("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")):
+            patch.setenv(name, value)
+        yield process.url
+
+
+@pytest.fixture(params=["adapter dev", "in memory", "on lambda", pytest.param("dynamodb", marks=pytest.mark.dynamodb)])
+async def host(request: pytest.FixtureRequest, page: str, tmp_path: Path) -> AsyncIterator[Hosted]:
+    async with AsyncExitStack() as stack:
+        if request.param == "adapter dev":
+            dev = Dev(tmp_path, "--no-reload", "--endpoint", page)
+            stack.callback(dev.stop)
+            yield Hosted(await stack.enter_async_context(httpx.AsyncClient(base_url=dev.url, timeout=30)))
+            return
+        endpoint: Endpoint
+        if request.param == "on lambda":
+            endpoint = LambdaEndpoint("sandbox", await stack.enter_async_context(node.sandboxed("page.ts")))
+        else:
+            endpoint = await stack.enter_async_context(HttpEndpoint(page))
+        store = open_dynamodb(request.getfixturevalue("emulated")) if request.param == "dynamodb" else None
+        yield await stack.enter_async_context(hosted(endpoint, store=store))
+
+
+async def test_handlers_call_each_other(host: Hosted) -> None:
+    name = new_key()
+    answers = await host.call("Caller/requestResponse", name)
+    assert answers == [f"Hello {name}", f"Mary came 1 times to {name}", "May I?: yes"]
+    assert await host.call("Caller/generic", name) == f"John came 2 times to {name}"
+
+
+async def test_messages_arrive_at_once_and_delayed(host: Hosted) -> None:
+    name = new_key()
+    await host.call("Caller/messages", name)
+
+    async def three() -> bool:
+        return await host.call(f"MyObject/{name}/count") == 3
+
+    await eventually(three)
+
+
+async def test_messages_with_one_idempotency_key_are_one_invocation(host: Hosted) -> None:
+    name = new_key()
+    assert await host.call("Caller/idempotent", name) == f"Mary came 1 times to {name}"
+    assert await host.call(f"MyObject/{name}/count") == 1
+
+
+async def test_a_workflow_is_cancelled(host: Hosted) -> None:
+    id = await host.call("Caller/cancels", new_key())
+    with pytest.raises(CallError, match="(?i)cancelled") as raised:
+        await host.attach(id)
+    assert raised.value.status == 409
+
+
+async def test_a_cross_deadlock_is_reported_and_broken(host: Hosted) -> None:
+    one, two = new_key(), new_key()
+    calls = [host.call(f"Account/{one}/transfer", two), host.call(f"Account/{two}/transfer", one)]
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    failures = [answer for answer in answers if isinstance(answer, CallError)]
+    assert len(failures) == 1
+    assert f"Account/{one} → " in failures[0].message
+    assert any(isinstance(answer, str) for answer in answers)
+
+
+async def test_adapter_dev_waits_for_an_endpoint_and_discovers_it_when_it_restarts(tmp_path: Path) -> None:
+    port = node.free_port()
+    dev = Dev(tmp_path, "--endpoint", f"http://127.0.0.1:{port}")
+    try:
+        async with httpx.AsyncClient(base_url=dev.url, timeout=30) as http:
+            assert any("start the endpoint" in line for line in dev.said)
+            with node.served("page.ts", port=port):
+                dev.until("answers again")
+                dev.until("MyService")
+                assert await Hosted(http).call("MyService/myHandler", "Mary") == "Hello Mary"
+            dev.until("does not answer")
+            with node.served("services.ts", port=port):
+                dev.until("TestUtilsService")
+                assert await Hosted(http).call("TestUtilsService/echo", "Mary") == "Mary"
+                with pytest.raises(CallError, match="MyService"):
+                    await Hosted(http).call("MyService/myHandler", "Mary")
+    finally:
+        dev.stop()
