@@ -77,7 +77,7 @@ async def test_messages_with_one_idempotency_key_are_one_invocation(host: Hosted
 
 async def test_a_workflow_is_cancelled(host: Hosted) -> None:
     id = await host.call("Caller/cancels", new_key())
-    with pytest.raises(CallError, match="(?i)cancelled") as raised:
+    with pytest.raises(CallError, match=r"(?i)cancelled") as raised:
         await host.attach(id)
     assert raised.value.status == 409
 
