@@ -358,7 +358,9 @@ class DynamoStore:
         match change:
             case Create(meta, now):
                 item = write(replace(meta, commit_id=commit_id))
-                condition = any_of(is_absent("pk"), all_of(_expired(now), _meta_is("waiters", 0)))
+                other = differs("generation", META.value("generation", meta.generation))
+                replaces = all_of(other, _expired(now), _meta_is("waiters", 0))
+                condition = any_of(is_absent("pk"), replaces)
                 return "Put", {"Item": item, **self._conditional(self._invocations, condition)}
             case Update(ref):
                 own = {"commit_id": commit_id} if change.epoch is not None else {}

@@ -570,7 +570,7 @@ class CommitLog:
                 case WriteHead() | TakeKey():
                     rewind = self._on_key_changed(change, found) or rewind
                 case Update(ref) if ref in self._blobs:
-                    raise Fenced(f"what was put ahead of the commit was given up: {ref.id}")
+                    raise Fenced(f"what was put ahead of the commit was given up: {ref.id}", self._put_ahead_by(ref))
                 case Finish(ref):
                     for key in self.keys.values():
                         key.blobs = {name: None if blob == ref else blob for name, blob in key.blobs.items()}
@@ -591,6 +591,17 @@ class CommitLog:
         if rewind:
             raise Rewind
         return notified
+
+    def _put_ahead_by(self, ref: Ref) -> Ref | None:
+        """Return the invocation that put a large payload ahead of the commit; ``None`` if a message was created with
+        it."""
+        for effect in chain.from_iterable(self.groups):
+            if isinstance(effect, StateWritten) and effect.blob == ref:
+                return effect.execution.ref
+            if isinstance(effect, Created) and effect.execution.input_marker == ref:
+                parent = effect.execution.meta.parent
+                return parent.ref if parent is not None else None
+        return None
 
     def _already_queued(self, transaction: Transaction) -> Meta | None:
         """Return an invocation that the commit creates and that already waits in an inbox.
@@ -653,7 +664,7 @@ class CommitLog:
         key = self.keys[name]
         head = found if isinstance(found, Head) else Head(name)
         if isinstance(change, WriteHead) and change.owner is not None and head.owner != change.owner:
-            raise Fenced(f"{name} is owned by {head.owner}")
+            raise Fenced(f"{name} is owned by {head.owner}", change.owner)
         ran = key.ran_uncommitted
         key.lost_races += 1
         if head.owner is None and not head.queued and key.lost_races < MAX_TAKE_TRIES:

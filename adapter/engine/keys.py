@@ -100,14 +100,19 @@ class KeyState:
         self.owner = ref
         self.expires = None
 
-    def release(self, ref: Ref) -> None:
-        """Release the key if the invocation owns it. The invocation that waits longest becomes the owner."""
+    def release(self, ref: Ref) -> bool:
+        """Release the key if the invocation owns it. The invocation that waits longest becomes the owner.
+
+        Return False if the invocation neither owns the key nor has requested it here.
+        """
         if self.owner == ref:
             self.owner_changed = True
             self.owner = None
             self._next()
-        else:
-            self.new_entries = deque(entry for entry in self.new_entries if entry.ref != ref)
+            return True
+        requested = len(self.new_entries)
+        self.new_entries = deque(entry for entry in self.new_entries if entry.ref != ref)
+        return len(self.new_entries) < requested
 
     def _next(self) -> None:
         if self.more and not self.front:

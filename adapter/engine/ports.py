@@ -32,8 +32,12 @@ from adapter.engine.types import ObjectKey, Target
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """Put an invocation's record. Requires that there is none, or that it has expired at ``now`` and no waiter is
-    left."""
+    """Put an invocation's record. Requires that there is none, or one of another generation that has expired at ``now``
+    and has no waiter left.
+
+    A late copy of the change would otherwise create the record again after an operator whose clock is behind has purged
+    it.
+    """
 
     meta: Meta
     now: int

@@ -50,6 +50,7 @@ from adapter.engine.journal import (
 )
 from adapter.engine.keys import UNKNOWN, KeyState
 from adapter.engine.loop import HELP
+from adapter.engine.ports import Unavailable
 from adapter.engine.records import (
     Awaits,
     Head,
@@ -1208,7 +1209,10 @@ class Session:
         ]
         for start in range(0, len(executions), 16):
             some = executions[start : start + 16]
-            metas = await asyncio.gather(*(self.engine.find(execution.meta.id) for execution in some))
+            try:
+                metas = await asyncio.gather(*(self.engine.find(execution.meta.id) for execution in some))
+            except Unavailable:
+                return  # nothing depends on this: the next time is soon
             for execution, meta in zip(some, metas, strict=True):
                 if meta is None or meta.ref != execution.ref or not meta.live or meta.epoch != execution.meta.epoch:
                     raise Fenced(f"{execution.meta.id} was taken over", execution.ref)

@@ -149,6 +149,8 @@ class Transaction:
         """The keys that the commit gives to an invocation of the stored inbox."""
         self.heads: dict[ObjectKey, Head] = {}
         """The heads as they will be, except for their versions."""
+        self._released_by_others = False
+        """True if an invocation released a key that it does not own by the order of the effects."""
         self.unsettled: list[ObjectKey] = []
         """The keys whose owners may not know that an invocation waits, and those without an owner."""
 
@@ -182,7 +184,7 @@ class Transaction:
                     self._delta(execution).touched = self._delta(execution).granted_here = True
                 case KeyReleased():
                     state = self._state(execution.key)
-                    state.release(execution.ref)
+                    self._released_by_others = not state.release(execution.ref) or self._released_by_others
                     if execution.meta.kind is Kind.WORKFLOW and execution.spec is not None:
                         retention = lifecycle.retention_of(execution.meta, execution.spec.options)
                         state.expires = self._times.now + retention
@@ -200,7 +202,9 @@ class Transaction:
         return delta is not None and not delta.execution.stored
 
     def ran_without_key(self) -> bool:
-        """Return True if an invocation ran that has to wait for its key."""
+        """Return True if an invocation ran that does not own its key."""
+        if self._released_by_others:
+            return True
         waiting = (self.deltas[entry.ref.id] for state in self.states.values() for entry in state.new_entries)
         waiting = (delta for delta in waiting if delta.execution.spec is not None)
         return any(delta.entries or delta.completed or delta.failed or delta.suspended for delta in waiting)

@@ -119,7 +119,7 @@ def _row(event: str, sources: Iterable[Status], to: Iterable[Status], requires: 
 
 
 REQUIREMENTS: Final = {
-    "absent": "absent, or expired and without waiters",
+    "absent": "absent, or expired, of another generation and without waiters",
     "due": "due time",
     "expires": "not expired",
     "queued": "status if queued",

@@ -361,7 +361,8 @@ class MemoryStore:
         match change:
             case Create(meta, now):
                 old = self._record(meta.id)
-                allowed = old is None or (old.expired(now) and not old.waiters)
+                other = old is not None and old.generation != meta.generation
+                allowed = old is None or (other and old.expired(now) and not old.waiters)
                 record = meta if meta.commit_id == commit_id else replace(meta, commit_id=commit_id)
                 return _Write(meta.id, META, old, record, allowed)
             case Update(ref):

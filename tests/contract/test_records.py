@@ -83,6 +83,15 @@ class TestCreate:
         await commit(store, Finish(old.ref, {"waiters": 0}))
         await commit(store, Create(new, NOW + 1000))
 
+    async def test_a_late_copy_does_not_create_again_what_a_process_with_another_clock_has_purged(
+        self, store: Store
+    ) -> None:
+        record = completed()
+        await commit(store, Create(record, NOW))
+        await commit(store, Finish(record.ref, {"expires": NOW - 2000}))
+        assert await refused(store, Create(record, NOW))
+        await commit(store, Create(meta(record.id, generation=OTHER_GENERATION), NOW))
+
     async def test_of_many_at_once_one_wins(self, store: Store) -> None:
         records = [meta("inv_same", generation=f"{n:016}") for n in range(10)]
         outcomes = await asyncio.gather(

@@ -86,7 +86,12 @@ MUTANTS = (
     mutant(
         "a record is created over another",
         "2",
-        Edit(MemoryStore, "_plan", "allowed = old is None or (old.expired(now) and not old.waiters)", "allowed = True"),
+        Edit(
+            MemoryStore,
+            "_plan",
+            "allowed = old is None or (other and old.expired(now) and not old.waiters)",
+            "allowed = True",
+        ),
     ),
     mutant(
         "an expired record is taken for there until it is deleted",
@@ -94,7 +99,7 @@ MUTANTS = (
         Edit(
             MemoryStore,
             "_plan",
-            "allowed = old is None or (old.expired(now) and not old.waiters)",
+            "allowed = old is None or (other and old.expired(now) and not old.waiters)",
             "allowed = old is None",
         ),
     ),
@@ -504,6 +509,13 @@ MUTANTS = (
         "no invocation waits for ever",
         Edit(Transaction, "_write_key", "empty=empty)", "empty=False)"),
         focus="crowd+waits",
+    ),
+    mutant(
+        "an invocation runs before its turn, and releases a key that it does not own",
+        "7",
+        Edit(CommitLog, "read_front", "[*known, *further]", "found"),
+        Edit(Transaction, "ran_without_key", "if self._released_by_others:", "if False:"),
+        focus="crowd",
     ),
     mutant(
         "a key is taken from its owner",

@@ -35,7 +35,7 @@ def _suspend(meta: Meta, times: Times) -> Update:
 
 def _fail(meta: Meta, times: Times, *, pause: bool = False) -> Update:
     due = None if pause else times.now + 100
-    after = lifecycle.failed(meta, due=due, failures=1, error="failed", commit_id="c")
+    after = lifecycle.failed(meta, times.now, due=due, failures=1, error="failed", commit_id="c")
     return lifecycle.committed(meta, after, counted=meta.notifications)
 
 
@@ -51,8 +51,12 @@ PLAIN: dict[str, Make] = {
     "check": lambda meta, times: lifecycle.checked(meta, times.now),
     "extend": lifecycle.extended,
     "report": lambda meta, _: lifecycle.reported(meta, FAILURE),
-    "cannot read": lambda meta, times: lifecycle.unreadable(meta, failures=1, error="", due=times.now + 1).change,
-    "cannot read, paused": lambda meta, _: lifecycle.unreadable(meta, failures=1, error="", due=None).change,
+    "cannot read": lambda meta, times: (
+        lifecycle.unreadable(meta, times.now, failures=1, error="", due=times.now + 1).change
+    ),
+    "cannot read, paused": lambda meta, times: (
+        lifecycle.unreadable(meta, times.now, failures=1, error="", due=None).change
+    ),
     "lose": lambda meta, _: lifecycle.lost(meta),
     "pause": lambda meta, _: lifecycle.paused(meta, 1).change,
     "resume": lambda meta, times: lifecycle.resumed(meta, times, None).change,

@@ -1,0 +1,35 @@
+"""What a transaction finds out about its effects before it is committed."""
+
+from __future__ import annotations
+
+from adapter.engine.execution import Completed, Execution, KeyReleased
+from adapter.engine.records import Head, Meta, Ref, Status
+from adapter.engine.transaction import Key, Transaction
+from adapter.engine.transitions import Times
+from adapter.engine.types import Kind, ObjectKey, Outcome, Target
+
+KEY = ObjectKey("Counter", "Mary")
+
+
+def running(id: str) -> Execution:
+    target = Target("Counter", "add", "Mary")
+    meta = Meta(id, "g", target, Kind.EXCLUSIVE, Status.RUNNING, created=1, epoch=1)
+    return Execution(meta, b"", None, stored=True)
+
+
+def ended(*executions: Execution, owner: str) -> Transaction:
+    """A transaction in which these executions of one key complete one after the other."""
+    head = Head(KEY, version=1, owner=Ref(owner, "g"), state_generation="s")
+    transaction = Transaction({KEY: Key(KEY, head, front=[])}, Times(1, 2, 3))
+    for execution in executions:
+        transaction.add((Completed(execution, Outcome(b"1")), KeyReleased(execution)))
+    return transaction
+
+
+def test_an_owner_releases_its_key() -> None:
+    assert not ended(running("inv_a"), owner="inv_a").ran_without_key()
+
+
+def test_a_release_by_another_than_the_owner_is_noticed() -> None:
+    assert ended(running("inv_b"), owner="inv_a").ran_without_key()
+    assert ended(running("inv_a"), running("inv_b"), owner="inv_a").ran_without_key()
