@@ -31,7 +31,7 @@ WORDS: Final = {
     "purge": "purged",
 }
 
-All = Annotated[bool, typer.Option("--all", "-a", help="All that the action applies to.")]
+All = Annotated[bool, typer.Option("--all", "-a", help="All invocations that the action applies to.")]
 Ids = Annotated[
     list[str] | None, typer.Argument(metavar="[ID]...", help="Invocations.", autocompletion=complete_invocation)
 ]
@@ -88,19 +88,19 @@ class Moving:
 
 @remote
 def cancel(here: Here, chosen: Selection) -> None:
-    """Cancel: a terminal error is raised where the handler waits, in the calls that it waits for first."""
+    """Cancel: raise a terminal error where the handler waits, first in the calls that it waits for."""
     _act(here, "cancel", chosen)
 
 
 @remote
 def kill(here: Here, chosen: Selection) -> None:
-    """Kill: end at once, with the calls made. Keys are freed, and no handler cleans up."""
+    """Kill: end at once, together with its calls. Keys are released, and no handler cleans up."""
     _act(here, "kill", chosen)
 
 
 @remote
 def pause(here: Here, chosen: Selection) -> None:
-    """Pause: do nothing more until resumed. An attempt under way ends at its next commit."""
+    """Pause: do nothing until it is resumed. A running attempt ends at its next commit."""
     _act(here, "pause", chosen)
 
 
@@ -118,7 +118,7 @@ def resume(
         ),
     ] = None,
 ) -> None:
-    """Resume what is paused or backs off, now, and perhaps on another deployment."""
+    """Resume now what is paused or waits for its next attempt, on its deployment or on another."""
     _act(here, "resume", cast("Selection", chosen), {"deployment": deployment})
 
 
@@ -131,13 +131,13 @@ def restart(
         typer.Option("--from", min=0, help="Keep the results of the entries before this one.", metavar="N"),
     ] = None,
 ) -> None:
-    """Restart: send the request once more, as a new invocation, from the start or from an entry of the journal."""
+    """Restart: run the request again as a new invocation, from the start or from an entry of the journal."""
     _act(here, "restart-as-new", chosen, {"from": entry})
 
 
 @remote
 def purge(here: Here, chosen: Selection) -> None:
-    """Purge: forget what has completed, with its result, its journal and its idempotency key."""
+    """Purge: delete a completed invocation with its result, its journal and its idempotency key."""
     _act(here, "purge", chosen)
 
 

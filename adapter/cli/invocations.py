@@ -17,7 +17,7 @@ from adapter.cli.watching import watching
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-app = typer.Typer(no_args_is_help=True, help="Find invocations, and act on them. Also: adapter inv.")
+app = typer.Typer(no_args_is_help=True, help="Find invocations, and act on them. Short: adapter inv.")
 
 
 @app.command("list")
@@ -26,7 +26,7 @@ def list_(
     here: Here,
     filter: Filter,
     deployment: Deployment = None,
-    all: Annotated[bool, typer.Option("--all", "-a", help="Completed ones as well.")] = False,
+    all: Annotated[bool, typer.Option("--all", "-a", help="Also list completed ones.")] = False,
     limit: Limit = 50,
     watch: Watch = False,
 ) -> None:
@@ -50,8 +50,10 @@ def list_(
 def show(
     here: Here,
     id: Id,
-    tree: Annotated[bool, typer.Option("--tree", help="With what it called and sent, and who called it.")] = False,
-    payloads: Annotated[bool, typer.Option("--payloads", help="With input, output and values as a whole.")] = False,
+    tree: Annotated[bool, typer.Option("--tree", help="Also show its callers, and what it called and sent.")] = False,
+    payloads: Annotated[
+        bool, typer.Option("--payloads", help="Also show input and output, and do not cut values.")
+    ] = False,
     watch: Watch = False,
 ) -> None:
     """Show an invocation: its status, what it waits for, its errors, its journal."""
@@ -73,7 +75,7 @@ def show(
 @app.command()
 @remote
 def why(here: Here, id: Id, watch: Watch = False) -> None:
-    """Say why an invocation does not go on: what it waits for, who owns the key, and so on to the cause."""
+    """Explain why an invocation does not continue: what it waits for, who owns the key, and so on to the cause."""
     from adapter.cli import showing
 
     def look() -> None:

@@ -101,7 +101,7 @@ def _key(shown: Item, options: str) -> RenderableType:
         parts.append(Text("no owner"))
     else:
         parts += [Text(), Text("owner", style="bold"), summaries([owner])]
-        parts.append(Text(f"why it does not go on: adapter inv why {owner['id']}{options}", style="dim"))
+        parts.append(Text(f"why it does not continue: adapter inv why {owner['id']}{options}", style="dim"))
     if shown["queue"]:
         parts += [Text(), Text(f"{shown['waiting']} waiting, in this order", style="bold"), summaries(shown["queue"])]
     if shown["state"] or shown["large"]:

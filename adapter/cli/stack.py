@@ -221,7 +221,7 @@ def _dead_letters(items: Sequence[Item]) -> RenderableType:
 @dead_letters.command("purge")
 @remote
 def purge_dead_letters(here: Here, dry_run: DryRun = False, yes: Yes = False) -> None:
-    """Delete all dead letters. What they were for is still due: nothing is lost."""
+    """Delete all dead letters. Their invocations are still due, so nothing is lost."""
     count = here.api.get("/dead-letters")["count"]
     here.out.note(f"about {count} dead letters")
     if dry_run:
