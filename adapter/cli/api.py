@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -103,7 +103,15 @@ class Api:
 
         return BotoCoreError, ValueError
 
-    def pages(self, path: str, name: str, query: Mapping[str, Any], *, limit: int = 0) -> Iterator[dict[str, Any]]:
+    def pages(
+        self,
+        path: str,
+        name: str,
+        query: Mapping[str, Any],
+        *,
+        limit: int = 0,
+        incomplete: Callable[[], None] = lambda: None,
+    ) -> Iterator[dict[str, Any]]:
         """Yield the items of a list, page by page.
 
         Args:
@@ -111,6 +119,7 @@ class Api:
             name: The member of the answer that holds the items.
             query: The filters.
             limit: The most items; 0 for all.
+            incomplete: Called at the end if the server cannot list everything.
         """
         cursor: str | None = None
         left = limit
@@ -122,6 +131,8 @@ class Api:
             left -= len(items)
             cursor = page.get("cursor")
             if cursor is None or (limit and left <= 0):
+                if not page.get("complete", True):
+                    incomplete()
                 return
 
 

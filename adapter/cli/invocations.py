@@ -35,9 +35,12 @@ def list_(
     if not (all or filter.names_status):
         query["status"] = ["live"]
 
+    def incomplete() -> None:
+        here.out.note("the stack keeps no history: only invocations with a due time are listed")
+
     def show() -> None:
         here.out.items(
-            here.api.pages("/invocations", "invocations", query, limit=limit),
+            here.api.pages("/invocations", "invocations", query, limit=limit, incomplete=incomplete),
             summaries,
             "no invocation matches" + ("" if all or filter.names_status else "; --all lists completed ones as well"),
         )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import Cli
+from tests.drills.app import Report
 from tests.drills.world import World
 
 
@@ -26,7 +29,8 @@ def test_an_idempotency_key_makes_calls_one(cli: Cli) -> None:
         assert cli.ok("call", "Cart/eve/add", '"fig"', "--idempotency-key", "7").json == 1
 
 
-def test_refused_calls(cli: Cli) -> None:
+def test_refused_calls(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Report, "paper", False)
     assert cli("call", "Mailer/send", "7").code == 2
     assert cli("call", "Nobody/send", '"x"').code == 3
     failed = cli("call", "Report/make", "2026", "-o", "json")

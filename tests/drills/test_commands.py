@@ -8,6 +8,7 @@ import pytest
 
 from tests.cli.conftest import Cli
 from tests.drills import situations
+from tests.drills.app import Report
 from tests.drills.world import World
 from tests.drills.world import world as served
 
@@ -67,6 +68,15 @@ def test_resolve_an_awakeable_by_hand(cli: Cli, world: World) -> None:
     cli.ok("awakeable", "resolve", waiting.awakeable, '"approved by phone"')
     world.until_status(waiting.id, "completed")
     assert "120: approved by phone" in cli.ok("inv", "show", waiting.id, "--payloads").out
+
+
+def test_restart_from_the_fifth_entry(cli: Cli, world: World) -> None:
+    failed = situations.failed_at_the_fifth_entry(world)
+    assert "failure 503: the printer has no paper" in cli.ok("inv", "show", failed).out
+    new = cli.ok("inv", "restart", failed, "--from", "4", "-o", "json").json["invocationId"]
+    assert world.until_status(new, "completed")["outcome"] == "completed"
+    assert "2026: collect, sort, sum, draw" in cli.ok("inv", "show", new, "--payloads").out
+    assert set(Report.steps.values()) == {1}
 
 
 def test_empty_the_dead_letters(cli: Cli, world: World) -> None:
