@@ -1,4 +1,4 @@
-"""botocore's clients of the services beside DynamoDB.
+"""botocore's clients, for what operators ask of AWS. What requests wait for goes through `adapter.aws.wire`.
 
 One session makes them all: what it has read of botocore's data serves the next client too, which then takes 10 ms
 instead of 60. boto3 is not used, because it adds 20 ms and nothing that is needed here.
@@ -7,7 +7,6 @@ instead of 60. boto3 is not used, because it adds 20 ms and nothing that is need
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,8 +15,6 @@ from typing import Any, Final, TypeVar
 
 import botocore.session
 from botocore.config import Config
-
-from adapter.aws.wire.tls import ROOTS
 
 T = TypeVar("T")
 
@@ -32,7 +29,7 @@ class Remote:
         service: Such as ``lambda``.
         connections: How many requests may be under way at once.
         attempts: How often a request is sent in all.
-        client: The client; by default one is made at the first request, or by `prepare`.
+        client: The client; by default one is made at the first request.
     """
 
     def __init__(self, service: str, *, connections: int, attempts: int, client: Any = None) -> None:
@@ -43,15 +40,11 @@ class Remote:
             self._client = Future()
             self._client.set_result(client)
 
-    def prepare(self) -> Future[Any]:
-        """Make the client in a thread of the pool, unless that has begun. Return what it will be in."""
-        if self._client is None:
-            self._client = self._pool.submit(self._make)
-        return self._client
-
     async def run(self, request: Callable[[Any], T]) -> T:
         """Call ``request`` with the client, in a thread of the pool. Return or raise what it does."""
-        client = self.prepare()
+        if self._client is None:
+            self._client = self._pool.submit(self._make)
+        client = self._client
         return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: request(client.result()))
 
 
@@ -72,19 +65,7 @@ def make_client(service: str, *, connections: int, attempts: int, **options: Any
         tcp_keepalive=True,
     )
     with _making:
-        return _session().create_client(service, config=config, **{"verify": trusted_roots(), **options})
-
-
-def trusted_roots() -> str | None:
-    """Return the file of the root certificates to trust; ``None`` for botocore's default.
-
-    OpenSSL parses the file for every new connection. That takes 14 ms of CPU for the 140 roots of the default, and
-    below 1 ms for Amazon's. Where the configuration leads elsewhere than to AWS's own endpoints, the default applies.
-    """
-    configured = any(name in os.environ for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"))
-    elsewhere = any(name.startswith("AWS_ENDPOINT_URL") for name in os.environ)
-    china = os.environ.get("AWS_REGION", "").startswith("cn-")
-    return None if configured or elsewhere or china else str(ROOTS)
+        return _session().create_client(service, config=config, **options)
 
 
 @cache

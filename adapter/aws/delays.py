@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any, Final
+from typing import Final
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from adapter.aws.clients import Remote
 from adapter.aws.scheduler import wake_event
+from adapter.aws.wire import Api, WireError
 from adapter.engine.ports import Clock, Timers
 from adapter.engine.records import Ref
 
@@ -32,18 +30,18 @@ class QueueTimers:
         target: The ARN of the Lambda alias that is invoked.
         beyond: The timers for longer delays, and for times that have passed.
         clock: The time.
-        client: An SQS client; by default one is made when it is first needed.
+        api: SQS's API; by default where the environment says.
     """
 
     def __init__(
-        self, *, queue: str, longest: int, target: str, beyond: Timers, clock: Clock, client: Any = None
+        self, *, queue: str, longest: int, target: str, beyond: Timers, clock: Clock, api: Api | None = None
     ) -> None:
         self._queue = queue
         self._longest = min(longest, LONGEST)
         self._target = target
         self._beyond = beyond
         self._clock = clock
-        self._sqs = Remote("sqs", connections=10, attempts=4, client=client)
+        self._sqs = api or Api("sqs", connections=10, attempts=4)
 
     async def schedule(self, ref: Ref, name: str, at: int) -> None:
         """`SendMessage <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>`_
@@ -58,8 +56,8 @@ class QueueTimers:
         body = json.dumps({"function": self._target, "event": wake_event(ref)})
         message = {"QueueUrl": self._queue, "MessageBody": body, "DelaySeconds": delay}
         try:
-            await self._sqs.run(lambda sqs: sqs.send_message(**message))
-        except (ClientError, BotoCoreError) as error:
+            await self._sqs.call("SendMessage", message)
+        except WireError as error:
             log.warning("perhaps no timer, then the sweeper wakes it: %s", error, extra={"invocation_id": ref.id})
 
     async def unschedule(self, ref: Ref, name: str) -> None:

@@ -13,13 +13,13 @@ import logging
 import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from adapter.aws.tables import FORMAT, Item, StoredFormatError, require_version
+from adapter.aws.wire import Api, AwsError, WireError
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Unreadable
 from adapter.engine.types import Kind, Options, Target
@@ -68,13 +68,13 @@ class Directory:
 
     Args:
         table: The name of the table of objects.
-        client: A DynamoDB client.
+        api: DynamoDB's API.
         clock: Seconds, for how old what was read is.
     """
 
-    def __init__(self, table: str, client: Any, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, table: str, api: Api, clock: Callable[[], float] = time.monotonic) -> None:
         self._table = table
-        self._client = client
+        self._api = api
         self._clock = clock
         self._services: Mapping[str, Listed] = {}
         self._unreadable: Mapping[str, Unreadable] = {}
@@ -84,10 +84,10 @@ class Directory:
 
     # --- reading ---
 
-    def prepare(self) -> None:
+    async def prepare(self) -> None:
         """Read the directory now, before the first event; a failure is left to the first request that needs it."""
         try:
-            self._refresh()
+            await self._refresh(self._api)
         except Unavailable as error:
             log.warning("read later: %s", error)
 
@@ -103,7 +103,7 @@ class Directory:
         listed = self._services.get(target.service)
         if listed is None or target.handler not in listed.handlers:
             if self._age() > self._pause:
-                self._seek()
+                self._seek_in_thread()
             listed = self._readable(target.service)
         endpoint = listed.handlers.get(target.handler) if listed else None
         return endpoint.kind if endpoint else None
@@ -132,7 +132,7 @@ class Directory:
         known = service in self._services
         if self._age() > (FRESH if known else self._pause):
             try:
-                await asyncio.to_thread(self._refresh if known else self._seek)
+                await (self._refresh if known else self._seek)(self._api)
             except Unavailable:
                 if not known:
                     raise
@@ -144,7 +144,7 @@ class Directory:
         Raises:
             Unavailable: If that cannot be told now.
         """
-        await asyncio.to_thread(self._refresh)
+        await self._refresh(self._api)
         return list(self._services.values())
 
     async def names(self) -> Sequence[str]:
@@ -153,7 +153,7 @@ class Directory:
         Raises:
             Unavailable: If that cannot be told now.
         """
-        await asyncio.to_thread(self._refresh)
+        await self._refresh(self._api)
         return self._known
 
     async def documents(self) -> dict[str, dict[str, Any]]:
@@ -162,24 +162,37 @@ class Directory:
         Raises:
             Unavailable: If that cannot be told now.
         """
-        found, _ = _readable(await asyncio.to_thread(self._query, DOCUMENTS), _read_document)
+        found, _ = _readable(await self._query(self._api, DOCUMENTS), _read_document)
         return found
 
     def _age(self) -> float:
         return float("inf") if self._read_at is None else self._clock() - self._read_at
 
-    def _refresh(self) -> None:
+    async def _refresh(self, api: Api) -> None:
         began, now = self._clock(), time.time()
-        found, self._unreadable = _readable(self._query(PARTITION), _read)
+        found, self._unreadable = _readable(await self._query(api, PARTITION), _read)
         self._known = sorted({*found, *self._unreadable})
         self._services = {name: each for name, each in found.items() if each.gone is None or now - each.gone < GONE}
         self._read_at = began
 
-    def _seek(self) -> None:
+    async def _seek(self, api: Api) -> None:
         """Read the directory for a service that it did not list."""
         before = self._services
-        self._refresh()
+        await self._refresh(api)
         self._pause = min(2 * self._pause, LEISURE) if self._services == before else HASTE
+
+    def _seek_in_thread(self) -> None:
+        """Read the directory in the middle of handler code. This loop waits for that: a thread has one of its own."""
+
+        async def seek() -> None:
+            api = self._api.copy()
+            try:
+                await self._seek(api)
+            finally:
+                api.close()
+
+        with ThreadPoolExecutor(1, "directory") as thread:
+            thread.submit(lambda: asyncio.run(seek())).result()
 
     def _readable(self, service: str) -> Listed | None:
         if service in self._unreadable:
@@ -188,7 +201,7 @@ class Directory:
 
     # --- writing, at deployment ---
 
-    def register(self, registry: Registry, function: str, deployment: str) -> None:
+    async def register(self, registry: Registry, function: str, deployment: str) -> None:
         """List a function's services; those that it had and has no longer are marked as gone.
 
         What is written last holds: CloudFormation deploys one version of a function at a time, and when it rolls back
@@ -198,26 +211,28 @@ class Directory:
             Unavailable: If DynamoDB does not take it.
         """
         for name, service in registry.services.items():
-            self._send("put_item", Item=_write(Listed(name, function, deployment, endpoints(service))))
-        self._describe(registry, function)
-        for item in self._query(PARTITION):
+            await self._send(self._api, "PutItem", Item=_write(Listed(name, function, deployment, endpoints(service))))
+        await self._describe(registry, function)
+        for item in await self._query(self._api, PARTITION):
             if item["function"]["S"] == function and item["sk"]["S"] not in registry.services:
                 request = _if_hosted_by(function, item["sk"]["S"])
                 request["ExpressionAttributeValues"][":now"] = {"N": str(int(time.time()))}
-                self._send("update_item", UpdateExpression="SET gone = if_not_exists(gone, :now)", **request)
+                await self._send(
+                    self._api, "UpdateItem", UpdateExpression="SET gone = if_not_exists(gone, :now)", **request
+                )
 
-    def withdraw(self, function: str) -> None:
+    async def withdraw(self, function: str) -> None:
         """Strike a function's services off: it is being deleted.
 
         Raises:
             Unavailable: If DynamoDB does not take it.
         """
         for partition in (PARTITION, DOCUMENTS):
-            for item in self._query(partition):
+            for item in await self._query(self._api, partition):
                 if item["function"]["S"] == function:
-                    self._send("delete_item", **_if_hosted_by(function, item["sk"]["S"], partition))
+                    await self._send(self._api, "DeleteItem", **_if_hosted_by(function, item["sk"]["S"], partition))
 
-    def _describe(self, registry: Registry, function: str) -> None:
+    async def _describe(self, registry: Registry, function: str) -> None:
         """Store what a function's services take and give, and nothing of those that it has no longer."""
         from adapter.http import openapi
 
@@ -228,19 +243,20 @@ class Directory:
                 log.warning("the OpenAPI document of %s is too large: it is left out", name)
                 continue
             item = {"pk": {"S": DOCUMENTS}, "sk": {"S": name}, "v": {"N": str(FORMAT)}}
-            self._send("put_item", Item={**item, "function": {"S": function}, "document": {"B": data}})
-        for item in self._query(DOCUMENTS):
+            await self._send(self._api, "PutItem", Item={**item, "function": {"S": function}, "document": {"B": data}})
+        for item in await self._query(self._api, DOCUMENTS):
             if item["function"]["S"] == function and item["sk"]["S"] not in described:
-                self._send("delete_item", **_if_hosted_by(function, item["sk"]["S"], DOCUMENTS))
+                await self._send(self._api, "DeleteItem", **_if_hosted_by(function, item["sk"]["S"], DOCUMENTS))
 
     # --- requests ---
 
-    def _query(self, partition: str) -> list[dict[str, Any]]:
+    async def _query(self, api: Api, partition: str) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = []
         start: dict[str, Any] = {}
         while True:
-            answer = self._send(
-                "query",
+            answer = await self._send(
+                api,
+                "Query",
                 KeyConditionExpression="pk = :pk",
                 ExpressionAttributeValues={":pk": {"S": partition}},
                 ConsistentRead=True,
@@ -251,15 +267,12 @@ class Directory:
                 return items
             start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
-    def _send(self, operation: str, **request: Any) -> dict[str, Any]:
+    async def _send(self, api: Api, operation: str, **request: Any) -> dict[str, Any]:
         try:
-            answer: dict[str, Any] = getattr(self._client, operation)(TableName=self._table, **request)
-            return answer
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") == "ConditionalCheckFailedException":
+            return await api.call(operation, {"TableName": self._table, **request})
+        except WireError as error:
+            if isinstance(error, AwsError) and error.code == "ConditionalCheckFailedException":
                 return {}
-            raise Unavailable(f"the directory: {error}") from error
-        except BotoCoreError as error:
             raise Unavailable(f"the directory: {error}") from error
 
 

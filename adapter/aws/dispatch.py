@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 import logging
-from concurrent.futures import Future
 from typing import Any, Final
+from urllib.parse import quote
 
-from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
-
-from adapter.aws.clients import Remote
 from adapter.aws.directory import Directory
+from adapter.aws.wire import Api, AwsError, WireError
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Ref
+
+CONNECTIONS: Final = 16
+"""How many dispatches are under way at a time; more wait."""
 
 ABSENT: Final = frozenset({
     "AccessDeniedException", "InvalidParameterValueException", "ResourceNotFoundException", "ValidationException",
@@ -30,17 +31,19 @@ class LambdaDispatcher:
 
     Args:
         directory: Says which function hosts a service now.
-        client: A Lambda client; by default one is made at the first dispatch, or by `prepare`.
+        api: Lambda's API; by default where the environment says.
     """
 
-    def __init__(self, directory: Directory, client: Any = None) -> None:
+    def __init__(self, directory: Directory, api: Api | None = None) -> None:
         self._directory = directory
-        self._lambda = Remote("lambda", connections=16, attempts=3, client=client)
+        self._api = api or Api("lambda", connections=CONNECTIONS, attempts=3)
 
-    def prepare(self) -> Future[Any]:
-        """Make the client in a thread: while Lambda initialises the process there is CPU to spare, later a request
-        waits. Return what to wait for."""
-        return self._lambda.prepare()
+    async def prepare(self) -> None:
+        """Connect to Lambda now, before the first event; a failure is left to the first dispatch."""
+        try:
+            await self._api.open()
+        except WireError as error:
+            log.warning("connected later: %s", error)
 
     async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool) -> None:
         """`Invoke <https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html>`_ the version that the invocation
@@ -51,7 +54,7 @@ class LambdaDispatcher:
                 log.warning("no function hosts %s", service, extra={"invocation_id": ref.id})
                 return
             await self._send(function, {"adapter": "dispatch", "id": ref.id, "service": service, "fresh": fresh})
-        except (Unavailable, ClientError, BotoCoreError) as error:
+        except (Unavailable, WireError) as error:
             log.warning("dispatch lost, the sweeper repeats it: %s", error, extra={"invocation_id": ref.id})
 
     async def exists(self, deployment: str) -> bool:
@@ -60,16 +63,14 @@ class LambdaDispatcher:
         Raises:
             Unavailable: If Lambda does not tell.
         """
+        if not deployment:
+            return False
         try:
             # Lambda looks whether there is such a version, and whether this function may invoke it.
-            await self._invoke(FunctionName=deployment, InvocationType="DryRun")
-        except ParamValidationError:
-            return False
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") in ABSENT:
+            await self._invoke(deployment, "DryRun")
+        except WireError as error:
+            if isinstance(error, AwsError) and error.code in ABSENT:
                 return False
-            raise Unavailable(f"Lambda: {error}") from error
-        except BotoCoreError as error:
             raise Unavailable(f"Lambda: {error}") from error
         return True
 
@@ -77,15 +78,15 @@ class LambdaDispatcher:
         """Have another process of a function clear a shard of the due index (see `adapter.aws.events.sweep`)."""
         try:
             await self._send(function, {"adapter": "sweep", "shard": shard})
-        except (ClientError, BotoCoreError) as error:
+        except WireError as error:
             log.warning("the backlog of shard %d is left to the next sweep: %s", shard, error)
 
     async def _send(self, function: str, event: dict[str, Any]) -> None:
-        await self._invoke(FunctionName=function, InvocationType="Event", Payload=json.dumps(event).encode())
+        await self._invoke(function, "Event", json.dumps(event).encode())
 
-    async def _invoke(self, **request: Any) -> None:
-        # The payload of the answer is empty, but until its end is read the connection serves no other request.
-        await self._lambda.run(lambda client: client.invoke(**request)["Payload"].read())
+    async def _invoke(self, function: str, kind: str, payload: bytes = b"") -> None:
+        path = f"/2015-03-31/functions/{quote(function, safe='')}/invocations"
+        await self._api.send("Invoke", "POST", path, headers={"x-amz-invocation-type": kind}, body=payload)
 
     async def _function(self, service: str) -> str | None:
         listed = await self._directory.lookup(service)

@@ -55,9 +55,11 @@ class LambdaEntry:
 
     def _start(self) -> tuple[asyncio.AbstractEventLoop, Host]:
         if self._loop is None or self._host is None:
-            self._host = (self._connect or _connect)(self.registry)
+            host = (self._connect or _connect)(self.registry)
             self._loop = asyncio.new_event_loop()
             asyncio.set_event_loop(self._loop)
+            self._loop.run_until_complete(host.prepare())
+            self._host = host
         return self._loop, self._host
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from typing import Any, Final
 
 from starlette.types import ASGIApp
 
-from adapter.aws.clients import make_client
 from adapter.aws.delays import QueueTimers
 from adapter.aws.directory import Directory
 from adapter.aws.dispatch import LambdaDispatcher
@@ -16,6 +16,7 @@ from adapter.aws.observability import Observed, ObservedEngine
 from adapter.aws.scheduler import SchedulerTimers
 from adapter.aws.settings import Settings, variable
 from adapter.aws.store import DynamoStore
+from adapter.aws.wire import Api
 from adapter.clock import SystemClock
 from adapter.engine.engine import Engine
 from adapter.http.ingress import create_ingress
@@ -36,6 +37,7 @@ class Host:
         observed: Writes logs, metrics and traces.
         share: Has another process of this function clear a shard of the due index.
         operating: Returns the admin's further ports by their names: they are made when they are asked for.
+        prepare: Connects and reads ahead, before the first event.
 
     Attributes:
         until: Until when the request at hand may wait, in milliseconds since the epoch.
@@ -49,6 +51,7 @@ class Host:
         observed: Observed,
         share: Callable[[int], Awaitable[None]] | None = None,
         operating: Callable[[], Mapping[str, Any]] = dict[str, Any],
+        prepare: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.registry = registry
         self.engine = engine
@@ -56,8 +59,14 @@ class Host:
         self.observed = observed
         self.share = share
         self._operating = operating
+        self._prepare = prepare
         self.until = 0
         self.ingress = observe_app(create_ingress(engine, registry, until=lambda: self.until, elsewhere=directory))
+
+    async def prepare(self) -> None:
+        """Do ahead of the first event what it would wait for."""
+        if self._prepare is not None:
+            await self._prepare()
 
     @cached_property
     def admin(self) -> ASGIApp:
@@ -79,7 +88,8 @@ def connect(registry: Registry) -> Host:
     _, partition, _, region, account, _ = settings.dead_letters.split(":", 5)
     # Not this version: what has not begun by then begins on the current one, and what has is found from there.
     target = f"arn:{partition}:lambda:{region}:{account}:function:{name}:{ALIAS}"
-    directory = Directory(settings.objects, make_client("dynamodb", connections=4, attempts=1))
+    dynamodb = Api("dynamodb")
+    directory = Directory(settings.objects, dynamodb)
     dispatcher = LambdaDispatcher(directory)
     clock, observed = SystemClock(), Observed(settings.name)
     observed.take_over_logs()
@@ -96,7 +106,7 @@ def connect(registry: Registry) -> Host:
     )
     engine = ObservedEngine(
         observed,
-        store=DynamoStore(settings.invocations, settings.objects),
+        store=DynamoStore(settings.invocations, settings.objects, api=dynamodb),
         timers=timers,
         dispatcher=dispatcher,
         clock=clock,
@@ -105,10 +115,10 @@ def connect(registry: Registry) -> Host:
         kinds=directory.kind,
         options=directory.options,
     )
-    # A process of Lambda's has CPU to spare until its first event, and connects to DynamoDB with the first request.
-    made = dispatcher.prepare()
-    directory.prepare()
-    made.result()
+
+    async def prepare() -> None:
+        # A process of Lambda's has CPU to spare until its first event.
+        await asyncio.gather(dispatcher.prepare(), directory.prepare())
 
     def operating() -> Mapping[str, Any]:
         from adapter.aws.operating import DeadLetterQueue, LambdaVersions
@@ -116,4 +126,12 @@ def connect(registry: Registry) -> Host:
         versions = LambdaVersions(directory, dispatcher)
         return {"versions": versions, "dead_letters": DeadLetterQueue(settings.dead_letters)}
 
-    return Host(registry, engine, directory, observed, lambda shard: dispatcher.share(deployment, shard), operating)
+    return Host(
+        registry,
+        engine,
+        directory,
+        observed,
+        share=lambda shard: dispatcher.share(deployment, shard),
+        operating=operating,
+        prepare=prepare,
+    )

@@ -5,8 +5,8 @@ The shared stack's registrar asks for it at each deployment (see `adapter.projec
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import time
 from typing import Final
 
 from adapter.aws.directory import Directory
@@ -19,7 +19,7 @@ PAUSES: Final = (0.1, 0.5, 2.0)
 log = logging.getLogger("adapter")
 
 
-def register(registry: Registry, directory: Directory, function: str, deployment: str) -> None:
+async def register(registry: Registry, directory: Directory, function: str, deployment: str) -> None:
     """List a function's services; try again if DynamoDB does not answer, as a failure rolls the deployment back.
 
     Args:
@@ -31,22 +31,22 @@ def register(registry: Registry, directory: Directory, function: str, deployment
     """
     for pause in PAUSES:
         try:
-            directory.register(registry, function, deployment)
+            await directory.register(registry, function, deployment)
         except Unavailable as error:
             log.warning("registration is tried again: %s", error)
-            time.sleep(pause)
+            await asyncio.sleep(pause)
         else:
             break
     else:
-        directory.register(registry, function, deployment)
+        await directory.register(registry, function, deployment)
     log.info("registered: %s on %s", ", ".join(registry.services), deployment)
 
 
-def withdraw(directory: Directory, function: str) -> None:
+async def withdraw(directory: Directory, function: str) -> None:
     """Remove a function's services from the list.
 
     Raises:
         Unavailable: If DynamoDB does not answer.
     """
-    directory.withdraw(function)
+    await directory.withdraw(function)
     log.info("withdrawn: %s", function)

@@ -11,11 +11,9 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from adapter.aws.clients import Remote
+from adapter.aws.wire import Api, AwsError, WireError
 from adapter.engine.ports import Clock
 from adapter.engine.records import Ref
 
@@ -24,6 +22,8 @@ RETRIES: Final = 3
 
 EVENT_AGE: Final = 300
 """For how many seconds it tries; the sweeper has taken over by then."""
+
+JSON: Final = {"content-type": "application/json"}
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class SchedulerTimers:
         dead_letters: The ARN of the queue for what could not be delivered.
         dispatch: Wakes an invocation at once, for a time that has passed.
         clock: The time.
-        client: A Scheduler client; by default one is made when it is first needed.
+        api: Scheduler's API; by default where the environment says.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class SchedulerTimers:
         dead_letters: str,
         dispatch: Callable[[Ref], Awaitable[None]],
         clock: Clock,
-        client: Any = None,
+        api: Api | None = None,
     ) -> None:
         self._group = group
         self._target = {
@@ -61,7 +61,7 @@ class SchedulerTimers:
         }
         self._dispatch = dispatch
         self._clock = clock
-        self._scheduler = Remote("scheduler", connections=10, attempts=4, client=client)
+        self._scheduler = api or Api("scheduler", connections=10, attempts=4)
 
     async def schedule(self, ref: Ref, name: str, at: int) -> None:
         """`CreateSchedule <https://docs.aws.amazon.com/scheduler/latest/APIReference/API_CreateSchedule.html>`_; but
@@ -70,31 +70,30 @@ class SchedulerTimers:
             await self._dispatch(ref)
             return
         request = {
-            "Name": schedule_name(ref, name),
             "GroupName": self._group,
             "ScheduleExpression": schedule_expression(at),
             "FlexibleTimeWindow": {"Mode": "OFF"},
             "ActionAfterCompletion": "DELETE",
             "Target": {**self._target, "Input": json.dumps(wake_event(ref))},
         }
+        path, body = f"/schedules/{schedule_name(ref, name)}", json.dumps(request).encode()
         try:
-            await self._scheduler.run(lambda scheduler: scheduler.create_schedule(**request))
-        except ClientError as error:
-            code = _code(error)
-            if code == "ValidationException" and at <= self._clock.now() + 1000:
+            await self._scheduler.send("CreateSchedule", "POST", path, headers=JSON, body=body)
+        except AwsError as error:
+            if error.code == "ValidationException" and at <= self._clock.now() + 1000:
                 await self._dispatch(ref)
-            elif code != "ConflictException":  # which says that the timer is there
+            elif error.code != "ConflictException":  # which says that the timer is there
                 log.warning("no timer for %s, the sweeper will wake it: %s", ref.id, error)
-        except BotoCoreError as error:
+        except WireError as error:
             log.warning("perhaps no timer for %s, then the sweeper will wake it: %s", ref.id, error)
 
     async def unschedule(self, ref: Ref, name: str) -> None:
         """`DeleteSchedule <https://docs.aws.amazon.com/scheduler/latest/APIReference/API_DeleteSchedule.html>`_."""
-        request = {"Name": schedule_name(ref, name), "GroupName": self._group}
+        path, query = f"/schedules/{schedule_name(ref, name)}", {"groupName": self._group}
         try:
-            await self._scheduler.run(lambda scheduler: scheduler.delete_schedule(**request))
-        except (ClientError, BotoCoreError) as error:
-            if _code(error) != "ResourceNotFoundException":
+            await self._scheduler.send("DeleteSchedule", "DELETE", path, query=query)
+        except WireError as error:
+            if not (isinstance(error, AwsError) and error.code == "ResourceNotFoundException"):
                 log.warning("a timer of %s was not deleted, and wakes it for nothing: %s", ref.id, error)
 
 
@@ -119,7 +118,3 @@ def schedule_expression(at: int) -> str:
 def wake_event(ref: Ref) -> dict[str, str]:
     """What the function gets."""
     return {"adapter": "wake", "id": ref.id, "generation": ref.generation}
-
-
-def _code(error: Exception) -> str | None:
-    return error.response.get("Error", {}).get("Code") if isinstance(error, ClientError) else None

@@ -51,7 +51,7 @@ from adapter.aws.tables import (
     state_sk,
     write,
 )
-from adapter.aws.wire import Api, AwsError, NoAnswerError, NoCredentialsError
+from adapter.aws.wire import Api, AwsError, WireError
 from adapter.engine import lifecycle
 from adapter.engine.ports import (
     EVERYTHING,
@@ -514,7 +514,7 @@ class DynamoStore:
             return await self._api.call(operation, {"ReturnConsumedCapacity": "TOTAL", **request})
         except AwsError as error:
             raise _meaning(error) from error
-        except (NoAnswerError, NoCredentialsError) as error:
+        except WireError as error:
             raise Unavailable(f"{operation}: {error}") from error
 
 

@@ -34,6 +34,9 @@ class Recorder:
         self.request = request
         return Said(200, {}, b"{}")
 
+    async def open(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

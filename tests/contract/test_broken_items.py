@@ -11,6 +11,7 @@ import pytest
 from adapter.aws.directory import DOCUMENTS, FORMAT, PARTITION, Directory
 from adapter.aws.store import DynamoStore
 from adapter.aws.tables import StoredFormatError
+from adapter.aws.wire import Api
 from adapter.engine.ports import Create
 from adapter.engine.records import Notification, Status, Unreadable
 from adapter.engine.types import Kind, ObjectKey, Outcome, Target
@@ -205,9 +206,9 @@ async def test_lists_leave_out_what_cannot_be_read(
 
 class TestRegistry:
     @pytest.fixture
-    def directory(self, client: Any, tables: tuple[str, str]) -> Directory:
-        directory = Directory(tables[1], client)
-        directory.register(Registry(Near, Thing), "arn:a", "a:1")
+    async def directory(self, api: Api, tables: tuple[str, str]) -> Directory:
+        directory = Directory(tables[1], api)
+        await directory.register(Registry(Near, Thing), "arn:a", "a:1")
         return directory
 
     @pytest.mark.parametrize(
@@ -220,7 +221,13 @@ class TestRegistry:
         ],
     )
     async def test_a_service(
-        self, directory: Directory, client: Any, tables: tuple[str, str], attributes: dict[str, Any], reason: str
+        self,
+        directory: Directory,
+        api: Api,
+        client: Any,
+        tables: tuple[str, str],
+        attributes: dict[str, Any],
+        reason: str,
     ) -> None:
         key = {"pk": {"S": PARTITION}, "sk": {"S": "Near"}}
         item = {**client.get_item(TableName=tables[1], Key=key)["Item"], **attributes}
@@ -233,8 +240,8 @@ class TestRegistry:
             directory.kind(Target("Near", "run"))
         assert directory.kind(Target("Thing", "poke", "k")) is Kind.EXCLUSIVE
         assert [each.name for each in await directory.listed()] == ["Thing"]
-        directory.register(Registry(Near, Thing), "arn:a", "a:2")  # a deployment puts it right
-        assert [each.name for each in await Directory(tables[1], client).listed()] == ["Near", "Thing"]
+        await directory.register(Registry(Near, Thing), "arn:a", "a:2")  # a deployment puts it right
+        assert [each.name for each in await Directory(tables[1], api).listed()] == ["Near", "Thing"]
 
     async def test_a_document(
         self, directory: Directory, client: Any, tables: tuple[str, str], caplog: pytest.LogCaptureFixture
@@ -247,9 +254,9 @@ class TestRegistry:
             assert "item openapi/Near" in caplog.text
 
 
-async def test_every_item_has_a_version(running: Running, client: Any, tables: tuple[str, str]) -> None:
+async def test_every_item_has_a_version(running: Running, api: Api, client: Any, tables: tuple[str, str]) -> None:
     """Of whatever is stored, and a journal has one of its own."""
-    Directory(tables[1], client).register(Registry(Near, Thing), "arn:a", "a:1")
+    await Directory(tables[1], api).register(Registry(Near, Thing), "arn:a", "a:1")
     await running.suspended("Book/Mary/buy")
     await running.send("Book/Mary/read", "x" * 100_000)
     await running.call("Book/Joe/note", "x" * 9000)

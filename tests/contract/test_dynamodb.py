@@ -55,6 +55,9 @@ class Faults:
             raise NoAnswerError("lost")
         return answer
 
+    async def open(self) -> None:
+        await self._dynamodb.open()
+
     def close(self) -> None:
         self._dynamodb.close()
 
@@ -164,6 +167,9 @@ class TestFaults:
         class Empty:
             async def get(self, *, refused: Credentials | None = None) -> Credentials:
                 raise NoCredentialsError("none yet")
+
+            def copy(self) -> Empty:
+                return self
 
         store = DynamoStore("a", "b", api=Api("dynamodb", place=Place("us-east-1", endpoint), source=Empty()))
         with pytest.raises(Unavailable, match="GetItem: none yet"):

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import uuid4
 
 import botocore.session
 import pytest
-from botocore.awsrequest import AWSResponse
-from botocore.compat import HTTPHeaders
-from botocore.config import Config
-from botocore.exceptions import ReadTimeoutError
 
-from adapter.aws.clients import make_client
 from adapter.aws.scheduler import SchedulerTimers, schedule_name
+from adapter.aws.wire import Answer, Api, Credentials, Fixed, NoAnswerError, Place
 from adapter.engine.records import Ref
 from tests.contract.samples import GENERATION, NOW
+from tests.wire.scripted import refusal, scripted
 
 pytestmark = pytest.mark.dynamodb
 
@@ -39,7 +36,7 @@ class StillClock:
 
 @pytest.fixture(scope="module")
 def scheduler(endpoint: str, credentials: dict[str, str]) -> Any:
-    return make_client("scheduler", connections=1, attempts=1, endpoint_url=endpoint, **credentials)
+    return botocore.session.get_session().create_client("scheduler", endpoint_url=endpoint, **credentials)
 
 
 @pytest.fixture
@@ -56,7 +53,18 @@ def dispatched() -> list[Ref]:
 
 
 @pytest.fixture
-def timers(scheduler: Any, group: str, dispatched: list[Ref]) -> SchedulerTimers:
+async def api(endpoint: str) -> AsyncIterator[Api]:
+    api = Api("scheduler", place=Place("us-east-1", endpoint), source=Fixed(Credentials("test", "test")))
+    yield api
+    api.close()
+
+
+@pytest.fixture
+def timers(api: Api, group: str, dispatched: list[Ref]) -> SchedulerTimers:
+    return open_timers(api, dispatched, group)
+
+
+def open_timers(api: Api, dispatched: list[Ref], group: str = "timers") -> SchedulerTimers:
     async def dispatch(ref: Ref) -> None:
         dispatched.append(ref)
 
@@ -67,7 +75,7 @@ def timers(scheduler: Any, group: str, dispatched: list[Ref]) -> SchedulerTimers
         dead_letters=QUEUE,
         dispatch=dispatch,
         clock=StillClock(),
-        client=scheduler,
+        api=api,
     )
 
 
@@ -123,65 +131,32 @@ async def test_a_time_that_has_passed(
 class TestFaults:
     """A timer that can't be made is logged: the due time behind it is committed."""
 
-    @pytest.fixture
-    def group(self) -> str:
-        return "timers"
-
-    @pytest.fixture
-    def scheduler(self, endpoint: str, credentials: dict[str, str]) -> Any:
-        options: dict[str, Any] = {"endpoint_url": endpoint, **credentials}
-        session = botocore.session.get_session()
-        config = Config(retries={"total_max_attempts": 1})  # what is retried waits in between
-        return session.create_client("scheduler", config=config, **options)
-
     @pytest.mark.parametrize(
         "code", ["ThrottlingException", "InternalServerException", "ResourceNotFoundException", "AccessDeniedException"]
     )
-    async def test_refused(
-        self, timers: SchedulerTimers, scheduler: Any, caplog: pytest.LogCaptureFixture, code: str
-    ) -> None:
-        fail(scheduler, code)
-        await timers.schedule(REF, "c7", LATER)
+    async def test_refused(self, dispatched: list[Ref], caplog: pytest.LogCaptureFixture, code: str) -> None:
+        await refusing(refusal(code), dispatched).schedule(REF, "c7", LATER)
         [record] = caplog.records
         assert record.levelno == logging.WARNING
         assert "inv_a" in record.getMessage()
         assert code in record.getMessage()
 
-    async def test_no_answer(self, timers: SchedulerTimers, scheduler: Any, caplog: pytest.LogCaptureFixture) -> None:
-        def lose(request: Any, **_: Any) -> None:
-            raise ReadTimeoutError(endpoint_url=request.url, error="no")
-
-        scheduler.meta.events.register("before-send.scheduler", lose)
+    async def test_no_answer(self, dispatched: list[Ref], caplog: pytest.LogCaptureFixture) -> None:
+        timers = refusing(NoAnswerError("no"), dispatched)
         await timers.schedule(REF, "c7", LATER)
         await timers.unschedule(REF, "c7")
         assert len(caplog.records) == 2
 
-    async def test_refused_because_it_has_just_passed(
-        self, timers: SchedulerTimers, scheduler: Any, dispatched: list[Ref]
-    ) -> None:
-        fail(scheduler, "ValidationException")
-        await timers.schedule(REF, "c7", NOW + 900)
+    async def test_refused_because_it_has_just_passed(self, dispatched: list[Ref]) -> None:
+        await refusing(refusal("ValidationException"), dispatched).schedule(REF, "c7", NOW + 900)
         assert dispatched == [REF]
 
-    async def test_refused_for_another_reason(
-        self, timers: SchedulerTimers, scheduler: Any, dispatched: list[Ref], caplog: pytest.LogCaptureFixture
-    ) -> None:
-        fail(scheduler, "ValidationException")
-        await timers.schedule(REF, "c7", LATER)
+    async def test_refused_for_another_reason(self, dispatched: list[Ref], caplog: pytest.LogCaptureFixture) -> None:
+        await refusing(refusal("ValidationException"), dispatched).schedule(REF, "c7", LATER)
         assert dispatched == []
         assert len(caplog.records) == 1
 
 
-def fail(client: Any, code: str) -> None:
-    body = json.dumps({"Message": "no"}).encode()
-
-    class Raw:
-        def stream(self) -> Iterator[bytes]:
-            yield body
-
-    def answer(request: Any, **_: Any) -> AWSResponse:
-        headers = HTTPHeaders()
-        headers["x-amzn-errortype"] = code
-        return AWSResponse(request.url, 400, headers, Raw())
-
-    client.meta.events.register("before-send.scheduler", answer)
+def refusing(answer: Answer | Exception, dispatched: list[Ref]) -> SchedulerTimers:
+    api, _ = scripted("scheduler", answer)
+    return open_timers(api, dispatched)

@@ -12,11 +12,9 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
-from adapter.aws import clients
 from adapter.aws.store import DynamoStore
-from adapter.aws.wire import Api, Credentials, Fixed, Place
+from adapter.aws.wire import Api, AwsError, Credentials, Fixed, Place
 from adapter.engine.ports import Create, Delete, Dependent, Put, Unavailable
 from adapter.engine.records import JournalSegment, Meta, Part, Ref, Status, Waiter
 from adapter.engine.types import Kind, ObjectKey, Target
@@ -37,8 +35,6 @@ from tests.faults.aws import (
     unanswered,
     unheard,
 )
-
-CREDENTIALS = {"region_name": "us-east-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
 
 
 @dataclass
@@ -153,10 +149,10 @@ async def test_throttled_reads(store: DynamoStore, aws: FaultyAWS) -> None:
 
 
 @pytest.mark.parametrize("service", ["lambda", "scheduler", "sqs"])
-def test_throttled_services(aws: FaultyAWS, stub: Stub, service: str) -> None:
+async def test_throttled_services(aws: FaultyAWS, stub: Stub, service: str) -> None:
     aws.plan = lambda request: throttled
-    with pytest.raises(ClientError, match=r"TooManyRequestsException|ThrottlingException"):
-        ask(service, aws, attempts=1)
+    with pytest.raises(AwsError, match=r"TooManyRequestsException|ThrottlingException"):
+        await ask(service, aws, attempts=1)
     assert stub.requests == []
 
 
@@ -192,16 +188,18 @@ def test_a_slow_request_is_done_and_answered(aws: FaultyAWS, stub: Stub) -> None
 
 @pytest.mark.parametrize("service", ["lambda", "scheduler", "sqs"])
 @pytest.mark.parametrize(("fault", "times"), [(dropped, 0), (doubled, 2)])
-def test_dropped_and_doubled_look_fine(aws: FaultyAWS, stub: Stub, service: str, fault: Fault, times: int) -> None:
+async def test_dropped_and_doubled_look_fine(
+    aws: FaultyAWS, stub: Stub, service: str, fault: Fault, times: int
+) -> None:
     aws.plan = once(fault)
-    answer = ask(service, aws)
-    assert answer["ResponseMetadata"]["HTTPStatusCode"] == (202 if service == "lambda" else 200)
+    answer = await ask(service, aws)
+    assert answer.status == (202 if service == "lambda" else 200)
     if service == "scheduler":
-        assert answer["ScheduleArn"].endswith("/name")
+        assert json.loads(answer.body)["ScheduleArn"].endswith("/name")
     assert len(stub.requests) == times
     if service == "scheduler":
         assert len(set(stub.requests)) == times  # the second schedule has a name of its own
-    ask(service, aws)
+    await ask(service, aws)
     assert len(stub.requests) == times + 1
 
 
@@ -234,8 +232,8 @@ async def test_what_is_done_is_watched(store: DynamoStore, aws: FaultyAWS, seen:
     aws.plan = once(unheard)
     with pytest.raises(Unavailable):
         await store.commit([Delete(Waiter("inv_a", "g", Ref("inv_b", "g"), 1)), SEGMENT], "nonce")
-    ask("lambda", aws)
-    ask("scheduler", aws)
+    await ask("lambda", aws)
+    await ask("scheduler", aws)
     assert seen == [("PutItem", 200), ("TransactWriteItems", 200), ("Invoke", 202), ("CreateSchedule", 200)]
 
 
@@ -249,19 +247,18 @@ def post(aws: FaultyAWS, seconds: float = 5) -> int:
         connection.close()
 
 
-def ask(service: str, aws: FaultyAWS, attempts: int = 3) -> dict[str, Any]:
-    client = clients.make_client(service, connections=1, attempts=attempts, endpoint_url=aws.url, **CREDENTIALS)
+async def ask(service: str, aws: FaultyAWS, attempts: int = 3) -> Answer:
+    api = Api(service, attempts=attempts, place=Place("us-east-1", aws.url), source=Fixed(Credentials("test", "test")))
     try:
         if service == "lambda":
-            return client.invoke(FunctionName="f:1", InvocationType="Event", Payload=json.dumps({"id": "inv_a"}))
+            path, headers = "/2015-03-31/functions/f%3A1/invocations", {"x-amz-invocation-type": "Event"}
+            return await api.send("Invoke", "POST", path, headers=headers, body=b'{"id": "inv_a"}')
         if service == "sqs":
-            return client.send_message(QueueUrl=f"{aws.url}/000000000000/q", MessageBody="{}", DelaySeconds=5)
-        return client.create_schedule(
-            Name="name",
-            GroupName="g",
-            ScheduleExpression="at(2030-01-01T00:00:00)",
-            FlexibleTimeWindow={"Mode": "OFF"},
-            Target={"Arn": "arn:aws:lambda:us-east-1:000000000000:function:f", "RoleArn": "arn:aws:iam::0:role/r"},
-        )
+            message = {"QueueUrl": f"{aws.url}/000000000000/q", "MessageBody": "{}", "DelaySeconds": 5}
+            await api.call("SendMessage", message)
+            return Answer(200)
+        body = json.dumps({"GroupName": "g", "ScheduleExpression": "at(2030-01-01T00:00:00)"}).encode()
+        answer = await api.send("CreateSchedule", "POST", "/schedules/name", body=body)
+        return Answer(answer.status, (), answer.body)
     finally:
-        client.close()
+        api.close()

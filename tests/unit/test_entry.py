@@ -19,13 +19,13 @@ import httpx
 import pytest
 
 from adapter import Client, Context, ObjectContext, RetryPolicy, Service, VirtualObject, handler
-from adapter.aws import clients
 from adapter.aws.directory import Directory, Listed
 from adapter.aws.entry import LambdaEntry
 from adapter.aws.events import MARGIN, UnknownEventError
 from adapter.aws.host import Host, connect
 from adapter.aws.observability import Observed, ObservedEngine
 from adapter.aws.settings import ConfigurationError
+from adapter.aws.wire import Api
 from adapter.clock import SystemClock
 from adapter.engine.ids import shard
 from adapter.engine.ports import Unavailable
@@ -117,10 +117,10 @@ class Elsewhere:
     async def documents(self) -> dict[str, dict[str, Any]]:
         return {}
 
-    def register(self, registry: Registry, function: str, deployment: str) -> None:
+    async def register(self, registry: Registry, function: str, deployment: str) -> None:
         self.calls.append(("register", *registry.services, function, deployment))
 
-    def withdraw(self, function: str) -> None:
+    async def withdraw(self, function: str) -> None:
         self.calls.append(("withdraw", function))
         raise Unavailable("the table is gone")
 
@@ -462,7 +462,7 @@ def test_a_deployment_is_registered(function: Function) -> None:
 
 
 def test_a_registration_that_fails_says_so(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    async def fail(*_: object) -> None:
         raise Unavailable("no table")
 
     monkeypatch.setattr(function.directory, "register", fail)
@@ -476,10 +476,10 @@ def test_a_registration_outlasts_a_request_without_an_answer(
 ) -> None:
     register, fails = function.directory.register, [Unavailable("slow"), Unavailable("slow")]
 
-    def sometimes(*arguments: Any) -> None:
+    async def sometimes(*arguments: Any) -> None:
         if fails:
             raise fails.pop()
-        register(*arguments)
+        await register(*arguments)
 
     monkeypatch.setattr(function.directory, "register", sometimes)
     monkeypatch.setattr("adapter.aws.registration.PAUSES", (0.0, 0.0))
@@ -575,23 +575,22 @@ def test_a_process_connects_before_its_first_event(monkeypatch: pytest.MonkeyPat
         "ADAPTER_STACK": json.dumps(SETTINGS),
     }.items():
         monkeypatch.setenv(name, value)
-    made: list[str] = []
-    make = clients.make_client
+    opened: list[str] = []
 
-    def recorded(service: str, **options: Any) -> Any:
-        made.append(service)
-        return make(service, **options)
+    async def opening(self: Api) -> None:
+        opened.append(self.service)
 
-    monkeypatch.setattr(clients, "make_client", recorded)
+    monkeypatch.setattr(Api, "open", opening)
     read: list[str] = []
 
-    def query(self: Directory, partition: str) -> list[Any]:
+    async def query(self: Directory, api: Api, partition: str) -> list[Any]:
         read.append(partition)
         return []
 
     monkeypatch.setattr(Directory, "_query", query)
     monkeypatch.setattr(Observed, "take_over_logs", lambda self: None)
     host = connect(Registry(Shop, Cart))
-    assert made == ["lambda"]
+    asyncio.run(host.prepare())
+    assert opened == ["lambda"]
     assert read == ["registry"]
     assert host.engine.deployment == "app_shop:7"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from botocore.exceptions import ClientError, ReadTimeoutError
 
 from adapter.aws.delays import QueueTimers
+from adapter.aws.wire import Api, NoAnswerError
 from adapter.engine.records import Ref
+from tests.wire.scripted import Fake, error
 
 NOW = 1_700_000_000_000
 REF = Ref("inv_a", "g")
@@ -26,16 +27,17 @@ class StillClock:
 
 
 class Queue:
-    """What the timers use of an SQS client."""
+    """What the timers use of SQS."""
 
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
         self.fails: Exception | None = None
 
-    def send_message(self, **message: Any) -> None:
+    def send_message(self, **message: Any) -> dict[str, Any]:
         if self.fails:
             raise self.fails
         self.sent.append(message)
+        return {}
 
 
 class Beyond:
@@ -61,7 +63,12 @@ def beyond() -> Beyond:
 
 def timers(queue: Queue, beyond: Beyond, longest: int = 60) -> QueueTimers:
     return QueueTimers(
-        queue="https://queue", longest=longest, target=TARGET, beyond=beyond, clock=StillClock(), client=queue
+        queue="https://queue",
+        longest=longest,
+        target=TARGET,
+        beyond=beyond,
+        clock=StillClock(),
+        api=cast(Api, Fake(queue)),
     )
 
 
@@ -95,13 +102,13 @@ async def test_unschedule(queue: Queue, beyond: Beyond) -> None:
 
 
 @pytest.mark.parametrize(
-    "error",
-    [ClientError({"Error": {"Code": "AccessDenied"}}, "SendMessage"), ReadTimeoutError(endpoint_url="x", error="no")],
+    "trouble",
+    [error("AccessDenied"), NoAnswerError("no")],
 )
 async def test_a_message_that_cannot_be_sent_is_left_to_the_sweeper(
-    queue: Queue, beyond: Beyond, error: Exception, caplog: pytest.LogCaptureFixture
+    queue: Queue, beyond: Beyond, trouble: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    queue.fails = error
+    queue.fails = trouble
     await timers(queue, beyond).schedule(REF, "c7", NOW + 5_000)
     (record,) = caplog.records
     assert record.levelno == logging.WARNING

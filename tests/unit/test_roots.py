@@ -9,16 +9,10 @@ from pathlib import Path
 import botocore
 import pytest
 
-from adapter.aws.clients import trusted_roots
+from adapter.aws.wire import tls
 from adapter.aws.wire.tls import ROOTS
 
 CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----\n.*?-----END CERTIFICATE-----", re.DOTALL)
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "AWS_ENDPOINT_URL", "AWS_REGION"):
-        monkeypatch.delenv(name, raising=False)
 
 
 def test_they_are_amazons() -> None:
@@ -33,23 +27,32 @@ def test_they_are_amazons() -> None:
     assert set(CERTIFICATE.findall(ROOTS.read_text())) < set(CERTIFICATE.findall(every))
 
 
-def test_they_apply_to_awss_own_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_REGION", "eu-central-1")
-    assert trusted_roots() == str(ROOTS)
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def trusted(host: str) -> int:
+    return len(tls.context(host).get_ca_certs())
+
+
+@pytest.mark.parametrize("host", ["dynamodb.eu-central-1.amazonaws.com", "lambda.us-east-1.api.aws"])
+def test_they_apply_to_awss_own_endpoints(host: str) -> None:
+    assert trusted(host) == 5
+    assert tls.context(host) is tls.context("sqs.eu-west-1.amazonaws.com")
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("AWS_CA_BUNDLE", "/opt/company.pem"),
-        ("REQUESTS_CA_BUNDLE", "/opt/company.pem"),
-        ("AWS_ENDPOINT_URL", "https://localhost.localstack.cloud:4566"),
-        ("AWS_ENDPOINT_URL_DYNAMODB", "https://dynamodb.example.com"),
-        ("AWS_REGION", "cn-north-1"),
-    ],
+    "host", ["dynamodb.cn-north-1.amazonaws.com.cn", "localhost.localstack.cloud", "evilamazonaws.com"]
 )
-def test_elsewhere_the_configuration_or_the_default_applies(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str
-) -> None:
-    monkeypatch.setenv(name, value)
-    assert trusted_roots() is None
+def test_elsewhere_the_systems_apply(host: str) -> None:
+    assert trusted(host) == len(ssl.create_default_context().get_ca_certs())
+
+
+@pytest.mark.parametrize("name", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
+def test_the_configured_ones_apply_everywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    (tmp_path / "company.pem").write_text(CERTIFICATE.findall(ROOTS.read_text())[0])
+    monkeypatch.setenv(name, str(tmp_path / "company.pem"))
+    for host in ("dynamodb.eu-central-1.amazonaws.com", "localhost"):
+        assert trusted(host) == 1

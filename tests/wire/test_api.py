@@ -12,29 +12,8 @@ from typing import Any
 
 import pytest
 
-from adapter.aws.wire import Answer, Api, AwsError, Credentials, Fixed, NoAnswerError, NoRegionError, Place, locate
-from adapter.aws.wire import Request as Asked
-
-PLACE = Place("us-east-1", "https://aws.example.com/base")
-KEY = Fixed(Credentials("k", "s"))
-
-
-class Scripted:
-    """A transport that answers what it is told, one after the other; the last stays."""
-
-    def __init__(self, *answers: Answer | Exception) -> None:
-        self.answers = list(answers)
-        self.asked: list[Asked] = []
-
-    async def send(self, request: Asked) -> Answer:
-        self.asked.append(request)
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def close(self) -> None:
-        pass
+from adapter.aws.wire import Answer, Api, AwsError, Credentials, NoAnswerError, NoRegionError, locate
+from tests.wire.scripted import KEY, PLACE, Scripted
 
 
 class Rotating:
@@ -47,6 +26,9 @@ class Rotating:
         if refused is not None and len(self.keys) > 1:
             self.keys.pop(0)
         return Credentials(self.keys[0], "s")
+
+    def copy(self) -> Rotating:
+        return self
 
 
 def ok(body: object = None, **headers: str) -> Answer:

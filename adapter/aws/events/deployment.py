@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,8 +25,8 @@ async def handle(event: Mapping[str, Any], host: Host) -> dict[str, list[str]]:
     """Register or withdraw the function's services, and return their names."""
     function = event["function"]
     if event["adapter"] == "withdraw":
-        await asyncio.to_thread(registration.withdraw, host.directory, function)
+        await registration.withdraw(host.directory, function)
     else:
         deployment = host.engine.deployment
-        await asyncio.to_thread(registration.register, host.registry, host.directory, function, deployment)
+        await registration.register(host.registry, host.directory, function, deployment)
     return {"services": list(host.registry.services)}

@@ -13,7 +13,7 @@ our own is in ``docs/decisions``. What a deployment needs beside these, boto3 do
 
 from adapter.aws.wire.api import Api, AwsError, NoRegionError, Place, locate
 from adapter.aws.wire.credentials import Fixed, NoCredentialsError
-from adapter.aws.wire.http import Answer, NoAnswerError, Request, Transport
+from adapter.aws.wire.http import Answer, NoAnswerError, Request, Transport, WireError
 from adapter.aws.wire.signing import Credentials
 
 __all__ = [
@@ -28,5 +28,6 @@ __all__ = [
     "Place",
     "Request",
     "Transport",
+    "WireError",
     "locate",
 ]

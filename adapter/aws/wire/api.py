@@ -22,7 +22,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
 from adapter.aws.wire import credentials, tls
-from adapter.aws.wire.http import Answer, NoAnswerError, Pool, Request, Transport
+from adapter.aws.wire.http import Answer, NoAnswerError, Pool, Request, Transport, WireError
 from adapter.aws.wire.signing import Credentials, Signer
 
 TARGETS: Final = {"dynamodb": "DynamoDB_20120810", "sqs": "AmazonSQS"}
@@ -68,7 +68,7 @@ class NoRegionError(Exception):
     """The environment names no region."""
 
 
-class AwsError(Exception):
+class AwsError(WireError):
     """A service answered with an error.
 
     Attributes:
@@ -167,6 +167,7 @@ class Api:
     ) -> None:
         self.service = service
         self.place = place or locate(service)
+        self._connections = connections
         self._attempts = attempts
         self._source = source or credentials.find()
         self._signer = Signer(service, self.place.region)
@@ -233,6 +234,21 @@ class Api:
                     raise
             await asyncio.sleep(random.uniform(0, PAUSE_SECONDS * 2**attempt))
         raise AssertionError("no attempt")
+
+    async def open(self) -> None:
+        """Make a connection for the first request, which then need not wait for it.
+
+        Raises:
+            NoAnswerError: If there is none.
+        """
+        await self.transport.open()
+
+    def copy(self) -> Api:
+        """Return the same for another event loop, with connections and credentials of its own."""
+        source = self._source.copy()
+        return Api(
+            self.service, connections=self._connections, attempts=self._attempts, place=self.place, source=source
+        )
 
     def close(self) -> None:
         """Close the connections."""

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import SplitResult, urlsplit
 
-from adapter.aws.wire.http import NoAnswerError, Pool, Request
+from adapter.aws.wire.http import NoAnswerError, Pool, Request, WireError
 from adapter.aws.wire.signing import Credentials
 from adapter.aws.wire.tls import context
 
@@ -52,7 +52,7 @@ CONTAINER_HOSTS: Final = frozenset({"169.254.170.2", "169.254.170.23", "fd00:ec2
 log = logging.getLogger("adapter")
 
 
-class NoCredentialsError(Exception):
+class NoCredentialsError(WireError):
     """There are no credentials, or none that can be had now."""
 
 
@@ -68,6 +68,10 @@ class Source(Protocol):
         Raises:
             NoCredentialsError: If there are none.
         """
+        ...
+
+    def copy(self) -> Source:
+        """Return the same for another event loop."""
         ...
 
 
@@ -93,6 +97,10 @@ class Fixed:
         """See `Source`."""
         return self.credentials
 
+    def copy(self) -> Source:
+        """See `Source`."""
+        return self
+
 
 class Environment:
     """The environment's variables. They are read for each request, as a program may set new ones."""
@@ -104,6 +112,10 @@ class Environment:
         except KeyError as error:
             raise NoCredentialsError(f"the environment variable {error} is gone") from None
         return Credentials(key, secret, os.environ.get("AWS_SESSION_TOKEN") or None)
+
+    def copy(self) -> Source:
+        """See `Source`."""
+        return self
 
 
 class Refreshed:
@@ -131,6 +143,10 @@ class Refreshed:
                     self._refresh_at = time.time() + RETRY_SECONDS
             assert self._current is not None
             return self._current
+
+    def copy(self) -> Source:
+        """See `Source`."""
+        return type(self)()
 
     def _is_good(self, refused: Credentials | None) -> bool:
         return self._current is not None and self._current != refused and time.time() < self._refresh_at

@@ -34,7 +34,11 @@ MAX_HEAD: Final = 64 * 1024
 """Bytes that the head of an answer may have."""
 
 
-class NoAnswerError(Exception):
+class WireError(Exception):
+    """A request did not succeed."""
+
+
+class NoAnswerError(WireError):
     """No answer came, or none that can be read: the request was carried out, or not, or is yet to be."""
 
 
@@ -72,6 +76,14 @@ class Transport(Protocol):
 
         Raises:
             NoAnswerError: If there is no answer.
+        """
+        ...
+
+    async def open(self) -> None:
+        """Make a connection for the first request.
+
+        Raises:
+            NoAnswerError: If there is none.
         """
         ...
 
@@ -122,6 +134,11 @@ class Pool:
                 else:
                     connection.abort()
             return answer
+
+    async def open(self) -> None:
+        """See `Transport`."""
+        async with self._slots:
+            self._idle.append(await self._reuse() or await self._connect())
 
     def close(self) -> None:
         """Close the connections that are idle."""
