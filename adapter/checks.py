@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Final
 
-from adapter.engine.types import MAX_HEADERS, MAX_KEY, Failure, Outcome
+from adapter.engine.types import LONGEST, MAX_HEADERS, MAX_KEY, Failure, Outcome
 from adapter.errors import TerminalError
 from adapter.serde import type_name
-
-LONGEST: Final = 100 * 365 * 86_400_000
-"""The longest sleep or delay, in milliseconds: 100 years."""
 
 
 def check_key(key: str) -> str:

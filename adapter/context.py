@@ -43,7 +43,7 @@ from adapter.logs import HandlerLogger
 from adapter.operations import Awakeable, Invocation, Operation
 from adapter.promises import DurablePromise
 from adapter.serde import Json, Serde, of
-from adapter.steps import HINT, check_step, returned
+from adapter.steps import HINT, check_step, in_thread, returned
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -253,7 +253,7 @@ class Context(Clients):
                 if inspect.iscoroutinefunction(fn):
                     value = await fn(*args, **kwargs)
                 else:
-                    value = await asyncio.to_thread(_call, fn, *args, **kwargs)
+                    value = await in_thread(fn, *args, **kwargs)
                     if inspect.isawaitable(value):
                         value = await value
                 return values.write(form, value, what, hint=HINT, convert=type is not None)
@@ -469,14 +469,6 @@ class WorkflowSharedContext(KeyedContext):
 @context_of(Workflow, Kind.WORKFLOW)
 class WorkflowContext(WorkflowSharedContext, WritableState):
     """The context of a workflow's ``run``, which is executed once per workflow id."""
-
-
-def _call(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a plain function in a thread, from which no future could pass on a ``StopIteration``."""
-    try:
-        return fn(*args, **kwargs)
-    except StopIteration as error:
-        raise RuntimeError("the function raised StopIteration") from error
 
 
 def _nothing(_: bytes | None) -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import typing
-from collections.abc import Awaitable, Coroutine
-from functools import partial
-from typing import Any, cast
+from asyncio import AbstractEventLoop
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import cache, partial
+from typing import Any, Final, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 from adapter.checks import check_text
 from adapter.engine.types import MAX_KEY, RetryPolicy
 from adapter.serde import type_name
+
+T = TypeVar("T")
 
 HINT = "pass the step's type=, or annotate what its function returns"
 
@@ -41,6 +48,42 @@ def check_step(name: object, fn: object, args: tuple[Any, ...], kwargs: dict[str
             raise TypeError(f"run({name!r}, {called}, …): {error}; the step's own keywords are retry, type") from None
         except ValueError:
             pass  # a builtin that does not say what it takes
+
+
+_LIVE: Final = 32
+"""How many plain steps run at the same time in one process."""
+
+_THREADS: Final = 800
+"""How many threads there are at most. Lambda allows 1,024 of a process."""
+
+_turns = WeakKeyDictionary[AbstractEventLoop, asyncio.Semaphore]()
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_THREADS, "step")
+
+
+async def in_thread(fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Call a plain function in a thread, with the context variables of the caller.
+
+    A call that is cancelled continues in its thread, but no longer counts as running: steps that were given up do not
+    keep others waiting.
+
+    Raises:
+        RuntimeError: If the function raises ``StopIteration``, which no future can pass on.
+    """
+    loop = asyncio.get_running_loop()
+    call = partial(copy_context().run, fn, *args, **kwargs)
+    async with _turns.setdefault(loop, asyncio.Semaphore(_LIVE)):
+        return await loop.run_in_executor(_threads(), _passing_on, call)
+
+
+def _passing_on(call: Callable[[], T]) -> T:
+    try:
+        return call()
+    except StopIteration as error:
+        raise RuntimeError("the function raised StopIteration") from error
 
 
 def returned(fn: Any) -> Any:

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import Context
 from random import Random
 from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
@@ -22,7 +23,7 @@ from adapter.engine.journal import (
 )
 from adapter.engine.loop import DurableLoop
 from adapter.engine.records import Meta, Ref
-from adapter.engine.types import Failure, HandlerSpec, Headers, Kind, Outcome, Target
+from adapter.engine.types import LONGEST, Failure, HandlerSpec, Headers, Kind, Outcome, Target
 from adapter.errors import JournalMismatchError, NonDeterminismError, TerminalError
 from adapter.operations import Awakeable, Invocation, Operation
 
@@ -91,6 +92,9 @@ class Host(Protocol):
         """Return the kind of a handler, in this process or another."""
         ...
 
+    def difference(self, attempt: Attempt, pending: Pending[Any]) -> str | None:
+        """Return what a replayed command has in another way than before, if that is compared."""
+
 
 class Stopped(BaseException):
     """Ends handler code whose attempt cannot continue.
@@ -118,6 +122,7 @@ class Pending(Operation[T], Generic[T]):
         """Operations of one group are awaited together. The last of them wakes a suspended handler."""
         self._decode = decode
         self.waiters: list[asyncio.Future[None]] = []
+        self.was_awaited = False
         self.timer: asyncio.TimerHandle | None = None
         self.on_result: Callable[[Outcome], object] | None = None
         """Called with the result when it arrives, but not with one from the journal."""
@@ -180,6 +185,7 @@ def wait(operations: Sequence[Pending[Any]]) -> Generator[Any, None, None]:
     future = attempt.loop.create_future()
     for operation in operations:
         operation.waiters.append(future)
+        operation.was_awaited = True
     try:
         yield from future
     finally:
@@ -250,11 +256,14 @@ class Attempt:
         input: bytes,
         journal: Iterable[Entry],
         notifications: dict[str, Outcome],
+        context: Context,
     ) -> None:
         self.host = host
         self.spec = spec
         self.meta = meta
-        self.loop = DurableLoop(self._sleep)
+        self.loop = DurableLoop(self._sleep, self._time)
+        self._now: float | None = None
+        """The time, if the code has asked for it since it was last blocked."""
         self._random: Random | None = None
         self.operations: list[Pending[Any]] = []
         self._cancelled_at: list[int] = []
@@ -288,7 +297,7 @@ class Attempt:
             elif isinstance(entry, StateRead):
                 self.read_results[entry.n] = entry.outcome
         self._open: list[tuple[Pending[Any], int | None]] = []
-        self._task = self.loop.create_task(self._execute(input))
+        self._task = self.loop.create_task(self._execute(input), context=context)
         self._dead = self._told = False
 
     # --- what contexts see (`commands.Issuer`) ---
@@ -325,7 +334,7 @@ class Attempt:
 
     @property
     def replaying(self) -> bool:
-        return bool(self._results) or len(self.operations) < len(self._issued)
+        return self._dead or bool(self._results) or len(self.operations) < len(self._issued)
 
     @overload
     def issue(self, command: c.Call | c.Send, decode: Callable[[bytes | None], T]) -> Invocation[T]: ...
@@ -356,6 +365,8 @@ class Attempt:
                 raise self._mismatch(
                     f"command {n} is {kind} {name!r}, the journal holds {recorded.kind} {recorded.name!r}"
                 )
+            if (part := self.host.difference(self, pending)) is not None:
+                raise self._mismatch(f"command {n} is {kind} {name!r} with another value of {part} than before")
             if recorded.value is not None:
                 pending.outcome = recorded.value
             else:
@@ -379,7 +390,7 @@ class Attempt:
     @property
     def ended(self) -> bool:
         """True if the code returned or raised, or cannot continue."""
-        return self.fault is not None or self._task.done()
+        return self.fault is not None or self.loop.error is not None or self._task.done()
 
     def result(self) -> Outcome:
         """Return the outcome of an attempt that ended.
@@ -425,6 +436,7 @@ class Attempt:
         The cancellation is raised as a terminal error where the code awaits anything except calls. Calls are cancelled
         in turn, and their failures are raised instead. If no call fails, the next await raises the cancellation.
         """
+        self._now = None
         if n == CANCEL:
             self._cancel(outcome)
         else:
@@ -478,6 +490,16 @@ class Attempt:
     def waits(self) -> list[Pending[Any]]:
         """Return the operations without a result that code awaits."""
         return [pending for pending in self.operations if pending.outcome is None and pending.awaited]
+
+    def unheeded_steps(self) -> bool:
+        """Return True if a step without a result was never awaited. It is carried out before the invocation completes.
+
+        A step that code no longer awaits, after a timeout or a cancellation, is not.
+        """
+        return any(
+            isinstance(pending.command, c.Run) and pending.outcome is None and not pending.was_awaited
+            for pending in self.operations
+        )
 
     def abandon(self) -> None:
         """Drop the code where it stands."""
@@ -533,7 +555,17 @@ class Attempt:
             if pending.outcome is None:
                 self.host.resume(self, pending, at)
 
+    def _time(self) -> float:
+        if self._now is None:
+            asked = self.issue(c.Now(), lambda data: int(data or b"0") / 1000)
+            assert isinstance(asked, Pending)
+            told = asked.outcome
+            self._now = self.meta.created / 1000 if told is None else int(told.value or b"0") / 1000
+        return self._now
+
     def _sleep(self, seconds: float, handle: asyncio.TimerHandle) -> None:
+        if not seconds * 1000 <= LONGEST:
+            raise ValueError(f"a sleep or a timeout of {seconds} seconds is longer than 100 years")
         self.surface()
         pending = self.issue(c.Sleep(max(1, round(seconds * 1000)), "asyncio"), lambda _: None)
         assert isinstance(pending, Pending)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -44,6 +45,7 @@ from adapter.engine.records import (
     cancellations,
     cut,
 )
+from adapter.engine.replays import Contents
 from adapter.engine.reports import log_attempt, log_end, log_step
 from adapter.engine.session import MAX_INLINE_WAIT, Session
 from adapter.engine.storage import Storage
@@ -156,6 +158,9 @@ class Engine(Storage):
         self.deployment = deployment
         self.poll = poll
         self.always_replay = always_replay
+        self.contents = Contents() if always_replay else None
+        self.context = copy_context()
+        """The context variables with which handlers begin, wherever they are called from."""
         self.steps = 0
         """The number of steps that run in this process."""
         self.active: dict[str, Session] = {}

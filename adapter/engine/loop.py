@@ -10,19 +10,22 @@ import asyncio
 import sys
 from asyncio import events
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import suppress
-from contextvars import Context
+from contextvars import Context, copy_context
 from types import FrameType
-from typing import Any, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 from adapter.errors import NonDeterminismError
+from adapter.operations import Operation
 
 HELP = (
     "handler code may await only what its context gives it, so that a replay can repeat it: "
     "wrap I/O, threads and other side effects in `ctx.run(name, function)`"
 )
 
+
+T = TypeVar("T")
 
 _END_SLEEP = cast(Any, asyncio.futures)._set_result_unless_cancelled
 
@@ -41,30 +44,36 @@ class _Future(asyncio.Future[Any]):
 class _Task(asyncio.Task[Any]):
     """A task whose hash is the same on replay, so that the sets in which asyncio keeps tasks have the same order."""
 
-    def __init__(self, number: int, coro: Coroutine[Any, Any, Any], **options: Any) -> None:
+    def __init__(self, number: int, coro: Coroutine[Any, Any, Any], context: Context, **options: Any) -> None:
         self._number = number
-        super().__init__(coro, **options)
+        self.context = context
+        super().__init__(coro, context=context, **options)
 
     def __hash__(self) -> int:
         return self._number
 
 
-def _refuse_to_wait(frame: FrameType) -> None:
-    """Refuse ``asyncio.wait`` over futures whose order in its sets would differ on replay.
+def _waits_in_no_order(frame: FrameType) -> str:
+    """Return why ``asyncio.wait`` cannot wait for what it was given, because a replay would see another order.
 
     Args:
         frame: The frame that asks the loop for a future.
-
-    Raises:
-        NonDeterminismError: If that is ``asyncio.wait``, and one of its futures is neither of the loop nor a task.
     """
     if frame.f_code.co_name != "_wait" or frame.f_globals.get("__name__") != "asyncio.tasks":
-        return
-    if not all(isinstance(future, _Future | _Task) for future in frame.f_locals["fs"]):
-        raise NonDeterminismError(
-            "asyncio.wait keeps to no order over what asyncio.gather returns, or over an asyncio.Future of your own: "
-            "give it tasks, as asyncio.create_task makes them, or use adapter.gather"
-        )
+        return ""
+    futures = frame.f_locals["fs"]
+    if any(isinstance(future, Operation) for future in futures):
+        return "asyncio.wait takes tasks, not operations: use adapter.wait_completed or adapter.select"
+    if all(isinstance(future, _Future | _Task) for future in futures):
+        return ""
+    return (
+        "asyncio.wait keeps to no order over what asyncio.gather returns, or over an asyncio.Future of your own: "
+        "give it tasks, as asyncio.create_task makes them, or use adapter.gather"
+    )
+
+
+async def _result(awaitable: Awaitable[T]) -> T:
+    return await awaitable
 
 
 def _caller_is_as_completed() -> bool:
@@ -82,17 +91,20 @@ class DurableLoop:
     Args:
         sleep: Called by `call_later` with seconds and a handle, which is given to `fire` after that time.
             ``asyncio.sleep`` and the timeouts of asyncio become durable sleeps by it.
+        time: Returns the time in seconds, the same on a replay.
     """
 
-    def __init__(self, sleep: Callable[[float, asyncio.TimerHandle], None]) -> None:
+    def __init__(self, sleep: Callable[[float, asyncio.TimerHandle], None], time: Callable[[], float]) -> None:
         self._ready: deque[asyncio.Handle] = deque()
         self._sleep = sleep
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._time = time
+        self._tasks: set[_Task] = set()
         self._count = 0
         self._futures = 0
         self._dropped = False
         self.error: BaseException | None = None
-        """An error of a callback that no task could be given."""
+        """An error of a callback that no task could be given, or the first refusal. The attempt fails, whatever the
+        code makes of it."""
         self.cancellations = 0
         """How often the invocation was cancelled."""
 
@@ -124,7 +136,11 @@ class DurableLoop:
             generator.aclose().send(None)
 
     def abandon(self) -> None:
-        """Drop every task where it stands. Its ``finally`` blocks run, but can await nothing."""
+        """Drop every task where it stands.
+
+        Python runs its ``finally`` blocks. They run in the task's context, can await nothing, and their errors are
+        dropped.
+        """
         self._ready.clear()
         self._dropped = True
         outer = events._get_running_loop()
@@ -134,7 +150,7 @@ class DurableLoop:
                 if not task.done():
                     task._log_destroy_pending = False  # type: ignore[attr-defined]  # it is meant to stay so
                     with suppress(BaseException):
-                        task.get_coro().close()
+                        task.context.run(task.get_coro().close)
             self._tasks.clear()
             self._ready.clear()
         finally:
@@ -164,7 +180,7 @@ class DurableLoop:
     def call_at(
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        return self.call_later(when, callback, *args, context=context)
+        return self.call_later(when - self.time(), callback, *args, context=context)
 
     @staticmethod
     def sleeper(handle: asyncio.TimerHandle) -> asyncio.Future[Any] | None:
@@ -176,22 +192,29 @@ class DurableLoop:
         """Do nothing: a cancelled handle is skipped when its sleep ends."""
 
     def time(self) -> float:
-        """Return 0. asyncio adds delays to it, and real time would differ on replay."""
-        return 0.0
+        """Return the time in seconds since the epoch. It moves on only when the code was blocked."""
+        return self._time()
 
     def create_future(self) -> asyncio.Future[Any]:
-        _refuse_to_wait(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
+        if refusal := _waits_in_no_order(sys._getframe(1)):  # pyright: ignore[reportPrivateUsage]
+            self.refuse(refusal)
         self._futures += 1
         return _Future(self._futures, self)
 
     def create_task(
-        self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, **options: Any
+        self,
+        coro: Coroutine[Any, Any, Any] | Operation[Any],
+        *,
+        name: str | None = None,
+        context: Context | None = None,
+        **options: Any,
     ) -> asyncio.Task[Any]:
+        awaited = _result(coro) if isinstance(coro, Operation) else coro
         if _caller_is_as_completed():
-            coro.close()
-            raise NonDeterminismError("asyncio.as_completed keeps to no order: use adapter.as_completed")
+            awaited.close()
+            self.refuse("asyncio.as_completed keeps to no order: use adapter.as_completed")
         self._count += 1
-        task = _Task(self._count, coro, loop=self, name=name, **options)
+        task = _Task(self._count, awaited, context or copy_context(), loop=self, name=name, **options)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -220,4 +243,14 @@ class DurableLoop:
         return None
 
     def __getattr__(self, name: str) -> Any:
-        raise NonDeterminismError(f"{name} was used in handler code; {HELP}")
+        self.refuse(f"{name} was used in handler code; {HELP}")
+
+    def refuse(self, why: str) -> NoReturn:
+        """Fail the attempt, also if the code catches the error that this raises.
+
+        Raises:
+            NonDeterminismError: Always.
+        """
+        error = NonDeterminismError(why)
+        self.error = self.error or error
+        raise error

@@ -583,7 +583,7 @@ class Session:
         attempt = execution.attempt
         if attempt is None or not attempt.ended:
             return
-        if execution.required_requests and attempt.fault is None and not attempt.failed:
+        if attempt.fault is None and not attempt.failed and (execution.required_requests or attempt.unheeded_steps()):
             return
         try:
             outcome = _bounded(attempt.result(), f"the output of {execution.meta.target}")
@@ -701,7 +701,13 @@ class Session:
         if execution.meta.epoch > 1:
             execution.moment, execution.requested_keys = key_requests(execution.journal)
         execution.attempt = Attempt(
-            self, execution.spec, execution.meta, execution.input, execution.journal, execution.notifications
+            self,
+            execution.spec,
+            execution.meta,
+            execution.input,
+            execution.journal,
+            execution.notifications,
+            self.engine.context.copy(),
         )
         self._ready.append(execution)
         if execution.cancelled:
@@ -719,8 +725,14 @@ class Session:
     def kind_of(self, target: Target) -> Kind:
         return self.engine.kind_of(target)
 
+    def difference(self, attempt: Attempt, pending: Pending[Any]) -> str | None:
+        contents = self.engine.contents
+        return None if contents is None else contents.difference(attempt.meta.ref, pending.n, pending.command)
+
     def begin(self, attempt: Attempt, pending: Pending[Any]) -> None:
         execution, n, command = self.executions[attempt.meta.id], pending.n, pending.command
+        if self.engine.contents is not None:
+            self.engine.contents.note(execution.ref, n, command)
         at: int | None = None
         value: Outcome | None = None
         more: EffectGroup = ()

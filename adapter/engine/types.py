@@ -282,6 +282,9 @@ Headers = Mapping[str, str]
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 """The form of a service's or a handler's name."""
 
+LONGEST = 100 * 365 * 86_400_000
+"""The longest sleep or delay, in milliseconds: 100 years."""
+
 MAX_KEY = 512
 """The longest object key, in UTF-8 bytes."""
 

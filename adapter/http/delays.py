@@ -9,7 +9,7 @@ import re
 from decimal import ROUND_CEILING, Decimal
 from typing import Final
 
-from adapter.checks import LONGEST
+from adapter.engine.types import LONGEST
 
 _MILLISECONDS: Final = {
     unit: Decimal(milliseconds)

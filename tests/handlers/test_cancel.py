@@ -137,7 +137,7 @@ class Root(Service):
 
     @handler
     async def cancelling(self, ctx: Context, id: str) -> list[bool]:
-        return [await ctx.cancel(id), await ctx.cancel(id), await ctx.cancel("inv_" + "a" * 32)]
+        return [await ctx.cancel(id), await ctx.cancel("inv_" + "a" * 32)]
 
 
 @pytest.fixture(autouse=True)
@@ -149,7 +149,7 @@ async def test_leaves_first_and_sends_are_left_alone(environment: Environments) 
     env = environment(Root, Leaf)
     saga = env.service_client(Root).saga()
     await env.settle()
-    assert await env.service_client(Root).cancelling(saga.id) == [True, True, False]
+    assert await env.service_client(Root).cancelling(saga.id) == [True, False]
     with pytest.raises(TerminalError, match="cancelled") as cancelled:
         await saga
     assert cancelled.value.code == 409

@@ -71,6 +71,7 @@ class Checker:
         for ref in self.outputs:
             self.observations(self.ends[ref].meta)
             self.children(self.ends[ref].meta)
+        self.loose()
         self.keys()
         self.arrivals()
         self.leftovers()
@@ -162,6 +163,13 @@ class Checker:
                     continue
                 if op.kind == "step" and times != op.times + 1:
                     self.fail(f"{id} ran {op} at {path} {times} times, nothing having gone wrong")
+
+    def loose(self) -> None:
+        """A step that is not awaited has ended before its invocation has."""
+        for ref in self.outputs:
+            for path, what, *_ in self.trace(self.ends[ref]):
+                if what == "loose" and (ref, path) not in self.world.finished:
+                    self.fail(f"{ref.id} completed before its step at {path} had")
 
     def counts(self) -> None:
         """No step began again but in a new attempt, or after a failure."""

@@ -320,6 +320,12 @@ MUTANTS = (
         focus="operators",
     ),
     mutant(
+        "a step that is not awaited is dropped at the end",
+        "completed before its step",
+        Edit(Session, "_check", " or attempt.unheeded_steps()", ""),
+        focus="steps",
+    ),
+    mutant(
         "messages are killed with who sent them",
         "sends do not notice",
         Edit(

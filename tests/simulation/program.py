@@ -222,6 +222,9 @@ class Program:
                 self.see(path, "now", await self.issue(c.Now()))
             case "draw":
                 self.see(path, "draw", self.attempt.random.randrange(1_000_000))
+            case "step" if op.how == "loose":  # which is not awaited, and carried out all the same
+                self.step(op, path)
+                self.see(path, "loose")
             case "sleep" | "step" | "awakeable" | "signal" | "promise":
                 await self.end(op, path, await self.begin(op, path))
             case "raise":
@@ -361,6 +364,7 @@ class Program:
                 if retry is not None:
                     self.world.waits.works(self.ref, 2 * initial.total_seconds() * 2**op.times)
                 self.hiccup(path)
+            self.world.finished.add((self.ref, path))
             if op.how == "terminal":
                 raise TerminalError(f"step {path}", code=422)
             return encode(f"{self.node.id}{path}#{number}{'~' * op.size}")

@@ -328,6 +328,7 @@ class World:
     """How often the store was asked for what."""
     swept: bool = field(default=False, init=False)
     """Whether everything that has expired was deleted by the engine."""
+    finished: set[tuple[Ref, str]] = field(default_factory=set, init=False)
     begun: Counter[tuple[Ref, str]] = field(default_factory=Counter[tuple[Ref, str]], init=False)
     """How often each step began."""
     _stumbled: dict[tuple[str, str], int] = field(default_factory=dict, init=False)

@@ -1,0 +1,43 @@
+"""What a replay does differently although it issues the same commands.
+
+The journal holds a command's kind and its name, which every replay compares. In replay mode, which tests use, the
+inputs and the values are compared as well.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Final
+
+from adapter.engine import commands as c
+from adapter.engine.records import Ref
+
+_PARTS: Final[dict[type, tuple[str, ...]]] = {
+    c.Call: ("input",),
+    c.Send: ("input", "delay"),
+    c.Sleep: ("milliseconds",),
+    c.SetState: ("value",),
+    c.Complete: ("outcome",),
+    c.CompletePromise: ("outcome",),
+    c.SendSignal: ("outcome",),
+}
+"""The fields that are compared. Headers are not, because those of a trace differ in each attempt."""
+
+
+class Contents:
+    """The contents of the commands that invocations issued last."""
+
+    def __init__(self) -> None:
+        self._issued = defaultdict[Ref, dict[int, c.Command]](dict)
+
+    def note(self, ref: Ref, n: int, command: c.Command) -> None:
+        """Keep the contents of a command that was not issued before, or whose earlier effects were undone."""
+        self._issued[ref][n] = command
+
+    def difference(self, ref: Ref, n: int, command: c.Command) -> str | None:
+        """Return the name of a field that differs from the command that the journal holds; ``None`` if none does."""
+        earlier = self._issued[ref].get(n)
+        parts = _PARTS.get(type(command), ())
+        if type(earlier) is not type(command):
+            return None  # another process issued it
+        return next((part for part in parts if getattr(earlier, part) != getattr(command, part)), None)
