@@ -17,6 +17,7 @@ from adapter.http.admin.ports import InUseError, Version
 from adapter.local.memory import MemoryStore
 from adapter.local.server import running
 from adapter.registry import Registry
+from tests.ingress.conforming import conforming
 from tests.ingress.conftest import Stack
 from tests.ingress.conftest import error as ingress_error
 
@@ -104,7 +105,9 @@ class Admined(Stack):
         super().__init__(Shop, Box, Sign)
         self.versions = Versions()
         app = Admin(self.engine, LocalServices(registry), versions=self.versions)
-        self.admin = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test/admin")
+        self.admin = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://test/admin", event_hooks={"response": [conforming]}
+        )
 
     async def close(self) -> None:
         await self.admin.aclose()
