@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from adapter.engine.attempt import Attempt
 from adapter.engine.commands import Issuer
-from adapter.engine.types import HandlerSpec
+from adapter.engine.deployment import HandlerSpec
 from adapter.forwarding import ForwardingIssuer
 
 try:

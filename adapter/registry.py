@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from adapter import values
 from adapter.definitions import Category, Definition, Method, describe
 from adapter.engine.commands import Issuer
-from adapter.engine.types import HandlerSpec, Kind, Options
+from adapter.engine.deployment import HandlerSpec
+from adapter.engine.types import Kind, Options
 from adapter.errors import DefinitionError, TerminalError, explain, leaving
 from adapter.serde import Json, Serde
 

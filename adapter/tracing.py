@@ -18,7 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from adapter.engine.attempt import Attempt, Pending
 from adapter.engine.commands import Call, Issuer, Run
 from adapter.engine.commands import Send as SendCommand
-from adapter.engine.types import HandlerSpec, Outcome
+from adapter.engine.deployment import HandlerSpec
+from adapter.engine.types import Outcome
 from adapter.errors import TerminalError
 from adapter.forwarding import IssuerProxy
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adapter import Service, VirtualObject
-from adapter.engine.engine import Answer, Engine, Request
+from adapter.engine.deployment import HandlerSpec
+from adapter.engine.engine import Engine
 from adapter.engine.ports import Store, Usage
 from adapter.engine.records import Ref
-from adapter.engine.types import HandlerSpec, Kind, Target
+from adapter.engine.requests import Answer, Request
+from adapter.engine.types import Kind, Target
 from adapter.registry import Registry
 
 TIMEOUT = 600_000
@@ -109,9 +111,9 @@ class World:
         """
         request = _request(path, input, idempotency_key)
         engine = engine or self.process(request.target.service)
-        engine.deadline = self.clock.now() + TIMEOUT
+        engine.process.deadline = self.clock.now() + TIMEOUT
         answer = await engine.call(request, until=self.clock.now() + patience)
-        await engine.drain()
+        await engine.process.drain()
         return _result(answer)
 
     async def start(self, path: str, input: object) -> Engine:
@@ -119,7 +121,7 @@ class World:
         request = _request(path, input, None)
         engine = self.process(request.target.service)
         await engine.call(request, until=self.clock.now())
-        await engine.drain()
+        await engine.process.drain()
         return engine
 
     async def send(self, path: str, input: object) -> str:
@@ -127,7 +129,7 @@ class World:
         request = _request(path, input, None)
         engine = self.process(request.target.service)
         answer = await engine.send(request)
-        await engine.drain()
+        await engine.process.drain()
         await self.settle()
         return answer.id
 
@@ -167,7 +169,7 @@ class World:
     async def _run(self, ref: Ref, service: str, fresh: bool) -> None:
         engine = self.process(service)
         await engine.resume(ref.id, fresh=fresh)
-        await engine.drain()
+        await engine.process.drain()
 
     def process(self, service: str) -> Engine:
         """Start a process of the function that a service lives in."""
@@ -175,7 +177,7 @@ class World:
         engine = Engine(
             store=self.store, timers=self, dispatcher=self, clock=self.clock, handlers=specs, kinds=self._kind
         )
-        engine.deadline = self.clock.now() + TIMEOUT
+        engine.process.deadline = self.clock.now() + TIMEOUT
         return engine
 
     def _kind(self, target: Target) -> Kind | None:

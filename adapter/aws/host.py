@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from adapter.aws.delays import QueueTimers
 from adapter.aws.directory import Directory
 from adapter.aws.dispatch import LambdaDispatcher
-from adapter.aws.observability import Observed, ObservedEngine
+from adapter.aws.observability import CountedReports, Observed
 from adapter.aws.scheduler import SchedulerTimers
 from adapter.aws.settings import Settings, variable
 from adapter.aws.store import DynamoStore
@@ -104,8 +104,7 @@ def connect(registry: Registry) -> Host:
     timers = QueueTimers(
         queue=settings.delays, longest=settings.longest_delay, target=target, beyond=schedules, clock=clock
     )
-    engine = ObservedEngine(
-        observed,
+    engine = Engine(
         store=DynamoStore(settings.invocations, settings.objects, api=dynamodb),
         timers=timers,
         dispatcher=dispatcher,
@@ -114,6 +113,7 @@ def connect(registry: Registry) -> Host:
         deployment=deployment,
         kinds=directory.kind,
         options=directory.options,
+        reports=CountedReports(observed),
     )
 
     async def prepare() -> None:

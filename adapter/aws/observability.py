@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any, Final
+from typing import Final
 
 from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
-from adapter.engine.engine import Engine
-from adapter.engine.records import Meta, Status
-from adapter.engine.types import Outcome
+from adapter.engine.records import Meta
+from adapter.engine.reports import Reports
+from adapter.engine.types import Outcome, RetryPolicy
 from adapter.observed import flush, name_attempt
 
 NOISY: Final = ("boto3", "botocore", "pynamodb", "urllib3", "mangum", "asyncio")
@@ -71,22 +71,21 @@ class Observed:
         self._metrics.add_metric(metric, MetricUnit.Count, 1)
 
 
-class ObservedEngine(Engine):
-    """An engine that counts what becomes of invocations."""
+class CountedReports(Reports):
+    """Counts what becomes of invocations, and logs it."""
 
-    def __init__(self, observed: Observed, **ports: Any) -> None:
-        super().__init__(**ports)
+    def __init__(self, observed: Observed) -> None:
         self._observed = observed
 
-    def on_completed(self, meta: Meta, outcome: Outcome) -> None:
+    def completed(self, meta: Meta, outcome: Outcome, now: int) -> None:
         self._observed.count("InvocationsFailed" if outcome.failure else "InvocationsCompleted")
-        super().on_completed(meta, outcome)
+        super().completed(meta, outcome, now)
 
-    def report(self, meta: Meta, failures: int, error: BaseException, due: int | None) -> None:
+    def suspended(self, meta: Meta) -> None:
+        self._observed.count("InvocationsSuspended")
+
+    def attempt_failed(
+        self, meta: Meta, policy: RetryPolicy, failures: int, error: BaseException, due: int | None, now: int
+    ) -> None:
         self._observed.count("AttemptsFailed")
-        super().report(meta, failures, error, due)
-
-    def schedule(self, meta: Meta) -> None:
-        if meta.status is Status.SUSPENDED:
-            self._observed.count("InvocationsSuspended")
-        super().schedule(meta)
+        super().attempt_failed(meta, policy, failures, error, due, now)

@@ -18,7 +18,8 @@ from watchfiles import watch
 
 from adapter.local.frames import short
 from adapter.local.options import Options
-from adapter.local.supervised import Loaded, Server
+from adapter.local.supervised import Server
+from adapter.local.supervisor import Loaded
 
 TICK: Final = 500
 """Milliseconds between looks at the server, while no file changes."""

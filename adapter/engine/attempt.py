@@ -11,6 +11,7 @@ from random import Random
 from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
 from adapter.engine import commands as c
+from adapter.engine.deployment import HandlerSpec
 from adapter.engine.ids import awakeable_id, child_id, idempotent_id, workflow_id
 from adapter.engine.journal import (
     CANCEL,
@@ -23,7 +24,7 @@ from adapter.engine.journal import (
 )
 from adapter.engine.loop import DurableLoop
 from adapter.engine.records import Meta, Ref
-from adapter.engine.types import LONGEST, Failure, HandlerSpec, Headers, Kind, Outcome, Target
+from adapter.engine.types import LONGEST, Failure, Headers, Kind, Outcome, Target
 from adapter.errors import JournalMismatchError, NonDeterminismError, TerminalError
 from adapter.operations import Awakeable, Invocation, Operation
 

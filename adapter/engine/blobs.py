@@ -9,17 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from adapter.engine import lifecycle
 from adapter.engine.ids import blob_id, garbage_id, new_commit_id, new_generation
 from adapter.engine.keys import KeyState
 from adapter.engine.ports import Change, Delete, Put, Update
+from adapter.engine.process import Process
 from adapter.engine.records import PART, Meta, Part, Ref, StateEntry, Unreadable, cut
+from adapter.engine.storage import Storage
 from adapter.engine.types import ObjectKey, Target
-
-if TYPE_CHECKING:
-    from adapter.engine.engine import Engine
 
 
 def blob_for(value: bytes) -> Ref | None:
@@ -53,14 +51,15 @@ def changes(state: KeyState, blobs: Mapping[str, Ref | None], now: int) -> list[
 class Blobs:
     """Writes, reads and deletes blobs, and large inputs."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, process: Process, storage: Storage) -> None:
+        self._process = process
+        self._storage = storage
 
     async def write(self, blob: Ref, key: ObjectKey, value: bytes) -> None:
         """Store a value, for a commit to point at."""
-        record = lifecycle.stored_ahead(blob, Target(key.service, "state", key.key), self._engine.times())
-        await self._engine.commit([record], new_commit_id())
-        await self._engine.put_parts(cut(blob, "state", value))
+        record = lifecycle.stored_ahead(blob, Target(key.service, "state", key.key), self._process.times())
+        await self._storage.commit([record], new_commit_id())
+        await self._storage.put_parts(cut(blob, "state", value))
 
     async def put_input(self, meta: Meta, parts: Sequence[Part]) -> Ref:
         """Put the parts of an input ahead of the commit that creates its invocation. Return the marker of the parts.
@@ -68,27 +67,17 @@ class Blobs:
         The marker is put first. It is due when the writer's lease ends, and the parts are then deleted. The commit has
         to complete the marker (see `keep_input`), and therefore requires that it still exists.
         """
-        times = self._engine.times()
+        times = self._process.times()
         marker = Ref(garbage_id(), meta.generation)
         record = lifecycle.stored_ahead(marker, meta.target, times, of=meta.ref)
-        await self._engine.commit([record], new_commit_id())
-        await self._engine.put_parts(parts)
+        await self._storage.commit([record], new_commit_id())
+        await self._storage.put_parts(parts)
         return marker
 
     def keep_input(self, marker: Ref) -> Update:
         """Return the change that completes the marker, for the commit that creates the invocation."""
-        now = self._engine.clock.now()
+        now = self._process.now()
         return lifecycle.pointed_at(marker, now, due=now)
-
-    async def collect_input(self, marker: Meta, made: Ref) -> bool:
-        """Delete the parts of an input if its invocation was not created. Return False if it may still be created."""
-        now = self._engine.clock.now()
-        if marker.live and not await self._engine.apply(lifecycle.given_up(marker, now, expires=False).change):
-            return False
-        found = await self._engine.read(lambda: self._engine.store.peek(made.id))
-        if found is None or found.ref != made:
-            await self._engine.sweeper.delete_dependents(made)
-        return True
 
     async def read(self, key: ObjectKey, generation: str, name: str) -> bytes | None:
         """Read an overflow entry.
@@ -96,13 +85,12 @@ class Blobs:
         Raises:
             Unreadable: If some of its parts are missing.
         """
-        engine = self._engine
         last: StateEntry | None = None
         while True:
-            entry = await engine.read(lambda: engine.store.state(key, generation, name))
+            entry = await self._storage.read(lambda: self._storage.store.state(key, generation, name))
             if entry is None or entry.blob is None:
                 return None if entry is None else entry.value
-            value = await engine.payload(entry.blob, "state")
+            value = await self._storage.payload(entry.blob, "state")
             if -(-len(value) // PART) == entry.parts:
                 return value
             if entry == last:  # otherwise it was replaced since it was read
@@ -111,23 +99,15 @@ class Blobs:
 
     async def where(self, key: ObjectKey, generation: str, name: str) -> Ref | None:
         """Return the record under which an entry's value is stored; ``None`` if there is none."""
-        entry = await self._engine.read(lambda: self._engine.store.state(key, generation, name))
+        entry = await self._storage.read(lambda: self._storage.store.state(key, generation, name))
         return entry.blob if entry is not None else None
-
-    async def give_up(self, blob: Meta) -> None:
-        """Delete a blob that no entry points at, unless one does by now."""
-        now = self._engine.clock.now()
-        given_up, change = lifecycle.given_up(blob, now, expires=True)
-        if await self._engine.apply(change):
-            await self._engine.sweeper.delete(given_up)
 
     async def delete_entries(self, key: ObjectKey, generation: str) -> None:
         """Delete all overflow entries of a generation of a key's state."""
-        engine = self._engine
-        entries = list((await engine.entries(key, generation)).values())
+        entries = list((await self._storage.entries(key, generation)).values())
         for entry in (entry for entry in entries if entry.blob is not None):
-            now = engine.clock.now()
+            now = self._process.now()
             assert entry.blob is not None
-            await engine.apply(lifecycle.purged(entry.blob, now))  # perhaps its record is deleted already
+            await self._storage.apply(lifecycle.purged(entry.blob, now))  # perhaps its record is deleted already
         for start in range(0, len(entries), 100):
-            await engine.commit([Delete(entry) for entry in entries[start : start + 100]], new_commit_id())
+            await self._storage.commit([Delete(entry) for entry in entries[start : start + 100]], new_commit_id())

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from adapter.engine import journal, lifecycle
 from adapter.engine.execution import (
@@ -52,13 +52,10 @@ from adapter.engine.records import (
     Ref,
     Status,
 )
+from adapter.engine.runtime import Runtime
 from adapter.engine.storage import CONTENDED
 from adapter.engine.transaction import MAX_INLINE_PARTS, MAX_ITEMS, EffectGroup, Key, Transaction, plan
 from adapter.engine.types import CANCELLED, ObjectKey, Outcome
-
-if TYPE_CHECKING:
-    from adapter.engine.engine import Engine
-
 
 INBOX_PAGE = 48
 """The number of inbox entries that one request reads. One commit can complete so many invocations."""
@@ -124,17 +121,20 @@ class Driver(Protocol):
     def on_queued(self, execution: Execution) -> None:
         """An invocation has to wait for its key, and no longer runs here."""
 
+    def cancel(self, id: str) -> None:
+        """Cancel an invocation that is stored."""
+
 
 class CommitLog:
     """The effects of one session that are not committed.
 
     Args:
-        engine: The engine that the session runs on.
+        runtime: What the session shares with others.
         driver: The session.
         root: The id of the invocation that the session begins with.
     """
 
-    def __init__(self, engine: Engine, driver: Driver, root: str) -> None:
+    def __init__(self, runtime: Runtime, driver: Driver, root: str) -> None:
         self.groups: list[EffectGroup] = []
         self.keys: dict[ObjectKey, Key] = {}
         self.existing: dict[str, Meta] = {}
@@ -145,7 +145,9 @@ class CommitLog:
         """True if the log holds an effect that another process waits for."""
         self.queued: set[str] = set()
         """The ids of the invocations created here that have to wait for their keys."""
-        self._engine = engine
+        self._runtime = runtime
+        self._process = runtime.process
+        self._storage = runtime.storage
         self._driver = driver
         self._root = root
         self._committed: set[str] = set()
@@ -159,7 +161,7 @@ class CommitLog:
         """Append effects that are committed together."""
         if not group:
             return
-        now = self._engine.clock.now()
+        now = self._process.now()
         group = tuple(replace(each, at=now) if isinstance(each, JournalAppended) else each for each in group)
         self.groups.append(group)
         for effect in group:
@@ -236,7 +238,7 @@ class CommitLog:
     def refresh_key(self, key: Key) -> None:
         """Compute the state of a key after the uncommitted effects."""
         if key.live is None:
-            key.live = key.state(self._engine.clock.now())
+            key.live = key.state(self._process.now())
             for group in self.groups:
                 for effect in group:
                     if not isinstance(effect, KeyRequested | KeyReleased | StateWritten):
@@ -276,7 +278,7 @@ class CommitLog:
     async def _settle(self) -> None:
         """Settle the keys at which invocations wait, and those that were released while some may wait."""
         names, self._unsettled = self._unsettled, {}
-        await self._engine.handover.settle(names)
+        await self._runtime.handover.settle(names)
         for name in names:  # the next commit may find the key free
             if not self._owner_runs_here(self.keys[name].head):
                 self._reread(self.keys[name])
@@ -291,7 +293,7 @@ class CommitLog:
         tries, most = 0, end
         while end:
             await self._prepare(self.groups[:end])
-            transaction, taken = plan(self.keys, self._engine.times(), self.groups[: min(end, most)])
+            transaction, taken = plan(self.keys, self._process.times(), self.groups[: min(end, most)])
             if keep_last and taken == end:
                 return
             if taken < len(self.groups) and self._bring_forward(taken):
@@ -309,7 +311,7 @@ class CommitLog:
                 if len(changes) > MAX_ITEMS and taken > 1:
                     raise TooLarge(f"{len(changes)} changes")  # some last segments were larger than a record holds
                 tries_of_one = 1 if self._competes_for_key(transaction) else CONTENDED if taken > 1 else None
-                await self._engine.commit(changes, commit_id, give_up_after=tries_of_one)
+                await self._storage.commit(changes, commit_id, give_up_after=tries_of_one)
             except Conflict as conflict:
                 notified = self._resolve(conflict, changes)
                 for execution in notified:
@@ -318,7 +320,7 @@ class CommitLog:
                     raise NewNotifications from conflict
                 tries += 1
                 if tries > 1:
-                    await self._engine.back_off(tries)
+                    await self._storage.back_off(tries)
                 commit_id = new_commit_id()
                 continue
             except (TooLarge, Contended) as error:  # sizes are estimates: text with many escapes is larger
@@ -394,11 +396,11 @@ class CommitLog:
                 (inputs.setdefault(part.id, []) if transaction.makes(part.id) else others).append(part)
         if transaction.items + len(inputs) > MAX_ITEMS:
             raise TooLarge("there is no room in the commit for the markers of the inputs that are put ahead")
-        await self._engine.put_parts(others)
+        await self._storage.put_parts(others)
         for id, parts in inputs.items():
             execution = transaction.deltas[id].execution
             if execution.input_marker is None:  # else they were put for a commit that is now made anew
-                execution.input_marker = await self._engine.blobs.put_input(execution.meta, parts)
+                execution.input_marker = await self._runtime.blobs.put_input(execution.meta, parts)
                 self._blobs.add(execution.input_marker)
         markers = [
             execution.input_marker
@@ -411,14 +413,14 @@ class CommitLog:
         segments = [segment for segment in out_of_line if isinstance(segment, JournalSegment)]
         for start in range(0, len(segments), 5):
             try:
-                await self._engine.commit([Put(segment) for segment in segments[start : start + 5]], new_commit_id())
+                await self._storage.commit([Put(segment) for segment in segments[start : start + 5]], new_commit_id())
             except Conflict as conflict:
                 ref = Ref(segments[start].id, segments[start].generation)
                 raise Fenced(f"another attempt appends to the journal: {conflict}", ref) from conflict
         for segment in segments:
             transaction.deltas[segment.id].execution.segments += 1
             transaction.segments[segment.id] -= 1
-        return [self._engine.blobs.keep_input(marker) for marker in markers]
+        return [self._runtime.blobs.keep_input(marker) for marker in markers]
 
     async def _prepare(self, groups: list[EffectGroup]) -> None:
         """Read the heads of all keys that the log touches, and the inboxes that name the next owner."""
@@ -430,7 +432,7 @@ class CommitLog:
         )
         missing = [key for key in touched if self.key(key).head is None]
         for start in range(0, len(missing), 100):
-            for found, head in (await self._engine.heads(missing[start : start + 100])).items():
+            for found, head in (await self._storage.heads(missing[start : start + 100])).items():
                 self.keys[found].head = head
         for name in touched:
             key = self.keys[name]
@@ -452,7 +454,7 @@ class CommitLog:
         known = before or []
         limit = len(known) + INBOX_PAGE
         while True:
-            found = await self._engine.read(lambda limit=limit: self._engine.store.inbox(key.key, limit))  # type: ignore[misc]
+            found = await self._storage.read(lambda limit=limit: self._storage.store.inbox(key.key, limit))  # type: ignore[misc]
             further = [entry for entry in found if not known or entry.ticket > known[-1].ticket]
             if further or len(found) < limit:
                 break
@@ -465,7 +467,7 @@ class CommitLog:
 
     async def _prepare_entry(self, key: Key, effect: StateWritten) -> None:
         """Store a large state entry, and find out whether the entry that it replaces is large."""
-        blobs, head = self._engine.blobs, key.head
+        blobs, head = self._runtime.blobs, key.head
         if effect.blob is not None and effect.blob not in self._blobs and effect.value is not None:
             await blobs.write(effect.blob, key.key, effect.value)
             self._blobs.add(effect.blob)
@@ -475,7 +477,6 @@ class CommitLog:
     def _on_committed(self, transaction: Transaction, taken: int) -> None:
         """Update what the session knows after a commit was applied."""
         del self.groups[:taken]
-        engine = self._engine
         for id, delta in transaction.deltas.items():
             execution, meta = delta.execution, transaction.metas[id]
             if delta.entries:
@@ -491,16 +492,17 @@ class CommitLog:
                     execution.counted = 1
             execution.meta, execution.stored = meta, True
             if delta.completed is not None:
-                engine.on_completed(meta, delta.completed.outcome)
+                self._runtime.notifier.on_completed(meta, delta.completed.outcome)
                 for at in journal.pending_sleeps(execution.journal) if meta.epoch > 1 else ():
-                    engine.unschedule(lifecycle.slept(meta, at))
+                    self._runtime.wakeups.unschedule(lifecycle.slept(meta, at))
             elif delta.failed is not None:
-                engine.schedule(meta)
+                self._runtime.wakeups.schedule(meta)
             elif delta.suspended is not None:
-                engine.schedule(meta)
+                self._runtime.reports.suspended(meta)
+                self._runtime.wakeups.schedule(meta)
                 self._driver.retire(execution)
                 if id in self._driver.woken:  # it was to be resumed while the commit was under way
-                    engine.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=False)
+                    self._runtime.wakeups.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=False)
             elif meta.status is Status.QUEUED:
                 self._driver.on_queued(execution)
                 execution.caller = None
@@ -508,19 +510,21 @@ class CommitLog:
             elif execution.spec is not None:
                 self._driver.on_stored(execution)
             elif born and meta.status is Status.SCHEDULED:
-                engine.schedule(meta)
+                self._runtime.wakeups.schedule(meta)
             elif born:
-                engine.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=True)
+                self._runtime.wakeups.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=True)
             if born and execution.cancelled and meta.status is Status.QUEUED:
-                engine.spawn(engine.control.cancel(id))  # a cancelled invocation need not wait for its key
+                self._driver.cancel(id)  # a cancelled invocation need not wait for its key
         by_parent: dict[Parent, list[Notification]] = {}
         for notification, execution in transaction.notifications:
             assert execution.meta.parent is not None
             by_parent.setdefault(replace(execution.meta.parent, command=0), []).append(notification)
         for parent, notifications in by_parent.items():
-            engine.spawn(engine.notifier.notify(notifications, parent.service, parent.deployment, alone=parent.alone))
+            self._process.spawn(
+                self._runtime.notifier.notify(notifications, parent.service, parent.deployment, alone=parent.alone)
+            )
         for name, ref in transaction.granted:
-            engine.on_key_granted(ref, name)
+            self._runtime.wakeups.on_key_granted(ref, name)
         for name in transaction.unsettled:
             arrived = {entry.ref for entry in transaction.states[name].new_entries}
             self._unsettled.setdefault(name, set()).update(arrived)
@@ -546,7 +550,7 @@ class CommitLog:
             )
             key.live = None
             self.refresh_key(key)
-            engine.on_head_written(key.head)
+            self._runtime.on_head_written(key.head)
             self._driver.grant(key)
 
     def _resolve(self, conflict: Conflict, changes: list[Change]) -> list[Execution]:
@@ -563,8 +567,8 @@ class CommitLog:
         for place, found in conflict.found.items():
             change = changes[place]
             match change:
-                case Create() if isinstance(found, Meta) and found.waiters and found.expired(self._engine.clock.now()):
-                    self._engine.spawn(self._engine.sweeper.fan_out(found))  # then it can be replaced
+                case Create() if isinstance(found, Meta) and found.waiters and found.expired(self._process.now()):
+                    self._process.spawn(self._runtime.notifier.fan_out(found))  # then it can be replaced
                 case Create(meta):
                     rewind = self._on_exists(meta, found) or rewind
                 case WriteHead() | TakeKey():
@@ -619,7 +623,7 @@ class CommitLog:
             Fenced: If it is the session's first invocation.
             Rewind: If code ran as if it were not stored.
         """
-        found = await self._engine.find(meta.id)
+        found = await self._storage.find(meta.id)
         if found is None:  # by now it is over, and deleted
             self._reread(self.keys[meta.target.object])
             raise Rewind
@@ -656,7 +660,7 @@ class CommitLog:
         for execution in executions:
             if execution.has_out_of_line and not execution.stored and execution.meta.id != self._root:
                 execution.has_out_of_line = False
-                self._engine.spawn(self._engine.sweeper.delete_dependents(execution.ref))
+                self._process.spawn(self._runtime.expiry.delete_dependents(execution.ref))
 
     def _on_key_changed(self, change: WriteHead | TakeKey, found: Record | None) -> bool:
         """Learn that another process changed a key. Return True if code ran on its old state."""
@@ -668,9 +672,9 @@ class CommitLog:
         ran = key.ran_uncommitted
         key.lost_races += 1
         if head.owner is None and not head.queued and key.lost_races < MAX_TAKE_TRIES:
-            self._engine.recent.mark_shared(name)
+            self._runtime.recent.mark_shared(name)
         else:
-            self._engine.recent.mark_busy(name)
+            self._runtime.recent.mark_busy(name)
             key.contended = True
         self._reread(key, head)
         return ran
@@ -696,7 +700,7 @@ class CommitLog:
         for name, state in transaction.states.items():
             key = self.keys[name]
             if state.base.owner is None and not key.contended:
-                self._engine.recent.mark_busy(name)
+                self._runtime.recent.mark_busy(name)
                 key.contended = True
                 ran = ran or key.ran_uncommitted
                 self._reread(key)

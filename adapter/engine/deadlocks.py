@@ -10,16 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
-from adapter.engine import lifecycle
-from adapter.engine.ids import child_id, new_commit_id
+from adapter.engine.ids import child_id
 from adapter.engine.records import Awaits, Meta, Ref, Status, Unreadable
-from adapter.engine.types import Failure, Outcome
+from adapter.engine.storage import Storage
+from adapter.engine.types import Failure
 from adapter.errors import DeadlockError
-
-if TYPE_CHECKING:
-    from adapter.engine.engine import Engine
 
 log = logging.getLogger("adapter")
 
@@ -83,46 +79,28 @@ def awaited_ids(ref: Ref, awaits: Awaits) -> list[str]:
     return [*awaits.ids, *(child_id(*ref, n) for first, last in ends for n in range(first, last + 1))]
 
 
+def report(youngest: Meta, failure: Failure) -> None:
+    """Log a cycle and leave it for an operator."""
+    log.error("%s", failure.message, extra={"invocation_id": youngest.id, "target": str(youngest.target)})
+
+
 class Deadlocks:
     """Looks for cycles that an invocation is part of, or leads to."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
 
-    async def check(self, start: Meta) -> bool:
-        """Fail the youngest call of a cycle that the invocation leads to. Return True if there was a cycle."""
+    async def find(self, start: Meta) -> list[Meta] | None:
+        """Return a cycle that the invocation leads to. It looked the same twice, so it cannot resolve itself."""
         try:
             cycle = await self._cycle(start.id, [], {})
             again = await self._cycle(start.id, [], {}) if cycle else None
         except Unreadable as error:  # of another invocation, or of a key: not a failure of this one
             log.error("not looked for deadlocks: %s", error, extra={"invocation_id": start.id})
-            return False
+            return None
         if cycle is None or again is None or [_mark(meta) for meta in cycle] != [_mark(meta) for meta in again]:
-            return False
-        failure = deadlock(cycle)
-        queued = [meta for meta in cycle if meta.status is Status.QUEUED]
-        if not queued:
-            id, command = attached(cycle, [meta.awaits for meta in cycle])
-            waiting = next(meta for meta in cycle if meta.id == id)
-            outcome = Outcome(failure=failure)
-            await self._engine.control.deliver(waiting.ref, waiting, f"a{command}", outcome, new_commit_id())
-            return True
-        youngest = max(queued, key=lambda meta: (meta.created, meta.id))
-        if not self._engine.hosts(youngest.target):  # its options are known where its service runs
-            deployment = youngest.deployment if youngest.epoch else ""
-            self._engine.dispatch(youngest.ref, youngest.target.service, deployment, fresh=False)
-            return True
-        spec = self._engine.handler(youngest.target)
-        if spec is None or spec.options.deadlocks != "report":
-            return await self._engine.control.end(youngest, failure)
-        if youngest.error != failure.message:
-            self.report(youngest, failure)
-            await self._engine.apply(lifecycle.reported(youngest, failure))
-        return True
-
-    def report(self, youngest: Meta, failure: Failure) -> None:
-        """Log a cycle and leave it for an operator."""
-        log.error("%s", failure.message, extra={"invocation_id": youngest.id, "target": str(youngest.target)})
+            return None
+        return cycle
 
     async def _cycle(self, id: str, path: list[Meta], seen: dict[str, Meta | None]) -> list[Meta] | None:
         """Return a cycle that the invocation waits for without an alternative.
@@ -136,14 +114,14 @@ class Deadlocks:
             if earlier.id == id:
                 return path[place:]
         if id not in seen:
-            seen[id] = await self._engine.find(id)
+            seen[id] = await self._storage.find(id)
         meta = seen[id]
         if meta is None or not meta.live or len(path) >= MAX_LENGTH:
             return None
         path = [*path, meta]
         if meta.status is Status.QUEUED:
             key = meta.target.object
-            owner = (await self._engine.heads([key]))[key].owner
+            owner = (await self._storage.heads([key]))[key].owner
             cycle = await self._cycle(owner.id, path, seen) if owner is not None else None
         else:
             cycle = await self._cycle_through(meta.awaits, path, seen)
@@ -175,10 +153,10 @@ class Deadlocks:
     async def _read(self, ids: Sequence[str], seen: dict[str, Meta | None]) -> None:
         """Read the records that were not read yet, at the same time."""
         unread = [id for id in ids if id not in seen]
-        seen.update(zip(unread, await asyncio.gather(*map(self._engine.find, unread)), strict=True))
+        seen.update(zip(unread, await asyncio.gather(*map(self._storage.find, unread)), strict=True))
 
     async def _completed(self, id: str) -> bool:
-        meta = await self._engine.find(id)
+        meta = await self._storage.find(id)
         return meta is None or not meta.live
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from adapter.engine.attempt import Attempt
+from adapter.engine.deployment import HandlerSpec
 from adapter.engine.journal import Entry
 from adapter.engine.keys import KeyState
 from adapter.engine.records import Awaits, Meta, Ref
-from adapter.engine.types import HandlerSpec, ObjectKey, Outcome
+from adapter.engine.types import ObjectKey, Outcome
 
 
 @dataclass(slots=True, eq=False)

@@ -11,18 +11,18 @@ import asyncio
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from adapter.engine import lifecycle
 from adapter.engine.ids import new_commit_id
 from adapter.engine.keys import KeyState
 from adapter.engine.ports import Change, Conflict, Contended, Delete, MarkQueued, TakeKey, WriteHead
+from adapter.engine.process import Process
+from adapter.engine.recent import Recent
 from adapter.engine.records import Head, InboxEntry, Ref
+from adapter.engine.storage import Storage
 from adapter.engine.transaction import garbage
 from adapter.engine.types import ObjectKey
-
-if TYPE_CHECKING:
-    from adapter.engine.engine import Engine
+from adapter.engine.wakeups import Wakeups
 
 
 class _Pending:
@@ -44,8 +44,11 @@ class _Pending:
 class Handover:
     """Makes sure that each invocation in an inbox is given its key by some process."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, process: Process, storage: Storage, wakeups: Wakeups, recent: Recent) -> None:
+        self._process = process
+        self._storage = storage
+        self._wakeups = wakeups
+        self._recent = recent
         self._pending: dict[ObjectKey, _Pending] = {}
 
     async def settle(self, keys: Mapping[ObjectKey, Collection[Ref]]) -> None:
@@ -58,15 +61,15 @@ class Handover:
             keys: For each key the invocations that went to its inbox; none if the key was released.
         """
         names = list(keys)
-        if len(names) == 1 and self._engine.recent.busy(names[0]):
+        if len(names) == 1 and self._recent.busy(names[0]):
             await self._settle_in_turn(names[0], keys[names[0]], None)
             return
         for start in range(0, len(names), 100):
-            for key, head in (await self._engine.heads(names[start : start + 100])).items():
+            for key, head in (await self._storage.heads(names[start : start + 100])).items():
                 if head.owner is None or not head.queued:
                     await self._settle_in_turn(key, keys[key], head)
                 else:
-                    self._engine.recent.mark_busy(key)
+                    self._recent.mark_busy(key)
 
     async def _settle_in_turn(self, key: ObjectKey, own: Collection[Ref], head: Head | None) -> None:
         """Settle a key. If this process is already doing so, share the next look at it with all requests that wait."""
@@ -88,18 +91,18 @@ class Handover:
                 del self._pending[key]
 
     async def _settle_key(self, key: ObjectKey, pending: _Pending, head: Head | None) -> None:
-        engine, tries = self._engine, 0
+        tries = 0
         entries: list[InboxEntry] | None = None
         while True:
             if head is None:
-                heads, entries = await asyncio.gather(engine.heads([key]), self._first_entries(key))
+                heads, entries = await asyncio.gather(self._storage.heads([key]), self._first_entries(key))
                 head = heads[key]
             if head.owner is not None:
-                engine.recent.mark_busy(key)
+                self._recent.mark_busy(key)
                 if head.queued:
                     return
                 try:
-                    await engine.commit([MarkQueued(key, head.owner)], new_commit_id())
+                    await self._storage.commit([MarkQueued(key, head.owner)], new_commit_id())
                     return
                 except Conflict as conflict:
                     found = conflict.found[0]
@@ -107,26 +110,26 @@ class Handover:
                     continue
             entries = await self._first_entries(key) if entries is None else entries
             if not entries:
-                engine.recent.mark_free(key)
+                self._recent.mark_free(key)
                 return
             if len(entries) > 1:
-                engine.recent.mark_busy(key)
+                self._recent.mark_busy(key)
             else:
-                engine.recent.mark_free(key)
+                self._recent.mark_free(key)
             eager = pending.released or entries[0].ref in pending.own
             if (tries or eager) and await self._give(head, entries[0], len(entries) > 1):
                 return
-            engine.recent.mark_busy(key)
+            self._recent.mark_busy(key)
             tries += 1
-            await engine.back_off(tries)  # several processes may see a free key: the first that waits takes it
+            await self._storage.back_off(tries)  # several processes may see a free key: the first that waits takes it
             head = None
 
     async def _first_entries(self, key: ObjectKey) -> list[InboxEntry]:
-        return await self._engine.read(lambda: self._engine.store.inbox(key, 2))
+        return await self._storage.read(lambda: self._storage.store.inbox(key, 2))
 
     async def _give(self, head: Head, first: InboxEntry, more: bool) -> bool:
         """Make the first entry's invocation the owner. Return False if the key has changed."""
-        engine, now = self._engine, self._engine.clock.now()
+        now = self._process.now()
         take: list[Change]
         if head.state_generation and head.expires is None:
             take = [TakeKey(head.key, first.ref, queued=more, empty=False)]
@@ -134,16 +137,16 @@ class Handover:
             state = KeyState(head, now)
             state.take(first.ref)
             taken = replace(state.head(), queued=more)
-            take = [WriteHead(taken, version=head.version), *garbage(state, engine.times())]
+            take = [WriteHead(taken, version=head.version), *garbage(state, self._process.times())]
         try:
-            changes = [Delete(first), lifecycle.granted(first.ref, engine.times()), *take]
-            await engine.commit(changes, new_commit_id(), give_up_after=1)
+            changes = [Delete(first), lifecycle.granted(first.ref, self._process.times()), *take]
+            await self._storage.commit(changes, new_commit_id(), give_up_after=1)
         except Contended:
             return False
         except Conflict as conflict:
             if 1 in conflict.found and 0 not in conflict.found:  # the record was lost, and another one was restored
                 with suppress(Conflict):
-                    await engine.commit([Delete(first)], new_commit_id())
+                    await self._storage.commit([Delete(first)], new_commit_id())
             return False
-        engine.on_key_granted(first.ref, head.key)
+        self._wakeups.on_key_granted(first.ref, head.key)
         return True

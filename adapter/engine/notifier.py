@@ -7,23 +7,54 @@ notification stays uncounted. The sweeper finds it when the parent is due (see `
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Literal
 
 from adapter.engine import lifecycle
+from adapter.engine.expiry import Expiry
 from adapter.engine.ids import new_commit_id
-from adapter.engine.ports import Delete, Wake
-from adapter.engine.records import WAITING, Meta, Notification, Ref, Status
+from adapter.engine.listeners import Listeners
+from adapter.engine.ports import Conflict, Delete, Put, Wake
+from adapter.engine.process import Process
+from adapter.engine.records import WAITING, Meta, Notification, Ref, Status, Waiter
+from adapter.engine.reports import Reports
+from adapter.engine.storage import Storage
+from adapter.engine.transaction import make_notification
+from adapter.engine.types import Outcome
+from adapter.engine.wakeups import Wakeups
 
-if TYPE_CHECKING:
-    from adapter.engine.engine import Engine
+Acknowledgement = Literal["accepted", "already", "not found"]
+"""Whether a request was carried out, came too late or was carried out before, or names nothing that exists."""
 
 
 class Notifier:
     """Counts notifications that were put, and wakes their receivers."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(
+        self,
+        process: Process,
+        storage: Storage,
+        expiry: Expiry,
+        wakeups: Wakeups,
+        listeners: Listeners,
+        reports: Reports,
+    ) -> None:
+        self._process = process
+        self._storage = storage
+        self._expiry = expiry
+        self._wakeups = wakeups
+        self._listeners = listeners
+        self._reports = reports
+
+    def on_completed(self, meta: Meta, outcome: Outcome) -> None:
+        """Take note that a commit of this process has completed an invocation, and tell all that wait for it."""
+        self._reports.completed(meta, outcome, self._process.now())
+        self._listeners.complete(meta.id, outcome)
+        if meta.waiters:
+            self._process.spawn(self.fan_out(meta))
 
     async def notify(
         self,
@@ -45,8 +76,8 @@ class Notifier:
             cancels: True for a cancellation. It also wakes a receiver that is paused or waits for its next attempt.
             fresh: True if the notifications were put just now. If the receiver has completed, nothing has read them.
         """
-        engine, ref = self._engine, notifications[0].to
-        session = engine.active.get(ref.id)
+        ref = notifications[0].to
+        session = self._process.active.get(ref.id)
         if session is not None:
             session.expect_notifications(ref, len(notifications))
             for notification in notifications:
@@ -55,7 +86,7 @@ class Notifier:
         wake = Wake.WAITING if cancels else Wake.SUSPENDED if urgent else Wake.COMPLETE
         if session is not None or (wake is Wake.COMPLETE and (not alone or len(notifications) > 1)):
             wake = Wake.NONE
-        due = engine.times().grace
+        due = self._process.times().grace
         try:
             counted, found, tries = await self._count(ref, len(notifications), wake, due)
         except BaseException:
@@ -75,21 +106,34 @@ class Notifier:
         if not woken and _waits(found, urgent=urgent, cancels=cancels):
             woken = await self.wake(found)
         if woken:
-            engine.dispatch(ref, service, deployment, fresh=False)
+            self._wakeups.dispatch(ref, service, deployment, fresh=False)
+
+    async def fan_out(self, meta: Meta) -> None:
+        """Notify all waiters of a completed invocation. Then its record rests until it expires."""
+        outcome = await self._storage.result(meta) or Outcome()
+        storage = self._storage
+        cursor: Any = None
+        while True:
+            waiters, cursor = await storage.read(lambda cursor=cursor: storage.store.waiters(meta.ref, cursor))  # type: ignore[misc]
+            for start in range(0, len(waiters), 16):
+                await asyncio.gather(*(self._notify_waiter(waiter, outcome) for waiter in waiters[start : start + 16]))
+            if cursor is None:
+                break
+        await storage.apply(lifecycle.told(meta, self._process.now()))
 
     async def wake_if_unseen(self, meta: Meta) -> bool:
         """Wake a suspended invocation if it has a notification that its last attempt did not see.
 
         Return True if it was woken.
         """
-        if len(await self._engine.notification_items(meta.ref)) <= meta.seen or not await self.wake(meta):
+        if len(await self._storage.notification_items(meta.ref)) <= meta.seen or not await self.wake(meta):
             return False
-        self._engine.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=False)
+        self._wakeups.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=False)
         return True
 
     async def wake(self, meta: Meta) -> bool:
         """Set the status of a waiting invocation to `Status.READY`. Return False if the record has changed."""
-        return await self._engine.apply(lifecycle.woken(meta, self._engine.times()))
+        return await self._storage.apply(lifecycle.woken(meta, self._process.times()))
 
     async def _count(self, ref: Ref, count: int, wake: Wake, due: int) -> tuple[bool, Meta | None, int]:
         """Count notifications. Return whether they were counted, the record as it then is, and the number of tries."""
@@ -98,10 +142,24 @@ class Notifier:
         async def once() -> tuple[bool, Meta | None]:
             nonlocal tries
             tries += 1
-            return await self._engine.store.count_notifications(ref, count=count, wake=wake, due=due)
+            return await self._storage.store.count_notifications(ref, count=count, wake=wake, due=due)
 
-        counted, found = await self._engine.read(once)
+        counted, found = await self._storage.read(once)
         return counted, found, tries
+
+    async def _notify_waiter(self, waiter: Waiter, outcome: Outcome) -> None:
+        notification, parts = make_notification(
+            waiter.waiter, f"a{waiter.command}", outcome, self._process.now(), waiter.id
+        )
+        await self._storage.put_parts(parts)
+        try:
+            await self._storage.commit([Delete(waiter), Put(notification)], new_commit_id())
+        except Conflict as conflict:
+            if 0 not in conflict.found:  # it was notified before, or had its answer in another way
+                with suppress(Conflict):
+                    await self._storage.commit([Delete(waiter)], new_commit_id())
+            return
+        await self.notify([replace(notification, outcome=outcome)], waiter.service, waiter.deployment)
 
     async def _give_up(self, notifications: Sequence[Notification], found: Meta | None, fresh: bool) -> None:
         """Delete notifications whose receiver is over. Keep those that it may have read: they are deleted with its
@@ -109,10 +167,10 @@ class Notifier:
         gone = found is None or found.ref != notifications[0].to
         if not fresh or not (gone or found is None or found.due is None):
             return
-        await self._engine.commit([Delete(notification) for notification in notifications], new_commit_id())
+        await self._storage.commit([Delete(notification) for notification in notifications], new_commit_id())
         for notification in notifications:
             if notification.parts:
-                await self._engine.sweeper.delete_later(notification.to, found)
+                await self._expiry.delete_later(notification.to, found)
 
 
 def _waits(meta: Meta, *, urgent: bool, cancels: bool) -> bool:

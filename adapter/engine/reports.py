@@ -15,34 +15,49 @@ from adapter.engine.types import Outcome, RetryPolicy, format_error, span
 log = logging.getLogger("adapter")
 
 
-def log_end(meta: Meta, outcome: Outcome, now: int) -> None:
-    """Log that an invocation has completed."""
-    if not INVOCATION_ID.fullmatch(meta.id):
-        return  # a durable promise: its record is of the same kind, and it has no attempts
-    attempts, duration = max(1, meta.epoch), max(0, (meta.completed or now) - meta.created)
-    failure = outcome.failure
-    end = f"{span(duration)} in {attempts} attempt{'' if attempts == 1 else 's'}"
-    fields = {"duration_ms": duration, "attempts": attempts}
-    if failure is None:
-        log.info("completed after %s", end, extra=_about(meta) | fields | {"outcome": "completed"})
-    else:
-        extra = _about(meta) | fields | {"outcome": "failed", "code": failure.code}
-        log.info("failed with %s after %s: %s", failure.code, end, failure.message, extra=extra)
+class Reports:
+    """Reports what becomes of invocations, as log lines."""
 
+    def completed(self, meta: Meta, outcome: Outcome, now: int) -> None:
+        """Report that an invocation has completed."""
+        if not INVOCATION_ID.fullmatch(meta.id):
+            return  # a durable promise: its record is of the same kind, and it has no attempts
+        attempts, duration = max(1, meta.epoch), max(0, (meta.completed or now) - meta.created)
+        failure = outcome.failure
+        end = f"{span(duration)} in {attempts} attempt{'' if attempts == 1 else 's'}"
+        fields = {"duration_ms": duration, "attempts": attempts}
+        if failure is None:
+            log.info("completed after %s", end, extra=_about(meta) | fields | {"outcome": "completed"})
+        else:
+            extra = _about(meta) | fields | {"outcome": "failed", "code": failure.code}
+            log.info("failed with %s after %s: %s", failure.code, end, failure.message, extra=extra)
 
-def log_attempt(
-    meta: Meta, policy: RetryPolicy, failures: int, error: BaseException, due: int | None, now: int
-) -> None:
-    """Log that an attempt failed, how many have failed in a row, and when the next one is due (``None``: never)."""
-    end = "given up" if policy.exhausted == "kill" else "paused until it is resumed"
-    _log_failure("attempt", meta, policy, failures, error, _wait(due, now), end)
+    def suspended(self, meta: Meta) -> None:
+        """Report that an invocation was suspended. This is not logged."""
 
+    def attempt_failed(
+        self, meta: Meta, policy: RetryPolicy, failures: int, error: BaseException, due: int | None, now: int
+    ) -> None:
+        """Report that an attempt failed.
 
-def log_step(
-    meta: Meta, name: str, policy: RetryPolicy, failures: int, error: BaseException, due: int | None, now: int
-) -> None:
-    """Log that a step with its own retry policy failed. See `log_attempt`."""
-    _log_failure(f"step {name!r}", meta, policy, failures, error, _wait(due, now), "given up", step=name)
+        Args:
+            meta: The invocation.
+            policy: Its retry policy.
+            failures: The number of attempts that failed since the last progress, including this one. 0: it failed only
+                because a step is to be tried again, which `step_failed` has reported.
+            error: What ended the attempt.
+            due: When the next attempt is due, in milliseconds since the epoch. ``None``: there is none.
+            now: The time.
+        """
+        if failures:
+            end = "given up" if policy.exhausted == "kill" else "paused until it is resumed"
+            _log_failure("attempt", meta, policy, failures, error, _wait(due, now), end)
+
+    def step_failed(
+        self, meta: Meta, name: str, policy: RetryPolicy, failures: int, error: BaseException, due: int | None, now: int
+    ) -> None:
+        """Report that a try of a step with its own retry policy failed. See `attempt_failed` for the arguments."""
+        _log_failure(f"step {name!r}", meta, policy, failures, error, _wait(due, now), "given up", step=name)
 
 
 def _log_failure(

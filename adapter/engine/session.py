@@ -18,14 +18,14 @@ from contextvars import Context
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import chain, dropwhile
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from adapter.engine import commands as c
 from adapter.engine import lifecycle
 from adapter.engine.attempt import Attempt, Pending, PendingInvocation
 from adapter.engine.blobs import blob_for
 from adapter.engine.commit_log import INBOX_PAGE, CommitLog, Fenced, NewNotifications, Rewind
-from adapter.engine.deadlocks import attached, awaited_ids, deadlock, ranges
+from adapter.engine.deadlocks import attached, awaited_ids, deadlock, ranges, report
 from adapter.engine.execution import (
     AttemptFailed,
     Completed,
@@ -50,6 +50,8 @@ from adapter.engine.journal import (
 )
 from adapter.engine.keys import UNKNOWN, KeyState
 from adapter.engine.loop import HELP
+from adapter.engine.notifier import Acknowledgement
+from adapter.engine.outbound import acknowledged, command_commit_id
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import (
     Awaits,
@@ -62,6 +64,7 @@ from adapter.engine.records import (
     Unreadable,
     cancellations,
 )
+from adapter.engine.runtime import Runtime
 from adapter.engine.transaction import EffectGroup, Key
 from adapter.engine.types import (
     CANCELLED,
@@ -76,10 +79,8 @@ from adapter.engine.types import (
     format_error,
     truncate,
 )
+from adapter.engine.wakeups import MAX_INLINE_WAIT
 from adapter.errors import NonDeterminismError, NotDeployedError, TerminalError
-
-if TYPE_CHECKING:
-    from adapter.engine.engine import Engine
 
 log = logging.getLogger("adapter")
 
@@ -97,9 +98,6 @@ REQUIRED = frozenset({c.Cancel, c.Complete, c.SendSignal, c.CompletePromise})
 
 IMMEDIATE = c.Now | c.GetState | c.SetState | c.ClearState | c.ClearAllState | c.StateKeys
 """The commands that need nothing but the key's state."""
-
-MAX_INLINE_WAIT = 2000
-"""The longest wait, in milliseconds, that a session waits out in the process instead of suspending."""
 
 RETRY_POLL = 500
 """Milliseconds after which a step that waits for its next try checks whether anything else still runs."""
@@ -151,27 +149,45 @@ class NotImmediate(Exception):
     waits."""
 
 
+class Operator(Protocol):
+    """Acts on other invocations in ways that need sessions of their own."""
+
+    async def cancel(self, id: str, *, commit_id: str | None = None, nth: int | None = None) -> Acknowledgement:
+        """Cancel an invocation (see `Control.cancel`)."""
+        ...
+
+    async def check_deadlock(self, start: Meta) -> bool:
+        """Fail the youngest call of a cycle that the invocation leads to. Return True if there was a cycle."""
+        ...
+
+
 class Session:
     """A session.
 
     Args:
-        engine: The engine that it runs on.
+        runtime: What it shares with the other sessions of its process.
+        operator: Acts on invocations that run elsewhere.
         root: The invocation that it begins with. One without a spec runs in another process and is only stored.
         hold_until: Until when a client waits, in milliseconds. Until then a blocked handler is not suspended.
         head: The head of the root's key, if the caller has just read it.
     """
 
-    def __init__(self, engine: Engine, root: Execution, *, hold_until: int = 0, head: Head | None = None) -> None:
-        self.engine = engine
+    def __init__(
+        self, runtime: Runtime, operator: Operator, root: Execution, *, hold_until: int = 0, head: Head | None = None
+    ) -> None:
+        self._runtime = runtime
+        self._operator = operator
+        self._process = runtime.process
+        self._storage = runtime.storage
         self.root = root
         self.executions: dict[str, Execution] = {}
         self._hosted = {root.meta.id}
         """The ids of the invocations that run or ran here, and were not created here."""
         self.interrupted: list[Execution] = []
         """After another attempt took over: the executions that ran here, or whose completion was not stored."""
-        self.commit_log = CommitLog(engine, self, root.meta.id)
-        self._hold_until = 0 if engine.always_replay else hold_until
-        self._max_effects = 0 if engine.always_replay else MAX_EFFECTS
+        self.commit_log = CommitLog(runtime, self, root.meta.id)
+        self._hold_until = 0 if runtime.always_replay else hold_until
+        self._max_effects = 0 if runtime.always_replay else MAX_EFFECTS
         self._ready: deque[Execution] = deque()
         self._events: deque[Event] = deque()
         self._signal = asyncio.Event()
@@ -192,7 +208,7 @@ class Session:
         ended."""
         self._timers: dict[tuple[str, int], int] = {}
         self.woken: set[str] = set()
-        self._refreshed_at = self._progress_at = engine.clock.now()
+        self._refreshed_at = self._progress_at = self._process.now()
         self._cancelling: set[asyncio.Task[Any]] = set()
         """Cancellations on their way to calls. Nothing is committed before they have arrived, so that a crash repeats
         them."""
@@ -227,7 +243,7 @@ class Session:
             raise
         finally:
             for execution in (*self.executions.values(), *(execution for execution, _ in self._failing.values())):
-                self.engine.active.pop(execution.meta.id, None)
+                self._process.active.pop(execution.meta.id, None)
                 execution.stop()
             for task in self._running.values():
                 task.cancel()
@@ -271,11 +287,11 @@ class Session:
             group = (Created(root), *(JournalAppended(root, entry) for entry in root.journal))
         if root.spec is not None:
             self.executions[root.meta.id] = root
-            self.engine.active[root.meta.id] = self
+            self._process.active[root.meta.id] = self
         if root.exclusive and root.meta.status is not Status.SCHEDULED:
             key = self.commit_log.key(root.key)
             if key.head is None or key.head.owner != root.ref:
-                group = (*group, KeyRequested(root, self.engine.moment()))
+                group = (*group, KeyRequested(root, self._process.moment()))
             self.commit_log.record(group)
             self._enter_key(root.key)
         else:
@@ -296,8 +312,8 @@ class Session:
         log.info("attempt dropped: %s", fenced, extra={"invocation_id": fenced.ref.id})
         if fenced.ref.id in self.woken:
             self.woken.discard(fenced.ref.id)
-            self.engine.spawn(self.engine.resume(fenced.ref.id))
-        self.engine.active.pop(fenced.ref.id, None)
+            self._runtime.wakeups.resume(fenced.ref.id)
+        self._process.active.pop(fenced.ref.id, None)
         if fenced.ref == self.root.ref:
             self._hold_until = 0  # the client gets its answer from the store
         self._rewind(fenced.ref)
@@ -322,7 +338,7 @@ class Session:
             if execution.caller is not None and execution.caller.ref == dropped:
                 execution.caller = None
         for id in executions.keys() - self.executions.keys():
-            self.engine.active.pop(id, None)
+            self._process.active.pop(id, None)
         self._events.clear()  # the replay asks for all of it again; results of steps stay with their executions
         for name, task in list(self._running.items()):
             if name not in self._steps or name[0] not in self.executions:
@@ -336,7 +352,7 @@ class Session:
             self._open()
         for id, execution in self.executions.items():
             if execution is not self.root:
-                self.engine.active[id] = self
+                self._process.active[id] = self
                 if execution.exclusive:
                     self._enter_key(execution.key)
                 else:
@@ -358,9 +374,9 @@ class Session:
             await asyncio.gather(*cancelling)
         if self._broken is not None:
             raise self._broken
-        if self.engine.clock.now() - self._refreshed_at >= REFRESH_EVERY:
+        if self._process.now() - self._refreshed_at >= REFRESH_EVERY:
             await self._refresh_records()
-        replay = self.engine.always_replay and bool(self.commit_log.groups)
+        replay = self._runtime.always_replay and bool(self.commit_log.groups)
         if len(self.commit_log.groups) > MAX_EFFECTS and not self._reads:
             await self.commit_log.commit(keep_last=True)
         if self._loading or self._reads:
@@ -377,7 +393,7 @@ class Session:
             await self.commit_log.commit()
         elif self._running:
             keeps = self._progress_at + FLUSH_AFTER if self._ran_steps() else sys.maxsize
-            if self.commit_log.has_work_for_others or self.engine.clock.now() >= keeps:
+            if self.commit_log.has_work_for_others or self._process.now() >= keeps:
                 await self.commit_log.commit(keep_steps=True)
                 keeps = sys.maxsize
             await self._wait(min(self._next_timer() or sys.maxsize, self._refreshed_at + REFRESH_EVERY, keeps))
@@ -420,7 +436,7 @@ class Session:
         """Wait or suspend: all code is blocked, and nothing that runs here would unblock it."""
         if self._events or self._ready or self._broken is not None:
             return  # since the code ran, a step has ended, a head was read, or a read has failed
-        now = self.engine.clock.now()
+        now = self._process.now()
         timer = self._next_timer()
         waiting = [execution for execution in self.executions.values() if execution.attempt is not None]
         for execution in waiting:
@@ -435,7 +451,7 @@ class Session:
                 return
         if self._break_cycle():
             return
-        stay = 0 if self.engine.always_replay else self.engine.remaining()
+        stay = 0 if self._runtime.always_replay else self._process.remaining()
         if timer is not None and timer - now <= min(MAX_INLINE_WAIT, stay, self._inactivity()):
             if self.commit_log.has_work_for_others or timer - now > FLUSH_AFTER:
                 await self.commit_log.commit()
@@ -484,11 +500,11 @@ class Session:
         if self._ready or self._events or self._due_timers():
             loop.call_soon(advance)
             await done
-            self._progress_at = self.engine.clock.now()
+            self._progress_at = self._process.now()
 
     def _advance(self) -> None:
-        start, until = len(self.commit_log.groups), self.engine.clock.now() + FLUSH_AFTER
-        while len(self.commit_log.groups) - start <= self._max_effects and self.engine.clock.now() <= until:
+        start, until = len(self.commit_log.groups), self._process.now() + FLUSH_AFTER
+        while len(self.commit_log.groups) - start <= self._max_effects and self._process.now() <= until:
             if self._ready:
                 execution = self._ready.popleft()
                 if execution.attempt is not None:
@@ -575,7 +591,7 @@ class Session:
                 child.cancelled = True
                 self._post(Event(call.id, CANCEL, Outcome(failure=CANCELLED)))
             else:
-                passing_on = self.engine.control.cancel(call.id, nth=attempt.cancellations_of(call))
+                passing_on = self._operator.cancel(call.id, nth=attempt.cancellations_of(call))
                 self._cancelling.add(asyncio.ensure_future(passing_on, loop=self._loop))
 
     def _check(self, execution: Execution) -> None:
@@ -630,20 +646,24 @@ class Session:
         execution.caller = None
         cancelled = cancellations(execution.notifications)
         if isinstance(error, Postponed):
-            self.engine.report(execution.meta, 0, error.error, error.due)
+            self._report(execution.meta, 0, error.error, error.due)
             failed = AttemptFailed(execution, truncate(str(error), MAX_ERROR), 0, error.due, cancelled)
             self._log_failure(execution, (JournalAppended(execution, error.retry), failed))
             return
         text = truncate(format_error(error), MAX_ERROR)
         if policy.attempts is None or failures < policy.attempts:
-            due: int | None = self.engine.clock.now() + round(policy.wait(error, failures) * 1000)
+            due: int | None = self._process.now() + round(policy.wait(error, failures) * 1000)
         else:
             due = None
-        self.engine.report(execution.meta, failures, error, due)
+        self._report(execution.meta, failures, error, due)
         if due is None and policy.exhausted == "kill":
             self._end(execution, Outcome(failure=Failure(500, f"gave up after {failures} attempts: {text}")))
             return
         self._log_failure(execution, (AttemptFailed(execution, text, failures, due, cancelled),))
+
+    def _report(self, meta: Meta, failures: int, error: BaseException, due: int | None) -> None:
+        policy = self._runtime.deployment.spec(meta).options.retry
+        self._runtime.reports.attempt_failed(meta, policy, failures, error, due, self._process.now())
 
     def _log_failure(self, execution: Execution, failure: EffectGroup) -> None:
         """Log a failure after what is under way. Otherwise the next attempt would run the steps again, and its reads
@@ -651,7 +671,7 @@ class Session:
         id = execution.meta.id
         if execution in self._reads.values() or any(name[0] == id for name in self._steps):
             self._failing[id] = execution, failure
-            self.engine.active[id] = self
+            self._process.active[id] = self
         else:
             self.commit_log.record(failure)
 
@@ -665,14 +685,14 @@ class Session:
         elif isinstance(event.error, Postponed):
             self.commit_log.record((JournalAppended(execution, event.error.retry),))
         del self._failing[event.id]
-        self.engine.active.pop(event.id, None)
+        self._process.active.pop(event.id, None)
         self._log_failure(execution, failure)
 
     # --- what the commit log reports (`commit_log.Driver`) ---
 
     def on_stored(self, execution: Execution) -> None:
         if execution.meta.id in self.executions:
-            self.engine.active[execution.meta.id] = self
+            self._process.active[execution.meta.id] = self
 
     def has_unseen(self) -> bool:
         return bool(self._events)
@@ -680,12 +700,15 @@ class Session:
     def on_queued(self, execution: Execution) -> None:
         self.retire(execution)
         if execution is self.root:
-            self.engine.pass_gate(execution.key)
+            self._runtime.gates.open(execution.key)
+
+    def cancel(self, id: str) -> None:
+        self._process.spawn(self._operator.cancel(id))
 
     def retire(self, execution: Execution) -> None:
         """Stop an execution. The executions that it called continue, and notify its record."""
         self.executions.pop(execution.meta.id, None)
-        self.engine.active.pop(execution.meta.id, None)
+        self._process.active.pop(execution.meta.id, None)
         execution.stop()
         for other in self.executions.values():
             if other.caller is execution:
@@ -707,7 +730,7 @@ class Session:
             execution.input,
             execution.journal,
             execution.notifications,
-            self.engine.context.copy(),
+            self._runtime.context.copy(),
         )
         self._ready.append(execution)
         if execution.cancelled:
@@ -723,16 +746,16 @@ class Session:
     # --- commands (`attempt.Host`) ---
 
     def kind_of(self, target: Target) -> Kind:
-        return self.engine.kind_of(target)
+        return self._runtime.deployment.kind_of(target)
 
     def difference(self, attempt: Attempt, pending: Pending[Any]) -> str | None:
-        contents = self.engine.contents
+        contents = self._runtime.contents
         return None if contents is None else contents.difference(attempt.meta.ref, pending.n, pending.command)
 
     def begin(self, attempt: Attempt, pending: Pending[Any]) -> None:
         execution, n, command = self.executions[attempt.meta.id], pending.n, pending.command
-        if self.engine.contents is not None:
-            self.engine.contents.note(execution.ref, n, command)
+        if self._runtime.contents is not None:
+            self._runtime.contents.note(execution.ref, n, command)
         at: int | None = None
         value: Outcome | None = None
         more: EffectGroup = ()
@@ -742,9 +765,9 @@ class Session:
             case _ if (refusal := _refusal(command)) is not None:
                 value = Outcome(failure=refusal)
             case c.Now():
-                value = Outcome(str(self.engine.clock.now()).encode())
+                value = Outcome(str(self._process.now()).encode())
             case c.Sleep(milliseconds):
-                at = self.engine.clock.now() + milliseconds
+                at = self._process.now() + milliseconds
                 self._timers[execution.meta.id, n] = at
             case c.Run():
                 self._request_step(execution, n, command)
@@ -813,8 +836,8 @@ class Session:
         another process."""
         n, target = pending.n, command.target
         call = isinstance(command, c.Call)
-        problem = self.engine.unknown(target)
-        if problem is not None and not self.engine.deployed(target):
+        problem = self._runtime.deployment.unknown(target)
+        if problem is not None and not self._runtime.deployment.deployed(target):
             raise NotDeployedError(f"{problem}: deploy it, or correct the name")
         failure = Failure(404, problem) if problem is not None else None
         if failure is None:
@@ -835,13 +858,13 @@ class Session:
                 self._outbound.append((execution, n, c.Attach(pending.id)))
             return
         delay = command.delay if isinstance(command, c.Send) else 0
-        spec = self.engine.handler(target) if call else None
+        spec = self._runtime.deployment.handler(target) if call else None
         meta = lifecycle.accepted(
             pending.id,
             target,
             pending.kind,
-            now=self.engine.clock.now(),
-            deployment=self.engine.deployment if spec else "",
+            now=self._process.now(),
+            deployment=self._runtime.deployment.id if spec else "",
             parent=Parent(execution.ref, n, execution.meta.target.service, execution.meta.deployment) if call else None,
             headers=command.headers,
             input=command.input,
@@ -856,7 +879,7 @@ class Session:
         requests_key = pending.kind.exclusive and not delay
         requested: EffectGroup = ()
         if requests_key:
-            execution.moment = self.engine.moment(after=execution.moment)
+            execution.moment = self._process.moment(after=execution.moment)
             requested = (KeyRequested(child, execution.moment, direct=str(child.key) not in execution.requested_keys),)
         issued = CommandIssued(n, *pending.described, at=execution.moment if requests_key else None)
         self.commit_log.record((Created(child), *requested, JournalAppended(execution, issued)))
@@ -881,7 +904,7 @@ class Session:
             self._background((str(at), -1), self._load(key))
 
     async def _load(self, key: Key) -> None:
-        heads = await self.engine.heads([key.key])
+        heads = await self._storage.heads([key.key])
         key.head = key.head or heads[key.key]
         self._loading.discard(key.key)
         self.commit_log.refresh_key(key)
@@ -908,13 +931,13 @@ class Session:
 
     def _can_batch(self) -> bool:
         """Return True if further invocations of an inbox may run here after the key's owner."""
-        if self.engine.always_replay or self.engine.remaining() < MIN_BATCH_TIME or len(self._hosted) > MAX_HOSTED:
+        if self._runtime.always_replay or self._process.remaining() < MIN_BATCH_TIME or len(self._hosted) > MAX_HOSTED:
             return False
         return not self._client_waits() or self.root.meta.live
 
     def _client_waits(self) -> bool:
         """Return True if a client gets its answer only when all executions here have ended, as in a Lambda function."""
-        return self.engine.deadline is not None and self._hold_until > 0
+        return self._process.deadline is not None and self._hold_until > 0
 
     async def _load_next(self, key: Key) -> None:
         """Read the first invocations of a key's inbox, and run those that can run here."""
@@ -923,7 +946,7 @@ class Session:
         front = list(dropwhile(lambda entry: entry.ref != owner, key.front or ()))[:INBOX_PAGE]
         records: dict[str, Meta] = {}
         with suppress(Unreadable):  # the owner completes all the same: each of them is then read on its own
-            records = await self.engine.peek_all([entry.ref.id for entry in front]) if front else {}
+            records = await self._storage.peek_all([entry.ref.id for entry in front]) if front else {}
         key.next.clear()
         for entry in front:
             meta = records.get(entry.ref.id)
@@ -936,11 +959,11 @@ class Session:
 
     def _next_execution(self, meta: Meta) -> Execution | None:
         """Return a waiting invocation if it can run here: it is of this deployment, and has no notifications."""
-        spec = self.engine.handler(meta.target)
+        spec = self._runtime.deployment.handler(meta.target)
         untouched = meta.status is Status.QUEUED and meta.outcome is None and meta.epoch <= 1 and not meta.segments
         # A message runs on the current deployment. An attempt that resumes may run on a former one.
         current = not meta.deployment and self.root.meta.epoch <= 1
-        here = spec is not None and (current or meta.deployment == self.engine.deployment)
+        here = spec is not None and (current or meta.deployment == self._runtime.deployment.id)
         if not untouched or not here or meta.notifications or meta.input is None or meta.id in self.executions:
             return None
         return Execution(meta, meta.input, spec, stored=True)
@@ -949,12 +972,12 @@ class Session:
         """Begin to run the next invocation of the inbox, if it was read and there is time."""
         execution = key.next.pop(owner, None) if self._can_batch() else None
         assert key.head is not None
-        if execution is None or owner.id in self.engine.active or key.head.owner == owner:  # already handed over
+        if execution is None or owner.id in self._process.active or key.head.owner == owner:  # already handed over
             return None
-        execution.meta = replace(execution.meta, deployment=self.engine.deployment)
+        execution.meta = replace(execution.meta, deployment=self._runtime.deployment.id)
         self.executions[owner.id] = execution
         self._hosted.add(owner.id)
-        self.engine.active[owner.id] = self
+        self._process.active[owner.id] = self
         self.commit_log.grant_here(execution)
         if self._client_waits():
             self._batched.add(owner)
@@ -986,23 +1009,23 @@ class Session:
         self, execution: Execution, n: int, command: c.GetState | c.StateKeys, state: KeyState | None
     ) -> None:
         """Read state from the store: the overflow entries, or, for a shared handler, all of it."""
-        engine, shared = self.engine, state is None
+        shared = state is None
         if state is None:
-            head = (await engine.heads([execution.key]))[execution.key]
-            execution.version, state = head.version, KeyState(head, engine.clock.now())
+            head = (await self._storage.heads([execution.key]))[execution.key]
+            execution.version, state = head.version, KeyState(head, self._process.now())
         generation = state.state_generation
         if execution.spec is not None and not execution.spec.options.lazy_state:
             if state.has_overflow and state.overflow is None:
-                state.overflow = await engine.entries(execution.key, generation, values=True)
+                state.overflow = await self._storage.entries(execution.key, generation, values=True)
             if shared:
                 execution.snapshot = state
             else:
                 self._keep_overflow(self.commit_log.keys[execution.key], state)
         outcome = _answer(state, command)
         if outcome is None and isinstance(command, c.GetState):
-            outcome = Outcome(await engine.blobs.read(execution.key, generation, command.name))
+            outcome = Outcome(await self._runtime.blobs.read(execution.key, generation, command.name))
         elif outcome is None:
-            overflow = (await engine.entries(execution.key, generation)).keys() - state.writes.keys()
+            overflow = (await self._storage.entries(execution.key, generation)).keys() - state.writes.keys()
             outcome = _names({*overflow, *state.state, *state.entries()})
         self._post(Event(execution.meta.id, n, outcome))
 
@@ -1057,7 +1080,7 @@ class Session:
             assert execution.attempt is not None
             self._steps.add((execution.meta.id, n))
             abort = execution.attempt.spec.options.abort_timeout
-            retry = execution.attempt.retries.get(n) or StepRetried(n, 0, self.engine.clock.now())
+            retry = execution.attempt.retries.get(n) or StepRetried(n, 0, self._process.now())
             self._background((execution.meta.id, n), self._step(execution, command, abort, retry), command.context)
         requests, self._outbound = self._outbound, []
         for execution, n, request in requests:
@@ -1076,12 +1099,12 @@ class Session:
         while True:
             tries += 1
             try:
-                self.engine.steps += 1
+                self._process.steps += 1
                 try:
                     result = await self._limited(command, abort)
                     outcome = _bounded(Outcome(result), f"the result of step {command.name!r}")
                 finally:
-                    self.engine.steps -= 1
+                    self._process.steps -= 1
             except TerminalError as error:
                 outcome = Outcome(failure=Failure.of(error))
             except BaseException as error:
@@ -1091,11 +1114,11 @@ class Session:
                 if policy is None:
                     return error
                 wait = policy.wait(error, tries)
-                lasted = timedelta(milliseconds=self.engine.clock.now() - began, seconds=wait)
+                lasted = timedelta(milliseconds=self._process.now() - began, seconds=wait)
                 last = policy.attempts is not None and tries >= policy.attempts
                 text = f"step {command.name!r} failed {tries} times: {format_error(error)}"
                 if not last and (policy.duration is None or lasted <= policy.duration):
-                    due = self.engine.clock.now() + round(wait * 1000)
+                    due = self._process.now() + round(wait * 1000)
                     self._report_step(id, command.name, tries, policy, error, due)
                     if await self._await_retry(id, due):
                         continue
@@ -1109,7 +1132,7 @@ class Session:
     ) -> None:
         execution = self.executions.get(id)
         if execution is not None:
-            self.engine.report_step(execution.meta, name, tries, policy, error, due)
+            self._runtime.reports.step_failed(execution.meta, name, policy, tries, error, due, self._process.now())
 
     def _dropped(self, error: BaseException, task: asyncio.Task[Any] | None) -> bool:
         """Return True if a step was stopped from outside; otherwise the step itself raised the error."""
@@ -1120,12 +1143,12 @@ class Session:
     async def _await_retry(self, id: str, due: int) -> bool:
         """Wait for a step's next try. Return False if the attempt should not wait so long: no client waits and nothing
         else runs."""
-        patience = 0 if self.engine.always_replay else MAX_INLINE_WAIT
-        while (left := due - (now := self.engine.clock.now())) > 0:
-            stay, alone = self.engine.remaining(), len(self._running) == 1 and now >= self._holds_until()
+        patience = 0 if self._runtime.always_replay else MAX_INLINE_WAIT
+        while (left := due - (now := self._process.now())) > 0:
+            stay, alone = self._process.remaining(), len(self._running) == 1 and now >= self._holds_until()
             if stay <= 0 or (alone and left > patience) or id in self._failing:
                 return False
-            await self.engine.clock.sleep(min(left, stay, RETRY_POLL) / 1000)
+            await self._process.clock.sleep(min(left, stay, RETRY_POLL) / 1000)
         return True
 
     async def _limited(self, command: c.Run, abort: timedelta | None) -> bytes:
@@ -1141,7 +1164,7 @@ class Session:
 
         task = asyncio.ensure_future(run())
         try:
-            await self.engine.first(task, self.engine.clock.now() + round(abort.total_seconds() * 1000))
+            await self._process.first(task, self._process.now() + round(abort.total_seconds() * 1000))
             if not task.done():
                 raise TimeoutError(f"step {command.name!r} took longer than its abort_timeout, {abort}")
             result = task.result()
@@ -1153,7 +1176,12 @@ class Session:
 
     async def _perform(self, execution: Execution, n: int, request: c.OutboundRequest) -> None:
         async with self._receiver_locks[execution.meta.id, _receiver(request)]:
-            outcome = await self.engine.control.perform(execution, n, request)
+            match request:
+                case c.Cancel(id):
+                    commit_id = command_commit_id(execution.ref, n)
+                    outcome: Outcome | None = acknowledged(await self._operator.cancel(id, commit_id=commit_id))
+                case _:
+                    outcome = await self._runtime.outbound.perform(execution, n, request)
         if outcome is not None:
             self._post(Event(execution.meta.id, n, outcome))
 
@@ -1171,14 +1199,14 @@ class Session:
     def _due_timers(self) -> list[tuple[str, int]]:
         if not self._timers:
             return []
-        now = self.engine.clock.now()
+        now = self._process.now()
         return sorted((key for key, at in self._timers.items() if at <= now), key=lambda key: (self._timers[key], key))
 
     async def _wait(self, until: int | None) -> None:
         """Wait until something happened, or a time has come."""
         if self._events or self._ready:
             return
-        await self.engine.wait(self._signal, until)
+        await self._process.wait(self._signal, until)
         self._signal.clear()
 
     async def _poll(self, timer: int | None) -> None:
@@ -1189,21 +1217,21 @@ class Session:
             if execution.attempt is not None
             for pending in execution.attempt.waits()
         )
-        interval = self.engine.poll if remote else REFRESH_EVERY
-        began = self.engine.clock.now()
+        interval = self._runtime.poll if remote else REFRESH_EVERY
+        began = self._process.now()
         check = began + DEADLOCK_CHECK
         while not self._events and not self._ready and not self.woken:
-            now = self.engine.clock.now()
-            limit = min(self._holds_until(), now + self.engine.remaining(), timer or sys.maxsize)
+            now = self._process.now()
+            limit = min(self._holds_until(), now + self._process.remaining(), timer or sys.maxsize)
             if now >= limit:
                 return
-            woken = await self.engine.wait(self._signal, min(limit, now + interval))
+            woken = await self._process.wait(self._signal, min(limit, now + interval))
             self._signal.clear()
             if woken:
                 return
             interval = min(interval * 2, 1000)
             await self._refresh_records()
-            if remote and self.engine.clock.now() >= check and not self._events:
+            if remote and self._process.now() >= check and not self._events:
                 await self._check_deadlocks()
                 check += check - began
         self.woken.clear()
@@ -1215,14 +1243,14 @@ class Session:
         Raises:
             Fenced: If an attempt here is no longer the latest.
         """
-        self._refreshed_at = self.engine.clock.now()
+        self._refreshed_at = self._process.now()
         executions = [
             execution for execution in self.executions.values() if execution.stored and execution.attempt is not None
         ]
         for start in range(0, len(executions), 16):
             some = executions[start : start + 16]
             try:
-                metas = await asyncio.gather(*(self.engine.find(execution.meta.id) for execution in some))
+                metas = await asyncio.gather(*(self._storage.find(execution.meta.id) for execution in some))
             except Unavailable:
                 return  # nothing depends on this: the next time is soon
             for execution, meta in zip(some, metas, strict=True):
@@ -1234,7 +1262,7 @@ class Session:
 
     async def _refresh_record(self, execution: Execution) -> None:
         """Read the record, then the notifications, and accept those."""
-        meta = await self.engine.find(execution.meta.id)
+        meta = await self._storage.find(execution.meta.id)
         if meta is not None and meta.ref == execution.ref:
             execution.meta = replace(execution.meta, notifications=meta.notifications)
             await self.read_notifications(execution)
@@ -1242,7 +1270,7 @@ class Session:
     async def read_notifications(self, execution: Execution) -> None:
         """Read the notifications to an invocation, and accept them. Its record was read before."""
         counted = execution.meta.notifications
-        for notification in await self.engine.notifications(execution.ref):
+        for notification in await self._storage.notifications(execution.ref):
             self._accept_notification(execution, notification)
         execution.counted = max(execution.counted, counted)
 
@@ -1266,7 +1294,7 @@ class Session:
 
     def _check_at(self, execution: Execution, waits: Sequence[Pending[Any]]) -> int | None:
         """Return when the sweeper checks an invocation that waits for these operations."""
-        times, kinds = self.engine.times(), {type(pending.command) for pending in waits}
+        times, kinds = self._process.times(), {type(pending.command) for pending in waits}
         if kinds == {c.Sleep}:
             return None
         # A queued invocation has a check of its own. Nothing else checks a cycle of attached results.
@@ -1279,7 +1307,7 @@ class Session:
         for execution in suspended:
             awaits, free = execution.meta.awaits, self.commit_log.created - self.commit_log.queued
             if awaits is not None and not free.issuperset(awaited_ids(execution.ref, awaits)):
-                self.engine.spawn(self.engine.deadlocks.check(execution.meta))
+                self._process.spawn(self._operator.check_deadlock(execution.meta))
 
     async def _check_deadlocks(self) -> None:
         """Store what the executions wait for, and check whether they are part of a deadlock."""
@@ -1289,11 +1317,11 @@ class Session:
             awaits = self._suspension_of(execution).awaits
             if awaits is not None and awaits != execution.meta.awaits:
                 waiting, change = lifecycle.awaiting(execution.meta, awaits)
-                if not await self.engine.apply(change):
+                if not await self._storage.apply(change):
                     raise Fenced(f"{execution.meta.id} was taken over", execution.ref)
                 execution.meta = waiting
             if awaits is not None:
-                await self.engine.deadlocks.check(execution.meta)
+                await self._operator.check_deadlock(execution.meta)
 
     def _break_cycle(self) -> bool:
         """Fail the youngest call of a cycle of executions in this session that wait for each other."""
@@ -1317,7 +1345,7 @@ class Session:
             return True
         youngest = max(queued, key=lambda m: (m.meta.created, m.meta.parent.command if m.meta.parent else 0))
         if youngest.spec is not None and youngest.spec.options.deadlocks == "report":
-            self.engine.deadlocks.report(youngest.meta, failure)
+            report(youngest.meta, failure)
             return False
         self._end_child(youngest, Outcome(failure=failure))
         return True

@@ -10,7 +10,8 @@ from typing import TypeVar
 from adapter.engine import journal as journals
 from adapter.engine.ids import new_commit_id
 from adapter.engine.journal import Entry, Timed
-from adapter.engine.ports import Change, Clock, Conflict, Contended, Store, Unavailable
+from adapter.engine.ports import Change, Conflict, Contended, Store, Unavailable
+from adapter.engine.process import Process
 from adapter.engine.records import (
     NOTIFICATION_ID,
     PART,
@@ -39,27 +40,13 @@ class Storage:
 
     Args:
         store: The store.
-        clock: The clock, for the waits between tries.
-
-    Attributes:
-        deadline: When this process is stopped, in milliseconds since the epoch; ``None``: never.
+        process: The process: the waits between tries take its time.
     """
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, process: Process) -> None:
         self.store = store
-        self.clock = clock
-        self.deadline: int | None = None
+        self._process = process
         self._random = random.Random()
-        self._moment = 0
-
-    def moment(self, after: int = 0) -> int:
-        """Return the time in microseconds. It is later than ``after``, and later than any time returned before."""
-        self._moment = max(self.clock.now() * 1000, self._moment + 1)
-        return max(self._moment, after + 1)
-
-    def remaining(self) -> int:
-        """Return the milliseconds until this process is stopped."""
-        return 3_600_000 if self.deadline is None else self.deadline - self.clock.now()
 
     async def read(self, request: Callable[[], Awaitable[T]]) -> T:
         """Send a request to the store. Send it again while the store is unavailable.
@@ -94,7 +81,7 @@ class Storage:
     async def find(self, id: str) -> Meta | None:
         """Return an invocation's record; ``None`` if it does not exist or has expired."""
         meta = await self.read(lambda: self.store.peek(id))
-        return None if meta is None or meta.expired(self.clock.now()) else meta
+        return None if meta is None or meta.expired(self._process.now()) else meta
 
     async def load(self, id: str) -> tuple[list[Part], list[JournalSegment], Meta | None, list[Notification]]:
         """Read an invocation: input parts, journal, record, notifications. All of them are of the record's
@@ -132,7 +119,7 @@ class Storage:
         _, segments, found, notifications = await self.load(meta.id)
         if found is None or found.generation != meta.generation:
             return [], []
-        if found.journal_expires is not None and found.journal_expires <= self.clock.now():
+        if found.journal_expires is not None and found.journal_expires <= self._process.now():
             return [], []  # it may be deleted in part
         return journals.read_timed(meta.id, segments, found.inline_journal, count=found.segments), notifications
 
@@ -243,7 +230,7 @@ class Storage:
             except Unavailable as error:
                 tries += 1
                 certain = certain and isinstance(error, Contended)
-                if self.remaining() < 0 or (certain and give_up_after is not None and tries >= give_up_after):
+                if self._process.remaining() < 0 or (certain and give_up_after is not None and tries >= give_up_after):
                     raise
                 await self.back_off(tries)
             except Conflict as conflict:
@@ -264,7 +251,7 @@ class Storage:
 
     async def back_off(self, tries: int) -> None:
         """Wait before the next try, with jitter, for up to two seconds."""
-        await self.clock.sleep(self._random.uniform(0, min(2.0, 0.005 * 2 ** min(tries, 10))))
+        await self._process.clock.sleep(self._random.uniform(0, min(2.0, 0.005 * 2 ** min(tries, 10))))
 
 
 def _in_order(notifications: Iterable[Notification]) -> list[Notification]:

@@ -1,24 +1,18 @@
-"""Work that no request triggers: dispatch what is overdue, notify waiters, delete what has expired."""
+"""Work that no request triggers: act on the records that are due."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 from adapter.engine import lifecycle
-from adapter.engine.ids import SHARDS, new_commit_id
-from adapter.engine.ports import Conflict, Delete, Due, Place, Put
-from adapter.engine.records import Meta, Record, Ref, Status, Unreadable, Waiter
-from adapter.engine.transaction import make_notification
+from adapter.engine.control import Control
+from adapter.engine.ids import SHARDS
+from adapter.engine.ports import Due, Place
+from adapter.engine.records import Status, Unreadable
+from adapter.engine.runtime import Runtime
 from adapter.engine.transitions import MARGIN
-from adapter.engine.types import Kind, Outcome
-
-if TYPE_CHECKING:
-    from adapter.engine.engine import Engine
 
 log = logging.getLogger("adapter")
 
@@ -28,10 +22,6 @@ BATCH = 100
 PAGE = 1000
 """The number of entries that one request reads where most are skipped."""
 
-UNDER_WAY = 15 * 60 * 1000
-"""Milliseconds after which no request that was sent before can still apply. AWS refuses a request whose signature is
-`older than five minutes <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>`_."""
-
 MAX_DISPATCHES = 10
 """How often an invocation is dispatched without an attempt beginning before it is paused."""
 
@@ -39,8 +29,11 @@ MAX_DISPATCHES = 10
 class Sweeper:
     """Acts on the records that the due index names."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, runtime: Runtime, control: Control) -> None:
+        self._runtime = runtime
+        self._control = control
+        self._process = runtime.process
+        self._storage = runtime.storage
         self.swept: int | None = None
         """When a sweep last began in this process, in milliseconds."""
 
@@ -54,8 +47,8 @@ class Sweeper:
         Args:
             share: Has another process `clear` a shard that has a backlog. Without it this process does.
         """
-        engine, count, backlogs = self._engine, 0, list[int]()
-        self.swept = engine.clock.now()
+        count, backlogs = 0, list[int]()
+        self.swept = self._process.now()
         for shard in range(SHARDS):
             found = await self._due(shard, BATCH)
             if len(found) == BATCH:
@@ -64,7 +57,7 @@ class Sweeper:
                 count += await self.clear(shard, found)
         for shard in backlogs:
             count += await self._recover(shard)
-        turn = engine.clock.now() // 60_000
+        turn = self._process.now() // 60_000
         for shard in sorted(backlogs, key=lambda shard: (shard - turn) % SHARDS):
             if share is not None:
                 await share(shard)
@@ -75,7 +68,7 @@ class Sweeper:
     @property
     def ran_out_of_time(self) -> bool:
         """True if the work that just ended may be incomplete."""
-        return self._engine.remaining() <= MARGIN
+        return self._process.remaining() <= MARGIN
 
     async def clear(self, shard: int, found: list[Due] | None = None) -> int:
         """Act on all that is due in a shard, while there is time. Return the number of records that it acted on.
@@ -100,15 +93,14 @@ class Sweeper:
         return count
 
     async def _due(self, shard: int, limit: int) -> list[Due]:
-        engine = self._engine
-        return await engine.read(lambda: engine.store.due(shard, engine.clock.now(), limit))
+        return await self._storage.read(lambda: self._storage.store.due(shard, self._process.now(), limit))
 
     async def _recover(self, shard: int) -> int:
         """Act on the live records that are due."""
-        engine, count, now = self._engine, 0, self._engine.clock.now()
+        count, now = 0, self._process.now()
         after: Place | None = None
         while not self.ran_out_of_time:
-            found, after = await engine.read(lambda: engine.store.active(shard, PAGE, after=after))  # noqa: B023
+            found, after = await self._storage.read(lambda: self._storage.store.active(shard, PAGE, after=after))  # noqa: B023
             count += await self._sweep([entry.id for entry in found if entry.at <= now])
             if after is None or after.at > now:
                 break
@@ -133,137 +125,46 @@ class Sweeper:
         return False
 
     async def _act(self, id: str) -> bool:
-        engine = self._engine
-        meta = await engine.read(lambda: engine.store.peek(id))
-        now = engine.clock.now()
+        meta = await self._storage.read(lambda: self._storage.store.peek(id))
+        now = self._process.now()
         if meta is None or meta.due is None or meta.due > now:
             return False
         if id.startswith("gc_"):
-            await engine.control.collect(meta)
+            await self._runtime.expiry.collect(meta)
             return True
         if id.startswith("prm_") and (meta.live or not meta.waiters):
-            await engine.control.check_promise(meta)
+            await self._runtime.promises.check(meta)
             return True
         if id.startswith("blb_") and meta.live:
-            await engine.blobs.give_up(meta)
+            await self._runtime.expiry.give_up_blob(meta)
             return True
         if not meta.live:
             if meta.waiters:
-                await self.fan_out(meta)
+                await self._runtime.notifier.fan_out(meta)
             elif meta.expired(now):
-                await self.delete(meta)
+                await self._runtime.expiry.delete(meta)
             else:
-                await self._forget_journal(meta)
+                await self._runtime.expiry.forget_journal(meta)
             return True
         redispatched = False
         if meta.status is Status.SUSPENDED and (meta.timer is None or meta.timer > now):
-            if await engine.notifier.wake_if_unseen(meta):
+            if await self._runtime.notifier.wake_if_unseen(meta):
                 return True
-            await engine.deadlocks.check(meta)
+            await self._control.check_deadlock(meta)
             change = lifecycle.checked(meta, now)
         elif meta.status is Status.QUEUED:
-            await engine.control.reclaim(meta)
-            await engine.deadlocks.check(meta)
+            await self._control.reclaim(meta)
+            await self._control.check_deadlock(meta)
             change = lifecycle.checked(meta, now)
-        elif id in engine.active:
-            change = lifecycle.extended(meta, engine.times())
+        elif id in self._process.active:
+            change = lifecycle.extended(meta, self._process.times())
         elif meta.dispatches >= MAX_DISPATCHES:
             change = lifecycle.lost(meta)
         else:
             change, redispatched = lifecycle.redispatched(meta, now), True
-        if not await engine.apply(change):
+        if not await self._storage.apply(change):
             return False
         if redispatched:
-            engine.dispatch(meta.ref, meta.target.service, meta.deployment if meta.epoch else "", fresh=meta.epoch == 0)
+            deployment = meta.deployment if meta.epoch else ""
+            self._runtime.wakeups.dispatch(meta.ref, meta.target.service, deployment, fresh=meta.epoch == 0)
         return True
-
-    async def delete_later(self, ref: Ref, found: Record | None) -> None:
-        """Delete what was put for an invocation that is over: together with its record, or now if the record is
-        gone."""
-        if not isinstance(found, Meta) or found.generation != ref.generation:
-            await self.delete_dependents(ref)
-        elif not found.live and found.due is None:
-            await self._engine.apply(lifecycle.kept(ref, found.expires))
-
-    async def fan_out(self, meta: Meta) -> None:
-        """Notify all waiters of a completed invocation. Then its record rests until it expires."""
-        engine = self._engine
-        outcome = await engine.result(meta) or Outcome()
-        cursor: Any = None
-        while True:
-            waiters, cursor = await engine.read(lambda cursor=cursor: engine.store.waiters(meta.ref, cursor))  # type: ignore[misc]
-            for start in range(0, len(waiters), 16):
-                await asyncio.gather(*(self._notify(waiter, outcome) for waiter in waiters[start : start + 16]))
-            if cursor is None:
-                break
-        await engine.apply(lifecycle.told(meta, engine.clock.now()))
-
-    async def _notify(self, waiter: Waiter, outcome: Outcome) -> None:
-        engine = self._engine
-        notification, parts = make_notification(
-            waiter.waiter, f"a{waiter.command}", outcome, engine.clock.now(), waiter.id
-        )
-        await engine.put_parts(parts)
-        try:
-            await engine.commit([Delete(waiter), Put(notification)], new_commit_id())
-        except Conflict as conflict:
-            if 0 not in conflict.found:  # it was notified before, or had its answer in another way
-                with suppress(Conflict):
-                    await engine.commit([Delete(waiter)], new_commit_id())
-            return
-        await engine.notifier.notify([replace(notification, outcome=outcome)], waiter.service, waiter.deployment)
-
-    async def _forget_journal(self, meta: Meta) -> None:
-        """Delete the journal of a completed invocation whose result is kept longer."""
-        engine = self._engine
-        if meta.journal_expires is not None:
-            await self.delete_dependents(meta.ref, journal_only=True)
-        await engine.apply(lifecycle.forgotten(meta))
-
-    async def delete_dependents(self, ref: Ref, *, journal_only: bool = False, former: bool = False) -> None:
-        """Delete the items that belong to a record.
-
-        Args:
-            ref: The invocation.
-            journal_only: True to delete only the journal.
-            former: True to delete what an expired record under the same id has left as well, if this record replaced it
-                before its items were deleted. Its input stays, because it cannot be told from one that is put ahead of
-                the next record.
-        """
-        engine = self._engine
-        cursor: Any = None
-        while True:
-            found, cursor = await engine.read(lambda cursor=cursor: engine.store.dependents(ref.id, cursor))  # type: ignore[misc]
-            keys = [key for key in found if key.generation == ref.generation and (key.journal or not journal_only)]
-            others = [key for key in found if key.generation != ref.generation and not key.input] if former else []
-            if others:
-                latest = await engine.read(lambda: engine.store.peek(ref.id))
-                keys += others if latest is None or latest.generation == ref.generation else []
-            tries = 0
-            while keys:
-                left = await engine.read(lambda keys=keys: engine.store.delete(keys[:25]))  # type: ignore[misc]
-                keys = [*left, *keys[25:]]
-                if left:
-                    tries += 1
-                    await engine.back_off(tries)
-            if cursor is None:
-                break
-
-    async def delete(self, meta: Meta) -> None:
-        """Delete an expired invocation: first the items that belong to the record, then the record.
-
-        The record stays as long as a request that was sent before its completion may still apply: a late request to
-        create it would start it again. Items that such a request has put are deleted as well.
-
-        The id may be in use again meanwhile. Items of the next generation stay.
-        """
-        engine = self._engine
-        await self.delete_dependents(meta.ref, former=True)
-        if meta.kind is Kind.WORKFLOW:
-            await engine.control.clear_state(meta.target.object)
-        now = engine.clock.now()
-        stays = (meta.completed or 0) + UNDER_WAY
-        if now < stays:
-            await engine.apply(lifecycle.kept(meta.ref, stays))
-        else:
-            await engine.read(lambda: engine.store.forget(meta.ref, now))

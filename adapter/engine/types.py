@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from adapter.errors import DeadlockError, InvocationCancelledError, TerminalError, retry_after
-
-if TYPE_CHECKING:
-    from adapter.engine.commands import Issuer
 
 
 class Kind(StrEnum):
@@ -261,20 +258,6 @@ class Options:
                 raise ValueError(f"{name} is positive")
         if self.deadlocks not in ("fail", "report"):
             raise ValueError('deadlocks is "fail" or "report"')
-
-
-@dataclass(frozen=True, slots=True)
-class HandlerSpec:
-    """What the engine knows of a handler: its place, how to run it, and its options.
-
-    ``execute`` decodes the input, runs the handler's code and encodes its output. It may raise `TerminalError`.
-    """
-
-    service: str
-    name: str
-    kind: Kind
-    execute: Callable[[Issuer, bytes], Awaitable[bytes]]
-    options: Options = field(default_factory=Options)
 
 
 Headers = Mapping[str, str]

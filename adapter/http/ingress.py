@@ -18,9 +18,10 @@ from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from adapter.engine.engine import Answer, Engine, Request
+from adapter.engine.engine import Engine
 from adapter.engine.ids import INVOCATION_ID, derived_commit_id, idempotent_id, parse_awakeable, workflow_id
 from adapter.engine.records import Meta, Status
+from adapter.engine.requests import Answer, Request
 from adapter.engine.types import MAX_KEY, Failure, Kind, Outcome, Target
 from adapter.errors import TerminalError
 from adapter.http.delays import parse_delay
@@ -168,7 +169,7 @@ class Ingress:
         """Return the result if it is there in the time that the client prefers to wait, and otherwise a 202."""
         outcome = called.outcome
         if outcome is None and preferred.wait:
-            outcome = await self._watch(called.id, min(until, self._engine.clock.now() + preferred.wait))
+            outcome = await self._watch(called.id, min(until, self._engine.process.now() + preferred.wait))
         response = _accepted(called) if outcome is None else _result(called.id, outcome, endpoint)
         response.headers["preference-applied"] = preferred.applied
         return response
@@ -180,10 +181,10 @@ class Ingress:
         """
         pause = 20.0
         while True:
-            meta = await self._engine.find(id)
+            meta = await self._engine.storage.find(id)
             if meta is not None and not meta.live:
-                return await self._engine.result(meta)
-            left = until - self._engine.clock.now()
+                return await self._engine.storage.result(meta)
+            left = until - self._engine.process.now()
             if left <= 0:
                 return None
             await asyncio.sleep(min(pause, left) / 1000)
@@ -199,10 +200,10 @@ class Ingress:
         except ValueError as error:
             raise TerminalError(str(error), code=400) from None
         asked, _ = await self._read(request, target, public, delay)
-        due = self._engine.clock.now() + delay if delay else None
+        due = self._engine.process.now() + delay if delay else None
         sent = await self._engine.send(asked)
         if delay and not sent.accepted:  # it may have been sent with another delay
-            meta = await self._engine.find(sent.id)
+            meta = await self._engine.storage.find(sent.id)
             due = meta.due if meta is not None and meta.status is Status.SCHEDULED else None
         return _accepted(sent, due)
 
@@ -211,7 +212,7 @@ class Ingress:
         until, preferred = self._until(), preference(request)
         meta, endpoint = await self._look(id, name)
         if not meta.live:
-            return _result(id, await self._engine.result(meta), endpoint)
+            return _result(id, await self._engine.storage.result(meta), endpoint)
         if what == "output":
             raise HTTPError("not ready", code=470, headers={ID: id})
         if preferred is not None:
@@ -269,11 +270,11 @@ class Ingress:
             outcome = Outcome(failure=await _read_failure(request))
         key = idempotency_key(request)
         commit_id = None if key is None else derived_commit_id(awakeable, key)
-        said = await self._engine.control.complete(awakeable, outcome, commit_id=commit_id)
+        said = await self._engine.outbound.complete(awakeable, outcome, commit_id=commit_id)
         if said == "already":
             raise TerminalError(f"awakeable {awakeable} was completed before", code=409)
         if said == "not found":
-            meta = await self._engine.find(ref.id)
+            meta = await self._engine.storage.find(ref.id)
             if meta is not None and meta.generation == ref.generation:
                 raise TerminalError(f"awakeable {awakeable} is of an invocation that has completed", code=409)
             raise TerminalError(f"there is no awakeable {awakeable}, or it has expired", code=404)
@@ -291,7 +292,7 @@ class Ingress:
         await self._look(id, f"invocation {id}")
         key = idempotency_key(request)
         commit_id = None if key is None else derived_commit_id(f"{id}/{name}", key)
-        said = await self._engine.control.signal(id, name, outcome, commit_id=commit_id)
+        said = await self._engine.outbound.signal(id, name, outcome, commit_id=commit_id)
         if said == "already":
             raise HTTPError("another signal was sent with this idempotency key", code=409, headers={ID: id})
         if said == "not found":
@@ -336,7 +337,7 @@ class Ingress:
     async def _look(self, id: str, name: str) -> tuple[Meta, Endpoint]:
         """An invocation that may be seen from outside, and its handler."""
         gone = HTTPError(f"there is no {name}, or it has expired", code=404, headers={ID: id})
-        meta = await self._engine.find(id)
+        meta = await self._engine.storage.find(id)
         if meta is None:
             raise gone
         endpoint = await self._endpoint_of(meta)

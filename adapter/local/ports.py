@@ -19,7 +19,7 @@ class LocalDispatcher:
 
     async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool) -> None:
         """Have the invocation run, beside what goes on."""
-        self.engine.spawn(self.engine.resume(ref.id, fresh=fresh))
+        self.engine.process.spawn(self.engine.resume(ref.id, fresh=fresh))
 
 
 class LocalTimers:
@@ -50,4 +50,4 @@ class LocalTimers:
 
     async def _wake(self, ref: Ref, at: int) -> None:
         await self._clock.sleep(max(0, at - self._clock.now()) / 1000)
-        self.engine.spawn(self.engine.resume(ref.id))
+        self.engine.process.spawn(self.engine.resume(ref.id))

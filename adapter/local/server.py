@@ -40,7 +40,7 @@ from adapter.local.ports import LocalDispatcher, LocalTimers
 from adapter.local.rates import Rates
 from adapter.local.requests import RequestLog
 from adapter.local.samples import curl_lines
-from adapter.local.supervised import Loaded, Supervisor
+from adapter.local.supervisor import Loaded, Supervisor
 from adapter.local.watchdog import Watchdog
 from adapter.observed import observe, observe_app
 from adapter.registry import Registry
@@ -95,12 +95,12 @@ class LocalApp:
 
     def host(self, registry: Registry) -> None:
         """Run other services from now on. What is under way keeps its own."""
-        self._engine.host(map(observe, registry.specs))
+        self._engine.deployment.host(map(observe, registry.specs))
         self._serve(registry)
 
     def _serve(self, registry: Registry) -> None:
         engine = self._engine
-        ingress: ASGIApp = observe_app(create_ingress(engine, registry, until=lambda: engine.clock.now() + PATIENCE))
+        ingress: ASGIApp = observe_app(create_ingress(engine, registry, until=lambda: engine.process.now() + PATIENCE))
         if self._cors:
             ingress = _with_cors(ingress, self._cors)
         self._ingress = rates = Rates(ingress)
@@ -117,7 +117,7 @@ class LocalApp:
         except asyncio.CancelledError:
             if not self._stopping:
                 raise
-            lost = isinstance(self._engine.store, MemoryStore)
+            lost = isinstance(self._engine.storage.store, MemoryStore)
             refusal = refuse(503, LOST, {"retry-after": "1"}) if lost else refuse(504, KEPT)
             await refusal(scope, receive, send)
         finally:
@@ -129,8 +129,8 @@ class LocalApp:
         Handlers that wait are suspended: else their leases would have to run out. Requests that wait are answered.
         """
         self._stopping = True
-        self._engine.deadline = self._engine.clock.now()
-        for id, session in list(self._engine.active.items()):
+        self._engine.process.deadline = self._engine.process.now()
+        for id, session in list(self._engine.process.active.items()):
             session.wake(id)  # so that it sees the deadline
         asyncio.get_running_loop().call_later(GOODBYE, self._dismiss)
 
@@ -182,7 +182,7 @@ async def running(
         recovery.cancel()
         app.stop()
         with suppress(TimeoutError):
-            await asyncio.wait_for(engine.drain(), SHUTDOWN)
+            await asyncio.wait_for(engine.process.drain(), SHUTDOWN)
         timers.close()
 
 
@@ -207,11 +207,11 @@ async def _arm(engine: Engine) -> None:
     for shard in range(SHARDS):
         after: Place | None = None
         while True:
-            found, after = await engine.read(lambda: engine.store.active(shard, 1000, after=after))  # noqa: B023
+            found, after = await engine.storage.read(lambda: engine.storage.store.active(shard, 1000, after=after))  # noqa: B023
             for entry in found:
-                meta = await engine.find(entry.id)
-                if meta is not None and meta.live and meta.due is not None and meta.due > engine.clock.now():
-                    engine.schedule(meta)
+                meta = await engine.storage.find(entry.id)
+                if meta is not None and meta.live and meta.due is not None and meta.due > engine.process.now():
+                    engine.runtime.wakeups.schedule(meta)
             if after is None:
                 break
 

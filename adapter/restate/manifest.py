@@ -14,7 +14,8 @@ from pydantic.alias_generators import to_camel
 
 from adapter import serde
 from adapter.definitions import Category
-from adapter.engine.types import NAME, HandlerSpec, Kind, Options, RetryPolicy
+from adapter.engine.deployment import HandlerSpec
+from adapter.engine.types import NAME, Kind, Options, RetryPolicy
 from adapter.errors import DefinitionError, TerminalError, explain
 from adapter.registry import BoundService
 from adapter.restate.messages import VERSIONS

@@ -27,13 +27,15 @@ from adapter.engine.commands import (
     SendSignal,
     accepted,
 )
-from adapter.engine.engine import Answer, Engine, Request
+from adapter.engine.engine import Engine
 from adapter.engine.ids import idempotent_id, workflow_id
 from adapter.engine.journal import CommandIssued, NotificationDelivered, ResultDelivered, decode
 from adapter.engine.keys import KeyState
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Meta, Status
-from adapter.engine.types import Kind, ObjectKey, Outcome, format_error
+from adapter.engine.reports import Reports
+from adapter.engine.requests import Answer, Request
+from adapter.engine.types import Kind, ObjectKey, Outcome, RetryPolicy, format_error
 from adapter.errors import AdapterError, JournalMismatchError, TerminalError
 from adapter.local.memory import MemoryStore
 from adapter.local.ports import LocalDispatcher, LocalTimers
@@ -74,22 +76,23 @@ class JournalEntry:
         return f"{self.command} {self.name}".rstrip()
 
 
-class _Engine(Engine):
-    """Looks at what attempts fail with: time passes at once here, so each failure is soon followed by the next."""
+class _Reports(Reports):
+    """Keeps what attempts fail with: time passes at once here, so each failure is soon followed by the next."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self) -> None:
         self.mismatch: JournalMismatchError | None = None
         self._reported: set[tuple[str, str]] = set()
 
-    def report(self, meta: Meta, failures: int, error: BaseException, due: int | None) -> None:
+    def attempt_failed(
+        self, meta: Meta, policy: RetryPolicy, failures: int, error: BaseException, due: int | None, now: int
+    ) -> None:
         if isinstance(error, JournalMismatchError):
             self.mismatch = self.mismatch or error
         # One traceback will do for however many attempts that fail alike.
         reported = meta.id, format_error(error)
         if reported not in self._reported:
             self._reported.add(reported)
-            super().report(meta, failures, error, due)
+            super().attempt_failed(meta, policy, failures, error, due, now)
 
 
 class Environment(Clients):
@@ -160,8 +163,8 @@ class Environment(Clients):
         quiet, seen = 0, self.requests
         while quiet < ROUNDS:
             # A step may be in a thread, or do I/O.
-            await asyncio.sleep(0.001 if self._engine.steps else 0)
-            quiet = quiet + 1 if seen == self.requests and not self._engine.steps else 0
+            await asyncio.sleep(0.001 if self._engine.process.steps else 0)
+            quiet = quiet + 1 if seen == self.requests and not self._engine.process.steps else 0
             seen = self.requests
 
     async def advance(self, duration: timedelta) -> None:
@@ -194,7 +197,7 @@ class Environment(Clients):
     async def status(self, invocation: Invocation[Any] | str) -> str | None:
         """Where an invocation stands: ``"suspended"``, ``"completed"`` …; ``None`` if there is none such."""
         await self.settle()
-        meta = await self._apart(self._engine.find(_id_of(invocation)))
+        meta = await self._apart(self._engine.storage.find(_id_of(invocation)))
         return None if meta is None else str(meta.status)
 
     # --- faults ---
@@ -237,19 +240,21 @@ class Environment(Clients):
     def _start(self) -> None:
         self._processes += 1
         dispatcher, self._timers = LocalDispatcher(), LocalTimers(self._clock)
-        self._engine = _Engine(
+        self._reports = _Reports()
+        self._engine = Engine(
             store=self._store,
             timers=self._timers,
             dispatcher=dispatcher,
             clock=self._clock,
             handlers=self._specs,
             always_replay=self._replay,
+            reports=self._reports,
         )
         dispatcher.engine = self._timers.engine = self._engine
 
     def _stop(self) -> None:
         self._timers.close()
-        self._engine.abort()
+        self._engine.process.abort()
         for task in self._work:
             task.cancel()
 
@@ -296,8 +301,8 @@ class Environment(Clients):
         while True:
             async with self._turn:
                 await self.settle()
-                if self._engine.mismatch is not None:
-                    raise self._engine.mismatch
+                if self._reports.mismatch is not None:
+                    raise self._reports.mismatch
                 if await done():
                     return
                 if not await self._step(patience):
@@ -326,14 +331,14 @@ class Environment(Clients):
     async def _sweep(self) -> None:
         """Have what is past due go on, as the sweeper does once a minute."""
         await self.settle()
-        self._engine.spawn(self._engine.sweeper.sweep())
+        self._engine.process.spawn(self._engine.sweeper.sweep())
         await self.settle()
 
     # --- inside: requests ---
 
     def _issue(self, command: Call | Send, content_type: str, decode: Callable[[bytes | None], T]) -> Invocation[T]:
         target, key = command.target, None
-        if (command.kind or self._engine.kind_of(target)) is Kind.WORKFLOW and target.key is not None:
+        if (command.kind or self._engine.deployment.kind_of(target)) is Kind.WORKFLOW and target.key is not None:
             id = workflow_id(target.service, target.key)
         else:
             key = command.idempotency_key or uuid4().hex
@@ -359,19 +364,19 @@ class Environment(Clients):
             case Output(id):
                 return _Asked(self, self._in_process(lambda: self._output(id)), decode)
             case Complete(id, outcome):
-                return self._told(lambda: self._engine.control.complete(id, outcome), decode)
+                return self._told(lambda: self._engine.outbound.complete(id, outcome), decode)
             case SendSignal(id, name, outcome):
-                return self._told(lambda: self._engine.control.signal(id, name, outcome), decode)
+                return self._told(lambda: self._engine.outbound.signal(id, name, outcome), decode)
 
     async def _known(self, id: str) -> None:
-        if await self._engine.find(id) is None:
+        if await self._engine.storage.find(id) is None:
             raise TerminalError(f"there is no invocation {id}, or it has expired", code=404)
 
     async def _output(self, id: str) -> bytes:
-        meta = await self._engine.find(id)
+        meta = await self._engine.storage.find(id)
         if meta is None:
             return NOT_FOUND
-        outcome = await self._engine.result(meta)
+        outcome = await self._engine.storage.result(meta)
         return NOT_READY if outcome is None else READY + _value(outcome)
 
     def _told(self, work: Callable[[], Coroutine[Any, Any, str]], decode: Callable[[bytes | None], T]) -> Operation[T]:
@@ -386,14 +391,14 @@ class Environment(Clients):
         """How an invocation ended, if it has."""
 
         async def look() -> Outcome | None:
-            meta = await self._engine.find(id)
-            return None if meta is None else await self._engine.result(meta)
+            meta = await self._engine.storage.find(id)
+            return None if meta is None else await self._engine.storage.result(meta)
 
         return await self._apart(look())
 
     async def explain(self, id: str) -> str:
         """Why an invocation does not end."""
-        meta = await self._apart(self._engine.find(id))
+        meta = await self._apart(self._engine.storage.find(id))
         if meta is None:
             return f"{id} is not stored, or has expired"
         waits = [str(entry) for entry in await self._apart(self._journal(id)) if entry.outcome is None]
@@ -411,7 +416,7 @@ class Environment(Clients):
         return "\n".join([text, *[await self.explain(each) for each in called]])
 
     async def _journal(self, id: str) -> list[JournalEntry]:
-        _, segments, meta, notifications = await self._engine.load(id)
+        _, segments, meta, notifications = await self._engine.storage.load(id)
         if meta is None:
             return []
         delivered = {each.id: each.outcome for each in notifications}
@@ -430,12 +435,12 @@ class Environment(Clients):
         ]
 
     async def _state(self, key: ObjectKey) -> dict[str, Any]:
-        head = (await self._engine.heads([key]))[key]
+        head = (await self._engine.storage.heads([key]))[key]
         state = KeyState(head, self._clock.now())
         values: dict[str, bytes | None] = dict(state.state)
         if state.has_overflow:
-            for name in await self._engine.entries(key, state.state_generation):
-                values[name] = await self._engine.blobs.read(key, state.state_generation, name)
+            for name in await self._engine.storage.entries(key, state.state_generation):
+                values[name] = await self._engine.runtime.blobs.read(key, state.state_generation, name)
         return {name: _plain(value) for name, value in sorted(values.items()) if value is not None}
 
 

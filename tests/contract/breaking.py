@@ -11,11 +11,13 @@ from typing import Any
 
 from adapter.aws.tables import BY_RECORD, write
 from adapter.engine import commands as c
-from adapter.engine.engine import Engine, Request
+from adapter.engine.deployment import HandlerSpec
+from adapter.engine.engine import Engine
 from adapter.engine.ids import awakeable_id
 from adapter.engine.ports import Store
 from adapter.engine.records import Head, InboxEntry, JournalSegment, Meta, Part, Record, Ref, StateEntry, Status
-from adapter.engine.types import HandlerSpec, Kind, Options, Outcome, RetryPolicy
+from adapter.engine.requests import Request
+from adapter.engine.types import Kind, Options, Outcome, RetryPolicy
 from adapter.local import memory
 from adapter.local.memory import MemoryStore
 from adapter.local.ports import LocalDispatcher, LocalTimers
@@ -148,8 +150,8 @@ class Running:
 
     async def close(self) -> None:
         self._timers.close()
-        self.engine.abort()
-        await self.engine.drain()
+        self.engine.process.abort()
+        await self.engine.process.drain()
 
     def now(self) -> int:
         return self.clock.now()
@@ -184,5 +186,7 @@ class Running:
 
     async def answer(self, invocation: Meta, result: Any = "yes") -> None:
         """Complete the awakeable that it waits for."""
-        said = await self.engine.control.complete(awakeable_id(invocation.ref, 2), Outcome(json.dumps(result).encode()))
+        said = await self.engine.outbound.complete(
+            awakeable_id(invocation.ref, 2), Outcome(json.dumps(result).encode())
+        )
         assert said == "accepted"

@@ -68,7 +68,7 @@ async def test_a_record(
         await commit(running.store, Create(each, now))
     await items.change(broken, **attributes)
     for act in (
-        lambda: running.engine.find(broken.id),
+        lambda: running.engine.storage.find(broken.id),
         lambda: running.engine.resume(broken.id),
         lambda: running.engine.control.kill(broken.id),
         lambda: running.engine.outcome(broken.id, until=now + 1000),
@@ -179,13 +179,13 @@ async def test_a_promise(running: Running, items: Items) -> None:
     promise = await running.meta(await running.engine.control._promise_id(ObjectKey("Flow", "Mary"), "p"))
     await items.change(promise, v={"N": "2"})
     with pytest.raises(StoredFormatError, match=f"item {promise.id}/meta"):
-        await running.engine.control.complete_promise(ObjectKey("Flow", "Mary"), "p", Outcome(b"1"))
+        await running.engine.promises.complete(ObjectKey("Flow", "Mary"), "p", Outcome(b"1"))
     reader = await running.send("Flow/Mary/peek")
     paused = await running.until(reader, Status.PAUSED)
     assert f"item {promise.id}/meta" in (paused.error or "")
     assert (await running.meta(flow.id)).status is Status.SUSPENDED
     await items.put(promise)
-    await running.engine.control.complete_promise(ObjectKey("Flow", "Mary"), "p", Outcome(b"1"))
+    await running.engine.promises.complete(ObjectKey("Flow", "Mary"), "p", Outcome(b"1"))
     await running.until(id, Status.COMPLETED)
 
 
@@ -262,7 +262,7 @@ async def test_every_item_has_a_version(running: Running, api: Api, client: Any,
     await running.call("Book/Joe/note", "x" * 9000)
     await running.send("Flow/Mary/run")
     done = await running.suspended("Flow/Joe/run")
-    await running.engine.control.complete_promise(ObjectKey("Flow", "Joe"), "p", Outcome(pack("x" * 300_000)))
+    await running.engine.promises.complete(ObjectKey("Flow", "Joe"), "p", Outcome(pack("x" * 300_000)))
     await running.until(done.id, Status.COMPLETED)
     items = [item for table in tables for item in client.scan(TableName=table)["Items"]]
     kinds = {"registry" if i["pk"]["S"] in (PARTITION, DOCUMENTS) else i["sk"]["S"].split("#")[0] for i in items}

@@ -123,7 +123,7 @@ class Fleet:
 
     async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool) -> None:
         engine = self.engines[deployment or self.current]
-        engine.spawn(engine.resume(ref.id, fresh=fresh))
+        engine.process.spawn(engine.resume(ref.id, fresh=fresh))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.apps[self.current](scope, receive, send)
@@ -132,9 +132,9 @@ class Fleet:
         for engine in self.engines.values():
             assert isinstance(engine.timers, LocalTimers)
             engine.timers.close()
-            engine.deadline = 0
+            engine.process.deadline = 0
             with suppress(TimeoutError):
-                await asyncio.wait_for(engine.drain(), 2)
+                await asyncio.wait_for(engine.process.drain(), 2)
 
 
 class World:

@@ -32,8 +32,9 @@ from adapter import (
 )
 from adapter.aws.tables import read, write
 from adapter.clock import SystemClock
-from adapter.engine.engine import Engine, Request
+from adapter.engine.engine import Engine
 from adapter.engine.records import Status
+from adapter.engine.requests import Request
 from adapter.engine.types import MAX_IDEMPOTENCY_KEY, MAX_KEY, MAX_MESSAGE, Outcome, Target
 from adapter.local.memory import MemoryStore
 from adapter.local.ports import LocalDispatcher, LocalTimers
@@ -169,9 +170,9 @@ class Process:
             if meta.status is Status.PAUSED:
                 return ValueError(meta.error)
             if meta.status is Status.SUSPENDED:
-                await self.engine.control.signal(sent.id, Given.text, Outcome(b'"signalled"'))
+                await self.engine.outbound.signal(sent.id, Given.text, Outcome(b'"signalled"'))
             if not meta.live:
-                outcome = await self.engine.result(meta)
+                outcome = await self.engine.storage.result(meta)
                 assert outcome is not None
                 self._storable()
                 if outcome.failure:

@@ -23,8 +23,9 @@ from adapter import Context, ObjectContext, ObjectSharedContext, Service, Virtua
 from adapter.aws.directory import Directory
 from adapter.aws.entry import LambdaEntry
 from adapter.aws.host import Host
-from adapter.aws.observability import Observed, ObservedEngine
+from adapter.aws.observability import CountedReports, Observed
 from adapter.clock import SystemClock
+from adapter.engine.engine import Engine
 from adapter.engine.ids import INVOCATION_ID, idempotent_id
 from adapter.engine.types import MAX_IDEMPOTENCY_KEY, MAX_KEY, MAX_PAYLOAD, Target
 from adapter.local.memory import MemoryStore
@@ -95,13 +96,13 @@ class Process:
 
     def _connect(self, registry: Registry) -> Host:
         observed, ports = Observed(), Recorded()
-        engine = ObservedEngine(
-            observed,
+        engine = Engine(
             store=self.store,
             timers=ports,
             dispatcher=ports,
             clock=SystemClock(),
             handlers=registry.specs,
+            reports=CountedReports(observed),
         )
         return Host(registry, engine, cast(Directory, Elsewhere()), observed)
 
@@ -115,7 +116,7 @@ class Process:
         chunks: int = 1,
     ) -> Answer:
         """Ask in the form of a server."""
-        self.host.until = self.host.engine.clock.now() + 10_000
+        self.host.until = self.host.engine.process.now() + 10_000
         scope = {
             "type": "http",
             "method": method,

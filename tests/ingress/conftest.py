@@ -196,7 +196,7 @@ class Stack:
     async def close(self) -> None:
         await self.http.aclose()
         self.timers.close()
-        await self.engine.drain()
+        await self.engine.process.drain()
 
     async def decoded(self, method: str, path: str, *, body: bytes = b"") -> httpx.Response:
         """A request whose path arrives decoded, as API Gateway hands it over."""

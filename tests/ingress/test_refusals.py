@@ -137,7 +137,7 @@ async def test_a_private_invocation_is_not_read_from_outside(stack: Stack) -> No
     from adapter.engine.types import Target
 
     id = idempotent_id(Target("Greeter", "secret"), "told")
-    assert await stack.engine.find(id) is not None
+    assert await stack.engine.storage.find(id) is not None
     for what in ("attach", "output"):
         assert error(await stack.http.get(f"/restate/invocation/{id}/{what}"))[0] == 404
 
@@ -152,7 +152,7 @@ async def test_a_store_that_is_unavailable(stack: Stack, monkeypatch: pytest.Mon
         if tries > 8:
             raise Unavailable("down")
 
-    monkeypatch.setattr(stack.engine, "back_off", at_once)
+    monkeypatch.setattr(stack.engine.storage, "back_off", at_once)
     stack.store.hook = down
     for method, path in (("GET", f"/restate/invocation/inv_{'a' * 32}/output"), ("POST", "/Greeter/count/send")):
         response = await stack.http.request(method, path)

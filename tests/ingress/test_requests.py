@@ -112,7 +112,7 @@ async def test_a_client_that_prefers_so_is_answered_at_once(slow: Stack, path: s
     id = called.headers["x-restate-id"]
     assert (called.status_code, called.json()) == (202, {"invocationId": id, "status": "Accepted"})
     assert called.headers["preference-applied"] == applied
-    assert await slow.engine.find(id) is not None
+    assert await slow.engine.storage.find(id) is not None
     attached = await slow.http.get(f"/restate/invocation/{id}/attach", headers={"prefer": prefer})
     assert (attached.status_code, attached.json()) == (202, {"invocationId": id, "status": "PreviouslyAccepted"})
     assert (await slow.http.post(f"/restate/invocation/{id}/signals/go", json=None)).status_code == 202

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adapter.engine.engine import LEASE
-from adapter.engine.session import MAX_INLINE_WAIT
+from adapter.engine.process import LEASE
 from adapter.engine.transitions import RECHECK
 from adapter.engine.types import Kind
+from adapter.engine.wakeups import MAX_INLINE_WAIT
 from adapter.local.memory import size
 from tests.simulation.plan import Node, Op, Plan
 from tests.simulation.world import World

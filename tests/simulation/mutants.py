@@ -14,19 +14,24 @@ from typing import Any
 from adapter import combinators
 from adapter.engine import blobs, lifecycle, transaction
 from adapter.engine.attempt import Attempt, Pending
+from adapter.engine.claims import Claims
 from adapter.engine.commit_log import CommitLog
 from adapter.engine.control import Control
 from adapter.engine.deadlocks import Deadlocks
-from adapter.engine.engine import Engine
+from adapter.engine.expiry import Expiry
 from adapter.engine.handover import Handover
 from adapter.engine.keys import KeyState
 from adapter.engine.notifier import Notifier
+from adapter.engine.outbound import Outbound
 from adapter.engine.ports import Change, Put, WriteHead
+from adapter.engine.promises import Promises
 from adapter.engine.records import InboxEntry, Status
 from adapter.engine.session import Session
+from adapter.engine.storage import Storage
 from adapter.engine.sweeper import Sweeper
 from adapter.engine.transaction import Transaction
 from adapter.engine.transitions import PAUSE
+from adapter.engine.wakeups import Wakeups
 from adapter.local import memory
 from adapter.local.memory import MemoryStore
 
@@ -77,7 +82,7 @@ MUTANTS = (
         "completing and releasing are two requests",
         "1, 7",
         Edit(
-            Engine,
+            Storage,
             "commit",
             "await self.store.commit(changes, commit_id)",
             "for part in _apart(changes): await self.store.commit(part, commit_id + str(len(part)))",
@@ -122,10 +127,10 @@ MUTANTS = (
         "a lease is not looked at",
         "8",
         Edit(
-            Engine,
+            Claims,
             "_is_due",
-            "wait = meta.continues_at - self.clock.now()",
-            "wait = 0 if meta.status is Status.RUNNING else meta.continues_at - self.clock.now()",
+            "wait = meta.continues_at - self._process.now()",
+            "wait = 0 if meta.status is Status.RUNNING else meta.continues_at - self._process.now()",
         ),
     ),
     mutant(
@@ -144,9 +149,9 @@ MUTANTS = (
         Edit(
             Session,
             "_invoke",
-            "now = self.engine.clock.now()",
-            "now = self.engine.clock.now(); self._loop.call_soon(lambda: self.engine.dispatch("
-            "type(execution.ref)(pending.id, ''), target.service, '', fresh=True))",
+            "known = (",
+            "self._loop.call_soon(lambda: self._runtime.wakeups.dispatch("
+            "type(execution.ref)(pending.id, ''), target.service, '', fresh=True)); known = (",
         ),
     ),
     mutant(
@@ -158,7 +163,7 @@ MUTANTS = (
         "a commit whose answer was lost is made anew",
         "9",
         Edit(
-            Engine,
+            Storage,
             "commit",
             "await self.store.commit(changes, commit_id)",
             "await self.store.commit(changes, new_commit_id())",
@@ -226,14 +231,14 @@ MUTANTS = (
     mutant(
         "an invocation goes on wherever it is woken",
         "10",
-        Edit(Engine, "_load_and_claim", "if elsewhere or", "if False or"),
+        Edit(Claims, "_load_and_claim", "if elsewhere or", "if False or"),
         focus="operators",
     ),
     mutant(
         "what is dispatched to a deployment comes to the current one",
         "10",
-        Edit(Engine, "_load_and_claim", "if elsewhere or", "if False or"),
-        Edit(Engine, "dispatch", "service, deployment, fresh", 'service, "", fresh'),
+        Edit(Claims, "_load_and_claim", "if elsewhere or", "if False or"),
+        Edit(Wakeups, "dispatch", "service, deployment, fresh", 'service, "", fresh'),
     ),
     mutant(
         "an attempt under way goes on when it is paused",
@@ -242,14 +247,14 @@ MUTANTS = (
             Control,
             "keep_paused",
             "self._fence(meta, lifecycle.paused(meta, await self._segments_with_marker(meta)).change)",
-            'self._engine.apply(PAUSE.update(meta, {"status": Status.PAUSED, "due": None}))',
+            'self._storage.apply(PAUSE.update(meta, {"status": Status.PAUSED, "due": None}))',
         ),
         focus="operators",
     ),
     mutant(
         "what is paused goes on when it is woken",
         "8",
-        Edit(Engine, "_is_due", "case Status.READY:", "case Status.READY | Status.PAUSED:"),
+        Edit(Claims, "_is_due", "case Status.READY:", "case Status.READY | Status.PAUSED:"),
         focus="operators",
     ),
     mutant(
@@ -295,7 +300,7 @@ MUTANTS = (
     mutant(
         "what is to be given up is paused where its process ended",
         "retries follow the policy",
-        Edit(Engine, "_give_up", 'spec.options.retry.exhausted == "kill"', "False"),
+        Edit(Claims, "_give_up", 'spec.options.retry.exhausted == "kill"', "False"),
     ),
     mutant(
         "results are replayed in another order",
@@ -306,9 +311,9 @@ MUTANTS = (
         "what a handler gives is taken for another's when it is repeated",
         "9",
         Edit(
-            Control,
+            Outbound,
             "perform",
-            "commit_id = child_id(execution.meta.id, execution.meta.generation, n)[4:]",
+            "commit_id = command_commit_id(execution.ref, n)",
             "commit_id = new_commit_id()",
         ),
         focus="results",
@@ -358,7 +363,7 @@ MUTANTS = (
     mutant(
         "who keeps a promise again is told to be the first",
         "2",
-        Edit(Control, "complete_promise", '"accepted" if meta.commit_id == commit_id else "already"', '"accepted"'),
+        Edit(Promises, "complete", '"accepted" if meta.commit_id == commit_id else "already"', '"accepted"'),
     ),
     mutant(
         "select gives what has not completed",
@@ -379,8 +384,8 @@ MUTANTS = (
     mutant(
         "an output that is looked at is there before it is",
         "outputs",
-        Edit(Control, "perform", "Outcome(c.NOT_READY)", 'Outcome(b"{}")'),
-        Edit(Control, "perform", "meta.live or outcome.failure", "outcome.failure"),
+        Edit(Outbound, "perform", "Outcome(c.NOT_READY)", 'Outcome(b"{}")'),
+        Edit(Outbound, "perform", "meta.live or outcome.failure", "outcome.failure"),
     ),
     mutant(
         "a large state entry that is replaced stays",
@@ -392,9 +397,9 @@ MUTANTS = (
         "state that was cleared stays",
         "storage is given back",
         Edit(
-            Control,
+            Expiry,
             "collect",
-            "await self._engine.blobs.delete_entries(marker.target.object, marker.generation)",
+            "await self._blobs.delete_entries(marker.target.object, marker.generation)",
             "pass",
         ),
         focus="large",
@@ -459,14 +464,14 @@ MUTANTS = (
     mutant(
         "nobody looks for rings across processes",
         "deadlocks",
-        Edit(Deadlocks, "check", "cycle = await self._cycle(start.id, [], {})", "cycle = None"),
+        Edit(Deadlocks, "find", "cycle = await self._cycle(start.id, [], {})", "cycle = None"),
         focus="rings",
     ),
     mutant(
         "a message that is the youngest of a ring is left alone where it lives",
         "deadlocks",
         Edit(
-            Engine,
+            Claims,
             "_load_and_claim",
             "if meta.status is Status.QUEUED:",
             "if meta.status is Status.QUEUED and meta.parent is not None:",
@@ -543,7 +548,7 @@ MUTANTS = (
     mutant(
         "a handler's messages take the time of the process alone",
         "sends keep their order",
-        Edit(Session, "_invoke", "self.engine.moment(after=execution.moment)", "self.engine.clock.now() * 1000"),
+        Edit(Session, "_invoke", "self._process.moment(after=execution.moment)", "self._process.now() * 1000"),
     ),
     mutant(
         "an attempt waits for as many notifications as it has seen",
@@ -551,15 +556,15 @@ MUTANTS = (
         Edit(
             Transaction,
             "_meta",
-            "execution.counted + suspended.wake_count - 1",
-            "len(execution.notifications) + suspended.wake_count",
+            "execution.counted + delta.suspended.wake_count - 1",
+            "len(execution.notifications) + delta.suspended.wake_count",
         ),
         focus="fan-in+waits",
     ),
     mutant(
         "notifications that nobody counted are not looked for",
         "no notification lost",
-        Edit(Sweeper, "_act", "if await engine.notifier.wake_if_unseen(meta):", "if False:"),
+        Edit(Sweeper, "_act", "if await self._runtime.notifier.wake_if_unseen(meta):", "if False:"),
     ),
     mutant(
         "what is suspended is due for its timer only",

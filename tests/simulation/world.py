@@ -16,10 +16,10 @@ from typing import Any, TypeVar, cast
 from pydantic_core import from_json, to_json
 
 from adapter.engine import ids
-from adapter.engine.control import Control
-from adapter.engine.engine import Answer, Engine, Request
+from adapter.engine.engine import Engine
 from adapter.engine.ports import Conflict, Contended, Dispatcher, Store, Timers, TooLarge, Unavailable
 from adapter.engine.records import Meta, Ref, Status
+from adapter.engine.requests import Answer, Request
 from adapter.engine.types import Failure, Kind, ObjectKey, Outcome, Target
 from adapter.errors import TerminalError
 from tests.simulation.faults import CALM, Faults
@@ -89,7 +89,7 @@ class Process:
             poll=world.poll,
             always_replay=world.always_replay,
         )
-        self.engine._random = Random(world.random.random())
+        self.engine.storage._random = Random(world.random.random())
 
     def kind(self, target: Target) -> Kind | None:
         """The kind of a handler elsewhere, as the registry says, which may not answer."""
@@ -151,16 +151,17 @@ class Process:
     async def _event(self, work: Coroutine[Any, Any, T]) -> T:
         timer: asyncio.TimerHandle | None = None
         if self.timeout is not None:
-            self.engine.deadline = self.engine.clock.now() + round(self.timeout * 1000)
+            self.engine.process.deadline = self.engine.process.now() + round(self.timeout * 1000)
             timer = self.world.loop.call_later(self.timeout + RESERVE, self.kill, "timed out")
         try:
             return await work
         finally:
             if timer is not None and not self.dead:
-                await self.engine.drain()
+                await self.engine.process.drain()
                 if not self.frozen:
-                    if self.engine.active or self.engine._gates or self.engine._listeners:
-                        self.world.violation(f"{self.name} keeps {self.engine.active} {self.engine._listeners}")
+                    active, runtime = self.engine.process.active, self.engine.runtime
+                    if active or runtime.gates or runtime.listeners:
+                        self.world.violation(f"{self.name} keeps {active}, gates, or listeners")
                     timer.cancel()
             self.events -= 1
 
@@ -641,7 +642,7 @@ class World:
                 if root.how == "send":
                     answer = await self._ask(process, engine.send(ask), root.patience)
                 else:
-                    until = engine.clock.now() + round(root.patience * 1000)
+                    until = engine.process.now() + round(root.patience * 1000)
                     answer = await self._ask(process, engine.call(ask, until=until), root.patience)
             except TerminalError as error:
                 self.violation(f"{node.target} is refused: {error}")
@@ -668,7 +669,7 @@ class World:
             pause = min(3 * pause, 60.0)
             process = self.pick(home)
             engine = process.engine
-            until = engine.clock.now() + 100
+            until = engine.process.now() + 100
             with suppress(Unavailable, Gone, TimeoutError):
                 asked.outcome = await self._ask(process, engine.outcome(answer.id, until=until), root.patience)
             if (self.calm and self.loop.time() > 20_000) or self.store._record(answer.id) is None:
@@ -705,25 +706,24 @@ class World:
         await asyncio.sleep(wait)
         outcome = Outcome(failure=Failure(422, value)) if op.how == "reject" else Outcome(to_json(value))
 
-        def work(control: Control) -> Coroutine[Any, Any, Any]:
+        def work(engine: Engine) -> Coroutine[Any, Any, Any]:
             if what == "awakeable":
-                return control.complete(id, outcome)
+                return engine.outbound.complete(id, outcome)
             if what == "signal":
-                return control.signal(id, name, outcome)
+                return engine.outbound.signal(id, name, outcome)
             service, key = id.split("/")
-            return control.complete_promise(ObjectKey(service, key), name, outcome)
+            return engine.promises.complete(ObjectKey(service, key), name, outcome)
 
         said = await self._insist(work)
         self._pending -= 1
         self.note(None, "was told", what, id, name, value[:100], said)
 
-    async def _insist(self, work: Callable[[Control], Coroutine[Any, Any, T]]) -> T:
+    async def _insist(self, work: Callable[[Engine], Coroutine[Any, Any, T]]) -> T:
         """Ask some process, and another one, until there is an answer."""
         while True:
             process = self.pick(self.random.choice(list(self.processes)))
-            control = process.engine.control
             try:
-                return await self._ask(process, work(control), 10.0)
+                return await self._ask(process, work(process.engine), 10.0)
             except (Unavailable, Gone, TimeoutError):
                 await asyncio.sleep(self.random.uniform(0.05, 2.0))
 
@@ -742,7 +742,8 @@ class World:
                 if said == "accepted":
                     self.done.setdefault(act.what, set()).add(id)
 
-    async def _act(self, control: Control, act: Act, id: str, number: int) -> str:
+    async def _act(self, engine: Engine, act: Act, id: str, number: int) -> str:
+        control = engine.control
         match act.what:
             case "cancel":
                 return await control.cancel(id)
@@ -818,7 +819,7 @@ class World:
     def step_is_cut(self, program: Program, n: int) -> None:
         """A step is cut short. That is no fault where its process is dead, or out of time."""
         process = program.process
-        if not process.frozen and process.engine.remaining() > 0 and not self.over.done():
+        if not process.frozen and process.engine.process.remaining() > 0 and not self.over.done():
             self.store.check_cut(program.attempt.meta, n)
 
     def step_fails(self, program: Program, n: int) -> None:
@@ -864,8 +865,8 @@ class World:
             self.history.append((self.loop.time(), process.name if process else "", *what))
 
 
-def _resume(control: Control, id: str) -> Coroutine[Any, Any, str]:
-    return control.resume(id)
+def _resume(engine: Engine, id: str) -> Coroutine[Any, Any, str]:
+    return engine.control.resume(id)
 
 
 class EngineLog(logging.Handler):

@@ -84,7 +84,7 @@ async def test_a_cancellation_that_comes_in_the_last_attempt_is_kept_though_the_
         await settle()
     assert await cancelling == "accepted"
     world.store.hook = None
-    world.engine.abort()  # the process ends
+    world.engine.process.abort()  # the process ends
     await settle()
     await sweep_for(world, 60)
     assert value((await world.meta(id)).outcome) == (409, "cancelled")

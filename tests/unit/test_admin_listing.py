@@ -125,7 +125,7 @@ class Lives:
     def __init__(self) -> None:
         self.store = MemoryStore()
         self.engine = reader(self.store)
-        self.now = self.engine.clock.now()
+        self.now = self.engine.process.now()
         self.metas: list[Meta] = []
 
     async def take(self, step: tuple[str, int, Any]) -> None:
@@ -172,7 +172,7 @@ class Lives:
     async def there(self) -> list[Meta]:
         """All that are live or kept, in the lists' order."""
         records = [record for record in self.store.records() if isinstance(record, Meta)]
-        kept = [record for record in records if not record.expired(self.engine.clock.now())]
+        kept = [record for record in records if not record.expired(self.engine.process.now())]
         return sorted(kept, key=lambda record: (-record.created, record.id))
 
 

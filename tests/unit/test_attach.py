@@ -49,13 +49,13 @@ async def test_a_result_that_came_while_its_receiver_resumed_is_not_taken_for_ex
         if (phase, method, args[0]) == ("before", "peek", work_id):  # the resumed attempt looks at what it waits for
             world.store.hook = None
             with dispatches_lost(world):
-                assert await world.engines[1].control.signal(work_id, "go", ok, commit_id="n") == "accepted"
+                assert await world.engines[1].outbound.signal(work_id, "go", ok, commit_id="n") == "accepted"
             await world.engines[1].resume(work_id)
             await settle()
 
     ok = Outcome(b'"the result"')
     with dispatches_lost(world):
-        assert await world.engines[1].control.signal(id, "tick", Outcome(b"1"), commit_id="t") == "accepted"
+        assert await world.engines[1].outbound.signal(id, "tick", Outcome(b"1"), commit_id="t") == "accepted"
     world.store.hook = complete_meanwhile
     await world.engine.resume(id)
     await world.clock.advance(5)

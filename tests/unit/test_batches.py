@@ -114,7 +114,7 @@ async def test_an_entry_that_is_put_before_an_inbox_is_read_anew_comes_first() -
     cancelled = await world.send("O/k/add", "cancelled")
     for name in range(50):
         await world.send("O/k/add", name)
-    await world.engine.control.signal(cancelled, "hello", Outcome(b"1"))  # so it does not run in the owner's session
+    await world.engine.outbound.signal(cancelled, "hello", Outcome(b"1"))  # so it does not run in the owner's session
 
     async def cancel(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         await slowly()
@@ -197,7 +197,7 @@ async def test_the_sweeper_tells_an_owner_that_an_invocation_waits() -> None:
     world.store.hook = None
     assert dying
     task.cancel()
-    world.engines[1].abort()
+    world.engines[1].process.abort()
     for _ in range(33):
         await world.clock.advance(30)
         await world.engine.sweeper.sweep()
@@ -290,7 +290,7 @@ async def test_a_former_deployment_runs_no_messages_that_came_after_it() -> None
 
     @world.handler("O", Kind.EXCLUSIVE)
     async def work(ctx: Any, _: Any) -> Any:
-        ran.append(next(engine.deployment for engine in world.engines if ctx.meta.id in engine.active))
+        ran.append(next(engine.deployment.id for engine in world.engines if ctx.meta.id in engine.process.active))
 
     @world.handler("S")
     async def sender(ctx: Any, _: Any) -> Any:
@@ -298,10 +298,10 @@ async def test_a_former_deployment_runs_no_messages_that_came_after_it() -> None
             ctx.issue(c.Send(target("O/k/work"), b""), unpack)
 
     former, current = world.engines
-    former.deployment, current.deployment = "1", "2"
+    former.deployment.id, current.deployment.id = "1", "2"
     await world.send("O/k/hold")
     await settle()
-    former.dispatcher.engine = current  # pyright: ignore[reportAttributeAccessIssue]
+    world.dispatchers[0].engine = current
     await world.send("S/sender", process=1)
     await world.clock.advance(12)
     assert ran == ["2", "2", "2"]

@@ -68,7 +68,7 @@ async def client(listener: Listener) -> AsyncIterator[Client]:
     ):
         yield client
     timers.close()
-    await engine.drain()
+    await engine.process.drain()
 
 
 async def test_output_and_attach(client: Client) -> None:

@@ -34,14 +34,13 @@ async def test_awakeable_is_completed_once_and_survives_suspension() -> None:
     id = await world.send("S/wait")
     await settle()
     assert (await world.meta(id)).status is Status.SUSPENDED
-    control = world.engine.control
-    assert await control.complete(ids[0], Outcome(pack("yes"))) == "accepted"
-    assert await control.complete(ids[0], Outcome(pack("no"))) == "already"
+    assert await world.engine.outbound.complete(ids[0], Outcome(pack("yes"))) == "accepted"
+    assert await world.engine.outbound.complete(ids[0], Outcome(pack("no"))) == "already"
     await settle()
     assert value((await world.meta(id)).outcome) == "yes"
-    assert await control.complete(ids[0], Outcome(pack("no"))) == "already"
-    assert await control.complete("awk_nonsense", Outcome()) == "not found"
-    assert await control.complete(ids[0][:-17] + "a" * 16 + "0", Outcome()) == "not found"
+    assert await world.engine.outbound.complete(ids[0], Outcome(pack("no"))) == "already"
+    assert await world.engine.outbound.complete("awk_nonsense", Outcome()) == "not found"
+    assert await world.engine.outbound.complete(ids[0][:-17] + "a" * 16 + "0", Outcome()) == "not found"
 
 
 async def test_signals_come_in_order_before_and_after_they_are_asked_for() -> None:
@@ -56,14 +55,13 @@ async def test_signals_come_in_order_before_and_after_they_are_asked_for() -> No
 
     id = await world.send("S/wait")
     await settle()
-    control = world.engine.control
-    assert await control.signal(id, "go", Outcome(pack(1))) == "accepted"
+    assert await world.engine.outbound.signal(id, "go", Outcome(pack(1))) == "accepted"
     await world.clock.advance(11)
-    assert await control.signal(id, "go", Outcome(pack(2))) == "accepted"
+    assert await world.engine.outbound.signal(id, "go", Outcome(pack(2))) == "accepted"
     assert (await world.meta(id)).live
     await world.clock.advance(11)
     assert value((await world.meta(id)).outcome) == [1, 2]
-    assert await control.signal(id, "go", Outcome()) == "not found"
+    assert await world.engine.outbound.signal(id, "go", Outcome()) == "not found"
 
 
 async def test_a_signal_under_the_same_nonce_is_the_same_signal() -> None:
@@ -76,15 +74,14 @@ async def test_a_signal_under_the_same_nonce_is_the_same_signal() -> None:
 
     id = await world.send("S/wait")
     await settle()
-    control = world.engine.control
-    assert await control.signal(id, "go", Outcome(pack(1)), commit_id="a" * 24) == "accepted"
+    assert await world.engine.outbound.signal(id, "go", Outcome(pack(1)), commit_id="a" * 24) == "accepted"
     await world.clock.advance(1)
-    assert await control.signal(id, "go", Outcome(pack(1)), commit_id="a" * 24) == "accepted"
-    assert await control.signal(id, "go", Outcome(pack(2)), commit_id="b" * 24) == "accepted"
+    assert await world.engine.outbound.signal(id, "go", Outcome(pack(1)), commit_id="a" * 24) == "accepted"
+    assert await world.engine.outbound.signal(id, "go", Outcome(pack(2)), commit_id="b" * 24) == "accepted"
     await world.clock.advance(11)
     assert value((await world.meta(id)).outcome) == [1, 2]
-    assert await control.signal(id, "go", Outcome(pack(2)), commit_id="b" * 24) == "accepted"
-    assert await control.signal(id, "go", Outcome(pack(2)), commit_id="c" * 24) == "not found"
+    assert await world.engine.outbound.signal(id, "go", Outcome(pack(2)), commit_id="b" * 24) == "accepted"
+    assert await world.engine.outbound.signal(id, "go", Outcome(pack(2)), commit_id="c" * 24) == "not found"
 
 
 async def test_promises_meet_run_and_shared_handlers_in_any_order() -> None:
@@ -276,7 +273,7 @@ async def test_pause_resume_restart_and_purge() -> None:
     await world.clock.advance(6)
     assert attempts == [7, 7]
     assert await control.purge(id) == "accepted"
-    assert await world.engine.find(id) is None
+    assert await world.engine.storage.find(id) is None
     assert await control.purge(id) == "not found"
 
 
@@ -380,7 +377,7 @@ async def test_a_signal_that_comes_just_before_the_end_is_deleted_with_the_rest(
     async def hook(phase: str, method: str, args: Any, kwargs: Any) -> None:
         if phase == "before" and method == "commit" and ids:
             world.store.hook = None
-            assert await world.engine.control.signal(ids[0], "go", Outcome(pack(1))) == "accepted"
+            assert await world.engine.outbound.signal(ids[0], "go", Outcome(pack(1))) == "accepted"
 
     world.store.hook = hook
     assert await world.call("S/work", idempotency_key="k") == "done"
@@ -422,7 +419,7 @@ async def test_signals_of_one_millisecond_keep_their_order() -> None:
     id = await world.send("S/wait")
     await settle()
     for n in range(20):
-        assert await world.engine.control.signal(id, "go", Outcome(pack(n))) == "accepted"
+        assert await world.engine.outbound.signal(id, "go", Outcome(pack(n))) == "accepted"
     await world.clock.advance(11)
     assert value((await world.meta(id)).outcome) == list(range(20))
 
@@ -491,8 +488,8 @@ async def test_what_gives_up_does_so_when_its_process_ends_in_the_last_attempt()
 
     id = await world.send("S/stuck")
     await settle()
-    world.engine.abort()
-    world.engine.active.clear()
+    world.engine.process.abort()
+    world.engine.process.active.clear()
     await world.clock.advance(100)
     await world.engine.sweeper.sweep()
     await settle()
@@ -509,10 +506,10 @@ async def test_what_was_paused_before_it_began_begins_on_the_code_of_its_time() 
     async def work(ctx: Any, _: Any) -> Any:
         await ctx.issue(c.Sleep(10_000), unpack)
 
-    world.engine.deployment = "v1"
+    world.engine.deployment.id = "v1"
     id = await world.send("S/work", delay=1000)
     await world.engine.control.pause(id)
-    world.engine.deployment = "v2"
+    world.engine.deployment.id = "v2"
     await world.engine.control.resume(id)
     await settle()
     meta = await world.meta(id)
@@ -531,9 +528,9 @@ async def test_the_timer_of_a_wait_that_came_to_nothing_goes_with_the_invocation
 
     id = await world.send("S/wait")
     await settle()
-    timers = cast("LocalTimers", world.engine.timers)._timers
+    timers = cast("LocalTimers", world.timers[0])._timers
     assert len(timers) == 1
-    assert await world.engine.control.complete(ids[0], Outcome(pack("here"))) == "accepted"
+    assert await world.engine.outbound.complete(ids[0], Outcome(pack("here"))) == "accepted"
     await world.clock.advance(1)
     assert value((await world.meta(id)).outcome) is True
     assert not timers
@@ -554,7 +551,7 @@ async def test_a_signal_between_a_suspension_and_its_answer_wakes_at_once() -> N
             return
         if (await world.meta(ids[0])).status is Status.SUSPENDED:
             world.store.hook = None
-            assert await world.engine.control.signal(ids[0], "go", Outcome(pack("now"))) == "accepted"
+            assert await world.engine.outbound.signal(ids[0], "go", Outcome(pack("now"))) == "accepted"
 
     world.store.hook = hook
     id = await world.send("S/wait")

@@ -26,7 +26,7 @@ async def test_a_state_read_gives_the_same_though_a_later_write_is_committed_bef
             commits.append(sum(len(getattr(getattr(change, "item", None), "value", b"")) for change in args[0]))
             if len([size for size in commits if size > 100_000]) == 2:
                 world.store.hook = None
-                world.engine.abort()
+                world.engine.process.abort()
                 raise asyncio.CancelledError
 
     @world.handler("O", Kind.EXCLUSIVE)

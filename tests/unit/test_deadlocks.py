@@ -15,9 +15,9 @@ import pytest
 
 from adapter import ObjectContext, VirtualObject, gather, handler, wait_completed
 from adapter.engine import commands as c
-from adapter.engine.engine import Request
 from adapter.engine.ids import idempotent_id
 from adapter.engine.records import Meta, Status
+from adapter.engine.requests import Request
 from adapter.engine.session import Session
 from adapter.engine.types import Kind, ObjectKey, Outcome, Target
 from adapter.http.admin import Admin
@@ -302,7 +302,7 @@ async def test_requests_that_wait_for_each_others_results(crashed: bool, monkeyp
     ids += [await world.send("S/join", 1), await world.send("S/join", 0)]
     await settle()
     for process, id in enumerate(ids):
-        await world.engines[process].control.signal(id, "go", Outcome(b"1"))
+        await world.engines[process].outbound.signal(id, "go", Outcome(b"1"))
     await world.clock.advance(1)
     if crashed:
         assert {(await world.meta(id)).status for id in ids} == {Status.SUSPENDED}

@@ -17,7 +17,8 @@ import pytest
 from adapter.cli import dev as supervision
 from adapter.local.discovery import DiscoveryError, discover
 from adapter.local.samples import sample
-from adapter.local.supervised import Loaded, Server
+from adapter.local.supervised import Server
+from adapter.local.supervisor import Loaded
 from tests.unit.dev import MODULE, Dev
 
 

@@ -23,10 +23,11 @@ from adapter.aws.directory import Directory, Listed
 from adapter.aws.entry import LambdaEntry
 from adapter.aws.events import MARGIN, UnknownEventError
 from adapter.aws.host import Host, connect
-from adapter.aws.observability import Observed, ObservedEngine
+from adapter.aws.observability import CountedReports, Observed
 from adapter.aws.settings import ConfigurationError
 from adapter.aws.wire import Api
 from adapter.clock import SystemClock
+from adapter.engine.engine import Engine
 from adapter.engine.ids import shard
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Meta, Ref, Status
@@ -163,8 +164,7 @@ class Function:
 
     def _connect(self, registry: Registry) -> Host:
         self.observed = Observed()
-        self.engine = ObservedEngine(
-            self.observed,
+        self.engine = Engine(
             store=self.store,
             timers=self.ports,
             dispatcher=self.ports,
@@ -172,6 +172,7 @@ class Function:
             handlers=[observe(spec) for spec in registry.specs],
             deployment="shop:7",
             kinds=lambda target: Kind.SERVICE if target.service == "Far" else None,
+            reports=CountedReports(self.observed),
         )
         return Host(registry, self.engine, cast(Directory, self.directory), self.observed)
 
@@ -593,4 +594,4 @@ def test_a_process_connects_before_its_first_event(monkeypatch: pytest.MonkeyPat
     asyncio.run(host.prepare())
     assert opened == ["lambda"]
     assert read == ["registry"]
-    assert host.engine.deployment == "app_shop:7"
+    assert host.engine.deployment.id == "app_shop:7"

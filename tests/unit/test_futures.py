@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from adapter.engine import commands as c
+from adapter.engine.reports import Reports
 from adapter.errors import JournalMismatchError
 from tests.unit.world import World, closure, settle, unpack, value
 
@@ -31,14 +32,13 @@ async def test_what_is_done_is_gone_through_in_one_order() -> None:
         await ctx.issue(c.Sleep(100_000), unpack)
         return "done"
 
-    report = world.engine.report
+    class Kept(Reports):
+        def attempt_failed(self, meta: Any, policy: Any, failures: int, error: BaseException, *rest: Any) -> None:
+            if isinstance(error, JournalMismatchError):
+                mismatches.append(error)
+            super().attempt_failed(meta, policy, failures, error, *rest)
 
-    def reported(meta: Any, failures: int, error: BaseException) -> None:
-        if isinstance(error, JournalMismatchError):
-            mismatches.append(error)
-        report(meta, failures, error)
-
-    world.engine.report = reported  # type: ignore[method-assign]
+    world.reports = Kept()
     ids = [await world.send("S/work") for _ in range(20)]
     await settle()
     await world.clock.advance(150)

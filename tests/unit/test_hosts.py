@@ -23,7 +23,7 @@ def directory_that_fails_once(world: World, monkeypatch: pytest.MonkeyPatch) -> 
             raise Unavailable("throttled")
         return Kind.SERVICE
 
-    monkeypatch.setattr(world.engine, "_kinds", kinds)
+    monkeypatch.setattr(world.engine.deployment, "_kinds", kinds)
 
 
 @pytest.mark.parametrize("kind", [Kind.SERVICE, None])

@@ -26,7 +26,7 @@ async def test_parts_of_an_input_go_when_the_process_ends_before_the_record_is_m
     async def end(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if (phase, method) == ("after", "put"):
             world.store.hook = None
-            world.engine.abort()
+            world.engine.process.abort()
             raise asyncio.CancelledError
 
     world.store.hook = end
@@ -68,7 +68,7 @@ async def test_a_sweeper_that_ends_while_it_gives_up_an_input_is_followed_by_ano
     world = World(2)
     ref = Ref("inv_" + "a" * 32, "b" * 16)
     meta = Meta(*ref, target=target("S/work"), kind=Kind.SERVICE, status=Status.READY, created=0)
-    await world.engine.blobs.put_input(meta, cut(ref, "input", INPUT.encode()))
+    await world.engine.runtime.blobs.put_input(meta, cut(ref, "input", INPUT.encode()))
 
     async def end(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if (phase, method) == ("after", "commit"):

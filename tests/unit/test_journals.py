@@ -28,14 +28,14 @@ async def test_a_missing_last_piece_is_noticed_and_the_invocation_goes_on_once_i
     id = await world.send("S/work")
     await settle()
     for number in range(attempts - 1):
-        assert await world.engine.control.signal(id, f"go {number}", Outcome(pack(1))) == "accepted"
+        assert await world.engine.outbound.signal(id, f"go {number}", Outcome(pack(1))) == "accepted"
         await settle()
     assert (await world.meta(id)).status is Status.SUSPENDED
     segments = [record for record in world.store.records() if isinstance(record, JournalSegment)]
     last = max(segments, key=lambda segment: segment.index)
     keys, _ = await world.store.dependents(id)
     await world.store.delete([key for key in keys if key.segment == last.index])
-    assert await world.engine.control.signal(id, f"go {attempts - 1}", Outcome(pack(1))) == "accepted"
+    assert await world.engine.outbound.signal(id, f"go {attempts - 1}", Outcome(pack(1))) == "accepted"
     await settle()
     meta = await world.meta(id)
     assert meta.live
@@ -72,5 +72,5 @@ async def test_segments_that_were_put_while_the_journal_was_read_are_not_missing
         return page
 
     monkeypatch.setattr(world.store, "load", load_late)
-    assert len(await world.engines[1].journal(meta)) > 0
+    assert len(await world.engines[1].storage.journal(meta)) > 0
     assert len(loads) == 2

@@ -13,10 +13,11 @@ import pytest
 from adapter import TerminalError, gather, select
 from adapter.engine import commands as c
 from adapter.engine import editing
-from adapter.engine.engine import Request
 from adapter.engine.ids import awakeable_id, idempotent_id, workflow_id
+from adapter.engine.notifier import Acknowledgement
 from adapter.engine.ports import Contended, Create, Unavailable, WriteHead
 from adapter.engine.records import Head, Meta, Part, Ref, Status
+from adapter.engine.requests import Request
 from adapter.engine.types import Kind, ObjectKey, Outcome, RetryPolicy
 from adapter.local.memory import MemoryStore
 from tests.unit.world import World, closure, pack, settle, target, unpack, value
@@ -30,8 +31,8 @@ def dispatches_lost(world: World) -> Iterator[None]:
         pass
 
     with pytest.MonkeyPatch.context() as patched:
-        for engine in world.engines:
-            patched.setattr(engine.dispatcher, "dispatch", lose)
+        for dispatcher in world.dispatchers:
+            patched.setattr(dispatcher, "dispatch", lose)
         yield
 
 
@@ -53,7 +54,7 @@ async def crash_before_telling(world: World, caller: str, call: str) -> None:
     await settle()
     world.store.hook = None
     assert dying
-    world.engine.abort()
+    world.engine.process.abort()
     task.cancel()
     await settle()
     for _ in range(60):
@@ -160,7 +161,7 @@ async def test_a_cancellation_reaches_a_call_to_another_function_that_is_not_sto
     async def die(*_: Any, **__: Any) -> None:
         await asyncio.get_running_loop().create_future()
 
-    monkeypatch.setattr(world.engine, "_kinds", lambda target: Kind.SERVICE)
+    monkeypatch.setattr(world.engine.deployment, "_kinds", lambda target: Kind.SERVICE)
     with dispatches_lost(world):
         id = await world.send("S/caller")
         await settle()
@@ -170,8 +171,8 @@ async def test_a_cancellation_reaches_a_call_to_another_function_that_is_not_sto
         task = asyncio.create_task(world.engine.resume(id))
         await settle()
         task.cancel()
-        world.engine.abort()
-    assert [note.id for note in await world.engine.notifications((await world.meta(calls[0])).ref)] == ["x"]
+        world.engine.process.abort()
+    assert [note.id for note in await world.engine.storage.notifications((await world.meta(calls[0])).ref)] == ["x"]
 
 
 async def test_a_cancellation_reaches_a_call_whose_first_attempt_fails_before_it_is_stored() -> None:
@@ -236,11 +237,11 @@ async def test_one_timer_for_one_sleep_however_often_it_is_suspended() -> None:
     async def schedule(ref: Ref, name: str, at: int) -> None:
         timers.add(name)
 
-    world.engine.timers.schedule = schedule  # type: ignore[method-assign]
+    world.timers[0].schedule = schedule  # type: ignore[method-assign]
     id = await world.send("S/listen")
     await settle()
     for _ in range(4):
-        await world.engine.control.signal(id, "tick", Outcome(pack(1)))
+        await world.engine.outbound.signal(id, "tick", Outcome(pack(1)))
         await settle()
     meta = await world.meta(id)
     assert (meta.status, meta.epoch, len(timers)) == (Status.SUSPENDED, 5, 1)
@@ -341,7 +342,7 @@ async def test_processes_that_end_are_no_failures_in_a_row_where_each_got_somewh
     for process in range(1, 8):
         await settle()
         for engine in world.engines:
-            engine.abort()
+            engine.process.abort()
         await world.clock.advance(75)
         await world.engines[process].sweeper.sweep()
         await world.clock.advance(1)
@@ -424,7 +425,7 @@ async def test_a_dispatch_that_is_lost_after_hours_in_an_inbox_is_repeated() -> 
     await world.send("O/k/hold", 4 * 3600)
     await settle()
     id = await world.send("O/k/hold", 0)
-    await world.engine.control.signal(id, "so that it has to be dispatched", Outcome(b"1"))
+    await world.engine.outbound.signal(id, "so that it has to be dispatched", Outcome(b"1"))
     for _ in range(15):
         await world.clock.advance(15 * 60)
         await world.engine.sweeper.sweep()
@@ -560,7 +561,7 @@ async def test_who_is_to_be_resumed_while_it_is_suspended_is() -> None:
         if phase == "after" and suspends:
             world.store.hook = None
             with dispatches_lost(world):
-                await world.engines[1].control.complete(ids[0], Outcome(pack("done")))
+                await world.engines[1].outbound.complete(ids[0], Outcome(pack("done")))
                 await settle()
             await world.engine.resume(id)
 
@@ -605,7 +606,7 @@ async def test_a_large_value_that_comes_too_late_for_its_receiver_is_deleted_wit
         meta = await world.meta(id)
         world.store.hook = come_late
         value = Outcome(b"x" * 1_200_000)
-        assert await world.engine.control.complete(awakeable_id(meta.ref, 0), value) == "accepted", "it was live"
+        assert await world.engine.outbound.complete(awakeable_id(meta.ref, 0), value) == "accepted", "it was live"
     await world.clock.advance(3 * 24 * 3600)
     await world.engine.sweeper.sweep()
     await settle()
@@ -666,7 +667,7 @@ async def test_a_large_result_that_a_rewind_made_smaller_is_read_as_it_is(caller
     world.store.hook = come_first
     id = await world.send("S/work" if caller == "client" else "S/ask")
     await world.clock.advance(10)
-    outcome = await world.engine.result(await world.meta(id))
+    outcome = await world.engine.storage.result(await world.meta(id))
     assert (value(outcome) if caller == "handler" else len(value(outcome))) == size
     await world.clock.advance(3 * 24 * 3600)
     await world.engine.sweeper.sweep()
@@ -682,11 +683,11 @@ async def test_what_goes_wrong_while_a_unit_looks_at_its_records_is_noticed(monk
     async def work(ctx: Any, _: Any) -> Any:
         return await ctx.issue(c.Cancel("inv_unknown"), unpack)
 
-    perform = world.engine.control.perform
+    cancel = world.engine.control.cancel
 
-    async def fail(*_: Any) -> Outcome | None:
+    async def fail(*_: Any, **__: Any) -> Acknowledgement:
         await looks.wait()
-        monkeypatch.setattr(world.engine.control, "perform", perform)
+        monkeypatch.setattr(world.engine.control, "cancel", cancel)
         raise ValueError("unlucky")
 
     async def look(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -695,7 +696,7 @@ async def test_what_goes_wrong_while_a_unit_looks_at_its_records_is_noticed(monk
             looks.set()
             await settle()
 
-    monkeypatch.setattr(world.engine.control, "perform", fail)
+    monkeypatch.setattr(world.engine.control, "cancel", fail)
     id = await world.send("S/work")
     await settle()
     world.store.hook = look
@@ -717,13 +718,13 @@ async def test_whoever_completed_an_awakeable_is_told_so_even_if_its_large_value
     id = await world.send("S/work")
     await settle()
     awakeable, large = awakeable_id((await world.meta(id)).ref, 0), Outcome(pack("x" * 1_200_000))
-    assert await world.engine.control.complete(awakeable, large, commit_id="first") == "accepted"
+    assert await world.engine.outbound.complete(awakeable, large, commit_id="first") == "accepted"
     await world.clock.advance(1)
     assert not (await world.meta(id)).live
     found, _ = await world.store.dependents(id)
     assert not await world.store.delete([key for key in found if not key.journal])
-    assert await world.engine.control.complete(awakeable, large, commit_id="first") == "accepted"
-    assert await world.engine.control.complete(awakeable, large, commit_id="second") == "already"
+    assert await world.engine.outbound.complete(awakeable, large, commit_id="first") == "accepted"
+    assert await world.engine.outbound.complete(awakeable, large, commit_id="second") == "already"
 
 
 async def test_a_shared_handler_reads_what_others_have_written_since_its_caller_did() -> None:
@@ -750,7 +751,7 @@ async def test_a_shared_handler_reads_what_others_have_written_since_its_caller_
     task = world.start("S/ask")
     await world.clock.advance(1)
     await world.engines[1].call(Request(target("O/k/add"), b""), until=world.clock.now() + 1000)
-    assert await world.engines[1].control.complete(ids[0], Outcome(pack(None))) == "accepted"
+    assert await world.engines[1].outbound.complete(ids[0], Outcome(pack(None))) == "accepted"
     await world.clock.advance(5)
     assert value((await task).outcome) == [1, 2]
 
@@ -941,9 +942,11 @@ async def test_the_state_of_a_workflow_that_has_expired_is_deleted_whoever_comes
     await world.call("W/k/run")
     await world.clock.advance(25 * 3600)
     if by == "promise":
-        assert await world.engine.control.peek_promise(key, "done") == Outcome(None)
+        assert await world.engine.promises.peek(key, "done") == Outcome(None)
     else:
-        await editing.edit(world.engine, key, "small", b"1", (await editing.view(world.engine, key)).version)
+        await editing.edit(
+            world.engine.runtime, key, "small", b"1", (await editing.view(world.engine.runtime, key)).version
+        )
     for _ in range(2):
         await world.clock.advance(60)
         await world.engine.sweeper.sweep()
@@ -964,7 +967,7 @@ async def test_what_is_said_once_more_and_otherwise_does_not_change_what_an_awak
     awakeable = awakeable_id((await world.meta(id)).ref, 0)
     with dispatches_lost(world):
         for given, said in (("a" * 1_600_000, "accepted"), ("b" * 800_000, "already"), ("a" * 1_600_000, "accepted")):
-            assert await world.engine.control.complete(awakeable, Outcome(pack(given)), commit_id="same") == said
+            assert await world.engine.outbound.complete(awakeable, Outcome(pack(given)), commit_id="same") == said
         await settle()
     await world.engine.resume(id)
     assert value((await world.meta(id)).outcome) == [1_600_000, "a"]
@@ -978,12 +981,12 @@ async def test_what_is_said_twice_at_once_does_not_mix_in_a_promise() -> None:
         if phase == "before" and method == "put":
             world.store.hook = None
             first = Outcome(pack("a" * 1_600_000))
-            assert await world.engine.control.complete_promise(key, "done", first, commit_id="same") == "accepted"
+            assert await world.engine.promises.complete(key, "done", first, commit_id="same") == "accepted"
 
     world.store.hook = come_first
     second = Outcome(pack("b" * 800_000))
-    assert await world.engine.control.complete_promise(key, "done", second, commit_id="same") == "already"
-    given = value(await world.engine.control.peek_promise(key, "done"))
+    assert await world.engine.promises.complete(key, "done", second, commit_id="same") == "already"
+    given = value(await world.engine.promises.peek(key, "done"))
     assert [len(given), *sorted(set(given))] == [1_600_000, "a"]
 
 
@@ -1004,7 +1007,7 @@ async def test_who_waits_for_a_result_that_has_expired_is_told_before_its_id_is_
         ends = method == "commit" and any(getattr(each, "set", {}).get("status") == "completed" for each in args[0])
         if phase == "after" and ends:
             world.store.hook = None
-            world.engine.abort()
+            world.engine.process.abort()
             await settle()
 
     id = await world.send("S/work", idempotency_key="again")
@@ -1035,7 +1038,7 @@ async def test_who_has_an_awakeable_s_id_can_complete_nothing_else_with_it() -> 
     await settle()
     ref = (await world.meta(id)).ref
     for n in (1, 0):
-        await world.engine.control.complete(awakeable_id(ref, n), Outcome(pack(n)))
+        await world.engine.outbound.complete(awakeable_id(ref, n), Outcome(pack(n)))
     await world.clock.advance(4)
     assert (await world.meta(id)).live
     await world.clock.advance(2)
@@ -1086,7 +1089,7 @@ async def test_a_request_that_is_sent_again_after_its_invocation_was_purged_does
     world.store.hook = lose_the_answer
     task = asyncio.create_task(world.send("S/work"))
     await world.clock.advance(100)
-    assert (runs, await world.engine.find(await task)) == (1, None)
+    assert (runs, await world.engine.storage.find(await task)) == (1, None)
     await world.clock.advance(900)
     await world.engine.sweeper.sweep()
     assert not list(world.store.records())
@@ -1134,11 +1137,11 @@ async def test_what_a_handler_does_after_a_journal_mismatch_counts_for_nothing()
     await settle()
     ref = (await world.meta(id)).ref
     changed = True
-    await world.engine.control.signal(id, "wake", Outcome(pack(1)))
+    await world.engine.outbound.signal(id, "wake", Outcome(pack(1)))
     await world.clock.advance(1)
     changed = False
     assert (await world.meta(id)).status is Status.BACKING_OFF
-    await world.engine.control.complete(awakeable_id(ref, 0), Outcome(pack("paid")))
+    await world.engine.outbound.complete(awakeable_id(ref, 0), Outcome(pack("paid")))
     await world.clock.advance(100)
     meta = await world.meta(id)
     assert (meta.error, meta.outcome and value(meta.outcome), ran) == (None, "paid", [])
@@ -1162,7 +1165,7 @@ async def test_the_result_of_a_step_is_kept_while_another_one_runs() -> None:
 
     id = await world.send("S/work")
     await world.clock.advance(50)
-    world.engine.abort()
+    world.engine.process.abort()
     await settle()
     await world.clock.advance(75)
     await world.engines[1].sweeper.sweep()
@@ -1247,7 +1250,7 @@ async def test_a_cancellation_is_not_lost_to_a_call_that_is_over_by_then() -> No
     with dispatches_lost(world):  # the process that is to see the cancellation comes a moment late
         await world.clock.advance(9.9)
         assert await world.engine.control.cancel(id) == "accepted"
-        world.engine.spawn(world.engine.resume(ids[0]))
+        world.engine.process.spawn(world.engine.resume(ids[0]))
         await world.clock.advance(0.2)
     assert not (await world.meta(ids[0])).live
     await world.clock.advance(20)
@@ -1442,7 +1445,7 @@ async def test_who_is_stopped_in_its_first_step_and_then_cancelled_can_undo_it(h
     if how == "an operator":
         assert await world.engines[1].control.pause(id) == "accepted"
     else:
-        world.engine.abort()
+        world.engine.process.abort()
         await settle()
         await world.clock.advance(75)
         await world.engines[1].sweeper.sweep()
@@ -1577,7 +1580,7 @@ async def test_what_a_handler_says_to_one_and_does_not_wait_for_comes_in_the_ord
     await world.clock.advance(0.5)
     assert late
     if crash:
-        world.engine.abort()
+        world.engine.process.abort()
         await settle()
     for _ in range(4):
         await world.clock.advance(40)
@@ -1597,7 +1600,7 @@ async def test_signals_come_in_order_to_who_hears_of_the_second_before_the_first
     task = world.start("S/listen")
     await settle()
     for n in (1, 0):
-        await world.engines[n].control.signal(ids[0], "a", Outcome(pack(n)))
+        await world.engines[n].outbound.signal(ids[0], "a", Outcome(pack(n)))
     await world.clock.advance(1)
     assert value(task.result().outcome) == [1, 0]
 
@@ -1613,7 +1616,7 @@ async def test_signals_come_in_order_though_clocks_differ() -> None:
     await settle()
     with dispatches_lost(world):
         for n in range(2):
-            await world.engine.control.signal(id, "a", Outcome(pack(n)))
+            await world.engine.outbound.signal(id, "a", Outcome(pack(n)))
             world.clock.time -= 1000
         await settle()
     await world.engine.resume(id)
@@ -1639,12 +1642,12 @@ async def test_signals_come_in_order_to_who_is_rewound() -> None:
         if (phase, method) == ("before", "commit") and any(isinstance(change, WriteHead) for change in args[0]):
             world.store.hook = None
             await world.engines[1].send(Request(target("O/k/work"), b""))
-            await world.engine.control.signal(ids[0], "a", Outcome(pack(2)))
+            await world.engine.outbound.signal(ids[0], "a", Outcome(pack(2)))
 
     task = world.start("S/listen")
     await settle()
     world.store.hook = interfere
-    await world.engine.control.signal(ids[0], "a", Outcome(pack(1)))
+    await world.engine.outbound.signal(ids[0], "a", Outcome(pack(1)))
     await world.clock.advance(5)
     assert value(task.result().outcome) == [1, 2]
     assert world.store.hook is None
@@ -1661,7 +1664,7 @@ async def test_signals_come_in_order_though_a_query_passes_over_the_first(read: 
         return [(await ctx.issue(c.Signal("a"), unpack))[0] for _ in range(6)]
 
     async def send(n: int, place: str) -> None:
-        await world.engines[1].control.signal(id, "a", Outcome(pack([n, "x" * 900])), commit_id=place)
+        await world.engines[1].outbound.signal(id, "a", Outcome(pack([n, "x" * 900])), commit_id=place)
 
     async def send_two(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if (phase, method) == ("before", read) and args[-1] is not None and len(args) > 1:
@@ -1680,7 +1683,7 @@ async def test_signals_come_in_order_though_a_query_passes_over_the_first(read: 
         if read == "load":
             await world.engine.resume(id)
         else:
-            items = await world.engine.notification_items((await world.meta(id)).ref)
+            items = await world.engine.storage.notification_items((await world.meta(id)).ref)
             assert [item.after for item in items] == [0, 1, 2, 3, 4, 5]
             await world.engine.resume(id)
     assert world.store.hook is None
@@ -1829,7 +1832,7 @@ async def test_a_large_result_for_a_parent_that_is_over_is_deleted_with_it_thoug
     assert dying
     assert not (await world.meta(id)).live
     world.store.hook = None
-    world.engine.abort()
+    world.engine.process.abort()
     await settle()
     for _ in range(10):
         await world.clock.advance(20)
@@ -1856,7 +1859,7 @@ async def test_a_notification_behind_one_that_could_not_be_counted_wakes_its_rec
             raise Unavailable("throttled")
 
     world.store.hook = throttle
-    first = asyncio.create_task(world.engine.control.complete(awakeable_id(meta.ref, 0), Outcome(b"1")))
+    first = asyncio.create_task(world.engine.outbound.complete(awakeable_id(meta.ref, 0), Outcome(b"1")))
     await world.clock.advance(20)
     world.store.hook = None
     with pytest.raises(Unavailable):
@@ -1864,6 +1867,6 @@ async def test_a_notification_behind_one_that_could_not_be_counted_wakes_its_rec
     await world.clock.advance(600)  # the client gives up, and the attempt is suspended
     assert (await task).outcome is None
     assert (await world.meta(meta.id)).status is Status.SUSPENDED
-    assert await world.engines[1].control.complete(awakeable_id(meta.ref, 1), Outcome(b"2")) == "accepted"
+    assert await world.engines[1].outbound.complete(awakeable_id(meta.ref, 1), Outcome(b"2")) == "accepted"
     await world.clock.advance(1)
     assert value((await world.meta(meta.id)).outcome) == [1, 2]

@@ -28,12 +28,12 @@ async def test_an_attempt_outlives_an_outage_in_which_it_reads_its_record() -> N
 
     task = world.start("S/listen", idempotency_key="k")
     await world.clock.advance(1)
-    (id,) = world.engine.active
+    (id,) = world.engine.process.active
     refuse_until(world, world.clock.now() + 30_000)
     await world.clock.advance(35)
     assert (await world.meta(id)).status is Status.RUNNING
 
-    await world.engine.control.signal(id, "tick", Outcome(pack("tock")))
+    await world.engine.outbound.signal(id, "tick", Outcome(pack("tock")))
     await world.clock.advance(1)
 
     assert task.done()

@@ -13,8 +13,8 @@ import pytest
 from adapter.engine import commands as c
 from adapter.engine.control import Control
 from adapter.engine.ids import idempotent_id, workflow_id
+from adapter.engine.notifier import Notifier
 from adapter.engine.records import JournalSegment, Meta, Status
-from adapter.engine.sweeper import Sweeper
 from adapter.engine.types import Kind, Outcome, RetryPolicy
 from adapter.errors import TerminalError
 from tests.unit.world import World, closure, pack, settle, target, unpack, value
@@ -27,7 +27,7 @@ async def stepped(ctx: Any, _: Any) -> Any:
 
 
 async def journal(world: World, id: str) -> list[Any]:
-    return await world.engine.journal(await world.meta(id))
+    return await world.engine.storage.journal(await world.meta(id))
 
 
 def segments(world: World) -> int:
@@ -37,9 +37,9 @@ def segments(world: World) -> int:
 async def kept(world: World, id: str, span: timedelta) -> bool:
     """Whether an invocation is there until a time from now, and no longer."""
     await world.clock.advance(span.total_seconds() - 2)
-    before = await world.engine.find(id)
+    before = await world.engine.storage.find(id)
     await world.clock.advance(4)
-    return before is not None and await world.engine.find(id) is None
+    return before is not None and await world.engine.storage.find(id) is None
 
 
 async def test_what_keeps_a_result_is_how_it_was_asked_for() -> None:
@@ -111,11 +111,11 @@ async def test_who_waits_is_told_before_a_record_goes(how: str, monkeypatch: pyt
     await settle()
     assert (await world.meta(id)).waiters == 1
 
-    async def nothing(sweeper: Sweeper, meta: Meta) -> None:
+    async def nothing(notifier: Notifier, meta: Meta) -> None:
         pass
 
     with monkeypatch.context() as patched:
-        patched.setattr(Sweeper, "fan_out", nothing)
+        patched.setattr(Notifier, "fan_out", nothing)
         await world.clock.advance(31)
         assert not (await world.meta(id)).live
     if how == "it is purged":
@@ -154,7 +154,7 @@ async def test_what_stands_still_is_suspended_while_its_client_waits() -> None:
     assert (await world.meta(id)).status is Status.RUNNING
     await world.clock.advance(1)
     assert (await world.meta(id)).status is Status.SUSPENDED
-    await world.engine.control.complete(ids[0], Outcome(pack("here")))
+    await world.engine.outbound.complete(ids[0], Outcome(pack("here")))
     await world.clock.advance(2)
     assert value((await task).outcome) == "here"
 
@@ -245,7 +245,7 @@ async def test_a_step_that_waits_for_long_needs_no_process_and_its_tries_add_up(
         assert (waits.status, waits.failures) == (Status.BACKING_OFF, 0)
         assert waits.error == f"step 'fails' failed {process} times: OSError: no"
         for engine in world.engines:
-            engine.abort()
+            engine.process.abort()
         await world.clock.advance((waits.due or 0) / 1000 - world.clock.now() / 1000 + 1)
         await world.engines[process].sweeper.sweep()
     await settle()
@@ -326,13 +326,13 @@ async def test_a_step_whose_next_try_is_beyond_the_process_end_is_left_to_anothe
     async def do(ctx: Any, _: Any) -> Any:
         return await ctx.issue(c.Run("flaky", flaky, policy), unpack)
 
-    world.engine.deadline = world.clock.now() + 2000
+    world.engine.process.deadline = world.clock.now() + 2000
     id = await world.send("S/do")
     await world.clock.advance(1.9)
     assert tries == 2
     await world.clock.advance(0.2)
     assert (await world.meta(id)).status is Status.BACKING_OFF
-    world.engine.deadline = None
+    world.engine.process.deadline = None
     await world.clock.advance(1)
     assert value((await world.meta(id)).outcome) == 1
 

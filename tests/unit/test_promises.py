@@ -54,6 +54,6 @@ async def test_an_open_promise_is_kept_for_as_long_as_its_workflow_runs() -> Non
         await world.clock.advance(24 * 3600)
         await world.engine.sweeper.sweep()
         await settle()
-    assert await world.engine.control.complete_promise(ObjectKey("W", "k"), "late", Outcome(pack("kept"))) == "accepted"
+    assert await world.engine.promises.complete(ObjectKey("W", "k"), "late", Outcome(pack("kept"))) == "accepted"
     await settle()
     assert value((await world.meta(id)).outcome) == "kept"

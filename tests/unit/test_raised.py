@@ -138,7 +138,7 @@ async def test_what_fails_in_the_background_is_logged(caplog: pytest.LogCaptureF
     async def work() -> None:
         raise Escapes("unheard")
 
-    task = world.engine.spawn(work())
+    task = world.engine.process.spawn(work())
     await settle()
     assert isinstance(task.exception(), Escapes)
     assert "unheard" in caplog.text
@@ -154,7 +154,7 @@ async def test_what_is_to_be_done_to_its_end_is_heard_of_though_nobody_waits_any
         await go.wait()
         raise OSError("unheard")
 
-    waiting = asyncio.create_task(world.engine.persist(work()))
+    waiting = asyncio.create_task(world.engine.process.persist(work()))
     await settle()
     waiting.cancel()
     go.set()

@@ -9,7 +9,8 @@ from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from adapter import Context, DefinitionError, ObjectContext, Service, TerminalError, VirtualObject, handler, serde
-from adapter.engine.types import HandlerSpec, Kind
+from adapter.engine.deployment import HandlerSpec
+from adapter.engine.types import Kind
 from adapter.registry import Registry
 from tests.unit.issuer import FakeIssuer
 

@@ -88,7 +88,7 @@ async def finish(world: World, path: str, input: Any, *, advance: float = 0, rou
         await settle()
         meta = await world.store.peek(id)
         if meta is not None and not meta.live:
-            outcome = await world.engine.result(meta) or Outcome()
+            outcome = await world.engine.storage.result(meta) or Outcome()
             return value(outcome), world.store.usage.requests - before - looks
         if advance:
             await world.clock.advance(advance)

@@ -26,12 +26,12 @@ async def test_two_that_wait_for_one_name_get_one_signal_each(first: int) -> Non
     id = await world.send("S/wait")
     await settle()
     for n in range(first):
-        await world.engine.control.signal(id, "go", Outcome(str(n).encode()))
+        await world.engine.outbound.signal(id, "go", Outcome(str(n).encode()))
         await world.clock.advance(0.1)
     await world.clock.advance(11)
     for n in range(first, 2):
         assert (await world.meta(id)).live
-        await world.engine.control.signal(id, "go", Outcome(str(n).encode()))
+        await world.engine.outbound.signal(id, "go", Outcome(str(n).encode()))
     await world.clock.advance(1)
     assert value((await world.meta(id)).outcome) == [0, 1]
 

@@ -166,13 +166,13 @@ async def test_a_workflows_large_entries_are_deleted_when_it_expires() -> None:
 async def test_parts_that_no_commit_points_at_are_deleted() -> None:
     place = world(Kind.EXCLUSIVE)
     blob = Ref("blb_" + "a" * 32, "b" * 16)
-    await place.engine.blobs.write(blob, ObjectKey("O", "k"), b"x" * (LARGE + 2))
+    await place.engine.runtime.blobs.write(blob, ObjectKey("O", "k"), b"x" * (LARGE + 2))
     await place.engine.sweeper.sweep()
     assert parts(place) == 1, "its writer may be about to commit"
     await place.clock.advance(120)
     await place.engine.sweeper.sweep()
     assert parts(place) == 0
-    await place.engine.put_parts(cut(blob, "state", b"x" * 1000))  # a request that was under way
+    await place.engine.storage.put_parts(cut(blob, "state", b"x" * 1000))  # a request that was under way
     await place.clock.advance(900)
     await place.engine.sweeper.sweep()
     assert not list(place.store.records())
@@ -194,7 +194,7 @@ async def test_a_commit_does_not_point_at_parts_that_were_given_up() -> None:
             place.store.hook = None
             meta = await place.store.peek(pointed[0].id)
             assert meta is not None
-            await place.engine.blobs.give_up(meta)
+            await place.engine.runtime.blobs.give_up(meta)
 
     place.store.hook = hook
     task = place.start("O/k/write", {"a": LARGE})

@@ -43,7 +43,7 @@ def limit(world: World, monkeypatch: pytest.MonkeyPatch, records: int) -> list[s
         return await act(self, id)
 
     monkeypatch.setattr(sweeper.Sweeper, "_act", counted)
-    monkeypatch.setattr(world.engine, "remaining", lambda: 0 if len(acted) >= records else 60_000)
+    monkeypatch.setattr(world.engine.process, "remaining", lambda: 0 if len(acted) >= records else 60_000)
     return acted
 
 

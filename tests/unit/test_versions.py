@@ -10,8 +10,9 @@ import pytest
 
 from adapter import Context, Service, handler
 from adapter.definitions import Definition
-from adapter.engine.engine import Engine, Request
+from adapter.engine.engine import Engine
 from adapter.engine.records import Meta, Ref, Status
+from adapter.engine.requests import Request
 from adapter.engine.types import Kind, Options, Outcome, Target
 from adapter.local.memory import MemoryStore
 from adapter.registry import BoundHandler, Registry
@@ -60,7 +61,7 @@ class Stack:
         return answer.id
 
     async def signal(self, id: str) -> None:
-        assert await self.engine().control.signal(id, "go", Outcome(b"null")) == "accepted"
+        assert await self.engine().outbound.signal(id, "go", Outcome(b"null")) == "accepted"
         await settle()
 
     async def meta(self, id: str) -> Meta:
@@ -95,12 +96,12 @@ class _Ports:
         stack = self._stack
         engine, registry = stack.versions[deployment or stack.live[stack.hosts[service]]]
         if service in registry.services:
-            engine.spawn(engine.resume(ref.id, fresh=fresh))
+            engine.process.spawn(engine.resume(ref.id, fresh=fresh))
 
     async def schedule(self, ref: Ref, name: str, at: int) -> None:
         await self._stack.clock.sleep((at - self._stack.clock.now()) / 1000)
         engine = self._stack.engine(self._function)
-        engine.spawn(engine.resume(ref.id))
+        engine.process.spawn(engine.resume(ref.id))
 
     async def unschedule(self, ref: Ref, name: str) -> None: ...
 

@@ -8,9 +8,12 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from adapter.engine.engine import Answer, Engine, Request
+from adapter.engine.deployment import HandlerSpec
+from adapter.engine.engine import Engine
 from adapter.engine.records import Meta
-from adapter.engine.types import HandlerSpec, Kind, Options, Outcome, Target
+from adapter.engine.reports import Reports
+from adapter.engine.requests import Answer, Request
+from adapter.engine.types import Kind, Options, Outcome, Target
 from adapter.local.memory import MemoryStore
 from adapter.local.ports import LocalDispatcher, LocalTimers
 
@@ -59,8 +62,10 @@ class World:
         self.clock = ManualClock()
         self.store = MemoryStore()
         self._specs: list[HandlerSpec] = []
-        self._processes = processes
         self._engines: list[Engine] = []
+        self.reports = Reports()
+        self.dispatchers = [LocalDispatcher() for _ in range(processes)]
+        self.timers = [LocalTimers(self.clock) for _ in range(processes)]
 
     def handler(
         self, service: str, kind: Kind = Kind.SERVICE, name: str | None = None, **options: Any
@@ -79,10 +84,14 @@ class World:
     @property
     def engines(self) -> list[Engine]:
         if not self._engines:
-            for _ in range(self._processes):
-                dispatcher, timers = LocalDispatcher(), LocalTimers(self.clock)
+            for dispatcher, timers in zip(self.dispatchers, self.timers, strict=True):
                 engine = Engine(
-                    store=self.store, timers=timers, dispatcher=dispatcher, clock=self.clock, handlers=self._specs
+                    store=self.store,
+                    timers=timers,
+                    dispatcher=dispatcher,
+                    clock=self.clock,
+                    handlers=self._specs,
+                    reports=self.reports,
                 )
                 dispatcher.engine = timers.engine = engine
                 self._engines.append(engine)

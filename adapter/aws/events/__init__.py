@@ -10,9 +10,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final, Protocol, cast
 
-from adapter.aws.entry import LambdaContext
 from adapter.aws.events import deployment, http, resume, sweep
 from adapter.aws.host import Host
+from adapter.aws.lambda_context import LambdaContext
 from adapter.engine.engine import Engine
 from adapter.errors import AdapterError
 
@@ -52,7 +52,7 @@ async def serve(event: object, context: LambdaContext, host: Host) -> Any:
             "neither a request by an HTTP API (payload format 2.0), nor a dispatch, a timer, a sweep or a deployment: "
             f"{json.dumps(event)[:200]}"
         )
-    host.engine.deadline = host.engine.clock.now() + context.get_remaining_time_in_millis() - MARGIN
+    host.engine.process.deadline = host.engine.process.now() + context.get_remaining_time_in_millis() - MARGIN
     host.observed.begin(context.aws_request_id)
     try:
         return await kind.handle(fields, host)
@@ -68,6 +68,6 @@ async def settle(engine: Engine) -> None:
     What does not end in time (a step that takes too long) is ended by Lambda with the process, and taken up again when
     its lease is over.
     """
-    await engine.drain()
+    await engine.process.drain()
     while cancelled := [task for task in asyncio.all_tasks() if task.cancelling() and not task.done()]:
         await asyncio.wait(cancelled)

@@ -27,6 +27,6 @@ async def handle(event: Mapping[str, Any], host: Host) -> dict[str, list[str]]:
     if event["adapter"] == "withdraw":
         await registration.withdraw(host.directory, function)
     else:
-        deployment = host.engine.deployment
+        deployment = host.engine.deployment.id
         await registration.register(host.registry, host.directory, function, deployment)
     return {"services": list(host.registry.services)}

@@ -44,7 +44,7 @@ def recognises(event: Mapping[str, Any]) -> bool:
 
 async def handle(event: Mapping[str, Any], host: Host) -> Any:
     """Have the ingress answer it, or the admin, if the gateway says who asks."""
-    deadline = cast(int, host.engine.deadline)
+    deadline = cast(int, host.engine.process.deadline)
     host.until = min(event["requestContext"]["timeEpoch"] + GATEWAY_LIMIT, deadline - RESERVE)
     try:
         if _is_mangled(event):

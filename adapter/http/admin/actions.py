@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Literal
 
-from adapter.engine.control import Acknowledgement
 from adapter.engine.ids import derived_commit_id
+from adapter.engine.notifier import Acknowledgement
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Meta, Status, Unreadable
 from adapter.errors import TerminalError
@@ -171,7 +171,7 @@ async def bulk(call: Call) -> m.BulkDone:
     body = await parameters.json_body(call, m.Bulk)
     _check(body)
     metas, cursor, missing = await _chosen(call, body)
-    now = call.stack.engine.clock.now()
+    now = call.stack.engine.process.now()
     skipped: list[m.Skipped] = [
         {"id": id, "reason": "there is no such invocation, or it has expired"} for id in missing
     ]

@@ -1,69 +1,21 @@
-"""The admin as an ASGI app, and what its operations work with."""
+"""The admin as an ASGI app."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from adapter.engine.engine import Engine
-from adapter.errors import TerminalError
 from adapter.http.admin import actions, invocations, keys, openapi, outside, stack, tree, why
-from adapter.http.admin import models as m
-from adapter.http.admin.ports import DeadLetters, Services, Versions
+from adapter.http.admin.context import Stack
+from adapter.http.admin.ports import Services
 from adapter.http.admin.routing import refuse, route
 from adapter.http.messages import respond
-from adapter.http.services import Deployed
 
 MODULES = (openapi, invocations, why, tree, actions, keys, outside, stack)
 """The modules with the operations. A path that another one's pattern would match as well stands before it."""
-
-
-class Stack:
-    """What the operations work with.
-
-    Args:
-        engine: Acts on what its store has, wherever that runs.
-        services: The services of the stack.
-        versions: The versions of its functions; ``None`` if there is one process and nothing else.
-        dead_letters: The messages that could not be delivered; ``None`` if nothing can get lost.
-        requests: Returns the requests of the last minute; ``None`` if they are not counted.
-    """
-
-    def __init__(
-        self,
-        engine: Engine,
-        services: Services,
-        versions: Versions | None = None,
-        dead_letters: DeadLetters | None = None,
-        requests: Callable[[], m.Requests] | None = None,
-    ) -> None:
-        self.engine = engine
-        self.services = services
-        self.versions = versions
-        self.dead_letters = dead_letters
-        self.requests = requests
-
-    async def service(self, name: str) -> Deployed:
-        """Return a service.
-
-        Raises:
-            TerminalError: If there is none.
-        """
-        for each in await self.services.listed():
-            if each.name == name:
-                return each
-        raise TerminalError(f"there is no service {name[:100]!r}: GET /admin/services lists them", code=404)
-
-    async def service_names(self, wanted: str | None) -> list[str]:
-        """Return the names of the services whose invocations are listed."""
-        return [wanted] if wanted is not None else list(await self.services.names())
-
-    async def has_deployment(self, name: str) -> bool:
-        """Return True if invocations can continue on a deployment."""
-        return name == self.engine.deployment or (self.versions is not None and await self.versions.exists(name))
 
 
 class Admin:

@@ -31,7 +31,7 @@ async def list_invocations(call: Call) -> m.Invocations:
     page = await listing.page(engine, await call.stack.service_names(filter.service), filter, limit, cursor)
     if filter.service is not None and cursor is None and not page.metas:
         await call.stack.service(filter.service)  # an unknown one is an error, not an empty list
-    now = engine.clock.now()
+    now = engine.process.now()
     found = [views.summary(meta, now) for meta in page.metas]
     return {"invocations": found, "cursor": page.cursor, "complete": page.complete}
 
@@ -102,7 +102,7 @@ async def show(call: Call, id: str) -> Reply[m.Invocation]:
     engine = call.stack.engine
     told = await story.read(engine, meta)
     shown: dict[str, Any] = {
-        **views.summary(meta, engine.clock.now()),
+        **views.summary(meta, engine.process.now()),
         **views.without_none(
             input=await _input(call, meta),
             output=await _output(call, meta),
@@ -117,7 +117,7 @@ async def show(call: Call, id: str) -> Reply[m.Invocation]:
         "waits": await waits_of(engine, told),
         "errors": _errors(told),
     }
-    spec = engine.handler(meta.target)
+    spec = engine.deployment.handler(meta.target)
     if spec is not None:
         shown["retry"] = views.retry(spec.options.retry)
     return Reply(cast("m.Invocation", shown), headers={ID: meta.id})
@@ -138,11 +138,11 @@ def _errors(told: story.Story) -> list[m.AttemptError]:
 
 
 async def _input(call: Call, meta: Meta) -> m.Value | None:
-    return views.value(await call.stack.engine.input(meta), f"/admin/invocations/{meta.id}/input")
+    return views.value(await call.stack.engine.storage.input(meta), f"/admin/invocations/{meta.id}/input")
 
 
 async def _output(call: Call, meta: Meta) -> m.Value | None:
-    outcome = await call.stack.engine.result(meta)
+    outcome = await call.stack.engine.storage.result(meta)
     if outcome is None or outcome.value is None:
         return None
     return views.value(outcome.value, f"/admin/invocations/{meta.id}/output")
@@ -151,14 +151,14 @@ async def _output(call: Call, meta: Meta) -> m.Value | None:
 @operation("GET", "/invocations/{id}/input")
 async def whole_input(call: Call, id: str) -> Response:
     """Return the whole input, as it was sent."""
-    return _bytes(await call.stack.engine.input(await call.find(id)))
+    return _bytes(await call.stack.engine.storage.input(await call.find(id)))
 
 
 @operation("GET", "/invocations/{id}/output")
 async def whole_output(call: Call, id: str) -> Response:
     """Return the whole output."""
     meta = await call.find(id)
-    outcome = await call.stack.engine.result(meta)
+    outcome = await call.stack.engine.storage.result(meta)
     if outcome is None or outcome.value is None:
         raise TerminalError(f"{id} has no output: it is {meta.ended or meta.status}", code=404)
     return _bytes(outcome.value)

@@ -44,7 +44,7 @@ async def keys(call: Call) -> m.Keys:
     found: list[m.KeyEntry] = []
     named = list(dict.fromkeys(meta.target.object for meta in metas))
     for start in range(0, len(named), listing.BATCH):
-        heads = await engine.heads(named[start : start + listing.BATCH])
+        heads = await engine.storage.heads(named[start : start + listing.BATCH])
         for key, head in heads.items():
             shown = views.without_none(
                 service=key.service,
@@ -58,7 +58,7 @@ async def keys(call: Call) -> m.Keys:
 
 
 async def _waiting(engine: Engine, key: ObjectKey) -> int:
-    return len(await engine.read(lambda: engine.store.inbox(key, editing.MOST_COUNTED)))
+    return len(await engine.storage.read(lambda: engine.storage.store.inbox(key, editing.MOST_COUNTED)))
 
 
 @operation("GET", "/services/{service}/key", query=("key",))
@@ -66,13 +66,13 @@ async def key(call: Call, service: str) -> m.Key:
     """Show a key: its owner, the first invocations of its queue, its state."""
     engine = call.stack.engine
     place = parameters.key(call, service)
-    held = await editing.view(engine, place)
+    held = await editing.view(engine.runtime, place)
     if held.version == 0:
         await call.stack.service(service)
-    entries = await engine.read(lambda: engine.store.inbox(place, MOST_QUEUED))
+    entries = await engine.storage.read(lambda: engine.storage.store.inbox(place, MOST_QUEUED))
     ids = [entry.ref.id for entry in entries]
     records = await listing.records_of(engine, [*ids, *([held.owner.id] if held.owner else [])])
-    now = engine.clock.now()
+    now = engine.process.now()
     owner = records.get(held.owner.id) if held.owner else None
     return {
         "service": service,
@@ -99,12 +99,12 @@ async def state(call: Call, service: str) -> Reply[m.State] | Response:
     """Show a key's state. With ``name``, return the bytes of one entry."""
     engine, place, name = call.stack.engine, parameters.key(call, service), call.query("name")
     if name is not None:
-        value = await editing.read(engine, place, name)
+        value = await editing.read(engine.runtime, place, name)
         if value is None:
             raise TerminalError(f"{place} has no state {name[:100]!r}", code=404)
         headers = {"content-type": "application/octet-stream", "x-content-type-options": "nosniff"}
         return Response(value, headers=headers)
-    held = await editing.view(engine, place)
+    held = await editing.view(engine.runtime, place)
     if held.version == 0:  # nothing was ever stored for the key
         await call.stack.service(service)
     shown: m.State = {
@@ -126,7 +126,7 @@ async def edit_state(call: Call, service: str) -> Reply[m.Version]:
         raise TerminalError(f"{service!r} is no virtual object: there is no state to edit", code=400)
     value = await read_body(call.request) if call.request.method == "PUT" else None
     try:
-        version = await editing.edit(engine, place, name, value, parameters.if_match(call))
+        version = await editing.edit(engine.runtime, place, name, value, parameters.if_match(call))
     except editing.ChangedError as error:
         raise ProblemError(f"{error}: look again", code=412, kind="key-changed") from None
     return Reply({"version": version}, headers=_etag(version))
@@ -151,7 +151,7 @@ async def promises(call: Call, service: str) -> m.Promises:
     if name is not None:
         listed = [name]
     # An id derives from the generation of the workflow's run, so the promises of former runs are left out.
-    generation = KeyState((await engine.heads([place]))[place], engine.clock.now()).generation
+    generation = KeyState((await engine.storage.heads([place]))[place], engine.process.now()).generation
     ids = [promise_id(place, generation, each) for each in dict.fromkeys(listed)]
     records = await listing.records_of(engine, ids)
     found = [await _promise(engine, records[id]) for id in ids if id in records]
@@ -164,8 +164,8 @@ async def _indexed(engine: Engine, key: ObjectKey) -> list[str]:
     after: Place | None = None
     while len(names) < MOST_PROMISES:
         entries: list[Indexed]
-        entries, after = await engine.read(
-            lambda after=after: engine.store.index(str(key), MOST_PROMISES, after=after)  # type: ignore[misc]
+        entries, after = await engine.storage.read(
+            lambda after=after: engine.storage.store.index(str(key), MOST_PROMISES, after=after)  # type: ignore[misc]
         )
         names += [entry.target.handler for entry in entries]
         if after is None:
@@ -175,7 +175,7 @@ async def _indexed(engine: Engine, key: ObjectKey) -> list[str]:
 
 async def _promises_of_journals(engine: Engine, key: ObjectKey) -> list[str]:
     """Return the names of the promises that the workflow's run has asked for."""
-    run = await engine.find(workflow_id(key.service, key.key))
+    run = await engine.storage.find(workflow_id(key.service, key.key))
     if run is None:
         return []
     told = await story.read(engine, run)
@@ -184,7 +184,7 @@ async def _promises_of_journals(engine: Engine, key: ObjectKey) -> list[str]:
 
 async def _promise(engine: Engine, meta: Meta) -> m.Promise:
     shown: m.Promise = {"name": meta.target.handler, "status": "pending", "created": views.time(meta.created)}
-    outcome = await engine.result(meta)
+    outcome = await engine.storage.result(meta)
     if outcome is None:
         return shown
     if outcome.failure is not None:
@@ -210,7 +210,7 @@ async def _complete(call: Call, service: str, name: str, outcome: Outcome) -> Re
         raise TerminalError(f"{service!r} is no workflow: it has no promises", code=400)
     if len(name.encode()) > MAX_KEY:
         raise TerminalError(f"a promise's name has up to {MAX_KEY} bytes in UTF-8", code=400)
-    said = await call.stack.engine.control.complete_promise(parameters.key(call, service), name, outcome)
+    said = await call.stack.engine.promises.complete(parameters.key(call, service), name, outcome)
     if said == "not found":
         raise TerminalError(f"there is no promise {name!r}, or it has expired", code=404)
     return Reply({"status": said}, 202 if said == "accepted" else 200)

@@ -192,8 +192,8 @@ async def page(engine: Engine, services: Sequence[str], filter: Filter, limit: i
 def open_index(engine: Engine, services: Sequence[str], wanted: Wanted, start: Place | None, size: int) -> Index:
     """Return the index of the invocations of some services."""
     return Index(
-        lambda name, limit, after, wanted: engine.read(
-            lambda: engine.store.index(name, limit, wanted=wanted, after=after)
+        lambda name, limit, after, wanted: engine.storage.read(
+            lambda: engine.storage.store.index(name, limit, wanted=wanted, after=after)
         ),
         [f"{service}#{number}" for service in dict.fromkeys(services) for number in range(SHARDS)],
         wanted,
@@ -210,16 +210,16 @@ async def records_of(engine: Engine, ids: Sequence[str]) -> dict[str, Meta]:
         answers = await asyncio.gather(*(_batch(engine, batch) for batch in batches[start : start + PARALLEL]))
         for answer in answers:
             found |= answer
-    now = engine.clock.now()
+    now = engine.process.now()
     return {id: meta for id, meta in found.items() if not meta.expired(now)}
 
 
 async def _batch(engine: Engine, ids: Sequence[str]) -> dict[str, Meta]:
     try:
-        found = await engine.peek_all(ids)
+        found = await engine.storage.peek_all(ids)
         missing = [id for id in ids if id not in found]
         if missing:  # DynamoDB may have left them unprocessed
-            found |= await engine.peek_all(missing)
+            found |= await engine.storage.peek_all(missing)
         return found
     except Unreadable:  # one of them: the others are listed all the same
         return {meta.id: meta for id in ids if (meta := await _readable(engine, id)) is not None}
@@ -227,7 +227,7 @@ async def _batch(engine: Engine, ids: Sequence[str]) -> dict[str, Meta]:
 
 async def _readable(engine: Engine, id: str) -> Meta | None:
     try:
-        return await engine.find(id)
+        return await engine.storage.find(id)
     except Unreadable:
         return None
 
@@ -250,8 +250,8 @@ async def _due_page(engine: Engine, filter: Filter, limit: int, start: _DuePlace
     requests = 0
     while shard < SHARDS and len(found) < limit and requests < MOST_REQUESTS:
         size, place = min(limit - len(found), BATCH), after
-        listed, after = await engine.read(
-            lambda shard=shard, size=size, place=place: engine.store.active(shard, size, after=place)  # type: ignore[misc]
+        listed, after = await engine.storage.read(
+            lambda shard=shard, size=size, place=place: engine.storage.store.active(shard, size, after=place)  # type: ignore[misc]
         )
         ids = [entry.id for entry in listed if INVOCATION_ID.fullmatch(entry.id)]
         records = await records_of(engine, ids)

@@ -29,10 +29,10 @@ async def _complete(call: Call, id: str, outcome: Outcome) -> Reply[m.Completed]
         raise TerminalError(f"{id[:100]!r} is no awakeable's id", code=400)
     engine = call.stack.engine
     ref, _ = parsed
-    meta = await engine.find(ref.id)
+    meta = await engine.storage.find(ref.id)
     if meta is None or meta.ref != ref:
         raise TerminalError(f"there is no invocation that waits for {id}, or it has expired", code=404)
-    said = await engine.control.complete(id, outcome)
+    said = await engine.outbound.complete(id, outcome)
     if said == "not found":
         raise TerminalError(f"{ref.id} has completed: {id} is not waited for", code=409)
     return Reply({"status": said}, 202 if said == "accepted" else 200)
@@ -56,7 +56,7 @@ async def _signal(call: Call, id: str, name: str, outcome: Outcome) -> Reply[m.A
     meta = await call.find(checked_id(id))
     if not meta.live:
         raise TerminalError(f"{id} has completed", code=409)
-    said = await call.stack.engine.control.signal(id, name, outcome)
+    said = await call.stack.engine.outbound.signal(id, name, outcome)
     if said == "not found":
         raise unknown(id)
     return Reply({"invocationId": id, "status": said}, 202)

@@ -17,7 +17,7 @@ from adapter.errors import TerminalError
 from adapter.http.messages import ID, SOURCE, HTTPError, answer, queried, require
 
 if TYPE_CHECKING:
-    from adapter.http.admin.app import Stack
+    from adapter.http.admin.context import Stack
     from adapter.http.admin.models import Action, Problem
 
 A = TypeVar("A")
@@ -61,7 +61,7 @@ class Call:
         Raises:
             TerminalError: If the id is none, or there is no such invocation.
         """
-        meta = await self.stack.engine.find(checked_id(id))
+        meta = await self.stack.engine.storage.find(checked_id(id))
         if meta is None:
             raise unknown(id)
         return meta

@@ -279,7 +279,7 @@ async def overview(call: Call) -> m.Overview:
     """Show how the stack is: the statuses of the latest invocations, what fails, what is overdue."""
     engine, stack = call.stack.engine, call.stack
     names = await stack.service_names(None)
-    now = engine.clock.now()
+    now = engine.process.now()
     counted, live, due, listed = await asyncio.gather(
         invocations.counts(call, names, parameters.Filter(), None),
         tree.live_invocations(call, parameters.MAX_LIMIT),
@@ -310,9 +310,9 @@ async def overview(call: Call) -> m.Overview:
 async def _oldest_due(call: Call) -> int | None:
     """Return the due time of the invocation that is overdue for the longest time; ``None`` if none is due."""
     engine = call.stack.engine
-    now = engine.clock.now()
+    now = engine.process.now()
     entries = await asyncio.gather(
-        *(engine.read(lambda shard=shard: engine.store.active(shard, 1)) for shard in range(SHARDS))  # type: ignore[misc]
+        *(engine.storage.read(lambda shard=shard: engine.storage.store.active(shard, 1)) for shard in range(SHARDS))  # type: ignore[misc]
     )
     dues = [entry.at for listed, _ in entries for entry in listed if entry.at <= now]
     return min(dues, default=None)

@@ -95,8 +95,8 @@ async def read(engine: Engine, meta: Meta) -> Story:
     Raises:
         Unreadable: If its journal cannot be read.
     """
-    entries, notifications = await engine.timed_journal(meta)
-    return tell(meta, entries, [await engine.with_value(each) for each in notifications])
+    entries, notifications = await engine.storage.timed_journal(meta)
+    return tell(meta, entries, [await engine.storage.with_value(each) for each in notifications])
 
 
 def tell(meta: Meta, entries: list[Timed], notifications: list[Notification]) -> Story:
@@ -149,7 +149,7 @@ def ids_of(engine: Engine, story: Story, command: Command) -> list[str]:
         if target is not None and place + 1 < len(name):
             ids.append(idempotent_id(target, name[place + 1 :]))
     target = read_target(name)
-    if target is not None and target.key is not None and engine.kind_of(target) is Kind.WORKFLOW:
+    if target is not None and target.key is not None and engine.deployment.kind_of(target) is Kind.WORKFLOW:
         return [workflow_id(target.service, target.key), *ids]
     return [child_id(*meta.issuer(command.n), command.n), *ids]
 

@@ -31,7 +31,7 @@ async def tree(call: Call, id: str) -> m.Tree:
     """Show the tree of calls and sends below an invocation, and the chain of callers above it."""
     engine = call.stack.engine
     meta = await call.find(id)
-    now = engine.clock.now()
+    now = engine.process.now()
     ancestors = [views.summary(each, now) for each in await _ancestors(engine, meta)]
     grower = _Grower(engine, now, {meta.id})
     root = {**views.summary(meta, now), "ancestors": ancestors, "children": await grower.below(meta)}
@@ -51,7 +51,7 @@ async def _ancestors(engine: Engine, meta: Meta) -> list[Meta]:
 
 async def _readable(engine: Engine, id: str) -> Meta | None:
     try:
-        return await engine.find(id)
+        return await engine.storage.find(id)
     except Unreadable:
         return None
 
@@ -238,7 +238,7 @@ async def _owners(engine: Engine, queued: Sequence[Meta]) -> dict[ObjectKey, str
     keys = list(dict.fromkeys(meta.target.object for meta in queued))
     found: dict[ObjectKey, str] = {}
     for start in range(0, len(keys), HEADS):
-        heads = await engine.heads(keys[start : start + HEADS])
+        heads = await engine.storage.heads(keys[start : start + HEADS])
         found |= {key: head.owner.id for key, head in heads.items() if head.owner is not None}
     return found
 
@@ -246,7 +246,7 @@ async def _owners(engine: Engine, queued: Sequence[Meta]) -> dict[ObjectKey, str
 @operation("GET", "/deadlocks")
 async def deadlocks(call: Call) -> m.Deadlocks:
     """List the deadlocks: invocations that wait for each other in a ring."""
-    now = call.stack.engine.clock.now()
+    now = call.stack.engine.process.now()
     built = await graph(call)
     found: list[m.Deadlock] = [
         {
@@ -261,7 +261,7 @@ async def deadlocks(call: Call) -> m.Deadlocks:
 @operation("GET", "/waits")
 async def waits(call: Call) -> m.Waits:
     """Show who waits for whom: invocations, and edges to those that they wait for."""
-    now = call.stack.engine.clock.now()
+    now = call.stack.engine.process.now()
     built = await graph(call)
     return {
         "nodes": [views.summary(meta, now) for meta in built.nodes.values()],

@@ -40,7 +40,7 @@ async def waits_of(engine: Engine, story: Story) -> list[m.Wait]:
 async def head_of(engine: Engine, meta: Meta) -> Head:
     """Return the head of an invocation's key."""
     key = meta.target.object
-    return (await engine.heads([key]))[key]
+    return (await engine.storage.heads([key]))[key]
 
 
 async def _pending(engine: Engine, story: Story) -> list[m.Wait]:

@@ -66,13 +66,13 @@ async def why(call: Call, id: str) -> m.Why:
 
 async def _found(engine: Engine, id: str) -> Meta | None:
     try:
-        return await engine.find(id)
+        return await engine.storage.find(id)
     except Unreadable:
         return None
 
 
 async def _link(engine: Engine, meta: Meta, relation: str) -> _Link:
-    now = engine.clock.now()
+    now = engine.process.now()
     told = await _told(engine, meta)
     waits = await waits_of(engine, told)
     link = _Link(meta, relation, "", waits=waits, since=_since(told))
@@ -168,13 +168,13 @@ def _since(told: story.Story) -> int | None:
 
 
 async def _before(engine: Engine, meta: Meta) -> str:
-    entries = await engine.read(lambda: engine.store.inbox(meta.target.object, MOST_BEFORE))
+    entries = await engine.storage.read(lambda: engine.storage.store.inbox(meta.target.object, MOST_BEFORE))
     place = next((place for place, entry in enumerate(entries) if entry.ref == meta.ref), 0)
     return f", after {place} other{'s' if place > 1 else ''}" if place else ""
 
 
 def _attempt(engine: Engine, meta: Meta) -> str:
-    spec = engine.handler(meta.target)
+    spec = engine.deployment.handler(meta.target)
     most = spec.options.retry.attempts if spec is not None else None
     return f"{meta.failures}" + (f" of {most}" if most is not None else "")
 
@@ -190,7 +190,7 @@ def _in(at: int | None, now: int) -> str:
 
 def _shown(engine: Engine, link: _Link, ring: list[Meta]) -> m.Link:
     meta = link.meta
-    spec = engine.handler(meta.target)
+    spec = engine.deployment.handler(meta.target)
     backing_off = meta.status is Status.BACKING_OFF
     awakeable = next((each.get("id") for each in link.waits if each["kind"] == "awakeable"), None)
     shown: dict[str, Any] = views.without_none(

@@ -1,0 +1,181 @@
+"""Claim an invocation for an attempt in this process: load it, see whether it is due, and raise its epoch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from adapter.engine import journal as journals
+from adapter.engine import lifecycle
+from adapter.engine.control import Control
+from adapter.engine.deployment import HandlerSpec
+from adapter.engine.execution import Execution
+from adapter.engine.ids import new_commit_id
+from adapter.engine.journal import AttemptStarted, NotificationDelivered, encode, started
+from adapter.engine.ports import Change, Conflict, Put
+from adapter.engine.records import JournalSegment, Meta, Status, Unreadable, cancellations
+from adapter.engine.runtime import Runtime
+from adapter.engine.types import KILLED, MAX_ERROR, Failure, truncate
+from adapter.engine.wakeups import MAX_INLINE_WAIT
+
+
+class Claims:
+    """Begins attempts."""
+
+    def __init__(self, runtime: Runtime, control: Control) -> None:
+        self._runtime = runtime
+        self._control = control
+        self._process = runtime.process
+        self._storage = runtime.storage
+        self._deployment = runtime.deployment
+
+    async def begin(self, id: str) -> Execution | None:
+        """Begin the first attempt of an invocation that was dispatched."""
+        times = self._process.times()
+        commit_id = new_commit_id()
+        values = lifecycle.start(times, self._deployment.id, commit_id)
+        began, meta = await self._storage.read(lambda: self._storage.store.start(id, set=values, now=times.now))
+        # The answer to an earlier try of the request may have been lost.
+        if meta is None or not (began or (meta.commit_id == commit_id and meta.epoch == 1 and meta.live)):
+            return None
+        try:
+            execution = Execution(meta, await self._storage.input(meta), self._deployment.spec(meta), stored=True)
+            if meta.notifications:
+                notifications = await self._storage.notifications(meta.ref)
+                execution.notifications = {each.id: each.outcome for each in notifications}
+                execution.counted = meta.notifications
+        except Unreadable as error:
+            await self.record_unreadable(meta, error)
+            return None
+        return execution
+
+    async def claim(self, id: str) -> Execution | None:
+        """Begin a further attempt: load the invocation and raise the epoch. Return ``None`` if there is nothing
+        to do."""
+        try:
+            return await self._load_and_claim(id)
+        except Unreadable as error:
+            await self._cannot_begin(id, error)
+            return None
+
+    async def _load_and_claim(self, id: str) -> Execution | None:
+        parts, segments, meta, notifications = await self._storage.load(id)
+        if meta is None or meta.expired(self._process.now()):
+            return None
+        # An invocation that is to end with a failure is not replayed.
+        journal = journals.read(id, segments, count=meta.segments) if meta.outcome is None else []
+        if meta.status is Status.QUEUED:
+            await self._control.check_deadlock(meta)  # another function found it to be the youngest of a cycle
+        seen = {entry.id for entry in journal if isinstance(entry, NotificationDelivered)}
+        if not await self._is_due(meta, any(each.id not in seen for each in notifications)):
+            return None
+        begun = any(not isinstance(entry, AttemptStarted) for entry in journal)
+        elsewhere = begun and self._deployment.id and meta.deployment not in ("", self._deployment.id)
+        if elsewhere or not self._deployment.hosts(meta.target):
+            # A timer fires at the function that made it, whatever its version is by then. An invocation that is
+            # notified may have been moved to another deployment since it asked.
+            deployment = meta.deployment if meta.epoch else ""
+            self._runtime.wakeups.dispatch(meta.ref, meta.target.service, deployment, fresh=False)
+            return None
+        times, spec = self._process.times(), self._deployment.spec(meta)
+        if journal and not isinstance(journal[-1], AttemptStarted):  # the last attempt committed something
+            meta = replace(meta, failures=min(meta.failures, 1))
+        cancelled = cancellations(each.id for each in notifications if each.id not in seen) > 0
+        if meta.status is Status.READY and not cancelled and self._exhausted(meta, spec):
+            await self._give_up(meta, spec)
+            return None
+        input = await self._storage.input(meta, parts)
+        notifications = [await self._storage.with_value(each) for each in notifications]
+        commit_id = new_commit_id()
+        place = segments[-1].index + 1 if segments else 0
+        claimed, change = lifecycle.claim(
+            meta,
+            times,
+            deployment=None if begun and meta.deployment else self._deployment.id,
+            segments=place + 1 if meta.epoch else None,
+        )
+        changes: list[Change] = [change]
+        if meta.epoch:
+            journal.append(started(meta))
+            data = encode(journal[-1:], [times.now])[0]
+            changes.append(Put(JournalSegment(id, meta.generation, place, data, commit_id)))
+        try:
+            await self._storage.commit(changes, commit_id)
+        except Conflict as conflict:
+            found = conflict.found.get(0, meta)
+            if isinstance(found, Meta) and found.live and found.epoch == meta.epoch:
+                return await self._load_and_claim(id)  # it has changed, and no attempt has begun
+            return None
+        meta = claimed
+        if meta.outcome is not None and meta.outcome.failure == KILLED:
+            await self._control.kill_calls(meta)
+        execution = Execution(meta, input, spec, stored=True, journal=journal)
+        execution.segments = place + (1 if meta.epoch > 1 else 0)
+        execution.notifications = {each.id: each.outcome for each in notifications}
+        execution.counted = meta.notifications
+        return execution
+
+    async def _cannot_begin(self, id: str, error: Unreadable) -> None:
+        """Handle an attempt that cannot begin because part of its invocation cannot be read.
+
+        Raises:
+            Unreadable: If that part is the record.
+        """
+        meta = await self._storage.find(id)
+        if meta is None or not self._deployment.serves(meta.target.service):
+            return
+        if not await self._is_due(meta, notified=False):
+            return
+        if meta.outcome is not None and meta.outcome.failure is not None:
+            await self._control.end(meta, meta.outcome.failure)  # this needs nothing but the record
+        else:
+            await self.record_unreadable(meta, error)
+
+    async def record_unreadable(self, meta: Meta, error: Unreadable, *, progress: bool = False) -> None:
+        """Record a failed attempt for something that cannot be read. Newer code, or an operator, may be able to read
+        it."""
+        policy = self._deployment.spec(meta).options.retry
+        failures = 1 if progress else meta.failures + 1
+        text = truncate(str(error), MAX_ERROR)
+        due: int | None = None
+        if meta.outcome is not None or policy.attempts is None or failures < policy.attempts:
+            due = self._process.now() + round(policy.backoff(failures) * 1000)
+        elif policy.exhausted == "kill":
+            if await self._control.end(meta, Failure(500, f"gave up after {failures} attempts: {text}")):
+                self._runtime.reports.attempt_failed(meta, policy, failures, error, None, self._process.now())
+            return
+        waiting, change = lifecycle.unreadable(meta, self._process.now(), failures=failures, error=text, due=due)
+        if not await self._storage.apply(change):
+            return  # it is over or taken over, and what could not be read may have been deleted
+        self._runtime.reports.attempt_failed(meta, policy, failures, error, due, self._process.now())
+        self._runtime.wakeups.schedule(waiting)
+
+    async def _is_due(self, meta: Meta, notified: bool) -> bool:
+        """Return True if an attempt is to begin now. Wait first if the time is almost there."""
+        match meta.status:
+            case Status.READY:
+                return True
+            case Status.SCHEDULED | Status.BACKING_OFF | Status.RUNNING | Status.SUSPENDED:
+                if meta.status is Status.SUSPENDED and notified:
+                    return True
+                if meta.continues_at is None:
+                    return False
+                wait = meta.continues_at - self._process.now()
+                if wait > 0 and (meta.status is Status.RUNNING or wait > MAX_INLINE_WAIT):
+                    return False
+                if wait > 0:
+                    await self._process.clock.sleep(wait / 1000)
+                return True
+            case _:
+                return False
+
+    @staticmethod
+    def _exhausted(meta: Meta, spec: HandlerSpec) -> bool:
+        attempts = spec.options.retry.attempts if meta.outcome is None else None
+        return attempts is not None and meta.failures >= attempts
+
+    async def _give_up(self, meta: Meta, spec: HandlerSpec) -> None:
+        """End or pause an invocation whose process ended in the last attempt of its policy."""
+        if spec.options.retry.exhausted == "kill":
+            await self._control.end(meta, Failure(500, f"gave up after {meta.failures} attempts: {meta.error}"))
+        else:  # the last process may only have stopped for a while: it must not continue either
+            await self._control.keep_paused(meta)

@@ -1,0 +1,34 @@
+"""What clients ask of the engine, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from adapter.engine.types import Headers, Outcome, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A client's request."""
+
+    target: Target
+    input: bytes
+    idempotency_key: str | None = None
+    headers: Headers = field(default_factory=dict[str, str])
+    delay: int = 0
+    """Milliseconds by which a send is delayed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to a request.
+
+    Attributes:
+        id: The invocation's id.
+        accepted: True if the request created the invocation; False if it existed before.
+        outcome: How the invocation ended; ``None`` if it has not.
+    """
+
+    id: str
+    accepted: bool
+    outcome: Outcome | None = None
