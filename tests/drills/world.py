@@ -95,6 +95,7 @@ class Fleet:
         self.apps: dict[str, ASGIApp] = {}
         self.current = ""
         self.dead_letters = Queue()
+        self._timers: list[LocalTimers] = []
 
     def deploy(self, deployment: str, definitions: Sequence[type[Definition]]) -> None:
         clock = SystemClock()
@@ -109,6 +110,7 @@ class Fleet:
             deployment=deployment,
         )
         timers.engine = engine
+        self._timers.append(timers)
         ingress = create_ingress(engine, registry, until=lambda: clock.now() + PATIENCE * 1000)
         admin = Admin(engine, Current(registry, deployment), versions=Versions(self), dead_letters=self.dead_letters)
 
@@ -129,9 +131,9 @@ class Fleet:
         await self.apps[self.current](scope, receive, send)
 
     async def close(self) -> None:
+        for timers in self._timers:
+            timers.close()
         for engine in self.engines.values():
-            assert isinstance(engine.timers, LocalTimers)
-            engine.timers.close()
             engine.process.deadline = 0
             with suppress(TimeoutError):
                 await asyncio.wait_for(engine.process.drain(), 2)
