@@ -199,7 +199,7 @@ async def _fan_in(world: World) -> Cost:
 async def _held(world: World) -> Cost:
     key = uuid4().hex
     holder: Engine = await world.start(f"Stepper/{key}/hold", 3600)
-    assert not holder.active
+    assert not holder.process.active
     with world.measured() as cost:
         await world.start(f"Stepper/{key}/steps", 0)
     return cost
