@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.console.browser import showing
 from tests.console.commands import parse
 from tests.drills import situations
+from tests.drills.app import Report
 from tests.drills.world import World
 from tests.drills.world import world as served
 
@@ -40,7 +41,7 @@ def confirm(page: Page, name: str, command: str) -> None:
 
 
 def told(page: Page, text: str) -> None:
-    expect(page.get_by_role("status")).to_contain_text(text)
+    expect(page.get_by_role("status", name="Notice")).to_contain_text(text)
 
 
 def test_a_cross_deadlock_is_unblocked(page: Page, world: World) -> None:
@@ -67,7 +68,7 @@ def test_what_failed_since_a_deployment_is_resumed_on_the_fixed_version(page: Pa
     press(page, "Resume")
     expect(page.get_by_role("dialog").get_by_label("Preview")).to_contain_text("3 match")
     page.get_by_role("dialog").get_by_role("combobox").select_option("latest")
-    confirm(page, "Resume", "adapter inv resume --status paused --deployment shop:2 --on latest")
+    confirm(page, "Resume", "adapter inv resume --status paused --on shop:2 --deployment latest")
     told(page, "3 resumed.")
     for id in ids:
         assert world.until_status(id, "completed")["deployment"] == "shop:3"
@@ -160,6 +161,17 @@ def test_the_dead_letters_are_emptied(page: Page, world: World) -> None:
     confirm(page, "Purge all", "adapter dead-letters purge")
     expect(page.get_by_text("There are no dead letters.")).to_be_visible()
     assert world.shown(id)["status"] == "suspended"
+
+
+def test_a_restart_from_the_fifth_entry(page: Page, world: World) -> None:
+    failed = situations.failed_at_the_fifth_entry(world)
+    page.goto(f"/console/invocations/{failed}")
+    page.get_by_role("button", name="print").click()
+    press(page, "Restart from here")
+    confirm(page, "Restart", f"adapter inv restart {failed} --from 4")
+    expect(page.get_by_label("Output")).to_contain_text("2026: collect, sort, sum, draw")
+    assert failed not in page.url
+    assert set(Report.steps.values()) == {1}
 
 
 def test_an_old_version_is_removed_once_nothing_runs_on_it(page: Page, world: World) -> None:

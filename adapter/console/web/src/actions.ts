@@ -69,11 +69,14 @@ export function actionsFor({ status }: Pick<Summary, "status">): ActionName[] {
   return [...(stopped ? (["resume"] as const) : []), "cancel", "kill", ...standing, "restart-as-new"];
 }
 
+/** The options of a filter that are not called as the parameters of the query are. */
+const OPTIONS: Record<string, string> = { until: "--older-than", deployment: "--on" };
+
 /** Return the words of a filter at the command line. */
 export function filterWords(filter: Filter): string[] {
   const words: string[] = [];
   for (const [name, value] of Object.entries(filter)) {
-    const option = name === "until" ? "--older-than" : `--${name}`;
+    const option = OPTIONS[name] ?? `--${name}`;
     for (const each of Array.isArray(value) ? value : [value]) if (each) words.push(option, each);
   }
   return words.length ? words : ["--all"];

@@ -82,7 +82,7 @@ export function ActDialog({ request, onClose }: { request: Request; onClose: () 
     }
   };
 
-  const options = [...(deployment ? ["--on", deployment] : []), ...(from ? ["--from", from] : [])];
+  const options = [...(deployment ? ["--deployment", deployment] : []), ...(from ? ["--from", from] : [])];
   const more = preview?.cursor ? " or more" : "";
   return (
     <Dialog title={`${described.label}${one ? " this invocation" : ""}`} onClose={onClose}>

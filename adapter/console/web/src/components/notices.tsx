@@ -14,7 +14,7 @@ export function tell(text: string): void {
 
 export function Notices() {
   return (
-    <div class="notices" role="status" aria-live="polite">
+    <div class="notices" role="status" aria-label="Notice" aria-live="polite">
       {notice.value && <p>{notice.value}</p>}
     </div>
   );

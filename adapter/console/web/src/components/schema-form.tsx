@@ -63,24 +63,23 @@ function Scalar({ schema, label, value, onChange, required }: Props) {
       />
     );
   return (
-    <label class={schema.type === "boolean" ? "check" : undefined}>
+    <div>
       {schema.type === "boolean" ? (
-        <>
+        <label class="check">
           {field} {label}
-        </>
+        </label>
       ) : (
-        <>
-          {label}
-          {required ? "" : " (optional)"}
+        <label>
+          {required ? label : `${label} (optional)`}
           {field}
-        </>
+        </label>
       )}
       {schema.description && (
         <small id={hint} class="quiet">
           {schema.description}
         </small>
       )}
-    </label>
+    </div>
   );
 }
 
