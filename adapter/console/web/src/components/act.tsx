@@ -101,7 +101,7 @@ export function ActDialog({ request, onClose }: { request: Request; onClose: () 
                 {preview.skipped.length > 0 && `; ${preview.skipped.length} will be skipped: ${preview.skipped[0]!.reason}`}.
               </p>
             ) : (
-              <p class="quiet">Counting…</p>
+              !error && <p class="quiet">Counting…</p>
             )}
             <Matches of={preview?.invocations ?? []} />
           </section>
