@@ -14,6 +14,7 @@ from adapter.aws.directory import Directory
 from adapter.aws.dispatch import LambdaDispatcher
 from adapter.engine.ids import INVOCATION_ID
 from adapter.engine.ports import Unavailable
+from adapter.errors import TerminalError
 from adapter.http.admin.ports import InUseError, Letter, Version
 
 T = TypeVar("T")
@@ -167,7 +168,14 @@ class DeadLetterQueue:
 async def _asked(service: str, remote: Remote, request: Callable[[Any], T]) -> T:
     try:
         return await remote.run(request)
-    except (ClientError, BotoCoreError) as error:
+    except ClientError as error:
+        if "AccessDenied" in error.response.get("Error", {}).get("Code", ""):
+            raise TerminalError(
+                f"{service} refuses: {error}. Deploy the shared template of this version of the library",
+                code=502,
+            ) from error
+        raise Unavailable(f"{service}: {error}") from error
+    except BotoCoreError as error:
         raise Unavailable(f"{service}: {error}") from error
 
 

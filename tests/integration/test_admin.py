@@ -49,9 +49,16 @@ def test_a_delayed_message_is_seen_and_killed(http: httpx.Client, admin: httpx.C
     assert seen["due"] == shown["due"]
     assert answer(admin.post(f"/invocations/{id}/kill"))["status"] == "accepted"
     assert admin.post(f"/invocations/{id}/kill").status_code == 409
-    shown = answer(admin.get(f"/invocations/{id}?journal=true"))
-    assert (shown["status"], shown["failure"]["message"]) == ("completed", "killed")
+    shown = answer(admin.get(f"/invocations/{id}"))
+    assert (shown["status"], shown["outcome"]) == ("completed", "killed")
+    until("the index says so", lambda: id in listed(admin, outcome="killed", service="Counter"))
     assert http.get(f"/restate/invocation/{id}/attach").status_code == 409
+
+
+def listed(admin: httpx.Client, **filters: str) -> list[str]:
+    return [
+        each["id"] for each in answer(admin.get("/invocations", params={"limit": "1000", **filters}))["invocations"]
+    ]
 
 
 def test_what_a_service_has_done_latest_first(http: httpx.Client, admin: httpx.Client, key: str) -> None:
@@ -70,8 +77,10 @@ def test_another_functions_invocation_is_paused_resumed_and_restarted(
 ) -> None:
     id = accepted(http, f"/SignUp/{key}/run/send", f"{key}@example.com")
     until("it waits", lambda: answer(admin.get(f"/invocations/{id}"))["status"] == "suspended")
+    assert answer(admin.get(f"/invocations/{id}/why"))["root"]["id"] == id
     assert answer(admin.post(f"/invocations/{id}/pause"))["status"] == "accepted"
     assert answer(admin.get(f"/invocations/{id}"))["status"] == "paused"
+    until("it is listed", lambda: id in listed(admin, status="paused"))
     assert answer(admin.post(f"/invocations/{id}/resume"))["status"] == "accepted"
     until("it waits again", lambda: answer(admin.get(f"/invocations/{id}"))["status"] == "suspended")
     assert answer(admin.post(f"/invocations/{id}/cancel"))["status"] == "accepted"
@@ -82,7 +91,11 @@ def test_services_and_state(http: httpx.Client, admin: httpx.Client, stack: Stac
     services = {each["name"]: each for each in answer(admin.get("/services"))["services"]}
     assert {"Greeter", "Counter", "Checkout", "Inventory", "SignUp"} <= services.keys()
     assert services["Counter"]["deployment"].startswith(f"{stack.name}_greeter:")
-    assert len(answer(admin.get("/deployments"))["deployments"]) == len(stack.functions)
+    deployments = answer(admin.get("/deployments"))["deployments"]
+    assert len([each for each in deployments if each["current"]]) == len(stack.functions)
+    assert not any(each["safe_to_delete"] for each in deployments if each["current"])
+    refused = admin.delete(f"/deployments/{services['Counter']['deployment']}")
+    assert (refused.status_code, refused.json()["type"].rpartition(":")[2]) == (409, "in-use")
     http.post(f"/Counter/{key}/add", json=7)
     held = admin.get("/services/Counter/state", params={"key": key})
     [(name, total)] = answer(held)["state"].items()
@@ -91,6 +104,24 @@ def test_services_and_state(http: httpx.Client, admin: httpx.Client, stack: Stac
     headers = {"if-match": held.headers["etag"]}
     assert admin.put("/services/Counter/state", params=place, json=40, headers=headers).status_code == 200
     assert http.post(f"/Counter/{key}/add", json=2).json() == 42
+
+
+def test_dead_letters_are_shown_and_deleted(admin: httpx.Client, stack: Stack) -> None:
+    text = uuid4().hex
+    stack.client("sqs").send_message(QueueUrl=stack.outputs["DeadLettersUrl"], MessageBody=text)
+
+    def bodies() -> list[str]:
+        return [each["body"].get("text", "") for each in answer(admin.get("/dead-letters"))["messages"]]
+
+    until("it is shown", lambda: text in bodies())
+    assert answer(admin.post("/dead-letters/purge"))["status"] == "accepted"
+    until("it is deleted", lambda: text not in bodies())
+
+
+def test_the_admin_describes_itself(admin: httpx.Client) -> None:
+    document = answer(admin.get("/openapi.json"))
+    OpenAPIV31SpecValidator(document).validate()
+    assert answer(admin.get("/overview"))["services"] >= 5
 
 
 @pytest.fixture

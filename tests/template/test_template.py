@@ -276,11 +276,18 @@ def test_functions_may_do_what_the_engine_does_and_no_more(resources: Resources)
         "dynamodb:Query",
         "dynamodb:UpdateItem",
         "iam:PassRole",
+        "lambda:DeleteFunction",
+        "lambda:GetAlias",
         "lambda:InvokeFunction",
+        "lambda:ListVersionsByFunction",
         "logs:CreateLogStream",
         "logs:PutLogEvents",
         "scheduler:CreateSchedule",
         "scheduler:DeleteSchedule",
+        "sqs:GetQueueAttributes",
+        "sqs:GetQueueUrl",
+        "sqs:PurgeQueue",
+        "sqs:ReceiveMessage",
         "sqs:SendMessage",
         "xray:PutTelemetryRecords",
         "xray:PutTraceSegments",
@@ -292,6 +299,8 @@ def test_functions_may_do_what_the_engine_does_and_no_more(resources: Resources)
         "StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"},
     }
     assert found["scheduler:CreateSchedule"]["Resource"]["Fn::Sub"].endswith(":schedule/${Timers}/*")
+    assert found["lambda:DeleteFunction"]["Resource"]["Fn::Sub"].endswith(f"{OWN_FUNCTIONS}:*"), "versions only"
+    assert found["sqs:PurgeQueue"]["Resource"] == {"Fn::GetAtt": "DeadLetters.Arn"}
 
 
 def test_only_versions_and_aliases_of_the_applications_own_functions_are_invoked(
