@@ -14,7 +14,6 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
@@ -23,6 +22,7 @@ from adapter.aws.wire import Api, AwsError, WireError
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Unreadable
 from adapter.engine.types import Kind, Options, Target
+from adapter.frozen import frozen
 from adapter.http.services import Deployed, Endpoint, Endpoints, endpoints
 from adapter.registry import Registry
 
@@ -52,7 +52,7 @@ log = logging.getLogger("adapter")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Listed(Deployed):
     """A service in the directory.
 

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
-from dataclasses import dataclass, field
+from dataclasses import field
 from random import Random
 from typing import Protocol, TypeVar, overload
 
 from adapter import operations
 from adapter.engine.records import Ref
 from adapter.engine.types import Headers, Kind, Outcome, RetryPolicy, Target
+from adapter.frozen import frozen
 from adapter.operations import Invocation, Operation
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Run:
     """A step: run the closure once and record its result. A `TerminalError` that it raises is recorded as well."""
 
@@ -30,7 +31,7 @@ class Run:
     """The context variables of the code that issues the step. The step runs with them."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sleep:
     """Wait for a number of milliseconds. The result has no value."""
 
@@ -38,14 +39,14 @@ class Sleep:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GetState:
     """Read a state entry. The value is ``None`` if the entry is not set."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SetState:
     """Write a state entry."""
 
@@ -53,29 +54,29 @@ class SetState:
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClearState:
     """Remove a state entry."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClearAllState:
     """Remove every state entry of the key."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StateKeys:
     """List the names of the state entries, sorted, as a JSON array."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Now:
     """Return the time in milliseconds since the epoch, as decimal digits."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Call:
     """Run another handler and wait for its output."""
 
@@ -87,7 +88,7 @@ class Call:
     """The handler's kind, if the caller knows it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Send:
     """Run another handler, now or after a delay, without waiting for it."""
 
@@ -101,33 +102,33 @@ class Send:
     """The handler's kind, if the caller knows it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Attach:
     """Wait for the output of an invocation that this one did not call."""
 
     id: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cancel:
     """Cancel another invocation."""
 
     id: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Output:
     """Read the output of an invocation: ``ready:`` and its value, `NOT_READY`, `NOT_FOUND`, or its failure."""
 
     id: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Awakeable:
     """Wait for a result that comes from outside by an id."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Complete:
     """Complete an awakeable with a result."""
 
@@ -135,14 +136,14 @@ class Complete:
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Signal:
     """Wait for the next signal of this name to the invocation."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SendSignal:
     """Send a signal to an invocation: a value, or a failure."""
 
@@ -151,21 +152,21 @@ class SendSignal:
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GetPromise:
     """Wait for a durable promise of the workflow that the handler belongs to."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PeekPromise:
     """Read a promise's result. The value is ``None`` if there is none yet."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CompletePromise:
     """Complete a promise with a result."""
 

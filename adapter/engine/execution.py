@@ -10,6 +10,7 @@ from adapter.engine.journal import Entry
 from adapter.engine.keys import KeyState
 from adapter.engine.records import Awaits, Meta, Ref
 from adapter.engine.types import ObjectKey, Outcome
+from adapter.frozen import frozen
 
 
 @dataclass(slots=True, eq=False)
@@ -87,14 +88,14 @@ class Execution:
 # --- effects: what happened in a session, in order ---
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Created:
     """An invocation was created."""
 
     execution: Execution
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class JournalAppended:
     """An entry was appended to an invocation's journal."""
 
@@ -104,7 +105,7 @@ class JournalAppended:
     """When, in milliseconds. The commit log fills it in."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Completed:
     """An invocation completed. If its caller runs in another process, the commit notifies it."""
 
@@ -112,7 +113,7 @@ class Completed:
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AttemptFailed:
     """An attempt failed, and it was the last of so many. The next attempt is due at a time; ``None``: when an operator
     resumes it."""
@@ -125,7 +126,7 @@ class AttemptFailed:
     """The number of cancellations that the attempt knew of. A further one makes the next attempt due at once."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KeyRequested:
     """An exclusive invocation requested its key. It becomes the owner, or waits in the inbox.
 
@@ -143,21 +144,21 @@ class KeyRequested:
         state.request(self.execution.ref, self.moment, direct=self.direct and not contended)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KeyGranted:
     """An invocation from its key's inbox became the owner, and runs in this session."""
 
     execution: Execution
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KeyReleased:
     """An exclusive invocation released its key."""
 
     execution: Execution
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StateWritten:
     """A state entry was written. A value of ``None`` removes it; a name of ``None`` removes all entries."""
 
@@ -177,7 +178,7 @@ class StateWritten:
             state.set(self.name, self.value, self.blob)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Suspended:
     """An attempt ended because everything that its code awaits is still to come."""
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, cast
 
 from adapter.engine.records import PART, JournalSegment, Meta, Unreadable
 from adapter.engine.types import Failure, Outcome, truncate
+from adapter.frozen import frozen
 
 FORMAT = 2
 """The version of the format that this code writes."""
@@ -37,7 +37,7 @@ class JournalFormatError(Unreadable):
     """A stored journal cannot be read: it is damaged, or a newer version of this library wrote it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CommandIssued:
     """Command ``n`` was issued. Replay compares its kind and its name."""
 
@@ -51,7 +51,7 @@ class CommandIssued:
     """The result, if the command had it at once."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ResultDelivered:
     """The result of command ``n`` was delivered to the handler."""
 
@@ -59,7 +59,7 @@ class ResultDelivered:
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NotificationDelivered:
     """The result of command ``n`` was delivered to the handler. The notification with this id holds it."""
 
@@ -67,7 +67,7 @@ class NotificationDelivered:
     id: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AttemptStarted:
     """A further attempt started. Entries that earlier attempts append after this one are refused."""
 
@@ -80,7 +80,7 @@ class AttemptStarted:
     """What that attempt raised, cut after `MAX_KEPT_ERROR` bytes."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StepRetried:
     """Step ``n`` has failed so many times, and is to be tried again. Its first try began at a time in milliseconds."""
 
@@ -89,7 +89,7 @@ class StepRetried:
     began: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StateRead:
     """Command ``n`` had this result, but the attempt failed before its delivery, or another invocation had it."""
 

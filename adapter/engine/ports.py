@@ -26,11 +26,12 @@ from adapter.engine.records import (
     Waiter,
 )
 from adapter.engine.types import ObjectKey, Target
+from adapter.frozen import frozen
 
 # --- changes: one item each ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Create:
     """Put an invocation's record. Requires that there is none, or one of another generation that has expired at ``now``
     and has no waiter left.
@@ -43,7 +44,7 @@ class Create:
     now: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Update:
     """Change the record of an invocation. Requires that it exists in this generation and is not completed.
 
@@ -68,7 +69,7 @@ class Update:
     status: Status | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finish:
     """Change the record of a completed invocation, at the end of a fan-out or to move its due time. Requires that it
     exists in this generation and is completed."""
@@ -78,7 +79,7 @@ class Finish:
     add: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Put:
     """Put a journal segment, a notification, a waiter or an inbox entry. Requires that it is absent.
 
@@ -88,14 +89,14 @@ class Put:
     item: JournalSegment | Notification | Part | Waiter | InboxEntry | StateEntry
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Delete:
     """Delete an inbox entry or a waiter, which has to exist, or a state entry or a notification, which need not."""
 
     item: InboxEntry | Waiter | StateEntry | Notification
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WriteHead:
     """Write a key's head and raise its version by one. Requires a version, or an owner.
 
@@ -112,7 +113,7 @@ class WriteHead:
     empty: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TakeKey:
     """Make an invocation the owner of a key. Requires that the key has no owner, whatever its state and version are.
 
@@ -129,7 +130,7 @@ class TakeKey:
     empty: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MarkQueued:
     """Tell a key's owner that an invocation waits in the inbox. Requires the owner. The version stays.
 
@@ -206,7 +207,7 @@ class Usage:
     write_units: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Page:
     """A page of an invocation's partition, in the order of its keys: input parts, journal, record, notifications."""
 
@@ -218,7 +219,7 @@ class Page:
     """Where the next page begins; ``None`` at the end."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Due:
     """An entry of the due index, which lags behind the records."""
 
@@ -233,7 +234,7 @@ class Place(NamedTuple):
     id: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Listed:
     """An entry of the due index, which lags behind the records.
 
@@ -251,7 +252,7 @@ class Listed:
         return Place(self.at, self.id)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Indexed:
     """An entry of the index of invocations, which lags behind the records.
 
@@ -272,7 +273,7 @@ class Indexed:
         return Place(self.at, self.id)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wanted:
     """The invocations to list.
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import NamedTuple
 
 from adapter.engine.types import CANCELLED, KILLED, Headers, Kind, ObjectKey, Outcome, Target
 from adapter.errors import AdapterError
+from adapter.frozen import frozen
 
 INLINE = 1024
 """The largest input or output, in bytes, that the record itself holds. A larger one is stored in parts."""
@@ -77,7 +78,7 @@ class Ref(NamedTuple):
     generation: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Parent:
     """The invocation that waits for the result, and the command that it waits in."""
 
@@ -90,7 +91,7 @@ class Parent:
     """True if the parent probably waits for this command only. This is a guess that saves a request."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Awaits:
     """The invocations that one waits for, as long as no further notification arrives. It waits for nothing else."""
 
@@ -114,7 +115,7 @@ class Copied(NamedTuple):
     ref: Ref
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Meta:
     """The record of an invocation."""
 
@@ -218,7 +219,7 @@ class Meta:
         return self.expires is not None and self.expires <= now
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class JournalSegment:
     """A stretch of an invocation's journal, as text (see `adapter.engine.journal`)."""
 
@@ -244,7 +245,7 @@ def cancellations(notification_ids: Iterable[str]) -> int:
     return sum(id.startswith("x") for id in notification_ids)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Notification:
     """A result that another process delivers to an invocation. The id tells what the result is for."""
 
@@ -261,7 +262,7 @@ class Notification:
     sends, which no clock can."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Part:
     """A part of a payload that is too large for its record.
 
@@ -276,7 +277,7 @@ class Part:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Waiter:
     """An invocation, besides the parent, that waits for the result."""
 
@@ -289,7 +290,7 @@ class Waiter:
     deployment: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Head:
     """One key of an object or workflow: its owner and its state. It is never deleted, and its version is never reused.
 
@@ -313,7 +314,7 @@ class Head:
     commit_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InboxEntry:
     """An invocation that waits for a key. Tickets give the order (see `adapter.engine.ids.ticket`)."""
 
@@ -322,7 +323,7 @@ class InboxEntry:
     ref: Ref
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StateEntry:
     """A state entry that is too large for the head."""
 

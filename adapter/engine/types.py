@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import cast
 
 from adapter.errors import DeadlockError, InvocationCancelledError, TerminalError, retry_after
+from adapter.frozen import frozen
 
 
 class Kind(StrEnum):
@@ -26,7 +27,7 @@ class Kind(StrEnum):
         return self in (Kind.EXCLUSIVE, Kind.WORKFLOW)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Target:
     """A handler, and the key that it is called for.
 
@@ -104,7 +105,7 @@ def format_error(error: BaseException) -> str:
     return f"{text}: {'; '.join(map(format_error, group.exceptions))}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Failure:
     """A terminal failure, as it is stored."""
 
@@ -150,7 +151,7 @@ _REASONS: dict[str, type[InvocationCancelledError | DeadlockError]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outcome:
     """How an invocation or a command ended: a failure, or a value. ``None`` is the value of an unset state entry."""
 
@@ -158,7 +159,7 @@ class Outcome:
     failure: Failure | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RetryPolicy:
     """How often and how soon a failed attempt, or a failed step, is tried again.
 
@@ -216,7 +217,7 @@ class RetryPolicy:
         return self.backoff(failures) if asked is None else asked.total_seconds()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Options:
     """The options of a handler, or of a service for all its handlers.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import isinf
 from typing import Any, Final, Protocol
 from urllib.parse import unquote_to_bytes
@@ -14,13 +14,14 @@ from pydantic_core import from_json
 
 from adapter.engine.types import MAX_KEY, Kind, Options, Target
 from adapter.errors import TerminalError
+from adapter.frozen import frozen
 from adapter.registry import BoundService, HostedHandler
 from adapter.serde import Json
 
 JSON = "application/json"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Endpoint:
     """A handler as the ingress sees it, in this process or in another function.
 
@@ -59,7 +60,7 @@ Endpoints = Mapping[str, Endpoint]
 """A service's handlers by name."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Deployed:
     """A service and where it is.
 

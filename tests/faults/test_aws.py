@@ -181,6 +181,7 @@ def test_a_slow_request_is_done_and_answered(aws: FaultyAWS, stub: Stub) -> None
     aws.plan = once(slow(0.5))
     with pytest.raises(TimeoutError):
         post(aws, seconds=0.1)
+    assert stub.done.wait(5)
     assert len(stub.requests) == 1
     aws.plan = once(slow(0.1))
     assert post(aws, seconds=5) == 200

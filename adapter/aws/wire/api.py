@@ -15,7 +15,6 @@ import time
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any, Final
@@ -24,6 +23,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from adapter.aws.wire import credentials, tls
 from adapter.aws.wire.http import Answer, NoAnswerError, Pool, Request, Transport, WireError
 from adapter.aws.wire.signing import Credentials, Signer
+from adapter.frozen import frozen
 
 TARGETS: Final = {"dynamodb": "DynamoDB_20120810", "sqs": "AmazonSQS"}
 """What the JSON protocol has before an operation's name, by services."""
@@ -89,7 +89,7 @@ class AwsError(WireError):
         return self.status >= 500 or self.code in PASSING
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """Where a service is.
 

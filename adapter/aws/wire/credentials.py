@@ -14,7 +14,6 @@ import json
 import logging
 import os
 import time
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from ipaddress import ip_address
@@ -25,6 +24,7 @@ from urllib.parse import SplitResult, urlsplit
 from adapter.aws.wire.http import NoAnswerError, Pool, Request, WireError
 from adapter.aws.wire.signing import Credentials
 from adapter.aws.wire.tls import context
+from adapter.frozen import frozen
 
 if TYPE_CHECKING:
     from botocore.session import Session
@@ -87,7 +87,7 @@ def find() -> Source:
     return Botocore()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fixed:
     """Credentials given in code."""
 

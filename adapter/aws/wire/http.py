@@ -12,10 +12,11 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
 import h11
+
+from adapter.frozen import frozen
 
 CONNECT_SECONDS: Final = 2.0
 """How long a connection may take, with its TLS handshake."""
@@ -42,7 +43,7 @@ class NoAnswerError(WireError):
     """No answer came, or none that can be read: the request was carried out, or not, or is yet to be."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """A request.
 
@@ -59,7 +60,7 @@ class Request:
     body: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """An answer; its headers' names are in lower case."""
 
