@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from typing import Any, Final
 
+from pydantic import TypeAdapter
 from starlette.types import ASGIApp
 
 from adapter.aws.delays import QueueTimers
@@ -117,7 +118,8 @@ def connect(registry: Registry) -> Host:
     )
 
     async def prepare() -> None:
-        # A process of Lambda's has CPU to spare until its first event.
+        # A process of Lambda's has CPU to spare until its first event. pydantic looks for plugins at its first schema.
+        TypeAdapter(str)
         await asyncio.gather(dispatcher.prepare(), directory.prepare())
 
     def operating() -> Mapping[str, Any]:

@@ -363,6 +363,6 @@ def test_a_deadlock_is_found_while_its_client_waits(http: httpx.Client, key: str
 
 def test_a_deadlock_through_two_functions(http: httpx.Client, probes: Probes) -> None:
     id, key = probes.deadlocked
-    until("it is found out", lambda: http.get(f"/restate/output/{id}").status_code == 409)
+    until("it is found out", lambda: http.get(f"/restate/output/{id}").status_code == 508)
     message = http.get(f"/restate/output/{id}").json()["message"]
     assert message == f"deadlock: Left/{key} → Right/{key} → Left/{key}"
