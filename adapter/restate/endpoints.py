@@ -65,6 +65,14 @@ class Endpoint(ABC):
             UnreachableError: If it does not answer, or answers with something else.
             DefinitionError: If it offers what cannot be served here.
         """
+        return self.services(await self.manifest())
+
+    async def manifest(self) -> bytes:
+        """Return the endpoint's manifest, as JSON.
+
+        Raises:
+            UnreachableError: If it does not answer, or answers with something else.
+        """
         try:
             status, body = await self.send("GET", "/discover", {"accept": ACCEPT}, b"")
         except EndpointError as error:
@@ -74,15 +82,23 @@ class Endpoint(ABC):
                 f"{self.name}/discover answers {status} {_quoted(body)}: this is not an SDK's endpoint, or it asks "
                 "for a signature (give its identity key)"
             )
+        return body
+
+    def services(self, manifest: bytes) -> Mapping[str, BoundService]:
+        """Return the services of a manifest.
+
+        Raises:
+            DefinitionError: If it offers what cannot be served here.
+        """
         try:
-            manifest = read_manifest(body)
+            offered = read_manifest(manifest)
         except DefinitionError as error:
             raise DefinitionError(f"{self.name}: {error}") from None
         if self._asked is None:
-            self.version = manifest.version
-        elif not manifest.min_protocol_version <= self._asked <= manifest.max_protocol_version:
+            self.version = offered.version
+        elif not offered.min_protocol_version <= self._asked <= offered.max_protocol_version:
             raise DefinitionError(f"{self.name} does not speak version {self._asked} of the service protocol")
-        return remote_services(manifest, self.exchange)
+        return remote_services(offered, self.exchange)
 
     async def exchange(self, service: str, handler: str, body: bytes) -> bytes:
         """Send an invocation's journal, and return the answer.

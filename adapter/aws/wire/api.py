@@ -21,7 +21,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
 from adapter.aws.wire import credentials, tls
-from adapter.aws.wire.http import Answer, NoAnswerError, Pool, Request, Transport, WireError
+from adapter.aws.wire.http import ANSWER_SECONDS, Answer, NoAnswerError, Pool, Request, Transport, WireError
 from adapter.aws.wire.signing import Credentials, Signer
 from adapter.frozen import frozen
 
@@ -150,6 +150,7 @@ class Api:
         service: ``dynamodb``, ``sqs``, ``lambda`` or ``scheduler``.
         connections: How many requests are under way at a time; more wait.
         attempts: How often a request is sent that meets what passes, or no answer.
+        patience: How many seconds an answer may take.
         place: Where it is; by default where the environment says.
         source: Gives credentials; by default what the environment has.
         transport: Sends the requests.
@@ -161,6 +162,7 @@ class Api:
         *,
         connections: int = 32,
         attempts: int = 1,
+        patience: float = ANSWER_SECONDS,
         place: Place | None = None,
         source: credentials.Source | None = None,
         transport: Transport | None = None,
@@ -180,6 +182,7 @@ class Api:
             url.port or (443 if secure else 80),
             partial(tls.context, host) if secure else None,
             connections=connections,
+            patience=patience,
         )
         self._skew = 0.0
 

@@ -101,11 +101,19 @@ class Pool:
         port: Its port.
         tls: Makes the TLS context for the first connection; ``None`` for plain HTTP.
         connections: How many requests are under way at a time; more wait.
+        patience: How many seconds an answer may take.
     """
 
     def __init__(
-        self, host: str, port: int, tls: Callable[[], ssl.SSLContext] | None = None, *, connections: int = 32
+        self,
+        host: str,
+        port: int,
+        tls: Callable[[], ssl.SSLContext] | None = None,
+        *,
+        connections: int = 32,
+        patience: float = ANSWER_SECONDS,
     ) -> None:
+        self._patience = patience
         self._host = host
         self._port = port
         self._make_tls = tls
@@ -119,10 +127,10 @@ class Pool:
         async with self._slots:
             connection = await self._reuse() or await self._connect()
             try:
-                async with asyncio.timeout(ANSWER_SECONDS):
+                async with asyncio.timeout(self._patience):
                     answer = await connection.exchange(request, self._authority)
             except TimeoutError:
-                raise NoAnswerError(f"{self._host} did not answer within {ANSWER_SECONDS:g} s") from None
+                raise NoAnswerError(f"{self._host} did not answer within {self._patience:g} s") from None
             except ClosedError as error:
                 # If this process stood still for long, so did the others: no request has to find out by itself.
                 self.close()

@@ -1,0 +1,141 @@
+"""The Lambda entry that runs the handlers of a Restate SDK's Lambda function: ``Handler: adapter.aws.driver.entry``.
+
+The SDK's function is packaged as the SDK's documentation has it. A driver stands before it: its own version is
+registered, serves requests, dispatches and timers, and invokes the version of the SDK's function that
+``ADAPTER_ENDPOINT`` names. A new version of the SDK's function changes that variable, which publishes a new version of
+the driver, so an invocation stays on the code that it began on.
+
+The SDK's function is asked for its manifest when a version is first used. The table of objects keeps it, so a cold
+start of the driver does not start the SDK's function as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import zlib
+from typing import Any, Final
+from urllib.parse import quote
+
+from adapter.aws.entry import LambdaEntry
+from adapter.aws.settings import Settings, variable
+from adapter.aws.tables import FORMAT
+from adapter.aws.wire import Api, AwsError, WireError
+from adapter.registry import Registry
+from adapter.restate.answers import EndpointError
+from adapter.restate.lambdas import LambdaEndpoint
+
+VARIABLE: Final = "ADAPTER_ENDPOINT"
+"""The environment variable with the ARN of a version of the SDK's function."""
+
+PARTITION: Final = "manifest"
+"""The partition key of manifests in the table of objects. An object's has a slash in it."""
+
+LONGEST: Final = 15 * 60.0
+"""Seconds that an invocation of the SDK's function may take: Lambda's own limit."""
+
+EXCHANGES: Final = 64
+"""How many exchanges are under way at a time in a process; more wait."""
+
+log = logging.getLogger("adapter")
+
+
+class Function:
+    """Invokes a version of a function, waits for it, and returns its payload."""
+
+    def __init__(self, version: str) -> None:
+        self._version = version
+        self._apis: dict[asyncio.AbstractEventLoop, Api] = {}
+
+    async def __call__(self, payload: bytes) -> bytes:
+        """`Invoke <https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html>`_ the version.
+
+        Raises:
+            EndpointError: If it cannot be invoked, or fails.
+        """
+        path = f"/2015-03-31/functions/{quote(self._version, safe='')}/invocations"
+        headers = {"x-amz-invocation-type": "RequestResponse"}
+        try:
+            answer = await self._api().send("Invoke", "POST", path, headers=headers, body=payload)
+        except WireError as error:
+            raise EndpointError(f"the function {self._version} cannot be invoked: {error}") from error
+        if "x-amz-function-error" in answer.headers:
+            said = answer.body[:300].decode(errors="replace")
+            raise EndpointError(f"the function {self._version} failed: {said}")
+        return answer.body
+
+    def _api(self) -> Api:
+        loop = asyncio.get_running_loop()
+        if loop not in self._apis:
+            # The engine tries a failed exchange again.
+            self._apis = {loop: Api("lambda", connections=EXCHANGES, attempts=1, patience=LONGEST)}
+        return self._apis[loop]
+
+
+class Manifests:
+    """The manifests of versions, in the table of objects."""
+
+    def __init__(self, table: str, api: Api) -> None:
+        self._table = table
+        self._api = api
+
+    async def load(self, version: str) -> bytes | None:
+        """Return a version's manifest; ``None`` if it was not kept."""
+        answer = await self._api.call("GetItem", {"TableName": self._table, "Key": self._key(version)})
+        item: dict[str, Any] | None = answer.get("Item")
+        return None if item is None else zlib.decompress(item["manifest"]["B"])
+
+    async def keep(self, version: str, manifest: bytes) -> None:
+        """Keep a version's manifest."""
+        item = {**self._key(version), "v": {"N": str(FORMAT)}, "manifest": {"B": zlib.compress(manifest)}}
+        await self._api.call("PutItem", {"TableName": self._table, "Item": item})
+
+    def _key(self, version: str) -> dict[str, Any]:
+        return {"pk": {"S": PARTITION}, "sk": {"S": version}}
+
+
+async def discover(endpoint: LambdaEndpoint, manifests: Manifests) -> Registry:
+    """Return the services of a version of the SDK's function.
+
+    Raises:
+        UnreachableError: If it has to be asked, and does not answer.
+        DefinitionError: If it offers what cannot be served here.
+    """
+    manifest = None
+    try:
+        manifest = await manifests.load(endpoint.name)
+    except (AwsError, WireError, KeyError, zlib.error) as error:
+        log.warning("the manifest is asked for: %s", error)
+    if manifest is None:
+        manifest = await endpoint.manifest()
+        endpoint.services(manifest)  # what cannot be served is not kept
+        try:
+            await manifests.keep(endpoint.name, manifest)
+        except WireError as error:
+            log.warning("the manifest is not kept: %s", error)
+    registry = Registry()
+    registry.services.update(endpoint.services(manifest))
+    return registry
+
+
+def drive() -> LambdaEntry:
+    """Return the entry of the function that the environment describes.
+
+    Raises:
+        ConfigurationError: If it does not.
+    """
+    version = variable(VARIABLE)
+    endpoint = LambdaEndpoint(version, Function(version))
+
+    async def begin() -> Registry:
+        return await discover(endpoint, Manifests(Settings.from_environment().objects, Api("dynamodb", attempts=3)))
+
+    return LambdaEntry(asyncio.run(begin()))
+
+
+def __getattr__(name: str) -> LambdaEntry:
+    if name != "entry":
+        raise AttributeError(f"module {__name__} has no attribute {name}", name=name, obj=__name__)
+    entry = drive()
+    globals()["entry"] = entry
+    return entry
