@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from adapter.definitions import Definition
 from adapter.errors import DefinitionError
+from adapter.hosting import AsgiApp, hosting
 from adapter.registry import Registry
 
 if TYPE_CHECKING:
@@ -70,14 +71,15 @@ def _connect(registry: Registry) -> Host:
     return connect(registry)
 
 
-def lambda_handler(*definitions: Definition | Callable[[], Definition]) -> LambdaEntry:
+def lambda_handler(*definitions: Definition | Callable[[], Definition] | AsgiApp) -> LambdaEntry:
     """Make a Lambda function of services, virtual objects and workflows.
 
     It serves API Gateway, EventBridge Scheduler, the courier and the registrar of the shared stack, and its like in
     other functions. It reads its surroundings (tables, queues, schedule group) from the variable ``ADAPTER_STACK``.
 
     Args:
-        *definitions: Classes, or instances, which may carry dependencies.
+        *definitions: Classes, or instances, which may carry dependencies; or ``restate.app(...)`` of Restate's Python
+            SDK, whose handlers then run here.
 
     Raises:
         DefinitionError: If one makes no sense, or two have one name.
@@ -93,4 +95,4 @@ def lambda_handler(*definitions: Definition | Callable[[], Definition]) -> Lambd
     """
     if not definitions:
         raise DefinitionError("lambda_handler() was given no definition: pass the classes that it serves, one by one")
-    return LambdaEntry(Registry(*definitions))
+    return LambdaEntry(hosting(*definitions))

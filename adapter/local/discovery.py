@@ -13,6 +13,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema
 
 from adapter.definitions import Definition
 from adapter.errors import DefinitionError
+from adapter.hosting import hosting, is_sdk
 from adapter.local.frames import OwnTraceback, blamed
 from adapter.local.options import UnservableError
 from adapter.registry import BoundService, Registry
@@ -68,8 +69,12 @@ def _registry(name: str) -> Registry:
         registry = getattr(value, "registry", None)
         if isinstance(registry, Registry):
             return registry
-        if isinstance(value, Definition) or (isinstance(value, type) and issubclass(value, Definition)):
-            return Registry(value)
+        if (
+            is_sdk(value)
+            or isinstance(value, Definition)
+            or (isinstance(value, type) and issubclass(value, Definition))
+        ):
+            return hosting(value)
         raise DiscoveryError(f"{name} is neither a definition nor what lambda_handler returned")
     registries = [
         value.registry for value in vars(module).values() if isinstance(getattr(value, "registry", None), Registry)
@@ -79,13 +84,13 @@ def _registry(name: str) -> Registry:
         for registry in registries:
             merged.services.update(registry.services)
         return merged
-    definitions = [value for value in vars(module).values() if _is_own(value, module)]
+    definitions = [value for value in vars(module).values() if _is_own(value, module) or is_sdk(value)]
     if not definitions:
         raise DiscoveryError(
             f"module {module_name} has no definitions: neither a call of lambda_handler nor a class that derives from "
-            "Service, VirtualObject or Workflow"
+            "Service, VirtualObject or Workflow, nor an app of Restate's SDK"
         )
-    return Registry(*definitions)
+    return hosting(*definitions)
 
 
 def _check_types(services: Iterable[BoundService]) -> None:

@@ -9,7 +9,8 @@ from typing import Final
 from adapter.errors import DefinitionError
 from adapter.local.options import UnservableError
 from adapter.registry import BoundService, Registry
-from adapter.restate.endpoints import HttpEndpoint, UnreachableError
+from adapter.restate.endpoints import UnreachableError
+from adapter.restate.http import HttpEndpoint
 
 LOOK: Final = 1.0
 """Seconds between looks at what an endpoint offers."""

@@ -1,4 +1,4 @@
-"""Ways to an SDK's endpoint: over HTTP/2, an ASGI app in this process, or a function (`adapter.restate.lambdas`).
+"""Ways to an SDK's endpoint: by HTTP, an app in this process, or a Lambda function; each in a module of its own.
 
 A way is one method, which sends a request and returns the answer; discovery and exchanges are built on it.
 """
@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Final, Self
-
-import httpx
+from typing import Final
 
 from adapter.errors import AdapterError, DefinitionError
 from adapter.registry import BoundService
@@ -17,20 +15,8 @@ from adapter.restate.answers import EndpointError
 from adapter.restate.manifest import ACCEPT, read_manifest, remote_services
 from adapter.restate.messages import VERSIONS
 
-CONNECT: Final = 5.0
-"""Seconds for a connection to an endpoint."""
-
-SILENCE: Final = 120.0
-"""Seconds within which an endpoint has to send something. A handler's own limit is its ``abort_timeout``."""
-
-MAX_ANSWER: Final = 32 * 1024 * 1024
-"""The largest answer that is read, in bytes."""
-
 SAYS: Final = 300
 """Bytes that are quoted of an endpoint's error page."""
-
-AsgiApp = Any
-"""An ASGI app, such as ``restate.app(...)`` of Restate's Python SDK."""
 
 
 class UnreachableError(AdapterError):
@@ -123,38 +109,3 @@ _HINTS: Final[Mapping[int, str]] = {
 
 def _quoted(body: bytes) -> str:
     return repr(body[:SAYS].decode(errors="replace"))
-
-
-class HttpEndpoint(Endpoint):
-    """An endpoint that is reached by HTTP: ``http://localhost:9080``, or an ASGI app in this process.
-
-    Args:
-        url: The endpoint's URL; its path is a prefix of the protocol's paths.
-        app: The ASGI app to call in place of a server.
-        version: The version of the protocol to speak; the highest that both sides know, if not given.
-    """
-
-    def __init__(self, url: str, *, app: AsgiApp = None, version: int | None = None) -> None:
-        super().__init__(url.rstrip("/"), version=version)
-        # Servers of SDKs speak HTTP/2 without TLS by prior knowledge.
-        transport = httpx.ASGITransport(app) if app is not None else httpx.AsyncHTTPTransport(http1=False, http2=True)
-        self._client = httpx.AsyncClient(transport=transport, timeout=httpx.Timeout(SILENCE, connect=CONNECT))
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._client.aclose()
-
-    async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
-        answer = bytearray()
-        try:
-            async with self._client.stream(method, self.name + path, content=body, headers=headers) as response:
-                async for piece in response.aiter_bytes():
-                    answer += piece
-                    if len(answer) > MAX_ANSWER:
-                        raise EndpointError(f"{self.name}{path} answers with more than {MAX_ANSWER} bytes")
-        except httpx.HTTPError as error:
-            reason = f"{type(error).__name__}: {error}".rstrip(": ")
-            raise EndpointError(f"{self.name}{path} does not answer ({reason})") from error
-        return response.status_code, bytes(answer)

@@ -7,7 +7,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from adapter.restate.endpoints import Endpoint, HttpEndpoint
+from adapter.restate.apps import AppEndpoint
+from adapter.restate.endpoints import Endpoint
+from adapter.restate.http import HttpEndpoint
 from adapter.restate.lambdas import LambdaEndpoint
 from tests.restate import node
 from tests.restate.hosting import Hosted, hosted
@@ -38,7 +40,7 @@ async def host(request: pytest.FixtureRequest) -> AsyncIterator[Hosted]:
     async with AsyncExitStack() as stack:
         endpoint: Endpoint
         if how == "python app in process":
-            endpoint = await stack.enter_async_context(HttpEndpoint("http://app", app=make_app(), version=version))
+            endpoint = AppEndpoint(make_app(), version=version)
         elif how == "typescript over http":
             url = request.getfixturevalue("typescript")
             endpoint = await stack.enter_async_context(HttpEndpoint(url, version=version))

@@ -16,7 +16,7 @@ from adapter.engine.ports import Store
 from adapter.local.memory import MemoryStore
 from adapter.local.server import running
 from adapter.registry import Registry
-from adapter.restate.endpoints import HttpEndpoint
+from adapter.restate.endpoints import Endpoint
 
 
 class CallError(Exception):
@@ -68,7 +68,7 @@ def _result(response: httpx.Response) -> Any:
 
 
 @asynccontextmanager
-async def hosted(*endpoints: HttpEndpoint, store: Store | None = None) -> AsyncIterator[Hosted]:
+async def hosted(*endpoints: Endpoint, store: Store | None = None) -> AsyncIterator[Hosted]:
     """Host the services of endpoints."""
     registry = Registry()
     for endpoint in endpoints:

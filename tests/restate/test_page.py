@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from adapter.local.dynamodb import open_dynamodb
-from adapter.restate.endpoints import Endpoint, HttpEndpoint
+from adapter.restate.endpoints import Endpoint
+from adapter.restate.http import HttpEndpoint
 from adapter.restate.lambdas import LambdaEndpoint
 from infra import emulator
 from tests.restate import node

@@ -1,0 +1,174 @@
+"""Endpoints that die, stall, answer garbage or too much, and runtimes that are killed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from adapter.restate import http
+from adapter.restate import messages as m
+from adapter.restate.endpoints import UnreachableError
+from adapter.restate.http import HttpEndpoint
+from adapter.restate.wire import Frame, read_frames, write_frame
+from tests.restate.hosting import CallError, hosted
+
+MANIFEST = {
+    "minProtocolVersion": 5,
+    "maxProtocolVersion": 7,
+    "services": [
+        {
+            "name": "Fake",
+            "ty": "SERVICE",
+            "handlers": [{"name": "run"}],
+            "retryPolicyInitialInterval": 10,
+            "retryPolicyMaxInterval": 10,
+            "retryPolicyMaxAttempts": 5,
+            "retryPolicyOnMaxAttempts": "KILL",
+        }
+    ],
+}
+
+
+def done(value: bytes = b'"done"') -> bytes:
+    output = m.OutputCommand(value=m.Value(value)).encode()
+    return write_frame(Frame(0x0401, output)) + write_frame(Frame(m.END, b""))
+
+
+class Scripted(HttpEndpoint):
+    """An endpoint that answers each exchange as the next line of a script has it; the last line stays."""
+
+    def __init__(self, *script: Any) -> None:
+        super().__init__("http://fake", version=7)
+        self._script = list(script)
+        self.exchanges: list[list[Frame]] = []
+        self._client = httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/discover":
+            return httpx.Response(200, json=MANIFEST)
+        self.exchanges.append(read_frames(request.content))
+        line = self._script.pop(0) if len(self._script) > 1 else self._script[0]
+        if isinstance(line, Exception):
+            raise line
+        return line if isinstance(line, httpx.Response) else httpx.Response(200, content=line)
+
+
+SUSPENSION = write_frame(Frame(m.SUSPENSION, m.Suspension(awaiting_on=m.Future([9])).encode()))
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        httpx.ConnectError("refused"),
+        httpx.ReadError("it died"),
+        httpx.ReadTimeout("silence"),
+        httpx.Response(500, text="internal error"),
+        httpx.Response(404),
+        httpx.Response(200, content=b""),
+        httpx.Response(200, content=b"<html>a proxy's page</html>"),
+        httpx.Response(200, content=done()[:-3]),
+    ],
+    ids=["refused", "died", "silent", "500", "404", "empty", "garbage", "cut"],
+)
+async def test_an_exchange_that_fails_is_tried_again(first: Any) -> None:
+    endpoint = Scripted(first, done())
+    async with hosted(endpoint) as host:
+        assert await host.call("Fake/run") == "done"
+    assert len(endpoint.exchanges) == 2
+
+
+async def test_an_endpoint_that_waits_for_nothing_fails_its_invocation() -> None:
+    async with hosted(Scripted(SUSPENSION)) as host:
+        with pytest.raises(CallError, match="waits for nothing that could come"):
+            await host.call("Fake/run")
+
+
+async def test_an_answer_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "MAX_ANSWER", 1000)
+    endpoint = Scripted(bytes(2000), done())
+    async with hosted(endpoint) as host:
+        assert await host.call("Fake/run") == "done"
+
+
+async def test_an_answer_that_cannot_be_stored_ends_the_invocation() -> None:
+    async with hosted(Scripted(done(bytes(5 * 1024 * 1024)))) as host:
+        with pytest.raises(CallError, match=r"MB|bytes"):
+            await host.call("Fake/run")
+
+
+async def test_attempts_end_as_the_manifest_has_it() -> None:
+    endpoint = Scripted(httpx.ConnectError("refused"))
+    async with hosted(endpoint) as host:
+        with pytest.raises(CallError, match="does not answer"):
+            await host.call("Fake/run")
+    assert len(endpoint.exchanges) == 5
+
+
+async def test_the_endpoint_is_told_how_often_it_failed() -> None:
+    error = write_frame(Frame(m.ERROR, m.Error(500, "boom").encode()))
+    endpoint = Scripted(error, error, done())
+    async with hosted(endpoint) as host:
+        assert await host.call("Fake/run") == "done"
+    counts = [m.Start.decode(frames[0].payload).retry_count or 0 for frames in endpoint.exchanges]
+    assert counts == [0, 1, 2]
+
+
+async def test_what_was_done_before_an_error_is_kept() -> None:
+    step = write_frame(Frame(0x0411, m.Run(1).encode()))
+    ran = write_frame(Frame(m.PROPOSE_RUN, m.ProposeRun(1, value=b"1").encode()))
+    error = write_frame(Frame(m.ERROR, m.Error(500, "boom", next_retry_delay=10).encode()))
+    endpoint = Scripted(step + ran + error, done())
+    async with hosted(endpoint) as host:
+        assert await host.call("Fake/run") == "done"
+    start, *journal = endpoint.exchanges[1]
+    assert [frame.type for frame in journal] == [0x0400, 0x0411, 0x8011]
+    assert m.Start.decode(start.payload).known_entries == 3
+
+
+async def test_an_error_that_asks_for_failure_is_not_tried_again() -> None:
+    error = write_frame(Frame(m.ERROR, m.Error(422, "never", behavior=m.FAIL).encode()))
+    endpoint = Scripted(error)
+    async with hosted(endpoint) as host:
+        with pytest.raises(CallError, match="never") as raised:
+            await host.call("Fake/run")
+    assert raised.value.status == 422
+    assert len(endpoint.exchanges) == 1
+
+
+async def test_scopes_are_refused() -> None:
+    call = m.Call("Fake", "run", b"", scope="tenant", id_completion_id=1, completion_id=2)
+    endpoint = Scripted(write_frame(Frame(0x040D, call.encode())) + done())
+    async with hosted(endpoint) as host:
+        with pytest.raises(CallError, match="scopes and limit keys are not supported") as raised:
+            await host.call("Fake/run")
+    assert raised.value.status == 501
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (httpx.ConnectError("refused"), "start the endpoint"),
+        (httpx.Response(401), "identity key"),
+        (httpx.Response(200, text="<html>"), "cannot be read"),
+        (httpx.Response(200, json=MANIFEST | {"minProtocolVersion": 9, "maxProtocolVersion": 9}), "versions 9 to 9"),
+        (httpx.Response(200, json=MANIFEST | {"services": MANIFEST["services"] * 2}), "two services called Fake"),
+        (
+            httpx.Response(200, text=json.dumps(MANIFEST).replace('"run"', '"r/un"')),
+            "cannot be the name of a handler",
+        ),
+    ],
+)
+async def test_an_endpoint_that_cannot_be_served_says_why(answer: Any, said: str) -> None:
+    endpoint = HttpEndpoint("http://fake")
+
+    def respond(_: httpx.Request) -> httpx.Response:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    endpoint._client = httpx.AsyncClient(transport=httpx.MockTransport(respond))
+    with pytest.raises((UnreachableError, TypeError), match=said):
+        await endpoint.discover()
