@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapter.definitions import Definition
 from adapter.errors import DefinitionError
 from adapter.registry import Registry
 
-AsgiApp = Callable[..., Coroutine[Any, Any, None]]
-"""An ASGI app, such as ``restate.app(...)``."""
+if TYPE_CHECKING:
+    from adapter.restate.apps import AsgiApp
 
 
 def hosting(*definitions: Definition | Callable[[], Definition] | AsgiApp) -> Registry:

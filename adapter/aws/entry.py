@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from adapter.definitions import Definition
 from adapter.errors import DefinitionError
-from adapter.hosting import AsgiApp, hosting
+from adapter.hosting import hosting
 from adapter.registry import Registry
 
 if TYPE_CHECKING:
     from adapter.aws.host import Host
+    from adapter.restate.apps import AsgiApp
 
 
 class LambdaContext(Protocol):

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import FunctionType
 from typing import Any, TypeVar, cast
 
 from adapter.errors import DefinitionError
-from adapter.hosting import AsgiApp
 from adapter.registry import BoundService
 from adapter.restate.answers import EndpointError
 from adapter.restate.endpoints import Endpoint
 
 T = TypeVar("T")
+
+AsgiApp = Callable[..., Coroutine[Any, Any, None]]
+"""An ASGI app, such as ``restate.app(...)``."""
 
 
 class AppEndpoint(Endpoint):
