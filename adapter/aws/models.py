@@ -145,6 +145,7 @@ class MetaItem(_Item):
     completed = IntAttribute()
     journal_expires = IntAttribute()
     expires = IntAttribute()
+    kept = IntAttribute()
     ttl = IntAttribute()
     commit_id = UnicodeAttribute()
 
@@ -154,6 +155,7 @@ class SegmentItem(_Item):
 
     data = UnicodeAttribute()
     commit_id = UnicodeAttribute()
+    ttl = IntAttribute()
 
 
 class NotificationItem(_Item):
@@ -164,12 +166,14 @@ class NotificationItem(_Item):
     commit_id = UnicodeAttribute()
     parts = UnicodeAttribute()
     after = IntAttribute()
+    ttl = IntAttribute()
 
 
 class PartItem(_Item):
     """A part of a large payload."""
 
     data = BinaryAttribute(legacy_encoding=False)
+    ttl = IntAttribute()
 
 
 class WaiterItem(_Item):

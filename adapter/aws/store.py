@@ -278,9 +278,9 @@ class DynamoStore:
 
     async def dependents(self, id: str, cursor: Any = None) -> tuple[list[Dependent], Any]:
         """Query of keys; a unit per 4 KB of the items."""
-        items, cursor = await self._query(self._invocations, id, "a", "z", cursor=cursor, ProjectionExpression="sk")
-        keys = [item["sk"]["S"] for item in items]
-        return [dependent(id, sk) for sk in keys if sk != META_SK], cursor
+        projection = {"ProjectionExpression": "pk, sk, #ttl", "ExpressionAttributeNames": {"#ttl": "ttl"}}
+        items, cursor = await self._query(self._invocations, id, "a", "z", cursor=cursor, **projection)
+        return [dependent(item) for item in items if item["sk"]["S"] != META_SK], cursor
 
     # --- writes ------------------------------------------------------------------------------------------------------
 
@@ -344,6 +344,12 @@ class DynamoStore:
             (each["DeleteRequest"]["Key"]["pk"]["S"], each["DeleteRequest"]["Key"]["sk"]["S"]) for each in left
         }
         return [key for key in keys if (key.id, key.sort) in left_keys]
+
+    async def renew(self, key: Dependent, ttl: int) -> None:
+        """UpdateItem; a unit per KB of the item."""
+        request = self._conditional(self._invocations, exists("pk"), {"ttl": META.value("ttl", ttl)})
+        with suppress(_RefusedError):
+            await self._write("UpdateItem", Key=_key(key.id, key.sort), **request)
 
     async def forget(self, ref: Ref, now: int) -> None:
         """DeleteItem; a unit per KB, and one for the index."""

@@ -15,6 +15,7 @@ from types import NoneType, UnionType
 from typing import Any, Final, Generic, NamedTuple, TypeVar, cast, get_args, get_type_hints
 
 from adapter.engine import ids
+from adapter.engine.lifetimes import record_time_to_live
 from adapter.engine.ports import Dependent, Indexed, Listed
 from adapter.engine.records import (
     Awaits,
@@ -38,9 +39,6 @@ from adapter.engine.types import Failure, Headers, Kind, ObjectKey, Outcome, Tar
 
 FORMAT: Final = 1
 """The version of the items' format that this code writes; it reads every version up to it."""
-
-TTL_MARGIN: Final = 7 * 24 * 3600
-"""Seconds between a record's expiry and its time to live, the safety net behind the engine's own deleting."""
 
 Item = Mapping[str, Mapping[str, Any]]
 """An item, or a key, as DynamoDB's API has it: values by their attributes' types."""
@@ -202,16 +200,18 @@ def _read_segment(pk: str, sk: str) -> dict[str, Any]:
     return {"id": pk, "generation": generation, "index": int(index)}
 
 
-def dependent(id: str, sk: str) -> Dependent:
-    """What the sort key of an item under an invocation's id says, whatever the item holds.
+def dependent(item: Item) -> Dependent:
+    """What the key of an item under an invocation's id says, whatever the item holds, and its time to live.
 
-    >>> dependent("inv_a", "j#g#00000003")
-    Dependent(id='inv_a', generation='g', sort='j#g#00000003', journal=True, segment=3, input=False)
+    >>> dependent({"pk": {"S": "inv_a"}, "sk": {"S": "j#g#00000003"}, "ttl": {"N": "1700000000"}})
+    Dependent(id='inv_a', generation='g', sort='j#g#00000003', segment=3, input=False, ttl=1700000000)
     """
+    id, sk = item["pk"]["S"], item["sk"]["S"]
     kind, _, rest = sk.partition("#")
     generation, _, place = rest.partition("#")
     segment = int(place) if kind == "j" and place.isdecimal() else None
-    return Dependent(id, generation, sk, kind in ("j", "n"), segment, kind == "input")
+    ttl = int(item["ttl"]["N"]) if "ttl" in item else None
+    return Dependent(id, generation, sk, segment, kind == "input", ttl)
 
 
 def _read_notification(pk: str, sk: str) -> dict[str, Any]:
@@ -505,7 +505,7 @@ def derived(id: str, changed: Mapping[str, Any]) -> dict[str, str | int | None]:
         values["due_shard"] = str(ids.shard(id)) if changed["due"] is not None else None
     if "expires" in changed:
         expires = changed["expires"]
-        values["ttl"] = expires // 1000 + TTL_MARGIN if expires is not None else None
+        values["ttl"] = record_time_to_live(expires) if expires is not None else None
     return values
 
 

@@ -7,15 +7,15 @@ record that no entry points at is deleted when it is due. A replaced one is due 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from adapter.engine import lifecycle
-from adapter.engine.ids import blob_id, garbage_id, new_commit_id, new_generation
+from adapter.engine.ids import blob_id, new_commit_id, new_generation
 from adapter.engine.keys import KeyState
-from adapter.engine.ports import Change, Delete, Put, Update
+from adapter.engine.ports import Change, Delete, Put
 from adapter.engine.process import Process
-from adapter.engine.records import PART, Meta, Part, Ref, StateEntry, Unreadable, cut
+from adapter.engine.records import PART, Ref, StateEntry, Unreadable, cut
 from adapter.engine.storage import Storage
 from adapter.engine.types import ObjectKey, Target
 
@@ -41,7 +41,7 @@ def changes(state: KeyState, blobs: Mapping[str, Ref | None], now: int) -> list[
             changes.append(Put(entry))
         else:
             changes.append(Put(replace(entry, value=b"")))
-            changes.append(lifecycle.pointed_at(entry.blob, now, due=None))
+            changes.append(lifecycle.pointed_at(entry.blob, now))
         blob = blobs.get(name)
         if blob is not None and not state.garbage:
             changes.append(lifecycle.purged(blob, now))
@@ -49,7 +49,7 @@ def changes(state: KeyState, blobs: Mapping[str, Ref | None], now: int) -> list[
 
 
 class Blobs:
-    """Writes, reads and deletes blobs, and large inputs."""
+    """Writes, reads and deletes blobs."""
 
     def __init__(self, process: Process, storage: Storage) -> None:
         self._process = process
@@ -59,25 +59,7 @@ class Blobs:
         """Store a value, for a commit to point at."""
         record = lifecycle.stored_ahead(blob, Target(key.service, "state", key.key), self._process.times())
         await self._storage.commit([record], new_commit_id())
-        await self._storage.put_parts(cut(blob, "state", value))
-
-    async def put_input(self, meta: Meta, parts: Sequence[Part]) -> Ref:
-        """Put the parts of an input ahead of the commit that creates its invocation. Return the marker of the parts.
-
-        The marker is put first. It is due when the writer's lease ends, and the parts are then deleted. The commit has
-        to complete the marker (see `keep_input`), and therefore requires that it still exists.
-        """
-        times = self._process.times()
-        marker = Ref(garbage_id(), meta.generation)
-        record = lifecycle.stored_ahead(marker, meta.target, times, of=meta.ref)
-        await self._storage.commit([record], new_commit_id())
-        await self._storage.put_parts(parts)
-        return marker
-
-    def keep_input(self, marker: Ref) -> Update:
-        """Return the change that completes the marker, for the commit that creates the invocation."""
-        now = self._process.now()
-        return lifecycle.pointed_at(marker, now, due=now)
+        await self._storage.put_parts(cut(blob, "state", value, None))
 
     async def read(self, key: ObjectKey, generation: str, name: str) -> bytes | None:
         """Read an overflow entry.

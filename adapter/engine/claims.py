@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from adapter.engine import journal as journals
-from adapter.engine import lifecycle
+from adapter.engine import lifecycle, lifetimes
 from adapter.engine.control import Control
 from adapter.engine.deployment import HandlerSpec
 from adapter.engine.execution import Execution
@@ -13,6 +13,7 @@ from adapter.engine.ids import new_commit_id
 from adapter.engine.journal import AttemptStarted, NotificationDelivered, encode, started
 from adapter.engine.ports import Change, Conflict, Put
 from adapter.engine.records import JournalSegment, Meta, Status, Unreadable, cancellations
+from adapter.engine.renewal import renew
 from adapter.engine.runtime import Runtime
 from adapter.engine.types import KILLED, MAX_ERROR, Failure, truncate
 from adapter.engine.wakeups import MAX_INLINE_WAIT
@@ -68,6 +69,11 @@ class Claims:
         seen = {entry.id for entry in journal if isinstance(entry, NotificationDelivered)}
         if not await self._is_due(meta, any(each.id not in seen for each in notifications)):
             return None
+        if lifetimes.is_lost(meta, self._process.now()):
+            raise Unreadable(
+                f"{id}: parts of its journal may have been deleted, because the sweeper has not renewed them; "
+                "kill the invocation, or restart it as a new one"
+            )
         begun = any(not isinstance(entry, AttemptStarted) for entry in journal)
         elsewhere = begun and self._deployment.id and meta.deployment not in ("", self._deployment.id)
         if elsewhere or not self._deployment.hosts(meta.target):
@@ -97,7 +103,7 @@ class Claims:
         if meta.epoch:
             journal.append(started(meta))
             data = encode(journal[-1:], [times.now])[0]
-            changes.append(Put(JournalSegment(id, meta.generation, place, data, commit_id)))
+            changes.append(Put(JournalSegment(id, meta.generation, place, data, commit_id, times.ttl)))
         try:
             await self._storage.commit(changes, commit_id)
         except Conflict as conflict:
@@ -106,6 +112,8 @@ class Claims:
                 return await self._load_and_claim(id)  # it has changed, and no attempt has begun
             return None
         meta = claimed
+        if lifetimes.renew_at(meta) <= times.now:  # if this process ends first, the next attempt or the sweeper does it
+            self._process.spawn(renew(self._storage, meta, times.now))
         if meta.outcome is not None and meta.outcome.failure == KILLED:
             await self._control.kill_calls(meta)
         execution = Execution(meta, input, spec, stored=True, journal=journal)

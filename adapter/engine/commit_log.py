@@ -202,7 +202,6 @@ class CommitLog:
 
     def rewind(self) -> None:
         """Drop what is not committed."""
-        self._forget(self.executions())
         self.groups.clear()
         self.created &= self._committed
         self.has_work_for_others = False
@@ -378,38 +377,25 @@ class CommitLog:
                 forward = True
         return forward
 
-    async def _put_out_of_line(
-        self, transaction: Transaction, out_of_line: list[Part | JournalSegment]
-    ) -> list[Put] | list[Update]:
+    async def _put_out_of_line(self, transaction: Transaction, out_of_line: list[Part | JournalSegment]) -> list[Put]:
         """Put the parts of large payloads that are too much for one commit. Return the changes that the commit still
-        needs."""
+        needs.
+
+        If the commit does not happen, nothing reads the parts, and their time to live deletes them.
+        """
         size = sum(len(part.data) for part in out_of_line)
         if size <= MAX_INLINE_PARTS and len(out_of_line) + transaction.items <= MAX_ITEMS:
             return [Put(part) for part in out_of_line]
         with_record = [part for part in out_of_line if isinstance(part, JournalSegment) or part.name != "input"]
         if any(transaction.makes(part.id) for part in with_record):
             raise TooLarge("what has no record yet can have no journal: it may turn out to have to wait for its key")
-        inputs: dict[str, list[Part]] = {}
-        others: list[Part] = []
-        for part in out_of_line:
-            if isinstance(part, Part):
-                (inputs.setdefault(part.id, []) if transaction.makes(part.id) else others).append(part)
-        if transaction.items + len(inputs) > MAX_ITEMS:
-            raise TooLarge("there is no room in the commit for the markers of the inputs that are put ahead")
-        await self._storage.put_parts(others)
-        for id, parts in inputs.items():
-            execution = transaction.deltas[id].execution
-            if execution.input_marker is None:  # else they were put for a commit that is now made anew
-                execution.input_marker = await self._runtime.blobs.put_input(execution.meta, parts)
-                self._blobs.add(execution.input_marker)
-        markers = [
-            execution.input_marker
-            for id in inputs
-            if (execution := transaction.deltas[id].execution).input_marker is not None
-        ]
-        for part in out_of_line:
-            if part.id in transaction.deltas:
-                transaction.deltas[part.id].execution.has_out_of_line = True
+        inputs = {part.id for part in out_of_line if isinstance(part, Part) and part.name == "input"}
+        there = {id for id in inputs if transaction.deltas[id].execution.input_is_put}
+        await self._storage.put_parts(
+            [part for part in out_of_line if isinstance(part, Part) and (part.name != "input" or part.id not in there)]
+        )
+        for id in inputs:
+            transaction.deltas[id].execution.input_is_put = True
         segments = [segment for segment in out_of_line if isinstance(segment, JournalSegment)]
         for start in range(0, len(segments), 5):
             try:
@@ -420,7 +406,7 @@ class CommitLog:
         for segment in segments:
             transaction.deltas[segment.id].execution.segments += 1
             transaction.segments[segment.id] -= 1
-        return [self._runtime.blobs.keep_input(marker) for marker in markers]
+        return []
 
     async def _prepare(self, groups: list[EffectGroup]) -> None:
         """Read the heads of all keys that the log touches, and the inboxes that name the next owner."""
@@ -602,9 +588,6 @@ class CommitLog:
         for effect in chain.from_iterable(self.groups):
             if isinstance(effect, StateWritten) and effect.blob == ref:
                 return effect.execution.ref
-            if isinstance(effect, Created) and effect.execution.input_marker == ref:
-                parent = effect.execution.meta.parent
-                return parent.ref if parent is not None else None
         return None
 
     def _already_queued(self, transaction: Transaction) -> Meta | None:
@@ -644,8 +627,6 @@ class CommitLog:
                     and effect.execution.meta.generation == meta.generation
                 ):
                     effect.execution.dropped = True
-                    if found.generation != meta.generation:
-                        self._forget([effect.execution])
                     if effect.execution.meta.kind.exclusive:
                         key = self.key(effect.execution.key)
                         key.live = None
@@ -654,13 +635,6 @@ class CommitLog:
                             self._driver.grant(key)
                     return effect.execution.meta.parent is not None
         return True
-
-    def _forget(self, executions: Iterable[Execution]) -> None:
-        """Delete the large inputs of invocations that are not created after all, or under another generation."""
-        for execution in executions:
-            if execution.has_out_of_line and not execution.stored and execution.meta.id != self._root:
-                execution.has_out_of_line = False
-                self._process.spawn(self._runtime.expiry.delete_dependents(execution.ref))
 
     def _on_key_changed(self, change: WriteHead | TakeKey, found: Record | None) -> bool:
         """Learn that another process changed a key. Return True if code ran on its old state."""

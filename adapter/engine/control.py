@@ -221,7 +221,7 @@ class Control:
                 if 0 in conflict.found:
                     return "not found"
                 continue
-            await self._runtime.expiry.delete(replace(meta, expires=now))
+            await self._runtime.expiry.delete(replace(meta, expires=now, kept=now))
             return "accepted"
 
     async def restart(self, id: str, *, idempotency_key: str | None = None, first: int = 0) -> Restarted | None:
@@ -316,8 +316,9 @@ class Control:
         """
         changes: list[Change] = [change]
         if meta.epoch:
-            data = encode([started(meta)], [self._process.now()])[0]
-            changes.append(Put(JournalSegment(meta.id, meta.generation, change.set["segments"] - 1, data)))
+            times = self._process.times()
+            data = encode([started(meta)], [times.now])[0]
+            changes.append(Put(JournalSegment(*meta.ref, change.set["segments"] - 1, data, ttl=times.ttl)))
         queued = lifecycle.waits_in_inbox(meta)
         if queued and meta.ticket is not None:
             # The handover of the key deletes the entry too, so only one of the two writes can apply.

@@ -17,7 +17,7 @@ from adapter.engine.deployment import Deployment, HandlerSpec
 from adapter.engine.execution import Execution
 from adapter.engine.ids import idempotent_id, new_commit_id, random_id, workflow_id
 from adapter.engine.journal import Entry
-from adapter.engine.ports import Change, Clock, Conflict, Dispatcher, Put, Store, Timers, Unavailable
+from adapter.engine.ports import Change, Clock, Conflict, Dispatcher, Put, Store, Timers
 from adapter.engine.process import Process
 from adapter.engine.records import INLINE, Copied, Head, Meta, Part, Status, Unreadable, cut
 from adapter.engine.reports import Reports
@@ -153,11 +153,8 @@ class Engine:
         try:
             await session.run()
         except Exists as exists:
-            accepted = (
-                exists.found.generation == meta.generation
-            )  # the answer was lost, and the invocation has begun since
-            if not accepted and len(request.input) > MAX_INLINE_PARTS:
-                await self.runtime.expiry.delete_dependents(meta.ref)
+            # If the generation is the same, the answer was lost, and the invocation has begun since.
+            accepted = exists.found.generation == meta.generation
             return Answer(meta.id, accepted, await self.storage.result(exists.found))
         return Answer(meta.id, True)
 
@@ -288,21 +285,17 @@ class Engine:
         meta = lifecycle.begun(execution.meta, times)
         parts: list[Part] = []
         if len(execution.input) > INLINE:
-            parts = cut(meta.ref, "input", execution.input)
+            parts = cut(meta.ref, "input", execution.input, times.ttl)
             meta = replace(meta, input=None, input_parts=len(parts))
-        together = len(execution.input) <= MAX_INLINE_PARTS
-        more: list[Change] = [Put(part) for part in parts]
-        if not together:
-            more = [self.runtime.blobs.keep_input(await self.runtime.blobs.put_input(meta, parts))]
+        together: list[Change] = [Put(part) for part in parts]
+        if len(execution.input) > MAX_INLINE_PARTS:  # if no record is made, the parts' time to live deletes them
+            await self.storage.put_parts(parts)
+            together.clear()
         try:
-            await self.storage.commit([lifecycle.created(meta, times.now), *more], new_commit_id())
+            await self.storage.commit([lifecycle.created(meta, times.now), *together], new_commit_id())
         except Conflict as conflict:
-            if 0 not in conflict.found:
-                raise Unavailable(f"{meta.id}: its input was given up before it was stored") from conflict
             found = conflict.found[0]
             if isinstance(found, Meta) and found.generation != meta.generation:
-                if not together:
-                    await self.runtime.expiry.delete_dependents(meta.ref)
                 if found.waiters and found.expired(self.process.now()):
                     await self.runtime.notifier.fan_out(found)
                     return await self._create(execution)

@@ -27,10 +27,8 @@ class Execution:
     """The committed entries of the journal. Before the first commit: the entries to begin with."""
     segments: int = 0
     """The number of committed segments of the journal."""
-    input_marker: Ref | None = None
-    """The marker of the input's parts, if they were put ahead of the commit that creates the invocation."""
-    has_out_of_line: bool = False
-    """True if parts of the input or of a result were put ahead of a commit that may not have happened."""
+    input_is_put: bool = False
+    """True if the input's parts were put ahead of the commit that creates the invocation."""
     notifications: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
     """The notifications that this execution has read, by their ids."""
     counted: int = 0

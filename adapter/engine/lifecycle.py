@@ -12,6 +12,7 @@ from datetime import timedelta
 from operator import attrgetter
 from typing import Any, Final
 
+from adapter.engine import lifetimes
 from adapter.engine import transitions as t
 from adapter.engine.ids import garbage_id, new_generation
 from adapter.engine.ports import Create, Finish, Update
@@ -146,7 +147,7 @@ def running(meta: Meta, times: Times, commit_id: str) -> Meta:
 def dispatched(meta: Meta, times: Times, commit_id: str) -> Meta:
     """Return the record of a new invocation for another process."""
     if meta.status is Status.SCHEDULED:
-        return replace(meta, commit_id=commit_id)
+        return replace(meta, kept=lifetimes.kept_when_scheduled(meta), commit_id=commit_id)
     return replace(meta, status=Status.READY, due=times.grace, commit_id=commit_id)
 
 
@@ -170,7 +171,7 @@ def suspended(
         seen=seen,
         timer=timer,
         awaits=awaits,
-        due=min((at for at in (timer, check_at) if at is not None), default=None),
+        due=min(at for at in (timer, check_at, lifetimes.renew_at(meta)) if at is not None),
         failures=0 if progress else meta.failures,
         epoch=max(meta.epoch, 1),
         ticket=None,
@@ -187,8 +188,7 @@ def failed(meta: Meta, now: int, *, due: int | None, failures: int, error: str, 
     """Return the record of an invocation whose attempt failed. Without a due time it is paused."""
     return replace(
         meta,
-        status=Status.PAUSED if due is None else Status.BACKING_OFF,
-        due=due,
+        **_waits(meta, due),
         failures=failures,
         error=error,
         failed=now,
@@ -196,6 +196,13 @@ def failed(meta: Meta, now: int, *, due: int | None, failures: int, error: str, 
         ticket=None,
         commit_id=commit_id,
     )
+
+
+def _waits(meta: Meta, due: int | None) -> dict[str, Any]:
+    """Return the values of an invocation that waits for its next attempt, or for an operator if that has no time."""
+    if due is None:
+        return {"status": Status.PAUSED, "due": lifetimes.renew_at(meta), "timer": None}
+    return {"status": Status.BACKING_OFF, **lifetimes.next_attempt(meta, due)}
 
 
 def completed(
@@ -208,7 +215,6 @@ def completed(
     output_name: str,
     inline_journal: str | None,
     journaled: bool,
-    dependents: bool,
     commit_id: str,
 ) -> Meta:
     """Return the record of a completed invocation.
@@ -222,14 +228,13 @@ def completed(
         output_name: Their name.
         inline_journal: The last segment of the journal, if the record holds it.
         journaled: True if there is a journal.
-        dependents: True if items have to be deleted before the record.
         commit_id: Tells the commit from others.
     """
     retention = retention_of(meta, options)
     expires = now + retention
     journal_expires = now + min(milliseconds(options.journal_retention), retention)
     forgets = journaled and journal_expires < expires
-    return replace(
+    after = replace(
         meta,
         **IDLE,
         status=Status.COMPLETED,
@@ -241,13 +246,13 @@ def completed(
         completed=now,
         expires=expires,
         journal_expires=journal_expires if forgets else None,
-        due=now if meta.waiters else journal_expires if forgets else expires if dependents else None,
         epoch=max(meta.epoch, 1),
         error=None,
         failed=None,
         dispatches=0,
         commit_id=commit_id,
     )
+    return replace(after, due=now if meta.waiters else lifetimes.due_after_completion(after))
 
 
 def retention_of(meta: Meta, options: Options) -> int:
@@ -293,8 +298,6 @@ def committed(before: Meta, after: Meta, *, counted: int) -> Update:
             most = after.wake_after
         case Status.BACKING_OFF | Status.PAUSED:
             most = counted
-        case Status.COMPLETED if after.due is None:
-            most = 0  # a notification that arrives just before the end is to be deleted with the rest
         case _:
             most = None
     return _COMMITS[after.status].update(before, values, most=most)
@@ -348,11 +351,17 @@ def reported(meta: Meta, deadlock: Failure) -> Update:
 
 def checked(meta: Meta, now: int) -> Update:
     """Check a waiting invocation again later."""
+    if meta.status is Status.PAUSED:
+        return t.WAIT.update(meta, {"due": None if lifetimes.is_lost(meta, now) else lifetimes.renew_at(meta)})
+    if meta.status is Status.BACKING_OFF and meta.timer is not None:
+        return t.WAIT.update(meta, lifetimes.next_attempt(meta, meta.timer))
     if meta.status is Status.QUEUED:
         due = now + (RECHECK if meta.parent is not None else OWNER_CHECK) * 2 ** min(meta.dispatches, 6)
     else:
         due = now + min(RECHECK * 4 ** min(meta.dispatches, 8), MAX_RECHECK)
         due = due if meta.timer is None else min(due, meta.timer)
+    if lifetimes.renew_at(meta) > now:
+        due = min(due, lifetimes.renew_at(meta))
     return t.CHECK.update(meta, {"due": due, "dispatches": meta.dispatches + 1})
 
 
@@ -376,20 +385,20 @@ def extended(meta: Meta, times: Times) -> Update:
 
 def unreadable(meta: Meta, now: int, *, failures: int, error: str, due: int | None) -> Moved:
     """Record a failed attempt at something that cannot be read. Without a due time the invocation is paused."""
-    values: dict[str, Any] = {"failures": failures, "error": error, "failed": now, "dispatches": 0, "due": due}
-    values |= {"status": Status.PAUSED, "epoch": meta.epoch + 1} if due is None else {"status": Status.BACKING_OFF}
+    values: dict[str, Any] = {"failures": failures, "error": error, "failed": now, "dispatches": 0, **_waits(meta, due)}
+    values |= {"epoch": meta.epoch + 1} if due is None else {}
     return t.CANNOT_READ.move(meta, values)
 
 
 def lost(meta: Meta) -> Update:
     """Pause an invocation that no process begins to run."""
     error = f"no attempt began after {meta.dispatches} dispatches; resume it when its function works"
-    return t.LOSE.update(meta, {"status": Status.PAUSED, "due": None, "error": error, "epoch": meta.epoch + 1})
+    return t.LOSE.update(meta, {**_waits(meta, None), "error": error, "epoch": meta.epoch + 1})
 
 
 def paused(meta: Meta, segments: int | None) -> Moved:
     """Keep an invocation from continuing. Its epoch is raised, so that no attempt goes on."""
-    return t.PAUSE.move(meta, _fence(meta, segments) | {"status": Status.PAUSED, "due": None})
+    return t.PAUSE.move(meta, _fence(meta, segments) | _waits(meta, None))
 
 
 # --- operators -------------------------------------------------------------------------------------------------------
@@ -435,15 +444,18 @@ def resumed(meta: Meta, times: Times, deployment: str | None) -> Moved:
 
 
 def told(meta: Meta, now: int) -> Finish:
-    """All waiters of a completed invocation have its result. Its record rests until something is to be deleted."""
-    due = meta.journal_expires or meta.expires or now + PROMISE_CHECK
+    """All waiters of a completed invocation have its result."""
+    due = lifetimes.due_after_completion(meta) if meta.expires is not None else now + PROMISE_CHECK
     return t.TELL.finish(meta.ref, {"due": due, "waiters": 0})
 
 
-def forgotten(meta: Meta) -> Finish:
-    """The journal of a completed invocation is deleted. Its result is kept longer."""
-    values = {"inline_journal": None, "segments": 0, "journal_expires": None, "due": meta.expires}
-    return t.FORGET.finish(meta.ref, values)
+def renewed(meta: Meta, begin: int) -> tuple[Meta, Update | Finish]:
+    """The items of an invocation have a new time to live, which begins at a time."""
+    values: dict[str, Any] = {"kept": begin + lifetimes.KEPT}
+    if meta.live:
+        return replace(meta, **values), t.RENEW.unread(meta.ref, values)
+    values["due"] = lifetimes.due_after_completion(replace(meta, **values))
+    return replace(meta, **values), t.RETAIN.finish(meta.ref, values)
 
 
 def kept(ref: Ref, due: int | None) -> Finish:
@@ -452,8 +464,8 @@ def kept(ref: Ref, due: int | None) -> Finish:
 
 
 def purged(ref: Ref, now: int) -> Finish:
-    """From now on a completed record is treated as absent. It is due at once, to be deleted."""
-    return t.PURGE.finish(ref, {"expires": now, "due": now})
+    """From now on a completed record is treated as absent. It is due at once, to be deleted with its items."""
+    return t.PURGE.finish(ref, {"expires": now, "due": now, "kept": now})
 
 
 # --- promises --------------------------------------------------------------------------------------------------------
@@ -496,22 +508,20 @@ def checked_promise(meta: Meta, now: int, expires: int | None) -> Update | Finis
 # --- large payloads, and state that is no longer used ----------------------------------------------------------------
 
 
-def stored_ahead(ref: Ref, target: Target, times: Times, *, of: Ref | None = None) -> Create:
-    """Create the record of a payload that is put ahead of a commit: a state entry's, or the input of an invocation."""
-    parent = Parent(of, 0) if of is not None else None
-    meta = Meta(*ref, target, Kind.SHARED, Status.SUSPENDED, created=times.now, due=times.lease, parent=parent)
+def stored_ahead(ref: Ref, target: Target, times: Times) -> Create:
+    """Create the record of a state entry's payload that is put ahead of a commit."""
+    meta = Meta(*ref, target, Kind.SHARED, Status.SUSPENDED, created=times.now, due=times.lease)
     return Create(meta, times.now)
 
 
-def pointed_at(ref: Ref, now: int, *, due: int | None) -> Update:
+def pointed_at(ref: Ref, now: int) -> Update:
     """The commit points at a payload that was put ahead. It requires that the payload was not given up."""
-    return t.POINT.unread(ref, {"status": Status.COMPLETED, "completed": now, "due": due})
+    return t.POINT.unread(ref, {"status": Status.COMPLETED, "completed": now, "due": None})
 
 
-def given_up(meta: Meta, now: int, *, expires: bool) -> Moved:
+def given_up(meta: Meta, now: int) -> Moved:
     """No commit pointed at a payload in time. None can from now on."""
-    values: dict[str, Any] = {"status": Status.COMPLETED, "completed": now}
-    return t.GIVE_UP.move(meta, values | ({"expires": now} if expires else {}))
+    return t.GIVE_UP.move(meta, {"status": Status.COMPLETED, "completed": now, "expires": now})
 
 
 def garbage(key: ObjectKey, state_generation: str, times: Times) -> Create:

@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from adapter.engine import lifecycle
-from adapter.engine.expiry import Expiry
 from adapter.engine.ids import new_commit_id
 from adapter.engine.listeners import Listeners
 from adapter.engine.ports import Conflict, Delete, Put, Wake
@@ -37,14 +36,12 @@ class Notifier:
         self,
         process: Process,
         storage: Storage,
-        expiry: Expiry,
         wakeups: Wakeups,
         listeners: Listeners,
         reports: Reports,
     ) -> None:
         self._process = process
         self._storage = storage
-        self._expiry = expiry
         self._wakeups = wakeups
         self._listeners = listeners
         self._reports = reports
@@ -64,7 +61,6 @@ class Notifier:
         *,
         alone: bool = True,
         cancels: bool = False,
-        fresh: bool = True,
     ) -> None:
         """Count notifications to one invocation, and wake it if it waits for them. They have been put already.
 
@@ -74,7 +70,6 @@ class Notifier:
             deployment: The receiver's deployment.
             alone: True if the receiver probably waits for nothing else. This is a guess that saves a request.
             cancels: True for a cancellation. It also wakes a receiver that is paused or waits for its next attempt.
-            fresh: True if the notifications were put just now. If the receiver has completed, nothing has read them.
         """
         ref = notifications[0].to
         session = self._process.active.get(ref.id)
@@ -101,8 +96,7 @@ class Notifier:
             else:
                 counted, found, _ = await self._count(ref, len(notifications), Wake.NONE, due)
         if not counted or found is None:
-            await self._give_up(notifications, found, fresh)
-            return
+            return  # the receiver is over, and the notifications' time to live deletes them
         if not woken and _waits(found, urgent=urgent, cancels=cancels):
             woken = await self.wake(found)
         if woken:
@@ -160,17 +154,6 @@ class Notifier:
                     await self._storage.commit([Delete(waiter)], new_commit_id())
             return
         await self.notify([replace(notification, outcome=outcome)], waiter.service, waiter.deployment)
-
-    async def _give_up(self, notifications: Sequence[Notification], found: Meta | None, fresh: bool) -> None:
-        """Delete notifications whose receiver is over. Keep those that it may have read: they are deleted with its
-        record."""
-        gone = found is None or found.ref != notifications[0].to
-        if not fresh or not (gone or found is None or found.due is None):
-            return
-        await self._storage.commit([Delete(notification) for notification in notifications], new_commit_id())
-        for notification in notifications:
-            if notification.parts:
-                await self._expiry.delete_later(notification.to, found)
 
 
 def _waits(meta: Meta, *, urgent: bool, cancels: bool) -> bool:

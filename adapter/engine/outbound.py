@@ -75,15 +75,15 @@ class Outbound:
             return "not found" if earlier is None else "accepted" if earlier.commit_id == commit_id else "already"
         notification = replace(notification, after=meta.notifications)
         await self._storage.put_parts(parts)
-        fresh = ours = True
+        ours = True
         try:
             await self._storage.commit([Put(notification)], commit_id)
         except Conflict as conflict:
-            fresh, ours = False, getattr(conflict.found[0], "commit_id", "") == commit_id
+            ours = getattr(conflict.found[0], "commit_id", "") == commit_id
             if not ours and not passed_on:
                 return "already"
         notification, target, cancels = replace(notification, outcome=outcome), meta.target, id.startswith("x")
-        await self._notifier.notify([notification], target.service, meta.deployment, cancels=cancels, fresh=fresh)
+        await self._notifier.notify([notification], target.service, meta.deployment, cancels=cancels)
         return "accepted" if ours else "already"
 
     async def complete(self, awakeable: str, outcome: Outcome, *, commit_id: str | None = None) -> Acknowledgement:

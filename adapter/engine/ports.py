@@ -319,12 +319,12 @@ class Dependent(NamedTuple):
     id: str
     generation: str
     sort: Any
-    journal: bool
-    """True for a journal segment, and for a notification, which belongs to the journal."""
     segment: int | None = None
     """A segment's place in the journal."""
     input: bool = False
     """True for a part of the input, which may exist before the record does."""
+    ttl: int | None = None
+    """The item's time to live, in seconds since the epoch."""
 
 
 class Store(Protocol):
@@ -456,6 +456,11 @@ class Store(Protocol):
 
     async def delete(self, keys: Sequence[Dependent]) -> list[Dependent]:
         """Delete up to 25 items that `dependents` listed. BatchWriteItem. Return the keys that are left to delete."""
+        ...
+
+    async def renew(self, key: Dependent, ttl: int) -> None:
+        """Set the time to live, in seconds since the epoch, of an item that `dependents` listed. UpdateItem; a unit per
+        KB of the item. The item need not exist any more."""
         ...
 
     async def forget(self, ref: Ref, now: int) -> None:

@@ -47,7 +47,7 @@ class Promises:
                 return "accepted" if meta.commit_id == commit_id else "already"
             now = self._process.now()
             if len(outcome.value or b"") > INLINE:
-                parts = cut(meta.ref, name := f"output-{commit_id}", outcome.value or b"")
+                parts = cut(meta.ref, name := f"output-{commit_id}", outcome.value or b"", None)
                 await self._storage.put_parts(parts)
                 kept = lifecycle.kept_promise(meta, Outcome(), now, output_parts=len(parts), output_name=name)
             else:

@@ -180,9 +180,12 @@ class Meta:
     """The last segment of the journal, if it completed the invocation and is small."""
     completed: int | None = None
     journal_expires: int | None = None
-    """After completion: when the journal is deleted, if that is before the record expires."""
+    """After completion: when the journal becomes absent, if that is before the record expires."""
     expires: int | None = None
     """After completion: from this time on the id can be used again, even if the item is still stored."""
+    kept: int | None = None
+    """Until when the items that belong to the invocation are kept, if that is not a fixed time after its creation (see
+    `adapter.engine.lifetimes`). A purge sets it to the time of expiry, so that they are deleted at once."""
     commit_id: str = ""
     """The id of the last commit by an attempt."""
 
@@ -206,8 +209,12 @@ class Meta:
     @property
     def continues_at(self) -> int | None:
         """When the invocation continues by itself. The due time of a suspended one may be earlier, for the sweeper to
-        check it."""
-        return self.timer if self.status is Status.SUSPENDED else self.due
+        check it, and that of a long wait for the next attempt, for the sweeper to renew its items."""
+        if self.status is Status.PAUSED:
+            return None
+        if self.status is Status.SUSPENDED or (self.status is Status.BACKING_OFF and self.timer is not None):
+            return self.timer
+        return self.due
 
     @property
     def resolved(self) -> bool:
@@ -228,6 +235,8 @@ class JournalSegment:
     index: int
     data: str
     commit_id: str = ""
+    ttl: int | None = None
+    """When DynamoDB may delete the item, in seconds since the epoch (see `adapter.engine.lifetimes`)."""
 
 
 NOTIFICATION_ID = re.compile(r"x(:.+)?|[acw][0-9]+|s[^:]*:.+", re.DOTALL)
@@ -260,6 +269,8 @@ class Notification:
     after: int = 0
     """For signals, awakeables and cancellations: the number of notifications before this one. It orders what one sender
     sends, which no clock can."""
+    ttl: int | None = None
+    """When DynamoDB may delete the item, in seconds since the epoch (see `adapter.engine.lifetimes`)."""
 
 
 @frozen
@@ -275,6 +286,9 @@ class Part:
     name: str
     index: int
     data: bytes
+    ttl: int | None = None
+    """When DynamoDB may delete the item, in seconds since the epoch (see `adapter.engine.lifetimes`). ``None`` for the
+    parts of a promise and of a state entry."""
 
 
 @frozen
@@ -338,10 +352,10 @@ class StateEntry:
     """The number of those parts."""
 
 
-def cut(ref: Ref, name: str, data: bytes) -> list[Part]:
-    """Return a payload as parts."""
+def cut(ref: Ref, name: str, data: bytes, ttl: int | None) -> list[Part]:
+    """Return a payload as parts, with their time to live."""
     return [
-        Part(ref.id, ref.generation, name, index, data[start : start + PART])
+        Part(ref.id, ref.generation, name, index, data[start : start + PART], ttl)
         for index, start in enumerate(range(0, len(data), PART))
     ]
 

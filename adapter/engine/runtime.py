@@ -93,7 +93,8 @@ def build(
     wakeups = Wakeups(process, deployment, listeners, dispatcher, timers, resume)
     blobs = Blobs(process, storage)
     expiry = Expiry(process, storage, blobs)
-    notifier = Notifier(process, storage, expiry, wakeups, listeners, reports)
+    storage.on_former_items = lambda ref: process.spawn(expiry.delete_dependents(ref, of_former=True))
+    notifier = Notifier(process, storage, wakeups, listeners, reports)
     promises = Promises(process, storage, expiry, notifier)
     return Runtime(
         process=process,

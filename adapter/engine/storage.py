@@ -31,6 +31,9 @@ T = TypeVar("T")
 MAX_PARTS = 12
 """The number of parts of payloads in one request. The largest payload has so many."""
 
+MAX_FORMER = 100
+"""The number of items of expired records in a load from which on they are deleted before their time to live ends."""
+
 CONTENDED = 3
 """How often other transactions may be in the way of a commit of several groups before a smaller commit is tried."""
 
@@ -46,6 +49,8 @@ class Storage:
     def __init__(self, store: Store, process: Process) -> None:
         self.store = store
         self._process = process
+        self.on_former_items: Callable[[Ref], object] = lambda ref: None
+        """Called when a load met many items of expired records under an invocation's id."""
         self._random = random.Random()
 
     async def read(self, request: Callable[[], Awaitable[T]]) -> T:
@@ -91,6 +96,11 @@ class Storage:
             # A query is no snapshot: the last segments may have been put between the pages of journal and record.
             parts, segments, meta, notifications = await self._load(id)
         generation = meta.generation if meta is not None else ""
+        generations = [part.generation for part in parts] + [segment.generation for segment in segments]
+        generations += [each.to.generation for each in notifications]
+        former = len(generations) - generations.count(generation)
+        if meta is not None and former >= MAX_FORMER:
+            self.on_former_items(meta.ref)
         notifications = [each for each in notifications if each.to.generation == generation]
         if meta is None or _is_complete(notifications):
             notifications = _in_order(notifications)
@@ -120,7 +130,7 @@ class Storage:
         if found is None or found.generation != meta.generation:
             return [], []
         if found.journal_expires is not None and found.journal_expires <= self._process.now():
-            return [], []  # it may be deleted in part
+            return [], []
         return journals.read_timed(meta.id, segments, found.inline_journal, count=found.segments), notifications
 
     async def next_segment(self, meta: Meta) -> int:

@@ -6,11 +6,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from adapter.engine import lifecycle
+from adapter.engine import lifecycle, lifetimes
 from adapter.engine.control import Control
 from adapter.engine.ids import SHARDS
 from adapter.engine.ports import Due, Place
 from adapter.engine.records import Status, Unreadable
+from adapter.engine.renewal import renew
 from adapter.engine.runtime import Runtime
 from adapter.engine.transitions import MARGIN
 
@@ -144,8 +145,10 @@ class Sweeper:
             elif meta.expired(now):
                 await self._runtime.expiry.delete(meta)
             else:
-                await self._runtime.expiry.forget_journal(meta)
+                await renew(self._storage, meta, now)
             return True
+        if lifetimes.renew_at(meta) <= now and not lifetimes.is_lost(meta, now):
+            meta = await renew(self._storage, meta, now)
         redispatched = False
         if meta.status is Status.SUSPENDED and (meta.timer is None or meta.timer > now):
             if await self._runtime.notifier.wake_if_unseen(meta):
@@ -155,6 +158,8 @@ class Sweeper:
         elif meta.status is Status.QUEUED:
             await self._control.reclaim(meta)
             await self._control.check_deadlock(meta)
+            change = lifecycle.checked(meta, now)
+        elif meta.status is Status.PAUSED or (meta.status is Status.BACKING_OFF and (meta.timer or 0) > now):
             change = lifecycle.checked(meta, now)
         elif id in self._process.active:
             change = lifecycle.extended(meta, self._process.times())

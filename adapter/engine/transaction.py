@@ -20,6 +20,7 @@ from adapter.engine.execution import (
     Suspended,
 )
 from adapter.engine.keys import UNKNOWN, KeyState
+from adapter.engine.lifetimes import time_to_live
 from adapter.engine.ports import Change, Create, Delete, Put, TakeKey, WriteHead
 from adapter.engine.records import (
     INLINE,
@@ -266,21 +267,6 @@ class Transaction:
             options = execution.spec.options if execution.spec else Options()
             last = journal.encode(delta.entries, delta.times) if delta.journaled else []
             inline = len(last) == 1 and len(last[0]) <= MAX_INLINE_JOURNAL
-            dependents = any(
-                (
-                    meta.kind is Kind.WORKFLOW,
-                    journal.unanswered_calls([*execution.journal, *delta.entries]),
-                    execution.segments,
-                    execution.has_out_of_line,
-                    execution.notifications,
-                    meta.notifications,
-                    meta.waiters,
-                    large,
-                    len(execution.input) > INLINE,
-                    meta.input_parts,
-                    last and not inline,
-                )
-            )
             return lifecycle.completed(
                 meta,
                 options,
@@ -290,7 +276,6 @@ class Transaction:
                 output_name=f"output-{commit_id}" if large else "",
                 inline_journal=last[0] if inline else None,
                 journaled=bool(last or execution.segments),
-                dependents=dependents,
                 commit_id=commit_id,
             )
         if delta.failed is not None:
@@ -336,19 +321,22 @@ class Transaction:
             meta = self.metas[meta.id] = replace(meta, segments=execution.segments + len(cuts))
         if not execution.stored:
             if len(execution.input) > INLINE:
-                out_of_line = cut(meta.ref, "input", execution.input)
+                out_of_line = cut(meta.ref, "input", execution.input, time_to_live(meta.due or meta.created))
                 parts += out_of_line
                 meta = replace(meta, input=None, input_parts=len(out_of_line))
             meta = self.metas[meta.id] = replace(meta, notifications=int(delta.to_be_cancelled))
             changes.append(lifecycle.created(meta, self._times.now))
             if delta.to_be_cancelled:
-                changes.append(Put(Notification(meta.ref, "x", Outcome(failure=CANCELLED), self._times.now, commit_id)))
+                cancellation = Outcome(failure=CANCELLED)
+                changes.append(
+                    Put(Notification(meta.ref, "x", cancellation, self._times.now, commit_id, ttl=self._times.ttl))
+                )
         elif delta.completed or delta.failed or delta.suspended or delta.touched:
             changes.append(lifecycle.committed(execution.meta, meta, counted=execution.counted))
         if cuts:
             self.segments[meta.id] = len(cuts)
             segments = [
-                JournalSegment(meta.id, meta.generation, execution.segments + offset, data, commit_id)
+                JournalSegment(meta.id, meta.generation, execution.segments + offset, data, commit_id, self._times.ttl)
                 for offset, data in enumerate(cuts)
             ]
             parts += segments[:-1]
@@ -356,7 +344,7 @@ class Transaction:
         if delta.completed is None:
             return
         if meta.output_parts:
-            parts += cut(meta.ref, meta.output_name, delta.completed.outcome.value or b"")
+            parts += cut(meta.ref, meta.output_name, delta.completed.outcome.value or b"", self._times.ttl)
         parent = meta.parent
         receiver = self.deltas.get(parent.ref.id) if parent is not None else None
         if parent is not None and _notifies(execution) and not (receiver and receiver.completed):
@@ -417,10 +405,11 @@ def _notifies(execution: Execution) -> bool:
 
 def make_notification(to: Ref, id: str, outcome: Outcome, now: int, sender: str) -> tuple[Notification, list[Part]]:
     """Return a notification, and the parts that hold its value if that is too large for the notification itself."""
+    ttl = time_to_live(now)
     if len(outcome.value or b"") <= MAX_NOTIFICATION:
-        return Notification(to, id, outcome, now), []
+        return Notification(to, id, outcome, now, ttl=ttl), []
     name = f"{id}-{sender}"
-    return Notification(to, id, Outcome(), now, parts=name), cut(to, name, outcome.value or b"")
+    return Notification(to, id, Outcome(), now, parts=name, ttl=ttl), cut(to, name, outcome.value or b"", ttl)
 
 
 def fits(transaction: Transaction) -> bool:

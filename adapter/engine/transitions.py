@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
+from adapter.engine.lifetimes import time_to_live
 from adapter.engine.ports import Finish, Update
 from adapter.engine.records import WAITING, Meta, Ref, Status
 
@@ -47,6 +48,11 @@ class Times:
     now: int
     lease: int
     grace: int
+
+    @property
+    def ttl(self) -> int:
+        """The time to live of the items that are put with the change, in seconds since the epoch."""
+        return time_to_live(self.now)
 
 
 SCHEDULED, QUEUED, READY, RUNNING, SUSPENDED, BACKING_OFF, PAUSED, COMPLETED = Status
@@ -131,6 +137,7 @@ REQUIREMENTS: Final = {
 LEASE = "the end of the lease"
 DISPATCH = "the dispatch counts as lost"
 LATER = "the next check, later each time"
+RENEWAL = "the renewal"
 
 # --- created ---
 
@@ -160,7 +167,7 @@ SUSPEND = _row(
     [RUNNING, QUEUED],
     [SUSPENDED],
     "epoch queued notifications",
-    "the timer or the check",
+    "the timer, the check or the renewal",
     "transaction",
 )
 FAIL = _row(
@@ -168,7 +175,7 @@ FAIL = _row(
     [RUNNING, QUEUED],
     [BACKING_OFF, PAUSED],
     "epoch queued notifications",
-    "the next attempt; paused: never",
+    "the next attempt or the renewal",
     "transaction",
 )
 COMPLETE = _row(
@@ -176,7 +183,7 @@ COMPLETE = _row(
     [RUNNING, QUEUED],
     [COMPLETED],
     "epoch queued notifications waiters",
-    "now for waiters; else when items are to be deleted",
+    "now for waiters; else the renewal, or the end of a workflow's state",
     "transaction",
 )
 
@@ -198,6 +205,8 @@ RELEASE = _row("another execution of its session was taken over", [RUNNING], [RE
 # --- it stays as it is ---
 
 CHECK = _row("it is due, and still waits for others", [QUEUED, SUSPENDED], [], "epoch due", LATER, "sweeper")
+WAIT = _row("it is due, and not to continue", [BACKING_OFF, PAUSED], [], "epoch due", RENEWAL, "sweeper")
+RENEW = _row("its items are kept for longer", LIVE, [], "", "as before", "renewal")
 EXTEND = _row("it is due, and its attempt runs in the sweeper's process", STARTABLE, [], "epoch due", LEASE, "sweeper")
 REPORT = _row("a deadlock of it is reported", [QUEUED], [], "epoch status", "as before", "deadlocks")
 ATTACH = _row("another invocation waits for its result", LIVE, [], "", "as before", "control")
@@ -210,12 +219,12 @@ CANNOT_READ = _row(
     STARTABLE,
     [BACKING_OFF, PAUSED],
     "epoch due",
-    "the next attempt; paused: never",
+    "the next attempt or the renewal",
     "engine",
 )
-LOSE = _row("no attempt began after ten dispatches", STARTABLE, [PAUSED], "epoch due", "never", "sweeper")
+LOSE = _row("no attempt began after ten dispatches", STARTABLE, [PAUSED], "epoch due", RENEWAL, "sweeper")
 PAUSE = _row(
-    "an operator pauses it, or its last attempt's process ended", STARTABLE, [PAUSED], "epoch due", "never", "control"
+    "an operator pauses it, or its last attempt's process ended", STARTABLE, [PAUSED], "epoch due", RENEWAL, "control"
 )
 
 # --- operators ---
@@ -227,9 +236,9 @@ END_QUEUED = _row("it is to end, and leaves its inbox", [QUEUED], [RUNNING], "ep
 
 # --- after completion ---
 
-TELL = _row("all waiters have its result", [COMPLETED], [], "", "when items are to be deleted", "sweeper")
-FORGET = _row("its journal is deleted", [COMPLETED], [], "", "its expiry", "sweeper")
-KEEP = _row("it is kept for late requests, or for late items", [COMPLETED], [], "", "their end", "sweeper")
+TELL = _row("all waiters have its result", [COMPLETED], [], "", "as after its completion", "sweeper")
+RETAIN = _row("its items are kept until it expires", [COMPLETED], [], "", "a workflow's: its expiry", "renewal")
+KEEP = _row("it is kept for late requests", [COMPLETED], [], "", "their end", "sweeper")
 PURGE = _row("an operator purges it", [COMPLETED], [], "", "now", "control")
 
 # --- promises, and the records of large payloads: nobody runs them ---
@@ -247,7 +256,7 @@ CHECK_PROMISE = _row(
     "control",
 )
 STORE = _row("a large payload is put ahead of a commit", [], [SUSPENDED], "absent", LEASE, "blobs")
-POINT = _row("the commit points at a large payload", [SUSPENDED], [COMPLETED], "", "never; an input: now", "blobs")
+POINT = _row("the commit points at a large payload", [SUSPENDED], [COMPLETED], "", "never", "blobs")
 GIVE_UP = _row("no commit points at a large payload in time", [SUSPENDED], [COMPLETED], "due", "now", "blobs")
 
 TRANSITIONS: Final = {

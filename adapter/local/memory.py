@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol, TypeVar, cast
 
 from adapter.engine import ids, lifecycle
 from adapter.engine.ids import SHARDS, shard
+from adapter.engine.lifetimes import record_time_to_live
 from adapter.engine.ports import (
     EVERYTHING,
     Change,
@@ -319,6 +320,16 @@ class MemoryStore:
         return left
 
     @request
+    async def renew(self, key: Dependent, ttl: int) -> None:
+        old = self._lookup(key.id, key.sort)
+        if self._busy(key.id, key.sort):
+            raise Unavailable(f"a transaction is writing {key}")
+        if isinstance(old, JournalSegment | Notification | Part):
+            self._apply([_Write(key.id, key.sort, old, replace(old, ttl=ttl))])
+        else:
+            self._charge([(old, None)])
+
+    @request
     async def forget(self, ref: Ref, now: int) -> None:
         self._admit(ref.id)
         old = self._record(ref.id)
@@ -326,6 +337,28 @@ class MemoryStore:
             self._apply([_Write(ref.id, META, old, None)])
         else:
             self._charge([(old, None)])
+
+    # --- times to live -----------------------------------------------------------------------------------------------
+
+    def expire(self, now: int, chosen: Callable[[Record], bool] = lambda record: True) -> int:
+        """Delete items whose time to live has ended, as DynamoDB does: no request, in no order, perhaps late.
+
+        Args:
+            now: The time, in milliseconds since the epoch.
+            chosen: Says of an item whether it is its turn.
+
+        Returns:
+            How many items were deleted.
+        """
+        ends = ((record, time_to_live(record)) for record in self.records())
+        over = [record for record, ttl in ends if ttl is not None and ttl < now // 1000 and chosen(record)]
+        writes = [_Write(*_address(record), record, None) for record in over]
+        writes = [write for write in writes if not self._busy(write.partition, write.key)]
+        units = self.usage.write_units
+        for write in writes:
+            self._apply([write])
+        self.usage.write_units = units
+        return len(writes)
 
     # --- transactions under way --------------------------------------------------------------------------------------
 
@@ -604,10 +637,17 @@ def _address(record: Record) -> tuple[Partition, Key]:
             return key, ("s", generation, name)
 
 
+def time_to_live(record: Record) -> int | None:
+    """When DynamoDB may delete an item, in seconds since the epoch."""
+    if isinstance(record, Meta):
+        return None if record.expires is None else record_time_to_live(record.expires)
+    return getattr(record, "ttl", None)
+
+
 def _dependent(id: str, record: Record) -> Dependent:
     key = _address(record)[1]
     segment = record.index if isinstance(record, JournalSegment) else None
-    return Dependent(id, key[1], key, key[0] in "jn", segment, key[0] == "i")
+    return Dependent(id, key[1], key, segment, key[0] == "i", time_to_live(record))
 
 
 # --- sizes -----------------------------------------------------------------------------------------------------------
@@ -673,6 +713,8 @@ def _meta(meta: Meta) -> int:
         bytes += 17
     if meta.expires is not None:
         bytes += 24
+    if meta.kept is not None:
+        bytes += 12
     if meta.awaits is not None:
         bytes += 22 + sum(6 + len(id) for id in meta.awaits.ids) + 5 * len(meta.awaits.calls)
     if meta.copied:
@@ -699,11 +741,11 @@ def size(record: Record) -> int:
         case Meta():
             return _meta(record)
         case JournalSegment():
-            return 103 + _text(record.data)
+            return 112 + _text(record.data)
         case Notification():
-            return 106 + _text(record.id) + _outcome(record.outcome) + (5 + _text(record.parts) if record.parts else 0)
+            return 115 + _text(record.id) + _outcome(record.outcome) + (5 + _text(record.parts) if record.parts else 0)
         case Part():
-            return 73 + _text(record.name) + len(record.data)
+            return 73 + _text(record.name) + len(record.data) + (9 if record.ttl is not None else 0)
         case Waiter():
             return 134 + len(record.service) + len(record.deployment)
         case Head():

@@ -63,6 +63,9 @@ SWEEP_MEMORY: Final = 5.0
 SWEEP_DYNAMODB: Final = 30.0
 """Seconds between sweeps. An emulator scans for each."""
 
+EXPIRY: Final = 3600 * 1000
+"""Milliseconds between looks for what the store in memory need not keep any longer."""
+
 GOODBYE: Final = 0.5
 """Seconds that requests under way get when the server stops."""
 
@@ -188,13 +191,17 @@ async def running(
 
 async def _recover(engine: Engine, interval: float) -> None:
     """Arm the timers that a former process had, then sweep from time to time."""
-    armed = False
+    armed, next_expiry = False, 0
     while True:
         try:
             if not armed:
                 await _arm(engine)
                 armed = True
             await engine.sweeper.sweep()
+            store, now = engine.storage.store, engine.process.now()
+            if isinstance(store, MemoryStore) and now >= next_expiry:
+                store.expire(now)
+                next_expiry = now + EXPIRY
         except Unavailable as error:
             log.warning("the store does not answer: %s", error)
         except Exception:

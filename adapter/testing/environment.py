@@ -318,7 +318,7 @@ class Environment(Clients):
             record.due
             for record in self._store.records()
             if isinstance(record, Meta) and record.live and record.id.startswith("inv_")
-            if record.due is not None and record.due > now
+            if record.due is not None and record.due > now and record.status is not Status.PAUSED
         ]
         sleeper = self._clock.next()
         at = min([*times, sleeper] if sleeper is not None else times, default=None)
@@ -333,6 +333,7 @@ class Environment(Clients):
         await self.settle()
         self._engine.process.spawn(self._engine.sweeper.sweep())
         await self.settle()
+        self._store.expire(self._clock.now())
 
     # --- inside: requests ---
 
@@ -417,7 +418,7 @@ class Environment(Clients):
 
     async def _journal(self, id: str) -> list[JournalEntry]:
         _, segments, meta, notifications = await self._engine.storage.load(id)
-        if meta is None:
+        if meta is None or (meta.journal_expires or meta.expires or self._clock.now() + 1) <= self._clock.now():
             return []
         delivered = {each.id: each.outcome for each in notifications}
         inline = [meta.inline_journal] if meta.inline_journal else []

@@ -161,6 +161,24 @@ class TestDependents:
         assert await store.dependents("inv_a") == ([], None)
         assert await store.peek("inv_a")
 
+    async def test_renewed(self, store: Store) -> None:
+        await created(store, id="inv_a")
+        await put(store, segment(REF, 0), notification(REF, "c1"), part(REF, "input", 0))
+        keys, _ = await store.dependents("inv_a")
+        assert {key.ttl for key in keys} == {None}
+        for key in keys:
+            await store.renew(key, 1_800_000_000)
+        assert {key.ttl for key in (await store.dependents("inv_a"))[0]} == {1_800_000_000}
+        [stored] = (await store.load("inv_a")).segments
+        assert (stored.data, stored.ttl) == (segment(REF, 0).data, 1_800_000_000)
+
+    async def test_renewing_what_is_gone_makes_nothing(self, store: Store) -> None:
+        await put(store, segment(REF, 0))
+        [key], _ = await store.dependents("inv_a")
+        await store.delete([key])
+        await store.renew(key, 1_800_000_000)
+        assert await store.dependents("inv_a") == ([], None)
+
     async def test_deleting_again_does_nothing(self, store: Store) -> None:
         await put(store, segment(REF, 0))
         keys, _ = await store.dependents("inv_a")
@@ -169,7 +187,7 @@ class TestDependents:
 
     async def test_at_most_25(self, store: Store) -> None:
         with pytest.raises(ValueError, match="25"):
-            await store.delete([Dependent("inv_a", GENERATION, n, journal=True) for n in range(26)])
+            await store.delete([Dependent("inv_a", GENERATION, n) for n in range(26)])
 
     async def test_in_pages(self, store: Store) -> None:
         await put(store, *(Part("inv_a", GENERATION, "output", index, b"x" * 350_000) for index in range(4)))

@@ -69,6 +69,13 @@ LARGE = b"x" * 1000
 BIG = b"x" * 5000
 ITEMS: list[Change] = [Put(segment(REF, 0)), Put(notification(REF, "c1")), WriteHead(OWNED, version=0)]
 
+
+async def renew_first(store: Store) -> None:
+    keys, _ = await store.dependents(REF.id)
+    store.usage = Usage()
+    await store.renew(keys[0], 1_800_000_000)
+
+
 REQUESTS: dict[str, tuple[list[Change], Callable[[Store], Awaitable[object]]]] = {
     "create": ([], lambda store: commit(store, Create(meta(REF.id), NOW))),
     "create, due": ([], lambda store: commit(store, Create(RUNNING, NOW))),
@@ -110,6 +117,7 @@ REQUESTS: dict[str, tuple[list[Change], Callable[[Store], Awaitable[object]]]] =
     "inbox": ([Put(waiting(1))], lambda store: store.inbox(KEY, 1)),
     "due": ([Create(RUNNING, NOW)], lambda store: store.due(0, NOW, 10)),
     "dependents": (ITEMS, lambda store: store.dependents(REF.id)),
+    "renew": (ITEMS, renew_first),
     "forget": ([Create(completed(REF.id, due=NOW), NOW)], lambda store: store.forget(REF, NOW * 2)),
 }
 

@@ -141,7 +141,7 @@ async def test_throttled_reads(store: DynamoStore, aws: FaultyAWS) -> None:
     aws.plan = once(throttled)
     assert await store.heads([ObjectKey("S", "a"), ObjectKey("S", "b")]) == {}
     aws.plan = once(throttled)
-    keys = [Dependent("inv_a", "g", "j#g#00000001", journal=True)]
+    keys = [Dependent("inv_a", "g", "j#g#00000001")]
     assert await store.delete(keys) == keys
     parts = [Part("inv_a", "g", "output", index, b"\xff") for index in range(2)]
     aws.plan = once(throttled)

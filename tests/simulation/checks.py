@@ -441,15 +441,11 @@ class Checker:
         for head in self.store.heads_():
             if head.owner is not None:
                 self.fail(f"{head.key} is still held: {head}")
-        known = {meta.ref for meta in self.store.metas()}
         for record in self.store.records():
             over = isinstance(record, Waiter | InboxEntry) and not self.open_promise(record)
-            if self.world.swept:
-                over = over or (isinstance(record, Notification) and record.id[0] in "cw")
-                if isinstance(record, Part | JournalSegment):
-                    ref = Ref(record.id, record.generation)
-                    unmade = isinstance(record, Part) and record.name == "input" and ref not in known
-                    over = (ref in self.ends or unmade) and ref not in self.store.late
+            if self.world.swept and isinstance(record, Part | JournalSegment | Notification | Meta):
+                partition = record.to.id if isinstance(record, Notification) else record.id
+                over = partition.startswith("inv_")
             if over:
                 self.fail(f"{record} is left over")
         blobs = {meta.ref for meta in self.store.metas() if meta.id.startswith("blb_")}

@@ -12,7 +12,7 @@ from adapter.local.memory import size
 from tests.simulation.plan import Node, Op, Plan
 from tests.simulation.world import World
 
-BESIDE = ("peek", "due", "dependents", "delete", "forget")
+BESIDE = ("peek", "due", "dependents", "delete", "renew", "forget")
 """What clients and sweepers look at meanwhile, and what is deleted a day later."""
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from adapter.engine import blobs, commit_log, control, journal, keys, records, session, storage, transaction
+from adapter.engine import blobs, commit_log, control, journal, keys, lifetimes, records, session, storage, transaction
 from adapter.engine import engine as engines
 from adapter.engine.engine import Engine
 from tests.simulation.checks import check
@@ -20,6 +20,9 @@ from tests.simulation.reach import SHARES
 from tests.simulation.reach import draw as switches
 from tests.simulation.watch import WatchedStore
 from tests.simulation.world import World, seeded
+
+MODULES = (blobs, commit_log, control, engines, journal, keys, lifetimes, records, session, storage, transaction)
+"""The modules whose limits a case may change."""
 
 CROWDS = {"crowd": crowd, "fan-in": fan_in}
 """Switches with plans of their own."""
@@ -40,6 +43,8 @@ class Case:
     """Which switches are on (see `reach.SHARES`)."""
     front: int = 0
     """How many entries of an inbox are read at a time, if not as many as in production."""
+    kept: int = 0
+    """For how many seconds items are kept if nothing renews them, if not as long as in production."""
 
 
 @dataclass(slots=True)
@@ -83,7 +88,8 @@ def case(seed: int, focus: str = "") -> Case:
     if "conflicts" in reach:
         faults.conflict = Random(f"{seed}/spans").choice((0.002, 0.01, 0.05))
     front = Random(f"{seed}/front").choice((0, 1, 2, 5))
-    return Case(str(seed), plan, faults, lambdas, retention, 700 if parts else 0, reach, front)
+    kept = Random(f"{seed}/kept").choice((0, 0, 0, 1200))
+    return Case(str(seed), plan, faults, lambdas, retention, 700 if parts else 0, reach, front, kept)
 
 
 def _largest(plan: Plan) -> int:
@@ -99,16 +105,19 @@ def _largest(plan: Plan) -> int:
 
 
 @contextmanager
-def _cut(part: int, front: int) -> Iterator[None]:
-    """Have values cut into parts of so many bytes, few of which fit into a commit, and inboxes read bit by bit."""
+def _cut(part: int, front: int, kept: int) -> Iterator[None]:
+    """Have values cut into parts of so many bytes, few of which fit into a commit, inboxes read bit by bit, and items
+    kept for so many seconds."""
     limits: dict[str, int] = {}
     if part:
         limits |= {"PART": part, "INLINE": part, "MAX_NOTIFICATION": part // 2}
         limits |= {"MAX_INLINE_JOURNAL": part // 8, "MAX_INLINE_PARTS": 3 * part}
     if front:
         limits["INBOX_PAGE"] = front
+    if kept:
+        limits |= {"KEPT": kept * 1000, "RENEWAL": kept * 500}
     with ExitStack() as undo:
-        for module in (blobs, commit_log, control, engines, journal, keys, records, session, storage, transaction):
+        for module in MODULES:
             for name in limits.keys() & vars(module).keys():
                 undo.callback(setattr, module, name, vars(module)[name])
                 setattr(module, name, limits[name])
@@ -136,7 +145,7 @@ def run(
     )
     undo = seeded(world)
     try:
-        with _cut(case.part, case.front):
+        with _cut(case.part, case.front, case.kept):
             simulate(_run(world))
     except Exception as error:
         world.crashed(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,7 +11,6 @@ from pydantic_core import from_json
 
 from adapter.engine.control import KILLED
 from adapter.engine.journal import LAST, WHOLE, AttemptStarted, Entry, ResultDelivered, decode
-from adapter.engine.ports import Put
 from adapter.engine.records import (
     Head,
     InboxEntry,
@@ -59,6 +58,11 @@ class Ended:
     output: str
 
 
+def _is_renewal(old: JournalSegment | Notification, new: JournalSegment | Notification) -> bool:
+    """Whether nothing but an item's time to live has changed, and that has not become shorter."""
+    return replace(old, ttl=new.ttl) == new and (old.ttl or 0) <= (new.ttl or 0)
+
+
 class WatchedStore(MemoryStore):
     """The store in memory, with the invariants that every write has to leave intact."""
 
@@ -70,8 +74,6 @@ class WatchedStore(MemoryStore):
         """Everything that has ever completed."""
         self._made: set[Ref] = set()
         """Everything that ever had a record."""
-        self.late: set[Ref] = set()
-        """What was purged before a request of its own arrived, which may leave an item behind."""
 
     def metas(self) -> Iterator[Meta]:
         """All invocations' records."""
@@ -98,15 +100,6 @@ class WatchedStore(MemoryStore):
         if meta is not None and meta.generation == ref.generation and meta.inline_journal is not None:
             segments.append(meta.inline_journal)
         return decode(segments)
-
-    def expect_late(self, name: str, args: tuple[Any, ...]) -> None:
-        """Take note of whom a request comes too late for."""
-        if name in ("put", "commit"):
-            for item in (change.item if isinstance(change, Put) else change for change in args[0]):
-                if isinstance(item, Part | JournalSegment):
-                    ref, meta = Ref(item.id, item.generation), self._record(item.id)
-                    if ref in self._made and (meta is None or meta.ref != ref):
-                        self.late.add(ref)
 
     async def _span(self) -> None:
         """Let a transaction take its time, in which other processes write."""
@@ -149,6 +142,8 @@ class WatchedStore(MemoryStore):
             elif isinstance(new, JournalSegment):
                 if Ref(new.id, new.generation) not in self._made:
                     self._fail(f"segment {new.index} of the journal of {new.id} is there before its record")
+                if old is not None and _is_renewal(old, new):
+                    continue
                 if old is not None:
                     self._fail(f"{new} replaces {old}")
                 counts = new.data.startswith((WHOLE, LAST)) and not new.data.startswith(BEGAN)
@@ -159,7 +154,7 @@ class WatchedStore(MemoryStore):
                 read = own is not None and not own.expired(self._now() + SKEW)  # not one that comes after a purge
                 if new.index and read and self._lookup(new.id, ("j", new.generation, new.index - 1)) is None:
                     self._fail(f"{new} leaves a gap")
-            elif isinstance(new, Notification) and old is not None:
+            elif isinstance(new, Notification) and old is not None and not _is_renewal(old, new):
                 self._fail(f"{new} replaces {old}")
         for name in keys:
             self._check_key(name)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 
 from pydantic_core import from_json, to_json
 
-from adapter.engine import ids
+from adapter.engine import ids, lifetimes
 from adapter.engine.engine import Engine
 from adapter.engine.ports import Conflict, Contended, Dispatcher, Store, Timers, TooLarge, Unavailable
 from adapter.engine.records import Meta, Ref, Status
@@ -36,7 +36,7 @@ READS = {
     "dependents",
 }  # fmt: skip
 
-METHODS = (*sorted(READS), "start", "count_notifications", "commit", "put", "delete", "forget")
+METHODS = (*sorted(READS), "start", "count_notifications", "commit", "put", "delete", "renew", "forget")
 
 PUNCTUAL = 2.0
 """Seconds by which something may be late though nothing goes wrong."""
@@ -328,7 +328,7 @@ class World:
     asked_for: Counter[str] = field(default_factory=Counter[str], init=False)
     """How often the store was asked for what."""
     swept: bool = field(default=False, init=False)
-    """Whether everything that has expired was deleted by the engine."""
+    """Whether everything that has expired was deleted."""
     finished: set[tuple[Ref, str]] = field(default_factory=set, init=False)
     begun: Counter[tuple[Ref, str]] = field(default_factory=Counter[tuple[Ref, str]], init=False)
     """How often each step began."""
@@ -398,8 +398,7 @@ class World:
         for function, at in self.plan.deploys:
             self.loop.call_later(at, self._deploy, function)
         sweeper = self.loop.create_task(self._sweeper())
-        if self.expiring:
-            self.loop.create_task(self._expiry())
+        self.loop.create_task(self._expiry())
         storm = 1000.0 if self.expiring else self.random.choice((5.0, 60.0, 200.0))
         await asyncio.wait(clients, timeout=storm)
         if self.random.random() < 0.7:
@@ -414,14 +413,24 @@ class World:
         if not self.expiring and self.random.random() < 0.15:
             await asyncio.sleep(self.retention + 10)
             await self._settle(expired=True)
+            self.store.expire(self.store._now() + 60 * lifetimes.DAY)
             self.swept = True
 
     async def _expiry(self) -> None:
-        """Deletes what has expired, when it comes to it, as DynamoDB does."""
+        """Deletes items whose time to live has ended, when it comes to it and in no order, as DynamoDB does.
+
+        Where records expire, they go much earlier than in production: a second after they have expired.
+        """
+        random = Random(f"{self.seed}/expiry")
         while True:
-            await asyncio.sleep(self.random.uniform(0, 100))
+            await asyncio.sleep(random.uniform(0, 100))
+            share = random.choice((0.1, 0.5, 1.0))
+            if deleted := self.store.expire(self.store._now(), lambda _, share=share: random.random() < share):
+                self.note(None, f"time to live ends of {deleted} items")
+            if not self.expiring:
+                continue
             for meta in list(self.store.metas()):
-                if meta.expires is not None and meta.expires + 1000 < self.store._now() and self.random.random() < 0.3:
+                if meta.expires is not None and meta.expires + 1000 < self.store._now() and random.random() < 0.3:
                     self.note(None, "time to live ends", meta.id)
                     self.store.remove(meta)
 
@@ -442,7 +451,7 @@ class World:
                     continue
                 return
             wait = (min(dues) - EPOCH) / 1000 - self.loop.time()
-            await asyncio.sleep(min(max(wait, 0), 7200) + 2.5)
+            await asyncio.sleep(min(max(wait, 0), 7200, lifetimes.RENEWAL / 4000) + 2.5)
             self.sweep()
         self.violation("it does not come to rest")
 
@@ -451,7 +460,7 @@ class World:
             return True
         if meta.input is None and not meta.input_parts:  # a promise; its waiters may have to be told
             return not meta.live and meta.waiters > 0
-        return expired or meta.live or meta.due != meta.expires
+        return meta.status is not Status.PAUSED and (expired or meta.live or meta.due != meta.expires)
 
     async def _sweeper(self) -> None:
         while True:
@@ -598,7 +607,6 @@ class World:
         async def apply() -> None:
             try:
                 self.writer = process
-                self.store.expect_late(name, args)
                 result: Any = await getattr(self.store, name)(*args, **kwargs)
             except (Conflict, TooLarge, Unavailable) as error:
                 result = error

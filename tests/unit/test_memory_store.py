@@ -176,7 +176,7 @@ async def test_parts_that_meet_a_transaction_are_left_to_do() -> None:
     first = await spans.begin(store.commit([Create(META, 0), Put(part)], "n"))
 
     assert await store.put([part]) == [part]
-    assert await store.delete([Dependent("inv_a", "g", ("i", "g", "input", 0), False)]) != []
+    assert await store.delete([Dependent("inv_a", "g", ("i", "g", "input", 0))]) != []
 
     await spans.end(first)
     assert await store.put([part]) == []

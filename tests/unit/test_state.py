@@ -172,7 +172,7 @@ async def test_parts_that_no_commit_points_at_are_deleted() -> None:
     await place.clock.advance(120)
     await place.engine.sweeper.sweep()
     assert parts(place) == 0
-    await place.engine.storage.put_parts(cut(blob, "state", b"x" * 1000))  # a request that was under way
+    await place.engine.storage.put_parts(cut(blob, "state", b"x" * 1000, None))  # a request that was under way
     await place.clock.advance(900)
     await place.engine.sweeper.sweep()
     assert not list(place.store.records())

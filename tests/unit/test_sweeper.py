@@ -123,7 +123,7 @@ async def test_what_was_not_deleted_for_want_of_capacity_is_not_asked_for_again_
         for _ in range(5):
             await ctx.issue(c.Run("step", closure("x")), unpack)
 
-    await world.call("S/work")
+    answer = await world.start("S/work")
     delete, asked = world.store.delete, 0
 
     async def busy(keys: Sequence[Dependent]) -> list[Dependent]:
@@ -132,10 +132,9 @@ async def test_what_was_not_deleted_for_want_of_capacity_is_not_asked_for_again_
         return [*keys] if asked < 3 else await delete(keys)
 
     monkeypatch.setattr(world.store, "delete", busy)
-    await world.clock.advance(25 * 3600)
-    sweep = asyncio.create_task(world.engine.sweeper.sweep())
+    purge = asyncio.create_task(world.engine.control.purge(answer.id))
     await settle()
     assert asked == 1
     await world.clock.advance(5)
-    assert sweep.done()
+    assert purge.done()
     assert asked == 3

@@ -119,6 +119,14 @@ class World:
     async def send(self, path: str, input: Any = None, *, process: int = 0, **options: Any) -> str:
         return (await self.engines[process].send(Request(target(path), pack(input), **options))).id
 
+    async def outlive(self, seconds: float = 60 * 24 * 3600) -> None:
+        """Let time pass in which records expire and times to live end, and have DynamoDB and the sweeper act on it."""
+        await self.clock.advance(seconds)
+        for _ in range(2):
+            await self.engines[-1].sweeper.sweep()
+            await settle()
+        self.store.expire(self.clock.now())
+
     async def meta(self, id: str) -> Meta:
         found = await self.store.peek(id)
         assert found is not None
