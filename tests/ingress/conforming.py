@@ -25,6 +25,7 @@ async def conforming(response: httpx.Response) -> None:
     [operation, *_] = [
         each for each in OPERATIONS if each.pattern.fullmatch(path) and response.request.method in each.methods
     ]
+    assert response.status_code == 200 or (response.status_code == 202 and operation.accepts)
     types = _types(operation)
     if kind == "application/octet-stream":
         assert Response in types

@@ -29,7 +29,7 @@ MAX_COMMAND: Final = 10**9
 """More than a command's number ever is."""
 
 
-@operation("POST PATCH", "/invocations/{id}/cancel", headers=("idempotency-key",))
+@operation("POST PATCH", "/invocations/{id}/cancel", headers=("idempotency-key",), accepts=True)
 async def cancel(call: Call, id: str) -> Reply[m.Acknowledged]:
     """Cancel an invocation: its next await raises a terminal error, and so do those of its calls, leaves first.
 
@@ -38,32 +38,34 @@ async def cancel(call: Call, id: str) -> Reply[m.Acknowledged]:
     return await _act(call, id, "cancel")
 
 
-@operation("POST PATCH", "/invocations/{id}/kill")
+@operation("POST PATCH", "/invocations/{id}/kill", accepts=True)
 async def kill(call: Call, id: str) -> Reply[m.Acknowledged]:
     """End an invocation and its calls at once, and release their keys. A step that runs may still finish."""
     return await _act(call, id, "kill")
 
 
-@operation("POST PATCH", "/invocations/{id}/pause")
+@operation("POST PATCH", "/invocations/{id}/pause", accepts=True)
 async def pause(call: Call, id: str) -> Reply[m.Acknowledged]:
     """Keep an invocation from continuing until it is resumed."""
     return await _act(call, id, "pause")
 
 
-@operation("POST PATCH", "/invocations/{id}/resume", query=("deployment",))
+@operation("POST PATCH", "/invocations/{id}/resume", query=("deployment",), accepts=True)
 async def resume(call: Call, id: str) -> Reply[m.Acknowledged]:
     """Continue a paused invocation, or one that waits for its next attempt, now. With ``deployment``, continue on that
     version; ``latest`` is the one that hosts the service now."""
     return await _act(call, id, "resume", deployment=call.query("deployment"))
 
 
-@operation("POST PATCH DELETE", "/invocations/{id}/purge")
+@operation("POST PATCH DELETE", "/invocations/{id}/purge", accepts=True)
 async def purge(call: Call, id: str) -> Reply[m.Acknowledged]:
     """Forget a completed invocation, as if it had expired."""
     return await _act(call, id, "purge")
 
 
-@operation("POST PATCH", "/invocations/{id}/restart-as-new", query=("from",), headers=("idempotency-key",))
+@operation(
+    "POST PATCH", "/invocations/{id}/restart-as-new", query=("from",), headers=("idempotency-key",), accepts=True
+)
 async def restart(call: Call, id: str) -> Reply[m.Acknowledged]:
     """Run an invocation's request again as a new invocation.
 

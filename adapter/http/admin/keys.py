@@ -34,7 +34,7 @@ async def keys(call: Call) -> m.Keys:
     """List the keys that have an owner or a queue, found through live invocations. With ``queued=true`` only those that
     have a queue."""
     engine = call.stack.engine
-    only_queued = call.query("queued") == "true"
+    only_queued = parameters.flag(call, "queued")
     statuses = [Status.QUEUED] if only_queued else [parameters.LIVE]
     filter = parameters.read_filter({"status": statuses, "service": call.query("service")})
     names = await call.stack.service_names(filter.service)
@@ -192,13 +192,13 @@ async def _promise(engine: Engine, meta: Meta) -> m.Promise:
     return {**shown, "status": "resolved", "value": views.value(outcome.value or b"")}
 
 
-@operation("POST", "/services/{service}/promises/{name+}/resolve", query=("key",), body=bytes)
+@operation("POST", "/services/{service}/promises/{name+}/resolve", query=("key",), body=bytes, accepts=True)
 async def resolve_promise(call: Call, service: str, name: str) -> Reply[m.Completed]:
     """Resolve a promise with a value."""
     return await _complete(call, service, name, Outcome(await read_body(call.request)))
 
 
-@operation("POST", "/services/{service}/promises/{name+}/reject", query=("key",), body=m.Refusal)
+@operation("POST", "/services/{service}/promises/{name+}/reject", query=("key",), body=m.Refusal, accepts=True)
 async def reject_promise(call: Call, service: str, name: str) -> Reply[m.Completed]:
     """Reject a promise with a failure."""
     return await _complete(call, service, name, Outcome(failure=await rejection(call)))

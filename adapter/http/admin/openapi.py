@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter
@@ -82,8 +81,7 @@ def document() -> dict[str, Any]:
     for each in OPERATIONS:
         path = paths.setdefault("/admin" + each.path.replace("+}", "}"), {})
         for method in each.methods:
-            if method != "PATCH":
-                path[method.lower()] = _operation(each, method, schemas)
+            path[method.lower()] = _operation(each, method, schemas)
     problem = {"application/problem+json": {"schema": schemas.of(m.Problem)}}
     return {
         "openapi": "3.1.0",
@@ -124,7 +122,7 @@ def _operation(each: Operation, method: str, schemas: _Schemas) -> dict[str, Any
             *(_query_parameter(each.path, name) for name in each.query),
             *(HEADERS[name] for name in each.headers),
         ],
-        "responses": {**_responses(each.run, schemas), "default": {"$ref": "#/components/responses/Problem"}},
+        "responses": {**_responses(each, schemas), "default": {"$ref": "#/components/responses/Problem"}},
     }
     if more:
         described["description"] = " ".join(more.split())
@@ -154,9 +152,9 @@ def _query_parameter(path: str, name: str) -> dict[str, Any]:
 _OF_A_KEY: Final = "/services/{service}/promises"
 
 
-def _responses(run: Callable[..., Any], schemas: _Schemas) -> dict[str, Any]:
-    """Return the responses by what a function returns: a type, a `Reply` with it, bytes, or one of several."""
-    hints = get_type_hints(run)["return"]
+def _responses(each: Operation, schemas: _Schemas) -> dict[str, Any]:
+    """Return the responses by what the function returns: a type, a `Reply` with it, bytes, or one of several."""
+    hints = get_type_hints(each.run)["return"]
     types = get_args(hints) if get_origin(hints) not in (Reply, dict) and get_args(hints) else (hints,)
     content: dict[str, Any] = {}
     for type in types:
@@ -166,6 +164,7 @@ def _responses(run: Callable[..., Any], schemas: _Schemas) -> dict[str, Any]:
             inner = get_args(type)[0] if get_origin(type) is Reply else type
             content["application/json"] = {"schema": schemas.of(inner)}
     responses: dict[str, Any] = {"200": {"description": "The answer.", "content": content}}
-    if run.__module__.endswith((".actions", ".outside")) or "complete" in run.__name__:
-        responses["202"] = {"description": "It is done, or under way.", "content": content}
+    if each.accepts:
+        responses = {"202": {"description": "It is done, or under way.", "content": content}, **responses}
+        responses["200"]["description"] = "Nothing was left to do."
     return responses

@@ -11,13 +11,13 @@ from adapter.http.admin.routing import Call, Reply, checked_id, operation, unkno
 from adapter.http.messages import read_body
 
 
-@operation("POST", "/awakeables/{id}/resolve", body=bytes)
+@operation("POST", "/awakeables/{id}/resolve", body=bytes, accepts=True)
 async def resolve(call: Call, id: str) -> Reply[m.Completed]:
     """Resolve an awakeable with a value."""
     return await _complete(call, id, Outcome(await read_body(call.request)))
 
 
-@operation("POST", "/awakeables/{id}/reject", body=m.Refusal)
+@operation("POST", "/awakeables/{id}/reject", body=m.Refusal, accepts=True)
 async def reject(call: Call, id: str) -> Reply[m.Completed]:
     """Reject an awakeable with a failure."""
     return await _complete(call, id, Outcome(failure=await rejection(call)))
@@ -38,13 +38,13 @@ async def _complete(call: Call, id: str, outcome: Outcome) -> Reply[m.Completed]
     return Reply({"status": said}, 202 if said == "accepted" else 200)
 
 
-@operation("POST", "/invocations/{id}/signals/{name+}/reject", body=m.Refusal)
+@operation("POST", "/invocations/{id}/signals/{name+}/reject", body=m.Refusal, accepts=True)
 async def reject_signal(call: Call, id: str, name: str) -> Reply[m.Acknowledged]:
     """Send a signal that fails the await of it."""
     return await _signal(call, id, name, Outcome(failure=await rejection(call)))
 
 
-@operation("POST", "/invocations/{id}/signals/{name+}", body=bytes)
+@operation("POST", "/invocations/{id}/signals/{name+}", body=bytes, accepts=True)
 async def signal(call: Call, id: str, name: str) -> Reply[m.Acknowledged]:
     """Send a signal with a value."""
     return await _signal(call, id, name, Outcome(await read_body(call.request)))

@@ -63,6 +63,14 @@ def given(call: Call, name: str) -> str:
     return value
 
 
+def flag(call: Call, name: str) -> bool:
+    """Return True if the query says ``true``."""
+    text = call.query(name)
+    if text not in (None, "true", "false"):
+        raise TerminalError(f"{name} is true or false", code=400)
+    return text == "true"
+
+
 def if_match(call: Call) -> int:
     """Return the key's version that the request requires."""
     text = call.request.headers.get("if-match", "").strip().strip('"')

@@ -78,6 +78,7 @@ class Operation:
         query: The names of the parameters of the query.
         body: The type of a body in JSON; ``bytes`` for any body; ``None`` for no body.
         headers: The names of the request headers that it reads.
+        accepts: True if it answers with 202 what it has carried out, and with 200 what was done before.
     """
 
     methods: tuple[str, ...]
@@ -86,6 +87,7 @@ class Operation:
     query: tuple[str, ...]
     body: Any
     headers: tuple[str, ...]
+    accepts: bool
     pattern: re.Pattern[str]
 
 
@@ -94,14 +96,21 @@ OPERATIONS: Final[list[Operation]] = []
 
 
 def operation(
-    methods: str, path: str, *, query: Sequence[str] = (), body: Any = None, headers: Sequence[str] = ()
+    methods: str,
+    path: str,
+    *,
+    query: Sequence[str] = (),
+    body: Any = None,
+    headers: Sequence[str] = (),
+    accepts: bool = False,
 ) -> Callable[[H], H]:
     """Make a function an operation. See `Operation` for the arguments; ``methods`` are separated by spaces."""
     parts = re.sub(r"\\\{(\w+)\\\+\\\}", r"(?P<\1>.+)", re.escape(path))
     pattern = re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", parts))
 
     def register(run: H) -> H:
-        OPERATIONS.append(Operation(tuple(methods.split()), path, run, tuple(query), body, tuple(headers), pattern))
+        made = Operation(tuple(methods.split()), path, run, tuple(query), body, tuple(headers), accepts, pattern)
+        OPERATIONS.append(made)
         return run
 
     return register
@@ -114,9 +123,12 @@ async def route(stack: Stack, request: Request) -> Response:
         TerminalError: If there is none, or the query has a parameter that it does not have.
     """
     path = "/" + request.scope["path"].strip("/").removeprefix("admin").strip("/")
-    found = [(each, match) for each in OPERATIONS if (match := each.pattern.fullmatch(path))]
-    if not found:
+    matching = [(each, match) for each in OPERATIONS if (match := each.pattern.fullmatch(path))]
+    if not matching:
         raise TerminalError("no such path: GET /admin/openapi.json lists the admin's paths", code=404)
+    # /invocations/bulk is no invocation: the path with the fewest parts that vary is meant.
+    meant = min(matching, key=lambda each: len(each[1].groups()))[0].path
+    found = [(each, match) for each, match in matching if each.path == meant]
     fitting = [(each, match) for each, match in found if request.method in each.methods]
     if not fitting:
         require(request, *dict.fromkeys(method for each, _ in found for method in each.methods))

@@ -263,7 +263,7 @@ async def dead_letters(call: Call) -> m.DeadLetters:
     return {"messages": messages, "count": max(count, len(messages))}
 
 
-@operation("POST", "/dead-letters/purge")
+@operation("POST", "/dead-letters/purge", accepts=True)
 async def purge_dead_letters(call: Call) -> Reply[m.Purged]:
     """Delete all dead letters. No invocation is lost by that: the sweeper continues what is due."""
     if call.stack.dead_letters is not None:
