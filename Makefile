@@ -75,6 +75,10 @@ $(browser): tests/console/package-lock.json tests/console/inflate.mjs | $(projec
 	@tar -xf $(@D)/libraries.tar -C $(@D) && rm $(@D)/libraries.tar
 	@touch $@
 
+.PHONY: screenshots
+screenshots: $(console) $(browser) ## the pictures of the console in docs/images
+	@$(PY) -m tests.console.screenshots
+
 .PHONY: run
 run: export AWS_ENDPOINT_URL := $(local_url)
 run: export AWS_ACCESS_KEY_ID ?= test

@@ -44,8 +44,9 @@ export function StateDialog({ of, name: given, onClose }: { of: Key; name: strin
       onClose();
       refresh();
     } catch (problem) {
-      setError(problem as Error);
-      if (problem instanceof Refused && problem.status === CHANGED) await load(of, name).then(setTheirs, setError);
+      const changed = problem instanceof Refused && problem.status === CHANGED;
+      setError(changed ? new Error("Nothing is saved: the key has changed, or has an owner.") : (problem as Error));
+      if (changed) await load(of, name).then(setTheirs, setError);
     }
   };
 

@@ -1,6 +1,6 @@
 /** The journal over time: a line for each entry, with a bar from when it was issued to when its result was there. */
 
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { path, query } from "../api/client";
 import type { Invocation, Journal, JournalEntry, Summary } from "../api/schema";
 import { useCommand } from "../commands";
@@ -13,6 +13,8 @@ const PAGE = 200;
 const DEPTH = 6;
 
 interface Callbacks {
+  /** Takes the time of the latest thing that happened, in milliseconds. */
+  onLatest?: (time: number) => void;
   onRestart: (from: number) => void;
   onComplete: (of: Completable) => void;
 }
@@ -21,20 +23,33 @@ interface Callbacks {
 interface Scale {
   start: number;
   length: number;
+  /** Whether nothing happens after the end of the span but waiting. */
+  cut: boolean;
 }
 
-export function Waterfall({ of, ...callbacks }: { of: Invocation } & Callbacks) {
+const MARGIN = 1.15;
+const IDLE = 2;
+
+/** Return the span of an invocation. What only waits for long is cut: what happened before would be too small to see. */
+function scaleOf(of: Invocation, latest: number, now: number): Scale {
+  const start = Date.parse(of.created);
+  const length = Math.max(1, (of.completed ? Date.parse(of.completed) : now) - start);
+  const busy = Math.max(1, (latest - start) * MARGIN);
+  const cut = !of.completed && latest > start && length > busy * IDLE;
+  return { start, length: cut ? busy : length, cut };
+}
+
+export function Waterfall({ of, ...callbacks }: { of: Invocation } & Omit<Callbacks, "onLatest">) {
   const now = useNow();
   const command = useCommand();
-  const start = Date.parse(of.created);
-  const end = of.completed ? Date.parse(of.completed) : now;
-  const scale = { start, length: Math.max(1, end - start) };
+  const [latest, setLatest] = useState(0);
+  const scale = scaleOf(of, latest, now);
   return (
     <section aria-labelledby="journal">
       <h2 id="journal">Journal</h2>
       <div class="waterfall">
         <Axis scale={scale} />
-        <Entries of={of} scale={scale} depth={0} {...callbacks} />
+        <Entries of={of} scale={scale} depth={0} onLatest={(time) => setLatest((before) => Math.max(before, time))} {...callbacks} />
       </div>
       <Copy text={command("inv", "show", of.id, "--payloads")} label="Command for the journal with values" />
     </section>
@@ -53,7 +68,7 @@ function Axis({ scale }: { scale: Scale }) {
       </svg>
       <span class="ticks">
         {ticks.map((tick) => (
-          <span key={tick}>{span(tick * scale.length)}</span>
+          <span key={tick}>{tick === 1 && scale.cut ? "now" : span(tick * scale.length)}</span>
         ))}
       </span>
     </div>
@@ -69,7 +84,7 @@ interface EntriesProps extends Callbacks {
 function Entries({ of, scale, depth, ...callbacks }: EntriesProps) {
   const [pages, setPages] = useState<(string | undefined)[]>([undefined]);
   return (
-    <ol>
+    <ol style={{ "--depth": depth }}>
       {pages.map((cursor, index) => (
         <EntriesPage
           key={cursor ?? ""}
@@ -95,6 +110,10 @@ interface PageProps extends Callbacks {
 
 function EntriesPage({ id, cursor, scale, depth, onMore, ...callbacks }: PageProps) {
   const { data, error } = useLive<Journal>(path("admin", "invocations", id, "journal") + query({ cursor, limit: PAGE }));
+  const { onLatest } = callbacks;
+  useEffect(() => {
+    if (data && onLatest) onLatest(latestOf(data.entries));
+  }, [data]);
   if (!data) return <li>{error ? <Trouble error={error} /> : <span class="quiet">Loading…</span>}</li>;
   const next = data.cursor;
   return (
@@ -116,6 +135,10 @@ function EntriesPage({ id, cursor, scale, depth, onMore, ...callbacks }: PagePro
       )}
     </>
   );
+}
+
+function latestOf(entries: JournalEntry[]): number {
+  return Math.max(0, ...entries.flatMap(({ at, done }) => [at, done]).map((time) => (time ? Date.parse(time) : 0)));
 }
 
 function Attempt({ of, scale }: { of: JournalEntry; scale: Scale }) {
@@ -212,7 +235,7 @@ function Details({ of, owner, scale, depth, ...callbacks }: LineProps) {
           </button>
         )}
       </div>
-      {child && depth < DEPTH && <Entries of={{ id: child }} scale={scale} depth={depth + 1} {...callbacks} />}
+      {child && depth < DEPTH && <Entries of={{ id: child }} scale={scale} depth={depth + 1} {...callbacks} onLatest={undefined} />}
     </div>
   );
 }
@@ -232,7 +255,7 @@ function Bar({ scale, from, to, kind, label }: BarProps) {
   const end = to ? Date.parse(to) : kind === "open" ? scale.start + scale.length : Date.parse(from);
   const width = Math.max(4, place(end) - left);
   return (
-    <svg class={`bar-of ${kind}`} viewBox="0 0 1000 16" preserveAspectRatio="none" role="img" aria-label={label}>
+    <svg class={`bar-of ${kind} ${scale.cut ? "cut" : ""}`} viewBox="0 0 1000 16" preserveAspectRatio="none" role="img" aria-label={label}>
       <rect x={Math.min(left, 996)} y={3} width={width} height={10} rx={2} />
     </svg>
   );
