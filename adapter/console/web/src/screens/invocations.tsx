@@ -64,7 +64,7 @@ export function Invocations() {
           <InvocationsTable label="Invocations" of={page} selected={selected} onSelect={setSelected} />
         </>
       ) : (
-        <Empty {...live}>No invocation matches.</Empty>
+        <Empty {...live}>{live.data?.cursor ? "None of these matches. Older ones may." : "No invocation matches."}</Empty>
       )}
       {live.data && !live.data.complete && <p class="quiet">The index is switched off: completed invocations are not listed.</p>}
       <footer class="bar">
