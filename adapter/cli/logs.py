@@ -45,8 +45,10 @@ def logs(
     while True:
         ended = shown["status"] == "completed"
         for event in _events(client, group, id, start):
-            if event["eventId"] not in seen:
-                seen.add(event["eventId"])
+            # An emulator gives lines no id.
+            identity = event.get("eventId") or f"{event['timestamp']} {event['message']}"
+            if identity not in seen:
+                seen.add(identity)
                 start = max(start, event["timestamp"] - LATE)
                 printed = True
                 _print(here, event)

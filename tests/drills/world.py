@@ -70,7 +70,10 @@ class Versions:
         ]
 
     async def remove(self, deployment: str) -> bool:
-        return self._fleet.engines.pop(deployment, None) is not None
+        engine = self._fleet.engines.pop(deployment, None)
+        if engine is not None:
+            self._fleet.removed.append(engine)
+        return engine is not None
 
 
 class Queue:
@@ -96,6 +99,7 @@ class Fleet:
         self.current = ""
         self.dead_letters = Queue()
         self._timers: list[LocalTimers] = []
+        self.removed: list[Engine] = []
 
     def deploy(self, deployment: str, definitions: Sequence[type[Definition]]) -> None:
         clock = SystemClock()
@@ -133,7 +137,7 @@ class Fleet:
     async def close(self) -> None:
         for timers in self._timers:
             timers.close()
-        for engine in self.engines.values():
+        for engine in (*self.engines.values(), *self.removed):
             engine.process.deadline = 0
             with suppress(TimeoutError):
                 await asyncio.wait_for(engine.process.drain(), 2)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from adapter.aws.deployed import DeployedStack
 from adapter.cli.checks.finding import Finding, note, ok, unknown, wrong
+from adapter.cli.text import duration
 
 ALIAS: Final = "live"
 """The alias under which functions are called."""
 
 VARIABLE: Final = "ADAPTER_STACK"
+
+RECENT: Final = 15
+"""Minutes within which a sweep has to have completed: there is one each minute."""
 
 
 def check(stack: DeployedStack) -> Iterator[Finding]:
@@ -25,6 +31,7 @@ def check(stack: DeployedStack) -> Iterator[Finding]:
         "tables": _tables,
         "functions": _functions,
         "timers": _timers,
+        "sweeper": _sweeper,
     }
     for name, look in looks.items():
         try:
@@ -151,6 +158,36 @@ def _read(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return {"name": ""}
+
+
+def _sweeper(stack: DeployedStack) -> Iterator[Finding]:
+    group = f"{_settings(stack)['name']}-sweeper"
+    schedules = stack.client("scheduler").list_schedules(GroupName=group)["Schedules"]
+    if not any(each["State"] == "ENABLED" for each in schedules):
+        yield wrong("sweeper", f"no schedule is enabled in the group {group}", "enable it: crashes are not recovered")
+        return
+    if os.environ.get("AWS_ENDPOINT_URL"):  # emulators make no metrics of logs
+        yield ok("sweeper", "its schedule is enabled")
+        return
+    now = datetime.now(UTC)
+    points = stack.client("cloudwatch").get_metric_statistics(
+        Namespace="Adapter",
+        MetricName="SweepsCompleted",
+        Dimensions=[{"Name": "service", "Value": _settings(stack)["name"]}],
+        StartTime=now - timedelta(minutes=RECENT),
+        EndTime=now,
+        Period=60,
+        Statistics=["Sum"],
+    )["Datapoints"]
+    if points:
+        last = max(point["Timestamp"] for point in points)
+        yield ok("sweeper", f"the last sweep was {duration((now - last).total_seconds())} ago")
+    else:
+        yield wrong(
+            "sweeper",
+            f"no sweep has completed for {RECENT} minutes",
+            f"crashes are not recovered: read the log group {stack.outputs['LogGroup']}",
+        )
 
 
 def _timers(stack: DeployedStack) -> Iterator[Finding]:

@@ -10,6 +10,9 @@ from adapter.cli.checks.finding import Finding, note, ok, unknown, wrong
 from adapter.cli.failures import Failure
 from adapter.cli.text import age, duration
 
+MOST_SHOWN: Final = 10
+"""The most failing invocations that the overview has."""
+
 OLD: Final = 300
 """Seconds after which a sweep should have run again: there is one each minute."""
 
@@ -38,17 +41,13 @@ def check(api: Api) -> Iterator[Finding]:
 def _overview(api: Api, options: str) -> Iterator[Finding]:
     overview = api.get("/overview")
     seconds: float | None = overview["sweeper"]["age_seconds"]
-    if seconds is None and api.target.deployed is None:
-        pass  # the development server sweeps by itself
-    elif seconds is None:
-        yield unknown("sweeper", "this process has not seen a sweep", "look at the alarm of the sweeper")
-    elif seconds > OLD:
+    if seconds is not None and seconds > OLD:
         yield wrong(
             "sweeper",
             f"the last sweep was {duration(seconds)} ago",
             "what crashed is not recovered: see that the sweeper's schedule is enabled, and what its function logs",
         )
-    else:
+    elif seconds is not None:  # else another process sweeps
         yield ok("sweeper", f"the last sweep was {duration(seconds)} ago")
     paused = overview["statuses"].get("paused", 0)
     if paused:
@@ -59,7 +58,7 @@ def _overview(api: Api, options: str) -> Iterator[Finding]:
     if failing:
         yield note(
             "failing",
-            f"{len(failing)} or more invocations fail again and again",
+            f"{len(failing)} {'or more ' if len(failing) == MOST_SHOWN else ''}live invocations have a failed attempt",
             f"adapter inv list --status backing-off{options}",
         )
 
