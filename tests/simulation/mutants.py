@@ -12,14 +12,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from adapter import combinators
-from adapter.engine import blobs, lifecycle, transaction
+from adapter.engine import blobs, lifecycle, suspensions, transaction
 from adapter.engine.attempt import Attempt, Pending
 from adapter.engine.claims import Claims
 from adapter.engine.commit_log import CommitLog
 from adapter.engine.control import Control
 from adapter.engine.deadlocks import Deadlocks
 from adapter.engine.expiry import Expiry
+from adapter.engine.failures import Failures
 from adapter.engine.handover import Handover
+from adapter.engine.issuing import Issuing
 from adapter.engine.keys import KeyState
 from adapter.engine.notifier import Notifier
 from adapter.engine.outbound import Outbound
@@ -32,6 +34,7 @@ from adapter.engine.sweeper import Sweeper
 from adapter.engine.transaction import Transaction
 from adapter.engine.transitions import PAUSE
 from adapter.engine.wakeups import Wakeups
+from adapter.engine.work import Work
 from adapter.local import memory
 from adapter.local.memory import MemoryStore
 
@@ -140,17 +143,17 @@ MUTANTS = (
             Session,
             "_advance_once",
             "await self.commit_log.commit(keep_steps=not replay)",
-            "self._begin_steps(); await self.commit_log.commit(keep_steps=not replay)",
+            "self._work.begin(); await self.commit_log.commit(keep_steps=not replay)",
         ),
     ),
     mutant(
         "what is made is dispatched before it is committed",
         "5",
         Edit(
-            Session,
+            Issuing,
             "_invoke",
             "known = (",
-            "self._loop.call_soon(lambda: self._runtime.wakeups.dispatch("
+            "self._work._loop.call_soon(lambda: self._runtime.wakeups.dispatch("
             "type(execution.ref)(pending.id, ''), target.service, '', fresh=True)); known = (",
         ),
     ),
@@ -205,7 +208,7 @@ MUTANTS = (
     mutant(
         "a step starts again although its result waits to be told",
         "5",
-        Edit(Session, "_request_step", "n in execution.step_results", "False"),
+        Edit(Work, "request_step", "n in execution.step_results", "False"),
         focus="steps",
     ),
     mutant(
@@ -216,7 +219,7 @@ MUTANTS = (
     mutant(
         "a read that a command starts runs on the handler's loop",
         "replay is checked",
-        Edit(Session, "_background", "self._loop.create_task(run(), context=context)", "asyncio.create_task(run())"),
+        Edit(Work, "background", "self._loop.create_task(run(), context=context)", "asyncio.create_task(run())"),
     ),
     mutant(
         "code that ran on a key's old state is not replayed",
@@ -295,7 +298,7 @@ MUTANTS = (
     mutant(
         "attempts go on for ever",
         "retries follow the policy",
-        Edit(Session, "_fail", "policy.attempts is None or failures < policy.attempts", "True"),
+        Edit(Failures, "judge", "policy.attempts is None or failures < policy.attempts", "True"),
     ),
     mutant(
         "what is to be given up is paused where its process ended",
@@ -420,15 +423,13 @@ MUTANTS = (
     mutant(
         "what a handler says to one is said all at once",
         "order of what is said",
-        Edit(
-            Session, "_perform", "async with self._receiver_locks[execution.meta.id, _receiver(request)]:", "if True:"
-        ),
+        Edit(Work, "_perform", "async with self._receiver_locks[execution.meta.id, _receiver(request)]:", "if True:"),
         focus="results",
     ),
     mutant(
         "an attempt fails while its steps run",
         "steps run once",
-        Edit(Session, "_log_failure", "or any(name[0] == id for name in self._steps)", ""),
+        Edit(Work, "holds_up", "or any(name[0] == execution.meta.id for name in self.steps)", ""),
         focus="steps",
     ),
     mutant(
@@ -441,15 +442,15 @@ MUTANTS = (
     mutant(
         "what a failing attempt has asked for is asked for again by the next",
         "replay sees the same",
-        Edit(Session, "_log_failure", "if execution in self._reads.values() or", "if"),
+        Edit(Work, "holds_up", "execution in self.reads.values() or", ""),
         focus="parts",
     ),
     mutant(
         "what an attempt was told after it had failed is told to the next at the same place",
         "replay sees the same",
         Edit(
-            Session,
-            "_log_late_result",
+            Failures,
+            "log_late_result",
             "JournalAppended(execution, StateRead(event.n, event.outcome))",
             "JournalAppended(execution, ResultDelivered(event.n, event.outcome))",
         ),
@@ -481,8 +482,8 @@ MUTANTS = (
     mutant(
         "a ring behind many calls is not looked for",
         "deadlocks",
-        Edit(Session, "_suspension_of", "MAX_NAMED", "1"),
-        Edit(Session, "_suspension_of", "ranges(calls)", "()"),
+        Edit(suspensions, "suspension_of", "MAX_NAMED", "1"),
+        Edit(suspensions, "suspension_of", "ranges(calls)", "()"),
         focus="rings",
     ),
     mutant(
@@ -500,7 +501,7 @@ MUTANTS = (
     mutant(
         "who waits for a call, or for something else, is taken to wait for the call",
         "deadlocks",
-        Edit(Session, "_suspension_of", "if awaited and (all or len(awaited) == len(waits)):", "if awaited:"),
+        Edit(suspensions, "suspension_of", "if awaited and (all or len(awaited) == len(waits)):", "if awaited:"),
         focus="rings",
     ),
     mutant(
@@ -548,7 +549,7 @@ MUTANTS = (
     mutant(
         "a handler's messages take the time of the process alone",
         "sends keep their order",
-        Edit(Session, "_invoke", "self._process.moment(after=execution.moment)", "self._process.now() * 1000"),
+        Edit(Issuing, "_invoke", "self._process.moment(after=execution.moment)", "self._process.now() * 1000"),
     ),
     mutant(
         "an attempt waits for as many notifications as it has seen",
@@ -569,7 +570,7 @@ MUTANTS = (
     mutant(
         "what is suspended is due for its timer only",
         "8",
-        Edit(Session, "_check_at", "if kinds == {c.Sleep}:", "if True:"),
+        Edit(suspensions, "_check_at", "if kinds == {c.Sleep}:", "if True:"),
     ),
 )
 

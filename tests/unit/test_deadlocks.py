@@ -15,10 +15,10 @@ import pytest
 
 from adapter import ObjectContext, VirtualObject, gather, handler, wait_completed
 from adapter.engine import commands as c
+from adapter.engine.cycles import Cycles
 from adapter.engine.ids import idempotent_id
 from adapter.engine.records import Meta, Status
 from adapter.engine.requests import Request
-from adapter.engine.session import Session
 from adapter.engine.types import Kind, ObjectKey, Outcome, Target
 from adapter.http.admin import Admin
 from adapter.http.services import Deployed
@@ -83,7 +83,7 @@ async def test_a_ring_of_three_without_a_client_is_found_by_the_last_to_suspend(
 
 
 async def test_a_ring_of_three_whose_last_process_died_is_found_by_the_sweeper(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Session, "_look_for_cycles", lambda *_: None)
+    monkeypatch.setattr(Cycles, "look_for", lambda *_: None)
     world = world_of_visitors(2)
     ids = [await world.send(f"{at}/k/visit", [[f"{to}/k/visit", 500]]) for at, to in ("AB", "BC", "CA")]
     await world.clock.advance(1)
@@ -290,7 +290,7 @@ async def test_random_acyclic_graphs_raise_no_alarm(seed: int) -> None:
 async def test_requests_that_wait_for_each_others_results(crashed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for their keys, nor calls them: they are attached to."""
     if crashed:
-        monkeypatch.setattr(Session, "_look_for_cycles", lambda *_: None)
+        monkeypatch.setattr(Cycles, "look_for", lambda *_: None)
     world = World(2)
     ids: list[str] = []
 

@@ -1,0 +1,101 @@
+"""Deadlocks that a session's executions are part of: among themselves at once, across processes by the records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from adapter.engine import lifecycle
+from adapter.engine.commit_log import CommitLog, Fenced
+from adapter.engine.deadlocks import attached, awaited_ids, deadlock, report
+from adapter.engine.events import ENDED, Event
+from adapter.engine.execution import Execution, Suspended
+from adapter.engine.operator import Operator
+from adapter.engine.runtime import Runtime
+from adapter.engine.types import Outcome
+
+
+class Cycles:
+    """Finds cycles of executions that wait for each other.
+
+    Args:
+        runtime: What the session shares with others.
+        operator: Checks cycles across processes.
+        log: The session's commit log.
+        executions: The executions that run, by their ids.
+        suspension: Returns what a blocked execution waits for.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        operator: Operator,
+        log: CommitLog,
+        executions: Mapping[str, Execution],
+        suspension: Callable[[Execution], Suspended],
+    ) -> None:
+        self._process = runtime.process
+        self._storage = runtime.storage
+        self._operator = operator
+        self._log = log
+        self._executions = executions
+        self._suspension = suspension
+
+    def broken(self) -> Event | None:
+        """Return the event that breaks a cycle of executions in this session: the youngest call of it fails."""
+        for execution in self._executions.values():
+            cycle: list[Execution] = []
+            at: Execution | None = execution
+            while at is not None and at not in cycle:
+                cycle.append(at)
+                at = self._blocker(at)
+            if at is not None and (event := self._break(cycle[cycle.index(at) :])) is not None:
+                return event
+        return None
+
+    def _break(self, cycle: list[Execution]) -> Event | None:
+        failure = deadlock([execution.meta for execution in cycle])
+        queued = [execution for execution in cycle if execution.attempt is None]
+        if not queued:  # they wait for attached results
+            awaits = [self._suspension(execution).awaits for execution in cycle]
+            id, command = attached([execution.meta for execution in cycle], awaits)
+            return Event(id, command, Outcome(failure=failure))
+        youngest = max(queued, key=lambda m: (m.meta.created, m.meta.parent.command if m.meta.parent else 0))
+        if youngest.spec is not None and youngest.spec.options.deadlocks == "report":
+            report(youngest.meta, failure)
+            return None
+        return Event(youngest.meta.id, ENDED, Outcome(failure=failure), child=youngest)
+
+    def _blocker(self, execution: Execution) -> Execution | None:
+        """Return the execution in this session that has to continue first, if there is exactly one."""
+        if execution.attempt is None:
+            key = self._log.keys.get(execution.key)
+            owner = key.live.owner if key is not None and key.live is not None else None
+            found = self._executions.get(owner.id) if owner is not None else None
+            return found if found is not execution else None
+        awaits = self._suspension(execution).awaits if execution.attempt.waits() else None
+        if awaits is None or (len(awaits.ids) > 1 and not awaits.all):
+            return None
+        here = [child for id in awaited_ids(execution.ref, awaits) if (child := self._executions.get(id)) is not None]
+        return next((child for child in here if child.attempt is None), here[0] if here else None)
+
+    def look_for(self, suspended: Iterable[Execution]) -> None:
+        """Check each suspended execution for a cycle. The last to suspend has to look: after that nothing in the cycle
+        moves."""
+        for execution in suspended:
+            awaits, free = execution.meta.awaits, self._log.created - self._log.queued
+            if awaits is not None and not free.issuperset(awaited_ids(execution.ref, awaits)):
+                self._process.spawn(self._operator.check_deadlock(execution.meta))
+
+    async def check(self) -> None:
+        """Store what the executions wait for, and check whether they are part of a deadlock."""
+        for execution in list(self._executions.values()):
+            if execution.attempt is None or not execution.stored:
+                continue
+            awaits = self._suspension(execution).awaits
+            if awaits is not None and awaits != execution.meta.awaits:
+                waiting, change = lifecycle.awaiting(execution.meta, awaits)
+                if not await self._storage.apply(change):
+                    raise Fenced(f"{execution.meta.id} was taken over", execution.ref)
+                execution.meta = waiting
+            if awaits is not None:
+                await self._operator.check_deadlock(execution.meta)

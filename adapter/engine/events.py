@@ -1,0 +1,42 @@
+"""What a session tells its attempts: results, and why an attempt failed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from adapter.engine.execution import Execution
+from adapter.engine.journal import StepRetried
+from adapter.engine.types import Outcome
+
+BY_NOTIFICATION = -2
+"""The command number of an event that a notification brings. The notification's id tells the command."""
+
+ENDED = -1
+"""The command number of an event that says that a call has ended in this session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """News for a handler: the result of command ``n``, or the reason why its attempt failed."""
+
+    id: str
+    n: int
+    outcome: Outcome | None = None
+    notification_id: str | None = None
+    child: Execution | None = None
+    error: BaseException | None = None
+
+
+class Postponed(Exception):
+    """A step failed, and its next try is later than the attempt waits for."""
+
+    def __init__(self, retry: StepRetried, due: int, text: str, error: BaseException) -> None:
+        super().__init__(text)
+        self.retry = retry
+        self.due = due
+        self.error = error
+
+
+class NotImmediate(Exception):
+    """An invocation of the inbox does not complete at once. It therefore does not run in a session whose client
+    waits."""

@@ -1,0 +1,77 @@
+"""Attempts that failed: when the next one is due, and the log of the failure after what is under way."""
+
+from __future__ import annotations
+
+from adapter.engine.commit_log import CommitLog
+from adapter.engine.events import Event, Postponed
+from adapter.engine.execution import AttemptFailed, Execution, JournalAppended
+from adapter.engine.journal import StateRead
+from adapter.engine.process import Receiver
+from adapter.engine.records import cancellations
+from adapter.engine.runtime import Runtime
+from adapter.engine.transaction import EffectGroup
+from adapter.engine.types import MAX_ERROR, Failure, format_error, truncate
+from adapter.engine.work import Work
+
+
+class Failures:
+    """Judges and logs the failures of a session's attempts."""
+
+    def __init__(self, runtime: Runtime, log: CommitLog, work: Work, session: Receiver) -> None:
+        self._runtime = runtime
+        self._process = runtime.process
+        self._log = log
+        self._work = work
+        self._session = session
+        self.waiting: dict[str, tuple[Execution, EffectGroup]] = {}
+        """The attempts that failed while reads or steps were under way, with the effects to log when those have
+        ended."""
+
+    def judge(self, execution: Execution, error: BaseException) -> EffectGroup | Failure:
+        """Return the effects of a failure, by the retry policy: the next attempt is due, or the invocation is paused.
+
+        Return the failure that ends the invocation if there is no next attempt.
+        """
+        assert execution.spec is not None
+        policy = execution.spec.options.retry
+        cancelled = cancellations(execution.notifications)
+        if isinstance(error, Postponed):
+            self._report(execution, 0, error.error, error.due)
+            failed = AttemptFailed(execution, truncate(str(error), MAX_ERROR), 0, error.due, cancelled)
+            return JournalAppended(execution, error.retry), failed
+        progress = execution.progress or self._log.advances(execution)
+        failures = 1 if progress else execution.meta.failures + 1
+        text = truncate(format_error(error), MAX_ERROR)
+        due: int | None = None
+        if policy.attempts is None or failures < policy.attempts:
+            due = self._process.now() + round(policy.wait(error, failures) * 1000)
+        self._report(execution, failures, error, due)
+        if due is None and policy.exhausted == "kill":
+            return Failure(500, f"gave up after {failures} attempts: {text}")
+        return (AttemptFailed(execution, text, failures, due, cancelled),)
+
+    def log(self, execution: Execution, failure: EffectGroup) -> None:
+        """Log a failure after what is under way. Otherwise the next attempt would run the steps again, and its reads
+        would see what this attempt wrote after it had asked."""
+        if self._work.holds_up(execution):
+            self.waiting[execution.meta.id] = execution, failure
+            self._process.active[execution.meta.id] = self._session
+        else:
+            self._log.record(failure)
+
+    def log_late_result(self, event: Event, reader: Execution | None) -> None:
+        """Log a result that arrived after its attempt failed. After the last of them, log the failure."""
+        execution, failure = self.waiting[event.id]
+        if reader is None and event.n not in execution.step_results:
+            return
+        if event.outcome is not None:
+            self._log.record((JournalAppended(execution, StateRead(event.n, event.outcome)),))
+        elif isinstance(event.error, Postponed):
+            self._log.record((JournalAppended(execution, event.error.retry),))
+        del self.waiting[event.id]
+        self._process.active.pop(event.id, None)
+        self.log(execution, failure)
+
+    def _report(self, execution: Execution, failures: int, error: BaseException, due: int | None) -> None:
+        policy = self._runtime.deployment.spec(execution.meta).options.retry
+        self._runtime.reports.attempt_failed(execution.meta, policy, failures, error, due, self._process.now())

@@ -1,0 +1,79 @@
+"""Answer state reads: from what the session knows of a key, or from the store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from adapter.engine import commands as c
+from adapter.engine.commit_log import CommitLog
+from adapter.engine.execution import Execution
+from adapter.engine.keys import KeyState
+from adapter.engine.runtime import Runtime
+from adapter.engine.transaction import Key
+from adapter.engine.types import Failure, Outcome
+
+
+class StateReads:
+    """Reads the state of keys for a session's executions."""
+
+    def __init__(self, runtime: Runtime, log: CommitLog) -> None:
+        self._runtime = runtime
+        self._storage = runtime.storage
+        self._log = log
+
+    def known(self, execution: Execution, command: c.GetState | c.StateKeys) -> Outcome | None:
+        """Return the result of a state read if all that it needs is known here."""
+        if execution.meta.target.key is None:
+            return Outcome(failure=Failure(500, f"{execution.meta.target} has no state"))
+        state = execution.snapshot or self.state(execution)
+        return None if state is None else _answer(state, command)
+
+    def state(self, execution: Execution) -> KeyState | None:
+        """Return the state of the execution's key. Return ``None`` if a later state was read, or others may have
+        written since."""
+        key = self._log.keys.get(execution.key)
+        if key is None or key.head is None or key.head.version < execution.version:
+            return None
+        ours = key.ran_uncommitted or any(each.ref == key.head.owner for each in self._log.executions())
+        return key.live if ours or execution.exclusive else None
+
+    async def stored(self, execution: Execution, command: c.GetState | c.StateKeys, state: KeyState | None) -> Outcome:
+        """Read state from the store: the overflow entries, or, for a shared handler, all of it."""
+        shared = state is None
+        if state is None:
+            head = (await self._storage.heads([execution.key]))[execution.key]
+            execution.version, state = head.version, KeyState(head, self._runtime.process.now())
+        generation = state.state_generation
+        if execution.spec is not None and not execution.spec.options.lazy_state:
+            if state.has_overflow and state.overflow is None:
+                state.overflow = await self._storage.entries(execution.key, generation, values=True)
+            if shared:
+                execution.snapshot = state
+            else:
+                self._keep_overflow(self._log.keys[execution.key], state)
+        outcome = _answer(state, command)
+        if outcome is None and isinstance(command, c.GetState):
+            outcome = Outcome(await self._runtime.blobs.read(execution.key, generation, command.name))
+        elif outcome is None:
+            overflow = (await self._storage.entries(execution.key, generation)).keys() - state.writes.keys()
+            outcome = _names({*overflow, *state.state, *state.entries()})
+        return outcome
+
+    def _keep_overflow(self, key: Key, state: KeyState) -> None:
+        """Keep the overflow entries that were read, if they belong to the stored state."""
+        if key.overflow is None and key.head is not None and key.head.state_generation == state.state_generation:
+            key.overflow, key.live = state.overflow, None
+            self._log.refresh_key(key)
+
+
+def _answer(state: KeyState, command: c.GetState | c.StateKeys) -> Outcome | None:
+    """Return the result of a state read, if it is known."""
+    if isinstance(command, c.GetState):
+        return state.read(command.name)
+    names = state.names()
+    return None if names is None else _names(names)
+
+
+def _names(names: Iterable[str]) -> Outcome:
+    return Outcome(json.dumps(sorted(names)).encode())
