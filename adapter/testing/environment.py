@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from uuid import uuid4
 
 from adapter.checks import check_key, milliseconds
@@ -42,6 +42,9 @@ from adapter.local.memory import MemoryStore
 from adapter.local.ports import LocalDispatcher, LocalTimers
 from adapter.operations import Invocation, Operation
 from adapter.testing.clock import ManualClock
+
+if TYPE_CHECKING:
+    from adapter.restate.apps import AsgiApp
 
 T = TypeVar("T")
 
@@ -127,7 +130,10 @@ class Environment(Clients):
     """
 
     def __init__(
-        self, *definitions: Definition | Callable[[], Definition], replay: bool = False, start: datetime = START
+        self,
+        *definitions: Definition | Callable[[], Definition] | AsgiApp,
+        replay: bool = False,
+        start: datetime = START,
     ) -> None:
         self._specs = hosting(*definitions).specs
         self._replay = replay
@@ -222,7 +228,7 @@ class Environment(Clients):
 
     # --- versions ---
 
-    def redeploy(self, *definitions: Definition | Callable[[], Definition]) -> None:
+    def redeploy(self, *definitions: Definition | Callable[[], Definition] | AsgiApp) -> None:
         """Go on with other definitions, with what is under way as well: as if each had been resumed on a new version.
 
         On AWS that is for an operator to ask for, and an invocation ends on the version that it began on. Where code

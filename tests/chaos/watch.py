@@ -140,7 +140,7 @@ class Watch:
 
 def _results(segments: dict[str, str]) -> list[str]:
     """The steps whose results are in a journal, in their order."""
-    entries = decode(data for _, data in sorted(segments.items()))
+    entries = [entry for entry, _ in decode(data for _, data in sorted(segments.items()))]
     steps = {entry.n: entry.name for entry in entries if isinstance(entry, CommandIssued) and entry.kind == "run"}
     return [steps[entry.n] for entry in entries if isinstance(entry, ResultDelivered) and entry.n in steps]
 

@@ -114,7 +114,7 @@ class TestJournals:
 
 class TestPayloads:
     async def test_a_missing_part_of_an_input(self, running: Running, items: Items) -> None:
-        id = await running.send("Book/Mary/read", "x" * (2 * PART), delay=200)
+        id = await running.send("Book/Mary/read", "x" * (2 * PART), delay=1500)
         sent = await running.meta(id)
         [_, part, _] = await running.parts(sent.ref, "input")
         await items.remove(part)

@@ -59,9 +59,10 @@ class Project:
         self.folder = folder
         self.stack = stack
         assert stack.endpoint is not None
+        programs = NODE / "bin", Path(sys.executable).resolve().parent, ROOT / ".tools" / "sam" / "bin"
         self._environment = {
             "HOME": os.environ["HOME"],
-            "PATH": f"{NODE / 'bin'}:{Path(sys.executable).resolve().parent}:{ROOT / '.tools' / 'sam' / 'bin'}:{os.environ['PATH']}",
+            "PATH": os.pathsep.join(map(str, [*programs, os.environ["PATH"]])),
             **{name: os.environ[name] for name in os.environ if name.startswith("PIP_")},
             "PIP_FIND_LINKS": str(wheels),
             "SAM_CLI_TELEMETRY": "0",
