@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import webbrowser
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -28,14 +29,16 @@ Stamps = Mapping[str, int]
 """Source files, with the time of their last change in nanoseconds."""
 
 
-def run(options: Options, host: str, port: int, *, reload: bool) -> int:
-    """Serve until interrupted, and return the exit code."""
+def run(options: Options, host: str, port: int, *, reload: bool, console: bool = False) -> int:
+    """Serve until interrupted, and return the exit code. With ``console``, open the console in the browser."""
     try:
         listener = _listen(host, port)
     except OSError as error:
         print(f"adapter dev: cannot listen on {host}:{port}: {error.strerror}. Try --port 0", file=sys.stderr)
         return 1
     with listener:
+        if console:  # the socket listens already: the browser waits for the server
+            webbrowser.open(f"http://localhost:{listener.getsockname()[1]}/console")
         if not reload:
             from adapter.local.server import serve
 

@@ -148,6 +148,10 @@ def dev(
             help="An origin whose pages may call handlers, such as https://app.example, or * for all. Repeat it.",
         ),
     ] = None,
+    persist: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keep state in a file, so that it survives a restart.")
+    ] = None,
+    console: Annotated[bool, typer.Option("--console", help="Open the console in the browser.")] = False,
     show_replays: Annotated[
         bool, typer.Option("--show-replays", help="Show log lines again when a replay writes them.")
     ] = False,
@@ -155,7 +159,7 @@ def dev(
 ) -> None:
     """Serve the definitions in modules on this machine, again after each change of their source.
 
-    State is in memory, or, where AWS_ENDPOINT_URL is set, in DynamoDB there.
+    State is in memory and lost at a restart, unless --persist names a file, or AWS_ENDPOINT_URL a DynamoDB.
     """
     try:
         import uvicorn  # noqa: F401  # pyright: ignore[reportUnusedImport]
@@ -173,9 +177,10 @@ def dev(
         hosts=(host, *(allow_host or ())),
         cors=tuple(map(_origin, cors or ())),
         replays=show_replays,
+        persist=persist.absolute() if persist else None,
     )
     sys.stdout.flush()
-    raise typer.Exit(run(options, host, port, reload=not no_reload))
+    raise typer.Exit(run(options, host, port, reload=not no_reload, console=console))
 
 
 def _url(text: str) -> str:

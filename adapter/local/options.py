@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class Options:
         cors: The origins whose pages may call handlers; ``*`` stands for all.
         replays: Whether log lines that a replay writes again are shown.
         endpoints: The URLs of endpoints of Restate's SDKs to serve as well.
+        persist: The file that keeps state in memory while the server is stopped.
     """
 
     modules: tuple[str, ...]
@@ -22,6 +24,7 @@ class Options:
     cors: tuple[str, ...] = ()
     replays: bool = False
     endpoints: tuple[str, ...] = ()
+    persist: Path | None = None
 
 
 class UnservableError(Exception):

@@ -40,6 +40,7 @@ from adapter.local.ports import LocalDispatcher, LocalTimers
 from adapter.local.rates import Rates
 from adapter.local.requests import RequestLog
 from adapter.local.samples import curl_lines
+from adapter.local.saved import SavedStore
 from adapter.local.supervisor import Loaded, Supervisor
 from adapter.local.watchdog import Watchdog
 from adapter.observed import observe, observe_app
@@ -120,7 +121,8 @@ class LocalApp:
         except asyncio.CancelledError:
             if not self._stopping:
                 raise
-            lost = isinstance(self._engine.storage.store, MemoryStore)
+            store = self._engine.storage.store
+            lost = isinstance(store, MemoryStore) and not isinstance(store, SavedStore)
             refusal = refuse(503, LOST, {"retry-after": "1"}) if lost else refuse(504, KEPT)
             await refusal(scope, receive, send)
         finally:
@@ -239,7 +241,7 @@ def serve(options: Options, listener: socket.socket, supervisor: Supervisor | No
     log_to_console(replays=options.replays)
     try:
         registry = discover(options.modules)
-        store = _store()
+        store = _store(options)
     except UnservableError as error:
         print(f"adapter dev: {error}", file=sys.stderr, flush=True)
         if supervisor is None or supervisor.first:
@@ -252,8 +254,12 @@ def serve(options: Options, listener: socket.socket, supervisor: Supervisor | No
     return asyncio.run(_run(registry, store, options, listener, supervisor))
 
 
-def _store() -> Store:
+def _store(options: Options) -> Store:
     endpoint = os.environ.get("AWS_ENDPOINT_URL")
+    if options.persist is not None:
+        if endpoint:
+            raise UnservableError("--persist keeps state in memory in a file: unset AWS_ENDPOINT_URL, or leave it out")
+        return SavedStore(options.persist)
     if not endpoint:
         return MemoryStore()
     from adapter.local.dynamodb import open_dynamodb  # boto3's parts take a while to import
@@ -277,11 +283,17 @@ async def _run(
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     in_memory = isinstance(store, MemoryStore)
-    where = "memory, gone when this stops" if in_memory else f"DynamoDB at {os.environ['AWS_ENDPOINT_URL']}"
+    where = f"DynamoDB at {os.environ['AWS_ENDPOINT_URL']}" if not in_memory else "memory, gone when this stops"
+    if isinstance(store, SavedStore):
+        where = f"memory, saved in {options.persist}"
     banner = f"==> {', '.join(registry.services)} on {url} (state: {where})"
     lines = [banner, f"    console: {url}/console", *(f"    {line}" for line in curl_lines(registry, url))]
     sweep = SWEEP_MEMORY if in_memory else SWEEP_DYNAMODB
-    async with running(registry, store, sweep=sweep, cors=options.cors) as app, AsyncExitStack() as background:
+    async with AsyncExitStack() as background:
+        if isinstance(store, SavedStore):
+            background.callback(store.save)  # last, when the engine has stopped
+            _beside(background, store.keep_saved())
+        app = await background.enter_async_context(running(registry, store, sweep=sweep, cors=options.cors))
         if supervisor is not None:
             _beside(background, _tell_imports(supervisor))
         if endpoints is not None:
