@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -179,6 +180,17 @@ def test_the_page_is_live(browser: Browser, scene: Scene) -> None:
         scene.world.call("Cart/live/add", "kiwi")
         page.get_by_role("button", name="Paused").click()
         expect(page.get_by_text('["plum","kiwi"]')).to_be_visible()
+
+
+def test_a_filter_is_written_in_peace_while_the_list_changes(browser: Browser, scene: Scene) -> None:
+    with showing(browser, scene.world.url) as page:
+        page.goto("/console/invocations")
+        page.get_by_label("Handler").press_sequentially("ad")
+        scene.world.call("Cart/peace/add", "plum")
+        expect(page.get_by_role("link", name="Cart/peace/add")).to_be_visible()
+        page.get_by_label("Handler").press_sequentially("d")
+        page.keyboard.press("Enter")
+        expect(page).to_have_url(re.compile(r"handler=add$"))
 
 
 def test_a_server_that_is_gone_is_said_and_found_again(browser: Browser, scene: Scene) -> None:

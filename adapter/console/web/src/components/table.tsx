@@ -29,8 +29,10 @@ export function BigTable<T>({ label, rows, columns, id, onOpen, selected, onSele
   const box = useRef<HTMLDivElement>(null);
   const [top, setTop] = useState(0);
   const [height, setHeight] = useState(800);
-  const [active, setActive] = useState<string>();
-  const place = rows.findIndex((row) => id(row) === active);
+  // The next key may be pressed before the next rendering: what the keys read is not state.
+  const active = useRef<string | undefined>(undefined);
+  const [, draw] = useState<string>();
+  const place = () => rows.findIndex((row) => id(row) === active.current);
 
   useLayoutEffect(() => {
     const observer = new ResizeObserver(([entry]) => entry && setHeight(entry.contentRect.height));
@@ -45,10 +47,11 @@ export function BigTable<T>({ label, rows, columns, id, onOpen, selected, onSele
     onSelect(next);
   };
   const move = (by: number) => {
-    const next = Math.min(rows.length - 1, Math.max(0, place < 0 ? 0 : place + by));
+    const next = Math.min(rows.length - 1, Math.max(0, place() < 0 ? 0 : place() + by));
     const row = rows[next];
     if (!row) return;
-    setActive(id(row));
+    active.current = id(row);
+    draw(active.current);
     const start = next * LINE;
     if (start < box.current!.scrollTop) box.current!.scrollTop = start;
     if (start + 2 * LINE > box.current!.scrollTop + height) box.current!.scrollTop = start + 2 * LINE - height;
@@ -57,10 +60,10 @@ export function BigTable<T>({ label, rows, columns, id, onOpen, selected, onSele
     () => ({
       j: () => move(1),
       k: () => move(-1),
-      x: () => active !== undefined && toggle(active),
-      o: () => place >= 0 && onOpen(rows[place]!),
+      x: () => place() >= 0 && toggle(active.current!),
+      o: () => place() >= 0 && onOpen(rows[place()]!),
     }),
-    [rows, place, active, selected, height],
+    [rows, selected, height],
   );
   useKeys(keys);
 
@@ -92,7 +95,7 @@ export function BigTable<T>({ label, rows, columns, id, onOpen, selected, onSele
         <tbody>
           <Spacer lines={first} />
           {rows.slice(first, last).map((row, index) => (
-            <tr key={id(row)} aria-rowindex={first + index + 2} class={id(row) === active ? "active" : undefined}>
+            <tr key={id(row)} aria-rowindex={first + index + 2} class={id(row) === active.current ? "active" : undefined}>
               {selected && (
                 <td class="pick">
                   <input

@@ -125,21 +125,12 @@ function FilterForm({ given, set, field }: FormProps) {
       </select>
     </label>
   );
-  const write = (name: string, label: string, list?: string) => (
-    <label>
-      {label}
-      <input
-        type="search"
-        value={given.get(name) ?? ""}
-        list={list}
-        ref={name === "service" ? field : undefined}
-        onChange={(event) => set(name, event.currentTarget.value.trim())}
-      />
-    </label>
+  const write = (name: string, label: string, more?: Partial<FieldProps>) => (
+    <Field label={label} value={given.get(name) ?? ""} onWritten={(value) => set(name, value)} {...more} />
   );
   return (
     <form class="filters" role="search" aria-label="Filter" onSubmit={(event) => event.preventDefault()}>
-      {write("service", "Service", "services")}
+      {write("service", "Service", { list: "services", field })}
       {write("handler", "Handler")}
       {write("key", "Key")}
       {choose("status", "Status", STATUSES, "any")}
@@ -149,6 +140,33 @@ function FilterForm({ given, set, field }: FormProps) {
       {choose("limit", "Lines", LIMITS.slice(1), LIMITS[0]!)}
       <datalist id="services">{data?.services.map((each) => <option key={each.name} value={each.name} />)}</datalist>
     </form>
+  );
+}
+
+interface FieldProps {
+  label: string;
+  value: string;
+  onWritten: (value: string) => void;
+  list?: string;
+  field?: { current: HTMLInputElement | null };
+}
+
+/** A field that is written in peace: its value changes outside when it is left, or on Enter. */
+function Field({ label, value, onWritten, list, field }: FieldProps) {
+  const [draft, setDraft] = useState(value);
+  useEffect(() => setDraft(value), [value]);
+  return (
+    <label>
+      {label}
+      <input
+        type="search"
+        value={draft}
+        list={list}
+        ref={field}
+        onInput={(event) => setDraft(event.currentTarget.value)}
+        onChange={(event) => onWritten(event.currentTarget.value.trim())}
+      />
+    </label>
   );
 }
 
