@@ -15,6 +15,7 @@ from adapter.cli.failures import Exit, Failure
 from adapter.cli.filters import Deployment, Filter, On
 from adapter.cli.invocations import summaries
 from adapter.cli.options import DryRun, Here, Yes, remote
+from adapter.cli.text import plural
 
 PAGE: Final = 100
 """How many invocations one request changes."""
@@ -192,7 +193,8 @@ def _act_on_many(here: Here, body: dict[str, Any], *, dry_run: bool, yes: bool) 
     if not meant:
         _report(here, word, 0, refused)
         return
-    confirm(here, f"{len(meant)} {'invocation is' if len(meant) == 1 else 'invocations are'} {word}", yes=yes)
+    verb = "is" if len(meant) == 1 else "are"
+    confirm(here, f"{plural(len(meant), 'invocation')} {verb} {word}", yes=yes)
     done = 0
     skipped: list[dict[str, Any]] = []
     with here.out.progress(f"{word}", len(found)) as advance:
@@ -218,7 +220,7 @@ def _preview(here: Here, meant: list[dict[str, Any]], refused: list[dict[str, An
         here.out.write({"matched": len(meant), "invocations": meant, "skipped": refused, "dry_run": dry_run})
         return
     if meant:
-        here.out.console.print(summaries(meant[:SHOWN]))
+        here.out.console.print(summaries(meant[:SHOWN], here.out.console.width))
     more = f" ({len(meant) - SHOWN} more than are shown)" if len(meant) > SHOWN else ""
     here.out.note(f"{len(meant)} to be {word}{more}")
     for each in refused[:SHOWN]:

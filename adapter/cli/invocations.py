@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -16,6 +16,12 @@ from adapter.cli.watching import watching
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+TABLE_WIDTH: Final = 130
+"""The least width of a terminal in which a table of invocations fits."""
+
+STATUS_WIDTH: Final = 11
+"""The length of the longest status."""
 
 app = typer.Typer(no_args_is_help=True, help="Find invocations, and act on them. Short: adapter inv.")
 
@@ -41,7 +47,7 @@ def list_(
     def show() -> None:
         here.out.items(
             here.api.pages("/invocations", "invocations", query, limit=limit, incomplete=incomplete),
-            summaries,
+            lambda items: summaries(items, here.out.console.width),
             "no invocation matches" + ("" if all or filter.names_status else "; --all lists completed ones as well"),
         )
 
@@ -83,37 +89,52 @@ def why(here: Here, id: Id, watch: Watch = False) -> None:
 
     def look() -> None:
         answer = here.api.get(f"{path('invocations', id)}/why")
-        here.out.item(answer, lambda: showing.why(answer, here.target.options))
+        here.out.item(answer, lambda: showing.why(answer, here.target.options, here.out.console.width))
 
     watching(here, look, watch)
 
 
-def summaries(items: Sequence[Item]) -> RenderableType:
-    """Return a table of invocations."""
+def summaries(items: Sequence[Item], width: int) -> RenderableType:
+    """Return a table of invocations, or two lines for each where a table would not fit."""
+    from rich.console import Group
+    from rich.text import Text
+
+    if width < TABLE_WIDTH:
+        return Group(*(line for each in items for line in _lines(each)))
     return table(
         ("id", {"no_wrap": True}),
         "target",
         ("status", {"no_wrap": True}),
         ("age", {"no_wrap": True, "justify": "right"}),
-        "attempts",
+        ("attempts", {"justify": "right"}),
         "deployment",
         ("waits for, or error", {"ratio": 1}),
-        rows=([*_row(each)] for each in items),
+        rows=(
+            (
+                each["id"],
+                Text(each["target"]),
+                status(each),
+                age(each["created"]),
+                str(each["attempts"]),
+                each.get("deployment", ""),
+                Text(_remark(each)),
+            )
+            for each in items
+        ),
     )
 
 
-def _row(item: Item) -> Sequence[str]:
-    from rich.markup import escape
+def _lines(item: Item) -> Iterator[RenderableType]:
+    from rich.text import Text
 
-    return (
-        item["id"],
-        escape(item["target"]),
-        status(item),
-        age(item["created"]),
-        str(item["attempts"]),
-        item.get("deployment", ""),
-        escape(_remark(item)),
-    )
+    head = Text(f"{item['id']}  ")
+    head.append_text(Text.from_markup(status(item)))
+    head.pad_right(max(0, STATUS_WIDTH - len(item.get("outcome") or item["status"])))
+    head.append(f"  {age(item['created']):>6}  {item['target']}")
+    yield head
+    if remark := _remark(item):
+        waits = "waits for " if remark == item.get("waits_for") else ""
+        yield Text(f"    {waits}{remark}", style="dim", overflow="ellipsis", no_wrap=True)
 
 
 def _remark(item: Any) -> str:

@@ -84,12 +84,12 @@ def show_key(here: Here, service: Service, key: Key, watch: Watch = False) -> No
 
     def show() -> None:
         shown = here.api.get(f"{path('services', service)}/key", {"key": key})
-        here.out.item(shown, lambda: _key(shown, here.target.options))
+        here.out.item(shown, lambda: _key(shown, here.target.options, here.out.console.width))
 
     watching(here, show, watch)
 
 
-def _key(shown: Item, options: str) -> RenderableType:
+def _key(shown: Item, options: str, width: int) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
@@ -100,10 +100,14 @@ def _key(shown: Item, options: str) -> RenderableType:
     if owner is None:
         parts.append(Text("no owner"))
     else:
-        parts += [Text(), Text("owner", style="bold"), summaries([owner])]
+        parts += [Text(), Text("owner", style="bold"), summaries([owner], width)]
         parts.append(Text(f"why it does not continue: adapter inv why {owner['id']}{options}", style="dim"))
     if shown["queue"]:
-        parts += [Text(), Text(f"{shown['waiting']} waiting, in this order", style="bold"), summaries(shown["queue"])]
+        parts += [
+            Text(),
+            Text(f"{shown['waiting']} waiting, in this order", style="bold"),
+            summaries(shown["queue"], width),
+        ]
     if shown["state"] or shown["large"]:
         parts += [Text(), _entries(shown)]
     return Group(*parts)

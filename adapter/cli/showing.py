@@ -193,27 +193,28 @@ def _leaf(item: Shown, current: str) -> RenderableType:
     return Text.assemble((item["target"], style), "  ", Text.from_markup(status(item)), f"{sent}  {item['id']}")
 
 
-def why(answer: Shown, options: str) -> RenderableType:
+def why(answer: Shown, options: str, width: int) -> RenderableType:
     """Return the chain from an invocation to the cause of its waiting, and what can be done about it."""
     from rich.console import Group
     from rich.text import Text
 
     chain: Sequence[Shown] = answer["chain"]
-    names = [
-        f"{'  ' * (depth - 1)}{'└ ' if depth else ''}{each['id']} {each['target']}" for depth, each in enumerate(chain)
-    ]
-    width = max(map(len, names))
-    lines = [f"{name:<{width}}   {each['text']}" for name, each in zip(names, chain, strict=True)]
+    indents = ["", *(f"{'  ' * depth}└ " for depth in range(len(chain) - 1))]
+    names = [f"{indent}{each['id']} {each['target']}" for indent, each in zip(indents, chain, strict=True)]
+    longest = max(map(len, names))
+    lines: list[str] = []
+    for indent, name, each in zip(indents, names, chain, strict=True):
+        line = f"{name:<{longest}}   {each['text']}"
+        lines += [line] if len(line) <= width else [name, f"{' ' * len(indent)}    {each['text']}"]
     if answer["cycle"]:
-        lines.append(f"{'  ' * len(chain)}↺ back to {answer['root']['target']}: a deadlock")
-    parts: list[RenderableType] = [Text(line, overflow="fold") for line in lines]
+        lines.append(f"{'  ' * (len(chain) - 1)}↺ an invocation above: a deadlock")
+    parts = [Text(line, overflow="fold") for line in lines]
     parts += [Text(), Text(answer["summary"], style="bold")]
     steps = [(each, action) for each in chain for action in each["actions"] if _helps(answer, each, action)]
     if steps:
-        rows = (
-            (Text(action["text"]), Text(each["target"]), Text(action["command"] + options)) for each, action in steps
-        )
-        parts += [Text(), table("to", "", "run", rows=rows)]
+        parts.append(Text())
+    for each, action in steps:
+        parts.append(Text(f"{action['command']}{options}   # {action['text']}: {each['target']}"))
     return Group(*parts)
 
 

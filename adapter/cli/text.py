@@ -80,6 +80,15 @@ def moment(text: str) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
+def plural(count: int, name: str) -> str:
+    """Return a number of things.
+
+    >>> plural(1, "invocation"), plural(3, "invocation")
+    ('1 invocation', '3 invocations')
+    """
+    return f"{count} {name}{'' if count == 1 else 's'}"
+
+
 def status(item: Any) -> str:
     """Return an invocation's status for a table: its outcome if it has one, in its color."""
     shown = item.get("outcome") or item["status"]

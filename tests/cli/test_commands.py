@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import version
+from importlib.metadata import requires, version
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ import pytest
 
 from adapter.cli.app import tree
 from tests.cli.conftest import Cli
+from tests.drills import situations
+from tests.drills.world import World
 
 
 def commands(command: Any, *words: str) -> Iterator[tuple[str, ...]]:
@@ -143,3 +147,37 @@ def test_a_function_imports_nothing_of_the_command_line() -> None:
     assert "adapter.aws.entry" in loaded
     assert {name for name in loaded if name.split(".")[0] in ("typer", "rich", "yaml", "httpx")} == set()
     assert {name for name in loaded if name.startswith(("adapter.cli", "adapter.console", "adapter.project"))} == set()
+
+
+def test_a_function_ships_no_library_of_the_command_line() -> None:
+    required = {re.split(r"[^\w-]", each)[0] for each in requires("serverless-adapter") or () if "extra ==" not in each}
+    assert "pydantic" in required
+    assert required & {"httpx", "pyyaml", "rich", "tenacity", "typer", "uvicorn", "watchfiles"} == set()
+
+
+def completed(line: str, world: World) -> list[str]:
+    """What bash is offered at the end of a line."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "adapter"],
+        env={
+            "PATH": os.environ["PATH"],
+            "ADAPTER_URL": world.url,
+            "_ADAPTER_COMPLETE": "complete_bash",
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(line.count(" ")),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return ran.stdout.split()
+
+
+def test_completion(world: World) -> None:
+    id = situations.waiting_awakeable(world).id
+    assert {"list", "show", "why"} <= set(completed("adapter inv ", world))
+    assert completed("adapter services show Appr", world) == ["Approval"]
+    assert completed("adapter inv why inv_", world) == [id]
+    assert "suspended" in completed("adapter inv list --status s", world)
+    assert completed("adapter inv list --on shop", world) == ["shop:1"]
+    assert completed("adapter inv why --url http://127.0.0.1:1 inv_", world) == []

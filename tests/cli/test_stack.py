@@ -117,7 +117,7 @@ def test_a_server_in_trouble(cli: Cli, world: World, monkeypatch: pytest.MonkeyP
     assert ran.code == 1
     found = {each["check"]: each for each in ran.json}
     assert found["deadlock"]["level"] == found["dead letters"]["level"] == "wrong"
-    assert found["paused"]["advice"] == "adapter inv list --status paused"
+    assert found["paused"]["advice"] == "adapter inv list -s paused"
     assert all(each.get("advice") for each in ran.json if each["level"] != "ok")
     assert "→ cancel one of the ring: adapter deadlocks" in cli("doctor").out
 

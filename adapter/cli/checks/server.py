@@ -8,7 +8,7 @@ from typing import Any, Final
 from adapter.cli.api import Api
 from adapter.cli.checks.finding import Finding, note, ok, unknown, wrong
 from adapter.cli.failures import Failure
-from adapter.cli.text import age, duration
+from adapter.cli.text import age, duration, plural
 
 MOST_SHOWN: Final = 10
 """The most failing invocations that the overview has."""
@@ -26,7 +26,7 @@ def check(api: Api) -> Iterator[Finding]:
         yield wrong("admin", failure.message, f"see that requests reach {api.target.base}/admin, and are allowed to")
         return
     if services:
-        yield ok("admin", f"{len(services)} services at {api.target.base}")
+        yield ok("admin", f"{plural(len(services), 'service')} at {api.target.base}")
     else:
         yield wrong(
             "services", "no service is registered", "name the functions in the resource Custom::AdapterDeployment"
@@ -53,14 +53,12 @@ def _overview(api: Api, options: str) -> Iterator[Finding]:
     if paused:
         oldest: dict[str, Any] | None = overview.get("oldest_paused")
         since = f", the oldest for {age(oldest['created'])}" if oldest else ""
-        yield note("paused", f"{paused} invocations are paused{since}", f"adapter inv list --status paused{options}")
+        yield note("paused", f"{plural(paused, 'invocation')} paused{since}", f"adapter inv list -s paused{options}")
     failing = overview.get("failing", ())
     if failing:
-        yield note(
-            "failing",
-            f"{len(failing)} {'or more ' if len(failing) == MOST_SHOWN else ''}live invocations have a failed attempt",
-            f"adapter inv list --status backing-off{options}",
-        )
+        more = " or more" if len(failing) == MOST_SHOWN else ""
+        says = f"{plural(len(failing), 'live invocation')}{more} with a failed attempt"
+        yield note("failing", says, f"adapter inv list -s backing-off -s paused{options}")
 
 
 def _deadlocks(api: Api, options: str) -> Iterator[Finding]:
@@ -73,7 +71,7 @@ def _dead_letters(api: Api, options: str) -> Iterator[Finding]:
     if count:
         yield wrong(
             "dead letters",
-            f"about {count} messages could not be delivered",
+            f"about {plural(count, 'message')} not delivered",
             f"see why with adapter dead-letters list{options}, then adapter dead-letters purge{options}",
         )
     else:
