@@ -113,9 +113,10 @@ lint: $(project) $(sam) ## ruff and import-linter over the code, cfn-lint over t
 	@.tools/sam/bin/cfn-lint template.yaml adapter/project/stack.yaml
 
 .PHONY: format
-format: $(project) ## lets ruff rewrite what `lint` would refuse
+format: $(project) $(web)/node_modules/.ready ## lets ruff and prettier rewrite what the checks would refuse
 	@.venv/bin/ruff check --fix-only
 	@.venv/bin/ruff format
+	@$(npm) run format --prefix $(web)
 
 .PHONY: types
 types: $(project) ## mypy --strict and pyright strict

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 BUILT: Final = Path(__file__).with_name("built")
 
 POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """The pages load only what this server serves, run no inline script, and are shown in no frame."""

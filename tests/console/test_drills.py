@@ -163,6 +163,26 @@ def test_the_dead_letters_are_emptied(page: Page, world: World) -> None:
     assert world.shown(id)["status"] == "suspended"
 
 
+def test_a_promise_is_rejected_before_its_workflow_runs(page: Page, world: World) -> None:
+    page.goto("/console/keys/Approval?key=o9")
+    press(page, "Complete a promise")
+    page.get_by_label("Name", exact=True).fill("paid")
+    page.get_by_label("Reject with a message").check()
+    page.get_by_label("Message", exact=True).fill("no money")
+    confirm(page, "Reject", "adapter promise reject Approval o9 paid 'no money'")
+    expect(page.get_by_role("region", name="Promises")).to_contain_text("no money")
+
+
+def test_a_signal_is_sent(page: Page, world: World) -> None:
+    crossed = situations.cross_deadlock(world)
+    page.goto(f"/console/invocations/{crossed.ann}")
+    press(page, "Signal")
+    page.get_by_label("Name", exact=True).fill("later")
+    page.get_by_label("Value in JSON").fill('{"a": 1}')
+    confirm(page, "Resolve", f"""adapter signal {crossed.ann} later '{{"a": 1}}'""")
+    told(page, "Resolved.")
+
+
 def test_a_restart_from_the_fifth_entry(page: Page, world: World) -> None:
     failed = situations.failed_at_the_fifth_entry(world)
     page.goto(f"/console/invocations/{failed}")

@@ -170,6 +170,34 @@ def test_a_thousand_invocations_are_drawn_in_time(browser: Browser, scene: Scene
         expect(page.get_by_label(f"Select inv_{999:032}")).to_be_visible()
 
 
+def test_a_command_is_copied(browser: Browser, scene: Scene) -> None:
+    with showing(browser, scene.world.url, permissions=["clipboard-read", "clipboard-write"]) as page:
+        page.goto("/console/waits")
+        page.get_by_role("button", name="Copy: Command").click()
+        expect(page.get_by_role("button", name="Copy: Command")).to_have_text("Copied")
+        assert page.evaluate("navigator.clipboard.readText()") == "adapter deadlocks"
+
+
+def test_another_screen_has_the_focus(browser: Browser, scene: Scene) -> None:
+    with showing(browser, scene.world.url) as page:
+        page.goto("/console")
+        page.get_by_role("link", name="Keys").click()
+        expect(page.get_by_role("main")).to_be_focused()
+        expect(page).to_have_title("Keys · console")
+
+
+def test_a_filter_by_age_is_kept_in_the_url(browser: Browser, scene: Scene) -> None:
+    with showing(browser, scene.world.url) as page:
+        page.goto("/console/invocations")
+        page.get_by_label("Older than").select_option("15m")
+        expect(page.get_by_text("No invocation matches.")).to_be_visible()
+        expect(page).to_have_url(re.compile(r"before=15m$"))
+        page.get_by_label("Older than").select_option("")
+        page.get_by_label("Created within").select_option("15m")
+        expect(page.get_by_role("link", name="Report/make").first).to_be_visible()
+        parse(page.get_by_role("group", name="Command").first.inner_text())
+
+
 def test_the_page_is_live(browser: Browser, scene: Scene) -> None:
     with showing(browser, scene.world.url) as page:
         page.goto("/console/keys/Cart?key=live")

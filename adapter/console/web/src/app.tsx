@@ -1,6 +1,6 @@
 /** The frame around the screens: navigation, shortcuts, notices. */
 
-import { useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { LocationProvider, Route, Router, useLocation } from "preact-iso";
 import { Dialog } from "./components/dialog";
 import { Notices } from "./components/notices";
@@ -48,9 +48,14 @@ function Frame() {
     [route],
   );
   useKeys(keys);
+  useFocusOnChange(path);
   return (
     <>
-      <a class="skip" href="#main" onClick={(event) => (event.preventDefault(), document.getElementById("main")?.focus())}>
+      <a
+        class="skip"
+        href="#main"
+        onClick={(event) => (event.preventDefault(), document.getElementById("main")?.focus())}
+      >
         To the content
       </a>
       <nav aria-label="Screens">
@@ -94,6 +99,15 @@ function Frame() {
   );
 }
 
+/** Move the focus to the content when another screen is shown, so that a screen reader begins there. */
+function useFocusOnChange(path: string): void {
+  const before = useRef(path);
+  useEffect(() => {
+    if (before.current !== path) document.getElementById("main")?.focus({ preventScroll: true });
+    before.current = path;
+  }, [path]);
+}
+
 function setLive(live: boolean): void {
   paused.value = !live;
   if (live) refresh();
@@ -128,7 +142,8 @@ function Help({ onClose }: { onClose: () => void }) {
         ))}
       </dl>
       <label class="check">
-        <input type="checkbox" checked={enabled.value} onChange={(event) => enable(event.currentTarget.checked)} /> Shortcuts are on
+        <input type="checkbox" checked={enabled.value} onChange={(event) => enable(event.currentTarget.checked)} />{" "}
+        Shortcuts are on
       </label>
     </Dialog>
   );

@@ -56,7 +56,11 @@ export function ActDialog({ request, onClose }: { request: Request; onClose: () 
         const answer = await post<Acknowledged>(
           path("admin", "invocations", one, action) + query({ deployment, from }),
         );
-        tell(answer.status === "already" ? `The invocation was ${described.done} before.` : `The invocation is ${described.done}.`);
+        tell(
+          answer.status === "already"
+            ? `The invocation was ${described.done} before.`
+            : `The invocation is ${described.done}.`,
+        );
         onClose();
         refresh();
         if (action === "purge") route("/console/invocations");
@@ -67,7 +71,10 @@ export function ActDialog({ request, onClose }: { request: Request; onClose: () 
       let skipped = 0;
       let cursor: string | null | undefined;
       do {
-        const page: BulkDone = await post("/admin/invocations/bulk", bulk({ limit: PAGE, ...(cursor ? { cursor } : {}) }));
+        const page: BulkDone = await post(
+          "/admin/invocations/bulk",
+          bulk({ limit: PAGE, ...(cursor ? { cursor } : {}) }),
+        );
         done += page.done;
         skipped += page.skipped.length;
         cursor = page.cursor;
@@ -98,7 +105,9 @@ export function ActDialog({ request, onClose }: { request: Request; onClose: () 
             {preview ? (
               <p>
                 <strong>{`${preview.matched}${more}`}</strong> match
-                {preview.skipped.length > 0 && `; ${preview.skipped.length} will be skipped: ${preview.skipped[0]!.reason}`}.
+                {preview.skipped.length > 0 &&
+                  `; ${preview.skipped.length} will be skipped: ${preview.skipped[0]!.reason}`}
+                .
               </p>
             ) : (
               !error && <p class="quiet">Counting…</p>
@@ -110,7 +119,13 @@ export function ActDialog({ request, onClose }: { request: Request; onClose: () 
         {action === "restart-as-new" && (
           <label>
             Keep the results of the entries before number
-            <input type="number" min={0} value={from} placeholder="none" onInput={(event) => setFrom(event.currentTarget.value)} />
+            <input
+              type="number"
+              min={0}
+              value={from}
+              placeholder="none"
+              onInput={(event) => setFrom(event.currentTarget.value)}
+            />
           </label>
         )}
         <Copy text={command("inv", described.command, ...(ids ?? filterWords(filter ?? {})), ...options)} />
@@ -119,7 +134,11 @@ export function ActDialog({ request, onClose }: { request: Request; onClose: () 
           <button type="button" onClick={onClose}>
             Back
           </button>
-          <button type="submit" class={described.destructive ? "danger" : "primary"} disabled={progress !== undefined || (!one && !preview?.matched)}>
+          <button
+            type="submit"
+            class={described.destructive ? "danger" : "primary"}
+            disabled={progress !== undefined || (!one && !preview?.matched)}
+          >
             {progress ?? described.label}
           </button>
         </footer>

@@ -1,7 +1,7 @@
 /** Small parts that every screen uses. */
 
 import type { ComponentChildren } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { Refused } from "../api/client";
 import type { Summary, Value } from "../api/schema";
 import { clock, relative, short, size, state, valueText } from "../format";
@@ -34,7 +34,9 @@ export function To({ id, children }: { id: string; children?: ComponentChildren 
 
 /** A link to a key's screen. */
 export function ToKey({ service, of }: { service: string; of: string }) {
-  return <a href={`/console/keys/${encodeURIComponent(service)}?key=${encodeURIComponent(of)}`}>{`${service}/${of}`}</a>;
+  return (
+    <a href={`/console/keys/${encodeURIComponent(service)}?key=${encodeURIComponent(of)}`}>{`${service}/${of}`}</a>
+  );
 }
 
 /** A value, with a link to all of it if the server cut it. */
@@ -65,13 +67,19 @@ export function Copy({ text, label = "Command" }: { text: string; label?: string
     const timer = window.setTimeout(() => setCopied(false), 1500);
     return () => window.clearTimeout(timer);
   }, [copied]);
-  const copy = () => void navigator.clipboard.writeText(text).then(() => setCopied(true));
+  const code = useRef<HTMLElement>(null);
+  const copy = async () => {
+    // Over plain HTTP from another machine there is no clipboard: the text is selected, to be copied by hand.
+    if (!("clipboard" in navigator)) return getSelection()?.selectAllChildren(code.current!);
+    await navigator.clipboard.writeText(text);
+    setCopied(true);
+  };
   return (
     <div class="copy">
-      <code tabIndex={0} role="group" aria-label={label}>
+      <code ref={code} tabIndex={0} role="group" aria-label={label}>
         {text}
       </code>
-      <button type="button" class="small" onClick={copy} aria-label={`Copy: ${label}`}>
+      <button type="button" class="small" onClick={() => void copy()} aria-label={`Copy: ${label}`}>
         {copied ? "Copied" : "Copy"}
       </button>
     </div>

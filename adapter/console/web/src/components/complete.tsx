@@ -11,7 +11,7 @@ import { tell } from "./notices";
 export type Completable =
   | { kind: "awakeable"; id: string }
   | { kind: "signal"; id: string; name?: string }
-  | { kind: "promise"; service: string; key: string; name: string };
+  | { kind: "promise"; service: string; key: string; name?: string };
 
 export function CompleteDialog({ of, onClose }: { of: Completable; onClose: () => void }) {
   const command = useCommand();
@@ -52,16 +52,18 @@ export function CompleteDialog({ of, onClose }: { of: Completable; onClose: () =
         ) : (
           <label>
             Name
-            <input required value={name} readOnly={of.kind === "promise"} onInput={(event) => setName(event.currentTarget.value)} />
+            <input required value={name} onInput={(event) => setName(event.currentTarget.value)} />
           </label>
         )}
         <fieldset>
           <legend>How</legend>
           <label class="check">
-            <input type="radio" name="how" checked={!rejecting} onChange={() => setRejecting(false)} /> Resolve with a value
+            <input type="radio" name="how" checked={!rejecting} onChange={() => setRejecting(false)} /> Resolve with a
+            value
           </label>
           <label class="check">
-            <input type="radio" name="how" checked={rejecting} onChange={() => setRejecting(true)} /> Reject with a message
+            <input type="radio" name="how" checked={rejecting} onChange={() => setRejecting(true)} /> Reject with a
+            message
           </label>
         </fieldset>
         {rejecting ? (
@@ -72,7 +74,13 @@ export function CompleteDialog({ of, onClose }: { of: Completable; onClose: () =
         ) : (
           <label>
             Value in JSON
-            <textarea rows={5} class="mono" value={text} onInput={(event) => setText(event.currentTarget.value)} placeholder="empty for no value" />
+            <textarea
+              rows={5}
+              class="mono"
+              value={text}
+              onInput={(event) => setText(event.currentTarget.value)}
+              placeholder="empty for no value"
+            />
           </label>
         )}
         <Copy text={command(...words(of, name, rejecting, rejecting ? message : text))} />

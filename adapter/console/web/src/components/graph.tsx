@@ -15,9 +15,23 @@ export function Graph({ of, stuck }: { of: Waits; stuck: Set<string> }) {
   const placed = useMemo(() => place(of), [of]);
   return (
     <div class="graph" tabIndex={0} role="region" aria-label="Graph of waits">
-      <svg width={placed.width} height={placed.height} viewBox={`0 0 ${placed.width} ${placed.height}`} role="group" aria-label={`${of.nodes.length} invocations, ${of.edges.length} waits`}>
+      <svg
+        width={placed.width}
+        height={placed.height}
+        viewBox={`0 0 ${placed.width} ${placed.height}`}
+        role="group"
+        aria-label={`${of.nodes.length} invocations, ${of.edges.length} waits`}
+      >
         <defs>
-          <marker id="arrow" viewBox="0 0 8 8" refX={7} refY={4} markerWidth={8} markerHeight={8} orient="auto-start-reverse">
+          <marker
+            id="arrow"
+            viewBox="0 0 8 8"
+            refX={7}
+            refY={4}
+            markerWidth={8}
+            markerHeight={8}
+            orient="auto-start-reverse"
+          >
             <path d="M0 0L8 4L0 8z" />
           </marker>
         </defs>
@@ -40,7 +54,10 @@ export function Graph({ of, stuck }: { of: Waits; stuck: Set<string> }) {
               route(`/console/invocations/${node.id}`);
             }}
           >
-            <g class={`node ${state(node)} ${stuck.has(node.id) ? "stuck" : ""}`} transform={`translate(${x - width / 2} ${y - HEIGHT / 2})`}>
+            <g
+              class={`node ${state(node)} ${stuck.has(node.id) ? "stuck" : ""}`}
+              transform={`translate(${x - width / 2} ${y - HEIGHT / 2})`}
+            >
               <rect width={width} height={HEIGHT} rx={6} />
               <text x={PADDING / 2} y={18} class="mono">
                 {node.target}

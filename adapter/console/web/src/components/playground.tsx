@@ -52,8 +52,13 @@ export function Playground({ service, name, handler }: { service: Service; name:
     setOutcome(undefined);
     const began = performance.now();
     try {
-      const type: Record<string, string> = call.body === undefined || !handler.takes ? {} : { "content-type": handler.takes };
-      const answer = await send(target({ ...call, mode }), { method: "POST", headers: { ...headersOf(call), ...type }, body: call.body });
+      const type: Record<string, string> =
+        call.body === undefined || !handler.takes ? {} : { "content-type": handler.takes };
+      const answer = await send(target({ ...call, mode }), {
+        method: "POST",
+        headers: { ...headersOf(call), ...type },
+        body: call.body,
+      });
       setOutcome({ ...answer, took: performance.now() - began });
       refresh();
     } catch (problem) {
@@ -83,14 +88,22 @@ export function Playground({ service, name, handler }: { service: Service; name:
       {handler.takes === null && <p class="quiet">This handler takes no input.</p>}
       {takesJson && handler.input != null && (
         <label class="check">
-          <input type="checkbox" checked={asText} onChange={(event) => setAsText(event.currentTarget.checked)} /> Input as text
+          <input type="checkbox" checked={asText} onChange={(event) => setAsText(event.currentTarget.checked)} /> Input
+          as text
         </label>
       )}
       {takesJson &&
         (asText ? (
           <JsonField label="Input" value={value} onChange={setValue} />
         ) : (
-          <SchemaField schema={schema} root={schema} label={schema.title ?? "Input"} value={value} onChange={setValue} required />
+          <SchemaField
+            schema={schema}
+            root={schema}
+            label={schema.title ?? "Input"}
+            value={value}
+            onChange={setValue}
+            required
+          />
         ))}
       {handler.takes !== null && !takesJson && (
         <label>
@@ -110,7 +123,13 @@ export function Playground({ service, name, handler }: { service: Service; name:
         </label>
         <label>
           Headers that begin with x-, one a line
-          <textarea rows={2} class="mono" value={headers} placeholder="x-tenant: acme" onInput={(event) => setHeaders(event.currentTarget.value)} />
+          <textarea
+            rows={2}
+            class="mono"
+            value={headers}
+            placeholder="x-tenant: acme"
+            onInput={(event) => setHeaders(event.currentTarget.value)}
+          />
         </label>
       </details>
       <div class="bar">
@@ -141,7 +160,8 @@ function OutcomeView({ of }: { of: Outcome }) {
   return (
     <section aria-label="Answer">
       <p>
-        <strong class={of.status < 400 ? "good" : "bad"}>{of.status}</strong> after {span(of.took)} {id && <To id={id} />}
+        <strong class={of.status < 400 ? "good" : "bad"}>{of.status}</strong> after {span(of.took)}{" "}
+        {id && <To id={id} />}
       </p>
       {of.text && (
         <pre class="value" tabIndex={0} role="group" aria-label="Body of the answer">
@@ -162,7 +182,10 @@ function Snippets({ call }: { call: Call }) {
     <section aria-label="As code">
       <h2>As code</h2>
       <Copy text={command("call", place, ...body, ...options)} />
-      <Copy text={command("send", place, ...body, ...(call.delay ? ["--delay", call.delay] : []), ...options)} label="Command for a message" />
+      <Copy
+        text={command("send", place, ...body, ...(call.delay ? ["--delay", call.delay] : []), ...options)}
+        label="Command for a message"
+      />
       <Copy text={curl(call, url)} label="curl" />
       <Copy text={python(call, url)} label="Python" />
     </section>

@@ -29,7 +29,11 @@ export function SchemaField(props: Props) {
     case "object":
       return schema.properties ? <ObjectFields {...props} schema={schema} /> : <JsonField {...props} />;
     case "array":
-      return typeof schema.items === "object" ? <Items {...props} schema={schema} items={schema.items} /> : <JsonField {...props} />;
+      return typeof schema.items === "object" ? (
+        <Items {...props} schema={schema} items={schema.items} />
+      ) : (
+        <JsonField {...props} />
+      );
     default:
       return <JsonField {...props} />;
   }
@@ -41,7 +45,12 @@ function Scalar({ schema, label, value, onChange, required }: Props) {
   const numeric = schema.type === "integer" || schema.type === "number";
   const field =
     schema.type === "boolean" ? (
-      <input type="checkbox" checked={value === true} aria-describedby={described} onChange={(event) => onChange(event.currentTarget.checked)} />
+      <input
+        type="checkbox"
+        checked={value === true}
+        aria-describedby={described}
+        onChange={(event) => onChange(event.currentTarget.checked)}
+      />
     ) : numeric ? (
       <input
         type="number"
@@ -105,7 +114,8 @@ function Nullable({ schema, root, label, value, onChange }: Props) {
     <fieldset>
       <legend>{label}</legend>
       <label class="check">
-        <input type="checkbox" checked={set} onChange={() => onChange(set ? null : example(schema, root))} /> has a value
+        <input type="checkbox" checked={set} onChange={() => onChange(set ? null : example(schema, root))} /> has a
+        value
       </label>
       {set && <SchemaField schema={schema} root={root} label={label} value={value} onChange={onChange} required />}
     </fieldset>
@@ -139,8 +149,20 @@ function Items({ items, root, label, value, onChange }: Props & { items: Schema 
       <legend>{label}</legend>
       {list.map((each, index) => (
         <div key={index} class="item">
-          <SchemaField schema={items} root={root} label={`${index + 1}`} value={each} required onChange={(next) => onChange(list.with(index, next))} />
-          <button type="button" class="small" aria-label={`Remove item ${index + 1}`} onClick={() => onChange(list.toSpliced(index, 1))}>
+          <SchemaField
+            schema={items}
+            root={root}
+            label={`${index + 1}`}
+            value={each}
+            required
+            onChange={(next) => onChange(list.with(index, next))}
+          />
+          <button
+            type="button"
+            class="small"
+            aria-label={`Remove item ${index + 1}`}
+            onClick={() => onChange(list.toSpliced(index, 1))}
+          >
             Remove
           </button>
         </div>

@@ -72,7 +72,9 @@ function literal(value: unknown): string {
   if (value === false) return "False";
   if (Array.isArray(value)) return `[${value.map(literal).join(", ")}]`;
   if (typeof value === "object" && !("rawJSON" in value)) {
-    return `{${Object.entries(value).map(([name, each]) => `${text(name)}: ${literal(each)}`).join(", ")}}`;
+    return `{${Object.entries(value)
+      .map(([name, each]) => `${text(name)}: ${literal(each)}`)
+      .join(", ")}}`;
   }
   return JSON.stringify(value);
 }

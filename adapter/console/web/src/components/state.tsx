@@ -68,7 +68,13 @@ export function StateDialog({ of, name: given, onClose }: { of: Key; name: strin
         )}
         <label>
           Value in JSON
-          <textarea rows={10} class="mono" required value={text} onInput={(event) => setText(event.currentTarget.value)} />
+          <textarea
+            rows={10}
+            class="mono"
+            required
+            value={text}
+            onInput={(event) => setText(event.currentTarget.value)}
+          />
         </label>
         <Trouble error={error} />
         {theirs && <Difference stored={theirs.text} mine={text} />}
@@ -124,10 +130,12 @@ function Difference({ stored, mine }: { stored: string; mine: string }) {
 async function load(of: Key, name: string): Promise<Loaded> {
   const { version } = await ask<Key>(path("admin", "services", of.service, "key") + query({ key: of.key }));
   if (!name) return { version, text: "" };
-  const text = await askText(path("admin", "services", of.service, "state") + query({ key: of.key, name })).catch((error: unknown) => {
-    if (error instanceof Refused && error.status === 404) return "";
-    throw error;
-  });
+  const text = await askText(path("admin", "services", of.service, "state") + query({ key: of.key, name })).catch(
+    (error: unknown) => {
+      if (error instanceof Refused && error.status === 404) return "";
+      throw error;
+    },
+  );
   return { version, text: indented(text) };
 }
 

@@ -71,7 +71,14 @@ export function BigTable<T>({ label, rows, columns, id, onOpen, selected, onSele
   const last = Math.min(rows.length, Math.ceil((top + height) / LINE) + BEYOND);
   const all = rows.length > 0 && rows.every((row) => selected?.has(id(row)));
   return (
-    <div class="table" ref={box} onScroll={(event) => setTop(event.currentTarget.scrollTop)} tabIndex={0} role="region" aria-label={label}>
+    <div
+      class="table"
+      ref={box}
+      onScroll={(event) => setTop(event.currentTarget.scrollTop)}
+      tabIndex={0}
+      role="region"
+      aria-label={label}
+    >
       <table aria-rowcount={rows.length + 1} aria-label={label}>
         <thead>
           <tr aria-rowindex={1}>
@@ -95,7 +102,11 @@ export function BigTable<T>({ label, rows, columns, id, onOpen, selected, onSele
         <tbody>
           <Spacer lines={first} />
           {rows.slice(first, last).map((row, index) => (
-            <tr key={id(row)} aria-rowindex={first + index + 2} class={id(row) === active.current ? "active" : undefined}>
+            <tr
+              key={id(row)}
+              aria-rowindex={first + index + 2}
+              class={id(row) === active.current ? "active" : undefined}
+            >
               {selected && (
                 <td class="pick">
                   <input

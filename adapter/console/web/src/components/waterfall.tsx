@@ -49,7 +49,13 @@ export function Waterfall({ of, ...callbacks }: { of: Invocation } & Omit<Callba
       <h2 id="journal">Journal</h2>
       <div class="waterfall">
         <Axis scale={scale} />
-        <Entries of={of} scale={scale} depth={0} onLatest={(time) => setLatest((before) => Math.max(before, time))} {...callbacks} />
+        <Entries
+          of={of}
+          scale={scale}
+          depth={0}
+          onLatest={(time) => setLatest((before) => Math.max(before, time))}
+          {...callbacks}
+        />
       </div>
       <Copy text={command("inv", "show", of.id, "--payloads")} label="Command for the journal with values" />
     </section>
@@ -109,7 +115,9 @@ interface PageProps extends Callbacks {
 }
 
 function EntriesPage({ id, cursor, scale, depth, onMore, ...callbacks }: PageProps) {
-  const { data, error } = useLive<Journal>(path("admin", "invocations", id, "journal") + query({ cursor, limit: PAGE }));
+  const { data, error } = useLive<Journal>(
+    path("admin", "invocations", id, "journal") + query({ cursor, limit: PAGE }),
+  );
   const { onLatest } = callbacks;
   useEffect(() => {
     if (data && onLatest) onLatest(latestOf(data.entries));
@@ -150,7 +158,9 @@ function Attempt({ of, scale }: { of: JournalEntry; scale: Scale }) {
           {of.at && <span class="quiet"> {offset(of.at, scale)}</span>}
         </span>
         <Bar scale={scale} from={of.at} to={of.at} kind="attempt" label={`attempt ${of.attempt}`} />
-        <span class="bad">{of.error ? `the one before failed: ${of.error}` : of.lost ? "the one before was lost" : ""}</span>
+        <span class="bad">
+          {of.error ? `the one before failed: ${of.error}` : of.lost ? "the one before was lost" : ""}
+        </span>
       </div>
     </li>
   );
@@ -171,7 +181,8 @@ function EntryLine({ of, owner, scale, depth, ...callbacks }: LineProps) {
     <li>
       <div class="entry">
         <button type="button" class="words" aria-expanded={open} onClick={() => setOpen(!open)}>
-          <span class="number">{of.n}</span> <span class="command">{of.command}</span> <span class="mono">{of.name}</span>
+          <span class="number">{of.n}</span> <span class="command">{of.command}</span>{" "}
+          <span class="mono">{of.name}</span>
         </button>
         <Bar
           scale={scale}
@@ -182,7 +193,11 @@ function EntryLine({ of, owner, scale, depth, ...callbacks }: LineProps) {
         />
         <span class="result">
           {took && <span class="took">{took}</span>}
-          {of.failure ? <span class="bad">{failureText(of.failure)}</span> : of.value && <span class="mono">{inline(of.value)}</span>}
+          {of.failure ? (
+            <span class="bad">{failureText(of.failure)}</span>
+          ) : (
+            of.value && <span class="mono">{inline(of.value)}</span>
+          )}
           {of.tries ? <span class="bad">failed {of.tries} times</span> : null}
           {!of.done && of.until && <Time at={of.until} />}
         </span>
@@ -194,7 +209,10 @@ function EntryLine({ of, owner, scale, depth, ...callbacks }: LineProps) {
 
 /** Return true if the entry is of a kind that takes time, and has no result yet. */
 function isWait(entry: JournalEntry): boolean {
-  return entry.value === undefined && ["call", "run", "sleep", "awakeable", "promise", "signal", "attach"].includes(entry.command ?? "");
+  return (
+    entry.value === undefined &&
+    ["call", "run", "sleep", "awakeable", "promise", "signal", "attach"].includes(entry.command ?? "")
+  );
 }
 
 function Details({ of, owner, scale, depth, ...callbacks }: LineProps) {
@@ -225,7 +243,11 @@ function Details({ of, owner, scale, depth, ...callbacks }: LineProps) {
       {of.failure && <p class="trouble">{failureText(of.failure)}</p>}
       <div class="bar">
         {awakeable && !of.done && (
-          <button type="button" class="small" onClick={() => callbacks.onComplete({ kind: "awakeable", id: awakeable })}>
+          <button
+            type="button"
+            class="small"
+            onClick={() => callbacks.onComplete({ kind: "awakeable", id: awakeable })}
+          >
             Resolve or reject
           </button>
         )}
@@ -235,7 +257,9 @@ function Details({ of, owner, scale, depth, ...callbacks }: LineProps) {
           </button>
         )}
       </div>
-      {child && depth < DEPTH && <Entries of={{ id: child }} scale={scale} depth={depth + 1} {...callbacks} onLatest={undefined} />}
+      {child && depth < DEPTH && (
+        <Entries of={{ id: child }} scale={scale} depth={depth + 1} {...callbacks} onLatest={undefined} />
+      )}
     </div>
   );
 }
@@ -255,7 +279,13 @@ function Bar({ scale, from, to, kind, label }: BarProps) {
   const end = to ? Date.parse(to) : kind === "open" ? scale.start + scale.length : Date.parse(from);
   const width = Math.max(4, place(end) - left);
   return (
-    <svg class={`bar-of ${kind} ${scale.cut ? "cut" : ""}`} viewBox="0 0 1000 16" preserveAspectRatio="none" role="img" aria-label={label}>
+    <svg
+      class={`bar-of ${kind} ${scale.cut ? "cut" : ""}`}
+      viewBox="0 0 1000 16"
+      preserveAspectRatio="none"
+      role="img"
+      aria-label={label}
+    >
       <rect x={Math.min(left, 996)} y={3} width={width} height={10} rx={2} />
     </svg>
   );

@@ -38,7 +38,15 @@ export function WhyChain({ id, onComplete }: Props) {
   );
 }
 
-function Actions({ of, onAct, onComplete }: { of: Link; onAct: (action: Action) => void; onComplete: (of: Completable) => void }) {
+function Actions({
+  of,
+  onAct,
+  onComplete,
+}: {
+  of: Link;
+  onAct: (action: Action) => void;
+  onComplete: (of: Completable) => void;
+}) {
   const { awakeable } = of;
   return (
     <span class="bar">

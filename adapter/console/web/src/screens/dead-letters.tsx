@@ -16,7 +16,10 @@ export function DeadLetters() {
   return (
     <>
       <Head title="Dead letters">{data && data.count > 0 && <span class="badge failed">{data.count}</span>}</Head>
-      <p class="quiet">A message is here because its function could not be invoked. The sweeper dispatches its invocation again when it is due, so nothing is lost.</p>
+      <p class="quiet">
+        A message is here because its function could not be invoked. The sweeper dispatches its invocation again when it
+        is due, so nothing is lost.
+      </p>
       {data && data.messages.length > 0 ? (
         <>
           <Trouble error={error} />

@@ -39,10 +39,13 @@ export function Deployments() {
               {data.deployments.map((each) => (
                 <tr key={each.deployment}>
                   <td>
-                    <span class="mono">{each.deployment || "this process"}</span> {each.current && <span class="badge current">current</span>}
+                    <span class="mono">{each.deployment || "this process"}</span>{" "}
+                    {each.current && <span class="badge current">current</span>}
                   </td>
                   <td>
-                    <a href={`/console/invocations${query({ status: "live", deployment: each.deployment })}`}>{each.live}</a>
+                    <a href={`/console/invocations${query({ status: "live", deployment: each.deployment })}`}>
+                      {each.live}
+                    </a>
                   </td>
                   <td class="matter">
                     {Object.entries(each.statuses)
@@ -53,7 +56,12 @@ export function Deployments() {
                   <td class="services">{each.services.join(", ")}</td>
                   <td>
                     {each.safe_to_delete ? (
-                      <button type="button" class="small danger" aria-label={`Remove ${each.deployment}`} onClick={() => setRemoving(each)}>
+                      <button
+                        type="button"
+                        class="small danger"
+                        aria-label={`Remove ${each.deployment}`}
+                        onClick={() => setRemoving(each)}
+                      >
                         Remove
                       </button>
                     ) : (
@@ -71,7 +79,9 @@ export function Deployments() {
         </Empty>
       )}
       {data && <Trouble error={error} />}
-      {data && !data.complete && <p class="quiet">There are more live invocations than were counted: nothing can be removed safely.</p>}
+      {data && !data.complete && (
+        <p class="quiet">There are more live invocations than were counted: nothing can be removed safely.</p>
+      )}
       <Copy text={command("deployments", "list")} />
       {removing && <Remove of={removing} onClose={() => setRemoving(undefined)} />}
     </>
@@ -89,7 +99,9 @@ function Remove({ of, onClose }: { of: Deployment; onClose: () => void }) {
     }, setError);
   return (
     <Dialog title={`Remove ${of.deployment}`} onClose={onClose}>
-      <p>No invocation runs on it or will continue on it. The function's version is deleted, and cannot be brought back.</p>
+      <p>
+        No invocation runs on it or will continue on it. The function's version is deleted, and cannot be brought back.
+      </p>
       <Copy text={command("deployments", "remove", of.deployment)} />
       <Trouble error={error} />
       <footer>

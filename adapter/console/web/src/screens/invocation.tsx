@@ -68,7 +68,11 @@ function Shown({ of, error }: { of: Invocation; error?: Error }) {
       <Facts of={of} />
       {live && <Waits of={of} onComplete={setCompleting} />}
       {live && <WhyChain id={of.id} onComplete={setCompleting} />}
-      <Waterfall of={of} onRestart={(from) => setRequest({ action: "restart-as-new", ids: [of.id], from })} onComplete={setCompleting} />
+      <Waterfall
+        of={of}
+        onRestart={(from) => setRequest({ action: "restart-as-new", ids: [of.id], from })}
+        onComplete={setCompleting}
+      />
       <Payloads of={of} />
       <Errors of={of} />
       <CallTree id={of.id} />
@@ -143,7 +147,12 @@ function WaitLine({ wait, of, onComplete }: { wait: Wait; of: Invocation; onComp
     <>
       <strong>{wait.kind}</strong>
       {wait.name && <span class="mono">{wait.name}</span>}
-      {wait.id && (wait.kind === "awakeable" ? <code class="mono">{wait.id}</code> : wait.id.startsWith("inv_") && <To id={wait.id} />)}
+      {wait.id &&
+        (wait.kind === "awakeable" ? (
+          <code class="mono">{wait.id}</code>
+        ) : (
+          wait.id.startsWith("inv_") && <To id={wait.id} />
+        ))}
       {wait.status && <span class="quiet">{wait.status}</span>}
       {wait.until && <Time at={wait.until} />}
       {completable && (
@@ -203,7 +212,8 @@ function Errors({ of }: { of: Invocation }) {
       <ol class="lines">
         {of.errors.map((each) => (
           <li key={each.attempt} class="line">
-            <strong>attempt {each.attempt}</strong> {each.at && <Time at={each.at} />} <span class="mono">{each.error}</span>
+            <strong>attempt {each.attempt}</strong> {each.at && <Time at={each.at} />}{" "}
+            <span class="mono">{each.error}</span>
           </li>
         ))}
       </ol>

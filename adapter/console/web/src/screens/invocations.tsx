@@ -64,9 +64,13 @@ export function Invocations() {
           <InvocationsTable label="Invocations" of={page} selected={selected} onSelect={setSelected} />
         </>
       ) : (
-        <Empty {...live}>{live.data?.cursor ? "None of these matches. Older ones may." : "No invocation matches."}</Empty>
+        <Empty {...live}>
+          {live.data?.cursor ? "None of these matches. Older ones may." : "No invocation matches."}
+        </Empty>
       )}
-      {live.data && !live.data.complete && <p class="quiet">The index is switched off: completed invocations are not listed.</p>}
+      {live.data && !live.data.complete && (
+        <p class="quiet">The index is switched off: completed invocations are not listed.</p>
+      )}
       <footer class="bar">
         {cursor && (
           <button type="button" onClick={() => set("cursor", "")}>
@@ -99,11 +103,16 @@ function readFilter(given: URLSearchParams): Filter {
     const value = given.get(name);
     if (value) filter[name] = value;
   }
-  const age = given.get("age");
-  if (age && age in AGES) {
-    filter.since = new Date(Date.now() - AGES[age as keyof typeof AGES] * 1000).toISOString();
-  }
+  const [within, before] = [agoOf(given.get("within")), agoOf(given.get("before"))];
+  if (within) filter.since = within;
+  if (before) filter.until = before;
   return filter;
+}
+
+/** Return the time that is so long ago: 15m, 1h, 1d or 7d. */
+function agoOf(age: string | null): string | undefined {
+  const seconds = AGES[age as keyof typeof AGES];
+  return seconds === undefined ? undefined : new Date(Date.now() - seconds * 1000).toISOString();
 }
 
 interface FormProps {
@@ -135,10 +144,15 @@ function FilterForm({ given, set, field }: FormProps) {
       {write("key", "Key")}
       {choose("status", "Status", STATUSES, "any")}
       {choose("outcome", "Outcome", OUTCOMES, "any")}
-      {choose("age", "Created within", Object.keys(AGES), "any time")}
+      {choose("within", "Created within", Object.keys(AGES), "any time")}
+      {choose("before", "Older than", Object.keys(AGES), "any age")}
       {write("deployment", "Deployment")}
       {choose("limit", "Lines", LIMITS.slice(1), LIMITS[0]!)}
-      <datalist id="services">{data?.services.map((each) => <option key={each.name} value={each.name} />)}</datalist>
+      <datalist id="services">
+        {data?.services.map((each) => (
+          <option key={each.name} value={each.name} />
+        ))}
+      </datalist>
     </form>
   );
 }

@@ -3,7 +3,7 @@
 import { useMemo, useState } from "preact/hooks";
 import { useLocation } from "preact-iso";
 import { path, query } from "../api/client";
-import type { Key, Promises, Summary, Value } from "../api/schema";
+import type { Key, Promises, Service, Summary, Value } from "../api/schema";
 import { useCommand } from "../commands";
 import { Badge, Copy, Empty, Fact, Head, Time, To, Trouble } from "../components/basics";
 import { CompleteDialog, type Completable } from "../components/complete";
@@ -99,10 +99,12 @@ function State({ of, onEdit }: { of: Key; onEdit: (name: string) => void }) {
 function PromisesOf({ service, of }: { service: string; of: string }) {
   const { data } = useLive<Promises>(path("admin", "services", service, "promises") + query({ key: of }));
   const [completing, setCompleting] = useState<Completable>();
-  if (!data || data.promises.length === 0) return null;
+  const kind = useLive<Service>(path("admin", "services", service)).data?.kind;
+  if (!data || kind !== "workflow") return null;
   return (
     <section aria-labelledby="promises">
       <h2 id="promises">Promises</h2>
+      {data.promises.length === 0 && <p class="quiet">No promise.</p>}
       <ul class="lines">
         {data.promises.map((each) => (
           <li key={each.name} class="line">
@@ -110,13 +112,20 @@ function PromisesOf({ service, of }: { service: string; of: string }) {
             {each.value && <span class="mono">{inline(each.value)}</span>}
             {each.failure && <span class="bad">{failureText(each.failure)}</span>}
             {each.status === "pending" && (
-              <button type="button" class="small" onClick={() => setCompleting({ kind: "promise", service, key: of, name: each.name })}>
+              <button
+                type="button"
+                class="small"
+                onClick={() => setCompleting({ kind: "promise", service, key: of, name: each.name })}
+              >
                 Resolve or reject
               </button>
             )}
           </li>
         ))}
       </ul>
+      <button type="button" class="small" onClick={() => setCompleting({ kind: "promise", service, key: of })}>
+        Complete a promise
+      </button>
       {completing && <CompleteDialog of={completing} onClose={() => setCompleting(undefined)} />}
     </section>
   );

@@ -38,7 +38,8 @@ export function Keys() {
           </select>
         </label>
         <label class="check">
-          <input type="checkbox" checked={queued} onChange={(event) => setQueued(event.currentTarget.checked)} /> only with a queue
+          <input type="checkbox" checked={queued} onChange={(event) => setQueued(event.currentTarget.checked)} /> only
+          with a queue
         </label>
         <label>
           Key of {named}

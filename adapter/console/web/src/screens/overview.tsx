@@ -16,7 +16,13 @@ export function Overview() {
   return (
     <>
       <Head title="Overview" />
-      {data ? <Board of={data} /> : <Empty data={data} error={error}>Nothing.</Empty>}
+      {data ? (
+        <Board of={data} />
+      ) : (
+        <Empty data={data} error={error}>
+          Nothing.
+        </Empty>
+      )}
       {data && <Trouble error={error} />}
       <Copy text={command("inv", "list")} />
     </>
@@ -30,7 +36,12 @@ function Board({ of }: { of: Answer }) {
         <h2 id="live">Live</h2>
         <ul class="tiles">
           {STATUSES.map((status) => (
-            <Tile key={status} word={status} count={of.statuses[status] ?? 0} href={`/console/invocations?status=${status}`} />
+            <Tile
+              key={status}
+              word={status}
+              count={of.statuses[status] ?? 0}
+              href={`/console/invocations?status=${status}`}
+            />
           ))}
         </ul>
       </section>
@@ -38,7 +49,12 @@ function Board({ of }: { of: Answer }) {
         <h2 id="ended">Ended</h2>
         <ul class="tiles">
           {OUTCOMES.map((outcome) => (
-            <Tile key={outcome} word={outcome} count={of.outcomes[outcome] ?? 0} href={`/console/invocations?status=completed&outcome=${outcome}`} />
+            <Tile
+              key={outcome}
+              word={outcome}
+              count={of.outcomes[outcome] ?? 0}
+              href={`/console/invocations?status=completed&outcome=${outcome}`}
+            />
           ))}
         </ul>
         {!of.complete && <p class="quiet">There are more invocations than were counted.</p>}
@@ -55,18 +71,23 @@ function Board({ of }: { of: Answer }) {
       <section aria-labelledby="health">
         <h2 id="health">Health</h2>
         <dl class="facts">
-          <Fact name="Oldest paused">{of.oldest_paused ? <To id={of.oldest_paused.id}>{of.oldest_paused.target}</To> : "none"}</Fact>
+          <Fact name="Oldest paused">
+            {of.oldest_paused ? <To id={of.oldest_paused.id}>{of.oldest_paused.target}</To> : "none"}
+          </Fact>
           <Fact name="Oldest due">{of.oldest_due ? <Time at={of.oldest_due} /> : "none"}</Fact>
           <Fact name="Last sweep">
             {of.sweeper.age_seconds == null ? (
               "not known here"
             ) : (
-              <span class={of.sweeper.age_seconds > LATE ? "bad" : undefined}>{span(of.sweeper.age_seconds * 1000)} ago</span>
+              <span class={of.sweeper.age_seconds > LATE ? "bad" : undefined}>
+                {span(of.sweeper.age_seconds * 1000)} ago
+              </span>
             )}
           </Fact>
           {of.requests && (
             <Fact name="Requests">
-              {of.requests.per_second.toFixed(1)} a second; median {span(of.requests.p50_ms)}, 99th percentile {span(of.requests.p99_ms)}
+              {of.requests.per_second.toFixed(1)} a second; median {span(of.requests.p50_ms)}, 99th percentile{" "}
+              {span(of.requests.p99_ms)}
             </Fact>
           )}
           <Fact name="Services">

@@ -45,7 +45,12 @@ export function ServiceScreen({ service, handler }: { service: string; handler?:
       )}
       {data && <Trouble error={error} />}
       {data && handler && !method && <p class="trouble">{`${service} has no handler ${handler}.`}</p>}
-      {data && (handler && method ? <Playground key={`${service}/${handler}`} service={data} name={handler} handler={method} /> : <ServiceCard of={data} />)}
+      {data &&
+        (handler && method ? (
+          <Playground key={`${service}/${handler}`} service={data} name={handler} handler={method} />
+        ) : (
+          <ServiceCard of={data} />
+        ))}
       <Copy text={command("services", "show", service)} label="Command for the service" />
     </>
   );
@@ -67,7 +72,11 @@ function ServiceCard({ of }: { of: Service }) {
       <ul class="lines">
         {Object.entries(of.handlers).map(([name, handler]) => (
           <li key={name} class="line">
-            {handler.private ? <span class="mono">{name}</span> : <a href={`${link}/${encodeURIComponent(name)}`}>{name}</a>}
+            {handler.private ? (
+              <span class="mono">{name}</span>
+            ) : (
+              <a href={`${link}/${encodeURIComponent(name)}`}>{name}</a>
+            )}
             <span class="quiet">
               {handler.kind}
               {handler.private && ", private"}
