@@ -28,7 +28,11 @@ from adapter.registry import Registry
 
 PARTITION: Final = "registry"
 DOCUMENTS: Final = "openapi"
+SWEEPER: Final = "sweeper"
 """The items' partition keys. An object's has a slash in it."""
+
+WITHDRAWN: Final = 0
+"""When services are gone whose function was deleted: long ago, so that nothing is sent to them."""
 
 FRESH: Final = 60.0
 """Seconds for which what was read is taken for current."""
@@ -156,6 +160,24 @@ class Directory:
         await self._refresh(self._api)
         return self._known
 
+    async def note_sweep(self, at: int) -> None:
+        """Note when a sweep has ended, in milliseconds.
+
+        Raises:
+            Unavailable: If DynamoDB does not take it.
+        """
+        item = {"pk": {"S": SWEEPER}, "sk": {"S": "last"}, "v": {"N": str(FORMAT)}, "at": {"N": str(at)}}
+        await self._send(self._api, "PutItem", Item=item)
+
+    async def last_sweep(self) -> int | None:
+        """Return when a sweep last ended, in milliseconds; ``None`` if none has.
+
+        Raises:
+            Unavailable: If that cannot be told now.
+        """
+        items = await self._query(self._api, SWEEPER)
+        return int(items[0]["at"]["N"]) if items else None
+
     async def documents(self) -> dict[str, dict[str, Any]]:
         """What `adapter.http.openapi` says of all services, but for those of which it cannot be read.
 
@@ -222,15 +244,19 @@ class Directory:
                 )
 
     async def withdraw(self, function: str) -> None:
-        """Strike a function's services off: it is being deleted.
+        """Strike a function's services off: it is being deleted. Their names stay, as they may have invocations.
 
         Raises:
             Unavailable: If DynamoDB does not take it.
         """
-        for partition in (PARTITION, DOCUMENTS):
-            for item in await self._query(self._api, partition):
-                if item["function"]["S"] == function:
-                    await self._send(self._api, "DeleteItem", **_if_hosted_by(function, item["sk"]["S"], partition))
+        for item in await self._query(self._api, PARTITION):
+            if item["function"]["S"] == function:
+                request = _if_hosted_by(function, item["sk"]["S"])
+                request["ExpressionAttributeValues"][":long_ago"] = {"N": str(WITHDRAWN)}
+                await self._send(self._api, "UpdateItem", UpdateExpression="SET gone = :long_ago", **request)
+        for item in await self._query(self._api, DOCUMENTS):
+            if item["function"]["S"] == function:
+                await self._send(self._api, "DeleteItem", **_if_hosted_by(function, item["sk"]["S"], DOCUMENTS))
 
     async def _describe(self, registry: Registry, function: str) -> None:
         """Store what a function's services take and give, and nothing of those that it has no longer."""

@@ -126,7 +126,8 @@ def connect(registry: Registry) -> Host:
         from adapter.aws.operating import DeadLetterQueue, LambdaVersions
 
         versions = LambdaVersions(directory, dispatcher)
-        return {"versions": versions, "dead_letters": DeadLetterQueue(settings.dead_letters)}
+        letters = DeadLetterQueue(settings.dead_letters)
+        return {"versions": versions, "dead_letters": letters, "last_sweep": directory.last_sweep}
 
     return Host(
         registry,

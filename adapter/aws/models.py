@@ -116,6 +116,7 @@ class MetaItem(_Item):
     created = IntAttribute()
     deployment = UnicodeAttribute()
     parent = TextAttribute(write_parent, read_parent)
+    sender = TextAttribute(write_ref, read_ref)
     headers = TextAttribute(write_headers, read_headers)
     input = BinaryAttribute(legacy_encoding=False)
     input_parts = IntAttribute()

@@ -174,6 +174,7 @@ class Issuing:
             now=self._process.now(),
             deployment=self._runtime.deployment.id if spec else "",
             parent=Parent(execution.ref, n, execution.meta.target.service, execution.meta.deployment) if call else None,
+            sender=None if call else execution.ref,
             headers=command.headers,
             input=command.input,
             idempotent=command.idempotency_key is not None,

@@ -48,6 +48,7 @@ def accepted(
     idempotent: bool,
     deployment: str = "",
     parent: Parent | None = None,
+    sender: Ref | None = None,
 ) -> Meta:
     """Return the record of a new invocation, which is to run at once."""
     return Meta(
@@ -62,6 +63,7 @@ def accepted(
         idempotent=idempotent,
         deployment=deployment,
         parent=parent,
+        sender=sender,
     )
 
 
@@ -75,14 +77,14 @@ def restarted(meta: Meta, id: str, copied: tuple[Copied, ...]) -> Meta:
 
     If it begins with a journal, its first attempt has to load that, as if it were a further one.
     """
-    return replace(meta, id=id, copied=copied, epoch=1 if copied else 0)
+    return replace(meta, id=id, copied=copied, epoch=1 if copied[0].before else 0)
 
 
 def copied(meta: Meta, first: int) -> tuple[Copied, ...]:
     """Return where an invocation that is restarted from a command has the results of those before it from."""
-    if not first:
-        return ()
-    return (*(each for each in meta.copied if each.before < first), Copied(first, meta.issuer(first - 1)))
+    earlier = [each for each in meta.copied if 0 < each.before < first]
+    latest = [Copied(first, meta.issuer(first - 1))] if first else []
+    return (*earlier, *latest, Copied(0, meta.ref))
 
 
 def created(meta: Meta, now: int) -> Create:

@@ -109,7 +109,7 @@ class Awaits:
 
 class Copied(NamedTuple):
     """Commands whose results were copied from another invocation: those before a number, from the last such number
-    on."""
+    on. With the number 0: the invocation that was restarted."""
 
     before: int
     ref: Ref
@@ -128,14 +128,16 @@ class Meta:
     deployment: str = ""
     """The deployment on which the first attempt ran. Later attempts run there too."""
     parent: Parent | None = None
+    sender: Ref | None = None
+    """The invocation that sent it, and does not wait for it."""
     headers: Headers = field(default_factory=dict[str, str])
     input: bytes | None = None
     """``None`` if the input is stored in parts."""
     input_parts: int = 0
     copied: tuple[Copied, ...] = ()
-    """If it was restarted from a prefix of a journal: the invocations that it has the results of its first commands
-    from, in order. What derives from one of these commands is theirs: the ids of calls and awakeables, and random
-    numbers."""
+    """If it is a restart of another invocation: those that it has the results of its first commands from, in order, and
+    last the one that was restarted. What derives from one of these commands is theirs: the ids of calls and awakeables,
+    and random numbers."""
     idempotent: bool = False
     """True if the request had an idempotency key."""
     epoch: int = 0

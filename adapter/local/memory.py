@@ -693,6 +693,8 @@ def _meta(meta: Meta) -> int:
         bytes += 10 + len(meta.deployment)
     if parent is not None:
         bytes += 80 + len(parent.service) + len(parent.deployment)
+    if meta.sender is not None:
+        bytes += 59
     if meta.headers:
         bytes += 9 + sum(_text(name) + _text(value) + 6 for name, value in meta.headers.items())
     if meta.input is not None:

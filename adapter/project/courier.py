@@ -65,7 +65,9 @@ def registered() -> list[str]:
         .paginate(
             TableName=os.environ["OBJECTS"],
             KeyConditionExpression="pk = :registry",
-            ExpressionAttributeValues={":registry": {"S": "registry"}},
+            ExpressionAttributeValues={":registry": {"S": "registry"}, ":deleted": {"N": "0"}},
+            # A function that was deleted is gone since the beginning of time.
+            FilterExpression="attribute_not_exists(gone) OR gone > :deleted",
             ProjectionExpression="#function",
             ExpressionAttributeNames={"#function": "function"},
         )

@@ -271,6 +271,8 @@ async def test_the_call_tree_up_and_down(operator: Operator) -> None:
     assert (tree["ancestors"], tree["truncated"]) == ([], False)
     child = await operator.get(f"/invocations/{tree['children'][2]['id']}/tree")
     assert [each["id"] for each in child["ancestors"]] == [id]
+    sent = await operator.get(f"/invocations/{tree['children'][0]['id']}/tree")
+    assert (sent["sender"], [each["id"] for each in sent["ancestors"]]) == (id, [id])
     journal = (await operator.get(f"/invocations/{id}/journal"))["entries"]
     assert [entry["child"] for entry in journal] == [each["id"] for each in tree["children"]]
     assert journal[1]["value"] == {"json": "Hello ann", "size": 11}

@@ -14,7 +14,19 @@ from adapter.engine.ports import Change, Create, Delete, Finish, Put, Store, Upd
 from adapter.engine.records import Head, InboxEntry, Meta, Parent, Record, Ref, StateEntry, Status, Waiter
 from adapter.engine.types import Failure, ObjectKey, Outcome, Target
 from adapter.local.memory import MemoryStore, size
-from tests.contract.samples import GENERATION, KEY, NOW, commit, completed, meta, notification, part, segment, waiting
+from tests.contract.samples import (
+    GENERATION,
+    KEY,
+    NOW,
+    OTHER_GENERATION,
+    commit,
+    completed,
+    meta,
+    notification,
+    part,
+    segment,
+    waiting,
+)
 
 REF = Ref("inv_" + "a" * 32, GENERATION)
 NONCE = new_commit_id()
@@ -80,7 +92,10 @@ REQUESTS: dict[str, tuple[list[Change], Callable[[Store], Awaitable[object]]]] =
     "create": ([], lambda store: commit(store, Create(meta(REF.id), NOW))),
     "create, due": ([], lambda store: commit(store, Create(RUNNING, NOW))),
     "create, large": ([], lambda store: commit(store, Create(meta(REF.id, input=LARGE), NOW))),
-    "replace": ([Create(completed(REF.id, due=NOW), NOW)], lambda store: commit(store, Create(RUNNING, NOW * 2))),
+    "replace": (
+        [Create(completed(REF.id, due=NOW, generation=OTHER_GENERATION), NOW)],
+        lambda store: commit(store, Create(RUNNING, NOW * 2)),
+    ),
     "start": (
         [Create(meta(REF.id, due=NOW), NOW)],
         lambda store: store.start(REF.id, set={"status": Status.RUNNING, "due": NOW + 1}, now=NOW),

@@ -71,7 +71,11 @@ class Table:
         return name
 
     def update_item(self, **request: Any) -> dict[str, Any]:
-        self.items[self._own(request)].setdefault("gone", request["ExpressionAttributeValues"][":now"])
+        item, values = self.items[self._own(request)], request["ExpressionAttributeValues"]
+        if "if_not_exists" in request["UpdateExpression"]:
+            item.setdefault("gone", values[":now"])
+        else:
+            item["gone"] = values[":long_ago"]
         return {}
 
     def delete_item(self, **request: Any) -> dict[str, Any]:
@@ -234,7 +238,19 @@ async def test_a_function_that_is_deleted_takes_its_services_along(directory: Di
     await directory.register(Registry(Near), A, "a:1")
     await directory.register(Registry(Thing), B, "b:1")
     await directory.withdraw(A)
-    assert sorted(table.items) == [("openapi", "Thing"), ("registry", "Thing")]
+    assert sorted(table.items) == [("openapi", "Thing"), ("registry", "Near"), ("registry", "Thing")]
+    assert [each.name for each in await directory.listed()] == ["Thing"]
+    assert await directory.find("Near") is None
+    assert await directory.names() == ["Near", "Thing"], "it may have invocations"
+    await directory.register(Registry(Near), A, "a:2")
+    assert [each.name for each in await directory.listed()] == ["Near", "Thing"]
+
+
+async def test_when_a_sweep_last_ended(directory: Directory) -> None:
+    assert await directory.last_sweep() is None
+    for at in (5, 7):
+        await directory.note_sweep(at)
+        assert await directory.last_sweep() == at
 
 
 async def test_a_table_that_does_not_answer(directory: Directory, table: Table) -> None:

@@ -118,6 +118,10 @@ class Elsewhere:
     async def documents(self) -> dict[str, dict[str, Any]]:
         return {}
 
+    async def note_sweep(self, at: int) -> None:
+        self.calls.append(("note sweep",))
+        raise Unavailable("the table is gone")
+
     async def register(self, registry: Registry, function: str, deployment: str) -> None:
         self.calls.append(("register", *registry.services, function, deployment))
 

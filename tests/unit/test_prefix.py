@@ -195,8 +195,9 @@ async def test_a_restart_of_a_restart(served: Served) -> None:
     assert ends[0][4] == ends[1][4], "random numbers are the first one's"
     assert Orders.ran == ["price", "pay", "pay", "pay", "pay"]
     metas = {meta.id: meta for meta in (await served.store.peek_all([id, second, third, fourth])).values()}
-    assert metas[third].copied == (Copied(4, metas[id].ref),)
-    assert metas[fourth].copied == (Copied(1, metas[id].ref),)
+    assert metas[third].copied == (Copied(4, metas[id].ref), Copied(0, metas[second].ref))
+    assert metas[fourth].copied == (Copied(1, metas[id].ref), Copied(0, metas[second].ref))
+    assert (await served.ends(third))["restarted_from"] == second
 
 
 async def test_the_journal_and_the_tree_of_a_restarted_one(served: Served) -> None:

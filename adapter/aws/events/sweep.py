@@ -4,9 +4,11 @@ sweep has another process clear a backlog."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from adapter.aws.host import Host
+from adapter.engine.ports import Unavailable
 
 
 def recognises(event: Mapping[str, Any]) -> bool:
@@ -22,4 +24,6 @@ async def handle(event: Mapping[str, Any], host: Host) -> dict[str, int]:
         host.observed.count("SweepsUnfinished")
     if "shard" not in event:
         host.observed.count("SweepsCompleted")
+        with suppress(Unavailable):  # the next sweep is a minute away
+            await host.directory.note_sweep(host.engine.process.now())
     return {"swept": count}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from adapter.engine.engine import Engine
 from adapter.errors import TerminalError
@@ -19,6 +19,7 @@ class Stack:
         services: The services of the stack.
         versions: The versions of its functions; ``None`` if there is one process and nothing else.
         dead_letters: The messages that could not be delivered; ``None`` if nothing can get lost.
+        last_sweep: Returns when a sweep last ended, in milliseconds; by default, when one began in this process.
         requests: Returns the requests of the last minute; ``None`` if they are not counted.
     """
 
@@ -28,12 +29,14 @@ class Stack:
         services: Services,
         versions: Versions | None = None,
         dead_letters: DeadLetters | None = None,
+        last_sweep: Callable[[], Awaitable[int | None]] | None = None,
         requests: Callable[[], m.Requests] | None = None,
     ) -> None:
         self.engine = engine
         self.services = services
         self.versions = versions
         self.dead_letters = dead_letters
+        self.last_sweep = last_sweep
         self.requests = requests
 
     async def service(self, name: str) -> Deployed:

@@ -56,6 +56,8 @@ class Summary(TypedDict):
     error: NotRequired[str]
     waits_for: NotRequired[str]
     parent: NotRequired[str]
+    sender: NotRequired[str]
+    restarted_from: NotRequired[str]
 
 
 class Wait(TypedDict):

@@ -289,7 +289,7 @@ async def overview(call: Call) -> m.Overview:
     failing = [meta for meta in live.metas if meta.failures and meta.error]
     paused = [meta for meta in live.metas if meta.status is Status.PAUSED]
     oldest = min(paused, key=lambda meta: meta.created, default=None)
-    swept = engine.sweeper.swept
+    swept = engine.sweeper.swept if stack.last_sweep is None else await stack.last_sweep()
     return {
         "statuses": counted["statuses"],
         "outcomes": counted["outcomes"],

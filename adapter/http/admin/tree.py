@@ -39,13 +39,15 @@ async def tree(call: Call, id: str) -> m.Tree:
 
 
 async def _ancestors(engine: Engine, meta: Meta) -> list[Meta]:
+    """Return the one that called or sent an invocation, then the one that called or sent that, and so on."""
     found: list[Meta] = []
-    while meta.parent is not None and len(found) < DEEPEST:
-        parent = await _readable(engine, meta.parent.ref.id)
-        if parent is None or parent.ref != meta.parent.ref:
+    ref = meta.parent.ref if meta.parent is not None else meta.sender
+    while ref is not None and len(found) < DEEPEST:
+        above = await _readable(engine, ref.id)
+        if above is None or above.ref != ref:
             break
-        found.append(parent)
-        meta = parent
+        found.append(above)
+        ref = above.parent.ref if above.parent is not None else above.sender
     return found
 
 

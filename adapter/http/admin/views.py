@@ -103,6 +103,8 @@ def summary(meta: Meta, now: int) -> m.Summary:
         error=meta.error if meta.live else None,
         waits_for=waits_for(meta, now),
         parent=meta.parent.ref.id if meta.parent else None,
+        sender=meta.sender.id if meta.sender else None,
+        restarted_from=meta.copied[-1].ref.id if meta.copied else None,
     )
     return cast("m.Summary", shown)
 
