@@ -228,11 +228,14 @@ async def _messages(world: World) -> Cost:
     return cost
 
 
-async def _sends(world: World) -> Cost:
-    with world.measured() as cost:
-        await world.call("Bench/sends", 1000)
-        await world.settle()
-    return cost
+def _sends(n: int) -> Callable[[World], Awaitable[Cost]]:
+    async def run(world: World) -> Cost:
+        with world.measured() as cost:
+            await world.call("Bench/sends", n)
+            await world.settle()
+        return cost
+
+    return run
 
 
 def _sleeps(n: int) -> Callable[[World], Awaitable[Cost]]:
@@ -311,7 +314,12 @@ SCALE = [
     *(Case(f"{n:,} steps", n + 1, n + 1 + n // 500, _call("Bench/steps", n)) for n in (1000, 10_000)),
     # All of them are made before the first runs, and commits keep that order.
     Case("a fan-out of 1,000 calls", 21, 21, _call("Cases/fan", 1000)),
-    Case("1,000 sends, and what they start", 11 + 2 * 1000, 11 + 2 * 1000, _sends, dispatches=1000),
+    *(
+        Case(
+            f"{n:,} sends, and what they start", ceil((n + 2) / 100) + 2 * n, ceil((n + 2) / 100) + 2 * n, _sends(n), n
+        )
+        for n in (10, 1000)
+    ),
     # A commit stores 50 messages. The owner of their key reads 48 of the inbox and their records, and completes them.
     Case("1,000 messages to one key, and what they start", 23 + 63, 25 + 80, _messages, dispatches=1),
     Case("a chain of 50 calls to and fro between two functions", 50 * 6 + 3, 50 * 7 + 3, _chain, dispatches=101),

@@ -75,6 +75,8 @@ class World:
         self.cost = Cost()
         self.delivers = True
         """Whether what is dispatched is run."""
+        self.invocations = 0
+        """How often a function was invoked for what is measured; a sender of messages does not count."""
         self._functions: list[list[HandlerSpec]] = [Registry(*definitions).specs for definitions in functions]
         self._kinds = {(spec.service, spec.name): spec.kind for specs in self._functions for spec in specs}
         self._timers: list[tuple[int, Ref]] = []
@@ -111,6 +113,7 @@ class World:
         """
         request = _request(path, input, idempotency_key)
         engine = engine or self.process(request.target.service)
+        self.invocations += 1
         engine.process.deadline = self.clock.now() + TIMEOUT
         answer = await engine.call(request, until=self.clock.now() + patience)
         await engine.process.drain()
@@ -120,6 +123,7 @@ class World:
         """Begin a call for which nobody waits; for one that is to be suspended."""
         request = _request(path, input, None)
         engine = self.process(request.target.service)
+        self.invocations += 1
         await engine.call(request, until=self.clock.now())
         await engine.process.drain()
         return engine
@@ -154,6 +158,7 @@ class World:
 
     async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool) -> None:
         self.cost.dispatches.append(ref.id)
+        self.invocations += 1
         if self.delivers:
             task = asyncio.create_task(self._run(ref, service, fresh))
             self._tasks.add(task)

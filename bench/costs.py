@@ -1,0 +1,227 @@
+"""What a million requests cost, beside AWS's own: `python -m bench.costs` writes docs/costs.md.
+
+Everything is computed from counts and `bench.prices`. Ours are counted in memory, where the contract tests hold the
+capacity units equal to DynamoDB's. The time that functions run is not measured, as it would differ from machine to
+machine, but computed from the requests that they wait for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from adapter.engine.ids import SHARDS
+from adapter.local.memory import MemoryStore
+from bench import prices
+from bench.cases import CASES, SCALE, Case, world
+from bench.world import World
+
+PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "costs.md"
+
+MEMORY: Final = 1.0
+"""GB of a function, as in template.yaml."""
+
+INVOCATION_SECONDS: Final = 0.003
+"""How long an invocation runs beside its requests."""
+
+REQUEST_SECONDS: Final = 0.005
+"""How long one waits for a request to the store, or for a checkpoint."""
+
+RESULT: Final = 100
+"""Bytes that a durable function's operation writes, about."""
+
+RETENTION: Final = 14 / 30
+"""Months for which a durable function's history is kept, by default."""
+
+DAY: Final = 24 * 60 * 60 * 1000
+
+
+@dataclass(frozen=True)
+class Work:
+    """A row of the table: the same work three times.
+
+    Attributes:
+        name: What is done.
+        case: The name of ours.
+        operations: Of a durable function: its start, and each step, wait, invoke and child context.
+        invocations: Of Lambda, by a durable function.
+        transitions: Of a workflow of Step Functions: its start, and each state that it enters; ``None`` where that
+            has no such thing.
+        tasks: Of Lambda, by such a workflow.
+    """
+
+    name: str
+    case: str
+    operations: int | None
+    invocations: int
+    transitions: int | None
+    tasks: int
+
+
+WORK: Final = [
+    Work("a handler without steps", "service handler, no steps", 1, 1, 2, 1),
+    Work("… with an idempotency key", "service handler, no steps, idempotency key", 1, 1, 2, 1),
+    Work("an exclusive handler that gets and sets", "exclusive handler, get and set", None, 0, None, 0),
+    Work("10 steps", "10 steps in sequence", 11, 1, 12, 10),
+    Work("100 steps", "100 steps in sequence", 101, 1, 102, 100),
+    Work("10 calls in one function", "10 calls to service handlers", 21, 1, 22, 10),
+    Work("10 sends, and what they start", "10 sends, and what they start", 21, 11, 22, 20),
+    Work("a sleep of an hour", "sleep of an hour", 2, 2, 3, 1),
+    Work("a call into another function", "call into another function", 3, 3, None, 0),
+    Work("20 calls into another function, at once", "fan-in of 20 calls into another function", 41, 22, 22, 20),
+    Work("100 suspensions", "100 suspensions", 101, 101, 103, 1),
+]
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What a piece of work took of ours."""
+
+    requests: int
+    write_units: float
+    read_units: float
+    expiry_units: float
+    invocations: int
+    schedules: int
+
+    @property
+    def gb_seconds(self) -> float:
+        """The time that functions ran, times their memory."""
+        return MEMORY * (self.invocations * INVOCATION_SECONDS + self.requests * REQUEST_SECONDS)
+
+    @property
+    def dollars(self) -> dict[str, float]:
+        """The price, by what it is for."""
+        return {
+            "DynamoDB": self.write_units * prices.WRITE_UNIT + self.read_units * prices.READ_UNIT,
+            "expiry": self.expiry_units * prices.WRITE_UNIT,
+            "Lambda": self.invocations * prices.INVOCATION + self.gb_seconds * prices.GB_SECOND,
+            "Scheduler": self.schedules * prices.SCHEDULE,
+        }
+
+
+async def bill(case: Case) -> Bill:
+    """Do a case in memory, let all of it expire, and return what that took."""
+    stage = world(MemoryStore())
+    cost = await case.run(stage)
+    return Bill(
+        cost.requests,
+        cost.write_units,
+        cost.read_units,
+        await _expire(stage),
+        stage.invocations,
+        cost.schedules,
+    )
+
+
+async def _expire(stage: World) -> float:
+    """Return the units of deleting what is no longer kept."""
+    stage.delivers = True
+    stage.clock.move_to(stage.clock.now() + 2 * DAY)
+    engine = stage.process("Bench")
+    with stage.measured() as cost:
+        for shard in range(SHARDS):
+            await engine.sweeper.clear(shard)
+        await engine.process.drain()
+        await stage.settle()
+    return cost.write_units
+
+
+def durable(work: Work) -> float | None:
+    """Return what a durable function costs."""
+    if work.operations is None:
+        return None
+    written = work.operations * RESULT / 1e9
+    return (
+        work.operations * prices.DURABLE_OPERATION
+        + written * (prices.DURABLE_GB_WRITTEN + RETENTION * prices.DURABLE_GB_MONTH)
+        + _run(work.invocations, work.operations)
+    )
+
+
+def step_functions(work: Work) -> float | None:
+    """Return what a workflow of Step Functions costs."""
+    if work.transitions is None:
+        return None
+    return work.transitions * prices.TRANSITION + _run(work.tasks, 0)
+
+
+def _run(invocations: int, requests: int) -> float:
+    seconds = invocations * INVOCATION_SECONDS + requests * REQUEST_SECONDS
+    return invocations * prices.INVOCATION + MEMORY * seconds * prices.GB_SECOND
+
+
+async def page() -> str:
+    """Return the page, with all figures."""
+    cases = {case.name: case for case in [*CASES, *SCALE]}
+    counts, costs = [], []
+    for work in WORK:
+        took = await bill(cases[work.case])
+        counts.append([
+            work.name, took.requests, took.write_units, took.read_units, took.expiry_units, took.invocations,
+            f"{took.gb_seconds * 1000:.0f}", took.schedules,
+        ])  # fmt: skip
+        dollars = took.dollars
+        ours, theirs = sum(dollars.values()), (durable(work), step_functions(work))
+        costs.append([work.name, *map(_million, dollars.values()), f"**{_million(ours)}**", *map(_million, theirs)])
+    return TEXT.format(
+        counts=_table(
+            ["", "requests", "units written", "units read", "units to delete", "invocations", "GB-ms", "schedules"],
+            counts,
+        ),
+        costs=_table(
+            ["", "DynamoDB", "expiry", "Lambda", "Scheduler", "ours", "durable functions", "Step Functions"], costs
+        ),
+        memory=f"{MEMORY:g}",
+        request=f"{REQUEST_SECONDS * 1000:g}",
+        invocation=f"{INVOCATION_SECONDS * 1000:g}",
+        durable=f"{prices.DURABLE_OPERATION * prices.MILLION:g}",
+        transition=f"{prices.TRANSITION * prices.MILLION:g}",
+    )
+
+
+TEXT: Final = """# What it costs
+
+What a million requests cost, in dollars, by the list prices of us-east-1, beside AWS Lambda durable functions and Step
+Functions (standard workflows) for the same work. `python -m bench.costs` writes this page, and a test compares it. The
+prices are in [bench/prices.py](../bench/prices.py).
+
+{costs}
+
+Not in the table, as all three need it alike: API Gateway (1.00), logs, and what handlers themselves call. "n/a" stands
+where there is no such thing: neither has keys that are owned, and in Step Functions another function is a task.
+
+## The counts behind it
+
+{counts}
+
+- **units**: write and read capacity units of DynamoDB, those of its indexes among them. A transaction counts twice.
+- **units to delete**: what deleting an invocation costs when its retention has passed. DynamoDB's time to live deletes
+  for nothing.
+- **GB-ms**: {memory} GB for {invocation} ms an invocation and {request} ms a request. Steps and handlers of your own
+  add to that, in each of the three columns alike.
+- **durable functions**: {durable} dollars for a million operations, and what they write and keep for 14 days.
+- **Step Functions**: {transition} dollars for a million state transitions, and a Lambda invocation for each task.
+"""
+
+
+def _million(dollars: float | None) -> str:
+    if dollars is None:
+        return "n/a"
+    amount = dollars * prices.MILLION
+    return f"{amount:,.1f}" if amount < 100 else f"{amount:,.0f}"
+
+
+def _table(head: list[str], rows: list[list[object]]) -> str:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(_text(cell) for cell in line) + " |" for line in lines)
+
+
+def _text(cell: object) -> str:
+    return f"{cell:g}" if isinstance(cell, float) else str(cell)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(asyncio.run(page()))
