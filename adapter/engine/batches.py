@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from itertools import dropwhile
 
-from adapter.engine.commit_log import INBOX_PAGE, CommitLog
 from adapter.engine.execution import Execution
+from adapter.engine.preparation import INBOX_PAGE, Preparation
 from adapter.engine.records import Meta, Status, Unreadable
 from adapter.engine.runtime import Runtime
 from adapter.engine.transaction import Key
@@ -22,11 +22,13 @@ MAX_HOSTED = 1000
 class Batches:
     """Finds the invocations of an inbox that can run in a session."""
 
-    def __init__(self, runtime: Runtime, log: CommitLog, root: Execution, executions: Mapping[str, Execution]) -> None:
+    def __init__(
+        self, runtime: Runtime, preparation: Preparation, root: Execution, executions: Mapping[str, Execution]
+    ) -> None:
         self._runtime = runtime
         self._process = runtime.process
         self._storage = runtime.storage
-        self._log = log
+        self._preparation = preparation
         self._root = root
         self._executions = executions
 
@@ -43,7 +45,7 @@ class Batches:
 
     async def read(self, key: Key) -> None:
         """Read the first invocations of a key's inbox that can run here."""
-        await self._log.read_front(key)
+        await self._preparation.read_front(key)
         owner = key.live.owner if key.live is not None else None
         front = list(dropwhile(lambda entry: entry.ref != owner, key.front or ()))[:INBOX_PAGE]
         records: dict[str, Meta] = {}

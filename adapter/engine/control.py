@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from adapter.engine import lifecycle
-from adapter.engine.commit_log import Fenced
 from adapter.engine.deadlocks import attached, deadlock, report
 from adapter.engine.execution import Execution
 from adapter.engine.ids import (
@@ -285,9 +284,8 @@ class Control:
         if meta.kind.exclusive:
             head = (await self._storage.heads([execution.key]))[execution.key]
             execution.without_key = head.owner != meta.ref
-        try:
-            await Session(self._runtime, self, execution, head=None if execution.without_key else head).run()
-        except Fenced:
+        session = Session(self._runtime, self, execution, head=None if execution.without_key else head)
+        if await session.run() is not None:
             return False
         self._runtime.wakeups.unschedule(meta)
         return True

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from adapter.engine import lifecycle
-from adapter.engine.commit_log import CommitLog, Fenced
+from adapter.engine.commit_log import CommitLog
+from adapter.engine.conflicts import Drop, Interrupted
 from adapter.engine.deadlocks import attached, awaited_ids, deadlock, report
 from adapter.engine.events import ENDED, Event
 from adapter.engine.execution import Execution, Suspended
@@ -95,7 +96,7 @@ class Cycles:
             if awaits is not None and awaits != execution.meta.awaits:
                 waiting, change = lifecycle.awaiting(execution.meta, awaits)
                 if not await self._storage.apply(change):
-                    raise Fenced(f"{execution.meta.id} was taken over", execution.ref)
+                    raise Interrupted(Drop(execution.ref, f"{execution.meta.id} was taken over"))
                 execution.meta = waiting
             if awaits is not None:
                 await self._operator.check_deadlock(execution.meta)

@@ -11,13 +11,13 @@ from typing import Any
 
 from adapter.engine import lifecycle
 from adapter.engine.claims import Claims
-from adapter.engine.commit_log import Exists, Fenced
+from adapter.engine.conflicts import Exists
 from adapter.engine.control import Control
 from adapter.engine.deployment import Deployment, HandlerSpec
 from adapter.engine.execution import Execution
 from adapter.engine.ids import idempotent_id, new_commit_id, random_id, workflow_id
 from adapter.engine.journal import Entry
-from adapter.engine.ports import Change, Clock, Conflict, Dispatcher, Put, Store, Timers
+from adapter.engine.ports import Change, Clock, Conflict, Dispatcher, Put, Store, Timers, Unavailable
 from adapter.engine.process import Process
 from adapter.engine.records import INLINE, Copied, Head, Meta, Part, Status, Unreadable, cut
 from adapter.engine.reports import Reports
@@ -150,13 +150,14 @@ class Engine:
             meta = lifecycle.restarted(meta, id, copied)
         execution = Execution(lifecycle.delayed(meta, request.delay), request.input, None, journal=list(journal))
         session = self._session(execution)
-        try:
-            await session.run()
-        except Exists as exists:
-            # If the generation is the same, the answer was lost, and the invocation has begun since.
-            accepted = exists.found.generation == meta.generation
-            return Answer(meta.id, accepted, await self.storage.result(exists.found))
-        return Answer(meta.id, True)
+        end = await session.run()
+        if end is None:
+            return Answer(meta.id, True)
+        if not isinstance(end, Exists):
+            raise Unavailable(f"{meta.id} was not stored: {end.reason}")
+        # If the generation is the same, the answer was lost, and the invocation has begun since.
+        accepted = end.found.generation == meta.generation
+        return Answer(meta.id, accepted, await self.storage.result(end.found))
 
     async def outcome(self, id: str, *, until: int) -> Outcome | None:
         """Wait for an invocation to complete. Return ``None`` if it has not completed at that time."""
@@ -317,10 +318,7 @@ class Engine:
         """Drive a session to its end."""
         id = session.root.meta.id
         try:
-            await session.run()
-        except Fenced as fenced:
-            log.info("attempt dropped: %s", fenced, extra={"invocation_id": id})
-            await self._continue_interrupted(session)
+            end = await session.run()
         except Exception as error:
             listened = id in self.runtime.listeners
             if isinstance(error, Unreadable) and (session.root.stored or listened):
@@ -330,6 +328,10 @@ class Engine:
             if session.root.stored or not listened:
                 raise
             self.runtime.listeners.fail(id, error)
+        else:
+            if end is not None:
+                log.info("attempt dropped: %s", end.reason, extra={"invocation_id": id})
+                await self._continue_interrupted(session)
 
     async def _continue_interrupted(self, session: Session) -> None:
         """Let the other invocations of a session continue after one of them was taken over. They did not fail."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from adapter.engine import commands as c
 from adapter.engine.attempt import Attempt
-from adapter.engine.commit_log import Fenced
+from adapter.engine.conflicts import Drop, Interrupted
 from adapter.engine.events import BY_NOTIFICATION, Event
 from adapter.engine.execution import Execution
 from adapter.engine.journal import CANCEL
@@ -59,7 +59,7 @@ class Notifications:
         """Read the records of the executions again: notifications may have arrived, or another attempt may have begun.
 
         Raises:
-            Fenced: If an attempt here is no longer the latest.
+            Interrupted: If an attempt here is no longer the latest.
         """
         self.refreshed_at = self._process.now()
         executions = [
@@ -73,7 +73,7 @@ class Notifications:
                 return  # nothing depends on this: the next time is soon
             for execution, meta in zip(some, metas, strict=True):
                 if meta is None or meta.ref != execution.ref or not meta.live or meta.epoch != execution.meta.epoch:
-                    raise Fenced(f"{execution.meta.id} was taken over", execution.ref)
+                    raise Interrupted(Drop(execution.ref, f"{execution.meta.id} was taken over"))
                 if meta.notifications > execution.counted:
                     execution.meta = replace(execution.meta, notifications=meta.notifications)
                     await self.read(execution)

@@ -12,6 +12,7 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -19,7 +20,9 @@ from typing import Any
 from adapter.engine import commands as c
 from adapter.engine.attempt import Attempt
 from adapter.engine.batches import Batches
-from adapter.engine.commit_log import INBOX_PAGE, CommitLog, Fenced, NewNotifications, Rewind
+from adapter.engine.commit_log import CommitLog
+from adapter.engine.committer import Committer
+from adapter.engine.conflicts import REWIND, Drop, End, Interrupted, Notified, Retry, Rewind
 from adapter.engine.cycles import Cycles
 from adapter.engine.events import BY_NOTIFICATION, ENDED, Event, NotImmediate
 from adapter.engine.execution import (
@@ -40,6 +43,7 @@ from adapter.engine.limits import bounded
 from adapter.engine.loop import HELP
 from adapter.engine.notifications import Notifications, expected, receiving_command
 from adapter.engine.operator import Operator
+from adapter.engine.preparation import INBOX_PAGE, Preparation
 from adapter.engine.records import Head, Notification, Ref, Status
 from adapter.engine.runtime import Runtime
 from adapter.engine.state_reads import StateReads
@@ -95,7 +99,9 @@ class Session:
         """The ids of the invocations that run or ran here, and were not created here."""
         self.interrupted: list[Execution] = []
         """After another attempt took over: the executions that ran here, or whose completion was not stored."""
-        self.commit_log = CommitLog(runtime, self, root.meta.id)
+        self.commit_log = CommitLog(self._process, self.executions)
+        preparation = Preparation(runtime, self.commit_log)
+        self._committer = Committer(runtime, self, self.commit_log, preparation, root.meta.id)
         self._hold_until = 0 if runtime.always_replay else hold_until
         self._max_effects = 0 if runtime.always_replay else MAX_EFFECTS
         self._ready: deque[Execution] = deque()
@@ -115,18 +121,17 @@ class Session:
         self._work = Work(runtime, operator, reads, self.executions, self.post, self._signal.set, self._waits_for_retry)
         self._issuing = Issuing(runtime, self.commit_log, self._work, reads, self)
         self._failures = Failures(runtime, self.commit_log, self._work, self)
-        self._batches = Batches(runtime, self.commit_log, root, self.executions)
+        self._batches = Batches(runtime, preparation, root, self.executions)
         self._cycles = Cycles(runtime, operator, self.commit_log, self.executions, self._suspension_of)
         if head is not None:
             self.commit_log.key(head.key).head = head
 
     # --- the life of a session ---
 
-    async def run(self) -> None:
+    async def run(self) -> End | None:
         """Drive the session until all its executions have completed, failed or been suspended.
 
-        Raises:
-            Fenced: If another attempt took over.
+        Return why it ended before that: another attempt took over, or its first invocation existed already.
         """
         self._loop = asyncio.get_running_loop()
         try:
@@ -134,16 +139,19 @@ class Session:
             while True:
                 try:
                     if await self._advance_once():
-                        return
-                except Rewind:
-                    self._rewind()
-                except Fenced as fenced:
-                    if not self._rewind_without(fenced):
-                        raise
-        except Fenced:
-            self.interrupted = list(dict.fromkeys(self._involved()))
-            self.commit_log.rewind()
-            raise
+                        return None
+                except Interrupted as interrupted:
+                    match interrupted.verdict:
+                        case Rewind():
+                            self._rewind()
+                        case Drop() as dropped if self._rewind_without(dropped):
+                            pass
+                        case Notified() | Retry():
+                            pass  # the next turn delivers the notifications
+                        case end:
+                            self.interrupted = list(dict.fromkeys(self._involved()))
+                            self.commit_log.rewind()
+                            return end
         finally:
             for execution in (*self.executions.values(), *(each for each, _ in self._failures.waiting.values())):
                 self._process.active.pop(execution.meta.id, None)
@@ -153,7 +161,8 @@ class Session:
     async def release(self) -> None:
         """Release the key of the root, which no longer exists."""
         self.commit_log.record((KeyReleased(self.root),))
-        await self.commit_log.commit()
+        with suppress(Interrupted):  # another process has released it
+            await self._committer.commit()
 
     def on_notification(self, notification: Notification) -> None:
         """Accept a notification that was committed."""
@@ -191,24 +200,24 @@ class Session:
             if root.spec is not None:
                 self.start(root)
 
-    def _rewind_without(self, fenced: Fenced) -> bool:
+    def _rewind_without(self, dropped: Drop) -> bool:
         """Drop the invocation that was taken over. Return True if others can continue, with their steps.
 
         The uncommitted effects of all are undone, as they may follow from what the dropped invocation did.
         """
         others = {
-            execution.meta.id for execution in self._involved() if execution.ref != fenced.ref and execution.stored
+            execution.meta.id for execution in self._involved() if execution.ref != dropped.ref and execution.stored
         }
-        if fenced.ref is None or not others:
+        if not others:
             return False
-        log.info("attempt dropped: %s", fenced, extra={"invocation_id": fenced.ref.id})
-        if fenced.ref.id in self.woken:
-            self.woken.discard(fenced.ref.id)
-            self._runtime.wakeups.resume(fenced.ref.id)
-        self._process.active.pop(fenced.ref.id, None)
-        if fenced.ref == self.root.ref:
+        log.info("attempt dropped: %s", dropped.reason, extra={"invocation_id": dropped.ref.id})
+        if dropped.ref.id in self.woken:
+            self.woken.discard(dropped.ref.id)
+            self._runtime.wakeups.resume(dropped.ref.id)
+        self._process.active.pop(dropped.ref.id, None)
+        if dropped.ref == self.root.ref:
             self._hold_until = 0  # the client gets its answer from the store
-        self._rewind(fenced.ref)
+        self._rewind(dropped.ref)
         return True
 
     def _rewind(self, dropped: Ref | None = None) -> None:
@@ -253,7 +262,7 @@ class Session:
     async def _advance_once(self) -> bool:
         """Run the code, then commit, wait or suspend. Return True if the session is over."""
         if not self._loading and self._completed_from_inbox() >= INBOX_PAGE:
-            await self.commit_log.commit()
+            await self._committer.commit()
         await self._run_code()
         if self._cancelling:
             cancelling, self._cancelling = self._cancelling, set()
@@ -264,23 +273,23 @@ class Session:
             await self._notifications.refresh()
         replay = self._runtime.always_replay and bool(self.commit_log.groups)
         if len(self.commit_log.groups) > MAX_EFFECTS and not self._work.reads:
-            await self.commit_log.commit(keep_last=True)
+            await self._committer.commit(keep_last=True)
         if self._loading or self._work.reads:
             await self._wait(None)
         elif self._work.is_new or replay:
-            await self.commit_log.commit(keep_steps=not replay)
+            await self._committer.commit(keep_steps=not replay)
             if replay and self.executions:
-                raise Rewind
+                raise Interrupted(REWIND)
             self._work.begin()
         elif not self.executions and not self._failures.waiting:
-            await self.commit_log.commit()
+            await self._committer.commit()
             return True
         elif self._has_outcome():
-            await self.commit_log.commit()
+            await self._committer.commit()
         elif self._work.running:
             keeps = self._progress_at + FLUSH_AFTER if self._ran_steps() else sys.maxsize
             if self.commit_log.has_work_for_others or self._process.now() >= keeps:
-                await self.commit_log.commit(keep_steps=True)
+                await self._committer.commit(keep_steps=True)
                 keeps = sys.maxsize
             refresh = self._notifications.refreshed_at + REFRESH_EVERY
             await self._wait(min(self._work.next_timer() or sys.maxsize, refresh, keeps))
@@ -345,20 +354,16 @@ class Session:
         stay = 0 if self._runtime.always_replay else self._process.remaining()
         if timer is not None and timer - now <= min(MAX_INLINE_WAIT, stay, self._inactivity()):
             if self.commit_log.has_work_for_others or timer - now > FLUSH_AFTER:
-                await self.commit_log.commit()
+                await self._committer.commit()
             await self._wait(timer)
         elif now < self._holds_until() and stay > 0:
-            await self.commit_log.commit()
+            await self._committer.commit()
             if self.executions:
                 await self._poll(timer)
         else:
             self.woken.clear()  # the commit notices what arrived before this
-            try:
-                await self.commit_log.suspend([self._suspension_of(execution) for execution in waiting])
-            except NewNotifications:
-                pass  # the next turn delivers the notifications
-            else:
-                self._cycles.look_for(waiting)
+            await self._committer.suspend([self._suspension_of(execution) for execution in waiting])
+            self._cycles.look_for(waiting)
 
     def _inactivity(self) -> int:
         """Return the shortest inactivity timeout of the executions, in milliseconds."""
@@ -511,7 +516,7 @@ class Session:
         else:
             self._failures.log(execution, verdict)
 
-    # --- what the commit log reports (`commit_log.Driver`) ---
+    # --- what the committer reports (`committer.Driver`) ---
 
     def on_stored(self, execution: Execution) -> None:
         if execution.meta.id in self.executions:

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from adapter import combinators
-from adapter.engine import blobs, lifecycle, suspensions, transaction
+from adapter.engine import blobs, conflicts, lifecycle, suspensions, transaction
 from adapter.engine.attempt import Attempt, Pending
 from adapter.engine.claims import Claims
-from adapter.engine.commit_log import CommitLog
+from adapter.engine.committer import Committer
 from adapter.engine.control import Control
 from adapter.engine.deadlocks import Deadlocks
 from adapter.engine.expiry import Expiry
@@ -26,6 +26,7 @@ from adapter.engine.keys import KeyState
 from adapter.engine.notifier import Notifier
 from adapter.engine.outbound import Outbound
 from adapter.engine.ports import Change, Put, WriteHead
+from adapter.engine.preparation import Preparation
 from adapter.engine.promises import Promises
 from adapter.engine.records import InboxEntry, Status
 from adapter.engine.session import Session
@@ -142,8 +143,8 @@ MUTANTS = (
         Edit(
             Session,
             "_advance_once",
-            "await self.commit_log.commit(keep_steps=not replay)",
-            "self._work.begin(); await self.commit_log.commit(keep_steps=not replay)",
+            "await self._committer.commit(keep_steps=not replay)",
+            "self._work.begin(); await self._committer.commit(keep_steps=not replay)",
         ),
     ),
     mutant(
@@ -224,7 +225,7 @@ MUTANTS = (
     mutant(
         "code that ran on a key's old state is not replayed",
         "7",
-        Edit(CommitLog, "_on_key_changed", "ran = key.ran_uncommitted", "ran = False"),
+        Edit(conflicts, "_judge", "REWIND if key in view.ran_as_owner else RETRY", "RETRY"),
     ),
     mutant(
         "what happens to the host is raised into handler code",
@@ -417,7 +418,7 @@ MUTANTS = (
     mutant(
         "a journal is begun before its invocation is made",
         "8",
-        Edit(CommitLog, "_put_out_of_line", "if any(", "if False and any("),
+        Edit(Preparation, "put_out_of_line", "if any(", "if False and any("),
         focus="parts",
     ),
     mutant(
@@ -435,7 +436,7 @@ MUTANTS = (
     mutant(
         "a write is committed ahead of what was read before it",
         "replay sees the same",
-        Edit(CommitLog, "_commit", "taken < len(self.groups) and self._bring_forward(taken)", "False"),
+        Edit(Committer, "_commit", "taken < len(self._log.groups) and self._log.bring_forward(taken)", "False"),
         Edit(transaction, "fits", "transaction.items <= MAX_ITEMS", "transaction.items <= 2"),
         focus="parts",
     ),
@@ -489,7 +490,7 @@ MUTANTS = (
     mutant(
         "every commit reads the heads that it writes",
         "budgets",
-        Edit(CommitLog, "_prepare", "if self.key(key).head is None]", "]"),
+        Edit(Preparation, "prepare", "if self._log.key(key).head is None]", "]"),
         focus="costs",
     ),
     mutant(
@@ -507,7 +508,7 @@ MUTANTS = (
     mutant(
         "who puts an inbox entry does not look at the head",
         "no invocation waits for ever",
-        Edit(CommitLog, "commit", "if self._unsettled and not keep_last:", "if False:"),
+        Edit(Committer, "commit", "if self._unsettled and not keep_last:", "if False:"),
         focus="crowd+waits",
     ),
     mutant(
@@ -525,7 +526,7 @@ MUTANTS = (
     mutant(
         "an invocation runs before its turn, and releases a key that it does not own",
         "7",
-        Edit(CommitLog, "read_front", "[*known, *further]", "found"),
+        Edit(Preparation, "read_front", "[*known, *further]", "found"),
         Edit(Transaction, "ran_without_key", "if self._released_by_others:", "if False:"),
         focus="crowd",
     ),

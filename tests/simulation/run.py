@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from adapter.engine import blobs, commit_log, control, journal, keys, lifetimes, records, session, storage, transaction
-from adapter.engine import engine as engines
 from adapter.engine.engine import Engine
 from tests.simulation.checks import check
 from tests.simulation.crowds import crowd, fan_in
@@ -20,9 +19,6 @@ from tests.simulation.reach import SHARES
 from tests.simulation.reach import draw as switches
 from tests.simulation.watch import WatchedStore
 from tests.simulation.world import World, seeded
-
-MODULES = (blobs, commit_log, control, engines, journal, keys, lifetimes, records, session, storage, transaction)
-"""The modules whose limits a case may change."""
 
 CROWDS = {"crowd": crowd, "fan-in": fan_in}
 """Switches with plans of their own."""
@@ -117,7 +113,7 @@ def _cut(part: int, front: int, kept: int) -> Iterator[None]:
     if kept:
         limits |= {"KEPT": kept * 1000, "RENEWAL": kept * 500}
     with ExitStack() as undo:
-        for module in MODULES:
+        for module in [module for name, module in sys.modules.items() if name.startswith("adapter.engine.")]:
             for name in limits.keys() & vars(module).keys():
                 undo.callback(setattr, module, name, vars(module)[name])
                 setattr(module, name, limits[name])

@@ -1,0 +1,394 @@
+"""Commit the log of a session.
+
+Before anything outside depends on what handlers did, the first groups of the log become one commit. A conflict tells
+what the store holds instead. The commit is then made anew, or the session has to do what the verdict says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import Protocol
+
+from adapter.engine import journal, lifecycle
+from adapter.engine.commit_log import CommitLog, is_step
+from adapter.engine.conflicts import RETRY, REWIND, Interrupted, Notified, Verdict, View, judge
+from adapter.engine.execution import (
+    Created,
+    Execution,
+    KeyReleased,
+    KeyRequested,
+    StateWritten,
+    Suspended,
+)
+from adapter.engine.ids import new_commit_id
+from adapter.engine.ports import (
+    Change,
+    Conflict,
+    Contended,
+    Create,
+    Delete,
+    Finish,
+    TakeKey,
+    TooLarge,
+    Update,
+    WriteHead,
+)
+from adapter.engine.preparation import Preparation
+from adapter.engine.records import (
+    Head,
+    InboxEntry,
+    Meta,
+    Notification,
+    Parent,
+    Record,
+    Ref,
+    Status,
+)
+from adapter.engine.runtime import Runtime
+from adapter.engine.storage import CONTENDED
+from adapter.engine.transaction import MAX_ITEMS, Key, Transaction, plan
+from adapter.engine.types import CANCELLED, ObjectKey, Outcome
+
+MAX_TAKE_TRIES = 2
+"""How often an invocation tries to take a free key before it goes to the key's inbox."""
+
+
+class Driver(Protocol):
+    """What a committer needs of the session that runs the code."""
+
+    executions: dict[str, Execution]
+    """The executions that run, by their ids."""
+    woken: set[str]
+    """The ids of the invocations that were to be resumed while they ran here."""
+
+    def on_stored(self, execution: Execution) -> None:
+        """A commit has stored an execution that continues to run here."""
+
+    def retire(self, execution: Execution) -> None:
+        """An execution no longer runs here."""
+
+    def grant(self, key: Key) -> None:
+        """The key may have another owner."""
+
+    def has_unseen(self) -> bool:
+        """Return True if there is an event that an attempt has not seen."""
+        ...
+
+    async def read_notifications(self, execution: Execution) -> None:
+        """Read the notifications to an invocation."""
+
+    def on_queued(self, execution: Execution) -> None:
+        """An invocation has to wait for its key, and no longer runs here."""
+
+    def cancel(self, id: str) -> None:
+        """Cancel an invocation that is stored."""
+
+
+class Committer:
+    """Commits the log of one session.
+
+    Args:
+        runtime: What the session shares with others.
+        driver: The session.
+        log: The log.
+        preparation: What it does before a commit.
+        root: The id of the invocation that the session begins with.
+    """
+
+    def __init__(self, runtime: Runtime, driver: Driver, log: CommitLog, preparation: Preparation, root: str) -> None:
+        self._runtime = runtime
+        self._process = runtime.process
+        self._storage = runtime.storage
+        self._driver = driver
+        self._log = log
+        self._preparation = preparation
+        self._root = root
+        self._unsettled: dict[ObjectKey, set[Ref]] = {}
+        """The keys to settle after the commit, with the invocations that went to their inboxes."""
+
+    async def suspend(self, waits: Iterable[Suspended]) -> None:
+        """Commit the log, and end attempts in the same write.
+
+        Raises:
+            Interrupted: See `commit`.
+        """
+        self._log.groups += [(wait,) for wait in waits]
+        try:
+            await self.commit()
+        finally:
+            self._log.groups = [group for group in self._log.groups if not isinstance(group[0], Suspended)]
+
+    async def commit(self, *, keep_steps: bool = False, keep_last: bool = False) -> None:
+        """Commit the log in as few requests as possible, and start what became runnable.
+
+        Args:
+            keep_steps: Leave out the steps at the end of the log that were issued and have not begun. Nothing depends
+                on them.
+            keep_last: Leave out the last commit, which would not be full.
+
+        Raises:
+            Interrupted: If the session has to do something else first, or to end.
+        """
+        failure: Exception | None = None
+        try:
+            await self._commit(keep_steps=keep_steps, keep_last=keep_last)
+        except Exception as error:  # not if the process ends: nothing can be awaited then
+            failure = error
+        if self._unsettled and not keep_last:
+            await self._settle()
+        if failure is not None:
+            raise failure
+
+    async def _settle(self) -> None:
+        """Settle the keys at which invocations wait, and those that were released while some may wait."""
+        names, self._unsettled = self._unsettled, {}
+        await self._runtime.handover.settle(names)
+        for name in names:  # the next commit may find the key free
+            if not self._log.owner_runs_here(self._log.keys[name].head):
+                self._log.reread(self._log.keys[name])
+                self._log.keys[name].contended = False
+                self._log.keys[name].lost_races = 0
+
+    async def _commit(self, *, keep_steps: bool, keep_last: bool) -> None:
+        end = len(self._log.groups)
+        while keep_steps and end and is_step(self._log.groups[end - 1]):
+            end -= 1
+        commit_id = new_commit_id()
+        tries, most = 0, end
+        while end:
+            await self._preparation.prepare(self._log.groups[:end])
+            transaction, taken = plan(self._log.keys, self._process.times(), self._log.groups[: min(end, most)])
+            if keep_last and taken == end:
+                return
+            if taken < len(self._log.groups) and self._log.bring_forward(taken):
+                continue
+            if (waits := self._log.already_queued(transaction)) is not None:
+                if (verdict := await self._look_at(waits)) != RETRY:
+                    raise Interrupted(verdict)
+                continue
+            if self._driver.has_unseen() and any(delta.suspended for delta in transaction.deltas.values()):
+                raise Interrupted(Notified(()))
+            if transaction.ran_without_key():  # an invocation ran, and its key turns out to be another's
+                raise Interrupted(REWIND)
+            changes, out_of_line = transaction.changes(commit_id, self._log.following(taken))
+            try:
+                changes += await self._preparation.put_out_of_line(transaction, out_of_line)
+                if len(changes) > MAX_ITEMS and taken > 1:
+                    raise TooLarge(f"{len(changes)} changes")  # some last segments were larger than a record holds
+                tries_of_one = 1 if self._competes_for_key(transaction) else CONTENDED if taken > 1 else None
+                await self._storage.commit(changes, commit_id, give_up_after=tries_of_one)
+            except Conflict as conflict:
+                verdict = self._resolve(changes, conflict.found)
+                if isinstance(verdict, Notified):
+                    notified = [each for each in transaction.deltas.values() if each.execution.ref in verdict.refs]
+                    for delta in notified:
+                        await self._driver.read_notifications(delta.execution)
+                    if any(delta.suspended for delta in notified):
+                        raise Interrupted(verdict) from conflict
+                elif verdict != RETRY:
+                    raise Interrupted(verdict) from conflict
+                tries += 1
+                if tries > 1:
+                    await self._storage.back_off(tries)
+                commit_id = new_commit_id()
+                continue
+            except (TooLarge, Contended) as error:  # sizes are estimates: text with many escapes is larger
+                commit_id = new_commit_id()
+                if isinstance(error, Contended) and self._competes_for_key(transaction):
+                    self._fall_back_to_inbox(transaction)
+                    continue
+                if taken == 1:
+                    raise
+                most = taken // 2
+                continue
+            tries = 0
+            self._on_committed(transaction, taken)
+            queued = {id for id, meta in transaction.metas.items() if meta.status is Status.QUEUED}
+            if any(effect.execution.meta.id in queued for group in self._log.groups for effect in group):
+                raise Interrupted(REWIND)  # an invocation ran here that this commit left in the inbox
+            end -= taken
+            commit_id = new_commit_id()
+        if not self._log.groups:
+            self._log.has_work_for_others = False
+
+    # --- after a commit ---
+
+    def _on_committed(self, transaction: Transaction, taken: int) -> None:
+        """Update what the session knows after a commit was applied."""
+        del self._log.groups[:taken]
+        for id, delta in transaction.deltas.items():
+            execution, meta = delta.execution, transaction.metas[id]
+            if delta.entries:
+                execution.journal += delta.entries
+                if delta.completed is None:
+                    execution.segments += transaction.segments.get(id, 0)
+                    execution.progress = True
+            born = not execution.stored
+            if born:
+                self._log.committed.add(id)
+                if meta.notifications:
+                    execution.notifications["x"] = Outcome(failure=CANCELLED)
+                    execution.counted = 1
+            execution.meta, execution.stored = meta, True
+            if delta.completed is not None:
+                self._runtime.notifier.on_completed(meta, delta.completed.outcome)
+                for at in journal.pending_sleeps(execution.journal) if meta.epoch > 1 else ():
+                    self._runtime.wakeups.unschedule(lifecycle.slept(meta, at))
+            elif delta.failed is not None:
+                self._runtime.wakeups.schedule(meta)
+            elif delta.suspended is not None:
+                self._runtime.reports.suspended(meta)
+                self._runtime.wakeups.schedule(meta)
+                self._driver.retire(execution)
+                if id in self._driver.woken:  # it was to be resumed while the commit was under way
+                    self._runtime.wakeups.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=False)
+            elif meta.status is Status.QUEUED:
+                self._driver.on_queued(execution)
+                execution.caller = None
+                self._log.queued.add(id)
+            elif execution.spec is not None:
+                self._driver.on_stored(execution)
+            elif born and meta.status is Status.SCHEDULED:
+                self._runtime.wakeups.schedule(meta)
+            elif born:
+                self._runtime.wakeups.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=True)
+            if born and execution.cancelled and meta.status is Status.QUEUED:
+                self._driver.cancel(id)  # a cancelled invocation need not wait for its key
+        by_parent: dict[Parent, list[Notification]] = {}
+        for notification, execution in transaction.notifications:
+            assert execution.meta.parent is not None
+            by_parent.setdefault(replace(execution.meta.parent, command=0), []).append(notification)
+        for parent, notifications in by_parent.items():
+            self._process.spawn(
+                self._runtime.notifier.notify(notifications, parent.service, parent.deployment, alone=parent.alone)
+            )
+        for name, ref in transaction.granted:
+            self._runtime.wakeups.on_key_granted(ref, name)
+        for name in transaction.unsettled:
+            arrived = {entry.ref for entry in transaction.states[name].new_entries}
+            self._unsettled.setdefault(name, set()).update(arrived)
+        for name, state in transaction.states.items():
+            key = self._log.keys[name]
+            key.head = replace(transaction.heads[name], version=state.base.version + 1)
+            key.front = (state.stored_front() or None) if self._log.owner_runs_here(key.head) else None
+            key.more = state.more
+            key.contended = key.contended or bool(state.new_entries)
+            key.dead_tickets.clear()
+            key.lost_races = 0
+            if state.garbage:
+                key.blobs.clear()
+            if key.overflow is not None:
+                key.overflow = state.entries()
+            key.blobs |= {name: entry.blob if entry else None for name, entry in state.writes.items()}
+            key.ran_uncommitted = key.ran_uncommitted and any(
+                isinstance(effect, KeyRequested | KeyReleased | StateWritten)
+                and effect.execution.key == name
+                and effect.execution.ref != key.head.owner
+                for group in self._log.groups
+                for effect in group
+            )
+            key.live = None
+            self._log.refresh_key(key)
+            self._runtime.on_head_written(key.head)
+            self._driver.grant(key)
+
+    # --- after a conflict ---
+
+    def _resolve(self, changes: Sequence[Change], found: Mapping[int, Record | None]) -> Verdict:
+        """Return what a conflict means, and take note of what the store holds, so that the commit can be made anew."""
+        ran_as_owner = {name for name, key in self._log.keys.items() if key.ran_uncommitted}
+        blobs, now = self._log.blobs(), self._process.now()
+        verdict = judge(changes, found, View(now, self._root, ran_as_owner, self._log.ran_from_inbox(), blobs))
+        for place, record in found.items():
+            match changes[place]:
+                case Create() if isinstance(record, Meta) and record.waiters and record.expired(now):
+                    self._process.spawn(self._runtime.notifier.fan_out(record))  # then it can be replaced
+                case Create(meta) if isinstance(record, Meta) and meta.id != self._root:
+                    self._leave_out(meta, record)
+                case WriteHead(head=Head(key=name)) | TakeKey(key=name):
+                    self._on_key_changed(self._log.keys[name], record)
+                case Finish(ref):
+                    for key in self._log.keys.values():
+                        key.blobs = {name: None if blob == ref else blob for name, blob in key.blobs.items()}
+                case Update(epoch=int()) as change:
+                    self._on_record_changed(change, record)
+                case Update(ref) if ref not in blobs:
+                    self._mark_dead(ref)
+                case Delete(InboxEntry(name)):
+                    self._log.reread(self._log.keys[name])
+                case _:
+                    pass
+        return verdict
+
+    async def _look_at(self, meta: Meta) -> Verdict:
+        """Return what it means that an invocation which the log creates is stored already."""
+        found = await self._storage.find(meta.id)
+        if found is None:  # by now it is over, and deleted
+            self._log.reread(self._log.keys[meta.target.object])
+            return REWIND
+        return self._resolve([lifecycle.created(meta, self._process.now())], {0: found})
+
+    def _leave_out(self, meta: Meta, found: Meta) -> None:
+        """Do not create an invocation that is already stored."""
+        self._log.existing[meta.id] = found
+        created = (effect.execution for effect in chain.from_iterable(self._log.groups) if isinstance(effect, Created))
+        execution = next((each for each in created if each.ref == meta.ref), None)
+        if execution is None:
+            return
+        execution.dropped = True
+        if meta.kind.exclusive:
+            key = self._log.key(execution.key)
+            key.live = None
+            if key.head is not None:
+                self._log.refresh_key(key)
+                self._driver.grant(key)
+
+    def _on_key_changed(self, key: Key, found: Record | None) -> None:
+        """Learn that another process changed a key."""
+        head = found if isinstance(found, Head) else Head(key.key)
+        key.lost_races += 1
+        if head.owner is None and not head.queued and key.lost_races < MAX_TAKE_TRIES:
+            self._runtime.recent.mark_shared(key.key)
+        else:
+            self._runtime.recent.mark_busy(key.key)
+            key.contended = True
+        self._log.reread(key, head)
+
+    def _competes_for_key(self, transaction: Transaction) -> bool:
+        """Return True if the commit takes a key without an owner, which another process may take as well."""
+        return any(
+            state.base.owner is None and not self._log.keys[name].contended
+            for name, state in transaction.states.items()
+        )
+
+    def _fall_back_to_inbox(self, transaction: Transaction) -> None:
+        """Request the commit's free keys by their inboxes from now on: another transaction is writing one of them.
+
+        Raises:
+            Interrupted: If code ran on one of the keys.
+        """
+        ran = False
+        for name, state in transaction.states.items():
+            key = self._log.keys[name]
+            if state.base.owner is None and not key.contended:
+                self._runtime.recent.mark_busy(name)
+                key.contended = True
+                ran = ran or key.ran_uncommitted
+                self._log.reread(key)
+        if ran:
+            raise Interrupted(REWIND)
+
+    def _on_record_changed(self, change: Update, found: Record | None) -> None:
+        """Learn that an execution's own record is not as expected."""
+        execution = next(each for each in self._log.executions() if each.ref == change.ref)
+        if change.status is Status.QUEUED:
+            self._log.reread(self._log.keys[execution.key], self._log.keys[execution.key].head)
+        elif isinstance(found, Meta) and found.ref == change.ref:
+            execution.meta = replace(execution.meta, waiters=found.waiters, notifications=found.notifications)
+
+    def _mark_dead(self, ref: Ref) -> None:
+        """Note that the invocation that was to be given a key no longer exists."""
+        for key in self._log.keys.values():
+            key.dead_tickets |= {entry.ticket for entry in key.front or () if entry.ref == ref}

@@ -1,0 +1,118 @@
+"""What has to be there before the log of a session is committed.
+
+The heads of the keys and the inboxes that name their next owners are read, and large payloads are put ahead.
+"""
+
+from __future__ import annotations
+
+from adapter.engine.commit_log import CommitLog
+from adapter.engine.conflicts import Drop, Interrupted
+from adapter.engine.execution import KeyReleased, KeyRequested, StateWritten
+from adapter.engine.ids import new_commit_id
+from adapter.engine.keys import UNKNOWN
+from adapter.engine.ports import Conflict, Put, TooLarge
+from adapter.engine.records import JournalSegment, Part, Ref
+from adapter.engine.runtime import Runtime
+from adapter.engine.transaction import MAX_INLINE_PARTS, MAX_ITEMS, EffectGroup, Key, Transaction
+
+INBOX_PAGE = 48
+"""The number of inbox entries that one request reads. One commit can complete so many invocations."""
+
+
+class Preparation:
+    """Prepares the commits of one session.
+
+    Args:
+        runtime: What the session shares with others.
+        log: The session's log.
+    """
+
+    def __init__(self, runtime: Runtime, log: CommitLog) -> None:
+        self._runtime = runtime
+        self._storage = runtime.storage
+        self._log = log
+        self._blobs: set[Ref] = set()
+        """The records of large payloads that are stored and not committed yet."""
+
+    async def prepare(self, groups: list[EffectGroup]) -> None:
+        """Read the heads of all keys that the log touches, and the inboxes that name the next owner."""
+        touched = dict.fromkeys(
+            effect.execution.key
+            for group in groups
+            for effect in group
+            if isinstance(effect, KeyRequested | KeyReleased | StateWritten)
+        )
+        missing = [key for key in touched if self._log.key(key).head is None]
+        for start in range(0, len(missing), 100):
+            for found, head in (await self._storage.heads(missing[start : start + 100])).items():
+                self._log.keys[found].head = head
+        for name in touched:
+            key = self._log.keys[name]
+            assert key.head is not None
+            self._log.refresh_key(key)
+            while key.live is not None and key.live.owner == UNKNOWN:
+                await self.read_front(key)
+
+        for effect in (effect for group in groups for effect in group if isinstance(effect, StateWritten)):
+            await self._prepare_entry(self._log.keys[effect.execution.key], effect)
+
+    async def read_front(self, key: Key) -> None:
+        """Read more of a key's inbox, unless something else here has changed what is known of it.
+
+        Entries that were read before stay as they are: their invocations may have run here. An entry that was put
+        among them since then is found when the inbox is read from its beginning again.
+        """
+        before = key.front
+        known = before or []
+        limit = len(known) + INBOX_PAGE
+        while True:
+            found = await self._storage.read(lambda limit=limit: self._storage.store.inbox(key.key, limit))  # type: ignore[misc]
+            further = [entry for entry in found if not known or entry.ticket > known[-1].ticket]
+            if further or len(found) < limit:
+                break
+            limit += INBOX_PAGE
+        if key.front is before:
+            key.front = [*known, *further]
+            key.more = len(found) == limit
+        key.live = None
+        self._log.refresh_key(key)
+
+    async def _prepare_entry(self, key: Key, effect: StateWritten) -> None:
+        """Store a large state entry, and find out whether the entry that it replaces is large."""
+        blobs, head = self._runtime.blobs, key.head
+        if effect.blob is not None and effect.blob not in self._blobs and effect.value is not None:
+            await blobs.write(effect.blob, key.key, effect.value)
+            self._blobs.add(effect.blob)
+        if effect.name is not None and effect.name not in key.blobs and head is not None and head.large:
+            key.blobs[effect.name] = await blobs.where(key.key, head.state_generation, effect.name)
+
+    async def put_out_of_line(self, transaction: Transaction, out_of_line: list[Part | JournalSegment]) -> list[Put]:
+        """Put the parts of large payloads that are too much for one commit. Return the changes that the commit still
+        needs.
+
+        If the commit does not happen, nothing reads the parts, and their time to live deletes them.
+        """
+        size = sum(len(part.data) for part in out_of_line)
+        if size <= MAX_INLINE_PARTS and len(out_of_line) + transaction.items <= MAX_ITEMS:
+            return [Put(part) for part in out_of_line]
+        with_record = [part for part in out_of_line if isinstance(part, JournalSegment) or part.name != "input"]
+        if any(transaction.makes(part.id) for part in with_record):
+            raise TooLarge("what has no record yet can have no journal: it may turn out to have to wait for its key")
+        inputs = {part.id for part in out_of_line if isinstance(part, Part) and part.name == "input"}
+        there = {id for id in inputs if transaction.deltas[id].execution.input_is_put}
+        await self._storage.put_parts(
+            [part for part in out_of_line if isinstance(part, Part) and (part.name != "input" or part.id not in there)]
+        )
+        for id in inputs:
+            transaction.deltas[id].execution.input_is_put = True
+        segments = [segment for segment in out_of_line if isinstance(segment, JournalSegment)]
+        for start in range(0, len(segments), 5):
+            try:
+                await self._storage.commit([Put(segment) for segment in segments[start : start + 5]], new_commit_id())
+            except Conflict as conflict:
+                ref = Ref(segments[start].id, segments[start].generation)
+                raise Interrupted(Drop(ref, f"another attempt appends to the journal: {conflict}")) from conflict
+        for segment in segments:
+            transaction.deltas[segment.id].execution.segments += 1
+            transaction.segments[segment.id] -= 1
+        return []
