@@ -58,11 +58,23 @@ class Api:
 
     def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
         """Return the JSON document at a path below ``/admin``."""
-        return self.send("GET", f"/admin{path}", query).json()
+        return self.document("GET", f"/admin{path}", query)
 
     def post(self, path: str, query: Mapping[str, Any] | None = None, *, json: Any = None) -> Any:
         """Post to a path below ``/admin``, and return the JSON answer."""
-        return self.send("POST", f"/admin{path}", query, json=json).json()
+        return self.document("POST", f"/admin{path}", query, json=json)
+
+    def document(self, method: str, path: str, query: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        """Send a request, and return the JSON document of the answer.
+
+        Raises:
+            Failure: If there is no answer, a refusal, or something else than JSON.
+        """
+        response = self.send(method, path, query, **options)
+        try:
+            return response.json()
+        except ValueError:
+            raise Failure(f"{response.url} does not answer with JSON: check the URL") from None
 
     def send(self, method: str, path: str, query: Mapping[str, Any] | None = None, **options: Any) -> httpx.Response:
         """Send a request. ``None`` in the query is left out.
@@ -88,6 +100,8 @@ class Api:
             del options["json"]
         try:
             return self._http.request(method, path, params=given or None, **options)
+        except httpx.InvalidURL as error:
+            raise Failure(f"{self.target.base} is not a URL ({error})", Exit.USAGE) from None
         except httpx.TimeoutException:
             raise Failure(f"{self.target.base} does not answer within {TIMEOUT:.0f} s") from None
         except httpx.TransportError as error:

@@ -220,7 +220,7 @@ def clear(
         confirm(here, f"{len(names)} entries of {service}/{key} are cleared", yes=yes)
     now = shown["version"] if version is None else version
     for each in names:
-        now = here.api.send("DELETE", _path(service), {"key": key, "name": each}, headers=_if(now)).json()["version"]
+        now = here.api.document("DELETE", _path(service), {"key": key, "name": each}, headers=_if(now))["version"]
     here.out.done(f"cleared {', '.join(names) or 'nothing'}", {"cleared": names, "version": now})
 
 
@@ -239,11 +239,11 @@ def _read(here: Here, service: str, key: str, name: str) -> httpx.Response:
 def _version(here: Here, service: str, key: str, given: int | None) -> int:
     if given is not None:
         return given
-    return int(here.api.send("GET", _path(service), {"key": key}).json()["version"])
+    return int(here.api.document("GET", _path(service), {"key": key})["version"])
 
 
 def _write(here: Here, service: str, key: str, name: str, data: bytes, version: int) -> Any:
-    return here.api.send("PUT", _path(service), {"key": key, "name": name}, content=data, headers=_if(version)).json()
+    return here.api.document("PUT", _path(service), {"key": key, "name": name}, content=data, headers=_if(version))
 
 
 def _pretty(data: bytes) -> str:

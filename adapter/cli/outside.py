@@ -91,7 +91,7 @@ def signal(
 
 
 def _complete(here: Here, place: str, done: str, query: dict[str, Any], options: dict[str, Any]) -> None:
-    answer = here.api.send("POST", f"/admin{place}", query, **options).json()
+    answer = here.api.document("POST", f"/admin{place}", query, **options)
     already = "nothing to do: it had a result before, which stays"
     here.out.done(already if answer.get("status") == "already" else done, answer)
 

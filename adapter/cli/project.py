@@ -107,11 +107,8 @@ def description(target: Target, place: str = DESCRIPTION) -> Any:
         Failure: If there is none.
     """
     api = Api(target)
-    own = target.base.endswith(".json")
     try:
-        return api.send("GET", target.base if own else place).json()
-    except ValueError:
-        raise Failure(f"{target.base}{'' if own else place} is not JSON: check the URL") from None
+        return api.document("GET", target.base if target.base.endswith(".json") else place)
     finally:
         api.close()
 

@@ -149,7 +149,7 @@ def remove_deployment(here: Here, name: DeploymentName, dry_run: DryRun = False,
         here.out.done(f"{name} would be removed", {"deployment": name, "dry_run": True})
         return
     confirm(here, f"{name} is removed for good", yes=yes)
-    answer = here.api.send("DELETE", f"/admin{path('deployments', name)}").json()
+    answer = here.api.document("DELETE", f"/admin{path('deployments', name)}")
     here.out.done(f"removed {name}", answer)
 
 

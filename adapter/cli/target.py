@@ -113,7 +113,11 @@ class Target:
         if self.deployed is not None:
             return self.deployed.url
         url = (self.url or DEV).rstrip("/")
-        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            parts = urlsplit("")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
             raise Failure(f"--url starts with http:// or https:// and a host, as in {DEV}", Exit.USAGE)
         return url.removesuffix("/admin")
 

@@ -13,7 +13,7 @@ USED: Final = frozenset({"dynamodb", "lambda", "scheduler", "sqs"})
 """The services that this library uses, by the names of boto3's clients."""
 
 
-UNUSED: Final = ("adapter/console",)
+UNUSED: Final = ("adapter/cli", "adapter/console")
 """Parts of this library that no function imports."""
 
 

@@ -75,6 +75,7 @@ def test_version(bare: Cli) -> None:
         (["inv", "list", "--status", "tired"], 2, "--status is one of scheduled, "),
         (["inv", "list", "--since", "soon"], 2, "'soon' is no time"),
         (["inv", "list", "--url", "localhost"], 2, "--url starts with http"),
+        (["inv", "list", "--url", "http://[x"], 2, "--url starts with http"),
         (["inv", "list", "--url", "http://localhost:1", "--stack", "x"], 2, "not both"),
         (["inv", "list", "--url", "http://localhost:1"], 1, "cannot reach http://localhost:1 "),
         (["inv", "cancel"], 2, "say which"),

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.cli.conftest import Cli
@@ -79,6 +80,28 @@ def test_descriptions(cli: Cli, tmp_path: Path) -> None:
     cli.ok("openapi", "--admin", "-o", str(file))
     assert json.loads(file.read_text())["openapi"].startswith("3.1")
     assert cli("openapi", "-o", str(tmp_path / "no" / "file")).code == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "code", "says"),
+    [
+        (200, {"content-type": "text/html"}, b"<p>Hello", 1, "does not answer with JSON: check the URL"),
+        (404, {}, b'{"message": "Not Found"}', 3, "is not served (Not Found): check the URL"),
+        (403, {}, b'{"message": "Forbidden"}', 1, "denied (Forbidden): the credentials need execute-api:Invoke"),
+        (503, {}, b'{"message": "busy", "code": 503, "source": "ingress"}', 1, "busy (503): try again"),
+        (500, {}, b"", 1, "Internal Server Error (500): try again"),
+    ],
+)  # fmt: skip
+def test_answers_of_others(
+    bare: Cli, monkeypatch: pytest.MonkeyPatch, status: int, headers: dict[str, str], body: bytes, code: int, says: str
+) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, headers=headers, content=body)
+
+    client = httpx.Client
+    monkeypatch.setattr(httpx, "Client", lambda **options: client(**options, transport=httpx.MockTransport(answer)))
+    ran = bare("services", "list", "--url", "http://localhost:1")
+    assert (ran.code, says in ran.err) == (code, True), ran.err
 
 
 def test_the_console_is_told_where_the_server_is(cli: Cli, world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,8 @@ def test_services_that_are_not_used_are_deleted(package: Path) -> None:
     prune(package)  # what is pruned already stays as it is
 
 
-def test_the_console_is_deleted(package: Path) -> None:
+def test_the_console_and_the_command_line_are_deleted(package: Path) -> None:
+    (package / "adapter" / "cli").mkdir()
     built = package / "adapter" / "console" / "built"
     built.mkdir(parents=True)
     (built / "index.html").touch()
