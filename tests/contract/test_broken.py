@@ -5,9 +5,11 @@ On both stores where a record can be put in its place; items in DynamoDB's own t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from typing import Any
 
+import httpx
 import pytest
 
 from adapter.engine import sweeper
@@ -15,6 +17,8 @@ from adapter.engine.ids import random_id
 from adapter.engine.ports import Create, Store, Update, WriteHead
 from adapter.engine.records import PART, Ref, Status, Unreadable
 from adapter.engine.types import ObjectKey, Outcome
+from adapter.http.admin import Admin
+from adapter.http.services import Deployed
 from tests.contract.breaking import Items, Running
 from tests.contract.samples import GENERATION, commit, meta
 from tests.unit.world import pack, target, value
@@ -47,6 +51,37 @@ BROKEN = {
     "with entries of another kind": (lambda text: '1.[["z",1]]', "segment 1 of the journal is damaged: unknown entry"),
     "of another invocation": (lambda text: '1.[["i",7,"run","x"]]', "its commands are not numbered in order"),
 }
+
+
+class Services:
+    """The services of a book's process, as the admin asks for them."""
+
+    async def listed(self) -> Sequence[Deployed]:
+        return []
+
+    async def names(self) -> Sequence[str]:
+        return ["Book"]
+
+    async def documents(self) -> dict[str, dict[str, Any]]:
+        return {}
+
+
+async def test_the_admin_shows_the_rest_of_what_is_broken(running: Running, items: Items) -> None:
+    invocation = await running.suspended("Book/Mary/buy")
+    await items.put(replace(await items.segment(invocation, 1), data="1.["))
+    waits = await running.send("Book/Mary/add", 1)
+    await running.until(waits, Status.QUEUED)
+    transport = httpx.ASGITransport(Admin(running.engine, Services()))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test/admin") as http:
+        shown = (await http.get(f"/invocations/{invocation.id}")).json()
+        assert "segment 1 of the journal is damaged" in shown["unreadable"]
+        assert (shown["status"], shown["waits"]) == ("suspended", [])
+        why = (await http.get(f"/invocations/{waits}/why")).json()
+        assert [link["id"] for link in why["chain"]] == [waits, invocation.id]
+        tree = (await http.get(f"/invocations/{invocation.id}/tree")).json()
+        assert (tree["children"], tree["truncated"]) == ([], True)
+        journal = await http.get(f"/invocations/{invocation.id}/journal")
+        assert (journal.status_code, "segment 1 of the journal" in journal.json()["detail"]) == (500, True)
 
 
 class TestJournals:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from adapter.engine.journal import AttemptStarted
 from adapter.engine.ports import NotIndexed
-from adapter.engine.records import Ended, Meta, Status
+from adapter.engine.records import Ended, Meta, Status, Unreadable
 from adapter.engine.types import Outcome
 from adapter.errors import TerminalError
 from adapter.http.admin import listing, parameters, story, views
@@ -100,11 +100,16 @@ async def show(call: Call, id: str) -> Reply[m.Invocation]:
     """Show an invocation: its record, input and output, what it waits for, and the errors of its attempts."""
     meta = await call.find(id)
     engine = call.stack.engine
-    told = await story.read(engine, meta)
+    told, unreadable = await story.read_if_possible(engine, meta)
+    try:
+        input = views.value(await engine.storage.input(meta), f"/admin/invocations/{meta.id}/input")
+    except Unreadable as error:
+        input, unreadable = None, str(error)
     shown: dict[str, Any] = {
         **views.summary(meta, engine.process.now()),
         **views.without_none(
-            input=await _input(call, meta),
+            input=input,
+            unreadable=unreadable,
             output=await _output(call, meta),
             failure=views.failure(meta.outcome.failure) if meta.outcome and meta.outcome.failure else None,
             expires=views.optional_time(meta.expires),
@@ -135,10 +140,6 @@ def _errors(told: story.Story) -> list[m.AttemptError]:
         last = views.without_none(attempt=meta.epoch, at=views.optional_time(meta.failed), error=meta.error)
         found.append(cast("m.AttemptError", last))
     return found
-
-
-async def _input(call: Call, meta: Meta) -> m.Value | None:
-    return views.value(await call.stack.engine.storage.input(meta), f"/admin/invocations/{meta.id}/input")
 
 
 async def _output(call: Call, meta: Meta) -> m.Value | None:

@@ -90,9 +90,9 @@ class Retry(TypedDict):
 
 
 class Invocation(Summary):
-    """One invocation."""
+    """One invocation. ``unreadable`` says what of it is damaged, or of a newer format, and is left out."""
 
-    input: Value
+    input: NotRequired[Value]
     output: NotRequired[Value]
     failure: NotRequired[Failure]
     headers: dict[str, str]
@@ -104,6 +104,7 @@ class Invocation(Summary):
     retry: NotRequired[Retry]
     waits: list[Wait]
     errors: list[AttemptError]
+    unreadable: NotRequired[str]
 
 
 class Invocations(TypedDict):

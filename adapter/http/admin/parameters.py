@@ -156,7 +156,7 @@ def read_filter(values: Mapping[str, Any]) -> Filter:
         statuses |= LIVE_STATUSES
     live = statuses - {Status.COMPLETED}
     ended: set[Ended | None] = set(outcomes)
-    if outcomes and live == statuses != set():
+    if outcomes and statuses and Status.COMPLETED not in statuses:
         raise TerminalError("only completed invocations have an outcome: leave out status", code=400)
     if statuses and not outcomes:
         ended |= set(Ended) if Status.COMPLETED in statuses else set()

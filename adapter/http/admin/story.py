@@ -17,7 +17,7 @@ from adapter.engine.journal import (
     StepRetried,
     Timed,
 )
-from adapter.engine.records import Meta, Notification
+from adapter.engine.records import Meta, Notification, Unreadable
 from adapter.engine.types import NAME, Kind, Outcome, Target
 from adapter.http.admin.listing import records_of
 
@@ -97,6 +97,14 @@ async def read(engine: Engine, meta: Meta) -> Story:
     """
     entries, notifications = await engine.storage.timed_journal(meta)
     return tell(meta, entries, [await engine.storage.with_value(each) for each in notifications])
+
+
+async def read_if_possible(engine: Engine, meta: Meta) -> tuple[Story, str | None]:
+    """Return what an invocation has done, as far as that can be read, and why it cannot be read."""
+    try:
+        return await read(engine, meta), None
+    except Unreadable as error:
+        return Story(meta), str(error)
 
 
 def tell(meta: Meta, entries: list[Timed], notifications: list[Notification]) -> Story:

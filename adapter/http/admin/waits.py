@@ -6,7 +6,7 @@ from typing import Final, cast
 
 from adapter.engine.engine import Engine
 from adapter.engine.ids import INVOCATION_ID
-from adapter.engine.records import Head, Meta, Status
+from adapter.engine.records import Meta, Status, Unreadable
 from adapter.http.admin import models as m
 from adapter.http.admin import views
 from adapter.http.admin.listing import records_of
@@ -23,8 +23,7 @@ async def waits_of(engine: Engine, story: Story) -> list[m.Wait]:
         case Status.SCHEDULED:
             return [_wait("timer", until=meta.due)]
         case Status.QUEUED:
-            head = await head_of(engine, meta)
-            return [_wait("key", name=str(meta.target.object), id=head.owner.id if head.owner else None)]
+            return [_wait("key", name=str(meta.target.object), id=await _owner(engine, meta))]
         case Status.READY:
             return [_wait("attempt")]
         case Status.BACKING_OFF:
@@ -37,10 +36,14 @@ async def waits_of(engine: Engine, story: Story) -> list[m.Wait]:
             return []
 
 
-async def head_of(engine: Engine, meta: Meta) -> Head:
-    """Return the head of an invocation's key."""
+async def _owner(engine: Engine, meta: Meta) -> str | None:
+    """Return the invocation that owns an invocation's key; ``None`` if none does, or that cannot be read."""
     key = meta.target.object
-    return (await engine.storage.heads([key]))[key]
+    try:
+        head = (await engine.storage.heads([key]))[key]
+    except Unreadable:
+        return None
+    return head.owner.id if head.owner is not None else None
 
 
 async def _pending(engine: Engine, story: Story) -> list[m.Wait]:

@@ -73,7 +73,7 @@ async def _found(engine: Engine, id: str) -> Meta | None:
 
 async def _link(engine: Engine, meta: Meta, relation: str) -> _Link:
     now = engine.process.now()
-    told = await _told(engine, meta)
+    told, _ = await story.read_if_possible(engine, meta)  # without it the record says enough for a chain
     waits = await waits_of(engine, told)
     link = _Link(meta, relation, "", waits=waits, since=_since(told))
     since = f" for {span(max(0, now - link.since))}" if link.since is not None else ""
@@ -104,13 +104,6 @@ async def _link(engine: Engine, meta: Meta, relation: str) -> _Link:
         case Status.COMPLETED:
             link.text = f"{meta.ended or 'completed'}{since.replace(' for', '')}{' ago' if since else ''}"
     return link
-
-
-async def _told(engine: Engine, meta: Meta) -> story.Story:
-    try:
-        return await story.read(engine, meta)
-    except Unreadable:  # the record says enough for a chain
-        return story.Story(meta)
 
 
 def _follow(link: _Link, since: str, now: int) -> None:
