@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 ROOT: Final = Path(__file__).parents[2]
 TOOLS: Final = ROOT / ".tools" / "browser"
+AXE: Final = TOOLS / "node_modules" / "axe-core" / "axe.min.js"
 BUILT: Final = ROOT / "adapter" / "console" / "built" / "index.html"
 
 PATIENCE: Final = 15_000
@@ -37,14 +38,18 @@ def browsing() -> Iterator[Browser]:
     Playwright's synchronous API leaves the thread with a running event loop, which asynchronous tests cannot use. So
     a browser is closed before the next module begins.
     """
-    missing = [str(path) for path in (TOOLS / ".ready", BUILT) if not path.exists()]
+    own = os.environ.get("CHROMIUM")  # the one of the tools runs on Linux with x86-64 only
+    missing = [str(path) for path in (Path(own) if own else TOOLS / "chromium", AXE, BUILT) if not path.exists()]
     if missing:
-        message = f"there is no {' and no '.join(missing)}: run `make .tools/browser/.ready console`"
+        message = (
+            f"there is no {' and no '.join(missing)}: run `make .tools/browser/.ready console`, and where its Chromium "
+            "does not run, give the path of another one as CHROMIUM"
+        )
         pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
     libraries = ":".join(filter(None, [str(TOOLS / "lib"), os.environ.get("LD_LIBRARY_PATH")]))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=TOOLS / "chromium", args=OPTIONS, env={**os.environ, "LD_LIBRARY_PATH": libraries}
+            executable_path=own or TOOLS / "chromium", args=OPTIONS, env={**os.environ, "LD_LIBRARY_PATH": libraries}
         )
         yield browser
         browser.close()
@@ -67,7 +72,7 @@ def showing(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
 
 @cache
 def _axe() -> str:
-    return (TOOLS / "node_modules" / "axe-core" / "axe.min.js").read_text()
+    return AXE.read_text()
 
 
 def violations(page: Page) -> list[str]:

@@ -170,6 +170,21 @@ def test_a_thousand_invocations_are_drawn_in_time(browser: Browser, scene: Scene
         expect(page.get_by_label(f"Select inv_{999:032}")).to_be_visible()
 
 
+def test_a_graph_of_many_waits_is_drawn_in_part(browser: Browser, scene: Scene) -> None:
+    (one,) = scene.world.http.get("/admin/invocations?limit=1").json()["invocations"]
+    nodes = [one | {"id": f"inv_{number:032}"} for number in range(1000)]
+    edges = [{"from": each["id"], "to": nodes[0]["id"], "kind": "key"} for each in nodes[1:]]
+    ring = {"cycle": nodes[-2:], "text": "A → B → A"}
+    with showing(browser, scene.world.url) as page:
+        page.route(
+            "**/admin/waits", lambda route: route.fulfill(json={"nodes": nodes, "edges": edges, "truncated": False})
+        )
+        page.route("**/admin/deadlocks", lambda route: route.fulfill(json={"deadlocks": [ring], "complete": True}))
+        page.goto("/console/waits")
+        expect(page.get_by_text("The graph shows 200 of 1000 invocations")).to_be_visible()
+        expect(page.get_by_role("link", name="in a deadlock")).to_have_count(2)
+
+
 def test_a_command_is_copied(browser: Browser, scene: Scene) -> None:
     with showing(browser, scene.world.url, permissions=["clipboard-read", "clipboard-write"]) as page:
         page.goto("/console/waits")
