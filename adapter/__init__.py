@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from adapter import serde
     from adapter.aws.entry import lambda_handler
+    from adapter.batches import Batch, Ending, Failed, Succeeded, Unfinished, map_items
     from adapter.client import Client, SigV4, SyncClient, UnexpectedResponseError
     from adapter.clients import invocation_id
     from adapter.combinators import as_completed, gather, select, wait_completed
@@ -42,12 +43,15 @@ if TYPE_CHECKING:
 __all__ = [
     "AdapterError",
     "Awakeable",
+    "Batch",
     "Client",
     "Context",
     "DeadlockError",
     "Definition",
     "DefinitionError",
     "DurablePromise",
+    "Ending",
+    "Failed",
     "Invocation",
     "InvocationCancelledError",
     "JournalMismatchError",
@@ -63,10 +67,12 @@ __all__ = [
     "Serde",
     "Service",
     "SigV4",
+    "Succeeded",
     "SyncClient",
     "TerminalError",
     "TimedOutError",
     "UnexpectedResponseError",
+    "Unfinished",
     "UnreadableError",
     "Unready",
     "VirtualObject",
@@ -78,6 +84,7 @@ __all__ = [
     "handler",
     "invocation_id",
     "lambda_handler",
+    "map_items",
     "select",
     "serde",
     "wait_completed",
@@ -85,6 +92,7 @@ __all__ = [
 
 _HOMES = {
     "adapter.aws.entry": "lambda_handler",
+    "adapter.batches": "Batch Ending Failed Succeeded Unfinished map_items",
     "adapter.client": "Client SigV4 SyncClient UnexpectedResponseError",
     "adapter.clients": "invocation_id",
     "adapter.combinators": "as_completed gather select wait_completed",

@@ -35,7 +35,7 @@ from adapter.engine.commands import (
     SendSignal,
     accepted,
 )
-from adapter.engine.ids import idempotent_id, workflow_id
+from adapter.engine.ids import heartbeat, idempotent_id, parse_awakeable, workflow_id
 from adapter.engine.types import MAX_IDEMPOTENCY_KEY, MAX_KEY, Kind, Outcome, Target
 from adapter.errors import TerminalError
 from adapter.operations import Invocation, Operation, Ready, Unready
@@ -257,6 +257,22 @@ class Clients(ABC):
             ValueError: If ``code`` is not an HTTP error status.
         """
         return self._ask(Complete(check_id(id), rejection(message, code, metadata)), accepted)
+
+    def heartbeat_awakeable(self, id: str, /) -> Operation[bool]:
+        """Say that an awakeable is still being worked on; see ``heartbeat=`` of ``ctx.awakeable``.
+
+        It need not be awaited. The result is False if the invocation has ended.
+
+        Args:
+            id: The awakeable's id, ``awk_…``.
+
+        Raises:
+            ValueError: If it is not an awakeable's id.
+        """
+        parsed = parse_awakeable(check_id(id))
+        if parsed is None:
+            raise ValueError(f"{id!r} is not an awakeable's id")
+        return self._ask(SendSignal(parsed[0].id, heartbeat(id), Outcome(b"")), accepted)
 
     def send_signal(
         self, id: str, name: str, value: object = None, /, *, serde: Serde[Any] | None = None

@@ -149,12 +149,12 @@ async def gather(*operations: Awaitable[Any], return_exceptions: bool = False) -
         if isinstance(operation, Operation) and isinstance(begun := operation.begun(), Pending):
             begun.wait_group = group
             waits.append((future, begun))
-    cancellations = _cancellations()
+    cancelled = cancellations()
     try:
         results: list[Any] = await asyncio.gather(*futures, return_exceptions=return_exceptions)
-        if _cancellations() > cancellations:
-            for cancelled in (result for result in results if isinstance(result, InvocationCancelledError)):
-                raise cancelled
+        if cancellations() > cancelled:
+            for error in (result for result in results if isinstance(result, InvocationCancelledError)):
+                raise error
         return tuple(results)
     finally:
         # Operations without a result continue, but are no longer awaited.
@@ -163,7 +163,7 @@ async def gather(*operations: Awaitable[Any], return_exceptions: bool = False) -
             begun.wait_group = None
 
 
-def _cancellations() -> int:
+def cancellations() -> int:
     """Return how often the invocation whose handler runs was cancelled."""
     return getattr(asyncio.get_running_loop(), "cancellations", 0)
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, TypeVarTuple, Unpack, overload
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, TypeVarTuple, overload
 from uuid import UUID
 
 from typing_extensions import TypeForm
@@ -29,7 +28,6 @@ from adapter.engine.commands import (
     GetState,
     Issuer,
     Now,
-    Run,
     Send,
     SetState,
     Signal,
@@ -37,13 +35,14 @@ from adapter.engine.commands import (
     StateKeys,
     accepted,
 )
-from adapter.engine.types import MAX_KEY, Headers, Kind, RetryPolicy, Target
-from adapter.errors import DefinitionError, TerminalError, TimedOutError, leaving
+from adapter.engine.types import MAX_KEY, Headers, Kind, Target
+from adapter.errors import TerminalError, TimedOutError
+from adapter.heartbeats import WatchedAwakeable
 from adapter.logs import HandlerLogger
 from adapter.operations import Awakeable, Invocation, Operation
 from adapter.promises import DurablePromise
 from adapter.serde import Json, Serde, of
-from adapter.steps import HINT, check_step, in_thread, returned
+from adapter.steps import Steps
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -66,7 +65,7 @@ class Request:
 
 
 @context_of(Service, Kind.SERVICE)
-class Context(Clients):
+class Context(Clients, Steps):
     """The context of a service's handler, and the base of the other contexts.
 
     Each attempt after the first replays the handler's code from its start, with the results of the earlier attempts.
@@ -145,130 +144,17 @@ class Context(Clients):
             check_text("name", name, MAX_KEY)
         return self._issuer.issue(Sleep(milliseconds(duration, "duration"), name), _nothing)
 
-    # With type=, fn may be a lambda, or return plain data that validation turns into the type.
     @overload
-    def run(
-        self,
-        name: str,
-        fn: Callable[[Unpack[Ts]], object],
-        /,
-        *args: *Ts,
-        retry: RetryPolicy | None = None,
-        type: type[T],
-    ) -> Operation[T]: ...
+    def awakeable(self, /, *, heartbeat: timedelta | None = None) -> Awakeable[Any]: ...
     @overload
-    def run(
-        self,
-        name: str,
-        fn: Callable[[Unpack[Ts]], object],
-        /,
-        *args: *Ts,
-        retry: RetryPolicy | None = None,
-        type: TypeForm[T],
-    ) -> Operation[T]: ...
+    def awakeable(self, type: type[T], /, *, heartbeat: timedelta | None = None) -> Awakeable[T]: ...
     @overload
-    def run(
-        self,
-        name: str,
-        fn: Callable[[Unpack[Ts]], Awaitable[T]],
-        /,
-        *args: *Ts,
-        retry: RetryPolicy | None = None,
-    ) -> Operation[T]: ...
+    def awakeable(self, type: TypeForm[T], /, *, heartbeat: timedelta | None = None) -> Awakeable[T]: ...
     @overload
-    def run(
-        self, name: str, fn: Callable[[Unpack[Ts]], T], /, *args: *Ts, retry: RetryPolicy | None = None
-    ) -> Operation[T]: ...
-    # Checkers cannot know a function's keywords beside keywords of our own.
-    @overload
-    def run(self, name: str, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> Operation[T]: ...
-    @overload
-    def run(self, name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Operation[T]: ...
-    def run(  # type: ignore[misc]  # mypy does not take `*args: Any` for any type variable tuple
-        self,
-        name: str,
-        fn: Any = None,
-        /,
-        *args: Any,
-        retry: RetryPolicy | None = None,
-        type: Any = None,
-        **kwargs: Any,
-    ) -> Operation[Any]:
-        """Run a step: a function whose result is stored, so that a replay does not run it again.
-
-        The function runs at least once. If the process crashes before the result is stored, it runs again, so make
-        its effects idempotent (`uuid` returns a key that stays the same). The function cannot use the context. If it
-        raises `TerminalError`, awaiting the step raises it, now and on replay. After any other exception it is retried.
-
-        The result is read back when it is written. If it does not come back equal, the step fails with a
-        `TerminalError` and is not run again.
-
-        Args:
-            name: The step's name in the journal.
-            fn: The function. A plain one runs in a thread.
-            *args: The function's positional arguments.
-            retry: How the step is retried; as the handler is, if not given.
-            type: The type of the result, in place of the return annotation. A lambda has none, and without ``type``
-                its result must be plain JSON.
-            **kwargs: The function's keyword arguments. ``retry`` and ``type`` are the step's: bind arguments of these
-                names with ``functools.partial``. Type checkers accept keyword arguments only without them.
-
-        Raises:
-            TypeError: If ``fn`` cannot be called with the arguments, or its return annotation cannot be resolved.
-            ValueError: If the name is empty or longer than 512 bytes of UTF-8.
-            TerminalError: If the type of the result has no JSON schema.
-
-        >>> from adapter import Context, Service, handler
-        >>> from adapter.testing import Environment
-        >>> class Files(Service):
-        ...     @handler
-        ...     async def size(self, ctx: Context, path: str) -> int:
-        ...         policy = RetryPolicy(initial=timedelta(seconds=1), attempts=3)
-        ...         try:
-        ...             return await ctx.run("read", self.read, path, retry=policy)
-        ...         except TerminalError as gave_up:
-        ...             print(gave_up)
-        ...             return -1
-        ...
-        ...     async def read(self, path: str) -> int:
-        ...         raise OSError("disk on fire")
-        >>> async def main() -> None:
-        ...     async with Environment(Files) as env:
-        ...         print(await env.service_client(Files).size("/tmp/x"))
-        >>> asyncio.run(main())
-        step 'read' failed 3 times: OSError: disk on fire
-        -1
-        """
-        check_step(name, fn, args, kwargs, retry)
-        form = of(returned(fn) if type is None else type)
-        what = self._where(f"the result of step {name!r}")
-        if isinstance(form, Json):
-            try:
-                _ = form.adapter  # before the step has effects
-            except DefinitionError as error:
-                raise TerminalError(f"{what} has no format: {error}") from None
-
-        async def closure() -> bytes:
-            with leaving(f"step {name!r}"):
-                if inspect.iscoroutinefunction(fn):
-                    value = await fn(*args, **kwargs)
-                else:
-                    value = await in_thread(fn, *args, **kwargs)
-                    if inspect.isawaitable(value):
-                        value = await value
-                return values.write(form, value, what, hint=HINT, convert=type is not None)
-
-        return self._issuer.issue(Run(name, closure, retry), lambda data: values.read(form, data, what))
-
-    @overload
-    def awakeable(self, /) -> Awakeable[Any]: ...
-    @overload
-    def awakeable(self, type: type[T], /) -> Awakeable[T]: ...
-    @overload
-    def awakeable(self, type: TypeForm[T], /) -> Awakeable[T]: ...
-    @overload
-    def awakeable(self, /, *, serde: Serde[T]) -> Awakeable[T]: ...
-    def awakeable(self, type: Any = Any, /, *, serde: Serde[Any] | None = None) -> Awakeable[Any]:
+    def awakeable(self, /, *, serde: Serde[T], heartbeat: timedelta | None = None) -> Awakeable[T]: ...
+    def awakeable(
+        self, type: Any = Any, /, *, serde: Serde[Any] | None = None, heartbeat: timedelta | None = None
+    ) -> Awakeable[Any]:
         """Return a result that is completed from outside: by a person who approves, or a service that calls back.
 
         ```python
@@ -282,9 +168,13 @@ class Context(Clients):
         Args:
             type: The type of the value; plain JSON if not given.
             serde: The format of the value, in place of the type's.
+            heartbeat: How long to wait for a heartbeat (`Clients.heartbeat_awakeable`). If none comes for so long,
+                awaiting it raises `TimedOutError`. Each heartbeat resumes the handler, so once a minute is often.
         """
         form, what = serde or of(type), self._where("the value of an awakeable")
-        return self._issuer.issue(commands.Awakeable(), lambda data: values.receive(form, data, what))
+        wait = None if heartbeat is None else milliseconds(heartbeat, "heartbeat")
+        awakeable = self._issuer.issue(commands.Awakeable(), lambda data: values.receive(form, data, what))
+        return awakeable if wait is None else WatchedAwakeable(self._issuer, awakeable, wait)
 
     @overload
     def signal(self, name: str, /) -> Operation[Any]: ...

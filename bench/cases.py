@@ -262,6 +262,7 @@ CASES = [
     Case("exclusive handler, get and set", 2, 2, _call("Counter/{}/add", 1)),
     Case("exclusive handler, get and set, idempotency key", 3, 3, _call("Counter/{}/add", 1, key=True)),
     *(Case(f"{n} steps in sequence", n + 1, n + 1, _call("Bench/steps", n)) for n in (1, 10, 100)),
+    *(Case(f"{n} deferred steps in sequence", 1, 2, _call("Bench/deferred", n)) for n in (1, 10, 100)),
     Case("10 steps in an exclusive handler", 12, 12, _call("Stepper/{}/steps", 10)),
     *(
         Case(f"{n} calls to service handlers", ceil((n + 1) / 100), ceil((n + 1) / 100), _call("Bench/calls", n))

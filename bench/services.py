@@ -25,6 +25,13 @@ class Bench(Service):
         return f"hi {name}"
 
     @handler
+    async def deferred(self, ctx: Context, n: int) -> int:
+        """n deferred steps in sequence."""
+        for i in range(n):
+            await ctx.run("step", lambda i=i: i, type=int, defer=True)
+        return n
+
+    @handler
     async def steps(self, ctx: Context, n: int) -> int:
         """n durable steps in sequence."""
         total = 0

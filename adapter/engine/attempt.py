@@ -15,11 +15,11 @@ from adapter.engine.deployment import HandlerSpec
 from adapter.engine.ids import awakeable_id, child_id, idempotent_id, workflow_id
 from adapter.engine.journal import (
     CANCEL,
+    AttemptStarted,
     CommandIssued,
     Entry,
     NotificationDelivered,
     ResultDelivered,
-    StateRead,
     StepRetried,
 )
 from adapter.engine.loop import DurableLoop
@@ -284,6 +284,9 @@ class Attempt:
         """The steps that failed in earlier attempts and are to be tried again."""
         self.read_results: dict[int, Outcome] = {}
         """Results of reads and steps that arrived after the attempts that asked for them had failed."""
+        retried = set[int]()
+        self._last_retried = set[int]()
+        """The steps that the last attempt but this left to be tried again."""
         for entry in journal:
             if isinstance(entry, CommandIssued):
                 self._issued.append(entry)
@@ -293,9 +296,12 @@ class Attempt:
                     self.delivered.add(entry.id)
                 elif entry.n == CANCEL:
                     self.delivered.add("x")
+            elif isinstance(entry, AttemptStarted):
+                self._last_retried, retried = retried, set[int]()
             elif isinstance(entry, StepRetried):
                 self.retries[entry.n] = entry
-            elif isinstance(entry, StateRead):
+                retried.add(entry.n)
+            else:
                 self.read_results[entry.n] = entry.outcome
         self._open: list[tuple[Pending[Any], int | None]] = []
         self._task = self.loop.create_task(self._execute(input), context=context)
@@ -491,6 +497,15 @@ class Attempt:
     def waits(self) -> list[Pending[Any]]:
         """Return the operations without a result that code awaits."""
         return [pending for pending in self.operations if pending.outcome is None and pending.awaited]
+
+    def retries_step(self, n: int) -> bool:
+        """Return True if a step failed in the attempt before this, which is therefore the first to try it again."""
+        return n in self._last_retried
+
+    def runs_once(self, n: int) -> bool:
+        """Return True if a command is a step that runs at most once."""
+        command = self.operations[n].command if n < len(self.operations) else None
+        return isinstance(command, c.Run) and command.at_most_once
 
     def unheeded_steps(self) -> bool:
         """Return True if a step without a result was never awaited. It is carried out before the invocation completes.

@@ -29,6 +29,10 @@ class Run:
     retry: RetryPolicy | None = None
     context: Context = field(default_factory=copy_context, compare=False, repr=False)
     """The context variables of the code that issues the step. The step runs with them."""
+    at_most_once: bool = False
+    """True to fail the step, and not to run it again, if its process ended while it may have run."""
+    deferred: bool = False
+    """True to run it at once, and to record its result with the next commit instead of one of its own."""
 
 
 @frozen

@@ -224,10 +224,11 @@ def _asks(entry: journal.Entry, n: int) -> bool:
 
 
 def is_step(group: EffectGroup) -> bool:
-    """Return True if the group does nothing but issue a step."""
-    return (
-        len(group) == 1
-        and isinstance(group[0], JournalAppended)
-        and isinstance(group[0].entry, CommandIssued)
-        and group[0].entry.kind == "run"
-    )
+    """Return True if the group does nothing but issue a step. That of a step that runs at most once is a record that it
+    has begun, which a crash must not lose."""
+    match group:
+        case (JournalAppended(execution, CommandIssued(n, "run")),):
+            once = execution.attempt is not None and execution.attempt.runs_once(n)
+            return not once
+        case _:
+            return False

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from adapter.engine.attempt import Attempt
 from adapter.engine.deployment import HandlerSpec
-from adapter.engine.journal import Entry
+from adapter.engine.journal import CommandIssued, Entry
 from adapter.engine.keys import KeyState
 from adapter.engine.records import Awaits, Meta, Ref
 from adapter.engine.types import ObjectKey, Outcome
@@ -36,6 +36,10 @@ class Execution:
     step_results: dict[int, Outcome | BaseException] = field(default_factory=dict[int, Outcome | BaseException])
     """The results of steps that ran in this process, or what they raised. A replay takes them instead of running the
     steps again."""
+    issued_here: set[int] = field(default_factory=set[int])
+    """The steps that were issued or begun in this process. Others that have no result may have run elsewhere."""
+    deferred: set[int] = field(default_factory=set[int])
+    """The steps that began here before their command was committed."""
     caller: Execution | None = None
     """The execution in the same session that called this one and waits for it."""
     attempt: Attempt | None = None
@@ -74,6 +78,19 @@ class Execution:
     @property
     def key(self) -> ObjectKey:
         return self.meta.target.object
+
+    def forget_deferred(self) -> list[int]:
+        """Forget the deferred steps whose command is not committed, and return their numbers.
+
+        The code may go another way when it is replayed, so the numbers may then stand for other commands.
+        """
+        committed = sum(isinstance(entry, CommandIssued) for entry in self.journal)
+        forgotten = [n for n in self.deferred if n >= committed]
+        self.deferred.difference_update(forgotten)
+        self.issued_here.difference_update(forgotten)
+        for n in forgotten:
+            self.step_results.pop(n, None)
+        return forgotten
 
     def stop(self) -> None:
         """Stop the handler code. The attempt has ended, or the code is to be replayed."""

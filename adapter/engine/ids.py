@@ -96,6 +96,11 @@ def signal_name(ref: Ref, index: int) -> str:
     return f"{ref.generation}#{index}"
 
 
+def heartbeat(awakeable: str) -> str:
+    """Return the name of the signal that says that an awakeable is still being worked on."""
+    return f"heartbeat {awakeable}"
+
+
 def parse_awakeable(id: str) -> tuple[Ref, str] | None:
     """Return the invocation that an awakeable belongs to, and the id of the notification that completes it; ``None`` if
     the text is not an awakeable's id.

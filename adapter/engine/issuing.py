@@ -85,7 +85,8 @@ class Issuing:
                 at = self._process.now() + milliseconds
                 self._work.timers[execution.meta.id, n] = at
             case c.Run():
-                self._work.request_step(execution, n, command)
+                at_once = command.deferred and self._own_their_keys()
+                self._work.request_step(execution, n, command, at_once=at_once)
             case c.GetState() | c.StateKeys():
                 value = self._reads.known(execution, command)
                 if value is None:
@@ -114,6 +115,9 @@ class Issuing:
         match command:
             case _ if n in attempt.read_results:
                 self._session.post(Event(execution.meta.id, n, attempt.read_results[n]))
+            case c.Run(at_most_once=True) if n not in execution.issued_here and not attempt.retries_step(n):
+                reason = f"step {command.name!r} may have run before its process ended, and is to run at most once"
+                self._session.post(Event(execution.meta.id, n, Outcome(failure=Failure(500, reason))))
             case c.Run():
                 self._work.request_step(execution, n, command)
             case c.Sleep():
@@ -133,6 +137,12 @@ class Issuing:
                 pass
             case _:
                 self._work.request(execution, n, command)
+
+    def _own_their_keys(self) -> bool:
+        """Return True if all exclusive executions here own their keys by what is committed."""
+        exclusive = (execution for execution in self._session.executions.values() if execution.exclusive)
+        heads = ((execution.ref, self._log.key(execution.key).head) for execution in exclusive)
+        return all(head is not None and head.owner == ref for ref, head in heads)
 
     def _match_signals(self, execution: Execution) -> None:
         """Look for a signal that arrived before the handler asked for it."""

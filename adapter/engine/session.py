@@ -287,7 +287,8 @@ class Session:
         elif self._has_outcome():
             await self._committer.commit()
         elif self._work.running:
-            keeps = self._progress_at + FLUSH_AFTER if self._ran_steps() else sys.maxsize
+            lost_by_crash = self._ran_steps() or (self.root.spec is not None and not self.root.stored)
+            keeps = self._progress_at + FLUSH_AFTER if lost_by_crash else sys.maxsize
             if self.commit_log.has_work_for_others or self._process.now() >= keeps:
                 await self._committer.commit(keep_steps=True)
                 keeps = sys.maxsize
@@ -304,7 +305,7 @@ class Session:
                 case JournalAppended(Execution(attempt=None), ResultDelivered() | StateRead()):
                     return True
                 case JournalAppended(Execution(attempt=Attempt() as attempt), ResultDelivered(n)) if (
-                    n != CANCEL and isinstance(attempt.operations[n].command, c.Run)
+                    n != CANCEL and isinstance(command := attempt.operations[n].command, c.Run) and not command.deferred
                 ):
                     return True
                 case _:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import cast
+from typing import ClassVar, cast
 
 from adapter.errors import DeadlockError, InvocationCancelledError, TerminalError, retry_after
 from adapter.frozen import frozen
@@ -170,6 +171,8 @@ class RetryPolicy:
         attempts: The number of tries in all; ``None`` for no end. A try of a step is not counted if its process
             crashed.
         duration: For a step: how long after its first try another may begin; ``None`` for no end.
+        jitter: The share of each wait that is drawn at random, from 0 to 1: 0.5 waits for half to all of it. It spreads
+            the tries of many invocations that fail at the same time.
         exhausted: What follows the last attempt: ``"pause"`` keeps the invocation for an operator, ``"kill"`` fails it.
             After a step's last try, awaiting it raises `TerminalError` in either case.
 
@@ -179,7 +182,18 @@ class RetryPolicy:
 
     >>> RetryPolicy().backoff(1), RetryPolicy().backoff(2), RetryPolicy().backoff(50)
     (0.05, 0.1, 60.0)
+    >>> RetryPolicy.TRANSIENT.attempts, RetryPolicy.NONE.attempts
+    (6, 1)
     """
+
+    NONE: ClassVar[RetryPolicy]
+    """One try."""
+    TRANSIENT: ClassVar[RetryPolicy]
+    """For failures that pass in seconds, such as a lost connection: 6 tries within about a minute."""
+    THROTTLED: ClassVar[RetryPolicy]
+    """For a service that limits requests: 20 tries within about three hours, spread at random."""
+    UNAVAILABLE: ClassVar[RetryPolicy]
+    """For a service that is down for long: tries for a week, at last once an hour."""
 
     initial: timedelta = timedelta(milliseconds=50)
     factor: float = 2.0
@@ -187,6 +201,7 @@ class RetryPolicy:
     attempts: int | None = 70
     exhausted: str = "pause"
     duration: timedelta | None = None
+    jitter: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("initial", "maximum", "duration"):
@@ -205,16 +220,28 @@ class RetryPolicy:
             raise ValueError('exhausted is "pause" or "kill"')
         if self.duration is not None and self.duration <= timedelta(0):
             raise ValueError("duration is positive, or None for no end")
+        if not 0 <= self.jitter <= 1:
+            raise ValueError("jitter is a share from 0 to 1")
 
     def backoff(self, failures: int) -> float:
-        """Return the seconds to wait after a number of failures, which is at least 1."""
+        """Return the most seconds to wait after a number of failures, which is at least 1."""
         exponent = min(failures - 1, 64)
         return min(self.initial.total_seconds() * self.factor**exponent, self.maximum.total_seconds())
 
     def wait(self, error: BaseException, failures: int) -> float:
         """Return the seconds to wait after an error, which may say so itself, and a number of failures."""
         asked = retry_after(error)
-        return self.backoff(failures) if asked is None else asked.total_seconds()
+        return self.spread(failures, random.random()) if asked is None else asked.total_seconds()
+
+    def spread(self, failures: int, drawn: float) -> float:
+        """Return the seconds to wait after a number of failures, with a random number from 0 to 1."""
+        return self.backoff(failures) * (1 - self.jitter * drawn)
+
+
+RetryPolicy.NONE = RetryPolicy(attempts=1)
+RetryPolicy.TRANSIENT = RetryPolicy(timedelta(seconds=1), 2, timedelta(seconds=30), 6, jitter=0.5)
+RetryPolicy.THROTTLED = RetryPolicy(timedelta(seconds=5), 2, timedelta(minutes=15), 20, jitter=1)
+RetryPolicy.UNAVAILABLE = RetryPolicy(timedelta(minutes=1), 2, timedelta(hours=1), 174, jitter=0.2)
 
 
 @frozen

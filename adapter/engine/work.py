@@ -94,11 +94,17 @@ class Work:
         """Let a call wait for an invocation that exists, after the next commit."""
         self._outbound.append((execution, n, c.Attach(id)))
 
-    def request_step(self, execution: Execution, n: int, command: c.Run) -> None:
-        """Start a step after the next commit, unless it was started before a rewind."""
+    def request_step(self, execution: Execution, n: int, command: c.Run, *, at_once: bool = False) -> None:
+        """Start a step at once or after the next commit, unless it was started before a rewind."""
+        execution.issued_here.add(n)
         if n in execution.step_results:
             self._post_step(execution, n)
-        elif (execution.meta.id, n) not in self.running:
+        elif (execution.meta.id, n) in self.running:
+            pass
+        elif at_once:
+            execution.deferred.add(n)
+            self._begin_step(execution, n, command)
+        else:
             self._new_steps.append((execution, n, command))
 
     def read(self, execution: Execution, n: int, command: c.GetState | c.StateKeys) -> None:
@@ -116,10 +122,7 @@ class Work:
         """Start the steps and outbound requests that had to wait for a commit."""
         new_steps, self._new_steps = self._new_steps, []
         for execution, n, command in new_steps:
-            assert execution.attempt is not None
-            self.steps.add((execution.meta.id, n))
-            retry = execution.attempt.retries.get(n) or StepRetried(n, 0, self._process.now())
-            self.background((execution.meta.id, n), self._step(execution, command, retry), command.context)
+            self._begin_step(execution, n, command)
         requests, self._outbound = self._outbound, []
         for execution, n, request in requests:
             self.background((execution.meta.id, n), self._perform(execution, n, request))
@@ -149,13 +152,17 @@ class Work:
         self._outbound = [request for request in self._outbound if request[0] is not execution]
 
     def rewind(self) -> None:
-        """Drop all work except the steps of the executions that are still there. The replay asks for it again."""
+        """Drop all work except the steps of the executions that are still there. The replay asks for it again.
+
+        Deferred steps whose command is not committed are dropped too: the replay may go another way.
+        """
         self._new_steps.clear()
         self._outbound.clear()
         self.timers.clear()
         self.reads.clear()
+        dropped = {(id, n) for id, execution in self._executions.items() for n in execution.forget_deferred()}
         for name, task in list(self.running.items()):
-            if name not in self.steps or name[0] not in self._executions:
+            if name not in self.steps or name[0] not in self._executions or name in dropped:
                 del self.running[name]
                 self.steps.discard(name)
                 task.cancel()
@@ -195,6 +202,12 @@ class Work:
         task.add_done_callback(
             lambda _: work.close()
         )  # a coroutine whose task is cancelled before it begins would never be awaited
+
+    def _begin_step(self, execution: Execution, n: int, command: c.Run) -> None:
+        assert execution.attempt is not None
+        self.steps.add((execution.meta.id, n))
+        retry = execution.attempt.retries.get(n) or StepRetried(n, 0, self._process.now())
+        self.background((execution.meta.id, n), self._step(execution, command, retry), command.context)
 
     async def _step(self, execution: Execution, command: c.Run, retry: StepRetried) -> None:
         execution.step_results[retry.n] = await self._closures.run(execution, command, retry)

@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from adapter.engine.engine import Engine
-from adapter.engine.ids import INVOCATION_ID, derived_commit_id, idempotent_id, parse_awakeable, workflow_id
+from adapter.engine.ids import INVOCATION_ID, derived_commit_id, heartbeat, idempotent_id, parse_awakeable, workflow_id
 from adapter.engine.records import Meta, Status
 from adapter.engine.requests import Answer, Request
 from adapter.engine.types import MAX_KEY, Failure, Kind, Outcome, Target
@@ -120,6 +120,8 @@ class Ingress:
                 return await self._signal(request, id, path)
             case ["restate", "awakeables" | "a", id, "resolve" | "reject" as what]:
                 return await self._complete(request, id, what)
+            case ["restate", "awakeables" | "a", id, "heartbeat"] if (parsed := parse_awakeable(id)) is not None:
+                return await self._signal(request, parsed[0].id, [heartbeat(id)])
             case ["restate", "openapi.json"]:
                 return await self._describe(request)
             case ["restate", "services", service, "openapi.json"]:

@@ -110,6 +110,16 @@ async def test_a_signal_is_rejected(stack: Stack, path: str) -> None:
     assert error(await outcome(stack, id)) == (500, "gone")
 
 
+async def test_a_heartbeat(stack: Stack) -> None:
+    id = await started(stack)
+    beat = await stack.http.post(f"/restate/awakeables/{IDS[0]}/heartbeat")
+    assert (beat.status_code, beat.headers["x-restate-id"]) == (202, id)
+    await stack.http.post(f"/restate/awakeables/{IDS[0]}/resolve", json=1)
+    assert (await outcome(stack, id)).json() == 1
+    assert error(await stack.http.post(f"/restate/awakeables/{IDS[0]}/heartbeat"))[0] == 409
+    assert error(await stack.http.post("/restate/awakeables/awk_1/heartbeat"))[0] == 404
+
+
 async def test_a_cancellation_says_so(stack: Stack) -> None:
     id = await started(stack)
     await stack.engine.control.cancel(id)

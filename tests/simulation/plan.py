@@ -465,9 +465,9 @@ class _Generator:
                 how = random.choice(("", "step"))
                 return [Op(what, entry, random.choice((0, 5, 100)), random.choice((0, 1)), how=how, size=self.size())]
             case "step":
-                hows = ("", "retry", "terminal", "exhaust", "loose")
-                how = random.choices(hows, (8, 2, 1, 2 if "exhausted-steps" in self.reach else 0, 1))[0]
-                times = random.choice((0, 0, 0, 1, 2)) if not self.alone else 0
+                hows = ("", "retry", "terminal", "exhaust", "loose", "defer", "once")
+                how = random.choices(hows, (8, 2, 1, 2 if "exhausted-steps" in self.reach else 0, 1, 2, 1))[0]
+                times = random.choice((0, 0, 0, 1, 2)) if not self.alone and how != "once" else 0
                 return [Op(what, entry, random.choice((0, 0, 5, 100, 1000)), times, how=how, size=self.size())]
             case "sleep":
                 return [Op(what, n=self.wait())]

@@ -322,6 +322,9 @@ class Program:
         try:
             value = await pending
         except TerminalError as error:
+            if op.kind == "step" and op.how == "once" and "may have run before" in error.message:
+                self.see(path, "lost")
+                return
             if op.how != "reject" or not error.message.startswith(f"{path}!"):
                 raise
             value = error.message
@@ -346,12 +349,13 @@ class Program:
         seen = list(self.trace)
 
         async def closure() -> bytes:
-            number = self.world.step_begins(self, operation[0].n, path, seen)
+            number = self.world.step_begins(self, operation[0].n, path, seen, op.how)
             self.world.waits.works(self.ref, op.n / 1000)
             try:
                 await self.process.work(op.n / 1000)
             except asyncio.CancelledError:
-                self.world.step_is_cut(self, operation[0].n)
+                if op.how != "defer":  # which may be run again
+                    self.world.step_is_cut(self, operation[0].n)
                 raise
             for _ in range(self.world.random.randrange(16)):  # what ends at one time ends in any order
                 await asyncio.sleep(0)
@@ -370,7 +374,10 @@ class Program:
                 raise TerminalError(f"step {path}", code=422)
             return encode(f"{self.node.id}{path}#{number}{'~' * op.size}")
 
-        operation.append(self.issue(c.Run(op.name, closure, retry)))
+        if op.how == "once":
+            retry = RetryPolicy.NONE
+        run = c.Run(op.name, closure, retry, at_most_once=op.how == "once", deferred=op.how == "defer")
+        operation.append(self.issue(run))
         return operation[0]
 
     async def ask(self, op: Op, path: str) -> Any:

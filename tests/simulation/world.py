@@ -330,6 +330,7 @@ class World:
     swept: bool = field(default=False, init=False)
     """Whether everything that has expired was deleted."""
     finished: set[tuple[Ref, str]] = field(default_factory=set, init=False)
+    started_once: set[tuple[Ref, str]] = field(default_factory=set, init=False)
     begun: Counter[tuple[Ref, str]] = field(default_factory=Counter[tuple[Ref, str]], init=False)
     """How often each step began."""
     _stumbled: dict[tuple[str, str], int] = field(default_factory=dict, init=False)
@@ -809,11 +810,20 @@ class World:
         self._stumbled[id, path] = failed + 1
         return failed < times
 
-    def step_begins(self, program: Program, n: int, path: str, seen: list[Any]) -> int:
-        """A step starts: all that was observed before it was issued has to be committed, and it must have no result."""
+    def step_begins(self, program: Program, n: int, path: str, seen: list[Any], how: str) -> int:
+        """A step starts: all that was observed before it was issued has to be committed, and it must have no result.
+
+        A deferred one may start earlier, and may be run again; one that runs at most once does neither.
+        """
         self._steps += 1
         meta = program.attempt.meta
         self.note(program.process, "steps", meta.id, path, f"#{self._steps}")
+        if how == "defer":
+            return self._steps
+        if how == "once":
+            if (meta.ref, path) in self.started_once:
+                self.violation(f"{meta.id} ran step {path} again, which is to run at most once")
+            self.started_once.add((meta.ref, path))
         begun = self._begun.setdefault(program.process.name, set())
         if (step := (meta.ref, max(meta.epoch, 1), n)) in begun:
             self.violation(f"{meta.id} ran step {path} again in one attempt, though it had not failed")
@@ -833,7 +843,7 @@ class World:
     def step_fails(self, program: Program, n: int) -> None:
         """A step fails: it may begin again."""
         meta = program.attempt.meta
-        self._begun[program.process.name].discard((meta.ref, max(meta.epoch, 1), n))
+        self._begun.get(program.process.name, set()).discard((meta.ref, max(meta.epoch, 1), n))
 
     @contextmanager
     def within(self, program: Program, path: str, seconds: float) -> Iterator[None]:
