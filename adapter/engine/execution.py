@@ -38,6 +38,7 @@ class Execution:
     steps again."""
     issued_here: set[int] = field(default_factory=set[int])
     """The steps that were issued or begun in this process. Others that have no result may have run elsewhere."""
+    _counted_commands: tuple[int, int] = (0, 0)
     deferred: set[int] = field(default_factory=set[int])
     """The steps that began here before their command was committed."""
     caller: Execution | None = None
@@ -79,13 +80,20 @@ class Execution:
     def key(self) -> ObjectKey:
         return self.meta.target.object
 
+    @property
+    def committed(self) -> int:
+        """The number of commands that the committed journal holds."""
+        entries, commands = self._counted_commands
+        commands += sum(isinstance(entry, CommandIssued) for entry in self.journal[entries:])
+        self._counted_commands = len(self.journal), commands
+        return commands
+
     def forget_deferred(self) -> list[int]:
         """Forget the deferred steps whose command is not committed, and return their numbers.
 
         The code may go another way when it is replayed, so the numbers may then stand for other commands.
         """
-        committed = sum(isinstance(entry, CommandIssued) for entry in self.journal)
-        forgotten = [n for n in self.deferred if n >= committed]
+        forgotten = [n for n in self.deferred if n >= self.committed]
         self.deferred.difference_update(forgotten)
         self.issued_here.difference_update(forgotten)
         for n in forgotten:

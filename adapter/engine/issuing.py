@@ -70,7 +70,7 @@ class Issuing:
     def begin(self, attempt: Attempt, pending: Pending[Any]) -> None:
         execution, n, command = self._session.executions[attempt.meta.id], pending.n, pending.command
         if self._runtime.contents is not None:
-            self._runtime.contents.note(execution.ref, n, command)
+            self._runtime.contents.note(execution, n, command)
         at: int | None = None
         value: Outcome | None = None
         more: EffectGroup = ()

@@ -7,7 +7,7 @@ inputs and the values are compared as well.
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Final
+from typing import Final, Protocol
 
 from adapter.engine import commands as c
 from adapter.engine.records import Ref
@@ -24,20 +24,34 @@ _PARTS: Final[dict[type, tuple[str, ...]]] = {
 """The fields that are compared. Headers are not, because those of a trace differ in each attempt."""
 
 
+class Journaled(Protocol):
+    """What is asked of an execution."""
+
+    @property
+    def ref(self) -> Ref:
+        """The invocation."""
+        ...
+
+    @property
+    def committed(self) -> int:
+        """The number of commands that its committed journal holds."""
+        ...
+
+
 class Contents:
     """The contents of the commands that invocations issued last."""
 
     def __init__(self) -> None:
-        self._issued = defaultdict[Ref, dict[int, c.Command]](dict)
+        self._issued = defaultdict[Ref, dict[int, tuple[Journaled, c.Command]]](dict)
 
-    def note(self, ref: Ref, n: int, command: c.Command) -> None:
+    def note(self, execution: Journaled, n: int, command: c.Command) -> None:
         """Keep the contents of a command that was not issued before, or whose earlier effects were undone."""
-        self._issued[ref][n] = command
+        self._issued[execution.ref][n] = execution, command
 
     def difference(self, ref: Ref, n: int, command: c.Command) -> str | None:
         """Return the name of a field that differs from the command that the journal holds; ``None`` if none does."""
-        earlier = self._issued[ref].get(n)
+        execution, earlier = self._issued[ref].get(n, (None, None))
         parts = _PARTS.get(type(command), ())
-        if type(earlier) is not type(command):
-            return None  # another process issued it
+        if execution is None or execution.committed <= n or type(earlier) is not type(command):
+            return None  # another process issued the one in the journal
         return next((part for part in parts if getattr(earlier, part) != getattr(command, part)), None)
