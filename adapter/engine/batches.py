@@ -7,10 +7,10 @@ from contextlib import suppress
 from itertools import dropwhile
 
 from adapter.engine.execution import Execution
+from adapter.engine.known_key import Key
 from adapter.engine.preparation import INBOX_PAGE, Preparation
 from adapter.engine.records import Meta, Status, Unreadable
 from adapter.engine.runtime import Runtime
-from adapter.engine.transaction import Key
 
 MIN_BATCH_TIME = 2_000
 """Milliseconds that have to be left to run more invocations of a key's inbox in the same session."""

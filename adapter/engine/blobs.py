@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from adapter.engine import lifecycle
+from adapter.engine import lifecycle, passive
 from adapter.engine.ids import blob_id, new_commit_id, new_generation
 from adapter.engine.keys import KeyState
 from adapter.engine.ports import Change, Delete, Put
@@ -41,7 +41,7 @@ def changes(state: KeyState, blobs: Mapping[str, Ref | None], now: int) -> list[
             changes.append(Put(entry))
         else:
             changes.append(Put(replace(entry, value=b"")))
-            changes.append(lifecycle.pointed_at(entry.blob, now))
+            changes.append(passive.pointed_at(entry.blob, now))
         blob = blobs.get(name)
         if blob is not None and not state.garbage:
             changes.append(lifecycle.purged(blob, now))
@@ -57,7 +57,7 @@ class Blobs:
 
     async def write(self, blob: Ref, key: ObjectKey, value: bytes) -> None:
         """Store a value, for a commit to point at."""
-        record = lifecycle.stored_ahead(blob, Target(key.service, "state", key.key), self._process.times())
+        record = passive.stored_ahead(blob, Target(key.service, "state", key.key), self._process.times())
         await self._storage.commit([record], new_commit_id())
         await self._storage.put_parts(cut(blob, "state", value, None))
 

@@ -13,6 +13,7 @@ from adapter.engine import journal
 from adapter.engine.execution import (
     Completed,
     Created,
+    EffectGroup,
     Execution,
     JournalAppended,
     KeyGranted,
@@ -22,9 +23,10 @@ from adapter.engine.execution import (
 )
 from adapter.engine.journal import CommandIssued, ResultDelivered, StateRead
 from adapter.engine.keys import KeyState
+from adapter.engine.known_key import Key
 from adapter.engine.process import Process
 from adapter.engine.records import Head, Meta, Ref
-from adapter.engine.transaction import EffectGroup, Key, Transaction
+from adapter.engine.transaction import Transaction
 from adapter.engine.types import ObjectKey
 
 

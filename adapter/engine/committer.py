@@ -23,6 +23,7 @@ from adapter.engine.execution import (
     Suspended,
 )
 from adapter.engine.ids import new_commit_id
+from adapter.engine.known_key import Key
 from adapter.engine.ports import (
     Change,
     Conflict,
@@ -48,7 +49,7 @@ from adapter.engine.records import (
 )
 from adapter.engine.runtime import Runtime
 from adapter.engine.storage import CONTENDED
-from adapter.engine.transaction import MAX_ITEMS, Key, Transaction, plan
+from adapter.engine.transaction import MAX_ITEMS, Transaction, plan
 from adapter.engine.types import CANCELLED, ObjectKey, Outcome
 
 MAX_TAKE_TRIES = 2

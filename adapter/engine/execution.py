@@ -227,3 +227,6 @@ Effect = (
     | StateWritten
     | Suspended
 )
+
+EffectGroup = tuple[Effect, ...]
+"""Effects that are committed together or not at all."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from adapter.engine import lifecycle, lifetimes
+from adapter.engine import lifecycle, lifetimes, passive
 from adapter.engine.blobs import Blobs
 from adapter.engine.ids import new_commit_id
 from adapter.engine.ports import Conflict, WriteHead
@@ -79,7 +79,7 @@ class Expiry:
         """Delete the state entries of an old generation, which a marker names, then the marker."""
         await self._blobs.delete_entries(marker.target.object, marker.generation)
         now = self._process.now()
-        if not await self._storage.apply(lifecycle.collected(marker.ref, now)):
+        if not await self._storage.apply(passive.collected(marker.ref, now)):
             return
         await self._storage.read(lambda: self._storage.store.forget(marker.ref, now))
 
@@ -100,6 +100,6 @@ class Expiry:
     async def give_up_blob(self, blob: Meta) -> None:
         """Delete a blob that no entry points at, unless one does by now."""
         now = self._process.now()
-        given_up, change = lifecycle.given_up(blob, now)
+        given_up, change = passive.given_up(blob, now)
         if await self._storage.apply(change):
             await self.delete(given_up)

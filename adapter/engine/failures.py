@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from adapter.engine.commit_log import CommitLog
 from adapter.engine.events import Event, Postponed
-from adapter.engine.execution import AttemptFailed, Execution, JournalAppended
+from adapter.engine.execution import AttemptFailed, EffectGroup, Execution, JournalAppended
 from adapter.engine.journal import StateRead
 from adapter.engine.process import Receiver
 from adapter.engine.records import cancellations
 from adapter.engine.runtime import Runtime
-from adapter.engine.transaction import EffectGroup
 from adapter.engine.types import MAX_ERROR, Failure, format_error, truncate
 from adapter.engine.work import Work
 

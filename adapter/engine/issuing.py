@@ -10,14 +10,13 @@ from adapter.engine.attempt import Attempt, Pending, PendingInvocation
 from adapter.engine.blobs import blob_for
 from adapter.engine.commit_log import CommitLog
 from adapter.engine.events import BY_NOTIFICATION, Event, NotImmediate
-from adapter.engine.execution import Created, Execution, JournalAppended, KeyRequested, StateWritten
+from adapter.engine.execution import Created, EffectGroup, Execution, JournalAppended, KeyRequested, StateWritten
 from adapter.engine.journal import CommandIssued
 from adapter.engine.limits import oversize, refusal
 from adapter.engine.records import Parent, Ref
 from adapter.engine.runtime import Runtime
 from adapter.engine.state_reads import StateReads
 from adapter.engine.suspensions import derived
-from adapter.engine.transaction import EffectGroup
 from adapter.engine.types import Failure, Kind, ObjectKey, Outcome, Target
 from adapter.engine.work import Work
 from adapter.errors import NotDeployedError

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from adapter.engine.commit_log import CommitLog
 from adapter.engine.conflicts import Drop, Interrupted
-from adapter.engine.execution import KeyReleased, KeyRequested, StateWritten
+from adapter.engine.execution import EffectGroup, KeyReleased, KeyRequested, StateWritten
 from adapter.engine.ids import new_commit_id
 from adapter.engine.keys import UNKNOWN
+from adapter.engine.known_key import Key
 from adapter.engine.ports import Conflict, Put, TooLarge
 from adapter.engine.records import JournalSegment, Part, Ref
 from adapter.engine.runtime import Runtime
-from adapter.engine.transaction import MAX_INLINE_PARTS, MAX_ITEMS, EffectGroup, Key, Transaction
+from adapter.engine.transaction import MAX_INLINE_PARTS, MAX_ITEMS, Transaction
 
 INBOX_PAGE = 48
 """The number of inbox entries that one request reads. One commit can complete so many invocations."""

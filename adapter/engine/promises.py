@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 
-from adapter.engine import lifecycle
+from adapter.engine import passive
 from adapter.engine.expiry import Expiry
 from adapter.engine.ids import new_commit_id, outcome_commit_id, promise_id
 from adapter.engine.keys import KeyState
@@ -49,9 +49,9 @@ class Promises:
             if len(outcome.value or b"") > INLINE:
                 parts = cut(meta.ref, name := f"output-{commit_id}", outcome.value or b"", None)
                 await self._storage.put_parts(parts)
-                kept = lifecycle.kept_promise(meta, Outcome(), now, output_parts=len(parts), output_name=name)
+                kept = passive.kept_promise(meta, Outcome(), now, output_parts=len(parts), output_name=name)
             else:
-                kept = lifecycle.kept_promise(meta, outcome, now)
+                kept = passive.kept_promise(meta, outcome, now)
             try:
                 await self._storage.commit([kept.change], commit_id)
             except Conflict:
@@ -62,7 +62,7 @@ class Promises:
     async def id_of(self, key: ObjectKey, name: str) -> str:
         """Return the id of a promise's record. Create the record if it does not exist."""
         id = await self._id(key, name)
-        promise = lifecycle.opened(id, Target(key.service, name, key.key), self._process.now())
+        promise = passive.opened(id, Target(key.service, name, key.key), self._process.now())
         with suppress(Conflict):
             await self._storage.commit([promise], new_commit_id())
         return id
@@ -91,9 +91,9 @@ class Promises:
         now = self._process.now()
         gone = promise_id(key, KeyState(head, now).generation, meta.target.handler) != meta.id
         if not gone:
-            await self._storage.apply(lifecycle.checked_promise(meta, now, head.expires))
+            await self._storage.apply(passive.checked_promise(meta, now, head.expires))
             return
-        ended, change = lifecycle.ended_promise(meta, now)
+        ended, change = passive.ended_promise(meta, now)
         if not await self._storage.apply(change):
             return
         if meta.waiters:  # notify the waiters first; the promise stays due and is deleted after that

@@ -29,6 +29,7 @@ from adapter.engine.execution import (
     AttemptFailed,
     Completed,
     Created,
+    EffectGroup,
     Execution,
     JournalAppended,
     KeyReleased,
@@ -39,6 +40,7 @@ from adapter.engine.failures import Failures
 from adapter.engine.issuing import Issuing
 from adapter.engine.journal import CANCEL, Entry, NotificationDelivered, ResultDelivered, StateRead, key_requests
 from adapter.engine.keys import UNKNOWN
+from adapter.engine.known_key import Key
 from adapter.engine.limits import bounded
 from adapter.engine.loop import HELP
 from adapter.engine.notifications import Notifications, expected, receiving_command
@@ -48,7 +50,6 @@ from adapter.engine.records import Head, Notification, Ref, Status
 from adapter.engine.runtime import Runtime
 from adapter.engine.state_reads import StateReads
 from adapter.engine.suspensions import suspension_of
-from adapter.engine.transaction import EffectGroup, Key
 from adapter.engine.types import CANCELLED, Failure, ObjectKey, Outcome
 from adapter.engine.wakeups import MAX_INLINE_WAIT
 from adapter.engine.work import REQUIRED, Work

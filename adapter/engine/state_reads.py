@@ -9,8 +9,8 @@ from adapter.engine import commands as c
 from adapter.engine.commit_log import CommitLog
 from adapter.engine.execution import Execution
 from adapter.engine.keys import KeyState
+from adapter.engine.known_key import Key
 from adapter.engine.runtime import Runtime
-from adapter.engine.transaction import Key
 from adapter.engine.types import Failure, Outcome
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from adapter.engine import blobs, journal, lifecycle
+from adapter.engine import blobs, journal, lifecycle, passive
 from adapter.engine.execution import (
     AttemptFailed,
     Completed,
     Created,
     Effect,
+    EffectGroup,
     Execution,
     JournalAppended,
     KeyGranted,
@@ -20,19 +21,18 @@ from adapter.engine.execution import (
     Suspended,
 )
 from adapter.engine.keys import UNKNOWN, KeyState
+from adapter.engine.known_key import Key
 from adapter.engine.lifetimes import time_to_live
 from adapter.engine.ports import Change, Create, Delete, Put, TakeKey, WriteHead
 from adapter.engine.records import (
     INLINE,
     PART,
     Head,
-    InboxEntry,
     JournalSegment,
     Meta,
     Notification,
     Part,
     Ref,
-    StateEntry,
     cancellations,
     cut,
 )
@@ -54,43 +54,6 @@ MAX_NOTIFICATION = 256 * 1024
 
 MAX_INLINE_JOURNAL = 32 * 1024
 """The longest last segment of a journal that a completed record itself holds."""
-
-EffectGroup = tuple[Effect, ...]
-"""Effects that are committed together or not at all."""
-
-
-@dataclass(slots=True)
-class Key:
-    """A key as the session knows it: what is stored, and its state after the uncommitted effects."""
-
-    key: ObjectKey
-    head: Head | None = None
-    """``None`` until it is read."""
-    front: list[InboxEntry] | None = None
-    """The stored inbox from its first entry; ``None`` until it is read."""
-    more: bool = False
-    """True if the stored inbox may have entries after `front`."""
-    dead_tickets: set[str] = field(default_factory=set[str])
-    """The tickets of invocations that no longer exist."""
-    next: dict[Ref, Execution] = field(default_factory=dict[Ref, Execution])
-    """The first invocations of the inbox that can run in this session, as they were read."""
-    live: KeyState | None = None
-    ran_uncommitted: bool = False
-    """True if code ran as the key's owner before that was committed. A write by another process then invalidates it."""
-    lost_races: int = 0
-    """How often in a row another process took or wrote the key first."""
-    contended: bool = False
-    """True if other processes use the key, so that invocations request it by its inbox."""
-    blobs: dict[str, Ref | None] = field(default_factory=dict[str, Ref | None])
-    """The records of stored entries that are to be replaced and may be large, by the entries' names."""
-    overflow: Mapping[str, StateEntry] | None = None
-    """The overflow entries with their values, if they were read."""
-
-    def state(self, now: int) -> KeyState:
-        """Return the stored state of the key, for effects to be applied to."""
-        assert self.head is not None, f"the head of {self.key} was not read"
-        more = self.head.queued if self.front is None else self.more
-        return KeyState(self.head, now, self.front or (), more, self.dead_tickets, self.overflow)
 
 
 @dataclass(slots=True)
@@ -396,7 +359,7 @@ def garbage(state: KeyState, times: Times) -> list[Create]:
     """Return the change that marks the overflow entries of an old state generation for deletion, if there are any."""
     if not state.garbage:
         return []
-    return [lifecycle.garbage(state.base.key, state.base.state_generation, times)]
+    return [passive.garbage(state.base.key, state.base.state_generation, times)]
 
 
 def _notifies(execution: Execution) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from adapter.engine.execution import Completed, Execution, KeyReleased
+from adapter.engine.known_key import Key
 from adapter.engine.records import Head, Meta, Ref, Status
-from adapter.engine.transaction import Key, Transaction
+from adapter.engine.transaction import Transaction
 from adapter.engine.transitions import Times
 from adapter.engine.types import Kind, ObjectKey, Outcome, Target
 
