@@ -20,6 +20,7 @@ from adapter import (
     Workflow,
     WorkflowContext,
     WorkflowSharedContext,
+    gather,
     handler,
 )
 from adapter.engine.ports import Store
@@ -84,6 +85,14 @@ class Shop(Service):
         first = await ctx.service_client(Shop).greet(name, idempotency_key=f"{name}?/1")
         await ctx.object_client(Account, f"{name}/x").add(2)
         return first
+
+    @handler
+    async def settle(self, ctx: Context) -> None:
+        await gather(
+            ctx.object_client(Account, "a").approve(),
+            ctx.service_client(Bank).gives_up(),
+            ctx.service_client(Shop).greet("a"),
+        )
 
     @handler
     async def greet(self, ctx: Context, name: str) -> str:
@@ -189,12 +198,22 @@ async def test_why_follows_the_owner_of_the_key_to_the_root(operator: Operator) 
     assert (await operator.until(waiting))["output"]["json"] == 6
 
 
+async def test_why_follows_what_needs_an_operator_most(operator: Operator) -> None:
+    id = await operator.send("Shop/settle")
+    why = await operator.eventually(
+        lambda: operator.get(f"/invocations/{id}/why"), lambda why: why["root"]["status"] == "paused"
+    )
+    assert [link["target"] for link in why["chain"]] == ["Shop/settle", "Bank/gives_up"]
+    assert why["chain"][0]["text"].endswith("waits for 1 other and")
+    assert "nobody answers" in why["root"]["text"]
+
+
 async def test_why_a_completed_one_does_not_continue(operator: Operator) -> None:
     id = await operator.send("Shop/refuse")
     await operator.until(id)
     why = await operator.get(f"/invocations/{id}/why")
     assert [link["actions"] for link in why["chain"]] == [[]]
-    assert why["summary"].startswith("Shop/refuse is failed ")
+    assert why["summary"].startswith("Shop/refuse ended as failed ")
 
 
 async def test_why_leads_to_what_resolves_it(operator: Operator) -> None:

@@ -228,6 +228,9 @@ async def test_filters(stack: Admined) -> None:
         "deployment=shop:7": [],
         f"since={kept['created'].replace('+00:00', 'Z')}": [filled, waiting, failed, sleeping, killed],
         f"until={kept['created'].replace('+00:00', '')}": [cancelled, done],
+        f"until={kept['created']}": [cancelled, done],
+        f"until={kept['created'].replace('+00:00', '').replace('T', ' ')}": [cancelled, done],
+        "until=2026-01-31": [],
     }.items():
         found = (await stack.admin.get(f"/invocations?{query}")).json()["invocations"]
         assert [each["id"] for each in found] == ids, query

@@ -205,7 +205,8 @@ def _time(text: str | None, name: str) -> int | None:
     if text is None:
         return None
     try:
-        time = datetime.fromisoformat(text.replace(" ", "+"))  # a plus that was sent as it is arrives as a space
+        # A plus in a query arrives as a space, if it was not encoded.
+        time = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
         return round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
     except (ValueError, OverflowError):
         raise TerminalError(f"{name} is a time in ISO 8601, such as 2026-01-31T12:00:00Z", code=400) from None

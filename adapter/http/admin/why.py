@@ -17,6 +17,9 @@ from adapter.http.admin.waits import waits_of
 LONGEST: Final = 50
 """The most links of a chain."""
 
+STUCK: Final = ("paused", "backing-off", "queued", "suspended", "scheduled", "running", "ready")
+"""The statuses of live invocations, by how much such a one needs an operator."""
+
 MOST_BEFORE: Final = 1000
 """The most waiting invocations of a key that are counted."""
 
@@ -102,16 +105,17 @@ async def _link(engine: Engine, meta: Meta, relation: str) -> _Link:
             reason = f": {meta.error}" if meta.error else ""
             link.text = f"paused{since} until it is resumed{reason}"
         case Status.COMPLETED:
-            link.text = f"{meta.ended or 'completed'}{since.replace(' for', '')}{' ago' if since else ''}"
+            link.text = f"ended as {meta.ended or 'completed'}{since.removeprefix(' for')}{' ago' if since else ''}"
     return link
 
 
 def _follow(link: _Link, since: str, now: int) -> None:
-    """Tell what an attempt, or a suspended invocation, waits for, and follow the first that is another invocation."""
+    """Tell what an attempt, or a suspended invocation, waits for, and follow the invocation that needs an operator
+    most."""
     status = "runs" if link.meta.status is Status.RUNNING else f"suspended{since}"
     waits = link.waits
     calls = [each for each in waits if each["kind"] in ("call", "attach")]
-    live = [each for each in calls if each.get("status") not in (None, Status.COMPLETED)]
+    live = [each for status in STUCK for each in calls if each.get("status") == status]
     steps = [each for each in waits if each["kind"] == "step"]
     if live:
         link.text = f"{status}, waits for"
@@ -215,7 +219,7 @@ def _summary(links: list[_Link], ring: list[Meta]) -> str:
 
 def _sentence(text: str) -> str:
     """Return a link's text with a verb."""
-    verbs = ("is ", "runs", "waits ")
+    verbs = ("is ", "runs", "waits ", "ended ")
     return text if text.startswith(verbs) else f"is {text}"
 
 
