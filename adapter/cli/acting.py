@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, cast
+from uuid import uuid4
 
 import typer
 
@@ -179,25 +180,20 @@ def _act_on_one(here: Here, action: str, id: str, options: dict[str, Any]) -> No
 
 def _act_on_many(here: Here, body: dict[str, Any], *, dry_run: bool, yes: bool) -> None:
     word = WORDS[body["action"]]
-    found: list[dict[str, Any]] = []
-    refused: list[dict[str, Any]] = []
-    for page in _pages(here, body | {"dry_run": True}):
-        found += page["invocations"]
-        refused += page["skipped"]
-    unfit = {each["id"] for each in refused}
-    meant = [each for each in found if each["id"] not in unfit]
-    if dry_run or (here.out.is_table and not yes):
-        _preview(here, meant, refused, word, dry_run)
-    if dry_run:
-        return
-    if not meant:
-        _report(here, word, 0, refused)
-        return
-    verb = "is" if len(meant) == 1 else "are"
-    confirm(here, f"{plural(len(meant), 'invocation')} {verb} {word}", yes=yes)
+    count: int | None = None
+    if dry_run or not yes:
+        meant, refused = _look(here, body)
+        if dry_run or here.out.is_table:
+            _preview(here, meant, refused, word)
+        if dry_run:
+            return
+        count = len(meant) + len(refused)
+        if meant:
+            verb = "is" if len(meant) == 1 else "are"
+            confirm(here, f"{plural(len(meant), 'invocation')} {verb} {word}", yes=yes)
     done = 0
     skipped: list[dict[str, Any]] = []
-    with here.out.progress(f"{word}", len(found)) as advance:
+    with here.out.progress(word, count) as advance:
         for page in _pages(here, body | {"dry_run": False}):
             done += page["done"]
             skipped += page["skipped"]
@@ -205,19 +201,37 @@ def _act_on_many(here: Here, body: dict[str, Any], *, dry_run: bool, yes: bool) 
     _report(here, word, done, skipped)
 
 
+def _look(here: Here, body: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the invocations that the action would change, and those that it would skip, with the reasons."""
+    found: list[dict[str, Any]] = []
+    refused: list[dict[str, Any]] = []
+    for page in _pages(here, body | {"dry_run": True}):
+        found += page["invocations"]
+        refused += page["skipped"]
+    unfit = {each["id"] for each in refused}
+    return [each for each in found if each["id"] not in unfit], refused
+
+
 def _pages(here: Here, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Request page after page. A page that is repeated does nothing more; the next command acts again."""
+    headers = {"idempotency-key": uuid4().hex}
+    ids: list[str] | None = body.get("ids")
+    if ids is not None:
+        for start in range(0, len(ids), PAGE):
+            yield here.api.post("/invocations/bulk", json=body | {"ids": ids[start : start + PAGE]}, headers=headers)
+        return
     cursor: str | None = None
     while True:
-        page = here.api.post("/invocations/bulk", json=body | {"limit": PAGE, "cursor": cursor})
+        page = here.api.post("/invocations/bulk", json=body | {"limit": PAGE, "cursor": cursor}, headers=headers)
         yield page
         cursor = page["cursor"]
         if cursor is None:
             return
 
 
-def _preview(here: Here, meant: list[dict[str, Any]], refused: list[dict[str, Any]], word: str, dry_run: bool) -> None:
+def _preview(here: Here, meant: list[dict[str, Any]], refused: list[dict[str, Any]], word: str) -> None:
     if not here.out.is_table:
-        here.out.write({"matched": len(meant), "invocations": meant, "skipped": refused, "dry_run": dry_run})
+        here.out.write({"matched": len(meant), "invocations": meant, "skipped": refused, "dry_run": True})
         return
     if meant:
         here.out.console.print(summaries(meant[:SHOWN], here.out.console.width))

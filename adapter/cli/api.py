@@ -60,9 +60,9 @@ class Api:
         """Return the JSON document at a path below ``/admin``."""
         return self.document("GET", f"/admin{path}", query)
 
-    def post(self, path: str, query: Mapping[str, Any] | None = None, *, json: Any = None) -> Any:
+    def post(self, path: str, query: Mapping[str, Any] | None = None, **options: Any) -> Any:
         """Post to a path below ``/admin``, and return the JSON answer."""
-        return self.document("POST", f"/admin{path}", query, json=json)
+        return self.document("POST", f"/admin{path}", query, **options)
 
     def document(self, method: str, path: str, query: Mapping[str, Any] | None = None, **options: Any) -> Any:
         """Send a request, and return the JSON document of the answer.
@@ -96,8 +96,6 @@ class Api:
         import httpx
 
         given = {name: value for name, value in (query or {}).items() if value is not None}
-        if options.get("json", ...) is None:
-            del options["json"]
         try:
             return self._http.request(method, path, params=given or None, **options)
         except httpx.InvalidURL as error:

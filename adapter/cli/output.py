@@ -89,8 +89,8 @@ class Output:
             self.errors.print(text, markup=False, highlight=False)
 
     @contextmanager
-    def progress(self, what: str, total: int) -> Generator[Callable[[int], None]]:
-        """Show a progress bar on standard error, if that is a terminal. Yields a function that advances it."""
+    def progress(self, what: str, total: int | None) -> Generator[Callable[[int], None]]:
+        """Show a progress bar on standard error, if that is a terminal. Yield what advances it."""
         from rich.progress import Progress
 
         with Progress(console=self.errors, transient=True, disable=not self.errors.is_terminal) as bar:

@@ -235,8 +235,19 @@ def test_more_than_a_page(cli: Cli, world: World, monkeypatch: pytest.MonkeyPatc
     ids = [world.send("Reminder/remind", "page") for _ in range(5)]
     for id in ids:
         world.until_status(id, "suspended")
-    assert cli.ok("inv", "kill", "--service", "Reminder", "--yes", "-o", "json").json == {"done": 5, "skipped": []}
+    by_id = cli.ok("inv", "kill", *ids[:3], "--yes", "-o", "json").json
+    assert by_id == {"done": 3, "skipped": []}
+    assert cli.ok("inv", "kill", "--service", "Reminder", "--yes", "-o", "json").json == {"done": 2, "skipped": []}
     until("all are over", lambda: all(world.shown(id)["status"] == "completed" for id in ids))
+
+
+def test_a_command_acts_again_when_it_is_given_again(cli: Cli, world: World, failed: str) -> None:
+    for _ in range(2):
+        assert cli.ok("inv", "restart", failed, failed, "--yes", "-o", "json").json["done"] == 1
+    made = [each["id"] for each in cli.ok("inv", "list", "--all", "--service", "Report", "-o", "json").json]
+    assert len(made) == 3
+    for id in made:
+        world.until_status(id, "completed")
 
 
 def test_an_action_applies_to_what_it_can(cli: Cli, failed: str) -> None:
