@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from adapter.cli.failures import Exit, Failure
 from adapter.cli.target import Target
+from adapter.cli.text import visible
 
 if TYPE_CHECKING:
     import httpx
@@ -38,10 +39,12 @@ class Api:
 
     Args:
         target: The server.
+        for_people: Whether the documents are shown in a terminal. Control characters in them are then escaped.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, *, for_people: bool = False) -> None:
         self.target = target
+        self._for_people = for_people
 
     @cached_property
     def _http(self) -> httpx.Client:
@@ -72,7 +75,8 @@ class Api:
         """
         response = self.send(method, path, query, **options)
         try:
-            return response.json()
+            document = response.json()
+            return visible(document) if self._for_people else document
         except ValueError:
             raise Failure(f"{response.url} does not answer with JSON: check the URL") from None
 

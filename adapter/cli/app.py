@@ -14,6 +14,7 @@ from typer.main import get_command
 
 from adapter.cli import acting, calls, doctor, invocations, keys, logs, outside, project, stack
 from adapter.cli.failures import Exit, Failure
+from adapter.cli.text import visible
 
 DEVELOP, CALL, INVOCATIONS, STACK = "Develop", "Call", "Invocations and keys", "Stack"
 
@@ -93,7 +94,7 @@ def _tell(arguments: Sequence[str], failure: Failure) -> int:
         told = {"error": {"message": failure.message, "exit_code": int(failure.code), **failure.details}}
         print(json.dumps(told, ensure_ascii=False), file=sys.stderr)
     else:
-        print(f"{_called(arguments)}: {failure.message}", file=sys.stderr)
+        print(f"{_called(arguments)}: {visible(failure.message)}", file=sys.stderr)
     return failure.code
 
 

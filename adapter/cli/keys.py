@@ -21,7 +21,7 @@ from adapter.cli.failures import Exit, Failure
 from adapter.cli.invocations import summaries
 from adapter.cli.options import DryRun, Here, Limit, Watch, Yes, remote
 from adapter.cli.output import Item, table
-from adapter.cli.text import json_or_file, value
+from adapter.cli.text import json_or_file, value, visible
 from adapter.cli.watching import watching
 
 if TYPE_CHECKING:
@@ -208,10 +208,10 @@ def clear(
     yes: Yes = False,
 ) -> None:
     """Clear a state entry, or all entries of a key, while no invocation owns the key."""
-    shown = here.api.get(f"{path('services', service)}/key", {"key": key})
+    shown = here.api.send("GET", _path(service), {"key": key}).json()  # with names as they are, to be sent back
     names = [name] if name is not None else sorted({*shown["state"], *shown["large"]})
     if dry_run or name is None:
-        here.out.note(f"to be cleared: {', '.join(names) or 'nothing'}")
+        here.out.note(f"to be cleared: {visible(', '.join(names)) or 'nothing'}")
     if dry_run:
         if not here.out.is_table:
             here.out.write({"cleared": names, "dry_run": True})
@@ -221,7 +221,7 @@ def clear(
     now = shown["version"] if version is None else version
     for each in names:
         now = here.api.document("DELETE", _path(service), {"key": key, "name": each}, headers=_if(now))["version"]
-    here.out.done(f"cleared {', '.join(names) or 'nothing'}", {"cleared": names, "version": now})
+    here.out.done(f"cleared {visible(', '.join(names)) or 'nothing'}", {"cleared": names, "version": now})
 
 
 def _path(service: str) -> str:

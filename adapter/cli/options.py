@@ -51,7 +51,7 @@ class Here:
     @cached_property
     def api(self) -> Api:
         """The connection to the server."""
-        return Api(self.target)
+        return Api(self.target, for_people=self.out.is_table)
 
     def close(self) -> None:
         """End the connection."""

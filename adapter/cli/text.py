@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from adapter.cli.failures import Exit, Failure
 
@@ -78,6 +78,26 @@ def moment(text: str) -> str:
             f"{text!r} is no time: write a length of time, such as 30m, 2h or 1d, or an ISO 8601 time", Exit.USAGE
         ) from None
     return at.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def visible(value: Any) -> Any:
+    """Return a JSON value whose texts have no control characters: a terminal would obey them.
+
+    >>> visible({"key": "\\x1b[2J"})
+    {'key': '\\\\x1b[2J'}
+    """
+    match value:
+        case str():
+            return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", value)
+        case dict():
+            return {visible(name): visible(each) for name, each in cast("dict[str, Any]", value).items()}
+        case list():
+            return [visible(each) for each in cast("list[Any]", value)]  # type: ignore[redundant-cast]
+        case _:
+            return value
 
 
 def plural(count: int, name: str) -> str:

@@ -113,6 +113,16 @@ def test_a_large_payload_is_fetched(cli: Cli, world: World) -> None:
     assert "x" * 5000 in cli.ok("inv", "show", id, "--payloads").out.replace("\n", "")
 
 
+def test_a_terminal_is_not_told_what_to_do_by_a_key(cli: Cli) -> None:
+    key = "\x1b[2J\x9b"
+    cli.ok("call", f"Cart/{key}/add", '"pear"')
+    ran = cli.ok("inv", "list", "--all", "--key", key)
+    assert "\x1b" not in ran.out
+    assert "Cart/\\x1b[2J\\x9b/add" in ran.out
+    assert cli.ok("inv", "list", "--all", "--key", key, "-o", "json").json[0]["key"] == key
+    assert "\x1b" not in cli("state", "get", "Cart", "x", key).err
+
+
 def test_a_tree(cli: Cli, stuck: Stuck) -> None:
     tree = cli.ok("inv", "show", stuck.owner, "--tree").out.rpartition("\n\n")[2].splitlines()
     assert tree[0].startswith("Account/carl/transfer  suspended")
