@@ -106,6 +106,20 @@ def test_many_are_cancelled_by_a_filter_after_a_preview(browser: Browser, http: 
         expect(page.get_by_text("No invocation matches.")).to_be_visible()
 
 
+def test_many_are_restarted_as_often_as_it_is_asked_for(browser: Browser, http: httpx.Client, url: str) -> None:
+    http.post("/Shop/wait/send")
+    with showing(browser, url) as page:
+        page.goto("/console/invocations?handler=wait&status=live")
+        links = page.get_by_role("table").get_by_role("link", name="Shop/wait")
+        expect(links).to_have_count(1)
+        for count in (2, 4):
+            page.get_by_role("button", name="Restart", exact=True).click()
+            page.get_by_role("dialog").get_by_role("button", name="Restart", exact=True).click()
+            expect(links).to_have_count(count)
+        links.first.click()
+        expect(page.get_by_text("Restarted from")).to_be_visible()
+
+
 def test_a_page_of_invocations_leads_to_older_ones_and_back(browser: Browser, http: httpx.Client, url: str) -> None:
     for _ in range(60):
         http.post("/Shop/page")

@@ -54,9 +54,15 @@ export async function ask<T>(path: string, init: RequestInit = {}): Promise<T> {
 }
 
 /** Send a value by POST, and return the answer's value. */
-export function post<T>(path: string, body?: unknown): Promise<T> {
-  if (body === undefined) return ask<T>(path, { method: "POST" });
-  return ask<T>(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+export function post<T>(path: string, body?: unknown, more: Record<string, string> = {}): Promise<T> {
+  if (body === undefined) return ask<T>(path, { method: "POST", headers: more });
+  const headers = { "content-type": "application/json", ...more };
+  return ask<T>(path, { method: "POST", headers, body: JSON.stringify(body) });
+}
+
+/** Return a new idempotency key: what is asked for again with it is done once. */
+export function newKey(): string {
+  return crypto.getRandomValues(new Uint32Array(4)).join("-");
 }
 
 type Reviver = (key: string, value: unknown, context?: { source?: string }) => unknown;

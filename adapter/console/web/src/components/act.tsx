@@ -3,7 +3,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { useLocation } from "preact-iso";
 import { ACTIONS, filterWords, type ActionName } from "../actions";
-import { path, post, query, type Refused } from "../api/client";
+import { newKey, path, post, query, type Refused } from "../api/client";
 import type { Acknowledged, Bulk, BulkDone, Deployments, Filter, Summary } from "../api/schema";
 import { useCommand } from "../commands";
 import { refresh, useLive } from "../live";
@@ -34,6 +34,8 @@ export function ActDialog({ request, onClose }: { request: Request; onClose: () 
   const [preview, setPreview] = useState<BulkDone>();
   const [progress, setProgress] = useState<string>();
   const [error, setError] = useState<Refused>();
+  // One for each dialog: a page that is sent again acts once, another dialog acts once more.
+  const [headers] = useState(() => ({ "idempotency-key": newKey() }));
 
   const bulk = (extra: Partial<Bulk>): Bulk => ({
     action,
@@ -55,6 +57,8 @@ export function ActDialog({ request, onClose }: { request: Request; onClose: () 
       if (one) {
         const answer = await post<Acknowledged>(
           path("admin", "invocations", one, action) + query({ deployment, from }),
+          undefined,
+          headers,
         );
         tell(
           answer.status === "already"
@@ -74,6 +78,7 @@ export function ActDialog({ request, onClose }: { request: Request; onClose: () 
         const page: BulkDone = await post(
           "/admin/invocations/bulk",
           bulk({ limit: PAGE, ...(cursor ? { cursor } : {}) }),
+          headers,
         );
         done += page.done;
         skipped += page.skipped.length;

@@ -48,6 +48,7 @@ function Shown({ of, error }: { of: Invocation; error?: Error }) {
         <Badge of={of} />
       </Head>
       <Trouble error={error} />
+      {of.unreadable && <Trouble error={new Error(of.unreadable)} />}
       <div class="bar" role="toolbar" aria-label="Actions">
         {actions.map((action) => (
           <button
@@ -85,7 +86,7 @@ function Shown({ of, error }: { of: Invocation; error?: Error }) {
 }
 
 function Facts({ of }: { of: Invocation }) {
-  const { key, parent, deployment, completed, due, expires, retry } = of;
+  const { key, parent, sender, restarted_from, deployment, completed, due, expires, retry } = of;
   const tries = retry?.max_attempts ? `${of.attempts} of ${retry.max_attempts}` : `${of.attempts}`;
   return (
     <dl class="facts">
@@ -116,6 +117,16 @@ function Facts({ of }: { of: Invocation }) {
       {parent && (
         <Fact name="Called by">
           <To id={parent} />
+        </Fact>
+      )}
+      {sender && (
+        <Fact name="Sent by">
+          <To id={sender} />
+        </Fact>
+      )}
+      {restarted_from && (
+        <Fact name="Restarted from">
+          <To id={restarted_from} />
         </Fact>
       )}
       {of.waiters > 0 && <Fact name="Waiters">{of.waiters}</Fact>}
@@ -179,7 +190,7 @@ function Payloads({ of }: { of: Invocation }) {
     <section class="columns">
       <div>
         <h2>Input</h2>
-        <ValueView value={of.input} label="Input" />
+        {of.input && <ValueView value={of.input} label="Input" />}
       </div>
       <div>
         <h2>Output</h2>
