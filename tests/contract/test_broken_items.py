@@ -12,6 +12,8 @@ from adapter.aws.directory import DOCUMENTS, FORMAT, PARTITION, Directory
 from adapter.aws.store import DynamoStore
 from adapter.aws.tables import StoredFormatError
 from adapter.aws.wire import Api
+from adapter.engine import journal
+from adapter.engine.ids import promise_id
 from adapter.engine.ports import Create
 from adapter.engine.records import Notification, Status, Unreadable
 from adapter.engine.types import Kind, ObjectKey, Outcome, Target
@@ -176,16 +178,18 @@ async def test_an_inbox_entry(running: Running, items: Items, attributes: dict[s
 async def test_a_promise(running: Running, items: Items) -> None:
     id = await running.send("Flow/Mary/run")
     flow = await running.until(id, Status.SUSPENDED)
-    promise = await running.meta(await running.engine.control._promise_id(ObjectKey("Flow", "Mary"), "p"))
+    key = ObjectKey("Flow", "Mary")
+    generation = (await running.engine.storage.heads([key]))[key].state_generation
+    promise = await running.meta(promise_id(key, generation, "p"))
     await items.change(promise, v={"N": "2"})
     with pytest.raises(StoredFormatError, match=f"item {promise.id}/meta"):
-        await running.engine.promises.complete(ObjectKey("Flow", "Mary"), "p", Outcome(b"1"))
+        await running.engine.promises.complete(key, "p", Outcome(b"1"))
     reader = await running.send("Flow/Mary/peek")
     paused = await running.until(reader, Status.PAUSED)
     assert f"item {promise.id}/meta" in (paused.error or "")
     assert (await running.meta(flow.id)).status is Status.SUSPENDED
     await items.put(promise)
-    await running.engine.promises.complete(ObjectKey("Flow", "Mary"), "p", Outcome(b"1"))
+    await running.engine.promises.complete(key, "p", Outcome(b"1"))
     await running.until(id, Status.COMPLETED)
 
 
@@ -270,4 +274,4 @@ async def test_every_item_has_a_version(running: Running, api: Api, client: Any,
     assert {item["v"]["N"] for item in items} == {"1"}
     for item in items:
         texts = [item[name]["S"] for name in ("inline_journal", "data") if "S" in item.get(name, {})]
-        assert all(text.startswith("1") for text in texts)
+        assert all(text.startswith(str(journal.FORMAT)) for text in texts)

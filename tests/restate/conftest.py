@@ -33,6 +33,13 @@ def typescript() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[node.LambdaSandbox]:
+    """The Lambda handler of the TypeScript services."""
+    with node.sandboxed() as sandbox:
+        yield sandbox
+
+
 @pytest.fixture(params=HOSTINGS)
 async def host(request: pytest.FixtureRequest) -> AsyncIterator[Hosted]:
     """Services on an engine: the SDK's language, how it is reached, and the version of the protocol."""
@@ -45,7 +52,7 @@ async def host(request: pytest.FixtureRequest) -> AsyncIterator[Hosted]:
             url = request.getfixturevalue("typescript")
             endpoint = await stack.enter_async_context(HttpEndpoint(url, version=version))
         else:
-            endpoint = LambdaEndpoint("sandbox", await stack.enter_async_context(node.sandboxed()), version=version)
+            endpoint = LambdaEndpoint("sandbox", request.getfixturevalue("sandbox"), version=version)
         yield await stack.enter_async_context(hosted(endpoint))
 
 

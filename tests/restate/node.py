@@ -8,9 +8,11 @@ import json
 import os
 import socket
 import subprocess
+import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -82,45 +84,43 @@ def served(program: str = "services.ts", port: int = 0) -> Iterator[str]:
 
 
 class LambdaSandbox:
-    """Feeds the SDK's Lambda handler with Lambda's events."""
+    """Feeds the SDK's Lambda handler with Lambda's events, from any event loop."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
         self._calls = itertools.count()
-        self._answers: dict[int, asyncio.Future[Any]] = {}
+        self._answers: dict[int, Future[Any]] = {}
+        self._writing = threading.Lock()
 
     async def __call__(self, event: bytes) -> bytes:
-        call, answer = next(self._calls), asyncio.get_running_loop().create_future()
+        call, answer = next(self._calls), Future[Any]()
+        answer.set_running_or_notify_cancel()  # who does not wait for it any more does not end the thread that reads
         self._answers[call] = answer
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"call": call, "event": json.loads(event)}).encode() + b"\n")
-        await self._process.stdin.drain()
-        return json.dumps(await answer).encode()
+        with self._writing:
+            self._process.stdin.write(json.dumps({"call": call, "event": json.loads(event)}).encode() + b"\n")
+            self._process.stdin.flush()
+        return json.dumps(await asyncio.wrap_future(answer)).encode()
 
-    async def listen(self) -> None:
+    def listen(self) -> None:
         """Read the answers until the process ends."""
         assert self._process.stdout is not None
-        while line := await self._process.stdout.readline():
+        for line in self._process.stdout:
             answer = json.loads(line)
             self._answers.pop(answer["call"]).set_result(answer["answer"])
 
 
-@asynccontextmanager
-async def sandboxed(program: str = "services.ts") -> AsyncIterator[LambdaSandbox]:
+@contextmanager
+def sandboxed(program: str = "services.ts") -> Iterator[LambdaSandbox]:
     """Run the SDK's Lambda handler in a process of its own."""
     install()
-    process = await asyncio.create_subprocess_exec(
-        *_command(program, "lambda"),
-        cwd=MODULES,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=64 * 1024 * 1024,
-    )
+    process = subprocess.Popen(_command(program, "lambda"), cwd=MODULES, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     sandbox = LambdaSandbox(process)
-    listening = asyncio.create_task(sandbox.listen())
+    listening = threading.Thread(target=sandbox.listen, daemon=True)
+    listening.start()
     try:
         yield sandbox
     finally:
-        listening.cancel()
         process.kill()
-        await process.wait()
+        listening.join()
+        process.wait()

@@ -27,6 +27,12 @@ def page() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
+def sandboxed_page() -> Iterator[node.LambdaSandbox]:
+    with node.sandboxed("page.ts") as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(scope="module")
 def emulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The endpoint of an emulator, which the environment names."""
     with emulator.running(tmp_path_factory.mktemp("emulator")) as process, pytest.MonkeyPatch.context() as patch:
@@ -46,7 +52,7 @@ async def host(request: pytest.FixtureRequest, page: str, tmp_path: Path) -> Asy
             return
         endpoint: Endpoint
         if request.param == "on lambda":
-            endpoint = LambdaEndpoint("sandbox", await stack.enter_async_context(node.sandboxed("page.ts")))
+            endpoint = LambdaEndpoint("sandbox", request.getfixturevalue("sandboxed_page"))
         else:
             endpoint = await stack.enter_async_context(HttpEndpoint(page))
         store = open_dynamodb(request.getfixturevalue("emulated")) if request.param == "dynamodb" else None

@@ -113,7 +113,7 @@ event = {
     "body": '"Mary"', "isBase64Encoded": False,
 }
 async def commit(changes, commit_id): ...
-entry._host.engine.store.commit = commit
+entry._host.engine.storage.store.commit = commit
 answer = entry(event, Invocation())
 assert answer["body"] == '"Hello Mary"', answer
 print(*(set(sys.modules) - loaded), "")
