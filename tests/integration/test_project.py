@@ -141,27 +141,30 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", SDKS, re.MULTILINE | re.DOTALL)
 
 
-def test_a_function_in_javascript_takes_a_driver(project: Project, http: httpx.Client) -> None:
-    (project.folder / "greeter").mkdir()
-    (project.folder / "greeter" / "app.mjs").write_text(blocks("js")[0])
-    (project.folder / "greeter" / "package.json").write_text(blocks("json")[0])
-    functions, listed = blocks("yaml")
-    project.edit("  Deployment:\n", f"{functions}  Deployment:\n")
-    project.edit("\nOutputs:\n", f"{listed}\nOutputs:\n")
-    project.deploy()
-    answer = http.post("/Greeter/greet", json="Mary")
-    assert answer.json() == "Hello Mary", answer.text
-
-
-def test_a_second_function_takes_eight_lines(project: Project, http: httpx.Client) -> None:
+@pytest.fixture(scope="module")
+def enlarged(project: Project, http: httpx.Client) -> httpx.Client:
+    """The project with two more functions, of which one is in JavaScript and has a driver."""
     function, listed = re.findall(r"^```yaml\n(.*?)^```$", section("Add a function"), re.MULTILINE | re.DOTALL)
     assert len((function + listed).splitlines()) == 8
     (project.folder / "src" / "shop" / "mail.py").write_text(MAILER)
-    project.edit("  Deployment:\n", f"{function}  Deployment:\n")
-    project.edit("\nOutputs:\n", f"{listed}\nOutputs:\n")
+    (project.folder / "greeter").mkdir()
+    (project.folder / "greeter" / "app.mjs").write_text(blocks("js")[0])
+    (project.folder / "greeter" / "package.json").write_text(blocks("json")[0])
+    functions, driver = blocks("yaml")
+    project.edit("  Deployment:\n", f"{function}{functions}  Deployment:\n")
+    project.edit("\nOutputs:\n", f"{listed}{driver}\nOutputs:\n")
     project.deploy()
-    assert http.post("/Mailer/mail", json="it").json() == "mailed it"
-    assert http.post("/Basket/Mary/items").json() == [{"sku": "pear", "count": 1}]
+    return http
+
+
+def test_a_second_function_takes_eight_lines(enlarged: httpx.Client) -> None:
+    assert enlarged.post("/Mailer/mail", json="it").json() == "mailed it"
+    assert enlarged.post("/Basket/Mary/items").json() == [{"sku": "pear", "count": 1}]
+
+
+def test_a_function_in_javascript_has_a_driver(enlarged: httpx.Client) -> None:
+    answer = enlarged.post("/Greeter/greet", json="Mary")
+    assert answer.json() == "Hello Mary", answer.text
 
 
 def test_a_deployment_that_fails_is_rolled_back(project: Project, http: httpx.Client) -> None:
