@@ -7,7 +7,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -412,7 +412,7 @@ MUTANTS = (
         "parts of a large result bear the same names in every attempt to commit it",
         "outputs",
         Edit(Transaction, "_meta", 'f"output-{commit_id}"', '"output"'),
-        Edit(Transaction, "_write_record", "self._times.now, commit_id)", 'self._times.now, "")'),
+        Edit(Transaction, "_write_record", "outcome, self._times.now, commit_id", 'outcome, self._times.now, ""'),
         focus="parts",
     ),
     mutant(
@@ -597,12 +597,10 @@ def broken(mutant: Mutant) -> Iterator[None]:
     functions: dict[tuple[Any, str], list[Edit]] = {}
     for edit in mutant.edits:
         functions.setdefault((edit.owner, edit.function), []).append(edit)
-    undo = [_apply(owner, function, edits) for (owner, function), edits in functions.items()]
-    try:
+    with ExitStack() as undo:
+        for (owner, function), edits in functions.items():
+            undo.callback(_apply(owner, function, edits))
         yield
-    finally:
-        for back in undo:
-            back()
 
 
 def _apply(owner: Any, function: str, edits: Sequence[Edit]) -> Callable[[], None]:

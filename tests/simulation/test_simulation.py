@@ -64,6 +64,12 @@ def test_a_fingerprint_leaves_out_names_and_nothing_else() -> None:
     assert fingerprint(one) == fingerprint(two) != fingerprint(other)
 
 
+def test_every_mutant_still_applies() -> None:
+    for mutant in MUTANTS:
+        with broken(mutant):
+            pass
+
+
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_mutants_are_caught(mutant: Mutant) -> None:
     with broken(mutant):
