@@ -60,16 +60,22 @@ def _plain(text: str) -> RenderableType:
 def _headline(shown: Shown) -> RenderableType:
     from rich.text import Text
 
-    retry: Shown = shown.get("retry") or {}
-    most = retry.get("max_attempts")
-    attempts = f"attempt {shown['attempts']}" + (f" of {most}" if most else "")
-    line = Text.from_markup(f"{status(shown)}")
-    line = Text.assemble((shown["target"], "bold"), "   ", line, _since(shown))
+    line = Text.assemble((shown["target"], "bold"), "   ", Text.from_markup(status(shown)), _since(shown))
     if shown["attempts"]:
-        line.append(f"   {attempts}")
+        line.append(f"   {_attempt(shown)}")
     if shown.get("deployment"):
         line.append(f"   deployment {shown['deployment']}")
     return line
+
+
+def _attempt(shown: Shown) -> str:
+    """Return the attempt as the retry policy counts them: those that failed in a row, and the one that is under way."""
+    retry: Shown = shown.get("retry") or {}
+    most = retry.get("max_attempts")
+    if most is None:
+        return f"attempt {shown['attempts']}"
+    over = shown["status"] in ("backing-off", "paused")
+    return f"attempt {max(1, shown['failures'] + (0 if over else 1))} of {most}"
 
 
 def _since(shown: Shown) -> str:

@@ -98,6 +98,13 @@ def test_one_invocation(cli: Cli, waiting: Waiting) -> None:
     assert [each["command"] for each in shown["journal"] if "n" in each] == ["awakeable", "set", "run"]
 
 
+def test_attempts_are_counted_as_the_retry_policy_does(cli: Cli, stuck: Stuck) -> None:
+    assert re.match(r"Account/bank/deposit +backing-off .* attempt 1 of 70 ", cli.ok("inv", "show", stuck.cause).out)
+    resumed = cli.ok("inv", "show", stuck.owner, "-o", "json").json
+    assert resumed["attempts"] == 2  # it was suspended in between, and did not fail
+    assert re.match(r"Account/carl/transfer +suspended .* attempt 1 of 70 ", cli.ok("inv", "show", stuck.owner).out)
+
+
 def test_one_that_failed_with_its_payloads(cli: Cli, failed: str) -> None:
     ran = cli.ok("inv", "show", failed, "--payloads")
     assert "failure 503: the printer has no paper" in ran.out
