@@ -156,6 +156,8 @@ class Claims:
             return  # it is over or taken over, and what could not be read may have been deleted
         self._runtime.reports.attempt_failed(meta, policy, failures, error, due, self._process.now())
         self._runtime.wakeups.schedule(waiting)
+        if waiting.status is Status.PAUSED:
+            self._runtime.listeners.complete(meta.id, None)
 
     async def _is_due(self, meta: Meta, notified: bool) -> bool:
         """Return True if an attempt is to begin now. Wait first if the time is almost there."""

@@ -239,6 +239,8 @@ class Committer:
                     self._runtime.wakeups.unschedule(lifecycle.slept(meta, at))
             elif delta.failed is not None:
                 self._runtime.wakeups.schedule(meta)
+                if meta.status is Status.PAUSED:
+                    self._runtime.listeners.complete(id, None)
             elif delta.suspended is not None:
                 self._runtime.reports.suspended(meta)
                 self._runtime.wakeups.schedule(meta)

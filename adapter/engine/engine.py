@@ -93,7 +93,8 @@ class Engine:
     # --- requests ---
 
     async def call(self, request: Request, *, until: int) -> Answer:
-        """Run a handler and wait for its outcome until a time in milliseconds. After that the answer has no outcome.
+        """Run a handler and wait for its outcome until a time in milliseconds. After that, or if the invocation is
+        paused, the answer has no outcome.
 
         Raises:
             TerminalError: If there is no such handler, or the input is too large.
@@ -160,12 +161,12 @@ class Engine:
         return Answer(meta.id, accepted, await self.storage.result(end.found))
 
     async def outcome(self, id: str, *, until: int) -> Outcome | None:
-        """Wait for an invocation to complete. Return ``None`` if it has not completed at that time."""
+        """Wait for an invocation to complete. Return ``None`` if it has not completed at that time, or is paused."""
         with self.runtime.listeners.listen(id) as future:
             return await self._outcome(id, future, until)
 
     async def _outcome(
-        self, id: str, future: asyncio.Future[Outcome], until: int, session: asyncio.Task[Any] | None = None
+        self, id: str, future: asyncio.Future[Outcome | None], until: int, session: asyncio.Task[Any] | None = None
     ) -> Outcome | None:
         interval, began = self.runtime.poll, self.process.now()
         while not future.done():
@@ -181,6 +182,8 @@ class Engine:
             meta = await self.storage.read(lambda: self.storage.store.peek(id))
             if meta is not None and not meta.live:
                 return await self.storage.result(meta)
+            if meta is not None and meta.status is Status.PAUSED:
+                return None
             if meta is not None and meta.status is Status.READY and self.deployment.runs(meta):
                 # It has its key, or its result. The process that was sent to run it may have to start first; this one
                 # runs already.

@@ -13,7 +13,7 @@ class Listeners:
     """Gives the outcome of an invocation that completes in this process to those that wait for it here."""
 
     def __init__(self) -> None:
-        self._futures: dict[str, list[asyncio.Future[Outcome]]] = {}
+        self._futures: dict[str, list[asyncio.Future[Outcome | None]]] = {}
 
     def __contains__(self, id: str) -> bool:
         """Return True if a client waits for the invocation."""
@@ -23,9 +23,9 @@ class Listeners:
         return len(self._futures)
 
     @contextmanager
-    def listen(self, id: str) -> Generator[asyncio.Future[Outcome]]:
-        """Yield a future that completes if this process completes the invocation."""
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    def listen(self, id: str) -> Generator[asyncio.Future[Outcome | None]]:
+        """Yield a future that completes if this process completes or pauses the invocation."""
+        future: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
         self._futures.setdefault(id, []).append(future)
         try:
             yield future
@@ -34,8 +34,8 @@ class Listeners:
             if not self._futures[id]:
                 del self._futures[id]
 
-    def complete(self, id: str, outcome: Outcome) -> None:
-        """Give the outcome to all that wait for it."""
+    def complete(self, id: str, outcome: Outcome | None) -> None:
+        """Give the outcome to all that wait for it. ``None``: the invocation is paused."""
         for future in self._futures.get(id, ()):
             if not future.done():
                 future.set_result(outcome)

@@ -26,7 +26,7 @@ class Answer:
     Attributes:
         id: The invocation's id.
         accepted: True if the request created the invocation; False if it existed before.
-        outcome: How the invocation ended; ``None`` if it has not.
+        outcome: How the invocation ended; ``None`` if it has not ended, or is paused.
     """
 
     id: str

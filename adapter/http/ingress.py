@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from adapter.engine.engine import Engine
 from adapter.engine.ids import INVOCATION_ID, derived_commit_id, heartbeat, idempotent_id, parse_awakeable, workflow_id
+from adapter.engine.ports import Unavailable
 from adapter.engine.records import Meta, Status
 from adapter.engine.requests import Answer, Request
 from adapter.engine.types import MAX_KEY, Failure, Kind, Outcome, Target
@@ -164,7 +165,7 @@ class Ingress:
                 headers={ID: called.id},
             )
         if preferred is None:
-            return _result(called.id, called.outcome, endpoint)
+            return await self._answered(called.id, called.outcome, endpoint)
         return await self._preferred(called, endpoint, preferred, until)
 
     async def _preferred(self, called: Answer, endpoint: Endpoint, preferred: Preference, until: int) -> Response:
@@ -219,7 +220,16 @@ class Ingress:
             raise HTTPError("not ready", code=470, headers={ID: id})
         if preferred is not None:
             return await self._preferred(Answer(id, False), endpoint, preferred, until)
-        return _result(id, await self._engine.outcome(id, until=until), endpoint)
+        return await self._answered(id, await self._engine.outcome(id, until=until), endpoint)
+
+    async def _answered(self, id: str, outcome: Outcome | None, endpoint: Endpoint) -> Response:
+        """Return the response to a client that waited: the result, or why there is none."""
+        if outcome is None:
+            with suppress(Unavailable):  # the client can attach later to learn more
+                meta = await self._engine.storage.find(id)
+                if meta is not None and meta.status is Status.PAUSED:
+                    return failed(_paused(meta), {ID: id})
+        return _result(id, outcome, endpoint)
 
     # --- which invocation is meant: its id, and what to call it ---
 
@@ -436,6 +446,18 @@ def _accepted(sent: Answer, due: int | None = None) -> Response:
         time = datetime.fromtimestamp(due / 1000, UTC).isoformat(timespec="milliseconds")
         content["executionTime"] = time.replace("+00:00", "Z")
     return answer(content, 202, {ID: sent.id})
+
+
+def _paused(meta: Meta) -> Failure:
+    """Return the failure that tells a waiting client that an invocation is paused. The invocation itself has not
+    ended."""
+    after = f" after {meta.failures} failed attempts: {meta.error}" if meta.failures else ""
+    return Failure(
+        500,
+        f"{meta.id} is paused{after}. Resume it with `adapter invocations resume {meta.id}`, then attach with "
+        f"GET /restate/invocation/{meta.id}/attach",
+        metadata={"status": "paused", "attempts": str(meta.failures)},
+    )
 
 
 def _result(id: str, outcome: Outcome | None, endpoint: Endpoint) -> Response:

@@ -14,6 +14,7 @@ from adapter import (
     Context,
     ObjectContext,
     ObjectSharedContext,
+    RetryPolicy,
     Serde,
     Service,
     TerminalError,
@@ -94,6 +95,10 @@ class Greeter(Service):
     async def wait(self, ctx: Context, seconds: float) -> str:
         await ctx.sleep(timedelta(seconds=seconds))
         return "waited"
+
+    @handler(retry=RetryPolicy(initial=timedelta(milliseconds=1), maximum=timedelta(milliseconds=1), attempts=3))
+    async def stumble(self, ctx: Context) -> None:
+        raise ValueError("out of luck")
 
     @handler(private=True)
     async def secret(self, ctx: Context) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal
 
@@ -129,6 +130,21 @@ async def test_a_request_that_outlives_its_time(stack: Stack) -> None:
         )
     stack.patience = 10_000
     assert (await stack.http.get(f"/restate/invocation/{id}/attach")).json() == "waited"
+
+
+async def test_a_client_of_an_invocation_that_is_paused_is_answered_at_once(stack: Stack) -> None:
+    called = await asyncio.wait_for(stack.http.post("/Greeter/stumble"), 5)
+    id = called.headers["x-restate-id"]
+    attached = await asyncio.wait_for(stack.http.get(f"/restate/invocation/{id}/attach"), 5)
+    for response in (called, attached):
+        assert response.json() == {
+            "message": f"{id} is paused after 3 failed attempts: ValueError: out of luck. Resume it with "
+            f"`adapter invocations resume {id}`, then attach with GET /restate/invocation/{id}/attach",
+            "code": 500,
+            "metadata": {"status": "paused", "attempts": "3"},
+            "source": "invocation",
+        }
+        assert response.status_code == 500
 
 
 async def test_a_private_invocation_is_not_read_from_outside(stack: Stack) -> None:
