@@ -37,8 +37,8 @@ class Steps:
 
     async def run(self, execution: Execution, command: c.Run, retry: StepRetried) -> Outcome | BaseException:
         """Run a step by its retry policy. Return its result, or the error that ends the attempt."""
-        assert execution.attempt is not None
-        abort = execution.attempt.spec.options.abort_timeout
+        assert execution.spec is not None
+        abort = execution.spec.options.abort_timeout
         n, tries, began = retry.n, retry.tries, retry.began
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         while True:
