@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from datetime import datetime, timedelta
 from functools import cache, partial
@@ -323,6 +324,22 @@ def returned(fn: Any) -> Any:
         return cast("Any", fn)
     if not inspect.isroutine(fn):
         fn = type(fn).__call__
+    fn = getattr(fn, "__func__", fn)
+    try:
+        return _returned[fn]
+    except (KeyError, TypeError):
+        found = _annotated(fn)
+    with suppress(TypeError):  # some of Python's own functions have no weak references
+        _returned[fn] = found
+    return found
+
+
+_returned = WeakKeyDictionary[Any, Any]()
+"""The return annotations of functions. A handler's function runs often, and to evaluate its annotations takes longer
+than all else that is done to its arguments."""
+
+
+def _annotated(fn: Any) -> Any:
     try:
         returned = typing.get_type_hints(fn, include_extras=True).get("return", Any)
     except (NameError, AttributeError) as error:

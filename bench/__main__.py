@@ -3,9 +3,10 @@
     python -m bench [--only NAME] [--repeat N] [--no-compare]
 
 Tables, printed and written to `bench/results/`: requests, capacity units and time of the budget table's cases on both
-stores, and of large invocations; the time of what many processes do at once; what importing the Lambda entry costs, and
-how long a cold start takes under the CPU quota of a small function; and, where `../shared/bench` is, the workloads of
-`compare.py` there, ours on DynamoDB (the emulator, or AWS_ENDPOINT_URL) beside Restate's.
+stores, and of large invocations; the time of what many processes do at once; what importing the Lambda entry costs, how
+long a cold start takes under the CPU quota of a small function, and the CPU of a request to DynamoDB; and, where
+`../shared/bench` is, the workloads of `compare.py` there, ours on DynamoDB (the emulator, or AWS_ENDPOINT_URL) beside
+Restate's. `python -m bench.costs` writes the prices into docs/costs.md.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from uuid import uuid4
 from adapter.engine.ports import Store
 from adapter.local.memory import MemoryStore
 from bench.cases import CASES, SCALE, Case, world
+from bench.client import client_cpu
 from bench.coldstart import cold_start
 from bench.compare import PEER, compare
 from bench.contention import CONTENTION, Fleet, SlowStore
@@ -49,6 +51,7 @@ def main() -> None:
         if not arguments.only:
             _show("import", cold_import())
             _show("coldstart", cold_start())
+            _show("client", client_cpu())
         if arguments.no_compare or not PEER.exists():
             print(f"==> no comparison{'' if PEER.exists() else f': {os.path.relpath(PEER)} is not there'}")
         else:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, Final, Literal, TypeVar, cast
 
@@ -95,6 +94,7 @@ from adapter.engine.records import (
     Waiter,
 )
 from adapter.engine.types import ObjectKey
+from adapter.frozen import replace
 
 MAX_CHANGES: Final = 100
 

@@ -6,7 +6,6 @@ This is the log alone: `adapter.engine.committer` commits it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from itertools import chain
 
 from adapter.engine import journal
@@ -28,6 +27,7 @@ from adapter.engine.process import Process
 from adapter.engine.records import Head, Meta, Ref
 from adapter.engine.transaction import Transaction
 from adapter.engine.types import ObjectKey
+from adapter.frozen import replace
 
 
 class CommitLog:

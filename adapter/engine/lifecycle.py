@@ -7,7 +7,7 @@ of a record, or says when it is due.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from datetime import timedelta
 from operator import attrgetter
 from typing import Any, Final
@@ -28,6 +28,7 @@ from adapter.engine.transitions import (
     Times,
 )
 from adapter.engine.types import Failure, Headers, Kind, Options, Outcome, Target
+from adapter.frozen import replace
 
 IDLE: Final[dict[str, Any]] = {"wake_after": None, "seen": 0, "timer": None, "ticket": None, "awaits": None}
 """The values of a record that waits for nothing."""

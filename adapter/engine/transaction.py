@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from adapter.engine import blobs, journal, lifecycle, passive
 from adapter.engine.execution import (
@@ -38,6 +38,7 @@ from adapter.engine.records import (
 )
 from adapter.engine.transitions import Times
 from adapter.engine.types import CANCELLED, Kind, ObjectKey, Options, Outcome
+from adapter.frozen import replace
 
 MAX_ITEMS = 100
 """The most items that one transaction may touch:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from dataclasses import MISSING, fields, replace
+from dataclasses import MISSING, fields
 from functools import wraps
 from operator import attrgetter
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeVar, cast
@@ -56,6 +56,7 @@ from adapter.engine.records import (
     Waiter,
 )
 from adapter.engine.types import ObjectKey, Outcome
+from adapter.frozen import replace
 from adapter.local.conflicts import Conflicts
 
 F = TypeVar("F", bound=Callable[..., Coroutine[Any, Any, Any]])

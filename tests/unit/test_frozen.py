@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 
+import pytest
+
 from adapter.frozen import frozen
+from adapter.frozen import replace as frozen_replace
 
 
 @frozen
@@ -30,6 +33,11 @@ class Nothing: ...
 
 
 @frozen
+class Single:
+    name: str
+
+
+@frozen
 class Further(Quick):
     more: int = 0
 
@@ -52,6 +60,18 @@ def test_they_are_replaced_and_matched() -> None:
             assert (name, number) == ("a", 1)
         case _:
             raise AssertionError
+
+
+def test_a_quick_replacement() -> None:
+    quick = Quick("a", (1, 2), note="n")
+    assert frozen_replace(quick, name="b") == Quick("b", (1, 2))
+    assert frozen_replace(quick, name="b").note == "n"
+    assert frozen_replace(Further("a", more=1), numbers=(3,)) == Further("a", (3,), more=1)
+    assert frozen_replace(Single("a"), name="b") == Single("b")
+    assert frozen_replace(Usual("a"), name="b") == Usual("b")
+    assert frozen_replace(Nothing()) == Nothing()
+    with pytest.raises(TypeError, match="Quick has no field 'nome'"):
+        frozen_replace(quick, nome="b")  # type: ignore[call-arg]
 
 
 def test_without_fields() -> None:
