@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -266,3 +269,81 @@ class TestTLS:
         async with loopback(tls=certified) as server:
             with pytest.raises(NoAnswerError, match="CERTIFICATE_VERIFY_FAILED"):
                 await Pool("127.0.0.1", server.port, partial(tls.context, "127.0.0.1")).send(ASKED)
+
+
+class TestProxy:
+    """Encrypted connections through a proxy."""
+
+    @pytest.fixture(autouse=True)
+    def environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+
+    @pytest.mark.usefixtures("trusted")
+    async def test_through_a_proxy(self, certified: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
+        async with loopback(tls=certified) as server, tunnels() as (port, asked):
+            monkeypatch.setenv("HTTPS_PROXY", f"http://me:p%40ss@127.0.0.1:{port}")
+            own = Pool("localhost", server.port, partial(tls.context, "localhost"))
+            for _ in range(2):
+                assert (await own.send(ASKED)).body == b"{}"
+            own.close()
+            assert len(server.connections) == 1
+        login = b64encode(b"me:p@ss").decode()
+        assert asked == [
+            f"CONNECT localhost:{server.port} HTTP/1.1\r\nHost: localhost:{server.port}\r\n"
+            f"Proxy-Authorization: Basic {login}\r\n\r\n"
+        ]
+
+    @pytest.mark.usefixtures("trusted")
+    async def test_some_hosts_are_reached_directly(
+        self, certified: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+        monkeypatch.setenv("NO_PROXY", "localhost")
+        async with loopback(tls=certified) as server:
+            own = Pool("localhost", server.port, partial(tls.context, "localhost"))
+            assert (await own.send(ASKED)).status == 200
+            own.close()
+
+    @pytest.mark.parametrize(
+        ("said", "message"),
+        [
+            (b"HTTP/1.1 407 Login first\r\n\r\n", r" 127\.0\.0\.1 answers 'HTTP/1\.1 407"),
+            (b"no", " closed the connection"),
+        ],
+    )
+    async def test_a_proxy_that_refuses(self, monkeypatch: pytest.MonkeyPatch, said: bytes, message: str) -> None:
+        async with tunnels(said) as (port, _):
+            monkeypatch.setenv("HTTPS_PROXY", f"127.0.0.1:{port}")
+            with pytest.raises(NoAnswerError, match=f"no connection to localhost: the proxy{message}"):
+                await Pool("localhost", 1, partial(tls.context, "localhost")).send(ASKED)
+
+
+@asynccontextmanager
+async def tunnels(said: bytes | None = None) -> AsyncIterator[tuple[int, list[str]]]:
+    """A proxy. Gives its port, and what it is asked; ``said`` is all it answers."""
+    asked: list[str] = []
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            writer.write(data)
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        asked.append(head)
+        if said is not None:
+            writer.write(said)
+            writer.close()
+            return
+        host, _, port = head.split(" ")[1].partition(":")
+        there, onwards = await asyncio.open_connection(host, int(port))
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        with suppress(ConnectionError):
+            await asyncio.gather(pass_on(reader, onwards), pass_on(there, writer))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1], asked
+    finally:
+        server.close()

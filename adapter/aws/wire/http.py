@@ -16,6 +16,7 @@ from typing import Final, Protocol, cast
 
 import h11
 
+from adapter.aws.wire import proxy
 from adapter.frozen import frozen
 
 CONNECT_SECONDS: Final = 2.0
@@ -173,9 +174,13 @@ class Pool:
             self._tls = self._make_tls()
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                _, connection = await asyncio.get_running_loop().create_connection(
-                    Connection, self._host, self._port, ssl=self._tls
-                )
+                if self._tls is not None and (through := proxy.find(self._host)):
+                    connection = Connection()
+                    await proxy.connect(through, self._host, self._port, self._tls, connection)
+                else:
+                    _, connection = await asyncio.get_running_loop().create_connection(
+                        Connection, self._host, self._port, ssl=self._tls
+                    )
         except TimeoutError:
             raise NoAnswerError(f"no connection to {self._host} within {CONNECT_SECONDS:g} s") from None
         except OSError as error:
