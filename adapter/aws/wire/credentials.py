@@ -79,10 +79,7 @@ def find() -> Source:
     """Return the source that the environment names."""
     if "AWS_ACCESS_KEY_ID" in os.environ and "AWS_SECRET_ACCESS_KEY" in os.environ:
         return Environment()
-    container = (
-        "AWS_CONTAINER_CREDENTIALS_FULL_URI" in os.environ or "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI" in os.environ
-    )
-    if container and "AWS_PROFILE" not in os.environ:
+    if any(name in os.environ for name in (FULL_URI, RELATIVE_URI)) and "AWS_PROFILE" not in os.environ:
         return Container()
     return Botocore()
 
