@@ -52,7 +52,7 @@ def _bytes(text: str | bytes) -> bytes:
 
 
 @schema.parametrize()
-@bounded(10)
+@bounded(4)
 def test_an_operation(case: schemathesis.Case, send: Any) -> None:
     request = requests.Request(**case.as_transport_kwargs(base_url="http://test")).prepare()
     response = send(request)

@@ -124,6 +124,10 @@ def test_the_admin_describes_itself(admin: httpx.Client) -> None:
     assert answer(admin.get("/overview"))["services"] >= 5
 
 
+def test_a_sweep_is_noted(admin: httpx.Client) -> None:
+    until("a sweep has ended", lambda: (answer(admin.get("/overview"))["sweeper"]["age_seconds"] or 999) < 90, 90)
+
+
 @pytest.fixture
 def document(http: httpx.Client) -> Any:
     return answer(http.get("/restate/openapi.json"))
