@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
+import time
+from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -23,6 +25,12 @@ ABSENT: Final = frozenset({
 })  # fmt: skip
 """Lambda's error codes for a function or version that is not there, is not of this stack, or cannot have that name."""
 
+THROTTLED: Final = frozenset({"TooManyRequestsException", "EC2ThrottledException"})
+"""Lambda's error codes for a function that has no concurrency left, or no network to run in."""
+
+ASKED_EVERY: Final = 60.0
+"""Seconds for which it is remembered whether a function is throttled."""
+
 log = logging.getLogger("adapter")
 
 
@@ -32,9 +40,14 @@ class LambdaDispatcher:
     Args:
         directory: Says which function hosts a service now.
         api: Lambda's API; by default where the environment says.
+        clock: Seconds.
     """
 
-    def __init__(self, directory: Directory, api: Api | None = None) -> None:
+    def __init__(
+        self, directory: Directory, api: Api | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
+        self._throttled: dict[str, tuple[float, bool]] = {}
         self._directory = directory
         self._api = api or Api("lambda", connections=CONNECTIONS, attempts=3)
 
@@ -73,6 +86,28 @@ class LambdaDispatcher:
                 return False
             raise Unavailable(f"Lambda: {error}") from error
         return True
+
+    async def is_throttled(self, service: str, deployment: str) -> bool:
+        """Return True if Lambda refuses to run what hosts a service, or a version of it, for want of concurrency.
+
+        Lambda accepts asynchronous events in any case, so this invokes the function and waits. Each function is asked
+        once a minute at most.
+        """
+        try:
+            function = deployment or await self._function(service)
+        except Unavailable:
+            return False
+        if function is None:
+            return False
+        at, answer = self._throttled.get(function, (-ASKED_EVERY, False))
+        if self._clock() - at >= ASKED_EVERY:
+            try:
+                await self._invoke(function, "RequestResponse", b'{"adapter": "ping"}')
+                answer = False
+            except WireError as error:
+                answer = isinstance(error, AwsError) and error.code in THROTTLED
+            self._throttled[function] = self._clock(), answer
+        return answer
 
     async def share(self, function: str, shard: int) -> None:
         """Have another process of a function clear a shard of the due index (see `adapter.aws.events.sweep`)."""

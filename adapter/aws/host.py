@@ -117,6 +117,8 @@ def connect(registry: Registry) -> Host:
         reports=CountedReports(observed),
     )
 
+    engine.sweeper.is_throttled = dispatcher.is_throttled
+
     async def prepare() -> None:
         # A process of Lambda's has CPU to spare until its first event. pydantic looks for plugins at its first schema.
         TypeAdapter(str)

@@ -502,7 +502,7 @@ def derived(id: str, changed: Mapping[str, Any]) -> dict[str, str | int | None]:
     """The values of `Meta`'s attributes that follow from changed fields; ``None`` where there is to be none."""
     values: dict[str, str | int | None] = {}
     if "due" in changed:
-        values["due_shard"] = str(ids.shard(id)) if changed["due"] is not None else None
+        values["due_shard"] = str(ids.due_shard(id)) if changed["due"] is not None else None
     if "expires" in changed:
         expires = changed["expires"]
         values["ttl"] = record_time_to_live(expires) if expires is not None else None

@@ -19,7 +19,11 @@ AWAKEABLE_ID = re.compile(r"awk_([a-z2-7]{32})([a-z2-7]{16})(0|[1-9][0-9]{0,8})"
 GENERATION = re.compile(r"[a-z2-7]{16}")
 
 SHARDS = 8
-"""The number of partitions of the due index."""
+"""The number of partitions of each service in the index of invocations."""
+
+DUE_SHARDS = 64
+"""The number of partitions of the due index. Every stored invocation writes to it, and a partition takes 1,000 units a
+second."""
 
 
 def _text(data: bytes) -> str:
@@ -201,5 +205,10 @@ def partition(id: str, target: Target) -> str | None:
 
 
 def shard(id: str) -> int:
+    """Return the partition of its service that an id belongs to in the index of invocations."""
+    return due_shard(id) % SHARDS
+
+
+def due_shard(id: str) -> int:
     """Return the partition of the due index that an id belongs to."""
-    return int.from_bytes(hashlib.blake2b(id.encode(), digest_size=2).digest(), "big") % SHARDS
+    return int.from_bytes(hashlib.blake2b(id.encode(), digest_size=2).digest(), "big") % DUE_SHARDS

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from adapter.engine import lifecycle, lifetimes
 from adapter.engine.control import Control
-from adapter.engine.ids import SHARDS
+from adapter.engine.ids import DUE_SHARDS
 from adapter.engine.ports import Due, Place
 from adapter.engine.records import Status, Unreadable
 from adapter.engine.renewal import renew
@@ -19,6 +19,9 @@ log = logging.getLogger("adapter")
 
 BATCH = 100
 """The number of entries of the due index that one request reads."""
+
+AT_ONCE = 16
+"""The number of shards that are read at once."""
 
 PAGE = 1000
 """The number of entries that one request reads where most are skipped."""
@@ -35,6 +38,9 @@ class Sweeper:
         self._control = control
         self._process = runtime.process
         self._storage = runtime.storage
+        self.is_throttled: Callable[[str, str], Awaitable[bool]] = _never_throttled
+        """Says whether what hosts a service, or a deployment of it, is refused capacity now. Then an invocation that
+        does not begin is not paused."""
         self.swept: int | None = None
         """When a sweep last began in this process, in milliseconds."""
 
@@ -50,16 +56,18 @@ class Sweeper:
         """
         count, backlogs = 0, list[int]()
         self.swept = self._process.now()
-        for shard in range(SHARDS):
-            found = await self._due(shard, BATCH)
-            if len(found) == BATCH:
-                backlogs.append(shard)
-            else:
-                count += await self.clear(shard, found)
+        for first in range(0, DUE_SHARDS, AT_ONCE):
+            shards = range(first, min(first + AT_ONCE, DUE_SHARDS))
+            pages = await asyncio.gather(*(self._due(shard, BATCH) for shard in shards))
+            for shard, found in zip(shards, pages, strict=True):
+                if len(found) == BATCH:
+                    backlogs.append(shard)
+                elif found:
+                    count += await self.clear(shard, found)
         for shard in backlogs:
             count += await self._recover(shard)
         turn = self._process.now() // 60_000
-        for shard in sorted(backlogs, key=lambda shard: (shard - turn) % SHARDS):
+        for shard in sorted(backlogs, key=lambda shard: (shard - turn) % DUE_SHARDS):
             if share is not None:
                 await share(shard)
             else:
@@ -163,7 +171,9 @@ class Sweeper:
             change = lifecycle.checked(meta, now)
         elif id in self._process.active:
             change = lifecycle.extended(meta, self._process.times())
-        elif lifecycle.lost_dispatches(meta) >= MAX_DISPATCHES:
+        elif lifecycle.lost_dispatches(meta) >= MAX_DISPATCHES and not await self.is_throttled(
+            meta.target.service, meta.deployment if meta.epoch else ""
+        ):
             change = lifecycle.lost(meta)
         else:
             change, redispatched = lifecycle.redispatched(meta, now), True
@@ -173,3 +183,7 @@ class Sweeper:
             deployment = meta.deployment if meta.epoch else ""
             self._runtime.wakeups.dispatch(meta.ref, meta.target.service, deployment, fresh=meta.epoch == 0)
         return True
+
+
+async def _never_throttled(service: str, deployment: str) -> bool:
+    return False

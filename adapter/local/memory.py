@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeVar, cast
 
 from adapter.engine import ids, lifecycle
-from adapter.engine.ids import SHARDS, shard
+from adapter.engine.ids import DUE_SHARDS, due_shard
 from adapter.engine.lifetimes import record_time_to_live
 from adapter.engine.ports import (
     EVERYTHING,
@@ -124,7 +124,7 @@ class MemoryStore:
         self._page = page
         self._conflicts = conflicts
         self._partitions: dict[Partition, _Items] = {}
-        self._due: list[list[tuple[int, str]]] = [[] for _ in range(SHARDS)]
+        self._due: list[list[tuple[int, str]]] = [[] for _ in range(DUE_SHARDS)]
         self._created: dict[str, list[tuple[int, str]]] = {}
         self._tokens: dict[str, list[Change]] = {}
 
@@ -524,7 +524,7 @@ class MemoryStore:
                 self.usage.write_units += 1
             return
         id = cast("Meta", old or new).id
-        entries = self._due[shard(id)]
+        entries = self._due[due_shard(id)]
         if before is not None:
             del entries[bisect_left(entries, (before, id))]
             self.usage.write_units += 1

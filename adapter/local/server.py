@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from adapter.clock import SystemClock
 from adapter.console.pages import Pages, is_console
 from adapter.engine.engine import Engine
-from adapter.engine.ids import SHARDS
+from adapter.engine.ids import DUE_SHARDS
 from adapter.engine.ports import Place, Store, Unavailable
 from adapter.http.admin import Admin, LocalServices
 from adapter.http.ingress import create_ingress
@@ -213,7 +213,7 @@ async def _recover(engine: Engine, interval: float) -> None:
 
 async def _arm(engine: Engine) -> None:
     """Set a timer for each invocation that is due later."""
-    for shard in range(SHARDS):
+    for shard in range(DUE_SHARDS):
         after: Place | None = None
         while True:
             found, after = await engine.storage.read(lambda: engine.storage.store.active(shard, 1000, after=after))  # noqa: B023

@@ -236,9 +236,9 @@ async def test_a_caller_goes_on_when_who_it_calls_does(running: Running, items: 
 
 async def test_the_sweeper_gets_past_what_it_cannot_act_on(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many records stay due: what comes after them is dispatched."""
-    monkeypatch.setattr(sweeper, "SHARDS", 1)
-    monkeypatch.setattr("adapter.local.memory.shard", lambda id: 0)
-    monkeypatch.setattr("adapter.aws.tables.ids.shard", lambda id: 0)
+    monkeypatch.setattr(sweeper, "DUE_SHARDS", 1)
+    monkeypatch.setattr("adapter.local.memory.due_shard", lambda id: 0)
+    monkeypatch.setattr("adapter.aws.tables.ids.due_shard", lambda id: 0)
     monkeypatch.setattr(sweeper, "BATCH", 2)
     *stuck, late = [meta(due=running.now() - 10_000 + n, target=target("Book/Joe/add"), input=b"1") for n in range(6)]
     for each in (*stuck, late):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from adapter.engine.ids import random_id, shard
+from adapter.engine.ids import due_shard, random_id
 from adapter.engine.ports import Create, Finish, Store, Update
 from adapter.engine.records import Status
 from tests.contract.samples import NOW, OTHER_GENERATION, commit, completed, created, meta
@@ -13,9 +13,9 @@ LATEST = NOW * 2
 
 
 async def test_earliest_first_up_to_the_limit(store: Store) -> None:
-    ids = [random_id() for _ in range(200)]
-    mine = [id for id in ids if shard(id) == 3][:5]
-    other = next(id for id in ids if shard(id) == 4)
+    ids = [random_id() for _ in range(3000)]
+    mine = [id for id in ids if due_shard(id) == 3][:5]
+    other = next(id for id in ids if due_shard(id) == 4)
     for at, id in zip((50, 10, 30, 20, 40), mine, strict=True):
         await commit(store, Create(meta(id, due=at), NOW))
     await commit(store, Create(meta(other, due=1), NOW))
@@ -26,7 +26,7 @@ async def test_earliest_first_up_to_the_limit(store: Store) -> None:
 
 
 async def due(store: Store, id: str) -> list[int]:
-    return [entry.due for entry in await store.due(shard(id), LATEST, 100) if entry.id == id]
+    return [entry.due for entry in await store.due(due_shard(id), LATEST, 100) if entry.id == id]
 
 
 async def test_it_follows_the_record(store: Store) -> None:

@@ -23,7 +23,7 @@ from adapter.aws.wire import (
     Request,
     Transport,
 )
-from adapter.engine.ids import shard
+from adapter.engine.ids import due_shard, shard
 from adapter.engine.ports import Conflict, Contended, Create, Put, TooLarge, Unavailable, Update, WriteHead
 from adapter.engine.records import Head, Ref, StateEntry, Status
 from adapter.engine.types import ObjectKey
@@ -247,7 +247,7 @@ class TestItems:
     ) -> None:
         key = {"pk": {"S": "inv_a"}, "sk": {"S": "meta"}}
         await commit(dynamodb, Create(meta("inv_a", due=NOW), NOW))
-        assert client.get_item(TableName=tables[0], Key=key)["Item"]["due_shard"] == {"S": str(shard("inv_a"))}
+        assert client.get_item(TableName=tables[0], Key=key)["Item"]["due_shard"] == {"S": str(due_shard("inv_a"))}
         await commit(dynamodb, Update(REF, {"due": None}))
         assert client.get_item(TableName=tables[0], Key=key)["Item"].keys().isdisjoint({"due", "due_shard"})
 

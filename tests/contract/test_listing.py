@@ -8,7 +8,7 @@ from itertools import chain
 import pytest
 
 from adapter.aws.store import DynamoStore
-from adapter.engine.ids import SHARDS, random_id, shard
+from adapter.engine.ids import DUE_SHARDS, due_shard, random_id
 from adapter.engine.ports import Create, Finish, Indexed, Listed, NotIndexed, Place, Store, Update, Wanted
 from adapter.engine.records import Ended, Ref, Status
 from adapter.engine.types import CANCELLED, KILLED, Failure, Outcome, Target
@@ -27,7 +27,7 @@ def ids(count: int) -> list[str]:
     found: list[str] = []
     while len(found) < count:
         id = random_id()
-        if shard(id) == SHARD:
+        if due_shard(id) == SHARD:
             found.append(id)
     return found
 
@@ -57,7 +57,7 @@ async def pages(query: Callable[[Place | None], Awaitable[tuple[Sequence[Entry],
 
 async def test_active_is_what_has_not_completed_by_due_time(store: Store) -> None:
     first, second, third, done, paused = ids(5)
-    other = next(id for id in iter(random_id, "") if shard(id) != SHARD)
+    other = next(id for id in iter(random_id, "") if due_shard(id) != SHARD)
     await commit(store, Create(meta(second, due=NOW + 20, status=Status.SUSPENDED), NOW))
     await commit(store, Create(meta(first, due=NOW + 10), NOW))
     await commit(store, Create(meta(third, due=NOW + 20), NOW))
@@ -145,7 +145,7 @@ async def test_promises_are_listed_by_their_workflow_and_markers_nowhere(store: 
     for id in (promise, marker):
         await commit(store, Create(meta(id, target=target), NOW))
     assert (await store.index("Counter/Mary", 10))[0] == [Indexed(promise, target, NOW, None)]
-    for number in range(SHARDS):
+    for number in range(DUE_SHARDS):
         assert (await store.index(f"Counter#{number}", 10))[0] == []
 
 

@@ -322,6 +322,25 @@ async def test_a_deployment_exists_if_it_can_be_invoked(
     assert await LambdaDispatcher(directory, api).exists("") is False
 
 
+@pytest.mark.parametrize(
+    ("code", "throttled"),
+    [(None, False), ("TooManyRequestsException", True), ("ResourceNotFoundException", False)],
+)
+async def test_a_function_is_throttled_if_it_cannot_be_invoked_now(
+    directory: Directory, code: str | None, throttled: bool
+) -> None:
+    answers = [refusal(code)] * 3 if code else [Answer(200, {}, b"{}")]
+    api, transport = scripted("lambda", *answers)
+    now = Clock()
+    dispatcher = LambdaDispatcher(directory, api, now)
+    assert await dispatcher.is_throttled("Near", "a:1") is throttled
+    asked = len(transport.asked)
+    assert transport.asked[0].headers["x-amz-invocation-type"] == "RequestResponse"
+    assert await dispatcher.is_throttled("Near", "a:1") is throttled
+    assert len(transport.asked) == asked, "each function is asked once a minute"
+    assert await dispatcher.is_throttled("Nowhere", "") is False
+
+
 async def test_a_backlog_is_shared_or_left_to_the_next_sweep(
     directory: Directory, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -28,7 +28,7 @@ from adapter.aws.settings import ConfigurationError
 from adapter.aws.wire import Api
 from adapter.clock import SystemClock
 from adapter.engine.engine import Engine
-from adapter.engine.ids import shard
+from adapter.engine.ids import due_shard
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Meta, Ref, Status
 from adapter.engine.types import Kind
@@ -432,7 +432,7 @@ def test_a_sweep(function: Function) -> None:
 def test_a_sweep_of_a_shard(function: Function) -> None:
     ids = [function.http("/Shop/greet/send", "Mary", query="delay=1ms")[1]["invocationId"] for _ in range(20)]
     time.sleep(0.01)
-    here = [id for id in ids if shard(id) == 3]
+    here = [id for id in ids if due_shard(id) == 3]
     function.ports.dispatched.clear()
     assert function({"adapter": "sweep", "shard": 3}) == {"swept": len(here)}
     assert sorted(id for id, *_ in function.ports.dispatched) == sorted(here)

@@ -10,7 +10,7 @@ import pytest
 
 from adapter.engine import commands as c
 from adapter.engine import sweeper
-from adapter.engine.ids import SHARDS, random_id, shard
+from adapter.engine.ids import DUE_SHARDS, due_shard, random_id
 from adapter.engine.ports import Create, Dependent, Wake
 from adapter.engine.records import Meta, Status
 from adapter.engine.types import Kind, Target
@@ -22,7 +22,7 @@ def ids(shards: range, count: int) -> list[str]:
     found: dict[int, list[str]] = {shard: [] for shard in shards}
     while any(len(each) < count for each in found.values()):
         id = random_id()
-        if len(of_shard := found.get(shard(id), [])) < count:
+        if len(of_shard := found.get(due_shard(id), [])) < count:
             of_shard.append(id)
     return [id for each in found.values() for id in each]
 
@@ -55,15 +55,15 @@ async def test_a_backlog_of_what_has_expired_keeps_up_no_recovery(monkeypatch: p
         return "done"
 
     now = world.clock.now()
-    for id in ids(range(SHARDS), 150):
+    for id in ids(range(DUE_SHARDS), 150):
         await put(world, id, status=Status.COMPLETED, due=now - 1000, expires=now - 1000)
-    waiting = ids(range(SHARDS), 1)
+    waiting = ids(range(DUE_SHARDS), 1)
     for id in waiting:
         await put(world, id, status=Status.READY, due=now - 1)
     limit(world, monkeypatch, 100)
     await world.engine.sweeper.sweep()
     await settle()
-    assert [(await world.meta(id)).status for id in waiting] == [Status.COMPLETED] * SHARDS
+    assert [(await world.meta(id)).status for id in waiting] == [Status.COMPLETED] * DUE_SHARDS
 
 
 async def test_no_shards_backlog_hides_the_others_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,16 +73,16 @@ async def test_no_shards_backlog_hides_the_others_for_ever(monkeypatch: pytest.M
     async def work(ctx: Any, _: Any) -> Any: ...
 
     now = world.clock.now()
-    for id in ids(range(SHARDS), 900):
+    for id in ids(range(DUE_SHARDS), 900):
         await put(world, id, status=Status.COMPLETED, due=now - 1000, expires=now - 1000)
     swept: set[int] = set()
-    for _ in range(SHARDS):
+    for _ in range(DUE_SHARDS):
         acted = limit(world, monkeypatch, 100)
         await world.engine.sweeper.sweep()
         monkeypatch.undo()
-        swept |= {shard(id) for id in acted}
+        swept |= {due_shard(id) for id in acted}
         await world.clock.advance(60)
-    assert swept == set(range(SHARDS))
+    assert swept == set(range(DUE_SHARDS))
 
 
 async def test_backlogs_are_cleared_side_by_side() -> None:
@@ -96,7 +96,7 @@ async def test_backlogs_are_cleared_side_by_side() -> None:
     expired = ids(range(2, 4), 250)
     for id in [*expired, *ids(range(4, 6), 5)]:
         await put(world, id, status=Status.COMPLETED, due=now - 1000, expires=now - 1000)
-    waiting = ids(range(SHARDS), 1)
+    waiting = ids(range(DUE_SHARDS), 1)
     for id in waiting:
         await put(world, id, status=Status.READY, due=now - 1)
     shared: list[int] = []
@@ -104,13 +104,36 @@ async def test_backlogs_are_cleared_side_by_side() -> None:
     async def share(shard: int) -> None:
         shared.append(shard)
 
-    assert await world.engine.sweeper.sweep(share) == 10 + SHARDS
+    assert await world.engine.sweeper.sweep(share) == 10 + DUE_SHARDS
     await settle()
     assert sorted(shared) == [2, 3]
-    assert [(await world.meta(id)).status for id in waiting] == [Status.COMPLETED] * SHARDS
+    assert [(await world.meta(id)).status for id in waiting] == [Status.COMPLETED] * DUE_SHARDS
     assert await world.engines[1].sweeper.clear(2) == 250
-    assert [await world.store.peek(id) for id in expired if shard(id) == 2] == [None] * 250
-    assert await world.store.peek(next(id for id in expired if shard(id) == 3)) is not None
+    assert [await world.store.peek(id) for id in expired if due_shard(id) == 2] == [None] * 250
+    assert await world.store.peek(next(id for id in expired if due_shard(id) == 3)) is not None
+
+
+@pytest.mark.parametrize("throttled", [True, False])
+async def test_what_does_not_begin_is_paused_unless_its_function_is_throttled(throttled: bool) -> None:
+    world = World(2)
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        return "done"
+
+    [id] = ids(range(1), 1)
+    await put(world, id, status=Status.READY, due=world.clock.now() - 1, dispatches=10)
+    asked: list[tuple[str, str]] = []
+
+    async def is_throttled(service: str, deployment: str) -> bool:
+        asked.append((service, deployment))
+        return throttled
+
+    world.engine.sweeper.is_throttled = is_throttled
+    await world.engine.sweeper.sweep()
+    await settle()
+    assert asked == [("S", "")]
+    assert (await world.meta(id)).status is (Status.COMPLETED if throttled else Status.PAUSED)
 
 
 async def test_what_was_not_deleted_for_want_of_capacity_is_not_asked_for_again_at_once(

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final, Protocol, cast
 
-from adapter.aws.events import deployment, http, resume, sweep
+from adapter.aws.events import deployment, http, ping, resume, sweep
 from adapter.aws.host import Host
 from adapter.aws.lambda_context import LambdaContext
 from adapter.engine.engine import Engine
@@ -36,7 +36,7 @@ class Kind(Protocol):
         ...
 
 
-KINDS: Final = (cast("Kind", http), cast("Kind", resume), cast("Kind", sweep), cast("Kind", deployment))
+KINDS: Final = tuple(cast("Kind", module) for module in (http, resume, sweep, deployment, ping))
 
 
 async def serve(event: object, context: LambdaContext, host: Host) -> Any:

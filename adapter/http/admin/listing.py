@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from adapter.engine.engine import Engine
-from adapter.engine.ids import INVOCATION_ID, SHARDS
+from adapter.engine.ids import DUE_SHARDS, INVOCATION_ID, SHARDS
 from adapter.engine.ports import Indexed, NotIndexed, Place, Wanted
 from adapter.engine.records import Meta, Unreadable
 from adapter.errors import TerminalError
@@ -248,7 +248,7 @@ async def _due_page(engine: Engine, filter: Filter, limit: int, start: _DuePlace
     found: list[Meta] = []
     shard, after = start.shard, start.after
     requests = 0
-    while shard < SHARDS and len(found) < limit and requests < MOST_REQUESTS:
+    while shard < DUE_SHARDS and len(found) < limit and requests < MOST_REQUESTS:
         size, place = min(limit - len(found), BATCH), after
         listed, after = await engine.storage.read(
             lambda shard=shard, size=size, place=place: engine.storage.store.active(shard, size, after=place)  # type: ignore[misc]
@@ -259,7 +259,7 @@ async def _due_page(engine: Engine, filter: Filter, limit: int, start: _DuePlace
         found += [meta for id in ids if (meta := records.get(id)) is not None and meta.live and filter.matches(meta)]
         if after is None:
             shard += 1
-    cursor = None if shard == SHARDS else _write(["due", shard, *(after or ())])
+    cursor = None if shard == DUE_SHARDS else _write(["due", shard, *(after or ())])
     return Page(found, cursor, complete=False)
 
 
@@ -284,9 +284,9 @@ def read_cursor(cursor: str | None) -> Place | _DuePlace | None:
         match data:
             case [int(at), str(id)] if 0 <= at < 2**63:
                 return Place(at, id)
-            case ["due", int(shard)] if 0 <= shard < SHARDS:
+            case ["due", int(shard)] if 0 <= shard < DUE_SHARDS:
                 return _DuePlace(shard, None)
-            case ["due", int(shard), int(at), str(id)] if 0 <= shard < SHARDS and 0 <= at < 2**63:
+            case ["due", int(shard), int(at), str(id)] if 0 <= shard < DUE_SHARDS and 0 <= at < 2**63:
                 return _DuePlace(shard, Place(at, id))
             case _:
                 raise ValueError(data)

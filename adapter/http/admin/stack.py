@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
-from adapter.engine.ids import SHARDS
+from adapter.engine.ids import DUE_SHARDS
 from adapter.engine.records import Meta, Status
 from adapter.engine.types import Kind
 from adapter.errors import TerminalError
@@ -312,7 +312,7 @@ async def _oldest_due(call: Call) -> int | None:
     engine = call.stack.engine
     now = engine.process.now()
     entries = await asyncio.gather(
-        *(engine.storage.read(lambda shard=shard: engine.storage.store.active(shard, 1)) for shard in range(SHARDS))  # type: ignore[misc]
+        *(engine.storage.read(lambda shard=shard: engine.storage.store.active(shard, 1)) for shard in range(DUE_SHARDS))  # type: ignore[misc]
     )
     dues = [entry.at for listed, _ in entries for entry in listed if entry.at <= now]
     return min(dues, default=None)
