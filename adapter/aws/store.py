@@ -347,7 +347,8 @@ class DynamoStore:
 
     async def renew(self, key: Dependent, ttl: int) -> None:
         """UpdateItem; a unit per KB of the item."""
-        request = self._conditional(self._invocations, exists("pk"), {"ttl": META.value("ttl", ttl)})
+        earlier = at_most("ttl", META.value("ttl", ttl - 1))
+        request = self._conditional(self._invocations, earlier, {"ttl": META.value("ttl", ttl)})
         with suppress(_RefusedError):
             await self._write("UpdateItem", Key=_key(key.id, key.sort), **request)
 

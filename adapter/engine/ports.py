@@ -459,8 +459,8 @@ class Store(Protocol):
         ...
 
     async def renew(self, key: Dependent, ttl: int) -> None:
-        """Set the time to live, in seconds since the epoch, of an item that `dependents` listed. UpdateItem; a unit per
-        KB of the item. The item need not exist any more."""
+        """Raise the time to live, in seconds since the epoch, of an item that `dependents` listed. UpdateItem; a unit
+        per KB of the item. Nothing happens to an item that is gone, has no time to live, or has a later one."""
         ...
 
     async def forget(self, ref: Ref, now: int) -> None:

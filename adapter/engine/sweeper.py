@@ -56,8 +56,10 @@ class Sweeper:
         """
         count, backlogs = 0, list[int]()
         self.swept = self._process.now()
+        turn = self._process.now() // 60_000
         for first in range(0, DUE_SHARDS, AT_ONCE):
-            shards = range(first, min(first + AT_ONCE, DUE_SHARDS))
+            # Each sweep begins elsewhere: if sweeps end early again and again, no shard always comes last.
+            shards = [(shard + turn * AT_ONCE) % DUE_SHARDS for shard in range(first, min(first + AT_ONCE, DUE_SHARDS))]
             pages = await asyncio.gather(*(self._due(shard, BATCH) for shard in shards))
             for shard, found in zip(shards, pages, strict=True):
                 if len(found) == BATCH:
@@ -66,7 +68,6 @@ class Sweeper:
                     count += await self.clear(shard, found)
         for shard in backlogs:
             count += await self._recover(shard)
-        turn = self._process.now() // 60_000
         for shard in sorted(backlogs, key=lambda shard: (shard - turn) % DUE_SHARDS):
             if share is not None:
                 await share(shard)

@@ -325,7 +325,7 @@ class MemoryStore:
         old = self._lookup(key.id, key.sort)
         if self._busy(key.id, key.sort):
             raise Unavailable(f"a transaction is writing {key}")
-        if isinstance(old, JournalSegment | Notification | Part):
+        if isinstance(old, JournalSegment | Notification | Part) and old.ttl is not None and old.ttl < ttl:
             self._apply([_Write(key.id, key.sort, old, replace(old, ttl=ttl))])
         else:
             self._charge([(old, None)])

@@ -85,7 +85,7 @@ ITEMS: list[Change] = [Put(segment(REF, 0)), Put(notification(REF, "c1")), Write
 async def renew_first(store: Store) -> None:
     keys, _ = await store.dependents(REF.id)
     store.usage = Usage()
-    await store.renew(keys[0], 1_800_000_000)
+    await store.renew(keys[0], NOW + 1)
 
 
 REQUESTS: dict[str, tuple[list[Change], Callable[[Store], Awaitable[object]]]] = {
@@ -132,7 +132,7 @@ REQUESTS: dict[str, tuple[list[Change], Callable[[Store], Awaitable[object]]]] =
     "inbox": ([Put(waiting(1))], lambda store: store.inbox(KEY, 1)),
     "due": ([Create(RUNNING, NOW)], lambda store: store.due(0, NOW, 10)),
     "dependents": (ITEMS, lambda store: store.dependents(REF.id)),
-    "renew": (ITEMS, renew_first),
+    "renew": ([Put(replace(segment(REF, 0), ttl=NOW))], renew_first),
     "forget": ([Create(completed(REF.id, due=NOW), NOW)], lambda store: store.forget(REF, NOW * 2)),
 }
 
