@@ -92,7 +92,7 @@ def connect(registry: Registry) -> Host:
     dynamodb = Api("dynamodb")
     directory = Directory(settings.objects, dynamodb)
     dispatcher = LambdaDispatcher(directory)
-    clock, observed = SystemClock(), Observed(settings.name)
+    clock, observed = SystemClock(), Observed(settings.name, by_handler=settings.handler_metrics)
     observed.take_over_logs()
     schedules = SchedulerTimers(
         group=settings.schedules,

@@ -3,8 +3,9 @@
 - Every log line of the process, handlers' own among them, is JSON on standard output, with the Lambda request's id and,
   within a handler and its steps, ``invocation_id``, ``target``, ``attempt`` and ``replaying``.
 - Metrics in CloudWatch's embedded format: ``InvocationsCompleted``, ``InvocationsFailed``, ``InvocationsSuspended``,
-  ``AttemptsFailed``, ``SweepsCompleted``, ``SweepsUnfinished``, ``ColdStarts``. Their dimension ``service`` is the
-  application's name.
+  ``AttemptsFailed``, ``SweepsCompleted``, ``SweepsUnfinished``, ``Overdue``, ``OverdueSeconds``, ``ColdStarts``. Their
+  dimension ``service`` is the application's name.
+- With ``handler_metrics``, also ``Duration`` and ``Failures`` with the dimensions ``definition`` and ``handler``.
 - Spans by OpenTelemetry, if the extra ``otel`` is installed: see `adapter.tracing`.
 
 `Powertools' variables <https://docs.powertools.aws.dev/lambda/python/latest/#environment-variables>`_ apply:
@@ -18,11 +19,12 @@ import os
 from typing import Final
 
 from aws_lambda_powertools.logging import Logger
-from aws_lambda_powertools.metrics import Metrics, MetricUnit
+from aws_lambda_powertools.metrics import EphemeralMetrics, Metrics, MetricUnit
 
+from adapter.engine.ids import INVOCATION_ID
 from adapter.engine.records import Meta
 from adapter.engine.reports import Reports
-from adapter.engine.types import Outcome, RetryPolicy
+from adapter.engine.types import Outcome, RetryPolicy, Target
 from adapter.observed import flush, name_attempt
 
 NOISY: Final = ("boto3", "botocore", "pynamodb", "urllib3", "mangum", "asyncio")
@@ -34,13 +36,17 @@ class Observed:
 
     Args:
         application: The application's name, which the stack's alarms look for.
+        by_handler: True to have metrics of each handler.
     """
 
-    def __init__(self, application: str | None = None) -> None:
+    def __init__(self, application: str | None = None, *, by_handler: bool = False) -> None:
         self._logger = Logger(service=os.environ.get("POWERTOOLS_SERVICE_NAME") or application)
+        self._name = application
         self._metrics = Metrics(
             namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Adapter"), service=application
         )
+        self._by_handler = by_handler
+        self._handlers: dict[tuple[str, str], EphemeralMetrics] = {}
         self._cold = True
 
     def take_over_logs(self) -> None:
@@ -64,11 +70,31 @@ class Observed:
         """It ends: write the metrics, and export the spans."""
         if self._metrics.metric_set:
             self._metrics.flush_metrics()
+        for metrics in self._handlers.values():
+            metrics.flush_metrics()
+        self._handlers.clear()
         flush()
 
     def count(self, metric: str) -> None:
         """Add one to a metric."""
         self._metrics.add_metric(metric, MetricUnit.Count, 1)
+
+    def measure(self, metric: str, value: float, unit: MetricUnit) -> None:
+        """Add a value to a metric."""
+        self._metrics.add_metric(metric, unit, value)
+
+    def completed(self, target: Target, duration: int, *, failed: bool) -> None:
+        """An invocation of a handler has completed, after so many milliseconds."""
+        if not self._by_handler:
+            return
+        place = (target.service, target.handler)
+        metrics = self._handlers.get(place)
+        if metrics is None:
+            metrics = self._handlers[place] = EphemeralMetrics(namespace=self._metrics.namespace, service=self._name)
+            metrics.add_dimension("definition", target.service)
+            metrics.add_dimension("handler", target.handler)
+        metrics.add_metric("Duration", MetricUnit.Milliseconds, duration)
+        metrics.add_metric("Failures", MetricUnit.Count, int(failed))
 
 
 class CountedReports(Reports):
@@ -78,7 +104,10 @@ class CountedReports(Reports):
         self._observed = observed
 
     def completed(self, meta: Meta, outcome: Outcome, now: int) -> None:
-        self._observed.count("InvocationsFailed" if outcome.failure else "InvocationsCompleted")
+        failed = outcome.failure is not None
+        self._observed.count("InvocationsFailed" if failed else "InvocationsCompleted")
+        if INVOCATION_ID.fullmatch(meta.id):
+            self._observed.completed(meta.target, max(0, (meta.completed or now) - meta.created), failed=failed)
         super().completed(meta, outcome, now)
 
     def suspended(self, meta: Meta) -> None:

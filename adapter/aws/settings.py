@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, Final
 
 from adapter.errors import AdapterError
@@ -29,6 +29,7 @@ class Settings:
         dead_letters: The ARN of the queue for what could not be delivered.
         delays: The URL of the queue for short delays.
         longest_delay: The longest delay that goes to that queue, in seconds.
+        handler_metrics: True to have metrics of each handler, which cost.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Settings:
     dead_letters: str
     delays: str
     longest_delay: int
+    handler_metrics: bool = False
 
     @classmethod
     def from_environment(cls) -> Settings:
@@ -48,10 +50,11 @@ class Settings:
             ConfigurationError: If it is not set, or not what the shared template makes of it.
         """
         told = variable(VARIABLE)
-        names = [field.name for field in fields(cls)]
+        names = [field.name for field in fields(cls) if field.default is MISSING]
         try:
             values: dict[str, Any] = json.loads(told)
-            return cls(**{name: values[name] for name in names})
+            known = {field.name for field in fields(cls)} & set(values)
+            return cls(**{name: values[name] for name in {*names, *known}})
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigurationError(
                 f"the environment variable {VARIABLE} is not a JSON object with {', '.join(names)} ({error!r}): "

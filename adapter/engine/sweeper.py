@@ -41,6 +41,9 @@ class Sweeper:
         self.is_throttled: Callable[[str, str], Awaitable[bool]] = _never_throttled
         """Says whether what hosts a service, or a deployment of it, is refused capacity now. Then an invocation that
         does not begin is not paused."""
+        self.overdue = self.overdue_for = 0
+        """What the last sweep found at first: how many entries were due, at most `BATCH` of each shard, and for how
+        many milliseconds the oldest of them was."""
         self.swept: int | None = None
         """When a sweep last began in this process, in milliseconds."""
 
@@ -56,12 +59,15 @@ class Sweeper:
         """
         count, backlogs = 0, list[int]()
         self.swept = self._process.now()
+        self.overdue = self.overdue_for = 0
         turn = self._process.now() // 60_000
         for first in range(0, DUE_SHARDS, AT_ONCE):
             # Each sweep begins elsewhere: if sweeps end early again and again, no shard always comes last.
             shards = [(shard + turn * AT_ONCE) % DUE_SHARDS for shard in range(first, min(first + AT_ONCE, DUE_SHARDS))]
             pages = await asyncio.gather(*(self._due(shard, BATCH) for shard in shards))
             for shard, found in zip(shards, pages, strict=True):
+                self.overdue += len(found)
+                self.overdue_for = max([self.overdue_for, *(self.swept - entry.due for entry in found[:1])])
                 if len(found) == BATCH:
                     backlogs.append(shard)
                 elif found:

@@ -20,6 +20,9 @@ from tests.simulation.reach import draw as switches
 from tests.simulation.watch import WatchedStore
 from tests.simulation.world import World, seeded
 
+LIMITED = ("adapter.engine.", "adapter.local.memory")
+"""What the names of modules begin with whose limits a case may change."""
+
 CROWDS = {"crowd": crowd, "fan-in": fan_in}
 """Switches with plans of their own."""
 

@@ -370,16 +370,15 @@ def test_logs_are_not_kept_for_ever(resources: Resources) -> None:
 def test_alarms_watch_crashes_dead_letters_and_the_sweeper(resources: Resources, shared: dict[str, Any]) -> None:
     alarms = of_type(resources, "AWS::CloudWatch::Alarm")
     watched = {
-        name: (metric["Namespace"], metric["MetricName"], *(each["Value"] for each in metric.get("Dimensions", [])))
+        name: (alarm["Namespace"], alarm["MetricName"], *(each["Value"] for each in alarm.get("Dimensions", [])))
         for name, alarm in alarms.items()
-        for metric in [alarm["Metrics"][0]["MetricStat"]["Metric"] if "Metrics" in alarm else alarm]
     }
     assert watched == {
         "BacklogAlarm": ("Adapter", "SweepsUnfinished", {"Ref": "Name"}),
         "CrashesAlarm": ("Adapter", {"Fn::Sub": "Crashes-${Name}"}),
         "DeadLettersAlarm": (
             "AWS/SQS",
-            "ApproximateNumberOfMessagesVisible",
+            "NumberOfMessagesSent",
             {"Fn::GetAtt": "DeadLetters.QueueName"},
         ),
         "SweeperAlarm": ("Adapter", "SweepsCompleted", {"Ref": "Name"}),
@@ -389,6 +388,20 @@ def test_alarms_watch_crashes_dead_letters_and_the_sweeper(resources: Resources,
     assert transformation["MetricName"] == alarms["CrashesAlarm"]["MetricName"]
     for alarm in alarms.values():
         assert alarm["AlarmActions"]["Fn::If"][0] == "NotifiesAlarms"
+
+
+def test_the_dashboard_shows_metrics_that_exist(resources: Resources) -> None:
+    dashboard = resources["Overview"]
+    assert dashboard["Condition"] == "ShowsDashboard"
+    text = dashboard["Properties"]["DashboardBody"]["Fn::Sub"]
+    widgets = json.loads(text)["widgets"]
+    assert len({(widget["x"], widget["y"]) for widget in widgets}) == len(widgets)
+    named = set(re.findall(r"\$\{(\w+)", text)) - {"AWS", "Name"}
+    assert named <= set(resources)
+    ours = set(re.findall(r'"Adapter", "(\w+)"|MetricName=\\"(Duration|Failures)\\"', text))
+    written = (ROOT / "adapter/aws").rglob("*.py")
+    code = "".join(path.read_text() for path in written)
+    assert not [name for pair in ours for name in pair if name and f'"{name}"' not in code]
 
 
 def test_a_lost_datapoint_is_no_alarm(resources: Resources) -> None:

@@ -31,7 +31,7 @@ from adapter.engine.engine import Engine
 from adapter.engine.ids import due_shard
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Meta, Ref, Status
-from adapter.engine.types import Kind
+from adapter.engine.types import Kind, Target
 from adapter.http.services import Endpoints
 from adapter.local.memory import MemoryStore
 from adapter.observed import observe
@@ -508,6 +508,22 @@ def test_metrics(function: Function, capsys: pytest.CaptureFixture[str]) -> None
         dict(zip(METRICS, ([1.0], [1.0], None, [1.0, 1.0]), strict=True)),
         dict(zip(METRICS, (None, None, [1.0], None), strict=True)),
     ]
+
+
+@pytest.mark.parametrize("by_handler", [True, False])
+def test_metrics_of_handlers(by_handler: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    observed = Observed("shop", by_handler=by_handler)
+    observed.completed(Target("Shop", "order", "key"), 12, failed=False)
+    observed.completed(Target("Shop", "order", "other key"), 30, failed=True)
+    observed.end()
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith('{"_aws"')]
+    if not by_handler:
+        assert lines == []
+        return
+    [line] = lines
+    assert {name: value for name, value in line.items() if name != "_aws"} == {
+        "service": "shop", "definition": "Shop", "handler": "order", "Duration": [12.0, 30.0], "Failures": [0.0, 1.0],
+    }  # fmt: skip
 
 
 METRICS = ("ColdStarts", "InvocationsCompleted", "InvocationsSuspended", "AttemptsFailed")

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from aws_lambda_powertools.metrics import MetricUnit
+
 from adapter.aws.host import Host
 from adapter.engine.ports import Unavailable
 
@@ -24,6 +26,8 @@ async def handle(event: Mapping[str, Any], host: Host) -> dict[str, int]:
         host.observed.count("SweepsUnfinished")
     if "shard" not in event:
         host.observed.count("SweepsCompleted")
+        host.observed.measure("Overdue", sweeper.overdue, MetricUnit.Count)
+        host.observed.measure("OverdueSeconds", sweeper.overdue_for / 1000, MetricUnit.Seconds)
         with suppress(Unavailable):  # the next sweep is a minute away
             await host.directory.note_sweep(host.engine.process.now())
     return {"swept": count}
