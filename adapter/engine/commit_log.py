@@ -50,7 +50,7 @@ class CommitLog:
         self.queued: set[str] = set()
         """The ids of the invocations created here that have to wait for their keys."""
         self.committed: set[str] = set()
-        """The ids of those among them that are committed."""
+        """The ids among `created` that are committed."""
         self._process = process
         self._running = running
 
