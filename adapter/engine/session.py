@@ -24,6 +24,19 @@ from adapter.engine.commit_log import CommitLog
 from adapter.engine.committer import Committer
 from adapter.engine.conflicts import REWIND, Drop, End, Interrupted, Notified, Retry, Rewind
 from adapter.engine.cycles import Cycles
+from adapter.engine.decide import (
+    FLUSH_AFTER,
+    REFRESH_EVERY,
+    Action,
+    Commit,
+    Finish,
+    Hold,
+    Reason,
+    Suspend,
+    View,
+    Wait,
+    decide,
+)
 from adapter.engine.events import BY_NOTIFICATION, ENDED, Event, NotImmediate
 from adapter.engine.execution import (
     AttemptFailed,
@@ -63,14 +76,8 @@ READING_NOTIFICATIONS = -3
 LOADING = -1
 """The number under which a key's head or inbox is read in the background."""
 
-FLUSH_AFTER = 50
-"""Milliseconds that a handler may wait before its effects are committed, so that a crash does not lose them."""
-
 DEADLOCK_CHECK = 1000
 """Milliseconds after which a session that waits for calls checks whether they are part of a deadlock."""
-
-REFRESH_EVERY = 3000
-"""Milliseconds after which a session reads its records again, to learn of a cancellation or of another attempt."""
 
 MAX_EFFECTS = 400
 """The number of groups in the log at which it is committed without another reason."""
@@ -272,32 +279,79 @@ class Session:
             raise self._work.broken
         if self._process.now() - self._notifications.refreshed_at >= REFRESH_EVERY:
             await self._notifications.refresh()
-        replay = self._runtime.always_replay and bool(self.commit_log.groups)
         if len(self.commit_log.groups) > MAX_EFFECTS and not self._work.reads:
             await self._committer.commit(keep_last=True)
-        if self._loading or self._work.reads:
-            await self._wait(None)
-        elif self._work.is_new or replay:
-            await self._committer.commit(keep_steps=not replay)
-            if replay and self.executions:
-                raise Interrupted(REWIND)
-            self._work.begin()
-        elif not self.executions and not self._failures.waiting:
-            await self._committer.commit()
-            return True
-        elif self._has_outcome():
-            await self._committer.commit()
-        elif self._work.running:
-            lost_by_crash = self._ran_steps() or (self.root.spec is not None and not self.root.stored)
-            keeps = self._progress_at + FLUSH_AFTER if lost_by_crash else sys.maxsize
-            if self.commit_log.has_work_for_others or self._process.now() >= keeps:
-                await self._committer.commit(keep_steps=True)
-                keeps = sys.maxsize
-            refresh = self._notifications.refreshed_at + REFRESH_EVERY
-            await self._wait(min(self._work.next_timer() or sys.maxsize, refresh, keeps))
-        else:
-            await self._idle()
+        view = self._view()
+        if view.idle and self._has_changed():
+            return False
+        return await self._perform(decide(view))
+
+    def _view(self) -> View:
+        """Return what the decision about the next action depends on."""
+        running = bool(self._work.running)
+        return View(
+            now=self._process.now(),
+            reading=bool(self._loading or self._work.reads),
+            new_work=self._work.is_new,
+            replays=self._runtime.always_replay and bool(self.commit_log.groups),
+            over=not self.executions and not self._failures.waiting,
+            outcome=self._has_outcome(),
+            running=running,
+            lost_by_crash=running and (self._ran_steps() or (self.root.spec is not None and not self.root.stored)),
+            for_others=self.commit_log.has_work_for_others,
+            timer=self._work.next_timer(),
+            refreshed_at=self._notifications.refreshed_at,
+            progress_at=self._progress_at,
+            hold_until=self._hold_until,
+            inactivity=self._inactivity(),
+            remaining=0 if self._runtime.always_replay else self._process.remaining(),
+        )
+
+    async def _perform(self, action: Action) -> bool:
+        """Carry out an action. Return True if the session is over."""
+        match action:
+            case Commit(reason):
+                await self._committer.commit(keep_steps=reason is Reason.WORK)
+                if reason is Reason.REPLAY and self.executions:
+                    raise Interrupted(REWIND)
+                if reason is not Reason.OUTCOME:
+                    self._work.begin()
+            case Wait(until, reason):
+                if reason is not None:
+                    await self._committer.commit(keep_steps=bool(self._work.running))
+                await self._wait(until)
+            case Hold(until):
+                await self._committer.commit()
+                if self.executions:
+                    await self._poll(until)
+            case Suspend():
+                waiting = [execution for execution in self.executions.values() if execution.attempt is not None]
+                self.woken.clear()  # the commit notices what arrived before this
+                await self._committer.suspend([self._suspension_of(execution) for execution in waiting])
+                self._cycles.look_for(waiting)
+            case Finish():
+                await self._committer.commit()
+                return True
         return False
+
+    def _has_changed(self) -> bool:
+        """Return True if something has changed since the code ran, or an execution that can never continue has
+        failed."""
+        if self._events or self._ready or self._work.broken is not None:
+            return True  # a step has ended, a head was read, or a read has failed
+        for execution in list(self.executions.values()):
+            if execution.attempt is not None and not execution.attempt.waits():
+                stuck = f"the handler waits for something that no durable operation will ever complete; {HELP}"
+                self._fail(execution, NonDeterminismError(stuck))
+                return True
+        event = self._cycles.broken()
+        if event is None:
+            return False
+        if event.child is not None:
+            self._end_child(event.child, event.outcome or Outcome())
+        else:
+            self.post(event)
+        return True
 
     def _ran_steps(self) -> bool:
         """Return True if the log holds the result of a step, which a crash would run again."""
@@ -329,43 +383,6 @@ class Session:
             for group in self.commit_log.groups
             for effect in group
         )
-
-    async def _idle(self) -> None:
-        """Wait or suspend: all code is blocked, and nothing that runs here would unblock it."""
-        if self._events or self._ready or self._work.broken is not None:
-            return  # since the code ran, a step has ended, a head was read, or a read has failed
-        now = self._process.now()
-        timer = self._work.next_timer()
-        waiting = [execution for execution in self.executions.values() if execution.attempt is not None]
-        for execution in waiting:
-            assert execution.attempt is not None
-            if not execution.attempt.waits():
-                self._fail(
-                    execution,
-                    NonDeterminismError(
-                        f"the handler waits for something that no durable operation will ever complete; {HELP}"
-                    ),
-                )
-                return
-        if (event := self._cycles.broken()) is not None:
-            if event.child is not None:
-                self._end_child(event.child, event.outcome or Outcome())
-            else:
-                self.post(event)
-            return
-        stay = 0 if self._runtime.always_replay else self._process.remaining()
-        if timer is not None and timer - now <= min(MAX_INLINE_WAIT, stay, self._inactivity()):
-            if self.commit_log.has_work_for_others or timer - now > FLUSH_AFTER:
-                await self._committer.commit()
-            await self._wait(timer)
-        elif now < self._holds_until() and stay > 0:
-            await self._committer.commit()
-            if self.executions:
-                await self._poll(timer)
-        else:
-            self.woken.clear()  # the commit notices what arrived before this
-            await self._committer.suspend([self._suspension_of(execution) for execution in waiting])
-            self._cycles.look_for(waiting)
 
     def _inactivity(self) -> int:
         """Return the shortest inactivity timeout of the executions, in milliseconds."""
@@ -660,7 +677,7 @@ class Session:
         await self._process.wait(self._signal, until)
         self._signal.clear()
 
-    async def _poll(self, timer: int | None) -> None:
+    async def _poll(self, until: int) -> None:
         """Wait for notifications while a client waits. This process delivers them, or finds them in the store."""
         remote = any(
             (execution.meta.id, pending.n) not in self._work.timers
@@ -673,7 +690,7 @@ class Session:
         check = began + DEADLOCK_CHECK
         while not self._events and not self._ready and not self.woken:
             now = self._process.now()
-            limit = min(self._holds_until(), now + self._process.remaining(), timer or sys.maxsize)
+            limit = min(until, self._holds_until(), now + self._process.remaining())
             if now >= limit:
                 return
             woken = await self._process.wait(self._signal, min(limit, now + interval))

@@ -142,9 +142,9 @@ MUTANTS = (
         "5",
         Edit(
             Session,
-            "_advance_once",
-            "await self._committer.commit(keep_steps=not replay)",
-            "self._work.begin(); await self._committer.commit(keep_steps=not replay)",
+            "_perform",
+            "await self._committer.commit(keep_steps=reason is Reason.WORK)",
+            "self._work.begin(); await self._committer.commit(keep_steps=reason is Reason.WORK)",
         ),
     ),
     mutant(
@@ -203,7 +203,7 @@ MUTANTS = (
     mutant(
         "a unit suspends over a result that has just come in",
         "no notification lost",
-        Edit(Session, "_idle", "if self._events or self._ready or", "if"),
+        Edit(Session, "_has_changed", "if self._events or self._ready or", "if"),
         focus="rings",
     ),
     mutant(
