@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
 from typing import Final
 
 from adapter.engine.ports import Change, Create, Delete, Finish, Put, TakeKey, Update, WriteHead
 from adapter.engine.records import WAITING, Head, InboxEntry, JournalSegment, Meta, Record, Ref, Status
 from adapter.engine.types import ObjectKey
+from adapter.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Retry:
     """Make the commit anew, from what the store holds."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Notified:
     """Notifications have arrived for invocations whose attempts were about to end. These attempts continue."""
 
     refs: tuple[Ref, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rewind:
     """Code ran on what is not true: replay all from what is committed."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Drop:
     """Another attempt or an operator took over one invocation. Replay the others from what is committed."""
 
@@ -36,7 +36,7 @@ class Drop:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Exists:
     """The store already holds the invocation that the session was to begin with."""
 
@@ -47,7 +47,7 @@ class Exists:
         return f"{self.found.id} exists"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stop:
     """Nothing in the session may continue."""
 
@@ -71,7 +71,7 @@ class Interrupted(Exception):
         self.verdict = verdict
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class View:
     """What a session did that is not committed, as far as a verdict depends on it.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from adapter.engine import lifecycle
@@ -30,6 +30,7 @@ from adapter.engine.runtime import Runtime
 from adapter.engine.session import Session
 from adapter.engine.types import CANCELLED, KILLED, Failure, Kind, Outcome
 from adapter.errors import TerminalError
+from adapter.frozen import frozen
 
 log = logging.getLogger("adapter")
 
@@ -37,7 +38,7 @@ MAX_PREFIX = 1_500_000
 """The most bytes of results that a restarted invocation begins with. They are part of the commit that creates it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Restarted:
     """The invocation that a restart created."""
 

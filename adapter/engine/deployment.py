@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from adapter.engine.commands import Issuer
 from adapter.engine.records import Meta
 from adapter.engine.types import Failure, Kind, Options, Target
+from adapter.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HandlerSpec:
     """What the engine knows of a handler: its place, how to run it, and its options.
 

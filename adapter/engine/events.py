@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from adapter.engine.execution import Execution
 from adapter.engine.journal import StepRetried
 from adapter.engine.types import Outcome
+from adapter.frozen import frozen
 
 BY_NOTIFICATION = -2
 """The command number of an event that a notification brings. The notification's id tells the command."""
@@ -15,7 +14,7 @@ ENDED = -1
 """The command number of an event that says that a call has ended in this session."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Event:
     """News for a handler: the result of command ``n``, or the reason why its attempt failed."""
 

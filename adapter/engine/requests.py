@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from adapter.engine.types import Headers, Outcome, Target
+from adapter.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """A client's request."""
 
@@ -19,7 +20,7 @@ class Request:
     """Milliseconds by which a send is delayed."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """The answer to a request.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextvars import Context, copy_context
-from dataclasses import dataclass
 
 from adapter.engine.blobs import Blobs
 from adapter.engine.deadlocks import Deadlocks
@@ -23,9 +22,10 @@ from adapter.engine.replays import Contents
 from adapter.engine.reports import Reports
 from adapter.engine.storage import Storage
 from adapter.engine.wakeups import Resume, Wakeups
+from adapter.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Runtime:
     """The parts of the engine below its sessions.
 

@@ -9,12 +9,13 @@ change of a completed record that it is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from adapter.engine.lifetimes import time_to_live
 from adapter.engine.ports import Finish, Update
 from adapter.engine.records import WAITING, Meta, Ref, Status
+from adapter.frozen import frozen
 
 QUEUED_CHECK = 1_000
 """Milliseconds until the sweeper first checks whether a call that waits for a key is part of a deadlock."""
@@ -41,7 +42,7 @@ PROMISE_CHECK = 30 * 24 * 3600 * 1000
 """Milliseconds until a completed promise is checked for its workflow."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Times:
     """The time of a change, and the due times that follow from it, in milliseconds."""
 
@@ -70,7 +71,7 @@ class Moved(NamedTuple):
     change: Update
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Transition:
     """A transition of records.
 

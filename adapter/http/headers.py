@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from starlette.requests import Request
 
 from adapter.engine.types import MAX_HEADERS
 from adapter.errors import TerminalError
+from adapter.frozen import frozen
 from adapter.http.messages import number
 from adapter.http.services import JSON
 
@@ -79,7 +79,7 @@ def require_json(request: Request, handler: str) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Preference:
     """How long a client prefers to wait for a result (`RFC 7240 <https://www.rfc-editor.org/rfc/rfc7240>`_).
 

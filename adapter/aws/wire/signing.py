@@ -10,15 +10,17 @@ import hashlib
 import hmac
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
+from adapter.frozen import frozen
+
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Credentials:
     """A key pair, and the session token of temporary ones."""
 
@@ -27,7 +29,7 @@ class Credentials:
     token: str | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Signer:
     """Signs for one service in one region.
 
