@@ -109,6 +109,7 @@ def test_the_keyboard_alone(browser: Browser, scene: Scene) -> None:
             page.keyboard.press("g")
             page.keyboard.press(key)
             expect(page.get_by_role("heading", level=1)).to_have_text(title)
+        expect(page.get_by_role("link", name="Account/carl/withdraw")).to_be_visible()
         page.keyboard.press("/")
         expect(page.get_by_label("Service")).to_be_focused()
         page.keyboard.type("Mailer")

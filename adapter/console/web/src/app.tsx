@@ -1,6 +1,6 @@
 /** The frame around the screens: navigation, shortcuts, notices. */
 
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { LocationProvider, Route, Router, useLocation } from "preact-iso";
 import { Dialog } from "./components/dialog";
 import { Notices } from "./components/notices";
@@ -70,7 +70,12 @@ function Frame() {
           ))}
         </ul>
         <div class="tools">
-          <button type="button" class="small" aria-pressed={!paused.value} onClick={() => setLive(paused.value)}>
+          <button
+            type="button"
+            class="small"
+            aria-label={paused.value ? "Paused: look again" : "Live: stop looking"}
+            onClick={() => setLive(paused.value)}
+          >
             {paused.value ? "Paused" : "Live"}
           </button>
           <button type="button" class="small" onClick={() => setHelp(true)} aria-label="Keyboard shortcuts">
@@ -102,7 +107,8 @@ function Frame() {
 /** Move the focus to the content when another screen is shown, so that a screen reader begins there. */
 function useFocusOnChange(path: string): void {
   const before = useRef(path);
-  useEffect(() => {
+  // Not after the paint: by then the reader may be writing in a field.
+  useLayoutEffect(() => {
     if (before.current !== path) document.getElementById("main")?.focus({ preventScroll: true });
     before.current = path;
   }, [path]);

@@ -1,6 +1,6 @@
 /** The invocations that match a filter, and actions on many of them. The filter is in the URL. */
 
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { useLocation } from "preact-iso";
 import { ACTIONS, filterWords, type ActionName } from "../actions";
 import { ask, query } from "../api/client";
@@ -168,7 +168,7 @@ interface FieldProps {
 /** A field that is written in peace: its value changes outside when it is left, or on Enter. */
 function Field({ label, value, onWritten, list, field }: FieldProps) {
   const [draft, setDraft] = useState(value);
-  useEffect(() => setDraft(value), [value]);
+  useLayoutEffect(() => setDraft(value), [value]);
   return (
     <label>
       {label}
