@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from adapter.batches import Batch, Ending, Failed, Succeeded, Unfinished, map_items
     from adapter.client import Client, SigV4, SyncClient, UnexpectedResponseError
     from adapter.clients import invocation_id
+    from adapter.codec import Codec
     from adapter.combinators import as_completed, gather, select, wait_completed
     from adapter.context import (
         Context,
@@ -45,6 +46,7 @@ __all__ = [
     "Awakeable",
     "Batch",
     "Client",
+    "Codec",
     "Context",
     "DeadlockError",
     "Definition",
@@ -95,6 +97,7 @@ _HOMES = {
     "adapter.batches": "Batch Ending Failed Succeeded Unfinished map_items",
     "adapter.client": "Client SigV4 SyncClient UnexpectedResponseError",
     "adapter.clients": "invocation_id",
+    "adapter.codec": "Codec",
     "adapter.combinators": "as_completed gather select wait_completed",
     "adapter.context": "Context ObjectContext ObjectSharedContext Request WorkflowContext WorkflowSharedContext",
     "adapter.definitions": "Definition Service VirtualObject Workflow",

@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 from pydantic import ValidationError
 
 from adapter import values
+from adapter.codec import Codec, Coder
 from adapter.definitions import Category, Definition, Method, describe
 from adapter.engine.commands import Issuer
 from adapter.engine.deployment import HandlerSpec
@@ -232,6 +233,8 @@ class Registry:
 
     def __init__(self, *definitions: Definition | Callable[[], Definition]) -> None:
         self.services: dict[str, BoundService] = {}
+        self.codec: Codec | None = None
+        """Encodes what the handlers store."""
         for definition in definitions:
             service = _bind(definition)
             if service.name in self.services:
@@ -244,7 +247,13 @@ class Registry:
     @property
     def specs(self) -> list[HandlerSpec]:
         """The handlers of all services, as the engine runs them."""
-        return [handler.spec for service in self.services.values() for handler in service.handlers.values()]
+        handlers = (handler for service in self.services.values() for handler in service.handlers.values())
+        return [self.coder.handler(handler.spec) for handler in handlers]
+
+    @property
+    def coder(self) -> Coder:
+        """What applies the codec."""
+        return Coder(self.codec)
 
 
 def _make(definition: Callable[[], Definition]) -> Definition:

@@ -19,6 +19,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeVar, cast
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_json
 
+from adapter.engine.types import ENCODED
 from adapter.errors import DefinitionError, TerminalError, UnreadableError, explain, place
 from adapter.operations import Operation
 from adapter.serde import Json, Serde, json_of, type_name
@@ -108,6 +109,8 @@ def read(form: Serde[T], data: bytes | None, what: str) -> T:
     try:
         return form.deserialize(data or b"")
     except _DATA_ERRORS as error:
+        if data is not None and data.startswith(ENCODED):
+            raise UnreadableError(f"{what} is encoded: pass the codec that encoded it, as codec=") from None
         raise UnreadableError(f"{what} cannot be read as {_named(form)}: {_explained(error)}") from None
 
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from adapter.codec import Codec
 from adapter.definitions import Definition
 from adapter.errors import DefinitionError
 from adapter.hosting import hosting
@@ -72,7 +73,9 @@ def _connect(registry: Registry) -> Host:
     return connect(registry)
 
 
-def lambda_handler(*definitions: Definition | Callable[[], Definition] | AsgiApp) -> LambdaEntry:
+def lambda_handler(
+    *definitions: Definition | Callable[[], Definition] | AsgiApp, codec: Codec | None = None
+) -> LambdaEntry:
     """Make a Lambda function of services, virtual objects and workflows.
 
     It serves API Gateway, EventBridge Scheduler, the courier and the registrar of the shared stack, and its like in
@@ -81,6 +84,8 @@ def lambda_handler(*definitions: Definition | Callable[[], Definition] | AsgiApp
     Args:
         *definitions: Classes, or instances, which may carry dependencies; or ``restate.app(...)`` of Restate's Python
             SDK, whose handlers then run here.
+        codec: Encodes what the handlers store, for example to encrypt it. All functions of a stack that call each
+            other need the same.
 
     Raises:
         DefinitionError: If one makes no sense, or two have one name.
@@ -96,4 +101,6 @@ def lambda_handler(*definitions: Definition | Callable[[], Definition] | AsgiApp
     """
     if not definitions:
         raise DefinitionError("lambda_handler() was given no definition: pass the classes that it serves, one by one")
-    return LambdaEntry(hosting(*definitions))
+    registry = hosting(*definitions)
+    registry.codec = codec
+    return LambdaEntry(registry)

@@ -7,10 +7,11 @@ inputs and the values are compared as well.
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from adapter.engine import commands as c
 from adapter.engine.records import Ref
+from adapter.engine.types import ENCODED, Outcome
 
 _PARTS: Final[dict[type, tuple[str, ...]]] = {
     c.Call: ("input",),
@@ -54,4 +55,12 @@ class Contents:
         parts = _PARTS.get(type(command), ())
         if execution is None or execution.committed <= n or type(earlier) is not type(command):
             return None  # another process issued the one in the journal
-        return next((part for part in parts if getattr(earlier, part) != getattr(command, part)), None)
+        return next((part for part in parts if _differ(getattr(earlier, part), getattr(command, part))), None)
+
+
+def _differ(a: Any, b: Any) -> bool:
+    """Return True if two values differ, as far as can be told of values that a codec has encoded."""
+    if isinstance(a, Outcome) and isinstance(b, Outcome):
+        a, b = a.value or a.failure, b.value or b.failure
+    encoded = isinstance(a, bytes) and isinstance(b, bytes) and a.startswith(ENCODED) and b.startswith(ENCODED)
+    return bool(a != b) and not encoded

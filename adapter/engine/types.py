@@ -296,6 +296,9 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 LONGEST = 100 * 365 * 86_400_000
 """The longest sleep or delay, in milliseconds: 100 years."""
 
+ENCODED = b"\x00enc\x01"
+"""What values begin with that a codec has encoded. Two encodings of one value may differ."""
+
 MAX_KEY = 512
 """The longest object key, in UTF-8 bytes."""
 

@@ -18,6 +18,7 @@ from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from adapter.codec import Coder
 from adapter.engine.engine import Engine
 from adapter.engine.ids import INVOCATION_ID, derived_commit_id, heartbeat, idempotent_id, parse_awakeable, workflow_id
 from adapter.engine.ports import Unavailable
@@ -84,6 +85,7 @@ class Ingress:
         self._engine = engine
         self._local = {name: endpoints(service) for name, service in registry.services.items()}
         self._registry = registry
+        self._coder = registry.coder
         self._until = until
         self._elsewhere = elsewhere
         self._documents: dict[str, Document] | None = None
@@ -173,7 +175,7 @@ class Ingress:
         outcome = called.outcome
         if outcome is None and preferred.wait:
             outcome = await self._watch(called.id, min(until, self._engine.process.now() + preferred.wait))
-        response = _accepted(called) if outcome is None else _result(called.id, outcome, endpoint)
+        response = _accepted(called) if outcome is None else _result(called.id, outcome, endpoint, self._coder)
         response.headers["preference-applied"] = preferred.applied
         return response
 
@@ -215,7 +217,7 @@ class Ingress:
         until, preferred = self._until(), preference(request)
         meta, endpoint = await self._look(id, name)
         if not meta.live:
-            return _result(id, await self._engine.storage.result(meta), endpoint)
+            return _result(id, await self._engine.storage.result(meta), endpoint, self._coder)
         if what == "output":
             raise HTTPError("not ready", code=470, headers={ID: id})
         if preferred is not None:
@@ -229,7 +231,7 @@ class Ingress:
                 meta = await self._engine.storage.find(id)
                 if meta is not None and meta.status is Status.PAUSED:
                     return failed(_paused(meta), {ID: id})
-        return _result(id, outcome, endpoint)
+        return _result(id, outcome, endpoint, self._coder)
 
     # --- which invocation is meant: its id, and what to call it ---
 
@@ -277,7 +279,7 @@ class Ingress:
             raise TerminalError(f"{awakeable!r} is no awakeable's id", code=400)
         ref, _ = parsed
         if what == "resolve":
-            outcome = Outcome(await _read_value(request))
+            outcome = self._coder.outcome(Outcome(await _read_value(request)))
         else:
             outcome = Outcome(failure=await _read_failure(request))
         key = idempotency_key(request)
@@ -300,7 +302,11 @@ class Ingress:
         name = "/".join((path[:-1] if rejects else path) or named)
         if not 0 < len(name.encode()) <= MAX_KEY:
             raise TerminalError(f"a signal's name has 1 to {MAX_KEY} bytes in UTF-8", code=400)
-        outcome = Outcome(failure=await _read_failure(request)) if rejects else Outcome(await _read_value(request))
+        outcome = (
+            Outcome(failure=await _read_failure(request))
+            if rejects
+            else self._coder.outcome(Outcome(await _read_value(request)))
+        )
         await self._look(id, f"invocation {id}")
         key = idempotency_key(request)
         commit_id = None if key is None else derived_commit_id(f"{id}/{name}", key)
@@ -379,7 +385,7 @@ class Ingress:
         if body and endpoint.takes == JSON:
             require_json(request, name)
         endpoint.check(name, body)
-        return Request(target, body, idempotency_key=key, headers=headers, delay=delay), endpoint
+        return Request(target, self._coder.encode(body), idempotency_key=key, headers=headers, delay=delay), endpoint
 
 
 def _without_slash(path: list[str]) -> list[str]:
@@ -460,7 +466,7 @@ def _paused(meta: Meta) -> Failure:
     )
 
 
-def _result(id: str, outcome: Outcome | None, endpoint: Endpoint) -> Response:
+def _result(id: str, outcome: Outcome | None, endpoint: Endpoint, coder: Coder) -> Response:
     headers = {ID: id}
     if outcome is None:
         raise HTTPError(
@@ -470,7 +476,7 @@ def _result(id: str, outcome: Outcome | None, endpoint: Endpoint) -> Response:
         )
     if outcome.failure is not None:
         return failed(outcome.failure, headers)
-    value = outcome.value or b""
+    value = coder.decode(outcome.value or b"")
     if not value and endpoint.gives == JSON:
         value = b"null"  # whoever expects JSON gets some
     content_type = endpoint.gives or (JSON if value else None)

@@ -44,7 +44,8 @@ def discover(names: Sequence[str]) -> Registry:
     found = Registry()
     for name in names:
         try:
-            services = _registry(name).services
+            registry = _registry(name)
+            services = registry.services
             _check_types(services.values())
         except DefinitionError as error:
             raise DiscoveryError(str(error), blamed(error)) from error
@@ -55,6 +56,7 @@ def discover(names: Sequence[str]) -> Registry:
         for service in services.keys() & found.services.keys():
             raise DiscoveryError(f"{name} has a service called {service}, and so has another module")
         found.services.update(services)
+        found.codec = registry.codec or found.codec
     return found
 
 
@@ -83,6 +85,7 @@ def _registry(name: str) -> Registry:
         merged = Registry()
         for registry in registries:
             merged.services.update(registry.services)
+            merged.codec = registry.codec or merged.codec
         return merged
     definitions = [value for value in vars(module).values() if _is_own(value, module) or is_sdk(value)]
     if not definitions:

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from adapter.checks import check_key, milliseconds
 from adapter.clients import Clients
+from adapter.codec import Codec
 from adapter.definitions import Definition, describe
 from adapter.engine.commands import (
     NOT_FOUND,
@@ -123,6 +124,7 @@ class Environment(Clients):
         replay: Have handlers suspended wherever they wait, and run again from their start after each result: whatever
             in them is not deterministic is found. Slower, and good for a second run of a whole test suite.
         start: What the time is at first.
+        codec: Encodes what handlers store; see ``lambda_handler``.
 
     Attributes:
         requests: How many requests to the store handlers have made so far.
@@ -134,8 +136,10 @@ class Environment(Clients):
         *definitions: Definition | Callable[[], Definition] | AsgiApp,
         replay: bool = False,
         start: datetime = START,
+        codec: Codec | None = None,
     ) -> None:
-        self._specs = hosting(*definitions).specs
+        self._codec = codec
+        self._host(*definitions)
         self._replay = replay
         self._clock = ManualClock(round(start.timestamp() * 1000))
         self._store = MemoryStore(hook=self._hook)
@@ -237,11 +241,16 @@ class Environment(Clients):
         Args:
             *definitions: All that there are from now on.
         """
-        self._specs = hosting(*definitions).specs
+        self._host(*definitions)
         self._stop()
         self._start()
 
     # --- inside: the process ---
+
+    def _host(self, *definitions: Definition | Callable[[], Definition] | AsgiApp) -> None:
+        registry = hosting(*definitions)
+        registry.codec = self._codec
+        self._specs, self._coder = registry.specs, registry.coder
 
     def _start(self) -> None:
         self._processes += 1
@@ -344,6 +353,7 @@ class Environment(Clients):
     # --- inside: requests ---
 
     def _issue(self, command: Call | Send, content_type: str, decode: Callable[[bytes | None], T]) -> Invocation[T]:
+        command, decode = self._coder.command(command), self._coder.result(decode)
         target, key = command.target, None
         if (command.kind or self._engine.deployment.kind_of(target)) is Kind.WORKFLOW and target.key is not None:
             id = workflow_id(target.service, target.key)
@@ -365,6 +375,7 @@ class Environment(Clients):
         return answer
 
     def _ask(self, command: Asked, decode: Callable[[bytes | None], T]) -> Operation[T]:
+        command, decode = self._coder.command(command), self._coder.result(decode)
         match command:
             case Attach(id):
                 return _Started(self, id, self._in_process(lambda: self._known(id)), decode)
@@ -448,7 +459,7 @@ class Environment(Clients):
         if state.has_overflow:
             for name in await self._engine.storage.entries(key, state.state_generation):
                 values[name] = await self._engine.runtime.blobs.read(key, state.state_generation, name)
-        return {name: _plain(value) for name, value in sorted(values.items()) if value is not None}
+        return {name: _plain(self._coder.decode(value)) for name, value in sorted(values.items()) if value is not None}
 
 
 class _Asked(Operation[T]):
