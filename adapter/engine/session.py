@@ -18,6 +18,7 @@ from itertools import chain
 from typing import Any
 
 from adapter.engine import commands as c
+from adapter.engine import suspensions
 from adapter.engine.attempt import Attempt
 from adapter.engine.batches import Batches
 from adapter.engine.commit_log import CommitLog
@@ -62,7 +63,6 @@ from adapter.engine.preparation import INBOX_PAGE, Preparation
 from adapter.engine.records import Head, Notification, Ref, Status
 from adapter.engine.runtime import Runtime
 from adapter.engine.state_reads import StateReads
-from adapter.engine.suspensions import suspension_of
 from adapter.engine.types import CANCELLED, Failure, ObjectKey, Outcome
 from adapter.engine.wakeups import MAX_INLINE_WAIT
 from adapter.engine.work import REQUIRED, Work
@@ -668,7 +668,7 @@ class Session:
         return not alone or left <= (0 if self._runtime.always_replay else MAX_INLINE_WAIT)
 
     def _suspension_of(self, execution: Execution) -> Suspended:
-        return suspension_of(execution, self._work.timers, self._process.times())
+        return suspensions.suspension_of(execution, self._work.timers, self._process.times())
 
     async def _wait(self, until: int | None) -> None:
         """Wait until something happened, or a time has come."""
