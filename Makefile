@@ -129,12 +129,33 @@ unit: $(project) $(sam) $(emulator) $(console) $(browser) ## every test that nee
 	@echo "==> examples in docstrings"
 	@$(PYTEST) -q --doctest-modules adapter
 	@echo "==> unit, contract and simulation tests"
-	@$(PYTEST) --ignore tests/integration $(ARGS)
+	@$(PYTEST) --ignore tests/integration --ignore tests/opinions $(ARGS)
 
 .PHONY: integration
 integration: setup $(browser) ## the tests over a deployed stack, on an emulator of their own; ARGS='-k name' passes options on
 	@echo "==> integration tests"
-	@$(PYTEST) tests/integration $(ARGS)
+	@$(PYTEST) tests/integration --ignore tests/integration/test_upgrade.py $(ARGS)
+
+.PHONY: upgrade
+upgrade: setup ## a stack of the layout's first code is filled and updated to this code, on an emulator of its own (two minutes)
+	@$(PYTEST) tests/integration/test_upgrade.py $(ARGS)
+
+opinions := .tools/opinions/.ready
+
+.PHONY: second-opinions
+second-opinions: $(project) $(sam) $(opinions) ## other tools on the same things: all regions, roles, workflows, moto, the layout's first code
+	@echo "==> cfn-lint in all regions"
+	@.tools/sam/bin/cfn-lint --regions ALL_REGIONS --template template.yaml adapter/project/stack.yaml
+	@echo "==> workflows"
+	@.tools/opinions/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@.tools/opinions/bin/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
+	@echo "==> roles, and the contract on moto"
+	@$(PYTEST) tests/opinions $(ARGS)
+	@$(MAKE) --no-print-directory upgrade
+
+.PHONY: pythons
+pythons: $(opinions) ## unit and contract tests on each Python of 3.11 to 3.14 that is here
+	@.tools/opinions/bin/nox
 
 .PHONY: simulate
 simulate: $(project) ## the engine under a seeded scheduler that crashes, delays and reorders: make simulate SEEDS=1000

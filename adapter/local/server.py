@@ -213,16 +213,19 @@ async def _recover(engine: Engine, interval: float) -> None:
 
 async def _arm(engine: Engine) -> None:
     """Set a timer for each invocation that is due later."""
-    for shard in range(DUE_SHARDS):
-        after: Place | None = None
-        while True:
-            found, after = await engine.storage.read(lambda: engine.storage.store.active(shard, 1000, after=after))  # noqa: B023
-            for entry in found:
-                meta = await engine.storage.find(entry.id)
-                if meta is not None and meta.live and meta.due is not None and meta.due > engine.process.now():
-                    engine.runtime.wakeups.schedule(meta)
-            if after is None:
-                break
+    await asyncio.gather(*(_arm_shard(engine, shard) for shard in range(DUE_SHARDS)))
+
+
+async def _arm_shard(engine: Engine, shard: int) -> None:
+    after: Place | None = None
+    while True:
+        found, after = await engine.storage.read(lambda: engine.storage.store.active(shard, 1000, after=after))  # noqa: B023
+        for entry in found:
+            meta = await engine.storage.find(entry.id)
+            if meta is not None and meta.live and meta.due is not None and meta.due > engine.process.now():
+                engine.runtime.wakeups.schedule(meta)
+        if after is None:
+            return
 
 
 def serve(options: Options, listener: socket.socket, supervisor: Supervisor | None = None) -> int:

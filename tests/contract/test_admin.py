@@ -471,7 +471,9 @@ async def test_the_overview(operator: Operator) -> None:
     await operator.until(paused, "paused")
     await operator.until(done)
     await operator.eventually(lambda: operator.get(f"/invocations/{failing}"), lambda shown: shown["failures"] > 0)
-    shown = await operator.get("/overview")
+    shown = await operator.eventually(
+        lambda: operator.get("/overview"), lambda shown: shown["sweeper"]["age_seconds"] is not None
+    )
     assert (shown["statuses"]["paused"], shown["outcomes"], shown["complete"]) == (1, {"completed": 1}, True)
     assert {each["id"] for each in shown["failing"]} >= {failing}
     assert shown["oldest_paused"]["id"] == paused

@@ -21,9 +21,12 @@ import httpx
 import pytest
 import yaml
 
+from adapter.aws.deployed import find_stack
+from adapter.testing.deployed import swept
 from infra import emulator as emulators
 from infra.deploy import build, deploy, local_parameters
 from infra.emulator import ROOT, Emulator
+from infra.endpoint import wait_until_ready
 from infra.stack import Stack
 from tests.faults.template import rewritten
 from tests.integration.probes import Probes, deploy_probes
@@ -60,6 +63,7 @@ def emulator(progress: Progress) -> Iterator[Emulator | None]:
     """The emulator whose processes these tests may touch; None where it is somebody else's."""
     url = os.environ.get("AWS_ENDPOINT_URL")
     if url:
+        progress(f"{wait_until_ready(url)} at {url}")
         running = emulators.find()
         yield running if running and running.url == url else None
         return
@@ -89,7 +93,16 @@ def stack(request: pytest.FixtureRequest, emulator: Emulator | None, progress: P
     progress("deploying")
     deploy(stack, packages, local_parameters())
     progress(f"deployed: {stack.url}")
+    if emulator is None:  # not every emulator fires schedules
+        request.getfixturevalue("sweeps")
     return stack
+
+
+@pytest.fixture(scope="session")
+def sweeps() -> Iterator[None]:
+    """Has the stack swept as its schedule would, where the emulator may not fire schedules."""
+    with swept(find_stack("adapter-test")):
+        yield
 
 
 @pytest.fixture
