@@ -99,7 +99,7 @@ class WatchedStore(MemoryStore):
         meta = self._record(ref.id)
         if meta is not None and meta.generation == ref.generation and meta.inline_journal is not None:
             segments.append(meta.inline_journal)
-        return decode(segments)
+        return [entry for entry, _ in decode(segments)]
 
     async def _span(self) -> None:
         """Let a transaction take its time, in which other processes write."""
