@@ -221,7 +221,9 @@ class Engine:
                 execution, heads = await asyncio.gather(self._claims.begin(id), self.storage.heads([key]))
             else:
                 execution = await self._claims.begin(id) if fresh else None
-            execution = execution or await self._claims.claim(id)
+            if execution is None:
+                heads = {}  # another process has run the invocation, and may have written its state since
+                execution = await self._claims.claim(id)
             while execution is None and self._resuming[id]:  # the invocation may have become ready since
                 self._resuming[id] = False
                 execution = await self._claims.claim(id)

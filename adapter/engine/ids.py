@@ -191,7 +191,7 @@ def partition(id: str, target: Target) -> str | None:
     service. The promises of a workflow id have a partition of their own.
 
     >>> partition("inv_" + "a" * 32, Target("Counter", "add", "Mary"))
-    'Counter#2'
+    'Counter#3'
     >>> partition("prm_" + "a" * 32, Target("SignUp", "code", "Mary"))
     'SignUp/Mary'
     """

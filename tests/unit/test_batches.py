@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from adapter.engine import commands as c
-from adapter.engine.ports import Change, Delete, MarkQueued, Put, WriteHead
-from adapter.engine.records import InboxEntry, Meta, Status, Unreadable
-from adapter.engine.types import Kind, ObjectKey, Outcome
-from tests.unit.world import World, pack, settle, target, unpack
+from adapter.engine.journal import CommandIssued, encode
+from adapter.engine.ports import Change, Create, Delete, MarkQueued, Put, TakeKey, Update, WriteHead
+from adapter.engine.records import Head, InboxEntry, JournalSegment, Meta, Status, Unreadable
+from adapter.engine.types import Kind, ObjectKey, Outcome, Target
+from tests.unit.world import World, closure, pack, settle, target, unpack
 
 KEY = ObjectKey("O", "k")
 
@@ -305,3 +307,44 @@ async def test_a_former_deployment_runs_no_messages_that_came_after_it() -> None
     await world.send("S/sender", process=1)
     await world.clock.advance(12)
     assert ran == ["2", "2", "2"]
+
+
+async def test_a_process_that_comes_too_late_to_begin_reads_the_state_again() -> None:
+    world = World()
+
+    @world.handler("O", kind=Kind.EXCLUSIVE)
+    async def note(ctx: Any, _: Any) -> Any:
+        ctx.issue(c.SetState("n", b"1"), unpack)
+        return await ctx.issue(c.Run("step", closure(1)), unpack)
+
+    key, now = ObjectKey("O", "k"), world.clock.now()
+    meta = Meta("inv_" + "a" * 32, "g", Target("O", "note", "k"), Kind.EXCLUSIVE, Status.READY, now, input=b"null")
+    meta = replace(meta, due=now + 60_000)
+    await world.store.commit([Create(meta, 0), TakeKey(key, meta.ref, queued=False, empty=True)], "granted")
+    read = asyncio.Event()
+    entries = [CommandIssued(0, "set", "n", value=Outcome()), CommandIssued(1, "run", "step")]
+    waiting = {
+        "status": Status.BACKING_OFF,
+        "epoch": 1,
+        "failures": 1,
+        "segments": 1,
+        "due": now + 500,
+        "timer": now + 500,
+    }
+
+    async def other_first(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Another process begins, writes the state and fails, between the two requests of this one."""
+        if phase == "after" and method == "heads":
+            read.set()
+        if phase == "before" and method == "start":
+            await read.wait()
+            world.store.hook = None
+            written = WriteHead(Head(key, owner=meta.ref, state={"n": b"1"}), owner=meta.ref)
+            segment = Put(JournalSegment(meta.id, "g", 0, encode(entries)[0]))
+            await world.store.commit([Update(meta.ref, set=waiting), segment, written], "failed")
+
+    world.store.hook = other_first
+    late = asyncio.create_task(world.engine.resume(meta.id, key=key))
+    await pass_time(world, late.done)
+    assert (await world.meta(meta.id)).status is Status.COMPLETED
+    assert (await world.store.heads([key]))[key].state == {"n": b"1"}
