@@ -210,10 +210,12 @@ def until(what: str, look: Callable[[], T | None]) -> T:
 
 
 @contextmanager
-def world(deployment: str = FIRST, definitions: Sequence[type[Definition]] | None = None) -> Iterator[World]:
-    """Serve until the end of the block."""
+def world(
+    deployment: str = FIRST, definitions: Sequence[type[Definition]] | None = None, store: MemoryStore | None = None
+) -> Iterator[World]:
+    """Serve until the end of the block, what is in a store."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        fleet = Fleet(MemoryStore())
+        fleet = Fleet(store or MemoryStore())
         config = uvicorn.Config(
             fleet, lifespan="off", log_config=None, log_level="warning", timeout_graceful_shutdown=1
         )

@@ -306,32 +306,33 @@ class Stack:
         return {}
 
 
-@pytest.fixture(scope="module")
-def large() -> MemoryStore:
-    """A store of 100,000 invocations: a tenth is live, in every state; one key has a queue of 1,000."""
-    store = MemoryStore()
+async def fill(store: MemoryStore) -> None:
+    """Put 100,000 invocations into a store: a tenth is live, in every state; one key has a queue of 1,000."""
     now = SystemClock().now()
     chance = random.Random(1)
+    owner = _live(chance, Status.SUSPENDED, "Counter", "busy", now)
+    await commit(store, Create(owner, now))
+    await commit(store, WriteHead(Head(KEY, owner=owner.ref, queued=True), version=0))
+    for n in range(MANY):
+        service, at = SERVICES[n % 3], now - chance.randrange(3_600_000)
+        if n % 10:
+            record = meta(
+                target=Target(service, "add", str(n % 1000)),
+                **{**_ended(chance.choice([0, 0, 0, 1, 2, 3]), now), "created": at},
+            )
+        elif n < 10_000:
+            record = _live(chance, Status.QUEUED, "Counter", "busy", at)
+            await commit(store, Put(InboxEntry(KEY, ticket(at * 1000, record.id), record.ref)))
+        else:
+            record = _live(chance, chance.choice(LIVE), service, str(n), at)
+        await store.commit([Create(record, now)], str(n))
 
-    async def fill() -> None:
-        owner = _live(chance, Status.SUSPENDED, "Counter", "busy", now)
-        await commit(store, Create(owner, now))
-        await commit(store, WriteHead(Head(KEY, owner=owner.ref, queued=True), version=0))
-        for n in range(MANY):
-            service, at = SERVICES[n % 3], now - chance.randrange(3_600_000)
-            if n % 10:
-                record = meta(
-                    target=Target(service, "add", str(n % 1000)),
-                    **{**_ended(chance.choice([0, 0, 0, 1, 2, 3]), now), "created": at},
-                )
-            elif n < 10_000:
-                record = _live(chance, Status.QUEUED, "Counter", "busy", at)
-                await commit(store, Put(InboxEntry(KEY, ticket(at * 1000, record.id), record.ref)))
-            else:
-                record = _live(chance, chance.choice(LIVE), service, str(n), at)
-            await store.commit([Create(record, now)], str(n))
 
-    asyncio.run(fill())
+@pytest.fixture(scope="module")
+def large() -> MemoryStore:
+    """A store of 100,000 invocations."""
+    store = MemoryStore()
+    asyncio.run(fill(store))
     return store
 
 

@@ -47,7 +47,7 @@ def _statuses(path: Path) -> Iterator[str]:
             case ast.Dict(keys=keys):
                 if any(isinstance(key, ast.Constant) and key.value == "status" for key in keys):
                     yield f"{path.name}:{node.lineno}"
-            case ast.Call(func=ast.Name(id="Update" | "Finish" | "Create" | "Meta")):
+            case ast.Call(func=ast.Name(id="Update" | "Finish" | "Create" | "Meta"), args=[_, *_]):
                 yield f"{path.name}:{node.lineno}"
             case ast.Call(func=ast.Name(id="replace"), keywords=keywords):
                 if any(keyword.arg == "status" for keyword in keywords):

@@ -1,0 +1,42 @@
+"""Every screen on a store of 100,000 invocations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.console.browser import showing
+from tests.drills.test_many import LIMIT, crowded, fastest
+from tests.drills.world import World
+
+SCREENS = {
+    "": "Oldest paused",
+    "/invocations": "(Counter|Mailer|Shop)/",
+    "/keys": "inv_",
+    "/keys/Counter?key=busy": "Queue",
+    "/services": "Counter",
+    "/deployments": "shop:",
+    "/waits": "Waits",
+    "/dead-letters": "Dead letters",
+}
+"""Each screen, with a pattern of a text on it that comes from the server."""
+
+
+@pytest.fixture(scope="module")
+def many() -> Iterator[World]:
+    with crowded() as world:
+        yield world
+
+
+def show(page: Page, path: str, text: str) -> None:
+    page.goto(f"/console{path}")
+    expect(page.get_by_text(re.compile(text)).first).to_be_visible()
+
+
+@pytest.mark.parametrize("path", SCREENS)
+def test_each_screen_is_there_within_a_second(many: World, browser: Browser, path: str) -> None:
+    with showing(browser, many.url) as page:
+        assert fastest(lambda: show(page, path, SCREENS[path])) < LIMIT
