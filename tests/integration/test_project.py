@@ -73,6 +73,10 @@ class Project:
             "PATH": os.pathsep.join(map(str, [*programs, os.environ["PATH"]])),
             **{name: os.environ[name] for name in os.environ if name.startswith("PIP_")},
             "PIP_FIND_LINKS": str(wheels),
+            # Each build installs the packages of the function in JavaScript: what was fetched is not asked for again.
+            "npm_config_prefer_offline": "true",
+            "npm_config_fetch_timeout": "20000",
+            "npm_config_cache": str(ROOT / ".local" / "npm"),
             "SAM_CLI_TELEMETRY": "0",
             "SAM_CLI_POLL_DELAY": "0.5",
             "AWS_ENDPOINT_URL": stack.endpoint,
