@@ -326,6 +326,8 @@ class Session:
                     await self._poll(until)
             case Suspend():
                 waiting = [execution for execution in self.executions.values() if execution.attempt is not None]
+                if not (waiting or self.commit_log.groups):  # no attempt is left: the leases continue what there is
+                    return True
                 self.woken.clear()  # the commit notices what arrived before this
                 await self._committer.suspend([self._suspension_of(execution) for execution in waiting])
                 self._cycles.look_for(waiting)
