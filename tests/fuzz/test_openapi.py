@@ -6,19 +6,14 @@ refused with a 4xx; nothing is a 500.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
-import pytest
 import requests
 import schemathesis
 from schemathesis.checks import CHECKS
 
 from adapter.http import openapi
-from adapter.local.memory import MemoryStore
-from adapter.local.server import running
 from adapter.registry import Registry
 from tests.fuzz.bounds import EXAMPLES, bounded
 from tests.fuzz.services import Cart, Delivery, Shop
@@ -29,28 +24,6 @@ schema = schemathesis.openapi.from_dict(
     openapi.merge(openapi.documents(REGISTRY)),
     config=schemathesis.Config.from_dict({"generation": {"deterministic": not EXAMPLES, "database": "none"}}),
 )
-
-
-@pytest.fixture(scope="module")
-def send() -> Iterator[Any]:
-    """Sends a prepared request to the ingress, which runs between requests as well only while one is under way."""
-    with asyncio.Runner() as runner:
-        server = running(REGISTRY, MemoryStore())
-        app = runner.run(server.__aenter__())
-        http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
-
-        def send(request: requests.PreparedRequest) -> httpx.Response:
-            headers = [(_bytes(name), _bytes(value)) for name, value in request.headers.items()]
-            body = request.body or b""
-            return runner.run(http.request(str(request.method), str(request.url), content=body, headers=headers))
-
-        yield send
-        runner.run(http.aclose())
-        runner.run(server.__aexit__(None, None, None))
-
-
-def _bytes(text: str | bytes) -> bytes:
-    return text if isinstance(text, bytes) else text.encode("latin-1")
 
 
 @schema.parametrize()
