@@ -24,7 +24,7 @@ def hosting(*definitions: Definition | Callable[[], Definition] | AsgiApp) -> Re
     own: list[Any] = [each for each in definitions if not is_sdk(each)]
     registry = Registry(*own)
     for app in apps:
-        from adapter.restate.apps import app_services  # what has no such app does without
+        from adapter.restate.apps import app_services  # imported only where there is such an app
 
         for name, service in app_services(app).items():
             if name in registry.services:

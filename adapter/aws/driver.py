@@ -20,7 +20,7 @@ from urllib.parse import quote
 from adapter.aws.entry import LambdaEntry
 from adapter.aws.settings import Settings, variable
 from adapter.aws.tables import FORMAT
-from adapter.aws.wire import Api, AwsError, WireError
+from adapter.aws.wire import Api, WireError
 from adapter.registry import Registry
 from adapter.restate.answers import EndpointError
 from adapter.restate.lambdas import LambdaEndpoint
@@ -101,20 +101,20 @@ async def discover(endpoint: LambdaEndpoint, manifests: Manifests) -> Registry:
         UnreachableError: If it has to be asked, and does not answer.
         DefinitionError: If it offers what cannot be served here.
     """
-    manifest = None
+    kept = None
     try:
-        manifest = await manifests.load(endpoint.name)
-    except (AwsError, WireError, KeyError, zlib.error) as error:
+        kept = await manifests.load(endpoint.name)
+    except (WireError, KeyError, zlib.error) as error:
         log.warning("the manifest is asked for: %s", error)
-    if manifest is None:
-        manifest = await endpoint.manifest()
-        endpoint.services(manifest)  # what cannot be served is not kept
+    manifest = await endpoint.manifest() if kept is None else kept
+    services = endpoint.services(manifest)
+    if kept is None:  # only what can be served is kept
         try:
             await manifests.keep(endpoint.name, manifest)
         except WireError as error:
             log.warning("the manifest is not kept: %s", error)
     registry = Registry()
-    registry.services.update(endpoint.services(manifest))
+    registry.services.update(services)
     return registry
 
 

@@ -384,6 +384,9 @@ TYPES: Final[Mapping[int, type[Command]]] = {
 }
 """The commands by their types on the wire."""
 
+TYPE_OF: Final[Mapping[type[Command], int]] = {command: type for type, command in TYPES.items()}
+"""The types on the wire by the commands."""
+
 CALL_ID: Final = 0x800E
 """The type of the notification that carries a call's or a message's invocation id."""
 
@@ -393,13 +396,13 @@ def is_command(type: int) -> bool:
     return COMMANDS <= type < NOTIFICATIONS or type >= CUSTOM
 
 
-def result_type(command: int) -> int:
+def result_type(command: type[Command]) -> int:
     """Return the type of the notification that carries a command's result.
 
-    >>> hex(result_type(0x040D))
+    >>> hex(result_type(Call))
     '0x800d'
     """
-    return command - COMMANDS + NOTIFICATIONS
+    return TYPE_OF[command] - COMMANDS + NOTIFICATIONS
 
 
 def read_command(frame: Frame) -> Command | None:

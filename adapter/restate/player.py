@@ -28,8 +28,7 @@ from adapter.restate.wire import Frame, write_frame
 NO_SCOPES: Final = "scopes and limit keys are not supported: there is no flow control yet"
 
 MAX_EXCHANGES: Final = 100_000
-"""A handler that is sent its journal so often makes no progress that its own bounds would not have ended."""
-
+"""The most exchanges of one attempt. It ends an endpoint that answers forever and never completes."""
 
 Exchange = Callable[[str, str, bytes], Awaitable[bytes]]
 """Sends a service's, a handler's and an invocation's journal to an endpoint, and returns the answer. Raises
@@ -102,7 +101,7 @@ class _Play:
         """1 after an exchange that made progress and then failed: it is a failure since the last stored entry."""
         self._state: dict[str, bytes] | None = None
         headers = [m.Header(name, value) for name, value in issuer.headers.items()]
-        self._add(m.InputCommand(headers, m.Value(body)), 0x0400)
+        self._add(m.InputCommand(headers, m.Value(body)), m.TYPE_OF[m.InputCommand])
 
     # --- exchanges ---
 
@@ -135,7 +134,7 @@ class _Play:
             self._state = {}
             if self._issuer.kind is not Kind.SERVICE:
                 names = await self._issuer.issue(c.StateKeys(), _names)
-                reads = {name: self._issuer.issue(c.GetState(name), lambda value: value) for name in names}
+                reads = {name: self._issuer.issue(c.GetState(name), _optional) for name in names}
                 for name, read in reads.items():
                     value = await read
                     if value is not None:
@@ -154,7 +153,7 @@ class _Play:
             result = m.Notification(completion_id=n, failure=proposal.failure)
             if proposal.failure is None:
                 result.value = m.Value(proposal.value or b"")
-            self._add(result, m.result_type(0x0411))
+            self._add(result, m.result_type(m.Run))
             self._arrived[n] = proposal.failure is not None
 
     async def back_off(self, error: m.Error) -> None:
@@ -172,7 +171,7 @@ class _Play:
         issue = self._issuer.issue
         match command:
             case m.GetState(key, n):
-                self._await(issue(c.GetState(_text(key)), _optional), n, 0x8002, _value_or_void)
+                self._await(issue(c.GetState(_text(key)), _optional), n, m.GetState, _value_or_void)
             case m.SetState(key, value):
                 issue(c.SetState(_text(key), _content(value)), _bytes)
             case m.ClearState(key):
@@ -180,29 +179,29 @@ class _Play:
             case m.ClearAllState():
                 issue(c.ClearAllState(), _bytes)
             case m.GetStateKeys(n):
-                self._await(issue(c.StateKeys(), _optional), n, 0x8006, _keys)
+                self._await(issue(c.StateKeys(), _optional), n, m.GetStateKeys, _keys)
             case m.Sleep(wake_up, n, name):
                 sleep = c.Sleep(max(0, (wake_up or 0) - now), name or "")
-                self._await(issue(sleep, _optional), n, 0x800C, _void)
+                self._await(issue(sleep, _optional), n, m.Sleep, _void)
             case m.Call():
                 call = issue(c.Call(*_request(command)), _optional)
                 self._tell_id(call, command.id_completion_id)
-                self._await(call, command.completion_id, 0x800D, _value)
+                self._await(call, command.completion_id, m.Call, _value)
             case m.OneWayCall():
                 target, input, key, headers = _request(command)
                 delay = max(0, (command.invoke_time or 0) - now)
                 self._tell_id(issue(c.Send(target, input, delay, key, headers), _optional), command.id_completion_id)
             case m.Attach(completion_id=n):
-                self._await(issue(c.Attach(_invocation(command)), _optional), n, 0x8012, _value)
+                self._await(issue(c.Attach(_invocation(command)), _optional), n, m.Attach, _value)
             case m.GetOutput(completion_id=n):
-                self._await(issue(c.Output(_invocation(command)), _optional), n, 0x8013, _output_or_void)
+                self._await(issue(c.Output(_invocation(command)), _optional), n, m.GetOutput, _output_or_void)
             case m.GetPromise(key, n):
-                self._await(issue(c.GetPromise(key or ""), _optional), n, 0x8009, _value)
+                self._await(issue(c.GetPromise(key or ""), _optional), n, m.GetPromise, _value)
             case m.PeekPromise(key, n):
-                self._await(issue(c.PeekPromise(key or ""), _optional), n, 0x800A, _value_or_void)
+                self._await(issue(c.PeekPromise(key or ""), _optional), n, m.PeekPromise, _value_or_void)
             case m.CompletePromise(key, value, failure, n):
                 completed = c.CompletePromise(key or "", _outcome(value, failure))
-                self._await(issue(completed, _optional), n, 0x800B, _completed)
+                self._await(issue(completed, _optional), n, m.CompletePromise, _completed)
             case m.SendSignal():
                 self._signal(command)
             case m.CompleteAwakeable(id, value, failure):
@@ -225,13 +224,14 @@ class _Play:
         self._add(m.Notification(completion_id=n or 0, invocation_id=invocation.id), m.CALL_ID)
         self._arrived[n or 0] = False
 
-    def _await(self, operation: Operation[bytes | None], n: int | None, type: int, form: _Form) -> None:
+    def _await(self, operation: Operation[bytes | None], n: int | None, command: type[m.Command], form: _Form) -> None:
+        """Keep a command whose result is sent to the endpoint once it has come."""
         completion = n or 0
 
         def notification(value: bytes | None) -> m.Notification:
             return replace(form(value), completion_id=completion)
 
-        self._open.append(_Open(operation, notification, type, completion))
+        self._open.append(_Open(operation, notification, m.result_type(command), completion))
 
     # --- waiting ---
 
@@ -359,22 +359,24 @@ def _outcome(value: m.Value | None, failure: m.WireFailure | None) -> Outcome:
 
 
 def _request(command: m.Call | m.OneWayCall) -> tuple[Target, bytes, str | None, Headers]:
-    if command.scope or command.limit_key:
-        raise TerminalError(NO_SCOPES, code=501)
+    _refuse_scope(command.scope or command.limit_key)
     target = Target(command.service or "", command.handler or "", command.key or None)
     headers = {each.key or "": each.value or "" for each in command.headers}
     return target, command.parameter or b"", command.idempotency_key, headers
 
 
+def _refuse_scope(scope: str | None) -> None:
+    if scope:
+        raise TerminalError(NO_SCOPES, code=501)
+
+
 def _invocation(command: m.Attach | m.GetOutput) -> str:
     if command.workflow is not None:
-        if command.workflow.scope:
-            raise TerminalError(NO_SCOPES, code=501)
+        _refuse_scope(command.workflow.scope)
         return workflow_id(command.workflow.workflow_name or "", command.workflow.workflow_key or "")
     if command.idempotent is not None:
         request = command.idempotent
-        if request.scope:
-            raise TerminalError(NO_SCOPES, code=501)
+        _refuse_scope(request.scope)
         target = Target(request.service_name or "", request.handler_name or "", request.service_key)
         return idempotent_id(target, request.idempotency_key or "")
     return command.invocation_id or ""
