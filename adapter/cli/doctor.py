@@ -33,7 +33,7 @@ def doctor(
         "template.yaml"
     ),
 ) -> None:
-    """Find what is wrong with a stack or a server, and say what to do. Exit code 1 if something is.
+    """Check a stack or a server, and say how to correct each problem. The exit code is 1 if there is a problem.
 
     Without --url and --stack it looks at the stack that samconfig.toml names, if there is one.
     """

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     import httpx
     from rich.console import RenderableType
 
-keys = typer.Typer(no_args_is_help=True, help="See who owns the keys of virtual objects, and who waits for them.")
+keys = typer.Typer(
+    no_args_is_help=True, help="Show which invocations own the keys of virtual objects, and which wait for them."
+)
 state = typer.Typer(no_args_is_help=True, help="See and change the state of virtual objects.")
 
 Service = Annotated[str, typer.Argument(metavar="SERVICE", help="The virtual object.", autocompletion=complete_service)]

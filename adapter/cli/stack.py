@@ -100,7 +100,7 @@ def _schema(handler: Item, media: str, schema: str) -> str:
 @deployments.command("list")
 @remote
 def list_deployments(here: Here) -> None:
-    """List the deployments, with what is live on each, and whether it is safe to remove."""
+    """List the deployments. For each, show how many invocations are live on it, and whether it is safe to remove."""
     answer = here.api.get("/deployments")
     here.out.items(answer["deployments"], _deployments, "there are no deployments")
     if not answer.get("complete", True):

@@ -6,7 +6,7 @@ export type ActionName = "cancel" | "kill" | "pause" | "resume" | "restart-as-ne
 
 interface Described {
   label: string;
-  /** What the action does, for the reader who is about to do it. */
+  /** The effect of the action, as the dialog states it. */
   effect: string;
   /** The past participle, for the notice. */
   done: string;

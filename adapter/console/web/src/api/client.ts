@@ -60,7 +60,7 @@ export function post<T>(path: string, body?: unknown, more: Record<string, strin
   return ask<T>(path, { method: "POST", headers, body: JSON.stringify(body) });
 }
 
-/** Return a new idempotency key: what is asked for again with it is done once. */
+/** Return a new idempotency key. The server carries out repeated requests with one key once. */
 export function newKey(): string {
   return crypto.getRandomValues(new Uint32Array(4)).join("-");
 }

@@ -16,7 +16,7 @@ export function Graph({ of, stuck }: { of: Waits; stuck: Set<string> }) {
   const shown = choose(of, stuck);
   const nodes = new Map(shown.nodes.map((node) => [node.id, node]));
   const shape = JSON.stringify([[...nodes.keys()], shown.edges]);
-  const placed = useMemo(() => place(shown), [shape]); // statuses change more often than who waits for whom
+  const placed = useMemo(() => place(shown), [shape]); // The layout depends on the edges only: a changed status keeps it.
   return (
     <div class="graph" tabIndex={0} role="region" aria-label="Graph of waits">
       <svg
