@@ -21,6 +21,9 @@ from adapter.cli.text import plural
 PAGE: Final = 100
 """How many invocations one request changes."""
 
+LOOK: Final = 1000
+"""How many invocations one request looks at, where it changes nothing."""
+
 SHOWN: Final = 20
 """How many are printed before the question."""
 
@@ -205,9 +208,11 @@ def _look(here: Here, body: dict[str, Any]) -> tuple[list[dict[str, Any]], list[
     """Return the invocations that the action would change, and those that it would skip, with the reasons."""
     found: list[dict[str, Any]] = []
     refused: list[dict[str, Any]] = []
-    for page in _pages(here, body | {"dry_run": True}):
-        found += page["invocations"]
-        refused += page["skipped"]
+    with here.out.progress("looking", None) as advance:
+        for page in _pages(here, body | {"dry_run": True}):
+            found += page["invocations"]
+            refused += page["skipped"]
+            advance(page["matched"])
     unfit = {each["id"] for each in refused}
     return [each for each in found if each["id"] not in unfit], refused
 
@@ -221,8 +226,9 @@ def _pages(here: Here, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield here.api.post("/invocations/bulk", json=body | {"ids": ids[start : start + PAGE]}, headers=headers)
         return
     cursor: str | None = None
+    limit = LOOK if body["dry_run"] else PAGE
     while True:
-        page = here.api.post("/invocations/bulk", json=body | {"limit": PAGE, "cursor": cursor}, headers=headers)
+        page = here.api.post("/invocations/bulk", json=body | {"limit": limit, "cursor": cursor}, headers=headers)
         yield page
         cursor = page["cursor"]
         if cursor is None:

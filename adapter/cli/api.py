@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -127,6 +127,7 @@ class Api:
         *,
         limit: int = 0,
         incomplete: Callable[[], None] = lambda: None,
+        distinct: Sequence[str] = (),
     ) -> Iterator[dict[str, Any]]:
         """Yield the items of a list, page by page.
 
@@ -136,13 +137,17 @@ class Api:
             query: The filters.
             limit: The most items; 0 for all.
             incomplete: Called at the end if the server cannot list everything.
+            distinct: Of the items that have the same in these members, only the first is yielded.
         """
         cursor: str | None = None
+        seen: set[tuple[Any, ...]] = set()
         left = limit
         while True:
             size = min(left, PAGE) if limit else PAGE
             page = self.get(path, {**query, "limit": size, "cursor": cursor})
-            items = page[name][:left] if limit else page[name]
+            items = [item for item in page[name] if not distinct or _is_new(item, distinct, seen)]
+            if limit:
+                items = items[:left]
             yield from items
             left -= len(items)
             cursor = page.get("cursor")
@@ -150,6 +155,13 @@ class Api:
                 if not page.get("complete", True):
                     incomplete()
                 return
+
+
+def _is_new(item: Mapping[str, Any], members: Sequence[str], seen: set[tuple[Any, ...]]) -> bool:
+    names = tuple(item[member] for member in members)
+    new = names not in seen
+    seen.add(names)
+    return new
 
 
 def refusal(response: httpx.Response) -> Failure:

@@ -60,8 +60,11 @@ def list_keys(
     """List the keys that invocations wait for."""
     query = {"service": service, "queued": None if all else "true"}
 
+    def incomplete() -> None:
+        here.out.note("the stack keeps no history: only keys of invocations with a due time are listed")
+
     def show() -> None:
-        found = here.api.pages("/keys", "keys", query, limit=limit)
+        found = here.api.pages("/keys", "keys", query, limit=limit, incomplete=incomplete, distinct=("service", "key"))
         here.out.items(found, _keys, "no key has a queue" if not all else "no key has an owner")
 
     watching(here, show, watch)

@@ -20,7 +20,7 @@ LATEST: Final = "latest"
 """Stands for the deployment that hosts an invocation's service now."""
 
 MOST_AT_ONCE: Final = 100
-"""How many invocations one bulk request acts on at most."""
+"""How many invocations one bulk request changes at most. A dry run looks at as many as a list has."""
 
 PARALLEL: Final = 8
 """How many of them at the same time."""
@@ -217,7 +217,8 @@ async def _chosen(call: Call, body: m.Bulk) -> tuple[list[Meta], str | None, lis
         records = await listing.records_of(engine, ids)
         return [records[id] for id in ids if id in records], None, [id for id in ids if id not in records]
     filter = parameters.read_filter(body.get("filter", {}))
-    limit = parameters.checked_limit(body.get("limit", MOST_AT_ONCE), MOST_AT_ONCE)
+    most = parameters.MAX_LIMIT if body.get("dry_run") else MOST_AT_ONCE
+    limit = parameters.checked_limit(body.get("limit", MOST_AT_ONCE), most)
     names = await call.stack.service_names(filter.service)
     page = await listing.page(engine, names, filter, limit, body.get("cursor"))
     return page.metas, page.cursor, []

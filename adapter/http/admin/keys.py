@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import asyncio
 from typing import Final, cast
 from urllib.parse import urlencode
 
@@ -38,23 +38,25 @@ async def keys(call: Call) -> m.Keys:
     statuses = [Status.QUEUED] if only_queued else [parameters.LIVE]
     filter = parameters.read_filter({"status": statuses, "service": call.query("service")})
     names = await call.stack.service_names(filter.service)
-    page = await listing.page(engine, names, filter, parameters.limit(call), call.query("cursor"))
-    metas = [meta for meta in page.metas if meta.kind.exclusive and meta.target.key is not None]
-    waiting = Counter(meta.target.object for meta in metas if meta.status is Status.QUEUED)
+    page = await listing.page(engine, names, filter, parameters.limit(call), call.query("cursor"), _held)
+    queued = {meta.target.object for meta in page.metas if meta.status is Status.QUEUED}
+    named = list(dict.fromkeys(meta.target.object for meta in page.metas))
     found: list[m.KeyEntry] = []
-    named = list(dict.fromkeys(meta.target.object for meta in metas))
     for start in range(0, len(named), listing.BATCH):
         heads = await engine.storage.heads(named[start : start + listing.BATCH])
+        busy = [key for key, head in heads.items() if head.queued or key in queued]
+        waiting = dict(zip(busy, await asyncio.gather(*(_waiting(engine, key) for key in busy)), strict=True))
         for key, head in heads.items():
-            shown = views.without_none(
-                service=key.service,
-                key=key.key,
-                owner=head.owner.id if head.owner else None,
-                waiting=await _waiting(engine, key) if head.queued or waiting[key] else 0,
-            )
-            if head.owner is not None or shown["waiting"]:
+            if head.owner is not None or waiting.get(key):
+                owner = head.owner.id if head.owner else None
+                shown = views.without_none(service=key.service, key=key.key, owner=owner, waiting=waiting.get(key, 0))
                 found.append(cast("m.KeyEntry", shown))
     return {"keys": found, "cursor": page.cursor, "complete": page.complete}
+
+
+def _held(meta: Meta) -> ObjectKey | None:
+    """Return the key that an invocation may own or wait for."""
+    return meta.target.object if meta.kind.exclusive else None
 
 
 async def _waiting(engine: Engine, key: ObjectKey) -> int:

@@ -11,7 +11,7 @@ import asyncio
 import base64
 import binascii
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -150,15 +150,27 @@ class Page:
     complete: bool = True
 
 
-async def page(engine: Engine, services: Sequence[str], filter: Filter, limit: int, cursor: str | None) -> Page:
+def _itself(meta: Meta) -> Hashable:
+    return meta.id
+
+
+async def page(
+    engine: Engine,
+    services: Sequence[str],
+    filter: Filter,
+    limit: int,
+    cursor: str | None,
+    counted: Callable[[Meta], Hashable | None] = _itself,
+) -> Page:
     """Return a page of the invocations that a filter matches, with their records.
 
     Args:
         engine: Reads the store.
         services: The services to list, if the filter does not name one.
         filter: Which invocations to list.
-        limit: The most that are listed.
+        limit: The most that are counted.
         cursor: Where the page before ended.
+        counted: Returns what an invocation counts as, once on a page. Those of ``None`` are left out.
 
     Raises:
         TerminalError: If the cursor is none.
@@ -166,26 +178,32 @@ async def page(engine: Engine, services: Sequence[str], filter: Filter, limit: i
     names = [filter.service] if filter.service is not None else services
     start = read_cursor(cursor)
     if isinstance(start, _DuePlace):
-        return await _due_page(engine, filter, limit, start)
-    chunk = BATCH * PARALLEL if filter.needs_records else limit
+        return await _due_page(engine, filter, limit, start, counted)
+    many = filter.needs_records or counted is not _itself
+    chunk = BATCH * PARALLEL if many else limit
     index = open_index(engine, names, filter.wanted, start, chunk)
     found: list[Meta] = []
+    count: set[Hashable] = set()
     read = 0
     try:
-        while not index.exhausted and len(found) < limit:
-            entries = await index.next(chunk if filter.needs_records else limit - len(found))
+        while not index.exhausted and len(count) < limit:
+            entries = await index.next(chunk if many else limit - len(found))
             records = await records_of(engine, [entry.id for entry in entries])
             read += len(entries)
             for entry in entries:
                 meta = records.get(entry.id)
-                if meta is not None and meta.created == entry.at and filter.matches(meta):
+                if meta is None or meta.created != entry.at or not filter.matches(meta):
+                    continue
+                counts_as = counted(meta)
+                if counts_as is not None:
                     found.append(meta)
-                    if len(found) == limit and entry is not entries[-1]:
+                    count.add(counts_as)
+                    if len(count) == limit and entry is not entries[-1]:
                         return Page(found, write_cursor(entry.place))
             if index.examined >= MOST_EXAMINED or read >= MOST_READ:
                 break
     except NotIndexed:
-        return await _due_page(engine, filter, limit, _DuePlace(0, None))
+        return await _due_page(engine, filter, limit, _DuePlace(0, None), counted)
     return Page(found, write_cursor(index.place) if not index.exhausted else None)
 
 
@@ -243,20 +261,27 @@ class _DuePlace:
     after: Place | None
 
 
-async def _due_page(engine: Engine, filter: Filter, limit: int, start: _DuePlace) -> Page:
+async def _due_page(
+    engine: Engine, filter: Filter, limit: int, start: _DuePlace, counted: Callable[[Meta], Hashable | None]
+) -> Page:
     """Return a page of the live invocations that have a due time, shard by shard."""
     found: list[Meta] = []
+    count: set[Hashable] = set()
     shard, after = start.shard, start.after
     requests = 0
-    while shard < DUE_SHARDS and len(found) < limit and requests < MOST_REQUESTS:
-        size, place = min(limit - len(found), BATCH), after
+    while shard < DUE_SHARDS and len(count) < limit and requests < MOST_REQUESTS:
+        size, place = min(limit - len(count), BATCH), after
         listed, after = await engine.storage.read(
             lambda shard=shard, size=size, place=place: engine.storage.store.active(shard, size, after=place)  # type: ignore[misc]
         )
         ids = [entry.id for entry in listed if INVOCATION_ID.fullmatch(entry.id)]
         records = await records_of(engine, ids)
         requests += 1
-        found += [meta for id in ids if (meta := records.get(id)) is not None and meta.live and filter.matches(meta)]
+        for id in ids:
+            meta = records.get(id)
+            if meta is not None and meta.live and filter.matches(meta) and (counts_as := counted(meta)) is not None:
+                found.append(meta)
+                count.add(counts_as)
         if after is None:
             shard += 1
     cursor = None if shard == DUE_SHARDS else _write(["due", shard, *(after or ())])
