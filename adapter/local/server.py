@@ -27,6 +27,7 @@ from adapter.engine.engine import Engine
 from adapter.engine.ids import DUE_SHARDS
 from adapter.engine.ports import Place, Store, Unavailable
 from adapter.http.admin import Admin, LocalServices
+from adapter.http.admin import models as m
 from adapter.http.ingress import create_ingress
 from adapter.http.messages import ID, SOURCE, refuse
 from adapter.http.services import is_admin
@@ -34,6 +35,7 @@ from adapter.local.console import log_to_console
 from adapter.local.discovery import discover
 from adapter.local.frames import imported
 from adapter.local.guard import Guard
+from adapter.local.lines import RecentLines
 from adapter.local.memory import MemoryStore
 from adapter.local.options import Options, UnservableError
 from adapter.local.ports import LocalDispatcher, LocalTimers
@@ -59,6 +61,8 @@ DEFAULT_PORT: Final = 8080
 
 PATIENCE: Final = 10 * 60_000
 """How long a request may wait, in milliseconds."""
+
+Logs = Callable[[str], list[m.LogLine]]
 
 SWEEP_MEMORY: Final = 5.0
 SWEEP_DYNAMODB: Final = 30.0
@@ -87,13 +91,15 @@ class LocalApp:
         engine: Runs the handlers.
         registry: The services that it runs.
         cors: The origins whose pages may call handlers; ``*`` stands for all. The admin is for none.
+        logs: Returns the latest log lines of an invocation.
     """
 
-    def __init__(self, engine: Engine, registry: Registry, cors: Sequence[str] = ()) -> None:
+    def __init__(self, engine: Engine, registry: Registry, cors: Sequence[str] = (), logs: Logs | None = None) -> None:
         self._engine = engine
         self._requests: set[asyncio.Task[Any]] = set()
         self._stopping = False
         self._cors = cors
+        self._logs = logs
         self._console = Pages(_options)
         self._serve(registry)
 
@@ -108,7 +114,7 @@ class LocalApp:
         if self._cors:
             ingress = _with_cors(ingress, self._cors)
         self._ingress = rates = Rates(ingress)
-        self._admin = Admin(engine, LocalServices(registry), requests=rates.requests)
+        self._admin = Admin(engine, LocalServices(registry), requests=rates.requests, logs=self._logs)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if is_console(scope["path"]):
@@ -164,7 +170,12 @@ def _with_cors(ingress: ASGIApp, origins: Sequence[str]) -> ASGIApp:
 
 @asynccontextmanager
 async def running(
-    registry: Registry, store: Store, *, sweep: float = SWEEP_MEMORY, cors: Sequence[str] = ()
+    registry: Registry,
+    store: Store,
+    *,
+    sweep: float = SWEEP_MEMORY,
+    cors: Sequence[str] = (),
+    logs: Logs | None = None,
 ) -> AsyncGenerator[LocalApp]:
     """Run an engine on this machine.
 
@@ -173,13 +184,14 @@ async def running(
         store: The store of its records. Invocations that are past due go on at once, the others when they are due.
         sweep: Seconds between sweeps.
         cors: The origins whose pages may call handlers; ``*`` stands for all.
+        logs: Returns the latest log lines of an invocation.
     """
     clock, dispatcher = SystemClock(), LocalDispatcher()
     timers = LocalTimers(clock)
     handlers = map(observe, registry.specs)
     engine = Engine(store=store, timers=timers, dispatcher=dispatcher, clock=clock, handlers=handlers)
     dispatcher.engine = timers.engine = engine
-    app = LocalApp(engine, registry, cors)
+    app = LocalApp(engine, registry, cors, logs)
     recovery = asyncio.create_task(_recover(engine, sweep))
     try:
         yield app
@@ -242,6 +254,8 @@ def serve(options: Options, listener: socket.socket, supervisor: Supervisor | No
         The exit code.
     """
     log_to_console(replays=options.replays)
+    lines = RecentLines(replays=options.replays)
+    logging.getLogger().addHandler(lines)
     try:
         registry = discover(options.modules)
         store = _store(options)
@@ -254,7 +268,7 @@ def serve(options: Options, listener: socket.socket, supervisor: Supervisor | No
         return asyncio.run(_serve(broken, options, listener, supervisor))
     if supervisor is not None:
         supervisor.tell(Loaded(imported()))
-    return asyncio.run(_run(registry, store, options, listener, supervisor))
+    return asyncio.run(_run(registry, store, options, listener, supervisor, lines.of))
 
 
 def _store(options: Options) -> Store:
@@ -271,7 +285,12 @@ def _store(options: Options) -> Store:
 
 
 async def _run(
-    registry: Registry, store: Store, options: Options, listener: socket.socket, supervisor: Supervisor | None
+    registry: Registry,
+    store: Store,
+    options: Options,
+    listener: socket.socket,
+    supervisor: Supervisor | None,
+    logs: Logs,
 ) -> int:
     endpoints = None
     if options.endpoints:
@@ -296,7 +315,7 @@ async def _run(
         if isinstance(store, SavedStore):
             background.callback(store.save)  # last, when the engine has stopped
             _beside(background, store.keep_saved())
-        app = await background.enter_async_context(running(registry, store, sweep=sweep, cors=options.cors))
+        app = await background.enter_async_context(running(registry, store, sweep=sweep, cors=options.cors, logs=logs))
         if supervisor is not None:
             _beside(background, _tell_imports(supervisor))
         if endpoints is not None:

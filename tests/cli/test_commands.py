@@ -86,7 +86,6 @@ def test_version(bare: Cli) -> None:
         (["call", "Greeter/greet", "@/does/not/exist"], 2, "cannot be read"),
         (["call", "Greeter/greet", "-H", "x"], 2, "'x' is no header"),
         (["signal", "inv_1", "go", "1", "--reject", "no"], 2, "not both"),
-        (["inv", "logs", "inv_1"], 2, "give --stack"),
         (["dev", "x", "--cors", "example.com"], 2, "is not an origin"),
         (["inv", "list", "--stack", "."], 2, "names no stack"),
     ],

@@ -130,6 +130,12 @@ def test_a_terminal_is_not_told_what_to_do_by_a_key(cli: Cli) -> None:
     assert "\x1b" not in cli("state", "get", "Cart", "x", key).err
 
 
+def test_a_deployed_stack_has_its_log_elsewhere(cli: Cli, failed: str) -> None:
+    refused = cli("inv", "logs", failed)
+    assert refused.code == 1
+    assert f"adapter inv logs {failed} --stack" in refused.err
+
+
 def test_a_tree(cli: Cli, stuck: Stuck) -> None:
     tree = cli.ok("inv", "show", stuck.owner, "--tree").out.rpartition("\n\n")[2].splitlines()
     assert tree[0].startswith("Account/carl/transfer  suspended")

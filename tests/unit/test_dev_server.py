@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.unit.dev import MODULE, Dev
+from tests.unit.dev import MODULE, ROOT, Dev
 
 FAILING = """
 import logging
@@ -53,6 +56,23 @@ def test_its_log_has_a_line_for_each_attempt_and_request_and_each_traceback_once
         "second line",
         f"WARNING Shop/order: attempt failed (2 of 2; given up): ValueError: no pears (shop.py:11) ({id})",
     ]
+
+
+def test_an_invocations_lines_are_printed_by_the_command_line(dev: Callable[..., Dev], tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(FAILING)
+    url = dev("shop", "--no-reload").url
+    id = httpx.post(f"{url}/Shop/order").headers["x-restate-id"]
+    other = httpx.post(f"{url}/Shop/order").headers["x-restate-id"]
+    command = [sys.executable, "-m", "adapter", "inv", "logs", id, "--url", url, "--follow"]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    lines = [re.sub("^[0-9: -]{20}", "", line) for line in ran.stdout.splitlines()]
+    assert lines[0] == "INFO    Shop/order: before"
+    assert lines[1].startswith("WARNING Shop/order: attempt failed (1 of 2; next in 50 ms): ValueError: no pears")
+    assert "ValueError: no pears" in lines
+    assert any(line.startswith("INFO    Shop/order: failed with 500 after ") for line in lines)
+    assert other not in ran.stdout
 
 
 def test_the_consoles_requests_are_not_logged(dev: Callable[..., Dev], tmp_path: Path) -> None:

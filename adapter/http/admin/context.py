@@ -21,6 +21,7 @@ class Stack:
         dead_letters: The messages that could not be delivered; ``None`` if nothing can get lost.
         last_sweep: Returns when a sweep last ended, in milliseconds; by default, when one began in this process.
         requests: Returns the requests of the last minute; ``None`` if they are not counted.
+        logs: Returns the latest log lines of an invocation; ``None`` if the process does not keep them.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Stack:
         dead_letters: DeadLetters | None = None,
         last_sweep: Callable[[], Awaitable[int | None]] | None = None,
         requests: Callable[[], m.Requests] | None = None,
+        logs: Callable[[str], list[m.LogLine]] | None = None,
     ) -> None:
         self.engine = engine
         self.services = services
@@ -38,6 +40,7 @@ class Stack:
         self.dead_letters = dead_letters
         self.last_sweep = last_sweep
         self.requests = requests
+        self.logs = logs
 
     async def service(self, name: str) -> Deployed:
         """Return a service.

@@ -14,7 +14,7 @@ from adapter.engine.types import Outcome
 from adapter.errors import TerminalError
 from adapter.http.admin import listing, parameters, story, views
 from adapter.http.admin import models as m
-from adapter.http.admin.routing import Call, Reply, operation
+from adapter.http.admin.routing import Call, ProblemError, Reply, operation
 from adapter.http.admin.waits import waits_of
 from adapter.http.messages import ID
 
@@ -248,3 +248,17 @@ def _result(meta: Meta, n: int, result: Outcome) -> dict[str, Any]:
         "size": len(result.value),
         "value": views.value(result.value, f"/admin/invocations/{meta.id}/entries/{n}/value"),
     }
+
+
+@operation("GET", "/invocations/{id}/logs")
+async def logs(call: Call, id: str) -> m.Logs:
+    """Show the latest log lines of an invocation. Only the development server keeps them."""
+    meta = await call.find(id)
+    if call.stack.logs is None:
+        raise ProblemError(
+            f"a deployed stack logs to CloudWatch: run `adapter inv logs {meta.id} --stack NAME`",
+            code=501,
+            kind="not-kept",
+            id=meta.id,
+        )
+    return {"lines": call.stack.logs(meta.id)}

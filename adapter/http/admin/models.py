@@ -263,6 +263,25 @@ class Bulk(BulkOptions, _From):
     action: Literal["cancel", "kill", "pause", "resume", "restart-as-new", "purge"]
 
 
+class LogLine(TypedDict):
+    """A line of the log. ``n`` counts the lines of the process."""
+
+    n: int
+    timestamp: Time
+    level: str
+    logger: str
+    target: NotRequired[str]
+    attempt: NotRequired[int]
+    message: str
+    exception: NotRequired[str]
+
+
+class Logs(TypedDict):
+    """The latest log lines of an invocation."""
+
+    lines: list[LogLine]
+
+
 class Skipped(TypedDict):
     """An invocation that the action did not change, and why."""
 
