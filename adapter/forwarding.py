@@ -30,6 +30,10 @@ class IssuerProxy:
         return self._issuer.ref
 
     @property
+    def origin(self) -> Ref:
+        return self._issuer.origin
+
+    @property
     def failures(self) -> int:
         return self._issuer.failures
 

@@ -126,6 +126,8 @@ def _wait(wait: Shown, options: str) -> str:
             return f"key {name}, owned by {wait['id']}" if wait.get("id") else f"key {name}"
         case "operator":
             return "an operator"
+        case "endpoint":
+            return "its code at the endpoint"
         case kind:
             return f"{kind} {name}".rstrip()
 

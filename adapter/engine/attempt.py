@@ -34,8 +34,8 @@ T = TypeVar("T")
 def describe(command: c.Command) -> tuple[str, str]:
     """Return a command's kind and name, which replay compares."""
     match command:
-        case c.Run(name):
-            return "run", name
+        case c.Run(name, kind=kind):
+            return kind, name
         case c.Sleep(_, name):
             return "sleep", name
         case c.GetState(name):
@@ -316,6 +316,10 @@ class Attempt:
     @property
     def ref(self) -> Ref:
         return self.meta.ref
+
+    @property
+    def origin(self) -> Ref:
+        return self.meta.issuer(len(self.operations))
 
     @property
     def failures(self) -> int:

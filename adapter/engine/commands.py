@@ -33,6 +33,8 @@ class Run:
     """True to fail the step, and not to run it again, if its process ended while it may have run."""
     deferred: bool = False
     """True to run it at once, and to record its result with the next commit instead of one of its own."""
+    kind: str = "run"
+    """What the journal calls it."""
 
 
 @frozen
@@ -221,6 +223,11 @@ class Issuer(Protocol):
     @property
     def ref(self) -> Ref:
         """The invocation's id and generation. The generation cannot be guessed."""
+        ...
+
+    @property
+    def origin(self) -> Ref:
+        """The invocation that first issued the next command: an earlier one, if the command is copied from there."""
         ...
 
     @property

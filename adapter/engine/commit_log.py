@@ -229,7 +229,7 @@ def is_step(group: EffectGroup) -> bool:
     """Return True if the group does nothing but issue a step. That of a step that runs at most once is a record that it
     has begun, which a crash must not lose."""
     match group:
-        case (JournalAppended(execution, CommandIssued(n, "run")),):
+        case (JournalAppended(execution, CommandIssued(n, "run" | "exchange")),):
             once = execution.attempt is not None and execution.attempt.runs_once(n)
             return not once
         case _:

@@ -16,6 +16,9 @@ INVOCATION_ID = re.compile(r"inv_[a-z2-7]{32}")
 
 AWAKEABLE_ID = re.compile(r"awk_([a-z2-7]{32})([a-z2-7]{16})(0|[1-9][0-9]{0,8})")
 
+SDK_AWAKEABLE = re.compile(r"([a-z2-7]{16})#(0|[1-9][0-9]{0,8})")
+"""The name of a signal that completes an SDK's awakeable: a generation, and the awakeable's index."""
+
 GENERATION = re.compile(r"[a-z2-7]{16}")
 
 SHARDS = 8
@@ -98,6 +101,22 @@ def signal_name(ref: Ref, index: int) -> str:
     """Return the name of the signal that completes an SDK's awakeable of this index. With the generation, it cannot be
     guessed."""
     return f"{ref.generation}#{index}"
+
+
+def sdk_awakeable(ref: Ref, signal: str) -> str | None:
+    """Return an SDK's id of the awakeable that a signal completes; ``None`` if the signal completes none.
+
+    >>> ref = Ref("inv_" + "a" * 32, "b" * 16)
+    >>> sdk_awakeable(ref, "go") is None
+    True
+    >>> parse_awakeable(sdk_awakeable(ref, signal_name(ref, 17))) == (ref, f"s#:{signal_name(ref, 17)}")
+    True
+    """
+    match = SDK_AWAKEABLE.fullmatch(signal)
+    if match is None or match[1] != ref.generation:
+        return None
+    data = sdk_id(ref) + int(match[2]).to_bytes(4, "big")
+    return "sign_1" + base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
 def heartbeat(awakeable: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from adapter.engine.ids import SDK_AWAKEABLE
 from adapter.engine.journal import (
     CANCEL,
     AttemptStarted,
@@ -40,10 +41,14 @@ def cut_before(entries: Iterable[Entry], notifications: Mapping[str, Outcome], f
     open: dict[int, CommandIssued] = {}
     late: dict[int, Outcome] = {}
     count, reached = 0, False
+    given = set[int]()
+    """The awakeables of an SDK. Its code made them earlier, and gave their ids away."""
     for entry in entries:
         match entry:
             case CommandIssued(n):
                 count, reached = n + 1, reached or n >= first
+                if entry.kind == "signal" and SDK_AWAKEABLE.fullmatch(entry.name):
+                    given.add(n)
                 if not reached:
                     kept.append(entry)
                     if entry.value is None:
@@ -61,12 +66,16 @@ def cut_before(entries: Iterable[Entry], notifications: Mapping[str, Outcome], f
                 pass
     if first > count:
         raise ValueError(f"its journal has {count} commands" if count else "it has no journal, or none any more")
+    if first in given:
+        raise ValueError(f"its awakeable {first} was made earlier: use the entry that gives its id away")
     for n, command in open.items():
         result = late.get(n, notifications.get(f"w{n}", notifications.get(f"c{n}")))
         if result is not None:
             kept.append(StateRead(n, result))
         elif command.kind == "awakeable":
             raise ValueError(f"its awakeable {n} has no result, and completing it continues the other one: use {n}")
+        elif n in given:
+            raise ValueError(f"its awakeable {n} has no result: use the entry that gives its id away")
     return kept
 
 

@@ -235,12 +235,15 @@ class GetStateKeys(Message):
 
 @dataclass(slots=True)
 class EagerState(Message):
+    """A read that the SDK answered from the state in `Start`. Without a value, the entry is not set."""
+
     key: bytes | None = data(1)
+    value: Value | None = one(14, lambda: Value)
 
 
 @dataclass(slots=True)
 class EagerStateKeys(Message):
-    pass
+    value: WireKeys | None = one(14, lambda: WireKeys)
 
 
 @dataclass(slots=True)

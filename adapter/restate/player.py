@@ -8,24 +8,22 @@ a replay builds the same journal without calling the endpoint.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from adapter.combinators import wait_all, wait_completed
 from adapter.engine import commands as c
-from adapter.engine.ids import idempotent_id, sdk_id, signal_name, workflow_id
-from adapter.engine.types import Failure, Headers, Kind, Outcome, Target
+from adapter.engine.ids import sdk_id, signal_name
+from adapter.engine.types import Kind
 from adapter.errors import InvocationCancelledError, TerminalError
 from adapter.operations import Invocation, Operation
 from adapter.restate import messages as m
+from adapter.restate import results as r
 from adapter.restate.answers import Answer, EndpointError, read_answer, recorded
 from adapter.restate.awaiting import Leaf, leaves, resolved, uncancelled, wants_all
+from adapter.restate.values import content_of, failure_of, invocation_of, outcome_of, request_of, text_of
 from adapter.restate.wire import Frame, write_frame
-
-NO_SCOPES: Final = "scopes and limit keys are not supported: there is no flow control yet"
 
 MAX_EXCHANGES: Final = 100_000
 """The most exchanges of one attempt. It ends an endpoint that answers forever and never completes."""
@@ -72,8 +70,8 @@ def _output(answer: Answer) -> bytes:
     if output is None:
         raise TerminalError("the endpoint ended the invocation without an output")
     if output.failure is not None:
-        raise _failure(output.failure).error()
-    return _content(output.value)
+        raise failure_of(output.failure).error()
+    return content_of(output.value)
 
 
 @dataclass(slots=True)
@@ -100,6 +98,7 @@ class _Play:
         self._failed = 0
         """1 after an exchange that made progress and then failed: it is a failure since the last stored entry."""
         self._state: dict[str, bytes] | None = None
+        self._seed = issuer.random.getrandbits(64)
         headers = [m.Header(name, value) for name, value in issuer.headers.items()]
         self._add(m.InputCommand(headers, m.Value(body)), m.TYPE_OF[m.InputCommand])
 
@@ -110,14 +109,14 @@ class _Play:
         issuer = self._issuer
         state = await self._load_state()
         start = m.Start(
-            id=sdk_id(issuer.ref),
+            id=sdk_id(issuer.origin),
             debug_id=issuer.id,
             known_entries=len(self._journal),
             state_map=[m.StateEntry(name.encode(), value) for name, value in state.items()],
             partial_state=False,
             key=issuer.target.key,
             retry_count=issuer.failures + self._failed,
-            random_seed=_seed(issuer),
+            random_seed=self._seed,
         )
         body = b"".join(map(write_frame, [Frame(m.START, start.encode()), *self._journal]))
         self._arrived.clear()
@@ -126,15 +125,15 @@ class _Play:
             answer = await self._send(body)
             return recorded(read_answer(answer), answer)
 
-        return read_answer(await issuer.issue(c.Run("exchange", closure), _bytes), stamped=True)
+        return read_answer(await issuer.issue(c.Run("exchange", closure, kind="exchange"), r.read_bytes), stamped=True)
 
     async def _load_state(self) -> Mapping[str, bytes]:
         """Return the state of the handler's key as it was when the invocation began."""
         if self._state is None:
             self._state = {}
             if self._issuer.kind is not Kind.SERVICE:
-                names = await self._issuer.issue(c.StateKeys(), _names)
-                reads = {name: self._issuer.issue(c.GetState(name), _optional) for name in names}
+                names = await self._issuer.issue(c.StateKeys(), r.read_names)
+                reads = {name: self._issuer.issue(c.GetState(name), r.read_optional) for name in names}
                 for name, read in reads.items():
                     value = await read
                     if value is not None:
@@ -160,7 +159,7 @@ class _Play:
         """Wait before the next exchange, after one that made progress and then failed."""
         delay = error.next_retry_delay
         if delay:
-            await self._until(self._issuer.issue(c.Sleep(delay, "retry"), _bytes))
+            await self._until(self._issuer.issue(c.Sleep(delay, "retry"), r.read_bytes))
 
     def _add(self, message: m.Command | m.Notification, type: int) -> None:
         self._journal.append(Frame(type, message.encode()))
@@ -171,53 +170,55 @@ class _Play:
         issue = self._issuer.issue
         match command:
             case m.GetState(key, n):
-                self._await(issue(c.GetState(_text(key)), _optional), n, m.GetState, _value_or_void)
+                self._await(issue(c.GetState(text_of(key)), r.read_optional), n, m.GetState, r.value_or_void)
             case m.SetState(key, value):
-                issue(c.SetState(_text(key), _content(value)), _bytes)
+                issue(c.SetState(text_of(key), content_of(value)), r.read_bytes)
             case m.ClearState(key):
-                issue(c.ClearState(_text(key)), _bytes)
+                issue(c.ClearState(text_of(key)), r.read_bytes)
             case m.ClearAllState():
-                issue(c.ClearAllState(), _bytes)
+                issue(c.ClearAllState(), r.read_bytes)
             case m.GetStateKeys(n):
-                self._await(issue(c.StateKeys(), _optional), n, m.GetStateKeys, _keys)
+                self._await(issue(c.StateKeys(), r.read_optional), n, m.GetStateKeys, r.state_keys)
             case m.Sleep(wake_up, n, name):
                 sleep = c.Sleep(max(0, (wake_up or 0) - now), name or "")
-                self._await(issue(sleep, _optional), n, m.Sleep, _void)
+                self._await(issue(sleep, r.read_optional), n, m.Sleep, r.void)
             case m.Call():
-                call = issue(c.Call(*_request(command)), _optional)
+                call = issue(c.Call(*request_of(command)), r.read_optional)
                 self._tell_id(call, command.id_completion_id)
-                self._await(call, command.completion_id, m.Call, _value)
+                self._await(call, command.completion_id, m.Call, r.value)
             case m.OneWayCall():
-                target, input, key, headers = _request(command)
+                target, input, key, headers = request_of(command)
                 delay = max(0, (command.invoke_time or 0) - now)
-                self._tell_id(issue(c.Send(target, input, delay, key, headers), _optional), command.id_completion_id)
+                self._tell_id(
+                    issue(c.Send(target, input, delay, key, headers), r.read_optional), command.id_completion_id
+                )
             case m.Attach(completion_id=n):
-                self._await(issue(c.Attach(_invocation(command)), _optional), n, m.Attach, _value)
+                self._await(issue(c.Attach(invocation_of(command)), r.read_optional), n, m.Attach, r.value)
             case m.GetOutput(completion_id=n):
-                self._await(issue(c.Output(_invocation(command)), _optional), n, m.GetOutput, _output_or_void)
+                self._await(issue(c.Output(invocation_of(command)), r.read_optional), n, m.GetOutput, r.output_or_void)
             case m.GetPromise(key, n):
-                self._await(issue(c.GetPromise(key or ""), _optional), n, m.GetPromise, _value)
+                self._await(issue(c.GetPromise(key or ""), r.read_optional), n, m.GetPromise, r.value)
             case m.PeekPromise(key, n):
-                self._await(issue(c.PeekPromise(key or ""), _optional), n, m.PeekPromise, _value_or_void)
+                self._await(issue(c.PeekPromise(key or ""), r.read_optional), n, m.PeekPromise, r.value_or_void)
             case m.CompletePromise(key, value, failure, n):
-                completed = c.CompletePromise(key or "", _outcome(value, failure))
-                self._await(issue(completed, _optional), n, m.CompletePromise, _completed)
+                completed = c.CompletePromise(key or "", outcome_of(value, failure))
+                self._await(issue(completed, r.read_optional), n, m.CompletePromise, r.accepted)
             case m.SendSignal():
                 self._signal(command)
             case m.CompleteAwakeable(id, value, failure):
-                issue(c.Complete(id or "", _outcome(value, failure)), _optional)
+                issue(c.Complete(id or "", outcome_of(value, failure)), r.read_optional)
             case _:  # the others have their results in them
                 pass
 
     def _signal(self, command: m.SendSignal) -> None:
         target = command.target or ""
         if command.index == m.CANCEL:
-            self._issuer.issue(c.Cancel(target), _optional)
+            self._issuer.issue(c.Cancel(target), r.read_optional)
         elif command.index is not None:
             raise TerminalError(f"signal {command.index} cannot be sent: only a name, or {m.CANCEL} to cancel")
         else:
-            outcome = _outcome(command.value, command.failure)
-            self._issuer.issue(c.SendSignal(target, command.name or "", outcome), _optional)
+            outcome = outcome_of(command.value, command.failure)
+            self._issuer.issue(c.SendSignal(target, command.name or "", outcome), r.read_optional)
 
     def _tell_id(self, invocation: Invocation[Any], n: int | None) -> None:
         """Add the id of a call or message, which is known at once."""
@@ -256,13 +257,13 @@ class _Play:
 
     def _await_signal(self, leaf: str) -> _Open:
         index = int(leaf[1:]) if leaf[0] == "#" else None
-        name = signal_name(self._issuer.ref, index) if index is not None else leaf[1:]
+        name = signal_name(self._issuer.origin, index) if index is not None else leaf[1:]
 
         def notification(value: bytes | None) -> m.Notification:
-            message = _value_or_void(value)
+            message = r.value_or_void(value)
             return replace(message, signal_index=index, signal_name=leaf[1:] if index is None else None)
 
-        awaited = _Open(self._issuer.issue(c.Signal(name), _optional), notification, m.SIGNAL, leaf)
+        awaited = _Open(self._issuer.issue(c.Signal(name), r.read_optional), notification, m.SIGNAL, leaf)
         self._open.append(awaited)
         return awaited
 
@@ -283,9 +284,9 @@ class _Play:
                 message = each.notification(await each.operation)
             except TerminalError as error:
                 failed = True
-                metadata = [m.FailureMetadata(*item) for item in error.metadata.items()]
-                failure = m.WireFailure(error.code, error.message, metadata)
-                message = replace(each.notification(None), void=None, value=None, state_keys=None, failure=failure)
+                message = replace(
+                    each.notification(None), void=None, value=None, state_keys=None, failure=r.failure(error)
+                )
             self._add(message, each.type)
             self._arrived[each.leaf] = failed
 
@@ -293,94 +294,3 @@ class _Play:
 _CANCEL: Final = f"#{m.CANCEL}"
 
 _Form = Callable[[bytes | None], m.Notification]
-
-
-# --- values ----------------------------------------------------------------------------------------------------------
-
-
-def _bytes(value: bytes | None) -> bytes:
-    return value or b""
-
-
-def _optional(value: bytes | None) -> bytes | None:
-    return value
-
-
-def _names(value: bytes | None) -> list[str]:
-    return list(json.loads(value or b"[]"))
-
-
-def _value(value: bytes | None) -> m.Notification:
-    return m.Notification(value=m.Value(value or b""))
-
-
-def _value_or_void(value: bytes | None) -> m.Notification:
-    return m.Notification(void=m.Void()) if value is None else _value(value)
-
-
-def _void(_: bytes | None) -> m.Notification:
-    return m.Notification(void=m.Void())
-
-
-def _keys(value: bytes | None) -> m.Notification:
-    return m.Notification(state_keys=m.WireKeys([name.encode() for name in _names(value)]))
-
-
-def _output_or_void(value: bytes | None) -> m.Notification:
-    if value is not None and value.startswith(c.READY):
-        return _value(value.removeprefix(c.READY))
-    if value == c.NOT_FOUND:
-        return m.Notification(failure=m.WireFailure(404, "no such invocation, or it has expired"))
-    return _void(None)
-
-
-def _completed(value: bytes | None) -> m.Notification:
-    if c.accepted(value):
-        return _void(None)
-    return m.Notification(failure=m.WireFailure(409, "the promise was completed before"))
-
-
-def _content(value: m.Value | None) -> bytes:
-    return (value.content if value is not None else None) or b""
-
-
-def _text(key: bytes | None) -> str:
-    return (key or b"").decode()
-
-
-def _failure(failure: m.WireFailure) -> Failure:
-    code = failure.code or 500
-    metadata = {each.key or "": each.value or "" for each in failure.metadata}
-    return Failure(code if 400 <= code <= 599 else 500, failure.message or "", metadata)
-
-
-def _outcome(value: m.Value | None, failure: m.WireFailure | None) -> Outcome:
-    return Outcome(_content(value)) if failure is None else Outcome(failure=_failure(failure))
-
-
-def _request(command: m.Call | m.OneWayCall) -> tuple[Target, bytes, str | None, Headers]:
-    _refuse_scope(command.scope or command.limit_key)
-    target = Target(command.service or "", command.handler or "", command.key or None)
-    headers = {each.key or "": each.value or "" for each in command.headers}
-    return target, command.parameter or b"", command.idempotency_key, headers
-
-
-def _refuse_scope(scope: str | None) -> None:
-    if scope:
-        raise TerminalError(NO_SCOPES, code=501)
-
-
-def _invocation(command: m.Attach | m.GetOutput) -> str:
-    if command.workflow is not None:
-        _refuse_scope(command.workflow.scope)
-        return workflow_id(command.workflow.workflow_name or "", command.workflow.workflow_key or "")
-    if command.idempotent is not None:
-        request = command.idempotent
-        _refuse_scope(request.scope)
-        target = Target(request.service_name or "", request.handler_name or "", request.service_key)
-        return idempotent_id(target, request.idempotency_key or "")
-    return command.invocation_id or ""
-
-
-def _seed(issuer: c.Issuer) -> int:
-    return int.from_bytes(hashlib.blake2b("/".join(issuer.ref).encode(), digest_size=8).digest(), "big")

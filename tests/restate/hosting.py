@@ -79,7 +79,7 @@ async def hosted(*endpoints: Endpoint, store: Store | None = None) -> AsyncItera
             yield Hosted(http)
 
 
-async def eventually(check: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+async def eventually(check: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
     """Wait until a check holds."""
     end = time.monotonic() + seconds
     while not await check():

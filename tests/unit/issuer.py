@@ -52,7 +52,7 @@ class FakeIssuer:
 
     def __init__(self, kind: Kind = Kind.SERVICE, key: str | None = None) -> None:
         self.id = "inv_test"
-        self.ref = Ref(self.id, "generation")
+        self.ref = self.origin = Ref(self.id, "generation")
         self.failures = 0
         self.target = Target("Test", "test", key)
         self.kind = kind

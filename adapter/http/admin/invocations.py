@@ -165,11 +165,14 @@ async def whole_output(call: Call, id: str) -> Response:
     return _bytes(outcome.value)
 
 
-@operation("GET", "/invocations/{id}/entries/{n}/value")
+@operation("GET", "/invocations/{id}/entries/{n}/value", query=("part",))
 async def whole_value(call: Call, id: str, n: str) -> Response:
-    """Return the whole result of a command."""
+    """Return the whole result of a command, or of a part of one."""
     told = await story.read(call.stack.engine, await call.find(id))
-    command = told.commands.get(int(n)) if n.isdecimal() and len(n) < 10 else None
+    command, part = None, call.query("part")
+    if n.isdecimal() and len(n) < 10:
+        parts = told.parts.get(int(n), [])
+        command = told.commands.get(int(n)) if part is None else next((p for p in parts if str(p.part) == part), None)
     if command is None or command.result is None or command.result.value is None:
         raise TerminalError(f"entry {n[:20]} of {id} has no value", code=404)
     return _bytes(command.result.value)
@@ -192,13 +195,12 @@ async def journal(call: Call, id: str) -> m.Journal:
     engine = call.stack.engine
     told = await story.read(engine, meta)
     start = 0 if cursor is None else _position(cursor)
-    shown = told.order[start : start + limit]
-    commands = [told.commands[each] for each in shown if isinstance(each, int)]
+    all = told.entries()
+    shown = all[start : start + limit]
+    commands = [each for each in shown if isinstance(each, story.Command)]
     children = await story.children(engine, told, [each for each in commands if each.calls])
-    entries = [
-        _command(told, told.commands[each], children) if isinstance(each, int) else _attempt(*each) for each in shown
-    ]
-    more = start + limit < len(told.order)
+    entries = [_command(told, each, children) if isinstance(each, story.Command) else _attempt(*each) for each in shown]
+    more = start + limit < len(all)
     return {"entries": entries, "cursor": str(start + limit) if more else None}
 
 
@@ -223,30 +225,32 @@ def _command(told: story.Story, command: story.Command, children: dict[int, tupl
     at, done = command.at, command.done
     shown = views.without_none(
         n=command.n,
+        part=command.part,
         command=command.kind,
         name=command.name or None,
         at=views.optional_time(at),
         done=views.optional_time(done),
         duration_ms=done - at if done is not None and at is not None else None,
         child=children[command.n][0] if command.n in children else None,
-        awakeable=told.awakeable(command) if command.kind == "awakeable" else None,
+        awakeable=command.awakeable,
         promise=command.name if command.kind.endswith("promise") else None,
         until=views.optional_time(command.until),
         tries=command.tries or None,
     )
     if command.result is not None and command.kind not in story.NO_RESULT:
-        shown |= _result(told.meta, command.n, command.result)
+        shown |= _result(told.meta, command, command.result)
     return cast("m.JournalEntry", shown)
 
 
-def _result(meta: Meta, n: int, result: Outcome) -> dict[str, Any]:
+def _result(meta: Meta, command: story.Command, result: Outcome) -> dict[str, Any]:
     if result.failure is not None:
         return {"failure": views.failure(result.failure)}
     if result.value is None:
         return {}
+    part = "" if command.part is None else f"?part={command.part}"
     return {
         "size": len(result.value),
-        "value": views.value(result.value, f"/admin/invocations/{meta.id}/entries/{n}/value"),
+        "value": views.value(result.value, f"/admin/invocations/{meta.id}/entries/{command.n}/value{part}"),
     }
 
 

@@ -63,7 +63,9 @@ class Summary(TypedDict):
 class Wait(TypedDict):
     """Something that an invocation waits for."""
 
-    kind: Literal["call", "attach", "awakeable", "signal", "promise", "timer", "key", "step", "operator", "attempt"]
+    kind: Literal[
+        "call", "attach", "awakeable", "signal", "promise", "timer", "key", "step", "endpoint", "operator", "attempt"
+    ]
     command: NotRequired[int]
     name: NotRequired[str]
     id: NotRequired[str]
@@ -126,9 +128,13 @@ class Counts(TypedDict):
 
 
 class JournalEntry(TypedDict, total=False):
-    """A command with its result, or the start of a further attempt with the error of the attempt before."""
+    """A command with its result, or the start of a further attempt with the error of the attempt before.
+
+    What a handler of an SDK did within one exchange with its endpoint has the exchange's ``n``, and a ``part`` each.
+    """
 
     n: int
+    part: int
     command: str
     name: str
     at: Time

@@ -39,6 +39,10 @@ QUERY: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         "The most entries of a page.",
         {"type": "integer", "minimum": 1, "maximum": parameters.MAX_LIMIT, "default": parameters.LIMIT},
     ),
+    "part": (
+        "What an SDK's handler did within an exchange: its place there.",
+        {"type": "integer", "minimum": 0},
+    ),
     "cursor": ("Where the page before ended.", {"type": "string"}),
     "from": ("The number of the first command that is run again.", {"type": "integer", "minimum": 0}),
     "queued": ("Only keys that have a queue.", {"type": "boolean"}),
@@ -64,7 +68,7 @@ HEADERS: Final[dict[str, dict[str, Any]]] = {
     },
 }
 
-IDS: Final = {"/awakeables/": AWAKEABLE_ID.pattern, "/invocations/": INVOCATION_ID.pattern}
+IDS: Final = {"/awakeables/": rf"({AWAKEABLE_ID.pattern}|sign_1[A-Za-z0-9_-]+)", "/invocations/": INVOCATION_ID.pattern}
 """The forms of ids, by what their paths begin with."""
 
 

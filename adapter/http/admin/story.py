@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from adapter.engine.engine import Engine
-from adapter.engine.ids import awakeable_id, child_id, idempotent_id, workflow_id
+from adapter.engine.ids import awakeable_id, child_id, idempotent_id, sdk_awakeable, workflow_id
 from adapter.engine.journal import (
     CANCEL,
     AttemptStarted,
@@ -23,6 +23,9 @@ from adapter.http.admin.listing import records_of
 
 RESULTS_FROM_ELSEWHERE: Final = ("call", "attach", "awakeable", "signal", "promise")
 """The kinds of commands whose results are notifications."""
+
+EXCHANGE: Final = "exchange"
+"""The kind of the command that calls the endpoint of a Restate SDK, whose handler the invocation runs."""
 
 NO_RESULT: Final = ("sleep", "send", "set", "clear", "clear-all")
 """The kinds of commands that have no value, or give it to another invocation."""
@@ -42,6 +45,9 @@ class Command:
         done: When the result was there.
         delivered: True if the handler has the result.
         tries: For a step: how often it has failed so far.
+        awakeable: The id of an awakeable.
+        part: For what an SDK's handler did within an exchange with its endpoint: its place there. ``n`` is the
+            exchange's.
     """
 
     n: int
@@ -53,16 +59,22 @@ class Command:
     done: int | None = None
     delivered: bool = False
     tries: int = 0
+    awakeable: str | None = None
+    part: int | None = None
 
     @property
     def waits(self) -> bool:
         """True if the handler can wait for its result, and has not got it."""
-        return self.result is None and self.kind in (*RESULTS_FROM_ELSEWHERE, "sleep", "run")
+        return self.result is None and self.kind in (*RESULTS_FROM_ELSEWHERE, "sleep", "run", EXCHANGE)
 
     @property
     def calls(self) -> bool:
         """True if it creates an invocation."""
         return self.kind in ("call", "send")
+
+
+Attempt = tuple[AttemptStarted, int | None]
+"""The start of a further attempt, and when that was."""
 
 
 @dataclass(slots=True)
@@ -71,6 +83,7 @@ class Story:
 
     Attributes:
         commands: By number.
+        parts: What an SDK's handler did within its exchanges, by the exchange's number.
         order: What happened, in order: the numbers of commands as they were issued, and attempts.
         cancelled: True if the handler knows of its cancellation.
         latest: When the last entry was recorded.
@@ -78,15 +91,20 @@ class Story:
 
     meta: Meta
     commands: dict[int, Command] = field(default_factory=dict[int, Command])
-    order: list[int | tuple[AttemptStarted, int | None]] = field(
-        default_factory=list["int | tuple[AttemptStarted, int | None]"]
-    )
+    parts: dict[int, list[Command]] = field(default_factory=dict[int, list[Command]])
+    order: list[int | Attempt] = field(default_factory=list["int | Attempt"])
     cancelled: bool = False
     latest: int | None = None
 
-    def awakeable(self, command: Command) -> str:
-        """Return the id of an awakeable."""
-        return awakeable_id(self.meta.issuer(command.n), command.n)
+    def entries(self) -> list[Command | Attempt]:
+        """Return what happened, in order. What an SDK's handler did stands in the place of its exchanges."""
+        found: list[Command | Attempt] = []
+        for each in self.order:
+            if isinstance(each, int):
+                found += self.parts.get(each, [self.commands[each]])
+            else:
+                found.append(each)
+        return found
 
 
 async def read(engine: Engine, meta: Meta) -> Story:
@@ -115,12 +133,8 @@ def tell(meta: Meta, entries: list[Timed], notifications: list[Notification]) ->
     for entry, at in entries:
         story.latest = at if at is not None else story.latest
         match entry:
-            case CommandIssued(n, kind, name):
-                sleeps = kind == "sleep"
-                result = entry.value
-                commands[n] = Command(
-                    n, kind, name, at, entry.at if sleeps else None, result, at if result else None, bool(result)
-                )
+            case CommandIssued(n):
+                commands[n] = _issued(meta, entry, at)
                 story.order.append(n)
             case AttemptStarted():
                 story.order.append((entry, at))
@@ -139,7 +153,46 @@ def tell(meta: Meta, entries: list[Timed], notifications: list[Notification]) ->
         number = int(note.id[1:]) if note.id[0] in "acw" else -1
         if number in commands and commands[number].result is None:
             commands[number] = replace(commands[number], result=note.outcome, done=note.created)
+    story.parts = _parts(commands)
     return story
+
+
+def _issued(meta: Meta, entry: CommandIssued, at: int | None) -> Command:
+    n, kind, name, result = entry.n, entry.kind, entry.name, entry.value
+    awakeable = None
+    if kind == "awakeable":
+        awakeable = awakeable_id(meta.issuer(n), n)
+    elif kind == "signal" and (awakeable := sdk_awakeable(meta.issuer(n), name)) is not None:
+        kind, name = "awakeable", ""
+    until = entry.at if kind == "sleep" else None
+    return Command(n, kind, name, at, until, result, at if result else None, bool(result), awakeable=awakeable)
+
+
+def _parts(commands: dict[int, Command]) -> dict[int, list[Command]]:
+    """Return what an SDK's handler did within its exchanges. A step may get its result in a later one."""
+    parts: dict[int, list[Command]] = {}
+    open: dict[int, tuple[list[Command], int]] = {}
+    for command in commands.values():
+        if command.kind != EXCHANGE or command.result is None:
+            continue
+        from adapter.restate.entries import told_by  # only where there are such handlers
+
+        told = told_by(command.result.value or b"")
+        if told is None:
+            continue
+        mine = parts[command.n] = list[Command]()
+        for entry in told.entries:
+            done = told.at if entry.result is not None else None
+            if entry.completion is not None:
+                open[entry.completion] = mine, len(mine)
+            mine.append(
+                Command(command.n, entry.kind, entry.name, command.at, None, entry.result, done, part=len(mine))
+            )
+        for completion, result in told.results.items():
+            if completion in open:
+                steps, place = open.pop(completion)
+                steps[place] = replace(steps[place], result=result, done=told.at, delivered=True)
+    return parts
 
 
 # --- what its commands have created ----------------------------------------------------------------------------------

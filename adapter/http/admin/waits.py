@@ -48,7 +48,7 @@ async def _owner(engine: Engine, meta: Meta) -> str | None:
 
 async def _pending(engine: Engine, story: Story) -> list[m.Wait]:
     """Return the commands whose results the handler does not have."""
-    commands = [each for each in story.commands.values() if each.waits][:MOST_WAITS]
+    commands = [each for each in story.entries() if isinstance(each, Command) and each.waits][:MOST_WAITS]
     created = await children(engine, story, [each for each in commands if each.kind == "call"])
     attached = [each.name for each in commands if each.kind == "attach" and INVOCATION_ID.fullmatch(each.name)]
     others = await records_of(engine, attached)
@@ -60,13 +60,15 @@ async def _pending(engine: Engine, story: Story) -> list[m.Wait]:
                 found.append(_wait("timer", n, command.name, until=command.until))
             case "run":
                 found.append(_step(command))
+            case "exchange":
+                found.append(_wait("endpoint", n))
             case "call":
                 id, child = created[n]
                 found.append(_wait("call", n, command.name, id, status=_status(child)))
             case "attach":
                 found.append(_wait("attach", n, id=command.name, status=_status(others.get(command.name))))
             case "awakeable":
-                found.append(_wait("awakeable", n, id=story.awakeable(command)))
+                found.append(_wait("awakeable", n, id=command.awakeable))
             case kind:
                 found.append(_wait(kind, n, command.name))
     if story.meta.timer is not None and not any("until" in each for each in found):
@@ -75,7 +77,7 @@ async def _pending(engine: Engine, story: Story) -> list[m.Wait]:
 
 
 def _failed_steps(story: Story) -> list[m.Wait]:
-    return [_step(each) for each in story.commands.values() if each.kind == "run" and each.result is None]
+    return [_step(each) for each in story.entries() if isinstance(each, Command) and each.kind == "run" and each.waits]
 
 
 def _step(command: Command) -> m.Wait:

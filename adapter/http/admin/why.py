@@ -125,6 +125,8 @@ def _follow(link: _Link, since: str, now: int) -> None:
     elif steps:
         names = ", ".join(repr(each.get("name", "")) for each in steps[:3])
         link.text = f"{status}: step {names} is under way"
+    elif any(each["kind"] == "endpoint" for each in waits):
+        link.text = f"{status}: its code is under way at its endpoint"
     elif waits:
         link.text = f"{status}, waits for " + " or ".join(map(_named, waits[:5]))
     elif link.meta.status is Status.RUNNING:

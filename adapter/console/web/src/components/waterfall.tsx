@@ -131,7 +131,14 @@ function EntriesPage({ id, cursor, scale, depth, onMore, ...callbacks }: PagePro
         entry.attempt !== undefined ? (
           <Attempt key={`attempt ${entry.attempt}`} of={entry} scale={scale} />
         ) : (
-          <EntryLine key={entry.n ?? `at ${index}`} of={entry} owner={id} scale={scale} depth={depth} {...callbacks} />
+          <EntryLine
+            key={`${entry.n ?? index} ${entry.part ?? ""}`}
+            of={entry}
+            owner={id}
+            scale={scale}
+            depth={depth}
+            {...callbacks}
+          />
         ),
       )}
       {next && onMore && (
