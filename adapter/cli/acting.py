@@ -13,7 +13,7 @@ from adapter.cli.api import path
 from adapter.cli.asking import confirm
 from adapter.cli.completion import complete_deployment, complete_invocation
 from adapter.cli.failures import Exit, Failure
-from adapter.cli.filters import Deployment, Filter, On
+from adapter.cli.filters import Deployment, Filter, On, whole_id
 from adapter.cli.invocations import summaries
 from adapter.cli.options import DryRun, Here, Yes, remote
 from adapter.cli.text import plural
@@ -38,7 +38,12 @@ WORDS: Final = {
 
 All = Annotated[bool, typer.Option("--all", "-a", help="All invocations that the action applies to.")]
 Ids = Annotated[
-    list[str] | None, typer.Argument(metavar="[ID]...", help="Invocations.", autocompletion=complete_invocation)
+    list[str] | None,
+    typer.Argument(
+        metavar="[ID]...",
+        help="Ids of invocations, or their first characters.",
+        autocompletion=complete_invocation,
+    ),
 ]
 
 
@@ -162,11 +167,12 @@ APPLIES: Final = {
 
 def _act(here: Here, action: str, chosen: Selection, options: dict[str, Any] | None = None) -> None:
     given = {name: value for name, value in (options or {}).items() if value is not None}
-    if len(chosen.ids) == 1 and not chosen.dry_run:
-        _act_on_one(here, action, chosen.ids[0], given)
+    ids = [whole_id(here, id) for id in chosen.ids]
+    if len(ids) == 1 and not chosen.dry_run:
+        _act_on_one(here, action, ids[0], given)
         return
     filter = chosen.filter if chosen.filter.names_status else chosen.filter | APPLIES[action]
-    which = {"ids": chosen.ids} if chosen.ids else {"filter": filter}
+    which = {"ids": ids} if ids else {"filter": filter}
     _act_on_many(here, {"action": action, **which, **given}, dry_run=chosen.dry_run, yes=chosen.yes)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Final
 
 import typer
 
 from adapter.cli.completion import complete_deployment, complete_invocation, complete_service
 from adapter.cli.failures import Exit, Failure
+from adapter.cli.options import Here
 from adapter.cli.text import moment
 
 STATUSES: Final = (
@@ -17,30 +19,49 @@ OUTCOMES: Final = ("completed", "failed", "cancelled", "killed")
 
 FILTER = "Filter"
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="The invocation's id.", autocompletion=complete_invocation)]
+Id = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID", help="The invocation's id, or its first characters.", autocompletion=complete_invocation
+    ),
+]
+
+ID: Final = re.compile("inv_[a-z2-7]{32}")
+
+CUT: Final = "\N{HORIZONTAL ELLIPSIS}"
+"""What a shortened id ends with where it is shown."""
 
 
-Deployment = Annotated[
-    str | None,
-    typer.Option(
-        "--on",
-        "--deployment",
-        help="The deployment that it runs on.",
+def whole_id(here: Here, given: str) -> str:
+    """Return the id that its first characters stand for, such as ``inv_2nno``. Other texts are left to the server.
+
+    Raises:
+        Failure: If there is no invocation whose id begins so, or more than one.
+    """
+    start = given.removesuffix(CUT)
+    if not start.startswith("inv_") or ID.fullmatch(start):
+        return given
+    found = list(here.api.pages("/invocations", "invocations", {"text": start}, limit=2))
+    if not found:
+        raise Failure(f"no invocation's id begins with {start}: see adapter inv list --all", Exit.MISSING)
+    if len(found) > 1:
+        some = " and ".join(f"{each['id']} ({each['target']})" for each in found)
+        raise Failure(f"several ids begin with {start}, as {some}: give more of it", Exit.USAGE)
+    return str(found[0]["id"])
+
+
+def _deployment(*names: str) -> Any:
+    return typer.Option(
+        *names,
+        help="The deployment that it runs on. Repeat it for more.",
         autocompletion=complete_deployment,
         metavar="FUNCTION:VERSION",
         rich_help_panel=FILTER,
-    ),
-]
-On = Annotated[
-    str | None,
-    typer.Option(
-        "--on",
-        help="The deployment that it runs on.",
-        autocompletion=complete_deployment,
-        metavar="FUNCTION:VERSION",
-        rich_help_panel=FILTER,
-    ),
-]
+    )
+
+
+Deployment = Annotated[list[str] | None, _deployment("--on", "--deployment")]
+On = Annotated[list[str] | None, _deployment("--on")]
 
 
 class Filter(dict[str, Any]):
@@ -71,14 +92,30 @@ class Filter(dict[str, Any]):
             ),
         ] = None,
         service: Annotated[
-            str | None,
-            typer.Option(help="The service.", autocompletion=complete_service, metavar="NAME", rich_help_panel=FILTER),
+            list[str] | None,
+            typer.Option(
+                help="The service. Repeat it for more.",
+                autocompletion=complete_service,
+                metavar="NAME",
+                rich_help_panel=FILTER,
+            ),
         ] = None,
         handler: Annotated[
-            str | None, typer.Option(help="The handler.", metavar="NAME", rich_help_panel=FILTER)
+            list[str] | None,
+            typer.Option(help="The handler. Repeat it for more.", metavar="NAME", rich_help_panel=FILTER),
         ] = None,
         key: Annotated[
-            str | None, typer.Option("--key", help="The key.", metavar="KEY", rich_help_panel=FILTER)
+            list[str] | None,
+            typer.Option("--key", help="The key. Repeat it for more.", metavar="KEY", rich_help_panel=FILTER),
+        ] = None,
+        text: Annotated[
+            list[str] | None,
+            typer.Option(
+                "--text",
+                help="What its id, target, status, outcome, deployment or error has in it. Repeat it to narrow down.",
+                metavar="TEXT",
+                rich_help_panel=FILTER,
+            ),
         ] = None,
         since: Annotated[
             str | None,
@@ -105,17 +142,22 @@ class Filter(dict[str, Any]):
         found = {
             "status": status or None,
             "outcome": outcome or None,
-            "service": service,
-            "handler": handler,
-            "key": key,
+            "service": service or None,
+            "handler": handler or None,
+            "key": key or None,
+            "text": text or None,
             "since": moment(since) if since else None,
             "until": moment(older_than) if older_than else None,
         }
         return cls({name: value for name, value in found.items() if value is not None})
 
-    def on(self, deployment: str | None) -> Filter:
-        """Return the filter, for one deployment if that is given."""
-        return Filter(self if deployment is None else {**self, "deployment": deployment})
+    def on(self, deployments: list[str] | None) -> Filter:
+        """Return the filter, for some deployments if they are given."""
+        return Filter({**self, "deployment": deployments} if deployments else self)
+
+    def about(self, words: list[str] | None) -> Filter:
+        """Return the filter, for invocations that words stand for."""
+        return Filter({**self, "text": [*self.get("text", ()), *words]} if words else self)
 
     @property
     def names_status(self) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from adapter.cli.api import path
-from adapter.cli.filters import Deployment, Filter, Id
+from adapter.cli.filters import Deployment, Filter, Id, whole_id
 from adapter.cli.options import Here, Limit, Watch, remote
 from adapter.cli.output import Item, table
 from adapter.cli.text import age, status, until
@@ -31,13 +31,17 @@ app = typer.Typer(no_args_is_help=True, help="Find invocations, and act on them.
 def list_(
     here: Here,
     filter: Filter,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TEXT]...", help="What to look for; the same as --text.", show_default=False),
+    ] = None,
     deployment: Deployment = None,
     all: Annotated[bool, typer.Option("--all", "-a", help="Also list completed ones.")] = False,
     limit: Limit = 50,
     watch: Watch = False,
 ) -> None:
     """List invocations, latest first: those that are live, unless a status or an outcome is given."""
-    query = dict(filter.on(deployment))
+    query = dict(filter.on(deployment).about(words))
     if not (all or filter.names_status):
         query["status"] = ["live"]
 
@@ -68,6 +72,8 @@ def show(
     """Show an invocation: its status, what it waits for, its errors, its journal."""
     from adapter.cli import showing
 
+    id = whole_id(here, id)
+
     def look() -> bool:
         shown = here.api.get(path("invocations", id))
         shown["journal"] = list(here.api.pages(f"{path('invocations', id)}/journal", "entries", {}))
@@ -86,6 +92,8 @@ def show(
 def why(here: Here, id: Id, watch: Watch = False) -> None:
     """Explain why an invocation does not continue: what it waits for, who owns the key, and so on to the cause."""
     from adapter.cli import showing
+
+    id = whole_id(here, id)
 
     def look() -> None:
         answer = here.api.get(f"{path('invocations', id)}/why")

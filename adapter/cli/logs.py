@@ -12,7 +12,7 @@ import typer
 
 from adapter.cli.api import path
 from adapter.cli.failures import Failure
-from adapter.cli.filters import Id
+from adapter.cli.filters import Id, whole_id
 from adapter.cli.options import Here, remote
 from adapter.cli.text import instant
 
@@ -36,6 +36,7 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the invocation has ended.")] = False,
 ) -> None:
     """Print what an invocation has logged: from CloudWatch Logs, or from the memory of `adapter dev`."""
+    id = whole_id(here, id)
     shown = here.api.get(path("invocations", id))
     look, interval, none = (_cloudwatch if here.target.deployed else _development)(here, shown)
     printed = False

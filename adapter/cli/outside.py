@@ -9,8 +9,9 @@ import typer
 
 from adapter.cli.api import path
 from adapter.cli.calls import Input, value_body
-from adapter.cli.completion import complete_invocation, complete_service
+from adapter.cli.completion import complete_service
 from adapter.cli.failures import Exit, Failure
+from adapter.cli.filters import Id, whole_id
 from adapter.cli.options import Here, remote
 from adapter.cli.output import Item, table
 from adapter.cli.text import value
@@ -72,7 +73,7 @@ def reject_promise(
 @remote
 def signal(
     here: Here,
-    id: Annotated[str, typer.Argument(metavar="ID", help="The invocation's id.", autocompletion=complete_invocation)],
+    id: Id,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The signal's name.")],
     given: Input = None,
     reject: Annotated[
@@ -81,11 +82,12 @@ def signal(
     code: Code = None,
 ) -> None:
     """Send a signal to an invocation."""
+    if reject is not None and given is not None:
+        raise Failure("give a value or --reject, not both", Exit.USAGE)
+    id = whole_id(here, id)
     place = path("invocations", id, "signals", name)
     if reject is None:
         _complete(here, place, f"sent {name} to {id}", {}, value_body(given))
-    elif given is not None:
-        raise Failure("give a value or --reject, not both", Exit.USAGE)
     else:
         _complete(here, f"{place}/reject", f"sent {name} to {id}", {}, _reason(reject, code))
 

@@ -15,7 +15,7 @@ from adapter.cli.failures import Exit, Failure
 from adapter.cli.options import DryRun, Here, Watch, Yes, remote
 from adapter.cli.output import Item, table
 from adapter.cli.target import Target
-from adapter.cli.text import age, value
+from adapter.cli.text import age, plural, value
 from adapter.cli.watching import watching
 
 if TYPE_CHECKING:
@@ -104,7 +104,10 @@ def list_deployments(here: Here) -> None:
     answer = here.api.get("/deployments")
     here.out.items(answer["deployments"], _deployments, "there are no deployments")
     if not answer.get("complete", True):
-        here.out.note("there are more live invocations than were counted: the numbers are too low")
+        here.out.note(
+            "not all live invocations were counted: there are too many, or the stack keeps no history "
+            "(History=false). Whether a deployment can be removed is looked up when you remove it"
+        )
 
 
 def _deployments(items: Sequence[Item]) -> RenderableType:
@@ -142,15 +145,18 @@ def show_deployment(here: Here, name: DeploymentName) -> None:
 def remove_deployment(here: Here, name: DeploymentName, dry_run: DryRun = False, yes: Yes = False) -> None:
     """Remove a deployment that nothing runs on: on AWS, the version of the Lambda function."""
     shown = here.api.get(path("deployments", name))
-    if not shown["safe_to_delete"]:
-        why = "it is the current one" if shown["current"] else f"{shown['live']} invocations are live on it"
+    if shown["current"] or shown["live"]:
+        verb = "is" if shown["live"] == 1 else "are"
+        live = f"{plural(shown['live'], 'invocation')} {verb} live on it: adapter inv list --on {name} lists them"
+        why = "it is the current one" if shown["current"] else live
         raise Failure(f"{name} cannot be removed: {why}", Exit.CONFLICT, live=shown["live"], statuses=shown["statuses"])
+    place = f"/admin{path('deployments', name)}"
+    here.api.document("DELETE", place, {"dry_run": "true"})  # refused if something needs it, or if that is not known
     if dry_run:
         here.out.done(f"{name} would be removed", {"deployment": name, "dry_run": True})
         return
     confirm(here, f"{name} is removed for good", yes=yes)
-    answer = here.api.document("DELETE", f"/admin{path('deployments', name)}")
-    here.out.done(f"removed {name}", answer)
+    here.out.done(f"removed {name}", here.api.document("DELETE", place))
 
 
 # --- what is wrong ---------------------------------------------------------------------------------------------------

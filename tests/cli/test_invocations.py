@@ -68,6 +68,14 @@ def test_filters(cli: Cli, stuck: Stuck, waiting: Waiting, failed: str) -> None:
     assert stuck.waits in ids("--since", "1h")
     assert stuck.waits in ids("--since", (datetime.now(UTC) - timedelta(minutes=5)).isoformat())
     assert len(ids("--limit", "2")) == 2
+    assert ids("--service", "Account", "--service", "Cart", "--handler", "withdraw", "--handler", "add") == [
+        stuck.waits
+    ]
+    assert set(ids("--key", "carl", "--key", "bank")) == {stuck.waits, stuck.owner, stuck.cause}
+    assert ids("bank is down") == ids("--text", "Bank is Down") == [stuck.cause]
+    assert ids("account/carl", "queued") == [stuck.waits]
+    assert ids(stuck.waits[:12]) == [stuck.waits]
+    assert ids("--all", "report/make", "failed") == [failed]
     assert cli.ok("inv", "list", "--key", "nobody").err.startswith("no invocation matches; --all lists")
 
 
@@ -167,10 +175,23 @@ def test_why_in_a_ring(cli: Cli, world: World) -> None:
     cli.ok("inv", "kill", crossed.ann)
 
 
+def test_an_id_may_be_cut(cli: Cli, stuck: Stuck, waiting: Waiting) -> None:
+    cut = stuck.waits[:12]
+    assert cli.ok("inv", "show", cut, "-o", "json").json["id"] == stuck.waits
+    [first, *_] = cli.ok("inv", "why", f"{cut}\N{HORIZONTAL ELLIPSIS}", "-o", "json").json["chain"]
+    assert first["id"] == stuck.waits
+    assert cli.ok("inv", "cancel", cut, waiting.id[:12], "--dry-run", "-o", "json").json["matched"] == 2
+    assert cli("inv", "show", "inv_00").code == 3
+    several = cli("inv", "kill", "inv_")
+    assert several.code == 2
+    assert several.err.startswith("adapter inv kill: several ids begin with inv_, as inv_")
+
+
 @pytest.mark.parametrize("command", ["show", "why", "cancel", "kill", "pause", "resume", "restart", "purge"])
 def test_there_is_no_such_invocation(cli: Cli, command: str) -> None:
     assert cli("inv", command, UNKNOWN).code == 3
-    assert cli("inv", command, "inv_1").code == 2
+    assert cli("inv", command, "inv_1").code == 3
+    assert cli("inv", command, "Shop").code == 2
     assert cli("inv", command, UNKNOWN, "-o", "json").error["status"] == 404
 
 

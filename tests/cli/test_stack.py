@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from adapter.engine.ports import NotIndexed
 from tests.cli.conftest import Cli
 from tests.drills import situations
 from tests.drills.world import World
@@ -47,6 +48,21 @@ def test_deployments(cli: Cli, world: World) -> None:
     assert cli("deployments", "remove", "shop:1").code == 2
     assert cli.ok("deployments", "remove", "shop:1", "--yes").out == "removed shop:1\n"
     assert cli("deployments", "show", "shop:1").code == 3
+
+
+def test_without_an_index_no_deployment_is_removed(cli: Cli, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: Any, **__: Any) -> Any:
+        raise NotIndexed
+
+    situations.old_version(world)
+    cli.ok("inv", "kill", "--all", "--yes")
+    monkeypatch.setattr(world.store, "index", refuse)
+    assert "keeps no history" in cli.ok("deployments", "list").err
+    for option in ("--dry-run", "--yes"):
+        refused = cli("deployments", "remove", "shop:1", option)
+        assert refused.code == 4
+        assert "History=true" in refused.err
+    monkeypatch.undo()
 
 
 def test_deadlocks(cli: Cli, world: World) -> None:

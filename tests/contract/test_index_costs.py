@@ -14,7 +14,7 @@ from adapter.engine.ports import Create, Indexed, Store
 from adapter.engine.records import Status
 from adapter.engine.types import Outcome, Target
 from adapter.http.admin import listing
-from adapter.http.admin.parameters import Filter
+from adapter.http.admin.filters import Filter
 from adapter.local.memory import MemoryStore
 from tests.contract.breaking import Running
 from tests.contract.samples import NOW, commit, completed, meta
@@ -121,7 +121,7 @@ async def test_a_page_reads_little_more_than_the_page() -> None:
 async def test_a_page_of_one_service_reads_that_service_only() -> None:
     store = await filled(3000)
     before = store.usage.requests
-    page = await listing.page(reader(store), ["Counter", "Shop"], Filter(service="Shop"), 50, None)
+    page = await listing.page(reader(store), ["Counter", "Shop"], Filter(services=frozenset({"Shop"})), 50, None)
     assert {each.target.service for each in page.metas} == {"Shop"}
     assert store.usage.requests - before <= 3 * SHARDS + 2
 
@@ -135,7 +135,7 @@ async def test_a_filter_that_matches_nothing_ends_a_page_early() -> None:
     read, pages, cursor = 0.0, 0, None
     while True:
         before = store.usage.read_units
-        page = await listing.page(reader(store), ["Shop"], Filter(deployment="shop:9"), 50, cursor)
+        page = await listing.page(reader(store), ["Shop"], Filter(deployments=frozenset({"shop:9"})), 50, cursor)
         read = max(read, store.usage.read_units - before)
         pages += 1
         assert page.metas == []

@@ -31,7 +31,7 @@ from tests.drills.app import FIRST, VERSIONS
 
 T = TypeVar("T")
 
-PATIENCE = 10
+PATIENCE = 60
 """Seconds until a test gives up waiting for what has to come."""
 
 
@@ -163,6 +163,11 @@ class World:
 
         self._loop.call_soon_threadsafe(deploy)
         assert done.wait(PATIENCE)
+
+    @property
+    def store(self) -> MemoryStore:
+        """What has the records."""
+        return self._fleet.store
 
     @property
     def dead_letters(self) -> list[Letter]:

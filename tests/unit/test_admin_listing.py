@@ -21,7 +21,7 @@ from adapter.engine.ports import Change, Create, Finish, Indexed, Place, Put, Up
 from adapter.engine.records import Awaits, Ended, Head, InboxEntry, Meta, Ref, Status, ending_of
 from adapter.engine.types import CANCELLED, KILLED, Failure, Kind, ObjectKey, Outcome, Target
 from adapter.http.admin import Admin, listing
-from adapter.http.admin.parameters import read_filter
+from adapter.http.admin.filters import read_filter
 from adapter.http.services import Deployed
 from adapter.local.memory import MemoryStore
 from adapter.local.ports import LocalDispatcher, LocalTimers
@@ -190,9 +190,15 @@ filters = st.fixed_dictionaries(
     {},
     optional={
         "status": st.lists(st.sampled_from([*Status, "live"]), min_size=1, max_size=2),
-        "service": st.sampled_from(SERVICES),
-        "key": st.sampled_from(["0", "1"]),
-        "deployment": st.sampled_from(["shop:0", "shop:1"]),
+        "service": st.lists(st.sampled_from(SERVICES), min_size=1, max_size=2),
+        "key": st.lists(st.sampled_from(["0", "1"]), min_size=1, max_size=2),
+        "handler": st.lists(st.sampled_from(["add", "get"]), min_size=1, max_size=2),
+        "deployment": st.lists(st.sampled_from(["shop:0", "shop:1"]), min_size=1, max_size=2),
+        "text": st.lists(
+            st.sampled_from(["shop/", "KILLED", "paused", "completed", ":1", "/2/", "inv_a", "inv_"]),
+            min_size=1,
+            max_size=2,
+        ),
     },
 )
 
@@ -222,11 +228,20 @@ def test_lists_agree_with_the_store(steps: list[tuple[str, int, Any]], asked: di
 
 def _matches(record: Meta, asked: dict[str, Any]) -> bool:
     statuses = asked.get("status")
+    values = {
+        "service": record.target.service,
+        "handler": record.target.handler,
+        "key": record.target.key,
+        "deployment": record.deployment,
+    }
+    shown = f"{record.id} {record.target} {record.status} {record.ended or record.deployment}".lower()
     return (
         (statuses is None or record.status in statuses or ("live" in statuses and record.live))
-        and asked.get("service") in (None, record.target.service)
-        and asked.get("key") in (None, record.target.key)
-        and asked.get("deployment") in (None, record.deployment)
+        and all(values[name] in asked[name] for name in values if name in asked)
+        and all(
+            record.id.startswith(text) if text.startswith("inv_") else text.lower() in shown
+            for text in asked.get("text", ())
+        )
     )
 
 
@@ -375,6 +390,9 @@ PATHS = [
     "/invocations?status=paused&deployment=none",
     "/invocations?outcome=killed&service=Shop",
     "/invocations?key=777",
+    "/invocations?service=Shop&service=Mailer&handler=add&key=777&key=778",
+    "/invocations?text=inv_zz",
+    "/invocations?status=live&text=Shop/&text=nobody",
     "/invocations/counts",
     "/invocations/counts?status=live",
     "/overview",
@@ -409,3 +427,23 @@ async def test_counts_add_up(operator: httpx.AsyncClient) -> None:
         if (cursor := page["cursor"]) is None:
             break
     assert total == MANY + 1
+
+
+async def test_a_text_about_completed_ones_reads_no_record_that_does_not_match(
+    operator: httpx.AsyncClient, large: MemoryStore
+) -> None:
+    read = 0
+    peek_all = large.peek_all
+
+    async def counted(ids: Sequence[str]) -> dict[str, Meta]:
+        nonlocal read
+        read += len(ids)
+        return await peek_all(ids)
+
+    large.peek_all = counted  # type: ignore[method-assign]
+    try:
+        page = (await operator.get("/invocations", params={"status": "completed", "text": "nothing"})).json()
+    finally:
+        del large.peek_all
+    assert (page["invocations"], read) == ([], 0)
+    assert page["cursor"] is not None

@@ -12,6 +12,7 @@ from adapter.engine.records import Meta, Status, Unreadable
 from adapter.errors import TerminalError
 from adapter.http.admin import listing, parameters, views
 from adapter.http.admin import models as m
+from adapter.http.admin.filters import read_filter
 from adapter.http.admin.routing import Call, ProblemError, Reply, checked_id, operation, unknown
 from adapter.http.admin.why import actions
 from adapter.http.messages import ID, idempotency_key, number
@@ -216,10 +217,10 @@ async def _chosen(call: Call, body: m.Bulk) -> tuple[list[Meta], str | None, lis
         ids = [checked_id(id) for id in dict.fromkeys(body["ids"])]
         records = await listing.records_of(engine, ids)
         return [records[id] for id in ids if id in records], None, [id for id in ids if id not in records]
-    filter = parameters.read_filter(body.get("filter", {}))
+    filter = read_filter(body.get("filter", {}))
     most = parameters.MAX_LIMIT if body.get("dry_run") else MOST_AT_ONCE
     limit = parameters.checked_limit(body.get("limit", MOST_AT_ONCE), most)
-    names = await call.stack.service_names(filter.service)
+    names = await call.stack.service_names(filter.services)
     page = await listing.page(engine, names, filter, limit, body.get("cursor"))
     return page.metas, page.cursor, []
 

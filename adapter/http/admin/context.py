@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from adapter.engine.engine import Engine
 from adapter.errors import TerminalError
@@ -53,9 +53,9 @@ class Stack:
                 return each
         raise TerminalError(f"there is no service {name[:100]!r}: GET /admin/services lists them", code=404)
 
-    async def service_names(self, wanted: str | None) -> list[str]:
-        """Return the names of the services whose invocations are listed."""
-        return [wanted] if wanted is not None else list(await self.services.names())
+    async def service_names(self, wanted: Collection[str] = ()) -> list[str]:
+        """Return the names of the services whose invocations are listed: those wanted, or all."""
+        return sorted(wanted) or list(await self.services.names())
 
     async def has_deployment(self, name: str) -> bool:
         """Return True if invocations can continue on a deployment."""

@@ -14,6 +14,7 @@ from adapter.engine.types import Outcome
 from adapter.errors import TerminalError
 from adapter.http.admin import listing, parameters, story, views
 from adapter.http.admin import models as m
+from adapter.http.admin.filters import FILTERS, Filter, queried_filter
 from adapter.http.admin.routing import Call, ProblemError, Reply, operation
 from adapter.http.admin.waits import waits_of
 from adapter.http.messages import ID
@@ -22,43 +23,42 @@ MOST_COUNTED: Final = 5000
 """How many entries of the index one answer counts."""
 
 
-@operation("GET", "/invocations", query=(*parameters.FILTERS, "limit", "cursor"))
+@operation("GET", "/invocations", query=(*FILTERS, "limit", "cursor"))
 async def list_invocations(call: Call) -> m.Invocations:
     """List invocations, latest first: all that are live or kept, or those that the filters match."""
-    filter, limit = parameters.queried_filter(call), parameters.limit(call)
+    filter, limit = queried_filter(call), parameters.limit(call)
     cursor = call.query("cursor")
     engine = call.stack.engine
-    page = await listing.page(engine, await call.stack.service_names(filter.service), filter, limit, cursor)
-    if filter.service is not None and cursor is None and not page.metas:
-        await call.stack.service(filter.service)  # an unknown one is an error, not an empty list
+    page = await listing.page(engine, await call.stack.service_names(filter.services), filter, limit, cursor)
+    if cursor is None and not page.metas:
+        for each in filter.services:
+            await call.stack.service(each)  # an unknown one is an error, not an empty list
     now = engine.process.now()
     found = [views.summary(meta, now) for meta in page.metas]
     return {"invocations": found, "cursor": page.cursor, "complete": page.complete}
 
 
-@operation("GET", "/invocations/counts", query=(*parameters.FILTERS, "cursor"))
+@operation("GET", "/invocations/counts", query=(*FILTERS, "cursor"))
 async def count(call: Call) -> m.Counts:
     """Count invocations by status and outcome. Follow the cursor, and add the answers up."""
-    filter = parameters.queried_filter(call)
-    names = await call.stack.service_names(filter.service)
+    filter = queried_filter(call)
+    names = await call.stack.service_names(filter.services)
     return await counts(call, names, filter, call.query("cursor"))
 
 
-async def counts(call: Call, names: list[str], filter: parameters.Filter, cursor: str | None) -> m.Counts:
+async def counts(call: Call, names: list[str], filter: Filter, cursor: str | None) -> m.Counts:
     """Count a page of the index. The records of live invocations are read for their statuses."""
     engine = call.stack.engine
     statuses: Counter[str] = Counter()
     outcomes: Counter[str] = Counter()
     start = listing.read_cursor(cursor)
     if start is None or isinstance(start, tuple):
-        index = listing.open_index(
-            engine, [filter.service] if filter.service else names, filter.wanted, start, MOST_COUNTED
-        )
+        index = listing.open_index(engine, names, filter.wanted, start, MOST_COUNTED)
         try:
-            entries = await index.next(MOST_COUNTED)
+            entries = [entry for entry in await index.next(MOST_COUNTED) if filter.may_match(entry)]
         except NotIndexed:
             return await _count_records(call, names, filter, cursor)
-        ask = [each for each in entries if each.ended is None or filter.deployment is not None]
+        ask = [each for each in entries if each.ended is None or filter.deployments]
         records = await listing.records_of(engine, [each.id for each in ask])
         asked = {each.id for each in ask}
         for entry in entries:
@@ -74,7 +74,7 @@ async def counts(call: Call, names: list[str], filter: parameters.Filter, cursor
     return await _count_records(call, names, filter, cursor)
 
 
-async def _count_records(call: Call, names: list[str], filter: parameters.Filter, cursor: str | None) -> m.Counts:
+async def _count_records(call: Call, names: list[str], filter: Filter, cursor: str | None) -> m.Counts:
     """Count without the index: the live invocations that have a due time."""
     page = await listing.page(call.stack.engine, names, filter, parameters.MAX_LIMIT, cursor)
     statuses = Counter(str(meta.status) for meta in page.metas)

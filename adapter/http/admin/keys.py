@@ -18,6 +18,7 @@ from adapter.engine.types import MAX_KEY, Kind, ObjectKey, Outcome
 from adapter.errors import TerminalError
 from adapter.http.admin import listing, parameters, story, views
 from adapter.http.admin import models as m
+from adapter.http.admin.filters import LIVE, read_filter
 from adapter.http.admin.outside import rejection
 from adapter.http.admin.routing import Call, ProblemError, Reply, operation
 from adapter.http.messages import read_body
@@ -35,9 +36,9 @@ async def keys(call: Call) -> m.Keys:
     have a queue."""
     engine = call.stack.engine
     only_queued = parameters.flag(call, "queued")
-    statuses = [Status.QUEUED] if only_queued else [parameters.LIVE]
-    filter = parameters.read_filter({"status": statuses, "service": call.query("service")})
-    names = await call.stack.service_names(filter.service)
+    statuses = [Status.QUEUED] if only_queued else [LIVE]
+    filter = read_filter({"status": statuses, "service": call.query("service")})
+    names = await call.stack.service_names(filter.services)
     page = await listing.page(engine, names, filter, parameters.limit(call), call.query("cursor"), _held)
     queued = {meta.target.object for meta in page.metas if meta.status is Status.QUEUED}
     named = list(dict.fromkeys(meta.target.object for meta in page.metas))

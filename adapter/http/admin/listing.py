@@ -20,7 +20,7 @@ from adapter.engine.ids import DUE_SHARDS, INVOCATION_ID, SHARDS
 from adapter.engine.ports import Indexed, NotIndexed, Place, Wanted
 from adapter.engine.records import Meta, Unreadable
 from adapter.errors import TerminalError
-from adapter.http.admin.parameters import Filter
+from adapter.http.admin.filters import Filter
 
 MOST_EXAMINED: Final = 8000
 """After so many entries of the index a page ends."""
@@ -166,7 +166,7 @@ async def page(
 
     Args:
         engine: Reads the store.
-        services: The services to list, if the filter does not name one.
+        services: The services to list, if the filter names none.
         filter: Which invocations to list.
         limit: The most that are counted.
         cursor: Where the page before ended.
@@ -175,11 +175,11 @@ async def page(
     Raises:
         TerminalError: If the cursor is none.
     """
-    names = [filter.service] if filter.service is not None else services
+    names = sorted(filter.services) or services
     start = read_cursor(cursor)
     if isinstance(start, _DuePlace):
         return await _due_page(engine, filter, limit, start, counted)
-    many = filter.needs_records or counted is not _itself
+    many = filter.leaves_out or counted is not _itself
     chunk = BATCH * PARALLEL if many else limit
     index = open_index(engine, names, filter.wanted, start, chunk)
     found: list[Meta] = []
@@ -188,6 +188,7 @@ async def page(
     try:
         while not index.exhausted and len(count) < limit:
             entries = await index.next(chunk if many else limit - len(found))
+            entries = [entry for entry in entries if filter.may_match(entry)]
             records = await records_of(engine, [entry.id for entry in entries])
             read += len(entries)
             for entry in entries:

@@ -234,14 +234,18 @@ class Refusal(TypedDict):
 
 
 class Filter(TypedDict, total=False):
-    """Which invocations: all that the names given here match. The same names as in the query of a list."""
+    """Which invocations: those that everything given here matches, by the names of a list's query.
+
+    Of several values one has to hold; every text has to occur.
+    """
 
     status: list[str]
     outcome: list[str]
-    service: str
-    handler: str
-    key: str
-    deployment: str
+    service: list[str] | str
+    handler: list[str] | str
+    key: list[str] | str
+    deployment: list[str] | str
+    text: list[str]
     since: Time
     until: Time
 
@@ -417,10 +421,10 @@ class Deployments(TypedDict):
 
 
 class Removed(TypedDict):
-    """A deployment was removed."""
+    """A deployment was removed, or, with a dry run, can be."""
 
     deployment: str
-    status: Literal["removed"]
+    status: Literal["removed", "removable"]
 
 
 class Deadlock(TypedDict):

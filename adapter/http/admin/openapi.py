@@ -14,6 +14,7 @@ from adapter.engine.records import Ended, Status
 from adapter.engine.types import MAX_IDEMPOTENCY_KEY, MAX_KEY
 from adapter.http.admin import models as m
 from adapter.http.admin import parameters
+from adapter.http.admin.filters import ALTERNATIVES, LIVE, MAX_TEXT
 from adapter.http.admin.routing import OPERATIONS, Call, Operation, Reply, operation
 
 _NAME: Final[dict[str, Any]] = {"type": "string", "minLength": 1, "maxLength": MAX_KEY}
@@ -22,7 +23,7 @@ _TIME: Final[dict[str, Any]] = {"type": "string", "format": "date-time"}
 QUERY: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "status": (
         "Only those with one of these statuses. `live` stands for all but `completed`.",
-        {"type": "array", "items": {"type": "string", "enum": [*map(str, Status), parameters.LIVE]}},
+        {"type": "array", "items": {"type": "string", "enum": [*map(str, Status), LIVE]}},
     ),
     "outcome": (
         "Only those that ended in one of these ways.",
@@ -30,6 +31,11 @@ QUERY: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     ),
     "service": ("Only those of this service.", {"type": "string"}),
     "handler": ("Only those of this handler.", {"type": "string"}),
+    "text": (
+        "Only those in whose id, target, status, outcome, deployment or error it occurs. One that begins with `inv_` "
+        "is the beginning of an id.",
+        {"type": "array", "items": {"type": "string", "maxLength": MAX_TEXT}},
+    ),
     "key": ("The key.", _NAME),
     "name": ("The name of an entry.", _NAME),
     "deployment": ("The version of a function, such as `shop:7`. `latest` with resume.", {"type": "string"}),
@@ -45,6 +51,7 @@ QUERY: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     ),
     "cursor": ("Where the page before ended.", {"type": "string"}),
     "from": ("The number of the first command that is run again.", {"type": "integer", "minimum": 0}),
+    "dry_run": ("Change nothing.", {"type": "boolean"}),
     "queued": ("Only keys that have a queue.", {"type": "boolean"}),
 }
 """The parameters of the query, by name."""
@@ -147,6 +154,8 @@ def _path_parameter(path: str, name: str) -> dict[str, Any]:
 
 def _query_parameter(path: str, name: str) -> dict[str, Any]:
     description, schema = QUERY[name]
+    if path.startswith("/invocations") and name in ALTERNATIVES and schema["type"] != "array" and "{" not in path:
+        description, schema = f"{description} Repeat it for alternatives.", {"type": "array", "items": schema}
     required = (
         {"required": True} if name in REQUIRED.get(path, ()) or (path.startswith(_OF_A_KEY) and name == "key") else {}
     )

@@ -13,6 +13,7 @@ from adapter.engine.types import Kind
 from adapter.errors import TerminalError
 from adapter.http.admin import invocations, listing, parameters, tree, views
 from adapter.http.admin import models as m
+from adapter.http.admin.filters import LIVE, Filter, read_filter
 from adapter.http.admin.ports import InUseError, Version
 from adapter.http.admin.routing import Call, ProblemError, Reply, operation
 from adapter.http.services import Deployed
@@ -183,10 +184,13 @@ def _deployment(version: Version, listed: Sequence[Deployed], live: list[Meta], 
     return cast("m.Deployment", shown)
 
 
-@operation("DELETE", "/deployments/{name}")
+@operation("DELETE", "/deployments/{name}", query=("dry_run",))
 async def remove(call: Call, name: str) -> Reply[m.Removed]:
-    """Delete a version of a function, unless it is the current one or a live invocation needs it."""
+    """Delete a version of a function, unless it is the current one or a live invocation needs it.
+
+    With ``dry_run=true``, only tell whether it can be deleted."""
     versions = call.stack.versions
+    dry_run = parameters.flag(call, "dry_run")
     if any(each.deployment == name for each in await call.stack.services.listed()):
         raise ProblemError(f"{name} hosts services: deploy another version first", code=409, kind="in-use")
     if versions is None:
@@ -199,6 +203,13 @@ async def remove(call: Call, name: str) -> Reply[m.Removed]:
             f"deployment={name} lists them; resume them on another version, or wait until they end"
         )
         raise ProblemError(text, code=409, kind="in-use")
+    if dry_run:
+        found = {each.deployment: each for each in await versions.listed()}.get(name)
+        if found is None:
+            raise _no_deployment(name)
+        if found.current:
+            raise ProblemError(f"{name} is the current version of its function", code=409, kind="in-use")
+        return Reply({"deployment": name, "status": "removable"})
     try:
         if not await versions.remove(name):
             raise _no_deployment(name)
@@ -214,8 +225,8 @@ async def _needed(call: Call, name: str) -> list[Meta]:
         TerminalError: If that cannot be told.
     """
     engine = call.stack.engine
-    filter = parameters.read_filter({"status": [parameters.LIVE], "deployment": name})
-    names = await call.stack.service_names(None)
+    filter = read_filter({"status": [LIVE], "deployment": name})
+    names = await call.stack.service_names()
     cursor: str | None = None
     for _ in range(MOST_ROUNDS):
         page = await listing.page(engine, names, filter, 1, cursor)
@@ -278,10 +289,10 @@ async def purge_dead_letters(call: Call) -> Reply[m.Purged]:
 async def overview(call: Call) -> m.Overview:
     """Show how the stack is: the statuses of the latest invocations, what fails, what is overdue."""
     engine, stack = call.stack.engine, call.stack
-    names = await stack.service_names(None)
+    names = await stack.service_names()
     now = engine.process.now()
     counted, live, due, listed = await asyncio.gather(
-        invocations.counts(call, names, parameters.Filter(), None),
+        invocations.counts(call, names, Filter(), None),
         tree.live_invocations(call, parameters.MAX_LIMIT),
         _oldest_due(call),
         stack.services.listed(),

@@ -11,6 +11,7 @@ from adapter.engine.records import Meta, Status, Unreadable
 from adapter.engine.types import ObjectKey
 from adapter.http.admin import listing, parameters, story, views
 from adapter.http.admin import models as m
+from adapter.http.admin.filters import LIVE, read_filter
 from adapter.http.admin.routing import Call, operation
 
 MOST_NODES: Final = 500
@@ -217,8 +218,8 @@ def _stands(meta: Meta) -> bool:
 async def live_invocations(call: Call, most: int) -> listing.Page:
     """Return the live invocations, latest first, up to a number."""
     engine = call.stack.engine
-    filter = parameters.read_filter({"status": [parameters.LIVE]})
-    names = await call.stack.service_names(None)
+    filter = read_filter({"status": [LIVE]})
+    names = await call.stack.service_names()
     found: list[Meta] = []
     cursor: str | None = None
     complete = True
