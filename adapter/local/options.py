@@ -16,7 +16,7 @@ class Options:
         cors: The origins whose pages may call handlers; ``*`` stands for all.
         replays: Whether log lines that a replay writes again are shown.
         endpoints: The URLs of endpoints of Restate's SDKs to serve as well.
-        persist: The file that keeps state in memory while the server is stopped.
+        persist: The file that holds the state; ``None`` for memory.
     """
 
     modules: tuple[str, ...]

@@ -1,7 +1,7 @@
 """The development server: handlers, ingress and admin in one process.
 
-State is in memory, or, where ``AWS_ENDPOINT_URL`` is set, in DynamoDB there; then it survives a restart, and what was
-under way goes on.
+State is in memory, in a file (``--persist``), or in the DynamoDB at ``AWS_ENDPOINT_URL``. A file or DynamoDB keeps it
+when the server stops, and what was under way goes on at the next start.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ from adapter.local.ports import LocalDispatcher, LocalTimers
 from adapter.local.rates import Rates
 from adapter.local.requests import RequestLog
 from adapter.local.samples import curl_lines
-from adapter.local.saved import SavedStore
+from adapter.local.sqlite import SqliteStore
+from adapter.local.store import LocalStore
 from adapter.local.supervisor import Loaded, Supervisor
 from adapter.local.watchdog import Watchdog
 from adapter.observed import observe, observe_app
@@ -64,12 +65,12 @@ PATIENCE: Final = 10 * 60_000
 
 Logs = Callable[[str], list[m.LogLine]]
 
-SWEEP_MEMORY: Final = 5.0
+SWEEP_LOCAL: Final = 5.0
 SWEEP_DYNAMODB: Final = 30.0
 """Seconds between sweeps. An emulator scans for each."""
 
 EXPIRY: Final = 3600 * 1000
-"""Milliseconds between looks for what the store in memory need not keep any longer."""
+"""Milliseconds between deletions of what a store on this machine need not keep any longer."""
 
 GOODBYE: Final = 0.5
 """Seconds that requests under way get when the server stops."""
@@ -127,8 +128,7 @@ class LocalApp:
         except asyncio.CancelledError:
             if not self._stopping:
                 raise
-            store = self._engine.storage.store
-            lost = isinstance(store, MemoryStore) and not isinstance(store, SavedStore)
+            lost = isinstance(self._engine.storage.store, MemoryStore)
             refusal = refuse(503, LOST, {"retry-after": "1"}) if lost else refuse(504, KEPT)
             await refusal(scope, receive, send)
         finally:
@@ -173,7 +173,7 @@ async def running(
     registry: Registry,
     store: Store,
     *,
-    sweep: float = SWEEP_MEMORY,
+    sweep: float = SWEEP_LOCAL,
     cors: Sequence[str] = (),
     logs: Logs | None = None,
 ) -> AsyncGenerator[LocalApp]:
@@ -187,6 +187,8 @@ async def running(
         logs: Returns the latest log lines of an invocation.
     """
     clock, dispatcher = SystemClock(), LocalDispatcher()
+    if isinstance(store, SqliteStore):
+        store.end_leases(clock.now())
     timers = LocalTimers(clock)
     handlers = map(observe, registry.specs)
     engine = Engine(store=store, timers=timers, dispatcher=dispatcher, clock=clock, handlers=handlers)
@@ -213,7 +215,7 @@ async def _recover(engine: Engine, interval: float) -> None:
                 armed = True
             await engine.sweeper.sweep()
             store, now = engine.storage.store, engine.process.now()
-            if isinstance(store, MemoryStore) and now >= next_expiry:
+            if isinstance(store, LocalStore) and now >= next_expiry:
                 store.expire(now)
                 next_expiry = now + EXPIRY
         except Unavailable as error:
@@ -275,8 +277,8 @@ def _store(options: Options) -> Store:
     endpoint = os.environ.get("AWS_ENDPOINT_URL")
     if options.persist is not None:
         if endpoint:
-            raise UnservableError("--persist keeps state in memory in a file: unset AWS_ENDPOINT_URL, or leave it out")
-        return SavedStore(options.persist)
+            raise UnservableError("--persist keeps state in a file: unset AWS_ENDPOINT_URL, or leave it out")
+        return SqliteStore(options.persist)
     if not endpoint:
         return MemoryStore()
     from adapter.local.dynamodb import open_dynamodb  # boto3's parts take a while to import
@@ -304,17 +306,19 @@ async def _run(
             return 1
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    in_memory = isinstance(store, MemoryStore)
-    where = f"DynamoDB at {os.environ['AWS_ENDPOINT_URL']}" if not in_memory else "memory, gone when this stops"
-    if isinstance(store, SavedStore):
-        where = f"memory, saved in {options.persist}"
+    match store:
+        case MemoryStore():
+            where = "memory, gone when this stops"
+        case SqliteStore():
+            where = str(options.persist)
+        case _:
+            where = f"DynamoDB at {os.environ['AWS_ENDPOINT_URL']}"
     banner = f"==> {', '.join(registry.services)} on {url} (state: {where})"
     lines = [banner, f"    console: {url}/console", *(f"    {line}" for line in curl_lines(registry, url))]
-    sweep = SWEEP_MEMORY if in_memory else SWEEP_DYNAMODB
+    sweep = SWEEP_LOCAL if isinstance(store, LocalStore) else SWEEP_DYNAMODB
     async with AsyncExitStack() as background:
-        if isinstance(store, SavedStore):
-            background.callback(store.save)  # last, when the engine has stopped
-            _beside(background, store.keep_saved())
+        if isinstance(store, SqliteStore):
+            background.callback(store.close)  # last, when the engine has stopped
         app = await background.enter_async_context(running(registry, store, sweep=sweep, cors=options.cors, logs=logs))
         if supervisor is not None:
             _beside(background, _tell_imports(supervisor))

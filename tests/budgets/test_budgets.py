@@ -9,9 +9,9 @@ from adapter.local.memory import MemoryStore
 from bench.cases import CASES, SCALE, Case, world
 
 # The same stores that the contract tests run on.
-from tests.contract.conftest import api, client, credentials, dynamodb, endpoint, history, store, tables
+from tests.contract.conftest import api, client, credentials, dynamodb, endpoint, history, sqlite, store, tables
 
-__all__ = ["api", "client", "credentials", "dynamodb", "endpoint", "history", "store", "tables"]
+__all__ = ["api", "client", "credentials", "dynamodb", "endpoint", "history", "sqlite", "store", "tables"]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

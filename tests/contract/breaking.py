@@ -18,9 +18,9 @@ from adapter.engine.ports import Store
 from adapter.engine.records import Head, InboxEntry, JournalSegment, Meta, Part, Record, Ref, StateEntry, Status
 from adapter.engine.requests import Request
 from adapter.engine.types import Kind, Options, Outcome, RetryPolicy
-from adapter.local import memory
-from adapter.local.memory import MemoryStore
+from adapter.local.changes import Write, address
 from adapter.local.ports import LocalDispatcher, LocalTimers
+from adapter.local.store import LocalStore
 from tests.unit.world import closure, pack, target, unpack, value
 
 POLICY = RetryPolicy(initial=timedelta(milliseconds=1), attempts=3)
@@ -40,14 +40,14 @@ class Items:
 
     async def put(self, record: Record) -> None:
         """Put a record in its place, over what is there."""
-        if isinstance(self._store, MemoryStore):
+        if isinstance(self._store, LocalStore):
             _replace(self._store, record, record)
         else:
             self._client.put_item(TableName=self._table(record), Item=write(record))
 
     async def remove(self, record: Record) -> None:
         """Have a record be gone."""
-        if isinstance(self._store, MemoryStore):
+        if isinstance(self._store, LocalStore):
             _replace(self._store, record, None)
         else:
             pk, sk = BY_RECORD[type(record)].key(record)
@@ -63,9 +63,8 @@ class Items:
         self._client.put_item(TableName=self._table(record), Item=kept)
 
 
-def _replace(store: MemoryStore, old: Record, new: Record | None) -> None:
-    partition, key = memory._address(old)
-    store._apply([memory._Write(partition, key, store._lookup(partition, key), new)])
+def _replace(store: LocalStore, old: Record, new: Record | None) -> None:
+    store._apply([Write(address(old), store._lookup(address(old)), new)])
 
 
 class Clock:

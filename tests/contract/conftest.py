@@ -1,4 +1,4 @@
-"""The stores that keep the contract: in memory, and on DynamoDB."""
+"""The stores that keep the contract: in memory, in a file, and on DynamoDB."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from adapter.aws.wire import Api, Credentials, Fixed, Place
 from adapter.engine.ports import Store
 from adapter.local.dynamodb import create_tables, make_client
 from adapter.local.memory import MemoryStore
+from adapter.local.sqlite import SqliteStore
 from infra import emulator
 
 
@@ -72,9 +73,16 @@ def dynamodb(api: Api, tables: tuple[str, str]) -> DynamoStore:
     return DynamoStore(*tables, api=api)
 
 
-@pytest.fixture(params=["memory", pytest.param("dynamodb", marks=pytest.mark.dynamodb)])
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Iterator[SqliteStore]:
+    store = SqliteStore(tmp_path / "state")
+    yield store
+    store.close()
+
+
+@pytest.fixture(params=["memory", "sqlite", pytest.param("dynamodb", marks=pytest.mark.dynamodb)])
 def store(request: pytest.FixtureRequest) -> Store:
     if request.param == "memory":
         return MemoryStore()
-    dynamo: DynamoStore = request.getfixturevalue("dynamodb")
-    return dynamo
+    found: Store = request.getfixturevalue(request.param)
+    return found

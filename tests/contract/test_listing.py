@@ -12,7 +12,6 @@ from adapter.engine.ids import DUE_SHARDS, due_shard, random_id
 from adapter.engine.ports import Create, Finish, Indexed, Listed, NotIndexed, Place, Store, Update, Wanted
 from adapter.engine.records import Ended, Ref, Status
 from adapter.engine.types import CANCELLED, KILLED, Failure, Outcome, Target
-from adapter.local.memory import MemoryStore
 from tests.contract.samples import GENERATION, NOW, OTHER_GENERATION, commit, completed, meta
 
 SHARD = 3
@@ -35,14 +34,6 @@ def ids(count: int) -> list[str]:
 @pytest.fixture
 def history() -> bool:
     return True
-
-
-@pytest.fixture(params=["memory", pytest.param("dynamodb", marks=pytest.mark.dynamodb)])
-def store(request: pytest.FixtureRequest) -> Store:
-    if request.param == "memory":
-        return MemoryStore()
-    names: tuple[str, str] = request.getfixturevalue("tables")
-    return DynamoStore(*names, api=request.getfixturevalue("api"))
 
 
 async def pages(query: Callable[[Place | None], Awaitable[tuple[Sequence[Entry], Place | None]]]) -> list[list[str]]:

@@ -13,7 +13,8 @@ from adapter.engine.ids import new_commit_id
 from adapter.engine.ports import Change, Create, Delete, Finish, Put, Store, Update, Usage, WriteHead
 from adapter.engine.records import Head, InboxEntry, Meta, Parent, Record, Ref, StateEntry, Status, Waiter
 from adapter.engine.types import Failure, ObjectKey, Outcome, Target
-from adapter.local.memory import MemoryStore, size
+from adapter.local.memory import MemoryStore
+from adapter.local.sizes import size
 from tests.contract.samples import (
     GENERATION,
     KEY,

@@ -8,7 +8,7 @@ from adapter.engine.process import LEASE
 from adapter.engine.transitions import RECHECK
 from adapter.engine.types import Kind
 from adapter.engine.wakeups import MAX_INLINE_WAIT
-from adapter.local.memory import size
+from adapter.local.sizes import size
 from tests.simulation.plan import Node, Op, Plan
 from tests.simulation.world import World
 

@@ -36,8 +36,7 @@ from adapter.engine.transaction import Transaction
 from adapter.engine.transitions import PAUSE
 from adapter.engine.wakeups import Wakeups
 from adapter.engine.work import Work
-from adapter.local import memory
-from adapter.local.memory import MemoryStore
+from adapter.local import changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +68,13 @@ MUTANTS = (
     mutant(
         "the epoch is no fence",
         "4",
-        Edit(memory, "_allowed", "(change.epoch is None or old.epoch == change.epoch)", "True"),
-        Edit(MemoryStore, "_plan", "allowed = held is None or isinstance(item, StateEntry | Part)", "allowed = True"),
+        Edit(changes, "is_allowed", "(change.epoch is None or old.epoch == change.epoch)", "True"),
+        Edit(changes, "plan", "allowed = old is None or isinstance(item, StateEntry | Part)", "allowed = True"),
     ),
     mutant(
         "the journal's index is no fence",
         "4",
-        Edit(MemoryStore, "_plan", "allowed = held is None or isinstance(item, StateEntry | Part)", "allowed = True"),
+        Edit(changes, "plan", "allowed = old is None or isinstance(item, StateEntry | Part)", "allowed = True"),
     ),
     mutant(
         "the key is handed over, and nobody is told",
@@ -96,8 +95,8 @@ MUTANTS = (
         "a record is created over another",
         "2",
         Edit(
-            MemoryStore,
-            "_plan",
+            changes,
+            "plan",
             "allowed = old is None or (other and old.expired(now) and not old.waiters)",
             "allowed = True",
         ),
@@ -106,8 +105,8 @@ MUTANTS = (
         "an expired record is taken for there until it is deleted",
         "expiry is judged by the reader",
         Edit(
-            MemoryStore,
-            "_plan",
+            changes,
+            "plan",
             "allowed = old is None or (other and old.expired(now) and not old.waiters)",
             "allowed = old is None",
         ),
@@ -115,7 +114,7 @@ MUTANTS = (
     mutant(
         "what has completed is changed",
         "3",
-        Edit(memory, "_allowed", "old.status is not Status.COMPLETED", "True"),
+        Edit(changes, "is_allowed", "old.status is not Status.COMPLETED", "True"),
     ),
     mutant(
         "the last to arrive comes first",
@@ -176,18 +175,18 @@ MUTANTS = (
     mutant(
         "a key is released without looking whether somebody waits",
         "7",
-        Edit(MemoryStore, "_plan", "and not (empty and old_head.queued)\n)", ")"),
+        Edit(changes, "plan", "and not (empty and stored.queued)\n)", ")"),
         focus="crowd",
     ),
     mutant(
         "a head is written without its version",
         "7",
-        Edit(MemoryStore, "_plan", "(version is None or old_head.version == version)", "True"),
+        Edit(changes, "plan", "(version is None or stored.version == version)", "True"),
     ),
     mutant(
         "who waits for a result is not counted",
         "no notification lost",
-        Edit(memory, "_allowed", "(change.waiters is None or old.waiters == change.waiters)", "True"),
+        Edit(changes, "is_allowed", "(change.waiters is None or old.waiters == change.waiters)", "True"),
     ),
     mutant(
         "a result does not wake who waits",
@@ -271,7 +270,7 @@ MUTANTS = (
         "what has not completed is purged",
         "purge",
         Edit(Control, "purge", "if meta.live:", "if False:"),
-        Edit(MemoryStore, "_plan", "old.generation != ref.generation or old.live", "old.generation != ref.generation"),
+        Edit(changes, "plan", "old.generation != ref.generation or old.live", "old.generation != ref.generation"),
         focus="operators",
     ),
     mutant(
@@ -534,9 +533,9 @@ MUTANTS = (
         "a key is taken from its owner",
         "7",
         Edit(
-            MemoryStore,
-            "_plan",
-            "allowed = old_head.owner is None and not (empty and old_head.queued)",
+            changes,
+            "plan",
+            "allowed = stored.owner is None and not (empty and stored.queued)",
             "allowed = True",
         ),
         focus="crowd",

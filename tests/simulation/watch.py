@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic_core import from_json
 
+from adapter.aws.tables import HEAD_SK, META_SK, object_pk
 from adapter.engine.control import KILLED
 from adapter.engine.journal import LAST, WHOLE, AttemptStarted, Entry, ResultDelivered, decode
 from adapter.engine.records import (
@@ -25,8 +26,9 @@ from adapter.engine.records import (
     Waiter,
 )
 from adapter.engine.types import Kind, ObjectKey
+from adapter.local.changes import Write, address, head_address
 from adapter.local.conflicts import Conflicts
-from adapter.local.memory import HEAD, META, MemoryStore, _Write
+from adapter.local.memory import MemoryStore
 
 if TYPE_CHECKING:
     from tests.simulation.plan import Op
@@ -77,15 +79,19 @@ class WatchedStore(MemoryStore):
 
     def metas(self) -> Iterator[Meta]:
         """All invocations' records."""
-        return (cast("Meta", items.by_key[META]) for items in list(self._partitions.values()) if META in items.by_key)
+        return (
+            cast("Meta", items.by_key[META_SK]) for items in list(self._partitions.values()) if META_SK in items.by_key
+        )
 
     def heads_(self) -> Iterator[Head]:
         """All keys' heads."""
-        return (cast("Head", items.by_key[HEAD]) for items in list(self._partitions.values()) if HEAD in items.by_key)
+        return (
+            cast("Head", items.by_key[HEAD_SK]) for items in list(self._partitions.values()) if HEAD_SK in items.by_key
+        )
 
     def items(self, partition: str | ObjectKey, kind: type[Any], generation: str | None = None) -> list[Any]:
         """All items of a kind in a partition, in order."""
-        items = self._partitions.get(partition)
+        items = self._partitions.get(partition if isinstance(partition, str) else object_pk(partition))
         found = [items.by_key[key] for key in items.in_order] if items is not None else []
         return [
             item
@@ -116,8 +122,8 @@ class WatchedStore(MemoryStore):
     def _apply(self, writes: Sequence[Any]) -> None:
         super()._apply(writes)
         keys: dict[ObjectKey, None] = {}
-        for partition, key, old, new, _ in writes:
-            if key is META:
+        for (_, sk), old, new, _ in writes:
+            if sk == META_SK:
                 self._check_meta(old, new)
                 if new is not None:
                     self._made.add(new.ref)
@@ -133,7 +139,7 @@ class WatchedStore(MemoryStore):
                 if meta.kind.exclusive and new is not None:
                     keys[meta.target.object] = None
             elif isinstance(new or old, Head | InboxEntry):
-                keys[cast("ObjectKey", partition)] = None
+                keys[cast("Head | InboxEntry", new or old).key] = None
                 if isinstance(new, Head):
                     self.world.waits.owns(new.key, new.owner)
             elif isinstance(new, Part):
@@ -152,7 +158,7 @@ class WatchedStore(MemoryStore):
                 meta = self._record(new.id)
                 own = meta if meta is not None and meta.generation == new.generation else None
                 read = own is not None and not own.expired(self._now() + SKEW)  # not one that comes after a purge
-                if new.index and read and self._lookup(new.id, ("j", new.generation, new.index - 1)) is None:
+                if new.index and read and self._lookup(address(replace(new, index=new.index - 1))) is None:
                     self._fail(f"{new} leaves a gap")
             elif isinstance(new, Notification) and old is not None and not _is_renewal(old, new):
                 self._fail(f"{new} replaces {old}")
@@ -178,8 +184,8 @@ class WatchedStore(MemoryStore):
 
     def remove(self, meta: Meta) -> None:
         """Delete a record that has expired, as DynamoDB does when it comes to it."""
-        if not self._busy(meta.id, META):
-            self._apply([_Write(meta.id, META, meta, None)])
+        if not self._busy(address(meta)):
+            self._apply([Write(address(meta), meta, None)])
 
     def _fail(self, what: str) -> None:
         self.world.violation(what)
@@ -252,7 +258,7 @@ class WatchedStore(MemoryStore):
         calls = self.world.plan.calls()
         for meta in live.values():
             if meta.status is Status.QUEUED:
-                head = cast("Head | None", self._lookup(meta.target.object, HEAD))
+                head = cast("Head | None", self._lookup(head_address(meta.target.object)))
                 needs[meta.ref] += [[head.owner]] if head is not None and head.owner is not None else []
             if meta.parent is not None and meta.parent.ref in needs:
                 _, op, outer = calls[from_json(meta.input or self._payload(meta, "input"))["n"]]
@@ -272,7 +278,7 @@ class WatchedStore(MemoryStore):
             self._fail(f"{queued.id} is failed for a {ring}, which is none")
 
     def _check_key(self, name: ObjectKey) -> None:
-        head = cast("Head | None", self._lookup(name, HEAD)) or Head(name)
+        head = cast("Head | None", self._lookup(head_address(name))) or Head(name)
         inbox: list[InboxEntry] = self.items(name, InboxEntry)
         if head.owner is not None:
             meta = self._record(head.owner.id)

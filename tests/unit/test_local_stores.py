@@ -1,9 +1,10 @@
-"""What the memory store adds to the contract: its hook, small pages, and a look at everything."""
+"""What the stores of this machine add to the contract: a hook, small pages, conflicts, and a look at everything."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -13,6 +14,28 @@ from adapter.engine.records import JournalSegment, Meta, Part, Ref, Status
 from adapter.engine.types import Kind, Target
 from adapter.local.conflicts import Conflicts
 from adapter.local.memory import MemoryStore
+from adapter.local.sqlite import SqliteStore
+from adapter.local.store import LocalStore
+
+Make = Callable[..., LocalStore]
+"""Makes an empty store with these arguments."""
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
+    if request.param == "memory":
+        yield MemoryStore
+        return
+    stores: list[SqliteStore] = []
+
+    def make(*arguments: Any, **options: Any) -> LocalStore:
+        stores.append(SqliteStore(tmp_path / f"state-{len(stores)}", *arguments, **options))
+        return stores[-1]
+
+    yield make
+    for store in stores:
+        store.close()
+
 
 META = Meta("inv_a", "g", Target("Greeter", "greet"), Kind.SERVICE, Status.READY, 1)
 
@@ -31,31 +54,31 @@ class Faults:
             raise Unavailable
 
 
-async def test_the_hook_sees_both_sides_of_a_request() -> None:
+async def test_the_hook_sees_both_sides_of_a_request(make: Make) -> None:
     faults = Faults()
-    store = MemoryStore(faults)
+    store = make(faults)
     await store.commit([Create(META, 0)], "n")
     assert faults.calls == [("before", "commit"), ("after", "commit")]
     assert store.usage.requests == 1
 
 
-async def test_a_request_that_never_arrives() -> None:
-    store = MemoryStore(Faults("before"))
+async def test_a_request_that_never_arrives(make: Make) -> None:
+    store = make(Faults("before"))
     with pytest.raises(Unavailable):
         await store.commit([Create(META, 0)], "n")
     assert list(store.records()) == []
     assert store.usage.requests == 0
 
 
-async def test_an_answer_that_is_lost() -> None:
-    store = MemoryStore(Faults("after"))
+async def test_an_answer_that_is_lost(make: Make) -> None:
+    store = make(Faults("after"))
     with pytest.raises(Unavailable):
         await store.commit([Create(META, 0)], "n")
     assert [record.id for record in store.records() if isinstance(record, Meta)] == ["inv_a"]
 
 
-async def test_a_refusal_that_is_lost() -> None:
-    store = MemoryStore()
+async def test_a_refusal_that_is_lost(make: Make) -> None:
+    store = make()
     await store.commit([Create(META, 0)], "n")
     store.hook = Faults("after")
     with pytest.raises(Unavailable) as raised:
@@ -63,25 +86,25 @@ async def test_a_refusal_that_is_lost() -> None:
     assert isinstance(raised.value.__context__, Conflict)
 
 
-async def test_the_hook_sees_the_arguments() -> None:
+async def test_the_hook_sees_the_arguments(make: Make) -> None:
     seen: list[Any] = []
 
     async def hook(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         seen.append((args, dict(kwargs)))
 
-    store = MemoryStore(hook)
+    store = make(hook)
     await store.start("inv_a", set={}, now=3)
     assert seen == [(("inv_a",), {"set": {}, "now": 3})] * 2
 
 
-def test_without_a_hook_it_never_yields() -> None:
-    store = MemoryStore()
+def test_without_a_hook_it_never_yields(make: Make) -> None:
+    store = make()
     with pytest.raises(StopIteration):
         store.commit([Create(META, 0)], "n").send(None)
 
 
-async def test_small_pages() -> None:
-    store = MemoryStore(page=1)
+async def test_small_pages(make: Make) -> None:
+    store = make(page=1)
     for index in range(3):
         await store.commit([Put(JournalSegment("inv_a", "g", index, "[]"))], "n")
     page, indexes = await store.load("inv_a"), list[int]()
@@ -99,8 +122,8 @@ class Spans:
         self.begun: list[asyncio.Future[None]] = []
         self.cancels_both = False
 
-    def store(self) -> MemoryStore:
-        return MemoryStore(conflicts=Conflicts(self.take, lambda: self.cancels_both))
+    def store(self, make: Make) -> LocalStore:
+        return make(conflicts=Conflicts(self.take, lambda: self.cancels_both))
 
     async def take(self) -> None:
         self.begun.append(asyncio.get_running_loop().create_future())
@@ -122,9 +145,9 @@ SEGMENT = Put(JournalSegment("inv_a", "g", 0, "[]"))
 OTHER = Put(JournalSegment("inv_b", "g", 0, "[]"))
 
 
-async def test_a_transaction_is_cancelled_while_another_is_at_work_on_an_item_of_it() -> None:
+async def test_a_transaction_is_cancelled_while_another_is_at_work_on_an_item_of_it(make: Make) -> None:
     spans = Spans()
-    store = spans.store()
+    store = spans.store(make)
     first = await spans.begin(store.commit([Create(META, 0), SEGMENT], "n"))
 
     with pytest.raises(Contended):
@@ -135,9 +158,9 @@ async def test_a_transaction_is_cancelled_while_another_is_at_work_on_an_item_of
     assert len(list(store.records())) == 2
 
 
-async def test_two_transactions_that_meet_may_both_be_cancelled() -> None:
+async def test_two_transactions_that_meet_may_both_be_cancelled(make: Make) -> None:
     spans = Spans()
-    store = spans.store()
+    store = spans.store(make)
     spans.cancels_both = True
     first = await spans.begin(store.commit([Create(META, 0), SEGMENT], "n"))
 
@@ -148,9 +171,9 @@ async def test_two_transactions_that_meet_may_both_be_cancelled() -> None:
     assert list(store.records()) == []
 
 
-async def test_a_plain_write_is_refused_while_a_transaction_is_at_work_on_its_item() -> None:
+async def test_a_plain_write_is_refused_while_a_transaction_is_at_work_on_its_item(make: Make) -> None:
     spans = Spans()
-    store = spans.store()
+    store = spans.store(make)
     await store.commit([Create(META, 0)], "n")
     before = await store.peek("inv_a")
     first = await spans.begin(store.commit([Update(Ref("inv_a", "g"), set={"epoch": 0}, epoch=0), SEGMENT], "m"))
@@ -169,22 +192,22 @@ async def test_a_plain_write_is_refused_while_a_transaction_is_at_work_on_its_it
     await store.start("inv_a", set={}, now=0)
 
 
-async def test_parts_that_meet_a_transaction_are_left_to_do() -> None:
+async def test_parts_that_meet_a_transaction_are_left_to_do(make: Make) -> None:
     spans = Spans()
-    store = spans.store()
+    store = spans.store(make)
     part = Part("inv_a", "g", "input", 0, b"x")
     first = await spans.begin(store.commit([Create(META, 0), Put(part)], "n"))
 
     assert await store.put([part]) == [part]
-    assert await store.delete([Dependent("inv_a", "g", ("i", "g", "input", 0))]) != []
+    assert await store.delete([Dependent("inv_a", "g", "input#g#000000")]) != []
 
     await spans.end(first)
     assert await store.put([part]) == []
 
 
-async def test_a_transaction_that_is_sent_again_while_it_is_under_way_is_not_said_to_have_no_effect() -> None:
+async def test_a_transaction_that_is_sent_again_while_it_is_under_way_is_not_said_to_have_no_effect(make: Make) -> None:
     spans = Spans()
-    store = spans.store()
+    store = spans.store(make)
     first = await spans.begin(store.commit([Create(META, 0), SEGMENT], "n"))
 
     with pytest.raises(Unavailable) as raised:
@@ -194,9 +217,9 @@ async def test_a_transaction_that_is_sent_again_while_it_is_under_way_is_not_sai
     await spans.end(first)
 
 
-async def test_a_condition_that_fails_counts_for_more_than_a_transaction_under_way() -> None:
+async def test_a_condition_that_fails_counts_for_more_than_a_transaction_under_way(make: Make) -> None:
     spans = Spans()
-    store = spans.store()
+    store = spans.store(make)
     await store.commit([OTHER], "n")
     first = await spans.begin(store.commit([Create(META, 0), SEGMENT], "m"))
 
