@@ -345,7 +345,9 @@ class Attempt:
 
     @property
     def replaying(self) -> bool:
-        return self._dead or bool(self._results) or len(self.operations) < len(self._issued)
+        if self._dead or self.fault is not None:
+            return True  # what the code does from here on, it does again
+        return bool(self._results) or len(self.operations) < len(self._issued)
 
     @overload
     def issue(self, command: c.Call | c.Send, decode: Callable[[bytes | None], T]) -> Invocation[T]: ...

@@ -10,11 +10,11 @@ import asyncio
 import sys
 from asyncio import events
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from contextlib import contextmanager, suppress
 from contextvars import Context, copy_context
 from types import FrameType
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, Final, NoReturn, TypeVar, cast
 
 from adapter.errors import NonDeterminismError
 from adapter.operations import Operation
@@ -24,6 +24,8 @@ HELP = (
     "wrap I/O, threads and other side effects in `ctx.run(name, function)`"
 )
 
+AWAITS_TO_LEAVE: Final = 10
+"""How many awaits code may have in the blocks that it leaves. Code that awaits again and again is left where it is."""
 
 T = TypeVar("T")
 
@@ -85,6 +87,17 @@ def _caller_is_as_completed() -> bool:
     return False
 
 
+def _unwind(coroutine: Coroutine[Any, Any, Any]) -> None:
+    """Have code leave all its blocks, also those that await something on the way out."""
+    for _ in range(AWAITS_TO_LEAVE):
+        try:
+            coroutine.close()
+        except BaseException as error:
+            if str(error).endswith("ignored GeneratorExit"):
+                continue
+        return
+
+
 class DurableLoop:
     """A deterministic event loop.
 
@@ -102,6 +115,8 @@ class DurableLoop:
         self._count = 0
         self._futures = 0
         self._dropped = False
+        self._context: Context | None = None
+        """The context of the first task."""
         self.error: BaseException | None = None
         """An error of a callback that no task could be given, or the first refusal. The attempt fails, whatever the
         code makes of it."""
@@ -110,49 +125,53 @@ class DurableLoop:
 
     def run_until_blocked(self) -> None:
         """Run callbacks until none is ready. Do not call it in a task of another loop."""
-        outer = events._get_running_loop()
-        events._set_running_loop(self)  # type: ignore[arg-type]
         hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(firstiter=None, finalizer=self._close)
         try:
-            while self._ready:
-                handle = self._ready.popleft()
-                if not handle.cancelled():
-                    try:
-                        handle._run()
-                    except (SystemExit, KeyboardInterrupt) as error:  # asyncio lets only these two out
-                        self.error = self.error or error
+            with self._running():
+                while self._ready:
+                    handle = self._ready.popleft()
+                    if not handle.cancelled():
+                        try:
+                            handle._run()
+                        except (SystemExit, KeyboardInterrupt) as error:  # asyncio lets only these two out
+                            self.error = self.error or error
         finally:
             sys.set_asyncgen_hooks(*hooks)
-            events._set_running_loop(outer)
 
     def _close(self, generator: AsyncGenerator[Any, Any]) -> None:
         """Close a generator that handler code left early on this loop, so that its ``finally`` blocks may await
         here."""
         if not self._dropped:
             self.create_task(generator.aclose())
-            return
-        with suppress(BaseException):
-            generator.aclose().send(None)
+        elif self._context is not None:
+            # The garbage collector comes to it at any time, perhaps while other code runs.
+            with self._running(), suppress(BaseException):
+                self._context.copy().run(generator.aclose().send, None)
 
     def abandon(self) -> None:
         """Drop every task where it stands.
 
-        Python runs its ``finally`` blocks. They run in the task's context, can await nothing, and their errors are
-        dropped.
+        Python runs the ``finally`` blocks that are open, which nothing can prevent. They run here and now, in the
+        task's context and on this loop. They can await nothing, and their errors are dropped.
         """
-        self._ready.clear()
         self._dropped = True
+        with self._running():
+            while self._tasks:  # a block may make tasks of its own
+                task = self._tasks.pop()
+                if task.done():
+                    continue
+                task._log_destroy_pending = False  # type: ignore[attr-defined]  # it is meant to stay so
+                task.context.run(_unwind, cast("Coroutine[Any, Any, Any]", task.get_coro()))
+            self._ready.clear()
+
+    @contextmanager
+    def _running(self) -> Generator[None]:
+        """Be the loop that code runs on."""
         outer = events._get_running_loop()
         events._set_running_loop(self)  # type: ignore[arg-type]
         try:
-            for task in list(self._tasks):
-                if not task.done():
-                    task._log_destroy_pending = False  # type: ignore[attr-defined]  # it is meant to stay so
-                    with suppress(BaseException):
-                        task.context.run(task.get_coro().close)
-            self._tasks.clear()
-            self._ready.clear()
+            yield
         finally:
             events._set_running_loop(outer)
 
@@ -215,6 +234,7 @@ class DurableLoop:
             self.refuse("asyncio.as_completed keeps to no order: use adapter.as_completed")
         self._count += 1
         task = _Task(self._count, awaited, context or copy_context(), loop=self, name=name, **options)
+        self._context = self._context or task.context
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import gc
 import logging
 import random
 import socket
 import threading
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from datetime import timedelta
 from itertools import count
@@ -259,6 +260,86 @@ async def test_a_finally_block_of_a_suspended_handler_has_no_effects(caplog: pyt
         assert await call == "end"
         assert seen == ["mine", "mine", "noted"]
         assert len([record for record in caplog.records if record.getMessage() == "the end"]) == 1
+
+
+async def test_all_blocks_of_a_suspended_handler_end_with_its_attempt(recwarn: pytest.WarningsRecorder) -> None:
+    """Not when the garbage collector comes to them: then other code may run, in another context."""
+    ended: list[tuple[str, str, bool]] = []
+
+    def end(block: str) -> None:
+        ended.append((block, tenant.get(), asyncio.get_running_loop() is loops[-1]))
+
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    @asynccontextmanager
+    async def managed(name: str) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            end(name)
+
+    async def generate(name: str) -> AsyncIterator[int]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            end(name)
+
+    def generate_plainly() -> Iterator[int]:
+        try:
+            yield 1
+        finally:
+            end("generator")
+
+    async def sleep(ctx: Context, name: str) -> None:
+        try:
+            await ctx.sleep(timedelta(days=1))
+        finally:
+            try:
+                await ctx.sleep(timedelta(days=1))
+            finally:
+                end(name)
+
+    async def flow(ctx: Context) -> None:
+        tenant.set("mine")
+        loops.append(asyncio.get_running_loop())
+        held, plain = generate("held"), generate_plainly()
+        await anext(held), next(plain)
+        circle: list[object] = [held]
+        circle.append(circle)
+        try:
+            async with managed("with"), asyncio.TaskGroup() as group:
+                group.create_task(sleep(ctx, "task"))
+                async for _ in generate("for"):
+                    await ctx.sleep(timedelta(days=1))
+        finally:
+            asyncio.create_task(sleep(ctx, "late"))  # noqa: RUF006
+            end("finally")
+
+    async with Environment(Flows(flow)) as env:
+        call = env.service_client(Flows).run()
+        await env.settle()
+        assert await env.status(call) == "suspended"
+        gc.collect()
+        assert sorted(block for block, _, _ in ended) == sorted(["task", "for", "with", "finally", "generator", "held"])
+        assert all(context == "mine" and own for _, context, own in ended), ended
+        assert [entry.command for entry in await env.journal(call)] == ["sleep", "sleep"]
+    assert not recwarn.list
+
+
+async def test_lines_of_an_attempt_that_cannot_continue_are_not_written(caplog: pytest.LogCaptureFixture) -> None:
+    async def flow(ctx: Context) -> None:
+        try:
+            await ctx.run(f"step {random.random()}", one)
+            await ctx.sleep(timedelta(seconds=10))
+        finally:
+            ctx.logger.error("the end")
+
+    caplog.set_level(logging.INFO)
+    async with Environment(Flows(flow)) as env:
+        with pytest.raises(JournalMismatchError):
+            await env.service_client(Flows).run()
+    assert not [record for record in caplog.records if record.getMessage() == "the end"]
 
 
 # --- what is not awaited ---
