@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
-from typing import Any, Final
+from typing import Any
 
 from adapter.engine.commands import Call, Issuer, Send
 from adapter.engine.records import Ref
-from adapter.engine.types import Headers, Kind, Target
-
-TRACE_HEADERS: Final = ("traceparent", "tracestate", "baggage")
-"""See `Trace Context <https://www.w3.org/TR/trace-context/>`_ and `Baggage <https://www.w3.org/TR/baggage/>`_."""
+from adapter.engine.types import TRACE_HEADERS, Headers, Kind, Target
 
 
 class IssuerProxy:

@@ -178,7 +178,8 @@ class Steps(ABC):
                 return values.write(form, value, what, hint=HINT, convert=type is not None)
 
         policy = RetryPolicy.NONE if at_most_once and retry is None else retry
-        command = Run(name, closure, policy, at_most_once=at_most_once, deferred=defer)
+        given = (*args, *kwargs.values())
+        command = Run(name, closure, policy, at_most_once=at_most_once, deferred=defer, arguments=given)
         return self._issuer.issue(command, lambda data: values.read(form, data, what))
 
     @overload

@@ -35,6 +35,8 @@ class Run:
     """True to run it at once, and to record its result with the next commit instead of one of its own."""
     kind: str = "run"
     """What the journal calls it."""
+    arguments: tuple[object, ...] = field(default=(), compare=False, repr=False)
+    """What its function is given. A replay in replay mode compares it."""
 
 
 @frozen

@@ -290,6 +290,9 @@ class Options:
 
 Headers = Mapping[str, str]
 
+TRACE_HEADERS = ("traceparent", "tracestate", "baggage")
+"""See `Trace Context <https://www.w3.org/TR/trace-context/>`_ and `Baggage <https://www.w3.org/TR/baggage/>`_."""
+
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 """The form of a service's or a handler's name."""
 

@@ -12,11 +12,14 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import timedelta
-from itertools import count
-from typing import Any
+from enum import Enum
+from itertools import count, cycle
+from typing import Any, cast
 
 import pytest
+from pydantic import BaseModel, SecretStr
 
 from adapter import Context, JournalMismatchError, ObjectContext, Service, TerminalError, VirtualObject, handler
 from adapter.errors import NonDeterminismError
@@ -413,6 +416,43 @@ async def real_time(ctx: Context) -> None:
     await ctx.service_client(Flows).echo(dt.datetime.now().isoformat())
 
 
+async def random_header(ctx: Context) -> None:
+    await ctx.service_client(Flows).echo(1, headers={"x-try": str(random.random())})
+
+
+def take(*args: Any, **kwargs: Any) -> int:
+    return len(args) + len(kwargs)
+
+
+async def random_arguments(ctx: Context) -> None:
+    await ctx.run("take", take, 1, [{"at": dt.datetime.now()}])
+
+
+async def random_keyword(ctx: Context) -> None:
+    await ctx.run("take", take, amount=random.random())
+
+
+class Side(Enum):
+    LEFT, RIGHT = 1, 2
+
+
+async def random_member(ctx: Context, sides: Iterator[Side] = cycle(Side)) -> None:  # noqa: B008
+    await ctx.run("take", take, next(sides))
+
+
+class Card(BaseModel):
+    number: SecretStr
+
+
+@dataclass
+class Order:
+    card: Card
+
+
+async def random_model(ctx: Context) -> None:
+    await ctx.run("take", take, Order(Card(number=SecretStr(str(random.random())))))
+
+
 @pytest.mark.parametrize(
     ("flow", "part"),
     [
@@ -421,6 +461,11 @@ async def real_time(ctx: Context) -> None:
         (random_delay, "delay"),
         (random_signal, "outcome"),
         (real_time, "input"),
+        (random_header, "headers"),
+        (random_arguments, "arguments"),
+        (random_keyword, "arguments"),
+        (random_member, "arguments"),
+        (random_model, "arguments"),
     ],
 )
 async def test_replay_mode_compares_what_commands_contain(flow: Flow, part: str) -> None:
@@ -429,6 +474,34 @@ async def test_replay_mode_compares_what_commands_contain(flow: Flow, part: str)
     async with Environment(Flows(flow), replay=True) as env:
         with pytest.raises(JournalMismatchError, match=f"command 0 is .* with another value of {part} than before"):
             await env.service_client(Flows).run()
+
+
+async def test_replay_mode_tells_no_equal_arguments_apart() -> None:
+    cache: dict[str, int] = {}
+
+    def fill(cache: dict[str, int], *others: Any) -> int:
+        cache[str(len(cache))] = 1
+        return len(cache)
+
+    async def flow(ctx: Context) -> int:
+        items, order = [1.5, float("nan")], Order(Card(number=SecretStr("4711")))
+        iterator = iter(items)
+        first = await ctx.run("fill", fill, cache, items, order, {"a": {1, 2}}, iterator, object(), items.append)
+        items.append(first)
+        order.card = Card(number=SecretStr("4712"))
+        return first + await ctx.run("fill", fill, cache, items, order, take, Side.LEFT)
+
+    async with Environment(Flows(flow), replay=True) as env:
+        assert await env.service_client(Flows).run() == 3
+
+
+async def test_replay_mode_leaves_the_headers_of_a_trace_alone() -> None:
+    async def flow(ctx: Context) -> int:
+        trace = {"traceparent": f"00-{random.randbytes(16).hex()}-{random.randbytes(8).hex()}-01"}
+        return cast("int", await ctx.service_client(Flows).echo(1, headers=trace))
+
+    async with Environment(Flows(flow), replay=True) as env:
+        assert await env.service_client(Flows).run() == 1
 
 
 async def test_replay_mode_compares_state() -> None:
