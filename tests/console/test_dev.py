@@ -9,7 +9,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.console.browser import showing
+from tests.console.browser import showing, violations
 from tests.console.commands import parse
 from tests.unit.dev import Dev
 
@@ -100,7 +100,7 @@ def test_many_are_cancelled_by_a_filter_after_a_preview(browser: Browser, http: 
         expect(page.get_by_label("Number of invocations")).to_have_text("120")
         page.get_by_role("button", name="Cancel", exact=True).click()
         dialog = page.get_by_role("dialog")
-        expect(dialog.get_by_label("Preview")).to_contain_text("100 or more match")
+        expect(dialog.get_by_label("Preview")).to_contain_text("120 match")
         dialog.get_by_role("button", name="Cancel", exact=True).click()
         expect(page.get_by_role("status", name="Notice")).to_contain_text("120 cancelled.")
         expect(page.get_by_text("No invocation matches.")).to_be_visible()
@@ -132,6 +132,16 @@ def test_a_page_of_invocations_leads_to_older_ones_and_back(browser: Browser, ht
         expect(rows).to_have_count(10)
         page.get_by_role("button", name="Latest").click()
         expect(page.get_by_role("table")).to_have_attribute("aria-rowcount", "51")
+
+
+def test_the_log_of_an_invocation(browser: Browser, http: httpx.Client, url: str) -> None:
+    id = http.post("/Shop/page").headers["x-restate-id"]
+    with showing(browser, url) as page:
+        page.goto(f"/console/invocations/{id}")
+        page.get_by_text("Lines of this process").click()
+        expect(page.get_by_label("Log lines")).to_contain_text("INFO    completed after")
+        assert violations(page) == []
+        parse(page.get_by_role("group", name="Command for its log").inner_text())
 
 
 def test_a_value_that_is_a_page_is_text(browser: Browser, http: httpx.Client, url: str) -> None:

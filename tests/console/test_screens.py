@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from tests.console.commands import parse
 from tests.drills import situations
 from tests.drills.world import World
 from tests.drills.world import world as served
+from tests.pace import slowness
 
 
 class Scene(NamedTuple):
@@ -111,7 +113,7 @@ def test_the_keyboard_alone(browser: Browser, scene: Scene) -> None:
             expect(page.get_by_role("heading", level=1)).to_have_text(title)
         expect(page.get_by_role("link", name="Account/carl/withdraw")).to_be_visible()
         page.keyboard.press("/")
-        expect(page.get_by_label("Service")).to_be_focused()
+        expect(page.get_by_label("Search")).to_be_focused()
         page.keyboard.type("Mailer")
         page.keyboard.press("Enter")
         expect(page.get_by_role("link", name="Account/carl/withdraw")).to_have_count(0)
@@ -167,7 +169,7 @@ def test_a_thousand_invocations_are_drawn_in_time(browser: Browser, scene: Scene
             page.goto("/console/invocations?limit=1000")
             page.evaluate(DRAWN)
             spans.append(page.evaluate("window.drawn - window.arrived"))
-        assert min(spans) < 200
+        assert min(spans) < 200 * slowness(time.perf_counter)
         table = page.get_by_role("table", name="Invocations")
         assert table.get_by_role("row").count() < 100
         page.get_by_role("region", name="Invocations").evaluate("box => box.scrollTo(0, box.scrollHeight)")
@@ -215,6 +217,46 @@ def test_a_filter_by_age_is_kept_in_the_url(browser: Browser, scene: Scene) -> N
         page.get_by_label("Created within").select_option("15m")
         expect(page.get_by_role("link", name="Report/make").first).to_be_visible()
         parse(page.get_by_role("group", name="Command").first.inner_text())
+
+
+def test_a_filter_has_several_values(browser: Browser, scene: Scene) -> None:
+    with showing(browser, scene.world.url) as page:
+        page.goto("/console/invocations")
+        status = page.get_by_role("group").filter(has_text="Status, one of")
+        page.locator("summary", has_text="Status").click()
+        for each in ("paused", "queued"):
+            status.get_by_label(each).check()
+        expect(page).to_have_url(re.compile(r"status=paused&status=queued$"))
+        assert violations(page) == []
+        page.keyboard.press("Escape")
+        expect(page.get_by_label("paused", exact=True)).to_be_hidden()
+        expect(page.get_by_role("link", name="Mailer/send").first).to_be_visible()
+        expect(page.get_by_role("link", name="Account/carl/withdraw")).to_be_visible()
+        expect(page.get_by_role("link", name="Report/make")).to_have_count(0)
+        page.get_by_label("Service", exact=True).fill("Account, Cart")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("link", name="Mailer/send")).to_have_count(0)
+        expect(page.get_by_role("link", name="Account/carl/withdraw")).to_be_visible()
+        command = page.get_by_role("group", name="Command").first.inner_text()
+        parse(command)
+        assert "--status paused --status queued --service Account --service Cart" in command
+
+
+def test_an_invocation_is_found_by_words_and_by_the_beginning_of_its_id(browser: Browser, scene: Scene) -> None:
+    with showing(browser, scene.world.url) as page:
+        page.goto("/console/invocations")
+        search = page.get_by_label("Search", exact=True)
+        search.fill("bank down")
+        page.keyboard.press("Enter")
+        link = page.get_by_role("table").get_by_role("link")
+        expect(link).to_have_count(1)
+        expect(link).to_have_text("Account/bank/deposit")
+        parse(page.get_by_role("group", name="Command").first.inner_text())
+        id = scene.paths["failed"].rpartition("/")[2]
+        search.fill(id[:12])
+        page.keyboard.press("Enter")
+        expect(link).to_have_text("Report/make")
+        expect(link).to_have_attribute("href", re.compile(id))
 
 
 def test_the_page_is_live(browser: Browser, scene: Scene) -> None:

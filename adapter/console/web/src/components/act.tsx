@@ -22,6 +22,28 @@ export interface Request {
 
 const PREVIEW = 20;
 const PAGE = 100;
+/** How many invocations one request looks at, where it changes nothing. */
+const LOOK = 1000;
+
+/** What an action would do, as far as it was looked at. */
+interface Preview {
+  matched: number;
+  skipped: number;
+  /** Why the first one of these is skipped. */
+  reason?: string;
+  first: Summary[];
+  cursor: string | null;
+}
+
+function added(seen: Preview | undefined, page: BulkDone): Preview {
+  return {
+    matched: (seen?.matched ?? 0) + page.matched,
+    skipped: (seen?.skipped ?? 0) + page.skipped.length,
+    reason: seen?.reason ?? page.skipped[0]?.reason,
+    first: [...(seen?.first ?? []), ...page.invocations].slice(0, PREVIEW + 1),
+    cursor: page.cursor,
+  };
+}
 
 export function ActDialog({ request, onClose }: { request: Request; onClose: () => void }) {
   const { action, ids, filter } = request;
@@ -31,7 +53,7 @@ export function ActDialog({ request, onClose }: { request: Request; onClose: () 
   const { route } = useLocation();
   const [deployment, setDeployment] = useState("");
   const [from, setFrom] = useState(request.from?.toString() ?? "");
-  const [preview, setPreview] = useState<BulkDone>();
+  const [preview, setPreview] = useState<Preview>();
   const [progress, setProgress] = useState<string>();
   const [error, setError] = useState<Refused>();
   // One for each dialog: a page that is sent again acts once, another dialog acts once more.
@@ -47,7 +69,20 @@ export function ActDialog({ request, onClose }: { request: Request; onClose: () 
 
   useEffect(() => {
     if (one) return;
-    post<BulkDone>("/admin/invocations/bulk", bulk({ dry_run: true, limit: PAGE })).then(setPreview, setError);
+    let open = true;
+    const look = async () => {
+      let seen: Preview | undefined;
+      do {
+        const more = seen?.cursor ? { cursor: seen.cursor } : {};
+        const page: BulkDone = await post("/admin/invocations/bulk", bulk({ dry_run: true, limit: LOOK, ...more }));
+        seen = added(seen, page);
+        if (open) setPreview(seen);
+      } while (open && seen.cursor);
+    };
+    look().catch(setError);
+    return () => {
+      open = false;
+    };
   }, []);
 
   const run = async () => {
@@ -95,7 +130,6 @@ export function ActDialog({ request, onClose }: { request: Request; onClose: () 
   };
 
   const options = [...(deployment ? ["--deployment", deployment] : []), ...(from ? ["--from", from] : [])];
-  const more = preview?.cursor ? " or more" : "";
   return (
     <Dialog title={`${described.label}${one ? " this invocation" : ""}`} onClose={onClose}>
       <form
@@ -109,15 +143,13 @@ export function ActDialog({ request, onClose }: { request: Request; onClose: () 
           <section aria-label="Preview" aria-live="polite">
             {preview ? (
               <p>
-                <strong>{`${preview.matched}${more}`}</strong> match
-                {preview.skipped.length > 0 &&
-                  `; ${preview.skipped.length} will be skipped: ${preview.skipped[0]!.reason}`}
-                .
+                <strong>{`${preview.matched}${preview.cursor ? "…" : ""}`}</strong> match
+                {preview.skipped > 0 && `; ${preview.skipped} will be skipped: ${preview.reason}`}.
               </p>
             ) : (
               !error && <p class="quiet">Counting…</p>
             )}
-            <Matches of={preview?.invocations ?? []} />
+            <Matches of={preview?.first ?? []} />
           </section>
         )}
         {action === "resume" && <OnDeployment value={deployment} onChange={setDeployment} />}

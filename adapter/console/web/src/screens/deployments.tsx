@@ -65,7 +65,9 @@ export function Deployments() {
                         Remove
                       </button>
                     ) : (
-                      <span class="quiet">{each.current ? "in use: current" : `in use: ${each.live} live`}</span>
+                      <span class="quiet">
+                        {each.current ? "in use: current" : each.live ? `in use: ${each.live} live` : "not known"}
+                      </span>
                     )}
                   </td>
                 </tr>
@@ -80,7 +82,10 @@ export function Deployments() {
       )}
       {data && <Trouble error={error} />}
       {data && !data.complete && (
-        <p class="quiet">There are more live invocations than were counted: nothing can be removed safely.</p>
+        <p class="quiet">
+          Not all live invocations were counted: there are too many, or the stack keeps no history (History=false).
+          Whether a deployment can be removed is then not known here.
+        </p>
       )}
       <Copy text={command("deployments", "list")} />
       {removing && <Remove of={removing} onClose={() => setRemoving(undefined)} />}

@@ -8,6 +8,7 @@ import { useCommand } from "../commands";
 import { ActDialog, type Request } from "../components/act";
 import { Badge, Copy, Empty, Fact, Head, Time, To, ToKey, Trouble, ValueView } from "../components/basics";
 import { CompleteDialog, type Completable } from "../components/complete";
+import { Logs } from "../components/logs";
 import { Waterfall } from "../components/waterfall";
 import { CallTree } from "../components/tree";
 import { WhyChain } from "../components/why";
@@ -78,7 +79,7 @@ function Shown({ of, error }: { of: Invocation; error?: Error }) {
       <Errors of={of} />
       <CallTree id={of.id} />
       <Copy text={command("inv", "show", of.id)} />
-      <Copy text={command("inv", "logs", of.id)} label="Command for its logs" />
+      <Logs id={of.id} />
       {request && <ActDialog request={request} onClose={() => setRequest(undefined)} />}
       {completing && <CompleteDialog of={completing} onClose={() => setCompleting(undefined)} />}
     </>

@@ -1,21 +1,17 @@
 /** The invocations that match a filter, and actions on many of them. The filter is in the URL. */
 
-import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { useLocation } from "preact-iso";
 import { ACTIONS, filterWords, type ActionName } from "../actions";
 import { ask, query } from "../api/client";
-import type { Counts, Filter, Invocations as Page, Services } from "../api/schema";
+import type { Counts, Filter, Invocations as Page } from "../api/schema";
 import { useCommand } from "../commands";
 import { ActDialog, type Request } from "../components/act";
 import { Copy, Empty, Head, Trouble } from "../components/basics";
+import { AGES, FilterForm, LIMITS } from "../components/filter-form";
 import { InvocationsTable } from "../components/invocations-table";
 import { useKeys } from "../keyboard";
 import { useLive } from "../live";
-
-const STATUSES = ["live", "scheduled", "queued", "ready", "running", "suspended", "backing-off", "paused", "completed"];
-const OUTCOMES = ["completed", "failed", "cancelled", "killed"];
-const AGES = { "15m": 900, "1h": 3600, "1d": 86_400, "7d": 604_800 };
-const LIMITS = ["50", "200", "1000"];
 
 export function Invocations() {
   const { url, route } = useLocation();
@@ -31,11 +27,11 @@ export function Invocations() {
   useKeys(useMemo(() => ({ "/": () => field.current?.focus() }), []));
   useEffect(() => setSelected(new Set()), [url]);
 
-  const set = (name: string, value: string) => {
+  const set = (name: string, values: string[]) => {
     const next = new URLSearchParams(given);
     next.delete("cursor");
-    if (value) next.set(name, value);
-    else next.delete(name);
+    next.delete(name);
+    for (const value of values) if (value) next.append(name, value);
     route(`/console/invocations?${next}`, true);
   };
   const page = live.data?.invocations ?? [];
@@ -73,7 +69,7 @@ export function Invocations() {
       )}
       <footer class="bar">
         {cursor && (
-          <button type="button" onClick={() => set("cursor", "")}>
+          <button type="button" onClick={() => set("cursor", [])}>
             Latest
           </button>
         )}
@@ -97,9 +93,11 @@ function withCursor(given: URLSearchParams, cursor: string): URLSearchParams {
 
 function readFilter(given: URLSearchParams): Filter {
   const filter: Filter = {};
-  if (given.has("status")) filter.status = given.getAll("status");
-  if (given.has("outcome")) filter.outcome = given.getAll("outcome");
-  for (const name of ["service", "handler", "key", "deployment", "since", "until"] as const) {
+  for (const name of ["status", "outcome", "service", "handler", "key", "deployment", "text"] as const) {
+    const values = given.getAll(name).filter(Boolean);
+    if (values.length) filter[name] = values;
+  }
+  for (const name of ["since", "until"] as const) {
     const value = given.get(name);
     if (value) filter[name] = value;
   }
@@ -113,75 +111,6 @@ function readFilter(given: URLSearchParams): Filter {
 function agoOf(age: string | null): string | undefined {
   const seconds = AGES[age as keyof typeof AGES];
   return seconds === undefined ? undefined : new Date(Date.now() - seconds * 1000).toISOString();
-}
-
-interface FormProps {
-  given: URLSearchParams;
-  set: (name: string, value: string) => void;
-  field: { current: HTMLInputElement | null };
-}
-
-function FilterForm({ given, set, field }: FormProps) {
-  const { data } = useLive<Services>("/admin/services");
-  const choose = (name: string, label: string, values: string[], none: string) => (
-    <label>
-      {label}
-      <select value={given.get(name) ?? ""} onChange={(event) => set(name, event.currentTarget.value)}>
-        <option value="">{none}</option>
-        {values.map((value) => (
-          <option key={value}>{value}</option>
-        ))}
-      </select>
-    </label>
-  );
-  const write = (name: string, label: string, more?: Partial<FieldProps>) => (
-    <Field label={label} value={given.get(name) ?? ""} onWritten={(value) => set(name, value)} {...more} />
-  );
-  return (
-    <form class="filters" role="search" aria-label="Filter" onSubmit={(event) => event.preventDefault()}>
-      {write("service", "Service", { list: "services", field })}
-      {write("handler", "Handler")}
-      {write("key", "Key")}
-      {choose("status", "Status", STATUSES, "any")}
-      {choose("outcome", "Outcome", OUTCOMES, "any")}
-      {choose("within", "Created within", Object.keys(AGES), "any time")}
-      {choose("before", "Older than", Object.keys(AGES), "any age")}
-      {write("deployment", "Deployment")}
-      {choose("limit", "Lines", LIMITS.slice(1), LIMITS[0]!)}
-      <datalist id="services">
-        {data?.services.map((each) => (
-          <option key={each.name} value={each.name} />
-        ))}
-      </datalist>
-    </form>
-  );
-}
-
-interface FieldProps {
-  label: string;
-  value: string;
-  onWritten: (value: string) => void;
-  list?: string;
-  field?: { current: HTMLInputElement | null };
-}
-
-/** A field that is written in peace: its value changes outside when it is left, or on Enter. */
-function Field({ label, value, onWritten, list, field }: FieldProps) {
-  const [draft, setDraft] = useState(value);
-  useLayoutEffect(() => setDraft(value), [value]);
-  return (
-    <label>
-      {label}
-      <input
-        type="search"
-        value={draft}
-        list={list}
-        ref={field}
-        onInput={(event) => setDraft(event.currentTarget.value)}
-        onChange={(event) => onWritten(event.currentTarget.value.trim())}
-      />
-    </label>
-  );
 }
 
 /** Adds up the pages of counts when asked to: that reads the index. */

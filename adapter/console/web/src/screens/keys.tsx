@@ -14,7 +14,9 @@ export function Keys() {
   const [key, setKey] = useState("");
   const [queued, setQueued] = useState(false);
   const services = useLive<Services>("/admin/services").data?.services.filter((each) => each.kind !== "service") ?? [];
-  const { data, error } = useLive<Page>(`/admin/keys${query({ service, queued: queued ? "true" : undefined })}`);
+  const [cursor, setCursor] = useState<string>();
+  const asked = { service, queued: queued ? "true" : undefined, cursor };
+  const { data, error } = useLive<Page>(`/admin/keys${query(asked)}`, true);
   const command = useCommand();
   const named = service || services[0]?.name || "";
   return (
@@ -30,7 +32,13 @@ export function Keys() {
       >
         <label>
           Service
-          <select value={service} onChange={(event) => setService(event.currentTarget.value)}>
+          <select
+            value={service}
+            onChange={(event) => {
+              setService(event.currentTarget.value);
+              setCursor(undefined);
+            }}
+          >
             <option value="">all</option>
             {services.map((each) => (
               <option key={each.name}>{each.name}</option>
@@ -38,8 +46,15 @@ export function Keys() {
           </select>
         </label>
         <label class="check">
-          <input type="checkbox" checked={queued} onChange={(event) => setQueued(event.currentTarget.checked)} /> only
-          with a queue
+          <input
+            type="checkbox"
+            checked={queued}
+            onChange={(event) => {
+              setQueued(event.currentTarget.checked);
+              setCursor(undefined);
+            }}
+          />{" "}
+          only with a queue
         </label>
         <label>
           Key of {named}
@@ -74,10 +89,27 @@ export function Keys() {
         </div>
       ) : (
         <Empty data={data} error={error}>
-          No key is owned or waited for.
+          {data?.cursor || cursor ? "No key here. There may be some further on." : "No key is owned or waited for."}
         </Empty>
       )}
       {data && <Trouble error={error} />}
+      {data && !data.complete && (
+        <p class="quiet">The index is switched off: only keys of invocations with a due time are listed.</p>
+      )}
+      {(cursor || data?.cursor) && (
+        <div class="bar">
+          {cursor && (
+            <button type="button" onClick={() => setCursor(undefined)}>
+              First
+            </button>
+          )}
+          {data?.cursor && (
+            <button type="button" onClick={() => setCursor(data.cursor!)}>
+              More
+            </button>
+          )}
+        </div>
+      )}
       <Copy text={command("keys", "list", ...(service ? ["--service", service] : []), ...(queued ? [] : ["--all"]))} />
     </>
   );
