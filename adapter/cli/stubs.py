@@ -19,7 +19,6 @@ IMPORTS: Final = {
     "datetime": ("date", "datetime", "time", "timedelta"),
     "typing": ("Any", "Literal", "cast"),
     "uuid": ("UUID",),
-    "typing_extensions": ("NotRequired", "TypedDict"),
     "adapter": (
         "Context",
         "ObjectContext",
@@ -31,6 +30,7 @@ IMPORTS: Final = {
         "WorkflowSharedContext",
         "handler",
     ),
+    "typing_extensions": ("NotRequired", "TypedDict"),
 }
 
 FORMATS: Final = {
@@ -87,12 +87,12 @@ def generate(document: Mapping[str, Any], source: str) -> str:
 
 
 def _imports(body: str) -> str:
+    """Return the import statements, in the order that isort and ruff give them."""
     lines: list[str] = []
     for module, names in IMPORTS.items():
         used = [name for name in names if re.search(rf"\b{name}\b", body)]
-        if module == "typing_extensions":
-            lines.append("")  # from here on it is not the standard library
         if module == "adapter":
+            lines.append("")  # from here on it is not the standard library
             lines += [f"from {module} import (", *(f"    {name}," for name in used), ")"]
         elif used:
             lines.append(f"from {module} import {', '.join(used)}")

@@ -80,6 +80,14 @@ def checked(*command: str, cwd: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("length", [60, 88, 200])
+def test_linters_find_nothing_to_mend(module: ModuleType, tmp_path: Path, length: int) -> None:
+    """Imports are sorted, and each is used, whatever the length of lines in the project."""
+    checked(
+        "ruff", "check", "--isolated", f"--line-length={length}", "--select=F,I", "catalogue_stubs.py", cwd=tmp_path
+    )
+
+
 def test_it_is_typed(module: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "use.py").write_text(USE)
     checked("mypy", "--strict", "--config-file=", "catalogue_stubs.py", "use.py", cwd=tmp_path)
