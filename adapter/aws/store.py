@@ -65,6 +65,7 @@ from adapter.engine.ports import (
     Indexed,
     Listed,
     MarkQueued,
+    Misconfigured,
     NotIndexed,
     Page,
     Place,
@@ -515,6 +516,7 @@ class DynamoStore:
             _RefusedError: If conditions do not hold.
             Unavailable: If the outcome is not known, or DynamoDB can't take it now.
             TooLarge: If DynamoDB will never take it.
+            Misconfigured: If the function may not make this request, or the table does not exist.
         """
         self.usage.requests += 1
         try:
@@ -625,11 +627,21 @@ _TRANSIENT: Final = frozenset({
 cancellation reasons."""
 
 
+_SETUP: Final = {
+    "AccessDeniedException": "allow it in the function's role; the template of the shared stack has the policies",
+    "ResourceNotFoundException": "check the names of the tables in the function's environment, and its region",
+    "UnrecognizedClientException": "check the function's credentials and region",
+}
+"""What to do about the codes that say that the function is not set up as it has to be."""
+
+
 def _meaning(error: AwsError) -> Exception:
-    """Return what DynamoDB's error means to the engine. An error of ours, as a missing permission, stays as it is."""
+    """Return what DynamoDB's error means to the engine. An error of this code's own stays as it is."""
     details: Mapping[str, Any] = error.details
     if error.code == "ConditionalCheckFailedException":
         return _RefusedError({0: details.get("Item")})
+    if error.code in _SETUP:
+        return Misconfigured(f"DynamoDB refuses this function: {error}: {_SETUP[error.code]}")
     reasons: list[tuple[str, str]] = [(error.code, error.message)]
     if error.code == "TransactionCanceledException":
         cancelled = details.get("CancellationReasons", [])

@@ -190,6 +190,10 @@ class Contended(Unavailable):
     """Other transactions are changing the same items. Nothing was applied. A smaller commit may succeed."""
 
 
+class Misconfigured(Exception):
+    """The store refuses this process: a permission or a table is missing. The message says what to do."""
+
+
 class TooLarge(Exception):
     """A record is larger than the store holds. Nothing was applied, and sending it again does not help."""
 
@@ -506,6 +510,6 @@ class Clock(Protocol):
 
 __all__ = [
     "Change", "Clock", "Conflict", "Create", "Delete", "Dependent", "Dispatcher", "Due", "Finish", "Indexed",
-    "Listed", "MarkQueued", "NotIndexed", "Page", "Place", "Put", "Status", "Store", "TakeKey", "Timers", "TooLarge",
-    "Unavailable", "Update", "Usage", "Wake", "Wanted", "WriteHead", "applied",
+    "Listed", "MarkQueued", "Misconfigured", "NotIndexed", "Page", "Place", "Put", "Status", "Store", "TakeKey",
+    "Timers", "TooLarge", "Unavailable", "Update", "Usage", "Wake", "Wanted", "WriteHead", "applied",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 
-from adapter.engine.ports import TooLarge, Unavailable
+from adapter.engine.ports import Misconfigured, TooLarge, Unavailable
 from adapter.engine.records import Unreadable
 from adapter.engine.types import MAX_IDEMPOTENCY_KEY, MAX_PAYLOAD, Failure
 from adapter.errors import TerminalError
@@ -65,6 +65,9 @@ async def respond(
     except Unreadable as error:
         log.error("the request met %s", error)
         refused = TerminalError(f"something stored cannot be read: {error}", code=500)
+    except Misconfigured as error:
+        log.error("%s", error)
+        refused = TerminalError("the function is not set up correctly: its log says what to do", code=500)
     except ClientDisconnect:
         refused = TerminalError("the body ended early", code=400)
     except Exception:

@@ -24,7 +24,17 @@ from adapter.aws.wire import (
     Transport,
 )
 from adapter.engine.ids import due_shard, shard
-from adapter.engine.ports import Conflict, Contended, Create, Put, TooLarge, Unavailable, Update, WriteHead
+from adapter.engine.ports import (
+    Conflict,
+    Contended,
+    Create,
+    Misconfigured,
+    Put,
+    TooLarge,
+    Unavailable,
+    Update,
+    WriteHead,
+)
 from adapter.engine.records import Head, Ref, StateEntry, Status
 from adapter.engine.types import ObjectKey
 from adapter.local.dynamodb import create_tables
@@ -144,8 +154,23 @@ class TestFaults:
         assert raised.value.found == {1: None}
 
     async def test_what_is_our_fault_stays_as_it_is(self, dynamodb: DynamoStore, faults: Faults) -> None:
-        faults.answer = error("AccessDeniedException")
-        with pytest.raises(AwsError, match="AccessDenied"):
+        faults.answer = error("SerializationException")
+        with pytest.raises(AwsError, match="SerializationException"):
+            await dynamodb.peek("inv_a")
+
+    @pytest.mark.parametrize(
+        ("code", "advice"),
+        [
+            ("AccessDeniedException", "allow it in the function's role"),
+            ("ResourceNotFoundException", "check the names of the tables"),
+            ("UnrecognizedClientException", "check the function's credentials"),
+        ],
+    )
+    async def test_a_function_that_is_not_set_up_is_told_what_to_do(
+        self, dynamodb: DynamoStore, faults: Faults, code: str, advice: str
+    ) -> None:
+        faults.answer = error(code)
+        with pytest.raises(Misconfigured, match=rf"^DynamoDB refuses this function: GetItem: {code}: .*: {advice}"):
             await dynamodb.peek("inv_a")
 
     async def test_a_lost_answer_is_found_out(self, dynamodb: DynamoStore, faults: Faults) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from adapter.engine.ports import Unavailable
+from adapter.engine.ports import Misconfigured, Unavailable
 from adapter.engine.records import Unreadable
 from adapter.engine.types import MAX_PAYLOAD
 from tests.ingress.conftest import Stack, error
@@ -175,6 +175,23 @@ async def test_a_store_that_is_unavailable(stack: Stack, monkeypatch: pytest.Mon
         assert error(response) == (503, "the store is unavailable; try again")
         assert response.headers["retry-after"] == "1"
     stack.store.hook = None
+
+
+async def test_a_function_that_may_not_use_its_tables(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
+    """The log says what to do. The client, who may be anybody, is not told of roles and tables."""
+
+    async def refuse(
+        phase: Literal["before", "after"], method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        raise Misconfigured("DynamoDB refuses this function: PutItem: AccessDeniedException: role r: allow it")
+
+    stack.store.hook = refuse
+    response = await stack.http.post("/Greeter/count/send")
+    stack.store.hook = None
+    assert error(response) == (500, "the function is not set up correctly: its log says what to do")
+    (line,) = [record for record in caplog.records if "AccessDenied" in record.getMessage()]
+    assert line.getMessage().endswith("allow it")
+    assert line.exc_info is None
 
 
 async def test_something_stored_that_cannot_be_read(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
