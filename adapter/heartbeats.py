@@ -1,4 +1,4 @@
-"""Awakeables that fail when whoever is to complete them falls silent."""
+"""Awakeables that fail when no heartbeat arrives in time."""
 
 from __future__ import annotations
 

@@ -267,7 +267,7 @@ def _plain(value: Any) -> bytes | None:
     try:
         data = to_json(value)
         return data if bool(from_json(data) == value) else None
-    except Exception:  # also of an `==` that somebody wrote
+    except Exception:  # a user's own `__eq__` may raise
         return None
 
 

@@ -45,8 +45,8 @@ LEISURE: Final = 15.0
 with made-up names would make every process read it once a second."""
 
 GONE: Final = 15 * 60
-"""Seconds for which a service stays listed that its function hosts no longer: by then another will have registered it,
-if it moved, and until then what is sent to it is kept rather than refused."""
+"""Seconds for which a service stays listed after its function stopped hosting it. If it moved, another function has
+registered it by then. Until then, messages to it are kept rather than refused."""
 
 LARGEST: Final = 390_000
 """Bytes that a document may have, compressed."""
@@ -143,7 +143,7 @@ class Directory:
         return self._readable(service)
 
     async def listed(self) -> list[Listed]:
-        """All services, as they are now, but for those that cannot be read.
+        """Return all services as they are now, except those that cannot be read.
 
         Raises:
             Unavailable: If that cannot be told now.
@@ -179,7 +179,7 @@ class Directory:
         return int(items[0]["at"]["N"]) if items else None
 
     async def documents(self) -> dict[str, dict[str, Any]]:
-        """What `adapter.http.openapi` says of all services, but for those of which it cannot be read.
+        """Return the OpenAPI documents of all services, except those that cannot be read.
 
         Raises:
             Unavailable: If that cannot be told now.

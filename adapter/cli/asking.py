@@ -17,7 +17,7 @@ def confirm(here: Here, what: str, *, yes: bool) -> None:
     """Ask whether to go on.
 
     Raises:
-        Failure: If the answer is no, or if there is nobody to ask.
+        Failure: If the answer is no, or if there is no terminal to ask at.
     """
     if yes:
         return

@@ -86,7 +86,7 @@ class Control:
             return
         if (await self._storage.heads([key]))[key].version != head.version:
             return  # the owner has completed since
-        log.error("%s is owned by %s, of which there is no live record: it goes to who waits next", key, head.owner.id)
+        log.error("%s is owned by %s, which has no active record: the next in the queue gets it", key, head.owner.id)
         lost = replace(waiting, id=head.owner.id, generation=head.owner.generation)
         head = replace(head, queued=True)
         await Session(self._runtime, self, Execution(lost, b"", None, stored=True), head=head).release()

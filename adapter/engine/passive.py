@@ -1,4 +1,4 @@
-"""The life of records that nobody runs: promises, the payloads of large state entries, state that is no longer used.
+"""The life of records without code: promises, the payloads of large state entries, state that is no longer used.
 
 As in `adapter.engine.lifecycle`, each function returns the change of one transition.
 """

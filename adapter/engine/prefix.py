@@ -1,7 +1,7 @@
 """The beginning of a journal, for an invocation that is restarted from one of its commands.
 
-The new invocation replays this beginning and goes on from there. It makes no call and runs no step of it again, and
-state that was set stays as it is. A call without a result is waited for: its invocation goes on, whoever called it.
+The new invocation replays this beginning and continues from there. It repeats none of its calls and steps, and
+state that was set stays as it is. If a call has no result yet, the new invocation waits for it.
 """
 
 from __future__ import annotations

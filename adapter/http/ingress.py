@@ -272,7 +272,7 @@ class Ingress:
     # --- results from outside ---
 
     async def _complete(self, request: HTTPRequest, awakeable: str, what: str) -> Response:
-        """Resolve or reject an awakeable. Its id cannot be guessed, so whoever has it may."""
+        """Resolve or reject an awakeable. The id cannot be guessed, so it is the permission."""
         require(request, "POST")
         parsed = parse_awakeable(awakeable)
         if parsed is None:
@@ -340,7 +340,7 @@ class Ingress:
     # --- services ---
 
     async def _public(self, service: str) -> Endpoints:
-        """A service's handlers, but for private ones."""
+        """Return a service's handlers, except private ones."""
         public = {name: endpoint for name, endpoint in (await self._find(service)).items() if not endpoint.private}
         if not public:
             raise TerminalError(f"there is no service {service!r}", code=404)
@@ -478,6 +478,6 @@ def _result(id: str, outcome: Outcome | None, endpoint: Endpoint, coder: Coder) 
         return failed(outcome.failure, headers)
     value = coder.decode(outcome.value or b"")
     if not value and endpoint.gives == JSON:
-        value = b"null"  # whoever expects JSON gets some
+        value = b"null"  # an empty body is not JSON
     content_type = endpoint.gives or (JSON if value else None)
     return Response(value, headers=headers | ({"content-type": content_type} if content_type else {}))

@@ -204,7 +204,7 @@ def read_target(service: str, rest: Sequence[str], public: Endpoints) -> Target:
     Args:
         service: The service's name.
         rest: The segments after it.
-        public: Its handlers, but for private ones.
+        public: Its handlers, except private ones.
 
     Raises:
         TerminalError: With code 404 for an unknown handler, 400 for a key that is missing, not wanted, or too long.
@@ -237,7 +237,7 @@ def with_key(rest: list[str], keys: list[str], public: Endpoints) -> list[str]:
     Args:
         rest: The segments.
         keys: What the query gives as ``key``; a service without keys may have a parameter of that name for itself.
-        public: The service's handlers, but for private ones.
+        public: The service's handlers, except private ones.
 
     Raises:
         TerminalError: With code 400, if the key is given twice.

@@ -48,7 +48,7 @@ class RequestLog:
         try:
             await self._app(scope, receive, watched)
         finally:
-            # The path as it was sent, without its query: that may hold what is nobody's business.
+            # The path as it was sent, without its query, which may hold secrets.
             path = (scope.get("raw_path") or scope["path"].encode()).decode("ascii", "backslashreplace")
             wait = span(round((time.monotonic() - began) * 1000))
             extra = {"invocation_id": id} if id else {}

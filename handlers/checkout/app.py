@@ -1,4 +1,4 @@
-"""A saga: what is done in several places is done in all of them, or undone in all."""
+"""A saga: reserve goods, charge the customer and ship. If one of them fails, the earlier ones are undone."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from handlers.contracts import Approval, Charge, Inventory, Item, Packed, Parcel
 
 
 class Order(BaseModel):
-    """What a customer wants."""
+    """A customer's order."""
 
     customer: str = Field(min_length=1, max_length=100)
     items: list[Item] = Field(min_length=1)
     cents: PositiveInt
     country: str = "DE"
     patience: timedelta = Field(default=timedelta(hours=1), gt=timedelta(0), le=timedelta(days=7))
-    """How long the goods are kept for a customer who has not approved the payment."""
+    """How long the goods are reserved while the customer has not approved the payment."""
 
 
 class Receipt(BaseModel):
-    """What a customer gets."""
+    """The result of a completed order."""
 
     balance: int
     parcel: list[Packed]
 
 
 class Checkout(Workflow):
-    """Sells: the id is the order's, and no order is carried out twice."""
+    """Carries out an order. The workflow id is the order's id, so no order is carried out twice."""
 
     @handler
     async def run(self, ctx: WorkflowContext, order: Order) -> Receipt:
-        """Reserve, have the payment approved, charge and ship. If one of them fails for good, or takes the customer too
-        long, what was done before is undone."""
+        """Reserve the items, have the payment approved, charge and ship. If one of them fails, or the customer does not
+        approve in time, undo the earlier ones."""
         undo: list[Callable[[], Awaitable[object]]] = []
         try:
             for item in order.items:
@@ -59,7 +59,7 @@ class Checkout(Workflow):
         return Receipt(balance=balance, parcel=packed)
 
     async def _approved(self, ctx: WorkflowContext, charge: Charge, patience: timedelta) -> None:
-        """Wait until the payment is approved. Whoever does so resolves the awakeable, from a handler or over HTTP."""
+        """Wait until the payment is approved: a handler or an HTTP request resolves the awakeable."""
         approval = ctx.awakeable()
         ctx.service_send_client(Payment).approve(Approval(charge=charge, awakeable=approval.id))
         try:

@@ -1,4 +1,4 @@
-"""What the shop's functions know of each other: handlers with their types, and no code behind them."""
+"""The contracts between the shop's functions: handlers with their types, without code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from adapter import (
 
 
 class Item(BaseModel):
-    """So many pieces of something."""
+    """A number of pieces of one SKU."""
 
     sku: str
     quantity: PositiveInt = 1
@@ -29,25 +29,25 @@ class Inventory(VirtualObject):
     @handler
     @abstractmethod
     async def restock(self, ctx: ObjectContext, quantity: PositiveInt) -> int:
-        """Add pieces; returns how many there are now."""
+        """Add pieces, and return how many there are now."""
         ...
 
     @handler
     @abstractmethod
     async def reserve(self, ctx: ObjectContext, quantity: PositiveInt) -> int:
-        """Take pieces for an order; returns how many are left. Fails with 409 if there are not enough."""
+        """Reserve pieces for an order, and return how many are left. Fails with 409 if there are not enough."""
         ...
 
     @handler
     @abstractmethod
     async def release(self, ctx: ObjectContext, quantity: PositiveInt) -> int:
-        """Give back what `reserve` took."""
+        """Return reserved pieces to the stock."""
         ...
 
     @handler
     @abstractmethod
     async def stock(self, ctx: ObjectSharedContext) -> int:
-        """How many pieces there are."""
+        """Return how many pieces there are."""
         ...
 
 
@@ -59,49 +59,49 @@ class Charge(BaseModel):
 
 
 class Approval(BaseModel):
-    """What has to be approved, and the awakeable that says so: resolved, or rejected."""
+    """A charge to approve, and the awakeable that is resolved with the approval or rejected."""
 
     charge: Charge
     awakeable: str
 
 
 class Payment(Service):
-    """Moves money. Calls carry an idempotency key, so that none is moved twice."""
+    """Moves money. Calls carry an idempotency key, so that no amount is moved twice."""
 
     @handler
     @abstractmethod
     async def approve(self, ctx: Context, approval: Approval) -> None:
-        """Approve a charge or refuse it with 402; a large one is left to the customer, who gets mail."""
+        """Approve a charge, or refuse it with 402. For a large one, the customer gets mail and decides."""
         ...
 
     @handler
     @abstractmethod
     async def charge(self, ctx: Context, charge: Charge) -> int:
-        """Take money from a customer; returns what is left. Fails with 402 if that is not enough."""
+        """Charge a customer, and return the balance. Fails with 402 if the balance is too low."""
         ...
 
     @handler
     @abstractmethod
     async def refund(self, ctx: Context, charge: Charge) -> int:
-        """Give back what `charge` took."""
+        """Return a charged amount to the customer."""
         ...
 
     @handler
     @abstractmethod
     async def balance(self, ctx: Context, customer: str) -> int:
-        """What a customer has, in cents."""
+        """Return a customer's balance in cents."""
         ...
 
 
 class Parcel(BaseModel):
-    """What goes where."""
+    """The items of a parcel and their destination."""
 
     items: list[Item]
     country: str = "DE"
 
 
 class Packed(BaseModel):
-    """An item in its parcel, and the process that put it there."""
+    """A packed item, and the process that packed it."""
 
     item: Item
     worker: int
@@ -113,27 +113,27 @@ class Shipping(VirtualObject):
     @handler
     @abstractmethod
     async def ship(self, ctx: ObjectContext, parcel: Parcel) -> list[Packed]:
-        """Pack and hand over. Fails with 422 if nothing is delivered there."""
+        """Pack the parcel and hand it over. Fails with 422 if there is no delivery to the country."""
         ...
 
     @handler
     @abstractmethod
     async def track(self, ctx: ObjectSharedContext) -> list[Packed]:
-        """What is packed so far."""
+        """Return the items packed so far."""
         ...
 
 
 class Mailer(VirtualObject):
-    """The mail to one person, who is the key. It goes out in order."""
+    """The mail to one person, who is the key. It is sent in order."""
 
     @handler
     @abstractmethod
     async def mail(self, ctx: ObjectContext, text: str) -> None:
-        """Send one."""
+        """Send a mail."""
         ...
 
     @handler
     @abstractmethod
     async def sent(self, ctx: ObjectSharedContext) -> list[str]:
-        """What went out, the latest last."""
+        """Return the mails sent, the latest last."""
         ...

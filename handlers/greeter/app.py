@@ -14,23 +14,23 @@ log = logging.getLogger(__name__)
 
 
 class Counter(VirtualObject):
-    """A number per key."""
+    """A counter per key."""
 
     @handler
     async def add(self, ctx: ObjectContext, amount: int = 1) -> int:
-        """Add to it; returns the new total."""
+        """Add to the counter, and return the new total."""
         total = (await ctx.get("total", int) or 0) + amount
         ctx.set("total", total)
         return total
 
     @handler
     async def total(self, ctx: ObjectSharedContext) -> int:
-        """The number."""
+        """Return the total."""
         return await ctx.get("total", int) or 0
 
 
 class Mailer(contracts.Mailer):
-    """Stands in for a mail service: it logs what it sends, and keeps the latest to be looked at."""
+    """Stands in for a mail service: it logs each mail, and keeps the latest ones."""
 
     @handler
     async def mail(self, ctx: ObjectContext, text: str) -> None:
@@ -47,7 +47,7 @@ class Greeter(Service):
 
     @handler
     async def greet(self, ctx: Context, name: str) -> str:
-        """Greet somebody, and remind them of it five hours later."""
+        """Greet a person, and send a reminder five hours later."""
         visits = await ctx.object_client(Counter, name).add(1)
         ctx.object_send_client(Mailer, name).mail(f"Come back soon, {name}!", delay=timedelta(hours=5))
         return f"Hello {name}, visit {visits}"

@@ -1,4 +1,4 @@
-"""A workflow: one sign-up per id, which waits for a person and can be asked at any time."""
+"""A workflow: one sign-up per id. It waits for a person, and can be queried at any time."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ Status = Literal["unknown", "waiting", "confirmed", "expired"]
 
 
 class SignUp(Workflow):
-    """Mails a code, and waits a day for it to come back."""
+    """Mails a code, and waits a day for the person to enter it."""
 
     @handler
     async def run(self, ctx: WorkflowContext, email: str) -> Status:
-        """Sign somebody up; returns how that ended."""
+        """Sign a person up, and return the outcome."""
         code = await ctx.run("make a code", secrets.token_hex, 4)
         ctx.set("code", code)
         self._enter(ctx, "waiting")
@@ -42,7 +42,7 @@ class SignUp(Workflow):
 
     @handler
     async def confirm(self, ctx: WorkflowSharedContext, code: str) -> Status:
-        """Send the code back. Fails with 403 if it is not the code, with 409 if it is too late."""
+        """Enter the code. Fails with 403 if the code is wrong, and with 409 if it is too late."""
         if code != await ctx.get("code", str):
             raise TerminalError("that is not the code", code=403)
         confirmed = ctx.promise("confirmed", bool)
@@ -53,7 +53,7 @@ class SignUp(Workflow):
 
     @handler
     async def status(self, ctx: WorkflowSharedContext) -> Status:
-        """How far it is, while it runs and after it ended."""
+        """Return the state of the sign-up, while it runs and after it has ended."""
         return await ctx.get("status", Status) or "unknown"
 
     def _enter(self, ctx: WorkflowContext, status: Status) -> Status:

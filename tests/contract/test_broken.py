@@ -187,7 +187,7 @@ class TestKeys:
         await running.engine.sweeper.sweep()
         for id in sent:
             await running.until(id, Status.COMPLETED)
-        assert f"Book/Mary is owned by {gone.id}, of which there is no live record" in caplog.text
+        assert f"Book/Mary is owned by {gone.id}, which has no active record" in caplog.text
         assert await running.call("Book/Mary/add", 1) == 4
 
     async def test_an_owner_that_is_there_keeps_its_key(self, running: Running) -> None:

@@ -32,7 +32,7 @@ class Kind(Protocol):
         ...
 
     async def handle(self, event: Mapping[str, Any], host: Host) -> Any:
-        """Do what it asks for; what this returns goes back to whoever invoked the function."""
+        """Handle the event. The result is the answer to the function's invoker."""
         ...
 
 

@@ -54,8 +54,8 @@ async def handle(event: Mapping[str, Any], host: Host) -> Any:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         log.warning("a request that cannot be read", exc_info=True)
         return _refused(f"the request cannot be read: {error!r}")
-    # The path comes decoded, but for a %25 where the gateway left one. What it does to "?" and "%" nobody can undo:
-    # keys that have them come in the query (see docs/http.md).
+    # The gateway decodes the path, but may leave a %25. Its changes to "?" and "%" cannot be undone, so keys with these
+    # characters are passed in the query (see docs/http.md).
     path = event["rawPath"].replace("%25", "%")
     cycle = HTTPCycle({**scope, "path": path, "raw_path": None}, body)
     if not is_admin(path):
@@ -70,7 +70,7 @@ async def handle(event: Mapping[str, Any], host: Host) -> Any:
 
 
 def _is_signed(event: Mapping[str, Any]) -> bool:
-    """Whether it came by a route that asks IAM. The template's does; somebody may add another that leads here."""
+    """Return True if the request came by a route with IAM authorization. A route that a user added may have none."""
     authorizer: dict[str, Any] = event["requestContext"].get("authorizer") or {}
     return bool(authorizer.get("iam"))
 

@@ -25,11 +25,11 @@ def recognises(event: Mapping[str, Any]) -> bool:
 
 
 async def handle(event: Mapping[str, Any], host: Host) -> None:
-    """Have the invocation go on, if it can."""
+    """Resume the invocation, if it can run."""
     service = event.get("service")
     if service and service not in host.registry.services:
-        # Whoever sent it does not know yet that the service has moved. To begin here would be to fail, to send it on
-        # perhaps to go round in circles.
+        # The sender does not know yet that the service has moved. The attempt would fail here, and forwarding could go
+        # round in circles.
         log.warning(
             "%s is not here any more; the sweeper dispatches anew", service, extra={"invocation_id": event["id"]}
         )

@@ -51,7 +51,7 @@ class Request:
     Attributes:
         method: Such as ``POST``.
         target: The path and query, encoded.
-        headers: The headers by their names, but for ``Host`` and ``Content-Length``.
+        headers: The headers by their names, except ``Host`` and ``Content-Length``.
         body: The content.
     """
 
