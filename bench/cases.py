@@ -13,7 +13,7 @@ from adapter import Context, ObjectContext, Service, VirtualObject, gather, hand
 from adapter.engine.engine import Engine
 from adapter.engine.ports import Store
 from bench.services import Bench, Counter
-from bench.world import Cost, Definitions, World
+from bench.world import Cost, Definitions, MovableClock, World
 
 
 class Far(Service):
@@ -109,9 +109,9 @@ def _payload(kilobytes: int) -> str:
 FUNCTIONS: list[Definitions] = [[Bench, Counter, Stepper, Cases], [Far]]
 
 
-def world(store: Store) -> World:
+def world(store: Store, clock: MovableClock | None = None) -> World:
     """The functions that the cases run on."""
-    return World(store, *FUNCTIONS)
+    return World(store, *FUNCTIONS, clock=clock)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from adapter.engine.ids import SHARDS
 from adapter.local.memory import MemoryStore
 from bench import prices
 from bench.cases import CASES, SCALE, Case, world
-from bench.world import World
+from bench.world import StillClock, World
 
 PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "costs.md"
 
@@ -104,7 +104,7 @@ class Bill:
 
 async def bill(case: Case) -> Bill:
     """Do a case in memory, let all of it expire, and return what that took."""
-    stage = world(MemoryStore())
+    stage = world(MemoryStore(), StillClock())
     cost = await case.run(stage)
     return Bill(
         cost.requests,

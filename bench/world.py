@@ -41,6 +41,25 @@ class MovableClock:
         self._moved += max(0, at - self.now())
 
 
+class StillClock(MovableClock):
+    """A clock that moves only when a sleep ends or a test moves it.
+
+    What a case costs then does not depend on how busy the machine is.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._time = time.time_ns() // 1_000_000
+
+    def now(self) -> int:
+        return self._time + self._moved
+
+    async def sleep(self, seconds: float) -> None:
+        until = self.now() + round(seconds * 1000)
+        await asyncio.sleep(seconds)
+        self.move_to(until)
+
+
 @dataclass
 class Cost:
     """What went on in a `World.measured` block.
@@ -67,11 +86,12 @@ class World:
     Args:
         store: Where everything is kept.
         functions: The definitions of each function.
+        clock: The clock of all processes; by default the machine's.
     """
 
-    def __init__(self, store: Store, *functions: Definitions) -> None:
+    def __init__(self, store: Store, *functions: Definitions, clock: MovableClock | None = None) -> None:
         self.store = store
-        self.clock = MovableClock()
+        self.clock = clock or MovableClock()
         self.cost = Cost()
         self.delivers = True
         """Whether what is dispatched is run."""

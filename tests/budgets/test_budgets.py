@@ -7,6 +7,7 @@ import pytest
 from adapter.engine.ports import Store
 from adapter.local.memory import MemoryStore
 from bench.cases import CASES, SCALE, Case, world
+from bench.world import StillClock
 
 # The same stores that the contract tests run on.
 from tests.contract.conftest import api, client, credentials, dynamodb, endpoint, history, sqlite, store, tables
@@ -16,18 +17,18 @@ __all__ = ["api", "client", "credentials", "dynamodb", "endpoint", "history", "s
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 async def test_stays_within_budget(store: Store, case: Case) -> None:
-    cost = await case.run(world(store))
+    cost = await case.run(world(store, StillClock()))
     assert cost.requests <= case.budget
     assert len(cost.dispatches) <= case.dispatches
 
 
 @pytest.mark.parametrize("case", SCALE, ids=lambda case: case.name)
 async def test_cost_of_a_large_invocation_grows_with_what_it_does(case: Case) -> None:
-    cost = await case.run(world(MemoryStore()))
+    cost = await case.run(world(MemoryStore(), StillClock()))
     assert cost.requests <= case.budget
     assert len(cost.dispatches) <= case.dispatches
 
 
 async def test_a_sleep_makes_one_schedule() -> None:
     (case,) = (case for case in CASES if case.name.startswith("sleep"))
-    assert (await case.run(world(MemoryStore()))).schedules == 1
+    assert (await case.run(world(MemoryStore(), StillClock()))).schedules == 1
