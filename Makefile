@@ -141,15 +141,17 @@ upgrade: setup ## a stack of the layout's first code is filled and updated to th
 	@$(PYTEST) tests/integration/test_upgrade.py $(ARGS)
 
 opinions := .tools/opinions/.ready
+checkov := .tools/checkov/.ready
 
 .PHONY: second-opinions
-second-opinions: $(project) $(sam) $(opinions) ## other tools on the same things: all regions, roles, workflows, moto, the layout's first code
+second-opinions: $(project) $(sam) $(opinions) $(checkov) ## other tools on the same things: all regions, roles, workflows, moto, the layout's first code
 	@echo "==> cfn-lint in all regions"
 	@.tools/sam/bin/cfn-lint --regions ALL_REGIONS --template template.yaml adapter/project/stack.yaml
 	@echo "==> workflows"
 	@.tools/opinions/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@.tools/opinions/bin/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
-	@echo "==> roles, and the contract on moto"
+	@.tools/checkov/bin/checkov --directory .github --framework github_actions --skip-download --compact --quiet
+	@echo "==> roles, templates, and the contract on moto"
 	@$(PYTEST) tests/opinions $(ARGS)
 	@$(MAKE) --no-print-directory upgrade
 
