@@ -46,6 +46,7 @@ def frozen(cls: type[T]) -> type[T]:
     >>> Point(1), Point(1) == Point(1, 0), len({Point(1), Point(1)})
     (Point(x=1, y=0), True, 1)
     """
+    own = set(vars(cls))  # before Python 3.13 and later give it a `__replace__`
     made: Any = dataclass(slots=True, repr=False, eq=False)(cls)
     compared = [each.name for each in fields(made) if each.compare]
     shown = [each.name for each in fields(made) if each.repr]
@@ -75,7 +76,7 @@ def frozen(cls: type[T]) -> type[T]:
 
     methods = {"__eq__": equals, "__hash__": hashed, "__repr__": represented, "__replace__": replaced}
     for name, method in methods.items():
-        if name not in vars(cls):
+        if name not in own:
             setattr(made, name, method)
     result: type[T] = made
     return result
