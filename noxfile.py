@@ -14,6 +14,6 @@ nox.options.reuse_existing_virtualenvs = True
 @nox.session(python=["3.11", "3.12", "3.13", "3.14"])
 def tests(session: nox.Session) -> None:
     """What needs no emulator."""
-    session.install("--editable", ".[test]")
+    session.install("--editable", ".[test,lint]")  # the tests of a new project check its types
     paths = session.posargs or ("tests/unit", "tests/handlers", "tests/ingress", "tests/testing", "tests/contract")
     session.run("python", "-m", "pytest", "-q", "-m", "not dynamodb", *paths)

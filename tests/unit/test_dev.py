@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from tests.unit.dev import MODULE, Dev
 
 
 def greet(url: str) -> str:
-    response = httpx.post(f"{url}/Greeter/greet", json="Mary", timeout=15)
+    response = httpx.post(f"{url}/Greeter/greet", json="Mary", timeout=60)
     assert response.status_code == 200, response.text
     return str(response.json())
 
@@ -59,7 +60,7 @@ def test_source_that_breaks_is_answered_for_until_it_is_repaired(dev: Callable[.
     url = process.url
     module.write_text("import missing\n" + MODULE)
     process.until("module shop needs missing, which is not installed")
-    answer = httpx.post(f"{url}/Greeter/greet", json="Mary", timeout=15)
+    answer = httpx.post(f"{url}/Greeter/greet", json="Mary", timeout=60)
     assert (answer.status_code, answer.json()["code"]) == (503, 503)
     assert "module shop needs missing" in answer.json()["message"]
     (tmp_path / "missing.py").write_text("")
@@ -67,7 +68,7 @@ def test_source_that_breaks_is_answered_for_until_it_is_repaired(dev: Callable[.
     assert greet(url) == "Hello Mary"
     module.write_text("class Greeter(:\n")
     process.until("module shop cannot be imported")
-    message = httpx.get(f"{url}/admin/invocations", timeout=15).json()["message"]
+    message = httpx.get(f"{url}/admin/invocations", timeout=60).json()["message"]
     assert f'File "{module}", line 1' in message
     assert message.endswith("SyntaxError: invalid syntax")
     assert "importlib" not in message
@@ -137,18 +138,23 @@ def test_pages_of_a_named_origin_may_call(dev: Callable[..., Dev], tmp_path: Pat
     (tmp_path / "shop.py").write_text(MODULE)
     url = dev("shop", "--cors", "https://a.example", "--cors", "https://b.example").url
     for origin, allowed in (("https://a.example", True), ("https://b.example", True), ("https://c.example", False)):
-        response = httpx.post(f"{url}/Greeter/greet", json="Mary", headers={"origin": origin}, timeout=15)
+        response = httpx.post(f"{url}/Greeter/greet", json="Mary", headers={"origin": origin}, timeout=60)
         assert (response.headers.get("access-control-allow-origin") == origin) is allowed
 
 
 def test_it_starts_quickly(dev: Callable[..., Dev], tmp_path: Path) -> None:
+    """Most of its time goes into imports, which measure how fast the machine is at the moment."""
     (tmp_path / "shop.py").write_text(MODULE)
-    times: list[float] = []
+    imports = [sys.executable, "-c", "import asyncio, httpx, pydantic, starlette.applications, typer, uvicorn"]
+    shares: list[float] = []
     for _ in range(3):
         process = dev("shop", "--no-reload")
         greet(process.url)
-        times.append(time.monotonic() - process.began)
-    assert min(times) < 2
+        took = time.monotonic() - process.began
+        began = time.monotonic()
+        subprocess.run(imports, check=True)
+        shares.append(took / (time.monotonic() - began))
+    assert min(shares) < 4, shares
 
 
 @pytest.mark.parametrize("reload", [[], ["--no-reload"]], ids=["reload", "no-reload"])
@@ -170,7 +176,7 @@ def test_it_ends_when_it_is_told_to(dev: Callable[..., Dev], tmp_path: Path) -> 
         process = dev("shop", *arguments)
         url = process.url
         process.process.terminate()
-        assert process.process.wait(10) == 0
+        assert process.process.wait(60) == 0
         with pytest.raises(httpx.ConnectError):
             httpx.get(url)
 
@@ -228,7 +234,7 @@ def test_what_it_cannot_serve(
 def test_it_ends_if_there_is_nothing_to_serve(dev: Callable[..., Dev], tmp_path: Path, reload: list[str]) -> None:
     process = dev("nothing", *reload)
     process.until(f"adapter dev: there is no module nothing in {tmp_path}")
-    assert process.process.wait(15) != 0
+    assert process.process.wait(60) != 0
 
 
 def test_a_port_in_use(dev: Callable[..., Dev], tmp_path: Path) -> None:
@@ -237,7 +243,7 @@ def test_a_port_in_use(dev: Callable[..., Dev], tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         process = dev("shop", "--port", str(port))
         process.until(rf"cannot listen on 127.0.0.1:{port}: Address already in use")
-        assert process.process.wait(10) == 1
+        assert process.process.wait(60) == 1
 
 
 def test_what_counts_in_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
