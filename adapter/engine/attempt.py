@@ -595,7 +595,8 @@ class Attempt:
 
     def _mismatch(self, what: str) -> Stopped:
         self.fault = self.fault or JournalMismatchError(
-            f"{self.meta.target} ({self.meta.id}): {what}. If the code changed while the invocation was under way, "
-            "resume it on that which it began on; else it is not deterministic: take time, chance, I/O from the context"
+            f"{self.meta.target} ({self.meta.id}): {what}. If the code has changed since the invocation began, "
+            "resume it on the version that it began on. Otherwise the handler is not deterministic: take the time, "
+            "random values and I/O from its context"
         )
         return Stopped(str(self.fault))

@@ -240,7 +240,7 @@ class Ingress:
         require(request, "POST")
         match read_json(await read_body(request)):
             case {"scope": str()}:
-                raise TerminalError("there are no scopes here", code=400)
+                raise TerminalError('scopes are not supported: leave out "scope"', code=400)
             case {"target": "invocation", "invocationId": str(id)}:
                 return _invocation(id)
             case {"target": "workflow", "workflowName": str(service), "workflowKey": str(key)}:
@@ -470,7 +470,7 @@ def _result(id: str, outcome: Outcome | None, endpoint: Endpoint, coder: Coder) 
     headers = {ID: id}
     if outcome is None:
         raise HTTPError(
-            f"{id} goes on, but has no result yet: attach with GET /restate/invocation/{id}/attach",
+            f"{id} continues, but has no result yet: attach with GET /restate/invocation/{id}/attach",
             code=504,
             headers=headers,
         )

@@ -126,7 +126,7 @@ async def test_a_request_that_outlives_its_time(stack: Stack) -> None:
         assert response.headers["x-restate-id"] == id
         assert error(response) == (
             504,
-            f"{id} goes on, but has no result yet: attach with GET /restate/invocation/{id}/attach",
+            f"{id} continues, but has no result yet: attach with GET /restate/invocation/{id}/attach",
         )
     stack.patience = 10_000
     assert (await stack.http.get(f"/restate/invocation/{id}/attach")).json() == "waited"

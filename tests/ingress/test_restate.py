@@ -212,7 +212,7 @@ async def test_results(slow: Stack, told: str, name: str, result: tuple[int, str
         (
             {"target": "workflow", "workflowName": "SignUp", "workflowKey": "a", "scope": "b"},
             400,
-            "there are no scopes",
+            "scopes are not supported",
         ),
         ({"target": "invocation", "invocationId": "inv_1"}, 400, "'inv_1' is no invocation's id"),
         ({"target": "awakeable"}, 400, "the body is "),

@@ -13,17 +13,42 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "errors.md"
 MODULES = (
     "aws/entry",
+    "aws/settings",
+    "batches",
     "checks",
+    "client/handles",
+    "client/requests",
+    "client/responses",
+    "client/retrying",
+    "client/sigv4",
+    "client/sync",
     "clients",
+    "codec",
     "combinators",
     "context",
     "definitions",
+    "engine/attempt",
+    "engine/issuing",
+    "engine/loop",
+    "engine/session",
+    "engine/types",
     "errors",
     "handlers",
+    "heartbeats",
+    "http/delays",
+    "http/headers",
+    "http/ingress",
+    "http/messages",
+    "http/services",
+    "local/discovery",
+    "local/dynamodb",
+    "local/server",
+    "local/sqlite",
     "operations",
     "registry",
     "serde",
     "steps",
+    "testing/environment",
     "values",
 )
 ROW = re.compile(r"^\| (`+)(?P<text>.+?)\1 \|(?P<cause>[^|]+)\|(?P<remedy>[^|]+)\|$", re.MULTILINE)
@@ -45,7 +70,8 @@ class Messages(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> None:
         name = node.func.id if isinstance(node.func, ast.Name) else ""
-        if name == "_Refusal" or name.endswith("Error"):
+        refuses = isinstance(node.func, ast.Attribute) and node.func.attr == "refuse"
+        if refuses or name == "_Refusal" or (name.endswith("Error") and name != "AssertionError"):
             for argument in node.args:
                 self.texts.update(filter(None, self.said(argument)))
         self.generic_visit(node)
@@ -57,9 +83,11 @@ class Messages(ast.NodeVisitor):
             case ast.JoinedStr(values):
                 yield "".join(part.value if isinstance(part, ast.Constant) else "…" for part in values)
             case ast.Call(ast.Name(name)) if name in self.functions:
-                for each in ast.walk(self.functions[name]):
+                outer, self.function = self.function, self.functions[name]
+                for each in ast.walk(self.function):
                     if isinstance(each, ast.Return) and each.value is not None:
                         yield from self.said(each.value)
+                self.function = outer
             case ast.BoolOp(values=values):
                 yield from (text for value in values for text in self.said(value))
             case ast.IfExp(_, body, orelse):
@@ -67,7 +95,7 @@ class Messages(ast.NodeVisitor):
             case ast.Name(name):
                 for each in ast.walk(self.function):
                     if (
-                        isinstance(each, ast.Assign | ast.NamedExpr)
+                        isinstance(each, ast.Assign | ast.AugAssign | ast.NamedExpr)
                         and ast.unparse(each.targets[0] if isinstance(each, ast.Assign) else each.target) == name
                     ):
                         yield from self.said(each.value)
@@ -80,7 +108,8 @@ def messages() -> set[str]:
     for module in MODULES:
         texts |= Messages(ast.parse((ROOT / "adapter" / f"{module}.py").read_text())).texts
     # One alone has no words: it passes on what another error says.
-    return {text for each in texts if re.search(r"\w{3}", text := re.sub(r"\s+", " ", each.replace("{}", "…")))}
+    texts = {re.sub(r"\s+", " ", each.replace("{}", "…")).strip() for each in texts}
+    return {text for text in texts if re.search(r"\w{3}", text)}
 
 
 def test_the_page_has_each_message_and_no_other() -> None:
