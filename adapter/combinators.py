@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Generator
 from typing import Any, Generic, Literal, TypeVar, overload
 
-from adapter.engine.attempt import Pending, wait
+from adapter.engine.pending import Pending, wait
 from adapter.errors import InvocationCancelledError
 from adapter.operations import Operation
 from adapter.serde import type_name

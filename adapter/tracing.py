@@ -15,10 +15,11 @@ from opentelemetry import context, propagate, trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from adapter.engine.attempt import Attempt, Pending
+from adapter.engine.attempt import Attempt
 from adapter.engine.commands import Call, Issuer, Run
 from adapter.engine.commands import Send as SendCommand
 from adapter.engine.deployment import HandlerSpec
+from adapter.engine.pending import Pending
 from adapter.engine.types import Outcome
 from adapter.errors import TerminalError
 from adapter.forwarding import IssuerProxy

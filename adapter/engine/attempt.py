@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from contextvars import Context
 from random import Random
-from typing import Any, Generic, Protocol, TypeVar, cast, overload
+from typing import Any, Protocol, TypeVar, cast, overload
 
 from adapter.engine import commands as c
 from adapter.engine.deployment import HandlerSpec
-from adapter.engine.ids import awakeable_id, child_id, idempotent_id, workflow_id
 from adapter.engine.journal import (
     CANCEL,
     AttemptStarted,
@@ -23,61 +22,13 @@ from adapter.engine.journal import (
     StepRetried,
 )
 from adapter.engine.loop import DurableLoop
+from adapter.engine.pending import Pending, PendingAwakeable, PendingInvocation, error_of
 from adapter.engine.records import Meta, Ref
 from adapter.engine.types import LONGEST, Failure, Headers, Kind, Outcome, Target
 from adapter.errors import JournalMismatchError, NonDeterminismError, TerminalError
 from adapter.operations import Awakeable, Invocation, Operation
 
 T = TypeVar("T")
-
-
-def describe(command: c.Command) -> tuple[str, str]:
-    """Return a command's kind and name, which replay compares."""
-    match command:
-        case c.Run(name, kind=kind):
-            return kind, name
-        case c.Sleep(_, name):
-            return "sleep", name
-        case c.GetState(name):
-            return "get", name
-        case c.SetState(name):
-            return "set", name
-        case c.ClearState(name):
-            return "clear", name
-        case c.ClearAllState():
-            return "clear-all", ""
-        case c.StateKeys():
-            return "state-keys", ""
-        case c.Now():
-            return "now", ""
-        case c.Call(target, idempotency_key=key):
-            return "call", str(target) if key is None else f"{target}?{key}"
-        case c.Send(target, idempotency_key=key):
-            return "send", str(target) if key is None else f"{target}?{key}"
-        case c.Attach(id):
-            return "attach", id
-        case c.Cancel(id):
-            return "cancel", id
-        case c.Output(id):
-            return "output", id
-        case c.Awakeable():
-            return "awakeable", ""
-        case c.Complete(id):
-            return "complete", id
-        case c.Signal(name):
-            return "signal", name
-        case c.SendSignal(id, name):
-            return "send-signal", f"{id}/{name}"
-        case c.GetPromise(name):
-            return "promise", name
-        case c.PeekPromise(name):
-            return "peek-promise", name
-        case c.CompletePromise(name):
-            return "complete-promise", name
-
-
-UNAWAITED = c.Send | c.SetState | c.Complete | c.CompletePromise | c.SendSignal
-"""The commands that need not be awaited. If one is refused, that is raised at once."""
 
 
 class Host(Protocol):
@@ -103,147 +54,6 @@ class Stopped(BaseException):
     It does not derive from `Exception`, so that a handler's ``except Exception`` does not take a failure of the host
     for a failure of the operation. `Attempt.fault` holds the reason.
     """
-
-
-def _error(outcome: Outcome) -> TerminalError:
-    assert outcome.failure is not None
-    return outcome.failure.error()
-
-
-class Pending(Operation[T], Generic[T]):
-    """An operation of an attempt. It has its result once that is known."""
-
-    def __init__(self, attempt: Attempt, n: int, command: c.Command, decode: Callable[[bytes | None], T]) -> None:
-        self.attempt = attempt
-        self.n = n
-        self.command = command
-        self.described = describe(command)
-        self.outcome: Outcome | None = None
-        self.wait_group: object | None = None
-        """Operations of one group are awaited together. The last of them wakes a suspended handler."""
-        self._decode = decode
-        self.waiters: list[asyncio.Future[None]] = []
-        self.was_awaited = False
-        self.timer: asyncio.TimerHandle | None = None
-        self.on_result: Callable[[Outcome], object] | None = None
-        """Called with the result when it arrives, but not with one from the journal."""
-
-    def __hash__(self) -> int:
-        # A set of operations then has the same order on replay.
-        return self.n
-
-    def __repr__(self) -> str:
-        return f"<{' '.join(filter(None, self.described))}>"
-
-    @property
-    def done(self) -> bool:
-        return self.outcome is not None
-
-    def __await__(self) -> Generator[Any, None, T]:
-        yield from wait((self,))
-        assert self.outcome is not None
-        if self.outcome.failure is not None:
-            raise _error(self.outcome)
-        return self._decode(self.outcome.value)
-
-    def interrupt(self, outcome: Outcome) -> bool:
-        """Raise a failure in the code that awaits this operation. Return True if there is such code. The operation
-        continues."""
-        sleeper = self.attempt.loop.sleeper(self.timer) if self.timer is not None else None
-        futures = [future for future in (*self.waiters, sleeper) if future is not None and not future.done()]
-        for future in futures:
-            future.set_exception(_error(outcome))
-        return bool(futures)
-
-    @property
-    def awaited(self) -> bool:
-        """True if code awaits the operation."""
-        if self.timer is not None:
-            return not self.timer.cancelled()
-        return bool(self.waiters)
-
-    def resolve(self, outcome: Outcome) -> None:
-        """Set the result and continue the code that awaits it."""
-        if self.outcome is not None:
-            return
-        self.outcome = outcome
-        if self.on_result is not None:
-            self.on_result(outcome)
-        if self.timer is not None:
-            self.attempt.loop.fire(self.timer)
-        for future in self.waiters:
-            if not future.done():
-                future.set_result(None)
-
-
-def wait(operations: Sequence[Pending[Any]]) -> Generator[Any, None, None]:
-    """Wait until one of an attempt's operations has its result."""
-    attempt = operations[0].attempt
-    attempt.surface()
-    if any(operation.outcome is not None for operation in operations):
-        return
-    attempt.require_own_loop()
-    future = attempt.loop.create_future()
-    for operation in operations:
-        operation.waiters.append(future)
-        operation.was_awaited = True
-    try:
-        yield from future
-    finally:
-        for operation in operations:
-            operation.waiters.remove(future)
-
-
-class PendingAwakeable(Pending[T], Awakeable[T]):
-    """An awakeable: its result comes from outside."""
-
-    @property
-    def id(self) -> str:
-        return awakeable_id(self.attempt.meta.issuer(self.n), self.n)
-
-
-class PendingInvocation(Pending[T], Invocation[T]):
-    """A call or a send. Its id is derived, and therefore known at once."""
-
-    def __init__(self, attempt: Attempt, n: int, command: c.Call | c.Send, decode: Callable[[bytes | None], T]) -> None:
-        super().__init__(attempt, n, command, decode)
-        self._attached: Operation[T] | None = None
-        meta = attempt.meta
-        with attempt.hosted():
-            self.kind = command.kind or attempt.host.kind_of(command.target)
-        if self.kind is Kind.WORKFLOW and command.target.key is not None:
-            self._id = workflow_id(command.target.service, command.target.key)
-        elif command.idempotency_key is not None:
-            self._id = idempotent_id(command.target, command.idempotency_key)
-        else:
-            self._id = child_id(*meta.issuer(n), n)
-
-    @property
-    def id(self) -> str:
-        return self._id
-
-    @property
-    def called(self) -> bool:
-        """True for a call, False for a send."""
-        return isinstance(self.command, c.Call)
-
-    def cancel(self) -> Operation[bool]:
-        return self.attempt.issue(c.Cancel(self._id), c.accepted)
-
-    def begun(self) -> Operation[T]:
-        if self.called or self.outcome is not None:
-            return self
-        if self._attached is None:
-            self._attached = self.attempt.issue(c.Attach(self._id), self._decode)
-        return self._attached
-
-    @property
-    def done(self) -> bool:
-        return super().done if self._attached is None else self._attached.done
-
-    def __await__(self) -> Generator[Any, None, T]:
-        begun = self.begun()
-        return (yield from super().__await__() if begun is self else begun.__await__())
 
 
 class Attempt:
@@ -363,7 +173,9 @@ class Attempt:
         n = len(self.operations)
         pending: Pending[T]
         if isinstance(command, c.Call | c.Send):
-            pending = PendingInvocation(self, n, command, decode)
+            with self.hosted():
+                kind_of_target = command.kind or self.host.kind_of(command.target)
+            pending = PendingInvocation(self, n, command, decode, kind_of_target)
         elif isinstance(command, c.Awakeable):
             pending = PendingAwakeable(self, n, command, decode)
         else:
@@ -394,7 +206,7 @@ class Attempt:
                 self._take_up()
                 self.operations.append(pending)
                 self.host.begin(self, pending)
-        if isinstance(command, UNAWAITED) and pending.outcome is not None and (failure := pending.outcome.failure):
+        if isinstance(command, c.UNAWAITED) and pending.outcome is not None and (failure := pending.outcome.failure):
             raise failure.error()
         return pending
 
@@ -486,7 +298,7 @@ class Attempt:
         """
         interruption, self._interruption = self._interruption, None
         if interruption is not None:
-            raise _error(interruption)
+            raise error_of(interruption)
 
     def _cancel(self, outcome: Outcome) -> None:
         self._cancelled_at.append(len(self.operations))

@@ -206,7 +206,55 @@ Command = (
 )
 
 
+UNAWAITED = Send | SetState | Complete | CompletePromise | SendSignal
+"""The commands that need not be awaited. If one is refused, that is raised at once."""
+
 READY, NOT_READY, NOT_FOUND = b"ready:", b"not ready", b"not found"
+
+
+def describe(command: Command) -> tuple[str, str]:
+    """Return a command's kind and name, which replay compares."""
+    match command:
+        case Run(name, kind=kind):
+            return kind, name
+        case Sleep(_, name):
+            return "sleep", name
+        case GetState(name):
+            return "get", name
+        case SetState(name):
+            return "set", name
+        case ClearState(name):
+            return "clear", name
+        case ClearAllState():
+            return "clear-all", ""
+        case StateKeys():
+            return "state-keys", ""
+        case Now():
+            return "now", ""
+        case Call(target, idempotency_key=key):
+            return "call", str(target) if key is None else f"{target}?{key}"
+        case Send(target, idempotency_key=key):
+            return "send", str(target) if key is None else f"{target}?{key}"
+        case Attach(id):
+            return "attach", id
+        case Cancel(id):
+            return "cancel", id
+        case Output(id):
+            return "output", id
+        case Awakeable():
+            return "awakeable", ""
+        case Complete(id):
+            return "complete", id
+        case Signal(name):
+            return "signal", name
+        case SendSignal(id, name):
+            return "send-signal", f"{id}/{name}"
+        case GetPromise(name):
+            return "promise", name
+        case PeekPromise(name):
+            return "peek-promise", name
+        case CompletePromise(name):
+            return "complete-promise", name
 
 
 def accepted(answer: bytes | None) -> bool:

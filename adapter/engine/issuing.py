@@ -6,13 +6,14 @@ from typing import Any, Protocol
 
 from adapter.engine import commands as c
 from adapter.engine import lifecycle
-from adapter.engine.attempt import Attempt, Pending, PendingInvocation
+from adapter.engine.attempt import Attempt
 from adapter.engine.blobs import blob_for
 from adapter.engine.commit_log import CommitLog
 from adapter.engine.events import BY_NOTIFICATION, Event, NotImmediate
 from adapter.engine.execution import Created, EffectGroup, Execution, JournalAppended, KeyRequested, StateWritten
 from adapter.engine.journal import CommandIssued
 from adapter.engine.limits import oversize, refusal
+from adapter.engine.pending import Pending, PendingInvocation
 from adapter.engine.records import Parent, Ref
 from adapter.engine.runtime import Runtime
 from adapter.engine.state_reads import StateReads

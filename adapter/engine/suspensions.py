@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adapter.engine import commands as c
-from adapter.engine.attempt import Pending, PendingInvocation
 from adapter.engine.deadlocks import ranges
 from adapter.engine.execution import Execution, Suspended
+from adapter.engine.pending import Pending, PendingInvocation
 from adapter.engine.records import Awaits
 from adapter.engine.transitions import Times
 from adapter.engine.types import Kind

@@ -13,7 +13,7 @@ from typing import Any
 
 from adapter import combinators
 from adapter.engine import blobs, conflicts, lifecycle, suspensions, transaction
-from adapter.engine.attempt import Attempt, Pending
+from adapter.engine.attempt import Attempt
 from adapter.engine.claims import Claims
 from adapter.engine.committer import Committer
 from adapter.engine.control import Control
@@ -25,6 +25,7 @@ from adapter.engine.issuing import Issuing
 from adapter.engine.keys import KeyState
 from adapter.engine.notifier import Notifier
 from adapter.engine.outbound import Outbound
+from adapter.engine.pending import Pending
 from adapter.engine.ports import Change, Put, WriteHead
 from adapter.engine.preparation import Preparation
 from adapter.engine.promises import Promises

@@ -18,9 +18,10 @@ from pydantic_core import from_json, to_json
 
 from adapter import combinators
 from adapter.engine import commands as c
-from adapter.engine.attempt import Attempt, Pending
+from adapter.engine.attempt import Attempt
 from adapter.engine.deployment import HandlerSpec
 from adapter.engine.ids import awakeable_id
+from adapter.engine.pending import Pending
 from adapter.engine.ports import Unavailable
 from adapter.engine.types import Kind, Options, Outcome, RetryPolicy
 from adapter.errors import TerminalError
