@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from itertools import chain
 
+from adapter.engine import commands as c
 from adapter.engine import journal
+from adapter.engine.attempt import Attempt
 from adapter.engine.execution import (
+    AttemptFailed,
     Completed,
     Created,
     EffectGroup,
@@ -20,7 +23,7 @@ from adapter.engine.execution import (
     KeyRequested,
     StateWritten,
 )
-from adapter.engine.journal import CommandIssued, ResultDelivered, StateRead
+from adapter.engine.journal import CANCEL, CommandIssued, ResultDelivered, StateRead
 from adapter.engine.keys import KeyState
 from adapter.engine.known_key import Key
 from adapter.engine.process import Process
@@ -82,6 +85,37 @@ class CommitLog:
                 self.groups[place] = (*group, KeyGranted(execution))
                 return
         raise AssertionError(f"{execution.meta.id} was not given its key here")
+
+    def has_outcome(self, root: Execution) -> bool:
+        """Return True if the log holds a failure, or an outcome that a caller waits for: that of the root or of an
+        invocation of an inbox."""
+        return any(
+            isinstance(effect, AttemptFailed)
+            or (
+                isinstance(effect, Completed) and (effect.execution is root or effect.execution.meta.ticket is not None)
+            )
+            for group in self.groups
+            for effect in group
+        )
+
+    def completed_from_inbox(self) -> int:
+        """Return how many invocations of an inbox have completed."""
+        effects = chain.from_iterable(self.groups)
+        return sum(isinstance(effect, Completed) and effect.execution.meta.ticket is not None for effect in effects)
+
+    def ran_steps(self) -> bool:
+        """Return True if the log holds the result of a step, which a crash would run again."""
+        for effect in chain.from_iterable(self.groups):
+            match effect:
+                case JournalAppended(Execution(attempt=None), ResultDelivered() | StateRead()):
+                    return True
+                case JournalAppended(Execution(attempt=Attempt() as attempt), ResultDelivered(n)) if (
+                    n != CANCEL and isinstance(command := attempt.operations[n].command, c.Run) and not command.deferred
+                ):
+                    return True
+                case _:
+                    pass
+        return False
 
     def blobs(self) -> dict[Ref, Ref]:
         """Return the invocations that write large state entries, by the records of these entries' values."""

@@ -56,16 +56,11 @@ MAX_TAKE_TRIES = 2
 """How often an invocation tries to take a free key before it goes to the key's inbox."""
 
 
-class Driver(Protocol):
-    """What a committer needs of the session that runs the code."""
+class Code(Protocol):
+    """What a committer needs of the code that runs in the session."""
 
     executions: dict[str, Execution]
     """The executions that run, by their ids."""
-    woken: set[str]
-    """The ids of the invocations that were to be resumed while they ran here."""
-
-    def on_stored(self, execution: Execution) -> None:
-        """A commit has stored an execution that continues to run here."""
 
     def retire(self, execution: Execution) -> None:
         """An execution no longer runs here."""
@@ -76,6 +71,16 @@ class Driver(Protocol):
     def has_unseen(self) -> bool:
         """Return True if there is an event that an attempt has not seen."""
         ...
+
+
+class Driver(Protocol):
+    """What a committer needs of the session."""
+
+    woken: set[str]
+    """The ids of the invocations that were to be resumed while they ran here."""
+
+    def on_stored(self, execution: Execution) -> None:
+        """A commit has stored an execution that continues to run here."""
 
     async def read_notifications(self, execution: Execution) -> None:
         """Read the notifications to an invocation."""
@@ -93,16 +98,20 @@ class Committer:
     Args:
         runtime: What the session shares with others.
         driver: The session.
+        code: The code that runs in the session.
         log: The log.
         preparation: What it does before a commit.
         root: The id of the invocation that the session begins with.
     """
 
-    def __init__(self, runtime: Runtime, driver: Driver, log: CommitLog, preparation: Preparation, root: str) -> None:
+    def __init__(
+        self, runtime: Runtime, driver: Driver, code: Code, log: CommitLog, preparation: Preparation, root: str
+    ) -> None:
         self._runtime = runtime
         self._process = runtime.process
         self._storage = runtime.storage
         self._driver = driver
+        self._code = code
         self._log = log
         self._preparation = preparation
         self._root = root
@@ -169,7 +178,7 @@ class Committer:
                 if (verdict := await self._look_at(waits)) != RETRY:
                     raise Interrupted(verdict)
                 continue
-            if self._driver.has_unseen() and any(delta.suspended for delta in transaction.deltas.values()):
+            if self._code.has_unseen() and any(delta.suspended for delta in transaction.deltas.values()):
                 raise Interrupted(Notified(()))
             if transaction.ran_without_key():  # an invocation ran, and its key turns out to be another's
                 raise Interrupted(REWIND)
@@ -244,7 +253,7 @@ class Committer:
             elif delta.suspended is not None:
                 self._runtime.reports.suspended(meta)
                 self._runtime.wakeups.schedule(meta)
-                self._driver.retire(execution)
+                self._code.retire(execution)
                 if id in self._driver.woken:  # it was to be resumed while the commit was under way
                     self._runtime.wakeups.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=False)
             elif meta.status is Status.QUEUED:
@@ -295,7 +304,7 @@ class Committer:
             key.live = None
             self._log.refresh_key(key)
             self._runtime.on_head_written(key.head)
-            self._driver.grant(key)
+            self._code.grant(key)
 
     # --- after a conflict ---
 
@@ -346,7 +355,7 @@ class Committer:
             key.live = None
             if key.head is not None:
                 self._log.refresh_key(key)
-                self._driver.grant(key)
+                self._code.grant(key)
 
     def _on_key_changed(self, key: Key, found: Record | None) -> None:
         """Learn that another process changed a key."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
+
 from adapter.engine.execution import Execution
 from adapter.engine.journal import StepRetried
 from adapter.engine.types import Outcome
@@ -24,6 +27,28 @@ class Event:
     notification_id: str | None = None
     child: Execution | None = None
     error: BaseException | None = None
+
+
+class Events:
+    """The events of a session that its code has not seen.
+
+    Attributes:
+        waiting: The events, in their order.
+        signal: Set when something has happened that a waiting session looks at.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: deque[Event] = deque()
+        self.signal = asyncio.Event()
+
+    def append(self, event: Event) -> None:
+        """Append an event while the session runs code."""
+        self.waiting.append(event)
+
+    def post(self, event: Event) -> None:
+        """Append an event, and wake the session."""
+        self.waiting.append(event)
+        self.signal.set()
 
 
 class Postponed(Exception):

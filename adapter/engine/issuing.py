@@ -9,7 +9,7 @@ from adapter.engine import lifecycle
 from adapter.engine.attempt import Attempt
 from adapter.engine.blobs import blob_for
 from adapter.engine.commit_log import CommitLog
-from adapter.engine.events import BY_NOTIFICATION, Event, NotImmediate
+from adapter.engine.events import BY_NOTIFICATION, Event, Events, NotImmediate
 from adapter.engine.execution import Created, EffectGroup, Execution, JournalAppended, KeyRequested, StateWritten
 from adapter.engine.journal import CommandIssued
 from adapter.engine.limits import oversize, refusal
@@ -27,14 +27,10 @@ IMMEDIATE = c.Now | c.GetState | c.SetState | c.ClearState | c.ClearAllState | c
 
 
 class Starter(Protocol):
-    """What commands need of the session: it starts the executions that they create."""
+    """Starts the executions that commands create."""
 
     executions: dict[str, Execution]
     """The executions that run, by their ids."""
-    hosted: set[str]
-    """The ids of the invocations that run or ran here, and were not created here."""
-    batched: set[Ref]
-    """The invocations of an inbox that run here and have to complete at once."""
 
     def start(self, execution: Execution) -> None:
         """Start an execution."""
@@ -42,23 +38,37 @@ class Starter(Protocol):
     def enter_key(self, at: ObjectKey) -> None:
         """Start an execution that requested this key, if it now owns the key."""
 
-    def post(self, event: Event) -> None:
-        """Post an event, and wake the session."""
 
-    def enqueue(self, event: Event) -> None:
-        """Post an event while the session runs code."""
+class Hosting(Protocol):
+    """Which invocations of other origin run in the session."""
+
+    hosted: set[str]
+    """The ids of the invocations that run or ran here, and were not created here."""
+    batched: set[Ref]
+    """The invocations of an inbox that run here and have to complete at once."""
 
 
 class Issuing:
     """Turns commands into effects and work (`attempt.Host`)."""
 
-    def __init__(self, runtime: Runtime, log: CommitLog, work: Work, reads: StateReads, session: Starter) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        log: CommitLog,
+        work: Work,
+        reads: StateReads,
+        hosting: Hosting,
+        events: Events,
+        runner: Starter,
+    ) -> None:
         self._runtime = runtime
         self._process = runtime.process
         self._log = log
         self._work = work
         self._reads = reads
-        self._session = session
+        self._hosting = hosting
+        self._events = events
+        self._runner = runner
 
     def kind_of(self, target: Target) -> Kind:
         return self._runtime.deployment.kind_of(target)
@@ -68,13 +78,13 @@ class Issuing:
         return None if contents is None else contents.difference(attempt.meta.ref, pending.n, pending.command)
 
     def begin(self, attempt: Attempt, pending: Pending[Any]) -> None:
-        execution, n, command = self._session.executions[attempt.meta.id], pending.n, pending.command
+        execution, n, command = self._runner.executions[attempt.meta.id], pending.n, pending.command
         if self._runtime.contents is not None:
             self._runtime.contents.note(execution, n, command)
         at: int | None = None
         value: Outcome | None = None
         more: EffectGroup = ()
-        if execution.ref in self._session.batched and not isinstance(command, IMMEDIATE):
+        if execution.ref in self._hosting.batched and not isinstance(command, IMMEDIATE):
             raise NotImmediate
         match command:
             case _ if (failure := refusal(command)) is not None:
@@ -111,13 +121,13 @@ class Issuing:
         self._log.record((JournalAppended(execution, CommandIssued(n, *pending.described, at, value)), *more))
 
     def resume(self, attempt: Attempt, pending: Pending[Any], at: int | None) -> None:
-        execution, n, command = self._session.executions[attempt.meta.id], pending.n, pending.command
+        execution, n, command = self._runner.executions[attempt.meta.id], pending.n, pending.command
         match command:
             case _ if n in attempt.read_results:
-                self._session.post(Event(execution.meta.id, n, attempt.read_results[n]))
+                self._events.post(Event(execution.meta.id, n, attempt.read_results[n]))
             case c.Run(at_most_once=True) if n not in execution.issued_here and not attempt.retries_step(n):
                 reason = f"step {command.name!r} may have run before its process ended, and is to run at most once"
-                self._session.post(Event(execution.meta.id, n, Outcome(failure=Failure(500, reason))))
+                self._events.post(Event(execution.meta.id, n, Outcome(failure=Failure(500, reason))))
             case c.Run():
                 self._work.request_step(execution, n, command)
             case c.Sleep():
@@ -140,7 +150,7 @@ class Issuing:
 
     def _own_their_keys(self) -> bool:
         """Return True if all exclusive executions here own their keys by what is committed."""
-        exclusive = (execution for execution in self._session.executions.values() if execution.exclusive)
+        exclusive = (execution for execution in self._runner.executions.values() if execution.exclusive)
         heads = ((execution.ref, self._log.key(execution.key).head) for execution in exclusive)
         return all(head is not None and head.owner == ref for ref, head in heads)
 
@@ -149,7 +159,7 @@ class Issuing:
         assert execution.attempt is not None
         for notification_id, outcome in execution.notifications.items():
             if notification_id.startswith("s") and notification_id not in execution.attempt.delivered:
-                self._session.enqueue(Event(execution.meta.id, BY_NOTIFICATION, outcome, notification_id))
+                self._events.append(Event(execution.meta.id, BY_NOTIFICATION, outcome, notification_id))
 
     def _invoke(self, execution: Execution, pending: PendingInvocation[Any], command: c.Call | c.Send) -> None:
         """Create another invocation. Run it here if it is called and its handler is here; otherwise store it for
@@ -162,7 +172,7 @@ class Issuing:
         failure = Failure(404, problem) if problem is not None else None
         if failure is None:
             failure = oversize(f"the input for {target}", command.input)
-        known = (self._log.existing, self._log.created, self._session.hosted)
+        known = (self._log.existing, self._log.created, self._hosting.hosted)
         there = any(pending.id in ids for ids in known)
         if failure is None and call and there and pending.kind is Kind.WORKFLOW:
             failure = Failure(409, f"workflow {target.object} ran already, or is running: attach to {pending.id}")
@@ -204,8 +214,8 @@ class Issuing:
         self._log.record((Created(child), *requested, JournalAppended(execution, issued)))
         if spec is None:
             return
-        self._session.executions[child.meta.id] = child
+        self._runner.executions[child.meta.id] = child
         if requests_key:
-            self._session.enter_key(child.key)
+            self._runner.enter_key(child.key)
         else:
-            self._session.start(child)
+            self._runner.start(child)

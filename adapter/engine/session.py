@@ -10,23 +10,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import replace
-from itertools import chain
 from typing import Any
 
-from adapter.engine import commands as c
 from adapter.engine import suspensions
-from adapter.engine.attempt import Attempt
+from adapter.engine.admission import Admission
 from adapter.engine.batches import Batches
 from adapter.engine.commit_log import CommitLog
 from adapter.engine.committer import Committer
 from adapter.engine.conflicts import REWIND, Drop, End, Interrupted, Notified, Retry, Rewind
 from adapter.engine.cycles import Cycles
 from adapter.engine.decide import (
-    FLUSH_AFTER,
     REFRESH_EVERY,
     Action,
     Commit,
@@ -38,10 +33,8 @@ from adapter.engine.decide import (
     Wait,
     decide,
 )
-from adapter.engine.events import BY_NOTIFICATION, ENDED, Event, NotImmediate
+from adapter.engine.events import Events
 from adapter.engine.execution import (
-    AttemptFailed,
-    Completed,
     Created,
     EffectGroup,
     Execution,
@@ -50,37 +43,24 @@ from adapter.engine.execution import (
     KeyRequested,
     Suspended,
 )
-from adapter.engine.failures import Failures
-from adapter.engine.issuing import Issuing
-from adapter.engine.journal import CANCEL, Entry, NotificationDelivered, ResultDelivered, StateRead, key_requests
-from adapter.engine.keys import UNKNOWN
-from adapter.engine.known_key import Key
-from adapter.engine.limits import bounded
-from adapter.engine.loop import HELP
-from adapter.engine.notifications import Notifications, expected, receiving_command
+from adapter.engine.notifications import Notifications
 from adapter.engine.operator import Operator
 from adapter.engine.preparation import INBOX_PAGE, Preparation
 from adapter.engine.records import Head, Notification, Ref, Status
+from adapter.engine.runner import MAX_EFFECTS, Runner
 from adapter.engine.runtime import Runtime
 from adapter.engine.state_reads import StateReads
-from adapter.engine.types import CANCELLED, Failure, ObjectKey, Outcome
+from adapter.engine.types import Outcome
 from adapter.engine.wakeups import MAX_INLINE_WAIT
-from adapter.engine.work import REQUIRED, Work
-from adapter.errors import NonDeterminismError
+from adapter.engine.work import Work
 
 log = logging.getLogger("adapter")
 
 READING_NOTIFICATIONS = -3
 """The command number under which a session reads notifications in the background."""
 
-LOADING = -1
-"""The number under which a key's head or inbox is read in the background."""
-
 DEADLOCK_CHECK = 1000
 """Milliseconds after which a session that waits for calls checks whether they are part of a deadlock."""
-
-MAX_EFFECTS = 400
-"""The number of groups in the log at which it is committed without another reason."""
 
 
 class Session:
@@ -103,33 +83,33 @@ class Session:
         self._storage = runtime.storage
         self.root = root
         self.executions: dict[str, Execution] = {}
-        self.hosted = {root.meta.id}
-        """The ids of the invocations that run or ran here, and were not created here."""
         self.interrupted: list[Execution] = []
         """After another attempt took over: the executions that ran here, or whose completion was not stored."""
         self.commit_log = CommitLog(self._process, self.executions)
-        preparation = Preparation(runtime, self.commit_log)
-        self._committer = Committer(runtime, self, self.commit_log, preparation, root.meta.id)
         self._hold_until = 0 if runtime.always_replay else hold_until
-        self._max_effects = 0 if runtime.always_replay else MAX_EFFECTS
-        self._ready: deque[Execution] = deque()
-        self._events: deque[Event] = deque()
-        self._signal = asyncio.Event()
-        self._loading: set[ObjectKey] = set()
-        """The keys whose heads or inboxes are being read."""
-        self.batched: set[Ref] = set()
-        """The invocations of an inbox that run here and have to complete at once."""
         self.woken: set[str] = set()
         self._progress_at = self._process.now()
-        self._cancelling: set[asyncio.Task[Any]] = set()
-        """Cancellations on their way to calls. Nothing is committed before they have arrived, so that a crash repeats
-        them."""
-        self._notifications = Notifications(runtime, self.executions, self.post)
+        self._events = Events()
+        self._notifications = Notifications(runtime, self.executions, self._events.post)
         reads = StateReads(runtime, self.commit_log)
-        self._work = Work(runtime, operator, reads, self.executions, self.post, self._signal.set, self._waits_for_retry)
-        self._issuing = Issuing(runtime, self.commit_log, self._work, reads, self)
-        self._failures = Failures(runtime, self.commit_log, self._work, self)
-        self._batches = Batches(runtime, preparation, root, self.executions)
+        self._work = Work(runtime, operator, reads, self.executions, self._events, self._waits_for_retry)
+        preparation = Preparation(runtime, self.commit_log)
+        self._admission = Admission(
+            runtime,
+            self.commit_log,
+            self._work,
+            Batches(runtime, preparation, root, self.executions),
+            self.executions,
+            self,
+            root,
+            self._client_waits,
+            lambda key: self._runner.grant(key),
+        )
+        self._runner = Runner(
+            runtime, self.commit_log, self._work, reads, self._admission, self._events, self.executions, self
+        )
+        self._failures = self._runner.failures
+        self._committer = Committer(runtime, self, self._runner, self.commit_log, preparation, root.meta.id)
         self._cycles = Cycles(runtime, operator, self.commit_log, self.executions, self._suspension_of)
         if head is not None:
             self.commit_log.key(head.key).head = head
@@ -141,7 +121,6 @@ class Session:
 
         Return why it ended before that: another attempt took over, or its first invocation existed already.
         """
-        self._loop = asyncio.get_running_loop()
         try:
             self._open()
             while True:
@@ -187,7 +166,7 @@ class Session:
         """Read the store again soon. If the invocation is about to be suspended, resume it after that."""
         self.woken.add(id)
         self._notifications.refreshed_at = 0
-        self._signal.set()
+        self._events.signal.set()
 
     def _open(self) -> None:
         root = self.root
@@ -202,11 +181,11 @@ class Session:
             if key.head is None or key.head.owner != root.ref:
                 group = (*group, KeyRequested(root, self._process.moment()))
             self.commit_log.record(group)
-            self.enter_key(root.key)
+            self._runner.enter_key(root.key)
         else:
             self.commit_log.record(group)
             if root.spec is not None:
-                self.start(root)
+                self._runner.start(root)
 
     def _rewind_without(self, dropped: Drop) -> bool:
         """Drop the invocation that was taken over. Return True if others can continue, with their steps.
@@ -233,7 +212,7 @@ class Session:
         for execution in (executions := {execution.meta.id: execution for execution in self._involved()}).values():
             execution.stop()
         self.commit_log.rewind()
-        self._ready.clear()
+        self._runner.rewind()
         kept = {
             id: execution
             for id, execution in executions.items()
@@ -247,19 +226,17 @@ class Session:
                 execution.caller = None
         for id in executions.keys() - self.executions.keys():
             self._process.active.pop(id, None)
-        self._events.clear()  # the replay asks for all of it again; results of steps stay with their executions
+        self._admission.loading.clear()
         self._work.rewind()
-        self._loading.clear()
-        self._failures.waiting.clear()
         if not self.root.stored or self.root.meta.id in self.executions:
             self._open()
         for id, execution in kept.items():
             if execution is not self.root:
                 self._process.active[id] = self
                 if execution.exclusive:
-                    self.enter_key(execution.key)
+                    self._runner.enter_key(execution.key)
                 else:
-                    self.start(execution)
+                    self._runner.start(execution)
 
     def _involved(self) -> Iterable[Execution]:
         """Return the executions that run, those whose failure is not logged yet, and all that the log names."""
@@ -269,11 +246,10 @@ class Session:
 
     async def _advance_once(self) -> bool:
         """Run the code, then commit, wait or suspend. Return True if the session is over."""
-        if not self._loading and self._completed_from_inbox() >= INBOX_PAGE:
+        if not self._admission.loading and self.commit_log.completed_from_inbox() >= INBOX_PAGE:
             await self._committer.commit()
-        await self._run_code()
-        if self._cancelling:
-            cancelling, self._cancelling = self._cancelling, set()
+        cancelling = await self._run_code()
+        if cancelling:
             await asyncio.gather(*cancelling)
         if self._work.broken is not None:
             raise self._work.broken
@@ -289,15 +265,16 @@ class Session:
     def _view(self) -> View:
         """Return what the decision about the next action depends on."""
         running = bool(self._work.running)
+        unstored = self.root.spec is not None and not self.root.stored
         return View(
             now=self._process.now(),
-            reading=bool(self._loading or self._work.reads),
+            reading=bool(self._admission.loading or self._work.reads),
             new_work=self._work.is_new,
             replays=self._runtime.always_replay and bool(self.commit_log.groups),
             over=not self.executions and not self._failures.waiting,
-            outcome=self._has_outcome(),
+            outcome=self.commit_log.has_outcome(self.root),
             running=running,
-            lost_by_crash=running and (self._ran_steps() or (self.root.spec is not None and not self.root.stored)),
+            lost_by_crash=running and (unstored or self.commit_log.ran_steps()),
             for_others=self.commit_log.has_work_for_others,
             timer=self._work.next_timer(),
             refreshed_at=self._notifications.refreshed_at,
@@ -339,52 +316,18 @@ class Session:
     def _has_changed(self) -> bool:
         """Return True if something has changed since the code ran, or an execution that can never continue has
         failed."""
-        if self._events or self._ready or self._work.broken is not None:
+        if self._runner.can_run or self._work.broken is not None:
             return True  # a step has ended, a head was read, or a read has failed
-        for execution in list(self.executions.values()):
-            if execution.attempt is not None and not execution.attempt.waits():
-                stuck = f"the handler waits for something that no durable operation will ever complete; {HELP}"
-                self._fail(execution, NonDeterminismError(stuck))
-                return True
+        if self._runner.fail_stuck():
+            return True
         event = self._cycles.broken()
         if event is None:
             return False
         if event.child is not None:
-            self._end_child(event.child, event.outcome or Outcome())
+            self._runner.end_child(event.child, event.outcome or Outcome())
         else:
-            self.post(event)
+            self._events.post(event)
         return True
-
-    def _ran_steps(self) -> bool:
-        """Return True if the log holds the result of a step, which a crash would run again."""
-        for effect in chain.from_iterable(self.commit_log.groups):
-            match effect:
-                case JournalAppended(Execution(attempt=None), ResultDelivered() | StateRead()):
-                    return True
-                case JournalAppended(Execution(attempt=Attempt() as attempt), ResultDelivered(n)) if (
-                    n != CANCEL and isinstance(command := attempt.operations[n].command, c.Run) and not command.deferred
-                ):
-                    return True
-                case _:
-                    pass
-        return False
-
-    def _completed_from_inbox(self) -> int:
-        """Return how many invocations of an inbox have completed in the log."""
-        effects = chain.from_iterable(self.commit_log.groups)
-        return sum(isinstance(effect, Completed) and effect.execution.meta.ticket is not None for effect in effects)
-
-    def _has_outcome(self) -> bool:
-        """Return True if the log holds a failure, or an outcome that a caller waits for."""
-        return any(
-            isinstance(effect, AttemptFailed)
-            or (
-                isinstance(effect, Completed)
-                and (effect.execution is self.root or effect.execution.meta.ticket is not None)
-            )
-            for group in self.commit_log.groups
-            for effect in group
-        )
 
     def _inactivity(self) -> int:
         """Return the shortest inactivity timeout of the executions, in milliseconds."""
@@ -401,141 +344,30 @@ class Session:
 
     # --- running the code ---
 
-    async def _run_code(self) -> None:
-        """Run all code that can run, outside of any task: handlers have an event loop of their own."""
+    async def _run_code(self) -> list[asyncio.Task[Any]]:
+        """Run all code that can run, outside of any task: handlers have an event loop of their own.
+
+        Return the cancellations that are on their way to calls. Nothing is committed before they have arrived, so that
+        a crash repeats them.
+        """
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
+        done: asyncio.Future[list[asyncio.Task[Any]]] = loop.create_future()
 
         def advance() -> None:
             try:
                 if not done.done():
-                    self._advance()
-                    done.set_result(None)
+                    self._runner.advance()
+                    calls, self._runner.cancellations = self._runner.cancellations, []
+                    done.set_result([loop.create_task(self._operator.cancel(id, nth=nth)) for id, nth in calls])
             except BaseException as error:
                 done.set_exception(error)
 
-        if self._ready or self._events or self._work.due_timers():
-            loop.call_soon(advance)
-            await done
-            self._progress_at = self._process.now()
-
-    def _advance(self) -> None:
-        start, until = len(self.commit_log.groups), self._process.now() + FLUSH_AFTER
-        while len(self.commit_log.groups) - start <= self._max_effects and self._process.now() <= until:
-            if self._ready:
-                execution = self._ready.popleft()
-                if execution.attempt is not None:
-                    execution.attempt.run()
-                    self._cancel_calls(execution.attempt)
-                    self._check(execution)
-            elif self._events:
-                self._handle(self._events.popleft())
-            else:
-                due = self._work.due_timers()
-                if not due:
-                    return
-                for id, n in due:
-                    del self._work.timers[id, n]
-                    self._events.append(Event(id, n, Outcome(None)))
-
-    def _handle(self, event: Event) -> None:
-        execution = self.executions.get(event.id)
-        if event.child is not None:
-            if self.executions.get(event.child.meta.id) is event.child:  # an event of its completion comes once
-                self._end_child(event.child, event.outcome or Outcome())
-            return
-        reader = self._work.reads.pop((event.id, event.n), None)
-        if event.id in self._failures.waiting:
-            self._failures.log_late_result(event, reader)
-            return
-        if execution is None or execution.attempt is None:
-            return
-        if event.error is not None:
-            self._fail(execution, event.error)
-            return
-        assert event.outcome is not None
-        attempt, id, n = execution.attempt, event.notification_id, event.n
-        if id is None:
-            if not expected(attempt, n):
-                return
-            entry: Entry = ResultDelivered(n, event.outcome)
-            if n == CANCEL:
-                attempt.delivered.add("x")  # which the commit that creates the record need not put
-        else:
-            command = receiving_command(attempt, id)
-            if command is None:
-                return
-            n, entry = command, NotificationDelivered(command, id)
-            attempt.delivered.add(id)
-        self.commit_log.record((JournalAppended(execution, entry),))
-        attempt.deliver(n, event.outcome)
-        if n == CANCEL:
-            self._cancel_calls(attempt)
-        elif attempt.operations[n].command.__class__ in REQUIRED:
-            execution.required_requests -= 1
-        self._check(execution)
-
-    def _cancel_calls(self, attempt: Attempt) -> None:
-        """Pass a cancellation on to the calls that are under way."""
-        for call in attempt.to_cancel():
-            child = self.commit_log.uncommitted(call.id)
-            if child is not None:
-                child.cancelled = True
-                self.post(Event(call.id, CANCEL, Outcome(failure=CANCELLED)))
-            else:
-                passing_on = self._operator.cancel(call.id, nth=attempt.cancellations_of(call))
-                self._cancelling.add(asyncio.ensure_future(passing_on, loop=self._loop))
-
-    def _check(self, execution: Execution) -> None:
-        """End the execution if its attempt has ended."""
-        attempt = execution.attempt
-        if attempt is None or not attempt.ended:
-            return
-        if attempt.fault is None and not attempt.failed and (execution.required_requests or attempt.unheeded_steps()):
-            return
-        try:
-            outcome = bounded(attempt.result(), f"the output of {execution.meta.target}")
-        except BaseException as error:
-            self._fail(execution, error)
-            return
-        if execution.caller is not None:
-            self._events.append(Event(execution.caller.meta.id, ENDED, outcome, child=execution))
-        else:
-            self.retire(execution)
-            self._end(execution, outcome)
-
-    def _end_child(self, child: Execution, outcome: Outcome) -> None:
-        self.retire(child)
-        caller = child.caller
-        if caller is None or caller.attempt is None:
-            child.caller = None
-            self._end(child, outcome)
-            return
-        assert child.meta.parent is not None
-        n = child.meta.parent.command
-        self._end(child, outcome, JournalAppended(caller, ResultDelivered(n, outcome)))
-        caller.attempt.deliver(n, outcome)
-        self._check(caller)
-
-    def _end(self, execution: Execution, outcome: Outcome, *more: JournalAppended) -> None:
-        exclusive = execution.exclusive
-        released = (KeyReleased(execution),) if exclusive else ()
-        self.commit_log.record((Completed(execution, outcome), *released, *more))
-        if exclusive:
-            self.grant(self.commit_log.keys[execution.key])
-
-    def _fail(self, execution: Execution, error: BaseException) -> None:
-        """End a failed attempt. Its effects stay, and a later attempt continues from there."""
-        self.retire(execution)
-        if isinstance(error, NotImmediate):
-            self.commit_log.take_back(execution)
-            return
-        execution.caller = None
-        verdict = self._failures.judge(execution, error)
-        if isinstance(verdict, Failure):
-            self._end(execution, Outcome(failure=verdict))
-        else:
-            self._failures.log(execution, verdict)
+        if not self._runner.can_run and not self._work.due_timers():
+            return []
+        loop.call_soon(advance)
+        cancelling = await done
+        self._progress_at = self._process.now()
+        return cancelling
 
     # --- what the committer reports (`committer.Driver`) ---
 
@@ -543,11 +375,8 @@ class Session:
         if execution.meta.id in self.executions:
             self._process.active[execution.meta.id] = self
 
-    def has_unseen(self) -> bool:
-        return bool(self._events)
-
     def on_queued(self, execution: Execution) -> None:
-        self.retire(execution)
+        self._runner.retire(execution)
         if execution is self.root:
             self._runtime.gates.open(execution.key)
 
@@ -557,109 +386,11 @@ class Session:
     def cancel(self, id: str) -> None:
         self._process.spawn(self._operator.cancel(id))
 
-    def retire(self, execution: Execution) -> None:
-        """Stop an execution. The executions that it called continue, and notify its record."""
-        self.executions.pop(execution.meta.id, None)
-        self._process.active.pop(execution.meta.id, None)
-        execution.stop()
-        for other in self.executions.values():
-            if other.caller is execution:
-                other.caller = None
-        self._work.drop(execution)
-
-    def start(self, execution: Execution) -> None:
-        """Start an execution: replay its journal, then continue."""
-        assert execution.spec is not None
-        execution.required_requests = 0
-        if execution.meta.epoch > 1:
-            execution.moment, execution.requested_keys = key_requests(execution.journal)
-        execution.attempt = Attempt(
-            self._issuing,
-            execution.spec,
-            execution.meta,
-            execution.input,
-            execution.journal,
-            execution.notifications,
-            self._runtime.context.copy(),
-        )
-        self._ready.append(execution)
-        if execution.cancelled:
-            self._events.append(Event(execution.meta.id, CANCEL, Outcome(failure=CANCELLED)))
-        for notification_id, outcome in execution.notifications.items():
-            if notification_id not in execution.attempt.delivered:
-                self._events.append(Event(execution.meta.id, BY_NOTIFICATION, outcome, notification_id))
-
-    def post(self, event: Event) -> None:
-        """Post an event, and wake the session."""
-        self._events.append(event)
-        self._signal.set()
-
-    def enqueue(self, event: Event) -> None:
-        """Post an event while the session runs code."""
-        self._events.append(event)
-
-    # --- keys and state ---
-
-    def enter_key(self, at: ObjectKey) -> None:
-        """Start an execution that requested this key, if it now owns the key."""
-        key = self.commit_log.key(at)
-        if key.head is not None:
-            self.commit_log.refresh_key(key)
-            self.grant(key)
-        elif at not in self._loading:
-            self._loading.add(at)
-            self._work.background((str(at), LOADING), self._load(key))
-
-    async def _load(self, key: Key) -> None:
-        heads = await self._storage.heads([key.key])
-        key.head = key.head or heads[key.key]
-        self._loading.discard(key.key)
-        self.commit_log.refresh_key(key)
-        self.grant(key)
-
-    def grant(self, key: Key) -> None:
-        """Start the key's owner if it is to run here and does not run yet."""
-        if key.live is None or key.head is None or key.live.owner is None:
-            return
-        if key.live.owner == UNKNOWN and self._batches.allowed(len(self.hosted), self._client_waits()):
-            if key.key not in self._loading:
-                self._loading.add(key.key)
-                self._work.background((str(key.key), LOADING), self._load_next(key))
-            return
-        execution = self.executions.get(key.live.owner.id) or self._start_next(key, key.live.owner)
-        if execution is None or execution.ref != key.live.owner or execution.attempt is not None:
-            return
-        if key.head.owner != execution.ref:
-            key.ran_uncommitted = True
-        self.start(execution)
-        self._signal.set()
-
-    def _start_next(self, key: Key, owner: Ref) -> Execution | None:
-        """Begin to run the next invocation of the inbox, if it was read and there is time."""
-        execution = key.next.pop(owner, None) if self._batches.allowed(len(self.hosted), self._client_waits()) else None
-        assert key.head is not None
-        if execution is None or owner.id in self._process.active or key.head.owner == owner:  # already handed over
-            return None
-        execution.meta = replace(execution.meta, deployment=self._runtime.deployment.id)
-        self.executions[owner.id] = execution
-        self.hosted.add(owner.id)
-        self._process.active[owner.id] = self
-        self.commit_log.grant_here(execution)
-        if self._client_waits():
-            self.batched.add(owner)
-        return execution
-
-    async def _load_next(self, key: Key) -> None:
-        """Read the first invocations of a key's inbox, and start those that can run here."""
-        await self._batches.read(key)
-        self._loading.discard(key.key)
-        self.grant(key)
+    # --- waiting ---
 
     def _client_waits(self) -> bool:
         """Return True if a client gets its answer only when all executions here have ended, as in a Lambda function."""
         return self._process.deadline is not None and self._hold_until > 0
-
-    # --- waiting ---
 
     def _waits_for_retry(self, execution: Execution, left: int) -> bool:
         """Return True if an attempt waits so many milliseconds for a step's next try: it is a short time, a client
@@ -674,10 +405,10 @@ class Session:
 
     async def _wait(self, until: int | None) -> None:
         """Wait until something happened, or a time has come."""
-        if self._events or self._ready:
+        if self._runner.can_run:
             return
-        await self._process.wait(self._signal, until)
-        self._signal.clear()
+        await self._process.wait(self._events.signal, until)
+        self._events.signal.clear()
 
     async def _poll(self, until: int) -> None:
         """Wait for notifications while a client waits. This process delivers them, or finds them in the store."""
@@ -690,18 +421,18 @@ class Session:
         interval = self._runtime.poll if remote else REFRESH_EVERY
         began = self._process.now()
         check = began + DEADLOCK_CHECK
-        while not self._events and not self._ready and not self.woken:
+        while not self._runner.can_run and not self.woken:
             now = self._process.now()
             limit = min(until, self._holds_until(), now + self._process.remaining())
             if now >= limit:
                 return
-            woken = await self._process.wait(self._signal, min(limit, now + interval))
-            self._signal.clear()
+            woken = await self._process.wait(self._events.signal, min(limit, now + interval))
+            self._events.signal.clear()
             if woken:
                 return
             interval = min(interval * 2, 1000)
             await self._notifications.refresh()
-            if remote and self._process.now() >= check and not self._events:
+            if remote and self._process.now() >= check and not self._events.waiting:
                 await self._cycles.check()
                 check += check - began
         self.woken.clear()

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from adapter.engine import commands as c
-from adapter.engine.events import Event
+from adapter.engine.events import Event, Events
 from adapter.engine.execution import Execution
 from adapter.engine.ids import parse_awakeable
 from adapter.engine.journal import StepRetried
@@ -36,8 +36,7 @@ class Work:
         operator: Cancels other invocations.
         reads: Answers state reads.
         executions: The executions that run, by their ids.
-        post: Posts an event to the session.
-        wake: Has the session look at what has changed.
+        events: Where the results go.
         waits: Returns True if an attempt waits so many more milliseconds for a step's next try.
     """
 
@@ -47,16 +46,14 @@ class Work:
         operator: Operator,
         reads: StateReads,
         executions: Mapping[str, Execution],
-        post: Callable[[Event], None],
-        wake: Callable[[], None],
+        events: Events,
         waits: Callable[[Execution, int], bool],
     ) -> None:
         self._runtime = runtime
         self._operator = operator
         self._state = reads
         self._executions = executions
-        self._post = post
-        self._wake = wake
+        self._events = events
         self._process = runtime.process
         self._closures = Steps(runtime.process, runtime.reports, waits)
         self._loop = asyncio.get_running_loop()
@@ -113,7 +110,7 @@ class Work:
         state = live.snapshot() if live is not None else None
 
         async def answer() -> None:
-            self._post(Event(execution.meta.id, n, await self._state.stored(execution, command, state)))
+            self._events.post(Event(execution.meta.id, n, await self._state.stored(execution, command, state)))
 
         self.reads[execution.meta.id, n] = execution
         self.background((execution.meta.id, n), answer())
@@ -195,7 +192,7 @@ class Work:
                 if self.running.get(name) is task:
                     del self.running[name]
                     self.steps.discard(name)
-                self._wake()
+                self._events.signal.set()
 
         # Not `asyncio.create_task`: a handler's command may lead here, and the handler has an event loop of its own.
         self.running[name] = task = self._loop.create_task(run(), context=context)
@@ -217,7 +214,9 @@ class Work:
         """Post the result of a step, or the error that it raised."""
         result = execution.step_results[n]
         event = Event(execution.meta.id, n)
-        self._post(replace(event, outcome=result) if isinstance(result, Outcome) else replace(event, error=result))
+        self._events.post(
+            replace(event, outcome=result) if isinstance(result, Outcome) else replace(event, error=result)
+        )
 
     async def _perform(self, execution: Execution, n: int, request: c.OutboundRequest) -> None:
         async with self._receiver_locks[execution.meta.id, _receiver(request)]:
@@ -228,7 +227,7 @@ class Work:
                 case _:
                     outcome = await self._runtime.outbound.perform(execution, n, request)
         if outcome is not None:
-            self._post(Event(execution.meta.id, n, outcome))
+            self._events.post(Event(execution.meta.id, n, outcome))
 
 
 def _receiver(request: c.OutboundRequest) -> str:

@@ -30,6 +30,7 @@ from adapter.engine.ports import Change, Put, WriteHead
 from adapter.engine.preparation import Preparation
 from adapter.engine.promises import Promises
 from adapter.engine.records import InboxEntry, Status
+from adapter.engine.runner import Runner
 from adapter.engine.session import Session
 from adapter.engine.storage import Storage
 from adapter.engine.sweeper import Sweeper
@@ -203,7 +204,7 @@ MUTANTS = (
     mutant(
         "a unit suspends over a result that has just come in",
         "no notification lost",
-        Edit(Session, "_has_changed", "if self._events or self._ready or", "if"),
+        Edit(Session, "_has_changed", "if self._runner.can_run or", "if"),
         focus="rings",
     ),
     mutant(
@@ -331,7 +332,7 @@ MUTANTS = (
     mutant(
         "a step that is not awaited is dropped at the end",
         "completed before its step",
-        Edit(Session, "_check", " or attempt.unheeded_steps()", ""),
+        Edit(Runner, "_check", " or attempt.unheeded_steps()", ""),
         focus="steps",
     ),
     mutant(
@@ -355,7 +356,7 @@ MUTANTS = (
     mutant(
         "calls are not cancelled with who waits for them",
         "cancelled trees are gone",
-        Edit(Session, "_cancel_calls", "attempt.to_cancel()", "()"),
+        Edit(Runner, "_cancel_calls", "attempt.to_cancel()", "()"),
         focus="trees",
     ),
     mutant(
