@@ -7,17 +7,15 @@ from dataclasses import replace
 
 from adapter.engine.batches import Batches
 from adapter.engine.commit_log import CommitLog
+from adapter.engine.events import LOADING, Event, Events
 from adapter.engine.execution import Execution
 from adapter.engine.keys import UNKNOWN
 from adapter.engine.known_key import Key
 from adapter.engine.process import Receiver
 from adapter.engine.records import Ref
 from adapter.engine.runtime import Runtime
-from adapter.engine.types import ObjectKey
+from adapter.engine.under_way import Load
 from adapter.engine.work import Work
-
-LOADING = -1
-"""The number under which a key's head or inbox is read in the background."""
 
 
 class Admission:
@@ -32,7 +30,7 @@ class Admission:
         session: The session, for the process.
         root: The invocation that the session begins with.
         client_waits: Returns True if a client gets its answer only when all executions here have ended.
-        on_read: Called with a key when its head or its inbox was read.
+        events: Where it is posted that a head or an inbox was read.
 
     Attributes:
         hosted: The ids of the invocations that run or ran here, and were not created here.
@@ -49,7 +47,7 @@ class Admission:
         session: Receiver,
         root: Execution,
         client_waits: Callable[[], bool],
-        on_read: Callable[[Key], None],
+        events: Events,
     ) -> None:
         self._runtime = runtime
         self._process = runtime.process
@@ -60,16 +58,14 @@ class Admission:
         self._executions = executions
         self._session = session
         self._client_waits = client_waits
-        self._on_read = on_read
-        self.loading: set[ObjectKey] = set()
+        self._events = events
         self.hosted = {root.meta.id}
         self.batched: set[Ref] = set()
 
     def load(self, key: Key) -> None:
         """Read a key's head, and grant the key after that."""
-        if key.key not in self.loading:
-            self.loading.add(key.key)
-            self._work.background((str(key.key), LOADING), self._read_head(key))
+        if not self._work.reads((str(key.key), LOADING)):
+            self._work.read((str(key.key), LOADING), Load(key), self._read_head(key))
 
     def next_to_start(self, key: Key) -> Execution | None:
         """Return the key's owner if it is to run here and does not run yet.
@@ -79,9 +75,8 @@ class Admission:
         if key.live is None or key.head is None or key.live.owner is None:
             return None
         if key.live.owner == UNKNOWN and self._may_run_next():
-            if key.key not in self.loading:
-                self.loading.add(key.key)
-                self._work.background((str(key.key), LOADING), self._read_inbox(key))
+            if not self._work.reads((str(key.key), LOADING)):
+                self._work.read((str(key.key), LOADING), Load(key), self._read_inbox(key))
             return None
         execution = self._executions.get(key.live.owner.id) or self._begin_next(key, key.live.owner)
         if execution is None or execution.ref != key.live.owner or execution.attempt is not None:
@@ -111,11 +106,9 @@ class Admission:
     async def _read_head(self, key: Key) -> None:
         heads = await self._storage.heads([key.key])
         key.head = key.head or heads[key.key]
-        self.loading.discard(key.key)
         self._log.refresh_key(key)
-        self._on_read(key)
+        self._events.post(Event(str(key.key), LOADING))
 
     async def _read_inbox(self, key: Key) -> None:
         await self._batches.read(key)
-        self.loading.discard(key.key)
-        self._on_read(key)
+        self._events.post(Event(str(key.key), LOADING))

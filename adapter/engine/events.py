@@ -17,6 +17,13 @@ ENDED = -1
 """The command number of an event that says that a call has ended in this session."""
 
 
+REFRESHING = -3
+"""The number under which a session reads the notifications to an invocation."""
+
+LOADING = -4
+"""The command number of an event that says that a key's head or inbox was read. Its id is the key's."""
+
+
 @frozen
 class Event:
     """News for a handler: the result of command ``n``, or the reason why its attempt failed."""

@@ -10,17 +10,17 @@ from adapter.engine.process import Receiver
 from adapter.engine.records import cancellations
 from adapter.engine.runtime import Runtime
 from adapter.engine.types import MAX_ERROR, Failure, format_error, truncate
-from adapter.engine.work import Work
+from adapter.engine.under_way import Load, Read, UnderWay
 
 
 class Failures:
     """Judges and logs the failures of a session's attempts."""
 
-    def __init__(self, runtime: Runtime, log: CommitLog, work: Work, session: Receiver) -> None:
+    def __init__(self, runtime: Runtime, log: CommitLog, under_way: UnderWay, session: Receiver) -> None:
         self._runtime = runtime
         self._process = runtime.process
         self._log = log
-        self._work = work
+        self._under_way = under_way
         self._session = session
         self.waiting: dict[str, tuple[Execution, EffectGroup]] = {}
         """The attempts that failed while reads or steps were under way, with the effects to log when those have
@@ -52,16 +52,16 @@ class Failures:
     def log(self, execution: Execution, failure: EffectGroup) -> None:
         """Log a failure after what is under way. Otherwise the next attempt would run the steps again, and its reads
         would see what this attempt wrote after it had asked."""
-        if self._work.holds_up(execution):
+        if self._under_way.holds_up(execution):
             self.waiting[execution.meta.id] = execution, failure
             self._process.active[execution.meta.id] = self._session
         else:
             self._log.record(failure)
 
-    def log_late_result(self, event: Event, reader: Execution | None) -> None:
+    def log_late_result(self, event: Event, read: Read | Load | None) -> None:
         """Log a result that arrived after its attempt failed. After the last of them, log the failure."""
         execution, failure = self.waiting[event.id]
-        if reader is None and event.n not in execution.step_results:
+        if read is None and event.n not in execution.step_results:
             return
         if event.outcome is not None:
             self._log.record((JournalAppended(execution, StateRead(event.n, event.outcome)),))

@@ -19,7 +19,7 @@ from adapter.engine.runtime import Runtime
 from adapter.engine.state_reads import StateReads
 from adapter.engine.suspensions import derived
 from adapter.engine.types import Failure, Kind, ObjectKey, Outcome, Target
-from adapter.engine.work import Work
+from adapter.engine.under_way import UnderWay
 from adapter.errors import NotDeployedError
 
 IMMEDIATE = c.Now | c.GetState | c.SetState | c.ClearState | c.ClearAllState | c.StateKeys
@@ -55,7 +55,7 @@ class Issuing:
         self,
         runtime: Runtime,
         log: CommitLog,
-        work: Work,
+        under_way: UnderWay,
         reads: StateReads,
         hosting: Hosting,
         events: Events,
@@ -64,7 +64,7 @@ class Issuing:
         self._runtime = runtime
         self._process = runtime.process
         self._log = log
-        self._work = work
+        self._under_way = under_way
         self._reads = reads
         self._hosting = hosting
         self._events = events
@@ -93,14 +93,14 @@ class Issuing:
                 value = Outcome(str(self._process.now()).encode())
             case c.Sleep(milliseconds):
                 at = self._process.now() + milliseconds
-                self._work.timers[execution.meta.id, n] = at
+                self._under_way.sleep(execution, n, at)
             case c.Run():
                 at_once = command.deferred and self._own_their_keys()
-                self._work.request_step(execution, n, command, at_once=at_once)
+                self._under_way.step(execution, n, command, at_once=at_once)
             case c.GetState() | c.StateKeys():
                 value = self._reads.known(execution, command)
                 if value is None:
-                    self._work.read(execution, n, command)
+                    self._under_way.read(execution, n, command, self._reads.snapshot(execution))
             case c.SetState(entry, data):
                 more, value = (StateWritten(execution, entry, data, blob_for(data)),), Outcome()
             case c.ClearState(entry):
@@ -116,7 +116,7 @@ class Issuing:
             case c.Signal():
                 self._match_signals(execution)
             case _:
-                self._work.request(execution, n, command)
+                self._under_way.request(execution, n, command)
         pending.outcome = value
         self._log.record((JournalAppended(execution, CommandIssued(n, *pending.described, at, value)), *more))
 
@@ -129,24 +129,24 @@ class Issuing:
                 reason = f"step {command.name!r} may have run before its process ended, and is to run at most once"
                 self._events.post(Event(execution.meta.id, n, Outcome(failure=Failure(500, reason))))
             case c.Run():
-                self._work.request_step(execution, n, command)
+                self._under_way.step(execution, n, command)
             case c.Sleep():
                 assert at is not None
-                self._work.timers[execution.meta.id, n] = at
+                self._under_way.sleep(execution, n, at)
             case c.GetState() | c.StateKeys():
-                self._work.read(execution, n, command)
+                self._under_way.read(execution, n, command, self._reads.snapshot(execution))
             case c.Attach() | c.GetPromise() if f"a{n}" in execution.notifications:
                 pass
             case c.Call() if f"c{n}" not in execution.notifications:
                 assert isinstance(pending, PendingInvocation)
                 if not derived(pending):
-                    self._work.attach(execution, n, pending.id)
+                    self._under_way.request(execution, n, c.Attach(pending.id))
             case c.Call() | c.Send() | c.Awakeable() | c.Signal():
                 pass
             case c.Now() | c.SetState() | c.ClearState() | c.ClearAllState():
                 pass
             case _:
-                self._work.request(execution, n, command)
+                self._under_way.request(execution, n, command)
 
     def _own_their_keys(self) -> bool:
         """Return True if all exclusive executions here own their keys by what is committed."""
@@ -183,7 +183,7 @@ class Issuing:
         if there:
             self._log.record((JournalAppended(execution, CommandIssued(n, *pending.described)),))
             if call:
-                self._work.attach(execution, n, pending.id)
+                self._under_way.request(execution, n, c.Attach(pending.id))
             return
         delay = command.delay if isinstance(command, c.Send) else 0
         spec = self._runtime.deployment.handler(target) if call else None

@@ -1,7 +1,7 @@
 """Run the code of a session's executions: events in, effects out.
 
 Nothing here awaits, reads the store or starts a task. Events come from the session's queue. Effects go to the commit
-log, and what the code asks for goes to the session's work.
+log, and what the code asks for goes to the table of what is under way.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from adapter.engine.records import Ref
 from adapter.engine.runtime import Runtime
 from adapter.engine.state_reads import StateReads
 from adapter.engine.types import CANCELLED, Failure, ObjectKey, Outcome
-from adapter.engine.work import REQUIRED, Work
+from adapter.engine.under_way import REQUIRED, Load, UnderWay
 from adapter.errors import NonDeterminismError
 
 MAX_EFFECTS = 400
@@ -54,7 +54,7 @@ class Runner:
     Args:
         runtime: What the session shares with others.
         log: The session's commit log.
-        work: What the executions have asked for.
+        under_way: What the code has asked for.
         reads: Answers state reads from what is known.
         keys: The keys of the executions.
         events: The events that the code has not seen.
@@ -70,7 +70,7 @@ class Runner:
         self,
         runtime: Runtime,
         log: CommitLog,
-        work: Work,
+        under_way: UnderWay,
         reads: StateReads,
         keys: Keys,
         events: Events,
@@ -80,12 +80,12 @@ class Runner:
         self._process = runtime.process
         self._context = runtime.context
         self._log = log
-        self._work = work
+        self._under_way = under_way
         self._keys = keys
         self._events = events
         self.executions = executions
-        self._issuing = Issuing(runtime, log, work, reads, keys, events, self)
-        self.failures = Failures(runtime, log, work, session)
+        self._issuing = Issuing(runtime, log, under_way, reads, keys, events, self)
+        self.failures = Failures(runtime, log, under_way, session)
         self._max_effects = 0 if runtime.always_replay else MAX_EFFECTS
         self._ready: deque[Execution] = deque()
         self.cancellations: list[tuple[str, int]] = []
@@ -114,12 +114,12 @@ class Runner:
             elif self._events.waiting:
                 self._handle(self._events.waiting.popleft())
             else:
-                due = self._work.due_timers()
+                due = self._under_way.due_timers(self._process.now())
                 if not due:
                     return
-                for id, n in due:
-                    del self._work.timers[id, n]
-                    self._events.append(Event(id, n, Outcome(None)))
+                for name in due:
+                    self._under_way.remove(name)
+                    self._events.append(Event(*name, Outcome(None)))
 
     def fail_stuck(self) -> bool:
         """Fail an execution whose code waits for nothing that is durable. Return True if there is one."""
@@ -184,9 +184,12 @@ class Runner:
             if self.executions.get(event.child.meta.id) is event.child:  # an event of its completion comes once
                 self.end_child(event.child, event.outcome or Outcome())
             return
-        reader = self._work.reads.pop((event.id, event.n), None)
+        read = self._under_way.take_read((event.id, event.n))
+        if isinstance(read, Load):
+            self.grant(read.key)
+            return
         if event.id in self.failures.waiting:
-            self.failures.log_late_result(event, reader)
+            self.failures.log_late_result(event, read)
             return
         if execution is None or execution.attempt is None:
             return
@@ -235,7 +238,7 @@ class Runner:
         for other in self.executions.values():
             if other.caller is execution:
                 other.caller = None
-        self._work.drop(execution)
+        self._under_way.drop(execution)
 
     def end_child(self, child: Execution, outcome: Outcome) -> None:
         """Complete a call that ran here, and deliver its result to its caller if that is here too."""

@@ -33,7 +33,7 @@ from adapter.engine.decide import (
     Wait,
     decide,
 )
-from adapter.engine.events import Events
+from adapter.engine.events import REFRESHING, Events
 from adapter.engine.execution import (
     Created,
     EffectGroup,
@@ -51,13 +51,11 @@ from adapter.engine.runner import MAX_EFFECTS, Runner
 from adapter.engine.runtime import Runtime
 from adapter.engine.state_reads import StateReads
 from adapter.engine.types import Outcome
+from adapter.engine.under_way import Refresh, UnderWay
 from adapter.engine.wakeups import MAX_INLINE_WAIT
 from adapter.engine.work import Work
 
 log = logging.getLogger("adapter")
-
-READING_NOTIFICATIONS = -3
-"""The command number under which a session reads notifications in the background."""
 
 DEADLOCK_CHECK = 1000
 """Milliseconds after which a session that waits for calls checks whether they are part of a deadlock."""
@@ -92,7 +90,8 @@ class Session:
         self._events = Events()
         self._notifications = Notifications(runtime, self.executions, self._events.post)
         reads = StateReads(runtime, self.commit_log)
-        self._work = Work(runtime, operator, reads, self.executions, self._events, self._waits_for_retry)
+        self._under_way = UnderWay(self.executions, self._events)
+        self._work = Work(runtime, operator, reads, self._under_way, self._events, self._waits_for_retry)
         preparation = Preparation(runtime, self.commit_log)
         self._admission = Admission(
             runtime,
@@ -103,10 +102,10 @@ class Session:
             self,
             root,
             self._client_waits,
-            lambda key: self._runner.grant(key),
+            self._events,
         )
         self._runner = Runner(
-            runtime, self.commit_log, self._work, reads, self._admission, self._events, self.executions, self
+            runtime, self.commit_log, self._under_way, reads, self._admission, self._events, self.executions, self
         )
         self._failures = self._runner.failures
         self._committer = Committer(runtime, self, self._runner, self.commit_log, preparation, root.meta.id)
@@ -156,7 +155,7 @@ class Session:
         execution = self._notifications.accept(notification)
         if execution is not None:
             reading = self._notifications.read_record(execution)
-            self._work.background((notification.to.id, READING_NOTIFICATIONS), reading)
+            self._work.read((notification.to.id, REFRESHING), Refresh(), reading)
 
     def expect_notifications(self, ref: Ref, count: int) -> None:
         """Take note that this process is about to count notifications, which it also delivers here."""
@@ -226,7 +225,6 @@ class Session:
                 execution.caller = None
         for id in executions.keys() - self.executions.keys():
             self._process.active.pop(id, None)
-        self._admission.loading.clear()
         self._work.rewind()
         if not self.root.stored or self.root.meta.id in self.executions:
             self._open()
@@ -246,7 +244,7 @@ class Session:
 
     async def _advance_once(self) -> bool:
         """Run the code, then commit, wait or suspend. Return True if the session is over."""
-        if not self._admission.loading and self.commit_log.completed_from_inbox() >= INBOX_PAGE:
+        if not self._under_way.loading and self.commit_log.completed_from_inbox() >= INBOX_PAGE:
             await self._committer.commit()
         cancelling = await self._run_code()
         if cancelling:
@@ -255,7 +253,7 @@ class Session:
             raise self._work.broken
         if self._process.now() - self._notifications.refreshed_at >= REFRESH_EVERY:
             await self._notifications.refresh()
-        if len(self.commit_log.groups) > MAX_EFFECTS and not self._work.reads:
+        if len(self.commit_log.groups) > MAX_EFFECTS and not self._under_way.reads_state:
             await self._committer.commit(keep_last=True)
         view = self._view()
         if view.idle and self._has_changed():
@@ -264,19 +262,19 @@ class Session:
 
     def _view(self) -> View:
         """Return what the decision about the next action depends on."""
-        running = bool(self._work.running)
+        running = self._under_way.running > 0
         unstored = self.root.spec is not None and not self.root.stored
         return View(
             now=self._process.now(),
-            reading=bool(self._admission.loading or self._work.reads),
-            new_work=self._work.is_new,
+            reading=self._under_way.reading,
+            new_work=self._under_way.is_new,
             replays=self._runtime.always_replay and bool(self.commit_log.groups),
             over=not self.executions and not self._failures.waiting,
             outcome=self.commit_log.has_outcome(self.root),
             running=running,
             lost_by_crash=running and (unstored or self.commit_log.ran_steps()),
             for_others=self.commit_log.has_work_for_others,
-            timer=self._work.next_timer(),
+            timer=self._under_way.next_timer(),
             refreshed_at=self._notifications.refreshed_at,
             progress_at=self._progress_at,
             hold_until=self._hold_until,
@@ -295,7 +293,7 @@ class Session:
                     self._work.begin()
             case Wait(until, reason):
                 if reason is not None:
-                    await self._committer.commit(keep_steps=bool(self._work.running))
+                    await self._committer.commit(keep_steps=self._under_way.running > 0)
                 await self._wait(until)
             case Hold(until):
                 await self._committer.commit()
@@ -357,12 +355,13 @@ class Session:
             try:
                 if not done.done():
                     self._runner.advance()
+                    self._work.begin_at_once()
                     calls, self._runner.cancellations = self._runner.cancellations, []
                     done.set_result([loop.create_task(self._operator.cancel(id, nth=nth)) for id, nth in calls])
             except BaseException as error:
                 done.set_exception(error)
 
-        if not self._runner.can_run and not self._work.due_timers():
+        if not self._runner.can_run and not self._under_way.due_timers(self._process.now()):
             return []
         loop.call_soon(advance)
         cancelling = await done
@@ -397,11 +396,11 @@ class Session:
         waits, or something else runs."""
         if execution.meta.id in self._failures.waiting:
             return False
-        alone = len(self._work.running) == 1 and self._process.now() >= self._holds_until()
+        alone = self._under_way.running == 1 and self._process.now() >= self._holds_until()
         return not alone or left <= (0 if self._runtime.always_replay else MAX_INLINE_WAIT)
 
     def _suspension_of(self, execution: Execution) -> Suspended:
-        return suspensions.suspension_of(execution, self._work.timers, self._process.times())
+        return suspensions.suspension_of(execution, self._under_way.due, self._process.times())
 
     async def _wait(self, until: int | None) -> None:
         """Wait until something happened, or a time has come."""
@@ -413,7 +412,7 @@ class Session:
     async def _poll(self, until: int) -> None:
         """Wait for notifications while a client waits. This process delivers them, or finds them in the store."""
         remote = any(
-            (execution.meta.id, pending.n) not in self._work.timers
+            self._under_way.due((execution.meta.id, pending.n)) is None
             for execution in self.executions.values()
             if execution.attempt is not None
             for pending in execution.attempt.waits()

@@ -38,6 +38,11 @@ class StateReads:
         ours = key.ran_uncommitted or any(each.ref == key.head.owner for each in self._log.executions())
         return key.live if ours or execution.exclusive else None
 
+    def snapshot(self, execution: Execution) -> KeyState | None:
+        """Return the state of the execution's key as it is now; ``None`` if it has to be read."""
+        state = self.state(execution)
+        return state.snapshot() if state is not None else None
+
     async def stored(self, execution: Execution, command: c.GetState | c.StateKeys, state: KeyState | None) -> Outcome:
         """Read state from the store: the overflow entries, or, for a shared handler, all of it."""
         shared = state is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from adapter.engine import commands as c
@@ -18,12 +18,12 @@ MAX_NAMED = 20
 numbers."""
 
 
-def suspension_of(execution: Execution, timers: Mapping[tuple[str, int], int], times: Times) -> Suspended:
+def suspension_of(execution: Execution, due: Callable[[tuple[str, int]], int | None], times: Times) -> Suspended:
     """Return the suspension of a blocked attempt.
 
     Args:
         execution: The execution.
-        timers: When the sleeps of the session's executions end, by invocation and command.
+        due: Returns when a sleep ends, by invocation and command; ``None`` if the command is no sleep.
         times: The time, and the due times that follow from it.
     """
     assert execution.attempt is not None
@@ -32,7 +32,7 @@ def suspension_of(execution: Execution, timers: Mapping[tuple[str, int], int], t
     for pending in waits:
         group = pending.wait_group if pending.wait_group is not None and len(pending.waiters) == 1 else pending
         groups[id(group)] = groups.get(id(group), 0) + 1
-    due = min((at for p in waits if (at := timers.get((execution.meta.id, p.n))) is not None), default=None)
+    timer = min((at for p in waits if (at := due((execution.meta.id, p.n))) is not None), default=None)
     awaited = [(other, pending.n) for pending in waits if (other := _awaited(pending)) is not None]
     all = len(groups) == 1
     awaits: Awaits | None = None
@@ -40,7 +40,7 @@ def suspension_of(execution: Execution, timers: Mapping[tuple[str, int], int], t
         calls = dict.fromkeys([pending.n for pending in waits if derived(pending)][MAX_NAMED:])
         ids, commands = zip(*((other, n) for other, n in awaited if n not in calls), strict=True)
         awaits = Awaits(execution.counted, all, ids, commands, ranges(calls))
-    return Suspended(execution, min(groups.values()), due, awaits, _check_at(execution, waits, times))
+    return Suspended(execution, min(groups.values()), timer, awaits, _check_at(execution, waits, times))
 
 
 def _check_at(execution: Execution, waits: Sequence[Pending[Any]], times: Times) -> int | None:

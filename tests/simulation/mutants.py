@@ -36,6 +36,7 @@ from adapter.engine.storage import Storage
 from adapter.engine.sweeper import Sweeper
 from adapter.engine.transaction import Transaction
 from adapter.engine.transitions import PAUSE
+from adapter.engine.under_way import UnderWay
 from adapter.engine.wakeups import Wakeups
 from adapter.engine.work import Work
 from adapter.local import changes
@@ -152,11 +153,13 @@ MUTANTS = (
         "what is made is dispatched before it is committed",
         "5",
         Edit(
-            Issuing,
-            "_invoke",
-            "known = (",
-            "self._work._loop.call_soon(lambda: self._runtime.wakeups.dispatch("
-            "type(execution.ref)(pending.id, ''), target.service, '', fresh=True)); known = (",
+            Session,
+            "_run_code",
+            "self._runner.advance()",
+            "self._runner.advance(); [self._runtime.wakeups.dispatch("
+            "effect.execution.ref, effect.execution.meta.target.service, '', fresh=True) "
+            "for group in self.commit_log.groups for effect in group "
+            "if type(effect).__name__ == 'Created' and effect.execution.spec is None]",
         ),
     ),
     mutant(
@@ -210,7 +213,7 @@ MUTANTS = (
     mutant(
         "a step starts again although its result waits to be told",
         "5",
-        Edit(Work, "request_step", "n in execution.step_results", "False"),
+        Edit(UnderWay, "step", "n in execution.step_results", "False"),
         focus="steps",
     ),
     mutant(
@@ -221,7 +224,7 @@ MUTANTS = (
     mutant(
         "a read that a command starts runs on the handler's loop",
         "replay is checked",
-        Edit(Work, "background", "self._loop.create_task(run(), context=context)", "asyncio.create_task(run())"),
+        Edit(Work, "_start", "self._loop.create_task(run(), context=context)", "asyncio.create_task(run())"),
     ),
     mutant(
         "code that ran on a key's old state is not replayed",
@@ -431,7 +434,7 @@ MUTANTS = (
     mutant(
         "an attempt fails while its steps run",
         "steps run once",
-        Edit(Work, "holds_up", "or any(name[0] == execution.meta.id for name in self.steps)", ""),
+        Edit(UnderWay, "holds_up", "case Step() if", "case Step() if False and"),
         focus="steps",
     ),
     mutant(
@@ -444,7 +447,7 @@ MUTANTS = (
     mutant(
         "what a failing attempt has asked for is asked for again by the next",
         "replay sees the same",
-        Edit(Work, "holds_up", "execution in self.reads.values() or", ""),
+        Edit(UnderWay, "holds_up", "case Read(reader) if", "case Read(reader) if False and"),
         focus="parts",
     ),
     mutant(
