@@ -54,12 +54,12 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server = Dev(directory, "shop", "--no-reload")
     yield server.url
     server.process.terminate()
-    server.process.wait(10)
+    server.process.wait(60)
 
 
 @pytest.fixture(scope="module")
 def http(url: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=url) as client:
+    with httpx.Client(base_url=url, timeout=60) as client:
         yield client
 
 

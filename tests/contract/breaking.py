@@ -171,13 +171,12 @@ class Running:
 
     async def until(self, id: str, status: Status) -> Meta:
         """Wait until an invocation has a status."""
-        for _ in range(1000):
-            meta = await self.meta(id)
-            if meta.status is status:
-                await asyncio.sleep(0.01)
-                return meta
+        end = time.monotonic() + 60
+        while (meta := await self.meta(id)).status is not status:
+            assert time.monotonic() < end, f"{meta} is not {status}"
             await asyncio.sleep(0.005)
-        raise AssertionError(f"{meta} is not {status}")
+        await asyncio.sleep(0.01)
+        return meta
 
     async def suspended(self, path: str) -> Meta:
         """An invocation whose steps are done, and that waits for its awakeable."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -141,11 +142,11 @@ class Operator:
         )
 
     async def eventually(self, ask: Callable[[], Awaitable[Any]], holds: Callable[[Any], bool]) -> Any:
-        for _ in range(500):
-            if holds(shown := await ask()):
-                return shown
+        end = time.monotonic() + 60
+        while not holds(shown := await ask()):
+            assert time.monotonic() < end, shown
             await asyncio.sleep(0.01)
-        raise AssertionError(shown)
+        return shown
 
     async def post(self, path: str, code: int = 202, **options: Any) -> Any:
         response = await self.admin.post(path, **options)

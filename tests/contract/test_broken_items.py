@@ -264,7 +264,7 @@ async def test_every_item_has_a_version(running: Running, api: Api, client: Any,
     await running.suspended("Book/Mary/buy")
     await running.send("Book/Mary/read", "x" * 100_000)
     await running.call("Book/Joe/note", "x" * 9000)
-    await running.send("Flow/Mary/run")
+    await running.suspended("Flow/Mary/run")  # its promise has a waiter
     done = await running.suspended("Flow/Joe/run")
     await running.engine.promises.complete(ObjectKey("Flow", "Joe"), "p", Outcome(pack("x" * 300_000)))
     await running.until(done.id, Status.COMPLETED)

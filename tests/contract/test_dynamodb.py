@@ -209,7 +209,7 @@ async def test_none_waits_for_the_answer_of_another(dynamodb: DynamoStore, fault
         under_way += 1
         if under_way == 8:
             all_there.set()
-        await asyncio.wait_for(all_there.wait(), 10)
+        await asyncio.wait_for(all_there.wait(), 60)
         return Answer(200, {}, b"{}")
 
     faults.answer = together

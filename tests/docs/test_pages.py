@@ -95,7 +95,7 @@ def _curl(command: str) -> str:
     given = dict(zip(options[::2], options[1::2], strict=True))
     method = "POST" if "--json" in given else given.get("-X", "GET")
     header = given.get("-H", "x-none: none").split(": ")
-    return httpx.request(method, url, content=given.get("--json"), headers=[(header[0], header[1])], timeout=20).text
+    return httpx.request(method, url, content=given.get("--json"), headers=[(header[0], header[1])], timeout=60).text
 
 
 @pytest.mark.parametrize("url", [SERVED[1]], ids=str, indirect=True)

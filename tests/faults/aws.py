@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import os
 import select
 import sys
 import threading
@@ -182,7 +183,7 @@ class _Connection(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
-        self.process = _owner(self.client_address[1], self.aws.upstream)
+        self.process = _owner(self.client_address[1], self.connection.getsockname()[1], self.aws.upstream)
         self.upstream = http.client.HTTPConnection("127.0.0.1", self.aws.upstream.port)
 
     def finish(self) -> None:
@@ -229,31 +230,33 @@ def _is_readable(connection: Any, seconds: float = 0) -> bool:
     return bool(select.select([connection], [], [], seconds)[0])
 
 
-def _owner(port: int, upstream: Upstream) -> Process:
-    """The worker that owns the local end of a connection."""
-    inode = next(
-        (
-            fields[9]
-            for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
-            if int((fields := line.split())[1].partition(":")[2], 16) == port
-        ),
-        None,
-    )
+def _owner(port: int, proxy: int, upstream: Upstream) -> Process:
+    """The worker that owns the local end of a connection to this proxy."""
+    sockets = {f"socket:[{inode}]" for inode in _inodes(port, proxy)}
     for pid in upstream.workers():
         process = Path("/proc") / str(pid)
-        try:
-            if any(descriptor.readlink().name == f"socket:[{inode}]" for descriptor in _links(process / "fd")):
+        with suppress(OSError):  # it has ended
+            if sockets & set(_open(process / "fd")):
                 variables = dict(
                     entry.split("=", 1) for entry in (process / "environ").read_text().split("\0") if "=" in entry
                 )
                 return Process(pid, variables.get("AWS_LAMBDA_FUNCTION_NAME", ""))
-        except OSError:
-            continue
     return Process(0, "")
 
 
-def _links(directory: Path) -> Iterator[Path]:
-    return (path for path in directory.iterdir() if path.is_symlink())
+def _inodes(local: int, remote: int) -> Iterator[str]:
+    """The sockets that connect two ports. Another connection from the local port may just have been closed."""
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if [int(field.partition(":")[2], 16) for field in fields[1:3]] == [local, remote]:
+            yield fields[9]
+
+
+def _open(descriptors: Path) -> Iterator[str]:
+    """What a process has open, while it opens and closes files."""
+    for descriptor in descriptors.iterdir():
+        with suppress(OSError):
+            yield os.readlink(descriptor)
 
 
 # --- faults ----------------------------------------------------------------------------------------------------------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -28,6 +30,7 @@ from adapter.clock import SystemClock
 from adapter.definitions import Definition
 from adapter.engine.engine import Engine
 from adapter.engine.ports import Unavailable
+from adapter.engine.records import Meta, Status
 from adapter.engine.types import Kind, Target
 from adapter.http.ingress import create_ingress
 from adapter.http.services import Endpoint, Endpoints
@@ -212,6 +215,21 @@ class Stack:
 
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:  # type: ignore[arg-type]
             return await http.request(method, "/", content=body)
+
+    async def at_rest(self) -> None:
+        """Wait until each invocation waits for something, or has ended."""
+        await self.until(lambda: all(each.status not in (Status.READY, Status.RUNNING) for each in self.invocations))
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds of what is stored."""
+        end = time.monotonic() + 60
+        while not holds():
+            assert time.monotonic() < end, self.invocations
+            await asyncio.sleep(0.001)
+
+    @property
+    def invocations(self) -> list[Meta]:
+        return [each for each in self.store.records() if isinstance(each, Meta)]
 
     @property
     def stored(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -11,6 +10,7 @@ import httpx
 import pytest
 
 from adapter import Context, ObjectContext, Service, TerminalError, VirtualObject, Workflow, WorkflowContext, handler
+from adapter.engine.records import Status
 from adapter.engine.types import ObjectKey
 from adapter.http.admin import Admin, LocalServices
 from adapter.http.admin.ports import InUseError, Version
@@ -115,7 +115,9 @@ class Admined(Stack):
 
     async def sent(self, path: str, input: Any = None) -> str:
         response = await self.http.post(f"/{path}/send", **({} if input is None else {"json": input}))
-        await asyncio.sleep(0.1)
+        await self.at_rest()
+        made = max(each.created for each in self.invocations)
+        await self.until(lambda: self.clock.now() > made)  # the next one is listed before it
         return str(response.json()["invocationId"])
 
     async def act(self, id: str, what: str, **options: Any) -> tuple[int, str]:
@@ -208,6 +210,7 @@ async def test_filters(stack: Admined) -> None:
     cancelled, killed, sleeping = [await stack.sent("Shop/sleep") for _ in range(3)]
     await stack.act(cancelled, "cancel")
     await stack.act(killed, "kill")
+    await stack.until(lambda: [each.status for each in stack.invocations].count(Status.COMPLETED) == 3)
     failed = await stack.sent("Shop/refuse")
     waiting = await stack.sent("Shop/wait")
     filled = await stack.sent("Box/a/fill", {})
@@ -288,7 +291,7 @@ async def test_bad_parameters(stack: Admined, query: str) -> None:
 async def test_cancel(stack: Admined) -> None:
     id = await stack.sent("Shop/sleep")
     assert await stack.act(id, "cancel") == (202, "accepted")
-    await asyncio.sleep(0.1)
+    await stack.until(lambda: stack.invocations[0].status is Status.COMPLETED)
     shown = await stack.shown(id)
     assert shown["status"] == "completed"
     assert shown["failure"] == {"code": 409, "message": "cancelled", "reason": "cancelled"}
@@ -314,7 +317,7 @@ async def test_pause_and_resume(stack: Admined) -> None:
     assert await stack.act(id, "pause") == (200, "already")
     assert (await stack.shown(id))["status"] == "paused"
     assert await stack.act(id, "resume", params={"deployment": "shop:8"}) == (202, "accepted")
-    await asyncio.sleep(0.1)
+    await stack.until(lambda: stack.invocations[0].status is Status.SUSPENDED)
     shown = await stack.shown(id)
     assert (shown["status"], shown["attempts"], shown["deployment"]) == ("suspended", 4, "shop:8")
     assert await stack.act(id, "resume", params={"deployment": "latest"}) == (202, "accepted")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -57,7 +56,7 @@ async def stack() -> AsyncIterator[Stack]:
 async def started(stack: Stack, handler: str = "confirm", input: Any = None) -> str:
     response = await stack.http.post(f"/Payment/{handler}/send", **({} if input is None else {"json": input}))
     assert response.status_code == 202
-    await asyncio.sleep(0.1)
+    await stack.at_rest()
     return str(response.json()["invocationId"])
 
 

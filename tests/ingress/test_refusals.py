@@ -133,9 +133,9 @@ async def test_a_request_that_outlives_its_time(stack: Stack) -> None:
 
 
 async def test_a_client_of_an_invocation_that_is_paused_is_answered_at_once(stack: Stack) -> None:
-    called = await asyncio.wait_for(stack.http.post("/Greeter/stumble"), 5)
+    called = await asyncio.wait_for(stack.http.post("/Greeter/stumble"), 60)
     id = called.headers["x-restate-id"]
-    attached = await asyncio.wait_for(stack.http.get(f"/restate/invocation/{id}/attach"), 5)
+    attached = await asyncio.wait_for(stack.http.get(f"/restate/invocation/{id}/attach"), 60)
     for response in (called, attached):
         assert response.json() == {
             "message": f"{id} is paused after 3 failed attempts: ValueError: out of luck. Resume it with "

@@ -30,13 +30,13 @@ def console(stack: Stack) -> Iterator[str]:
     assert found is not None, said + process.stdout.read()
     yield found[0]
     process.terminate()
-    process.wait(10)
+    process.wait(60)
 
 
 def test_a_stack_is_seen_and_called_through_the_proxy(console: str, stack: Stack) -> None:
     key = uuid4().hex[:10]
     origin = console.partition("/console")[0]
-    assert httpx.get(f"{origin}/admin/services").status_code == 401
+    assert httpx.get(f"{origin}/admin/services", timeout=60).status_code == 401
     with browsing() as browser, showing(browser, origin) as page:
         page.goto(console)
         expect(page).to_have_url(f"{origin}/console")

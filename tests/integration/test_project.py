@@ -137,7 +137,7 @@ def test_its_handlers_answer_signed_requests_only(project: Project, http: httpx.
     attached = http.get(f"/restate/workflow/Order/{order}/attach")
     assert attached.json() == "1 shipped, paid by cash"
     for path in ("/Basket/Mary/items", "/restate/call/Shop/order", "/admin/services"):
-        assert httpx.post(f"{project.stack.url}{path}", json="Mary").status_code == 403
+        assert httpx.post(f"{project.stack.url}{path}", json="Mary", timeout=60).status_code == 403
 
 
 def blocks(language: str) -> list[str]:

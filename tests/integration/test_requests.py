@@ -113,7 +113,7 @@ def test_an_order_is_carried_out_or_undone(
 
 
 async def test_restates_client(stack: Stack, key: str) -> None:
-    async with restate.create_client(stack.url) as client, httpx.AsyncClient(base_url=stack.url) as http:
+    async with restate.create_client(stack.url) as client, httpx.AsyncClient(base_url=stack.url, timeout=60) as http:
         assert json.loads(await client.generic_call("Greeter", "greet", f'"{key}"'.encode())) == f"Hello {key}, visit 1"
         for _ in range(2):
             assert await client.generic_call("Counter", "add", b"2", key=key, idempotency_key=key) == b"3"

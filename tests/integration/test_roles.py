@@ -42,7 +42,7 @@ def test_timers(http: httpx.Client, enforced_stack: Stack, key: str) -> None:
     accepted(http, f"/Mailer/{key}-long/mail/send?delay=61s", "much later")
     group = enforced_stack.outputs["TimersGroup"]
     scheduler = enforced_stack.client("scheduler")
-    until("there is a schedule", lambda: scheduler.list_schedules(GroupName=group)["Schedules"], 10)
+    until("there is a schedule", lambda: scheduler.list_schedules(GroupName=group)["Schedules"])
     sent = time.monotonic()
     accepted(http, f"/Mailer/{key}/mail/send?delay=5s", "later")
     until("the queue delivers the short one", lambda: answer(http, f"/Mailer/{key}/sent") == ["later"])

@@ -72,7 +72,7 @@ def served(program: str = "services.ts", port: int = 0) -> Iterator[str]:
     port = port or free_port()
     process = subprocess.Popen(_command(program, str(port)), cwd=MODULES)
     try:
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while not _listens(port):
             assert process.poll() is None, "the endpoint ended"
             assert time.monotonic() < end, "the endpoint does not listen"

@@ -21,5 +21,5 @@ def dev(tmp_path: Path) -> Iterator[Callable[..., Dev]]:
     yield start
     for each in running:
         each.process.terminate()
-        each.process.wait(15)
+        each.process.wait(60)
         each.output.close()

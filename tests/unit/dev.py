@@ -57,5 +57,5 @@ class Dev:
     def stop(self) -> None:
         """End it, and all that it started."""
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(60)
         self.output.close()

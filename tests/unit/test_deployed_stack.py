@@ -20,7 +20,7 @@ def test_a_stack_is_swept_while_the_tests_run() -> None:
 
     stack = SimpleNamespace(outputs={"Courier": "courier"}, client=lambda service: SimpleNamespace(invoke=invoke))
     with swept(cast("DeployedStack", stack), interval=0.001):
-        assert enough.wait(10)
+        assert enough.wait(60)
     count = len(invoked)
     assert invoked[0] == {"FunctionName": "courier", "InvocationType": "Event", "Payload": b'{"adapter": "sweep"}'}
     assert not [thread for thread in threading.enumerate() if thread.name == "sweeps"]

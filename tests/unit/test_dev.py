@@ -161,7 +161,7 @@ def test_it_starts_quickly(dev: Callable[..., Dev], tmp_path: Path) -> None:
 def test_answers_are_not_delayed(dev: Callable[..., Dev], tmp_path: Path, reload: list[str]) -> None:
     """A connection without TCP_NODELAY takes 40 ms for each answer."""
     (tmp_path / "shop.py").write_text(MODULE)
-    with httpx.Client(base_url=dev("shop", *reload).url) as http:
+    with httpx.Client(base_url=dev("shop", *reload).url, timeout=60) as http:
         times: list[float] = []
         for _ in range(30):
             began = time.monotonic()
@@ -178,7 +178,7 @@ def test_it_ends_when_it_is_told_to(dev: Callable[..., Dev], tmp_path: Path) -> 
         process.process.terminate()
         assert process.process.wait(60) == 0
         with pytest.raises(httpx.ConnectError):
-            httpx.get(url)
+            httpx.get(url, timeout=60)
 
 
 def test_the_server_ends_if_its_supervisor_is_killed(dev: Callable[..., Dev], tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_the_server_ends_if_its_supervisor_is_killed(dev: Callable[..., Dev], tm
     process.process.kill()
     process.output.read()  # to its end: nobody has it open any more
     with pytest.raises(httpx.ConnectError):
-        httpx.get(url)
+        httpx.get(url, timeout=60)
 
 
 @pytest.mark.parametrize(
@@ -286,8 +286,8 @@ def test_a_type_without_a_json_schema_is_served(dev: Callable[..., Dev], tmp_pat
     process = dev("plain", "--no-reload")
     url = process.url
     assert process.until("curl").string.strip() == f"curl {url}/Thermometer/read --json @FILE"
-    assert httpx.post(f"{url}/Thermometer/read", json=3).json() == 3
-    assert httpx.get(f"{url}/restate/openapi.json").status_code == 200
+    assert httpx.post(f"{url}/Thermometer/read", json=3, timeout=60).json() == 3
+    assert httpx.get(f"{url}/restate/openapi.json", timeout=60).status_code == 200
 
 
 def test_samples() -> None:

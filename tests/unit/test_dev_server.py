@@ -37,7 +37,7 @@ def test_its_log_has_a_line_for_each_attempt_and_request_and_each_traceback_once
 ) -> None:
     (tmp_path / "shop.py").write_text(FAILING)
     process = dev("shop", "--no-reload")
-    answer = httpx.post(f"{process.url}/Shop/order?token=secret")
+    answer = httpx.post(f"{process.url}/Shop/order?token=secret", timeout=60)
     assert answer.status_code == 500
     id = answer.headers["x-restate-id"]
     process.until("curl")
@@ -61,8 +61,8 @@ def test_its_log_has_a_line_for_each_attempt_and_request_and_each_traceback_once
 def test_an_invocations_lines_are_printed_by_the_command_line(dev: Callable[..., Dev], tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(FAILING)
     url = dev("shop", "--no-reload").url
-    id = httpx.post(f"{url}/Shop/order").headers["x-restate-id"]
-    other = httpx.post(f"{url}/Shop/order").headers["x-restate-id"]
+    id = httpx.post(f"{url}/Shop/order", timeout=60).headers["x-restate-id"]
+    other = httpx.post(f"{url}/Shop/order", timeout=60).headers["x-restate-id"]
     command = [sys.executable, "-m", "adapter", "inv", "logs", id, "--url", url, "--follow"]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -79,10 +79,10 @@ def test_the_consoles_requests_are_not_logged(dev: Callable[..., Dev], tmp_path:
     (tmp_path / "greeter.py").write_text(MODULE)
     process = dev("greeter", "--no-reload")
     url = process.url
-    httpx.get(f"{url}/console/config.json")
-    httpx.get(f"{url}/admin/services", headers={"x-adapter-console": "1"})
-    httpx.get(f"{url}/admin/services")
-    httpx.post(f"{url}/Greeter/greet", json="Mary")
+    httpx.get(f"{url}/console/config.json", timeout=60)
+    httpx.get(f"{url}/admin/services", headers={"x-adapter-console": "1"}, timeout=60)
+    httpx.get(f"{url}/admin/services", timeout=60)
+    httpx.post(f"{url}/Greeter/greet", json="Mary", timeout=60)
     process.until("POST /Greeter/greet")
     requests = [line for line in process.said if re.search("INFO    (GET|POST) ", line)]
     assert [" ".join(line.split()[2:4]).rstrip(":") for line in requests] == [
@@ -94,7 +94,7 @@ def test_the_consoles_requests_are_not_logged(dev: Callable[..., Dev], tmp_path:
 def test_replayed_lines_are_shown_and_marked_if_asked_for(dev: Callable[..., Dev], tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(FAILING)
     process = dev("shop", "--no-reload", "--show-replays")
-    httpx.post(f"{process.url}/Shop/order")
+    httpx.post(f"{process.url}/Shop/order", timeout=60)
     process.until("POST /Shop/order")
     shown = [line.split("Shop/order")[0][9:] for line in process.said if ": before" in line]
     assert shown == ["INFO    ", "INFO    (replay) "]
@@ -114,7 +114,7 @@ def test_a_request_that_waits_when_it_stops_gets_a_503(dev: Callable[..., Dev], 
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert "adapter dev is stopping" in answer.json()["message"]
     process.until("POST /Greeter/greet: 503")
-    assert process.process.wait(10) == 0
+    assert process.process.wait(60) == 0
     assert not any("Traceback" in line or "ERROR" in line for line in process.said)
 
 
@@ -141,7 +141,7 @@ def test_dynamodb_that_cannot_be_had_takes_one_line(
     (tmp_path / "shop.py").write_text(MODULE)
     process = dev("shop", *reload, HOME=str(tmp_path), **environment)
     process.until(f"^adapter dev: {says}")
-    assert process.process.wait(15) == 1
+    assert process.process.wait(60) == 1
     assert (len(process.said), process.output.read()) == (1, "")
 
 
@@ -176,6 +176,6 @@ def test_dynamodb_that_refuses_takes_one_line(dev: Callable[..., Dev], tmp_path:
             ADAPTER_OBJECTS_TABLE="two",
         )
         process.until(f"^adapter dev: {says}")
-        assert process.process.wait(15) == 1
+        assert process.process.wait(60) == 1
         server.shutdown()
     assert (len(process.said), process.output.read()) == (1, "")

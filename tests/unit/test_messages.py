@@ -295,7 +295,7 @@ def test_secrets_in_arguments_are_not_quoted() -> None:
 class Reaching(Service):
     @handler(retry=RetryPolicy(attempts=2))
     async def fetch(self, ctx: Context) -> str:
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=60) as http:
             return (await http.get("http://localhost:1/")).text
 
     @handler(retry=RetryPolicy(attempts=2))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -137,12 +138,17 @@ class Served:
         self.store = store
 
     async def ends(self, id: str) -> dict[str, Any]:
-        for _ in range(400):
+        return await self.shows(id, lambda shown: shown["status"] == "completed")
+
+    async def shows(self, id: str, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """What is shown of an invocation once something holds of it."""
+        end = time.monotonic() + 60
+        while True:
             shown: dict[str, Any] = (await self.http.get(f"/admin/invocations/{id}")).json()
-            if shown["status"] == "completed":
+            if holds(shown):
                 return shown
+            assert time.monotonic() < end, shown
             await asyncio.sleep(0.01)
-        raise AssertionError(shown)
 
     async def restart(self, id: str, first: int, **headers: str) -> httpx.Response:
         path = f"/admin/invocations/{id}/restart-as-new"
@@ -222,11 +228,7 @@ async def test_restarts_with_one_idempotency_key_are_one(served: Served) -> None
 
 async def test_a_call_without_a_result_is_waited_for(served: Served) -> None:
     id = (await served.http.post("/Orders/follow/send")).json()["invocationId"]
-    for _ in range(100):
-        waits = (await served.http.get(f"/admin/invocations/{id}")).json()["waits"]
-        if waits and waits[0]["kind"] == "call":
-            break
-        await asyncio.sleep(0.005)
+    await served.shows(id, lambda shown: [each["kind"] for each in shown["waits"][:1]] == ["call"])
     new = (await served.restart(id, 1)).json()["invocationId"]
     await served.ends(id)
     assert (await served.ends(new))["output"]["json"] == "slow"

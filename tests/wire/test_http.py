@@ -27,7 +27,7 @@ def pool(server: Loopback, connections: int = 4, **options: float) -> Pool:
 
 async def closed(server: Loopback, connection: int = 0) -> None:
     """Wait until the server's side of a connection is closed."""
-    await asyncio.wait_for(server.connections[connection].wait_closed(), 5)
+    await asyncio.wait_for(server.connections[connection].wait_closed(), 60)
 
 
 class TestAnswers:
@@ -76,12 +76,16 @@ class TestConnections:
 
     async def test_no_more_than_allowed_at_a_time(self) -> None:
         most = under_way = 0
+        three = asyncio.Event()
 
         async def busy(visit: Visit) -> None:
             nonlocal most, under_way
             under_way += 1
             most = max(most, under_way)
-            await asyncio.sleep(0.01)
+            if most == 3:
+                three.set()
+            await asyncio.wait_for(three.wait(), 60)
+            await asyncio.sleep(0.01)  # time for a fourth one
             under_way -= 1
             await visit.answer()
 
