@@ -263,6 +263,21 @@ def test_the_development_server_keeps_state(tmp_path: Path) -> None:
         assert [name for name in os.listdir(tmp_path) if name.startswith("state")] == ["state"]
 
 
+def test_a_server_that_starts_anew_keeps_its_file(tmp_path: Path) -> None:
+    """The former process has closed it before the next one opens it."""
+    module = tmp_path / "shop.py"
+    module.write_text(MODULE)
+    dev = Dev(tmp_path, "shop", "--persist", "state")
+    try:
+        url = dev.url
+        for total in range(1, 4):
+            assert httpx.post(f"{url}/Counter/Mary/add", json=1, timeout=60).json() == total
+            module.write_text(f"{MODULE}\n# {total}\n")
+            url = dev.url
+    finally:
+        dev.stop()
+
+
 def test_what_a_killed_server_was_at_goes_on(tmp_path: Path) -> None:
     """It is killed twice in the middle of many steps, and while handlers sleep."""
     (tmp_path / "shop.py").write_text(MODULE)
