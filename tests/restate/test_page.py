@@ -14,7 +14,6 @@ from adapter.local.dynamodb import open_dynamodb
 from adapter.restate.endpoints import Endpoint
 from adapter.restate.http import HttpEndpoint
 from adapter.restate.lambdas import LambdaEndpoint
-from infra import emulator
 from tests.restate import node
 from tests.restate.hosting import CallError, Hosted, eventually, hosted, new_key
 from tests.unit.dev import Dev
@@ -30,16 +29,6 @@ def page() -> Iterator[str]:
 def sandboxed_page() -> Iterator[node.LambdaSandbox]:
     with node.sandboxed("page.ts") as sandbox:
         yield sandbox
-
-
-@pytest.fixture(scope="module")
-def emulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The endpoint of an emulator, which the environment names."""
-    with emulator.running(tmp_path_factory.mktemp("emulator")) as process, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", process.url)
-        for name, value in (("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")):
-            patch.setenv(name, value)
-        yield process.url
 
 
 @pytest.fixture(params=["adapter dev", "in memory", "on lambda", pytest.param("dynamodb", marks=pytest.mark.dynamodb)])
