@@ -74,10 +74,12 @@ class Coder:
                 return replace(command, value=self.encode(command.value))
             case Complete() | CompletePromise() | SendSignal():
                 return replace(command, outcome=self.outcome(command.outcome))
-            case Run():
+            case Run(state=state):
                 closure = command.closure
 
                 async def encoded() -> bytes:
+                    if state is not None:
+                        state.entries = {name: self.decode(value) for name, value in state.entries.items()}
                     return self.encode(await closure())
 
                 return replace(command, closure=encoded)

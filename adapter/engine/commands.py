@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
-from dataclasses import field
+from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol, TypeVar, overload
 
@@ -18,6 +18,15 @@ from adapter.frozen import frozen
 from adapter.operations import Invocation, Operation
 
 T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class SeenState:
+    """The state of a key, as a step sees it."""
+
+    entries: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    complete: bool = True
+    """False if there are further entries, which are too large."""
 
 
 @frozen
@@ -37,6 +46,8 @@ class Run:
     """What the journal calls it."""
     arguments: tuple[object, ...] = field(default=(), compare=False, repr=False)
     """What its function is given. A replay in replay mode compares it."""
+    state: SeenState | None = field(default=None, compare=False, repr=False)
+    """Where to put the state of the handler's key before each try. The handler writes none while the step runs."""
 
 
 @frozen

@@ -96,7 +96,7 @@ class Issuing:
                 self._under_way.sleep(execution, n, at)
             case c.Run():
                 at_once = command.deferred and self._own_their_keys()
-                self._under_way.step(execution, n, command, at_once=at_once)
+                self._under_way.step(execution, n, self._reads.seen_by(execution, command), at_once=at_once)
             case c.GetState() | c.StateKeys():
                 value = self._reads.known(execution, command)
                 if value is None:
@@ -129,7 +129,7 @@ class Issuing:
                 reason = f"step {command.name!r} may have run before its process ended, and is to run at most once"
                 self._events.post(Event(execution.meta.id, n, Outcome(failure=Failure(500, reason))))
             case c.Run():
-                self._under_way.step(execution, n, command)
+                self._under_way.step(execution, n, self._reads.seen_by(execution, command))
             case c.Sleep():
                 assert at is not None
                 self._under_way.sleep(execution, n, at)

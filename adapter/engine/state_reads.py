@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 
 from adapter.engine import commands as c
 from adapter.engine.commit_log import CommitLog
@@ -64,6 +65,36 @@ class StateReads:
             overflow = (await self._storage.entries(execution.key, generation)).keys() - state.writes.keys()
             outcome = _names({*overflow, *state.state, *state.entries()})
         return outcome
+
+    def seen_by(self, execution: Execution, command: c.Run) -> c.Run:
+        """Return a step to which the state of the key is shown, if it asks for it."""
+        seen = command.state
+        if seen is None:
+            return command
+
+        async def closure() -> bytes:
+            seen.entries, seen.complete = await self._whole(execution)
+            return await command.closure()
+
+        return replace(command, closure=closure)
+
+    async def _whole(self, execution: Execution) -> tuple[dict[str, bytes], bool]:
+        """Return all entries but those that are stored in parts, and True if there are no others."""
+        live = self.state(execution)
+        if live is not None:
+            state = live.snapshot()
+        else:
+            head = (await self._storage.heads([execution.key]))[execution.key]
+            state = KeyState(head, self._runtime.process.now())
+        if state.has_overflow and state.overflow is None:
+            state.overflow = await self._storage.entries(execution.key, state.state_generation, values=True)
+            if live is not None:
+                self._keep_overflow(self._log.keys[execution.key], state)
+        names = state.names() or ()
+        found = {name: outcome for name in sorted(names) if (outcome := state.read(name)) is not None}
+        return {name: value for name, each in found.items() if (value := each.value) is not None}, len(found) == len(
+            names
+        )
 
     def _keep_overflow(self, key: Key, state: KeyState) -> None:
         """Keep the overflow entries that were read, if they belong to the stored state."""

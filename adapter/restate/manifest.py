@@ -202,7 +202,7 @@ class RemoteHandler:
     @property
     def spec(self) -> HandlerSpec:
         """The handler as the engine runs it."""
-        play = Player(self.exchange, self.service, self.name).play
+        play = Player(self.exchange, self.service, self.name, lazy=self.options.lazy_state).play
         return HandlerSpec(self.service, self.name, self.kind, play, self.options)
 
 
@@ -271,7 +271,7 @@ def _options(service: ServiceManifest, handler: HandlerManifest) -> Options:
         "journal_retention": span("journal_retention"),
         "idempotency_retention": span("idempotency_retention"),
         "workflow_retention": span("workflow_completion_retention"),
-        "lazy_state": given("enable_lazy_state"),
+        "lazy_state": bool(given("enable_lazy_state")),
         "private": given("ingress_private"),
         "retry": RetryPolicy(**{name: value for name, value in retry.items() if value is not None}),
     }

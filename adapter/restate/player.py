@@ -8,7 +8,7 @@ a replay builds the same journal without calling the endpoint.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -28,16 +28,27 @@ from adapter.restate.wire import Frame, write_frame
 MAX_EXCHANGES: Final = 100_000
 """The most exchanges of one attempt. It ends an endpoint that answers forever and never completes."""
 
+MAX_STATE: Final = 1024 * 1024
+"""The most bytes of a key's state that an exchange sends ahead."""
+
 Exchange = Callable[[str, str, bytes], Awaitable[bytes]]
 """Sends a service's, a handler's and an invocation's journal to an endpoint, and returns the answer. Raises
 `EndpointError` if there is none, or not one of the protocol; the exchange is then tried again."""
 
 
 class Player:
-    """Plays one handler of an endpoint; `play` is its code for the engine."""
+    """Plays one handler of an endpoint; `play` is its code for the engine.
 
-    def __init__(self, exchange: Exchange, service: str, handler: str) -> None:
+    Args:
+        exchange: Reaches the endpoint.
+        service: The service's name.
+        handler: The handler's name.
+        lazy: True to have the handler ask for each state entry that it reads, instead of sending it the state.
+    """
+
+    def __init__(self, exchange: Exchange, service: str, handler: str, *, lazy: bool = False) -> None:
         self._send = exchange
+        self._lazy = lazy
         self._service = service
         self._handler = handler
 
@@ -48,7 +59,7 @@ class Player:
             TerminalError: If the handler ends with one.
             EndpointError: If the endpoint fails; the attempt is tried again.
         """
-        play = _Play(issuer, self._exchange, body)
+        play = _Play(issuer, self._exchange, body, lazy=self._lazy)
         for _ in range(MAX_EXCHANGES):
             answer = await play.exchange()
             play.apply(answer)
@@ -74,6 +85,18 @@ def _output(answer: Answer) -> bytes:
     return content_of(output.value)
 
 
+def _eager(seen: c.SeenState) -> tuple[list[m.StateEntry], bool]:
+    """Return the state to send with the journal, and whether that is all of it. The handler asks for the rest."""
+    entries: list[m.StateEntry] = []
+    left = MAX_STATE
+    for name, value in seen.entries.items():
+        left -= len(name) + len(value)
+        if left < 0:
+            return entries, False
+        entries.append(m.StateEntry(name.encode(), value))
+    return entries, seen.complete
+
+
 @dataclass(slots=True)
 class _Open:
     """A command whose result is still to be sent."""
@@ -88,16 +111,19 @@ class _Open:
 class _Play:
     """One attempt of an invocation."""
 
-    def __init__(self, issuer: c.Issuer, exchange: Callable[[bytes], Awaitable[bytes]], body: bytes) -> None:
+    def __init__(
+        self, issuer: c.Issuer, exchange: Callable[[bytes], Awaitable[bytes]], body: bytes, *, lazy: bool
+    ) -> None:
         self._issuer = issuer
         self._send = exchange
+        self._stateful = issuer.kind is not Kind.SERVICE
+        self._eager = self._stateful and not lazy
         self._journal: list[Frame] = []
         self._open: list[_Open] = []
         self._arrived: dict[Leaf, bool] = {}
         """The leaves whose results came since the last exchange began, and whether they are failures."""
         self._failed = 0
         """1 after an exchange that made progress and then failed: it is a failure since the last stored entry."""
-        self._state: dict[str, bytes] | None = None
         self._seed = issuer.random.getrandbits(64)
         headers = [m.Header(name, value) for name, value in issuer.headers.items()]
         self._add(m.InputCommand(headers, m.Value(body)), m.TYPE_OF[m.InputCommand])
@@ -106,39 +132,29 @@ class _Play:
 
     async def exchange(self) -> Answer:
         """Send the journal and return the answer, as it was the first time."""
-        issuer = self._issuer
-        state = await self._load_state()
-        start = m.Start(
-            id=sdk_id(issuer.origin),
-            debug_id=issuer.id,
-            known_entries=len(self._journal),
-            state_map=[m.StateEntry(name.encode(), value) for name, value in state.items()],
-            partial_state=False,
-            key=issuer.target.key,
-            retry_count=issuer.failures + self._failed,
-            random_seed=self._seed,
-        )
-        body = b"".join(map(write_frame, [Frame(m.START, start.encode()), *self._journal]))
+        journal = list(self._journal)
+        retries = self._issuer.failures + self._failed
+        seen = c.SeenState(complete=not self._stateful)
+        id = sdk_id(self._issuer.origin)
         self._arrived.clear()
 
         async def closure() -> bytes:
-            answer = await self._send(body)
+            entries, complete = _eager(seen)
+            start = m.Start(
+                id=id,
+                debug_id=self._issuer.id,
+                known_entries=len(journal),
+                state_map=entries,
+                partial_state=not complete,
+                key=self._issuer.target.key,
+                retry_count=retries,
+                random_seed=self._seed,
+            )
+            answer = await self._send(b"".join(map(write_frame, [Frame(m.START, start.encode()), *journal])))
             return recorded(read_answer(answer), answer)
 
-        return read_answer(await issuer.issue(c.Run("exchange", closure, kind="exchange"), r.read_bytes), stamped=True)
-
-    async def _load_state(self) -> Mapping[str, bytes]:
-        """Return the state of the handler's key as it was when the invocation began."""
-        if self._state is None:
-            self._state = {}
-            if self._issuer.kind is not Kind.SERVICE:
-                names = await self._issuer.issue(c.StateKeys(), r.read_names)
-                reads = {name: self._issuer.issue(c.GetState(name), r.read_optional) for name in names}
-                for name, read in reads.items():
-                    value = await read
-                    if value is not None:
-                        self._state[name] = value
-        return self._state
+        exchange = c.Run("exchange", closure, kind="exchange", state=seen if self._eager else None)
+        return read_answer(await self._issuer.issue(exchange, r.read_bytes), stamped=True)
 
     def apply(self, answer: Answer) -> None:
         """Issue the commands of an answer, and add them and the results of its steps to the journal."""
