@@ -86,6 +86,8 @@ class RetryableError(AdapterError):
     Args:
         message: What happened. It is stored with the invocation, so keep secrets out of it.
         retry_after: How long to wait, as a timedelta or in seconds; as the policy says if not given.
+        pause: True to pause the invocation at once, until an operator resumes it. The step or the handler is then
+            tried again.
 
     Raises:
         TypeError: If ``retry_after`` is neither.
@@ -95,7 +97,7 @@ class RetryableError(AdapterError):
     datetime.timedelta(seconds=30)
     """
 
-    def __init__(self, message: str = "", *, retry_after: timedelta | float | None = None) -> None:
+    def __init__(self, message: str = "", *, retry_after: timedelta | float | None = None, pause: bool = False) -> None:
         super().__init__(message)
         if isinstance(retry_after, int | float) and not isinstance(retry_after, bool):
             if not 0 <= retry_after <= MAX_RETRY_AFTER.total_seconds():
@@ -106,6 +108,7 @@ class RetryableError(AdapterError):
         if retry_after is not None and not timedelta(0) <= retry_after <= MAX_RETRY_AFTER:
             raise ValueError("retry_after is at least 0 and at most 100 years")
         self.retry_after = retry_after
+        self.pause = pause
 
 
 def retry_after(error: BaseException) -> timedelta | None:
@@ -118,6 +121,17 @@ def retry_after(error: BaseException) -> timedelta | None:
         errors = cast("BaseExceptionGroup[BaseException]", error).exceptions
         return max((wait for each in errors if (wait := retry_after(each)) is not None), default=None)
     return error.retry_after if isinstance(error, RetryableError) else None
+
+
+def asks_to_pause(error: BaseException) -> bool:
+    """Return True if a `RetryableError`, or one of a group, asks to pause the invocation.
+
+    >>> asks_to_pause(ExceptionGroup("", [ValueError(), RetryableError("out of stock", pause=True)]))
+    True
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(asks_to_pause, cast("BaseExceptionGroup[BaseException]", error).exceptions))
+    return isinstance(error, RetryableError) and error.pause
 
 
 class TimedOutError(TerminalError, TimeoutError):

@@ -11,6 +11,7 @@ from adapter.engine.records import cancellations
 from adapter.engine.runtime import Runtime
 from adapter.engine.types import MAX_ERROR, Failure, format_error, truncate
 from adapter.engine.under_way import Load, Read, UnderWay
+from adapter.errors import asks_to_pause
 
 
 class Failures:
@@ -42,10 +43,11 @@ class Failures:
         failures = 1 if progress else execution.meta.failures + 1
         text = truncate(format_error(error), MAX_ERROR)
         due: int | None = None
-        if policy.attempts is None or failures < policy.attempts:
+        pause = asks_to_pause(error)
+        if not pause and (policy.attempts is None or failures < policy.attempts):
             due = self._process.now() + round(policy.wait(error, failures) * 1000)
         self._report(execution, failures, error, due)
-        if due is None and policy.exhausted == "kill":
+        if due is None and policy.exhausted == "kill" and not pause:
             return Failure(500, f"gave up after {failures} attempts: {text}")
         return (AttemptFailed(execution, text, failures, due, cancelled),)
 

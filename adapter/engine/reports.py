@@ -11,6 +11,7 @@ from typing import Any
 from adapter.engine.ids import INVOCATION_ID
 from adapter.engine.records import Meta
 from adapter.engine.types import Outcome, RetryPolicy, format_error, span
+from adapter.errors import asks_to_pause
 
 log = logging.getLogger("adapter")
 
@@ -50,7 +51,8 @@ class Reports:
             now: The time.
         """
         if failures:
-            end = "given up" if policy.exhausted == "kill" else "paused until it is resumed"
+            kills = policy.exhausted == "kill" and not asks_to_pause(error)
+            end = "given up" if kills else "paused until it is resumed"
             _log_failure("attempt", meta, policy, failures, error, _wait(due, now), end)
 
     def step_failed(

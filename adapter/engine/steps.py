@@ -15,7 +15,7 @@ from adapter.engine.limits import bounded
 from adapter.engine.process import Process
 from adapter.engine.reports import Reports
 from adapter.engine.types import MAX_ERROR, Failure, Outcome, RetryPolicy, format_error, truncate
-from adapter.errors import TerminalError
+from adapter.errors import TerminalError, asks_to_pause
 
 RETRY_POLL = 500
 """Milliseconds after which a step that waits for its next try checks whether anything else still runs."""
@@ -56,7 +56,7 @@ class Steps:
                 if _dropped(error, loop, task):
                     raise
                 policy: RetryPolicy | None = command.retry
-                if policy is None:
+                if policy is None or asks_to_pause(error):
                     return error
                 wait = policy.wait(error, tries)
                 lasted = timedelta(milliseconds=self._process.now() - began, seconds=wait)

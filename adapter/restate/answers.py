@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from adapter.errors import RetryableError, TerminalError
+from adapter.errors import MAX_RETRY_AFTER, RetryableError
 from adapter.restate import messages as m
 from adapter.restate.wire import Frame, ProtocolError, read_frames
 
@@ -80,18 +80,23 @@ def _end(last: Frame) -> m.Suspension | m.Error | None:
 def recorded(answer: Answer, body: bytes) -> bytes:
     """Return what is stored of an answer.
 
-    An error is stored only after commands or results, which are progress. Otherwise the exchange has failed.
+    An error is stored after commands or results, which are progress, or if it ends the invocation. Otherwise the
+    exchange has failed.
 
     Raises:
-        EndpointError: If the answer is an error without progress.
-        TerminalError: If it is an error that asks to fail the invocation.
+        EndpointError: If it has.
     """
-    if isinstance(answer.end, m.Error):
-        error = answer.end
-        text = f"{error.message or 'the endpoint reports an error'} (code {error.code or 500})"
-        if error.behavior == m.FAIL:
-            raise TerminalError(error.message or "the endpoint failed the invocation", code=error.code or 500)
-        if not answer.entries and not answer.runs:
-            delay = error.next_retry_delay
-            raise EndpointError(text, retry_after=None if delay is None else timedelta(milliseconds=delay))
+    error = answer.end
+    if isinstance(error, m.Error) and error.behavior != m.FAIL and not answer.entries and not answer.runs:
+        raise failed(error)
     return round(time.time() * 1000).to_bytes(STAMP, "big") + body
+
+
+def failed(error: m.Error) -> EndpointError:
+    """Return the exception for an error that the endpoint reports. It is tried again as the error says."""
+    delay = error.next_retry_delay
+    return EndpointError(
+        f"{error.message or 'the endpoint reports an error'} (code {error.code or 500})",
+        retry_after=None if delay is None else min(timedelta(milliseconds=delay), MAX_RETRY_AFTER),
+        pause=error.behavior == m.PAUSE,
+    )

@@ -20,7 +20,7 @@ from adapter.errors import InvocationCancelledError, TerminalError
 from adapter.operations import Invocation, Operation
 from adapter.restate import messages as m
 from adapter.restate import results as r
-from adapter.restate.answers import Answer, EndpointError, read_answer, recorded
+from adapter.restate.answers import Answer, EndpointError, failed, read_answer, recorded
 from adapter.restate.awaiting import Leaf, leaves, resolved, uncancelled, wants_all
 from adapter.restate.values import content_of, failure_of, invocation_of, outcome_of, request_of, text_of
 from adapter.restate.wire import Frame, write_frame
@@ -66,8 +66,10 @@ class Player:
             match answer.end:
                 case m.Suspension():
                     await play.wait(answer.end.future)
+                case m.Error(behavior=m.FAIL):
+                    raise failure_of(m.WireFailure(answer.end.code, answer.end.message)).error()
                 case m.Error():
-                    await play.back_off(answer.end)
+                    play.fail(answer.end)
                 case _:
                     return _output(answer)
         raise TerminalError(f"{issuer.target} took more than {MAX_EXCHANGES} exchanges with its endpoint")
@@ -123,7 +125,9 @@ class _Play:
         self._arrived: dict[Leaf, bool] = {}
         """The leaves whose results came since the last exchange began, and whether they are failures."""
         self._failed = 0
-        """1 after an exchange that made progress and then failed: it is a failure since the last stored entry."""
+        """1 after an exchange that made progress and then failed."""
+        self._fresh = False
+        """Whether the last answer came in this attempt, and not from its journal."""
         self._seed = issuer.random.getrandbits(64)
         headers = [m.Header(name, value) for name, value in issuer.headers.items()]
         self._add(m.InputCommand(headers, m.Value(body)), m.TYPE_OF[m.InputCommand])
@@ -133,7 +137,9 @@ class _Play:
     async def exchange(self) -> Answer:
         """Send the journal and return the answer, as it was the first time."""
         journal = list(self._journal)
-        retries = self._issuer.failures + self._failed
+        issuer, self._fresh = self._issuer, False
+        # If an earlier attempt began this exchange, that is the last progress, and every failure since was the exchange's.
+        retries = self._failed + (issuer.failures if issuer.replaying else 0)
         seen = c.SeenState(complete=not self._stateful)
         id = sdk_id(self._issuer.origin)
         self._arrived.clear()
@@ -151,6 +157,7 @@ class _Play:
                 random_seed=self._seed,
             )
             answer = await self._send(b"".join(map(write_frame, [Frame(m.START, start.encode()), *journal])))
+            self._fresh = True
             return recorded(read_answer(answer), answer)
 
         exchange = c.Run("exchange", closure, kind="exchange", state=seen if self._eager else None)
@@ -171,11 +178,14 @@ class _Play:
             self._add(result, m.result_type(m.Run))
             self._arrived[n] = proposal.failure is not None
 
-    async def back_off(self, error: m.Error) -> None:
-        """Wait before the next exchange, after one that made progress and then failed."""
-        delay = error.next_retry_delay
-        if delay:
-            await self._until(self._issuer.issue(c.Sleep(delay, "retry"), r.read_bytes))
+    def fail(self, error: m.Error) -> None:
+        """Fail the attempt in which an exchange made progress and then failed. A later attempt goes on from there.
+
+        Raises:
+            EndpointError: If the answer came in this attempt.
+        """
+        if self._fresh:
+            raise failed(error)
 
     def _add(self, message: m.Command | m.Notification, type: int) -> None:
         self._journal.append(Frame(type, message.encode()))

@@ -20,6 +20,7 @@ from adapter import (
     WorkflowContext,
     handler,
 )
+from adapter.testing import StuckError
 from tests.handlers.conftest import Environments
 
 DETAILS = {"account": "7", "limit": "100 €"}
@@ -67,6 +68,20 @@ class Bank(Service):
         if self.tries < 3:
             self.tries += 1
             raise RetryableError(retry_after=60)
+        return self.tries
+
+    @handler
+    async def empty(self, ctx: Context) -> int:
+        return await ctx.run("count", self.out_of_stock, retry=RetryPolicy(attempts=5))
+
+    @handler(retry=RetryPolicy(attempts=1, exhausted="kill"))
+    async def empty_itself(self, ctx: Context) -> int:
+        return self.out_of_stock()
+
+    def out_of_stock(self) -> int:
+        self.tries += 1
+        if self.tries == 1:
+            raise RetryableError("out of stock", pause=True)
         return self.tries
 
     @handler
@@ -163,6 +178,15 @@ async def test_the_next_try_begins_when_the_exception_says(environment: Environm
     calls = {"throttled": client.throttled, "throttled_step": client.throttled_step}
     assert await calls.get(way, client.throttled_itself)() == 3
     assert timedelta(minutes=1) < env.now - before < timedelta(minutes=4)
+
+
+@pytest.mark.parametrize("way", ["empty", "empty_itself"])
+async def test_the_exception_asks_to_pause(environment: Environments, way: str) -> None:
+    bank = Bank()
+    client = environment(bank).service_client(Bank)
+    with pytest.raises(StuckError, match=r"Bank/empty.* is paused .* RetryableError: out of stock"):
+        await {"empty": client.empty, "empty_itself": client.empty_itself}[way]()
+    assert bank.tries == 1
 
 
 async def test_a_steps_policy_counts_the_time_that_the_exception_asks_for(environment: Environments) -> None:

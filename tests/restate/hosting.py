@@ -89,6 +89,15 @@ async def eventually(check: Callable[[], Awaitable[bool]], seconds: float = 60) 
         await asyncio.sleep(0.02)
 
 
+async def until(host: Hosted, id: str, status: str) -> None:
+    """Wait until an invocation has a status."""
+
+    async def reached() -> bool:
+        return bool((await host.admin(id))["status"] == status)
+
+    await eventually(reached)
+
+
 def new_key() -> str:
     """Return a key that no other test uses."""
     return uuid4().hex

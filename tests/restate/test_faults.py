@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -13,7 +14,7 @@ from adapter.restate import messages as m
 from adapter.restate.endpoints import UnreachableError
 from adapter.restate.http import HttpEndpoint
 from adapter.restate.wire import Frame, read_frames, write_frame
-from tests.restate.hosting import CallError, hosted
+from tests.restate.hosting import CallError, hosted, until
 
 MANIFEST = {
     "minProtocolVersion": 5,
@@ -117,15 +118,42 @@ async def test_the_endpoint_is_told_how_often_it_failed() -> None:
 
 
 async def test_what_was_done_before_an_error_is_kept() -> None:
-    step = write_frame(Frame(0x0411, m.Run(1).encode()))
-    ran = write_frame(Frame(m.PROPOSE_RUN, m.ProposeRun(1, value=b"1").encode()))
     error = write_frame(Frame(m.ERROR, m.Error(500, "boom", next_retry_delay=10).encode()))
-    endpoint = Scripted(step + ran + error, done())
+    endpoint = Scripted(STEP + RAN + error, done())
     async with hosted(endpoint) as host:
         assert await host.call("Fake/run") == "done"
     start, *journal = endpoint.exchanges[1]
     assert [frame.type for frame in journal] == [0x0400, 0x0411, 0x8011]
     assert m.Start.decode(start.payload).known_entries == 3
+
+
+STEP = write_frame(Frame(0x0411, m.Run(1).encode()))
+RAN = write_frame(Frame(m.PROPOSE_RUN, m.ProposeRun(1, value=b"1").encode()))
+
+
+@pytest.mark.parametrize("progress", [b"", STEP + RAN], ids=["at once", "after a step"])
+async def test_an_error_that_asks_to_pause_pauses(progress: bytes) -> None:
+    error = write_frame(Frame(m.ERROR, m.Error(500, "out of stock", behavior=m.PAUSE).encode()))
+    endpoint = Scripted(progress + error, done())
+    async with hosted(endpoint) as host:
+        id = await host.send("Fake/run")
+        await until(host, id, "paused")
+        assert "out of stock" in (await host.admin(id))["error"]
+        assert len(endpoint.exchanges) == 1
+        await host.admin(id, "resume")
+        assert await host.attach(id) == "done"
+    assert len(endpoint.exchanges[1]) == (4 if progress else 2)
+
+
+async def test_an_error_after_a_step_is_shown_until_the_next_try() -> None:
+    error = write_frame(Frame(m.ERROR, m.Error(500, "boom", next_retry_delay=3_600_000).encode()))
+    async with hosted(Scripted(STEP + RAN + error)) as host:
+        id = await host.send("Fake/run")
+        await until(host, id, "backing-off")
+        shown = await host.admin(id)
+        assert "boom" in shown["error"]
+        assert datetime.fromisoformat(shown["due"]) - datetime.now(UTC) > timedelta(minutes=50)
+        await host.admin(id, "kill")
 
 
 async def test_an_error_that_asks_for_failure_is_not_tried_again() -> None:

@@ -18,7 +18,7 @@ from adapter.cli import showing
 from adapter.registry import BoundService
 from adapter.restate.apps import AppEndpoint
 from adapter.restate.manifest import RemoteHandler
-from tests.restate.hosting import CallError, Hosted, eventually, hosted, new_key
+from tests.restate.hosting import CallError, Hosted, eventually, hosted, new_key, until
 
 ran: Counter[str] = Counter()
 """How often each step ran, by its name and the key of its handler."""
@@ -115,13 +115,6 @@ def found(entries: list[dict[str, Any]], command: str, name: str | None = None) 
     return next(each for each in entries if each.get("command") == command and name in (None, each.get("name")))
 
 
-async def until(host: Hosted, id: str, status: str) -> None:
-    async def reached() -> bool:
-        return bool((await host.admin(id))["status"] == status)
-
-    await eventually(reached)
-
-
 async def asked(host: Hosted, id: str) -> str:
     """Wait until an order asks for its approval, and return the id of its awakeable."""
     awakeables: list[str] = []
@@ -183,12 +176,12 @@ async def test_the_command_line_shows_steps(host: Hosted) -> None:
 
 async def test_a_step_that_waits_for_its_next_try_is_named(host: Hosted) -> None:
     id = await host.send("Stock/recount")
-    await until(host, id, "suspended")
+    await until(host, id, "backing-off")
     waits = (await host.admin(id))["waits"]
-    assert {(each["kind"], each.get("name")) for each in waits} == {("step", "count"), ("timer", "retry")}
+    assert {(each["kind"], each.get("name")) for each in waits} == {("step", "count"), ("attempt", None)}
     assert "value" not in found(await journal(host, id), "run", "count")
     why = (await host.http.get(f"/admin/invocations/{id}/why")).json()
-    assert "step 'count' is under way" in why["summary"]
+    assert "backing off in step 'count', attempt 1 of 70: " in why["summary"]
     await host.admin(id, "kill")
 
 

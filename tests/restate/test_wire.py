@@ -92,6 +92,13 @@ def test_answers_that_are_none_say_why(body: bytes, said: str) -> None:
         read_answer(body)
 
 
+def test_an_error_that_asks_to_pause_does() -> None:
+    error = write_frame(Frame(m.ERROR, m.Error(500, "boom", behavior=m.PAUSE).encode()))
+    with pytest.raises(EndpointError, match="boom") as raised:
+        recorded(read_answer(error), error)
+    assert raised.value.pause
+
+
 def test_an_error_after_progress_is_kept_and_one_without_is_a_failure() -> None:
     error = write_frame(Frame(m.ERROR, m.Error(500, "boom", next_retry_delay=1500).encode()))
     with pytest.raises(EndpointError, match="boom") as raised:
