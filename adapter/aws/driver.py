@@ -13,20 +13,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import zlib
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from adapter.aws.entry import LambdaEntry
-from adapter.aws.settings import Settings, variable
+from adapter.aws.settings import ConfigurationError, Settings, variable
 from adapter.aws.tables import FORMAT
 from adapter.aws.wire import Api, WireError
+from adapter.errors import DefinitionError
 from adapter.registry import Registry
 from adapter.restate.answers import EndpointError
 from adapter.restate.lambdas import LambdaEndpoint
 
+if TYPE_CHECKING:
+    from adapter.restate.identity import Identity
+
 VARIABLE: Final = "ADAPTER_ENDPOINT"
 """The environment variable with the ARN of a version of the SDK's function."""
+
+IDENTITY: Final = "ADAPTER_IDENTITY_KEY"
+"""The environment variable with the name or ARN of a secret in Secrets Manager: the private key, in PEM, that signs
+requests to the SDK's function. Without it they are not signed."""
 
 PARTITION: Final = "manifest"
 """The partition key of manifests in the table of objects. An object's has a slash in it."""
@@ -118,6 +127,35 @@ async def discover(endpoint: LambdaEndpoint, manifests: Manifests) -> Registry:
     return registry
 
 
+def identity() -> Identity | None:
+    """Return what signs requests to the SDK's function, if the environment names a key.
+
+    Raises:
+        ConfigurationError: If the key cannot be read, or is none.
+    """
+    secret = os.environ.get(IDENTITY)
+    if not secret:
+        return None
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from adapter.aws.clients import make_client  # botocore takes a while to import
+
+    try:
+        from adapter.restate.identity import Identity
+
+        client: Any = make_client("secretsmanager", connections=1, attempts=3)
+        value: str | None = client.get_secret_value(SecretId=secret).get("SecretString")
+        return Identity((value or "").encode())
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"{error.name} is not installed: add serverless-adapter[identity] to the driver's requirements"
+        ) from None
+    except (BotoCoreError, ClientError) as error:
+        raise ConfigurationError(f"the secret that {IDENTITY} names cannot be read: {error}") from None
+    except DefinitionError as error:
+        raise ConfigurationError(f"the secret that {IDENTITY} names: {error}") from None
+
+
 def drive() -> LambdaEntry:
     """Return the entry of the function that the environment describes.
 
@@ -125,7 +163,7 @@ def drive() -> LambdaEntry:
         ConfigurationError: If it does not.
     """
     version = variable(VARIABLE)
-    endpoint = LambdaEndpoint(version, Function(version))
+    endpoint = LambdaEndpoint(version, Function(version), identity=identity())
 
     async def begin() -> Registry:
         return await discover(endpoint, Manifests(Settings.from_environment().objects, Api("dynamodb", attempts=3)))

@@ -133,6 +133,10 @@ def dev(
         list[str] | None,
         typer.Option(metavar="URL", help="The endpoint of a Restate SDK to serve as well. Repeat it for more."),
     ] = None,
+    identity_key: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The private key that signs requests to endpoints: ed25519, in PEM."),
+    ] = None,
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port; 0 for a free one.")] = 8080,
     allow_host: Annotated[
@@ -174,6 +178,7 @@ def dev(
         hosts=(host, *(allow_host or ())),
         cors=tuple(map(_origin, cors or ())),
         replays=show_replays,
+        identity=identity_key.absolute() if identity_key else None,
         persist=persist.absolute() if persist else None,
     )
     sys.stdout.flush()

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from adapter.errors import DefinitionError
 from adapter.local.options import UnservableError
 from adapter.registry import BoundService, Registry
 from adapter.restate.endpoints import UnreachableError
 from adapter.restate.http import HttpEndpoint
+
+if TYPE_CHECKING:
+    from adapter.restate.identity import Identity
 
 LOOK: Final = 1.0
 """Seconds between looks at what an endpoint offers."""
@@ -23,10 +27,19 @@ class Endpoints:
         urls: Where they are.
         registry: The services of the modules.
         tell: Prints a line for the developer.
+        key: The file with the private key that signs requests to them.
+
+    Raises:
+        UnservableError: If the key cannot be used.
     """
 
-    def __init__(self, urls: Sequence[str], registry: Registry, tell: Callable[[str], None]) -> None:
-        self._endpoints = [HttpEndpoint(url) for url in urls]
+    def __init__(
+        self, urls: Sequence[str], registry: Registry, tell: Callable[[str], None], *, key: Path | None = None
+    ) -> None:
+        identity = _identity(key) if key is not None else None
+        if identity is not None:
+            tell(f"==> the identity key for endpoints: {identity.public}")
+        self._endpoints = [HttpEndpoint(url, identity=identity) for url in urls]
         self._own = registry
         self._tell = tell
         self._offers: dict[str, Mapping[str, BoundService]] = {}
@@ -76,3 +89,16 @@ class Endpoints:
             if registry is not None:
                 host(registry)
                 self._tell(f"==> {', '.join(registry.services)}")
+
+
+def _identity(key: Path) -> Identity:
+    try:
+        from adapter.restate.identity import Identity  # where there is a key only
+    except ModuleNotFoundError as error:
+        raise UnservableError(f"{error.name} is not installed: pip install 'serverless-adapter[restate]'") from None
+    try:
+        return Identity(key.read_bytes())
+    except OSError as error:
+        raise UnservableError(f"--identity-key {key} cannot be read: {error.strerror}") from None
+    except DefinitionError as error:
+        raise UnservableError(f"--identity-key {key}: {error}") from None

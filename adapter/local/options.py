@@ -16,6 +16,7 @@ class Options:
         cors: The origins whose pages may call handlers; ``*`` stands for all.
         replays: Whether log lines that a replay writes again are shown.
         endpoints: The URLs of endpoints of Restate's SDKs to serve as well.
+        identity: The file with the private key that signs requests to those endpoints.
         persist: The file that holds the state; ``None`` for memory.
     """
 
@@ -24,6 +25,7 @@ class Options:
     cors: tuple[str, ...] = ()
     replays: bool = False
     endpoints: tuple[str, ...] = ()
+    identity: Path | None = None
     persist: Path | None = None
 
 

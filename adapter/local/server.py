@@ -298,8 +298,10 @@ async def _run(
     if options.endpoints:
         from adapter.local.endpoints import Endpoints  # httpx takes a while to import
 
-        endpoints = Endpoints(options.endpoints, registry, lambda line: print(line, flush=True))
         try:
+            endpoints = Endpoints(
+                options.endpoints, registry, lambda line: print(line, flush=True), key=options.identity
+            )
             registry = await endpoints.discover() or registry
         except UnservableError as error:
             print(f"adapter dev: {error}", file=sys.stderr, flush=True)

@@ -7,12 +7,15 @@ import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import FunctionType
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from adapter.errors import DefinitionError
 from adapter.registry import BoundService
 from adapter.restate.answers import EndpointError
 from adapter.restate.endpoints import Endpoint
+
+if TYPE_CHECKING:
+    from adapter.restate.identity import Identity
 
 T = TypeVar("T")
 
@@ -26,10 +29,11 @@ class AppEndpoint(Endpoint):
     Args:
         app: The ASGI app.
         version: The version of the protocol to speak; the highest that both sides know, if not given.
+        identity: Signs the exchanges, for an app that asks for it.
     """
 
-    def __init__(self, app: AsgiApp, *, version: int | None = None) -> None:
-        super().__init__("the app", version=version)
+    def __init__(self, app: AsgiApp, *, version: int | None = None, identity: Identity | None = None) -> None:
+        super().__init__("the app", version=version, identity=identity)
         self._app = app
 
     async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:

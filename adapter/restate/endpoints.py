@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from adapter.errors import AdapterError, DefinitionError
 from adapter.registry import BoundService
 from adapter.restate.answers import EndpointError
 from adapter.restate.manifest import ACCEPT, read_manifest, remote_services
 from adapter.restate.messages import VERSIONS
+
+if TYPE_CHECKING:
+    from adapter.restate.identity import Identity
 
 SAYS: Final = 300
 """Bytes that are quoted of an endpoint's error page."""
@@ -29,10 +32,12 @@ class Endpoint(ABC):
     Args:
         name: The endpoint's name in error messages: its URL, or the function.
         version: The version of the protocol to speak; the highest that both sides know, if not given.
+        identity: Signs the requests.
     """
 
-    def __init__(self, name: str, *, version: int | None = None) -> None:
+    def __init__(self, name: str, *, version: int | None = None, identity: Identity | None = None) -> None:
         self.name = name
+        self._identity = identity
         self._asked = version
         self.version = version or VERSIONS[-1]
 
@@ -60,13 +65,13 @@ class Endpoint(ABC):
             UnreachableError: If it does not answer, or answers with something else.
         """
         try:
-            status, body = await self.send("GET", "/discover", {"accept": ACCEPT}, b"")
+            status, body = await self.send("GET", "/discover", {"accept": ACCEPT, **self._signed("/discover")}, b"")
         except EndpointError as error:
             raise UnreachableError(f"{error}: start the endpoint, or correct its name") from error
         if status != 200:
             raise UnreachableError(
                 f"{self.name}/discover answers {status} {_quoted(body)}: this is not an SDK's endpoint, or it asks "
-                "for a signature (give its identity key)"
+                "for a signature by another identity key (--identity-key)"
             )
         return body
 
@@ -94,14 +99,17 @@ class Endpoint(ABC):
         """
         path = f"/invoke/{service}/{handler}"
         kind = f"application/vnd.restate.invocation.v{self.version}"
-        status, answer = await self.send("POST", path, {"content-type": kind}, body)
+        status, answer = await self.send("POST", path, {"content-type": kind, **self._signed(path)}, body)
         if status != 200:
             raise EndpointError(f"{self.name}{path} answers {status} {_quoted(answer)}{_HINTS.get(status, '')}")
         return answer
 
+    def _signed(self, path: str) -> dict[str, str]:
+        return self._identity.headers(path) if self._identity is not None else {}
+
 
 _HINTS: Final[Mapping[int, str]] = {
-    401: ": its identity key is another",
+    401: ": it accepts requests of another identity key only",
     404: ": it has no such handler any more",
     415: ": it does not speak this version of the service protocol",
 }

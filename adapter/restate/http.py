@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import httpx
 
 from adapter.restate.answers import EndpointError
 from adapter.restate.endpoints import Endpoint
+
+if TYPE_CHECKING:
+    from adapter.restate.identity import Identity
 
 CONNECT: Final = 5.0
 """Seconds for a connection to an endpoint."""
@@ -26,10 +29,11 @@ class HttpEndpoint(Endpoint):
     Args:
         url: The endpoint's URL; its path is a prefix of the protocol's paths.
         version: The version of the protocol to speak; the highest that both sides know, if not given.
+        identity: Signs the requests.
     """
 
-    def __init__(self, url: str, *, version: int | None = None) -> None:
-        super().__init__(url.rstrip("/"), version=version)
+    def __init__(self, url: str, *, version: int | None = None, identity: Identity | None = None) -> None:
+        super().__init__(url.rstrip("/"), version=version, identity=identity)
         # Servers of SDKs speak HTTP/2 without TLS by prior knowledge.
         transport = httpx.AsyncHTTPTransport(http1=False, http2=True)
         self._client = httpx.AsyncClient(transport=transport, timeout=httpx.Timeout(SILENCE, connect=CONNECT))

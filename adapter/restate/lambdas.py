@@ -6,10 +6,13 @@ import base64
 import binascii
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapter.restate.answers import EndpointError
 from adapter.restate.endpoints import Endpoint
+
+if TYPE_CHECKING:
+    from adapter.restate.identity import Identity
 
 Invoke = Callable[[bytes], Awaitable[bytes]]
 """Invokes a function with a payload, waits for it, and returns its payload. It does not retry. It raises
@@ -23,10 +26,13 @@ class LambdaEndpoint(Endpoint):
         function: The function's name or ARN, with its version.
         invoke: Invokes it.
         version: The version of the protocol to speak; the highest that both sides know, if not given.
+        identity: Signs the requests.
     """
 
-    def __init__(self, function: str, invoke: Invoke, *, version: int | None = None) -> None:
-        super().__init__(function, version=version)
+    def __init__(
+        self, function: str, invoke: Invoke, *, version: int | None = None, identity: Identity | None = None
+    ) -> None:
+        super().__init__(function, version=version, identity=identity)
         self._invoke = invoke
 
     async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:

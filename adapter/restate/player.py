@@ -138,7 +138,7 @@ class _Play:
         """Send the journal and return the answer, as it was the first time."""
         journal = list(self._journal)
         issuer, self._fresh = self._issuer, False
-        # If an earlier attempt began this exchange, that is the last progress, and every failure since was the exchange's.
+        # What an earlier attempt began is the last progress, and each failure since then was a failure of it.
         retries = self._failed + (issuer.failures if issuer.replaying else 0)
         seen = c.SeenState(complete=not self._stateful)
         id = sdk_id(self._issuer.origin)

@@ -11,7 +11,6 @@ from adapter.restate.apps import AppEndpoint
 from adapter.restate.endpoints import Endpoint
 from adapter.restate.http import HttpEndpoint
 from adapter.restate.lambdas import LambdaEndpoint
-from infra import emulator
 from tests.restate import node
 from tests.restate.hosting import Hosted, hosted
 from tests.restate.python_services import make_app
@@ -39,16 +38,6 @@ def sandbox() -> Iterator[node.LambdaSandbox]:
     """The Lambda handler of the TypeScript services."""
     with node.sandboxed() as sandbox:
         yield sandbox
-
-
-@pytest.fixture(scope="module")
-def emulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The endpoint of an emulator, which the environment names."""
-    with emulator.running(tmp_path_factory.mktemp("emulator")) as process, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", process.url)
-        for name, value in (("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")):
-            patch.setenv(name, value)
-        yield process.url
 
 
 @pytest.fixture(params=HOSTINGS)

@@ -12,7 +12,8 @@ const quiet: restate.LoggerTransport = ({ level }, ...parts) => {
 // once, as by concurrent sandboxes.
 export const host = async (services: Parameters<typeof restate.serve>[0]["services"]) => {
   if (process.argv[2] !== "lambda") {
-    await restate.serve({ services, port: Number(process.argv[2]), logger: quiet });
+    const identityKeys = process.env.IDENTITY_KEY ? [process.env.IDENTITY_KEY] : [];
+    await restate.serve({ services, port: Number(process.argv[2]), logger: quiet, identityKeys });
     return;
   }
   const handler = createEndpointHandler({ services, logger: quiet });

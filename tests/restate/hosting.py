@@ -14,7 +14,7 @@ import httpx
 
 from adapter.engine.ports import Store
 from adapter.local.memory import MemoryStore
-from adapter.local.server import SWEEP_MEMORY, running
+from adapter.local.server import running
 from adapter.registry import Registry
 from adapter.restate.endpoints import Endpoint
 
@@ -68,14 +68,12 @@ def _result(response: httpx.Response) -> Any:
 
 
 @asynccontextmanager
-async def hosted(
-    *endpoints: Endpoint, store: Store | None = None, sweep: float = SWEEP_MEMORY
-) -> AsyncIterator[Hosted]:
-    """Host the services of endpoints. What is past due is looked for every ``sweep`` seconds."""
+async def hosted(*endpoints: Endpoint, store: Store | None = None) -> AsyncIterator[Hosted]:
+    """Host the services of endpoints."""
     registry = Registry()
     for endpoint in endpoints:
         registry.services.update(await endpoint.discover())
-    async with running(registry, store or MemoryStore(), sweep=sweep) as app:
+    async with running(registry, store or MemoryStore()) as app:
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=None) as http:
             yield Hosted(http)

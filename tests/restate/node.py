@@ -66,11 +66,13 @@ def _listens(port: int) -> bool:
 
 
 @contextmanager
-def served(program: str = "services.ts", port: int = 0) -> Iterator[str]:
-    """Serve a program's services over HTTP/2, and yield the URL."""
+def served(program: str = "services.ts", port: int = 0, identity: str = "") -> Iterator[str]:
+    """Serve a program's services over HTTP/2, to requests that are signed by ``identity`` if it is given. Yield the
+    URL."""
     install()
     port = port or free_port()
-    process = subprocess.Popen(_command(program, str(port)), cwd=MODULES)
+    environment = os.environ | {"IDENTITY_KEY": identity}
+    process = subprocess.Popen(_command(program, str(port)), cwd=MODULES, env=environment)
     try:
         end = time.monotonic() + 60
         while not _listens(port):

@@ -1,53 +1,79 @@
-"""A runtime that is killed: what it ran is taken over within the lease, and nothing is lost."""
+"""A runtime that is killed while it runs handlers of an SDK: the next one goes on, and nothing is lost."""
 
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
 
-import pytest
+import httpx
 
-from adapter.local.dynamodb import open_dynamodb
-from tests.restate.hosting import hosted
-from tests.restate.node import ROOT
-from tests.restate.runtime import STEPS, STEPS_BEFORE, endpoint
+from tests.restate.hosting import Hosted
+from tests.unit.dev import Dev
 
-INVOCATIONS = 20
+INVOCATIONS, STEPS, BEFORE = 20, 20, 100
+"""The invocations, the steps of each, and how many steps end before the runtime is killed."""
+
+MODULE = f"""
+import asyncio, os
+import restate
+
+counting = restate.Service("Counting")
+began = 0
+
+@counting.handler()
+async def count(ctx: restate.Context) -> list[int]:
+    return [await ctx.run_typed(f"step {{n}}", written(ctx.request().id, n)) for n in range({STEPS})]
+
+def written(invocation, n):
+    async def run():
+        global began
+        with open("steps", "a") as file:
+            file.write(f"{{invocation}} {{n}}\\n")
+        began += 1
+        if began > {BEFORE} and "HANGS" in os.environ:
+            await asyncio.Event().wait()
+        return n
+    return run
+
+app = restate.app(services=[counting])
+"""
 
 
-def run_and_kill(log: Path) -> list[str]:
+def begin(directory: Path, **environment: str) -> Dev:
+    return Dev(directory, "--no-reload", "--persist", "state.db", "counting", environment=environment)
+
+
+async def run_and_kill(directory: Path) -> list[str]:
     """Run invocations until each has a step that does not end. Kill the runtime, and return their ids."""
-    command = [sys.executable, "-m", "tests.restate.runtime", str(log), str(INVOCATIONS)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as runtime:
-        try:
-            assert runtime.stdout is not None
-            ids = [runtime.stdout.readline().strip() for _ in range(INVOCATIONS)]
-            assert all(ids), "the runtime ended"
-            end = time.monotonic() + 120
-            while len(log.read_text().splitlines()) < STEPS_BEFORE + INVOCATIONS:
-                assert runtime.poll() is None, "the runtime ended"
-                assert time.monotonic() < end, "the runtime has not made its steps"
-                time.sleep(0.01)
-        finally:
-            runtime.kill()
+    runtime, log = begin(directory, HANGS="yes"), directory / "steps"
+    try:
+        async with httpx.AsyncClient(base_url=runtime.url, timeout=120) as http:
+            ids = [await Hosted(http).send("Counting/count") for _ in range(INVOCATIONS)]
+        end = time.monotonic() + 120
+        while not log.exists() or len(log.read_text().splitlines()) < BEFORE + INVOCATIONS:
+            assert runtime.process.poll() is None, "the runtime ended"
+            assert time.monotonic() < end, "the runtime has not made its steps"
+            await asyncio.sleep(0.01)
+    finally:
+        runtime.process.kill()
+        runtime.stop()
     return ids
 
 
-@pytest.mark.dynamodb
-@pytest.mark.timeout(900)
-async def test_a_runtime_is_killed_in_the_middle_of_400_steps(emulated: str, tmp_path: Path) -> None:
-    log = tmp_path / "steps"
-    log.touch()
-    ids = await asyncio.to_thread(run_and_kill, log)
-    async with hosted(endpoint(), store=open_dynamodb(emulated), sweep=0.5) as host:
-        for id in ids:
-            assert await host.attach(id) == list(range(STEPS))
-    ran = Counter(log.read_text().splitlines())
+async def test_a_runtime_is_killed_in_the_middle_of_400_steps(tmp_path: Path) -> None:
+    (tmp_path / "counting.py").write_text(MODULE)
+    ids = await run_and_kill(tmp_path)
+    runtime = begin(tmp_path)
+    try:
+        async with httpx.AsyncClient(base_url=runtime.url, timeout=120) as http:
+            outputs = [await Hosted(http).attach(id) for id in ids]
+    finally:
+        runtime.stop()
+    assert outputs == [list(range(STEPS))] * INVOCATIONS
+    ran = Counter((tmp_path / "steps").read_text().splitlines())
     assert len(ran) == INVOCATIONS * STEPS
     again = Counter(line.split()[0] for line, times in ran.items() if times > 1)
-    assert set(again.values()) == {1}, "of each invocation, only the step that was under way runs again"
     assert len(again) == INVOCATIONS
+    assert set(again.values()) == {1}, "of each invocation, only the step that was under way runs again"

@@ -14,8 +14,10 @@ from adapter.local.dynamodb import open_dynamodb
 from adapter.restate.endpoints import Endpoint
 from adapter.restate.http import HttpEndpoint
 from adapter.restate.lambdas import LambdaEndpoint
+from infra import emulator
 from tests.restate import node
 from tests.restate.hosting import CallError, Hosted, eventually, hosted, new_key
+from tests.restate.test_identity import new_identity
 from tests.unit.dev import Dev
 
 
@@ -29,6 +31,16 @@ def page() -> Iterator[str]:
 def sandboxed_page() -> Iterator[node.LambdaSandbox]:
     with node.sandboxed("page.ts") as sandbox:
         yield sandbox
+
+
+@pytest.fixture(scope="module")
+def emulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The endpoint of an emulator, which the environment names."""
+    with emulator.running(tmp_path_factory.mktemp("emulator")) as process, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", process.url)
+        for name, value in (("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")):
+            patch.setenv(name, value)
+        yield process.url
 
 
 @pytest.fixture(params=["adapter dev", "in memory", "on lambda", pytest.param("dynamodb", marks=pytest.mark.dynamodb)])
@@ -89,16 +101,19 @@ async def test_a_cross_deadlock_is_reported_and_broken(host: Hosted) -> None:
 
 
 async def test_adapter_dev_waits_for_an_endpoint_and_discovers_it_when_it_restarts(tmp_path: Path) -> None:
-    port = node.free_port()
-    dev = Dev(tmp_path, "--endpoint", f"http://127.0.0.1:{port}")
+    port, key = node.free_port(), new_identity(tmp_path / "identity.pem")
+    dev = Dev(tmp_path, "--endpoint", f"http://127.0.0.1:{port}", "--identity-key", "identity.pem")
     try:
         async with httpx.AsyncClient(base_url=dev.url, timeout=30) as http:
             assert any("start the endpoint" in line for line in dev.said)
-            with node.served("page.ts", port=port):
+            assert f"==> the identity key for endpoints: {key}\n" in dev.said
+            with node.served("page.ts", port=port, identity=key):
                 dev.until("answers again")
                 dev.until("MyService")
                 assert await Hosted(http).call("MyService/myHandler", "Mary") == "Hello Mary"
             dev.until("does not answer")
+            with node.served("services.ts", port=port, identity=new_identity(tmp_path / "another.pem")):
+                dev.until("asks for a signature by another identity key")
             with node.served("services.ts", port=port):
                 dev.until("TestUtilsService")
                 assert await Hosted(http).call("TestUtilsService/echo", "Mary") == "Mary"

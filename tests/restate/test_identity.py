@@ -1,0 +1,107 @@
+"""Requests that are signed, so that an endpoint accepts those of one runtime only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import restate
+from botocore.exceptions import NoCredentialsError
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from adapter.aws import clients, driver
+from adapter.aws.settings import ConfigurationError
+from adapter.errors import DefinitionError
+from adapter.local.endpoints import Endpoints
+from adapter.local.options import UnservableError
+from adapter.registry import Registry
+from adapter.restate.apps import AppEndpoint
+from adapter.restate.endpoints import UnreachableError
+from adapter.restate.identity import Identity
+from tests.restate.hosting import hosted
+
+greeter = restate.Service("Greeter")
+
+
+@greeter.handler()
+async def greet(ctx: restate.Context, name: str) -> str:
+    return f"Hello {name}"
+
+
+def pem(key: Any) -> bytes:
+    return bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def new_identity(file: Path) -> str:
+    """Write a new key to a file, and return its public part."""
+    file.write_bytes(pem(Ed25519PrivateKey.generate()))
+    return Identity(file.read_bytes()).public
+
+
+def app(identity: Identity) -> Any:
+    return restate.app(services=[greeter], identity_keys=[identity.public])
+
+
+async def test_an_endpoint_accepts_what_its_key_has_signed() -> None:
+    identity = Identity(pem(Ed25519PrivateKey.generate()))
+    async with hosted(AppEndpoint(app(identity), identity=identity)) as host:
+        assert await host.call("Greeter/greet", "Mary") == "Hello Mary"
+
+
+@pytest.mark.parametrize("signed", [False, True], ids=["not signed", "by another key"])
+async def test_an_endpoint_refuses_other_requests(signed: bool) -> None:
+    ours, other = (Identity(pem(Ed25519PrivateKey.generate())) for _ in range(2))
+    with pytest.raises(UnreachableError, match="another identity key"):
+        await AppEndpoint(app(ours), identity=other if signed else None).discover()
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        (b"no key", "no private key in PEM"),
+        (pem(generate_private_key(65537, 1024)), "no ed25519 key: make one with `openssl"),
+    ],
+)
+def test_a_key_that_cannot_be_used_is_refused(key: bytes, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "key.pem"
+    file.write_bytes(key)
+    with pytest.raises(DefinitionError, match=said):
+        Identity(key)
+    with pytest.raises(UnservableError, match=f"key.pem: the identity key is {said}"):
+        Endpoints((), Registry(), print, key=file)
+    with pytest.raises(UnservableError, match="cannot be read: No such file"):
+        Endpoints((), Registry(), print, key=tmp_path / "none.pem")
+
+
+class Secrets:
+    """Secrets Manager, with one secret."""
+
+    def __init__(self, secret: bytes | Exception) -> None:
+        self._secret = secret
+
+    def client(self, service: str, **_: int) -> Secrets:
+        assert service == "secretsmanager"
+        return self
+
+    def get_secret_value(self, SecretId: str) -> dict[str, str]:  # noqa: N803
+        assert SecretId == "restate/identity"
+        if isinstance(self._secret, Exception):
+            raise self._secret
+        return {"SecretString": self._secret.decode()}
+
+
+def test_a_driver_signs_with_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert driver.identity() is None
+    monkeypatch.setenv("ADAPTER_IDENTITY_KEY", "restate/identity")
+    key = pem(Ed25519PrivateKey.generate())
+    for secret, said in ((b"", "no private key in PEM"), (NoCredentialsError(), "cannot be read: Unable to locate")):
+        monkeypatch.setattr(clients, "make_client", Secrets(secret).client)
+        with pytest.raises(ConfigurationError, match=f"the secret that ADAPTER_IDENTITY_KEY names.*{said}"):
+            driver.identity()
+    monkeypatch.setattr(clients, "make_client", Secrets(key).client)
+    identity = driver.identity()
+    assert identity is not None
+    assert identity.public == Identity(key).public
