@@ -166,13 +166,25 @@ async def test_an_error_that_asks_for_failure_is_not_tried_again() -> None:
     assert len(endpoint.exchanges) == 1
 
 
-async def test_scopes_are_refused() -> None:
-    call = m.Call("Fake", "run", b"", scope="tenant", id_completion_id=1, completion_id=2)
-    endpoint = Scripted(write_frame(Frame(0x040D, call.encode())) + done())
+SCOPED = {
+    "a call": m.Call("Fake", "run", b"", scope="tenant", id_completion_id=1, completion_id=2),
+    "a call with a limit key": m.Call("Fake", "run", b"", limit_key="tenant", id_completion_id=1, completion_id=2),
+    "a message": m.OneWayCall("Fake", "run", b"", scope="tenant", id_completion_id=1),
+    "a message with a limit key": m.OneWayCall("Fake", "run", b"", limit_key="tenant", id_completion_id=1),
+    "an attachment": m.Attach(workflow=m.WorkflowTarget("Flow", "key", "tenant"), completion_id=1),
+    "a read": m.GetOutput(idempotent=m.IdempotentRequestTarget("S", None, "run", "key", "tenant"), completion_id=1),
+}
+
+
+@pytest.mark.parametrize("what", SCOPED)
+async def test_scopes_and_limit_keys_are_refused(what: str) -> None:
+    command: Any = SCOPED[what]
+    endpoint = Scripted(write_frame(Frame(m.TYPE_OF[type(command)], command.encode())) + done())
     async with hosted(endpoint) as host:
         with pytest.raises(CallError, match="scopes and limit keys are not supported") as raised:
             await host.call("Fake/run")
     assert raised.value.status == 501
+    assert len(endpoint.exchanges) == 1
 
 
 @pytest.mark.parametrize(

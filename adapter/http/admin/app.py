@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from adapter.engine.engine import Engine
@@ -13,6 +14,9 @@ from adapter.http.admin.context import Stack
 from adapter.http.admin.ports import Services
 from adapter.http.admin.routing import refuse, route
 from adapter.http.messages import respond
+
+PREFIX: Final = "/admin/restate/"
+"""Where Restate's tools find their paths."""
 
 MODULES = (openapi, invocations, why, tree, actions, keys, outside, stack)
 """The modules with the operations. A path that another one's pattern would match as well stands before it."""
@@ -29,5 +33,13 @@ class Admin:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            response = await respond(Request(scope, receive), lambda request: route(self._stack, request), refuse)
+            response = await respond(Request(scope, receive), self._answer, refuse)
             await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        path: str = request.scope["path"]
+        if path.startswith(PREFIX):
+            from adapter.http.admin.restate import respond_as_restate  # for Restate's tools only
+
+            return await respond_as_restate(self._stack, request, path.removeprefix(PREFIX))
+        return await route(self._stack, request)
