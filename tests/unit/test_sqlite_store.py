@@ -263,6 +263,18 @@ def test_the_development_server_keeps_state(tmp_path: Path) -> None:
         assert [name for name in os.listdir(tmp_path) if name.startswith("state")] == ["state"]
 
 
+def test_a_second_server_on_a_file_ends_with_a_message(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(MODULE)
+    first = Dev(tmp_path, "shop", "--persist", "state")
+    try:
+        assert first.url
+        second = Dev(tmp_path, "shop", "--persist", "state")
+        second.until(rf"^adapter dev: {tmp_path}/state is in use by another process: stop that, or give another file$")
+        assert second.process.wait(60) == 1
+    finally:
+        first.stop()
+
+
 def test_a_server_that_starts_anew_keeps_its_file(tmp_path: Path) -> None:
     """The former process has closed it before the next one opens it."""
     module = tmp_path / "shop.py"
