@@ -1,1 +1,1 @@
-"""The engine on one machine: the ports in memory, and the development server."""
+"""The engine on one machine: the ports in memory and in a file, and the development server."""

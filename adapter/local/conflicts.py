@@ -1,4 +1,4 @@
-"""DynamoDB's transaction conflicts, for the store in memory.
+"""DynamoDB's transaction conflicts, for the stores of this machine.
 
 A transaction has its items to itself from its arrival until its effect. Meanwhile DynamoDB cancels other transactions
 on these items and refuses plain writes of them, and serves reads
