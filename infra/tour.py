@@ -101,14 +101,17 @@ class Tour:
     def delayed_messages(self) -> None:
         """Delayed messages: up to a minute SQS wakes them, precise to a second; beyond, EventBridge Scheduler does."""
         name, late = f"jane-{self._run}", f"joan-{self._run}"
+        before = self.schedules()
         self.post(f"/Mailer/{late}/mail/send?delay={SCHEDULED}s", "a good minute later", status=202)
         self._scheduled = late, time.monotonic()
-        group = self._stack.outputs["TimersGroup"]
-        schedules = self._stack.client("scheduler").list_schedules(GroupName=group)["Schedules"]
-        say(f"schedules in {group}: {len(schedules)}")
-        self.expect(bool(schedules), "a schedule")
+        made = self.schedules() - before
+        say(f"this made a schedule in EventBridge Scheduler: {', '.join(made)}")
+        self.expect(len(made) == 1, "one schedule more")
+        before = self.schedules()
         sent = time.monotonic()
         self.post(f"/Mailer/{name}/mail/send?delay=5s", "five seconds later", status=202)
+        self.expect(not self.schedules() - before, "no further schedule")
+        say("this made none: the message waits in a queue of SQS")
         self.until("it is delivered", lambda: self.mails(name))
         seconds = time.monotonic() - sent
         say(f"delivered after {seconds:.1f} s; the other one comes later in this tour")
@@ -220,6 +223,12 @@ class Tour:
         """What was mailed to somebody."""
         mails: list[str] = self.quiet("POST", f"/Mailer/{name}/sent").json()
         return mails
+
+    def schedules(self) -> set[str]:
+        """The names of the stack's timers in EventBridge Scheduler."""
+        pages = self._stack.client("scheduler").get_paginator("list_schedules")
+        found = pages.paginate(GroupName=self._stack.outputs["TimersGroup"])
+        return {schedule["Name"] for page in found for schedule in page["Schedules"]}
 
     def packed(self, path: str, count: int) -> list[dict[str, Any]]:
         """What is packed, once it is that many items."""
