@@ -121,9 +121,9 @@ def test_a_stack_in_order(aws: Aws) -> None:
         (
             "describe_time_to_live",
             {"TimeToLiveDescription": {"TimeToLiveStatus": "DISABLED"}},
-            "wrong",
+            "note",
             "without time to live",
-            "template",
+            "emulator",
         ),
         ("get_function_configuration", Missing(), "wrong", "no alias live", "AutoPublishAlias: live"),
         ("get_function_recursion_config", {"RecursiveLoop": "Terminate"}, "wrong", "recursive loop", "Loop: Allow"),
@@ -145,6 +145,14 @@ def test_something_is_wrong(aws: Aws, operation: str, answer: Any, level: str, s
     assert found.level == level
     assert says in found.says
     assert advice in found.advice
+
+
+def test_on_aws_a_table_needs_a_time_to_live(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    aws.answers["get_metric_statistics"] = {"Datapoints": []}
+    aws.answers["describe_time_to_live"] = {"TimeToLiveDescription": {"TimeToLiveStatus": "DISABLED"}}
+    found = [each for each in findings() if each.check.startswith("table")]
+    assert [(each.level, each.says) for each in found] == [(Level.WRONG, "without time to live")] * 2
 
 
 @pytest.mark.parametrize(
