@@ -12,6 +12,7 @@ from adapter.engine.execution import Execution
 from adapter.engine.ids import new_commit_id
 from adapter.engine.journal import AttemptStarted, NotificationDelivered, encode, started
 from adapter.engine.ports import Change, Conflict, Put
+from adapter.engine.process import Repeat
 from adapter.engine.records import JournalSegment, Meta, Status, Unreadable, cancellations
 from adapter.engine.renewal import renew
 from adapter.engine.runtime import Runtime
@@ -113,7 +114,7 @@ class Claims:
             return None
         meta = claimed
         if lifetimes.renew_at(meta) <= times.now:  # if this process ends first, the next attempt or the sweeper does it
-            self._process.spawn(renew(self._storage, meta, times.now))
+            self._process.spawn(renew(self._storage, meta, times.now), repeated_by=Repeat.RENEWAL)
         if meta.outcome is not None and meta.outcome.failure == KILLED:
             await self._control.kill_calls(meta)
         execution = Execution(meta, input, spec, stored=True, journal=journal)

@@ -37,6 +37,7 @@ from adapter.engine.ports import (
     WriteHead,
 )
 from adapter.engine.preparation import Preparation
+from adapter.engine.process import Repeat
 from adapter.engine.records import (
     Head,
     InboxEntry,
@@ -274,7 +275,8 @@ class Committer:
             by_parent.setdefault(replace(execution.meta.parent, command=0), []).append(notification)
         for parent, notifications in by_parent.items():
             self._process.spawn(
-                self._runtime.notifier.notify(notifications, parent.service, parent.deployment, alone=parent.alone)
+                self._runtime.notifier.notify(notifications, parent.service, parent.deployment, alone=parent.alone),
+                repeated_by=Repeat.CHECK,
             )
         for name, ref in transaction.granted:
             self._runtime.wakeups.on_key_granted(ref, name)
@@ -316,7 +318,8 @@ class Committer:
         for place, record in found.items():
             match changes[place]:
                 case Create() if isinstance(record, Meta) and record.waiters and record.expired(now):
-                    self._process.spawn(self._runtime.notifier.fan_out(record))  # then it can be replaced
+                    fan_out = self._runtime.notifier.fan_out(record)  # then it can be replaced
+                    self._process.spawn(fan_out, repeated_by=Repeat.WAITERS)
                 case Create(meta) if isinstance(record, Meta) and meta.id != self._root:
                     self._leave_out(meta, record)
                 case WriteHead(head=Head(key=name)) | TakeKey(key=name):

@@ -24,6 +24,7 @@ from adapter.engine.journal import AttemptStarted, CommandIssued, Entry, encode,
 from adapter.engine.notifier import Acknowledgement
 from adapter.engine.ports import Change, Conflict, Delete, Put, Update, WriteHead
 from adapter.engine.prefix import cut_before
+from adapter.engine.process import Repeat
 from adapter.engine.records import Copied, Head, InboxEntry, JournalSegment, Meta, Status, Unreadable
 from adapter.engine.requests import Answer, Request
 from adapter.engine.runtime import Runtime
@@ -269,7 +270,7 @@ class Control:
 
         Once begun, this runs to its end even if the caller is cancelled. Until then the invocation has a lease.
         """
-        return await self._process.persist(self._end(meta, failure))
+        return await self._process.persist(self._end(meta, failure), repeated_by=Repeat.LEASE)
 
     async def _end(self, meta: Meta, failure: Failure) -> bool:
         times, segments = self._process.times(), await self._segments_with_marker(meta)

@@ -11,6 +11,7 @@ from adapter.engine.deadlocks import attached, awaited_ids, deadlock, report
 from adapter.engine.events import ENDED, Event
 from adapter.engine.execution import Execution, Suspended
 from adapter.engine.operator import Operator
+from adapter.engine.process import Repeat
 from adapter.engine.runtime import Runtime
 from adapter.engine.types import Outcome
 
@@ -85,7 +86,7 @@ class Cycles:
         for execution in suspended:
             awaits, free = execution.meta.awaits, self._log.created - self._log.queued
             if awaits is not None and not free.issuperset(awaited_ids(execution.ref, awaits)):
-                self._process.spawn(self._operator.check_deadlock(execution.meta))
+                self._process.spawn(self._operator.check_deadlock(execution.meta), repeated_by=Repeat.CHECK)
 
     async def check(self) -> None:
         """Store what the executions wait for, and check whether they are part of a deadlock."""

@@ -18,7 +18,7 @@ from adapter.engine.execution import Execution
 from adapter.engine.ids import idempotent_id, new_commit_id, random_id, workflow_id
 from adapter.engine.journal import Entry
 from adapter.engine.ports import Change, Clock, Conflict, Dispatcher, Put, Store, Timers, Unavailable
-from adapter.engine.process import Process
+from adapter.engine.process import Process, Repeat
 from adapter.engine.records import INLINE, Copied, Head, Meta, Part, Status, Unreadable, cut
 from adapter.engine.reports import Reports
 from adapter.engine.requests import Answer, Request
@@ -122,7 +122,9 @@ class Engine:
                 session = await self._through_gate(execution, until)
             else:
                 head = self.runtime.recent.get(execution.key) if spec.kind.exclusive else None
-                session = self.process.spawn(self._run(self._session(execution, hold_until=until, head=head)))
+                session = self.process.spawn(
+                    self._run(self._session(execution, hold_until=until, head=head)), repeated_by=Repeat.LEASE
+                )
             return Answer(meta.id, True, await self._outcome(meta.id, future, until, session))
 
     async def send(
@@ -187,7 +189,7 @@ class Engine:
             if meta is not None and meta.status is Status.READY and self.deployment.runs(meta):
                 # It has its key, or its result. The process that was sent to run it may have to start first; this one
                 # runs already.
-                self.process.spawn(self.resume(id, fresh=meta.epoch == 0))
+                self.process.spawn(self.resume(id, fresh=meta.epoch == 0), repeated_by=Repeat.DISPATCH)
             if meta is not None and meta.status is Status.QUEUED:
                 interval = min(max(self.runtime.poll, (now - began) // POLLS), QUEUE_POLL)
             else:
@@ -315,7 +317,7 @@ class Engine:
         async with self.runtime.gates.turn(execution.key) as gate:
             head = self.runtime.recent.get(execution.key)
             session = self._session(execution, hold_until=until, head=head)
-            task = self.process.spawn(self._run(session))
+            task = self.process.spawn(self._run(session), repeated_by=Repeat.LEASE)
             task.add_done_callback(lambda _: gate.open())
         return task
 
@@ -341,7 +343,7 @@ class Engine:
     async def _continue_interrupted(self, session: Session) -> None:
         """Let the other invocations of a session continue after one of them was taken over. They did not fail."""
         for woken in session.woken:
-            self.process.spawn(self.resume(woken))
+            self.process.spawn(self.resume(woken), repeated_by=Repeat.DISPATCH)
         for execution in session.interrupted:
             meta = execution.meta
             if execution.stored and meta.status is Status.RUNNING:

@@ -17,7 +17,7 @@ from adapter.engine import lifecycle
 from adapter.engine.ids import new_commit_id
 from adapter.engine.listeners import Listeners
 from adapter.engine.ports import Conflict, Delete, Put, Wake
-from adapter.engine.process import Process
+from adapter.engine.process import Process, Repeat
 from adapter.engine.records import WAITING, Meta, Notification, Ref, Status, Waiter
 from adapter.engine.reports import Reports
 from adapter.engine.storage import Storage
@@ -51,7 +51,7 @@ class Notifier:
         self._reports.completed(meta, outcome, self._process.now())
         self._listeners.complete(meta.id, outcome)
         if meta.waiters:
-            self._process.spawn(self.fan_out(meta))
+            self._process.spawn(self.fan_out(meta), repeated_by=Repeat.WAITERS)
 
     async def notify(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 
 from adapter.engine.ports import Clock
@@ -17,6 +18,21 @@ log = logging.getLogger("adapter")
 
 LEASE = 60_000
 """Milliseconds of an attempt's lease in a process without a deadline."""
+
+
+class Repeat(StrEnum):
+    """What repeats background work if it fails, or if its process ends first."""
+
+    DISPATCH = "the due time of a ready record, which ends a dispatch's grace"
+    LEASE = "the due time of a running record, which ends its attempt's lease"
+    TIMER = "the due time of a record, which a timer or this process only meets sooner"
+    WAITERS = "the due time of a completed record, which comes at once while it has waiters"
+    CHECK = "the due time of a waiting record, at which the sweeper checks it"
+    KEY = "the grant of a key: then at the latest the stored cancellation reaches the invocation"
+    RENEWAL = "the due time of a record whose items are to be kept for longer"
+    LOAD = "the next load of the record, which meets the same items"
+    SWEEP = "the next sweep"
+    NOTHING = "nothing: a timer that is left fires in vain"
 
 
 class Receiver(Protocol):
@@ -95,8 +111,13 @@ class Process:
 
     # --- background work ---
 
-    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Run work in the background. `drain` waits for it."""
+    def spawn(self, work: Coroutine[Any, Any, Any], *, repeated_by: Repeat) -> asyncio.Task[Any]:
+        """Run work in the background. `drain` waits for it. An error that it raises is logged.
+
+        Args:
+            work: The work.
+            repeated_by: What repeats the work if it fails, or if this process ends first.
+        """
 
         async def guarded() -> None:
             try:
@@ -104,7 +125,7 @@ class Process:
             except (asyncio.CancelledError, GeneratorExit):
                 raise
             except BaseException as error:
-                log.exception("background work failed; what it was for is due again later")
+                log.exception("background work failed; it is repeated by %s", repeated_by)
                 if not isinstance(error, Exception):
                     raise
 
@@ -113,15 +134,22 @@ class Process:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def persist(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run work to its end even if the caller is cancelled. `drain` waits for it."""
+    async def persist(self, work: Coroutine[Any, Any, T], *, repeated_by: Repeat) -> T:
+        """Run work to its end even if the caller is cancelled. `drain` waits for it.
+
+        An error that it raises is logged if no caller waits for it any more.
+
+        Args:
+            work: The work.
+            repeated_by: See `spawn`.
+        """
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            task.add_done_callback(_report)
+            task.add_done_callback(lambda _: _report(task, repeated_by))
             raise
 
     async def drain(self) -> None:
@@ -135,7 +163,7 @@ class Process:
             task.cancel()
 
 
-def _report(task: asyncio.Task[Any]) -> None:
+def _report(task: asyncio.Task[Any], repeated_by: Repeat) -> None:
     """Log why background work failed for which no caller waits any more."""
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("background work failed; what it was for is due again later", exc_info=error)
+        log.error("background work failed; it is repeated by %s", repeated_by, exc_info=error)

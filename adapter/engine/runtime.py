@@ -14,7 +14,7 @@ from adapter.engine.listeners import Listeners
 from adapter.engine.notifier import Notifier
 from adapter.engine.outbound import Outbound
 from adapter.engine.ports import Dispatcher, Store, Timers
-from adapter.engine.process import Process
+from adapter.engine.process import Process, Repeat
 from adapter.engine.promises import Promises
 from adapter.engine.recent import Recent
 from adapter.engine.records import Head
@@ -93,7 +93,9 @@ def build(
     wakeups = Wakeups(process, deployment, listeners, dispatcher, timers, resume)
     blobs = Blobs(process, storage)
     expiry = Expiry(process, storage, blobs)
-    storage.on_former_items = lambda ref: process.spawn(expiry.delete_dependents(ref, of_former=True))
+    storage.on_former_items = lambda ref: process.spawn(
+        expiry.delete_dependents(ref, of_former=True), repeated_by=Repeat.LOAD
+    )
     notifier = Notifier(process, storage, wakeups, listeners, reports)
     promises = Promises(process, storage, expiry, notifier)
     return Runtime(

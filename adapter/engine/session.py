@@ -46,6 +46,7 @@ from adapter.engine.execution import (
 from adapter.engine.notifications import Notifications
 from adapter.engine.operator import Operator
 from adapter.engine.preparation import INBOX_PAGE, Preparation
+from adapter.engine.process import Repeat
 from adapter.engine.records import Head, Notification, Ref, Status
 from adapter.engine.runner import MAX_EFFECTS, Runner
 from adapter.engine.runtime import Runtime
@@ -383,7 +384,7 @@ class Session:
         await self._notifications.read(execution)
 
     def cancel(self, id: str) -> None:
-        self._process.spawn(self._operator.cancel(id))
+        self._process.spawn(self._operator.cancel(id), repeated_by=Repeat.KEY)
 
     # --- waiting ---
 

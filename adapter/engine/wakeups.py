@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from adapter.engine.deployment import Deployment
 from adapter.engine.listeners import Listeners
 from adapter.engine.ports import Dispatcher, Timers
-from adapter.engine.process import Process
+from adapter.engine.process import Process, Repeat
 from adapter.engine.records import Meta, Ref, Status
 from adapter.engine.types import ObjectKey
 
@@ -43,11 +43,11 @@ class Wakeups:
 
     def dispatch(self, ref: Ref, service: str, deployment: str, *, fresh: bool) -> None:
         """Dispatch an invocation."""
-        self._process.spawn(self._dispatcher.dispatch(ref, service, deployment, fresh))
+        self._process.spawn(self._dispatcher.dispatch(ref, service, deployment, fresh), repeated_by=Repeat.DISPATCH)
 
     def resume(self, id: str) -> None:
         """Continue an invocation in this process."""
-        self._process.spawn(self._resume(id))
+        self._process.spawn(self._resume(id), repeated_by=Repeat.DISPATCH)
 
     def schedule(self, meta: Meta) -> None:
         """Run an invocation when it is due: in this process if that is soon, else by a timer."""
@@ -55,19 +55,21 @@ class Wakeups:
             return
         wait = meta.continues_at - self._process.now()
         if meta.status is Status.BACKING_OFF and wait <= min(MAX_INLINE_WAIT, self._process.remaining()):
-            self._process.spawn(self._retry(meta.id, meta.continues_at))
+            self._process.spawn(self._retry(meta.id, meta.continues_at), repeated_by=Repeat.TIMER)
         else:
-            self._process.spawn(self._timers.schedule(meta.ref, _timer(meta), meta.continues_at))
+            self._process.spawn(
+                self._timers.schedule(meta.ref, _timer(meta), meta.continues_at), repeated_by=Repeat.TIMER
+            )
 
     def unschedule(self, meta: Meta) -> None:
         """Delete the timer of an invocation that has completed."""
         if meta.continues_at is not None and meta.status in (Status.SCHEDULED, Status.SUSPENDED, Status.BACKING_OFF):
-            self._process.spawn(self._timers.unschedule(meta.ref, _timer(meta)))
+            self._process.spawn(self._timers.unschedule(meta.ref, _timer(meta)), repeated_by=Repeat.NOTHING)
 
     def on_key_granted(self, ref: Ref, key: ObjectKey) -> None:
         """Run an invocation that this process has given its key: here if its client waits here."""
         if ref.id in self._listeners and self._deployment.serves(key.service):
-            self._process.spawn(self._resume(ref.id, key=key))
+            self._process.spawn(self._resume(ref.id, key=key), repeated_by=Repeat.DISPATCH)
         else:
             self.dispatch(ref, key.service, "", fresh=True)
 

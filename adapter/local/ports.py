@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from adapter.engine.ports import Clock
+from adapter.engine.process import Repeat
 from adapter.engine.records import Ref
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ class LocalDispatcher:
 
     async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool) -> None:
         """Have the invocation run, beside what goes on."""
-        self.engine.process.spawn(self.engine.resume(ref.id, fresh=fresh))
+        self.engine.process.spawn(self.engine.resume(ref.id, fresh=fresh), repeated_by=Repeat.DISPATCH)
 
 
 class LocalTimers:
@@ -50,4 +51,4 @@ class LocalTimers:
 
     async def _wake(self, ref: Ref, at: int) -> None:
         await self._clock.sleep(max(0, at - self._clock.now()) / 1000)
-        self.engine.process.spawn(self.engine.resume(ref.id))
+        self.engine.process.spawn(self.engine.resume(ref.id), repeated_by=Repeat.TIMER)

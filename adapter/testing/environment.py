@@ -33,6 +33,7 @@ from adapter.engine.ids import idempotent_id, workflow_id
 from adapter.engine.journal import CommandIssued, NotificationDelivered, ResultDelivered, decode
 from adapter.engine.keys import KeyState
 from adapter.engine.ports import Unavailable
+from adapter.engine.process import Repeat
 from adapter.engine.records import Meta, Status
 from adapter.engine.reports import Reports
 from adapter.engine.requests import Answer, Request
@@ -346,7 +347,7 @@ class Environment(Clients):
     async def _sweep(self) -> None:
         """Have what is past due go on, as the sweeper does once a minute."""
         await self.settle()
-        self._engine.process.spawn(self._engine.sweeper.sweep())
+        self._engine.process.spawn(self._engine.sweeper.sweep(), repeated_by=Repeat.SWEEP)
         await self.settle()
         self._store.expire(self._clock.now())
 

@@ -18,6 +18,7 @@ from adapter.clock import SystemClock
 from adapter.console.pages import Pages, is_console
 from adapter.definitions import Definition
 from adapter.engine.engine import Engine
+from adapter.engine.process import Repeat
 from adapter.engine.records import Ref
 from adapter.http import openapi
 from adapter.http.admin import Admin
@@ -129,7 +130,7 @@ class Fleet:
 
     async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool) -> None:
         engine = self.engines[deployment or self.current]
-        engine.process.spawn(engine.resume(ref.id, fresh=fresh))
+        engine.process.spawn(engine.resume(ref.id, fresh=fresh), repeated_by=Repeat.DISPATCH)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.apps[self.current](scope, receive, send)

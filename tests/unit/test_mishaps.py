@@ -17,6 +17,7 @@ from adapter.engine.ids import awakeable_id, idempotent_id, workflow_id
 from adapter.engine.loop import AWAITS_TO_LEAVE
 from adapter.engine.notifier import Acknowledgement
 from adapter.engine.ports import Contended, Create, Unavailable, WriteHead
+from adapter.engine.process import Repeat
 from adapter.engine.records import Head, Meta, Part, Ref, Status
 from adapter.engine.requests import Request
 from adapter.engine.types import Kind, ObjectKey, Outcome, RetryPolicy
@@ -1248,7 +1249,7 @@ async def test_a_cancellation_is_not_lost_to_a_call_that_is_over_by_then() -> No
     with dispatches_lost(world):  # the process that is to see the cancellation comes a moment late
         await world.clock.advance(9.9)
         assert await world.engine.control.cancel(id) == "accepted"
-        world.engine.process.spawn(world.engine.resume(ids[0]))
+        world.engine.process.spawn(world.engine.resume(ids[0]), repeated_by=Repeat.DISPATCH)
         await world.clock.advance(0.2)
     assert not (await world.meta(ids[0])).live
     await world.clock.advance(20)

@@ -11,6 +11,7 @@ import pytest
 
 from adapter import TerminalError
 from adapter.engine import commands as c
+from adapter.engine.process import Repeat
 from adapter.engine.types import Kind, RetryPolicy
 from tests.unit.world import World, pack, settle, unpack
 
@@ -138,10 +139,11 @@ async def test_what_fails_in_the_background_is_logged(caplog: pytest.LogCaptureF
     async def work() -> None:
         raise Escapes("unheard")
 
-    task = world.engine.process.spawn(work())
+    task = world.engine.process.spawn(work(), repeated_by=Repeat.CHECK)
     await settle()
     assert isinstance(task.exception(), Escapes)
     assert "unheard" in caplog.text
+    assert f"repeated by {Repeat.CHECK}" in caplog.text
 
 
 async def test_what_is_to_be_done_to_its_end_is_heard_of_though_nobody_waits_any_more(
@@ -154,7 +156,7 @@ async def test_what_is_to_be_done_to_its_end_is_heard_of_though_nobody_waits_any
         await go.wait()
         raise OSError("unheard")
 
-    waiting = asyncio.create_task(world.engine.process.persist(work()))
+    waiting = asyncio.create_task(world.engine.process.persist(work(), repeated_by=Repeat.LEASE))
     await settle()
     waiting.cancel()
     go.set()

@@ -11,6 +11,7 @@ import pytest
 from adapter import Context, Service, handler
 from adapter.definitions import Definition
 from adapter.engine.engine import Engine
+from adapter.engine.process import Repeat
 from adapter.engine.records import Meta, Ref, Status
 from adapter.engine.requests import Request
 from adapter.engine.types import Kind, Options, Outcome, Target
@@ -96,12 +97,12 @@ class _Ports:
         stack = self._stack
         engine, registry = stack.versions[deployment or stack.live[stack.hosts[service]]]
         if service in registry.services:
-            engine.process.spawn(engine.resume(ref.id, fresh=fresh))
+            engine.process.spawn(engine.resume(ref.id, fresh=fresh), repeated_by=Repeat.DISPATCH)
 
     async def schedule(self, ref: Ref, name: str, at: int) -> None:
         await self._stack.clock.sleep((at - self._stack.clock.now()) / 1000)
         engine = self._stack.engine(self._function)
-        engine.process.spawn(engine.resume(ref.id))
+        engine.process.spawn(engine.resume(ref.id), repeated_by=Repeat.TIMER)
 
     async def unschedule(self, ref: Ref, name: str) -> None: ...
 
