@@ -170,22 +170,30 @@ class Session:
 
     def _open(self) -> None:
         root = self.root
-        group: EffectGroup = ()
+        created: EffectGroup = ()
         if not root.stored:
-            group = (Created(root), *(JournalAppended(root, entry) for entry in root.journal))
-        if root.spec is not None:
-            self.executions[root.meta.id] = root
-            self._process.active[root.meta.id] = self
-        if root.exclusive and root.meta.status is not Status.SCHEDULED:
-            key = self.commit_log.key(root.key)
-            if key.head is None or key.head.owner != root.ref:
-                group = (*group, KeyRequested(root, self._process.moment()))
-            self.commit_log.record(group)
-            self._runner.enter_key(root.key)
+            created = (Created(root), *(JournalAppended(root, entry) for entry in root.journal))
+        self._begin(root, created)
+
+    def _begin(self, execution: Execution, created: EffectGroup = ()) -> None:
+        """Start an execution. One that has to own its key requests the key first, unless it is known to own it.
+
+        After a rewind the key of an execution that ran may be another's. Then another attempt has taken the execution
+        over, and the commit of the request finds that out.
+        """
+        if execution.spec is not None:
+            self.executions[execution.meta.id] = execution
+            self._process.active[execution.meta.id] = self
+        if execution.exclusive and execution.meta.status is not Status.SCHEDULED:
+            key = self.commit_log.key(execution.key)
+            owns = key.head is not None and key.head.owner == execution.ref
+            requested: EffectGroup = () if owns else (KeyRequested(execution, self._process.moment()),)
+            self.commit_log.record((*created, *requested))
+            self._runner.enter_key(execution.key)
         else:
-            self.commit_log.record(group)
-            if root.spec is not None:
-                self._runner.start(root)
+            self.commit_log.record(created)
+            if execution.spec is not None:
+                self._runner.start(execution)
 
     def _rewind_without(self, dropped: Drop) -> bool:
         """Drop the invocation that was taken over. Return True if others can continue, with their steps.
@@ -229,13 +237,9 @@ class Session:
         self._work.rewind()
         if not self.root.stored or self.root.meta.id in self.executions:
             self._open()
-        for id, execution in kept.items():
+        for execution in kept.values():
             if execution is not self.root:
-                self._process.active[id] = self
-                if execution.exclusive:
-                    self._runner.enter_key(execution.key)
-                else:
-                    self._runner.start(execution)
+                self._begin(execution)
 
     def _involved(self) -> Iterable[Execution]:
         """Return the executions that run, those whose failure is not logged yet, and all that the log names."""

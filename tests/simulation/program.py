@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Coroutine
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 from zlib import crc32
 
@@ -533,10 +533,10 @@ class Program:
         await self.end(inner, at, pending)
 
     async def gather(self, op: Op, path: str) -> None:
-        branches = [self.body(branch, f"{path}/{number}") for number, branch in enumerate(op.branches)]
+        run = self.body
         if op.how == "locked":
-            lock = asyncio.Semaphore(1 + self.node.id % 2)
-            branches = [self.locked(branch, lock, f"{path}/{number}") for number, branch in enumerate(branches)]
+            run = partial(self.locked, asyncio.Semaphore(1 + self.node.id % 2))
+        branches = [run(branch, f"{path}/{number}") for number, branch in enumerate(op.branches)]
         if op.how == "group":  # whose tasks are cancelled when one fails
             try:
                 async with asyncio.TaskGroup() as group:
@@ -549,13 +549,10 @@ class Program:
         self.see(path, "gathered", [isinstance(result, BaseException) for result in results])
         _raise_first(results)
 
-    async def locked(self, branch: Coroutine[Any, Any, None], lock: asyncio.Semaphore, path: str) -> None:
-        try:
-            async with lock:
-                self.see(path, "locks")
-                await branch
-        finally:
-            branch.close()  # if its turn never came
+    async def locked(self, lock: asyncio.Semaphore, ops: tuple[Op, ...], path: str) -> None:
+        async with lock:
+            self.see(path, "locks")
+            await self.body(ops, path)
 
     async def race(self, op: Op, path: str) -> None:
         names = [f"{path}/{number}" for number in range(len(op.branches))]
