@@ -83,7 +83,13 @@ class Work:
         return self._under_way.holds_name(name)
 
     def read(self, name: Name, task: Load | Refresh, work: Coroutine[Any, Any, None]) -> None:
-        """Read something for the session itself in the background."""
+        """Read something for the session itself in the background.
+
+        A read of the same name that still runs is stopped: this one sees all that it would have seen.
+        """
+        former = self._under_way.remove(name)
+        if former is not None and former.run is not None:
+            former.run.cancel()
         self._under_way.put(name, task, Stage.NEXT)
         self._start(name, work)
 
