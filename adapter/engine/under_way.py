@@ -14,6 +14,7 @@ from enum import Enum
 from adapter.engine import commands as c
 from adapter.engine.events import Event, Events
 from adapter.engine.execution import Execution
+from adapter.engine.journal import StepRetried
 from adapter.engine.keys import KeyState
 from adapter.engine.known_key import Key
 from adapter.engine.types import Outcome
@@ -35,10 +36,15 @@ class Sleep:
 
 @frozen
 class Step:
-    """A step."""
+    """A step.
+
+    Attributes:
+        retry: The tries of earlier attempts; ``None`` if there are none.
+    """
 
     execution: Execution
     command: c.Run
+    retry: StepRetried | None = None
 
 
 @frozen
@@ -134,7 +140,9 @@ class UnderWay:
         else:
             if at_once:
                 execution.deferred.add(n)
-            self.put(name, Step(execution, command), Stage.NEXT if at_once else Stage.ASKED)
+            assert execution.attempt is not None
+            step = Step(execution, command, execution.attempt.retries.get(n))
+            self.put(name, step, Stage.NEXT if at_once else Stage.ASKED)
 
     def read(self, execution: Execution, n: int, command: c.GetState | c.StateKeys, state: KeyState | None) -> None:
         """Read state from the store."""

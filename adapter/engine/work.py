@@ -97,10 +97,9 @@ class Work:
         entries = self._under_way.in_stage(stage)
         for name, entry in sorted(entries, key=lambda each: isinstance(each[1].task, Request)):  # steps first
             match entry.task:
-                case Step(execution, command):
-                    assert execution.attempt is not None
-                    retry = execution.attempt.retries.get(name[1]) or StepRetried(name[1], 0, self._process.now())
-                    self._start(name, self._step(execution, command, retry), command.context)
+                case Step(execution, command, retry):
+                    tries = retry or StepRetried(name[1], 0, self._process.now())
+                    self._start(name, self._step(execution, command, tries), command.context)
                 case Request(execution, request):
                     self._start(name, self._perform(execution, name[1], request))
                 case Read() as read:

@@ -277,6 +277,22 @@ def test_a_failure_is_logged_after_the_step_that_runs() -> None:
     assert session.effects() == ["0 StateRead", "AttemptFailed"]
 
 
+def test_a_deferred_step_begins_although_its_attempt_fails_in_the_same_turn() -> None:
+    session = Session()
+
+    async def run(ctx: Any, _: Any) -> Any:
+        ctx.issue(c.Run("quick", closure(1), deferred=True), unpack)
+        raise ValueError("at once")
+
+    session.handler(run, retry=RetryPolicy(attempts=3))
+    session.start()
+
+    [(_, entry)] = session.under_way.in_stage(Stage.NEXT)
+    assert isinstance(entry.task, Step)  # all that is needed to run it, though the attempt is over
+    assert entry.task.execution.attempt is None
+    assert "inv_a" in session.runner.failures.waiting  # the failure is logged after its result
+
+
 def test_a_cancellation_is_passed_on_to_a_stored_call() -> None:
     session = Session()
 
