@@ -79,6 +79,10 @@ $(browser): tests/console/package-lock.json tests/console/inflate.mjs | $(projec
 screenshots: $(console) $(browser) ## the pictures of the console in docs/images
 	@$(PY) -m tests.console.screenshots
 
+.PHONY: drills
+drills: $(project) $(console) ## an application in trouble, on this machine: for the drills of docs/guides/operating.md
+	@$(PY) -m tests.drills
+
 .PHONY: run
 run: export AWS_ENDPOINT_URL := $(local_url)
 run: export AWS_ACCESS_KEY_ID ?= test

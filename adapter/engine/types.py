@@ -81,10 +81,10 @@ def truncate(text: str, most: int) -> str:
 def span(milliseconds: int) -> str:
     """Return a duration as a person reads it.
 
-    >>> span(250), span(1500), span(90_000), span(7_200_000)
-    ('250 ms', '1.5 s', '1.5 min', '2.0 h')
+    >>> span(250), span(1500), span(90_000), span(7_200_000), span(2_592_000_000)
+    ('250 ms', '1.5 s', '1.5 min', '2.0 h', '30.0 d')
     """
-    for unit, size in (("h", 3_600_000), ("min", 60_000), ("s", 1000)):
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000)):
         if milliseconds >= size:
             return f"{milliseconds / size:.1f} {unit}"
     return f"{milliseconds} ms"

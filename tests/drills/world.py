@@ -217,10 +217,13 @@ def until(what: str, look: Callable[[], T | None]) -> T:
 
 @contextmanager
 def world(
-    deployment: str = FIRST, definitions: Sequence[type[Definition]] | None = None, store: MemoryStore | None = None
+    deployment: str = FIRST,
+    definitions: Sequence[type[Definition]] | None = None,
+    store: MemoryStore | None = None,
+    port: int = 0,
 ) -> Iterator[World]:
-    """Serve until the end of the block, what is in a store."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    """Serve until the end of the block, what is in a store. Port 0 stands for a free one."""
+    with socket.create_server(("127.0.0.1", port)) as listener:
         fleet = Fleet(store or MemoryStore())
         config = uvicorn.Config(
             fleet, lifespan="off", log_config=None, log_level="warning", timeout_graceful_shutdown=1

@@ -70,7 +70,15 @@ def test_lists_actions_and_logs(cli: Cli, http: httpx.Client, key: str) -> None:
     id = accepted(http, f"/SignUp/{key}/run/send", f"{key}@example.com")
     until("it is listed", lambda: any(each["id"] == id for each in cli.json("inv", "list", "--key", key)))
     until("it waits", lambda: cli.json("inv", "show", id)["status"] == "suspended")
-    assert "waits for" in cli("inv", "why", id)
+    assert "waits for" in cli("inv", "why", id[:20])
+    assert [each["id"] for each in cli.json("inv", "list", f"SignUp/{key}/", "suspended")] == [id]
+    several = ("--service", "SignUp", "--service", "Counter", "--key", key, "--key", "nobody")
+    assert [each["id"] for each in cli.json("inv", "list", *several)] == [id]
+    meant = cli.json("inv", "cancel", *several, "--dry-run")
+    assert [each["id"] for each in meant["invocations"]] == [id]
+    assert {"service": "SignUp", "key": key, "owner": id, "waiting": 0} in cli.json(
+        "keys", "list", "--service", "SignUp", "--all"
+    )
     done = cli.json("inv", "cancel", "--service", "SignUp", "--key", key, "--yes")
     assert (done["done"], done["skipped"]) == (1, [])
     until("it has ended", lambda: cli.json("inv", "show", id)["status"] == "completed")
