@@ -141,7 +141,7 @@ def test_the_log_of_an_invocation(browser: Browser, http: httpx.Client, url: str
         page.get_by_text("Lines of this process").click()
         expect(page.get_by_label("Log lines")).to_contain_text("INFO    completed after")
         assert violations(page) == []
-        parse(page.get_by_role("group", name="Command for its log").inner_text())
+        parse(page.get_by_role("group", name="Command for its logs").inner_text())
 
 
 def test_a_value_that_is_a_page_is_text(browser: Browser, http: httpx.Client, url: str) -> None:

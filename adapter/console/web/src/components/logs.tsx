@@ -11,7 +11,7 @@ import { Copy, Empty } from "./basics";
 export function Logs({ id }: { id: string }) {
   const { stack } = useConfig();
   const command = useCommand();
-  const copy = <Copy text={command("inv", "logs", id)} label="Command for its log" />;
+  const copy = <Copy text={command("inv", "logs", id)} label="Command for its logs" />;
   if (stack !== null) return copy;
   return (
     <section aria-labelledby="log">
