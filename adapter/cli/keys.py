@@ -162,11 +162,27 @@ def set_(
     name: Name,
     given: Annotated[str, typer.Argument(metavar="JSON|@FILE|-", help="The new value.")],
     version: Version = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Set a state entry, while no invocation owns the key."""
     data = json_or_file(given)
+    if dry_run:
+        _would_set(here, service, key, name, data)
+        return
     written = _write(here, service, key, name, data, _version(here, service, key, version))
     here.out.done(f"{service}/{key} is at version {written['version']}", written)
+
+
+def _would_set(here: Here, service: str, key: str, name: str, data: bytes) -> None:
+    """Print how an entry would change."""
+    shown = here.api.get(f"{path('services', service)}/key", {"key": key})
+    before, version, owner = shown["state"].get(name), shown["version"], shown["owner"]
+    now = value(before) or ("(large)" if name in shown["large"] else "nothing")
+    text = f"to be set: {name} from {now} to {data.decode(errors='replace')}, at version {version}"
+    if owner is not None:
+        text += f"; refused while {owner['id']} owns the key"
+    told = {"name": name, "before": before, "version": version, "owner": owner and owner["id"], "dry_run": True}
+    here.out.done(text, told)
 
 
 @state.command()

@@ -38,6 +38,8 @@ def test_state_is_seen_and_changed(cli: Cli, world: World, tmp_path: Path) -> No
     version = cli.ok("state", "list", "Cart", "mary", "-o", "json").json["version"]
     assert ran.err == f"version {version}\n"
     assert cli.ok("state", "get", "Cart", "mary", "total").out == "14"
+    would = cli.ok("state", "set", "Cart", "mary", "total", "5", "--dry-run").out
+    assert would == f"to be set: total from 14 to 5, at version {version}\n"
     assert cli.ok("state", "set", "Cart", "mary", "total", "5").out == f"Cart/mary is at version {version + 1}\n"
     assert cli.ok("state", "get", "Cart", "mary", "total").out == "5"
     assert cli("state", "set", "Cart", "mary", "total", "6", "--version", str(version)).code == 4
@@ -102,6 +104,9 @@ def test_an_edit_that_fails_keeps_the_text(cli: Cli, world: World, editor: Path)
 
 def test_an_awakeable_is_completed(cli: Cli, world: World) -> None:
     first, second = (situations.waiting_awakeable(world, key) for key in ("o1", "o2"))
+    for action in ("resolve", "reject"):
+        would = cli.ok("awakeable", action, first.awakeable, '"no"', "--dry-run", "-o", "json").json
+        assert would["invocation"] == {"id": first.id, "target": "Approval/o1/run", "status": "suspended"}
     assert cli.ok("awakeable", "resolve", first.awakeable, '"yes"').out == f"resolved {first.awakeable}\n"
     world.until_status(first.id, "completed")
     assert cli.ok("call", "Approval/o1/answer").json == "120: yes"
@@ -116,7 +121,10 @@ def test_promises(cli: Cli, world: World) -> None:
     id = world.send("Approval/o3/run", 7)
     world.until_status(id, "suspended")
     assert cli.ok("promise", "list", "Approval", "o3").err == "there are no promises\n"
+    would = cli.ok("promise", "resolve", "Approval", "o3", "signed", '"Mary"', "--dry-run").out
+    assert would == "to be resolved: signed, of Approval/o3 (not asked for yet)\n"
     cli.ok("promise", "resolve", "Approval", "o3", "signed", '"Mary"')
+    assert cli.ok("promise", "reject", "Approval", "o3", "signed", "no", "--dry-run").out.endswith("(resolved)\n")
     assert cli.ok("promise", "list", "Approval", "o3").out.splitlines()[1].split() == ["signed", "resolved", '"Mary"']
     cli.ok("promise", "reject", "Approval", "o3", "paid", "no money")
     listed = {each["name"]: each for each in cli.ok("promise", "list", "Approval", "o3", "-o", "json").json}
@@ -129,6 +137,8 @@ def test_signals(cli: Cli, world: World) -> None:
     ids = [world.send("Account/dora/transfer", "eve"), world.send("Account/fred/transfer", "eve")]
     for id in ids:
         world.until_status(id, "suspended")
+    would = cli.ok("signal", ids[0], "go", '"now"', "--dry-run").out
+    assert would == f"to be sent: go, for Account/dora/transfer (suspended), {ids[0]}\n"
     assert cli.ok("signal", ids[0], "go", '"now"').out == f"sent go to {ids[0]}\n"
     cli.ok("signal", ids[1], "go", "--reject", "stop", "--code", "410")
     until("both are over", lambda: all(world.shown(id)["status"] == "completed" for id in ids))
