@@ -118,7 +118,7 @@ def _parts(handler: str) -> tuple[str, str | None, str]:
 def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
-        raise Failure(f"{text!r} is no header: write 'name: value'", Exit.USAGE)
+        raise Failure(f"{text!r} is not a header: write 'name: value'", Exit.USAGE)
     return name.strip().lower(), value.strip()
 
 

@@ -75,7 +75,7 @@ def moment(text: str) -> str:
         at = datetime.fromisoformat(text)
     except ValueError:
         raise Failure(
-            f"{text!r} is no time: write a length of time, such as 30m, 2h or 1d, or an ISO 8601 time", Exit.USAGE
+            f"{text!r} is not a time: write a length of time, such as 30m, 2h or 1d, or an ISO 8601 time", Exit.USAGE
         ) from None
     return at.astimezone(UTC).isoformat(timespec="milliseconds")
 

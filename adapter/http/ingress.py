@@ -265,7 +265,7 @@ class Ingress:
     async def _workflow(self, service: str, key: str) -> tuple[str, str]:
         public = await self._public(service)
         if "run" not in public or public["run"].kind is not Kind.WORKFLOW:
-            raise TerminalError(f"{service!r} is no workflow", code=404)
+            raise TerminalError(f"{service!r} is not a workflow", code=404)
         read_target(service, [key, "run"], public)  # refuses a bad key
         return workflow_id(service, key), f"workflow {service}/{key}"
 
@@ -276,7 +276,7 @@ class Ingress:
         require(request, "POST")
         parsed = parse_awakeable(awakeable)
         if parsed is None:
-            raise TerminalError(f"{awakeable!r} is no awakeable's id", code=400)
+            raise TerminalError(f"{awakeable!r} is not an awakeable id", code=400)
         ref, _ = parsed
         if what == "resolve":
             outcome = self._coder.outcome(Outcome(await _read_value(request)))
@@ -431,7 +431,7 @@ async def _read_failure(request: HTTPRequest) -> Failure:
 
 def _invocation(id: str) -> tuple[str, str]:
     if not INVOCATION_ID.fullmatch(id):
-        raise TerminalError(f"{id!r} is no invocation's id", code=400)
+        raise TerminalError(f"{id!r} is not an invocation id: an id is inv_ and 32 letters and digits", code=400)
     return id, f"invocation {id}"
 
 

@@ -70,13 +70,13 @@ REFUSED: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("POST", "/Greeter/count/send?delay=1s&delay=2s", {}, 400, "delay is given once"),
     ("POST", "/Greeter/count?delay=1s", {}, 400, "a call has no delay"),
     # results
-    ("GET", "/restate/invocation/inv_x/attach", {}, 400, "'inv_x' is no invocation's id"),
+    ("GET", "/restate/invocation/inv_x/attach", {}, 400, "'inv_x' is not an invocation id"),
     ("GET", f"/restate/invocation/inv_{'a' * 32}/attach", {}, 404, "there is no invocation inv_"),
     ("GET", f"/restate/invocation/inv_{'a' * 32}/output", {}, 404, "there is no invocation inv_"),
     ("GET", "/restate/invocation/Greeter/count/k/output", {}, 404, "there is no invocation of Greeter/count with"),
     ("GET", "/restate/invocation/Greeter/secret/k/output", {}, 404, "service 'Greeter' has no handler 'secret'"),
     ("GET", "/restate/workflow/SignUp/x/output", {}, 404, "there is no workflow SignUp/x"),
-    ("GET", "/restate/workflow/Counter/x/output", {}, 404, "'Counter' is no workflow"),
+    ("GET", "/restate/workflow/Counter/x/output", {}, 404, "'Counter' is not a workflow"),
     ("GET", "/restate/workflow/Nobody/x/output", {}, 404, "there is no service 'Nobody'"),
     ("GET", "/restate/workflow/SignUp/output", {}, 400, "'SignUp' needs a key"),
     # the store

@@ -204,7 +204,7 @@ async def test_results(slow: Stack, told: str, name: str, result: tuple[int, str
 @pytest.mark.parametrize(
     ("body", "status", "message"),
     [
-        ({"target": "workflow", "workflowName": "Greeter", "workflowKey": "a"}, 404, "'Greeter' is no workflow"),
+        ({"target": "workflow", "workflowName": "Greeter", "workflowKey": "a"}, 404, "'Greeter' is not a workflow"),
         ({"target": "workflow", "workflowName": "Nobody", "workflowKey": "a"}, 404, "there is no service 'Nobody'"),
         ({"target": "workflow", "workflowName": "SignUp", "workflowKey": ""}, 400, "'SignUp' needs a key"),
         ({"target": "workflow", "workflowName": "SignUp"}, 400, "the body is "),
@@ -214,7 +214,7 @@ async def test_results(slow: Stack, told: str, name: str, result: tuple[int, str
             400,
             "scopes are not supported",
         ),
-        ({"target": "invocation", "invocationId": "inv_1"}, 400, "'inv_1' is no invocation's id"),
+        ({"target": "invocation", "invocationId": "inv_1"}, 400, "'inv_1' is not an invocation id"),
         ({"target": "awakeable"}, 400, "the body is "),
         ([], 400, "the body is "),
         (

@@ -74,7 +74,7 @@ async def restart(call: Call, id: str) -> Reply[m.Acknowledged]:
     text = call.query("from")
     first = 0 if text is None else number(text, MAX_COMMAND)
     if first is None:
-        raise TerminalError("from is the number of a command, as the journal has it", code=400)
+        raise TerminalError("from must be the number of a command in the journal, such as 4", code=400)
     new = await _restart(call, checked_id(id), first, idempotency_key(call.request))
     return Reply({"invocationId": new, "status": "accepted", "restarted": id}, 202, {ID: new})
 
@@ -201,13 +201,13 @@ async def bulk(call: Call) -> m.BulkDone:
 
 def _check(body: m.Bulk) -> None:
     if ("filter" in body) == ("ids" in body):
-        raise TerminalError("give either a filter or ids; an empty filter stands for all", code=400)
+        raise TerminalError("send either a filter or ids; an empty filter stands for all", code=400)
     if "deployment" in body and body["action"] != "resume":
-        raise TerminalError("deployment is for the action resume", code=400)
+        raise TerminalError("only the action resume has a deployment: leave it out", code=400)
     if "from" in body and (body["action"] != "restart-as-new" or not 0 <= body["from"] <= MAX_COMMAND):
-        raise TerminalError("from is for the action restart-as-new, and is the number of a command", code=400)
+        raise TerminalError("only the action restart-as-new has from, the number of a command", code=400)
     if len(body.get("ids", ())) > MOST_AT_ONCE:
-        raise TerminalError(f"a request has up to {MOST_AT_ONCE} ids", code=400)
+        raise TerminalError(f"ids can have {MOST_AT_ONCE} ids at most: send several requests", code=400)
 
 
 async def _chosen(call: Call, body: m.Bulk) -> tuple[list[Meta], str | None, list[str]]:

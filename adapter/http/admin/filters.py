@@ -132,7 +132,9 @@ def read_filter(values: Mapping[str, Any]) -> Filter:
     live = statuses - {Status.COMPLETED}
     ended: set[Ended | None] = set(outcomes)
     if outcomes and statuses and Status.COMPLETED not in statuses:
-        raise TerminalError("only completed invocations have an outcome: leave out status", code=400)
+        raise TerminalError(
+            "only completed invocations have an outcome: leave out status, or add status=completed", code=400
+        )
     if statuses and not outcomes:
         ended |= set(Ended) if Status.COMPLETED in statuses else set()
         ended |= {None} if live else set()
@@ -159,7 +161,7 @@ def _several(values: Mapping[str, Any], name: str) -> Sequence[str]:
     found = values.get(name) or ()
     several = cast("Sequence[str]", (found,) if isinstance(found, str) else found)
     if len(several) > MOST_VALUES:
-        raise TerminalError(f"{name} is given up to {MOST_VALUES} times", code=400)
+        raise TerminalError(f"{name} can be given {MOST_VALUES} times at most", code=400)
     return several
 
 
@@ -173,30 +175,32 @@ def _one(type: Callable[[str], T], text: str, name: str, *more: str) -> T:
         return type(text)
     except ValueError:
         known = ", ".join([*cast("Sequence[str]", list(cast("Any", type))), *more])
-        raise TerminalError(f"{name} is one of {known}, not {text[:100]!r}", code=400) from None
+        raise TerminalError(f"{name} must be one of {known}, not {text[:100]!r}", code=400) from None
 
 
 def _checked(value: str, name: str) -> str:
     if not NAME.fullmatch(value):
-        raise TerminalError(f"{value[:100]!r} is no {name}'s name", code=400)
+        raise TerminalError(
+            f"{value[:100]!r} cannot be the name of a {name}: GET /admin/services lists the names", code=400
+        )
     return value
 
 
 def _checked_key(value: str) -> str:
     if not 0 < len(value.encode()) <= MAX_KEY:
-        raise TerminalError(f"key has 1 to {MAX_KEY} bytes in UTF-8", code=400)
+        raise TerminalError(f"key must have 1 to {MAX_KEY} bytes in UTF-8", code=400)
     return value
 
 
 def _checked_deployment(value: str) -> str:
     if len(value) > MAX_DEPLOYMENT:
-        raise TerminalError(f"a deployment's name has up to {MAX_DEPLOYMENT} characters", code=400)
+        raise TerminalError(f"deployment can have {MAX_DEPLOYMENT} characters at most", code=400)
     return value
 
 
 def _checked_text(value: str) -> str:
     if len(value) > MAX_TEXT:
-        raise TerminalError(f"text has up to {MAX_TEXT} characters", code=400)
+        raise TerminalError(f"text can have {MAX_TEXT} characters at most", code=400)
     return value.lower()
 
 
@@ -208,4 +212,4 @@ def _time(text: str | None, name: str) -> int | None:
         time = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
         return round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
     except (ValueError, OverflowError):
-        raise TerminalError(f"{name} is a time in ISO 8601, such as 2026-01-31T12:00:00Z", code=400) from None
+        raise TerminalError(f"{name} must be a time in ISO 8601, such as 2026-01-31T12:00:00Z", code=400) from None

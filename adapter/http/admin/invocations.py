@@ -206,7 +206,7 @@ async def journal(call: Call, id: str) -> m.Journal:
 
 def _position(cursor: str) -> int:
     if not cursor.isdecimal() or len(cursor) > 9:
-        raise TerminalError("the cursor is none: give the one of the page before, as it is", code=400)
+        raise TerminalError("the cursor is invalid: send the cursor of the page before, unchanged", code=400)
     return int(cursor)
 
 

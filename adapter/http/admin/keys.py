@@ -126,7 +126,7 @@ async def edit_state(call: Call, service: str) -> Reply[m.Version]:
     engine, place = call.stack.engine, parameters.key(call, service)
     name = parameters.given(call, "name")
     if not any(each.kind is Kind.EXCLUSIVE for each in (await call.stack.service(service)).handlers.values()):
-        raise TerminalError(f"{service!r} is no virtual object: there is no state to edit", code=400)
+        raise TerminalError(f"{service!r} has no state to edit: it is not a virtual object", code=400)
     value = await read_body(call.request) if call.request.method == "PUT" else None
     try:
         version = await editing.edit(engine.runtime, place, name, value, parameters.if_match(call))
@@ -210,9 +210,9 @@ async def reject_promise(call: Call, service: str, name: str) -> Reply[m.Complet
 async def _complete(call: Call, service: str, name: str, outcome: Outcome) -> Reply[m.Completed]:
     handlers = (await call.stack.service(service)).handlers.values()
     if not any(each.kind is Kind.WORKFLOW for each in handlers):
-        raise TerminalError(f"{service!r} is no workflow: it has no promises", code=400)
+        raise TerminalError(f"{service!r} has no promises: it is not a workflow", code=400)
     if len(name.encode()) > MAX_KEY:
-        raise TerminalError(f"a promise's name has up to {MAX_KEY} bytes in UTF-8", code=400)
+        raise TerminalError(f"the name of a promise can have {MAX_KEY} bytes in UTF-8 at most", code=400)
     said = await call.stack.engine.promises.complete(parameters.key(call, service), name, outcome)
     if said == "not found":
         raise TerminalError(f"there is no promise {name!r}, or it has expired", code=404)

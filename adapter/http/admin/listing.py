@@ -317,7 +317,7 @@ def read_cursor(cursor: str | None) -> Place | _DuePlace | None:
             case _:
                 raise ValueError(data)
     except (ValueError, TypeError, RecursionError, binascii.Error):
-        raise TerminalError("the cursor is none: give the one of the page before, as it is", code=400) from None
+        raise TerminalError("the cursor is invalid: send the cursor of the page before, unchanged", code=400) from None
 
 
 def _write(data: Sequence[Any]) -> str:

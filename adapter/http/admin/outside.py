@@ -26,12 +26,14 @@ async def reject(call: Call, id: str) -> Reply[m.Completed]:
 async def _complete(call: Call, id: str, outcome: Outcome) -> Reply[m.Completed]:
     parsed = parse_awakeable(id)
     if parsed is None:
-        raise TerminalError(f"{id[:100]!r} is no awakeable's id", code=400)
+        raise TerminalError(
+            f"{id[:100]!r} is not an awakeable id: copy it from the handler, or from `adapter inv show`", code=400
+        )
     engine = call.stack.engine
     ref, _ = parsed
     meta = await engine.storage.find(ref.id)
     if meta is None or meta.ref != ref:
-        raise TerminalError(f"there is no invocation that waits for {id}, or it has expired", code=404)
+        raise TerminalError(f"no invocation waits for {id}: it does not exist, or it has expired", code=404)
     said = await engine.outbound.complete(id, outcome)
     if said == "not found":
         raise TerminalError(f"{ref.id} has completed: {id} is not waited for", code=409)

@@ -30,7 +30,7 @@ def limit(call: Call, default: int = LIMIT, most: int = MAX_LIMIT) -> int:
 def checked_limit(value: int | None, most: int) -> int:
     """Return a limit, if it is from 1 to ``most``."""
     if value is None or not 1 <= value <= most:
-        raise TerminalError(f"limit is a number from 1 to {most}", code=400)
+        raise TerminalError(f"limit must be a number from 1 to {most}", code=400)
     return value
 
 
@@ -43,7 +43,7 @@ def given(call: Call, name: str) -> str:
     """Return a parameter that has to be given, and is a key or the name of an entry."""
     value = call.query(name) or ""
     if not 0 < len(value.encode()) <= MAX_KEY:
-        raise TerminalError(f"{name} has 1 to {MAX_KEY} bytes in UTF-8", code=400)
+        raise TerminalError(f"{name} must have 1 to {MAX_KEY} bytes in UTF-8", code=400)
     return value
 
 
@@ -51,7 +51,7 @@ def flag(call: Call, name: str) -> bool:
     """Return True if the query says ``true``."""
     text = call.query(name)
     if text not in (None, "true", "false"):
-        raise TerminalError(f"{name} is true or false", code=400)
+        raise TerminalError(f"{name} must be true or false", code=400)
     return text == "true"
 
 
@@ -60,7 +60,9 @@ def if_match(call: Call) -> int:
     text = call.request.headers.get("if-match", "").strip().strip('"')
     version = number(text, MAX_VERSION)
     if version is None:
-        raise TerminalError("If-Match gives the key's version, as GET tells it", code=428)
+        raise TerminalError(
+            "the header If-Match is missing: send the key's version, which GET returns as etag", code=428
+        )
     return version
 
 

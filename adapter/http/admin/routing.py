@@ -197,7 +197,7 @@ def checked_id(id: str) -> str:
         TerminalError: If it is none.
     """
     if not INVOCATION_ID.fullmatch(id):
-        raise TerminalError(f"{id[:100]!r} is no invocation's id: an id is inv_ and 32 letters and digits", code=400)
+        raise TerminalError(f"{id[:100]!r} is not an invocation id: an id is inv_ and 32 letters and digits", code=400)
     return id
 
 
