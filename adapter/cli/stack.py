@@ -99,15 +99,19 @@ def _schema(handler: Item, media: str, schema: str) -> str:
 
 @deployments.command("list")
 @remote
-def list_deployments(here: Here) -> None:
+def list_deployments(here: Here, watch: Watch = False) -> None:
     """List the deployments. For each, show how many invocations are live on it, and whether it is safe to remove."""
-    answer = here.api.get("/deployments")
-    here.out.items(answer["deployments"], _deployments, "there are no deployments")
-    if not answer.get("complete", True):
-        here.out.note(
-            "not all live invocations were counted: there are too many, or the stack keeps no history "
-            "(History=false). Whether a deployment can be removed is looked up when you remove it"
-        )
+
+    def show() -> None:
+        answer = here.api.get("/deployments")
+        here.out.items(answer["deployments"], _deployments, "there are no deployments")
+        if not answer.get("complete", True):
+            here.out.note(
+                "not all live invocations were counted: there are too many, or the stack keeps no history "
+                "(History=false). Whether a deployment can be removed is looked up when you remove it"
+            )
+
+    watching(here, show, watch)
 
 
 def _deployments(items: Sequence[Item]) -> RenderableType:
@@ -192,12 +196,16 @@ def _deadlocks(items: Sequence[Item], options: str) -> RenderableType:
 
 @dead_letters.command("list")
 @remote
-def list_dead_letters(here: Here) -> None:
+def list_dead_letters(here: Here, watch: Watch = False) -> None:
     """List messages that could not be delivered. A queue shows a sample of them."""
-    answer = here.api.get("/dead-letters")
-    here.out.items(answer["messages"], _dead_letters, "there are no dead letters")
-    if answer["count"] > len(answer["messages"]):
-        here.out.note(f"about {answer['count']} in all")
+
+    def show() -> None:
+        answer = here.api.get("/dead-letters")
+        here.out.items(answer["messages"], _dead_letters, "there are no dead letters")
+        if answer["count"] > len(answer["messages"]):
+            here.out.note(f"about {answer['count']} in all")
+
+    watching(here, show, watch)
 
 
 def _dead_letters(items: Sequence[Item]) -> RenderableType:

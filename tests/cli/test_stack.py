@@ -218,3 +218,19 @@ def test_a_stack_that_cannot_be_found(bare: Cli, monkeypatch: pytest.MonkeyPatch
     assert ran.code == 1
     [found] = ran.json
     assert "cannot read the stack shop in eu-central-1" in found["says"]
+
+
+@pytest.mark.parametrize(("command", "member"), [("deployments", "deployment"), ("dead-letters", "invocation_id")])
+def test_a_list_is_watched(cli: Cli, world: World, monkeypatch: pytest.MonkeyPatch, command: str, member: str) -> None:
+    situations.dead_letters(world)
+    looks: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("adapter.cli.watching.time.sleep", sleep)
+    once = [each[member] for each in cli.ok(command, "list", "-o", "json").json]
+    assert once
+    assert [each[member] for each in cli.ok(command, "list", "--watch", "-o", "jsonl").lines] == 2 * once
