@@ -60,9 +60,11 @@ def test_its_log_has_a_line_for_each_attempt_and_request_and_each_traceback_once
 
 def test_an_invocations_lines_are_printed_by_the_command_line(dev: Callable[..., Dev], tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(FAILING)
-    url = dev("shop", "--no-reload").url
+    process = dev("shop", "--no-reload")
+    url = process.url
     id = httpx.post(f"{url}/Shop/order", timeout=60).headers["x-restate-id"]
     other = httpx.post(f"{url}/Shop/order", timeout=60).headers["x-restate-id"]
+    process.until(rf"POST /Shop/order: 500 .*{other}")  # so the lines of the first are all there
     command = [sys.executable, "-m", "adapter", "inv", "logs", id, "--url", url, "--follow"]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
