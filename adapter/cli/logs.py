@@ -130,5 +130,6 @@ def _text(line: Any) -> str:
     if not isinstance(line, dict):
         return str(line)
     fields: dict[str, Any] = line  # pyright: ignore[reportUnknownVariableType]
-    said = f"{fields.get('level', ''):<7} {fields.get('target', '')}: {fields.get('message', '')}"
+    about = f"{fields['target']}: " if fields.get("target") else ""
+    said = f"{fields.get('level', ''):<7} {about}{fields.get('message', '')}"
     return "\n".join([said, *filter(None, [fields.get("exception")])])

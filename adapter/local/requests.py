@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from adapter.console.pages import is_console
 from adapter.engine.types import span
 from adapter.http.messages import ID
+from adapter.http.services import is_admin
 
 log = logging.getLogger("adapter")
 
@@ -51,7 +52,8 @@ class RequestLog:
             # The path as it was sent, without its query, which may hold secrets.
             path = (scope.get("raw_path") or scope["path"].encode()).decode("ascii", "backslashreplace")
             wait = span(round((time.monotonic() - began) * 1000))
-            extra = {"invocation_id": id} if id else {}
+            looks = scope["method"] == "GET" and is_admin(scope["path"])  # an operator's look is not the invocation's
+            extra = {"invocation_id": id} if id and not looks else {}
             quiet = is_console(scope["path"]) or POLLING in Headers(scope=scope)
             level = logging.DEBUG if quiet else logging.INFO
             log.log(level, "%s %s: %s in %s", scope["method"], path, status, wait, extra=extra)

@@ -74,6 +74,7 @@ def test_an_invocations_lines_are_printed_by_the_command_line(dev: Callable[...,
     assert lines[1].startswith("WARNING Shop/order: attempt failed (1 of 2; next in 50 ms): ValueError: no pears")
     assert "ValueError: no pears" in lines
     assert any(line.startswith("INFO    Shop/order: failed with 500 after ") for line in lines)
+    assert re.fullmatch(r"INFO    POST /Shop/order: 500 in \S+ \w+", lines[-1])  # and no look of an operator
     assert other not in ran.stdout
 
 
