@@ -10,13 +10,14 @@ import inspect
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode, JsonSchemaValue
 
 from adapter.engine.ids import AWAKEABLE_ID, INVOCATION_ID
 from adapter.engine.types import MAX_IDEMPOTENCY_KEY, MAX_KEY, Kind
+from adapter.http.foreign import Shared
 from adapter.http.messages import ID
 from adapter.http.services import JSON
 from adapter.registry import BoundService, HostedHandler, Registry
@@ -90,20 +91,28 @@ _Schemas = Mapping[tuple[str, JsonSchemaMode], dict[str, Any]]
 def _schemas(handlers: Iterable[HostedHandler]) -> tuple[_Schemas, dict[str, Any]]:
     """The schemas of inputs and outputs by handler and mode, and those that they refer to by name."""
     wanted: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]] = []
+    foreign, others = Shared(SCHEMAS), dict[tuple[str, JsonSchemaMode], dict[str, Any]]()
+    sides: tuple[tuple[Literal["input", "output"], JsonSchemaMode], ...]
+    sides = (("input", "validation"), ("output", "serialization"))
     for handler in handlers:
-        if isinstance(handler.input, Json):
-            wanted.append((handler.name, "validation", handler.input.adapter))
-        if isinstance(handler.output, Json) and not handler.output.void:
-            wanted.append((handler.name, "serialization", handler.output.adapter))
+        for side, mode in sides:
+            serde = handler.input if side == "input" else handler.output
+            if isinstance(serde, Json):
+                if side == "input" or not serde.void:
+                    wanted.append((handler.name, mode, serde.adapter))
+            elif (schema := handler.schema(side)) is not None:
+                others[handler.name, mode] = foreign.take(schema)
     found, shared = TypeAdapter.json_schemas(wanted, ref_template=SCHEMAS + "{model}", schema_generator=_Generator)
     defined = shared.get("$defs", {})
     # Generators of clients call a model by its title, which here two may have, and by a name without its hyphen.
     names = {name: re.sub("-(Input|Output)$", r"\1", name) for name in defined}
     names = {name: name if new in defined else new for name, new in names.items()}
     references = {SCHEMAS + old: SCHEMAS + new for old, new in names.items()}
+    others.update({(str(name), mode): _renamed(schema, references) for (name, mode), schema in found.items()})
     return (
-        {(str(name), mode): _renamed(schema, references) for (name, mode), schema in found.items()},
-        {names[name]: _renamed({**schema, "title": names[name]}, references) for name, schema in defined.items()},
+        others,
+        foreign.schemas
+        | {names[name]: _renamed({**schema, "title": names[name]}, references) for name, schema in defined.items()},
     )
 
 

@@ -179,10 +179,14 @@ class RemoteHandler:
         return _serde(self.manifest.output or Payload(content_type="application/json")) or serde.of(NoneType)
 
     def schema(self, side: Literal["input", "output"]) -> dict[str, Any] | None:
-        """Return the JSON schema of the input or the output; ``None`` if the manifest has none."""
+        """Return the JSON schema of the input or the output; that of anything where the manifest has none for JSON."""
         payload = self.manifest.input if side == "input" else self.manifest.output
-        schema = payload.json_schema if payload is not None else None
-        return cast("dict[str, Any]", schema) if isinstance(schema, dict) else None
+        if payload is None or payload.content_type is None:
+            return None
+        schema = payload.json_schema
+        if isinstance(schema, dict):
+            return cast("dict[str, Any]", schema)
+        return {} if payload.content_type == "application/json" else None
 
     def validate_input(self, body: bytes) -> None:
         """Refuse a body from outside that the handler cannot be run with.

@@ -28,6 +28,8 @@ from adapter.local.server import running
 from adapter.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
+STRICT = ("--strict", "--config-file=", "--cache-dir", str(ROOT / ".local" / "mypy"))
+"""mypy's options. Tests share what it has read of the library."""
 
 USE = """
 from __future__ import annotations
@@ -90,7 +92,7 @@ def test_linters_find_nothing_to_mend(module: ModuleType, tmp_path: Path, length
 
 def test_it_is_typed(module: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "use.py").write_text(USE)
-    checked("mypy", "--strict", "--config-file=", "catalogue_stubs.py", "use.py", cwd=tmp_path)
+    checked("mypy", *STRICT, "catalogue_stubs.py", "use.py", cwd=tmp_path)
     (tmp_path / "pyrightconfig.json").write_text(
         json.dumps({"extraPaths": [str(ROOT)], "include": ["catalogue_stubs.py"]})
     )
