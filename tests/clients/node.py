@@ -17,10 +17,10 @@ PACKAGE: Final = "@restatedev/restate-sdk-clients"
 VERSION: Final = "1.17.2"
 
 SCENARIOS: Final = ("call", "send", "delay", "idempotency key", "workflow", "error with its source")
-"""What a deployed stack can be asked for: it has the example services."""
+"""The scenarios that call the example services."""
 
-LOCAL_SCENARIOS: Final = ("terminal 500 is not repeated", "awakeable")
-"""What takes services of the tests' own."""
+PROBE_SCENARIOS: Final = ("terminal 500 is not repeated", "awakeable")
+"""The scenarios that call the services of the probes."""
 
 
 def install() -> Path:

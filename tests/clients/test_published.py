@@ -11,20 +11,13 @@ from uuid import uuid4
 import pytest
 import uvicorn
 
-from adapter import Context, Service, TerminalError, handler
 from adapter.local.memory import MemoryStore
 from adapter.local.server import running
 from adapter.registry import Registry
 from handlers.greeter.app import Counter, Greeter, Mailer
 from handlers.signup.app import SignUp
 from tests.clients import node
-from tests.integration.probe.app import Board, Clerk
-
-
-class Till(Service):
-    @handler
-    async def pay(self, ctx: Context, amount: int) -> None:
-        raise TerminalError("declined")
+from tests.integration.probe.app import Board, Clerk, Till
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +37,6 @@ async def url() -> AsyncIterator[str]:
         await serving
 
 
-@pytest.mark.parametrize("scenario", [*node.SCENARIOS, *node.LOCAL_SCENARIOS])
+@pytest.mark.parametrize("scenario", [*node.SCENARIOS, *node.PROBE_SCENARIOS])
 async def test_the_javascript_client(modules: Path, url: str, scenario: str) -> None:
     await asyncio.to_thread(node.run, modules, url, scenario, uuid4().hex[:10])

@@ -15,6 +15,7 @@ from handlers.greeter.app import Counter
 from handlers.signup.app import SignUp
 from infra.stack import LOCAL_CREDENTIALS, Stack
 from tests.clients import node
+from tests.integration.probes import Probes
 
 
 @pytest.fixture
@@ -38,6 +39,13 @@ def auth(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> SigV4:
 @pytest.mark.parametrize("scenario", node.SCENARIOS)
 def test_the_javascript_client(modules: Path, stack: Stack, scenario: str, key: str) -> None:
     node.run(modules, stack.url, scenario, key)
+
+
+@pytest.mark.parametrize("scenario", node.PROBE_SCENARIOS)
+def test_the_javascript_client_with_services_of_two_functions(
+    modules: Path, probes: Probes, scenario: str, key: str
+) -> None:
+    node.run(modules, probes.stack.url, scenario, key)
 
 
 async def test_the_python_client(stack: Stack, key: str) -> None:

@@ -249,6 +249,12 @@ class Right(VirtualObject):
         return await ctx.object_client(Left, left).lock(ctx.key)
 
 
+class Till(Service):
+    @handler
+    async def pay(self, ctx: Context, amount: int) -> None:
+        raise TerminalError("declined")
+
+
 # --- what differs by version -----------------------------------------------------------------------------------------
 
 
@@ -290,7 +296,7 @@ class Moving(Service):
 
 FUNCTIONS = {
     "first": [Board, Ping, Left, Relay, Teller, Changing, *([Moving] if VERSION == 1 else [])],
-    "second": [Clerk, Copier, Box, Rite, Pong, Right, *([Moving] if VERSION == 2 else [])],
+    "second": [Clerk, Copier, Box, Rite, Pong, Right, Till, *([Moving] if VERSION == 2 else [])],
 }
 
 entry = lambda_handler(*FUNCTIONS[FUNCTION])
