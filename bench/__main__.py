@@ -4,7 +4,8 @@
 
 Tables, printed and written to `bench/results/`: requests, capacity units and time of the budget table's cases on both
 stores, and of large invocations; the time of what many processes do at once; what importing the Lambda entry costs, how
-long a cold start takes under the CPU quota of a small function, and the CPU of a request to DynamoDB; and, where
+long a cold start takes under the CPU quota of a small function, the CPU of a request to DynamoDB, and handlers of a
+Restate SDK beside the same in Python; and, where
 `../shared/bench` is, the workloads of `compare.py` there, ours on DynamoDB (the emulator, or AWS_ENDPOINT_URL) beside
 Restate's. `python -m bench.costs` writes the prices into docs/costs.md.
 """
@@ -30,6 +31,7 @@ from bench.coldstart import cold_start
 from bench.compare import PEER, compare
 from bench.contention import CONTENTION, Fleet, SlowStore
 from bench.imports import cold_import
+from bench.sdks import measured as sdk_costs
 from infra import emulator
 from infra.emulator import ROOT
 
@@ -52,6 +54,7 @@ def main() -> None:
             _show("import", cold_import())
             _show("coldstart", cold_start())
             _show("client", client_cpu())
+            _show("sdks", asyncio.run(sdk_costs(arguments.repeat)))
         if arguments.no_compare or not PEER.exists():
             print(f"==> no comparison{'' if PEER.exists() else f': {os.path.relpath(PEER)} is not there'}")
         else:

@@ -165,13 +165,13 @@ async def page() -> str:
         ])  # fmt: skip
         dollars = took.dollars
         ours, theirs = sum(dollars.values()), (durable(work), step_functions(work))
-        costs.append([work.name, *map(_million, dollars.values()), f"**{_million(ours)}**", *map(_million, theirs)])
+        costs.append([work.name, *map(million, dollars.values()), f"**{million(ours)}**", *map(million, theirs)])
     return TEXT.format(
-        counts=_table(
+        counts=table(
             ["", "requests", "units written", "units read", "units to delete", "invocations", "GB-ms", "schedules"],
             counts,
         ),
-        costs=_table(
+        costs=table(
             ["", "DynamoDB", "expiry", "Lambda", "Scheduler", "ours", "durable functions", "Step Functions"], costs
         ),
         memory=f"{MEMORY:g}",
@@ -207,14 +207,16 @@ where there is no such thing: neither has keys that are owned, and in Step Funct
 """
 
 
-def _million(dollars: float | None) -> str:
+def million(dollars: float | None) -> str:
+    """Return the price of a million."""
     if dollars is None:
         return "n/a"
     amount = dollars * prices.MILLION
     return f"{amount:,.1f}" if amount < 100 else f"{amount:,.0f}"
 
 
-def _table(head: list[str], rows: list[list[object]]) -> str:
+def table(head: list[str], rows: list[list[object]]) -> str:
+    """Return a table in Markdown."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join("| " + " | ".join(_text(cell) for cell in line) + " |" for line in lines)
 

@@ -10,19 +10,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from adapter import Service, VirtualObject
 from adapter.engine.deployment import HandlerSpec
 from adapter.engine.engine import Engine
 from adapter.engine.ports import Store, Usage
 from adapter.engine.records import Ref
 from adapter.engine.requests import Answer, Request
 from adapter.engine.types import Kind, Target
-from adapter.registry import Registry
+from adapter.hosting import hosting
 
 TIMEOUT = 600_000
 """Milliseconds after which a function would be stopped."""
 
-Definitions = Sequence[type[Service] | type[VirtualObject]]
+Definitions = Sequence[Any]
 
 
 class MovableClock:
@@ -97,7 +96,7 @@ class World:
         """Whether what is dispatched is run."""
         self.invocations = 0
         """How often a function was invoked for what is measured; a sender of messages does not count."""
-        self._functions: list[list[HandlerSpec]] = [Registry(*definitions).specs for definitions in functions]
+        self._functions: list[list[HandlerSpec]] = [hosting(*definitions).specs for definitions in functions]
         self._kinds = {(spec.service, spec.name): spec.kind for specs in self._functions for spec in specs}
         self._timers: list[tuple[int, Ref]] = []
         self._tasks: set[asyncio.Task[None]] = set()

@@ -9,7 +9,9 @@ import restate
 
 from adapter.local.memory import MemoryStore
 from adapter.restate.apps import AppEndpoint
+from bench.sdks import page
 from tests.restate.hosting import Hosted, hosted
+from tests.restate.node import ROOT
 from tests.restate.python_services import add, counter
 
 costs = restate.Service("Costs")
@@ -72,3 +74,8 @@ async def test_costs(run: Callable[[Hosted], Awaitable[object]], requests: int, 
         before, endpoint.exchanges = store.usage.requests, 0
         await run(host)
         assert (store.usage.requests - before, endpoint.exchanges) == (requests, exchanges)
+
+
+async def test_the_page_has_what_was_counted() -> None:
+    text = (ROOT / "docs" / "guides" / "sdks.md").read_text()
+    assert await page() in text, "put what `python -m bench.sdks` prints into docs/guides/sdks.md"
