@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, NamedTuple
 
 from tests.drills import situations
 from tests.drills.world import World, world
@@ -12,24 +13,38 @@ PORT: Final = 8080
 """The port of the development server, where the command line looks for a server."""
 
 
-def make(server: World) -> list[str]:
-    """Bring the server into trouble. Return a line for each drill."""
-    situations.cross_deadlock(server)
+class Drill(NamedTuple):
+    """A drill of the guide, and what it is about on the server.
+
+    Attributes:
+        title: Its heading in the guide.
+        about: What is in trouble.
+        words: What the capital words in its commands stand for.
+    """
+
+    title: str
+    about: str
+    words: Mapping[str, str]
+
+
+def make(server: World) -> list[Drill]:
+    """Bring the server into every trouble."""
+    crossed = situations.cross_deadlock(server)
     stuck = situations.stuck_key(server)
     situations.wrong_state(server)
     waiting = situations.waiting_awakeable(server)
     failed = situations.failed_at_the_fifth_entry(server)
     asleep = situations.dead_letters(server)
-    situations.failed_since_a_deployment(server)
+    paused = situations.failed_since_a_deployment(server)
     return [
-        "Unblock a deadlock: Account/ann and Account/bob",
-        "Resume what failed, on a fixed version: Mailer/send, paused on shop:2",
-        f"Find out why a key is stuck: Account/carl, for which {stuck.waits} waits",
-        "Correct state: the total of Cart/mary should be 5",
-        f"Complete an awakeable by hand: Approval/o1 waits, {waiting.id}",
-        f"Restart from an entry of the journal: Report/make failed, {failed}",
-        "Empty the dead letters: there are two",
-        f"Remove an old version: shop:1, on which {asleep} sleeps",
+        Drill("Unblock a deadlock", "Account/ann and Account/bob", {"ID": crossed.bob}),
+        Drill("Resume what failed, on a fixed version", "Mailer/send, paused on shop:2", {"ID": paused[0]}),
+        Drill("Find out why a key is stuck", "Account/carl", {"ID": stuck.waits}),
+        Drill("Correct state", "the total of Cart/mary should be 5", {}),
+        Drill("Complete an awakeable by hand", "Approval/o1 waits", {"ID": waiting.id, "AWAKEABLE": waiting.awakeable}),
+        Drill("Restart from an entry of the journal", "Report/make failed", {"ID": failed}),
+        Drill("Empty the dead letters", "there are two", {"ID": asleep}),
+        Drill("Remove an old version", "shop:1", {"ID": asleep}),
     ]
 
 
@@ -38,8 +53,8 @@ def main() -> None:
     logging.disable(logging.CRITICAL)  # the handlers fail on purpose
     with world(port=PORT) as server:
         print("==> an application in trouble: see the drills of docs/guides/operating.md")
-        for line in make(server):
-            print(f"    {line}")
+        for title, about, words in make(server):
+            print(f"    {title}: {about} {' '.join(words.values())}")
         print(f"    console: {server.url}/console")
         print("==> Enter deploys the fixed version, shop:3. Ctrl-C ends")
         try:
