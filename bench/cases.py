@@ -299,13 +299,13 @@ CASES = [
         for n, k, budget in ((10, 3, 2), (150, 50, 6))
     ),
     Case("duplicate of a completed request", 1, 1, _duplicate),
-    Case("resume and complete, small journal", 3, 3, _resume(1), dispatches=1),
-    Case("resume and complete, journal of 1.2 MB", 4, 4, _resume(300, 300, 300, 300), dispatches=1),
-    Case("resume and complete, exclusive handler", 4, 4, _resume_exclusive, dispatches=1),
-    Case("sleep of an hour", 4, 4, _sleep, dispatches=1),
+    Case("resume and complete, small journal", 2, 2, _resume(1), dispatches=1),
+    Case("resume and complete, journal of 1.2 MB", 3, 3, _resume(300, 300, 300, 300), dispatches=1),
+    Case("resume and complete, exclusive handler", 3, 3, _resume_exclusive, dispatches=1),
+    Case("sleep of an hour", 3, 3, _sleep, dispatches=1),
     Case("call into another function", 6, 7, _far(1), dispatches=2),
-    # One commit for the calls; each begins, completes and is counted; and two resumes that end with one completion.
-    Case("fan-in of 20 calls into another function", 2 + 1 + 60 + 3, 2 + 1 + 60 + 6, _fan_in, dispatches=2),
+    # One commit for the calls; each is read, completes and is counted; and two resumes that end with one completion.
+    Case("fan-in of 20 calls into another function", 2 + 1 + 60 + 2, 2 + 1 + 60 + 4, _fan_in, dispatches=2),
     Case("arriving at a held key", 3, 4, _held),
 ]
 """DESIGN's rows, at sizes that show their slope."""
@@ -323,8 +323,8 @@ SCALE = [
     ),
     # A commit stores 50 messages. The owner of their key reads 48 of the inbox and their records, and completes them.
     Case("1,000 messages to one key, and what they start", 23 + 63, 25 + 80, _messages, dispatches=1),
-    Case("a chain of 50 calls to and fro between two functions", 50 * 6 + 3, 50 * 7 + 3, _chain, dispatches=101),
-    # A suspension is a commit; a resume reads and claims.
-    *(Case(f"{n} suspensions", 3 * n + 1, 3 * n + 1, _sleeps(n), dispatches=n) for n in (100, 500)),
+    Case("a chain of 50 calls to and fro between two functions", 50 * 5 + 3, 50 * 5 + 3, _chain, dispatches=101),
+    # A suspension is a commit, which also claims the attempt; a resume reads.
+    *(Case(f"{n} suspensions", 2 * n + 1, 2 * n + 1, _sleeps(n), dispatches=n) for n in (100, 500)),
 ]
 """One invocation that is large."""

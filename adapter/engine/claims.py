@@ -31,24 +31,21 @@ class Claims:
         self._deployment = runtime.deployment
 
     async def begin(self, id: str) -> Execution | None:
-        """Begin the first attempt of an invocation that was dispatched."""
-        times = self._process.times()
-        commit_id = new_commit_id()
-        values = lifecycle.start(times, self._deployment.id, commit_id)
-        began, meta = await self._storage.read(lambda: self._storage.store.start(id, set=values, now=times.now))
-        # The answer to an earlier try of the request may have been lost.
-        if meta is None or not (began or (meta.commit_id == commit_id and meta.epoch == 1 and meta.live)):
+        """Begin the first attempt of an invocation that was dispatched. Return ``None`` if more than its record has to
+        be read."""
+        meta = await self._storage.find(id)
+        return self.first(meta) if meta is not None else None
+
+    def first(self, meta: Meta) -> Execution | None:
+        """Return the first attempt of an invocation, which is not claimed; ``None`` if more than its record has to be
+        read."""
+        spec = self._deployment.handler(meta.target)
+        if meta.status is not Status.READY or meta.epoch or not meta.at_rest:
             return None
-        try:
-            execution = Execution(meta, await self._storage.input(meta), self._deployment.spec(meta), stored=True)
-            if meta.notifications:
-                notifications = await self._storage.notifications(meta.ref)
-                execution.notifications = {each.id: each.outcome for each in notifications}
-                execution.counted = meta.notifications
-        except Unreadable as error:
-            await self.record_unreadable(meta, error)
+        if spec is None or meta.input is None or meta.notifications:
             return None
-        return execution
+        claimed, _ = lifecycle.claim(meta, self._process.times(), deployment=self._deployment.id, segments=None)
+        return Execution(claimed, meta.input, spec, stored=True, unclaimed=meta)
 
     async def claim(self, id: str) -> Execution | None:
         """Begin a further attempt: load the invocation and raise the epoch. Return ``None`` if there is nothing
@@ -94,31 +91,34 @@ class Claims:
         notifications = [await self._storage.with_value(each) for each in notifications]
         commit_id = new_commit_id()
         place = segments[-1].index + 1 if segments else 0
+        at_rest = meta.at_rest
         claimed, change = lifecycle.claim(
             meta,
             times,
             deployment=None if begun and meta.deployment else self._deployment.id,
-            segments=place + 1 if meta.epoch else None,
+            segments=place + 1 if meta.epoch and not at_rest else None,
         )
-        changes: list[Change] = [change]
-        if meta.epoch:
-            journal.append(started(meta))
-            data = encode(journal[-1:], [times.now])[0]
-            changes.append(Put(JournalSegment(id, meta.generation, place, data, commit_id, times.ttl)))
-        try:
-            await self._storage.commit(changes, commit_id)
-        except Conflict as conflict:
-            found = conflict.found.get(0, meta)
-            if isinstance(found, Meta) and found.live and found.epoch == meta.epoch:
-                return await self._load_and_claim(id)  # it has changed, and no attempt has begun
-            return None
-        meta = claimed
+        stored, meta = meta, claimed
+        if not at_rest:
+            changes: list[Change] = [change]
+            if stored.epoch:
+                journal.append(started(stored))
+                data = encode(journal[-1:], [times.now])[0]
+                changes.append(Put(JournalSegment(id, meta.generation, place, data, commit_id, times.ttl)))
+                place += 1
+            try:
+                await self._storage.commit(changes, commit_id)
+            except Conflict as conflict:
+                found = conflict.found.get(0, stored)
+                if isinstance(found, Meta) and found.continues(stored):
+                    return await self._load_and_claim(id)  # it has changed, and no attempt has begun
+                return None
         if lifetimes.renew_at(meta) <= times.now:  # if this process ends first, the next attempt or the sweeper does it
             self._process.spawn(renew(self._storage, meta, times.now), repeated_by=Repeat.RENEWAL)
         if meta.outcome is not None and meta.outcome.failure == KILLED:
             await self._control.kill_calls(meta)
-        execution = Execution(meta, input, spec, stored=True, journal=journal)
-        execution.segments = place + (1 if meta.epoch > 1 else 0)
+        execution = Execution(meta, input, spec, stored=True, journal=journal, segments=place)
+        execution.unclaimed = stored if at_rest else None
         execution.notifications = {each.id: each.outcome for each in notifications}
         execution.counted = meta.notifications
         return execution

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from adapter.engine import journal, lifecycle
 from adapter.engine.commit_log import CommitLog, is_step
-from adapter.engine.conflicts import RETRY, REWIND, Interrupted, Notified, Verdict, View, judge
+from adapter.engine.conflicts import RETRY, REWIND, Drop, Interrupted, Notified, Verdict, View, judge
 from adapter.engine.execution import (
     Created,
     Execution,
@@ -152,6 +152,39 @@ class Committer:
         if failure is not None:
             raise failure
 
+    async def claim(self, execution: Execution) -> None:
+        """Store that an attempt has begun, if the store does not know.
+
+        Raises:
+            Interrupted: If another attempt was first.
+        """
+        tries = 0
+        while (stored := execution.unclaimed) is not None:
+            deployment = None if stored.deployment == execution.meta.deployment else execution.meta.deployment
+            claimed, change = lifecycle.claim(
+                replace(stored, failures=execution.meta.failures),
+                self._process.times(),
+                deployment=deployment,
+                segments=None,
+            )
+            try:
+                await self._storage.commit([change], new_commit_id())
+            except Conflict as conflict:
+                found = conflict.found.get(0)
+                if not isinstance(found, Meta) or not found.continues(stored):
+                    raise Interrupted(Drop(stored.ref, f"{stored.id} was taken over")) from conflict
+                execution.unclaimed = found  # it was counted, checked or dispatched once more
+                tries += 1
+                await self._storage.back_off(tries)
+            else:
+                execution.meta, execution.unclaimed = claimed, None
+
+    @staticmethod
+    def _unclaimed(transaction: Transaction) -> Execution | None:
+        """Return the execution of a commit that is not claimed. Only the first of a session can be."""
+        executions = (delta.execution for delta in transaction.deltas.values())
+        return next((each for each in executions if each.unclaimed is not None), None)
+
     async def _settle(self) -> None:
         """Settle the keys at which invocations wait, and those that were released while some may wait."""
         names, self._unsettled = self._unsettled, {}
@@ -183,7 +216,13 @@ class Committer:
                 raise Interrupted(Notified(()))
             if transaction.ran_without_key():  # an invocation ran, and its key turns out to be another's
                 raise Interrupted(REWIND)
+            unclaimed = self._unclaimed(transaction)
+            if unclaimed is not None and not transaction.ends(unclaimed):
+                await self.claim(unclaimed)
             changes, out_of_line = transaction.changes(commit_id, self._log.following(taken))
+            if out_of_line and unclaimed is not None and unclaimed.unclaimed is not None:
+                await self.claim(unclaimed)
+                continue
             try:
                 changes += await self._preparation.put_out_of_line(transaction, out_of_line)
                 if len(changes) > MAX_ITEMS and taken > 1:
@@ -242,7 +281,7 @@ class Committer:
                 if meta.notifications:
                     execution.notifications["x"] = Outcome(failure=CANCELLED)
                     execution.counted = 1
-            execution.meta, execution.stored = meta, True
+            execution.meta, execution.stored, execution.unclaimed = meta, True, None
             if delta.completed is not None:
                 self._runtime.notifier.on_completed(meta, delta.completed.outcome)
                 for at in journal.pending_sleeps(execution.journal) if meta.epoch > 1 else ():
@@ -402,6 +441,8 @@ class Committer:
             self._log.reread(self._log.keys[execution.key], self._log.keys[execution.key].head)
         elif isinstance(found, Meta) and found.ref == change.ref:
             execution.meta = replace(execution.meta, waiters=found.waiters, notifications=found.notifications)
+            if execution.unclaimed is not None:
+                execution.unclaimed = found
 
     def _mark_dead(self, ref: Ref) -> None:
         """Note that the invocation that was to be given a key no longer exists."""

@@ -237,7 +237,7 @@ class Engine:
                     heads = heads or await self.storage.heads([execution.key])
                     head = heads[execution.key]
                 except Unreadable as error:
-                    await self._claims.record_unreadable(execution.meta, error)
+                    await self._claims.record_unreadable(execution.record, error)
                     return
                 execution.without_key = execution.meta.outcome is not None and head.owner != execution.ref
             session = self._session(execution, hold_until=0, head=None if execution.without_key else head)
@@ -346,7 +346,7 @@ class Engine:
             self.process.spawn(self.resume(woken), repeated_by=Repeat.DISPATCH)
         for execution in session.interrupted:
             meta = execution.meta
-            if execution.stored and meta.status is Status.RUNNING:
+            if execution.stored and meta.status is Status.RUNNING and execution.unclaimed is None:
                 with suppress(Unreadable):  # else the sweeper continues it when its lease has ended
                     if await self.storage.apply(lifecycle.released(meta, self.process.times())):
                         self.runtime.wakeups.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=False)
@@ -355,4 +355,4 @@ class Engine:
         """Record that a session met something that cannot be read, as a failed attempt of each of its executions."""
         for execution in dict.fromkeys(session.commit_log.executions()):
             if execution.stored and execution.meta.status is Status.RUNNING:
-                await self._claims.record_unreadable(execution.meta, error, progress=execution.progress)
+                await self._claims.record_unreadable(execution.record, error, progress=execution.progress)

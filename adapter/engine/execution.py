@@ -46,6 +46,9 @@ class Execution:
     attempt: Attempt | None = None
     progress: bool = False
     """True if this attempt has committed entries of the journal."""
+    unclaimed: Meta | None = None
+    """The stored record, while the store does not know that this attempt has begun. Then the first commit ends the
+    attempt, or the attempt is claimed before it."""
     without_key: bool = False
     """True if the invocation ends without owning its key, because it never owned it."""
     cancelled: bool = False
@@ -75,6 +78,11 @@ class Execution:
     def exclusive(self) -> bool:
         """True if the invocation owns its key while it runs."""
         return self.meta.kind.exclusive and not self.without_key
+
+    @property
+    def record(self) -> Meta:
+        """The record as it is stored, if it is."""
+        return self.unclaimed or self.meta
 
     @property
     def key(self) -> ObjectKey:

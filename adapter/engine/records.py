@@ -195,6 +195,10 @@ class Meta:
     def ref(self) -> Ref:
         return Ref(self.id, self.generation)
 
+    def continues(self, before: Meta) -> bool:
+        """Return True if the invocation is live, and no attempt has begun since the record was so."""
+        return self.ref == before.ref and self.live and self.epoch == before.epoch
+
     def issuer(self, n: int) -> Ref:
         """Return the invocation that first issued command ``n``."""
         return next((copied.ref for copied in self.copied if n < copied.before), self.ref)
@@ -202,6 +206,17 @@ class Meta:
     @property
     def live(self) -> bool:
         return self.status is not Status.COMPLETED
+
+    @property
+    def at_rest(self) -> bool:
+        """True if no attempt that has begun can still write: none has begun, or the last one suspended it."""
+        if self.outcome is not None or self.failed is not None:
+            return False
+        rests = self.epoch == 0 or self.wake_after is not None
+        waits = self.status in (Status.SCHEDULED, Status.SUSPENDED) or (
+            self.status is Status.READY and not self.dispatches
+        )
+        return rests and waits
 
     @property
     def may_run(self) -> bool:

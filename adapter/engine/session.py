@@ -268,7 +268,6 @@ class Session:
     def _view(self) -> View:
         """Return what the decision about the next action depends on."""
         running = self._under_way.running > 0
-        unstored = self.root.spec is not None and not self.root.stored
         return View(
             now=self._process.now(),
             reading=self._under_way.reading,
@@ -277,7 +276,7 @@ class Session:
             over=not self.executions and not self._failures.waiting,
             outcome=self.commit_log.has_outcome(self.root),
             running=running,
-            lost_by_crash=running and (unstored or self.commit_log.ran_steps()),
+            lost_by_crash=running and (self._root_may_be_lost() or self.commit_log.ran_steps()),
             for_others=self.commit_log.has_work_for_others,
             timer=self._under_way.next_timer(),
             refreshed_at=self._notifications.refreshed_at,
@@ -287,6 +286,10 @@ class Session:
             remaining=0 if self._runtime.always_replay else self._process.remaining(),
         )
 
+    def _root_may_be_lost(self) -> bool:
+        """Return True if the store does not know that the root runs here."""
+        return self.root.unclaimed is not None or (self.root.spec is not None and not self.root.stored)
+
     async def _perform(self, action: Action) -> bool:
         """Carry out an action. Return True if the session is over."""
         match action:
@@ -295,6 +298,7 @@ class Session:
                 if reason is Reason.REPLAY and self.executions:
                     raise Interrupted(REWIND)
                 if reason is not Reason.OUTCOME:
+                    await self._committer.claim(self.root)
                     self._work.begin()
             case Wait(until, reason):
                 if reason is not None:

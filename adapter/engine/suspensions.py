@@ -49,7 +49,7 @@ def _check_at(execution: Execution, waits: Sequence[Pending[Any]], times: Times)
     if kinds == {c.Sleep}:
         return None
     # A queued invocation has a check of its own. Nothing else checks a cycle of attached results.
-    lease = times.grace if c.Attach in kinds else execution.meta.due or times.lease
+    lease = times.grace if c.Attach in kinds else execution.record.due or times.lease
     return lease if lease > times.now else times.grace
 
 

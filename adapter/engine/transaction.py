@@ -166,6 +166,11 @@ class Transaction:
         delta = self.deltas.get(id)
         return delta is not None and not delta.execution.stored
 
+    def ends(self, execution: Execution) -> bool:
+        """Return True if the commit completes or suspends the invocation."""
+        delta = self.deltas[execution.meta.id]
+        return delta.completed is not None or delta.suspended is not None
+
     def ran_without_key(self) -> bool:
         """Return True if an invocation ran that does not own its key."""
         if self._released_by_others:
@@ -296,7 +301,7 @@ class Transaction:
                     Put(Notification(meta.ref, "x", cancellation, self._times.now, commit_id, ttl=self._times.ttl))
                 )
         elif delta.completed or delta.failed or delta.suspended or delta.touched:
-            changes.append(lifecycle.committed(execution.meta, meta, counted=execution.counted))
+            changes.append(lifecycle.committed(execution.record, meta, counted=execution.counted))
         if cuts:
             self.segments[meta.id] = len(cuts)
             segments = [

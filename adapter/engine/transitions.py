@@ -64,6 +64,10 @@ STARTABLE: Final = (SCHEDULED, READY, RUNNING, SUSPENDED, BACKING_OFF)
 """The states from which an attempt begins once the record is due: all but those that wait for a key or an operator."""
 
 
+RESTING: Final = (SCHEDULED, READY, SUSPENDED)
+"""The states that an attempt may end in its first commit, without having been claimed (see `Meta.at_rest`)."""
+
+
 class Moved(NamedTuple):
     """A record after a transition, and the change that makes it so."""
 
@@ -165,7 +169,7 @@ QUEUE = _row(
 AWAIT = _row("the attempt waits in its process", [RUNNING], [], "epoch status", "as before", "session")
 SUSPEND = _row(
     "the attempt suspends it",
-    [RUNNING, QUEUED],
+    [RUNNING, QUEUED, *RESTING],
     [SUSPENDED],
     "epoch queued notifications",
     "the timer, the check or the renewal",
@@ -181,7 +185,7 @@ FAIL = _row(
 )
 COMPLETE = _row(
     "the attempt completes it",
-    [RUNNING, QUEUED],
+    [RUNNING, QUEUED, *RESTING],
     [COMPLETED],
     "epoch queued notifications waiters",
     "now for waiters; else the renewal, or the end of a workflow's state",

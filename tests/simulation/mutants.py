@@ -29,7 +29,7 @@ from adapter.engine.pending import Pending
 from adapter.engine.ports import Change, Put, WriteHead
 from adapter.engine.preparation import Preparation
 from adapter.engine.promises import Promises
-from adapter.engine.records import InboxEntry, Status
+from adapter.engine.records import InboxEntry, Meta, Status
 from adapter.engine.runner import Runner
 from adapter.engine.session import Session
 from adapter.engine.storage import Storage
@@ -247,6 +247,39 @@ MUTANTS = (
         "10",
         Edit(Claims, "_load_and_claim", "if elsewhere or", "if False or"),
         Edit(Wakeups, "dispatch", "service, deployment, fresh", 'service, "", fresh'),
+    ),
+    mutant(
+        "an attempt that is not claimed runs steps",
+        "4",
+        Edit(Session, "_perform", "await self._committer.claim(self.root)", "pass"),
+    ),
+    mutant(
+        "an attempt that is not claimed goes on after a commit",
+        "4",
+        Edit(Committer, "_commit", "await self.claim(unclaimed)", "pass"),
+        focus="waits",
+    ),
+    mutant(
+        "an attempt that is not claimed ends, and others may end it too",
+        "4",
+        Edit(
+            lifecycle,
+            "committed",
+            "if old != new or name in anyway",
+            'if name != "epoch" and (old != new or name in anyway)',
+        ),
+    ),
+    mutant(
+        "an attempt is not claimed although the one before may be under way",
+        "4",
+        Edit(
+            Claims, "_load_and_claim", "at_rest = meta.at_rest", "at_rest = meta.at_rest or meta.status is Status.READY"
+        ),
+    ),
+    mutant(
+        "an attempt that may be under way is not stopped by the next",
+        "4",
+        Edit(Meta, "continues", "self.epoch == before.epoch", "True"),
     ),
     mutant(
         "an attempt under way goes on when it is paused",

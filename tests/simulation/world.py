@@ -797,7 +797,8 @@ class World:
         self.note(program.process, "runs", meta.id, program.node.id, f"epoch {meta.epoch}")
         here = program.process.deployment
         latest = self.store._record(meta.id)
-        overtaken = latest is not None and latest.epoch > meta.epoch  # by an attempt that it does not know of yet
+        # By an attempt that it does not know of yet. If both are not claimed, they have one epoch until one commits.
+        overtaken = latest is not None and (latest.epoch > meta.epoch or latest.deployment not in ("", meta.deployment))
         if meta.ref in self.authors and not program.process.frozen and not overtaken:
             if meta.deployment != here:
                 self.violation(f"{meta.id} of {meta.deployment} goes on on {here}")

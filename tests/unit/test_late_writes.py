@@ -27,10 +27,13 @@ FAILURE = Failure(409, "failed")
 
 
 def _suspend(meta: Meta, times: Times) -> Update:
+    stored = meta
+    if meta.status in transitions.RESTING:  # by an attempt that was not claimed
+        meta, _ = lifecycle.claim(stored, times, deployment=None, segments=None)
     wake_after, timer = meta.notifications + 1, times.now + 100
     values: dict[str, Any] = {"wake_after": wake_after, "seen": 0, "timer": timer, "check_at": times.now + 50}
     after = lifecycle.suspended(meta, **values, awaits=None, progress=True, commit_id="c")
-    return lifecycle.committed(meta, after, counted=meta.notifications)
+    return lifecycle.committed(stored, after, counted=meta.notifications)
 
 
 def _fail(meta: Meta, times: Times, *, pause: bool = False) -> Update:

@@ -1052,7 +1052,7 @@ async def test_what_is_deleted_before_it_begins_is_no_failure(caplog: pytest.Log
         pass
 
     async def purge(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        if phase == "before" and method == "output":
+        if phase == "before" and method == "load":
             world.store.hook = None
             assert await world.engines[1].control.kill(id) == "accepted"
             assert await world.engines[1].control.purge(id) == "accepted"
