@@ -123,6 +123,7 @@ class Settings:
     abort_timeout: timedelta | None = None
     lazy_state: bool | None = None
     deadlocks: str | None = None
+    batch: int | None = None
     input_serde: Serde[Any] | None = None
     output_serde: Serde[Any] | None = None
 
@@ -184,6 +185,7 @@ _KINDS: dict[str, type] = {
     "abort_timeout": timedelta,
     "lazy_state": bool,
     "deadlocks": str,
+    "batch": int,
 }
 
 
@@ -200,6 +202,7 @@ class ServiceOptions(TypedDict, total=False):
     abort_timeout: timedelta
     lazy_state: bool
     deadlocks: Literal["fail", "report"]
+    batch: int
     input_serde: Serde[Any]
     output_serde: Serde[Any]
     serde: Serde[Any]
@@ -343,6 +346,8 @@ class HandlerDecorator:
                 - ``lazy_state: bool``: whether state entries too large for the key's head are read one by one, as they
                   are asked for, which is the default, rather than all with the first.
                 - ``deadlocks: "fail" | "report"``: whether a call that waits in a ring is failed, or only reported.
+                - ``batch: int``: how many messages one process is sent at a time, to run them at the same time; 25 if
+                  not given. With 1 each message gets a process of its own. Set it for handlers that compute or block.
                 - ``input_serde``, ``output_serde``: the formats of input and output, in place of the annotations'.
                 - ``serde``: the format of both.
 

@@ -283,7 +283,7 @@ CASES = [
             ceil((n + 2) / 100),
             ceil((n + 2) / 100),
             _call("Bench/sends", n, delivers=False),
-            dispatches=n,
+            dispatches=ceil(n / 25) + ceil((n + 2) / 100),
         )
         for n in (10, 98, 250)
     ),
@@ -293,7 +293,7 @@ CASES = [
             ceil(k / 100) + ceil((2 * n + 2) / 100),
             budget,
             _call("Cases/objsends", [n, k], delivers=False),
-            dispatches=k,
+            dispatches=ceil(k / 25) + 1,
         )
         # Of 150 in turn to 50 keys each commit but the first writes many a head again: messages are taken in order.
         for n, k, budget in ((10, 3, 2), (150, 50, 6))
@@ -304,22 +304,27 @@ CASES = [
     Case("resume and complete, exclusive handler", 3, 3, _resume_exclusive, dispatches=1),
     Case("sleep of an hour", 3, 3, _sleep, dispatches=1),
     Case("call into another function", 6, 7, _far(1), dispatches=2),
-    # One commit for the calls; each is read, completes and is counted; and two resumes that end with one completion.
-    Case("fan-in of 20 calls into another function", 2 + 1 + 60 + 2, 2 + 1 + 60 + 4, _fan_in, dispatches=2),
+    # One commit for the calls; they are read and completed together, and each is counted; then the caller is loaded.
+    Case("fan-in of 20 calls into another function", 2 + 1 + 2 + 20 + 2, 2 + 1 + 2 + 20 + 4, _fan_in, dispatches=2),
     Case("arriving at a held key", 3, 4, _held),
 ]
 """DESIGN's rows, at sizes that show their slope."""
 
 SCALE = [
-    # Whoever runs for long looks every three seconds whether it was cancelled.
-    *(Case(f"{n:,} steps", n + 1, n + 1 + n // 500, _call("Bench/steps", n)) for n in (1000, 10_000)),
+    # And one read for every three seconds.
+    *(Case(f"{n:,} steps", n + 1, n + 1, _call("Bench/steps", n)) for n in (1000, 10_000)),
     # All of them are made before the first runs, and commits keep that order.
     Case("a fan-out of 1,000 calls", 21, 21, _call("Cases/fan", 1000)),
+    # Each batch is read with one request and completed with another. A commit of 100 has 4 batches.
     *(
         Case(
-            f"{n:,} sends, and what they start", ceil((n + 2) / 100) + 2 * n, ceil((n + 2) / 100) + 2 * n, _sends(n), n
+            f"{n:,} sends, and what they start",
+            ceil((n + 2) / 100) + 2 * ceil(n / 25),
+            ceil((n + 2) / 100) + 2 * (ceil(n / 25) + ceil((n + 2) / 100)),
+            _sends(n),
+            ceil(n / 25) + ceil((n + 2) / 100),
         )
-        for n in (10, 1000)
+        for n in (10, 100, 1000)
     ),
     # A commit stores 50 messages. The owner of their key reads 48 of the inbox and their records, and completes them.
     Case("1,000 messages to one key, and what they start", 23 + 63, 25 + 80, _messages, dispatches=1),

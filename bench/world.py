@@ -12,6 +12,7 @@ from typing import Any
 
 from adapter.engine.deployment import HandlerSpec
 from adapter.engine.engine import Engine
+from adapter.engine.piles import Piles
 from adapter.engine.ports import Store, Usage
 from adapter.engine.records import Ref
 from adapter.engine.requests import Answer, Request
@@ -100,6 +101,7 @@ class World:
         self._kinds = {(spec.service, spec.name): spec.kind for specs in self._functions for spec in specs}
         self._timers: list[tuple[int, Ref]] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._piles: Piles[tuple[str, int]] = Piles()
 
     @contextmanager
     def measured(self) -> Iterator[Cost]:
@@ -175,13 +177,14 @@ class World:
 
     # --- the engine's dispatcher and timers ---
 
-    async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool) -> None:
-        self.cost.dispatches.append(ref.id)
-        self.invocations += 1
-        if self.delivers:
-            task = asyncio.create_task(self._run(ref, service, fresh))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+    async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool, batch: int = 1) -> None:
+        for ids in await self._piles.add((service, batch), ref.id, batch):
+            self.cost.dispatches.append(ids[0])
+            self.invocations += 1
+            if self.delivers:
+                task = asyncio.create_task(self._run(ids, service, fresh))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
 
     async def schedule(self, ref: Ref, name: str, at: int) -> None:
         self.cost.schedules += 1
@@ -190,9 +193,9 @@ class World:
     async def unschedule(self, ref: Ref, name: str) -> None:
         return
 
-    async def _run(self, ref: Ref, service: str, fresh: bool) -> None:
+    async def _run(self, ids: list[str], service: str, fresh: bool) -> None:
         engine = self.process(service)
-        await engine.resume(ref.id, fresh=fresh)
+        await (engine.resume(ids[0], fresh=fresh) if len(ids) == 1 else engine.resume_all(ids))
         await engine.process.drain()
 
     def process(self, service: str) -> Engine:

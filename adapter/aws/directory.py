@@ -320,6 +320,7 @@ def _write(listed: Listed) -> dict[str, Any]:
             "takes": each.takes,
             "gives": each.gives,
             "kept": _kept(each.options),
+            "batch": each.options.batch,
         }
         for name, each in listed.handlers.items()
     }
@@ -353,7 +354,7 @@ def _readable(items: Iterable[Item], read: Callable[[Item], T]) -> tuple[dict[st
 
 def _read(item: Item) -> Listed:
     handlers = {
-        name: Endpoint(Kind(each["kind"]), each["private"], each["takes"], each["gives"], _options(each["kept"]))
+        name: Endpoint(Kind(each["kind"]), each["private"], each["takes"], each["gives"], _options(each))
         for name, each in json.loads(item["handlers"]["S"]).items()
     }
     gone = int(item["gone"]["N"]) if "gone" in item else None
@@ -365,9 +366,14 @@ def _kept(options: Options) -> list[float]:
     return [retention.total_seconds() for retention in retentions]
 
 
-def _options(kept: list[float]) -> Options:
-    idempotency, workflow, journal = (timedelta(seconds=seconds) for seconds in kept)
-    return Options(idempotency_retention=idempotency, workflow_retention=workflow, journal_retention=journal)
+def _options(entry: dict[str, Any]) -> Options:
+    idempotency, workflow, journal = (timedelta(seconds=seconds) for seconds in entry["kept"])
+    return Options(
+        idempotency_retention=idempotency,
+        workflow_retention=workflow,
+        journal_retention=journal,
+        batch=entry.get("batch", 1),  # code that is older than batches takes one message at a time
+    )
 
 
 def _read_document(item: Item) -> dict[str, Any]:

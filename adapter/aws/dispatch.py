@@ -1,19 +1,21 @@
-"""Starts invocations in other processes: by an asynchronous Lambda invoke that carries little more than the id.
+"""Starts invocations in other processes: by an asynchronous Lambda invoke that carries little more than the ids.
 
 A dispatch may be lost. The invocation is due again soon, and the sweeper sees to it; so nothing is raised here.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
 from adapter.aws.directory import Directory
 from adapter.aws.wire import Api, AwsError, WireError
+from adapter.engine.piles import Piles
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Ref
 
@@ -49,6 +51,7 @@ class LambdaDispatcher:
         self._clock = clock
         self._throttled: dict[str, tuple[float, bool]] = {}
         self._directory = directory
+        self._piles: Piles[tuple[str, str, int]] = Piles()
         self._api = api or Api("lambda", connections=CONNECTIONS, attempts=3)
 
     async def prepare(self) -> None:
@@ -58,17 +61,25 @@ class LambdaDispatcher:
         except WireError as error:
             log.warning("connected later: %s", error)
 
-    async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool) -> None:
+    async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool, batch: int = 1) -> None:
         """`Invoke <https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html>`_ the version that the invocation
-        began on, or, where that is empty, what hosts the service now; Lambda queues the event."""
+        began on, or, where that is empty, what hosts the service now; Lambda queues the event. Invocations that are
+        dispatched at the same time share events, within their batches."""
+        batches = await self._piles.add((service, deployment, batch), ref.id, batch)
+        await asyncio.gather(*(self._dispatch(ids, service, deployment, fresh) for ids in batches))
+
+    async def _dispatch(self, ids: Sequence[str], service: str, deployment: str, fresh: bool) -> None:
+        event: dict[str, Any] = {"adapter": "dispatch", "service": service}
+        event |= {"id": ids[0], "fresh": fresh} if len(ids) == 1 else {"ids": ids}
+        about = {"invocation_id": ids[0]}
         try:
             function = deployment or await self._function(service)
             if function is None:
-                log.warning("no function hosts %s", service, extra={"invocation_id": ref.id})
+                log.warning("no function hosts %s", service, extra=about)
                 return
-            await self._send(function, {"adapter": "dispatch", "id": ref.id, "service": service, "fresh": fresh})
+            await self._send(function, event)
         except (Unavailable, WireError) as error:
-            log.warning("dispatch lost, the sweeper repeats it: %s", error, extra={"invocation_id": ref.id})
+            log.warning("dispatch of %d lost, the sweeper repeats it: %s", len(ids), error, extra=about)
 
     async def exists(self, deployment: str) -> bool:
         """Return whether there is a version that invocations can be dispatched to.

@@ -190,7 +190,8 @@ def _letter(message: dict[str, Any]) -> Letter:
     event = _object(body)
     context, inner = _part(event, "requestContext"), _part(event, "requestPayload") or event
     function, reason = function or _text(context, "functionArn"), reason or _text(context, "condition")
-    id = _text(inner, "id") or ""
+    ids = inner.get("ids")
+    id = _text(inner, "id") or (str(ids[0]) if isinstance(ids, list) and ids else "")  # of a batch, the first
     invocation = id if INVOCATION_ID.fullmatch(id) else None
     return Letter(message["MessageId"], body.encode(), int(sent) if sent else None, function, reason, invocation)
 

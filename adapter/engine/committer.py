@@ -50,6 +50,7 @@ from adapter.engine.records import (
 )
 from adapter.engine.runtime import Runtime
 from adapter.engine.storage import CONTENDED
+from adapter.engine.together import Together
 from adapter.engine.transaction import MAX_ITEMS, Transaction, plan
 from adapter.engine.types import CANCELLED, ObjectKey, Outcome
 
@@ -103,10 +104,18 @@ class Committer:
         log: The log.
         preparation: What it does before a commit.
         root: The id of the invocation that the session begins with.
+        together: The invocations that were dispatched together with that.
     """
 
     def __init__(
-        self, runtime: Runtime, driver: Driver, code: Code, log: CommitLog, preparation: Preparation, root: str
+        self,
+        runtime: Runtime,
+        driver: Driver,
+        code: Code,
+        log: CommitLog,
+        preparation: Preparation,
+        root: str,
+        together: Together | None,
     ) -> None:
         self._runtime = runtime
         self._process = runtime.process
@@ -116,6 +125,7 @@ class Committer:
         self._log = log
         self._preparation = preparation
         self._root = root
+        self._together = together
         self._unsettled: dict[ObjectKey, set[Ref]] = {}
         """The keys to settle after the commit, with the invocations that went to their inboxes."""
 
@@ -152,12 +162,27 @@ class Committer:
         if failure is not None:
             raise failure
 
+    async def _commit_together(self, transaction: Transaction, changes: Sequence[Change]) -> bool:
+        """Commit with the invocations that were dispatched together with the root, if this commit completes the root.
+
+        Return False if nothing was committed.
+        """
+        if self._together is None:
+            return False
+        root = transaction.deltas.get(self._root)
+        if root is None or root.completed is None:
+            self._together.leave(self._root)
+            return False
+        return await self._together.commit(self._root, changes, transaction.bytes)
+
     async def claim(self, execution: Execution) -> None:
         """Store that an attempt has begun, if the store does not know.
 
         Raises:
             Interrupted: If another attempt was first.
         """
+        if self._together is not None:
+            self._together.leave(self._root)
         tries = 0
         while (stored := execution.unclaimed) is not None:
             deployment = None if stored.deployment == execution.meta.deployment else execution.meta.deployment
@@ -227,8 +252,11 @@ class Committer:
                 changes += await self._preparation.put_out_of_line(transaction, out_of_line)
                 if len(changes) > MAX_ITEMS and taken > 1:
                     raise TooLarge(f"{len(changes)} changes")  # some last segments were larger than a record holds
+                if await self._commit_together(transaction, changes):
+                    changes = []
                 tries_of_one = 1 if self._competes_for_key(transaction) else CONTENDED if taken > 1 else None
-                await self._storage.commit(changes, commit_id, give_up_after=tries_of_one)
+                if changes:
+                    await self._storage.commit(changes, commit_id, give_up_after=tries_of_one)
             except Conflict as conflict:
                 verdict = self._resolve(changes, conflict.found)
                 if isinstance(verdict, Notified):
@@ -305,7 +333,8 @@ class Committer:
             elif born and meta.status is Status.SCHEDULED:
                 self._runtime.wakeups.schedule(meta)
             elif born:
-                self._runtime.wakeups.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=True)
+                batch = self._runtime.deployment.batch(meta.target)
+                self._runtime.wakeups.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=True, batch=batch)
             if born and execution.cancelled and meta.status is Status.QUEUED:
                 self._driver.cancel(id)  # a cancelled invocation need not wait for its key
         by_parent: dict[Parent, list[Notification]] = {}

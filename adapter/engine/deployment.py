@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import field
 
 from adapter.engine.commands import Issuer
-from adapter.engine.records import Meta
+from adapter.engine.ports import Unavailable
+from adapter.engine.records import Meta, Unreadable
 from adapter.engine.types import Failure, Kind, Options, Target
 from adapter.frozen import frozen
 
@@ -93,6 +94,14 @@ class Deployment:
         spec = self.handler(target)
         kind = spec.kind if spec else self._kinds(target)
         return kind or (Kind.SERVICE if target.key is None else Kind.EXCLUSIVE)
+
+    def batch(self, target: Target) -> int:
+        """Return how many messages for a handler one process is sent at a time."""
+        spec = self.handler(target)
+        try:
+            return (spec.options if spec is not None else self._options(target)).batch
+        except (Unavailable, Unreadable):
+            return 1
 
     def spec(self, meta: Meta) -> HandlerSpec:
         """Return what an attempt runs: the handler, or one that fails if it no longer exists or the invocation is to

@@ -25,6 +25,7 @@ from adapter.engine.requests import Answer, Request
 from adapter.engine.runtime import build
 from adapter.engine.session import Session
 from adapter.engine.sweeper import Sweeper
+from adapter.engine.together import Together
 from adapter.engine.transaction import MAX_INLINE_PARTS
 from adapter.engine.types import MAX_PAYLOAD, Kind, ObjectKey, Options, Outcome, Target
 from adapter.errors import TerminalError
@@ -209,18 +210,63 @@ class Engine:
         Raises:
             Unreadable: If its record cannot be read.
         """
+        await self._resume(id, fresh=fresh, key=key)
+
+    async def resume_all(self, ids: Sequence[str]) -> None:
+        """Begin invocations that were dispatched together: the receiver of a batch of messages.
+
+        They run at the same time, and as many as possible are committed together.
+
+        Raises:
+            Unreadable: If a record cannot be read, after all have ended.
+        """
+        new = [id for id in dict.fromkeys(ids) if id not in self.process.active and id not in self._resuming]
+        found: dict[str, Meta] = {}
+        with suppress(Unreadable):  # then each is read on its own
+            found = await self.storage.peek_all(new) if new else {}
+        together = Together(self.process, self.storage, new)
+        ends = await asyncio.gather(
+            *(self._resume(id, meta=found.get(id), together=together) for id in new), return_exceptions=True
+        )
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
+
+    async def _resume(
+        self,
+        id: str,
+        *,
+        fresh: bool = False,
+        key: ObjectKey | None = None,
+        meta: Meta | None = None,
+        together: Together | None = None,
+    ) -> None:
+        try:
+            session = await self._begin(id, fresh=fresh, key=key, meta=meta, together=together)
+            if session is not None:
+                await self._run(session)
+        finally:
+            if together is not None:
+                together.leave(id)
+
+    async def _begin(
+        self, id: str, *, fresh: bool, key: ObjectKey | None, meta: Meta | None, together: Together | None
+    ) -> Session | None:
+        """Begin an attempt. Return ``None`` if there is nothing to do."""
         session = self.process.active.get(id)
         if session is not None:
             session.wake(id)
-            return
+            return None
         if id in self._resuming:
             self._resuming[id] = True
-            return
+            return None
         self._resuming[id] = False
         try:
             heads: dict[ObjectKey, Head] = {}
             if key is not None:
                 execution, heads = await asyncio.gather(self._claims.begin(id), self.storage.heads([key]))
+            elif meta is not None:
+                execution = self._claims.first(meta) if not meta.expired(self.process.now()) else None
             else:
                 execution = await self._claims.begin(id) if fresh else None
             if execution is None:
@@ -230,7 +276,7 @@ class Engine:
                 self._resuming[id] = False
                 execution = await self._claims.claim(id)
             if execution is None:
-                return
+                return None
             head = None
             if execution.meta.kind.exclusive:
                 try:
@@ -238,13 +284,14 @@ class Engine:
                     head = heads[execution.key]
                 except Unreadable as error:
                     await self._claims.record_unreadable(execution.record, error)
-                    return
+                    return None
                 execution.without_key = execution.meta.outcome is not None and head.owner != execution.ref
-            session = self._session(execution, hold_until=0, head=None if execution.without_key else head)
-            self.process.active[id] = session
+            head = None if execution.without_key else head
+            started = Session(self.runtime, self.control, execution, head=head, together=together)
+            self.process.active[id] = started
+            return started
         finally:
             del self._resuming[id]
-        await self._run(session)
 
     # --- inside ---
 

@@ -72,7 +72,7 @@ class Notifications:
             except Unavailable:
                 return  # nothing depends on this: the next time is soon
             for execution, meta in zip(some, metas, strict=True):
-                if meta is None or meta.ref != execution.ref or not meta.live or meta.epoch != execution.meta.epoch:
+                if meta is None or not meta.continues(execution.record):
                     raise Interrupted(Drop(execution.ref, f"{execution.meta.id} was taken over"))
                 if meta.notifications > execution.counted:
                     execution.meta = replace(execution.meta, notifications=meta.notifications)

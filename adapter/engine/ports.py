@@ -488,10 +488,15 @@ class Timers(Protocol):
 class Dispatcher(Protocol):
     """Starts or wakes invocations in some process. A dispatch may get lost, or come twice; due times make up for it."""
 
-    async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool) -> None:
+    async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool, batch: int = 1) -> None:
         """Run the invocation on its deployment. If that is empty, run it on the service's current one.
 
-        ``fresh`` says that no attempt has run yet, which saves the receiver a request.
+        Args:
+            ref: The invocation.
+            service: Its service.
+            deployment: Its deployment.
+            fresh: True if no attempt has run yet, which saves the receiver a request.
+            batch: How many invocations the process may be sent at once (see `Engine.resume_all`).
         """
         ...
 

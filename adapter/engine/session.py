@@ -51,6 +51,7 @@ from adapter.engine.records import Head, Notification, Ref, Status
 from adapter.engine.runner import MAX_EFFECTS, Runner
 from adapter.engine.runtime import Runtime
 from adapter.engine.state_reads import StateReads
+from adapter.engine.together import Together
 from adapter.engine.types import Outcome
 from adapter.engine.under_way import Refresh, UnderWay
 from adapter.engine.wakeups import MAX_INLINE_WAIT
@@ -71,10 +72,18 @@ class Session:
         root: The invocation that it begins with. One without a spec runs in another process and is only stored.
         hold_until: Until when a client waits, in milliseconds. Until then a blocked handler is not suspended.
         head: The head of the root's key, if the caller has just read it.
+        together: The invocations that were dispatched together with the root.
     """
 
     def __init__(
-        self, runtime: Runtime, operator: Operator, root: Execution, *, hold_until: int = 0, head: Head | None = None
+        self,
+        runtime: Runtime,
+        operator: Operator,
+        root: Execution,
+        *,
+        hold_until: int = 0,
+        head: Head | None = None,
+        together: Together | None = None,
     ) -> None:
         self._runtime = runtime
         self._operator = operator
@@ -109,7 +118,7 @@ class Session:
             runtime, self.commit_log, self._under_way, reads, self._admission, self._events, self.executions, self
         )
         self._failures = self._runner.failures
-        self._committer = Committer(runtime, self, self._runner, self.commit_log, preparation, root.meta.id)
+        self._committer = Committer(runtime, self, self._runner, self.commit_log, preparation, root.meta.id, together)
         self._cycles = Cycles(runtime, operator, self.commit_log, self.executions, self._suspension_of)
         if head is not None:
             self.commit_log.key(head.key).head = head
@@ -303,6 +312,7 @@ class Session:
             case Wait(until, reason):
                 if reason is not None:
                     await self._committer.commit(keep_steps=self._under_way.running > 0)
+                    await self._committer.claim(self.root)
                 await self._wait(until)
             case Hold(until):
                 await self._committer.commit()

@@ -244,6 +244,10 @@ RetryPolicy.THROTTLED = RetryPolicy(timedelta(seconds=5), 2, timedelta(minutes=1
 RetryPolicy.UNAVAILABLE = RetryPolicy(timedelta(minutes=1), 2, timedelta(hours=1), 174, jitter=0.2)
 
 
+MAX_BATCH = 25
+"""The most messages that one process is sent at a time."""
+
+
 @frozen
 class Options:
     """The options of a handler, or of a service for all its handlers.
@@ -262,6 +266,7 @@ class Options:
         private: True if only other handlers may call it, and not the ingress.
         deadlocks: ``"fail"``: of calls that wait for each other's keys the youngest gets a terminal error.
             ``"report"``: the calls are left waiting, and the deadlock is logged.
+        batch: The most messages that one process is sent at a time. It runs them at the same time.
     """
 
     retry: RetryPolicy = RetryPolicy()
@@ -273,6 +278,7 @@ class Options:
     lazy_state: bool = True
     private: bool = False
     deadlocks: str = "fail"
+    batch: int = MAX_BATCH
 
     def __post_init__(self) -> None:
         if self.retry.duration is not None:
@@ -286,6 +292,8 @@ class Options:
                 raise ValueError(f"{name} is positive")
         if self.deadlocks not in ("fail", "report"):
             raise ValueError('deadlocks is "fail" or "report"')
+        if not 1 <= self.batch <= MAX_BATCH:
+            raise ValueError(f"batch is from 1 to {MAX_BATCH}")
 
 
 Headers = Mapping[str, str]

@@ -41,9 +41,10 @@ class Wakeups:
         self._timers = timers
         self._resume = resume
 
-    def dispatch(self, ref: Ref, service: str, deployment: str, *, fresh: bool) -> None:
-        """Dispatch an invocation."""
-        self._process.spawn(self._dispatcher.dispatch(ref, service, deployment, fresh), repeated_by=Repeat.DISPATCH)
+    def dispatch(self, ref: Ref, service: str, deployment: str, *, fresh: bool, batch: int = 1) -> None:
+        """Dispatch an invocation, together with so many others at most."""
+        dispatch = self._dispatcher.dispatch(ref, service, deployment, fresh, batch)
+        self._process.spawn(dispatch, repeated_by=Repeat.DISPATCH)
 
     def resume(self, id: str) -> None:
         """Continue an invocation in this process."""

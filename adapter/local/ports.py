@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from adapter.engine.piles import Piles
 from adapter.engine.ports import Clock
 from adapter.engine.process import Repeat
 from adapter.engine.records import Ref
@@ -18,9 +19,15 @@ class LocalDispatcher:
 
     engine: Engine
 
-    async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool) -> None:
+    def __init__(self) -> None:
+        self._piles: Piles[int] = Piles()
+
+    async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool, batch: int = 1) -> None:
         """Have the invocation run, beside what goes on."""
-        self.engine.process.spawn(self.engine.resume(ref.id, fresh=fresh), repeated_by=Repeat.DISPATCH)
+        for ids in await self._piles.add(batch, ref.id, batch):
+            one = len(ids) == 1
+            work = self.engine.resume(ids[0], fresh=fresh) if one else self.engine.resume_all(ids)
+            self.engine.process.spawn(work, repeated_by=Repeat.DISPATCH)
 
 
 class LocalTimers:

@@ -128,7 +128,7 @@ class Fleet:
         self.apps[deployment] = app
         self.current = deployment
 
-    async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool) -> None:
+    async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool, batch: int = 1) -> None:
         engine = self.engines[deployment or self.current]
         engine.process.spawn(engine.resume(ref.id, fresh=fresh), repeated_by=Repeat.DISPATCH)
 

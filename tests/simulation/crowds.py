@@ -1,11 +1,13 @@
-"""Plans in which many processes write one item at once: a key that everybody calls, a caller of many calls."""
+"""Plans in which many processes write one item at once, a key that everybody calls or a caller of many calls, and those
+in which one process gets many messages."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 from adapter.engine.types import Kind, Target
-from tests.simulation.plan import Node, Op, Plan, Root
+from tests.simulation.plan import Act, Node, Op, Plan, Root
 
 KEY = Target("O0", "do", "k0")
 
@@ -45,6 +47,34 @@ def fan_in(random: Random) -> Plan:
         caller, kind = (KEY, Kind.EXCLUSIVE) if exclusive else (Target("S0", "do"), Kind.SERVICE)
         roots.append(Root(crowd.node(caller, kind, (waits,)), random.choice(("call", "send")), (0.0,), patience=28.0))
     return crowd.plan(roots)
+
+
+def messages(random: Random) -> Plan:
+    """Return a plan in which programs send many messages at once, so that processes get them in batches."""
+    crowd = _Crowd(random)
+    roots: list[Root] = []
+    sent: list[int] = []
+    for _ in range(random.choice((1, 2, 4))):
+        ops: list[Op] = []
+        steady = random.choice((1.0, 0.8, 0.4))
+        for _ in range(random.choice((2, 5, 12, 30, 60))):
+            body = () if random.random() < steady else crowd.body(quiet=False)[:1]
+            body = tuple(op for op in body if op.kind in ("step", "sleep", "invoke"))
+            one_key = random.random() < 0.1
+            key = "k0" if random.random() < 0.3 else f"m{len(crowd.nodes)}"
+            target, kind = (Target("O0", "do", key), Kind.EXCLUSIVE) if one_key else (crowd.elsewhere(), Kind.SERVICE)
+            node = crowd.node(target, kind, body)
+            sent.append(node)
+            ops.append(Op("invoke", node=node, how="send"))
+        if random.random() < 0.5:
+            ops.insert(random.randrange(len(ops)), Op("step", "a", 5))
+        sender = crowd.node(Target("S0", "do"), Kind.SERVICE, tuple(ops))
+        roots.append(Root(sender, random.choice(("call", "send")), (random.uniform(0, 0.1),), patience=28.0))
+    acts = tuple(
+        Act(random.choice(("cancel", "kill", "pause")), random.choice(sent), random.uniform(0, 0.1))
+        for _ in range(random.choice((0, 0, 1, 3)))
+    )
+    return replace(crowd.plan(roots), acts=acts)
 
 
 class _Crowd:

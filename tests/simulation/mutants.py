@@ -18,6 +18,7 @@ from adapter.engine.claims import Claims
 from adapter.engine.committer import Committer
 from adapter.engine.control import Control
 from adapter.engine.deadlocks import Deadlocks
+from adapter.engine.engine import Engine
 from adapter.engine.expiry import Expiry
 from adapter.engine.failures import Failures
 from adapter.engine.handover import Handover
@@ -34,6 +35,7 @@ from adapter.engine.runner import Runner
 from adapter.engine.session import Session
 from adapter.engine.storage import Storage
 from adapter.engine.sweeper import Sweeper
+from adapter.engine.together import Together
 from adapter.engine.transaction import Transaction
 from adapter.engine.transitions import PAUSE
 from adapter.engine.under_way import UnderWay
@@ -275,6 +277,29 @@ MUTANTS = (
         Edit(
             Claims, "_load_and_claim", "at_rest = meta.at_rest", "at_rest = meta.at_rest or meta.status is Status.READY"
         ),
+    ),
+    mutant(
+        "what ends together counts as committed though it was not",
+        "1",
+        Edit(Together, "_commit", "committed = False", "committed = True"),
+        focus="messages",
+    ),
+    mutant(
+        "one that ends while others run is forgotten",
+        "8",
+        Edit(
+            Together,
+            "_commit",
+            "if len(ends) > 1:",
+            "if len(ends) == 1:\n            return\n        if len(ends) > 1:",
+        ),
+        focus="messages",
+    ),
+    mutant(
+        "of a batch only the first is begun",
+        "8",
+        Edit(Engine, "resume_all", "for id in new), return_exceptions", "for id in new[:1]), return_exceptions"),
+        focus="messages",
     ),
     mutant(
         "an attempt that may be under way is not stopped by the next",

@@ -90,6 +90,7 @@ def handlers(process: Process) -> list[HandlerSpec]:
                 journal_retention=retention,
                 lazy_state=process.world.lazy_state,
                 inactivity_timeout=process.world.inactivity,
+                batch=process.world.batch,
             )
             specs += [HandlerSpec(service, name, kind, execute, options) for name, kind in kinds.items()]
     return specs

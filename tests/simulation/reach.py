@@ -9,6 +9,7 @@ SHARES: Final = {
     "conflicts": 0.3,
     "crowd": 0.06,
     "fan-in": 0.02,
+    "messages": 0.05,
     "waits": 0.0,
     "starvation": 0.3,
     "outages": 0.1,
@@ -28,6 +29,7 @@ it on in every run.
 - ``conflicts``: A transaction takes time, and what meets it on an item is refused, as by DynamoDB.
 - ``crowd``: Clients without idempotency keys call one key at the same moment, by way of 2 to 8 processes.
 - ``fan-in``: 20 to 60 calls of one caller into another function complete together; 2 to 8 processes for each function.
+- ``messages``: Programs send 2 to 60 messages at once, and operators end some of them.
 - ``waits``: No invocation and no client waits longer than the work in front of it and what went wrong (see `waits`).
   It is on wherever ``crowd`` or ``fan-in`` is.
 - ``starvation``: No process loses a key to others again and again, and no key or record is refused to all of them.

@@ -11,7 +11,7 @@ from typing import Any
 
 from adapter.engine.engine import Engine
 from tests.simulation.checks import check
-from tests.simulation.crowds import crowd, fan_in
+from tests.simulation.crowds import crowd, fan_in, messages
 from tests.simulation.faults import Faults, draw
 from tests.simulation.loop import simulate
 from tests.simulation.plan import Op, Plan, generate
@@ -23,7 +23,7 @@ from tests.simulation.world import World, seeded
 LIMITED = ("adapter.engine.", "adapter.local.memory")
 """What the names of modules begin with whose limits a case may change."""
 
-CROWDS = {"crowd": crowd, "fan-in": fan_in}
+CROWDS = {"crowd": crowd, "fan-in": fan_in, "messages": messages}
 """Switches with plans of their own."""
 
 

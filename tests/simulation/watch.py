@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -47,7 +48,7 @@ WITHOUT_DUE = (Status.PAUSED, Status.COMPLETED)
 BOTH = 0.25
 """How often two transactions that meet are both cancelled."""
 
-BEGAN = '1.[["b",'
+BEGAN = re.compile(r'\d\.\[(\d+,)?\["b",')
 """How a segment begins that only says that an attempt does."""
 
 
@@ -152,7 +153,7 @@ class WatchedStore(MemoryStore):
                     continue
                 if old is not None:
                     self._fail(f"{new} replaces {old}")
-                counts = new.data.startswith((WHOLE, LAST)) and not new.data.startswith(BEGAN)
+                counts = new.data.startswith((WHOLE, LAST)) and not BEGAN.match(new.data)
                 if counts and self.world.writer is not None:
                     self.world.authors[Ref(new.id, new.generation)] = self.world.writer.deployment
                 meta = self._record(new.id)

@@ -17,6 +17,7 @@ from pydantic_core import from_json, to_json
 
 from adapter.engine import ids, lifetimes
 from adapter.engine.engine import Engine
+from adapter.engine.piles import Piles
 from adapter.engine.ports import Conflict, Contended, Dispatcher, Store, Timers, TooLarge, Unavailable
 from adapter.engine.records import Meta, Ref, Status
 from adapter.engine.requests import Answer, Request
@@ -202,8 +203,9 @@ for _name in METHODS:
 class _Dispatcher:
     def __init__(self, process: Process) -> None:
         self._process = process
+        self._piles: Piles[tuple[str, str, int]] = Piles()
 
-    async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool) -> None:
+    async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool, batch: int = 1) -> None:
         process, world = self._process, self._process.world
         await process.mishap("before a dispatch")
         meta = world.store._record(ref.id)
@@ -212,10 +214,12 @@ class _Dispatcher:
                 world.violation(f"{ref.id} is dispatched, and is not stored")
         elif service != meta.target.service:
             world.violation(f"{ref.id} is dispatched to {service}")
-        await process.work(world.latency())
-        for wait in world.deliveries():
-            world.note(process, "dispatches", ref.id, "fresh" if fresh else "", f"in {wait:.3f}")
-            world.soon(wait, lambda: world.deliver(world.plan.functions[service], deployment, ref.id, fresh))
+        function = world.plan.functions[service]
+        for pile in await self._piles.add((service, deployment, batch), ref.id, batch):
+            await process.work(world.latency())
+            for wait in world.deliveries():
+                world.note(process, "dispatches", *pile, "fresh" if fresh else "", f"in {wait:.3f}")
+                world.soon(wait, lambda pile=pile: world.deliver(function, deployment, pile, fresh))
         await process.mishap("after a dispatch")
 
 
@@ -237,7 +241,7 @@ class _Timers:
             for wait in world.deliveries(timer=True):
                 world.note(process, "schedules", ref.id, name, f"for {seconds:.3f}+{wait:.3f}")
                 # A timer fires at the function that made it, whatever its deployment is by then.
-                world.soon(max(0.0, seconds + wait), lambda: world.deliver(process.function, "", ref.id, fresh=False))
+                world.soon(max(0.0, seconds + wait), lambda: world.deliver(process.function, "", [ref.id], fresh=False))
         await process.mishap("after a schedule")
 
     async def unschedule(self, ref: Ref, name: str) -> None:
@@ -298,6 +302,8 @@ class World:
     """Milliseconds after which a client's request first looks at the store."""
     always_replay: bool = field(init=False)
     lazy_state: bool = field(init=False)
+    batch: int = field(init=False)
+    """How many messages a process is sent at a time."""
     inactivity: timedelta | None = field(default=None, init=False)
     calm: bool = field(default=False, init=False)
     disagreement: float = field(default=0.0, init=False)
@@ -354,6 +360,7 @@ class World:
         self.lazy_state = self.random.random() < 0.5
         if not self.plan.alone:  # a suspension costs
             self.inactivity = self.random.choice((None, None, timedelta(milliseconds=50), timedelta(seconds=1)))
+        self.batch = Random(f"{self.seed}/batch").choice((1, 2, 3, 25))
         self.disagreement = 2 * self.faults.skew
         self.waits = Waits(self)
         self.jitter, self.conflict = self.faults.jitter, self.faults.conflict
@@ -530,11 +537,13 @@ class World:
 
         self.loop.call_later(seconds, fire)
 
-    def deliver(self, function: int, deployment: str, id: str, fresh: bool) -> None:
+    def deliver(self, function: int, deployment: str, ids: list[str], fresh: bool) -> None:
         """A dispatch or a timer reaches a process."""
         process = self.pick(function, deployment)
-        self.note(process, "resumes", id, "fresh" if fresh else "")
-        self.spawn(process, process.event(process.engine.resume(id, fresh=fresh)))
+        self.note(process, "resumes", *ids, "fresh" if fresh else "")
+        engine = process.engine
+        resumes = engine.resume(ids[0], fresh=fresh) if len(ids) == 1 else engine.resume_all(ids)
+        self.spawn(process, process.event(resumes))
 
     def deliveries(self, timer: bool = False) -> list[float]:
         """After how many seconds a message arrives: never, once, or twice."""

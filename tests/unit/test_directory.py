@@ -296,6 +296,27 @@ async def test_a_dispatch_goes_to_the_deployment_or_to_the_current_one(directory
     ]
 
 
+async def test_dispatches_of_one_moment_share_events_within_their_batches(directory: Directory) -> None:
+    client = Lambda()
+    dispatcher = LambdaDispatcher(directory, client.api)
+    sent = [dispatcher.dispatch(Ref(f"inv_{n}", "g"), "Near", "a:1", True, 2) for n in range(5)]
+    alone = [dispatcher.dispatch(Ref(f"inv_{n}", "g"), "Near", "a:1", True, 1) for n in (7, 8)]
+    await asyncio.gather(*sent, *alone)
+    events = [event for _, _, event in client.invoked]
+    assert sorted(event["ids"] for event in events if "ids" in event) == [["inv_0", "inv_1"], ["inv_2", "inv_3"]]
+    assert sorted(event["id"] for event in events if "id" in event) == ["inv_4", "inv_7", "inv_8"]
+
+
+async def test_code_that_is_older_than_batches_takes_one_message_at_a_time(directory: Directory, table: Table) -> None:
+    handlers = json.loads(table.items["Near"]["handlers"]["S"])
+    for each in handlers.values():
+        del each["batch"]
+    table.items["Near"]["handlers"]["S"] = json.dumps(handlers)
+    old = open_directory(table, Clock())
+    await old.find("Near")
+    assert old.options(Target("Near", next(iter(handlers)))).batch == 1
+
+
 @pytest.mark.parametrize(
     ("code", "exists"),
     [

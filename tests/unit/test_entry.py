@@ -137,7 +137,7 @@ class Recorded:
         self.dispatched: list[tuple[str, str, str, bool]] = []
         self.scheduled: list[tuple[str, int]] = []
 
-    async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool) -> None:
+    async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool, batch: int = 1) -> None:
         await asyncio.sleep(0.01)  # still under way when the answer is there
         self.dispatched.append((ref.id, service, deployment, fresh))
 
@@ -387,6 +387,13 @@ def test_a_dispatch(function: Function) -> None:
     function({"adapter": "dispatch", "id": id, "service": "Shop", "fresh": True})
     assert function.records()[id].status is Status.COMPLETED
     function({"adapter": "dispatch", "id": id, "service": "Shop", "fresh": True})  # it may come twice
+
+
+def test_a_dispatch_of_several(function: Function) -> None:
+    ids = [function.http("/Shop/greet/send", name)[1]["invocationId"] for name in ("Mary", "John", "Ann")]
+    function({"adapter": "dispatch", "ids": ids, "service": "Shop"})
+    function({"adapter": "dispatch", "ids": ids, "service": "Shop"})  # it may come twice
+    assert [function.records()[id].status for id in ids] == [Status.COMPLETED] * 3
 
 
 def test_a_dispatch_that_follows_a_service_that_has_moved(function: Function) -> None:

@@ -93,7 +93,7 @@ class _Ports:
         self._stack = stack
         self._function = function
 
-    async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool) -> None:
+    async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool, batch: int = 1) -> None:
         stack = self._stack
         engine, registry = stack.versions[deployment or stack.live[stack.hosts[service]]]
         if service in registry.services:
