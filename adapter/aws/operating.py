@@ -190,8 +190,7 @@ def _letter(message: dict[str, Any]) -> Letter:
     event = _object(body)
     context, inner = _part(event, "requestContext"), _part(event, "requestPayload") or event
     function, reason = function or _text(context, "functionArn"), reason or _text(context, "condition")
-    ids = inner.get("ids")
-    id = _text(inner, "id") or (str(ids[0]) if isinstance(ids, list) and ids else "")  # of a batch, the first
+    id = _text(inner, "id") or _first(inner, "ids")
     invocation = id if INVOCATION_ID.fullmatch(id) else None
     return Letter(message["MessageId"], body.encode(), int(sent) if sent else None, function, reason, invocation)
 
@@ -208,6 +207,12 @@ def _object(text: str) -> dict[str, Any]:
 def _part(value: dict[str, Any], name: str) -> dict[str, Any]:
     part: Any = value.get(name)
     return cast("dict[str, Any]", part) if isinstance(part, dict) else {}
+
+
+def _first(value: dict[str, Any], name: str) -> str:
+    """Return the first of a list, for example of the messages of a batch."""
+    part: Any = value.get(name)
+    return str(cast("list[object]", part)[0]) if isinstance(part, list) and part else ""
 
 
 def _text(value: dict[str, Any], name: str) -> str | None:

@@ -95,7 +95,9 @@ async def test_a_version_that_lambda_does_not_delete(lambdas: Any, code: str, ra
 
 
 DISPATCH = json.dumps({"adapter": "dispatch", "id": ID, "service": "Shop"})
+BATCH = json.dumps({"adapter": "dispatch", "ids": [ID, "inv_other"], "service": "Shop"})
 MESSAGES: list[tuple[dict[str, Any], Callable[[str], Letter]]] = [
+    ({"Body": BATCH}, lambda id: Letter(id, BATCH.encode(), 5, None, None, ID)),
     (
         {"Body": DISPATCH, "MessageAttributes": {"ErrorMessage": {"DataType": "String", "StringValue": "timed out"}}},
         lambda id: Letter(id, DISPATCH.encode(), 5, None, "timed out", ID),
