@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-UNIT: Final = 0.3
+UNIT: Final = 0.15
 """Seconds that the known piece of work takes on the machine that the limits are meant for, when it is quiet."""
 
 TRIES: Final = 10

@@ -17,7 +17,7 @@ TOOLS: Final = ROOT / ".tools" / "browser"
 AXE: Final = TOOLS / "node_modules" / "axe-core" / "axe.min.js"
 BUILT: Final = ROOT / "adapter" / "console" / "built" / "index.html"
 
-PATIENCE: Final = 15_000
+PATIENCE: Final = 60_000
 """Milliseconds until a test gives up waiting for what has to be shown."""
 
 expect.set_options(timeout=PATIENCE)

@@ -119,7 +119,7 @@ def waits_for(meta: Meta, now: int) -> str | None:
         case Status.READY:
             return "an attempt to begin"
         case Status.SUSPENDED:
-            parts: list[str] = []
+            parts = [f"a timer{_until(meta.timer, now)}"] if meta.timer is not None else []
             if meta.awaits is not None:
                 count = len(meta.awaits.ids) + sum(
                     last - first + 1
@@ -129,9 +129,7 @@ def waits_for(meta: Meta, now: int) -> str | None:
             elif meta.wake_after is not None:
                 missing = max(0, meta.wake_after + 1 - meta.notifications)
                 parts += [f"{missing} result{'s' if missing != 1 else ''}"] if missing else []
-            if meta.timer is not None:
-                parts.append(f"a timer{_until(meta.timer, now)}")
-            return " or ".join(parts) or None
+            return " or before that ".join(parts) or None
         case Status.BACKING_OFF:
             return f"the next attempt{_until(meta.due, now)}"
         case Status.PAUSED:
