@@ -9,29 +9,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from hashlib import blake2b
-from typing import Any, Final, Literal, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
+from adapter.aws.changes import OPERATIONS, Changes, address, allowed, expired_at, item_key, meta_is, token, woken
 from adapter.aws.expressions import (
-    Condition,
-    Terms,
-    Value,
     all_of,
-    any_of,
     at_most,
-    differs,
-    equals,
-    exceeds,
-    exists,
-    is_absent,
-    is_one_of,
-    reaches,
-    update,
 )
+from adapter.aws.refusals import RefusedError, meaning
 from adapter.aws.tables import (
-    BY_RECORD,
     DUE_INDEX,
-    FORMAT,
     HEAD,
     HEAD_SK,
     INVOCATIONS_INDEX,
@@ -41,7 +28,6 @@ from adapter.aws.tables import (
     Item,
     StoredFormatError,
     dependent,
-    derived,
     object_pk,
     parts_sk,
     read,
@@ -56,39 +42,27 @@ from adapter.engine.ports import (
     EVERYTHING,
     Change,
     Conflict,
-    Contended,
-    Create,
-    Delete,
     Dependent,
     Due,
-    Finish,
     Indexed,
     Listed,
-    MarkQueued,
-    Misconfigured,
     NotIndexed,
     Page,
     Place,
-    Put,
-    TakeKey,
-    TooLarge,
     Unavailable,
     Update,
     Usage,
     Wake,
     Wanted,
-    WriteHead,
     applied,
 )
 from adapter.engine.records import (
-    WAITING,
     Head,
     InboxEntry,
     JournalSegment,
     Meta,
     Notification,
     Part,
-    Record,
     Ref,
     StateEntry,
     Status,
@@ -125,6 +99,7 @@ class DynamoStore:
         self.usage = Usage()
         self._invocations = invocations
         self._objects = objects
+        self._changes = Changes(invocations, objects)
         self._api = api or Api("dynamodb")
 
     def close(self) -> None:
@@ -160,7 +135,7 @@ class DynamoStore:
         """BatchGetItem; a unit per 4 KB of each."""
         if not 1 <= len(ids) <= MAX_CHANGES:
             raise ValueError(f"from 1 to {MAX_CHANGES} ids, not {len(ids)}")
-        items, _ = await self._get_all(self._invocations, [_key(id, META_SK) for id in dict.fromkeys(ids)])
+        items, _ = await self._get_all(self._invocations, [item_key(id, META_SK) for id in dict.fromkeys(ids)])
         return {meta.id: meta for meta in map(META.read, items)}
 
     async def read_notifications(self, ref: Ref, cursor: Any = None) -> tuple[list[Notification], Any]:
@@ -182,7 +157,7 @@ class DynamoStore:
         if len(keys) == 1:
             item = await self._get(self._objects, object_pk(keys[0]), HEAD_SK)
             return {keys[0]: HEAD.read(item) if item else Head(keys[0])}
-        wanted = [_key(object_pk(key), HEAD_SK) for key in dict.fromkeys(keys)]
+        wanted = [item_key(object_pk(key), HEAD_SK) for key in dict.fromkeys(keys)]
         items, left = await self._get_all(self._objects, wanted)
         found = {head.key: head for head in map(HEAD.read, items)}
         return {key: found.get(key) or Head(key) for key in keys if object_pk(key) not in left}
@@ -272,7 +247,7 @@ class DynamoStore:
         request["ExpressionAttributeValues"] = {":partition": {"S": partition}, **options["ExpressionAttributeValues"]}
         if after is not None:
             place = {keys[0]: {"S": partition}, keys[1]: {"N": str(after.at)}}
-            request["ExclusiveStartKey"] = {**_key(after.id, META_SK), **place}
+            request["ExclusiveStartKey"] = {**item_key(after.id, META_SK), **place}
         answer = await self._read("Query", **request)
         end = answer.get("LastEvaluatedKey")
         return answer["Items"], Place(int(end[keys[1]]["N"]), end["pk"]["S"]) if end else None
@@ -285,40 +260,34 @@ class DynamoStore:
 
     # --- writes ------------------------------------------------------------------------------------------------------
 
-    async def start(self, id: str, *, set: Mapping[str, Any], now: int) -> tuple[bool, Meta | None]:
-        """UpdateItem; a unit per KB, and up to 2 for the index."""
-        current = any_of(is_absent("expires"), exceeds("expires", META.value("expires", now)))
-        condition = all_of(_meta_is("status", Status.READY), _meta_is("epoch", 0), current)
-        return await self._update_now(self._update(id, condition, set, {"epoch": 1}))
-
     async def count_notifications(self, ref: Ref, *, count: int, wake: Wake, due: int) -> tuple[bool, Meta | None]:
         """UpdateItem; a unit per KB, and up to 2 for the index."""
-        condition = _allowed(Update(ref))
+        condition = allowed(Update(ref))
         add, set = {"notifications": count}, dict[str, Any]()
         if wake is not Wake.NONE:
-            condition = all_of(condition, _woken(wake))
+            condition = all_of(condition, woken(wake))
             set = lifecycle.counted(due)
         if wake in (Wake.SUSPENDED, Wake.WAITING):
             add["epoch"] = 1
-        return await self._update_now(self._update(ref.id, condition, set, add))
+        return await self._update_now(self._changes.update(ref.id, condition, set, add))
 
     async def commit(self, changes: Sequence[Change], commit_id: str) -> None:
         """`TransactWriteItems <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>`_,
         or PutItem, UpdateItem or DeleteItem for a single change; a unit per KB of each item, in a transaction two."""
         if not 1 <= len(changes) <= MAX_CHANGES:
             raise ValueError(f"from 1 to {MAX_CHANGES} changes, not {len(changes)}")
-        requests = [self._request(change, commit_id) for change in changes]
-        if len({_address(request) for _, request in requests}) < len(requests):
+        requests = [self._changes.of(change, commit_id) for change in changes]
+        if len({address(request) for _, request in requests}) < len(requests):
             raise ValueError("two changes of one item")
         try:
             if len(requests) == 1:
                 [(action, request)] = requests
-                await self._write(_OPERATIONS[action], **request)
+                await self._write(OPERATIONS[action], **request)
             else:
                 items = [{action: request} for action, request in requests]
-                token = _token(items, commit_id)
-                await self._write("TransactWriteItems", TransactItems=items, ClientRequestToken=token)
-        except _RefusedError as refused:
+                once = token(items, commit_id)
+                await self._write("TransactWriteItems", TransactItems=items, ClientRequestToken=once)
+        except RefusedError as refused:
             found = {place: read(item) if item else None for place, item in refused.found.items()}
             if not applied(changes, found, commit_id):
                 raise Conflict(found) from None
@@ -338,7 +307,7 @@ class DynamoStore:
         unit per KB of each."""
         if not 1 <= len(keys) <= MAX_BATCH:
             raise ValueError(f"from 1 to {MAX_BATCH} keys, not {len(keys)}")
-        requests = [{"DeleteRequest": {"Key": _key(key.id, key.sort)}} for key in keys]
+        requests = [{"DeleteRequest": {"Key": item_key(key.id, key.sort)}} for key in keys]
         answer = await self._write("BatchWriteItem", RequestItems={self._invocations: requests})
         left = answer.get("UnprocessedItems", {}).get(self._invocations, [])
         left_keys = {
@@ -349,121 +318,30 @@ class DynamoStore:
     async def renew(self, key: Dependent, ttl: int) -> None:
         """UpdateItem; a unit per KB of the item."""
         earlier = at_most("ttl", META.value("ttl", ttl - 1))
-        request = self._conditional(self._invocations, earlier, {"ttl": META.value("ttl", ttl)})
-        with suppress(_RefusedError):
-            await self._write("UpdateItem", Key=_key(key.id, key.sort), **request)
+        request = self._changes.conditional(self._invocations, earlier, {"ttl": META.value("ttl", ttl)})
+        with suppress(RefusedError):
+            await self._write("UpdateItem", Key=item_key(key.id, key.sort), **request)
 
     async def forget(self, ref: Ref, now: int) -> None:
         """DeleteItem; a unit per KB, and one for the index."""
-        condition = all_of(_meta_is("generation", ref.generation), _expired(now))
-        request = self._conditional(self._invocations, condition)
-        with suppress(_RefusedError):
-            await self._write("DeleteItem", Key=_key(ref.id, META_SK), **request)
-
-    # --- what a change asks for --------------------------------------------------------------------------------------
-
-    def _request(self, change: Change, commit_id: str) -> tuple[_Action, dict[str, Any]]:
-        match change:
-            case Create(meta, now):
-                item = write(replace(meta, commit_id=commit_id))
-                other = differs("generation", META.value("generation", meta.generation))
-                replaces = all_of(other, _expired(now), _meta_is("waiters", 0))
-                condition = any_of(is_absent("pk"), replaces)
-                return "Put", {"Item": item, **self._conditional(self._invocations, condition)}
-            case Update(ref):
-                own = {"commit_id": commit_id} if change.epoch is not None else {}
-                return "Update", self._update(ref.id, _allowed(change), {**change.set, **own}, change.add)
-            case Finish(ref):
-                condition = all_of(_meta_is("generation", ref.generation), _meta_is("status", Status.COMPLETED))
-                return "Update", self._update(ref.id, condition, change.set, change.add)
-            case Put(StateEntry() | Part() as item):
-                return "Put", {"Item": write(item), "TableName": self._table(item)}
-            case Put(item):
-                stored = replace(item, commit_id=commit_id) if isinstance(item, JournalSegment | Notification) else item
-                return "Put", {"Item": write(stored), **self._conditional(self._table(item), is_absent("pk"))}
-            case Delete(item):
-                key = {"Key": _key(*BY_RECORD[type(item)].key(item))}
-                if isinstance(item, StateEntry | Notification):
-                    return "Delete", {**key, "TableName": self._table(item)}
-                return "Delete", {**key, **self._conditional(self._table(item), exists("pk"))}
-            case WriteHead():
-                return self._write_head(change, commit_id)
-            case TakeKey(key, owner, queued, empty):
-                free = is_absent("owner")
-                condition = all_of(free, is_absent("queued")) if empty else free
-                values = {"owner": owner, "queued": queued, "commit_id": commit_id}
-                return "Update", self._update_head(key, condition, values)
-            case MarkQueued(key, owner):
-                return "Update", self._update_head(key, _head_is("owner", owner), {"queued": True}, raises=False)
-
-    def _write_head(self, change: WriteHead, commit_id: str) -> tuple[_Action, dict[str, Any]]:
-        conditions: list[Condition] = []
-        if change.version is not None:
-            absent = change.version == 0
-            conditions.append(is_absent("pk") if absent else _head_is("version", change.version))
-        if change.owner is not None:
-            conditions.append(_head_is("owner", change.owner))
-        if not conditions:
-            raise ValueError("a head is written under a version or an owner")
-        if change.empty and change.version != 0:
-            conditions.append(is_absent("queued"))
-        condition = all_of(*conditions)
-        head = replace(change.head, commit_id=commit_id)
-        if change.version is not None:
-            item = HEAD.write(replace(head, version=change.version + 1))
-            return "Put", {"Item": item, **self._conditional(self._objects, condition)}
-        kept = {"key", "version", *(() if head.queued else ("queued",))}
-        values = {name: getattr(head, name) for name in HEAD.codecs if name not in kept}
-        return "Update", self._update_head(head.key, condition, values)
-
-    def _update_head(
-        self, key: ObjectKey, condition: Condition, set: Mapping[str, Any], *, raises: bool = True
-    ) -> dict[str, Any]:
-        values = {"v": HEAD.value("v", FORMAT), **{name: HEAD.assigned(name, value) for name, value in set.items()}}
-        add = {"version": 1} if raises else {}
-        item_key = _key(object_pk(key), HEAD_SK)
-        return {"Key": item_key, **self._conditional(self._objects, condition, values, add)}
-
-    def _update(self, id: str, condition: Condition, set: Mapping[str, Any], add: Mapping[str, int]) -> dict[str, Any]:
-        values = {name: META.assigned(name, value) for name, value in {**set, **derived(id, set)}.items()}
-        if not (values or add):
-            values = {"v": META.value("v", FORMAT)}  # a transaction's update has to do something, if it only requires
-        return {"Key": _key(id, META_SK), **self._conditional(self._invocations, condition, values, add)}
-
-    def _conditional(
-        self,
-        table: str,
-        condition: Condition,
-        values: Mapping[str, Value | None] | None = None,
-        add: Mapping[str, int] | None = None,
-    ) -> dict[str, Any]:
-        """Return the part of a request that says what has to hold, and what an update does."""
-        terms = Terms()
-        request: dict[str, Any] = {
-            "TableName": table,
-            "ConditionExpression": condition(terms),
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
-        if values or add:
-            request["UpdateExpression"] = update(values or {}, add or {}, terms)
-        return {**request, **terms.parameters()}
+        condition = all_of(meta_is("generation", ref.generation), expired_at(now))
+        request = self._changes.conditional(self._invocations, condition)
+        with suppress(RefusedError):
+            await self._write("DeleteItem", Key=item_key(ref.id, META_SK), **request)
 
     async def _update_now(self, request: Mapping[str, Any]) -> tuple[bool, Meta | None]:
         """Update a record. Returns whether the conditions held, and the record as it then is."""
         try:
             answer = await self._write("UpdateItem", **request, ReturnValues="ALL_NEW")
-        except _RefusedError as refused:
+        except RefusedError as refused:
             item = refused.found[0]
             return False, META.read(item) if item else None
         return True, META.read(answer["Attributes"])
 
-    def _table(self, record: Record) -> str:
-        return self._objects if isinstance(record, Head | InboxEntry | StateEntry) else self._invocations
-
     # --- sending -----------------------------------------------------------------------------------------------------
 
     async def _get(self, table: str, pk: str, sk: str) -> Item | None:
-        answer = await self._read("GetItem", TableName=table, Key=_key(pk, sk), ConsistentRead=True)
+        answer = await self._read("GetItem", TableName=table, Key=item_key(pk, sk), ConsistentRead=True)
         return cast("Item | None", answer.get("Item"))
 
     async def _get_all(self, table: str, keys: Sequence[Item]) -> tuple[list[Item], set[str]]:
@@ -513,7 +391,7 @@ class DynamoStore:
         """Send once.
 
         Raises:
-            _RefusedError: If conditions do not hold.
+            RefusedError: If conditions do not hold.
             Unavailable: If the outcome is not known, or DynamoDB can't take it now.
             TooLarge: If DynamoDB will never take it.
             Misconfigured: If the function may not make this request, or the table does not exist.
@@ -522,19 +400,9 @@ class DynamoStore:
         try:
             return await self._api.call(operation, {"ReturnConsumedCapacity": "TOTAL", **request})
         except AwsError as error:
-            raise _meaning(error) from error
+            raise meaning(error) from error
         except WireError as error:
             raise Unavailable(f"{operation}: {error}") from error
-
-
-_Action = Literal["Put", "Update", "Delete"]
-
-_OPERATIONS: Final[dict[_Action, str]] = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem"}
-
-
-def _token(items: Sequence[object], commit_id: str) -> str:
-    """The ClientRequestToken: of this commit id and these changes, as DynamoDB refuses others under the same token."""
-    return blake2b(repr((commit_id, items)).encode(), digest_size=18).hexdigest()
 
 
 def _readable(items: Sequence[Item], read: Callable[[Item], T]) -> list[T]:
@@ -548,113 +416,6 @@ def _readable(items: Sequence[Item], read: Callable[[Item], T]) -> list[T]:
     return found
 
 
-def _key(pk: str, sk: str) -> dict[str, dict[str, str]]:
-    return {"pk": {"S": pk}, "sk": {"S": sk}}
-
-
-def _address(request: Mapping[str, Any]) -> tuple[str, str, str]:
-    key = request.get("Key") or request["Item"]
-    return request["TableName"], key["pk"]["S"], key["sk"]["S"]
-
-
 def _consumed(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
     consumed: list[dict[str, Any]] | dict[str, Any] = answer.get("ConsumedCapacity", [])
     return consumed if isinstance(consumed, list) else [consumed]
-
-
-# --- conditions ------------------------------------------------------------------------------------------------------
-
-
-def _meta_is(name: str, value: Any) -> Condition:
-    return equals(name, META.value(name, value))
-
-
-def _head_is(name: str, value: Any) -> Condition:
-    return equals(name, HEAD.value(name, value))
-
-
-def _expired(now: int) -> Condition:
-    return at_most("expires", META.value("expires", now))
-
-
-def _allowed(change: Update) -> Condition:
-    conditions = [
-        _meta_is("generation", change.ref.generation),
-        differs("status", META.value("status", Status.COMPLETED)),
-    ]
-    for name in ("epoch", "waiters", "due", "status"):
-        required = getattr(change, name)
-        if required is not None:
-            conditions.append(_meta_is(name, required))
-    if change.notifications is not None:
-        conditions.append(at_most("notifications", META.value("notifications", change.notifications)))
-    return all_of(*conditions)
-
-
-def _woken(wake: Wake) -> Condition:
-    if wake is Wake.WAITING:
-        return is_one_of("status", *(META.value("status", status) for status in WAITING))
-    suspended = _meta_is("status", Status.SUSPENDED)
-    return all_of(suspended, reaches("notifications", "wake_after")) if wake is Wake.COMPLETE else suspended
-
-
-# --- errors ----------------------------------------------------------------------------------------------------------
-
-
-class _RefusedError(Exception):
-    """Conditions do not hold. For each change whose condition failed, by its place, the item as it is."""
-
-    def __init__(self, found: Mapping[int, Item | None]) -> None:
-        super().__init__(found)
-        self.found = found
-
-
-_TRANSIENT: Final = frozenset({
-    "InternalServerError",
-    "ProvisionedThroughputExceeded",
-    "ProvisionedThroughputExceededException",
-    "RequestLimitExceeded",
-    "ServiceUnavailable",
-    "Throttling",
-    "ThrottlingError",
-    "ThrottlingException",
-    "TransactionConflict",
-    "TransactionConflictException",
-    "TransactionInProgressException",
-})  # fmt: skip
-"""What passes, among the codes of `errors
-<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>`_ and of a transaction's
-cancellation reasons."""
-
-
-_SETUP: Final = {
-    "AccessDeniedException": "allow it in the function's role; the template of the shared stack has the policies",
-    "ResourceNotFoundException": "check the names of the tables in the function's environment, and its region",
-    "UnrecognizedClientException": "check the function's credentials and region",
-}
-"""What to do about the codes that say that the function is not set up as it has to be."""
-
-
-def _meaning(error: AwsError) -> Exception:
-    """Return what DynamoDB's error means to the engine. An error of this code's own stays as it is."""
-    details: Mapping[str, Any] = error.details
-    if error.code == "ConditionalCheckFailedException":
-        return _RefusedError({0: details.get("Item")})
-    if error.code in _SETUP:
-        return Misconfigured(f"DynamoDB refuses this function: {error}: {_SETUP[error.code]}")
-    reasons: list[tuple[str, str]] = [(error.code, error.message)]
-    if error.code == "TransactionCanceledException":
-        cancelled = details.get("CancellationReasons", [])
-        found = {i: each.get("Item") for i, each in enumerate(cancelled) if each["Code"] == "ConditionalCheckFailed"}
-        if found:
-            return _RefusedError(found)
-        reasons = [(each["Code"], each.get("Message") or "") for each in cancelled if each["Code"] != "None"]
-        if any(code == "TransactionConflict" for code, _ in reasons):
-            return Contended(str(error))
-    if any(code.startswith("Validation") and "exceed" in message for code, message in reasons):
-        return TooLarge(str(error))
-    if error.status == 413:
-        return TooLarge(str(error))
-    if error.passes() or any(code in _TRANSIENT for code, _ in reasons):
-        return Unavailable(str(error))
-    return error

@@ -100,14 +100,8 @@ def begun(meta: Meta, times: Times) -> Meta:
 # --- an attempt begins -----------------------------------------------------------------------------------------------
 
 
-def start(times: Times, deployment: str, commit_id: str) -> dict[str, Any]:
-    """Return the values that `Store.start` sets."""
-    values = {"status": Status.RUNNING, "due": times.lease, "deployment": deployment}
-    return {**values, "dispatches": 0, "commit_id": commit_id}
-
-
 def claim(meta: Meta, times: Times, *, deployment: str | None, segments: int | None) -> Moved:
-    """Begin a further attempt.
+    """Begin an attempt.
 
     The due time is required as well: an invocation that goes to an inbox changes it without raising the epoch.
 

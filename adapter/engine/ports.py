@@ -365,14 +365,6 @@ class Store(Protocol):
         """Read the parts of a payload, in order. Query, 1 MB a page."""
         ...
 
-    async def start(self, id: str, *, set: Mapping[str, Any], now: int) -> tuple[bool, Meta | None]:
-        """Begin the first attempt: set the values and raise the epoch from 0 to 1. UpdateItem.
-
-        Requires that the record exists, has not expired at ``now``, is `Status.READY` and at epoch 0. Return whether it
-        did, and the record as it then is.
-        """
-        ...
-
     async def count_notifications(self, ref: Ref, *, count: int, wake: Wake, due: int) -> tuple[bool, Meta | None]:
         """Count notifications that were put. ``wake`` says whether the receiver becomes `Status.READY`, with this due
         time. Unless ``wake`` compares the count, the epoch is raised, so that a late copy of the write that made the

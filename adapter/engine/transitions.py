@@ -132,7 +132,6 @@ def _row(event: str, sources: Iterable[Status], to: Iterable[Status], requires: 
 REQUIREMENTS: Final = {
     "absent": "absent, or expired, of another generation and without waiters",
     "due": "due time",
-    "expires": "not expired",
     "queued": "status if queued",
     "notifications": "count of notifications",
     "waiters": "number of waiters",
@@ -150,8 +149,7 @@ ACCEPT = _row("its first commit creates it", [], Status, "absent", "as its state
 
 # --- an attempt begins ---
 
-START = _row("the first attempt begins", [READY], [RUNNING], "status epoch expires", LEASE, "engine")
-CLAIM = _row("a further attempt begins", STARTABLE, [RUNNING], "epoch due", LEASE, "engine")
+CLAIM = _row("an attempt begins", STARTABLE, [RUNNING], "epoch due", LEASE, "engine, session")
 
 # --- an attempt commits ---
 

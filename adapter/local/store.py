@@ -254,15 +254,6 @@ class LocalStore(ABC):
     # --- writes ------------------------------------------------------------------------------------------------------
 
     @request
-    async def start(self, id: str, *, set: Mapping[str, Any], now: int) -> tuple[bool, Meta | None]:
-        old = self._record(id)
-        self._admit(id)
-        if old is None or old.status is not Status.READY or old.epoch != 0 or old.expired(now):
-            self._charge([(old, None)])
-            return False, old
-        return True, self._replace(old, items.changed(old, set, {"epoch": 1}))
-
-    @request
     async def count_notifications(self, ref: Ref, *, count: int, wake: Wake, due: int) -> tuple[bool, Meta | None]:
         old = self._record(ref.id)
         self._admit(ref.id)

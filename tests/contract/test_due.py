@@ -44,7 +44,7 @@ async def test_it_follows_the_record(store: Store) -> None:
 
 async def test_starting_moves_it(store: Store) -> None:
     record = await created(store, due=5)
-    await store.start(record.id, set={"status": Status.RUNNING, "due": 9}, now=NOW)
+    await commit(store, Update(record.ref, {"status": Status.RUNNING, "due": 9}, epoch=0))
     assert await due(store, record.id) == [9]
 
 

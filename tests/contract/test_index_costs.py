@@ -19,7 +19,7 @@ from adapter.local.memory import MemoryStore
 from tests.contract.breaking import Running
 from tests.contract.samples import NOW, commit, completed, meta
 
-WRITES = ("commit", "start", "count_notifications", "forget")
+WRITES = ("commit", "count_notifications", "forget")
 SERVICES = ("Book", "Shop", "Ledger")
 
 

@@ -104,39 +104,14 @@ class TestCreate:
         assert found.generation == winners[0].generation
 
 
-class TestStart:
-    async def test_sets_and_raises_the_epoch(self, store: Store) -> None:
-        record = await created(store, due=NOW)
-        did, now = await store.start(
-            record.id, set={"status": Status.RUNNING, "due": NOW + 9, "deployment": "d"}, now=NOW
-        )
-        assert did
-        assert now
-        assert (now.status, now.due, now.deployment, now.epoch) == (Status.RUNNING, NOW + 9, "d", 1)
-        assert await store.peek(record.id) == now
-
-    async def test_only_once(self, store: Store) -> None:
-        record = await created(store)
-        starts = [
-            store.start(record.id, set={"status": Status.RUNNING, "deployment": str(n)}, now=NOW) for n in range(10)
-        ]
-        answers = await asyncio.gather(*starts)
-        winners = [now for did, now in answers if did]
-        assert len(winners) == 1
-        assert all(now == winners[0] for _, now in answers)
-
-    @pytest.mark.parametrize(
-        "record",
-        [meta(status=Status.RUNNING), meta(epoch=1), meta(status=Status.QUEUED), completed(), meta(expires=NOW)],
-    )
-    async def test_what_is_not_to_be_started(self, store: Store, record: Meta) -> None:
-        commit_id = await commit(store, Create(record, NOW))
-        did, found = await store.start(record.id, set={"status": Status.RUNNING}, now=NOW)
-        assert (did, found) == (False, replace(record, commit_id=commit_id))
-
-    async def test_absent(self, store: Store) -> None:
-        assert await store.start("inv_absent", set={"status": Status.RUNNING}, now=NOW) == (False, None)
-        assert await store.peek("inv_absent") is None
+async def test_of_many_claims_at_once_one_wins(store: Store) -> None:
+    record = await created(store)
+    claims = [Update(record.ref, {"epoch": 1, "deployment": str(n)}, epoch=0) for n in range(10)]
+    outcomes = await asyncio.gather(*(commit(store, claim) for claim in claims), return_exceptions=True)
+    (winner,) = [claim for claim, outcome in zip(claims, outcomes, strict=True) if isinstance(outcome, str)]
+    found = await store.peek(record.id)
+    assert found
+    assert (found.epoch, found.deployment) == (1, winner.set["deployment"])
 
 
 ABSENT = Ref("inv_absent", GENERATION)

@@ -97,10 +97,6 @@ REQUESTS: dict[str, tuple[list[Change], Callable[[Store], Awaitable[object]]]] =
         [Create(completed(REF.id, due=NOW, generation=OTHER_GENERATION), NOW)],
         lambda store: commit(store, Create(RUNNING, NOW * 2)),
     ),
-    "start": (
-        [Create(meta(REF.id, due=NOW), NOW)],
-        lambda store: store.start(REF.id, set={"status": Status.RUNNING, "due": NOW + 1}, now=NOW),
-    ),
     "update": ([Create(RUNNING, NOW)], lambda store: commit(store, Update(REF, {"error": "e"}))),
     "update, status": ([Create(RUNNING, NOW)], lambda store: commit(store, Update(REF, {"status": Status.SUSPENDED}))),
     "update, due": ([Create(RUNNING, NOW)], lambda store: commit(store, Update(REF, {"due": NOW + 1}))),

@@ -37,7 +37,7 @@ READS = {
     "dependents",
 }  # fmt: skip
 
-METHODS = (*sorted(READS), "start", "count_notifications", "commit", "put", "delete", "renew", "forget")
+METHODS = (*sorted(READS), "count_notifications", "commit", "put", "delete", "renew", "forget")
 
 PUNCTUAL = 2.0
 """Seconds by which something may be late though nothing goes wrong."""

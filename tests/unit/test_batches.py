@@ -336,7 +336,7 @@ async def test_a_process_that_comes_too_late_to_begin_reads_the_state_again() ->
         """Another process begins, writes the state and fails, between the two requests of this one."""
         if phase == "after" and method == "heads":
             read.set()
-        if phase == "before" and method == "start":
+        if phase == "before" and method == "peek":
             await read.wait()
             world.store.hook = None
             written = WriteHead(Head(key, owner=meta.ref, state={"n": b"1"}), owner=meta.ref)

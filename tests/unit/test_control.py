@@ -425,16 +425,17 @@ async def test_a_first_attempt_whose_answer_was_lost_begins_all_the_same() -> No
 
     @world.handler("S")
     async def work(ctx: Any, _: Any) -> Any:
-        return "done"
+        return await ctx.issue(c.Run("step", closure("done")), unpack)
 
     async def hook(phase: str, method: str, args: Any, kwargs: Any) -> None:
-        if phase == "after" and method == "start":
+        if phase == "after" and method == "commit" and args[0][0].set.get("status") is Status.RUNNING:
             world.store.hook = None
             raise Unavailable("the answer was lost")
 
-    world.store.hook = hook
     id = await world.send("S/work")
+    world.store.hook = hook
     await world.clock.advance(1)
+    assert world.store.hook is None
     assert value((await world.meta(id)).outcome) == "done"
 
 

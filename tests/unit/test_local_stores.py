@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pytest
 
-from adapter.engine.ports import Conflict, Contended, Create, Dependent, Put, Unavailable, Update
+from adapter.engine.ports import Conflict, Contended, Create, Dependent, Put, Unavailable, Update, Wake
 from adapter.engine.records import JournalSegment, Meta, Part, Ref, Status
 from adapter.engine.types import Kind, Target
 from adapter.local.conflicts import Conflicts
@@ -93,8 +93,8 @@ async def test_the_hook_sees_the_arguments(make: Make) -> None:
         seen.append((args, dict(kwargs)))
 
     store = make(hook)
-    await store.start("inv_a", set={}, now=3)
-    assert seen == [(("inv_a",), {"set": {}, "now": 3})] * 2
+    await store.count_notifications(META.ref, count=1, wake=Wake.NONE, due=3)
+    assert seen == [((META.ref,), {"count": 1, "wake": Wake.NONE, "due": 3})] * 2
 
 
 def test_without_a_hook_it_never_yields(make: Make) -> None:
@@ -180,7 +180,7 @@ async def test_a_plain_write_is_refused_while_a_transaction_is_at_work_on_its_it
 
     for write in (
         store.commit([Update(Ref("inv_a", "g"))], "o"),
-        store.start("inv_a", set={}, now=0),
+        store.count_notifications(META.ref, count=1, wake=Wake.NONE, due=3),
         store.forget(Ref("inv_a", "g"), 0),
     ):
         with pytest.raises(Unavailable) as raised:
@@ -189,7 +189,7 @@ async def test_a_plain_write_is_refused_while_a_transaction_is_at_work_on_its_it
     assert await store.peek("inv_a") == before  # reads are served, and see nothing of it yet
 
     await spans.end(first)
-    await store.start("inv_a", set={}, now=0)
+    await store.count_notifications(META.ref, count=1, wake=Wake.NONE, due=3)
 
 
 async def test_parts_that_meet_a_transaction_are_left_to_do(make: Make) -> None:
