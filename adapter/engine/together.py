@@ -20,6 +20,9 @@ from adapter.engine.transaction import MAX_ITEMS
 MOMENT: Final = 20
 """Milliseconds for which the first that ends waits for the others."""
 
+TURNS: Final = 10
+"""Turns of the event loop in which a further one has to end, after that."""
+
 MAX_SHARE: Final = 20_000
 """The most bytes that one of them adds to a common commit. One hundred then fit into it."""
 
@@ -65,9 +68,18 @@ class Together:
         self.leave(id)
         if len(self._ends) == 1:
             await self._process.first(self._complete, self._process.now() + MOMENT)
+            await self._let_others_end()
             self._closed = True
             await asyncio.gather(*(self._commit(ends) for ends in _filled(self._ends)))
         return await future
+
+    async def _let_others_end(self) -> None:
+        """Wait for those that need nothing more but the processor, however slow that is."""
+        ended = 0
+        while self._expected and ended < len(self._ends):
+            ended = len(self._ends)
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
 
     async def _commit(self, ends: Sequence[tuple[Sequence[Change], asyncio.Future[bool]]]) -> None:
         committed = False
