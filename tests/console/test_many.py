@@ -42,3 +42,18 @@ def show(page: Page, path: str, text: str) -> None:
 def test_each_screen_is_there_within_a_second(many: World, browser: Browser, path: str) -> None:
     with showing(browser, many.url) as page:
         answers_within_a_second(lambda: show(page, path, SCREENS[path]), time.perf_counter)  # the browser's time, too
+
+
+def test_keys_have_pages(many: World, browser: Browser) -> None:
+    with showing(browser, many.url) as page:
+        page.goto("/console/keys")
+        rows = page.get_by_role("region", name="Keys").get_by_role("row")
+        first = rows.nth(1).get_by_role("link").first
+        key = first.inner_text()
+        page.get_by_role("button", name="More").click()
+        expect(first).not_to_have_text(key)
+        page.get_by_role("button", name="First").click()
+        expect(first).to_have_text(key)
+        page.get_by_label("only with a queue").check()
+        expect(rows).to_have_count(1 + 1)  # the heading and one key
+        expect(first).to_have_text("Counter/busy")
