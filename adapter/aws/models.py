@@ -16,7 +16,7 @@ from pynamodb.models import Model
 from adapter.aws.tables import (
     DUE_INDEX,
     INVOCATIONS_INDEX,
-    read_awaits,
+    read_awaiting,
     read_copied,
     read_headers,
     read_outcome,
@@ -24,7 +24,7 @@ from adapter.aws.tables import (
     read_ref,
     read_state,
     read_target,
-    write_awaits,
+    write_awaiting,
     write_copied,
     write_headers,
     write_outcome,
@@ -130,7 +130,7 @@ class MetaItem(_Item):
     wake_after = IntAttribute()
     seen = IntAttribute()
     timer = IntAttribute()
-    awaits = TextAttribute(write_awaits, read_awaits)
+    awaiting = TextAttribute(write_awaiting, read_awaiting)
     waiters = IntAttribute()
     dispatches = IntAttribute()
     due = IntAttribute()

@@ -9,16 +9,16 @@ Every item carries the version of its format. A version that is newer than this 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from types import NoneType, UnionType
 from typing import Any, Final, Generic, NamedTuple, TypeVar, cast, get_args, get_type_hints
 
 from adapter.engine import ids
+from adapter.engine.awaiting import Awaiting, Leaf, Node
 from adapter.engine.lifetimes import record_time_to_live
 from adapter.engine.ports import Dependent, Indexed, Listed
 from adapter.engine.records import (
-    Awaits,
     Copied,
     Ended,
     Head,
@@ -150,9 +150,24 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def write_awaits(awaits: Awaits) -> str:
-    calls = [awaits.calls] if awaits.calls else []
-    return _json([awaits.seen, awaits.all, awaits.ids, awaits.commands, *calls])
+def write_awaiting(awaiting: Awaiting) -> str:
+    """Return what an invocation waits for as JSON.
+
+    A node is a list of its ``all`` and its parts. A leaf is a list of its kind, ranges, id and time.
+
+    >>> write_awaiting(Awaiting(3, Node(True, (Leaf("call", (0, 4)), Leaf("sleep", (5, 5), until=7)))))
+    '[3,true,[["call",[0,4]],["sleep",[5,5],"",7]]]'
+    """
+    return _json([awaiting.counted, *_write_node(awaiting.root)])
+
+
+def _write_node(node: Node) -> list[Any]:
+    return [node.all, [_write_leaf(part) if isinstance(part, Leaf) else _write_node(part) for part in node.parts]]
+
+
+def _write_leaf(leaf: Leaf) -> list[Any]:
+    values = [leaf.kind, leaf.ranges, leaf.id, leaf.until]
+    return values if leaf.until is not None else values[:3] if leaf.id else values[:2]
 
 
 def write_copied(copied: tuple[Copied, ...]) -> str:
@@ -163,9 +178,37 @@ def read_copied(text: str) -> tuple[Copied, ...]:
     return tuple(Copied(int(before), Ref(id, generation)) for before, id, generation in json.loads(text))
 
 
-def read_awaits(text: str) -> Awaits:
-    seen, all, ids, commands, *calls = json.loads(text)
-    return Awaits(seen, all, tuple(ids), tuple(commands), *map(tuple, calls))
+def read_awaiting(text: str) -> Awaiting:
+    counted, all, parts = json.loads(text)
+    return Awaiting(int(counted), _read_node(all, parts))
+
+
+def _read_node(all: Any, parts: Any) -> Node:
+    return Node(
+        bool(all), tuple(_read_node(*part) if isinstance(part[0], bool) else _read_leaf(*part) for part in parts)
+    )
+
+
+def _read_leaf(kind: str, ranges: Sequence[int], id: str = "", until: int | None = None) -> Leaf:
+    return Leaf(kind, tuple(map(int, ranges)), id, until)
+
+
+def read_awaits(text: str) -> Awaiting:
+    """Return the invocations that one waits for, as the first code of this layout stored them.
+
+    >>> read_awaits('[1,true,["inv_x"],[0],[1,19]]').root.parts
+    (Leaf(kind='call', ranges=(0, 0), id='inv_x', until=None), Leaf(kind='call', ranges=(1, 19), id='', until=None))
+    """
+    counted, all, ids, commands, *calls = json.loads(text)
+    named = [Leaf("call", (n, n), id) for id, n in zip(ids, commands, strict=True)]
+    return Awaiting(int(counted), Node(bool(all), (*named, *(Leaf("call", tuple(ranges)) for ranges in calls))))
+
+
+def _read_former(item: Item) -> dict[str, Any]:
+    """Return what an item holds in the attributes of the layout's first code, which later code removes nowhere."""
+    if "awaits" in item and item["status"] == {"S": Status.SUSPENDED}:
+        return {"awaiting": read_awaits(item["awaits"]["S"])}
+    return {}
 
 
 # --- keys ------------------------------------------------------------------------------------------------------------
@@ -266,7 +309,7 @@ CODECS: Final[dict[Any, Codec]] = {
     bool: Codec("BOOL", _same, _same),
     bytes: Codec("B", _same, _same),
     dict[str, bytes]: Codec("M", write_state, read_state),
-    Awaits: Codec("S", write_awaits, read_awaits),
+    Awaiting: Codec("S", write_awaiting, read_awaiting),
     tuple[Copied, ...]: Codec("S", write_copied, read_copied),
     Ended: Codec("S", str, Ended),
     Headers: Codec("S", write_headers, read_headers),
@@ -292,6 +335,7 @@ class Layout(Generic[R]):
         read_key: The fields that the key holds.
         in_key: Their names.
         counted: Numbers that conditions compare, which are therefore always written.
+        read_former: The fields that attributes hold which are no longer written.
     """
 
     def __init__(
@@ -301,6 +345,7 @@ class Layout(Generic[R]):
         read_key: Callable[[str, str], dict[str, Any]],
         in_key: frozenset[str],
         counted: frozenset[str] = frozenset(),
+        read_former: Callable[[Item], dict[str, Any]] | None = None,
     ) -> None:
         types = get_type_hints(record)
         self.record = record
@@ -316,6 +361,7 @@ class Layout(Generic[R]):
             (name, codec, MISSING if name in counted else self._defaults[name]) for name, codec in self.codecs.items()
         ]
         self._counted = counted
+        self._read_former = read_former
 
     def value(self, name: str, value: Any) -> dict[str, Any]:
         """Return a value of an attribute's, as expressions have it."""
@@ -353,6 +399,8 @@ class Layout(Generic[R]):
         require_version(item)
         try:
             values = self.read_key(item["pk"]["S"], item["sk"]["S"])
+            if self._read_former is not None:
+                values |= self._read_former(item)
             for name, codec, default in self._fields:
                 stored = item.get(name)
                 if stored is not None:
@@ -376,6 +424,7 @@ META = Layout(
     lambda pk, sk: {"id": pk},
     in_key=frozenset({"id"}),
     counted=frozenset({"epoch", "notifications", "waiters"}),
+    read_former=_read_former,
 )
 SEGMENT = Layout(
     JournalSegment,

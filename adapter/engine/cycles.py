@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from adapter.engine import lifecycle
+from adapter.engine.awaiting import Awaiting, blockers, needs_each
 from adapter.engine.commit_log import CommitLog
 from adapter.engine.conflicts import Drop, Interrupted
 from adapter.engine.deadlocks import attached, awaited_ids, deadlock, report
@@ -58,7 +59,7 @@ class Cycles:
         failure = deadlock([execution.meta for execution in cycle])
         queued = [execution for execution in cycle if execution.attempt is None]
         if not queued:  # they wait for attached results
-            awaits = [self._suspension(execution).awaits for execution in cycle]
+            awaits = [self._suspension(execution).awaiting.root for execution in cycle]
             id, command = attached([execution.meta for execution in cycle], awaits)
             return Event(id, command, Outcome(failure=failure))
         youngest = max(queued, key=lambda m: (m.meta.created, m.meta.parent.command if m.meta.parent else 0))
@@ -74,10 +75,9 @@ class Cycles:
             owner = key.live.owner if key is not None and key.live is not None else None
             found = self._executions.get(owner.id) if owner is not None else None
             return found if found is not execution else None
-        awaits = self._suspension(execution).awaits if execution.attempt.waits() else None
-        if awaits is None or (len(awaits.ids) > 1 and not awaits.all):
-            return None
-        here = [child for id in awaited_ids(execution.ref, awaits) if (child := self._executions.get(id)) is not None]
+        node = blockers(self._suspension(execution).awaiting.root) if execution.attempt.waits() else None
+        ids = awaited_ids(execution.ref, node) if node is not None and needs_each(node) else []
+        here = [child for id in ids if (child := self._executions.get(id)) is not None]
         return next((child for child in here if child.attempt is None), here[0] if here else None)
 
     def look_for(self, suspended: Iterable[Execution]) -> None:
@@ -85,7 +85,8 @@ class Cycles:
         moves."""
         for execution in suspended:
             awaits, free = execution.meta.awaits, self._log.created - self._log.queued
-            if awaits is not None and not free.issuperset(awaited_ids(execution.ref, awaits)):
+            node = blockers(awaits) if awaits is not None else None
+            if node is not None and not free.issuperset(awaited_ids(execution.ref, node)):
                 self._process.spawn(self._operator.check_deadlock(execution.meta), repeated_by=Repeat.CHECK)
 
     async def check(self) -> None:
@@ -93,11 +94,14 @@ class Cycles:
         for execution in list(self._executions.values()):
             if execution.attempt is None or not execution.stored:
                 continue
-            awaits = self._suspension(execution).awaits
-            if awaits is not None and awaits != execution.meta.awaits:
-                waiting, change = lifecycle.awaiting(execution.meta, awaits)
+            awaiting = self._suspension(execution).awaiting
+            node = blockers(awaiting.root)
+            if node is None:
+                continue
+            awaiting = Awaiting(awaiting.counted, node)
+            if awaiting != execution.meta.awaiting:
+                waiting, change = lifecycle.blocked(execution.meta, awaiting)
                 if not await self._storage.apply(change):
                     raise Interrupted(Drop(execution.ref, f"{execution.meta.id} was taken over"))
                 execution.meta = waiting
-            if awaits is not None:
-                await self._operator.check_deadlock(execution.meta)
+            await self._operator.check_deadlock(execution.meta)

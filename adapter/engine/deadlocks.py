@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
+from adapter.engine.awaiting import INVOCATIONS, Leaf, Node, blockers
 from adapter.engine.ids import child_id
-from adapter.engine.records import Awaits, Meta, Ref, Status, Unreadable
+from adapter.engine.records import Meta, Ref, Status, Unreadable
 from adapter.engine.storage import Storage
 from adapter.engine.types import Failure
 from adapter.errors import DeadlockError
@@ -39,44 +40,33 @@ def deadlock(cycle: Sequence[Meta]) -> Failure:
     return Failure.of(DeadlockError("deadlock: " + " → ".join(names)))
 
 
-def attached(cycle: Sequence[Meta], awaits: Sequence[Awaits | None]) -> tuple[str, int]:
+def attached(cycle: Sequence[Meta], awaits: Sequence[Node | None]) -> tuple[str, int]:
     """Return the invocation to fail in a cycle without a queued call, and its command that fails.
 
     That is the youngest invocation that waits for the result of one that it did not call itself.
     """
     found: list[tuple[int, str, int]] = []
-    for place, (meta, waits) in enumerate(zip(cycle, awaits, strict=True)):
+    for place, (meta, node) in enumerate(zip(cycle, awaits, strict=True)):
         following = cycle[(place + 1) % len(cycle)]
         own = following.parent is not None and following.parent.ref == meta.ref
-        if waits is not None and following.id in waits.ids and not own:
-            found.append((meta.created, meta.id, waits.commands[waits.ids.index(following.id)]))
+        if node is not None and not own:
+            found += [(meta.created, meta.id, leaf.ranges[0]) for leaf in node.leaves if leaf.id == following.id]
     _, id, command = max(found)
     return id, command
 
 
-def ranges(commands: Iterable[int]) -> tuple[int, ...]:
-    """Return ascending numbers as ranges, each by its first and its last number.
-
-    >>> ranges([1, 2, 3, 7, 9, 10])
-    (1, 3, 7, 7, 9, 10)
-    """
-    ends: list[int] = []
-    for n in commands:
-        if ends and ends[-1] == n - 1:
-            ends[-1] = n
-        else:
-            ends += [n, n]
-    return tuple(ends)
-
-
-def awaited_ids(ref: Ref, awaits: Awaits) -> list[str]:
+def awaited_ids(ref: Ref, part: Leaf | Node) -> list[str]:
     """Return the ids of all invocations that one waits for.
 
-    >>> len(awaited_ids(Ref("inv_a", "g"), Awaits(0, True, ("inv_b",), (0,), calls=(1, 3, 7, 7))))
+    >>> calls = Node(False, (Leaf("call", (0, 0), "inv_b"), Leaf("call", (1, 3, 7, 7)), Leaf("signal", (4, 4))))
+    >>> len(awaited_ids(Ref("inv_a", "g"), calls))
     5
     """
-    ends = zip(awaits.calls[::2], awaits.calls[1::2], strict=True)
-    return [*awaits.ids, *(child_id(*ref, n) for first, last in ends for n in range(first, last + 1))]
+    if isinstance(part, Node):
+        return [id for each in part.parts for id in awaited_ids(ref, each)]
+    if part.kind not in INVOCATIONS:
+        return []
+    return [part.id] if part.id else [child_id(*ref, n) for n in part.commands]
 
 
 def report(youngest: Meta, failure: Failure) -> None:
@@ -124,29 +114,45 @@ class Deadlocks:
             owner = (await self._storage.heads([key]))[key].owner
             cycle = await self._cycle(owner.id, path, seen) if owner is not None else None
         else:
-            cycle = await self._cycle_through(meta.awaits, path, seen)
+            cycle = await self._cycle_through_awaited(path, seen)
         if cycle is None:
             seen[id] = None
         return cycle
 
-    async def _cycle_through(
-        self, awaits: Awaits | None, path: list[Meta], seen: dict[str, Meta | None]
-    ) -> list[Meta] | None:
-        """Return a cycle through the invocations that the last one of the path waits for."""
+    async def _cycle_through_awaited(self, path: list[Meta], seen: dict[str, Meta | None]) -> list[Meta] | None:
+        """Return a cycle through what the last invocation of the path waits for."""
         meta = path[-1]
-        suspended = meta.status is Status.SUSPENDED
-        if awaits is None or not (suspended or (meta.status is Status.RUNNING and awaits.seen == meta.notifications)):
-            return None
+        waits = blockers(meta.awaits) if meta.awaits is not None else None
+        cycle = await self._cycle_through(waits, path, seen) if waits is not None else None
+        if cycle is None or waits is None or meta.status is Status.SUSPENDED:
+            return cycle
+        # The process of a running invocation may have delivered a result already, and the code may have continued.
+        return None if await self._completed(awaited_ids(meta.ref, waits)) else cycle
+
+    async def _cycle_through(self, node: Node, path: list[Meta], seen: dict[str, Meta | None]) -> list[Meta] | None:
+        """Return a cycle through the invocations of a node that the last one of the path waits for."""
         cycle: list[Meta] | None = None
-        others = awaited_ids(meta.ref, awaits)
+        for part in node.parts:
+            if isinstance(part, Node):
+                found = await self._cycle_through(part, path, seen)
+            else:
+                found = await self._cycle_through_leaf(part, path, seen, all=node.all)
+            cycle = cycle or found
+            if found is None and not node.all:
+                return None
+        return cycle
+
+    async def _cycle_through_leaf(
+        self, leaf: Leaf, path: list[Meta], seen: dict[str, Meta | None], *, all: bool
+    ) -> list[Meta] | None:
+        cycle: list[Meta] | None = None
+        others = awaited_ids(path[-1].ref, leaf)
         for place, id in enumerate(others):
             if place % PARALLEL_READS == 0:
                 await self._read(others[place : place + PARALLEL_READS], seen)
-            if not suspended and await self._completed(id):
-                return None  # its process may have delivered the result, and it may have continued
             found = await self._cycle(id, path, seen)
             cycle = cycle or found
-            if found is None and not awaits.all:
+            if found is None and not all:
                 return None
         return cycle
 
@@ -155,11 +161,14 @@ class Deadlocks:
         unread = [id for id in ids if id not in seen]
         seen.update(zip(unread, await asyncio.gather(*map(self._storage.find, unread)), strict=True))
 
-    async def _completed(self, id: str) -> bool:
-        meta = await self._storage.find(id)
-        return meta is None or not meta.live
+    async def _completed(self, ids: Sequence[str]) -> bool:
+        """Return True if one of the invocations has completed by now."""
+        now: dict[str, Meta | None] = {}
+        for start in range(0, len(ids), PARALLEL_READS):
+            await self._read(ids[start : start + PARALLEL_READS], now)
+        return any(meta is None or not meta.live for meta in now.values())
 
 
 def _mark(meta: Meta) -> tuple[object, ...]:
     """Return what differs once an invocation has moved."""
-    return meta.ref, meta.status, meta.epoch, meta.notifications, meta.awaits
+    return meta.ref, meta.status, meta.epoch, meta.notifications, meta.awaiting

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from adapter.engine.attempt import Attempt
+from adapter.engine.awaiting import Awaiting
 from adapter.engine.deployment import HandlerSpec
 from adapter.engine.journal import CommandIssued, Entry
 from adapter.engine.keys import KeyState
-from adapter.engine.records import Awaits, Meta, Ref
+from adapter.engine.records import Meta, Ref
 from adapter.engine.types import ObjectKey, Outcome
 from adapter.frozen import frozen
 
@@ -214,11 +215,7 @@ class Suspended:
     """An attempt ended because everything that its code awaits is still to come."""
 
     execution: Execution
-    wake_count: int
-    """The number of further notifications that wake the invocation."""
-    timer: int | None
-    """The time at which its timer wakes it."""
-    awaits: Awaits | None
+    awaiting: Awaiting
     check_at: int | None
     """The time at which the sweeper checks whether a notification arrived uncounted, or the invocation is part of a
     deadlock."""

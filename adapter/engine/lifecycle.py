@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from adapter.engine import lifetimes
 from adapter.engine import transitions as t
+from adapter.engine.awaiting import Awaiting
 from adapter.engine.ids import new_generation
 from adapter.engine.ports import Create, Finish, Update
-from adapter.engine.records import WAITING, Awaits, Copied, Meta, Parent, Ref, Status, ending_of
+from adapter.engine.records import WAITING, Copied, Meta, Parent, Ref, Status, ending_of
 from adapter.engine.transitions import (
     GRACE,
     MAX_RECHECK,
@@ -30,7 +31,7 @@ from adapter.engine.transitions import (
 from adapter.engine.types import Failure, Headers, Kind, Options, Outcome, Target
 from adapter.frozen import replace
 
-IDLE: Final[dict[str, Any]] = {"wake_after": None, "seen": 0, "timer": None, "ticket": None, "awaits": None}
+IDLE: Final[dict[str, Any]] = {"wake_after": None, "seen": 0, "timer": None, "ticket": None, "awaiting": None}
 """The values of a record that waits for nothing."""
 
 
@@ -150,23 +151,22 @@ def dispatched(meta: Meta, times: Times, commit_id: str) -> Meta:
 def suspended(
     meta: Meta,
     *,
-    wake_after: int,
+    awaiting: Awaiting,
     seen: int,
-    timer: int | None,
     check_at: int | None,
-    awaits: Awaits | None,
     progress: bool,
     commit_id: str,
 ) -> Meta:
-    """Return the record of a suspended invocation. It continues when more notifications than ``wake_after`` are
-    counted."""
+    """Return the record of a suspended invocation. It continues when a notification or a timer may have resolved what
+    it waits for."""
+    timer = awaiting.timer
     return replace(
         meta,
         status=Status.SUSPENDED,
-        wake_after=wake_after,
+        awaiting=awaiting,
+        wake_after=awaiting.wake_after,
         seen=seen,
         timer=timer,
-        awaits=awaits,
         due=min(at for at in (timer, check_at, lifetimes.renew_at(meta)) if at is not None),
         failures=0 if progress else meta.failures,
         epoch=max(meta.epoch, 1),
@@ -299,9 +299,9 @@ def committed(before: Meta, after: Meta, *, counted: int) -> Update:
     return _COMMITS[after.status].update(before, values, most=most)
 
 
-def awaiting(meta: Meta, awaits: Awaits) -> Moved:
+def blocked(meta: Meta, awaiting: Awaiting) -> Moved:
     """Store what a running attempt waits for, for the search for deadlocks."""
-    return t.AWAIT.move(meta, {"awaits": awaits})
+    return t.AWAIT.move(meta, {"awaiting": awaiting})
 
 
 # --- an invocation continues -----------------------------------------------------------------------------------------

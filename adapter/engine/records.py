@@ -8,6 +8,7 @@ from dataclasses import field
 from enum import StrEnum
 from typing import NamedTuple
 
+from adapter.engine.awaiting import Awaiting, Node
 from adapter.engine.types import CANCELLED, KILLED, Headers, Kind, ObjectKey, Outcome, Target
 from adapter.errors import AdapterError
 from adapter.frozen import frozen
@@ -91,22 +92,6 @@ class Parent:
     """True if the parent probably waits for this command only. This is a guess that saves a request."""
 
 
-@frozen
-class Awaits:
-    """The invocations that one waits for, as long as no further notification arrives. It waits for nothing else."""
-
-    seen: int
-    """The number of notifications that had arrived. If more have arrived since, the invocation may have continued."""
-    all: bool
-    """True if the invocation continues when all of these have completed; False if one is enough."""
-    ids: tuple[str, ...]
-    commands: tuple[int, ...]
-    """For each id, the command that waits for it."""
-    calls: tuple[int, ...] = ()
-    """Further commands that wait: calls whose ids derive from their numbers (see
-    `adapter.engine.deadlocks.awaited_ids`). Each range is given by its first and its last number."""
-
-
 class Copied(NamedTuple):
     """Commands whose results were copied from another invocation: those before a number, from the last such number
     on. With the number 0: the invocation that was restarted."""
@@ -152,13 +137,14 @@ class Meta:
     """The number of notifications counted so far. A notification is put first and counted after that, so the latest may
     not be counted yet. If the answer to a count was lost, a notification is counted twice."""
     wake_after: int | None = None
-    """While suspended: the invocation continues when more notifications than this are counted."""
+    """While suspended: the invocation continues when more notifications than this are counted. This follows from
+    `awaiting`, and is a number of its own because the store compares it."""
     seen: int = 0
     """While suspended: the number of notifications that its last attempt has seen."""
     timer: int | None = None
     """While suspended: when the invocation continues even if no notification arrives."""
-    awaits: Awaits | None = None
-    """The invocations that it waits for, if that may be a deadlock."""
+    awaiting: Awaiting | None = None
+    """What it waits for, while it is suspended. While it runs: the invocations that it cannot continue without."""
     waiters: int = 0
     """The number of others, besides the parent, that wait for the result."""
     dispatches: int = 0
@@ -237,6 +223,15 @@ class Meta:
     def resolved(self) -> bool:
         """True if the invocation is suspended, and all that it waits for is counted."""
         return self.status is Status.SUSPENDED and self.wake_after is not None and self.notifications > self.wake_after
+
+    @property
+    def awaits(self) -> Node | None:
+        """What it waits for now, if the record tells."""
+        waits = self.awaiting is not None and (
+            self.status is Status.SUSPENDED
+            or (self.status is Status.RUNNING and self.awaiting.counted == self.notifications)
+        )
+        return self.awaiting.root if self.awaiting is not None and waits else None
 
     def expired(self, now: int) -> bool:
         """Return True if the record is to be treated as absent."""

@@ -1,4 +1,4 @@
-"""What a blocked attempt waits for."""
+"""What a blocked attempt waits for, as a tree."""
 
 from __future__ import annotations
 
@@ -6,16 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from adapter.engine import commands as c
-from adapter.engine.deadlocks import ranges
+from adapter.engine.awaiting import TIMER, Awaiting, Leaf, Node, ranges
 from adapter.engine.execution import Execution, Suspended
 from adapter.engine.pending import Pending, PendingInvocation
-from adapter.engine.records import Awaits
 from adapter.engine.transitions import Times
 from adapter.engine.types import Kind
-
-MAX_NAMED = 20
-"""The number of calls that a record lists by id as what it waits for. Of further calls with derived ids it lists the
-numbers."""
 
 
 def suspension_of(execution: Execution, due: Callable[[tuple[str, int]], int | None], times: Times) -> Suspended:
@@ -27,37 +22,60 @@ def suspension_of(execution: Execution, due: Callable[[tuple[str, int]], int | N
         times: The time, and the due times that follow from it.
     """
     assert execution.attempt is not None
-    waits = execution.attempt.waits()
-    groups: dict[int, int] = {}
+    root = tree(execution.attempt.waits(), lambda n: due((execution.meta.id, n)))
+    return Suspended(execution, Awaiting(execution.counted, root), _check_at(execution, root, times))
+
+
+def tree(waits: Sequence[Pending[Any]], ends: Callable[[int], int | None]) -> Node:
+    """Return the tree of the operations that code awaits.
+
+    Args:
+        waits: The operations.
+        ends: Returns when a sleep ends, by command.
+    """
+    groups: dict[int, list[Pending[Any]]] = {}
     for pending in waits:
         group = pending.wait_group if pending.wait_group is not None and len(pending.waiters) == 1 else pending
-        groups[id(group)] = groups.get(id(group), 0) + 1
-    timer = min((at for p in waits if (at := due((execution.meta.id, p.n))) is not None), default=None)
-    awaited = [(other, pending.n) for pending in waits if (other := _awaited(pending)) is not None]
-    all = len(groups) == 1
-    awaits: Awaits | None = None
-    if awaited and (all or len(awaited) == len(waits)):
-        calls = dict.fromkeys([pending.n for pending in waits if derived(pending)][MAX_NAMED:])
-        ids, commands = zip(*((other, n) for other, n in awaited if n not in calls), strict=True)
-        awaits = Awaits(execution.counted, all, ids, commands, ranges(calls))
-    return Suspended(execution, min(groups.values()), timer, awaits, _check_at(execution, waits, times))
+        groups.setdefault(id(group), []).append(pending)
+    if len(groups) == 1:
+        return Node(True, _leaves(waits, ends, all=True))
+    single = [group[0] for group in groups.values() if len(group) == 1]
+    several = (Node(True, _leaves(group, ends, all=True)) for group in groups.values() if len(group) > 1)
+    return Node(False, (*_leaves(single, ends, all=False), *several))
 
 
-def _check_at(execution: Execution, waits: Sequence[Pending[Any]], times: Times) -> int | None:
+def _leaves(waits: Sequence[Pending[Any]], ends: Callable[[int], int | None], *, all: bool) -> tuple[Leaf, ...]:
+    found: list[Leaf] = []
+    by_kind: dict[str, list[int]] = {}
+    for pending in waits:
+        kind, _ = pending.described
+        id = _awaited(pending)
+        if id:
+            found.append(Leaf(kind, (pending.n, pending.n), id))
+        else:
+            by_kind.setdefault(kind, []).append(pending.n)
+    for kind, commands in by_kind.items():
+        times = [at for n in commands if (at := ends(n)) is not None] if kind == TIMER else []
+        found.append(Leaf(kind, ranges(commands), until=(max if all else min)(times, default=None)))
+    return tuple(found)
+
+
+def _check_at(execution: Execution, root: Node, times: Times) -> int | None:
     """Return when the sweeper checks an invocation that waits for these operations."""
-    kinds = {type(pending.command) for pending in waits}
-    if kinds == {c.Sleep}:
+    kinds = {leaf.kind for leaf in root.leaves}
+    if kinds == {TIMER}:
         return None
     # A queued invocation has a check of its own. Nothing else checks a cycle of attached results.
-    lease = times.grace if c.Attach in kinds else execution.record.due or times.lease
+    lease = times.grace if "attach" in kinds else execution.record.due or times.lease
     return lease if lease > times.now else times.grace
 
 
-def _awaited(pending: Pending[Any]) -> str | None:
-    """Return the id of the invocation whose result the operation waits for, if it waits for one."""
-    if isinstance(pending, PendingInvocation) and pending.called:
+def _awaited(pending: Pending[Any]) -> str:
+    """Return the id of the invocation whose result the operation waits for, unless the id derives from the command's
+    number or there is none."""
+    if isinstance(pending, PendingInvocation) and pending.called and not derived(pending):
         return pending.id
-    return pending.command.id if isinstance(pending.command, c.Attach) else None
+    return pending.command.id if isinstance(pending.command, c.Attach) else ""
 
 
 def derived(pending: Pending[Any]) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from adapter.engine import blobs, journal, lifecycle, passive
+from adapter.engine.awaiting import missing
 from adapter.engine.execution import (
     AttemptFailed,
     Completed,
@@ -260,11 +261,9 @@ class Transaction:
         if delta.suspended is not None:
             return lifecycle.suspended(
                 meta,
-                wake_after=execution.counted + delta.suspended.wake_count - 1,
+                awaiting=delta.suspended.awaiting,
                 seen=len(execution.notifications),
-                timer=delta.suspended.timer,
                 check_at=delta.suspended.check_at,
-                awaits=delta.suspended.awaits,
                 progress=execution.progress or bool(delta.entries),
                 commit_id=commit_id,
             )
@@ -282,7 +281,7 @@ class Transaction:
         execution = delta.execution
         caller = self.deltas.get(meta.parent.ref.id) if meta.parent is not None else None
         if meta.parent is not None and (not execution.stored or (delta.suspended is not None and caller is not None)):
-            alone = caller is not None and caller.suspended is not None and caller.suspended.wake_count <= 1
+            alone = caller is not None and caller.suspended is not None and _lacks_one(caller.suspended)
             meta = self.metas[meta.id] = replace(meta, parent=replace(meta.parent, alone=alone))
         encoded = delta.journaled and meta.inline_journal is None
         cuts = journal.encode(delta.entries, delta.times) if encoded else []
@@ -366,6 +365,10 @@ def garbage(state: KeyState, times: Times) -> list[Create]:
     if not state.garbage:
         return []
     return [passive.garbage(state.base.key, state.base.state_generation, times)]
+
+
+def _lacks_one(suspended: Suspended) -> bool:
+    return missing(suspended.awaiting.root) == 1
 
 
 def _notifies(execution: Execution) -> bool:

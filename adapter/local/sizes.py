@@ -85,8 +85,8 @@ def _meta(meta: Meta) -> int:
         bytes += 24
     if meta.kept is not None:
         bytes += 12
-    if meta.awaits is not None:
-        bytes += 22 + sum(6 + len(id) for id in meta.awaits.ids) + 5 * len(meta.awaits.calls)
+    if meta.awaiting is not None:
+        bytes += 20 + sum(14 + 4 * len(leaf.ranges) + len(leaf.id) for leaf in meta.awaiting.root.leaves)
     if meta.copied:
         bytes += 8 + sum(62 + len(str(each.before)) for each in meta.copied)
     if meta.idempotent:

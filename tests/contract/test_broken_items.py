@@ -57,7 +57,7 @@ def items(dynamodb: DynamoStore, client: Any, tables: tuple[str, str]) -> Items:
         ({"target": {"S": "Book"}}, "damaged: no Meta"),
         ({"parent": {"S": "7"}}, "damaged: no Meta"),
         ({"outcome": {"M": {"code": {"S": "x"}}}}, "damaged: no Meta"),
-        ({"awaits": {"S": "[1]"}}, "damaged: no Meta"),
+        ({"awaiting": {"S": "[1]"}}, "damaged: no Meta"),
     ],
 )
 async def test_a_record(

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter.aws.tables import BY_SK, Item, StoredFormatError, read, write
+from adapter.engine.awaiting import Awaiting, Leaf, Node
 from adapter.engine.journal import (
     AttemptStarted,
     CommandIssued,
@@ -27,7 +28,6 @@ from adapter.engine.journal import (
 )
 from adapter.engine.journal import read as read_journal
 from adapter.engine.records import (
-    Awaits,
     Head,
     InboxEntry,
     JournalSegment,
@@ -99,7 +99,9 @@ RECORDS: list[Record] = [
         parent=Parent(REF, 1),
         headers={"a": "b"},
         input=b"1",
-        awaits=Awaits(1, True, ("inv_x",), (1,), calls=(2, 40)),
+        awaiting=Awaiting(
+            1, Node(False, (Leaf("call", (1, 1), "inv_x"), Node(True, (Leaf("sleep", (2, 3), until=4),))))
+        ),
         outcome=Outcome(b"1"),
         due=1,
         expires=2,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from adapter import combinators
-from adapter.engine import blobs, conflicts, lifecycle, suspensions, transaction
+from adapter.engine import awaiting, blobs, conflicts, deadlocks, lifecycle, suspensions, transaction
 from adapter.engine.attempt import Attempt
 from adapter.engine.claims import Claims
 from adapter.engine.committer import Committer
@@ -522,7 +522,8 @@ MUTANTS = (
     mutant(
         "a ring is seen where one of its members may go on",
         "deadlocks",
-        Edit(Deadlocks, "_cycle_through", "if found is None and not awaits.all:", "if False:"),
+        Edit(Deadlocks, "_cycle_through", "if found is None and not node.all:", "if False:"),
+        Edit(Deadlocks, "_cycle_through_leaf", "if found is None and not all:", "if False:"),
         focus="rings",
     ),
     mutant(
@@ -545,8 +546,7 @@ MUTANTS = (
     mutant(
         "a ring behind many calls is not looked for",
         "deadlocks",
-        Edit(suspensions, "suspension_of", "MAX_NAMED", "1"),
-        Edit(suspensions, "suspension_of", "ranges(calls)", "()"),
+        Edit(deadlocks, "awaited_ids", "for n in part.commands]", "for n in part.ranges[:1]]"),
         focus="rings",
     ),
     mutant(
@@ -564,7 +564,7 @@ MUTANTS = (
     mutant(
         "who waits for a call, or for something else, is taken to wait for the call",
         "deadlocks",
-        Edit(suspensions, "suspension_of", "if awaited and (all or len(awaited) == len(waits)):", "if awaited:"),
+        Edit(awaiting, "blockers", "and (node.all or len(kept) == len(node.parts))", ""),
         focus="rings",
     ),
     mutant(
@@ -617,12 +617,7 @@ MUTANTS = (
     mutant(
         "an attempt waits for as many notifications as it has seen",
         "no notification lost",
-        Edit(
-            Transaction,
-            "_meta",
-            "execution.counted + delta.suspended.wake_count - 1",
-            "len(execution.notifications) + delta.suspended.wake_count",
-        ),
+        Edit(suspensions, "suspension_of", "Awaiting(execution.counted,", "Awaiting(len(execution.notifications) + 1,"),
         focus="fan-in+waits",
     ),
     mutant(
@@ -631,9 +626,15 @@ MUTANTS = (
         Edit(Sweeper, "_act", "if await self._runtime.notifier.wake_if_unseen(meta):", "if False:"),
     ),
     mutant(
+        "of timers that are alternatives, the last wakes",
+        "waits take their time",
+        Edit(suspensions, "_leaves", "(max if all else min)", "max"),
+        focus="time",
+    ),
+    mutant(
         "what is suspended is due for its timer only",
         "8",
-        Edit(suspensions, "_check_at", "if kinds == {c.Sleep}:", "if True:"),
+        Edit(suspensions, "_check_at", "if kinds == {TIMER}:", "if True:"),
     ),
 )
 

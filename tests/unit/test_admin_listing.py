@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter.clock import SystemClock
+from adapter.engine.awaiting import Awaiting, Leaf, Node
 from adapter.engine.engine import Engine
 from adapter.engine.ids import random_id, ticket
 from adapter.engine.ports import Change, Create, Finish, Indexed, Place, Put, Update, Wanted, WriteHead
-from adapter.engine.records import Awaits, Ended, Head, InboxEntry, Meta, Ref, Status, ending_of
+from adapter.engine.records import Ended, Head, InboxEntry, Meta, Ref, Status, ending_of
 from adapter.engine.types import CANCELLED, KILLED, Failure, Kind, ObjectKey, Outcome, Target
 from adapter.http.admin import Admin, listing
 from adapter.http.admin.filters import read_filter
@@ -359,13 +360,13 @@ def large() -> MemoryStore:
 
 
 def _live(chance: random.Random, status: Status, service: str, key: str, created: int) -> Meta:
-    waits = Awaits(0, True, (random_id(),), (0,)) if status is Status.SUSPENDED else None
+    waits = Awaiting(0, Node(True, (Leaf("call", (0, 0), random_id()),))) if status is Status.SUSPENDED else None
     return meta(
         target=Target(service, "add", key),
         kind=Kind.EXCLUSIVE,
         status=status,
         created=created,
-        awaits=waits,
+        awaiting=waits,
         due=created + 60_000 if chance.random() < 0.5 else None,
         deployment=f"{service}:{chance.randrange(5, 8)}",
         failures=chance.randrange(3),

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from adapter.engine import lifecycle, transitions
+from adapter.engine.awaiting import Awaiting, Leaf, Node
 from adapter.engine.ports import Conflict, Create, Update, Wake
-from adapter.engine.records import Awaits, Meta, Status
+from adapter.engine.records import Meta, Status
 from adapter.engine.transitions import Times
 from adapter.engine.types import Failure, Kind, Target
 from adapter.local.memory import MemoryStore
@@ -30,9 +31,9 @@ def _suspend(meta: Meta, times: Times) -> Update:
     stored = meta
     if meta.status in transitions.RESTING:  # by an attempt that was not claimed
         meta, _ = lifecycle.claim(stored, times, deployment=None, segments=None)
-    wake_after, timer = meta.notifications + 1, times.now + 100
-    values: dict[str, Any] = {"wake_after": wake_after, "seen": 0, "timer": timer, "check_at": times.now + 50}
-    after = lifecycle.suspended(meta, **values, awaits=None, progress=True, commit_id="c")
+    two = Node(True, (Leaf("signal", (0, 0)), Leaf("sleep", (1, 1), until=times.now + 100)))
+    values: dict[str, Any] = {"awaiting": Awaiting(meta.notifications, two), "seen": 0, "check_at": times.now + 50}
+    after = lifecycle.suspended(meta, **values, progress=True, commit_id="c")
     return lifecycle.committed(stored, after, counted=meta.notifications)
 
 
@@ -44,7 +45,9 @@ def _fail(meta: Meta, times: Times, *, pause: bool = False) -> Update:
 
 PLAIN: dict[str, Make] = {
     "claim": lambda meta, times: lifecycle.claim(meta, times, deployment=None, segments=1).change,
-    "await": lambda meta, times: lifecycle.awaiting(meta, Awaits(0, True, ("inv_b",), (0,))).change,
+    "await": lambda meta, times: (
+        lifecycle.blocked(meta, Awaiting(0, Node(True, (Leaf("attach", (0, 0), "inv_b"),)))).change
+    ),
     "suspend": _suspend,
     "fail": _fail,
     "fail, paused": lambda meta, times: _fail(meta, times, pause=True),

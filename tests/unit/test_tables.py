@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from pynamodb.models import Model
 from adapter.aws import models
 from adapter.aws.models import definitions
 from adapter.aws.tables import BY_RECORD, DERIVED, Layout, read, write
+from adapter.engine.awaiting import Awaiting, Leaf, Node
 from adapter.engine.ids import ticket
 from adapter.engine.records import (
     Head,
@@ -139,6 +140,19 @@ KEY_SAMPLES: dict[type[Record], str] = {
     InboxEntry: "in#000000000001",
     StateEntry: "s#g#name",
 }
+
+
+def test_what_the_first_code_of_the_layout_wrote_is_read() -> None:
+    """Such a record lists the invocations that it waits for in another attribute, if that may be a deadlock."""
+    ref = Ref("inv_a", "g")
+    meta = Meta(*ref, Target("S", "h"), Kind.SERVICE, Status.SUSPENDED, 1, wake_after=4)
+    former = {**write(meta), "awaits": {"S": '[3,true,["inv_x","inv_y"],[0,2],[3,22]]'}}
+    named = (Leaf("call", (0, 0), "inv_x"), Leaf("call", (2, 2), "inv_y"))
+
+    assert read(former) == replace(meta, awaiting=Awaiting(3, Node(True, (*named, Leaf("call", (3, 22))))))
+    assert read({**former, "status": {"S": "running"}}) == replace(meta, status=Status.RUNNING)
+    later = replace(meta, awaiting=Awaiting(5, Node(True, (Leaf("signal", (23, 23)),))))
+    assert read({**former, **write(later)}) == later
 
 
 def test_sort_keys_in_the_order_of_load() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, cast
 
+from adapter.engine.awaiting import blockers, needs_each
 from adapter.engine.deadlocks import awaited_ids, deadlock
 from adapter.engine.engine import Engine
 from adapter.engine.records import Meta, Status, Unreadable
@@ -150,9 +151,10 @@ class Graph:
         following: dict[str, list[str]] = {}
         for waiting, awaited in self.edges:
             following.setdefault(waiting, []).append(awaited)
-        for id in [id for id, awaited in following.items() if len(awaited) > 1]:
+        for id in list(following):
             waits = self.nodes[id].awaits
-            if waits is not None and not waits.all:
+            node = blockers(waits) if waits is not None else None
+            if waits is not None and (node is None or not needs_each(node)):
                 del following[id]
         found: list[list[Meta]] = []
         done: set[str] = set()
@@ -193,7 +195,7 @@ async def graph(call: Call) -> Graph:
             owner = owners.get(meta.target.object)
             if owner is not None:
                 built.edges[meta.id, owner] = "key"
-        elif meta.awaits is not None and _stands(meta):
+        elif meta.awaits is not None:
             for id in awaited_ids(meta.ref, meta.awaits)[:HEADS]:
                 built.edges[meta.id, id] = "call"
     ids = {id for edge in built.edges for id in edge}
@@ -205,14 +207,6 @@ async def graph(call: Call) -> Graph:
     }
     built.nodes = {id: records[id] for edge in built.edges for id in edge}
     return built
-
-
-def _stands(meta: Meta) -> bool:
-    """Return True if an invocation still waits for what its record says."""
-    waits = meta.awaits
-    return waits is not None and (
-        meta.status is Status.SUSPENDED or (meta.status is Status.RUNNING and waits.seen == meta.notifications)
-    )
 
 
 async def live_invocations(call: Call, most: int) -> listing.Page:

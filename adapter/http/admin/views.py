@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar, cast
 
+from adapter.engine.awaiting import INVOCATIONS, TIMER, Leaf, Node
 from adapter.engine.records import Meta, Status
 from adapter.engine.types import Failure, RetryPolicy, span
 from adapter.http.admin import models as m
@@ -119,23 +120,50 @@ def waits_for(meta: Meta, now: int) -> str | None:
         case Status.READY:
             return "an attempt to begin"
         case Status.SUSPENDED:
-            parts = [f"a timer{_until(meta.timer, now)}"] if meta.timer is not None else []
-            if meta.awaits is not None:
-                count = len(meta.awaits.ids) + sum(
-                    last - first + 1
-                    for first, last in zip(meta.awaits.calls[::2], meta.awaits.calls[1::2], strict=True)
-                )
-                parts.append(f"{count} invocation{'s' if count != 1 else ''}")
-            elif meta.wake_after is not None:
-                missing = max(0, meta.wake_after + 1 - meta.notifications)
-                parts += [f"{missing} result{'s' if missing != 1 else ''}"] if missing else []
-            return " or before that ".join(parts) or None
+            return _suspended(meta, now) or None
         case Status.BACKING_OFF:
             return f"the next attempt{_until(meta.due, now)}"
         case Status.PAUSED:
             return "an operator"
         case Status.RUNNING | Status.COMPLETED:
             return None
+
+
+OR_BEFORE: Final = " or before that "
+"""What stands between a timer and its alternatives."""
+
+
+def _plural(count: int, name: str) -> str:
+    return f"{count} {name}{'' if count == 1 else 's'}"
+
+
+def _suspended(meta: Meta, now: int) -> str:
+    if meta.awaits is not None:
+        return _awaited(meta.awaits, now)
+    # The first code of this layout stored only the number of results and the time.
+    lacks = max(0, meta.wake_after + 1 - meta.notifications) if meta.wake_after is not None else 0
+    parts = [f"a timer{_until(meta.timer, now)}"] if meta.timer is not None else []
+    return OR_BEFORE.join(parts + ([_plural(lacks, "result")] if lacks else []))
+
+
+def _awaited(node: Node, now: int) -> str:
+    """Return a tree in words.
+
+    >>> calls, signal = Leaf("call", (0, 2)), Leaf("signal", (3, 3))
+    >>> _awaited(Node(False, (Leaf("sleep", (4, 4), until=5000), Node(True, (calls, signal)))), 0)
+    'a timer in 5 s or before that (3 invocations and 1 signal)'
+    """
+    counts: dict[str, int] = {}
+    nested: list[str] = []
+    for part in node.parts:
+        if isinstance(part, Node):
+            nested.append(f"({_awaited(part, now)})")
+        elif part.kind != TIMER:
+            name = "invocation" if part.kind in INVOCATIONS else part.kind
+            counts[name] = counts.get(name, 0) + part.size
+    timers = [f"a timer{_until(part.until, now)}" for part in node.parts if isinstance(part, Leaf) and part.kind == TIMER]
+    parts = timers + [_plural(count, name) for name, count in counts.items()] + nested
+    return (" and " if node.all else OR_BEFORE if timers else " or ").join(parts)
 
 
 def _until(at: int | None, now: int) -> str:

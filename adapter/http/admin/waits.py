@@ -47,8 +47,12 @@ async def _owner(engine: Engine, meta: Meta) -> str | None:
 
 
 async def _pending(engine: Engine, story: Story) -> list[m.Wait]:
-    """Return the commands whose results the handler does not have."""
-    commands = [each for each in story.entries() if isinstance(each, Command) and each.waits][:MOST_WAITS]
+    """Return the commands that the handler awaits. If its record does not tell, return all that have no result."""
+    commands = [each for each in story.entries() if isinstance(each, Command) and each.waits]
+    if story.meta.awaits is not None and story.meta.status is Status.SUSPENDED:
+        awaited = {n for leaf in story.meta.awaits.leaves for n in leaf.commands}
+        commands = [each for each in commands if each.n in awaited]
+    commands = commands[:MOST_WAITS]
     created = await children(engine, story, [each for each in commands if each.kind == "call"])
     attached = [each.name for each in commands if each.kind == "attach" and INVOCATION_ID.fullmatch(each.name)]
     others = await records_of(engine, attached)
