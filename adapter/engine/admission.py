@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from adapter.engine.batches import Batches
@@ -29,7 +28,7 @@ class Admission:
         executions: The executions that run, by their ids.
         session: The session, for the process.
         root: The invocation that the session begins with.
-        client_waits: Returns True if a client gets its answer only when all executions here have ended.
+        client_waits: True if a client gets its answer only when all executions here have ended.
         events: Where it is posted that a head or an inbox was read.
 
     Attributes:
@@ -46,7 +45,7 @@ class Admission:
         executions: dict[str, Execution],
         session: Receiver,
         root: Execution,
-        client_waits: Callable[[], bool],
+        client_waits: bool,
         events: Events,
     ) -> None:
         self._runtime = runtime
@@ -86,7 +85,7 @@ class Admission:
         return execution
 
     def _may_run_next(self) -> bool:
-        return self._batches.allowed(len(self.hosted), self._client_waits())
+        return self._batches.allowed(len(self.hosted), self._client_waits)
 
     def _begin_next(self, key: Key, owner: Ref) -> Execution | None:
         """Begin to run the next invocation of the inbox, if it was read and there is time."""
@@ -99,7 +98,7 @@ class Admission:
         self.hosted.add(owner.id)
         self._process.active[owner.id] = self._session
         self._log.grant_here(execution)
-        if self._client_waits():
+        if self._client_waits:
             self.batched.add(owner)
         return execution
 

@@ -126,7 +126,10 @@ class Engine:
                 session = self.process.spawn(
                     self._run(self._session(execution, hold_until=until, head=head)), repeated_by=Repeat.LEASE
                 )
-            return Answer(meta.id, True, await self._outcome(meta.id, future, until, session))
+            try:
+                return Answer(meta.id, True, await self._outcome(meta.id, future, until, session))
+            finally:
+                self.process.answer()
 
     async def send(
         self,
@@ -166,7 +169,10 @@ class Engine:
     async def outcome(self, id: str, *, until: int) -> Outcome | None:
         """Wait for an invocation to complete. Return ``None`` if it has not completed at that time, or is paused."""
         with self.runtime.listeners.listen(id) as future:
-            return await self._outcome(id, future, until)
+            try:
+                return await self._outcome(id, future, until)
+            finally:
+                self.process.answer()
 
     async def _outcome(
         self, id: str, future: asyncio.Future[Outcome | None], until: int, session: asyncio.Task[Any] | None = None

@@ -47,6 +47,9 @@ class Receiver(Protocol):
     def wake(self, id: str) -> None:
         """Read the store again soon. If the invocation is about to be suspended, resume it after that."""
 
+    def reconsider(self) -> None:
+        """Decide again what to do next."""
+
 
 class Process:
     """A process.
@@ -66,6 +69,7 @@ class Process:
         self.active: dict[str, Receiver] = {}
         self.steps = 0
         self._moment = 0
+        self._answered = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # --- time ---
@@ -82,6 +86,22 @@ class Process:
     def remaining(self) -> int:
         """Return the milliseconds until this process is stopped."""
         return 3_600_000 if self.deadline is None else self.deadline - self.now()
+
+    def may_wait(self) -> int:
+        """Return for how many milliseconds this process may wait for what it could leave to another."""
+        return 0 if self._answered.is_set() else self.remaining()
+
+    def answer(self) -> None:
+        """Take note that a client's answer is ready. In a Lambda function the client gets it only when all work here
+        has ended, so nothing is waited for until then."""
+        if self.deadline is not None:
+            self._answered.set()
+            for session in {id(session): session for session in self.active.values()}.values():
+                session.reconsider()
+
+    async def wait_for_time(self, at: int) -> bool:
+        """Wait until a time. Return False if the process may not wait so long."""
+        return at - self.now() <= self.may_wait() and not await self.wait(self._answered, at)
 
     def times(self) -> Times:
         """Return the due times for a commit that is made now."""
@@ -156,6 +176,7 @@ class Process:
         """Wait until all that was begun in this process has ended."""
         while self._tasks:
             await asyncio.wait(set(self._tasks))
+        self._answered.clear()
 
     def abort(self) -> None:
         """Drop all that was begun in this process, as a crash would."""

@@ -95,6 +95,8 @@ class Session:
         """After another attempt took over: the executions that ran here, or whose completion was not stored."""
         self.commit_log = CommitLog(self._process, self.executions)
         self._hold_until = 0 if runtime.always_replay else hold_until
+        # Then a client gets its answer only when all executions here have ended, as in a Lambda function.
+        client_waits = runtime.process.deadline is not None and root.meta.id in runtime.listeners
         self.woken: set[str] = set()
         self._progress_at = self._process.now()
         self._events = Events()
@@ -111,7 +113,7 @@ class Session:
             self.executions,
             self,
             root,
-            self._client_waits,
+            client_waits,
             self._events,
         )
         self._runner = Runner(
@@ -175,6 +177,10 @@ class Session:
         """Read the store again soon. If the invocation is about to be suspended, resume it after that."""
         self.woken.add(id)
         self._notifications.refreshed_at = 0
+        self._events.signal.set()
+
+    def reconsider(self) -> None:
+        """Decide again what to do next."""
         self._events.signal.set()
 
     def _open(self) -> None:
@@ -292,7 +298,7 @@ class Session:
             progress_at=self._progress_at,
             hold_until=self._hold_until,
             inactivity=self._inactivity(),
-            remaining=0 if self._runtime.always_replay else self._process.remaining(),
+            remaining=0 if self._runtime.always_replay else self._process.may_wait(),
         )
 
     def _root_may_be_lost(self) -> bool:
@@ -405,10 +411,6 @@ class Session:
         self._process.spawn(self._operator.cancel(id), repeated_by=Repeat.KEY)
 
     # --- waiting ---
-
-    def _client_waits(self) -> bool:
-        """Return True if a client gets its answer only when all executions here have ended, as in a Lambda function."""
-        return self._process.deadline is not None and self._hold_until > 0
 
     def _waits_for_retry(self, execution: Execution, left: int) -> bool:
         """Return True if an attempt waits so many milliseconds for a step's next try: it is a short time, a client

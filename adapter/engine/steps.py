@@ -81,7 +81,7 @@ class Steps:
     async def _await_retry(self, execution: Execution, due: int) -> bool:
         """Wait for a step's next try. Return False if the attempt should not wait so long."""
         while (left := due - self._process.now()) > 0:
-            stay = self._process.remaining()
+            stay = self._process.may_wait()
             if stay <= 0 or not self._waits(execution, left):
                 return False
             await self._process.clock.sleep(min(left, stay, RETRY_POLL) / 1000)

@@ -55,8 +55,8 @@ class Wakeups:
         if meta.continues_at is None:
             return
         wait = meta.continues_at - self._process.now()
-        if meta.status is Status.BACKING_OFF and wait <= min(MAX_INLINE_WAIT, self._process.remaining()):
-            self._process.spawn(self._retry(meta.id, meta.continues_at), repeated_by=Repeat.TIMER)
+        if meta.status is Status.BACKING_OFF and wait <= min(MAX_INLINE_WAIT, self._process.may_wait()):
+            self._process.spawn(self._retry(meta, meta.continues_at), repeated_by=Repeat.TIMER)
         else:
             self._process.spawn(
                 self._timers.schedule(meta.ref, _timer(meta), meta.continues_at), repeated_by=Repeat.TIMER
@@ -74,9 +74,11 @@ class Wakeups:
         else:
             self.dispatch(ref, key.service, "", fresh=True)
 
-    async def _retry(self, id: str, due: int) -> None:
-        await self._process.clock.sleep(max(0, due - self._process.now()) / 1000)
-        await self._resume(id)
+    async def _retry(self, meta: Meta, due: int) -> None:
+        if await self._process.wait_for_time(due):
+            await self._resume(meta.id)
+        else:
+            await self._timers.schedule(meta.ref, _timer(meta), due)
 
 
 def _timer(meta: Meta) -> str:
