@@ -863,7 +863,11 @@ class World:
         if program.attempt.replaying:  # else what came of an earlier pass is not committed
             began = self._began.get((ref, path), began)
         self._began[ref, path] = began
-        yield
+        try:
+            yield
+        except TimeoutError:  # a later pass may go another way if this one is rewound
+            self._took.setdefault((ref, path), self.loop.time() - began)
+            raise
         took = self._took.setdefault((ref, path), self.loop.time() - began)  # a replay goes through it later
         smooth = not self.faulty and not self.acted
         if took > seconds + PUNCTUAL and smooth and not any(op.times for op in self.plan.reached(program.node.id)):
