@@ -200,6 +200,10 @@ class Plan:
     def _holding(self, key: str) -> list[int]:
         return [id for id, node in self.nodes.items() if node.kind.exclusive and str(node.target.object) == key]
 
+    def clears(self, key: str) -> bool:
+        """Whether a program that holds a key clears its state. A commit may end before the next write."""
+        return any(op.kind == "clear-all" for id in self._holding(key) for op in _flat(self.nodes[id].ops))
+
     def _leads(self, id: int, key: str) -> bool:
         """Whether a program waits for another that wants a key, by calls of which none in between wants one."""
         calls = [op for op in _flat(self.nodes[id].ops) if op.kind == "invoke" and op.how not in ("send", "forget")]
