@@ -41,7 +41,7 @@ class Batches:
         """
         if self._runtime.always_replay or self._process.remaining() < MIN_BATCH_TIME or hosted > MAX_HOSTED:
             return False
-        return not client_waits or self._root.meta.live
+        return not client_waits or (self._root.meta.live and hosted <= INBOX_PAGE)
 
     async def read(self, key: Key) -> None:
         """Read the first invocations of a key's inbox that can run here."""
