@@ -283,7 +283,7 @@ class UnderWay:
                 case Sleep():
                     dropped = name[0] == execution.meta.id
                 case Step() | Request() as task:
-                    dropped = entry.stage is Stage.ASKED and task.execution is execution
+                    dropped = entry.stage in (Stage.ASKED, Stage.NEXT) and task.execution is execution
                 case _:
                     dropped = False
             if dropped:
