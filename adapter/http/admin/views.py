@@ -151,7 +151,7 @@ def _awaited(node: Node, now: int) -> str:
 
     >>> calls, signal = Leaf("call", (0, 2)), Leaf("signal", (3, 3))
     >>> _awaited(Node(False, (Leaf("sleep", (4, 4), until=5000), Node(True, (calls, signal)))), 0)
-    'a timer in 5 s or before that (3 invocations and 1 signal)'
+    'a timer in 5.0 s or before that (3 invocations and 1 signal)'
     """
     counts: dict[str, int] = {}
     nested: list[str] = []
@@ -161,7 +161,9 @@ def _awaited(node: Node, now: int) -> str:
         elif part.kind != TIMER:
             name = "invocation" if part.kind in INVOCATIONS else part.kind
             counts[name] = counts.get(name, 0) + part.size
-    timers = [f"a timer{_until(part.until, now)}" for part in node.parts if isinstance(part, Leaf) and part.kind == TIMER]
+    timers = [
+        f"a timer{_until(part.until, now)}" for part in node.parts if isinstance(part, Leaf) and part.kind == TIMER
+    ]
     parts = timers + [_plural(count, name) for name, count in counts.items()] + nested
     return (" and " if node.all else OR_BEFORE if timers else " or ").join(parts)
 
