@@ -1,13 +1,20 @@
 """Measures what things cost.
 
-    python -m bench [--only NAME] [--repeat N] [--no-compare]
+    python -m bench [--only NAME] [--repeat N] [--no-compare] [--minutes N]
 
-Tables, printed and written to `bench/results/`: requests, capacity units and time of the budget table's cases on both
-stores, and of large invocations; the time of what many processes do at once; what importing the Lambda entry costs, how
-long a cold start takes under the CPU quota of a small function, the CPU of a request to DynamoDB, and handlers of a
-Restate SDK beside the same in Python; and, where
-`../shared/bench` is, the workloads of `compare.py` there, ours on DynamoDB (the emulator, or AWS_ENDPOINT_URL) beside
-Restate's. `python -m bench.costs` writes the prices into docs/costs.md.
+Tables, printed and written to `bench/results/`:
+
+- costs, scale: requests, capacity units, CPU, price and time of the budget table's cases, on both stores.
+- growth: how costs grow with size. memory: the memory of a process that lives for `--minutes`.
+- contention: the time of what many processes do at once.
+- import, coldstart, client: the import of the Lambda entry, a cold start under the CPU quota of a small function, and
+  the CPU of a request to DynamoDB.
+- sdks: handlers of a Restate SDK beside the same in Python.
+- compare: where `../shared/bench` is, the workloads of `compare.py` there, ours on DynamoDB (the emulator, or
+  AWS_ENDPOINT_URL) beside Restate's.
+- targets: all rows that have a target, with the limit, the target and today's figure.
+
+`python -m bench.costs` writes the prices into docs/costs.md.
 """
 
 from __future__ import annotations
@@ -30,8 +37,11 @@ from bench.client import client_cpu
 from bench.coldstart import cold_start
 from bench.compare import PEER, compare
 from bench.contention import CONTENTION, Fleet, SlowStore
+from bench.costs import bill_of
+from bench.growth import growth, long_lived
 from bench.imports import cold_import
 from bench.sdks import measured as sdk_costs
+from bench.targets import targets
 from infra import emulator
 from infra.emulator import ROOT
 
@@ -45,20 +55,31 @@ def main() -> None:
     parser.add_argument("--only", default="", help="only the cases and workloads whose name contains this")
     parser.add_argument("--repeat", type=int, default=5, help="how often each case is run; the median is shown")
     parser.add_argument("--no-compare", action="store_true", help="leave the comparison out")
+    parser.add_argument("--minutes", type=float, default=0.2, help="how long the process of the table `memory` lives")
     arguments = parser.parse_args()
+    tables: dict[str, list[Row]] = {}
+
+    def show(name: str, rows: list[Row]) -> None:
+        tables[name] = rows
+        _show(name, rows)
+
     with _dynamodb() as endpoint:
-        _show("costs", asyncio.run(_costs(CASES, endpoint, arguments.only, arguments.repeat)))
-        _show("scale", asyncio.run(_costs(SCALE, endpoint, arguments.only, 1)))
-        _show("contention", asyncio.run(_contention(arguments.only)))
+        show("costs", asyncio.run(_costs(CASES, endpoint, arguments.only, arguments.repeat)))
+        show("scale", asyncio.run(_costs(SCALE, endpoint, arguments.only, 1)))
+        show("growth", asyncio.run(growth(arguments.only)))
+        show("contention", asyncio.run(_contention(arguments.only)))
         if not arguments.only:
-            _show("import", cold_import())
-            _show("coldstart", cold_start())
-            _show("client", client_cpu())
-            _show("sdks", asyncio.run(sdk_costs(arguments.repeat)))
+            show("memory", asyncio.run(long_lived(arguments.minutes * 60)))
+            show("import", cold_import())
+            show("coldstart", cold_start())
+            show("client", client_cpu())
+            show("sdks", asyncio.run(sdk_costs(arguments.repeat)))
         if arguments.no_compare or not PEER.exists():
             print(f"==> no comparison{'' if PEER.exists() else f': {os.path.relpath(PEER)} is not there'}")
         else:
-            _show("compare", compare(endpoint, arguments.only))
+            show("compare", compare(endpoint, arguments.only))
+    if not arguments.only:
+        show("targets", targets(tables))
 
 
 @contextmanager
@@ -95,7 +116,9 @@ async def _costs(cases: Sequence[Case], endpoint: str, only: str, repeat: int) -
                     tables = f"invocations-{name}", f"objects-{name}"
                     create_tables(client, invocations=tables[0], objects=tables[1], history=False)
                     store = DynamoStore(*tables, api=api)
-                costs.append(await case.run(world(store)))
+                stage = world(store)
+                costs.append(await case.run(stage))
+                million = bill_of(costs[-1], stage.invocations).million
                 for table in tables:
                     client.delete_table(TableName=table)
             row[f"{label} requests"] = max(cost.requests for cost in costs)
@@ -103,6 +126,8 @@ async def _costs(cases: Sequence[Case], endpoint: str, only: str, repeat: int) -
             if label == "memory":
                 row["read units"], row["write units"] = costs[0].read_units, costs[0].write_units
                 row["dispatches"] = max(len(cost.dispatches) for cost in costs)
+                row["CPU ms"] = round(statistics.median(cost.cpu for cost in costs), 2)
+                row["$ a million"] = round(million, 1)
         over = max(row["memory requests"], row["dynamodb requests"]) > case.budget
         row["over budget"] = "yes" if over else ""
         print(row, flush=True)

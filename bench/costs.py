@@ -16,7 +16,7 @@ from adapter.engine.ids import SHARDS
 from adapter.local.memory import MemoryStore
 from bench import prices
 from bench.cases import CASES, SCALE, Case, world
-from bench.world import StillClock, World
+from bench.world import Cost, StillClock, World
 
 PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "costs.md"
 
@@ -92,6 +92,11 @@ class Bill:
         return MEMORY * (self.invocations * INVOCATION_SECONDS + self.requests * REQUEST_SECONDS)
 
     @property
+    def million(self) -> float:
+        """The price of a million such pieces of work, in dollars."""
+        return sum(self.dollars.values()) * prices.MILLION
+
+    @property
     def dollars(self) -> dict[str, float]:
         """The price, by what it is for."""
         return {
@@ -106,14 +111,12 @@ async def bill(case: Case) -> Bill:
     """Do a case in memory, let all of it expire, and return what that took."""
     stage = world(MemoryStore(), StillClock())
     cost = await case.run(stage)
-    return Bill(
-        cost.requests,
-        cost.write_units,
-        cost.read_units,
-        await _expire(stage),
-        stage.invocations,
-        cost.schedules,
-    )
+    return bill_of(cost, stage.invocations, await _expire(stage))
+
+
+def bill_of(cost: Cost, invocations: int, expiry_units: float = 0.0) -> Bill:
+    """Return the bill of what was counted."""
+    return Bill(cost.requests, cost.write_units, cost.read_units, expiry_units, invocations, cost.schedules)
 
 
 async def _expire(stage: World) -> float:

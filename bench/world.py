@@ -70,6 +70,7 @@ class Cost:
         dispatches: Lambda invocations that were asked for, those by timers included.
         schedules: Timers made.
         ms: How long it took.
+        cpu: Milliseconds of CPU of this process, the store in memory included.
     """
 
     requests: int = 0
@@ -78,6 +79,7 @@ class Cost:
     dispatches: list[str] = field(default_factory=list)
     schedules: int = 0
     ms: float = 0.0
+    cpu: float = 0.0
 
 
 class World:
@@ -108,8 +110,9 @@ class World:
         """Count what the block does."""
         self.store.usage = Usage()
         self.cost = cost = Cost()
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.process_time()
         yield cost
+        cost.cpu = (time.process_time() - worked) * 1000
         cost.ms = (time.perf_counter() - started) * 1000
         usage = self.store.usage
         cost.requests, cost.read_units, cost.write_units = usage.requests, usage.read_units, usage.write_units

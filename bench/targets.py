@@ -1,0 +1,77 @@
+"""One table of all rows that have a target: the limit as we see it, the target, and today's figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+Row = dict[str, Any]
+
+AGAINST_RESTATE: Final = {"100 sends": 1.5}
+"""The targets of the ratios to Restate. All others are 1."""
+
+PRICES: Final = {
+    "10 steps in sequence": 12.0,
+    "100 suspensions": 800.0,
+    "call into another function": 25.0,
+    "sleep of an hour": 14.0,
+}
+"""The targets of the prices in dollars a million."""
+
+COLUMNS: Final = (
+    "row", "limit", "target", "today", "met", "requests", "write units", "read units", "CPU ms", "$ a million",
+)  # fmt: skip
+
+
+def targets(tables: Mapping[str, Sequence[Row]]) -> list[Row]:
+    """Return the table, from the tables that were measured."""
+    rows = [*_counted(tables), *_timed(tables), *_compared(tables)]
+    return [{column: row.get(column, "") for column in COLUMNS} for row in rows]
+
+
+def _counted(tables: Mapping[str, Sequence[Row]]) -> Iterator[Row]:
+    for each in (*tables.get("costs", ()), *tables.get("scale", ())):
+        today = max(each["memory requests"], each["dynamodb requests"])
+        taken = {name: each[name] for name in ("write units", "read units", "CPU ms", "$ a million")}
+        yield {**_figure(each["case"], each["budget"], today), "limit": each["limit"], "requests": today, **taken}
+        if each["case"] in PRICES:
+            yield _figure(f"{each['case']}: $ a million", PRICES[each["case"]], each["$ a million"])
+
+
+def _timed(tables: Mapping[str, Sequence[Row]]) -> Iterator[Row]:
+    for each in tables.get("client", ()):
+        yield _figure("CPU ms of the client for a request", each["target ms"], each["CPU ms"])
+    for each in tables.get("coldstart", ()):
+        yield _figure("cold start at 0.29 core: s to the first answer", each["target s"], each["first answer s"])
+    for each in tables.get("import", ()):
+        if each["budget"]:
+            yield _figure("import of the Lambda entry: ms", each["budget"], each["ms"])
+    for each in tables.get("contention", ()):
+        today = f"{each['per second']:g}/s, 99 % within {each['99 % within s']:g} s, all in {each['s']:g} s"
+        today = f"{today}, {each['tries']:g} tries" if each["tries"] else today
+        yield {"row": each["case"], "target": each["target"], "today": today}
+    for each in tables.get("growth", ()):
+        yield {**_figure(f"{each['of']}: slope of requests", 1.02, each["slope of requests"]), "limit": 1}
+    rows = tables.get("memory", ())
+    if rows:
+        grown = rows[-1]["objects"] - rows[0]["objects"]
+        served = rows[-1]["requests"] - rows[0]["requests"]
+        yield _figure("a process that lives long: objects kept of 1,000 requests", 200, round(1000 * grown / served, 1))
+
+
+def _compared(tables: Mapping[str, Sequence[Row]]) -> Iterator[Row]:
+    for each in tables.get("compare", ()):
+        if each.get("ratio p50", "") != "":
+            target = AGAINST_RESTATE.get(each["workload"], 1.0)
+            yield _figure(f"{each['workload']}: time against Restate", target, each["ratio p50"])
+        elif each.get("ratio", "") != "":  # of rates, where more is better
+            row, today = f"{each['workload']}: rate against Restate", each["ratio"]
+            yield {"row": row, "target": 1.0, "today": today, "met": _met(today >= 1)}
+
+
+def _figure(row: str, target: float, today: float) -> Row:
+    return {"row": row, "target": target, "today": today, "met": _met(today <= target)}
+
+
+def _met(met: bool) -> str:
+    return "yes" if met else "no"
