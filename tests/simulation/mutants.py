@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from adapter import combinators
-from adapter.engine import awaiting, blobs, conflicts, deadlocks, lifecycle, suspensions, transaction
+from adapter.engine import blobs, conflicts, deadlocks, lifecycle, suspensions, transaction
 from adapter.engine.attempt import Attempt
 from adapter.engine.claims import Claims
 from adapter.engine.committer import Committer
@@ -562,9 +562,9 @@ MUTANTS = (
         focus="costs",
     ),
     mutant(
-        "who waits for a call, or for something else, is taken to wait for the call",
+        "who waits for a call, or for something else, is taken to wait for both",
         "deadlocks",
-        Edit(awaiting, "blockers", "and (node.all or len(kept) == len(node.parts))", ""),
+        Edit(suspensions, "tree", "return Node(False, ", "return Node(True, "),
         focus="rings",
     ),
     mutant(
@@ -624,12 +624,6 @@ MUTANTS = (
         "notifications that nobody counted are not looked for",
         "no notification lost",
         Edit(Sweeper, "_act", "if await self._runtime.notifier.wake_if_unseen(meta):", "if False:"),
-    ),
-    mutant(
-        "of timers that are alternatives, the last wakes",
-        "waits take their time",
-        Edit(suspensions, "_leaves", "(max if all else min)", "max"),
-        focus="time",
     ),
     mutant(
         "what is suspended is due for its timer only",
