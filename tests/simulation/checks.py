@@ -114,6 +114,8 @@ class Checker:
             self.fail(f"{meta.id} ends with the output of another: {text}")
         elif node in self.noticing:
             return
+        elif (failure := meta.outcome and meta.outcome.failure) and failure.metadata != {"node": str(node)}:
+            self.fail(f"{meta.id} (node {node}) fails with {failure}, which lacks its metadata")
         elif self.plan.fails(node) != (meta.outcome is not None and meta.outcome.failure is not None):
             self.fail(f"{meta.id} (node {node}) ends with {meta.outcome}")
 

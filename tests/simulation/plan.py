@@ -129,7 +129,7 @@ class Plan:
             return op.how in ("terminal", "exhaust")
         if op.kind == "invoke":
             return op.how in AWAITED and self.fails(op.node)
-        if op.kind == "stubborn" or op.kind in CUT_SHORT:
+        if op.kind in ("stubborn", "map") or op.kind in CUT_SHORT:
             return False
         return any(self.stops(inner) for branch in op.branches for inner in branch)
 
@@ -431,6 +431,8 @@ class _Generator:
 
     def ops(self, floor: int, depth: int, kind: Kind, inside: bool) -> list[Op]:
         random = self.random
+        if "further" in self.reach and not (inside or self.alone) and random.random() < 0.2:
+            return [self.further(floor, depth)]
         reads = {"get", "keys"} if kind is not Kind.SERVICE else set()
         writes = {"set", "add", "append", "clear", "clear-all", "ahead"} if kind.exclusive else set()
         if inside:
@@ -535,6 +537,22 @@ class _Generator:
                 ]
             case _:
                 return [Op(what)]
+
+    def further(self, floor: int, depth: int) -> Op:
+        """Something of `tests.simulation.further`."""
+        random = self.random
+        match random.choice(("later", "finally", "poll", "map")):
+            case "later":
+                return Op("later", n=random.choice((10, 1000, 3000, 20_000)), times=random.randint(1, 2))
+            case "finally":
+                body = tuple(self.operation(floor, depth) for _ in range(random.randint(1, 3)))
+                return Op("finally", branches=(body, (Op("step", "undo"),)))
+            case "poll":
+                return Op("poll", n=random.choice((10, 1500, 5000)), times=random.randint(1, 4))
+            case _:
+                failing = Op("step", "a", how="terminal")
+                pieces = [failing if random.random() < 0.2 else self.operation(floor, depth) for _ in range(5)]
+                return Op("map", n=random.randint(1, 5), branches=tuple((piece,) for piece in pieces))
 
     def operation(self, floor: int, depth: int, how: str = "") -> Op:
         """Something to wait for together with others."""

@@ -25,6 +25,7 @@ from adapter.engine.pending import Pending
 from adapter.engine.ports import Unavailable
 from adapter.engine.types import Kind, Options, Outcome, RetryPolicy
 from adapter.errors import TerminalError
+from tests.simulation import further
 from tests.simulation.plan import AWAITED, Node, Op
 
 if TYPE_CHECKING:
@@ -134,7 +135,8 @@ class Program:
             untold = self.attempt._owed or self.attempt._interruption
             if self.attempt.cancelled and not untold:
                 await self.clean_up()
-            raise TerminalError(self.output(most=8_000).decode(), code=error.code) from error
+            metadata = {"node": str(self.node.id)}
+            raise TerminalError(self.output(most=8_000).decode(), code=error.code, metadata=metadata) from error
         return self.output()
 
     async def clean_up(self) -> None:
@@ -166,7 +168,10 @@ class Program:
 
     def issue(self, command: c.Command) -> Any:
         try:
-            return self.attempt.issue(command, decode)
+            issued = self.attempt.issue(command, decode)
+            if self.attempt._dead:
+                self.world.violation(f"{self.attempt.id} issued {command}, and its attempt had ended")
+            return issued
         except Unavailable:
             self.world.violation(f"{self.attempt.id} was raised in its code what happened to its host")
             raise
@@ -274,7 +279,7 @@ class Program:
                 except TerminalError as error:
                     self.see(path, "went on", digest(error.message))
             case _:
-                raise AssertionError(op)
+                await further.perform(self, op, path)
 
     def hiccup(self, path: str) -> NoReturn:
         """Fail this attempt."""
@@ -459,6 +464,8 @@ class Program:
                 self.see(path, "deadlock", op.node, error.message)
             else:
                 self.see(path, "error", op.node, digest(error.message))
+                if error.message.startswith('{"n":') and error.metadata != {"node": str(op.node)}:
+                    self.world.violation(f"{self.attempt.id} was told of node {op.node} with {error.metadata}")
             if op.how in AWAITED:
                 raise
         else:

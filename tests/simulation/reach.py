@@ -22,6 +22,7 @@ SHARES: Final = {
     "rejected": 0.3,
     "exhausted-steps": 0.3,
     "step-counts": 1.0,
+    "further": 0.0,
 }
 """The share of runs in which a switch is on. A switch at 0 waits for an engine that withstands it, and a focus turns
 it on in every run.
@@ -42,6 +43,7 @@ it on in every run.
 - ``registry``: What other functions host cannot be read now and then.
 - ``rejected``: Awakeables, signals and promises are given failures.
 - ``exhausted-steps``: Steps use up their attempts, or their time.
+- ``further``: Operations that the library builds on those of the engine, and ``finally`` blocks (see `further`).
 - ``step-counts``: No step begins more often than its failures, the attempts at it and other failures in it account for.
 """
 

@@ -26,6 +26,11 @@ def test_seeds(start: int) -> None:
         assert run(case(seed)).violations == [], f"python -m tests.simulation --seed {seed} --verbose"
 
 
+def test_what_the_library_builds_on_the_engine() -> None:
+    for seed in range(25):
+        assert run(case(seed, "further")).violations == [], f"python -m tests.simulation --seed {seed} --focus further"
+
+
 def test_costs() -> None:
     for seed in range(200):
         assert run(case(seed, "costs")).violations == [], f"python -m tests.simulation --seed {seed} --focus costs"

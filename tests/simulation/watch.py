@@ -30,6 +30,7 @@ from adapter.engine.types import Kind, ObjectKey
 from adapter.local.changes import Write, address, head_address
 from adapter.local.conflicts import Conflicts
 from adapter.local.memory import MemoryStore
+from tests.simulation import further
 
 if TYPE_CHECKING:
     from tests.simulation.plan import Op
@@ -216,6 +217,11 @@ class WatchedStore(MemoryStore):
         cancelled = any(note.id.startswith("x") and note.to == new.ref for note in self.items(new.id, Notification))
         if new.status is Status.BACKING_OFF and exhausted and not cancelled:
             self._fail(f"{new.id} is tried again after {new.failures} failures: {new.error}")
+        if new.status is Status.BACKING_OFF and not cancelled and (asked := further.asked_to_wait(new.error or "")):
+            waits = (new.due or 0) - self.world.failed_at.get(new.ref, 0)
+            fails = old is None or old.failed != new.failed
+            if fails and waits < asked and not (self.world.faulty or self.world.lambdas):
+                self._fail(f"{new.id} is due {waits} ms after it failed, by {new.error}")
 
     def _check_change(self, old: Meta, new: Meta, now: int) -> None:
         if not old.live and old.outcome != new.outcome:
@@ -228,6 +234,14 @@ class WatchedStore(MemoryStore):
             self._fail(f"{old.id} forgets notifications")
         if (new.target, new.created) != (old.target, old.created):
             self._fail(f"{old.id} changes")
+        early = old.status is Status.BACKING_OFF and new.status is Status.RUNNING and (old.due or 0) > now + SKEW
+        if (
+            early
+            and new.outcome is None
+            and not self.world.acted
+            and not any(note.to == new.ref for note in self.items(new.id, Notification))
+        ):
+            self._fail(f"{old.id} is tried again {(old.due or 0) - now} ms before its time")
         taken = (old.status, new.status, new.epoch) == (Status.RUNNING, Status.RUNNING, old.epoch + 1)
         if taken and not self.world.acted and old.due is not None and old.due > now + SKEW and old.epoch > 0:
             self._fail(f"{old.id} is taken over {(old.due or 0) - now} ms before its lease ends")

@@ -22,7 +22,7 @@ from adapter.engine.ports import Conflict, Contended, Dispatcher, Store, Timers,
 from adapter.engine.records import Meta, Ref, Status
 from adapter.engine.requests import Answer, Request
 from adapter.engine.types import Failure, Kind, ObjectKey, Outcome, Target
-from adapter.errors import TerminalError
+from adapter.errors import RetryableError, TerminalError
 from tests.simulation.faults import CALM, Faults
 from tests.simulation.loop import SimLoop
 from tests.simulation.plan import Act, Op, Plan, Root
@@ -336,6 +336,10 @@ class World:
     swept: bool = field(default=False, init=False)
     """Whether everything that has expired was deleted."""
     finished: set[tuple[Ref, str]] = field(default_factory=set, init=False)
+    failed_at: dict[Ref, int] = field(default_factory=dict, init=False)
+    """When an attempt last failed that asked to wait, in milliseconds."""
+    polls: dict[tuple[Ref, str], list[float]] = field(default_factory=dict, init=False)
+    """When each step that is repeated until its result is as wanted ran."""
     started_once: set[tuple[Ref, str]] = field(default_factory=set, init=False)
     begun: Counter[tuple[Ref, str]] = field(default_factory=Counter[tuple[Ref, str]], init=False)
     """How often each step began."""
@@ -910,7 +914,7 @@ class EngineLog(logging.Handler):
         if self.world is None:
             return
         error = record.exc_info[1] if record.exc_info else None
-        if error is not None and not isinstance(error, Hiccup | Unavailable):
+        if error is not None and not isinstance(error, Hiccup | RetryableError | Unavailable):
             self.world.crashed(error, getattr(record, "invocation_id", ""))
         elif error is None and record.levelno >= logging.ERROR:
             self.world.violation(record.getMessage())
