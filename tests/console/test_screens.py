@@ -228,6 +228,8 @@ def test_a_filter_has_several_values(browser: Browser, scene: Scene) -> None:
             status.get_by_label(each).check()
         expect(page).to_have_url(re.compile(r"status=paused&status=queued$"))
         assert violations(page) == []
+        page.set_viewport_size({"width": 400, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 400
         page.keyboard.press("Escape")
         expect(page.get_by_label("paused", exact=True)).to_be_hidden()
         expect(page.get_by_role("link", name="Mailer/send").first).to_be_visible()
