@@ -5,7 +5,7 @@ The base URL is ``/admin/restate``. Sources: the `admin API <https://docs.restat
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -51,7 +51,7 @@ async def respond_as_restate(admin: Stack, request: Request, path: str) -> Respo
             return answer({})
         case "GET", ["version"]:
             told = {"min_admin_api_version": 1, "max_admin_api_version": 3}
-            return answer({"version": version("serverless-adapter"), **told})
+            return answer({"version": _version(), **told})
         case "GET", ["deployments"]:
             return answer({"deployments": [_deployment(each) for each in await _deployments(call)]})
         case "GET", ["deployments", name]:
@@ -93,6 +93,13 @@ async def _ours(admin: Stack, request: Request, method: str, path: str, query: s
     """Answer by one of this admin's own operations."""
     scope = {**request.scope, "method": method, "path": f"/admin/{path}", "query_string": query.encode()}
     return await route(admin, Request(scope, request.receive))
+
+
+def _version() -> str:
+    try:
+        return version("serverless-adapter")
+    except PackageNotFoundError:  # a function's package may lack the metadata
+        return "0"
 
 
 def _own_name(deployment: str) -> str:
