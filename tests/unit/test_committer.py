@@ -15,9 +15,8 @@ from tests.unit.world import World
 async def test_a_commit_that_is_cut_off_by_the_end_of_its_process_awaits_nothing_more() -> None:
     runtime = World().engine.runtime
     log = CommitLog(runtime.process, {})
-    committer = cast(
-        "Any", Committer(runtime, cast("Any", None), cast("Any", None), log, Preparation(runtime, log), "")
-    )
+    absent = cast("Any", None)
+    committer = cast("Any", Committer(runtime, absent, absent, log, Preparation(runtime, log), "", None))
 
     async def commit(**options: Any) -> None:
         await asyncio.sleep(0)
