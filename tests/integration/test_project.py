@@ -27,6 +27,9 @@ exec {NODE}/bin/node {NODE}/lib/node_modules/npm/bin/npm-cli.js "$@"
 """
 """The program is a link, which its wheel does not keep."""
 
+REGISTRIES = ("pip_", "npm_config_", "node_extra_ca_certs")
+"""What tells this machine's pip and npm where packages are, and whom to trust."""
+
 MAILER = """\
 from adapter import Context, Service, handler, lambda_handler
 
@@ -71,7 +74,7 @@ class Project:
         self._environment = {
             "HOME": os.environ["HOME"],
             "PATH": os.pathsep.join(map(str, [*programs, os.environ["PATH"]])),
-            **{name: os.environ[name] for name in os.environ if name.startswith("PIP_")},
+            **{name: value for name, value in os.environ.items() if name.lower().startswith(REGISTRIES)},
             "PIP_FIND_LINKS": str(wheels),
             # Each build installs the packages of the function in JavaScript: what was fetched is not asked for again.
             "npm_config_prefer_offline": "true",
@@ -152,7 +155,8 @@ def enlarged(project: Project, http: httpx.Client) -> httpx.Client:
     assert len((function + listed).splitlines()) == 8
     (project.folder / "src" / "shop" / "mail.py").write_text(MAILER)
     (project.folder / "greeter").mkdir()
-    (project.folder / "greeter" / "app.mjs").write_text(blocks("js")[0])
+    [handlers] = [block for block in blocks("js") if "restate-sdk/lambda" in block]
+    (project.folder / "greeter" / "app.mjs").write_text(handlers)
     (project.folder / "greeter" / "package.json").write_text(blocks("json")[0])
     functions, driver = blocks("yaml")
     project.edit("  Deployment:\n", f"{function}{functions}  Deployment:\n")
