@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -12,6 +13,9 @@ import pytest
 import restate
 
 from adapter import TerminalError
+from adapter.restate import apps
+from adapter.restate.apps import AppEndpoint
+from adapter.restate.messages import VERSIONS
 from adapter.testing import Environment, StuckError
 from tests.restate import programs
 
@@ -20,11 +24,13 @@ SEEDS, FAULTS = 12, 6
 
 @pytest.mark.parametrize("seed", range(SEEDS))
 @pytest.mark.parametrize("faults", [False, True], ids=["quiet", "faults"])
-async def test_a_program_does_what_it_says_once(seed: int, faults: bool) -> None:
+async def test_a_program_does_what_it_says_once(seed: int, faults: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = VERSIONS[seed % len(VERSIONS)]
+    monkeypatch.setattr(apps, "AppEndpoint", partial(AppEndpoint, version=version))
     program, nodes = programs.make(seed)
     programs.ran.clear()
     app: Any = restate.app(services=[programs.services, programs.objects])
-    async with Environment(app, replay=seed % 3 == 0) as env:
+    async with Environment(app, replay=seed % 4 == 0) as env:
         if faults:
             random = Random(seed)
             for at in random.sample(range(1, 120), FAULTS):
