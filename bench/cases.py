@@ -159,6 +159,24 @@ async def _sleep(world: World) -> Cost:
     return cost
 
 
+async def _waited(world: World) -> Cost:
+    with world.measured() as cost:
+        began = world.clock.now()
+        await world.call("Cases/sleep", 5)
+        cost.held = (world.clock.now() - began) / 1000
+    return cost
+
+
+def _preferred(seconds: int) -> Callable[[World], Awaitable[Cost]]:
+    async def run(world: World) -> Cost:
+        with world.measured() as cost:
+            await world.prefer("Cases/sleep", 5, seconds * 1000)
+            cost.held = float(seconds)
+        return cost
+
+    return run
+
+
 def _resume(*kilobytes: int) -> Callable[[World], Awaitable[Cost]]:
     async def run(world: World) -> Cost:
         await world.start("Cases/fetch", list(kilobytes))
@@ -309,6 +327,15 @@ CASES = [
     Case("arriving at a held key", 3, 4, _held),
 ]
 """DESIGN's rows, at sizes that show their slope."""
+
+WAITING = [
+    # Before the sleep a commit stores the invocation, as the process may end. The last one completes it.
+    Case("sleep of 5 s with a client that waits", 2, 5, _waited),
+    # What the client's process reads meanwhile, every second at most, is on top of what a sleep takes.
+    Case("sleep of 5 s, with a client that prefers to wait for 1 s", 6, 14, _preferred(1), dispatches=2),
+    Case("sleep of 5 s, with a client that asks later", 6, 6, _preferred(0), dispatches=2),
+]
+"""What a client costs that waits."""
 
 SCALE = [
     # And one read for every three seconds.

@@ -15,8 +15,8 @@ from typing import Final
 from adapter.engine.ids import SHARDS
 from adapter.local.memory import MemoryStore
 from bench import prices
-from bench.cases import CASES, SCALE, Case, world
-from bench.world import Cost, StillClock, World
+from bench.cases import CASES, SCALE, WAITING, Case, world
+from bench.world import Cost, QuickClock, World
 
 PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "costs.md"
 
@@ -69,6 +69,9 @@ WORK: Final = [
     Work("10 calls in one function", "10 calls to service handlers", 21, 1, 22, 10),
     Work("10 sends, and what they start", "10 sends, and what they start", 21, 11, 22, 20),
     Work("a sleep of an hour", "sleep of an hour", 2, 2, 3, 1),
+    Work("a sleep of 5 s, and a client that waits", "sleep of 5 s with a client that waits", 2, 2, 3, 1),
+    Work("… with `Prefer: wait=1`", "sleep of 5 s, with a client that prefers to wait for 1 s", 2, 2, 3, 1),
+    Work("… with `Prefer: respond-async`", "sleep of 5 s, with a client that asks later", 2, 2, 3, 1),
     Work("a call into another function", "call into another function", 3, 3, None, 0),
     Work("20 calls into another function, at once", "fan-in of 20 calls into another function", 41, 22, 22, 20),
     Work("100 suspensions", "100 suspensions", 101, 101, 103, 1),
@@ -85,11 +88,12 @@ class Bill:
     expiry_units: float
     invocations: int
     schedules: int
+    held: float = 0.0
 
     @property
     def gb_seconds(self) -> float:
         """The time that functions ran, times their memory."""
-        return MEMORY * (self.invocations * INVOCATION_SECONDS + self.requests * REQUEST_SECONDS)
+        return MEMORY * (self.held + self.invocations * INVOCATION_SECONDS + self.requests * REQUEST_SECONDS)
 
     @property
     def million(self) -> float:
@@ -109,14 +113,14 @@ class Bill:
 
 async def bill(case: Case) -> Bill:
     """Do a case in memory, let all of it expire, and return what that took."""
-    stage = world(MemoryStore(), StillClock())
+    stage = world(MemoryStore(), QuickClock())
     cost = await case.run(stage)
     return bill_of(cost, stage.invocations, await _expire(stage))
 
 
 def bill_of(cost: Cost, invocations: int, expiry_units: float = 0.0) -> Bill:
     """Return the bill of what was counted."""
-    return Bill(cost.requests, cost.write_units, cost.read_units, expiry_units, invocations, cost.schedules)
+    return Bill(cost.requests, cost.write_units, cost.read_units, expiry_units, invocations, cost.schedules, cost.held)
 
 
 async def _expire(stage: World) -> float:
@@ -158,7 +162,7 @@ def _run(invocations: int, requests: int) -> float:
 
 async def page() -> str:
     """Return the page, with all figures."""
-    cases = {case.name: case for case in [*CASES, *SCALE]}
+    cases = {case.name: case for case in [*CASES, *WAITING, *SCALE]}
     counts, costs = [], []
     for work in WORK:
         took = await bill(cases[work.case])
@@ -205,6 +209,9 @@ where there is no such thing: neither has keys that are owned, and in Step Funct
   for nothing.
 - **GB-ms**: {memory} GB for {invocation} ms an invocation and {request} ms a request. Steps and handlers of your own
   add to that, in each of the three columns alike.
+- **a client that waits**: a function runs as long as its client waits, which costs that time. While the handler
+  sleeps, the process reads the store every three seconds. With `Prefer: wait=1` the request answers 202 after a
+  second, with `Prefer: respond-async` at once. The handler is suspended, and the client asks for the result later.
 - **durable functions**: {durable} dollars for a million operations, and what they write and keep for 14 days.
 - **Step Functions**: {transition} dollars for a million state transitions, and a Lambda invocation for each task.
 """

@@ -7,7 +7,8 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
 from typing import Any
 
 from adapter.engine.deployment import HandlerSpec
@@ -60,6 +61,43 @@ class StillClock(MovableClock):
         self.move_to(until)
 
 
+class QuickClock(MovableClock):
+    """A clock on which nobody waits: when nothing else runs, it moves to the end of the sleep that ends first."""
+
+    TURNS = 50
+    """Turns of the event loop in which all runs that can run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._time = time.time_ns() // 1_000_000
+        self._sleepers: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._count = 0
+        self._moves = False
+
+    def now(self) -> int:
+        return self._time + self._moved
+
+    async def sleep(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        self._count += 1
+        heappush(self._sleepers, (self.now() + round(seconds * 1000), self._count, future))
+        if not self._moves:
+            self._moves = True
+            loop.call_soon(self._move, loop, self.TURNS)
+        await future
+
+    def _move(self, loop: asyncio.AbstractEventLoop, turns: int) -> None:
+        if turns == 0:
+            at, _, future = heappop(self._sleepers)
+            if not future.done():
+                self.move_to(at)
+                future.set_result(None)
+        self._moves = bool(self._sleepers)
+        if self._moves:
+            loop.call_soon(self._move, loop, turns - 1 if turns else self.TURNS)
+
+
 @dataclass
 class Cost:
     """What went on in a `World.measured` block.
@@ -71,6 +109,7 @@ class Cost:
         schedules: Timers made.
         ms: How long it took.
         cpu: Milliseconds of CPU of this process, the store in memory included.
+        held: Seconds for which a process waited with its client.
     """
 
     requests: int = 0
@@ -80,6 +119,7 @@ class Cost:
     schedules: int = 0
     ms: float = 0.0
     cpu: float = 0.0
+    held: float = 0.0
 
 
 class World:
@@ -142,6 +182,19 @@ class World:
         answer = await engine.call(request, until=self.clock.now() + patience)
         await engine.process.drain()
         return _result(answer)
+
+    async def prefer(self, path: str, input: object, wait: int) -> Any:
+        """Return the result of a call whose client waits for so many milliseconds, and asks again when it is there."""
+        request = _request(path, input, None)
+        engine = self.process(request.target.service)
+        self.invocations += 2
+        answer = await engine.send(request)
+        await engine.outcome(answer.id, until=self.clock.now() + wait)
+        await engine.process.drain()
+        await self.settle()
+        await self.fire()
+        outcome = await self.process(request.target.service).outcome(answer.id, until=self.clock.now() + 1000)
+        return _result(replace(answer, outcome=outcome))
 
     async def start(self, path: str, input: object) -> Engine:
         """Begin a call for which nobody waits; for one that is to be suspended."""
