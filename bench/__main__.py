@@ -7,8 +7,8 @@ Tables, printed and written to `bench/results/`:
 - costs, scale: requests, capacity units, CPU, price and time of the budget table's cases, on both stores.
 - growth: how costs grow with size. memory: the memory of a process that lives for `--minutes`.
 - contention: the time of what many processes do at once.
-- import, coldstart, client: the import of the Lambda entry, a cold start under the CPU quota of a small function, and
-  the CPU of a request to DynamoDB.
+- package, import, coldstart, client: the size of a function's package, the import of the Lambda entry, a cold start
+  under the CPU quota of a small function, and the CPU of a request to DynamoDB.
 - sdks: handlers of a Restate SDK beside the same in Python.
 - compare: where `../shared/bench` is, the workloads of `compare.py` there, ours on DynamoDB (the emulator, or
   AWS_ENDPOINT_URL) beside Restate's.
@@ -40,6 +40,7 @@ from bench.contention import CONTENTION, Fleet, SlowStore
 from bench.costs import bill_of
 from bench.growth import growth, long_lived
 from bench.imports import cold_import
+from bench.package import package_size
 from bench.sdks import measured as sdk_costs
 from bench.targets import targets
 from infra import emulator
@@ -70,6 +71,7 @@ def main() -> None:
         show("contention", asyncio.run(_contention(arguments.only)))
         if not arguments.only:
             show("memory", asyncio.run(long_lived(arguments.minutes * 60)))
+            show("package", package_size())
             show("import", cold_import())
             show("coldstart", cold_start())
             show("client", client_cpu())

@@ -46,6 +46,9 @@ def _timed(tables: Mapping[str, Sequence[Row]]) -> Iterator[Row]:
     for each in tables.get("import", ()):
         if each["budget"]:
             yield _figure("import of the Lambda entry: ms", each["budget"], each["ms"])
+    for each in tables.get("package", ()):
+        if each["target MB"]:
+            yield _figure("package of a function: MB, zipped", each["target MB"], each["MB zipped"])
     for each in tables.get("contention", ()):
         today = f"{each['per second']:g}/s, 99 % within {each['99 % within s']:g} s, all in {each['s']:g} s"
         today = f"{today}, {each['tries']:g} tries" if each["tries"] else today
