@@ -130,9 +130,13 @@ them."""
 
 
 def queued(meta: Meta, ticket: str, now: int, commit_id: str) -> Meta:
-    """Return the record of an invocation that waits for its key."""
+    """Return the record of an invocation that waits for its key.
+
+    Its epoch stays, so its due time has to change: that is how a change of the running invocation fails.
+    """
     check = now + (QUEUED_CHECK if meta.parent is not None else OWNER_CHECK)
-    return replace(meta, status=Status.QUEUED, due=check, ticket=ticket, commit_id=commit_id)
+    due = check + 1 if check == meta.due else check  # a lease that began now may end then
+    return replace(meta, status=Status.QUEUED, due=due, ticket=ticket, commit_id=commit_id)
 
 
 def running(meta: Meta, times: Times, commit_id: str) -> Meta:

@@ -163,3 +163,10 @@ def _leads_from(name: str, source: Status) -> bool:
     except AssertionError:
         return False
     return True
+
+
+def test_an_invocation_that_is_queued_has_another_due_time_than_it_had() -> None:
+    meta = replace(_record(Status.RUNNING), due=1000 + transitions.OWNER_CHECK)  # claimed in the same millisecond
+
+    assert lifecycle.queued(meta, "t", 1000, "c").due != meta.due
+    assert lifecycle.queued(meta, "t", 1001, "c").due == 1001 + transitions.OWNER_CHECK
