@@ -30,6 +30,7 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
+from adapter.engine.decide import REFRESH_EVERY
 from adapter.engine.ports import Store
 from adapter.local.memory import MemoryStore
 from bench.cases import CASES, SCALE, Case, world
@@ -123,6 +124,7 @@ async def _costs(cases: Sequence[Case], endpoint: str, only: str, repeat: int) -
                 million = bill_of(costs[-1], stage.invocations).million
                 for table in tables:
                     client.delete_table(TableName=table)
+            longest = max(cost.ms for cost in costs)
             row[f"{label} requests"] = max(cost.requests for cost in costs)
             row[f"{label} ms"] = round(statistics.median(cost.ms for cost in costs), 1)
             if label == "memory":
@@ -130,7 +132,8 @@ async def _costs(cases: Sequence[Case], endpoint: str, only: str, repeat: int) -
                 row["dispatches"] = max(len(cost.dispatches) for cost in costs)
                 row["CPU ms"] = round(statistics.median(cost.cpu for cost in costs), 2)
                 row["$ a million"] = round(million, 1)
-        over = max(row["memory requests"], row["dynamodb requests"]) > case.budget
+        # An attempt that runs for long reads its record every three seconds.
+        over = row["memory requests"] > case.budget or row["dynamodb requests"] > case.budget + longest // REFRESH_EVERY
         row["over budget"] = "yes" if over else ""
         print(row, flush=True)
         rows.append(row)

@@ -33,7 +33,8 @@ def _counted(tables: Mapping[str, Sequence[Row]]) -> Iterator[Row]:
     for each in (*tables.get("costs", ()), *tables.get("scale", ())):
         today = max(each["memory requests"], each["dynamodb requests"])
         taken = {name: each[name] for name in ("write units", "read units", "CPU ms", "$ a million")}
-        yield {**_figure(each["case"], each["budget"], today), "limit": each["limit"], "requests": today, **taken}
+        row = {**_figure(each["case"], each["budget"], today), "met": _met(not each["over budget"])}
+        yield {**row, "limit": each["limit"], "requests": today, **taken}
         if each["case"] in PRICES:
             yield _figure(f"{each['case']}: $ a million", PRICES[each["case"]], each["$ a million"])
 
