@@ -308,10 +308,11 @@ async def test_dispatches_of_one_moment_share_events_within_their_batches(direct
 
 
 async def test_code_that_is_older_than_batches_takes_one_message_at_a_time(directory: Directory, table: Table) -> None:
-    handlers = json.loads(table.items["Near"]["handlers"]["S"])
+    await directory.register(Registry(Near, Thing), "arn:a", "a:1")
+    handlers = json.loads(table.items["registry", "Near"]["handlers"]["S"])
     for each in handlers.values():
         del each["batch"]
-    table.items["Near"]["handlers"]["S"] = json.dumps(handlers)
+    table.items["registry", "Near"]["handlers"]["S"] = json.dumps(handlers)
     old = open_directory(table, Clock())
     await old.find("Near")
     assert old.options(Target("Near", next(iter(handlers)))).batch == 1
@@ -410,6 +411,6 @@ async def test_a_dispatch_that_fails_is_left_to_the_sweeper(
     assert client.invoked == []
     assert [record.message.partition(":")[0] for record in caplog.records] == [
         "no function hosts Nobody",
-        "dispatch lost, the sweeper repeats it",
-        "dispatch lost, the sweeper repeats it",
+        "dispatch of 1 lost, the sweeper repeats it",
+        "dispatch of 1 lost, the sweeper repeats it",
     ]
