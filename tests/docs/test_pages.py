@@ -129,3 +129,8 @@ def test_every_page_is_in_the_index() -> None:
     assert {page for page in pages if not page.startswith("decisions/")} - {"README.md"} <= set(
         re.findall(r"\]\(([^)]+)\)", index)
     )
+
+
+def test_each_decision_has_a_number_of_its_own() -> None:
+    numbers = [page.name[:4] for page in sorted((ROOT / "docs" / "decisions").iterdir())]
+    assert numbers == [f"{number:04}" for number in range(1, len(numbers) + 1)]
