@@ -180,7 +180,7 @@ class _Check:
         began, ended = self.waits.began(end), self.waits.ended[meta.ref]
         trace = self.checker.trace(end)
         spans = [*self.waits.busy(end), *self.others(end, trace), *self.front(end, began)]
-        idle = _uncovered(began, ended, spans)
+        idle = uncovered(began, ended, spans)
         told = any(what in TOLD for _, what, *_ in trace)
         allowed = IDLE + told * LOOK + (len(trace) + 4) * REQUESTS * self.request
         if idle > allowed and idle > allowed + self.waits.injected(began, ended):
@@ -244,7 +244,7 @@ def _written(changes: Sequence[Change]) -> list[str]:
     return names + [change.ref.id for change in changes if isinstance(change, Update) and change.epoch is None]
 
 
-def _uncovered(since: float, until: float, spans: list[Span]) -> float:
+def uncovered(since: float, until: float, spans: list[Span]) -> float:
     """Return the seconds of a time that no span covers."""
     left, at = 0.0, since
     for begin, end in sorted(spans):

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from math import inf
 from random import Random
 from typing import Any, TypeVar, cast
 
@@ -27,7 +28,7 @@ from tests.simulation.faults import CALM, Faults
 from tests.simulation.loop import SimLoop
 from tests.simulation.plan import Act, Op, Plan, Root
 from tests.simulation.program import Hiccup, Program, handlers, kind_of, request
-from tests.simulation.waits import LEASE, RECOVERY, Waits
+from tests.simulation.waits import LEASE, RECOVERY, Span, Waits, uncovered
 from tests.simulation.watch import EPOCH, WatchedStore
 
 T = TypeVar("T")
@@ -40,7 +41,7 @@ READS = {
 METHODS = (*sorted(READS), "count_notifications", "commit", "put", "delete", "renew", "forget")
 
 PUNCTUAL = 2.0
-"""Seconds by which something may be late though nothing goes wrong."""
+"""Seconds by which something may be late though nothing goes wrong, beside the requests of the processes it ran in."""
 
 RESERVE = 0.5
 """Seconds that a process has left at its deadline, as Lambda's entry sets it."""
@@ -79,6 +80,10 @@ class Process:
         self.paused = 0.0
         """Until when."""
         self.events = 0
+        self.requests: list[Span] = []
+        """When it had requests to the store under way."""
+        self.in_flight = 0
+        """How many are under way."""
         self.engine = (world.engine or Engine)(
             store=cast("Store", _Store(self)),
             timers=cast("Timers", _Timers(self)),
@@ -110,6 +115,19 @@ class Process:
             if self.dead:
                 await asyncio.get_running_loop().create_future()
             await asyncio.sleep(self.paused - self.world.loop.time())
+
+    @contextmanager
+    def requesting(self) -> Iterator[None]:
+        """Note that a request to the store is under way."""
+        if not self.in_flight:
+            self.requests.append((self.world.loop.time(), inf))
+        self.in_flight += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+            if not self.in_flight:
+                self.requests[-1] = self.requests[-1][0], self.world.loop.time()
 
     async def work(self, seconds: float) -> None:
         """Do something that takes so long."""
@@ -336,6 +354,8 @@ class World:
     swept: bool = field(default=False, init=False)
     """Whether everything that has expired was deleted."""
     finished: set[tuple[Ref, str]] = field(default_factory=set, init=False)
+    hosts: dict[Ref, set[Process]] = field(default_factory=dict, init=False)
+    """The processes that each invocation ran in."""
     failed_at: dict[Ref, int] = field(default_factory=dict, init=False)
     """When an attempt last failed that asked to wait, in milliseconds."""
     polls: dict[tuple[Ref, str], list[float]] = field(default_factory=dict, init=False)
@@ -346,7 +366,7 @@ class World:
     _stumbled: dict[tuple[str, str], int] = field(default_factory=dict, init=False)
     _told: set[tuple[Ref, str]] = field(default_factory=set, init=False)
     _began: dict[tuple[Ref, str], float] = field(default_factory=dict, init=False)
-    _took: dict[tuple[Ref, str], float] = field(default_factory=dict, init=False)
+    _ended: dict[tuple[Ref, str], float] = field(default_factory=dict, init=False)
     _steps: int = field(default=0, init=False)
     _names: int = field(default=0, init=False)
     _begun: dict[str, set[tuple[Ref, int, int]]] = field(default_factory=dict, init=False)
@@ -570,6 +590,10 @@ class World:
 
     async def request(self, process: Process, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """One request to the store, which may go wrong."""
+        with process.requesting():
+            return await self._request(process, name, args, kwargs)
+
+    async def _request(self, process: Process, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         self.asked_for[name] += 1
         faults = self.faults
         dangerous = faults.kill > 0 or faults.pause > 0
@@ -806,6 +830,7 @@ class World:
     def entered(self, program: Program) -> None:
         """A program begins to run."""
         meta = program.attempt.meta
+        self.hosts.setdefault(meta.ref, set()).add(program.process)
         self.waits.issues(meta.id)
         self.note(program.process, "runs", meta.id, program.node.id, f"epoch {meta.epoch}")
         here = program.process.deployment
@@ -861,7 +886,12 @@ class World:
 
     @contextmanager
     def within(self, program: Program, path: str, seconds: float) -> Iterator[None]:
-        """Something that is to be over by then, where nothing goes wrong, unless it fails."""
+        """Something that is to be over by then, where nothing goes wrong, unless it fails.
+
+        A session commits what all its invocations did together, and its code runs again when that is done. A large
+        commit with slow requests takes seconds, so the time in which the processes had requests under way is not
+        counted. What others do besides (their steps, their sleeps, their retries) is no reason to be late.
+        """
         ref = program.attempt.meta.ref
         began = self.loop.time()
         if program.attempt.replaying:  # else what came of an earlier pass is not committed
@@ -870,12 +900,15 @@ class World:
         try:
             yield
         except TimeoutError:  # a later pass may go another way if this one is rewound
-            self._took.setdefault((ref, path), self.loop.time() - began)
+            self._ended.setdefault((ref, path), self.loop.time())
             raise
-        took = self._took.setdefault((ref, path), self.loop.time() - began)  # a replay goes through it later
+        ended = self._ended.setdefault((ref, path), self.loop.time())  # a replay goes through it later
         smooth = not self.faulty and not self.acted
-        if took > seconds + PUNCTUAL and smooth and not any(op.times for op in self.plan.reached(program.node.id)):
-            self.violation(f"{ref.id} waited for {took} s, not {seconds}, at {path}")
+        if ended > began + seconds + PUNCTUAL and smooth:
+            requests = [span for process in self.hosts[ref] for span in process.requests]
+            late = uncovered(began + seconds, ended, requests)
+            if late > PUNCTUAL and not any(op.times for op in self.plan.reached(program.node.id)):
+                self.violation(f"{ref.id} waited for {ended - began} s, not {seconds}, at {path}, {late} s for nothing")
 
     # --- what goes wrong with the engine ---
 
