@@ -96,7 +96,7 @@ BAD = {
     "stays running": having(replace(META, status=Status.RUNNING)),
     "stays paused": having(replace(META, status=Status.PAUSED)),
     "stays locked by": having(replace(HEAD, owner=Ref("inv_t1", "g"))),
-    "stays in the inbox": having(InboxEntry(HEAD.key, 3, Ref("inv_t1", "g"))),
+    "stays in the inbox": having(InboxEntry(HEAD.key, "3", Ref("inv_t1", "g"))),
     "ran in process 2 after its result": replace(GOOD, events=[*GOOD.events, Ran("inv_t1", "advise", 2)]),
     "of its steps ran ['pack']": replace(GOOD, events=without(Ran("inv_o1", "ship", 1))),
     "of its steps was recorded ['pack']": replace(GOOD, events=without(Recorded("inv_o1", "ship"))),

@@ -216,7 +216,7 @@ class Checker:
         trace = self.outputs[meta.ref]["t"]
         for length, seen in self.world.snapshots.get(meta.ref, ()):
             if to_json(trace[:length]) != seen:
-                self.fail(f"{meta.id} had observed {seen}, and then {to_json(trace[:length])}")
+                self.fail(f"{meta.id} had observed {seen!r}, and then {to_json(trace[:length])!r}")
                 return
         last = -1
         for path, what, *values in trace:

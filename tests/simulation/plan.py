@@ -487,8 +487,8 @@ class _Generator:
                 return [Op(what, how=how, branches=tuple((operation,) for operation in operations))]
             case "timeout":
                 patience = random.choice((1, 20, 500, 1500, 5000))
-                branch = (self.operation(floor, depth),)
-                return [Op(what, n=patience, how=random.choice(("", "await")), branches=(branch,))]
+                inner = self.operation(floor, depth)
+                return [Op(what, n=patience, how=random.choice(("", "await")), branches=((inner,),))]
             case "cancelled":
                 return [Op("invoke", node=self.node(floor, depth + 1), how=what, n=random.choice((0, 0, 10, 1000)))]
             case "call" | "join" | "forget" | "glance":
@@ -522,8 +522,8 @@ class _Generator:
                     self.body(floor, depth, kind, random.randint(1, 2), inside=True)
                     for _ in range(random.randint(1, 3))
                 ]
-                hows = ("", "group", "locked") if "locks" in self.reach else ("", "group")
-                how = random.choice(hows) if what == "gather" and not self.alone else ""
+                kinds = ("", "group", "locked") if "locks" in self.reach else ("", "group")
+                how = random.choice(kinds) if what == "gather" and not self.alone else ""
                 return [Op(what, how=how, branches=tuple(branches))]
             case "deadline":
                 branch = self.body(floor, depth, kind, random.randint(1, 3), inside=True)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic_core import from_json
 
 from adapter.aws.tables import HEAD_SK, META_SK, object_pk
-from adapter.engine.control import KILLED
 from adapter.engine.journal import LAST, WHOLE, AttemptStarted, Entry, ResultDelivered, decode
 from adapter.engine.records import (
     Head,
@@ -26,7 +25,7 @@ from adapter.engine.records import (
     Status,
     Waiter,
 )
-from adapter.engine.types import Kind, ObjectKey
+from adapter.engine.types import KILLED, Kind, ObjectKey
 from adapter.local.changes import Write, address, head_address
 from adapter.local.conflicts import Conflicts
 from adapter.local.memory import MemoryStore
@@ -157,8 +156,8 @@ class WatchedStore(MemoryStore):
                 counts = new.data.startswith((WHOLE, LAST)) and not BEGAN.match(new.data)
                 if counts and self.world.writer is not None:
                     self.world.authors[Ref(new.id, new.generation)] = self.world.writer.deployment
-                meta = self._record(new.id)
-                own = meta if meta is not None and meta.generation == new.generation else None
+                found = self._record(new.id)
+                own = found if found is not None and found.generation == new.generation else None
                 read = own is not None and not own.expired(self._now() + SKEW)  # not one that comes after a purge
                 if new.index and read and self._lookup(address(replace(new, index=new.index - 1))) is None:
                     self._fail(f"{new} leaves a gap")

@@ -20,7 +20,7 @@ from adapter.engine import ids, lifetimes
 from adapter.engine.engine import Engine
 from adapter.engine.piles import Piles
 from adapter.engine.ports import Conflict, Contended, Dispatcher, Store, Timers, TooLarge, Unavailable
-from adapter.engine.records import Meta, Ref, Status
+from adapter.engine.records import Meta, Record, Ref, Status
 from adapter.engine.requests import Answer, Request
 from adapter.engine.types import Failure, Kind, ObjectKey, Outcome, Target
 from adapter.errors import RetryableError, TerminalError
@@ -237,7 +237,7 @@ class _Dispatcher:
             await process.work(world.latency())
             for wait in world.deliveries():
                 world.note(process, "dispatches", *pile, "fresh" if fresh else "", f"in {wait:.3f}")
-                world.soon(wait, lambda pile=pile: world.deliver(function, deployment, pile, fresh))
+                world.soon(wait, partial(world.deliver, function, deployment, pile, fresh))
         await process.mishap("after a dispatch")
 
 
@@ -314,7 +314,7 @@ class World:
     asked: list[Asked] = field(default_factory=list, init=False)
     timers: set[tuple[Ref, str]] = field(default_factory=set, init=False)
     processes: dict[int, list[Process]] = field(default_factory=dict, init=False)
-    snapshots: dict[tuple[str, str], list[tuple[int, str]]] = field(default_factory=dict, init=False)
+    snapshots: dict[Ref, list[tuple[int, bytes]]] = field(default_factory=dict, init=False)
     """For each invocation and generation: how much it had observed when it did something, and what."""
     poll: int = field(init=False)
     """Milliseconds after which a client's request first looks at the store."""
@@ -457,7 +457,11 @@ class World:
         while True:
             await asyncio.sleep(random.uniform(0, 100))
             share = random.choice((0.1, 0.5, 1.0))
-            if deleted := self.store.expire(self.store._now(), lambda _, share=share: random.random() < share):
+
+            def chosen(_: Record, share: float = share) -> bool:
+                return random.random() < share
+
+            if deleted := self.store.expire(self.store._now(), chosen):
                 self.note(None, f"time to live ends of {deleted} items")
             if not self.expiring:
                 continue
