@@ -75,6 +75,8 @@ class Checker:
         self.keys()
         self.arrivals()
         self.leftovers()
+        if self.world.encodes:
+            self.encoded()
         if not self.world.expiring and not self.world.swept:
             self.told()
         if not self.world.faulty and not self.world.lambdas:
@@ -122,9 +124,11 @@ class Checker:
     def once(self) -> None:
         """What was to run ran once, and nothing else ran; but for what is restarted, or purged and asked for again."""
         again: dict[int, int] = defaultdict(int)
-        for node, *_ in self.world.restarts:
+        copied: dict[int, int] = defaultdict(int)
+        for node, act, _ in self.world.restarts:
             for below in self.plan.below([node], again=True):
                 again[below] += 1
+                copied[below] += below != node and self.plan.acts[act].first > 0
         purged = {
             node for id in self.world.acted.get("purge", ()) for end in self.by_id[id] for node in [self.node(end)]
         }
@@ -136,7 +140,8 @@ class Checker:
             count, times = len(self.by_node.get(node, ())), 1 + again[node]
             if count > times and not self.world.expiring and node not in forgotten:
                 self.fail(f"node {node} ({self.plan.nodes[node].target}) ran {count} times, not {times}")
-            if count < times and not (count and self.world.expiring) and node not in self.shaken:
+            least = times - copied[node]  # a call whose result was copied does not run again
+            if count < least and not (count and self.world.expiring) and node not in self.shaken:
                 self.fail(f"node {node} ({self.plan.nodes[node].target}) ran {count} times")
         for node in sorted(set(self.by_node) - expected):
             self.fail(f"node {node} ran, and was not to")
@@ -172,7 +177,8 @@ class Checker:
         """A step that is not awaited has ended before its invocation has."""
         for ref in self.outputs:
             for path, what, *_ in self.trace(self.ends[ref]):
-                if what == "loose" and (ref, path) not in self.world.finished:
+                refs = [ref, *(copied.ref for copied in self.ends[ref].meta.copied)]
+                if what == "loose" and not any((each, path) in self.world.finished for each in refs):
                     self.fail(f"{ref.id} completed before its step at {path} had")
 
     def counts(self) -> None:
@@ -203,7 +209,7 @@ class Checker:
                 self.fail(f"{asked.id} was never answered")
             else:
                 failure = asked.outcome.failure
-                told = failure.message if failure else (asked.outcome.value or b"").decode()
+                told = failure.message if failure else self.world.decoded(asked.outcome.value or b"").decode()
                 expired = self.world.forgets(asked.id) and failure is not None and failure.code == 404
                 if told not in [end.output for end in ends] and not expired:
                     self.fail(f"{asked.id} was answered with {told}, it ended with {ends}")
@@ -343,7 +349,7 @@ class Checker:
         for entry in self.store.items(head.key, StateEntry):
             if head.has_overflow and entry.generation == head.state_generation:
                 values.setdefault(entry.name, self.store.value(entry))
-        return {name: digest(from_json(value)) for name, value in values.items()}
+        return {name: digest(from_json(self.world.decoded(value))) for name, value in values.items()}
 
     def model(self, meta: Meta, state: dict[str, str]) -> None:
         """What an invocation did to the state, and whether it saw what it should."""
@@ -440,6 +446,19 @@ class Checker:
         """Whether somebody waits for a promise that nobody has kept: it is told when that is given up."""
         promise = self.store._record(record.id) if isinstance(record, Waiter) else None
         return promise is not None and promise.id.startswith("prm_") and promise.live
+
+    def encoded(self) -> None:
+        """No value of a handler is stored as it is."""
+        for record in self.store.records():
+            if isinstance(record, Notification) and record.outcome is not None:
+                self.world.decoded(record.outcome.value or b"")
+        for ref in self.ends:
+            steps: set[int] = set()
+            for entry in self.store.journal(ref):
+                if isinstance(entry, CommandIssued) and entry.kind in ("run", "call", "awakeable", "signal", "promise"):
+                    steps.add(entry.n)
+                elif isinstance(entry, ResultDelivered) and entry.n in steps:
+                    self.world.decoded(entry.outcome.value or b"")
 
     def leftovers(self) -> None:
         """Nothing is held, nobody waits."""

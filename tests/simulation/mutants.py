@@ -11,8 +11,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from adapter import combinators
-from adapter.engine import blobs, conflicts, deadlocks, lifecycle, suspensions, transaction
+from adapter import codec, combinators, heartbeats
+from adapter.engine import blobs, conflicts, deadlocks, lifecycle, prefix, suspensions, transaction
 from adapter.engine.attempt import Attempt
 from adapter.engine.claims import Claims
 from adapter.engine.committer import Committer
@@ -38,6 +38,7 @@ from adapter.engine.sweeper import Sweeper
 from adapter.engine.together import Together
 from adapter.engine.transaction import Transaction
 from adapter.engine.transitions import PAUSE
+from adapter.engine.types import RetryPolicy
 from adapter.engine.under_way import UnderWay
 from adapter.engine.wakeups import Wakeups
 from adapter.engine.work import Work
@@ -624,6 +625,30 @@ MUTANTS = (
         "notifications that nobody counted are not looked for",
         "no notification lost",
         Edit(Sweeper, "_act", "if await self._runtime.notifier.wake_if_unseen(meta):", "if False:"),
+    ),
+    mutant(
+        "state is stored without the codec",
+        "values are encoded",
+        Edit(codec.Coder, "command", "value=self.encode(command.value)", "value=command.value"),
+        focus="further",
+    ),
+    mutant(
+        "heartbeats are missed before their time",
+        "time",
+        Edit(heartbeats.WatchedAwakeable, "_watch", "Sleep(self._milliseconds,", "Sleep(self._milliseconds // 2,"),
+        focus="further",
+    ),
+    mutant(
+        "a failed step is tried before the time that its error asks for",
+        "time",
+        Edit(RetryPolicy, "wait", "asked = retry_after(error)", "asked = None"),
+        focus="further",
+    ),
+    mutant(
+        "a step whose result was copied runs again",
+        "restart from a command",
+        Edit(prefix, "_take", "kept.append(entry)", "pass"),
+        focus="further",
     ),
     mutant(
         "what is suspended is due for its timer only",

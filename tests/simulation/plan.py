@@ -86,6 +86,8 @@ class Act:
     what: str
     node: int
     at: float
+    first: int = 0
+    """The first command that a restart carries out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,18 @@ class Plan:
             if self.stops(op):
                 break
         return found
+
+    def outlasts_leases(self) -> bool:
+        """Whether steps may wait for so long in one process that other processes take it for gone."""
+        return any(op.kind == "asks" and op.n >= 20_000 for node in self.nodes.values() for op in _flat(node.ops))
+
+    def may_copy(self, id: int) -> bool:
+        """Whether a program may be restarted from one of its commands.
+
+        State is as its key's history has left it, not as a copied result says, and signals go to the first invocation.
+        """
+        signals = any(op.kind == "signal" for op in _flat(self.nodes[id].ops))
+        return self.nodes[id].kind in (Kind.SERVICE, Kind.SHARED) and not signals
 
     def shaken(self) -> set[int]:
         """The programs that may fail, or not run, because something is cancelled, killed or given up."""
@@ -302,6 +316,8 @@ class _Generator:
             self.weights |= {"awakeable": 3.0, "signal": 6.0, "promise": 3.0}
         if focus == "steps":
             self.weights |= {"step": 6.0, "gather": 4.0, "race": 4.0}
+        if "further" in reach:
+            self.acts = max(self.acts, 0.5)
         if self.alone:
             self.weights = {name: weight if name in ALONE else 0.0 for name, weight in self.weights.items()}
         self.trees = focus == "trees"
@@ -377,14 +393,16 @@ class _Generator:
         once = [id for id in below if plan.nodes[id].kind is Kind.WORKFLOW and id != root.node]
         if not self.expiring and root.node not in [id for id, _ in self.pool] and not once:
             names += ["purge"]
-        what = random.choice(names[:2] if self.trees else names)
+        copies = "further" in self.reach and "restart" in names and plan.may_copy(root.node)
+        what = random.choice(names[:2] if self.trees else names if not copies else [*names, "restart", "restart"])
         node = root.node
         if what in ("pause", "move"):
             node = random.choice(below)
         elif what in ("cancel", "kill") and "anywhere" in self.reach:
             # A program that gives a result has to run: the program that waits for the result would never end.
             node = random.choice([id for id in below if all(op.kind != "tell" for op in plan.nodes[id].ops)])
-        return Act(what, node, root.at[0] + random.choice((0.0, 0.1, 1.0, 5.0, 30.0)))
+        first = random.choice((0, 1, 1, 2, 3, 5)) if copies and what == "restart" else 0
+        return Act(what, node, root.at[0] + random.choice((0.0, 0.1, 1.0, 5.0, 30.0)), first)
 
     def lowest(self) -> int:
         """The lowest key that a message may want."""
@@ -541,12 +559,21 @@ class _Generator:
     def further(self, floor: int, depth: int) -> Op:
         """Something of `tests.simulation.further`."""
         random = self.random
-        match random.choice(("later", "finally", "poll", "map")):
+        match random.choice(("later", "finally", "poll", "map", "asks", "beats", "defers")):
             case "later":
                 return Op("later", n=random.choice((10, 1000, 3000, 20_000)), times=random.randint(1, 2))
             case "finally":
                 body = tuple(self.operation(floor, depth) for _ in range(random.randint(1, 3)))
                 return Op("finally", branches=(body, (Op("step", "undo"),)))
+            case "asks":
+                how = random.choice(("", "retry"))
+                return Op("asks", n=random.choice((10, 1000, 3000, 20_000)), times=random.randint(1, 2), how=how)
+            case "beats":
+                how = random.choice(("", "silent"))
+                return Op("beats", n=random.choice((20, 1500, 20_000)), times=random.randint(0, 3), how=how)
+            case "defers":
+                steps = [Op("step", "a", random.choice((0, 0, 5)), how="defer") for _ in range(random.randint(2, 5))]
+                return Op("defers", how=random.choice(("", "gather")), branches=tuple((step,) for step in steps))
             case "poll":
                 return Op("poll", n=random.choice((10, 1500, 5000)), times=random.randint(1, 4))
             case _:

@@ -25,6 +25,7 @@ from adapter.engine.pending import Pending
 from adapter.engine.ports import Unavailable
 from adapter.engine.types import Kind, Options, Outcome, RetryPolicy
 from adapter.errors import TerminalError
+from adapter.forwarding import IssuerProxy
 from tests.simulation import further
 from tests.simulation.plan import AWAITED, Node, Op
 
@@ -67,7 +68,7 @@ def handlers(process: Process) -> list[HandlerSpec]:
     """Every handler of the function that a process runs."""
 
     async def execute(issuer: Issuer, data: bytes) -> bytes:
-        return await Program(process, cast("Attempt", issuer), data).run()
+        return await Program(process, issuer, data).run()
 
     initial = timedelta(milliseconds=process.world.random.choice((10, 50, 500)))
     retention = timedelta(seconds=process.world.retention)
@@ -93,7 +94,8 @@ def handlers(process: Process) -> list[HandlerSpec]:
                 inactivity_timeout=process.world.inactivity,
                 batch=process.world.batch,
             )
-            specs += [HandlerSpec(service, name, kind, execute, options) for name, kind in kinds.items()]
+            coder = process.world.coder
+            specs += [coder.handler(HandlerSpec(service, name, kind, execute, options)) for name, kind in kinds.items()]
     return specs
 
 
@@ -111,10 +113,12 @@ def kind_of(service: str, handler: str) -> Kind | None:
 class Program:
     """One attempt's run of one node."""
 
-    def __init__(self, process: Process, attempt: Attempt, data: bytes) -> None:
+    def __init__(self, process: Process, issuer: Issuer, data: bytes) -> None:
         self.process = process
         self.world = process.world
-        self.attempt = attempt
+        self.issuer = issuer
+        """What commands are issued by: the attempt, or what encodes them."""
+        self.attempt = attempt = cast("Attempt", issuer._issuer if isinstance(issuer, IssuerProxy) else issuer)
         self.input = from_json(data)
         self.node = self.world.plan.nodes[self.input["n"]]
         self.trace: list[Any] = []
@@ -168,7 +172,7 @@ class Program:
 
     def issue(self, command: c.Command) -> Any:
         try:
-            issued = self.attempt.issue(command, decode)
+            issued = self.issuer.issue(command, decode)
             if self.attempt._dead:
                 self.world.violation(f"{self.attempt.id} issued {command}, and its attempt had ended")
             return issued
@@ -358,6 +362,8 @@ class Program:
         async def closure() -> bytes:
             number = self.world.step_begins(self, operation[0].n, path, seen, op.how)
             self.world.waits.works(self.ref, op.n / 1000)
+            if op.how == "defer" and "further" in self.world.reach:
+                await further.between(self.process)
             try:
                 await self.process.work(op.n / 1000)
             except asyncio.CancelledError:
@@ -476,7 +482,7 @@ class Program:
     async def glance(self, op: Op, path: str, call: Any) -> None:
         """Look at an output as it stands."""
         try:
-            found = await self.attempt.issue(c.Output(call.id), lambda data: data or b"")
+            found = await self.issuer.issue(c.Output(call.id), lambda data: data or b"")
         except TerminalError as error:
             self.see(path, "error", op.node, digest(error.message))
             return

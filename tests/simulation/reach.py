@@ -43,7 +43,7 @@ it on in every run.
 - ``registry``: What other functions host cannot be read now and then.
 - ``rejected``: Awakeables, signals and promises are given failures.
 - ``exhausted-steps``: Steps use up their attempts, or their time.
-- ``further``: Operations that the library builds on those of the engine, and ``finally`` blocks (see `further`).
+- ``further``: What the library builds on the engine, such as batches, heartbeats and a codec (see `further`).
 - ``step-counts``: No step begins more often than its failures, the attempts at it and other failures in it account for.
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -75,6 +75,9 @@ def case(seed: int, focus: str = "") -> Case:
         return Case(str(seed), generate(Random(f"{seed}/plan"), focus=focus), Faults(), 0.0, 86_400.0)
     if focus == "time" or (focus == "trees" and random.random() < 0.4):
         faults, lambdas = Faults(jitter=faults.jitter), 0.0  # so that nothing delays what has a time to come
+    smooth = "further" in reach and Random(f"{seed}/smooth").random() < 0.3
+    if smooth:  # so that what asks for a time gets it
+        faults, lambdas = Faults(jitter=faults.jitter), 0.0
     if focus == "steps":
         faults.jitter = 0.0  # so that much ends at one time
     crowds = [name for name in reach if name in CROWDS]
@@ -82,6 +85,8 @@ def case(seed: int, focus: str = "") -> Case:
     plan = generate(Random(f"{seed}/plan"), expiring=expiring, extended=extended, focus=focus, reach=reach)
     for name in crowds:
         plan = CROWDS[name](Random(f"{seed}/plan"))
+    if smooth:
+        plan = replace(plan, acts=())
     retention = random.choice((180.0, 300.0)) if expiring else 86_400.0
     parts = focus == "parts" or (Random(f"{seed}/parts").random() < 0.25 and _largest(plan) <= 20_000)
     if "conflicts" in reach:

@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any, cast
-
-from pydantic_core import from_json
 
 from adapter.aws.tables import HEAD_SK, META_SK, object_pk
 from adapter.engine.journal import LAST, WHOLE, AttemptStarted, Entry, ResultDelivered, decode
@@ -153,11 +152,12 @@ class WatchedStore(MemoryStore):
                     continue
                 if old is not None:
                     self._fail(f"{new} replaces {old}")
-                counts = new.data.startswith((WHOLE, LAST)) and not BEGAN.match(new.data)
-                if counts and self.world.writer is not None:
-                    self.world.authors[Ref(new.id, new.generation)] = self.world.writer.deployment
                 found = self._record(new.id)
                 own = found if found is not None and found.generation == new.generation else None
+                counts = new.data.startswith((WHOLE, LAST)) and not BEGAN.match(new.data)
+                copies = own is not None and own.copied and own.copied[0].before and not new.index
+                if counts and not copies and self.world.writer is not None:
+                    self.world.authors[Ref(new.id, new.generation)] = self.world.writer.deployment
                 read = own is not None and not own.expired(self._now() + SKEW)  # not one that comes after a purge
                 if new.index and read and self._lookup(address(replace(new, index=new.index - 1))) is None:
                     self._fail(f"{new} leaves a gap")
@@ -167,18 +167,18 @@ class WatchedStore(MemoryStore):
             self._check_key(name)
 
     def _ended(self, meta: Meta) -> Ended:
-        input = meta.input if meta.input is not None else self._payload(meta, "input")
+        input = self.world.decoded(meta.input if meta.input is not None else self._payload(meta, "input"))
         assert meta.outcome is not None
         if meta.outcome.failure is not None:
             return Ended(meta, input, meta.outcome.failure.message)
         output = self._payload(meta, meta.output_name) if meta.output_parts else meta.outcome.value or b""
-        return Ended(meta, input, output.decode())
+        return Ended(meta, input, self.world.decoded(output).decode())
 
     def _payload(self, meta: Meta, name: str) -> bytes:
         return b"".join(part.data for part in self.items(meta.id, Part, meta.generation) if part.name == name)
 
     def value(self, entry: StateEntry) -> bytes:
-        """A state entry's value, wherever it lies."""
+        """A state entry's value, wherever it lies, as it is stored."""
         if entry.blob is None:
             return entry.value
         return b"".join(part.data for part in self.items(entry.blob.id, Part, entry.blob.generation))
@@ -213,7 +213,7 @@ class WatchedStore(MemoryStore):
         given_up = exhausted and limit is not None and limit.exhausted == "pause"
         if new.status is Status.PAUSED and new.id not in self.world.acted.get("pause", ()) and not given_up:
             self._fail(f"{new.id} is paused after {new.failures} failures: {new.error}")
-        cancelled = any(note.id.startswith("x") and note.to == new.ref for note in self.items(new.id, Notification))
+        cancelled = self.is_cancelled(new.ref)
         if new.status is Status.BACKING_OFF and exhausted and not cancelled:
             self._fail(f"{new.id} is tried again after {new.failures} failures: {new.error}")
         if new.status is Status.BACKING_OFF and not cancelled and (asked := further.asked_to_wait(new.error or "")):
@@ -221,6 +221,10 @@ class WatchedStore(MemoryStore):
             fails = old is None or old.failed != new.failed
             if fails and waits < asked and not (self.world.faulty or self.world.lambdas):
                 self._fail(f"{new.id} is due {waits} ms after it failed, by {new.error}")
+
+    def is_cancelled(self, ref: Ref) -> bool:
+        """Whether an invocation is cancelled, though it may not know yet. It goes on at once."""
+        return any(note.id.startswith("x") and note.to == ref for note in self.items(ref.id, Notification))
 
     def _check_change(self, old: Meta, new: Meta, now: int) -> None:
         if not old.live and old.outcome != new.outcome:
@@ -253,6 +257,7 @@ class WatchedStore(MemoryStore):
             self._check_deadlock(old, failure.message)
         swept = new.dispatches > old.dispatches and old.status in (Status.RUNNING, Status.READY)
         smooth = not self.world.faulty and not self.world.lambdas and not self.world.acted
+        smooth = smooth and not self.world.plan.outlasts_leases()
         if swept and smooth and not self.world.always_replay:  # a replay gives up errands that are under way
             self._fail(f"{old.id} is {old.status} and swept up, nothing having gone wrong")
 
@@ -275,7 +280,7 @@ class WatchedStore(MemoryStore):
                 head = cast("Head | None", self._lookup(head_address(meta.target.object)))
                 needs[meta.ref] += [[head.owner]] if head is not None and head.owner is not None else []
             if meta.parent is not None and meta.parent.ref in needs:
-                _, op, outer = calls[from_json(meta.input or self._payload(meta, "input"))["n"]]
+                _, op, outer = calls[self.world._node(meta)]
                 if outer.kind == "select" and outer.how != "await":
                     selects.setdefault((meta.parent.ref, outer), []).append(meta.ref)
                 elif op.how != "forget" and (outer.kind != "timeout" or outer.how == "await"):
@@ -314,6 +319,14 @@ class WatchedStore(MemoryStore):
 
     # --- at each step ---
 
+    def _check_copied(self, meta: Meta, n: int) -> None:
+        """A step begins. The invocation whose results were copied has no result of it."""
+        origin = meta.issuer(n)
+        if origin == meta.ref or self.world.waits.ended.get(origin, inf) >= self.world.copied.get(origin.id, 0.0):
+            return  # what runs may get results after they are copied
+        if any(isinstance(entry, ResultDelivered) and entry.n == n for entry in self.journal(origin)):
+            self._fail(f"step {n} of {meta.id} begins, and has a result in {origin.id}")
+
     def check_cut(self, meta: Meta, n: int) -> None:
         """A step of an attempt is cut short, and its process goes on."""
         now = self._record(meta.id)
@@ -327,6 +340,7 @@ class WatchedStore(MemoryStore):
             if meta.ref not in self.archive:
                 self._fail(f"a step of {meta.id} begins, and it is not stored")
             return
+        self._check_copied(meta, n)
         for entry in self.journal(meta.ref):
             if isinstance(entry, AttemptStarted) and entry.epoch > max(meta.epoch, 1):
                 return

@@ -16,14 +16,16 @@ from typing import Any, TypeVar, cast
 
 from pydantic_core import from_json, to_json
 
+from adapter.codec import Coder
 from adapter.engine import ids, lifetimes
 from adapter.engine.engine import Engine
 from adapter.engine.piles import Piles
 from adapter.engine.ports import Conflict, Contended, Dispatcher, Store, Timers, TooLarge, Unavailable
 from adapter.engine.records import Meta, Record, Ref, Status
 from adapter.engine.requests import Answer, Request
-from adapter.engine.types import Failure, Kind, ObjectKey, Outcome, Target
+from adapter.engine.types import ENCODED, Failure, Kind, ObjectKey, Outcome, Target
 from adapter.errors import RetryableError, TerminalError
+from tests.simulation import further
 from tests.simulation.faults import CALM, Faults
 from tests.simulation.loop import SimLoop
 from tests.simulation.plan import Act, Op, Plan, Root
@@ -102,6 +104,7 @@ class Process:
         world = self.world
         elsewhere = world.plan.functions.get(target.service) != self.function
         if elsewhere and not world.calm and world.chance(UNREAD if "registry" in world.reach else world.faults.refused):
+            world.waits.mishap(REFUSED)
             raise Unavailable("the registry")
         return kind_of(target.service, target.handler)
 
@@ -329,6 +332,9 @@ class World:
     waits: Waits = field(init=False)
     outages: list[tuple[float, float]] = field(default_factory=list, init=False)
     """When the store serves nobody."""
+    encodes: bool = field(init=False)
+    """Whether a codec encodes the values of handlers and clients."""
+    coder: Coder = field(init=False)
     jitter: float = field(init=False)
     """Seconds that an ordinary request takes at most, before there is peace."""
     crowd: int = field(default=0, init=False)
@@ -343,6 +349,8 @@ class World:
     """What an operator was told to have been accepted."""
     restarts: dict[tuple[int, int, str], str] = field(default_factory=dict, init=False)
     """For each restart, by its program, its act and what was restarted: the invocation that it made."""
+    copied: dict[str, float] = field(default_factory=dict, init=False)
+    """When each invocation was first to be restarted."""
     deployments: dict[int, int] = field(default_factory=dict, init=False)
     """The number of each function's current one."""
     writer: Process | None = field(default=None, init=False)
@@ -358,6 +366,10 @@ class World:
     """The processes that each invocation ran in."""
     failed_at: dict[Ref, int] = field(default_factory=dict, init=False)
     """When an attempt last failed that asked to wait, in milliseconds."""
+    asked_until: dict[tuple[Ref, str], float] = field(default_factory=dict, init=False)
+    """Until when each step asked to wait that failed."""
+    watched: dict[tuple[Ref, str], float] = field(default_factory=dict, init=False)
+    """Since when heartbeats are waited for."""
     polls: dict[tuple[Ref, str], list[float]] = field(default_factory=dict, init=False)
     """When each step that is repeated until its result is as wanted ran."""
     started_once: set[tuple[Ref, str]] = field(default_factory=set, init=False)
@@ -385,6 +397,8 @@ class World:
         if not self.plan.alone:  # a suspension costs
             self.inactivity = self.random.choice((None, None, timedelta(milliseconds=50), timedelta(seconds=1)))
         self.batch = Random(f"{self.seed}/batch").choice((1, 2, 3, 25))
+        self.encodes = "further" in self.reach and Random(f"{self.seed}/codec").random() < 0.5
+        self.coder = Coder(further.Nonces(Random(f"{self.seed}/nonces")) if self.encodes else None)
         self.disagreement = 2 * self.faults.skew
         self.waits = Waits(self)
         self.jitter, self.conflict = self.faults.jitter, self.faults.conflict
@@ -681,7 +695,7 @@ class World:
         asked = Asked(root, self.loop.time())
         self.asked.append(asked)
         delay = root.delay if root.how == "send" else 0
-        ask = Request(node.target, request(node), node.idempotency, delay=delay)
+        ask = Request(node.target, self.coder.encode(request(node)), node.idempotency, delay=delay)
         home = self.plan.functions[node.target.service]
         while True:
             function = home if self.random.random() < 0.8 else self.random.choice(list(self.processes))
@@ -752,9 +766,25 @@ class World:
                 self.waits.works(meta.ref, wait)
                 self.loop.create_task(self._tell(what, id, name, f"{name}!{number}{'~' * op.size}", wait, op))
 
+    def attend(self, ref: Ref, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Have somebody outside do something once, after a step of an invocation has begun it."""
+        if (ref, name) in self._told:
+            work.close()
+            return
+        self._told.add((ref, name))
+        self._pending += 1
+
+        async def attended() -> None:
+            await work
+            self._pending -= 1
+
+        self.loop.create_task(attended())
+
     async def _tell(self, what: str, id: str, name: str, value: str, wait: float, op: Op) -> None:
         await asyncio.sleep(wait)
-        outcome = Outcome(failure=Failure(422, value)) if op.how == "reject" else Outcome(to_json(value))
+        outcome = self.coder.outcome(Outcome(to_json(value)))
+        if op.how == "reject":
+            outcome = Outcome(failure=Failure(422, value))
 
         def work(engine: Engine) -> Coroutine[Any, Any, Any]:
             if what == "awakeable":
@@ -807,7 +837,13 @@ class World:
                 function = self.plan.functions[self.plan.nodes[act.node].target.service]
                 return await control.resume(id, deployment=self.current(function))
             case "restart":
-                restarted = await control.restart(id, idempotency_key=f"a{number}")
+                self.copied.setdefault(id, self.loop.time())
+                try:
+                    restarted = await control.restart(id, idempotency_key=f"a{number}", first=act.first)
+                except TerminalError as error:
+                    if not act.first:
+                        raise
+                    return f"{error}"
                 if restarted is not None:
                     earlier = self.restarts.setdefault((act.node, number, id), restarted.id)
                     if earlier != restarted.id:
@@ -829,7 +865,13 @@ class World:
 
     def _node(self, meta: Meta) -> int:
         input = meta.input if meta.input is not None else self.store._payload(meta, "input")
-        return int(from_json(input)["n"]) if input else -1
+        return int(from_json(self.decoded(input))["n"]) if input else -1
+
+    def decoded(self, data: bytes) -> bytes:
+        """Return what a stored value says. With a codec all of them are encoded, but for empty ones."""
+        if data and self.encodes and not data.startswith(ENCODED):
+            self.violation(f"a value is stored that is not encoded: {data[:200]!r}")
+        return self.coder.decode(data)
 
     def entered(self, program: Program) -> None:
         """A program begins to run."""
