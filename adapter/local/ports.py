@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from adapter.engine.piles import Piles
@@ -12,6 +13,9 @@ from adapter.engine.records import Ref
 
 if TYPE_CHECKING:
     from adapter.engine.engine import Engine
+
+
+log = logging.getLogger("adapter")
 
 
 class LocalDispatcher:
@@ -24,6 +28,9 @@ class LocalDispatcher:
 
     async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool, batch: int = 1) -> None:
         """Have the invocation run, beside what goes on."""
+        if not self.engine.deployment.serves(service):  # it would be dispatched here again and again
+            log.warning("%s is not served here; the sweeper dispatches anew", service, extra={"invocation_id": ref.id})
+            return
         for ids in await self._piles.add(batch, ref.id, batch):
             one = len(ids) == 1
             work = self.engine.resume(ids[0], fresh=fresh) if one else self.engine.resume_all(ids)
