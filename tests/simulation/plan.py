@@ -331,7 +331,7 @@ class _Generator:
         if self.large:  # then what is asked for has to be fetched
             self.weights["ahead"] *= 4
         if focus == "parts":
-            self.weights["ahead"] = 4.0
+            self.weights["ahead"] = 12.0
         if self.huge:
             self.weights["set"] = 10.0
         self.workflow: Target | None = None
