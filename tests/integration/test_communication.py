@@ -21,6 +21,7 @@ from infra.signing import admin_of
 from infra.stack import Stack
 from tests.integration.probes import Probes
 from tests.integration.waiting import accepted, answer, result, until
+from tests.pace import slowness
 
 MEGABYTE = 1024 * 1024
 DEPTH = 50
@@ -357,7 +358,7 @@ def test_a_deadlock_is_found_while_its_client_waits(http: httpx.Client, key: str
     """Within two seconds or three; here processes may have to be started, and two cores are few."""
     started = time.monotonic()
     found = http.post(f"/restate/call/Left/{key}/lock", json=key)
-    assert time.monotonic() - started < 25
+    assert time.monotonic() - started < 15 * slowness(time.perf_counter)
     assert (found.status_code, found.json()["message"]) == (508, f"deadlock: Left/{key} → Right/{key} → Left/{key}")
 
 
