@@ -115,7 +115,7 @@ class TestFaults:
         faults.answer = fault
         for send in (
             lambda: dynamodb.load("inv_a"),
-            lambda: dynamodb.start("inv_a", set={"status": Status.RUNNING}, now=NOW),
+            lambda: dynamodb.peek("inv_a"),
             lambda: dynamodb.forget(REF, NOW),
             lambda: commit(dynamodb, Put(segment(REF, 0))),
             lambda: commit(dynamodb, Put(segment(REF, 0)), Put(segment(REF, 1))),
