@@ -41,6 +41,8 @@ class Together:
         self._storage = storage
         self._expected = set(ids)
         self._ends: list[tuple[Sequence[Change], asyncio.Future[bool]]] = []
+        self._items: set[object] = set()
+        """The items that the ends change. DynamoDB refuses two changes of one item in a transaction."""
         self._closed = False
         self._complete = asyncio.get_running_loop().create_future()
 
@@ -59,10 +61,11 @@ class Together:
             changes: The changes of the commit.
             size: Their size in bytes, about.
         """
-        shared = all(isinstance(each, Update | WriteHead) or _is_notification(each) for each in changes)
-        if self._closed or id not in self._expected or not shared or size > MAX_SHARE:
+        items = {_item(each) for each in changes}
+        if self._closed or id not in self._expected or None in items or items & self._items or size > MAX_SHARE:
             self.leave(id)
             return False
+        self._items |= items
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._ends.append((changes, future))
         self.leave(id)
@@ -99,8 +102,17 @@ class Together:
                 future.set_result(committed)
 
 
-def _is_notification(change: Change) -> bool:
-    return isinstance(change, Put) and isinstance(change.item, Notification)
+def _item(change: Change) -> object:
+    """Return what identifies the item that a change writes, or ``None`` if the change cannot be in a common commit."""
+    match change:
+        case Update(ref):
+            return ref.id
+        case WriteHead(head):
+            return head.key
+        case Put(Notification(to, id)):
+            return to.id, id
+        case _:
+            return None
 
 
 def _filled(

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from adapter.engine import commands as c
-from adapter.engine.ports import Usage
-from adapter.engine.records import Meta, Status
+from adapter.engine.ports import Update, Usage
+from adapter.engine.records import Meta, Ref, Status
+from adapter.engine.together import Together
 from adapter.engine.types import Target
 from tests.unit.world import World, closure, pack, settle, unpack
 
@@ -171,3 +172,16 @@ async def test_a_handler_may_ask_for_a_process_for_each_message(world: World) ->
     await settle()
     assert batches == [1, 1, 1, 25]
     assert statuses(world, "heavy") == [Status.COMPLETED] * 3
+
+
+async def test_two_ends_that_change_one_item_are_not_in_one_commit() -> None:
+    world = World()
+    together = Together(world.engine.process, world.engine.storage, ["inv_a", "inv_b"])
+    granted = Update(Ref("inv_c", "g"), {"status": Status.READY})
+
+    first = asyncio.ensure_future(together.commit("inv_a", [granted], 100))
+    await asyncio.sleep(0)
+    second = await together.commit("inv_b", [granted], 100)
+
+    assert not second
+    assert not await first  # it is the only one left, so it is committed on its own, too
