@@ -43,7 +43,6 @@ DIFFERENCES: Final[list[tuple[str, set[str]]]] = [
             f"{AGREES}[peek]",
             f"{AGREES}[renew]",
             f"{AGREES}[replace]",
-            f"{AGREES}[start]",
             f"{AGREES}[state gone]",
             f"{AGREES}[state]",
             f"{AGREES}[transaction]",
