@@ -53,7 +53,7 @@ from adapter.engine.runtime import Runtime
 from adapter.engine.state_reads import StateReads
 from adapter.engine.together import Together
 from adapter.engine.types import Outcome
-from adapter.engine.under_way import Refresh, UnderWay
+from adapter.engine.under_way import Refresh, Stage, UnderWay
 from adapter.engine.wakeups import MAX_INLINE_WAIT
 from adapter.engine.work import Work
 
@@ -386,7 +386,9 @@ class Session:
             except BaseException as error:
                 done.set_exception(error)
 
-        if not self._runner.can_run and not self._under_way.due_timers(self._process.now()):
+        # A commit may have run code, too: it fails a call that closes a cycle.
+        left = self._runner.cancellations or self._under_way.in_stage(Stage.NEXT)
+        if not (left or self._runner.can_run or self._under_way.due_timers(self._process.now())):
             return []
         loop.call_soon(advance)
         cancelling = await done

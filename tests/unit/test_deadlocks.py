@@ -7,13 +7,14 @@ import json
 import os
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 
-from adapter import ObjectContext, VirtualObject, gather, handler, wait_completed
+from adapter import ObjectContext, TerminalError, VirtualObject, gather, handler, wait_completed
 from adapter.engine import commands as c
 from adapter.engine.cycles import Cycles
 from adapter.engine.ids import idempotent_id
@@ -478,3 +479,26 @@ async def test_a_ring_through_a_message_in_another_function_is_broken() -> None:
     metas = [await stack.meta(id) for id in (asks, holds)]
     assert [meta.live for meta in metas] == [False, False], [(str(meta.target), meta.status) for meta in metas]
     assert "deadlock" in json.dumps(value(metas[0].outcome))
+
+
+async def test_code_that_catches_a_deadlock_reads_state_from_the_store() -> None:
+    world = World()
+
+    @world.handler("O", kind=Kind.EXCLUSIVE)
+    async def fill(ctx: Any, _: Any) -> Any:
+        for n in range(10):
+            ctx.issue(c.SetState(f"entry {n}", b"x" * 1000), unpack)
+
+    @world.handler("O", kind=Kind.EXCLUSIVE)
+    async def names(ctx: Any, _: Any) -> Any:
+        with suppress(TerminalError):
+            await ctx.issue(c.Call(Target("O", "fill", "k"), pack(None)), unpack)
+        return await ctx.issue(c.StateKeys(), unpack)
+
+    await world.call("O/k/fill", None)
+    id = (await world.engine.send(Request(Target("O", "names", "k"), pack(None)))).id
+    await settle()
+
+    found = await world.store.peek(id)
+    assert found is not None
+    assert found.outcome is not None
