@@ -111,7 +111,8 @@ class Preparation:
             try:
                 await self._storage.commit([Put(segment) for segment in segments[start : start + 5]], new_commit_id())
             except Conflict as conflict:
-                ref = Ref(segments[start].id, segments[start].generation)
+                met = segments[start + min(conflict.found)]
+                ref = Ref(met.id, met.generation)
                 raise Interrupted(Drop(ref, f"another attempt appends to the journal: {conflict}")) from conflict
         for segment in segments:
             transaction.deltas[segment.id].execution.segments += 1

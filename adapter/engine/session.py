@@ -105,11 +105,12 @@ class Session:
         self._under_way = UnderWay(self.executions, self._events)
         self._work = Work(runtime, operator, reads, self._under_way, self._events, self._waits_for_retry)
         preparation = Preparation(runtime, self.commit_log)
+        self._batches = Batches(runtime, preparation, root, self.executions)
         self._admission = Admission(
             runtime,
             self.commit_log,
             self._work,
-            Batches(runtime, preparation, root, self.executions),
+            self._batches,
             self.executions,
             self,
             root,
@@ -225,6 +226,7 @@ class Session:
             self.woken.discard(dropped.ref.id)
             self._runtime.wakeups.resume(dropped.ref.id)
         self._process.active.pop(dropped.ref.id, None)
+        self._batches.left_out.add(dropped.ref.id)
         if dropped.ref == self.root.ref:
             self._hold_until = 0  # the client gets its answer from the store
         self._rewind(dropped.ref)
