@@ -31,6 +31,8 @@ class Piles(Generic[K]):
         pile.append(id)
         if len(pile) > 1:
             return []
-        await asyncio.sleep(0)
-        ids = self._piles.pop(place)
+        try:
+            await asyncio.sleep(0)
+        finally:  # a pile whose first caller is cancelled would keep all later ones from being sent
+            ids = self._piles.pop(place)
         return [ids[start : start + most] for start in range(0, len(ids), most)]
