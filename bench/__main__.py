@@ -12,6 +12,7 @@ Tables, printed and written to `bench/results/`:
 - sdks: handlers of a Restate SDK beside the same in Python.
 - compare: where `../shared/bench` is, the workloads of `compare.py` there, ours on DynamoDB (the emulator, or
   AWS_ENDPOINT_URL) beside Restate's.
+- sdk-compare: a TypeScript service of a Restate SDK behind a Restate server, where it can be had, and behind ours.
 - targets: all rows that have a target, with the limit, the target and today's figure.
 
 `python -m bench.costs` writes the prices into docs/costs.md.
@@ -39,6 +40,8 @@ from bench.coldstart import cold_start
 from bench.compare import PEER, compare
 from bench.contention import CONTENTION, Fleet, SlowStore
 from bench.costs import bill_of
+from bench.endpoints import NAME as ENDPOINTS
+from bench.endpoints import sdk_compare
 from bench.growth import growth, long_lived
 from bench.imports import cold_import
 from bench.package import package_size
@@ -80,7 +83,9 @@ def main() -> None:
         if arguments.no_compare or not PEER.exists():
             print(f"==> no comparison{'' if PEER.exists() else f': {os.path.relpath(PEER)} is not there'}")
         else:
-            show("compare", compare(endpoint, arguments.only))
+            show("compare", compare(endpoint, arguments.only) if arguments.only != ENDPOINTS else [])
+        if not arguments.no_compare:
+            show(ENDPOINTS, sdk_compare(endpoint, arguments.only))
     if not arguments.only:
         show("targets", targets(tables))
 

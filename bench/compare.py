@@ -29,10 +29,14 @@ PEER_URL = "http://127.0.0.1:8080"
 
 def compare(endpoint: str, only: str = "") -> list[dict[str, Any]]:
     """Milliseconds of the workloads on both, with ours on the DynamoDB at `endpoint`."""
-    with serving(endpoint) as ours, _restate() as peer, tempfile.NamedTemporaryFile(suffix=".json") as figures:
+    with (
+        serving(endpoint) as (ours, _),
+        restate_server() as here,
+        tempfile.NamedTemporaryFile(suffix=".json") as figures,
+    ):
         command = [sys.executable, str(PEER / "compare.py"), "--ours", ours, "--json", figures.name]
-        if peer:
-            command += ["--peer", peer]
+        if here:
+            command += ["--peer", PEER_URL]
         if only:
             command += ["--only", only]
         subprocess.run(command, check=True)
@@ -41,9 +45,19 @@ def compare(endpoint: str, only: str = "") -> list[dict[str, Any]]:
     return [{column: row.get(column, "") for column in columns} for row in rows]
 
 
+def free_port() -> int:
+    """Return a port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @contextmanager
-def serving(endpoint: str | None, module: str = "bench.services") -> Iterator[str]:
-    """`adapter dev` on the DynamoDB at `endpoint`, or in memory; its URL."""
+def serving(endpoint: str | None, *what: str) -> Iterator[tuple[str, int]]:
+    """`adapter dev` on the DynamoDB at `endpoint`, or in memory; its URL and process id.
+
+    `what` are modules and options; the workloads' services by default.
+    """
     LOCAL.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "AWS_DEFAULT_REGION": "us-east-1"}
     environment |= {name.upper(): value for name, value in LOCAL_CREDENTIALS.items()}
@@ -51,10 +65,17 @@ def serving(endpoint: str | None, module: str = "bench.services") -> Iterator[st
         environment["AWS_ENDPOINT_URL"] = endpoint
     else:
         environment.pop("AWS_ENDPOINT_URL", None)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "adapter", "dev", module, "--port", str(port), "--no-reload"]
+    port = free_port()
+    command = [
+        sys.executable,
+        "-m",
+        "adapter",
+        "dev",
+        *(what or ("bench.services",)),
+        "--port",
+        str(port),
+        "--no-reload",
+    ]
     with (LOCAL / "dev.log").open("wb") as log:
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
@@ -62,7 +83,7 @@ def serving(endpoint: str | None, module: str = "bench.services") -> Iterator[st
     url = f"http://127.0.0.1:{port}"
     try:
         _until_it_answers(url, process)
-        yield url
+        yield url, process.pid
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         try:
@@ -84,8 +105,8 @@ def _until_it_answers(url: str, process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def _restate() -> Iterator[str | None]:
-    """Restate with the same services; `None` if it cannot be had here."""
+def restate_server() -> Iterator[bool]:
+    """Restate at `PEER_URL` with the same services; False if it cannot be had here."""
     directory = LOCAL / "restate"
     print("==> starting Restate (it is downloaded the first time)", flush=True)
     try:
@@ -94,6 +115,6 @@ def _restate() -> Iterator[str | None]:
         )
         if started.returncode:
             print("==> Restate did not start: ours alone", flush=True)
-        yield None if started.returncode else PEER_URL
+        yield not started.returncode
     finally:
         subprocess.run([PEER / "restate" / "stop.sh", directory], check=False)

