@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from enum import Enum
 
 from adapter.engine.wakeups import MAX_INLINE_WAIT
+from adapter.frozen import frozen
 
 FLUSH_AFTER = 50
 """Milliseconds that a handler may wait before its effects are committed, so that a crash does not lose them."""
@@ -28,7 +28,7 @@ class Reason(Enum):
     WAIT = "the session waits without anything that runs"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class View:
     """What a session knows when it decides. Times are in milliseconds since the epoch.
 
@@ -72,14 +72,14 @@ class View:
         return not (self.reading or self.new_work or self.replays or self.over or self.outcome or self.running)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Commit:
     """Commit the log, then begin the work that waited for it."""
 
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wait:
     """Wait for an event or a time; before that, commit if there is a reason."""
 
@@ -87,19 +87,19 @@ class Wait:
     commit: Reason | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hold:
     """Commit, then wait until a time, and read the store meanwhile: a client waits for what comes from elsewhere."""
 
     until: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Suspend:
     """Suspend all executions."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finish:
     """Commit the log, and end the session."""
 

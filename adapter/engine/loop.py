@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from asyncio import events
+from asyncio import events, tasks
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager, suppress
@@ -124,7 +124,7 @@ class DurableLoop:
         """How often the invocation was cancelled."""
 
     def run_until_blocked(self) -> None:
-        """Run callbacks until none is ready. Do not call it in a task of another loop."""
+        """Run callbacks until none is ready."""
         hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(firstiter=None, finalizer=self._close)
         try:
@@ -167,13 +167,18 @@ class DurableLoop:
 
     @contextmanager
     def _running(self) -> Generator[None]:
-        """Be the loop that code runs on."""
+        """Be the loop that code runs on, and leave the task of the outer loop that called for it."""
         outer = events._get_running_loop()
+        task = asyncio.current_task(outer) if outer is not None else None
+        if outer is not None and task is not None:
+            tasks._leave_task(outer, task)
         events._set_running_loop(self)  # type: ignore[arg-type]
         try:
             yield
         finally:
             events._set_running_loop(outer)
+            if outer is not None and task is not None:
+                tasks._enter_task(outer, task)
 
     # --- what asyncio needs of a loop ---
 

@@ -119,6 +119,8 @@ class Process:
 
     async def wait(self, signal: asyncio.Event, until: int | None) -> bool:
         """Wait for the signal, or for a time in milliseconds. Return True if it was the signal."""
+        if not signal.is_set():
+            await asyncio.sleep(0)  # for what ends at once, no sleep is begun and cancelled
         if until is None or signal.is_set():
             await signal.wait()
             return True

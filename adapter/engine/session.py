@@ -268,9 +268,11 @@ class Session:
         """Run the code, then commit, wait or suspend. Return True if the session is over."""
         if not self._under_way.loading and self.commit_log.completed_from_inbox() >= INBOX_PAGE:
             await self._committer.commit()
-        cancelling = await self._run_code()
+        cancelling = self._run_code()
         if cancelling:
             await asyncio.gather(*cancelling)
+        if self._runner.can_run:
+            await asyncio.sleep(0)  # code that runs on and on gives others their turn
         if self._work.broken is not None:
             raise self._work.broken
         if self._process.now() - self._notifications.refreshed_at >= REFRESH_EVERY:
@@ -369,33 +371,21 @@ class Session:
 
     # --- running the code ---
 
-    async def _run_code(self) -> list[asyncio.Task[Any]]:
-        """Run all code that can run, outside of any task: handlers have an event loop of their own.
+    def _run_code(self) -> list[asyncio.Task[Any]]:
+        """Run all code that can run.
 
         Return the cancellations that are on their way to calls. Nothing is committed before they have arrived, so that
         a crash repeats them.
         """
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[list[asyncio.Task[Any]]] = loop.create_future()
-
-        def advance() -> None:
-            try:
-                if not done.done():
-                    self._runner.advance()
-                    self._work.begin_at_once()
-                    calls, self._runner.cancellations = self._runner.cancellations, []
-                    done.set_result([loop.create_task(self._operator.cancel(id, nth=nth)) for id, nth in calls])
-            except BaseException as error:
-                done.set_exception(error)
-
         # A commit may have run code, too: it fails a call that closes a cycle.
         left = self._runner.cancellations or self._under_way.in_stage(Stage.NEXT)
         if not (left or self._runner.can_run or self._under_way.due_timers(self._process.now())):
             return []
-        loop.call_soon(advance)
-        cancelling = await done
+        self._runner.advance()
+        self._work.begin_at_once()
+        calls, self._runner.cancellations = self._runner.cancellations, []
         self._progress_at = self._process.now()
-        return cancelling
+        return [asyncio.create_task(self._operator.cancel(id, nth=nth)) for id, nth in calls]
 
     # --- what the committer reports (`committer.Driver`) ---
 

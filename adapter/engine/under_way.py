@@ -6,10 +6,10 @@ The table is data. `adapter.engine.work` runs what it holds, and the results com
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import get_args
 
 from adapter.engine import commands as c
 from adapter.engine.events import Event, Events
@@ -91,6 +91,8 @@ class Stage(Enum):
     RUNNING = "it runs"
     WAITING = "it waits for its time, or its event waits for the code"
 
+    __hash__ = object.__hash__  # an enum's own hashes the name each time
+
 
 @dataclass(slots=True, eq=False)
 class Entry:
@@ -114,7 +116,7 @@ class UnderWay:
         self._executions = executions
         self._events = events
         self._entries: dict[Name, Entry] = {}
-        self._counts = Counter[object]()
+        self._counts = dict[object, int].fromkeys((*get_args(Task), *Stage), 0)
         """How many entries there are of each type and in each stage, so that no turn reads the whole table."""
 
     # --- what the code asks for ---
@@ -231,20 +233,22 @@ class UnderWay:
         """Add an entry, in the place of one of the same name."""
         self.remove(name)
         entry = self._entries[name] = Entry(task, stage)
-        self._counts.update((type(task), stage))
+        self._counts[type(task)] += 1
+        self._counts[stage] += 1
         return entry
 
     def move(self, entry: Entry, stage: Stage) -> None:
         """Set an entry's stage."""
-        self._counts.subtract((entry.stage,))
-        self._counts.update((stage,))
+        self._counts[entry.stage] -= 1
+        self._counts[stage] += 1
         entry.stage = stage
 
     def remove(self, name: Name) -> Entry | None:
         """Remove an entry, and return it."""
         entry = self._entries.pop(name, None)
         if entry is not None:
-            self._counts.subtract((type(entry.task), entry.stage))
+            self._counts[type(entry.task)] -= 1
+            self._counts[entry.stage] -= 1
         return entry
 
     def take_read(self, name: Name) -> Read | Load | None:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from adapter import steps
 from adapter.engine.deployment import HandlerSpec
 from adapter.engine.engine import Engine
 from adapter.engine.records import Meta
@@ -16,6 +17,9 @@ from adapter.engine.requests import Answer, Request
 from adapter.engine.types import Kind, Options, Outcome, Target
 from adapter.local.memory import MemoryStore
 from adapter.local.ports import LocalDispatcher, LocalTimers
+
+THREADS_MAY_TAKE = 30_000
+"""Milliseconds after which a plain step is given up."""
 
 
 class ManualClock:
@@ -50,9 +54,15 @@ class ManualClock:
 
 
 async def settle() -> None:
-    """Let everything run that can run without time passing."""
-    for _ in range(60):
-        await asyncio.sleep(0)
+    """Let everything run that can run without time passing, and plain steps end in their threads."""
+    for _ in range(THREADS_MAY_TAKE):
+        for _ in range(60):
+            await asyncio.sleep(0)
+        turns = steps._turns.get(asyncio.get_running_loop())
+        if turns is None or turns._value == steps._LIVE:
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("a plain step does not end")
 
 
 class World:
