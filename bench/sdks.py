@@ -1,9 +1,9 @@
 """What handlers of Restate's SDKs cost beside the same handlers in Python: `python -m bench.sdks`.
 
-The same work is done by definitions, and by an app of Restate's Python SDK in the same process. An exchange with the
-app is a function call here. With a driver, it is an invocation of the SDK's Lambda function, and both functions are
-billed while it runs. Requests, units and exchanges are counted. Prices are computed from them as in `bench.costs`; the
-CPU is measured, the app's own included.
+The same work is done by definitions, and by an app of Restate's Python SDK in the same process: by streams, as it runs
+there, and by requests, as a driver sends them. With a driver, each request is an invocation of the SDK's Lambda
+function, and both functions are billed while it runs. Requests to the store, units and invocations of the app are
+counted. Prices are computed from them as in `bench.costs`; the CPU is measured, the app's own included.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ import restate
 
 from adapter.local.memory import MemoryStore
 from adapter.restate.apps import AppEndpoint
+from adapter.restate.conversation import Stream
 from bench import prices
 from bench.cases import Cases
 from bench.costs import MEMORY, Bill, million, table
 from bench.services import Bench, Counter
 from bench.world import StillClock, World
 
-EXCHANGE_SECONDS: Final = 0.005
-"""How long an exchange takes a warm SDK's function, and its driver waits for it."""
+REQUEST_SECONDS: Final = 0.005
+"""How long a request takes a warm SDK's function, and its driver waits for it."""
 
 counter = restate.VirtualObject("SdkCounter")
 bench = restate.Service("SdkBench")
@@ -105,7 +106,8 @@ class Counted:
     """What a piece of work took."""
 
     bill: Bill
-    exchanges: int
+    invocations: int
+    """How often the SDK's app was invoked."""
     cpu: float
     """Milliseconds."""
 
@@ -117,39 +119,43 @@ class Counted:
     @property
     def with_driver(self) -> float:
         """The price where the handler is in a Lambda function of its own."""
-        seconds = 2 * self.exchanges * EXCHANGE_SECONDS
-        return self.in_process + self.exchanges * prices.INVOCATION + seconds * MEMORY * prices.GB_SECOND
+        seconds = 2 * self.invocations * REQUEST_SECONDS
+        return self.in_process + self.invocations * prices.INVOCATION + seconds * MEMORY * prices.GB_SECOND
 
 
 @contextmanager
-def _counted_exchanges() -> Iterator[list[str]]:
+def _counted_invocations(streams: bool) -> Iterator[list[str]]:
     found: list[str] = []
-    exchange = AppEndpoint.exchange
+    exchange, open = AppEndpoint.exchange, AppEndpoint.open
 
-    async def counted(self: AppEndpoint, service: str, handler: str, body: bytes) -> bytes:
+    async def counted_exchange(self: AppEndpoint, service: str, handler: str, body: bytes) -> bytes:
         found.append(handler)
         return await exchange(self, service, handler, body)
 
-    with patch.object(AppEndpoint, "exchange", counted):
+    async def counted_open(self: AppEndpoint, service: str, handler: str) -> Stream:
+        found.append(handler)
+        return await open(self, service, handler)
+
+    with patch.multiple(AppEndpoint, exchange=counted_exchange, open=counted_open, streams=streams):
         yield found
 
 
-async def count(path: str, input: Any, *, repeat: int = 1) -> Counted:
+async def count(path: str, input: Any, *, streams: bool = False, repeat: int = 1) -> Counted:
     """Do a piece of work in memory, and return what it took; the CPU is the least of ``repeat`` runs."""
-    with _counted_exchanges() as exchanges:
+    with _counted_invocations(streams) as invocations:
         stage = World(
             MemoryStore(), [Bench, Cases, Counter, restate.app(services=[bench, counter])], clock=StillClock()
         )
         best = float("inf")
         for _ in range(repeat):
-            exchanges.clear()
+            invocations.clear()
             stage.invocations = 0
             began = time.process_time()
             with stage.measured() as cost:
                 await stage.call(path.format(uuid4().hex), input)
             best = min(best, (time.process_time() - began) * 1000)
     bill = Bill(cost.requests, cost.write_units, cost.read_units, 0, stage.invocations, cost.schedules)
-    return Counted(bill, len(exchanges), best)
+    return Counted(bill, len(invocations), best)
 
 
 async def page() -> str:
@@ -157,23 +163,26 @@ async def page() -> str:
     rows: list[list[Any]] = []
     for work in WORK:
         native = await count(work.native, work.input) if work.native is not None else None
-        sdk = await count(work.sdk, work.input)
+        stream = await count(work.sdk, work.input, streams=True)
+        requests = await count(work.sdk, work.input)
         rows.append(
             [
                 work.name,
                 native.bill.requests if native else "",
-                sdk.bill.requests,
-                sdk.exchanges,
+                stream.bill.requests,
+                stream.invocations,
+                requests.invocations,
                 million(native.in_process) if native else "",
-                million(sdk.in_process),
-                million(sdk.with_driver),
+                million(stream.in_process),
+                million(requests.with_driver),
             ]
         )
     titles = [
         "",
         "requests, Python",
         "requests, SDK",
-        "exchanges",
+        "invocations of the SDK, streams",
+        "invocations of the SDK, requests",
         "$, Python",
         "$, SDK in the process",
         "$, SDK behind a driver",
@@ -186,18 +195,21 @@ async def measured(repeat: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for work in WORK:
         native = await count(work.native, work.input, repeat=repeat) if work.native is not None else None
-        sdk = await count(work.sdk, work.input, repeat=repeat)
+        stream = await count(work.sdk, work.input, streams=True, repeat=repeat)
+        requests = await count(work.sdk, work.input, repeat=repeat)
         rows.append(
             {
                 "work": work.name,
                 "requests, Python": native.bill.requests if native else "",
-                "requests, SDK": sdk.bill.requests,
-                "exchanges": sdk.exchanges,
+                "requests, SDK": stream.bill.requests,
+                "invocations of the SDK, streams": stream.invocations,
+                "invocations of the SDK, requests": requests.invocations,
                 "CPU ms, Python": round(native.cpu, 1) if native else "",
-                "CPU ms, SDK": round(sdk.cpu, 1),
+                "CPU ms, SDK, streams": round(stream.cpu, 1),
+                "CPU ms, SDK, requests": round(requests.cpu, 1),
                 "$ per million, Python": million(native.in_process) if native else "",
-                "$ per million, SDK in the process": million(sdk.in_process),
-                "$ per million, SDK behind a driver": million(sdk.with_driver),
+                "$ per million, SDK in the process": million(stream.in_process),
+                "$ per million, SDK behind a driver": million(requests.with_driver),
             }
         )
     return rows

@@ -25,6 +25,15 @@ def leaves(future: m.Future) -> list[Leaf]:
     return list(found)
 
 
+def is_unique(leaf: Leaf) -> bool:
+    """Return True if a leaf has one result in the life of an invocation. Signals of one name may come again.
+
+    >>> [is_unique(leaf) for leaf in (3, "#17", f"#{m.CANCEL}", ":go")]
+    [True, True, False, False]
+    """
+    return isinstance(leaf, int) or (leaf[0] == "#" and leaf != f"#{m.CANCEL}")
+
+
 def uncancelled(future: m.Future) -> m.Future:
     """Return a tree without the signal that cancels, which SDKs add to everything that they await.
 

@@ -1,25 +1,24 @@
 """Ways to an SDK's endpoint: by HTTP, an app in this process, or a Lambda function; each in a module of its own.
 
-A way is one method, which sends a request and returns the answer; discovery and exchanges are built on it.
+A way is one method, which sends a request and returns the answer; discovery and exchanges are built on it. A way that
+can have streams in both directions has another one, which opens them.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar
 
 from adapter.errors import AdapterError, DefinitionError
 from adapter.registry import BoundService
-from adapter.restate.answers import EndpointError
+from adapter.restate.answers import EndpointError, quoted, refusal
+from adapter.restate.conversation import Stream
 from adapter.restate.manifest import ACCEPT, read_manifest, remote_services
 from adapter.restate.messages import VERSIONS
 
 if TYPE_CHECKING:
     from adapter.restate.identity import Identity
-
-SAYS: Final = 300
-"""Bytes that are quoted of an endpoint's error page."""
 
 
 class UnreachableError(AdapterError):
@@ -33,10 +32,18 @@ class Endpoint(ABC):
         name: The endpoint's name in error messages: its URL, or the function.
         version: The version of the protocol to speak; the highest that both sides know, if not given.
         identity: Signs the requests.
+        duplex: False to use requests and responses only, also where both sides can have streams.
     """
 
-    def __init__(self, name: str, *, version: int | None = None, identity: Identity | None = None) -> None:
+    streams: ClassVar[bool] = False
+    """Whether this way can have streams in both directions."""
+
+    def __init__(
+        self, name: str, *, version: int | None = None, identity: Identity | None = None, duplex: bool = True
+    ) -> None:
         self.name = name
+        self.duplex = self.silent = False
+        self._may_stream = duplex
         self._identity = identity
         self._asked = version
         self.version = version or VERSIONS[-1]
@@ -70,7 +77,7 @@ class Endpoint(ABC):
             raise UnreachableError(f"{error}: start the endpoint, or correct its name") from error
         if status != 200:
             raise UnreachableError(
-                f"{self.name}/discover answers {status} {_quoted(body)}: this is not an SDK's endpoint, or it asks "
+                f"{self.name}/discover answers {status} {quoted(body)}: this is not an SDK's endpoint, or it asks "
                 "for a signature by another identity key (--identity-key)"
             )
         return body
@@ -89,31 +96,40 @@ class Endpoint(ABC):
             self.version = offered.version
         elif not offered.min_protocol_version <= self._asked <= offered.max_protocol_version:
             raise DefinitionError(f"{self.name} does not speak version {self._asked} of the service protocol")
-        return remote_services(offered, self.exchange)
+        self.duplex = self.streams and self._may_stream and offered.protocol_mode == "BIDI_STREAM"
+        return remote_services(offered, self)
 
     async def exchange(self, service: str, handler: str, body: bytes) -> bytes:
         """Send an invocation's journal, and return the answer.
 
         Raises:
-            EndpointError: If there is no answer, or not one of the protocol.
+            EndpointError: If there is no answer.
         """
         path = f"/invoke/{service}/{handler}"
-        kind = f"application/vnd.restate.invocation.v{self.version}"
-        status, answer = await self.send("POST", path, {"content-type": kind, **self._signed(path)}, body)
+        status, answer = await self.send("POST", path, self._headers(path), body)
         if status != 200:
-            raise EndpointError(f"{self.name}{path} answers {status} {_quoted(answer)}{_HINTS.get(status, '')}")
+            raise refusal(self.name + path, status, answer)
         return answer
+
+    async def open(self, service: str, handler: str) -> Stream:
+        """Open a stream in both directions for an invocation.
+
+        Raises:
+            EndpointError: If the endpoint cannot be reached.
+        """
+        path = f"/invoke/{service}/{handler}"
+        return await self.stream(path, self._headers(path))
+
+    async def stream(self, path: str, headers: Mapping[str, str]) -> Stream:
+        """Begin a request whose body and answer are under way at the same time. Only ways that `streams` have it.
+
+        Raises:
+            EndpointError: If the endpoint cannot be reached.
+        """
+        raise NotImplementedError
+
+    def _headers(self, path: str) -> dict[str, str]:
+        return {"content-type": f"application/vnd.restate.invocation.v{self.version}", **self._signed(path)}
 
     def _signed(self, path: str) -> dict[str, str]:
         return self._identity.headers(path) if self._identity is not None else {}
-
-
-_HINTS: Final[Mapping[int, str]] = {
-    401: ": it accepts requests of another identity key only",
-    404: ": it has no such handler any more",
-    415: ": it does not speak this version of the service protocol",
-}
-
-
-def _quoted(body: bytes) -> str:
-    return repr(body[:SAYS].decode(errors="replace"))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final, Self
 
 import httpx
 
-from adapter.restate.answers import EndpointError
+from adapter.restate.answers import MAX_ANSWER, EndpointError
+from adapter.restate.conversation import SILENCE
 from adapter.restate.endpoints import Endpoint
 
 if TYPE_CHECKING:
@@ -15,12 +16,6 @@ if TYPE_CHECKING:
 
 CONNECT: Final = 5.0
 """Seconds for a connection to an endpoint."""
-
-SILENCE: Final = 120.0
-"""Seconds within which an endpoint has to send something. A handler's own limit is its ``abort_timeout``."""
-
-MAX_ANSWER: Final = 32 * 1024 * 1024
-"""The largest answer that is read, in bytes."""
 
 
 class HttpEndpoint(Endpoint):
@@ -30,10 +25,13 @@ class HttpEndpoint(Endpoint):
         url: The endpoint's URL; its path is a prefix of the protocol's paths.
         version: The version of the protocol to speak; the highest that both sides know, if not given.
         identity: Signs the requests.
+        duplex: False to use requests and responses only, also where the endpoint offers streams.
     """
 
-    def __init__(self, url: str, *, version: int | None = None, identity: Identity | None = None) -> None:
-        super().__init__(url.rstrip("/"), version=version, identity=identity)
+    def __init__(
+        self, url: str, *, version: int | None = None, identity: Identity | None = None, duplex: bool = True
+    ) -> None:
+        super().__init__(url.rstrip("/"), version=version, identity=identity, duplex=duplex)
         # Servers of SDKs speak HTTP/2 without TLS by prior knowledge.
         transport = httpx.AsyncHTTPTransport(http1=False, http2=True)
         self._client = httpx.AsyncClient(transport=transport, timeout=httpx.Timeout(SILENCE, connect=CONNECT))

@@ -18,8 +18,9 @@ from adapter.engine.deployment import HandlerSpec
 from adapter.engine.types import NAME, Kind, Options, RetryPolicy
 from adapter.errors import DefinitionError, TerminalError, explain
 from adapter.registry import BoundService
+from adapter.restate.conversation import Way
 from adapter.restate.messages import VERSIONS
-from adapter.restate.player import Exchange, Player
+from adapter.restate.player import Player
 from adapter.serde import Serde
 
 ACCEPT: Final = ", ".join(f"application/vnd.restate.endpointmanifest.v{version}+json" for version in (4, 3, 2))
@@ -146,7 +147,7 @@ class RemoteHandler:
     manifest: HandlerManifest
     kind: Kind
     options: Options
-    exchange: Exchange
+    way: Way
 
     @property
     def name(self) -> str:
@@ -206,7 +207,7 @@ class RemoteHandler:
     @property
     def spec(self) -> HandlerSpec:
         """The handler as the engine runs it."""
-        play = Player(self.exchange, self.service, self.name, lazy=self.options.lazy_state).play
+        play = Player(self.way, self.service, self.name, lazy=self.options.lazy_state).play
         return HandlerSpec(self.service, self.name, self.kind, play, self.options)
 
 
@@ -233,14 +234,14 @@ _DEFAULTS: Final[Mapping[Serves, Kind]] = {
 }
 
 
-def remote_services(manifest: Manifest, exchange: Exchange) -> dict[str, BoundService]:
+def remote_services(manifest: Manifest, way: Way) -> dict[str, BoundService]:
     """Return an endpoint's services by name, as a registry holds them."""
-    return {service.name: _service(service, exchange) for service in manifest.services}
+    return {service.name: _service(service, way) for service in manifest.services}
 
 
-def _service(service: ServiceManifest, exchange: Exchange) -> BoundService:
+def _service(service: ServiceManifest, way: Way) -> BoundService:
     handlers = {
-        each.name: RemoteHandler(service.name, each, _kind(service, each), _options(service, each), exchange)
+        each.name: RemoteHandler(service.name, each, _kind(service, each), _options(service, each), way)
         for each in service.handlers
     }
     return BoundService(service.name, _CATEGORIES[service.ty], service.documentation, handlers)

@@ -14,6 +14,10 @@ from adapter.restate.wire import Frame, Message, ProtocolError, data, flag, many
 VERSIONS: Final = (5, 6, 7)
 """The versions of the protocol that are spoken, lowest first."""
 
+ACKS_FROM: Final = 7
+"""The version from which on an endpoint says when it waits, and is sent acknowledgements of its steps' results instead
+of the results."""
+
 CANCEL: Final = 1
 """The index of the signal that cancels an invocation."""
 
@@ -22,6 +26,9 @@ FIRST_AWAKEABLE: Final = 17
 
 START, SUSPENSION, ERROR, END = 0x0000, 0x0001, 0x0002, 0x0003
 PROPOSE_RUN, AWAITING_ON, RUN_ACK = 0x0005, 0x0006, 0x0007
+ENDS: Final = (SUSPENSION, ERROR, END)
+"""The types with one of which an endpoint ends its answer."""
+
 COMMANDS, NOTIFICATIONS, CUSTOM = 0x0400, 0x8000, 0xFC00
 """Where the ranges of types begin. Types from `CUSTOM` on are commands again, of the SDK's own."""
 
@@ -167,6 +174,11 @@ class ProposeRun(Message):
 class AwaitingOn(Message):
     awaiting_on: Future | None = one(1, lambda: Future)
     executing_side_effects: bool | None = flag(2)
+
+    @property
+    def future(self) -> Future:
+        """What is waited for."""
+        return self.awaiting_on or Future()
 
 
 @dataclass(slots=True)
@@ -389,6 +401,12 @@ TYPES: Final[Mapping[int, type[Command]]] = {
 
 TYPE_OF: Final[Mapping[type[Command], int]] = {command: type for type, command in TYPES.items()}
 """The types on the wire by the commands."""
+
+ANSWERED: Final = frozenset(
+    TYPE_OF[each]
+    for each in (GetState, GetStateKeys, GetPromise, PeekPromise, CompletePromise, Sleep, Call, Attach, GetOutput)
+)
+"""The types of the commands whose results only a runtime can give."""
 
 CALL_ID: Final = 0x800E
 """The type of the notification that carries a call's or a message's invocation id."""

@@ -1,14 +1,14 @@
 """The player: a handler of the engine that does what an SDK's endpoint answers.
 
-The service protocol needs no second kind of attempt. The player sends the journal so far to the endpoint (an exchange,
-which is a step), issues the commands of the answer as commands of the engine, awaits what the answer awaits, and sends
-the journal again, with the results. Because answers are results of steps and the engine records the order of results,
-a replay builds the same journal without calling the endpoint.
+The service protocol needs no second kind of attempt. The player tells the endpoint the journal so far (an exchange,
+which is a step), issues the commands of the answer as commands of the engine, awaits what the answer awaits, and tells
+the endpoint the results. Because answers are results of steps and the engine records the order of results, a replay
+builds the same journal without calling the endpoint.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -20,10 +20,11 @@ from adapter.errors import InvocationCancelledError, TerminalError
 from adapter.operations import Invocation, Operation
 from adapter.restate import messages as m
 from adapter.restate import results as r
-from adapter.restate.answers import Answer, EndpointError, failed, read_answer, recorded
-from adapter.restate.awaiting import Leaf, leaves, resolved, uncancelled, wants_all
+from adapter.restate.answers import Answer, EndpointError, failed, read_answer
+from adapter.restate.awaiting import Leaf, is_unique, leaves, resolved, uncancelled, wants_all
+from adapter.restate.conversation import Conversation, Way
 from adapter.restate.values import content_of, failure_of, invocation_of, outcome_of, request_of, text_of
-from adapter.restate.wire import Frame, write_frame
+from adapter.restate.wire import Frame
 
 MAX_EXCHANGES: Final = 100_000
 """The most exchanges of one attempt. It ends an endpoint that answers forever and never completes."""
@@ -31,23 +32,19 @@ MAX_EXCHANGES: Final = 100_000
 MAX_STATE: Final = 1024 * 1024
 """The most bytes of a key's state that an exchange sends ahead."""
 
-Exchange = Callable[[str, str, bytes], Awaitable[bytes]]
-"""Sends a service's, a handler's and an invocation's journal to an endpoint, and returns the answer. Raises
-`EndpointError` if there is none, or not one of the protocol; the exchange is then tried again."""
-
 
 class Player:
     """Plays one handler of an endpoint; `play` is its code for the engine.
 
     Args:
-        exchange: Reaches the endpoint.
+        way: Reaches the endpoint.
         service: The service's name.
         handler: The handler's name.
         lazy: True to have the handler ask for each state entry that it reads, instead of sending it the state.
     """
 
-    def __init__(self, exchange: Exchange, service: str, handler: str, *, lazy: bool = False) -> None:
-        self._send = exchange
+    def __init__(self, way: Way, service: str, handler: str, *, lazy: bool = False) -> None:
+        self._way = way
         self._lazy = lazy
         self._service = service
         self._handler = handler
@@ -59,23 +56,28 @@ class Player:
             TerminalError: If the handler ends with one.
             EndpointError: If the endpoint fails; the attempt is tried again.
         """
-        play = _Play(issuer, self._exchange, body, lazy=self._lazy)
-        for _ in range(MAX_EXCHANGES):
-            answer = await play.exchange()
-            play.apply(answer)
-            match answer.end:
-                case m.Suspension():
-                    await play.wait(answer.end.future)
-                case m.Error(behavior=m.FAIL):
-                    raise failure_of(m.WireFailure(answer.end.code, answer.end.message)).error()
-                case m.Error():
-                    play.fail(answer.end)
-                case _:
-                    return _output(answer)
+        conversation = Conversation(self._way, self._service, self._handler)
+        play = _Play(issuer, conversation, body, lazy=self._lazy)
+        try:
+            for _ in range(MAX_EXCHANGES):
+                answer = await play.exchange()
+                play.apply(answer)
+                match answer.end:
+                    case m.Suspension():
+                        await play.wait(answer.end.future)
+                    case m.AwaitingOn():
+                        await play.wait(answer.end.future, play.told)
+                    case m.ProposeRun():
+                        pass
+                    case m.Error(behavior=m.FAIL):
+                        raise failure_of(m.WireFailure(answer.end.code, answer.end.message)).error()
+                    case m.Error():
+                        play.fail(answer.end)
+                    case _:
+                        return _output(answer)
+        finally:
+            conversation.close()
         raise TerminalError(f"{issuer.target} took more than {MAX_EXCHANGES} exchanges with its endpoint")
-
-    async def _exchange(self, body: bytes) -> bytes:
-        return await self._send(self._service, self._handler, body)
 
 
 def _output(answer: Answer) -> bytes:
@@ -99,6 +101,9 @@ def _eager(seen: c.SeenState) -> tuple[list[m.StateEntry], bool]:
     return entries, seen.complete
 
 
+_NOTHING: Final[Mapping[Leaf, bool]] = {}
+
+
 @dataclass(slots=True)
 class _Open:
     """A command whose result is still to be sent."""
@@ -113,17 +118,17 @@ class _Open:
 class _Play:
     """One attempt of an invocation."""
 
-    def __init__(
-        self, issuer: c.Issuer, exchange: Callable[[bytes], Awaitable[bytes]], body: bytes, *, lazy: bool
-    ) -> None:
+    def __init__(self, issuer: c.Issuer, conversation: Conversation, body: bytes, *, lazy: bool) -> None:
         self._issuer = issuer
-        self._send = exchange
+        self._conversation = conversation
         self._stateful = issuer.kind is not Kind.SERVICE
         self._eager = self._stateful and not lazy
         self._journal: list[Frame] = []
         self._open: list[_Open] = []
         self._arrived: dict[Leaf, bool] = {}
         """The leaves whose results came since the last exchange began, and whether they are failures."""
+        self.told: dict[Leaf, bool] = {}
+        """The leaves whose results came before, if they cannot come again."""
         self._failed = 0
         """1 after an exchange that made progress and then failed."""
         self._fresh = False
@@ -135,16 +140,21 @@ class _Play:
     # --- exchanges ---
 
     async def exchange(self) -> Answer:
-        """Send the journal and return the answer, as it was the first time."""
+        """Tell the endpoint the journal and return the answer, as it was the first time."""
         journal = list(self._journal)
         issuer, self._fresh = self._issuer, False
         # What an earlier attempt began is the last progress, and each failure since then was a failure of it.
         retries = self._failed + (issuer.failures if issuer.replaying else 0)
         seen = c.SeenState(complete=not self._stateful)
         id = sdk_id(self._issuer.origin)
+        arrived = self.told | self._arrived
+        self.told |= {leaf: failed for leaf, failed in self._arrived.items() if is_unique(leaf)}
         self._arrived.clear()
+        conversation, goes_on = self._conversation, self._conversation.goes_on
 
         async def closure() -> bytes:
+            if goes_on and not conversation.goes_on:
+                raise EndpointError("the endpoint ended the stream while it was to be told results")
             entries, complete = _eager(seen)
             start = m.Start(
                 id=id,
@@ -156,11 +166,12 @@ class _Play:
                 retry_count=retries,
                 random_seed=self._seed,
             )
-            answer = await self._send(b"".join(map(write_frame, [Frame(m.START, start.encode()), *journal])))
+            answer = await conversation.exchange(start, journal, arrived)
             self._fresh = True
-            return recorded(read_answer(answer), answer)
+            return answer
 
-        exchange = c.Run("exchange", closure, kind="exchange", state=seen if self._eager else None)
+        shown = seen if self._eager and not goes_on else None
+        exchange = c.Run("exchange", closure, kind="exchange", state=shown)
         return read_answer(await self._issuer.issue(exchange, r.read_bytes), stamped=True)
 
     def apply(self, answer: Answer) -> None:
@@ -262,11 +273,16 @@ class _Play:
 
     # --- waiting ---
 
-    async def wait(self, future: m.Future) -> None:
-        """Wait until what the endpoint awaits may have come, and add what has come to the journal."""
+    async def wait(self, future: m.Future, told: Mapping[Leaf, bool] = _NOTHING) -> None:
+        """Wait until what the endpoint awaits may have come, and add what has come to the journal.
+
+        Args:
+            future: What the endpoint awaits.
+            told: Results that it may not have taken note of when it said so.
+        """
         future = uncancelled(future)
         await self._collect()
-        while not (resolved(future, self._arrived) or _CANCEL in self._arrived):
+        while not (resolved(future, {**told, **self._arrived}) or _CANCEL in self._arrived):
             operations = self._awaited(future)
             if not operations:
                 raise EndpointError("the endpoint waits for nothing that could come")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
@@ -16,13 +17,9 @@ from tests.restate.hosting import Hosted, hosted
 from tests.restate.python_services import make_app
 
 HOSTINGS = [
-    "python app in process, v5",
-    "python app in process, v6",
-    "python app in process, v7",
-    "typescript over http, v5",
-    "typescript over http, v6",
-    "typescript over http, v7",
-    "typescript on lambda, v7",
+    *(f"python app in process, {mode}, v{version}" for mode in ("requests", "duplex") for version in (5, 6, 7)),
+    *(f"typescript over http, requests, v{version}" for version in (5, 6, 7)),
+    "typescript on lambda, requests, v7",
 ]
 
 
@@ -42,17 +39,18 @@ def sandbox() -> Iterator[node.LambdaSandbox]:
 
 @pytest.fixture(params=HOSTINGS)
 async def host(request: pytest.FixtureRequest) -> AsyncIterator[Hosted]:
-    """Services on an engine: the SDK's language, how it is reached, and the version of the protocol."""
-    how, version = request.param[:-4], int(request.param[-1])
+    """Services on an engine: the SDK's language, how it is reached, the mode, and the protocol's version."""
+    how, mode, version = request.param.split(", ")
+    options: Any = {"version": int(version[1:]), "duplex": mode == "duplex"}
     async with AsyncExitStack() as stack:
         endpoint: Endpoint
         if how == "python app in process":
-            endpoint = AppEndpoint(make_app(), version=version)
+            endpoint = AppEndpoint(make_app(), **options)
         elif how == "typescript over http":
             url = request.getfixturevalue("typescript")
-            endpoint = await stack.enter_async_context(HttpEndpoint(url, version=version))
+            endpoint = await stack.enter_async_context(HttpEndpoint(url, **options))
         else:
-            endpoint = LambdaEndpoint("sandbox", request.getfixturevalue("sandbox"), version=version)
+            endpoint = LambdaEndpoint("sandbox", request.getfixturevalue("sandbox"), version=options["version"])
         yield await stack.enter_async_context(hosted(endpoint))
 
 
@@ -60,3 +58,9 @@ async def host(request: pytest.FixtureRequest) -> AsyncIterator[Hosted]:
 def keeps_metadata(request: pytest.FixtureRequest) -> bool:
     """Whether the version of the protocol has metadata of failures."""
     return not str(request.node.callspec.params["host"]).endswith("v5")
+
+
+@pytest.fixture
+def keeps_streams(request: pytest.FixtureRequest) -> bool:
+    """Whether a handler's code goes on where it is after a step."""
+    return "duplex" in str(request.node.callspec.params["host"])

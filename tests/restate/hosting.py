@@ -16,6 +16,8 @@ from adapter.engine.ports import Store
 from adapter.local.memory import MemoryStore
 from adapter.local.server import running
 from adapter.registry import Registry
+from adapter.restate.apps import AppEndpoint
+from adapter.restate.conversation import Stream
 from adapter.restate.endpoints import Endpoint
 
 
@@ -77,6 +79,30 @@ async def hosted(*endpoints: Endpoint, store: Store | None = None) -> AsyncItera
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=None) as http:
             yield Hosted(http)
+
+
+class Watched(AppEndpoint):
+    """An app that keeps what it is told: for each invocation of it, the pieces that it was sent."""
+
+    def __init__(self, app: Any, **options: Any) -> None:
+        super().__init__(app, **options)
+        self.told: list[list[bytes]] = []
+
+    async def exchange(self, service: str, handler: str, body: bytes) -> bytes:
+        self.told.append([body])
+        return await super().exchange(service, handler, body)
+
+    async def open(self, service: str, handler: str) -> Stream:
+        stream, told = await super().open(service, handler), list[bytes]()
+        self.told.append(told)
+        write = stream.write
+
+        async def watched(data: bytes) -> None:
+            told.append(data)
+            await write(data)
+
+        stream.write = watched  # type: ignore[method-assign]
+        return stream
 
 
 async def eventually(check: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:

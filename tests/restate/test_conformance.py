@@ -156,9 +156,9 @@ async def test_a_step_fails_when_its_attempts_are_exhausted(host: Hosted) -> Non
     assert await host.call(f"Failing/{new_key()}/sideEffectFailsAfterGivenAttempts", 3) == 3
 
 
-async def test_steps_run_once(host: Hosted) -> None:
-    # The handler's code runs again for each exchange; what a step did in an earlier run of it does not count.
-    assert await host.call("TestUtilsService/countExecutedSideEffects", 3) <= 1
+async def test_steps_run_once(host: Hosted, keeps_streams: bool) -> None:
+    # By requests, the handler's code runs again for each exchange; what a step did in an earlier run does not count.
+    assert await host.call("TestUtilsService/countExecutedSideEffects", 3) <= (3 if keeps_streams else 1)
 
 
 @pytest.mark.parametrize("handler", ["setDifferentKey", "callDifferentMethod"])

@@ -1,4 +1,4 @@
-"""What handlers of SDKs cost: requests to the store, and exchanges with the endpoint."""
+"""What handlers of SDKs cost: requests to the store, and invocations of the endpoint."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import pytest
 import restate
 
 from adapter.local.memory import MemoryStore
-from adapter.restate.apps import AppEndpoint
+from adapter.restate import messages as m
+from adapter.restate.wire import Frame, write_frame
 from bench.sdks import page
 from infra.emulator import ROOT
-from tests.restate.hosting import Hosted, hosted
+from tests.restate.hosting import Hosted, Watched, hosted
 from tests.restate.python_services import add, counter
 
 costs = restate.Service("Costs")
@@ -26,6 +27,11 @@ async def nothing(ctx: restate.Context) -> str:
 async def steps(ctx: restate.Context, n: int) -> None:
     for each in range(n):
         await ctx.run_typed("step", lambda each=each: each)
+
+
+@costs.handler()
+async def steps_at_once(ctx: restate.Context, n: int) -> None:
+    await restate.gather(*[ctx.run_typed("step", lambda each=each: each) for each in range(n)])
 
 
 @costs.handler()
@@ -45,35 +51,51 @@ async def object_calls(ctx: restate.Context, n: int) -> None:
         await ctx.object_call(add, "key", 1)
 
 
-class Counted(AppEndpoint):
-    """An app that counts its exchanges."""
-
-    exchanges = 0
-
-    async def exchange(self, service: str, handler: str, body: bytes) -> bytes:
-        self.exchanges += 1
-        return await super().exchange(service, handler, body)
-
-
+@pytest.mark.parametrize("duplex", [False, True], ids=["requests", "duplex"])
 @pytest.mark.parametrize(
-    ("run", "requests", "exchanges"),
+    ("run", "requests", "by_requests", "by_streams"),
     [
-        (lambda host: host.call("Costs/nothing"), 2, 1),
-        (lambda host: host.call("Counter/a/add", 1), 3, 1),
-        (lambda host: host.call("Costs/steps", 10), 12, 11),
-        (lambda host: host.call("Costs/calls", 10), 22, 21),
-        (lambda host: host.call("Costs/calls_at_once", 10), 4, 12),
-        (lambda host: host.call("Costs/object_calls", 10), 23, 21),
+        (lambda host: host.call("Costs/nothing"), 2, 1, 1),
+        (lambda host: host.call("Counter/a/add", 1), 3, 1, 1),
+        (lambda host: host.call("Costs/steps", 100), 102, 101, 1),
+        (lambda host: host.call("Costs/steps_at_once", 10), 3, 2, 1),
+        (lambda host: host.call("Costs/calls", 10), 22, 21, 21),
+        (lambda host: host.call("Costs/calls_at_once", 10), 4, 12, 12),
+        (lambda host: host.call("Costs/object_calls", 10), 23, 21, 21),
     ],
-    ids=["no steps", "exclusive get and set", "10 steps", "10 calls", "10 calls at once", "10 calls to one key"],
+    ids=[
+        "no steps",
+        "exclusive get and set",
+        "100 steps",
+        "10 steps at once",
+        "10 calls",
+        "10 calls at once",
+        "10 calls to one key",
+    ],
 )
-async def test_costs(run: Callable[[Hosted], Awaitable[object]], requests: int, exchanges: int) -> None:
-    store, endpoint = MemoryStore(), Counted(restate.app(services=[costs, counter]))
+async def test_costs(
+    run: Callable[[Hosted], Awaitable[object]], requests: int, by_requests: int, by_streams: int, duplex: bool
+) -> None:
+    store, endpoint = MemoryStore(), Watched(restate.app(services=[costs, counter]), duplex=duplex)
     async with hosted(endpoint, store=store) as host:
         await host.call("Costs/nothing")  # the first sweep has begun before that
-        before, endpoint.exchanges = store.usage.requests, 0
+        before = store.usage.requests
+        endpoint.told.clear()
         await run(host)
-        assert (store.usage.requests - before, endpoint.exchanges) == (requests, exchanges)
+        invocations = by_streams if duplex else by_requests
+        assert (store.usage.requests - before, len(endpoint.told)) == (requests, invocations)
+
+
+STEPS = (10, 20, 40)
+
+
+async def test_a_stream_is_told_each_result_once() -> None:
+    endpoint = Watched(restate.app(services=[costs]))
+    async with hosted(endpoint) as host:
+        for steps in STEPS:
+            await host.call("Costs/steps", steps)
+    bytes_of_results = [sum(map(len, told[1:])) for told in endpoint.told]
+    assert bytes_of_results == [steps * len(write_frame(Frame(m.RUN_ACK, m.RunAck(1).encode()))) for steps in STEPS]
 
 
 async def test_the_page_has_what_was_counted() -> None:

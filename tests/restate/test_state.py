@@ -11,10 +11,9 @@ import restate
 
 from adapter.local.memory import MemoryStore
 from adapter.restate import messages as m
-from adapter.restate.apps import AppEndpoint
 from adapter.restate.wire import read_frames
 from adapter.testing import Environment
-from tests.restate.hosting import Hosted, hosted, new_key
+from tests.restate.hosting import Hosted, Watched, hosted, new_key
 
 notes = restate.VirtualObject("Notes")
 lazy_notes = restate.VirtualObject("LazyNotes", enable_lazy_state=True)
@@ -49,21 +48,9 @@ for each in (notes, lazy_notes):
     each.handler()(rewrite)
 
 
-class Recorded(AppEndpoint):
-    """An app that keeps the starts of its exchanges."""
-
-    def __init__(self) -> None:
-        super().__init__(restate.app(services=[notes, lazy_notes]))
-        self.starts: list[m.Start] = []
-
-    async def exchange(self, service: str, handler: str, body: bytes) -> bytes:
-        self.starts.append(m.Start.decode(read_frames(body)[0].payload))
-        return await super().exchange(service, handler, body)
-
-
-@pytest.fixture
-def endpoint() -> Recorded:
-    return Recorded()
+@pytest.fixture(params=["requests", "duplex"])
+def endpoint(request: pytest.FixtureRequest) -> Watched:
+    return Watched(restate.app(services=[notes, lazy_notes]), duplex=request.param == "duplex")
 
 
 @pytest.fixture
@@ -72,7 +59,7 @@ def store() -> MemoryStore:
 
 
 @pytest.fixture
-async def host(endpoint: Recorded, store: MemoryStore) -> AsyncIterator[Hosted]:
+async def host(endpoint: Watched, store: MemoryStore) -> AsyncIterator[Hosted]:
     async with hosted(endpoint, store=store) as host:
         yield host
 
@@ -92,11 +79,11 @@ SIZES = {
 
 @pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("service", ["Notes", "LazyNotes"])
-async def test_state_of_any_size_is_read(host: Hosted, endpoint: Recorded, service: str, sizes: str) -> None:
+async def test_state_of_any_size_is_read(host: Hosted, endpoint: Watched, service: str, sizes: str) -> None:
     key, (written, whole) = new_key(), SIZES[sizes]
     await host.call(f"{service}/{key}/write", written)
     assert await host.call(f"{service}/{key}/read") == written
-    start = endpoint.starts[-1]
+    start = m.Start.decode(read_frames(endpoint.told[-1][0])[0].payload)
     assert bool(start.partial_state) is (service == "LazyNotes" or not whole)
     if whole and service == "Notes":
         assert {(each.key or b"").decode(): len(each.value or b"") - 2 for each in start.state_map} == written
