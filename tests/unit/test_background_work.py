@@ -24,7 +24,7 @@ MAKERS = {
     "combinators.py": "a handler's own, on its loop",
     "local/ports.py": "timers, which `close` cancels",
     "local/server.py": "the server's own, which its exit cancels",
-    "restate/apps.py": "a stream's app, which the stream's conversation cancels and the endpoint keeps until it has ended",
+    "restate/apps.py": "the apps of streams, which their conversations cancel and the endpoint keeps till then",
     "testing/environment.py": "calls of a test, which awaits them",
 }
 """The modules that may create tasks, with the owner of these."""
