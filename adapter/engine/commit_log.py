@@ -193,8 +193,11 @@ class CommitLog:
         If the process crashed between the two commits, the next attempt would read what this one wrote. Return True if
         any result was moved.
         """
+        first = chain.from_iterable(self.groups[:taken])
+        writers = {effect.execution for effect in first if isinstance(effect, StateWritten)}
+        if not writers:
+            return False
         effects = [(place, effect) for place, group in enumerate(self.groups) for effect in group]
-        writers = {effect.execution for place, effect in effects if place < taken and isinstance(effect, StateWritten)}
         answers = [
             (effect.execution, effect.entry)
             for place, effect in effects
@@ -230,7 +233,9 @@ class CommitLog:
     def owner_runs_here(self, head: Head | None) -> bool:
         """Return True if the key's owner runs in this session, or has run and not all of that is committed."""
         owner = head.owner if head is not None else None
-        return owner is not None and any(execution.ref == owner for execution in self.executions())
+        return owner is not None and any(
+            execution.meta.id == owner.id and execution.ref == owner for execution in self.executions()
+        )
 
     def reread(self, key: Key, head: Head | None = None) -> None:
         """Forget what is known of a key, except for its head if that was just read."""

@@ -283,15 +283,20 @@ class Committer:
                 continue
             tries = 0
             self._on_committed(transaction, taken)
-            queued = {id for id, meta in transaction.metas.items() if meta.status is Status.QUEUED}
-            if any(effect.execution.meta.id in queued for group in self._log.groups for effect in group):
-                raise Interrupted(REWIND)  # an invocation ran here that this commit left in the inbox
+            if self._runs_queued(transaction):
+                raise Interrupted(REWIND)
             end -= taken
             commit_id = new_commit_id()
         if not self._log.groups:
             self._log.has_work_for_others = False
 
     # --- after a commit ---
+
+    def _runs_queued(self, transaction: Transaction) -> bool:
+        """Return True if the log goes on with an invocation that the commit left in the inbox."""
+        queued = {id for id, meta in transaction.metas.items() if meta.status is Status.QUEUED}
+        rest = chain.from_iterable(self._log.groups) if queued else ()
+        return any(effect.execution.meta.id in queued for effect in rest)
 
     def _on_committed(self, transaction: Transaction, taken: int) -> None:
         """Update what the session knows after a commit was applied."""

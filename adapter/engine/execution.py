@@ -70,6 +70,7 @@ class Execution:
     """For a shared handler that reads all of its key's state at once: that state."""
     dropped: bool = False
     """True if the store already holds an invocation under this id, so that this one is not created."""
+    _key: ObjectKey | None = None
 
     @property
     def ref(self) -> Ref:
@@ -87,7 +88,9 @@ class Execution:
 
     @property
     def key(self) -> ObjectKey:
-        return self.meta.target.object
+        if self._key is None:  # asked for with each effect of the log
+            self._key = self.meta.target.object
+        return self._key
 
     @property
     def committed(self) -> int:
