@@ -63,8 +63,14 @@ class Deployment:
         return service in self._services
 
     def hosts(self, target: Target) -> bool:
-        """Return True if the target's service runs in this process, or does not exist."""
-        return self.serves(target.service) or self._kinds(target) is None
+        """Return True if the target's service runs in this process, or does not exist.
+
+        False while nothing can say whether it exists: another process then finds out.
+        """
+        try:
+            return self.serves(target.service) or self._kinds(target) is None
+        except (Unavailable, Unreadable):
+            return False
 
     def runs(self, meta: Meta) -> bool:
         """Return True if an invocation's next attempt can run in this process."""

@@ -154,6 +154,7 @@ class Process:
         task = asyncio.create_task(guarded())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: work.close())  # else work that is cancelled before it begins is never awaited
         return task
 
     async def persist(self, work: Coroutine[Any, Any, T], *, repeated_by: Repeat) -> T:

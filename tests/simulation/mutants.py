@@ -651,6 +651,11 @@ MUTANTS = (
         focus="further",
     ),
     mutant(
+        "who has begun, and is there after a rewind, is taken for its key's owner",
+        "3",
+        Edit(Session, "_begin", "owns = ", "owns = (execution.stored and bool(execution.journal)) or "),
+    ),
+    mutant(
         "what is suspended is due for its timer only",
         "8",
         Edit(suspensions, "_check_at", "if kinds == {TIMER}:", "if True:"),

@@ -11,6 +11,7 @@ import pytest
 from adapter import Context, Service, handler
 from adapter.definitions import Definition
 from adapter.engine.engine import Engine
+from adapter.engine.ports import Unavailable
 from adapter.engine.process import Repeat
 from adapter.engine.records import Meta, Ref, Status
 from adapter.engine.requests import Request
@@ -205,6 +206,22 @@ async def test_a_handler_that_is_gone(stack: Stack) -> None:
     assert await stack.outcome(begun) == [1, 1]
     await stack.clock.advance(3601)
     assert await stack.outcome(delayed) == (404, "'Shop' has no handler 'sleep' any more")
+
+
+async def test_a_timer_fires_while_the_registry_cannot_be_read(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The function that fires it need not know of the service: it dispatches to it."""
+
+    def kinds(target: Target) -> Kind:
+        raise Unavailable("the registry")
+
+    delayed = await stack.send("Shop/sleep", delay=3600)
+    stack.deploy("second:1", shop(2))
+    stack.deploy("first:2", Clerk)
+    stack.hosts["Shop"] = "second"
+    monkeypatch.setattr(stack.engine("first").deployment, "_kinds", kinds)
+    await stack.clock.advance(3601)
+    await stack.clock.advance(3601)
+    assert await stack.outcome(delayed) == [2]
 
 
 async def test_a_changed_handler_is_resumed_on_the_wrong_code_and_back(stack: Stack) -> None:
