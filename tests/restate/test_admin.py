@@ -85,7 +85,6 @@ async def test_an_invocation_is_paused_resumed_and_restarted(host: Hosted) -> No
 @pytest.mark.parametrize(
     ("method", "path", "instead"),
     [
-        ("POST", "query", "adapter inv list"),
         ("POST", "deployments", "adapter dev --endpoint"),
         ("PATCH", "services/Counter", "in its code"),
         ("POST", "subscriptions", "event source"),

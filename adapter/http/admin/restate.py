@@ -5,37 +5,50 @@ The base URL is ``/admin/restate``. Sources: the `admin API <https://docs.restat
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
 from adapter.errors import TerminalError
+from adapter.http.admin import arrow, parameters, stack
 from adapter.http.admin import models as m
-from adapter.http.admin import stack
 from adapter.http.admin.context import Stack
+from adapter.http.admin.query import evaluate, read_query
+from adapter.http.admin.relations import deployment_id, rows_for
 from adapter.http.admin.routing import Call, route
 from adapter.http.messages import answer
+
+COMMAND_LINE: Final = "restate-cli/"
+"""The user agent of Restate's command line begins so."""
 
 ACTIONS: Final = ("cancel", "kill", "pause", "resume", "purge")
 
 MODES: Final = ("cancel", "kill", "purge")
 """What ``DELETE /invocations/{id}?mode=`` can ask for."""
 
+VERSIONED: Final = re.compile("v[0-9]+")
+"""The first part of a path that names the version of the API. The paths served here are the same in all."""
+
 INSTEAD: Final = {
-    "query": "list invocations with GET /admin/invocations, or adapter inv list",
     "deployments": "serve an endpoint with adapter dev --endpoint URL; on AWS, sam deploy registers versions",
-    "services": "options of a service are in its code",
+    "services": "options of a service are in its code, and adapter state edits its state",
     "subscriptions": "there are no Kafka subscriptions: have an event source call the ingress",
 }
 """What to do instead of what is not there, by the first part of the path."""
 
-LOCAL: Final = "local"
-"""The id of what a development server serves, which has no version."""
 
 TYPES: Final = {"service": "Service", "object": "VirtualObject", "workflow": "Workflow"}
 HANDLES: Final = {"exclusive": "Exclusive", "shared": "Shared", "workflow": "Workflow"}
+
+
+class Asked(TypedDict):
+    """The body of a query: SQL."""
+
+    query: str
 
 
 async def respond_as_restate(admin: Stack, request: Request, path: str) -> Response:
@@ -46,20 +59,23 @@ async def respond_as_restate(admin: Stack, request: Request, path: str) -> Respo
     """
     call = Call(admin, request)
     parts = path.strip("/").split("/")
+    if len(parts) > 1 and VERSIONED.fullmatch(parts[0]):
+        del parts[0]
     match request.method, parts:
         case "GET", ["health"]:
             return answer({})
         case "GET", ["version"]:
-            told = {"min_admin_api_version": 1, "max_admin_api_version": 3}
-            return answer({"version": _version(), **told})
+            spoken = {"min_admin_api_version": 1, "max_admin_api_version": 4}
+            return answer({"version": _version(), **spoken, "ingress_endpoint": _ingress(request), "features": {}})
         case "GET", ["deployments"]:
-            return answer({"deployments": [_deployment(each) for each in await _deployments(call)]})
-        case "GET", ["deployments", name]:
-            found = await stack.deployment(call, _own_name(name))
-            services = [_service(each) for each in await _services(call) if each["deployment"] == _own_name(name)]
-            return answer({**_deployment(found), "services": services})
-        case "DELETE", ["deployments", name]:
-            if not _own_name(name):
+            return answer({"deployments": [_deployment(each, request) for each in await _deployments(call)]})
+        case "GET", ["deployments", id]:
+            found = await _found(call, id)
+            services = [_service(each) for each in await _services(call) if each["deployment"] == found["deployment"]]
+            return answer({**_deployment(found, request), "services": services})
+        case "DELETE", ["deployments", id]:
+            name = (await _found(call, id))["deployment"]
+            if not name:
                 raise TerminalError("what this process serves cannot be removed", code=409)
             await _ours(admin, request, "DELETE", f"deployments/{name}")
             return Response(status_code=202)
@@ -78,11 +94,16 @@ async def respond_as_restate(admin: Stack, request: Request, path: str) -> Respo
         case (("PATCH" | "POST"), ["invocations", id, action]) if action in ACTIONS:
             return await _ours(admin, request, "PATCH", f"invocations/{id}/{action}", request.url.query)
         case (("PATCH" | "POST"), ["invocations", id, "restart-as-new"]):
+            if request.headers.get("user-agent", "").startswith(COMMAND_LINE):  # it would report a failure
+                hint = f"adapter inv restart {id[:100]}"
+                raise TerminalError(f"Restate's command line cannot read the new id: use {hint}", code=501)
             response = await _ours(admin, request, "PATCH", f"invocations/{id}/restart-as-new", request.url.query)
             return answer({"new_invocation_id": response.headers["x-restate-id"]})
         case "DELETE", ["invocations", id] if (mode := call.query("mode") or "cancel") in MODES:
             await _ours(admin, request, "PATCH", f"invocations/{id}/{mode}")
             return Response(status_code=202)
+        case "POST", ["query"]:
+            return await _query(call)
         case _:
             hint = INSTEAD.get(parts[0], "it is for a Restate server only")
             asked = f"{request.method} /{path[:100]}"
@@ -95,6 +116,17 @@ async def _ours(admin: Stack, request: Request, method: str, path: str, query: s
     return await route(admin, Request(scope, request.receive))
 
 
+async def _query(call: Call) -> Response:
+    """Answer SQL: as JSON if that is accepted, else as a stream of Arrow."""
+    asked = await parameters.json_body(call, Asked)
+    query = read_query(asked["query"])
+    names, rows = evaluate(query, await rows_for(call, query))
+    if "application/json" in call.request.headers.get("accept", ""):
+        pairs = (zip(names, row, strict=True) for row in rows)
+        return answer({"rows": [{name: value for name, value in each if value is not None} for each in pairs]})
+    return Response(arrow.encode(names, rows), media_type=arrow.MEDIA_TYPE)
+
+
 def _version() -> str:
     try:
         return version("serverless-adapter")
@@ -102,8 +134,15 @@ def _version() -> str:
         return "0"
 
 
-def _own_name(deployment: str) -> str:
-    return "" if deployment == LOCAL else deployment
+def _ingress(request: Request) -> str:
+    return str(request.base_url)
+
+
+async def _found(call: Call, id: str) -> m.Deployment:
+    for each in await _deployments(call):
+        if id in (each["deployment"], deployment_id(each["deployment"])):
+            return each
+    raise TerminalError(f"there is no deployment {id[:100]!r}: GET /deployments lists them", code=404)
 
 
 async def _deployments(call: Call) -> list[m.Deployment]:
@@ -114,10 +153,11 @@ async def _services(call: Call) -> list[m.Service]:
     return (await stack.services(call))["services"]
 
 
-def _deployment(of: m.Deployment) -> dict[str, Any]:
+def _deployment(of: m.Deployment, request: Request) -> dict[str, Any]:
+    name = of["deployment"]
     return {
-        "id": of["deployment"] or LOCAL,
-        "uri": of["function"],
+        "id": deployment_id(name),
+        "uri": f"lambda://{name.replace(':', '/')}" if name else _ingress(request),
         "protocol_type": "RequestResponse",
         "http_version": "HTTP/2.0",
         "created_at": of.get("created", "1970-01-01T00:00:00.000+00:00"),
@@ -131,7 +171,7 @@ def _service(of: m.Service) -> dict[str, Any]:
     return {
         "name": of["name"],
         "ty": TYPES[of["kind"]],
-        "deployment_id": of["deployment"] or LOCAL,
+        "deployment_id": deployment_id(of["deployment"]),
         "revision": 1,
         "public": not all(each["private"] for each in of["handlers"].values()),
         "handlers": [_handler(name, each) for name, each in of["handlers"].items()],
