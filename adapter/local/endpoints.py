@@ -45,6 +45,11 @@ class Endpoints:
         self._offers: dict[str, Mapping[str, BoundService]] = {}
         self._said: dict[str, str] = {}
 
+    async def close(self) -> None:
+        """Close the connections to the endpoints."""
+        for endpoint in self._endpoints:
+            await endpoint.close()
+
     async def discover(self) -> Registry | None:
         """Ask every endpoint what it offers, and return all services; ``None`` if nothing has changed.
 

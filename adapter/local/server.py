@@ -321,6 +321,8 @@ async def _run(
     async with AsyncExitStack() as background:
         if isinstance(store, SqliteStore):
             background.callback(store.close)  # last, when the engine has stopped
+        if endpoints is not None:
+            background.push_async_callback(endpoints.close)
         app = await background.enter_async_context(running(registry, store, sweep=sweep, cors=options.cors, logs=logs))
         if supervisor is not None:
             _beside(background, _tell_imports(supervisor))

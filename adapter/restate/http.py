@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
 
 import httpx
+from h2.exceptions import H2Error
 
 from adapter.restate.answers import MAX_ANSWER, EndpointError
-from adapter.restate.conversation import SILENCE
+from adapter.restate.conversation import SILENCE, Stream
 from adapter.restate.endpoints import Endpoint
+from adapter.restate.http2 import CONNECT, Connection
 
 if TYPE_CHECKING:
     from adapter.restate.identity import Identity
-
-CONNECT: Final = 5.0
-"""Seconds for a connection to an endpoint."""
 
 
 class HttpEndpoint(Endpoint):
@@ -28,10 +29,17 @@ class HttpEndpoint(Endpoint):
         duplex: False to use requests and responses only, also where the endpoint offers streams.
     """
 
+    streams = True
+
     def __init__(
         self, url: str, *, version: int | None = None, identity: Identity | None = None, duplex: bool = True
     ) -> None:
-        super().__init__(url.rstrip("/"), version=version, identity=identity, duplex=duplex)
+        parts = urlsplit(url)
+        # A name and a password in the URL are sent with requests only.
+        super().__init__(url.rstrip("/"), version=version, identity=identity, duplex=duplex and parts.username is None)
+        self._prefix = parts.path.rstrip("/")
+        self._connections: list[Connection] = []
+        self._connecting = asyncio.Lock()
         # Servers of SDKs speak HTTP/2 without TLS by prior knowledge.
         transport = httpx.AsyncHTTPTransport(http1=False, http2=True)
         self._client = httpx.AsyncClient(transport=transport, timeout=httpx.Timeout(SILENCE, connect=CONNECT))
@@ -40,7 +48,32 @@ class HttpEndpoint(Endpoint):
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
         await self._client.aclose()
+        while self._connections:
+            await self._connections.pop().close()
+
+    async def stream(self, path: str, headers: Mapping[str, str]) -> Stream:
+        place = self.name + path
+        try:
+            async with self._connecting:
+                connection = await self._connection()
+                return connection.request(place, self._prefix + path, headers)
+        except (OSError, H2Error) as error:
+            raise _silent(place, error) from error
+
+    async def _connection(self) -> Connection:
+        """Return a connection with room for another stream."""
+        self._connections = [each for each in self._connections if not each.ended]
+        for connection in self._connections:
+            if connection.has_room:
+                return connection
+        connection = await Connection.open(self.name)
+        self._connections.append(connection)
+        return connection
 
     async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
         answer = bytearray()
@@ -51,6 +84,10 @@ class HttpEndpoint(Endpoint):
                     if len(answer) > MAX_ANSWER:
                         raise EndpointError(f"{self.name}{path} answers with more than {MAX_ANSWER} bytes")
         except httpx.HTTPError as error:
-            reason = f"{type(error).__name__}: {error}".rstrip(": ")
-            raise EndpointError(f"{self.name}{path} does not answer ({reason})") from error
+            raise _silent(self.name + path, error) from error
         return response.status_code, bytes(answer)
+
+
+def _silent(place: str, error: Exception) -> EndpointError:
+    reason = f"{type(error).__name__}: {error}".rstrip(": ")
+    return EndpointError(f"{place} does not answer ({reason})")

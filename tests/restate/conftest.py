@@ -18,7 +18,7 @@ from tests.restate.python_services import make_app
 
 HOSTINGS = [
     *(f"python app in process, {mode}, v{version}" for mode in ("requests", "duplex") for version in (5, 6, 7)),
-    *(f"typescript over http, requests, v{version}" for version in (5, 6, 7)),
+    *(f"typescript over http, {mode}, v{version}" for mode in ("requests", "duplex") for version in (5, 6, 7)),
     "typescript on lambda, requests, v7",
 ]
 
@@ -64,3 +64,9 @@ def keeps_metadata(request: pytest.FixtureRequest) -> bool:
 def keeps_streams(request: pytest.FixtureRequest) -> bool:
     """Whether a handler's code goes on where it is after a step."""
     return "duplex" in str(request.node.callspec.params["host"])
+
+
+@pytest.fixture
+def waits_on_streams(request: pytest.FixtureRequest) -> bool:
+    """Whether a handler's code goes on where it is after what it awaited."""
+    return str(request.node.callspec.params["host"]) == "typescript over http, duplex, v7"

@@ -162,7 +162,11 @@ async def test_steps_run_once(host: Hosted, keeps_streams: bool) -> None:
 
 
 @pytest.mark.parametrize("handler", ["setDifferentKey", "callDifferentMethod"])
-async def test_code_that_is_not_deterministic_does_not_complete(host: Hosted, handler: str) -> None:
+async def test_code_that_is_not_deterministic_does_not_complete(
+    host: Hosted, handler: str, waits_on_streams: bool
+) -> None:
+    if waits_on_streams:
+        pytest.skip("the code runs once, so it cannot differ from itself")
     key = new_key()
     id = await host.send(f"NonDeterministic/{key}/{handler}")
 

@@ -25,6 +25,7 @@ MAKERS = {
     "local/ports.py": "timers, which `close` cancels",
     "local/server.py": "the server's own, which its exit cancels",
     "restate/apps.py": "the apps of streams, which their conversations cancel and the endpoint keeps till then",
+    "restate/http2.py": "what reads a connection, which `close` cancels and awaits",
     "testing/environment.py": "calls of a test, which awaits them",
 }
 """The modules that may create tasks, with the owner of these."""
