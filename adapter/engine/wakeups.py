@@ -72,7 +72,7 @@ class Wakeups:
         if ref.id in self._listeners and self._deployment.serves(key.service):
             self._process.spawn(self._resume(ref.id, key=key), repeated_by=Repeat.DISPATCH)
         else:
-            self.dispatch(ref, key.service, "", fresh=True)
+            self.dispatch(ref, key.service, "", fresh=False)  # it may have run in a batch that was not committed
 
     async def _retry(self, meta: Meta, due: int) -> None:
         if await self._process.wait_for_time(due):

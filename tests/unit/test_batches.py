@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from adapter.engine import commands as c
-from adapter.engine.journal import CommandIssued, encode
+from adapter.engine.journal import CommandIssued, ResultDelivered, encode
 from adapter.engine.ports import Change, Create, Delete, MarkQueued, Put, TakeKey, Update, WriteHead
 from adapter.engine.records import Head, InboxEntry, JournalSegment, Meta, Status, Unreadable
 from adapter.engine.types import Kind, ObjectKey, Outcome, Target
@@ -348,3 +348,34 @@ async def test_a_process_that_comes_too_late_to_begin_reads_the_state_again() ->
     await pass_time(world, late.done)
     assert (await world.meta(meta.id)).status is Status.COMPLETED
     assert (await world.store.heads([key]))[key].state == {"n": b"1"}
+
+
+async def test_a_queued_invocation_with_a_piece_of_a_journal_runs_apart_from_the_owner() -> None:
+    """An owner ran it in a batch, and put a piece of its journal ahead of a commit that failed."""
+    world = World()
+    ran = counting(world)
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def hold_more(ctx: Any, _: Any) -> Any:
+        ctx.issue(c.SetState("large", pack("x" * 300_000)), unpack)
+        await ctx.issue(c.Sleep(10_000), unpack)
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def read(ctx: Any, times: Any) -> Any:
+        return [len(await ctx.issue(c.GetState("large"), unpack)) for _ in range(times)]
+
+    owner = await world.send("O/k/hold_more")
+    await settle()
+    reader = await world.send("O/k/read", 4)
+    await world.send("O/k/add", "behind")
+    left = await world.meta(reader)
+    assert left.status is Status.QUEUED
+    piece = encode([ResultDelivered(0, Outcome(b"x" * 400_000))])[0]
+    await world.store.commit([Put(JournalSegment(reader, left.generation, 0, piece))], "an earlier attempt")
+
+    await world.clock.advance(11)
+    await pass_time(world, lambda: bool(ran))
+
+    assert await count(world) == 1
+    assert (await world.meta(owner)).failures == 0
+    assert unpack((await world.meta(reader)).outcome.value) == [300_000] * 4  # type: ignore[union-attr]
