@@ -171,8 +171,10 @@ class _Play:
             return answer
 
         shown = seen if self._eager and not goes_on else None
-        exchange = c.Run("exchange", closure, kind="exchange", state=shown)
-        return read_answer(await self._issuer.issue(exchange, r.read_bytes), stamped=True)
+        operation = self._issuer.issue(c.Run("exchange", closure, kind="exchange", state=shown), r.read_bytes)
+        while not operation.done:  # a cancellation meanwhile is for the handler to know
+            await self._until(operation)
+        return read_answer(await operation, stamped=True)
 
     def apply(self, answer: Answer) -> None:
         """Issue the commands of an answer, and add them and the results of its steps to the journal."""
@@ -309,7 +311,7 @@ class _Play:
         self._open.append(awaited)
         return awaited
 
-    async def _until(self, *operations: Operation[bytes | None], all: bool = False) -> None:
+    async def _until(self, *operations: Operation[Any], all: bool = False) -> None:
         """Wait for one of them, or for all. A cancellation becomes the protocol's signal."""
         try:
             await (wait_all if all else wait_completed)(*operations)
@@ -319,7 +321,10 @@ class _Play:
 
     async def _collect(self) -> None:
         """Add the results that are there, in the order of their commands."""
-        for each in [each for each in self._open if each.operation.done]:
+        ended = [each for each in self._open if each.operation.done]
+        if ended:  # a cancellation that a call's failure was to tell of, and did not
+            await self._until(*(each.operation for each in ended))
+        for each in ended:
             self._open.remove(each)
             failed = False
             try:
