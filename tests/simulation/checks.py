@@ -77,6 +77,8 @@ class Checker:
         self.leftovers()
         if self.world.encodes:
             self.encoded()
+        if self.plan.hosted:
+            self.exchanges()
         if not self.world.expiring and not self.world.swept:
             self.told()
         if not self.world.faulty and not self.world.lambdas:
@@ -116,7 +118,7 @@ class Checker:
             self.fail(f"{meta.id} ends with the output of another: {text}")
         elif node in self.noticing:
             return
-        elif (failure := meta.outcome and meta.outcome.failure) and failure.metadata != {"node": str(node)}:
+        elif (failure := meta.outcome and meta.outcome.failure) and not self.world.is_of(node, failure.metadata):
             self.fail(f"{meta.id} (node {node}) fails with {failure}, which lacks its metadata")
         elif self.plan.fails(node) != (meta.outcome is not None and meta.outcome.failure is not None):
             self.fail(f"{meta.id} (node {node}) ends with {meta.outcome}")
@@ -240,6 +242,8 @@ class Checker:
                     self.fail(f"{meta.id} was given its {what} at {path}, and who gave it was told {said}")
             if what == "error" and values[1] == digest("cancelled") and values[0] in self.shaken | self.shaken_by(meta):
                 continue
+            if what == "id" and values[1] != self.world.made[meta.ref, values[0]]:
+                self.fail(f"{meta.id} was told that node {values[0]} runs as {values[1]}")
             if what == "deadlock":
                 names = values[1].removeprefix("deadlock: ").split(" → ")
                 keys = all(name.count("/") == 1 and name[0] in "OW" for name in names)
@@ -275,11 +279,12 @@ class Checker:
             node = self.plan.nodes[values[0]]
             if node.idempotency is not None:
                 continue
-            ends = self.by_id[values[1]]
+            ends = self.by_id[self.child(meta, values)]
             if (self.world.expiring and node.kind is Kind.WORKFLOW) or (self.plan.tangled and not ends):
                 continue
             if len(ends) != 1 or ends[0] not in self.by_node[node.id]:
-                self.fail(f"{meta.id} called {values[1]} to run node {node.id}, which {self.by_node[node.id]} did")
+                called = self.child(meta, values)
+                self.fail(f"{meta.id} called {called} to run node {node.id}, which {self.by_node[node.id]} did")
                 continue
             child = ends[0].meta
             length, seen = from_json(ends[0].input)["t"]
@@ -296,6 +301,10 @@ class Checker:
                     if order.get(key, -1) >= seq:
                         self.fail(f"{meta.id}: {child.id} came to {key} as number {seq}, after number {order[key]}")
                     order[key] = seq
+
+    def child(self, meta: Meta, values: list[Any]) -> str:
+        """The id of what an invocation called or sent. A handler of the SDK's is not told at once."""
+        return str(values[1] or self.world.made[meta.ref, values[0]])
 
     def op(self, meta: Meta, path: str) -> Op:
         """The operation at a place of an invocation's program."""
@@ -459,6 +468,21 @@ class Checker:
                     steps.add(entry.n)
                 elif isinstance(entry, ResultDelivered) and entry.n in steps:
                     self.world.decoded(entry.outcome.value or b"")
+
+    def exchanges(self) -> None:
+        """The result of a step of the SDK's is recorded once."""
+        from tests.simulation import sdk  # which needs Restate's SDK
+
+        for ref in self.ends:
+            entries = self.store.journal(ref)
+            asked = {entry.n for entry in entries if isinstance(entry, CommandIssued) and entry.kind == "exchange"}
+            answers = [
+                self.world.decoded(entry.outcome.value or b"")
+                for entry in entries
+                if isinstance(entry, ResultDelivered) and entry.n in asked and entry.outcome.failure is None
+            ]
+            if twice := sdk.recorded_twice(answers):
+                self.fail(f"{ref.id} has recorded the results {twice} of its steps twice")
 
     def leftovers(self) -> None:
         """Nothing is held, nobody waits."""

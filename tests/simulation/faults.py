@@ -66,3 +66,30 @@ def draw(random: Random) -> Faults:
             setattr(faults, name, most * random.choice((0.05, 0.3, 1.0)))
     faults.skew = random.choice((0.0, 0.0, 0.2, 0.95))
     return faults
+
+
+@dataclass(slots=True)
+class Exchanges:
+    """How likely it is that an exchange with an SDK's endpoint goes wrong."""
+
+    refused: float = 0.0
+    """That the endpoint is not there."""
+    unheard: float = 0.0
+    """That the handler runs, and the answer is lost."""
+    slow: float = 0.0
+    """That a message takes long."""
+    error: float = 0.0
+    """That the handler reports an error in the middle."""
+    pause: float = 0.0
+    """That this error asks for a pause."""
+
+
+def draw_exchanges(random: Random) -> Exchanges:
+    """Some of the faults of exchanges, each rare or frequent."""
+    exchanges = Exchanges()
+    if random.random() < 0.3:
+        return exchanges
+    for name, most in (("refused", 0.2), ("unheard", 0.3), ("slow", 0.2), ("error", 0.3), ("pause", 0.5)):
+        if random.random() < 0.6:
+            setattr(exchanges, name, most * random.choice((0.1, 0.5, 1.0)))
+    return exchanges

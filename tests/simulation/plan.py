@@ -115,6 +115,8 @@ class Plan:
     """Whether calls may wait for each other's keys, so that anything may fail with a deadlock."""
     alone: bool = False
     """Whether it is one request, undisturbed, of which is known what it may cost."""
+    hosted: tuple[str, ...] = ()
+    """The services whose handlers are written with Restate's SDK."""
     _fails: dict[int, bool] = field(default_factory=dict, compare=False, repr=False)
 
     def fails(self, id: int) -> bool:
@@ -249,6 +251,9 @@ CUT_SHORT = {"stray", "deadline"}
 ALONE = {"get", "set", "add", "append", "clear", "now", "draw", "raise", "step", "sleep", "call", "send", "gather"}
 """What a program is made of that nobody disturbs, and whose costs are known."""
 
+SDK = {"now", "gather", "race", "stray", "deadline", "glance"}
+"""What a handler that is written with Restate's SDK does not do."""
+
 FOCUSES = ("operators", "results", "steps", "rings", "large", "parts", "trees", "time", "costs")
 """What there can be much of in a plan: see `generate`."""
 
@@ -336,6 +341,12 @@ class _Generator:
             self.weights["set"] = 10.0
         self.workflow: Target | None = None
         """Whose program is being made, if it is one."""
+        self.hosted: tuple[str, ...] = ()
+        self.by_sdk = False
+        """Whether the program that is being made is a handler of Restate's SDK."""
+        if "sdk" in reach:
+            self.hosted = hosted(random, sorted(self.functions))
+            self.weights["tree"] = random.choice((0, 0.5, 2))
 
     def plan(self) -> Plan:
         random = self.random
@@ -367,7 +378,13 @@ class _Generator:
             )
             self.left -= 1
         plan = Plan(
-            self.functions, self.nodes, tuple(roots), limits=self.limits, tangled=self.tangled, alone=self.alone
+            self.functions,
+            self.nodes,
+            tuple(roots),
+            limits=self.limits,
+            tangled=self.tangled,
+            alone=self.alone,
+            hosted=self.hosted,
         )
         if self.alone:
             return plan
@@ -438,9 +455,10 @@ class _Generator:
             target, kind, inner = Target(f"W{number}", "run", f"w{id}"), Kind.WORKFLOW, floor
         else:
             target, kind, inner = Target(f"S{number}", "do"), Kind.SERVICE, floor
-        outer, self.workflow = self.workflow, target if kind is Kind.WORKFLOW else None
+        outer = self.workflow, self.by_sdk
+        self.workflow, self.by_sdk = target if kind is Kind.WORKFLOW else None, target.service in self.hosted
         ops = self.body(inner, depth, kind, random.randint(0, self.length))
-        self.workflow = outer
+        self.workflow, self.by_sdk = outer
         self.nodes[id] = Node(id, target, kind, ops, idempotency, self.size())
         return id
 
@@ -449,7 +467,7 @@ class _Generator:
 
     def ops(self, floor: int, depth: int, kind: Kind, inside: bool) -> list[Op]:
         random = self.random
-        if "further" in self.reach and not (inside or self.alone) and random.random() < 0.2:
+        if "further" in self.reach and not (inside or self.alone or self.by_sdk) and random.random() < 0.2:
             return [self.further(floor, depth)]
         reads = {"get", "keys"} if kind is not Kind.SERVICE else set()
         writes = {"set", "add", "append", "clear", "clear-all", "ahead"} if kind.exclusive else set()
@@ -469,6 +487,8 @@ class _Generator:
             others |= {"gather", "race", "stubborn", "stray", "deadline"}
             others |= {"select", "completed", "timeout", "all"} if self.extended else set()
             depth += 1
+        if self.by_sdk:
+            others = others - SDK | ({"tree"} if not inside else set())
         names = sorted(reads | writes | others)
         weights = [self.weights[name] for name in names]
         if not any(weights):
@@ -491,6 +511,8 @@ class _Generator:
             case "step":
                 hows = ("", "retry", "terminal", "exhaust", "loose", "defer", "once")
                 how = random.choices(hows, (8, 2, 1, 2 if "exhausted-steps" in self.reach else 0, 1, 2, 1))[0]
+                if self.by_sdk and how in ("loose", "defer", "once"):
+                    how = ""
                 times = random.choice((0, 0, 0, 1, 2)) if not self.alone and how != "once" else 0
                 return [Op(what, entry, random.choice((0, 0, 5, 100, 1000)), times, how=how, size=self.size())]
             case "sleep":
@@ -502,6 +524,10 @@ class _Generator:
             case "select" | "completed" | "all":
                 how = random.choice(("", "await", "cancel")) if what == "select" else ""
                 operations = [self.operation(floor, depth, how) for _ in range(random.randint(2, 4))]
+                return [Op(what, how=how, branches=tuple((operation,) for operation in operations))]
+            case "tree":
+                how = random.choice(("all of any", "any of all"))
+                operations = [self.operation(floor, depth) for _ in range(random.randint(3, 5))]
                 return [Op(what, how=how, branches=tuple((operation,) for operation in operations))]
             case "timeout":
                 patience = random.choice((1, 20, 500, 1500, 5000))
@@ -625,6 +651,12 @@ class _Generator:
         ops = (*before, Op("tell", times=times, how=random.choice(("", "blindly")), size=self.size()))
         self.nodes[id] = Node(id, random.choice(targets), kind, ops)
         return id
+
+
+def hosted(random: Random, services: Sequence[str]) -> tuple[str, ...]:
+    """Draw the services whose handlers are written with Restate's SDK."""
+    share = random.choice((0.3, 0.7, 1.0))
+    return tuple(service for service in services if random.random() < share)
 
 
 def generate(

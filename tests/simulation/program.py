@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from random import Random
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 from zlib import crc32
 
@@ -67,8 +69,14 @@ def request(node: Node, seen: list[Any] | None = None, tell: list[str] | None = 
 def handlers(process: Process) -> list[HandlerSpec]:
     """Every handler of the function that a process runs."""
 
-    async def execute(issuer: Issuer, data: bytes) -> bytes:
+    async def native(issuer: Issuer, data: bytes) -> bytes:
         return await Program(process, issuer, data).run()
+
+    hosted = None
+    if process.world.plan.hosted:
+        from tests.simulation import sdk  # which needs Restate's SDK
+
+        hosted = sdk.Endpoint(process)
 
     initial = timedelta(milliseconds=process.world.random.choice((10, 50, 500)))
     retention = timedelta(seconds=process.world.retention)
@@ -95,7 +103,11 @@ def handlers(process: Process) -> list[HandlerSpec]:
                 batch=process.world.batch,
             )
             coder = process.world.coder
-            specs += [coder.handler(HandlerSpec(service, name, kind, execute, options)) for name, kind in kinds.items()]
+            for name, kind in kinds.items():
+                code: Callable[[Issuer, bytes], Awaitable[bytes]] = native
+                if hosted is not None and service in process.world.plan.hosted:
+                    code = hosted.handler(service, name, lazy=options.lazy_state)
+                specs.append(coder.handler(HandlerSpec(service, name, kind, code, options)))
     return specs
 
 
@@ -124,6 +136,11 @@ class Program:
         self.trace: list[Any] = []
         self.ref = attempt.meta.ref
 
+    @property
+    def random(self) -> Random:
+        """Gives the same numbers in each replay."""
+        return self.attempt.random
+
     async def run(self) -> bytes:
         self.world.entered(self)
         if self.node.target != self.attempt.target:
@@ -136,16 +153,24 @@ class Program:
             await self.body(self.node.ops, "")
         except TerminalError as error:
             self.see("", "failed", digest(error.message))
-            untold = self.attempt._owed or self.attempt._interruption
-            if self.attempt.cancelled and not untold:
+            if self.is_told():
                 await self.clean_up()
             metadata = {"node": str(self.node.id)}
             raise TerminalError(self.output(most=8_000).decode(), code=error.code, metadata=metadata) from error
         return self.output()
 
+    def is_told(self) -> bool:
+        """Whether it was told that it is cancelled."""
+        return self.attempt.cancelled and not (self.attempt._owed or self.attempt._interruption)
+
+    @property
+    def cancellations(self) -> int:
+        """How often it was cancelled."""
+        return self.attempt.loop.cancellations
+
     async def clean_up(self) -> None:
         """Do what a cancelled handler does. Only a further cancellation interrupts it."""
-        cancellations = self.attempt.loop.cancellations
+        cancellations = self.cancellations
 
         async def closure() -> bytes:
             await self.process.work(0.01)
@@ -155,7 +180,7 @@ class Program:
             await self.issue(c.Run("undo", closure))
             await self.sleep(self.node.id % 3 * 1000)
         except TerminalError as error:
-            if self.attempt.loop.cancellations == cancellations:
+            if self.cancellations == cancellations:
                 self.world.violation(f"{self.attempt.id} was cleaning up, and was told {error}")
             self.see("", "interrupted")
         else:
@@ -233,7 +258,7 @@ class Program:
             case "now":
                 self.see(path, "now", await self.issue(c.Now()))
             case "draw":
-                self.see(path, "draw", self.attempt.random.randrange(1_000_000))
+                self.see(path, "draw", self.random.randrange(1_000_000))
             case "step" if op.how == "loose":  # which is not awaited, and carried out all the same
                 self.step(op, path)
                 self.see(path, "loose")
@@ -360,7 +385,7 @@ class Program:
         seen = list(self.trace)
 
         async def closure() -> bytes:
-            number = self.world.step_begins(self, operation[0].n, path, seen, op.how)
+            number = self.step_begins(operation[0], path, seen, op.how)
             self.world.waits.works(self.ref, op.n / 1000)
             if op.how == "defer" and "further" in self.world.reach:
                 await further.between(self.process)
@@ -368,17 +393,17 @@ class Program:
                 await self.process.work(op.n / 1000)
             except asyncio.CancelledError:
                 if op.how != "defer":  # which may be run again
-                    self.world.step_is_cut(self, operation[0].n)
+                    self.step_is_cut(operation[0])
                 raise
             for _ in range(self.world.random.randrange(16)):  # what ends at one time ends in any order
                 await asyncio.sleep(0)
             if op.how == "exhaust":
                 self.world.waits.works(self.ref, 10)
                 self.world.stumbles(self.attempt.id, path, 0)
-                self.world.step_fails(self, operation[0].n)
+                self.step_fails(operation[0])
                 raise Hiccup(path)
             if self.world.stumbles(self.attempt.id, path, op.times):
-                self.world.step_fails(self, operation[0].n)
+                self.step_fails(operation[0])
                 if retry is not None:
                     self.world.waits.works(self.ref, 2 * initial.total_seconds() * 2**op.times)
                 self.hiccup(path)
@@ -393,6 +418,18 @@ class Program:
         operation.append(self.issue(run))
         return operation[0]
 
+    def step_begins(self, step: Pending[Any], path: str, seen: list[Any], how: str) -> int:
+        """A step starts. Returns its number."""
+        return self.world.step_begins(self, step.n, path, seen, how)
+
+    def step_fails(self, step: Pending[Any]) -> None:
+        """A step fails: it may begin again."""
+        self.world.step_fails(self, step.n)
+
+    def step_is_cut(self, step: Pending[Any]) -> None:
+        """A step is cut short."""
+        self.world.step_is_cut(self, step.n)
+
     async def ask(self, op: Op, path: str) -> Any:
         """Have somebody outside, or another handler, give a result."""
         if op.kind == "promise":
@@ -400,13 +437,12 @@ class Program:
             result = self.issue(c.GetPromise(path))
         else:
             result = self.issue(c.Awakeable() if op.kind == "awakeable" else c.Signal(path))
-            id = awakeable_id(self.attempt.meta.ref, result.n) if op.kind == "awakeable" else self.attempt.id
+            id = self.awakeable(result) if op.kind == "awakeable" else self.attempt.id
         if op.node >= 0:
             node = self.world.plan.nodes[op.node]
             data = request(node, self.trace, tell=[op.kind, id, path])
             call = self.issue(c.Send(node.target, data, kind=node.kind))
-            self.see(path, "send", op.node, call.id)
-            self.world.waits.issues(call.id)
+            self.sees_call(path, "send", op.node, call)
             return result
 
         async def closure() -> bytes:
@@ -416,6 +452,15 @@ class Program:
 
         await self.issue(c.Run("tell", closure))
         return result
+
+    def awakeable(self, result: Any) -> str:
+        """The id by which an awakeable gets its result."""
+        return awakeable_id(self.attempt.meta.ref, result.n)
+
+    def sees_call(self, path: str, how: str, node: int, call: Any) -> None:
+        """Write down that it has called or sent something."""
+        self.see(path, how, node, call.id)
+        self.world.waits.issues(call.id)
 
     async def tell(self, op: Op, path: str) -> None:
         """Give somebody a result, perhaps twice."""
@@ -440,7 +485,7 @@ class Program:
         if op.how == "cancelled":
             if op.n:
                 await self.sleep(op.n)
-            call.cancel()
+            await self.cancel(call)
             self.see(path, "cancels")
         if op.how in ("call", "caught", "join", "cancelled"):
             await self.result(op, path, call)
@@ -458,9 +503,12 @@ class Program:
         except Unavailable as error:
             self.world.violation(f"{self.attempt.id} was told by its host: {error!r}")
             raise
-        self.see(path, op.how, op.node, call.id)
-        self.world.waits.issues(call.id)
+        self.sees_call(path, op.how, op.node, call)
         return call
+
+    async def cancel(self, call: Any) -> None:
+        """Cancel what it has called."""
+        call.cancel()
 
     async def result(self, op: Op, path: str, call: Any) -> None:
         try:
@@ -470,7 +518,7 @@ class Program:
                 self.see(path, "deadlock", op.node, error.message)
             else:
                 self.see(path, "error", op.node, digest(error.message))
-                if error.message.startswith('{"n":') and error.metadata != {"node": str(op.node)}:
+                if error.message.startswith('{"n":') and not self.world.is_of(op.node, error.metadata):
                     self.world.violation(f"{self.attempt.id} was told of node {op.node} with {error.metadata}")
             if op.how in AWAITED:
                 raise
@@ -499,7 +547,7 @@ class Program:
 
     async def select(self, op: Op, path: str) -> None:
         pendings = await self.operations(op, path)
-        won = pendings.index(await combinators.select(*pendings))
+        won = await self.first(pendings)
         self.see(path, "selected", won)
         if [pending.done for pending in pendings].index(True) != won:
             self.world.violation(f"{self.attempt.id} was given operation {won} at {path}, which is not the first")
@@ -508,8 +556,12 @@ class Program:
             if number != won and op.how == "await":
                 await self.end(branch[0], f"{path}/{number}.0", pending)
             elif number != won and branch[0].how == "cancelled":
-                pending.cancel()
+                await self.cancel(pending)
                 self.see(f"{path}/{number}.0", "cancels")
+
+    async def first(self, pendings: list[Any]) -> int:
+        """Wait for one of several, and return which it is."""
+        return pendings.index(await combinators.select(*pendings))
 
     async def completed(self, op: Op, path: str) -> None:
         pendings = await self.operations(op, path)
@@ -525,11 +577,15 @@ class Program:
     async def all(self, op: Op, path: str) -> None:
         pendings = await self.operations(op, path)
         try:
-            await combinators.gather(*pendings)
+            await self.together(pendings)
         except TerminalError as error:
             self.see(path, "gathered", digest(error.message))
         for number, (pending, branch) in enumerate(zip(pendings, op.branches, strict=True)):
             await self.end(branch[0], f"{path}/{number}.0", pending)
+
+    async def together(self, pendings: list[Any]) -> None:
+        """Wait for all of several, or for the first failure."""
+        await combinators.gather(*pendings)
 
     async def timeout(self, op: Op, path: str) -> None:
         inner, at = op.branches[0][0], f"{path}/0.0"

@@ -23,6 +23,7 @@ SHARES: Final = {
     "exhausted-steps": 0.3,
     "step-counts": 1.0,
     "further": 0.0,
+    "sdk": 0.0,
 }
 """The share of runs in which a switch is on. A switch at 0 waits for an engine that withstands it, and a focus turns
 it on in every run.
@@ -44,6 +45,7 @@ it on in every run.
 - ``rejected``: Awakeables, signals and promises are given failures.
 - ``exhausted-steps``: Steps use up their attempts, or their time.
 - ``further``: What the library builds on the engine, such as batches, heartbeats and a codec (see `further`).
+- ``sdk``: Some services are written with Restate's SDK, and the exchanges with its endpoint fail (see `sdk`).
 - ``step-counts``: No step begins more often than its failures, the attempts at it and other failures in it account for.
 """
 

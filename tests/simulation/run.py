@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
@@ -14,7 +14,7 @@ from tests.simulation.checks import check
 from tests.simulation.crowds import crowd, fan_in, messages
 from tests.simulation.faults import Faults, draw
 from tests.simulation.loop import simulate
-from tests.simulation.plan import Op, Plan, generate
+from tests.simulation.plan import Op, Plan, generate, hosted
 from tests.simulation.reach import SHARES
 from tests.simulation.reach import draw as switches
 from tests.simulation.watch import WatchedStore
@@ -85,6 +85,8 @@ def case(seed: int, focus: str = "") -> Case:
     plan = generate(Random(f"{seed}/plan"), expiring=expiring, extended=extended, focus=focus, reach=reach)
     for name in crowds:
         plan = CROWDS[name](Random(f"{seed}/plan"))
+        if "sdk" in reach:
+            plan = replace(plan, hosted=hosted(Random(f"{seed}/hosted"), sorted(plan.functions)))
     if smooth:
         plan = replace(plan, acts=())
     retention = random.choice((180.0, 300.0)) if expiring else 86_400.0
@@ -153,7 +155,7 @@ def run(
     )
     undo = seeded(world)
     try:
-        with _cut(case.part, case.front, case.kept):
+        with _cut(case.part, case.front, case.kept), _timed(world):
             simulate(_run(world))
     except Exception as error:
         world.crashed(error)
@@ -161,6 +163,15 @@ def run(
         undo()
     invocations = len(world.store.archive)
     return Result(case, world.violations, invocations, world.store.usage.requests, world.history or [])
+
+
+def _timed(world: World) -> AbstractContextManager[None]:
+    """Have an SDK's endpoint use the simulation's clock, if there is one."""
+    if not world.plan.hosted:
+        return nullcontext()
+    from tests.simulation import sdk  # which needs Restate's SDK
+
+    return sdk.timed(world)
 
 
 async def _run(world: World) -> None:

@@ -195,7 +195,7 @@ class _Check:
         found: list[Ended] = []
         for path, what, *values in trace:
             if what in ("call", "caught", "send", "join", "forget", "cancelled", "glance"):
-                found += self.checker.by_id.get(values[1], [])
+                found += self.checker.by_id.get(self.checker.child(end.meta, values), [])
             elif path and what in ("awakeable", "signal", "promise") and self.op(end, path).node >= 0:
                 found += self.checker.by_node.get(self.op(end, path).node, [])
         if not trace:  # it was cancelled, or killed, and does not say whom it called

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
@@ -26,7 +27,7 @@ from adapter.engine.requests import Answer, Request
 from adapter.engine.types import ENCODED, Failure, Kind, ObjectKey, Outcome, Target
 from adapter.errors import RetryableError, TerminalError
 from tests.simulation import further
-from tests.simulation.faults import CALM, Faults
+from tests.simulation.faults import CALM, Exchanges, Faults, draw_exchanges
 from tests.simulation.loop import SimLoop
 from tests.simulation.plan import Act, Op, Plan, Root
 from tests.simulation.program import Hiccup, Program, handlers, kind_of, request
@@ -312,6 +313,16 @@ class World:
     store_class: type[WatchedStore] = WatchedStore
     reach: frozenset[str] = frozenset()
     """Which switches are on (see `reach.SHARES`)."""
+    exchanges: Exchanges = field(init=False)
+    """What goes wrong with the exchanges with an SDK's endpoint."""
+    protocol: int = field(default=7, init=False)
+    """The version of the protocol that it speaks."""
+    made: dict[tuple[Ref, int], str] = field(default_factory=dict, init=False)
+    """For each program that a handler of the SDK's invoked, by that handler: its id."""
+    journals: dict[Ref, dict[int, tuple[int, bytes]]] = field(default_factory=dict, init=False)
+    """What the SDK was sent in each exchange, by the number of its command: the length of the journal, and its hash."""
+    rested: dict[Ref, dict[int, int]] = field(default_factory=dict, init=False)
+    """For each exchange that asked for nothing: how much of what the handler waits for it has got."""
     random: Random = field(init=False)
     violations: list[str] = field(default_factory=list, init=False)
     asked: list[Asked] = field(default_factory=list, init=False)
@@ -410,6 +421,11 @@ class World:
                 begin = random.uniform(0, random.choice((2, 10, 60)))
                 self.outages.append((begin, begin + random.choice((2, 8, 15, 40))))
             self.faulty = True
+        random = Random(f"{self.seed}/exchanges")
+        self.exchanges = draw_exchanges(random)
+        if self.plan.hosted:
+            self.protocol = random.choice((5, 6, 7, 7))
+            self.faulty = self.faulty or self.exchanges != Exchanges()
         if self.reach & {"crowd", "fan-in"}:
             self.crowd = Random(f"{self.seed}/crowd").choice((2, 4, 8))
 
@@ -888,6 +904,41 @@ class World:
                 self.violation(f"{meta.id} of {meta.deployment} goes on on {here}")
             if meta.id not in self.acted.get("move", ()) and self.authors[meta.ref] != here:
                 self.violation(f"{meta.id} began on {self.authors[meta.ref]}, and goes on on {here}")
+
+    # --- handlers of an SDK's ---
+
+    def endpoint_fails(self, probability: float) -> bool:
+        """Whether something goes wrong with an exchange."""
+        if self.calm or not self.chance(probability):
+            return False
+        self.waits.mishap(REFUSED)
+        return True
+
+    def is_of(self, node: int, metadata: Mapping[str, str]) -> bool:
+        """Whether a failure says that it is a program's. Version 5 of the protocol does not tell."""
+        return dict(metadata) == {"node": str(node)} or (self.protocol == 5 and not metadata)
+
+    def check_journal(self, ref: Ref, n: int, journal: bytes) -> None:
+        """The SDK is sent a journal: in this exchange always the same one, which goes on where an earlier one ended."""
+        sent = self.journals.setdefault(ref, {})
+        now = len(journal), hashlib.sha1(journal).digest()
+        if sent.setdefault(n, now) != now:
+            self.violation(f"{ref.id} sends another journal as command {n} than before")
+        earlier = max((each for each in sent if each < n), default=-1)
+        if earlier >= 0:
+            length, digest = sent[earlier]
+            if length > len(journal) or hashlib.sha1(journal[:length]).digest() != digest:
+                self.violation(f"{ref.id} sends a journal as command {n} that does not go on from command {earlier}")
+
+    def rests(self, ref: Ref, n: int, got: int | None) -> None:
+        """An exchange ends. If it asks for nothing, it has got at least something of what the handler waits for."""
+        rested = self.rested.setdefault(ref, {})
+        rested.pop(n, None)
+        if got is None:
+            return
+        if self.protocol >= 7 and got in [before for at, before in rested.items() if at < n]:
+            self.violation(f"{ref.id} asks the endpoint for nothing with command {n}: what it awaits has not come")
+        rested[n] = got
 
     def stumbles(self, id: str, path: str, times: int) -> bool:
         """Whether something fails that does so a few times."""
