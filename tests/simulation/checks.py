@@ -77,10 +77,10 @@ class Checker:
         self.leftovers()
         if self.world.encodes:
             self.encoded()
-        if self.plan.hosted:
-            self.exchanges()
         if not self.world.expiring and not self.world.swept:
             self.told()
+            if self.plan.hosted:
+                self.exchanges()
         if not self.world.faulty and not self.world.lambdas:
             if not self.world.acted:
                 self.steps()

@@ -84,11 +84,13 @@ class Exchanges:
     """That this error asks for a pause."""
 
 
-def draw_exchanges(random: Random) -> Exchanges:
-    """Some of the faults of exchanges, each rare or frequent."""
+def draw_exchanges(random: Random, *, smooth: bool = False) -> Exchanges:
+    """Some of the faults of exchanges, each rare or frequent; if all goes smoothly, only what handlers ask for."""
     exchanges = Exchanges()
     if random.random() < 0.3:
         return exchanges
+    if smooth:
+        return random.choice((exchanges, Exchanges(error=0.3, pause=0.3)))
     for name, most in (("refused", 0.2), ("unheard", 0.3), ("slow", 0.2), ("error", 0.3), ("pause", 0.5)):
         if random.random() < 0.6:
             setattr(exchanges, name, most * random.choice((0.1, 0.5, 1.0)))

@@ -12,7 +12,7 @@ from typing import Any
 from adapter.engine.engine import Engine
 from tests.simulation.checks import check
 from tests.simulation.crowds import crowd, fan_in, messages
-from tests.simulation.faults import Faults, draw
+from tests.simulation.faults import Exchanges, Faults, draw, draw_exchanges
 from tests.simulation.loop import simulate
 from tests.simulation.plan import Op, Plan, generate, hosted
 from tests.simulation.reach import SHARES
@@ -44,6 +44,8 @@ class Case:
     """How many entries of an inbox are read at a time, if not as many as in production."""
     kept: int = 0
     """For how many seconds items are kept if nothing renews them, if not as long as in production."""
+    exchanges: Exchanges = field(default_factory=Exchanges)
+    """What goes wrong with the exchanges with an SDK's endpoint."""
 
 
 @dataclass(slots=True)
@@ -75,7 +77,7 @@ def case(seed: int, focus: str = "") -> Case:
         return Case(str(seed), generate(Random(f"{seed}/plan"), focus=focus), Faults(), 0.0, 86_400.0)
     if focus == "time" or (focus == "trees" and random.random() < 0.4):
         faults, lambdas = Faults(jitter=faults.jitter), 0.0  # so that nothing delays what has a time to come
-    smooth = "further" in reach and Random(f"{seed}/smooth").random() < 0.3
+    smooth = bool({"further", "sdk"}.intersection(reach)) and Random(f"{seed}/smooth").random() < 0.3
     if smooth:  # so that what asks for a time gets it
         faults, lambdas = Faults(jitter=faults.jitter), 0.0
     if focus == "steps":
@@ -95,7 +97,8 @@ def case(seed: int, focus: str = "") -> Case:
         faults.conflict = Random(f"{seed}/spans").choice((0.002, 0.01, 0.05))
     front = Random(f"{seed}/front").choice((0, 1, 2, 5))
     kept = Random(f"{seed}/kept").choice((0, 0, 0, 3600))
-    return Case(str(seed), plan, faults, lambdas, retention, 700 if parts else 0, reach, front, kept)
+    exchanges = draw_exchanges(Random(f"{seed}/exchanges"), smooth=smooth) if "sdk" in reach else Exchanges()
+    return Case(str(seed), plan, faults, lambdas, retention, 700 if parts else 0, reach, front, kept, exchanges)
 
 
 def _largest(plan: Plan) -> int:
@@ -152,6 +155,7 @@ def run(
         history=[] if history else None,
         store_class=store,
         reach=frozenset(case.reach),
+        exchanges=case.exchanges,
     )
     undo = seeded(world)
     try:

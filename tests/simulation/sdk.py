@@ -25,6 +25,7 @@ from adapter.forwarding import IssuerProxy
 from adapter.restate import answers
 from adapter.restate import messages as m
 from adapter.restate.answers import EndpointError
+from adapter.restate.conversation import Stream
 from adapter.restate.player import Player
 from adapter.restate.wire import Frame, read_frames, write_frame
 from tests.simulation.program import Hiccup
@@ -52,33 +53,48 @@ class Endpoint:
             program = SdkProgram(self.process, issuer, data)
             self.world.entered(program)
             watched = _Watched(issuer, program)
-
-            async def exchange(service: str, handler: str, body: bytes) -> bytes:
-                if (service, handler) != (issuer.target.service, issuer.target.handler):
-                    self.world.violation(f"{issuer.id} of {issuer.target} asks {service}/{handler}")
-                return await self._exchange(watched, body)
-
-            return await Player(exchange, service, name, lazy=lazy).play(watched, data)
+            return await Player(_Way(self.process, watched), service, name, lazy=lazy).play(watched, data)
 
         return execute
 
-    async def _exchange(self, watched: _Watched, body: bytes) -> bytes:
+
+class _Way:
+    """The way to the endpoint, for one attempt."""
+
+    name = "the endpoint"
+    duplex = silent = False
+
+    def __init__(self, process: Process, watched: _Watched) -> None:
+        self.process = process
+        self.world = process.world
+        self.version = process.world.protocol
+        self.watched = watched
+
+    async def open(self, service: str, handler: str) -> Stream:
+        raise AssertionError("the endpoint takes no streams")
+
+    async def exchange(self, service: str, handler: str, body: bytes) -> bytes:
         """Send a journal to the endpoint, if nothing goes wrong, and return the answer."""
-        process, world, ref = self.process, self.world, watched.ref
+        process, world, watched, ref = self.process, self.world, self.watched, self.watched.ref
+        if (service, handler) != (watched.target.service, watched.target.handler):
+            world.violation(f"{watched.id} of {watched.target} asks {service}/{handler}")
         exchange = Exchange(process, watched, body)
         world.check_journal(ref, watched.n, exchange.journal)
         faults = world.exchanges
         world.note(process, "asks the endpoint", ref.id, f"command {watched.n}")
         await process.mishap("before an exchange")
-        await self._takes(ref)
-        if world.endpoint_fails(faults.refused):
-            raise self._fails(ref, "the endpoint is not there")
-        answer = await exchange.answer(breaks=world.endpoint_fails(faults.error), pauses=faults.pause)
-        world.note(process, "is answered", ref.id, *(f"{frame.type:#06x}" for frame in read_frames(answer)))
-        await self._takes(ref)
+        with world.exchange(ref):
+            await self._takes(ref)
+            if world.endpoint_fails(faults.refused):
+                raise self._fails(ref, "the endpoint is not there")
+            answer = await exchange.answer(breaks=world.endpoint_fails(faults.error), pauses=faults.pause)
+            world.note(process, "is answered", ref.id, *(f"{frame.type:#06x}" for frame in read_frames(answer)))
+            await self._takes(ref)
         await process.mishap("after an exchange")
         if world.endpoint_fails(faults.unheard):
             raise self._fails(ref, "the endpoint's answer is lost")
+        if exchange.put_off is not None:
+            world.put_off[ref] = world.loop.time() + exchange.put_off, exchange.pauses
         return answer
 
     async def _takes(self, ref: Ref) -> None:
@@ -156,7 +172,15 @@ class Exchange:
         self._running: set[asyncio.Task[None]] = set()
         self._failed = False
         """Whether an error was reported, after which nothing more is taken."""
-        self._pauses = False
+        self.put_off: float | None = None
+        """For how many seconds its error asks to wait."""
+        self.pauses = False
+        """Whether its error asks for a pause."""
+        self._known = sum(m.is_command(frame.type) for frame in known)
+        self._issued = 1  # the input
+        self._breaks_at = -1
+        """The command in whose place the handler reports an error."""
+        self._pauses = 0.0
         self._resumed = 0
         """How often it has got what it waited for."""
         kind = f"application/vnd.restate.invocation.v{self.world.protocol}"
@@ -172,13 +196,15 @@ class Exchange:
             breaks: Whether the handler is to report an error in the middle.
             pauses: How likely that asks for a pause.
         """
-        breaks_at = self.world.random.choice((0, 1, 1, 2, 3, 5)) if breaks else -1
+        self._pauses = pauses
+        if breaks:
+            self._breaks_at = self._known + self.world.random.choice((0, 1, 1, 2, 3, 5))
         vm = self.vm
-        vm.notify_input(self.body)
-        vm.notify_input_closed()
-        if not vm.is_ready_to_execute():
-            self._violation("the journal is not whole")
         with self.checked():
+            vm.notify_input(self.body)
+            vm.notify_input_closed()
+            if not vm.is_ready_to_execute():
+                self._violation("the journal is not whole")
             input = vm.sys_input()
         if input.invocation_id != self.watched.id:
             self._violation(f"the endpoint is told the id {input.invocation_id}")
@@ -187,8 +213,6 @@ class Exchange:
         error: BaseException | None = None
         try:
             while True:
-                if self._resumed == breaks_at:
-                    self._breaks(pauses)
                 tree = code.send(None) if error is None else code.throw(error)
                 error = program.cancelled() if await self._progress(tree) else None
                 self._resumed += 1
@@ -281,18 +305,22 @@ class Exchange:
                 self._violation(f"the SDK refuses its journal: {error}")
             raise Over from error
 
-    def _breaks(self, pauses: float) -> None:
-        """Report an error.
+    def issues(self) -> None:
+        """The handler is about to issue a command, and perhaps reports an error.
 
         Raises:
-            Over: Always.
+            Over: If it does.
         """
+        self._issued += 1
+        if self._issued != self._breaks_at:
+            return
         world = self.world
         delay = world.random.choice((None, 0, 10, 1000, 5000))
-        self._pauses = world.protocol >= 7 and world.random.random() < pauses
+        self.put_off = (delay or 0) / 1000
+        self.pauses = world.protocol >= 7 and world.random.random() < self._pauses
         world.waits.fails(self.watched.ref)
         world.waits.works(self.watched.ref, (delay or 0) / 1000)
-        if self._pauses:
+        if self.pauses:
             world.acted.setdefault("pause", set()).add(self.watched.id)
         self._failed = True
         self.vm.notify_error("the handler breaks", "", delay)
@@ -308,7 +336,7 @@ class Exchange:
         timed = [place for place, frame in enumerate(frames) if _is_timed(frame)]
         for place, delay in zip(reversed(timed), reversed(self.delays), strict=False):
             frames[place] = _at(frames[place], now + delay)
-        if self._pauses and frames[-1].type == m.ERROR:
+        if self.pauses and frames[-1].type == m.ERROR:
             error = m.Error.decode(frames[-1].payload)
             error.behavior = m.PAUSE
             frames[-1] = Frame(m.ERROR, error.encode())

@@ -155,6 +155,7 @@ class SdkProgram(Program):
 
     def issue(self, command: c.Command) -> Any:
         exchange, vm = self.exchange, self.exchange.vm
+        exchange.issues()
         with exchange.checked():
             match command:
                 case c.GetState(name):
@@ -280,7 +281,13 @@ class SdkProgram(Program):
     async def timeout(self, op: Op, path: str) -> None:
         inner, at = op.branches[0][0], f"{path}/0.0"
         pending = await self.begin(inner, at)
-        if await self.first([pending, self.sleep(op.n)]):
+        pendings = [pending, self.sleep(op.n)]
+        patient = any(each.times for each in self.world.plan.reached(self.node.id))
+        self.world.late(self.ref, path, op.n / 1000, over=False)
+        number = await self.first(pendings)
+        if not patient:
+            self.world.late(self.ref, path, op.n / 1000, over=True)
+        if number:
             self.see(path, "timeout")
             if op.how != "await":
                 return

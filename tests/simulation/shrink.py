@@ -73,6 +73,9 @@ def _smaller(case: Case) -> Iterator[Case]:
         yield replace(case, plan=replace(plan, limits=limits))
     for name in case.faults.names():
         yield replace(case, faults=case.faults.without(name))
+    for each in fields(case.exchanges):
+        if getattr(case.exchanges, each.name):
+            yield replace(case, exchanges=replace(case.exchanges, **{each.name: 0.0}))
     for name in case.reach:
         yield replace(case, reach=tuple(other for other in case.reach if other != name))
     if case.lambdas:

@@ -27,7 +27,7 @@ from adapter.engine.requests import Answer, Request
 from adapter.engine.types import ENCODED, Failure, Kind, ObjectKey, Outcome, Target
 from adapter.errors import RetryableError, TerminalError
 from tests.simulation import further
-from tests.simulation.faults import CALM, Exchanges, Faults, draw_exchanges
+from tests.simulation.faults import CALM, Exchanges, Faults
 from tests.simulation.loop import SimLoop
 from tests.simulation.plan import Act, Op, Plan, Root
 from tests.simulation.program import Hiccup, Program, handlers, kind_of, request
@@ -313,14 +313,18 @@ class World:
     store_class: type[WatchedStore] = WatchedStore
     reach: frozenset[str] = frozenset()
     """Which switches are on (see `reach.SHARES`)."""
-    exchanges: Exchanges = field(init=False)
+    exchanges: Exchanges = field(default_factory=Exchanges)
     """What goes wrong with the exchanges with an SDK's endpoint."""
-    protocol: int = field(default=7, init=False)
+    protocol: int = field(init=False)
     """The version of the protocol that it speaks."""
     made: dict[tuple[Ref, int], str] = field(default_factory=dict, init=False)
     """For each program that a handler of the SDK's invoked, by that handler: its id."""
     journals: dict[Ref, dict[int, tuple[int, bytes]]] = field(default_factory=dict, init=False)
     """What the SDK was sent in each exchange, by the number of its command: the length of the journal, and its hash."""
+    exchanging: dict[Ref, list[list[float]]] = field(default_factory=dict, init=False)
+    """When each invocation had an exchange under way, from and to."""
+    put_off: dict[Ref, tuple[float, bool]] = field(default_factory=dict, init=False)
+    """Until when an exchange's error asked to wait, and whether for an operator."""
     rested: dict[Ref, dict[int, int]] = field(default_factory=dict, init=False)
     """For each exchange that asked for nothing: how much of what the handler waits for it has got."""
     random: Random = field(init=False)
@@ -421,11 +425,8 @@ class World:
                 begin = random.uniform(0, random.choice((2, 10, 60)))
                 self.outages.append((begin, begin + random.choice((2, 8, 15, 40))))
             self.faulty = True
-        random = Random(f"{self.seed}/exchanges")
-        self.exchanges = draw_exchanges(random)
-        if self.plan.hosted:
-            self.protocol = random.choice((5, 6, 7, 7))
-            self.faulty = self.faulty or self.exchanges != Exchanges()
+        self.faulty = self.faulty or self.exchanges != Exchanges()
+        self.protocol = Random(f"{self.seed}/protocol").choice((5, 6, 7, 7)) if self.plan.hosted else 7
         if self.reach & {"crowd", "fan-in"}:
             self.crowd = Random(f"{self.seed}/crowd").choice((2, 4, 8))
 
@@ -929,6 +930,39 @@ class World:
             length, digest = sent[earlier]
             if length > len(journal) or hashlib.sha1(journal[:length]).digest() != digest:
                 self.violation(f"{ref.id} sends a journal as command {n} that does not go on from command {earlier}")
+
+    @contextmanager
+    def exchange(self, ref: Ref) -> Iterator[None]:
+        """Note that an exchange is under way. It does not begin before an error of the last one lets it."""
+        until, paused = self.put_off.pop(ref, (0.0, False))
+        resumed = {"resume", "move"} & {what for what, ids in self.acted.items() if ref.id in ids}
+        others = set(self.acted) - {"pause", "resume"}
+        undisturbed = self.faults.names() in ([], ["jitter"]) and not self.lambdas and not others
+        if undisturbed and paused and not resumed:
+            self.violation(f"{ref.id} goes on, and its endpoint asked for a pause")
+        if undisturbed and not paused and self.loop.time() < until - 0.002 and not self.store.is_cancelled(ref):
+            self.violation(f"{ref.id} goes on {until - self.loop.time()} s before the time that its endpoint asked for")
+        span = [self.loop.time(), inf]
+        self.exchanging.setdefault(ref, []).append(span)
+        try:
+            yield
+        finally:
+            span[1] = self.loop.time()
+
+    def late(self, ref: Ref, path: str, seconds: float, *, over: bool) -> None:
+        """A handler of the SDK's begins to wait for so long at most, or has waited.
+
+        While an exchange is under way, the handler is not told that a time is over.
+        """
+        began = self._began.setdefault((ref, path), self.loop.time())
+        if not over:
+            return
+        ended = self._ended.setdefault((ref, path), self.loop.time())
+        if ended > began + seconds + PUNCTUAL and not self.faulty and not self.acted and not self.lambdas:
+            requests = [span for process in self.hosts[ref] for span in process.requests]
+            exchanges = [(since, until) for since, until in self.exchanging[ref]]
+            if (late := uncovered(began + seconds, ended, requests + exchanges)) > PUNCTUAL:
+                self.violation(f"{ref.id} waited for {ended - began} s, not {seconds}, at {path}, {late} s for nothing")
 
     def rests(self, ref: Ref, n: int, got: int | None) -> None:
         """An exchange ends. If it asks for nothing, it has got at least something of what the handler waits for."""

@@ -1,0 +1,98 @@
+"""Players that are broken on purpose: what the simulator has to find with programs of Restate's SDK."""
+
+from __future__ import annotations
+
+from adapter.restate import answers, awaiting, player
+from adapter.restate.player import _Play
+from tests.simulation.mutants import Edit, Mutant
+
+ONCE = "each result is sent, and once"
+AWAITED = "the endpoint is asked when what it awaits has come"
+
+
+def _sdk(name: str, invariant: str, *edits: Edit) -> Mutant:
+    return Mutant(name, invariant, edits, "sdk")
+
+
+MUTANTS = (
+    _sdk("a result is sent twice", ONCE, Edit(_Play, "_collect", "self._open.remove(each)", "pass")),
+    _sdk(
+        "of the steps of an exchange only the first has its result",
+        "a step runs once",
+        Edit(_Play, "apply", "for proposal in answer.runs:", "for proposal in answer.runs[:1]:"),
+    ),
+    _sdk(
+        "steps fail that have succeeded",
+        ONCE,
+        Edit(_Play, "apply", "if proposal.failure is None:", "if False:"),
+    ),
+    _sdk(
+        "an awakeable is given another's result",
+        "a result comes to who waits for it",
+        Edit(_Play, "_await_signal", "signal_name(self._issuer.origin, index)", "signal_name(self._issuer.origin, 17)"),
+    ),
+    _sdk(
+        "a signal is given under another name",
+        "a result comes to who waits for it",
+        Edit(_Play, "_await_signal", "leaf[1:] if index is None else None", "leaf if index is None else None"),
+    ),
+    _sdk(
+        "the first of several is waited for as all of them are",
+        AWAITED,
+        Edit(awaiting, "resolved", "return any(done)", "return all(done)"),
+        Edit(player, "resolved", "return any(done)", "return all(done)"),
+    ),
+    _sdk(
+        "all of several are waited for as the first of them is",
+        AWAITED,
+        Edit(awaiting, "resolved", "return all(done)\n", "return any(done)\n"),
+        Edit(player, "resolved", "return all(done)\n", "return any(done)\n"),
+    ),
+    _sdk(
+        "a result from before is taken for a new one",
+        AWAITED,
+        Edit(_Play, "exchange", "self._arrived.clear()", "pass"),
+    ),
+    _sdk(
+        "a cancellation ends an exchange",
+        "a handler cleans up",
+        Edit(_Play, "exchange", "await self._until(operation)", "await operation"),
+    ),
+    _sdk(
+        "a handler is not told of its cancellation",
+        "a handler cleans up",
+        Edit(_Play, "_until", "self._add(m.Notification(signal_index=m.CANCEL, void=m.Void()), m.SIGNAL)", "pass"),
+    ),
+    _sdk(
+        "an error after progress does not end the attempt",
+        "an error is tried again when it asks to be",
+        Edit(_Play, "fail", "if self._fresh:", "if False:"),
+    ),
+    _sdk(
+        "an error after progress ends each attempt",
+        "no invocation stuck",
+        Edit(_Play, "fail", "if self._fresh:", "if True:"),
+    ),
+    _sdk(
+        "an error's delay is not looked at",
+        "an error is tried again when it asks to be",
+        Edit(player, "failed", "None if delay is None else", "None if True else"),
+        Edit(answers, "failed", "None if delay is None else", "None if True else"),
+    ),
+    _sdk(
+        "an error's pause is not looked at",
+        "an error is tried again when it asks to be",
+        Edit(player, "failed", "error.behavior == m.PAUSE", "False"),
+        Edit(answers, "failed", "error.behavior == m.PAUSE", "False"),
+    ),
+    _sdk(
+        "the handler is not told how often it failed",
+        "a step's attempts end",
+        Edit(_Play, "exchange", "retry_count=retries", "retry_count=0"),
+    ),
+    _sdk(
+        "part of the state is taken for all of it",
+        "state is as it was written",
+        Edit(player, "_eager", "return entries, seen.complete", "return entries, True"),
+    ),
+)
