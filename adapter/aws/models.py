@@ -13,9 +13,7 @@ from pynamodb.attributes import Attribute, BinaryAttribute, BooleanAttribute, Un
 from pynamodb.constants import MAP, NUMBER, STRING
 from pynamodb.models import Model
 
-from adapter.aws.tables import (
-    DUE_INDEX,
-    INVOCATIONS_INDEX,
+from adapter.aws.attributes import (
     read_awaiting,
     read_copied,
     read_headers,
@@ -33,6 +31,7 @@ from adapter.aws.tables import (
     write_state,
     write_target,
 )
+from adapter.aws.tables import DUE_INDEX, INVOCATIONS_INDEX
 from adapter.engine.records import Ended, Status
 from adapter.engine.types import Kind, Outcome
 
@@ -69,7 +68,7 @@ class TextAttribute(Attribute[T]):
 
 
 class OutcomeAttribute(Attribute[Outcome]):
-    """An invocation's end: see `adapter.aws.tables.write_outcome`."""
+    """An invocation's end: see `adapter.aws.attributes.write_outcome`."""
 
     attr_type = MAP
 

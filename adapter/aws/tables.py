@@ -8,14 +8,32 @@ Every item carries the version of its format. A version that is newer than this 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from types import NoneType, UnionType
-from typing import Any, Final, Generic, NamedTuple, TypeVar, cast, get_args, get_type_hints
+from typing import Any, Final, Generic, NamedTuple, TypeVar, get_args, get_type_hints
 
+from adapter.aws.attributes import (
+    read_awaiting,
+    read_awaits,
+    read_copied,
+    read_headers,
+    read_outcome,
+    read_parent,
+    read_ref,
+    read_state,
+    read_target,
+    write_awaiting,
+    write_copied,
+    write_headers,
+    write_outcome,
+    write_parent,
+    write_ref,
+    write_state,
+    write_target,
+)
 from adapter.engine import ids
-from adapter.engine.awaiting import Awaiting, Leaf, Node
+from adapter.engine.awaiting import Awaiting
 from adapter.engine.lifetimes import record_time_to_live
 from adapter.engine.ports import Dependent, Indexed, Listed
 from adapter.engine.records import (
@@ -35,7 +53,7 @@ from adapter.engine.records import (
     Unreadable,
     Waiter,
 )
-from adapter.engine.types import Failure, Headers, Kind, ObjectKey, Outcome, Target
+from adapter.engine.types import Headers, Kind, ObjectKey, Outcome, Target
 
 FORMAT: Final = 1
 """The version of the items' format that this code writes; it reads every version up to it."""
@@ -67,141 +85,6 @@ def require_version(item: Item) -> None:
 
 DUE_INDEX: Final = "due"
 INVOCATIONS_INDEX: Final = "by-service"
-
-# --- values ----------------------------------------------------------------------------------------------------------
-
-
-def write_outcome(outcome: Outcome) -> dict[str, Any]:
-    """Return ``{value}``, or ``{code, message}``, with ``metadata`` and ``reason`` if there are any, or nothing."""
-    if outcome.failure is None:
-        return {"value": {"B": outcome.value}} if outcome.value is not None else {}
-    failure: dict[str, Any] = {"code": {"N": str(outcome.failure.code)}, "message": {"S": outcome.failure.message}}
-    if outcome.failure.metadata:
-        failure["metadata"] = {"M": {name: {"S": text} for name, text in outcome.failure.metadata.items()}}
-    if outcome.failure.reason:
-        failure["reason"] = {"S": outcome.failure.reason}
-    return failure
-
-
-def read_outcome(value: dict[str, Any]) -> Outcome:
-    if "code" in value:
-        metadata = {name: text["S"] for name, text in value.get("metadata", {"M": {}})["M"].items()}
-        reason = value.get("reason", {"S": ""})["S"]
-        return Outcome(failure=Failure(int(value["code"]["N"]), value["message"]["S"], metadata, reason))
-    return Outcome(value["value"]["B"]) if "value" in value else Outcome()
-
-
-def write_state(state: dict[str, bytes]) -> dict[str, Any]:
-    """Return binary values by their names."""
-    return {name: {"B": data} for name, data in state.items()}
-
-
-def read_state(value: dict[str, Any]) -> dict[str, bytes]:
-    return {name: data["B"] for name, data in value.items()}
-
-
-def write_target(target: Target) -> str:
-    """``service/handler`` or ``service/handler/key``.
-
-    No service's or handler's name has a slash, but a promise's may, which stands in the handler's place.
-
-    >>> write_target(Target("SignUp", "code/100%", "Mary/Smith"))
-    'SignUp/code%2F100%25/Mary/Smith'
-    """
-    handler = target.handler.replace("%", "%25").replace("/", "%2F")
-    return "/".join((target.service, handler) if target.key is None else (target.service, handler, target.key))
-
-
-def read_target(text: str) -> Target:
-    service, handler, *key = text.split("/", 2)
-    return Target(service, handler.replace("%2F", "/").replace("%25", "%"), *key)
-
-
-def write_ref(ref: Ref) -> str:
-    return f"{ref.id}#{ref.generation}"
-
-
-def read_ref(text: str) -> Ref:
-    id, generation = text.split("#")
-    return Ref(id, generation)
-
-
-def write_parent(parent: Parent) -> str:
-    return _json([*parent.ref, parent.command, parent.service, parent.deployment, parent.alone])
-
-
-def read_parent(text: str) -> Parent:
-    id, generation, *rest = json.loads(text)
-    return Parent(Ref(id, generation), *rest)
-
-
-def write_headers(headers: Mapping[str, str]) -> str:
-    return _json(dict(headers))
-
-
-def read_headers(text: str) -> dict[str, str]:
-    headers = json.loads(text)
-    if not isinstance(headers, dict):
-        raise ValueError(f"no headers: {text[:80]}")
-    return cast("dict[str, str]", headers)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def write_awaiting(awaiting: Awaiting) -> str:
-    """Return what an invocation waits for as JSON.
-
-    A node is a list of its ``all`` and its parts. A leaf is a list of its kind, ranges, id and time.
-
-    >>> write_awaiting(Awaiting(3, Node(True, (Leaf("call", (0, 4)), Leaf("sleep", (5, 5), until=7)))))
-    '[3,true,[["call",[0,4]],["sleep",[5,5],"",7]]]'
-    """
-    return _json([awaiting.counted, *_write_node(awaiting.root)])
-
-
-def _write_node(node: Node) -> list[Any]:
-    return [node.all, [_write_leaf(part) if isinstance(part, Leaf) else _write_node(part) for part in node.parts]]
-
-
-def _write_leaf(leaf: Leaf) -> list[Any]:
-    values = [leaf.kind, leaf.ranges, leaf.id, leaf.until]
-    return values if leaf.until is not None else values[:3] if leaf.id else values[:2]
-
-
-def write_copied(copied: tuple[Copied, ...]) -> str:
-    return _json([[each.before, *each.ref] for each in copied])
-
-
-def read_copied(text: str) -> tuple[Copied, ...]:
-    return tuple(Copied(int(before), Ref(id, generation)) for before, id, generation in json.loads(text))
-
-
-def read_awaiting(text: str) -> Awaiting:
-    counted, all, parts = json.loads(text)
-    return Awaiting(int(counted), _read_node(all, parts))
-
-
-def _read_node(all: Any, parts: Any) -> Node:
-    return Node(
-        bool(all), tuple(_read_node(*part) if isinstance(part[0], bool) else _read_leaf(*part) for part in parts)
-    )
-
-
-def _read_leaf(kind: str, ranges: Sequence[int], id: str = "", until: int | None = None) -> Leaf:
-    return Leaf(kind, tuple(map(int, ranges)), id, until)
-
-
-def read_awaits(text: str) -> Awaiting:
-    """Return the invocations that one waits for, as the first code of this layout stored them.
-
-    >>> read_awaits('[1,true,["inv_x"],[0],[1,19]]').root.parts
-    (Leaf(kind='call', ranges=(0, 0), id='inv_x', until=None), Leaf(kind='call', ranges=(1, 19), id='', until=None))
-    """
-    counted, all, ids, commands, *calls = json.loads(text)
-    named = [Leaf("call", (n, n), id) for id, n in zip(ids, commands, strict=True)]
-    return Awaiting(int(counted), Node(bool(all), (*named, *(Leaf("call", tuple(ranges)) for ranges in calls))))
 
 
 def _read_former(item: Item) -> dict[str, Any]:

@@ -10,24 +10,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING
 
-from pydantic_core import from_json
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from adapter.codec import Coder
 from adapter.engine.engine import Engine
 from adapter.engine.ids import INVOCATION_ID, derived_commit_id, heartbeat, idempotent_id, parse_awakeable, workflow_id
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Meta, Status
 from adapter.engine.requests import Answer, Request
-from adapter.engine.types import MAX_KEY, Failure, Kind, Outcome, Target
+from adapter.engine.types import MAX_KEY, Kind, Outcome, Target
 from adapter.errors import TerminalError
 from adapter.http.delays import parse_delay
-from adapter.http.headers import Preference, media_type, passed_on, preference, require_json
+from adapter.http.headers import Preference, passed_on, preference, require_json
 from adapter.http.messages import (
     ID,
     HTTPError,
@@ -40,6 +37,7 @@ from adapter.http.messages import (
     require,
     respond,
 )
+from adapter.http.results import accepted, paused, read_failure, read_value, result
 from adapter.http.services import (
     JSON,
     Elsewhere,
@@ -57,9 +55,6 @@ from adapter.registry import Registry
 
 if TYPE_CHECKING:
     from adapter.http.openapi import Document
-
-REJECTED: Final = 500
-"""The code of the terminal error that a rejected awakeable raises."""
 
 
 def create_ingress(
@@ -175,7 +170,7 @@ class Ingress:
         outcome = called.outcome
         if outcome is None and preferred.wait:
             outcome = await self._watch(called.id, min(until, self._engine.process.now() + preferred.wait))
-        response = _accepted(called) if outcome is None else _result(called.id, outcome, endpoint, self._coder)
+        response = accepted(called) if outcome is None else result(called.id, outcome, endpoint, self._coder)
         response.headers["preference-applied"] = preferred.applied
         return response
 
@@ -210,14 +205,14 @@ class Ingress:
         if delay and not sent.accepted:  # it may have been sent with another delay
             meta = await self._engine.storage.find(sent.id)
             due = meta.due if meta is not None and meta.status is Status.SCHEDULED else None
-        return _accepted(sent, due)
+        return accepted(sent, due)
 
     async def _result(self, request: HTTPRequest, id: str, name: str, what: str) -> Response:
         """Return the result of an invocation. ``attach`` waits for it, ``output`` does not."""
         until, preferred = self._until(), preference(request)
         meta, endpoint = await self._look(id, name)
         if not meta.live:
-            return _result(id, await self._engine.storage.result(meta), endpoint, self._coder)
+            return result(id, await self._engine.storage.result(meta), endpoint, self._coder)
         if what == "output":
             raise HTTPError("not ready", code=470, headers={ID: id})
         if preferred is not None:
@@ -230,8 +225,8 @@ class Ingress:
             with suppress(Unavailable):  # the client can attach later to learn more
                 meta = await self._engine.storage.find(id)
                 if meta is not None and meta.status is Status.PAUSED:
-                    return failed(_paused(meta), {ID: id})
-        return _result(id, outcome, endpoint, self._coder)
+                    return failed(paused(meta), {ID: id})
+        return result(id, outcome, endpoint, self._coder)
 
     # --- which invocation is meant: its id, and what to call it ---
 
@@ -279,9 +274,9 @@ class Ingress:
             raise TerminalError(f"{awakeable!r} is not an awakeable id", code=400)
         ref, _ = parsed
         if what == "resolve":
-            outcome = self._coder.outcome(Outcome(await _read_value(request)))
+            outcome = self._coder.outcome(Outcome(await read_value(request)))
         else:
-            outcome = Outcome(failure=await _read_failure(request))
+            outcome = Outcome(failure=await read_failure(request))
         key = idempotency_key(request)
         commit_id = None if key is None else derived_commit_id(awakeable, key)
         said = await self._engine.outbound.complete(awakeable, outcome, commit_id=commit_id)
@@ -303,9 +298,9 @@ class Ingress:
         if not 0 < len(name.encode()) <= MAX_KEY:
             raise TerminalError(f"a signal's name has 1 to {MAX_KEY} bytes in UTF-8", code=400)
         outcome = (
-            Outcome(failure=await _read_failure(request))
+            Outcome(failure=await read_failure(request))
             if rejects
-            else self._coder.outcome(Outcome(await _read_value(request)))
+            else self._coder.outcome(Outcome(await read_value(request)))
         )
         await self._look(id, f"invocation {id}")
         key = idempotency_key(request)
@@ -393,42 +388,6 @@ def _without_slash(path: list[str]) -> list[str]:
     return path[:-1] if len(path) > 1 and not path[-1] and path[3:4] != ["signals"] else path
 
 
-async def _read_value(request: HTTPRequest) -> bytes:
-    """Return a body that may be of any media type.
-
-    Raises:
-        TerminalError: With code 400, if the request calls it JSON and it is not.
-    """
-    body = await read_body(request)
-    if body and media_type(request) == JSON:
-        read_json(body)
-    return body
-
-
-async def _read_failure(request: HTTPRequest) -> Failure:
-    """Return the failure in a body: its message as text, or a JSON object of message, code and metadata.
-
-    Raises:
-        TerminalError: With code 400, if the object has something else.
-    """
-    body = await read_body(request)
-    if media_type(request) == JSON:
-        said: Any = None
-        with suppress(ValueError):  # some clients call any text JSON
-            said = from_json(body)
-        match said:
-            case {"message": str(message), **others}:
-                try:
-                    return Failure.of(TerminalError(message, **cast("dict[str, Any]", others)))
-                except (TypeError, ValueError, AttributeError):
-                    raise TerminalError(
-                        'a failure is {"message": …, "code": from 400 to 599, "metadata": text by name}', code=400
-                    ) from None
-            case _:
-                pass
-    return Failure(REJECTED, body.decode(errors="replace") or "rejected")
-
-
 def _invocation(id: str) -> tuple[str, str]:
     if not INVOCATION_ID.fullmatch(id):
         raise TerminalError(f"{id!r} is not an invocation id: an id is inv_ and 32 letters and digits", code=400)
@@ -438,46 +397,3 @@ def _invocation(id: str) -> tuple[str, str]:
 def _idempotent(target: Target, key: str) -> tuple[str, str]:
     id = idempotent_id(target, checked_idempotency_key(key))
     return id, f"invocation of {target} with idempotency key {key!r}"
-
-
-def _accepted(sent: Answer, due: int | None = None) -> Response:
-    """Return the response to a request whose result is still to come.
-
-    Args:
-        sent: The engine's answer.
-        due: When a delayed message is handled, in milliseconds since the epoch.
-    """
-    content = {"invocationId": sent.id, "status": "Accepted" if sent.accepted else "PreviouslyAccepted"}
-    if due is not None:
-        time = datetime.fromtimestamp(due / 1000, UTC).isoformat(timespec="milliseconds")
-        content["executionTime"] = time.replace("+00:00", "Z")
-    return answer(content, 202, {ID: sent.id})
-
-
-def _paused(meta: Meta) -> Failure:
-    """Return the failure that tells a waiting client that an invocation is paused. The invocation itself has not
-    ended."""
-    after = f" after {meta.failures} failed attempts: {meta.error}" if meta.failures else ""
-    return Failure(
-        500,
-        f"{meta.id} is paused{after}. Resume it with `adapter invocations resume {meta.id}`, then attach with "
-        f"GET /restate/invocation/{meta.id}/attach",
-        metadata={"status": "paused", "attempts": str(meta.failures)},
-    )
-
-
-def _result(id: str, outcome: Outcome | None, endpoint: Endpoint, coder: Coder) -> Response:
-    headers = {ID: id}
-    if outcome is None:
-        raise HTTPError(
-            f"{id} continues, but has no result yet: attach with GET /restate/invocation/{id}/attach",
-            code=504,
-            headers=headers,
-        )
-    if outcome.failure is not None:
-        return failed(outcome.failure, headers)
-    value = coder.decode(outcome.value or b"")
-    if not value and endpoint.gives == JSON:
-        value = b"null"  # an empty body is not JSON
-    content_type = endpoint.gives or (JSON if value else None)
-    return Response(value, headers=headers | ({"content-type": content_type} if content_type else {}))

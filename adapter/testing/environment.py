@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -44,6 +44,7 @@ from adapter.local.memory import MemoryStore
 from adapter.local.ports import LocalDispatcher, LocalTimers
 from adapter.operations import Invocation, Operation
 from adapter.testing.clock import ManualClock
+from adapter.testing.operations import Asking, Started, value_of
 
 if TYPE_CHECKING:
     from adapter.restate.apps import AsgiApp
@@ -363,7 +364,7 @@ class Environment(Clients):
             id = idempotent_id(target, key)
         delay = command.delay if isinstance(command, Send) else 0
         request = Request(target, command.input, key, command.headers, delay)
-        return _Started(self, id, self._in_process(lambda: self._accept(request, isinstance(command, Call))), decode)
+        return Started(self, id, self._in_process(lambda: self._accept(request, isinstance(command, Call))), decode)
 
     async def _accept(self, request: Request, call: bool) -> Answer:
         if not call:
@@ -379,9 +380,9 @@ class Environment(Clients):
         command, decode = self._coder.command(command), self._coder.result(decode)
         match command:
             case Attach(id):
-                return _Started(self, id, self._in_process(lambda: self._known(id)), decode)
+                return Started(self, id, self._in_process(lambda: self._known(id)), decode)
             case Output(id):
-                return _Asked(self, self._in_process(lambda: self._output(id)), decode)
+                return Asking(self, self._in_process(lambda: self._output(id)), decode)
             case Complete(id, outcome):
                 return self._told(lambda: self._engine.outbound.complete(id, outcome), decode)
             case SendSignal(id, name, outcome):
@@ -396,13 +397,13 @@ class Environment(Clients):
         if meta is None:
             return NOT_FOUND
         outcome = await self._engine.storage.result(meta)
-        return NOT_READY if outcome is None else READY + _value(outcome)
+        return NOT_READY if outcome is None else READY + value_of(outcome)
 
     def _told(self, work: Callable[[], Coroutine[Any, Any, str]], decode: Callable[[bytes | None], T]) -> Operation[T]:
         async def said() -> bytes:
             return f'"{await work()}"'.encode()
 
-        return _Asked(self, self._in_process(said), decode)
+        return Asking(self, self._in_process(said), decode)
 
     # --- inside: looking ---
 
@@ -461,78 +462,6 @@ class Environment(Clients):
             for name in await self._engine.storage.entries(key, state.state_generation):
                 values[name] = await self._engine.runtime.blobs.read(key, state.state_generation, name)
         return {name: _plain(self._coder.decode(value)) for name, value in sorted(values.items()) if value is not None}
-
-
-class _Asked(Operation[T]):
-    """Something asked of the process."""
-
-    def __init__(self, env: Environment, work: Coroutine[Any, Any, bytes], decode: Callable[[bytes | None], T]) -> None:
-        self._env = env
-        self._task = asyncio.create_task(work)
-        self._decode = decode
-
-    @property
-    def done(self) -> bool:
-        return self._task.done()
-
-    def __await__(self) -> Generator[Any, None, T]:
-        return self._result().__await__()
-
-    async def _result(self) -> T:
-        async def done() -> bool:
-            return self._task.done()
-
-        async def waiting() -> str:
-            return "the process does not answer"
-
-        await self._env.until(done, waiting)
-        return self._decode(self._task.result())
-
-
-class _Started(Invocation[T]):
-    """An invocation that was asked for."""
-
-    def __init__(
-        self, env: Environment, id: str, accepted: Coroutine[Any, Any, Any], decode: Callable[[bytes | None], T]
-    ) -> None:
-        self._env = env
-        self._id = id
-        self._accepted = asyncio.create_task(accepted)
-        self._decode = decode
-        self._outcome: Outcome | None = None
-
-    @property
-    def id(self) -> str:
-        return self._id
-
-    @property
-    def done(self) -> bool:
-        return self._outcome is not None
-
-    def cancel(self) -> Operation[bool]:
-        return self._env.cancel(self._id)
-
-    def __await__(self) -> Generator[Any, None, T]:
-        return self._result().__await__()
-
-    async def _result(self) -> T:
-        if self._outcome is None:
-            await self._env.until(self._ended, lambda: self._env.explain(self._id))
-        assert self._outcome is not None
-        return self._decode(_value(self._outcome))
-
-    async def _ended(self) -> bool:
-        if not self._accepted.done():
-            return False
-        self._accepted.result()
-        self._outcome = self._outcome or await self._env.outcome(self._id)
-        return self._outcome is not None
-
-
-def _value(outcome: Outcome) -> bytes:
-    if outcome.failure is not None:
-        raise outcome.failure.error()
-    return outcome.value or b""
 
 
 def _plain(value: bytes) -> Any:

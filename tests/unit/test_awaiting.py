@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from adapter import gather, wait_completed
-from adapter.aws.tables import read_awaiting, write_awaiting
+from adapter.aws.attributes import read_awaiting, write_awaiting
 from adapter.combinators import wait_all
 from adapter.engine import commands as c
 from adapter.engine.awaiting import Awaiting, Leaf, Node, blockers, ends_at, missing, needs_each
