@@ -33,7 +33,6 @@ from uuid import uuid4
 
 from adapter.engine.decide import REFRESH_EVERY
 from adapter.engine.ports import Store
-from adapter.local.memory import MemoryStore
 from bench.cases import CASES, SCALE, Case, world
 from bench.client import client_cpu
 from bench.coldstart import cold_start
@@ -47,6 +46,7 @@ from bench.imports import cold_import
 from bench.package import package_size
 from bench.sdks import measured as sdk_costs
 from bench.targets import targets
+from bench.world import PricedStore
 from infra import emulator
 from infra.emulator import ROOT
 
@@ -117,7 +117,7 @@ async def _costs(cases: Sequence[Case], endpoint: str, only: str, repeat: int) -
         for label in ("memory", "dynamodb"):
             costs = []
             for _ in range(repeat):
-                store: Store = MemoryStore()
+                store: Store = PricedStore()
                 tables: Sequence[str] = ()
                 if label == "dynamodb":
                     name = uuid4().hex[:12]
@@ -126,7 +126,8 @@ async def _costs(cases: Sequence[Case], endpoint: str, only: str, repeat: int) -
                     store = DynamoStore(*tables, api=api)
                 stage = world(store)
                 costs.append(await case.run(stage))
-                million = bill_of(costs[-1], stage.invocations).million
+                if label == "memory":
+                    million = bill_of(costs[-1], stage.invocations).million
                 for table in tables:
                     client.delete_table(TableName=table)
             longest = max(cost.ms for cost in costs)

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from adapter.engine.ids import SHARDS
-from adapter.local.memory import MemoryStore
 from bench import prices
 from bench.cases import CASES, SCALE, WAITING, Case, world
-from bench.world import Cost, QuickClock, World
+from bench.world import Cost, PricedStore, QuickClock, World
 
 PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "costs.md"
 
@@ -88,6 +87,7 @@ class Bill:
     expiry_units: float
     invocations: int
     schedules: int
+    history_units: int
     held: float = 0.0
 
     @property
@@ -105,6 +105,7 @@ class Bill:
         """The price, by what it is for."""
         return {
             "DynamoDB": self.write_units * prices.WRITE_UNIT + self.read_units * prices.READ_UNIT,
+            "history": self.history_units * prices.WRITE_UNIT,
             "expiry": self.expiry_units * prices.WRITE_UNIT,
             "Lambda": self.invocations * prices.INVOCATION + self.gb_seconds * prices.GB_SECOND,
             "Scheduler": self.schedules * prices.SCHEDULE,
@@ -113,14 +114,23 @@ class Bill:
 
 async def bill(case: Case) -> Bill:
     """Do a case in memory, let all of it expire, and return what that took."""
-    stage = world(MemoryStore(), QuickClock())
+    stage = world(PricedStore(), QuickClock())
     cost = await case.run(stage)
     return bill_of(cost, stage.invocations, await _expire(stage))
 
 
 def bill_of(cost: Cost, invocations: int, expiry_units: float = 0.0) -> Bill:
     """Return the bill of what was counted."""
-    return Bill(cost.requests, cost.write_units, cost.read_units, expiry_units, invocations, cost.schedules, cost.held)
+    return Bill(
+        cost.requests,
+        cost.write_units,
+        cost.read_units,
+        expiry_units,
+        invocations,
+        cost.schedules,
+        cost.history_units,
+        cost.held,
+    )
 
 
 async def _expire(stage: World) -> float:
@@ -167,7 +177,8 @@ async def page() -> str:
     for work in WORK:
         took = await bill(cases[work.case])
         counts.append([
-            work.name, took.requests, took.write_units, took.read_units, took.expiry_units, took.invocations,
+            work.name, took.requests, took.write_units, took.history_units, took.read_units, took.expiry_units,
+            took.invocations,
             f"{took.gb_seconds * 1000:.0f}", took.schedules,
         ])  # fmt: skip
         dollars = took.dollars
@@ -175,11 +186,22 @@ async def page() -> str:
         costs.append([work.name, *map(million, dollars.values()), f"**{million(ours)}**", *map(million, theirs)])
     return TEXT.format(
         counts=table(
-            ["", "requests", "units written", "units read", "units to delete", "invocations", "GB-ms", "schedules"],
+            [
+                "",
+                "requests",
+                "units written",
+                "of history",
+                "units read",
+                "units to delete",
+                "invocations",
+                "GB-ms",
+                "schedules",
+            ],
             counts,
         ),
         costs=table(
-            ["", "DynamoDB", "expiry", "Lambda", "Scheduler", "ours", "durable functions", "Step Functions"], costs
+            ["", "DynamoDB", "history", "expiry", "Lambda", "Scheduler", "ours", "durable functions", "Step Functions"],
+            costs,
         ),
         memory=f"{MEMORY:g}",
         request=f"{REQUEST_SECONDS * 1000:g}",
@@ -204,7 +226,9 @@ where there is no such thing: neither has keys that are owned, and in Step Funct
 
 {counts}
 
-- **units**: write and read capacity units of DynamoDB, those of its indexes among them. A transaction counts twice.
+- **units**: write and read capacity units of DynamoDB, those of the due index among them. A transaction counts twice.
+- **history**: the index that lists what has completed: two units an invocation, or one if it is stored when it has
+  ended already. A stack with [`History=false`](deploying.md) does not have it, and saves that column.
 - **units to delete**: what deleting an invocation costs when its retention has passed. DynamoDB's time to live deletes
   for nothing.
 - **GB-ms**: {memory} GB for {invocation} ms an invocation and {request} ms a request. Steps and handlers of your own

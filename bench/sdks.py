@@ -19,14 +19,13 @@ from uuid import uuid4
 
 import restate
 
-from adapter.local.memory import MemoryStore
 from adapter.restate.apps import AppEndpoint
 from adapter.restate.conversation import Stream
 from bench import prices
 from bench.cases import Cases
-from bench.costs import MEMORY, Bill, million, table
+from bench.costs import MEMORY, Bill, bill_of, million, table
 from bench.services import Bench, Counter
-from bench.world import StillClock, World
+from bench.world import PricedStore, StillClock, World
 
 REQUEST_SECONDS: Final = 0.005
 """How long a request takes a warm SDK's function, and its driver waits for it."""
@@ -144,7 +143,7 @@ async def count(path: str, input: Any, *, streams: bool = False, repeat: int = 1
     """Do a piece of work in memory, and return what it took; the CPU is the least of ``repeat`` runs."""
     with _counted_invocations(streams) as invocations:
         stage = World(
-            MemoryStore(), [Bench, Cases, Counter, restate.app(services=[bench, counter])], clock=StillClock()
+            PricedStore(), [Bench, Cases, Counter, restate.app(services=[bench, counter])], clock=StillClock()
         )
         best = float("inf")
         for _ in range(repeat):
@@ -154,7 +153,7 @@ async def count(path: str, input: Any, *, streams: bool = False, repeat: int = 1
             with stage.measured() as cost:
                 await stage.call(path.format(uuid4().hex), input)
             best = min(best, (time.process_time() - began) * 1000)
-    bill = Bill(cost.requests, cost.write_units, cost.read_units, 0, stage.invocations, cost.schedules)
+    bill = bill_of(cost, stage.invocations)
     return Counted(bill, len(invocations), best)
 
 

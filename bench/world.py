@@ -13,12 +13,15 @@ from typing import Any
 
 from adapter.engine.deployment import HandlerSpec
 from adapter.engine.engine import Engine
+from adapter.engine.ids import partition
 from adapter.engine.piles import Piles
 from adapter.engine.ports import Store, Usage
-from adapter.engine.records import Ref
+from adapter.engine.records import Meta, Ref
 from adapter.engine.requests import Answer, Request
 from adapter.engine.types import Kind, Target
 from adapter.hosting import hosting
+from adapter.local.changes import Write
+from adapter.local.memory import MemoryStore
 
 TIMEOUT = 600_000
 """Milliseconds after which a function would be stopped."""
@@ -98,6 +101,22 @@ class QuickClock(MovableClock):
             loop.call_soon(self._move, loop, turns - 1 if turns else self.TURNS)
 
 
+class PricedStore(MemoryStore):
+    """A store that also counts what the index of invocations costs, which a stack has unless ``History=false``.
+
+    An entry is put with its record. It changes once more, when the invocation ends.
+    """
+
+    history_units = 0
+
+    def _save(self, writes: Sequence[Write]) -> None:
+        super()._save(writes)
+        for (id, _), old, new, _ in writes:
+            if isinstance(new, Meta) and partition(id, new.target) is not None:
+                before = old.ended if isinstance(old, Meta) else None
+                self.history_units += old is None or new.ended != before
+
+
 @dataclass
 class Cost:
     """What went on in a `World.measured` block.
@@ -105,6 +124,7 @@ class Cost:
     Attributes:
         requests: DynamoDB requests.
         read_units: Capacity units read, and below, written.
+        history_units: Capacity units written to the index of invocations, if the store is a `PricedStore`.
         dispatches: Lambda invocations that were asked for, those by timers included.
         schedules: Timers made.
         ms: How long it took.
@@ -115,6 +135,7 @@ class Cost:
     requests: int = 0
     read_units: float = 0.0
     write_units: float = 0.0
+    history_units: int = 0
     dispatches: list[str] = field(default_factory=list)
     schedules: int = 0
     ms: float = 0.0
@@ -150,10 +171,12 @@ class World:
         """Count what the block does."""
         self.store.usage = Usage()
         self.cost = cost = Cost()
+        history = getattr(self.store, "history_units", 0)
         started, worked = time.perf_counter(), time.process_time()
         yield cost
         cost.cpu = (time.process_time() - worked) * 1000
         cost.ms = (time.perf_counter() - started) * 1000
+        cost.history_units = getattr(self.store, "history_units", 0) - history
         usage = self.store.usage
         cost.requests, cost.read_units, cost.write_units = usage.requests, usage.read_units, usage.write_units
 
