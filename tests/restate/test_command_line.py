@@ -18,7 +18,7 @@ import pytest
 from adapter import Context, ObjectContext, Service, TerminalError, VirtualObject, handler
 from adapter.hosting import hosting
 from adapter.http.admin import arrow, relations
-from adapter.http.admin.query import evaluate, read_query
+from adapter.http.admin.query import Query, evaluate, read_query
 from adapter.local.memory import MemoryStore
 from adapter.local.server import running
 from tests.restate.hosting import Hosted, eventually, until
@@ -228,10 +228,31 @@ def test_a_query_reads_only_the_rows_that_its_conditions_allow() -> None:
         "id <> 'inv_a'",
         "id = 'inv_a' UNION SELECT id FROM sys_invocation",
         "target = 'id = ''inv_a'''",
+        "invoked_by_id IN (SELECT id FROM sys_invocation WHERE id = 'inv_a')",
+        "retry_count > 0 ORDER BY id = 'inv_a'",
     ],
 )
 def test_a_condition_that_need_not_hold_leaves_no_rows_out(condition: str) -> None:
     assert read_query(f"SELECT id FROM sys_invocation WHERE {condition}").ids is None
+
+
+def test_the_command_lines_conditions_are_understood() -> None:
+    def last(command: str) -> Query:
+        queries = [each["body"]["query"] for each in RECORDED[command] if each["path"] == "/v4/query"]
+        return read_query(next(each for each in reversed(queries) if "sys_journal" not in each))
+
+    assert last("invocations list").live
+    assert last("invocations list, of a server 1.7").live
+    assert last("invocations list --status backing-off --service Greeter").services == {"Greeter"}
+    for command in ("invocations cancel ID", "invocations describe ID", "invocations describe ID, of a server 1.7"):
+        assert read_query(last(command).text.replace("{id}", "inv_a")).ids == ("inv_a",)
+
+
+def test_a_condition_on_some_of_the_rows_leaves_no_others_out() -> None:
+    latest = "SELECT * FROM sys_invocation ORDER BY created_at DESC LIMIT 10"
+    assert not read_query(f"SELECT id FROM ({latest}) WHERE status != 'completed'").live
+    joined = "SELECT * FROM sys_invocation a LEFT JOIN sys_deployment b ON a.id = 'inv_a' WHERE a.retry_count > 1"
+    assert read_query(joined).ids is None
 
 
 @pytest.mark.parametrize(

@@ -120,16 +120,28 @@ def read_query(text: str) -> Query:
     if unknown or not tables:
         asked = f"there is no table {unknown[0][:100]}" if unknown else "the query names no table"
         raise TerminalError(f"{asked}: the tables are {', '.join(TABLES)}", code=501)
-    # A condition holds for all rows of the answer if all conditions have to hold.
-    holds = not re.search(r"\b(or|union|except|intersect|case)\b|\bnot\s+(?!null\b)|<>", code)
-    ids = _values(text, r"\bid", _ID) if holds else ()
-    services = _values(text, r"\b(?:target_)?service_name", "[^']*") if holds else ()
-    keys = _values(text, r"\b(?:target_)?service_key", "(?:[^']|'')*") if holds else ()
-    statuses = _values(text, r"\bstatus", "[^']*") if holds else ()
+    conditions = _conditions(text)
+    ids = _values(conditions, r"\bid", _ID)
+    services = _values(conditions, r"\b(?:target_)?service_name", "[^']*")
+    keys = _values(conditions, r"\b(?:target_)?service_key", "(?:[^']|'')*")
+    statuses = _values(conditions, r"\bstatus", "[^']*")
     live = bool(statuses) and "completed" not in statuses
-    live = live or (holds and re.search(r"\bstatus\s*!=\s*'completed'", text, re.IGNORECASE) is not None)
+    live = live or re.search(r"\bstatus\s*!=\s*'completed'", conditions, re.IGNORECASE) is not None
     unquoted = frozenset(each.replace("''", "'") for each in keys)
     return Query(text, tables, ids or None, frozenset(services), unquoted, live)
+
+
+def _conditions(text: str) -> str:
+    """Return the part of a query with the conditions that every row of it has to meet; empty if that is in doubt."""
+    code = _LITERAL.sub(lambda literal: "_" * len(literal[0]), text).lower()  # every place is that of the text
+    end = r"\bgroup\s+by\b|\border\s+by\b|\bhaving\b|\blimit\b|$"
+    found = re.search(rf"\bwhere\b.*?(?={end})", code, re.DOTALL)
+    several = len(re.findall(r"\b(?:from|join)\s+(?:sys_inv|sys_inbox|state)", code)) > 1
+    few = re.search(r"\blimit\s+\d{1,4}\b.*\bwhere\b", code, re.DOTALL)  # some of these few are wanted
+    doubtful = re.search(r"\b(or|union|except|intersect|case)\b|\bnot\s+(?!null\b)|<>", code)
+    if found is None or several or few or doubtful:
+        return ""
+    return text[found.start() : found.end()]
 
 
 def _values(text: str, column: str, value: str) -> tuple[str, ...]:
