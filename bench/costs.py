@@ -8,6 +8,7 @@ machine, but computed from the requests that they wait for.
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,9 @@ from bench.cases import CASES, SCALE, WAITING, Case, world
 from bench.world import Cost, PricedStore, QuickClock, World
 
 PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "costs.md"
+
+DURABLE: Final = Path(__file__).parent / "results" / "durable.json"
+"""What was measured beside AWS's SDK for durable functions, on an emulator."""
 
 MEMORY: Final = 1.0
 """GB of a function, as in template.yaml."""
@@ -206,9 +210,16 @@ async def page() -> str:
         memory=f"{MEMORY:g}",
         request=f"{REQUEST_SECONDS * 1000:g}",
         invocation=f"{INVOCATION_SECONDS * 1000:g}",
+        measured=_measured(),
         durable=f"{prices.DURABLE_OPERATION * prices.MILLION:g}",
         transition=f"{prices.TRANSITION * prices.MILLION:g}",
     )
+
+
+def _measured() -> str:
+    """Return the table of what was measured beside AWS's SDK for durable functions."""
+    rows = json.loads(DURABLE.read_text())["rows"]
+    return table(list(rows[0]), [list(row.values()) for row in rows])
 
 
 TEXT: Final = """# What it costs
@@ -238,6 +249,19 @@ where there is no such thing: neither has keys that are owned, and in Step Funct
   second, with `Prefer: respond-async` at once. The handler is suspended, and the client asks for the result later.
 - **durable functions**: {durable} dollars for a million operations, and what they write and keep for 14 days.
 - **Step Functions**: {transition} dollars for a million state transitions, and a Lambda invocation for each task.
+
+## Measured beside durable functions
+
+The prices above are computed. Here the same work ran in a durable function of AWS's SDK for Python and in a deployed
+stack, in turn, on one emulator of AWS. Operations, requests, units and milliseconds were metered. The functions have
+512 MB. Times are of this emulator and machine: compare the two sides.
+
+{measured}
+
+- **state**: what is paid for durable operations and their data, or for DynamoDB and schedules. The rest is Lambda.
+- **nobody waits**: the request was sent as a message. A client that waits for a handler keeps its process running.
+  `Prefer: wait=1` avoids that. A client of a durable function asks for the result again and again, which is not in the
+  price.
 """
 
 
