@@ -15,8 +15,8 @@ from contextlib import suppress
 from typing import Final, Protocol
 
 from adapter.restate import messages as m
-from adapter.restate.answers import MAX_ANSWER, EndpointError, read_answer, recorded, refusal, unreadable
-from adapter.restate.awaiting import Leaf, is_unique, leaves, resolved, uncancelled
+from adapter.restate.answers import MAX_ANSWER, SAYS, EndpointError, read_answer, recorded, refusal, unreadable
+from adapter.restate.awaiting import Leaf, leaves, resolved, uncancelled
 from adapter.restate.wire import Frame, FrameReader, ProtocolError, write_frame
 
 SILENCE: Final = 120.0
@@ -50,7 +50,7 @@ class Stream(ABC):
 
     @abstractmethod
     async def write(self, data: bytes) -> None:
-        """Send bytes.
+        """Send bytes, unless the stream has ended.
 
         Raises:
             EndpointError: If the endpoint does not take them.
@@ -134,7 +134,7 @@ class Conversation:
         Args:
             start: Begins what an endpoint is told that knows nothing.
             journal: The journal so far.
-            arrived: The results that are in the journal, and whether they are failures.
+            arrived: The results that are in the journal and cannot come again, and whether they are failures.
 
         Raises:
             EndpointError: If there is no answer, or not one of the protocol. The stream is then over.
@@ -224,10 +224,7 @@ class _Line:
             self._frames = deque(frame for frame in self._frames if frame.type != m.AWAITING_ON)
             data = b"".join(write_frame(told) for frame in journal[self._known :] if (told := self._told(frame)))
         self._known = len(journal)
-        if not self._stream.ended:
-            await self._stream.write(data)
-        if not begins and not all(map(is_unique, arrived)):
-            self._end_input()  # it may be awaited again, and only a suspension tells whether that is before or after it
+        await self._stream.write(data)
         return await self._answer(arrived, reacts=begins)
 
     def _told(self, frame: Frame) -> Frame | None:
@@ -328,8 +325,8 @@ class _Line:
         self._end_input()
         page = b""
         with suppress(EndpointError):
-            while not self._stream.ended and await self._stream.heard(LINGER):
-                page += self._stream.take()
+            while await self._stream.heard(LINGER) and (more := self._stream.take()) and len(page) < SAYS:
+                page += more
         raise refusal(self._place, self._stream.status, page)
 
     async def _finish(self) -> None:

@@ -40,8 +40,10 @@ class HttpEndpoint(Endpoint):
         self._prefix = parts.path.rstrip("/")
         self._connections: list[Connection] = []
         self._connecting = asyncio.Lock()
+        self._tls = httpx.create_ssl_context()
+        self._tls.set_alpn_protocols(["h2"])
         # Servers of SDKs speak HTTP/2 without TLS by prior knowledge.
-        transport = httpx.AsyncHTTPTransport(http1=False, http2=True)
+        transport = httpx.AsyncHTTPTransport(verify=self._tls, http1=False, http2=True)
         self._client = httpx.AsyncClient(transport=transport, timeout=httpx.Timeout(SILENCE, connect=CONNECT))
 
     async def __aenter__(self) -> Self:
@@ -69,9 +71,9 @@ class HttpEndpoint(Endpoint):
         """Return a connection with room for another stream."""
         self._connections = [each for each in self._connections if not each.ended]
         for connection in self._connections:
-            if connection.has_room:
+            if connection.has_room and await connection.is_alive():
                 return connection
-        connection = await Connection.open(self.name)
+        connection = await Connection.open(self.name, self._tls)
         self._connections.append(connection)
         return connection
 

@@ -36,6 +36,9 @@ does not stop the others."""
 
 READ: Final = 64 * 1024
 
+RECENT: Final = 1.0
+"""Seconds after which a connection from which nothing came is asked whether it is alive, before it is used again."""
+
 
 class Connection:
     """An HTTP/2 connection with many streams. `open` makes one.
@@ -50,14 +53,16 @@ class Connection:
         self._authority = authority
         self.h2 = h2.connection.H2Connection()
         self._streams: dict[int, Http2Stream] = {}
-        self._settled = asyncio.Event()
+        self._settled, self._pong = asyncio.Event(), asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._heard_at = self._loop.time()
         self._end: str = ""
         """Why it ended."""
         self._task = asyncio.create_task(self._read())
 
     @classmethod
-    async def open(cls, url: str) -> Self:
-        """Connect to an endpoint: with TLS by ``https``, otherwise by prior knowledge.
+    async def open(cls, url: str, tls: ssl.SSLContext) -> Self:
+        """Connect to an endpoint: with ``tls`` by ``https``, otherwise by prior knowledge.
 
         Raises:
             OSError: If nothing listens there, the certificate is refused, or HTTP/2 is not spoken there.
@@ -66,7 +71,7 @@ class Connection:
         secure = parts.scheme == "https"
         port = parts.port or (443 if secure else 80)
         async with asyncio.timeout(CONNECT):
-            reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=_tls() if secure else None)
+            reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=tls if secure else None)
             if secure and writer.get_extra_info("ssl_object").selected_alpn_protocol() != "h2":
                 writer.close()
                 raise ConnectionError("HTTP/2 is not spoken there")
@@ -104,6 +109,19 @@ class Connection:
         """True if another stream can be opened."""
         return not self._end and self.h2.open_outbound_streams < self.h2.remote_settings.max_concurrent_streams
 
+    async def is_alive(self) -> bool:
+        """Return True if the endpoint still answers. A connection that is not alive is ended."""
+        if not self._end and self._loop.time() - self._heard_at > RECENT:
+            self._pong.clear()
+            self.h2.ping(bytes(8))
+            self.flush()
+            try:
+                async with asyncio.timeout(CONNECT):
+                    await self._pong.wait()
+            except TimeoutError:
+                self._ended("it does not answer any more")
+        return not self._end
+
     def request(self, place: str, path: str, headers: Mapping[str, str]) -> Http2Stream:
         """Send the headers of a POST request, and return its stream."""
         id = self.h2.get_next_available_stream_id()
@@ -137,6 +155,7 @@ class Connection:
         why = "it closed the connection"
         try:
             while data := await self._reader.read(READ):
+                self._heard_at = self._loop.time()
                 for event in self.h2.receive_data(data):
                     self._heard(event)
                 self.flush()
@@ -148,6 +167,7 @@ class Connection:
     def _ended(self, why: str) -> None:
         self._end = self._end or why
         self._settled.set()
+        self._pong.set()
         with suppress(OSError):
             self.flush()
         self._writer.close()
@@ -159,6 +179,8 @@ class Connection:
             case h2.events.RemoteSettingsChanged():
                 self._settled.set()
                 self._wake()
+            case h2.events.PingAckReceived():
+                self._pong.set()
             case h2.events.WindowUpdated(stream_id=0):
                 self._wake()
             case h2.events.ConnectionTerminated():
@@ -258,13 +280,14 @@ class Http2Stream(Stream):
         left = memoryview(data)
         protocol = self._connection.h2
         try:
-            async with asyncio.timeout(SILENCE):
+            async with asyncio.timeout(SILENCE) as limit:
                 while left and not self.ended:
                     room = min(protocol.local_flow_control_window(self._id), protocol.max_outbound_frame_size)
                     if room > 0:
                         protocol.send_data(self._id, bytes(left[:room]))
                         left = left[room:]
                         await self._connection.drain()
+                        limit.reschedule(self._loop.time() + SILENCE)
                     else:
                         self._room.clear()
                         await self._room.wait()
@@ -319,9 +342,3 @@ class Http2Stream(Stream):
 
     def _failed(self, why: str) -> EndpointError:
         return EndpointError(f"{self._place} does not answer ({why})")
-
-
-def _tls() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["h2"])
-    return context

@@ -147,9 +147,9 @@ class _Play:
         retries = self._failed + (issuer.failures if issuer.replaying else 0)
         seen = c.SeenState(complete=not self._stateful)
         id = sdk_id(self._issuer.origin)
-        arrived = self.told | self._arrived
         self.told |= {leaf: failed for leaf, failed in self._arrived.items() if is_unique(leaf)}
         self._arrived.clear()
+        arrived = dict(self.told)
         conversation, goes_on = self._conversation, self._conversation.goes_on
 
         async def closure() -> bytes:
@@ -207,6 +207,10 @@ class _Play:
 
     def _issue(self, command: m.Command, now: int) -> None:
         issue = self._issuer.issue
+        if isinstance(command, _STATE) and not self._stateful:
+            raise TerminalError(f"{self._issuer.target} is a service's handler: only objects and workflows have state")
+        if isinstance(command, _WRITES) and self._issuer.kind is Kind.SHARED:
+            raise TerminalError(f"{self._issuer.target} is a shared handler: only others write state")
         match command:
             case m.GetState(key, n):
                 self._await(issue(c.GetState(text_of(key)), r.read_optional), n, m.GetState, r.value_or_void)
@@ -338,6 +342,8 @@ class _Play:
             self._arrived[each.leaf] = failed
 
 
+_WRITES: Final = (m.SetState, m.ClearState, m.ClearAllState)
+_STATE: Final = (*_WRITES, m.GetState, m.GetStateKeys)
 _CANCEL: Final = f"#{m.CANCEL}"
 
 _Form = Callable[[bytes | None], m.Notification]

@@ -14,28 +14,11 @@ from adapter.restate import messages as m
 from adapter.restate.endpoints import UnreachableError
 from adapter.restate.http import HttpEndpoint
 from adapter.restate.wire import Frame, read_frames, write_frame
+from tests.restate import fakes
+from tests.restate.fakes import done
 from tests.restate.hosting import CallError, hosted, until
 
-MANIFEST = {
-    "minProtocolVersion": 5,
-    "maxProtocolVersion": 7,
-    "services": [
-        {
-            "name": "Fake",
-            "ty": "SERVICE",
-            "handlers": [{"name": "run"}],
-            "retryPolicyInitialInterval": 10,
-            "retryPolicyMaxInterval": 10,
-            "retryPolicyMaxAttempts": 5,
-            "retryPolicyOnMaxAttempts": "KILL",
-        }
-    ],
-}
-
-
-def done(value: bytes = b'"done"') -> bytes:
-    output = m.OutputCommand(value=m.Value(value)).encode()
-    return write_frame(Frame(0x0401, output)) + write_frame(Frame(m.END, b""))
+MANIFEST = fakes.MANIFEST | {"protocolMode": "REQUEST_RESPONSE"}
 
 
 class Scripted(HttpEndpoint):
@@ -44,12 +27,13 @@ class Scripted(HttpEndpoint):
     def __init__(self, *script: Any) -> None:
         super().__init__("http://fake", version=7)
         self._script = list(script)
+        self.offers: dict[str, Any] = MANIFEST
         self.exchanges: list[list[Frame]] = []
         self._client = httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         if request.url.path == "/discover":
-            return httpx.Response(200, json=MANIFEST)
+            return httpx.Response(200, json=self.offers)
         self.exchanges.append(read_frames(request.content))
         line = self._script.pop(0) if len(self._script) > 1 else self._script[0]
         if isinstance(line, Exception):
@@ -127,8 +111,7 @@ async def test_what_was_done_before_an_error_is_kept() -> None:
     assert m.Start.decode(start.payload).known_entries == 3
 
 
-STEP = write_frame(Frame(0x0411, m.Run(1).encode()))
-RAN = write_frame(Frame(m.PROPOSE_RUN, m.ProposeRun(1, value=b"1").encode()))
+STEP, RAN = fakes.run(1), fakes.ran(1)
 
 
 @pytest.mark.parametrize("progress", [b"", STEP + RAN], ids=["at once", "after a step"])
@@ -185,6 +168,29 @@ async def test_scopes_and_limit_keys_are_refused(what: str) -> None:
             await host.call("Fake/run")
     assert raised.value.status == 501
     assert len(endpoint.exchanges) == 1
+
+
+WRITE, READ = m.SetState(b"name", m.Value(b"1")), m.GetState(b"name", 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "handles", "command", "said"),
+    [
+        ("SERVICE", None, WRITE, "only objects and workflows have state"),
+        ("SERVICE", None, READ, "only objects and workflows have state"),
+        ("VIRTUAL_OBJECT", "SHARED", WRITE, "only others write state"),
+    ],
+)
+async def test_state_that_a_handler_has_not_is_refused(kind: str, handles: str | None, command: Any, said: str) -> None:
+    endpoint = Scripted(write_frame(Frame(m.TYPE_OF[type(command)], command.encode())) + done())
+    [service] = MANIFEST["services"]
+    endpoint.offers = {
+        **MANIFEST,
+        "services": [{**service, "ty": kind, "handlers": [{"name": "run", "ty": handles}]}],
+    }
+    async with hosted(endpoint) as host:
+        with pytest.raises(CallError, match=said):
+            await host.call("Fake/run" if kind == "SERVICE" else "Fake/key/run")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,442 @@
+"""Streams over HTTP/2: flow control, many streams, endpoints that end, and those that do not follow the protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import h2.config
+import h2.connection
+import h2.errors
+import h2.events
+import h2.exceptions
+import h2.settings
+import pytest
+import trustme
+
+from adapter.restate import conversation, http2
+from adapter.restate import messages as m
+from adapter.restate.answers import EndpointError
+from adapter.restate.conversation import Stream
+from adapter.restate.http import HttpEndpoint
+from tests.restate.fakes import MANIFEST, Script, Scripts, Told, awaiting, done, ran, run
+from tests.restate.hosting import hosted, until
+
+PATIENCE = 30.0
+"""Seconds for what comes at once. A machine may be slow."""
+
+
+class Peer:
+    """The endpoint's side of a stream."""
+
+    def __init__(self, side: Side, id: int) -> None:
+        self._side = side
+        self.id = id
+        self.input = asyncio.Queue[bytes]()
+        self.room = asyncio.Event()
+        self.reset = asyncio.Event()
+        self._began = False
+
+    async def receive(self) -> bytes:
+        return await self.input.get()
+
+    async def say(self, *said: bytes, status: int = 200) -> None:
+        h2, left = self._side.h2, b"".join(said)
+        if not self._began:
+            self._began = True
+            h2.send_headers(self.id, [(":status", str(status))])
+        while left:
+            size = min(h2.local_flow_control_window(self.id), h2.max_outbound_frame_size, len(left))
+            if size:
+                h2.send_data(self.id, left[:size])
+                left = left[size:]
+            self._side.flush()
+            if not size:
+                self.room.clear()
+                await self.room.wait()
+        self._side.flush()
+
+    def end(self) -> None:
+        self._side.h2.end_stream(self.id)
+        self._side.flush()
+
+    def break_off(self) -> None:
+        self._side.h2.reset_stream(self.id, h2.errors.ErrorCodes.INTERNAL_ERROR)
+        self._side.flush()
+
+    def go_away(self) -> None:
+        self._side.h2.close_connection()
+        self._side.flush()
+
+    def hang_up(self) -> None:
+        self._side.writer.close()
+
+    def write_raw(self, data: bytes) -> None:
+        self._side.writer.write(data)
+
+
+class Side:
+    """The endpoint's side of a connection."""
+
+    def __init__(self, server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.server, self.reader, self.writer = server, reader, writer
+        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+        if server.streams is not None:
+            own = {h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: server.streams}
+            self.h2.local_settings = h2.settings.Settings(client=False, initial_values=own)
+        self.peers: dict[int, Peer] = {}
+        self.tasks = set[asyncio.Task[None]]()
+
+    def flush(self) -> None:
+        self.writer.write(self.h2.data_to_send())
+
+    async def run(self) -> None:
+        self.h2.initiate_connection()
+        self.flush()
+        try:
+            while data := await self.reader.read(65536):
+                for event in self.h2.receive_data(data):
+                    self.heard(event)
+                self.flush()
+        except (OSError, h2.exceptions.ProtocolError):
+            pass
+        finally:
+            for task in self.tasks:
+                task.cancel()
+            self.writer.close()
+
+    def heard(self, event: h2.events.Event) -> None:
+        match event:
+            case h2.events.RequestReceived(stream_id=id, headers=headers):
+                peer = self.peers[id] = Peer(self, id)
+                task = asyncio.create_task(self.serve(peer, dict(headers)[b":path"].decode()))
+                self.tasks.add(task)
+            case h2.events.DataReceived(stream_id=id, data=data, flow_controlled_length=length):
+                if self.server.takes:
+                    self.h2.acknowledge_received_data(length, id)
+                self.peers[id].input.put_nowait(data)
+            case h2.events.StreamEnded(stream_id=id):
+                self.peers[id].input.put_nowait(b"")
+            case h2.events.StreamReset(stream_id=id):
+                self.peers[id].reset.set()
+            case h2.events.WindowUpdated():
+                for peer in self.peers.values():
+                    peer.room.set()
+            case _:
+                pass
+
+    async def serve(self, peer: Peer, path: str) -> None:
+        if path.endswith("/discover"):
+            await peer.say(json.dumps(MANIFEST).encode())
+            peer.end()
+            return
+        self.server.peers.append(peer)
+        await self.server.scripts.play(peer)
+
+
+class Server:
+    """An HTTP/2 server that plays scripts."""
+
+    def __init__(self, *scripts: Script, streams: int | None = None, takes: bool = True) -> None:
+        self.scripts = Scripts(scripts)
+        self.streams = streams
+        self.takes = takes
+        self.peers: list[Peer] = []
+        self.connections = 0
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        await Side(self, reader, writer).run()
+
+
+@asynccontextmanager
+async def serving(
+    *scripts: Script, tls: ssl.SSLContext | None = None, **options: Any
+) -> AsyncIterator[tuple[str, Server]]:
+    """Serve scripts. Yield the URL, with a prefix, and the server. What the scripts assert holds."""
+    server = Server(*scripts, **options)
+    listener = await asyncio.start_server(server.accept, "127.0.0.1", 0, ssl=tls)
+    port = listener.sockets[0].getsockname()[1]
+    try:
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{port}/sdk", server
+    finally:
+        listener.close()
+    if server.scripts.failed is not None:
+        raise server.scripts.failed
+
+
+async def called(url: str, input: Any = None) -> Any:
+    async with HttpEndpoint(url) as endpoint, hosted(endpoint) as host:
+        return await host.call("Fake/run", input)
+
+
+async def taken(stream: Stream, size: int) -> bytes:
+    """Take so many bytes."""
+    data = b""
+    while len(data) < size:
+        assert await stream.heard(PATIENCE), f"{len(data)} bytes of {size} came"
+        data += stream.take()
+    return data
+
+
+async def finish(peer: Peer, told: Told) -> None:
+    await told.start()
+    await peer.say(done())
+    peer.end()
+
+
+# --- flow control ----------------------------------------------------------------------------------------------------
+
+
+async def test_much_goes_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http2, "WINDOW", 70_000)
+    input, output = "i" * 300_000, "o" * 300_000
+
+    async def script(peer: Peer, told: Told) -> None:
+        _, [given] = await told.start()
+        value = m.InputCommand.decode(given.payload).value
+        assert value is not None
+        assert json.loads(value.content or b"") == input
+        await peer.say(done(json.dumps(output).encode()))
+        peer.end()
+
+    async with serving(script) as (url, _):
+        assert await called(url, input) == output
+
+
+async def test_a_stream_that_nobody_reads_does_not_stop_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http2, "WINDOW", 100_000)
+    monkeypatch.setattr(http2, "CONNECTION_WINDOW", 100_000)
+    much = bytes(50_000)
+
+    async def flood(peer: Peer, told: Told) -> None:
+        for _ in range(100):
+            await peer.say(much)
+
+    async def answer(peer: Peer, told: Told) -> None:
+        for _ in range(100):
+            await peer.say(much)
+        peer.end()
+
+    async with serving(flood, answer) as (url, server), HttpEndpoint(url) as endpoint:
+        unread = await endpoint.open("Fake", "run")
+        assert await unread.heard(PATIENCE)
+        read = await endpoint.open("Fake", "run")
+        assert await taken(read, 100 * len(much)) == bytes(100 * len(much))
+        assert server.connections == 1
+        assert unread.size <= 100_000
+        assert await taken(unread, 100 * len(much)) == bytes(100 * len(much))
+
+
+async def test_streams_beyond_what_a_connection_takes_have_another() -> None:
+    async def script(peer: Peer, told: Told) -> None:
+        await peer.say((await told.next() and b"heard") or b"")
+
+    async with serving(script, streams=2) as (url, server), HttpEndpoint(url) as endpoint:
+        streams = [await endpoint.open("Fake", "run") for _ in range(5)]
+        for stream in streams:
+            await stream.write(done())
+            assert await taken(stream, 5) == b"heard"
+        assert server.connections == 3
+        for stream in streams[:2]:
+            stream.abort()
+        for _ in range(2):
+            await endpoint.open("Fake", "run")
+        assert server.connections == 3
+
+
+# --- endings ---------------------------------------------------------------------------------------------------------
+
+
+async def test_an_endpoint_that_waits_sees_its_input_end() -> None:
+    async def script(peer: Peer, told: Told) -> None:
+        await told.start()
+        await peer.say(awaiting(signals=[17]))
+        assert await told.next() is None
+        assert not peer.reset.is_set()
+        peer.end()
+        ended.set()
+
+    ended = asyncio.Event()
+    async with serving(script) as (url, _), HttpEndpoint(url) as endpoint, hosted(endpoint) as host:
+        id = await host.send("Fake/run")
+        await until(host, id, "suspended")
+        await asyncio.wait_for(ended.wait(), PATIENCE)
+        await host.admin(id, "kill")
+
+
+async def test_a_stream_that_its_endpoint_does_not_end_is_reset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http2, "LINGER", 0.01)
+
+    async def script(peer: Peer, told: Told) -> None:
+        await told.start()
+        await peer.say(awaiting(signals=[17]))
+        await peer.reset.wait()
+        reset.set()
+
+    reset = asyncio.Event()
+    async with serving(script) as (url, _), HttpEndpoint(url) as endpoint, hosted(endpoint) as host:
+        id = await host.send("Fake/run")
+        await until(host, id, "suspended")
+        await asyncio.wait_for(reset.wait(), PATIENCE)
+        await host.admin(id, "kill")
+
+
+async def resets(peer: Peer, told: Told) -> None:
+    peer.break_off()
+
+
+async def resets_after_a_step_began(peer: Peer, told: Told) -> None:
+    await told.start()
+    await peer.say(run(1))
+    peer.break_off()
+
+
+async def hangs_up(peer: Peer, told: Told) -> None:
+    peer.hang_up()
+
+
+async def goes_away(peer: Peer, told: Told) -> None:
+    await told.start()
+    peer.go_away()
+
+
+async def says_garbage(peer: Peer, told: Told) -> None:
+    peer.write_raw(b"garbage that is no frame of HTTP/2")
+
+
+async def stalls(peer: Peer, told: Told) -> None:
+    await told.start()
+    await asyncio.Event().wait()
+
+
+async def stalls_after_its_end(peer: Peer, told: Told) -> None:
+    await told.start()
+    await peer.say(done())
+
+
+async def answers_500(peer: Peer, told: Told) -> None:
+    await peer.say(b"internal error", status=500)
+    peer.end()
+
+
+async def answers_415_and_stalls(peer: Peer, told: Told) -> None:
+    await peer.say(b"what is this?", status=415)
+
+
+FAULTS = {
+    "resets": resets,
+    "resets after a step began": resets_after_a_step_began,
+    "hangs up": hangs_up,
+    "goes away": goes_away,
+    "says garbage": says_garbage,
+    "stalls": stalls,
+    "500": answers_500,
+    "415": answers_415_and_stalls,
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_stream_that_fails_is_tried_again(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation, "LINGER", 0.05)
+    if fault in ("stalls", "says garbage"):  # the latter is taken for the beginning of a long frame
+        for module, name in [(conversation, "SILENCE"), (http2, "CONNECT"), (http2, "RECENT")]:
+            monkeypatch.setattr(module, name, 0.5)
+    async with serving(FAULTS[fault], finish) as (url, server):
+        assert await called(url) == "done"
+        assert server.scripts.invocations >= 2
+
+
+async def test_an_answer_that_is_whole_is_taken_although_its_stream_does_not_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(conversation, "LINGER", 0.05)
+    async with serving(stalls_after_its_end) as (url, server):
+        assert await called(url) == "done"
+        assert server.scripts.invocations == 1
+
+
+async def test_an_endpoint_that_takes_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http2, "SILENCE", 0.1)
+
+    async def never(peer: Peer, told: Told) -> None:
+        await asyncio.Event().wait()
+
+    async with serving(never, takes=False) as (url, _), HttpEndpoint(url) as endpoint:
+        stream = await endpoint.open("Fake", "run")
+        with pytest.raises(EndpointError, match="takes nothing"):
+            await stream.write(bytes(100_000))
+
+
+async def test_after_an_endpoint_restarts_the_next_exchange_has_a_new_connection() -> None:
+    async def first(peer: Peer, told: Told) -> None:
+        await told.start()
+        await peer.say(run(1), ran(1))
+        assert await told.next() is not None
+        peer.hang_up()
+
+    async def second(peer: Peer, told: Told) -> None:
+        _, journal = await told.start()
+        assert len(journal) == 3
+        await peer.say(done())
+        peer.end()
+
+    async with serving(first, second) as (url, server):
+        assert await called(url) == "done"
+        assert server.connections == 3  # one of them for the discovery
+
+
+async def test_a_server_of_another_protocol_is_refused() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    listener = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with listener, HttpEndpoint(f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}") as endpoint:
+        with pytest.raises(EndpointError, match="does not answer"):
+            await endpoint.open("Fake", "run")
+
+
+async def test_a_port_where_nothing_listens_is_refused() -> None:
+    async with HttpEndpoint("http://127.0.0.1:1") as endpoint:
+        with pytest.raises(EndpointError, match=r"127.0.0.1:1/invoke/Fake/run does not answer"):
+            await endpoint.open("Fake", "run")
+
+
+@pytest.mark.parametrize("protocol", ["h2", "http/1.1"])
+async def test_with_tls_the_protocol_is_agreed_on(
+    protocol: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+    server_side = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(server_side)
+    server_side.set_alpn_protocols([protocol])
+    async with serving(finish, tls=server_side) as (url, _), HttpEndpoint(url) as endpoint:
+        if protocol == "h2":
+            stream = await endpoint.open("Fake", "run")
+            stream.abort()
+        else:
+            with pytest.raises(EndpointError, match="HTTP/2 is not spoken there"):
+                await endpoint.open("Fake", "run")
+
+
+def test_a_url_with_a_password_is_for_requests_only() -> None:
+    offered = json.dumps(MANIFEST).encode()
+    for url, streams in [("http://localhost:9080", True), ("http://me:secret@localhost:9080", False)]:
+        endpoint = HttpEndpoint(url)
+        endpoint.services(offered)
+        assert endpoint.duplex is streams
+
+
+def test_requests_are_used_where_no_streams_are_offered() -> None:
+    endpoint = HttpEndpoint("http://localhost:9080")
+    endpoint.services(json.dumps(MANIFEST | {"protocolMode": "REQUEST_RESPONSE"}).encode())
+    assert not endpoint.duplex
