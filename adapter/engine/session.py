@@ -337,7 +337,8 @@ class Session:
                 self._cycles.look_for(waiting)
             case Finish():
                 await self._committer.commit()
-                return True
+                # Between two parts of a commit, the next invocation of an inbox may have been started.
+                return not (self.executions or self._failures.waiting)
         return False
 
     def _has_changed(self) -> bool:

@@ -269,4 +269,35 @@ REGRESSIONS = {
         lambdas=0.0,
         part=700,
     ),
+    "a session ended with a commit in several parts, and the invocation that it had begun to run between two of them "
+    "was left to its lease": Case(
+        seed="156",
+        plan=Plan(
+            functions={f"{letter}{number}": number for number in range(2) for letter in "SOW"},
+            nodes={
+                9: Node(9, Target("O0", "do", "k0"), Kind.EXCLUSIVE, ()),
+                10: Node(10, Target("O0", "do", "k0"), Kind.EXCLUSIVE, ()),
+                11: Node(11, Target("O0", "do", "k0"), Kind.EXCLUSIVE, ()),
+                12: Node(12, Target("O0", "do", "k0"), Kind.EXCLUSIVE, ()),
+                14: Node(14, Target("O0", "do", "k0"), Kind.EXCLUSIVE, ()),
+                15: Node(15, Target("O0", "do", "k0"), Kind.EXCLUSIVE, ()),
+                17: Node(17, Target("O0", "do", "k0"), Kind.EXCLUSIVE, ()),
+                19: Node(19, Target("O0", "do", "k0"), Kind.EXCLUSIVE, ()),
+            },
+            roots=(
+                Root(9, "call", (0.0874883886180382,), patience=8.0),
+                Root(10, "call", (0.17650619373914556,), patience=28.0),
+                Root(11, "call", (0.15380702578698124,), patience=28.0),
+                Root(12, "send", (0.19829406293276908,), patience=8.0),
+                Root(14, "call", (0.26628251435632055,), patience=8.0),
+                Root(15, "call", (0.25434230924094203,), patience=8.0),
+                Root(17, "call", (0.018914663841804957,), patience=28.0),
+                Root(19, "call", (0.4276443889541828,), patience=28.0),
+            ),
+        ),
+        faults=Faults(conflict=0.05),
+        part=700,
+        reach=("crowd",),
+        lambdas=0.0,
+    ),
 }
