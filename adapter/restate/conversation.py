@@ -180,6 +180,7 @@ class _Line:
         """The steps whose results have not come."""
         self._input_open = True
         self._busy = False
+        self._left = False
         self._ended = False
 
     @property
@@ -199,12 +200,14 @@ class _Line:
             self._abort()
             raise
         self._busy = False
+        if self._left:
+            self.leave()
         return answer
 
     def leave(self) -> None:
-        """End the stream. An endpoint that does not wait is broken off."""
+        """End the stream, once the exchange under way has its answer: the player may be run again, and take that."""
         if self._busy:
-            self._abort()
+            self._left = True
         elif not self._ended:
             self._ended = True
             self._stream.leave()

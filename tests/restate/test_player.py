@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from contextvars import copy_context
 from typing import Any
@@ -29,9 +30,11 @@ class Played:
 
     name = "the endpoint"
     version = 7
-    duplex = silent = False
+    silent = False
 
-    def __init__(self) -> None:
+    def __init__(self, stream: Stream | None = None) -> None:
+        self.duplex = stream is not None
+        self._stream = stream
         self.sent: list[list[Frame]] = []
         self.begun: list[Pending[Any]] = []
         clock = ManualClock()
@@ -48,7 +51,8 @@ class Played:
         return write_frame(Frame(m.SUSPENSION, m.Suspension([1]).encode()))
 
     async def open(self, service: str, handler: str) -> Stream:
-        raise AssertionError("it has no streams")
+        assert self._stream is not None
+        return self._stream
 
     def begin(self, attempt: Attempt, pending: Pending[Any]) -> None:
         self.begun.append(pending)
@@ -109,3 +113,55 @@ def test_a_cancellation_that_a_call_does_not_notice_reaches_the_handler() -> Non
     assert told.invocation_id == call.id
     assert cancelled.signal_index == m.CANCEL
     assert (result.completion_id, result.value, result.failure) == (2, m.Value(b'"done"'), None)
+
+
+class Held(Stream):
+    """A stream on which the endpoint says what a test has it say."""
+
+    status = 200
+    quiet = 60.0
+    ended = False
+
+    def __init__(self) -> None:
+        self.said = b""
+        self.news = asyncio.Event()
+
+    @property
+    def size(self) -> int:
+        return len(self.said)
+
+    async def write(self, data: bytes) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
+    async def heard(self, seconds: float) -> bool:
+        await self.news.wait()
+        return True
+
+    def take(self) -> bytes:
+        said, self.said = self.said, b""
+        return said
+
+    def leave(self) -> None:
+        self.ended = True
+
+    def abort(self) -> None:
+        self.ended = True
+
+
+async def test_an_exchange_on_a_stream_goes_on_while_its_code_is_run_again() -> None:
+    stream = Held()
+    played = Played(stream)
+    run: Any = played.begun[-1].command
+    exchange = asyncio.create_task(run.closure())
+    await asyncio.sleep(0)
+
+    played.attempt.abandon()
+
+    assert not stream.ended
+    stream.said = write_frame(Frame(m.AWAITING_ON, m.AwaitingOn(m.Future([1])).encode()))
+    stream.news.set()
+    assert (await exchange)[STAMP:] == write_frame(Frame(m.AWAITING_ON, m.AwaitingOn(m.Future([1])).encode()))
+    assert stream.ended
