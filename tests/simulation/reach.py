@@ -33,7 +33,7 @@ it on in every run.
 - ``fan-in``: 20 to 60 calls of one caller into another function complete together; 2 to 8 processes for each function.
 - ``messages``: Programs send 2 to 60 messages at once, and operators end some of them.
 - ``waits``: No invocation and no client waits longer than the work in front of it and what went wrong (see `waits`).
-  It is on wherever ``crowd`` or ``fan-in`` is.
+  It is on wherever ``crowd``, ``fan-in`` or ``sdk`` is.
 - ``starvation``: No process loses a key to others again and again, and no key or record is refused to all of them.
 - ``outages``: The store refuses everything for 2 to 40 seconds.
 - ``left-paused``: An operator resumes what is paused after up to 20 minutes, not one.
@@ -56,6 +56,6 @@ def draw(seed: int, focus: str) -> tuple[str, ...]:
     if "costs" in named:
         return ()
     on = [name for name, share in SHARES.items() if name in named or Random(f"{seed}/{name}").random() < share]
-    if {"crowd", "fan-in"}.intersection(on) and "waits" not in on:
+    if {"crowd", "fan-in", "sdk"}.intersection(on) and "waits" not in on:
         on.append("waits")
     return tuple(on)

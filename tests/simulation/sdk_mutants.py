@@ -95,4 +95,14 @@ MUTANTS = (
         "state is as it was written",
         Edit(player, "_eager", "return entries, seen.complete", "return entries, True"),
     ),
+    _sdk(
+        "a sleep takes twice its time",
+        "no longer wait than asked for",
+        Edit(_Play, "_issue", "max(0, (wake_up or 0) - now), name", "2 * max(0, (wake_up or 0) - now), name"),
+    ),
+    _sdk(
+        "a cancellation waits for what is awaited",
+        AWAITED,
+        Edit(_Play, "wait", "or _CANCEL in self._arrived", ""),
+    ),
 )

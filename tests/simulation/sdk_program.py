@@ -1,7 +1,7 @@
 """Runs a node of a plan as a handler of Restate's SDK: against the SDK's own state machine, which replays a journal.
 
-What such a handler awaits is told to the driver (`tests.simulation.sdk`), which runs it as a coroutine without an event
-loop, from the beginning in each exchange.
+What such a handler awaits is told to `tests.simulation.sdk_machine`, which runs it as a coroutine without an event
+loop, from the beginning in each exchange without a stream.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.simulation.program import Program, decode
 
 if TYPE_CHECKING:
     from adapter.engine.commands import Issuer
-    from tests.simulation.sdk import Exchange
+    from tests.simulation.sdk_machine import Machine
     from tests.simulation.world import Process
 
 Tree = Any
@@ -30,21 +30,21 @@ Tree = Any
 
 
 class Over(Exception):
-    """The exchange has its answer: the state machine takes no more."""
+    """The handler can go no further: the state machine takes no more."""
 
 
 class Future:
     """A result that the state machine knows by a handle."""
 
-    def __init__(self, exchange: Exchange, handle: int, read: Callable[[Any], Any] = decode) -> None:
-        self.exchange = exchange
+    def __init__(self, machine: Machine, handle: int, read: Callable[[Any], Any] = decode) -> None:
+        self.machine = machine
         self.handle = handle
         self._read = read
         self._taken: list[Any] = []
 
     @property
     def done(self) -> bool:
-        return bool(self._taken) or self.exchange.vm.is_completed(self.handle)
+        return bool(self._taken) or self.machine.vm.is_completed(self.handle)
 
     @property
     def tree(self) -> Tree:
@@ -57,7 +57,7 @@ class Future:
             TerminalError: If it is a failure.
         """
         if not self._taken:
-            self._taken.append(self.exchange.take(self.handle))
+            self._taken.append(self.machine.take(self.handle))
         (found,) = self._taken
         if isinstance(found, core.PyFailure):
             raise TerminalError(found.message, code=found.code, metadata=dict(found.metadata or ()))
@@ -74,14 +74,14 @@ class Sent(Future):
 
     id = None
 
-    def __init__(self, exchange: Exchange, told: int, handle: int | None = None) -> None:
-        super().__init__(exchange, -1 if handle is None else handle)
-        self.told = Future(exchange, told, str)
+    def __init__(self, machine: Machine, told: int, handle: int | None = None) -> None:
+        super().__init__(machine, -1 if handle is None else handle)
+        self.told = Future(machine, told, str)
 
     def __await__(self) -> Generator[Tree, None, Any]:
         if self.handle < 0:
             id = yield from self.told.__await__()
-            self.handle = self.exchange.vm.attach_invocation(id)
+            self.handle = self.machine.vm.attach_invocation(id)
         return (yield from super().__await__())
 
 
@@ -115,11 +115,11 @@ def all_of(trees: Iterable[Tree]) -> Tree:
 
 
 class SdkProgram(Program):
-    """One exchange's run of one node."""
+    """One run of one node."""
 
-    def __init__(self, process: Process, issuer: Issuer, data: bytes, exchange: Exchange | None = None) -> None:
+    def __init__(self, process: Process, issuer: Issuer, data: bytes, machine: Machine | None = None) -> None:
         super().__init__(process, issuer, data)
-        self._exchange = exchange
+        self._machine = machine
         self._cancellations = 0
         self._random: Random | None = None
         self._sleeps = 0
@@ -127,14 +127,14 @@ class SdkProgram(Program):
         """The entries that it has cleared, which the state machine lists all the same."""
 
     @property
-    def exchange(self) -> Exchange:
-        assert self._exchange is not None
-        return self._exchange
+    def machine(self) -> Machine:
+        assert self._machine is not None
+        return self._machine
 
     @property
     def random(self) -> Random:
         if self._random is None:
-            self._random = Random(self.exchange.seed)
+            self._random = Random(self.machine.seed)
         return self._random
 
     # --- cancellations ---
@@ -154,15 +154,15 @@ class SdkProgram(Program):
     # --- commands ---
 
     def issue(self, command: c.Command) -> Any:
-        exchange, vm = self.exchange, self.exchange.vm
-        exchange.issues()
-        with exchange.checked():
+        machine, vm = self.machine, self.machine.vm
+        machine.issues()
+        with machine.checked():
             match command:
                 case c.GetState(name):
-                    return Future(exchange, vm.sys_get_state(name, None))
+                    return Future(machine, vm.sys_get_state(name, None))
                 case c.StateKeys():
                     cleared = set(self._cleared)
-                    return Future(exchange, vm.sys_get_state_keys(None), lambda names: sorted({*names} - cleared))
+                    return Future(machine, vm.sys_get_state_keys(None), lambda names: sorted({*names} - cleared))
                 case c.SetState(name, value):
                     self._cleared.discard(name)
                     return Done(vm.sys_set_state(name, value, None))
@@ -172,40 +172,40 @@ class SdkProgram(Program):
                 case c.ClearAllState():
                     return Done(vm.sys_clear_all_state(None))
                 case c.Sleep(milliseconds):
-                    exchange.delays.append(milliseconds)
-                    return Future(exchange, vm.sys_sleep(milliseconds, None), lambda _: None)
+                    machine.delays.append(milliseconds)
+                    return Future(machine, vm.sys_sleep(milliseconds, None), lambda _: None)
                 case c.Call(target, input, key):
                     call = vm.sys_call(target.service, target.handler, input, target.key, key, None, None, None)
-                    return Sent(exchange, call.invocation_id_handle, call.result_handle)
+                    return Sent(machine, call.invocation_id_handle, call.result_handle)
                 case c.Send(target, input, delay, key):
                     if delay:
-                        exchange.delays.append(delay)
+                        machine.delays.append(delay)
                     told = vm.sys_send(
                         target.service, target.handler, input, target.key, delay or None, key, None, None, None
                     )
-                    return Sent(exchange, told)
+                    return Sent(machine, told)
                 case c.Run(name, closure, retry):
                     run = vm.sys_run(name)
                     if not run.replayed:
-                        exchange.steps[run.handle] = closure, retry
-                    return Future(exchange, run.handle)
+                        machine.steps[run.handle] = closure, retry
+                    return Future(machine, run.handle)
                 case _:
                     return self._ask_others(command)
 
     def _ask_others(self, command: c.Command) -> Any:
-        exchange, vm = self.exchange, self.exchange.vm
+        machine, vm = self.machine, self.machine.vm
         match command:
             case c.Awakeable():
                 id, handle = vm.sys_awakeable()
-                future = Future(exchange, handle)
-                exchange.awakeables[handle] = id
+                future = Future(machine, handle)
+                machine.awakeables[handle] = id
                 return future
             case c.Signal(name):
-                return Future(exchange, vm.sys_signal(name))
+                return Future(machine, vm.sys_signal(name))
             case c.GetPromise(name):
-                return Future(exchange, vm.sys_get_promise(name))
+                return Future(machine, vm.sys_get_promise(name))
             case c.PeekPromise(name):
-                return Future(exchange, vm.sys_peek_promise(name))
+                return Future(machine, vm.sys_peek_promise(name))
             case c.Complete(id, outcome):
                 vm.sys_complete_awakeable_success(id, outcome.value)
                 return Done("perhaps")
@@ -213,18 +213,18 @@ class SdkProgram(Program):
                 vm.sys_complete_signal_success(id, name, outcome.value)
                 return Done("perhaps")
             case c.CompletePromise(name, outcome):
-                return _Kept(exchange, vm.sys_complete_promise_success(name, outcome.value))
+                return _Kept(machine, vm.sys_complete_promise_success(name, outcome.value))
             case _:
                 raise AssertionError(command)
 
     def sleep(self, milliseconds: int) -> Any:
         self._sleeps += 1
-        if self._sleeps > self.exchange.known_sleeps:
+        if self._sleeps > self.machine.known_sleeps:
             self.world.waits.works(self.ref, milliseconds / 1000)
         return self.issue(c.Sleep(milliseconds))
 
     def awakeable(self, result: Any) -> str:
-        return str(self.exchange.awakeables[result.handle])
+        return str(self.machine.awakeables[result.handle])
 
     def sees_call(self, path: str, how: str, node: int, call: Any) -> None:
         self.see(path, how, node, None)  # the id is told later; see `World.made`
@@ -238,8 +238,8 @@ class SdkProgram(Program):
     async def cancel(self, call: Any) -> None:
         if isinstance(call, Sent):
             id = await call.told
-            with self.exchange.checked():
-                self.exchange.vm.sys_cancel(id)
+            with self.machine.checked():
+                self.machine.vm.sys_cancel(id)
 
     # --- steps ---
 

@@ -317,6 +317,8 @@ class World:
     """What goes wrong with the exchanges with an SDK's endpoint."""
     protocol: int = field(init=False)
     """The version of the protocol that it speaks."""
+    streams: str = field(default="", init=False)
+    """``silent`` or ``eager`` if it takes streams in both directions: whether it says when it waits."""
     made: dict[tuple[Ref, int], str] = field(default_factory=dict, init=False)
     """For each program that a handler of the SDK's invoked, by that handler: its id."""
     journals: dict[Ref, dict[int, tuple[int, bytes]]] = field(default_factory=dict, init=False)
@@ -426,7 +428,10 @@ class World:
                 self.outages.append((begin, begin + random.choice((2, 8, 15, 40))))
             self.faulty = True
         self.faulty = self.faulty or self.exchanges != Exchanges()
-        self.protocol = Random(f"{self.seed}/protocol").choice((5, 6, 7, 7)) if self.plan.hosted else 7
+        self.protocol = 7
+        if self.plan.hosted:
+            self.protocol = Random(f"{self.seed}/protocol").choice((5, 6, 7, 7))
+            self.streams = Random(f"{self.seed}/streams").choice(("", "", "silent", "eager"))
         if self.reach & {"crowd", "fan-in"}:
             self.crowd = Random(f"{self.seed}/crowd").choice((2, 4, 8))
 
