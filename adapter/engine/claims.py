@@ -64,9 +64,12 @@ class Claims:
         journal = journals.read(id, segments, count=meta.segments) if meta.outcome is None else []
         if meta.status is Status.QUEUED:
             await self._control.check_deadlock(meta)  # another function found it to be the youngest of a cycle
-        seen = {entry.id for entry in journal if isinstance(entry, NotificationDelivered)}
-        if not await self._is_due(meta, any(each.id not in seen for each in notifications)):
+        wait = self._wait(meta, notified=len(notifications) > meta.seen)
+        if wait is None:
             return None
+        if wait > 0:
+            await self._process.clock.sleep(wait / 1000)
+            return await self._load_and_claim(id)  # another process may have run it meanwhile, and suspended it again
         if lifetimes.is_lost(meta, self._process.now()):
             raise Unreadable(
                 f"{id}: parts of its journal may have been deleted, because the sweeper has not renewed them; "
@@ -83,7 +86,8 @@ class Claims:
         times, spec = self._process.times(), self._deployment.spec(meta)
         if journal and not isinstance(journal[-1], AttemptStarted):  # the last attempt committed something
             meta = replace(meta, failures=min(meta.failures, 1))
-        cancelled = cancellations(each.id for each in notifications if each.id not in seen) > 0
+        delivered = {entry.id for entry in journal if isinstance(entry, NotificationDelivered)}
+        cancelled = cancellations(each.id for each in notifications if each.id not in delivered) > 0
         if meta.status is Status.READY and not cancelled and self._exhausted(meta, spec):
             await self._give_up(meta, spec)
             return None
@@ -132,8 +136,10 @@ class Claims:
         meta = await self._storage.find(id)
         if meta is None or not self._deployment.serves(meta.target.service):
             return
-        if not await self._is_due(meta, notified=False):
+        wait = self._wait(meta, notified=False)
+        if wait is None:
             return
+        await self._process.clock.sleep(wait / 1000)
         if meta.outcome is not None and meta.outcome.failure is not None:
             await self._control.end(meta, meta.outcome.failure)  # this needs nothing but the record
         else:
@@ -160,24 +166,20 @@ class Claims:
         if waiting.status is Status.PAUSED:
             self._runtime.listeners.complete(meta.id, None)
 
-    async def _is_due(self, meta: Meta, notified: bool) -> bool:
-        """Return True if an attempt is to begin now. Wait first if the time is almost there."""
+    def _wait(self, meta: Meta, *, notified: bool) -> int | None:
+        """Return in how many milliseconds an attempt is to begin, if that is soon; otherwise ``None``."""
         match meta.status:
             case Status.READY:
-                return True
+                return 0
+            case Status.SUSPENDED if notified:
+                return 0
             case Status.SCHEDULED | Status.BACKING_OFF | Status.RUNNING | Status.SUSPENDED:
-                if meta.status is Status.SUSPENDED and notified:
-                    return True
                 if meta.continues_at is None:
-                    return False
-                wait = meta.continues_at - self._process.now()
-                if wait > 0 and (meta.status is Status.RUNNING or wait > MAX_INLINE_WAIT):
-                    return False
-                if wait > 0:
-                    await self._process.clock.sleep(wait / 1000)
-                return True
+                    return None
+                wait = max(0, meta.continues_at - self._process.now())
+                return wait if wait <= (0 if meta.status is Status.RUNNING else MAX_INLINE_WAIT) else None
             case _:
-                return False
+                return None
 
     @staticmethod
     def _exhausted(meta: Meta, spec: HandlerSpec) -> bool:
