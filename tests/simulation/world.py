@@ -487,7 +487,8 @@ class World:
     async def _expiry(self) -> None:
         """Deletes items whose time to live has ended, when it comes to it and in no order, as DynamoDB does.
 
-        Where records expire, they go much earlier than in production: a second after they have expired.
+        Where records expire, they go much earlier than in production: a second after they have expired, and not seven
+        days. Those stay whose end is still to be told to others, for which some sweep has time in seven days.
         """
         random = Random(f"{self.seed}/expiry")
         while True:
@@ -502,7 +503,9 @@ class World:
             if not self.expiring:
                 continue
             for meta in list(self.store.metas()):
-                if meta.expires is not None and meta.expires + 1000 < self.store._now() and random.random() < 0.3:
+                untold = meta.waiters and meta.due is not None and meta.due <= self.store._now()
+                ended = meta.expires is not None and meta.expires + 1000 < self.store._now()
+                if ended and not untold and random.random() < 0.3:
                     self.note(None, "time to live ends", meta.id)
                     self.store.remove(meta)
 
