@@ -35,6 +35,10 @@ class IssuerProxy:
         return self._issuer.failures
 
     @property
+    def failing_since(self) -> int | None:
+        return self._issuer.failing_since
+
+    @property
     def target(self) -> Target:
         return self._issuer.target
 

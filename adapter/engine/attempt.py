@@ -94,6 +94,7 @@ class Attempt:
         """The steps that failed in earlier attempts and are to be tried again."""
         self.read_results: dict[int, Outcome] = {}
         """Results of reads and steps that arrived after the attempts that asked for them had failed."""
+        self._failing_since: int | None = None
         retried = set[int]()
         self._last_retried = set[int]()
         """The steps that the last attempt but this left to be tried again."""
@@ -102,11 +103,13 @@ class Attempt:
                 self._issued.append(entry)
             elif isinstance(entry, ResultDelivered | NotificationDelivered):
                 self._results.append(entry)
+                self._failing_since = None
                 if isinstance(entry, NotificationDelivered):
                     self.delivered.add(entry.id)
                 elif entry.n == CANCEL:
                     self.delivered.add("x")
             elif isinstance(entry, AttemptStarted):
+                self._failing_since = entry.failed if self._failing_since is None else self._failing_since
                 self._last_retried, retried = retried, set[int]()
             elif isinstance(entry, StepRetried):
                 self.retries[entry.n] = entry
@@ -134,6 +137,10 @@ class Attempt:
     @property
     def failures(self) -> int:
         return self.meta.failures
+
+    @property
+    def failing_since(self) -> int | None:
+        return self.meta.failed if self._failing_since is None else self._failing_since
 
     @property
     def target(self) -> Target:

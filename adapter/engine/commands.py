@@ -297,6 +297,11 @@ class Issuer(Protocol):
         ...
 
     @property
+    def failing_since(self) -> int | None:
+        """When the first of the attempts failed that have not got a result, in milliseconds; ``None`` if none has."""
+        ...
+
+    @property
     def target(self) -> Target:
         """The handler that runs."""
         ...

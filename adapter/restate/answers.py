@@ -132,7 +132,12 @@ def recorded(answer: Answer, body: bytes) -> bytes:
     error = answer.end
     if isinstance(error, m.Error) and error.behavior != m.FAIL and not answer.entries and not answer.runs:
         raise failed(error)
-    return round(time.time() * 1000).to_bytes(STAMP, "big") + body
+    return now().to_bytes(STAMP, "big") + body
+
+
+def now() -> int:
+    """Return the time, in milliseconds since the epoch."""
+    return round(time.time() * 1000)
 
 
 def failed(error: m.Error) -> EndpointError:

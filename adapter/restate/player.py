@@ -20,7 +20,7 @@ from adapter.errors import InvocationCancelledError, TerminalError
 from adapter.operations import Invocation, Operation
 from adapter.restate import messages as m
 from adapter.restate import results as r
-from adapter.restate.answers import Answer, EndpointError, failed, read_answer
+from adapter.restate.answers import Answer, EndpointError, failed, now, read_answer
 from adapter.restate.awaiting import Leaf, is_unique, leaves, resolved, uncancelled, wants_all
 from adapter.restate.conversation import Conversation, Way
 from adapter.restate.values import content_of, failure_of, invocation_of, outcome_of, request_of, text_of
@@ -145,6 +145,7 @@ class _Play:
         issuer, self._fresh = self._issuer, False
         # What an earlier attempt began is the last progress, and each failure since then was a failure of it.
         retries = self._failed + (issuer.failures if issuer.replaying else 0)
+        since = issuer.failing_since if retries else None
         seen = c.SeenState(complete=not self._stateful)
         id = sdk_id(self._issuer.origin)
         self.told |= {leaf: failed for leaf, failed in self._arrived.items() if is_unique(leaf)}
@@ -164,6 +165,7 @@ class _Play:
                 partial_state=not complete,
                 key=self._issuer.target.key,
                 retry_count=retries,
+                duration=0 if since is None else max(0, now() - since),
                 random_seed=self._seed,
             )
             answer = await conversation.exchange(start, journal, arrived)

@@ -97,8 +97,20 @@ async def test_the_endpoint_is_told_how_often_it_failed() -> None:
     endpoint = Scripted(error, error, done())
     async with hosted(endpoint) as host:
         assert await host.call("Fake/run") == "done"
-    counts = [m.Start.decode(frames[0].payload).retry_count or 0 for frames in endpoint.exchanges]
-    assert counts == [0, 1, 2]
+    starts = [m.Start.decode(frames[0].payload) for frames in endpoint.exchanges]
+    assert [start.retry_count or 0 for start in starts] == [0, 1, 2]
+
+
+async def test_the_endpoint_is_told_for_how_long_it_has_failed() -> None:
+    error = write_frame(Frame(m.ERROR, m.Error(500, "boom", next_retry_delay=50).encode()))
+    endpoint = Scripted(error, STEP + RAN + error, error, error, done())
+    async with hosted(endpoint) as host:
+        assert await host.call("Fake/run") == "done"
+    starts = [m.Start.decode(frames[0].payload) for frames in endpoint.exchanges]
+    first, second, third, fourth, fifth = [start.duration or 0 for start in starts]
+    assert first == 0
+    assert second > 25
+    assert 25 < third < fourth < fifth  # since the step has its result
 
 
 async def test_what_was_done_before_an_error_is_kept() -> None:

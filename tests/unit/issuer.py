@@ -54,6 +54,7 @@ class FakeIssuer:
         self.id = "inv_test"
         self.ref = self.origin = Ref(self.id, "generation")
         self.failures = 0
+        self.failing_since: int | None = None
         self.target = Target("Test", "test", key)
         self.kind = kind
         self.headers: dict[str, str] = {"trace": "1"}
