@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from adapter.engine import commands as c
@@ -103,6 +103,18 @@ def expected(attempt: Attempt, n: int) -> bool:
     if n == CANCEL:
         return "x" not in attempt.delivered
     return n < len(attempt.operations) and attempt.operations[n].outcome is None
+
+
+def earliest(notification_id: str, arrived: Iterable[str], attempt: Attempt) -> str:
+    """Return the earliest notification that arrived and was not delivered, of the signals of one name.
+
+    The handler may begin to wait for a signal when some have arrived before, and a later one is about to be delivered.
+    """
+    if not notification_id.startswith("s"):
+        return notification_id
+    name = notification_id.partition(":")[2]
+    same = (id for id in arrived if id.startswith("s") and id.partition(":")[2] == name)
+    return next((id for id in same if id not in attempt.delivered), notification_id)
 
 
 def receiving_command(attempt: Attempt, notification_id: str) -> int | None:

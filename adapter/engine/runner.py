@@ -20,7 +20,7 @@ from adapter.engine.journal import CANCEL, Entry, NotificationDelivered, ResultD
 from adapter.engine.known_key import Key
 from adapter.engine.limits import bounded
 from adapter.engine.loop import HELP
-from adapter.engine.notifications import expected, receiving_command
+from adapter.engine.notifications import earliest, expected, receiving_command
 from adapter.engine.process import Receiver
 from adapter.engine.records import Ref
 from adapter.engine.runtime import Runtime
@@ -197,7 +197,7 @@ class Runner:
             self._fail(execution, event.error)
             return
         assert event.outcome is not None
-        attempt, id, n = execution.attempt, event.notification_id, event.n
+        attempt, id, n, outcome = execution.attempt, event.notification_id, event.n, event.outcome
         if id is None:
             if not expected(attempt, n):
                 return
@@ -205,13 +205,15 @@ class Runner:
             if n == CANCEL:
                 attempt.delivered.add("x")  # which the commit that creates the record need not put
         else:
+            id = earliest(id, execution.notifications, attempt)
             command = receiving_command(attempt, id)
             if command is None:
                 return
+            outcome = execution.notifications.get(id, outcome)
             n, entry = command, NotificationDelivered(command, id)
             attempt.delivered.add(id)
         self._log.record((JournalAppended(execution, entry),))
-        attempt.deliver(n, event.outcome)
+        attempt.deliver(n, outcome)
         if n == CANCEL:
             self._cancel_calls(attempt)
         elif attempt.operations[n].command.__class__ in REQUIRED:
