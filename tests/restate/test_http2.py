@@ -440,3 +440,11 @@ def test_requests_are_used_where_no_streams_are_offered() -> None:
     endpoint = HttpEndpoint("http://localhost:9080")
     endpoint.services(json.dumps(MANIFEST | {"protocolMode": "REQUEST_RESPONSE"}).encode())
     assert not endpoint.duplex
+
+
+async def test_an_sdks_handler_runs_once_however_many_steps_it_has(
+    typescript: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http2, "QUIET", PATIENCE)
+    async with HttpEndpoint(typescript) as endpoint, hosted(endpoint) as host:
+        assert await host.call("TestUtilsService/countExecutedSideEffects", 100) == 100
