@@ -93,6 +93,7 @@ class AppStream(Stream):
     def __init__(self, app: AsgiApp, scope: Mapping[str, Any]) -> None:
         self._input = asyncio.Queue[dict[str, Any]]()
         self._output = bytearray()
+        self._dropped = False
         self._news, self._room = asyncio.Event(), asyncio.Event()
         self.task = asyncio.create_task(app(scope, self._input.get, self._send))
         self.task.add_done_callback(self._done)
@@ -108,7 +109,7 @@ class AppStream(Stream):
         elif message["type"] == "http.response.body":
             self._output += message.get("body", b"")
         self._news.set()
-        while len(self._output) > MAX_HELD:
+        while len(self._output) > MAX_HELD and not self._dropped:
             self._room.clear()
             await self._room.wait()
 
@@ -154,6 +155,10 @@ class AppStream(Stream):
         self.abort()
 
     def abort(self) -> None:
+        # The SDK takes a cancellation for the end of the handler, and then waits until its input has ended.
+        self._input.put_nowait({"type": "http.disconnect"})
+        self._dropped = True
+        self._room.set()
         self.task.cancel()
 
 
