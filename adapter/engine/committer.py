@@ -366,8 +366,7 @@ class Committer:
             key.lost_races = 0
             if state.garbage:
                 key.blobs.clear()
-            if key.overflow is not None:
-                key.overflow = state.entries()
+            key.overflow = state.overflow_after(key.overflow)
             key.blobs |= {name: entry.blob if entry else None for name, entry in state.writes.items()}
             key.ran_uncommitted = key.ran_uncommitted and any(
                 isinstance(effect, KeyRequested | KeyReleased | StateWritten)

@@ -161,6 +161,14 @@ class KeyState:
         entries = {**(self.overflow or {}), **self.writes}
         return {name: entry for name, entry in entries.items() if entry is not None}
 
+    def overflow_after(self, stored: Mapping[str, StateEntry] | None) -> Mapping[str, StateEntry] | None:
+        """Return the stored overflow entries after the writes, if they were known before. They may have been read since
+        this state was made."""
+        if stored is None:
+            return None
+        kept: Mapping[str, StateEntry] = stored if self.state_generation == self.base.state_generation else {}
+        return {name: entry for name, entry in {**kept, **self.writes}.items() if entry is not None}
+
     def set(self, name: str, value: bytes, blob: Ref | None = None) -> None:
         """Write a state entry: into the head if it is small, else as an overflow entry or under the record ``blob``."""
         self.written = True

@@ -222,10 +222,7 @@ class Session:
         if not others:
             return False
         log.info("attempt dropped: %s", dropped.reason, extra={"invocation_id": dropped.ref.id})
-        if dropped.ref.id in self.woken:
-            self.woken.discard(dropped.ref.id)
-            self._runtime.wakeups.resume(dropped.ref.id)
-        self._process.active.pop(dropped.ref.id, None)
+        self._leave(dropped.ref.id)
         self._batches.left_out.add(dropped.ref.id)
         if dropped.ref == self.root.ref:
             self._hold_until = 0  # the client gets its answer from the store
@@ -249,14 +246,21 @@ class Session:
         for execution in self.executions.values():
             if execution.caller is not None and execution.caller.ref == dropped:
                 execution.caller = None
-        for id in executions.keys() - self.executions.keys():
-            self._process.active.pop(id, None)
+        for id in [id for id in executions if id not in self.executions]:
+            self._leave(id)
         self._work.rewind()
         if not self.root.stored or self.root.meta.id in self.executions:
             self._open()
         for execution in kept.values():
             if execution is not self.root:
                 self._begin(execution)
+
+    def _leave(self, id: str) -> None:
+        """Take note that an invocation no longer runs here. Resume it if it was to be resumed while it did."""
+        self._process.active.pop(id, None)
+        if id in self.woken:
+            self.woken.discard(id)
+            self._runtime.wakeups.resume(id)
 
     def _involved(self) -> Iterable[Execution]:
         """Return the executions that run, those whose failure is not logged yet, and all that the log names."""
@@ -266,7 +270,7 @@ class Session:
 
     async def _advance_once(self) -> bool:
         """Run the code, then commit, wait or suspend. Return True if the session is over."""
-        if not self._under_way.loading and self.commit_log.completed_from_inbox() >= INBOX_PAGE:
+        if not self._under_way.reading and self.commit_log.completed_from_inbox() >= INBOX_PAGE:
             await self._committer.commit()
         cancelling = self._run_code()
         if cancelling:
@@ -396,6 +400,7 @@ class Session:
 
     def on_queued(self, execution: Execution) -> None:
         self._runner.retire(execution)
+        self._leave(execution.meta.id)
         if execution is self.root:
             self._runtime.gates.open(execution.key)
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from adapter.engine import commands as c
+from adapter.engine.keys import KeyState
 from adapter.engine.ports import Put
 from adapter.engine.records import PART, Head, Meta, Part, Ref, StateEntry, cut
 from adapter.engine.types import MAX_PAYLOAD, Kind, ObjectKey
@@ -213,3 +214,19 @@ async def test_an_entry_of_more_than_4_mb_is_refused_and_nothing_is_written() ->
     code, message = await place.call("O/k/write", {"a": MAX_PAYLOAD})
     assert (code, message) == (413, f"state entry 'a' has {MAX_PAYLOAD + 2} bytes; the most is {MAX_PAYLOAD}")
     assert (stored(place), parts(place)) == (([], 0), 0)
+
+
+def test_entries_that_were_read_during_a_commit_are_kept_beside_those_that_it_wrote() -> None:
+    key = ObjectKey("O", "k")
+    state = KeyState(Head(key, state_generation="g", has_overflow=True), 0)
+    read = {name: StateEntry(key, "g", name, b"old") for name in ("a", "b", "c")}
+    state.set("a", b"n" * 5000)
+    state.clear("b")
+
+    assert state.overflow_after(None) is None
+    after = state.overflow_after(read)
+    assert after is not None
+    assert {name: entry.value for name, entry in after.items()} == {"a": b"n" * 5000, "c": b"old"}
+
+    state.clear_all()
+    assert state.overflow_after(read) == {}
