@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from math import inf
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
@@ -89,6 +90,7 @@ class AppStream(Stream):
     """A call of an app whose input and output are under way at the same time."""
 
     quiet = 0.0
+    silence = inf  # an app in this process cannot be lost without a word
 
     def __init__(self, app: AsgiApp, scope: Mapping[str, Any]) -> None:
         self._input = asyncio.Queue[dict[str, Any]]()

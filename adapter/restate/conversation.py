@@ -38,6 +38,9 @@ class Stream(ABC):
     quiet: float
     """Seconds of silence after which an endpoint that runs no step is taken to wait."""
 
+    silence: float = SILENCE
+    """Seconds of silence after which a stream is given up."""
+
     @property
     @abstractmethod
     def ended(self) -> bool:
@@ -297,7 +300,7 @@ class _Line:
         while not self._frames:
             patience = self._stream.quiet
             if executes or not self._input_open:
-                patience = SILENCE
+                patience = self._stream.silence
             elif self._runs:
                 patience = BUSY
             if await self._stream.heard(patience):

@@ -215,7 +215,7 @@ class Http2Stream(Stream):
     """A request on a connection."""
 
     def __init__(self, connection: Connection, id: int, place: str) -> None:
-        self.quiet = QUIET
+        self.quiet, self.silence = QUIET, SILENCE
         self._connection = connection
         self._id = id
         self._place = place

@@ -345,8 +345,8 @@ FAULTS = {
 async def test_a_stream_that_fails_is_tried_again(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conversation, "LINGER", 0.05)
     if fault in ("stalls", "says garbage"):  # the latter is taken for the beginning of a long frame
-        for module, name in [(conversation, "SILENCE"), (http2, "CONNECT"), (http2, "RECENT")]:
-            monkeypatch.setattr(module, name, 0.5)
+        for name in ("SILENCE", "CONNECT", "RECENT"):
+            monkeypatch.setattr(http2, name, 0.5)
     async with serving(FAULTS[fault], finish) as (url, server):
         assert await called(url) == "done"
         assert server.scripts.invocations >= 2

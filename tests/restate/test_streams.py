@@ -113,6 +113,27 @@ async def test_a_long_step_keeps_its_stream(monkeypatch: pytest.MonkeyPatch) -> 
         assert await called(endpoint) == "done"
 
 
+async def test_a_long_step_of_an_app_that_tells_nothing_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("BUSY", "SILENCE"):
+        monkeypatch.setattr(conversation, name, 0.01)
+
+    async def first(peer: Any, told: Told) -> None:
+        await told.start()
+        await peer.say(run(1))
+        assert await told.next() is None, "the input is not ended"
+        await asyncio.sleep(0.1)  # the step
+        await peer.say(ran(1), suspension(1))
+
+    async def second(peer: Any, told: Told) -> None:
+        start, journal = await told.start()
+        assert not start.retry_count
+        assert len(journal) == 3
+        await peer.say(done())
+
+    with scripted(first, second, version=5) as endpoint:
+        assert await called(endpoint) == "done"
+
+
 # --- waiting ---------------------------------------------------------------------------------------------------------
 
 SLEEP = frame(m.Sleep(1, 1))
@@ -284,7 +305,7 @@ FAULTS = {
 async def test_a_stream_that_fails_is_tried_again(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conversation, "MAX_ANSWER", 100_000)
     if fault == "is silent":
-        monkeypatch.setattr(conversation, "SILENCE", 0.3)
+        monkeypatch.setattr(apps.AppStream, "silence", 0.3)
     with scripted(FAULTS[fault], finish) as endpoint:
         assert await called(endpoint) == "done"
         assert endpoint.scripts.invocations >= 2
