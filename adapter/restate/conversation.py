@@ -22,8 +22,10 @@ from adapter.restate.wire import Frame, FrameReader, ProtocolError, write_frame
 SILENCE: Final = 120.0
 """Seconds within which an endpoint has to say something. A handler's own limit is its ``abort_timeout``."""
 
-BUSY: Final = 10.0
-"""Seconds of silence after which the input of an endpoint is closed although it runs a step."""
+BUSY: Final = 1.0
+"""Seconds of silence after which the input of an endpoint is closed although it runs a step.
+
+An endpoint that is silent may have announced a step that its handler does not await yet, and wait for a result."""
 
 LINGER: Final = 1.0
 """Seconds that a stream gets to end after its last frame."""
