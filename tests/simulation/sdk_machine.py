@@ -292,7 +292,8 @@ def _policy(retry: RetryPolicy | None) -> Any:
     if retry is None:
         return core.PyExponentialRetryConfig(None, None, None, None, None)
     initial, most = _milliseconds(retry.initial), _milliseconds(retry.duration)
-    return core.PyExponentialRetryConfig(initial, retry.attempts, most, None, None)
+    attempts = retry.attempts if most is None else None
+    return core.PyExponentialRetryConfig(initial, attempts, most, None, None)
 
 
 def _milliseconds(time: timedelta | None) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from adapter.restate import answers, awaiting, player
+from adapter.restate.conversation import Conversation, _Line
 from adapter.restate.player import _Play
 from tests.simulation.mutants import Edit, Mutant
 
@@ -101,8 +102,33 @@ MUTANTS = (
         Edit(_Play, "_issue", "max(0, (wake_up or 0) - now), name", "2 * max(0, (wake_up or 0) - now), name"),
     ),
     _sdk(
-        "a cancellation waits for what is awaited",
-        AWAITED,
-        Edit(_Play, "wait", "or _CANCEL in self._arrived", ""),
+        "the result of a step is not acknowledged",
+        ONCE,
+        Edit(
+            _Line,
+            "_told",
+            "return Frame(m.RUN_ACK, m.RunAck(m.Notification.decode(frame.payload).completion_id).encode())",
+            "return None",
+        ),
+    ),
+    _sdk(
+        "a stream is told its last result again",
+        ONCE,
+        Edit(_Line, "_exchange", "journal[self._known :]", "journal[max(0, self._known - 1) :]"),
+    ),
+    _sdk(
+        "a stream is closed within an exchange",
+        "a step that continues while its code is run again is not lost",
+        Edit(_Line, "leave", "self._left = True", "self._abort()"),
+    ),
+    _sdk(
+        "a stream that has ended is told more",
+        "an exchange fails only if something goes wrong",
+        Edit(Conversation, "exchange", "if not self.goes_on:", "if self._line is None:"),
+    ),
+    _sdk(
+        "a failing handler is not told for how long it fails",
+        "a step's attempts end",
+        Edit(_Play, "exchange", "duration=0 if since is None else max(0, now() - since)", "duration=0"),
     ),
 )
