@@ -159,9 +159,11 @@ class Plan:
         """Whether a program may be restarted from one of its commands.
 
         State is as its key's history has left it, not as a copied result says, and signals go to the first invocation.
+        A copied answer of an SDK's endpoint says which invocation it was for.
         """
         signals = any(op.kind == "signal" for op in _flat(self.nodes[id].ops))
-        return self.nodes[id].kind in (Kind.SERVICE, Kind.SHARED) and not signals
+        alike = self.nodes[id].kind in (Kind.SERVICE, Kind.SHARED) and not signals
+        return alike and self.nodes[id].target.service not in self.hosted
 
     def shaken(self) -> set[int]:
         """The programs that may fail, or not run, because something is cancelled, killed or given up."""

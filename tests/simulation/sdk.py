@@ -176,17 +176,20 @@ class _Stream(Stream):
     async def heard(self, seconds: float) -> bool:
         assert self._machine is not None
         assert self._task is not None
-        machine, task = self._machine, self._task
+        machine, task, process = self._machine, self._task, self._way.process
         if self._here or self.ended:
             return True
+        began = self._way.world.loop.time()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not (machine.written or task.done()):
                     machine.news.clear()
                     await machine.news.wait()
-        await self._way.process.gate()
+        await process.gate()
+        if not machine.written and not task.done():
+            return process.paused > began and await self.heard(seconds)  # the endpoint stood still as well
         if not machine.written:
-            return task.done()
+            return True
         if await self._way.loses():
             self._break()
             return True

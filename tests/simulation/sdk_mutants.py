@@ -11,8 +11,8 @@ ONCE = "each result is sent, and once"
 AWAITED = "the endpoint is asked when what it awaits has come"
 
 
-def _sdk(name: str, invariant: str, *edits: Edit) -> Mutant:
-    return Mutant(name, invariant, edits, "sdk")
+def _sdk(name: str, invariant: str, *edits: Edit, focus: str = "sdk") -> Mutant:
+    return Mutant(name, invariant, edits, focus)
 
 
 MUTANTS = (
@@ -42,6 +42,7 @@ MUTANTS = (
         AWAITED,
         Edit(awaiting, "resolved", "return any(done)", "return all(done)"),
         Edit(player, "resolved", "return any(done)", "return all(done)"),
+        focus="time+sdk",
     ),
     _sdk(
         "all of several are waited for as the first of them is",
@@ -50,19 +51,10 @@ MUTANTS = (
         Edit(player, "resolved", "return all(done)\n", "return any(done)\n"),
     ),
     _sdk(
-        "a result from before is taken for a new one",
-        AWAITED,
-        Edit(_Play, "exchange", "self._arrived.clear()", "pass"),
-    ),
-    _sdk(
         "a cancellation ends an exchange",
         "a handler cleans up",
         Edit(_Play, "exchange", "await self._until(operation)", "await operation"),
-    ),
-    _sdk(
-        "a handler is not told of its cancellation",
-        "a handler cleans up",
-        Edit(_Play, "_until", "self._add(m.Notification(signal_index=m.CANCEL, void=m.Void()), m.SIGNAL)", "pass"),
+        focus="trees+sdk",
     ),
     _sdk(
         "an error after progress does not end the attempt",
@@ -90,6 +82,7 @@ MUTANTS = (
         "the handler is not told how often it failed",
         "a step's attempts end",
         Edit(_Play, "exchange", "retry_count=retries", "retry_count=0"),
+        focus="steps+sdk",
     ),
     _sdk(
         "part of the state is taken for all of it",
@@ -120,6 +113,7 @@ MUTANTS = (
         "a stream is closed within an exchange",
         "a step that continues while its code is run again is not lost",
         Edit(_Line, "leave", "self._left = True", "self._abort()"),
+        focus="steps+sdk",
     ),
     _sdk(
         "a stream that has ended is told more",
@@ -130,5 +124,6 @@ MUTANTS = (
         "a failing handler is not told for how long it fails",
         "a step's attempts end",
         Edit(_Play, "exchange", "duration=0 if since is None else max(0, now() - since)", "duration=0"),
+        focus="steps+sdk",
     ),
 )
