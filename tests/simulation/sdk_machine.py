@@ -77,7 +77,7 @@ class Machine:
         self._told: deque[bytes] = deque([body])
         self._closed = False
         self._wake = asyncio.Event()
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: list[asyncio.Task[None]] = []
         self._reader = FrameReader()
         self._failed = False
         """Whether an error was reported, after which nothing more is taken."""
@@ -150,10 +150,19 @@ class Machine:
         Raises:
             Over: If it has none.
         """
+        starts: list[int] = []
         while True:
             self._write()
             with self.checked():
                 progress = self.vm.do_progress(tree)
+            if isinstance(progress, core.PyDoProgressExecuteRun):
+                starts.append(progress.handle)
+                continue
+            for handle in sorted(starts):  # the state machine names them in another order each time
+                task = self.world.loop.create_task(self._step(handle))
+                task.add_done_callback(lambda _: self._wake.set())
+                self._running.append(task)
+            starts.clear()
             if self._eager:
                 self._write()
             match progress:
@@ -161,10 +170,6 @@ class Machine:
                     return False
                 case core.PyDoProgressCancelSignalReceived():
                     return True
-                case core.PyDoProgressExecuteRun(handle=handle):
-                    task = self.world.loop.create_task(self._step(handle))
-                    task.add_done_callback(lambda _: self._wake.set())
-                    self._running.add(task)
                 case core.PyDoProgressWaitExternalProgress():
                     await self._wake.wait()
                     self._wake.clear()
@@ -262,6 +267,10 @@ class Machine:
         if _is_timed(frame):  # the state machine has it from the machine's clock
             self._timed += 1
             return _at(frame, now + self.delays[self._timed - 1])
+        if frame.type in (m.SUSPENSION, m.AWAITING_ON):
+            waits = (m.Suspension if frame.type == m.SUSPENSION else m.AwaitingOn).decode(frame.payload)
+            _sort(waits)
+            return Frame(frame.type, waits.encode())
         if self.pauses and frame.type == m.ERROR:
             error = m.Error.decode(frame.payload)
             error.behavior = m.PAUSE
@@ -286,6 +295,17 @@ class Machine:
     def _violation(self, what: str) -> NoReturn:
         self.world.violation(f"{self.watched.id}: {what}, in the exchange that is command {self.watched.n}")
         raise Over
+
+
+def _sort(waits: m.Suspension | m.AwaitingOn | m.Future) -> None:
+    """Put the leaves in order: the state machine has them in another one each time."""
+    if not isinstance(waits, m.AwaitingOn):
+        waits.completions.sort()
+        waits.signals.sort()
+        waits.named_signals.sort()
+    nested = waits.nested if isinstance(waits, m.Future) else [waits.awaiting_on] if waits.awaiting_on else []
+    for each in nested:
+        _sort(each)
 
 
 def _policy(retry: RetryPolicy | None) -> Any:

@@ -42,8 +42,9 @@ def test_regressions(what: str) -> None:
         assert run(replace(REGRESSIONS[what], seed=seed)).violations == [], what
 
 
-def test_a_fingerprint_depends_on_nothing_but_the_seed() -> None:
-    command = (sys.executable, "-m", "tests.simulation", "--fingerprint", "--seeds", "8", "--focus", "results")
+@pytest.mark.parametrize("focus", ["results", "sdk"])
+def test_a_fingerprint_depends_on_nothing_but_the_seed(focus: str) -> None:
+    command = (sys.executable, "-m", "tests.simulation", "--fingerprint", "--seeds", "8", "--focus", focus)
     hashes = [
         subprocess.run(command, env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, check=True, text=True)
         for seed in ("1", "2")
