@@ -10,6 +10,7 @@ import restate
 from adapter.engine.ports import Due, Listed, Place
 from adapter.engine.records import Meta
 from adapter.local.memory import MemoryStore
+from adapter.restate import conversation
 from adapter.restate import messages as m
 from adapter.restate.wire import Frame, write_frame
 from bench.sdks import page
@@ -51,6 +52,12 @@ async def calls_at_once(ctx: restate.Context, n: int) -> None:
 async def object_calls(ctx: restate.Context, n: int) -> None:
     for _ in range(n):
         await ctx.object_call(add, "key", 1)
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that takes long on a busy machine costs no stream."""
+    monkeypatch.setattr(conversation, "BUSY", 600.0)
 
 
 class Unswept(MemoryStore):

@@ -446,5 +446,6 @@ async def test_an_sdks_handler_runs_once_however_many_steps_it_has(
     typescript: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http2, "QUIET", PATIENCE)
+    monkeypatch.setattr(conversation, "BUSY", PATIENCE)
     async with HttpEndpoint(typescript) as endpoint, hosted(endpoint) as host:
         assert await host.call("TestUtilsService/countExecutedSideEffects", 100) == 100
