@@ -204,6 +204,8 @@ class _Check:
                 for other in self.checker.ends.values()
                 if other.meta.parent is not None and other.meta.parent.ref == end.meta.ref
             ]
+            for (ref, _), id in self.world.made.items():
+                found += self.checker.by_id.get(id, []) if ref == end.meta.ref else []
         return [(self.waits.issued[other.meta.id], self.waits.ended[other.meta.ref]) for other in found]
 
     def op(self, end: Ended, path: str) -> Op:
