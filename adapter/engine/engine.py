@@ -35,6 +35,9 @@ log = logging.getLogger("adapter")
 QUEUE_POLL = 1000
 """The longest interval, in milliseconds, at which a request that waits for its key polls."""
 
+OWN_POLL = 250
+"""The longest interval, in milliseconds, at which a request leaves it to its own session to say that it is over."""
+
 POLLS = 8
 """A request that waits for its key polls each time it has waited for another eighth of its wait."""
 
@@ -185,7 +188,7 @@ class Engine:
             await self.process.first(future, min(until, now + interval))
             if future.done():
                 break
-            if id in self.process.active or (session is not None and not session.done() and interval < 1000):
+            if id in self.process.active or (session is not None and not session.done() and interval < OWN_POLL):
                 interval = min(interval * 2, 1000)
                 continue
             meta = await self.storage.read(lambda: self.storage.store.peek(id))

@@ -288,7 +288,10 @@ def committed(before: Meta, after: Meta, *, counted: int) -> Update:
         after: The record as it is to be.
         counted: The number of counted notifications that the attempt knows of.
     """
-    anyway = ENDED if after.status is Status.COMPLETED or after.status in WAITING else ()
+    anyway: tuple[str, ...] = ()
+    if after.status is Status.COMPLETED or after.status in WAITING:
+        # A notification that is counted makes a suspended invocation ready, which the attempt need not have read.
+        anyway = (*ENDED, "status", "due")
     if before.status is Status.QUEUED:
         anyway = (*anyway, "deployment")
     pairs = zip(_COMPARED, _compared(before), _compared(after), strict=True)

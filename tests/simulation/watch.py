@@ -250,7 +250,7 @@ class WatchedStore(MemoryStore):
             self._fail(f"{old.id} is taken over {(old.due or 0) - now} ms before its lease ends")
         if old.status is Status.PAUSED and new.status is not Status.PAUSED and new.outcome is None:
             resumed = any(old.id in self.world.acted.get(what, ()) for what in ("resume", "move"))
-            if not resumed and not any(note.id == "x" for note in self.items(old.id, Notification, None)):
+            if not resumed and not any(note.id.split(":")[0] == "x" for note in self.items(old.id, Notification, None)):
                 self._fail(f"{old.id} was paused, and is {new.status}")
         failure = new.outcome.failure if new.outcome is not None else None
         if old.status is Status.QUEUED and failure is not None and failure.message.startswith("deadlock: "):

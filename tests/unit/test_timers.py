@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from adapter import select
 from adapter.engine import commands as c
 from adapter.engine.records import Status
-from adapter.engine.types import Outcome
+from adapter.engine.types import Kind, Outcome, Target
 from tests.unit.world import World, settle, unpack, value
 
 
@@ -68,3 +70,40 @@ async def test_an_early_timer_begins_no_attempt_for_a_signal_that_the_last_one_h
     assert (await world.meta(id)).epoch == before.epoch
     await world.clock.advance(2)
     assert value((await world.meta(id)).outcome) == "awake"
+
+
+async def test_an_attempt_suspends_although_a_notification_has_made_its_record_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was there when the attempt began, and was counted only after that."""
+    world = World()
+    sleeping(world, monkeypatch)
+    counted = asyncio.Event()
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def hold(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(100_000), unpack)
+
+    @world.handler("S")
+    async def ask(ctx: Any, _: Any) -> Any:
+        await select(ctx.issue(c.Sleep(10_000), unpack), ctx.issue(c.Signal("a"), unpack))
+        await ctx.issue(c.Call(Target("O", "hold", "k"), b"null"), unpack)
+
+    async def late(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if (phase, method) == ("before", "count_notifications") and not counted.is_set():
+            await counted.wait()
+        if (phase, method) == ("before", "heads") and not counted.is_set():
+            counted.set()
+            await settle()
+
+    id = await world.send("S/ask")
+    await settle()
+    world.store.hook = late
+    said = asyncio.create_task(world.engine.outbound.signal(id, "a", Outcome(b"1")))
+    await settle()
+    await world.engine.resume(id)
+    await said
+    await settle()
+
+    meta = await world.meta(id)
+    assert (meta.status, meta.seen, meta.notifications) == (Status.SUSPENDED, 1, 1)
