@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from adapter.engine.ports import Change, Update, WriteHead
+from adapter.engine.ports import Change, MarkQueued, Update, WriteHead
 from adapter.engine.records import Ref
 from adapter.engine.types import ObjectKey
 from tests.simulation.plan import Op
@@ -40,8 +40,12 @@ LOOK = 3.2
 REQUESTS = 4
 """Requests that one operation of a program, or one turn with a key, takes in sequence at most."""
 
-LOSSES = 40
-"""How often a process may lose a key to others in a row."""
+LOSSES = 80
+"""How often a process may lose a key to others in a row; more than one of its sessions may try."""
+
+MARKS = 8
+"""How often in a row a process may be refused to tell a key's owner that somebody waits. After that it waits for up to
+two seconds before each try, and in a Lambda function the answer to its client waits along."""
 
 STANDSTILL = 20
 """How often commits that write one key or record may be refused, each process's share, without one that applies."""
@@ -75,6 +79,8 @@ class Waits:
         self._failures: dict[str, int] = defaultdict(int)
         self._losses: dict[tuple[str, str], int] = defaultdict(int)
         self._refused: dict[str, int] = defaultdict(int)
+        self._marks: dict[tuple[str, str], int] = defaultdict(int)
+        """How often in a row a process could not tell a key's owner that somebody waits."""
 
     # --- while it runs ---
 
@@ -116,6 +122,13 @@ class Waits:
     def mishap(self, seconds: float) -> None:
         """Something goes wrong that may cost so long."""
         self._mishaps.append((self._now(), seconds))
+
+    def tells(self, process: str, changes: Sequence[Change], *, refused: bool) -> None:
+        """A commit that tells a key's owner that somebody waits was tried."""
+        for key in (str(change.key) for change in changes if isinstance(change, MarkQueued)):
+            self._marks[process, key] = self._marks[process, key] + 1 if refused else 0
+            if self._marks[process, key] >= MARKS:
+                self.mishap(2.0)
 
     def loses(self, process: str, changes: Sequence[Change]) -> None:
         """A commit was refused for what others have written, or are writing."""

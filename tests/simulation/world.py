@@ -669,6 +669,8 @@ class World:
         except (Conflict, TooLarge, Unavailable) as raised:
             error = raised
         self.note(process, name, args, kwargs, fate, error or result)
+        if name == "commit":
+            self.waits.tells(process.name, args[0], refused=isinstance(error, Unavailable))
         if name == "commit" and "starvation" in self.reach:
             if error is None:
                 self.waits.wins(process.name, args[0])
