@@ -35,7 +35,7 @@ def deployment_id(name: str) -> str:
     """Return the id by which Restate's tools know a deployment. The name of what this process serves is empty.
 
     >>> deployment_id("shop:3")
-    'dp_10'
+    'dp_100Xu03wYqghKhuegpVv8dN'
     """
     number = int.from_bytes(sha256(name.encode()).digest()[:15])
     digits = ""
