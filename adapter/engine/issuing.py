@@ -19,7 +19,7 @@ from adapter.engine.runtime import Runtime
 from adapter.engine.state_reads import StateReads
 from adapter.engine.suspensions import derived
 from adapter.engine.types import Failure, Kind, ObjectKey, Outcome, Target
-from adapter.engine.under_way import UnderWay
+from adapter.engine.under_way import REQUIRED, UnderWay
 from adapter.errors import NotDeployedError
 
 IMMEDIATE = c.Now | c.GetState | c.SetState | c.ClearState | c.ClearAllState | c.StateKeys
@@ -124,6 +124,7 @@ class Issuing:
         execution, n, command = self._runner.executions[attempt.meta.id], pending.n, pending.command
         match command:
             case _ if n in attempt.read_results:
+                execution.required_requests += command.__class__ in REQUIRED
                 self._events.post(Event(execution.meta.id, n, attempt.read_results[n]))
             case c.Run(at_most_once=True) if n not in execution.issued_here and not attempt.retries_step(n):
                 reason = f"step {command.name!r} may have run before its process ended, and is to run at most once"

@@ -109,6 +109,11 @@ class Orders(Service):
     async def follow(self, ctx: Context) -> str:
         return await ctx.object_client(Stock, "pen").slow()
 
+    @handler
+    async def call_off(self, ctx: Context) -> int:
+        ctx.object_send_client(Stock, "pen").slow().cancel()  # 0 and 1; nobody awaits the cancellation
+        return await ctx.run("price", self.price, type=int)  # 2
+
     def price(self) -> int:
         self.ran.append("price")
         return 3
@@ -185,6 +190,14 @@ async def test_the_results_before_the_command_are_taken_and_the_rest_runs(served
     assert Orders.ran == ["price", "pay", "pay"]
     state = (await served.http.get("/admin/services/Stock/state?key=pen")).json()["state"]
     assert state == {"left": 7}, "nothing was taken twice"
+
+
+async def test_a_request_of_the_prefix_that_nobody_awaits_holds_up_no_end(served: Served) -> None:
+    id = (await served.http.post("/Orders/call_off/send")).json()["invocationId"]
+    assert (await served.ends(id))["output"]["json"] == 3
+    new = (await served.restart(id, 2)).json()["invocationId"]
+    ended = await served.ends(new)
+    assert (ended["output"]["json"], ended["attempts"]) == (3, 2), "one attempt, after the one that is copied"
 
 
 async def test_a_restart_of_a_restart(served: Served) -> None:
