@@ -465,6 +465,9 @@ class World:
         clients += [self.loop.create_task(self._operator(number)) for number in range(len(self.plan.acts))]
         for function, at in self.plan.deploys:
             self.loop.call_later(at, self._deploy, function)
+        for begin, _ in self.outages:
+            # Who is refused nine times in a row gives up, and leaves what it was to do to the next sweep.
+            self.loop.call_later(begin, self.waits.mishap, RECOVERY)
         sweeper = self.loop.create_task(self._sweeper())
         self.loop.create_task(self._expiry())
         storm = 1000.0 if self.expiring else self.random.choice((5.0, 60.0, 200.0))
