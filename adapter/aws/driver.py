@@ -46,6 +46,10 @@ LONGEST: Final = 15 * 60.0
 EXCHANGES: Final = 64
 """How many exchanges are under way at a time in a process; more wait."""
 
+TOO_LARGE: Final = b"Function.ResponseSizeTooLarge"
+"""What Lambda says of an answer that is larger than
+`its limit <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>`_."""
+
 log = logging.getLogger("adapter")
 
 
@@ -60,7 +64,8 @@ class Function:
         """`Invoke <https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html>`_ the version.
 
         Raises:
-            EndpointError: If it cannot be invoked, or fails.
+            EndpointError: If it cannot be invoked, or fails. If its answer is too large for Lambda, which another try
+                would not change, the invocation is paused.
         """
         path = f"/2015-03-31/functions/{quote(self._version, safe='')}/invocations"
         headers = {"x-amz-invocation-type": "RequestResponse"}
@@ -70,7 +75,9 @@ class Function:
             raise EndpointError(f"the function {self._version} cannot be invoked: {error}") from error
         if "x-amz-function-error" in answer.headers:
             said = answer.body[:300].decode(errors="replace")
-            raise EndpointError(f"the function {self._version} failed: {said}")
+            if TOO_LARGE in answer.body:
+                said = f"{said}: let the handler do less between two results that it awaits, then resume it"
+            raise EndpointError(f"the function {self._version} failed: {said}", pause=TOO_LARGE in answer.body)
         return answer.body
 
     def _api(self) -> Api:

@@ -19,7 +19,7 @@ from tests.restate.python_services import make_app
 HOSTINGS = [
     *(f"python app in process, {mode}, v{version}" for mode in ("requests", "duplex") for version in (5, 6, 7)),
     *(f"typescript over http, {mode}, v{version}" for mode in ("requests", "duplex") for version in (5, 6, 7)),
-    "typescript on lambda, requests, v7",
+    *(f"typescript on lambda, requests, v{version}" for version in (5, 6, 7)),
 ]
 
 

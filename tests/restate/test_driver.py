@@ -119,5 +119,13 @@ async def test_a_version_is_invoked_and_waited_for(monkeypatch: pytest.MonkeyPat
 async def test_a_function_that_fails_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, answer: Answer | Exception, said: str
 ) -> None:
-    with pytest.raises(EndpointError, match=said):
+    with pytest.raises(EndpointError, match=said) as raised:
         await invoked(monkeypatch, answer)
+    assert not raised.value.pause
+
+
+async def test_an_answer_that_is_too_large_for_lambda_pauses_its_invocation(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = b'{"errorType": "Function.ResponseSizeTooLarge", "errorMessage": "Response payload size exceeded"}'
+    with pytest.raises(EndpointError, match="let the handler do less") as raised:
+        await invoked(monkeypatch, Answer(200, {"x-amz-function-error": "Unhandled"}, said))
+    assert raised.value.pause

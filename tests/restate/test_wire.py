@@ -57,6 +57,37 @@ def test_damaged_messages_are_refused(payload: str) -> None:
         m.Header.decode(bytes.fromhex(payload))
 
 
+END = write_frame(Frame(m.END, b""))
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> tuple[type[Message], bytes]:
+    """A message of which some bytes are others, missing or new."""
+    name = draw(st.sampled_from(sorted(VECTORS)))
+    payload = bytearray.fromhex(VECTORS[name])
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(0, len(payload)))
+        payload[at : at + draw(st.integers(0, 2))] = draw(st.binary(max_size=3))
+    return getattr(m, name.split()[0]), bytes(payload)
+
+
+@given(damaged())
+@bounded(500)
+def test_a_damaged_message_is_refused_or_is_read_and_written_the_same_way(message: tuple[type[Message], bytes]) -> None:
+    kind, payload = message
+    with suppress(ProtocolError):
+        read = kind.decode(payload)
+        assert kind.decode(read.encode()) == read
+
+
+@given(st.lists(damaged().filter(lambda each: each[0] in m.TYPE_OF), max_size=4))
+@bounded(300)
+def test_an_answer_of_damaged_messages_is_refused_or_read(messages: list[tuple[type[Message], bytes]]) -> None:
+    frames = [Frame(m.TYPE_OF[kind], payload) for kind, payload in messages]
+    with suppress(EndpointError):
+        assert len(read_answer(b"".join(map(write_frame, frames)) + END).commands) <= len(frames)
+
+
 @given(st.binary(max_size=200))
 @bounded(300)
 def test_garbage_is_refused_or_read(body: bytes) -> None:
@@ -69,9 +100,6 @@ def test_garbage_is_refused_or_read(body: bytes) -> None:
 def test_frames_are_read_as_they_were_written(frames: list[tuple[int, bytes]]) -> None:
     written = [Frame(*frame) for frame in frames]
     assert read_frames(b"".join(map(write_frame, written))) == written
-
-
-END = write_frame(Frame(m.END, b""))
 
 
 @pytest.mark.parametrize(
