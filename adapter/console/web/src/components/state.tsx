@@ -29,7 +29,7 @@ export function StateDialog({ of, name: given, onClose }: { of: Key; name: strin
   useEffect(() => {
     load(of, given).then((loaded) => {
       setBase(loaded);
-      setText(loaded.text);
+      setText((typed) => typed || loaded.text);
     }, setError);
   }, []);
 
