@@ -28,7 +28,7 @@ class Bench(Service):
     async def deferred(self, ctx: Context, n: int) -> int:
         """n deferred steps in sequence."""
         for i in range(n):
-            await ctx.run("step", lambda i=i: i, type=int, defer=True)
+            await ctx.run("step", _same, i, defer=True)
         return n
 
     @handler
@@ -65,3 +65,7 @@ class Bench(Service):
 
 async def _one() -> int:
     return 1
+
+
+async def _same(number: int) -> int:
+    return number
