@@ -137,9 +137,9 @@ MUTANTS = (
         "8",
         Edit(
             Claims,
-            "_is_due",
-            "wait = meta.continues_at - self._process.now()",
-            "wait = 0 if meta.status is Status.RUNNING else meta.continues_at - self._process.now()",
+            "_wait",
+            "wait = max(0, meta.continues_at - self._process.now())",
+            "wait = 0 if meta.status is Status.RUNNING else max(0, meta.continues_at - self._process.now())",
         ),
     ),
     mutant(
@@ -321,7 +321,7 @@ MUTANTS = (
     mutant(
         "what is paused goes on when it is woken",
         "8",
-        Edit(Claims, "_is_due", "case Status.READY:", "case Status.READY | Status.PAUSED:"),
+        Edit(Claims, "_wait", "case Status.READY:", "case Status.READY | Status.PAUSED:"),
         focus="operators",
     ),
     mutant(
