@@ -139,7 +139,8 @@ class Claims:
         wait = self._wait(meta, notified=False)
         if wait is None:
             return
-        await self._process.clock.sleep(wait / 1000)
+        if wait > 0:
+            await self._process.clock.sleep(wait / 1000)
         if meta.outcome is not None and meta.outcome.failure is not None:
             await self._control.end(meta, meta.outcome.failure)  # this needs nothing but the record
         else:
