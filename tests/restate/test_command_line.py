@@ -278,6 +278,18 @@ def test_a_query_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch
         evaluate(query, {"sys_service": [{"name": str(n)} for n in range(100)]})
 
 
+def test_what_a_query_computes_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {"sys_service": [{"name": str(n)} for n in range(20)]}
+    with pytest.raises(TerminalError, match="too big"):
+        evaluate(read_query("SELECT hex(zeroblob(100000000)) FROM sys_service"), rows)
+    monkeypatch.setattr("adapter.http.admin.query.MOST_ROWS", 399)
+    joined = "SELECT a.name FROM sys_service a JOIN sys_service b"
+    with pytest.raises(TerminalError, match="more than 399 rows") as refused:
+        evaluate(read_query(joined), rows)
+    assert refused.value.code == 501
+    assert len(evaluate(read_query(f"{joined} LIMIT 399"), rows)[1]) == 399
+
+
 def test_text_is_compared_as_it_is_written() -> None:
     rows = {"sys_service": [{"name": "index first_value( A.b"}, {"name": "INDEX"}]}
     query = read_query("SELECT name FROM sys_service WHERE name LIKE 'index first_value( A.b'")

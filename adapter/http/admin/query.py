@@ -73,6 +73,12 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
 MOST_STEPS: Final = 20_000_000
 """After so many steps of SQLite's machine a query is given up."""
 
+MOST_ROWS: Final = 100_000
+"""The most rows of an answer. A join has more rows than its tables."""
+
+LONGEST: Final = 64 * 1024 * 1024
+"""The most bytes of a value that a query computes."""
+
 _LITERAL: Final = re.compile(r"('(?:[^']|'')*')")
 _ID: Final = "inv_[A-Za-z0-9]+"
 _TARGETED: Final = re.compile(rf"(?i)\btarget\s+like\s+'({_ID})/%'")
@@ -163,7 +169,7 @@ def evaluate(query: Query, rows: Mapping[str, Iterable[Row]]) -> tuple[list[str]
         rows: The rows of its tables.
 
     Raises:
-        TerminalError: With code 400 if SQLite cannot evaluate it.
+        TerminalError: With code 400 if SQLite cannot evaluate it, with code 501 if the answer has too many rows.
     """
     connection = sqlite3.connect(":memory:")
     try:
@@ -177,15 +183,18 @@ def evaluate(query: Query, rows: Mapping[str, Iterable[Row]]) -> tuple[list[str]
             connection.executemany(f"INSERT INTO {_table(table)} VALUES ({places})", values)
         connection.create_aggregate("any_of", 1, _AnyOf)
         connection.create_aggregate("earliest", 2, _Earliest)  # type: ignore[arg-type]
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)
         connection.set_authorizer(_only_reads)
         steps = iter(range(MOST_STEPS // 1000))
         connection.set_progress_handler(lambda: next(steps, None) is None, 1000)
         text, booleans = _dialect(query.text)
         try:
             cursor = connection.execute(text)
-            found = cursor.fetchall()
+            found = cursor.fetchmany(MOST_ROWS + 1)
         except (sqlite3.Error, sqlite3.Warning) as error:
             raise TerminalError(f"SQLite evaluates the query, and says: {error}", code=400) from None
+        if len(found) > MOST_ROWS:
+            raise TerminalError(f"the answer has more than {MOST_ROWS} rows: add conditions, or a LIMIT", code=501)
         names = [each[0] for each in cursor.description]
         booleans |= {name for columns in TABLES.values() for name, type in columns.items() if type == "BOOLEAN"}
         return names, [tuple(map(_shown, (name in booleans for name in names), row)) for row in found]

@@ -12,6 +12,7 @@ from adapter.engine.types import ObjectKey
 from adapter.errors import TerminalError
 from adapter.http.admin import listing, stack, views
 from adapter.http.admin.filters import LIVE, read_filter
+from adapter.http.admin.models import Service
 from adapter.http.admin.query import TABLES, Query, Row
 from adapter.http.admin.routing import Call
 
@@ -190,7 +191,11 @@ def _deployment(of: Any) -> Row:
     return {"id": id, "ty": "http", "endpoint": of["function"], "created_at": of.get("created")}
 
 
-def _service(of: Any) -> Row:
-    public = not all(each["private"] for each in of["handlers"].values())
-    deployment = deployment_id(of["deployment"])
+def _service(of: Service) -> Row:
+    deployment, public = deployment_id(of["deployment"]), is_public(of)
     return {"name": of["name"], "ty": TYPES[of["kind"]], "revision": 1, "public": public, "deployment_id": deployment}
+
+
+def is_public(service: Service) -> bool:
+    """Return True if clients may call a handler of the service."""
+    return not all(each["private"] for each in service["handlers"].values())

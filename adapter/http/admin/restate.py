@@ -5,6 +5,7 @@ The base URL is ``/admin/restate``. Sources: the `admin API <https://docs.restat
 
 from __future__ import annotations
 
+import asyncio
 import re
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
@@ -18,7 +19,7 @@ from adapter.http.admin import arrow, parameters, stack
 from adapter.http.admin import models as m
 from adapter.http.admin.context import Stack
 from adapter.http.admin.query import evaluate, read_query
-from adapter.http.admin.relations import deployment_id, rows_for
+from adapter.http.admin.relations import deployment_id, is_public, rows_for
 from adapter.http.admin.routing import Call, route
 from adapter.http.messages import answer
 
@@ -120,7 +121,7 @@ async def _query(call: Call) -> Response:
     """Answer SQL: as JSON if that is accepted, else as a stream of Arrow."""
     asked = await parameters.json_body(call, Asked)
     query = read_query(asked["query"])
-    names, rows = evaluate(query, await rows_for(call, query))
+    names, rows = await asyncio.to_thread(evaluate, query, await rows_for(call, query))
     if "application/json" in call.request.headers.get("accept", ""):
         pairs = (zip(names, row, strict=True) for row in rows)
         return answer({"rows": [{name: value for name, value in each if value is not None} for each in pairs]})
@@ -173,7 +174,7 @@ def _service(of: m.Service) -> dict[str, Any]:
         "ty": TYPES[of["kind"]],
         "deployment_id": deployment_id(of["deployment"]),
         "revision": 1,
-        "public": not all(each["private"] for each in of["handlers"].values()),
+        "public": is_public(of),
         "handlers": [_handler(name, each) for name, each in of["handlers"].items()],
     }
 
