@@ -75,9 +75,10 @@ class Function:
             raise EndpointError(f"the function {self._version} cannot be invoked: {error}") from error
         if "x-amz-function-error" in answer.headers:
             said = answer.body[:300].decode(errors="replace")
-            if TOO_LARGE in answer.body:
+            too_large = TOO_LARGE in answer.body
+            if too_large:
                 said = f"{said}: let the handler do less between two results that it awaits, then resume it"
-            raise EndpointError(f"the function {self._version} failed: {said}", pause=TOO_LARGE in answer.body)
+            raise EndpointError(f"the function {self._version} failed: {said}", pause=too_large)
         return answer.body
 
     def _api(self) -> Api:

@@ -158,16 +158,17 @@ class KeyState:
 
     def entries(self) -> dict[str, StateEntry]:
         """Return the known overflow entries after all writes."""
-        entries = {**(self.overflow or {}), **self.writes}
-        return {name: entry for name, entry in entries.items() if entry is not None}
+        return self._written_over(self.overflow or {})
 
     def overflow_after(self, stored: Mapping[str, StateEntry] | None) -> Mapping[str, StateEntry] | None:
         """Return the stored overflow entries after the writes, if they were known before. They may have been read since
         this state was made."""
         if stored is None:
             return None
-        kept: Mapping[str, StateEntry] = stored if self.state_generation == self.base.state_generation else {}
-        return {name: entry for name, entry in {**kept, **self.writes}.items() if entry is not None}
+        return self._written_over(stored if self.state_generation == self.base.state_generation else {})
+
+    def _written_over(self, stored: Mapping[str, StateEntry]) -> dict[str, StateEntry]:
+        return {name: entry for name, entry in {**stored, **self.writes}.items() if entry is not None}
 
     def set(self, name: str, value: bytes, blob: Ref | None = None) -> None:
         """Write a state entry: into the head if it is small, else as an overflow entry or under the record ``blob``."""
