@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from adapter.restate import answers, awaiting, player
 from adapter.restate.conversation import Conversation, _Line
 from adapter.restate.player import _Play
-from tests.simulation.mutants import Edit, Mutant
+from tests.simulation.mutants import Edit, mutant
 
 ONCE = "each result is sent, and once"
 AWAITED = "the endpoint is asked when what it awaits has come"
 
-
-def _sdk(name: str, invariant: str, *edits: Edit, focus: str = "sdk") -> Mutant:
-    return Mutant(name, invariant, edits, focus)
+_sdk = partial(mutant, focus="sdk")
 
 
 MUTANTS = (
