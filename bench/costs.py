@@ -258,7 +258,8 @@ stack, in turn, on one emulator of AWS. Operations, requests, units and millisec
 
 {measured}
 
-- **state**: what is paid for durable operations and their data, or for DynamoDB and schedules. The rest is Lambda.
+- **state**: of durable functions, the price of their operations and data. Of ours, the price of DynamoDB and schedules.
+  The rest of a total is Lambda.
 - **nobody waits**: the request was sent as a message. A client that waits for a handler keeps its process running.
   `Prefer: wait=1` avoids that. A client of a durable function asks for the result again and again, which is not in the
   price.
