@@ -30,13 +30,14 @@ from adapter.registry import Registry
 from tests.ingress.conforming import conforming
 
 UNKNOWN = "inv_" + "a" * 32
+SLOW = RetryPolicy(initial=timedelta(hours=1), maximum=timedelta(hours=1))
 ONCE = RetryPolicy(initial=timedelta(milliseconds=1), attempts=2)
 
 
 class Bank(Service):
     down = True
 
-    @handler
+    @handler(retry=SLOW)
     async def pay(self, ctx: Context, amount: int) -> int:
         await ctx.run("check", lambda: None)
         return await ctx.run("transfer", self.transfer, amount, type=int)
