@@ -14,11 +14,13 @@ from adapter.restate.http import HttpEndpoint
 from adapter.restate.lambdas import LambdaEndpoint
 from tests.restate import node
 from tests.restate.hosting import Hosted, hosted
-from tests.restate.python_services import make_app
+from tests.restate.python_services import app
+from tests.restate.serving import served_python
 
 HOSTINGS = [
     *(f"python app in process, {mode}, v{version}" for mode in ("requests", "duplex") for version in (5, 6, 7)),
     *(f"typescript over http, {mode}, v{version}" for mode in ("requests", "duplex") for version in (5, 6, 7)),
+    *(f"python over http, {mode}, v{version}" for mode in ("requests", "duplex") for version in (5, 6, 7)),
     *(f"typescript on lambda, requests, v{version}" for version in (5, 6, 7)),
 ]
 
@@ -26,8 +28,15 @@ HOSTINGS = [
 @pytest.fixture(scope="session")
 def typescript() -> Iterator[str]:
     """The URL of the TypeScript services."""
-    with node.served() as url:
-        yield url
+    with node.served() as served:
+        yield served.url
+
+
+@pytest.fixture(scope="session")
+def python() -> Iterator[str]:
+    """The URL of the Python services."""
+    with served_python("tests.restate.python_services:app") as served:
+        yield served.url
 
 
 @pytest.fixture(scope="session")
@@ -45,9 +54,9 @@ async def host(request: pytest.FixtureRequest) -> AsyncIterator[Hosted]:
     async with AsyncExitStack() as stack:
         endpoint: Endpoint
         if how == "python app in process":
-            endpoint = AppEndpoint(make_app(), **options)
-        elif how == "typescript over http":
-            url = request.getfixturevalue("typescript")
+            endpoint = AppEndpoint(app, **options)
+        elif how.endswith("over http"):
+            url = request.getfixturevalue(how.split()[0])
             endpoint = await stack.enter_async_context(HttpEndpoint(url, **options))
         else:
             endpoint = LambdaEndpoint("sandbox", request.getfixturevalue("sandbox"), version=options["version"])

@@ -1,4 +1,4 @@
-// Hosts services as the first argument says: a port to serve HTTP/2 on, or `lambda`.
+// Hosts services as the first argument says: a port to serve HTTP/2 on (0 for a free one), or `lambda`.
 
 import { createInterface } from "node:readline";
 import * as restate from "@restatedev/restate-sdk";
@@ -13,7 +13,8 @@ const quiet: restate.LoggerTransport = ({ level }, ...parts) => {
 export const host = async (services: Parameters<typeof restate.serve>[0]["services"]) => {
   if (process.argv[2] !== "lambda") {
     const identityKeys = process.env.IDENTITY_KEY ? [process.env.IDENTITY_KEY] : [];
-    await restate.serve({ services, port: Number(process.argv[2]), logger: quiet, identityKeys });
+    const port = await restate.serve({ services, port: Number(process.argv[2]), logger: quiet, identityKeys });
+    console.log("listening on", port);
     return;
   }
   const handler = createEndpointHandler({ services, logger: quiet });

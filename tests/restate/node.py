@@ -6,10 +6,8 @@ import asyncio
 import itertools
 import json
 import os
-import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -19,6 +17,7 @@ from typing import Any, Final
 import pytest
 
 from infra.node import MODULES, NODE, install_sdk
+from tests.restate.serving import Served, serving
 
 SOURCES: Final = Path(__file__).parent
 
@@ -39,36 +38,12 @@ def _command(program: str, argument: str) -> list[str]:
     return [NODE, "--no-warnings", program, argument]
 
 
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 @contextmanager
-def served(program: str = "services.ts", port: int = 0, identity: str = "") -> Iterator[str]:
-    """Serve a program's services over HTTP/2, to requests that are signed by ``identity`` if it is given. Yield the
-    URL."""
+def served(program: str = "services.ts", port: int = 0, identity: str = "", **environment: str) -> Iterator[Served]:
+    """Serve a program's services over HTTP/2, to requests that are signed by ``identity`` if it is given."""
     install()
-    port = port or free_port()
-    environment = os.environ | {"IDENTITY_KEY": identity}
-    process = subprocess.Popen(_command(program, str(port)), cwd=MODULES, env=environment)
-    try:
-        end = time.monotonic() + 60
-        while not _listens(port):
-            assert process.poll() is None, "the endpoint ended"
-            assert time.monotonic() < end, "the endpoint does not listen"
-            time.sleep(0.02)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait()
+    with serving(_command(program, str(port)), MODULES, IDENTITY_KEY=identity, **environment) as served:
+        yield served
 
 
 class LambdaSandbox:

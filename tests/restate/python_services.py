@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -526,4 +526,4 @@ SERVICES = [
     nondeterministic, interpreter, deadlocked,
 ]  # fmt: skip
 
-make_app: Callable[[], Any] = lambda: restate.app(services=SERVICES)  # noqa: E731
+app: Any = restate.app(services=SERVICES)

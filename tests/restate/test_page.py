@@ -17,14 +17,15 @@ from adapter.restate.lambdas import LambdaEndpoint
 from infra import emulator
 from tests.restate import node
 from tests.restate.hosting import CallError, Hosted, eventually, hosted, new_key
+from tests.restate.serving import free_port
 from tests.restate.test_identity import new_identity
 from tests.unit.dev import Dev
 
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[str]:
-    with node.served("page.ts") as url:
-        yield url
+    with node.served("page.ts") as served:
+        yield served.url
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,7 @@ async def test_a_cross_deadlock_is_reported_and_broken(host: Hosted) -> None:
 
 
 async def test_adapter_dev_waits_for_an_endpoint_and_discovers_it_when_it_restarts(tmp_path: Path) -> None:
-    port, key = node.free_port(), new_identity(tmp_path / "identity.pem")
+    port, key = free_port(), new_identity(tmp_path / "identity.pem")
     dev = Dev(tmp_path, "--endpoint", f"http://127.0.0.1:{port}", "--identity-key", "identity.pem")
     try:
         async with httpx.AsyncClient(base_url=dev.url, timeout=30) as http:

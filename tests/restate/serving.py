@@ -1,0 +1,66 @@
+"""Runs endpoints of SDKs in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.emulator import ROOT
+
+
+@dataclass
+class Served:
+    """An endpoint that listens."""
+
+    process: subprocess.Popen[str]
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def kill(self) -> None:
+        """End the process as a crash does."""
+        self.process.kill()
+        self.process.wait()
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def serving(command: Sequence[str], directory: Path, **environment: str) -> Iterator[Served]:
+    """Run a program until it says on which port it listens, and then beside the caller."""
+    process = subprocess.Popen(command, cwd=directory, env=os.environ | environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process.stdout:
+        try:
+            for line in process.stdout:
+                if listens := re.match(r"listening on (\d+)", line):
+                    break
+            else:
+                raise AssertionError(f"the endpoint ended ({process.wait()}) before it listened: {command}")
+            yield Served(process, int(listens.group(1)))
+        finally:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def served_python(app: str, port: int = 0, directory: Path = ROOT, **environment: str) -> Iterator[Served]:
+    """Serve an app of Restate's Python SDK, such as ``module:app``, by Hypercorn over HTTP/2."""
+    command = [sys.executable, "-m", "tests.restate.python_host", app, str(port)]
+    path = os.pathsep.join([str(directory), str(ROOT)])
+    with serving(command, directory, PYTHONPATH=path, **environment) as served:
+        yield served
