@@ -1,11 +1,14 @@
 """The registrar: a Lambda function of the shared stack that connects an application's functions to it.
 
 CloudFormation invokes it for the resource ``Custom::AdapterDeployment``. Its property ``Functions`` lists the alias and
-the version of each function, ``Authorization`` says what the routes of services ask of requests: ``AWS_IAM``, which is
-the default, ``NONE``, or, with an ``AuthorizerId``, ``JWT`` or ``CUSTOM``. For each function it
+the version of each function. For the driver of an SDK's function it also has an ``Endpoint``, which is the version of
+the SDK's function that the driver's variable ``ADAPTER_ENDPOINT`` names. ``Authorization`` says what the routes of
+services ask of requests: ``AWS_IAM``, which is the default, ``NONE``, or, with an ``AuthorizerId``, ``JWT`` or
+``CUSTOM``. For each function it
 
 - has Lambda retry nothing and keep failed events, for the alias and the version, because due times recover invocations,
 - has Lambda allow recursion, because handlers call handlers,
+- publishes a driver's version, and leads its alias there, if only the version of the SDK's function has changed,
 - has the version register its services,
 - creates the integration, the permission and the routes that lead requests to it.
 
@@ -36,6 +39,9 @@ SIGNED = {"AuthorizationType": "AWS_IAM"}
 STATEMENT = "adapter-api"
 """The statement in an alias's policy that lets the API invoke it."""
 
+ENDPOINT = "ADAPTER_ENDPOINT"
+"""A driver's environment variable with the version of the SDK's function."""
+
 
 @cache
 def client(service: str, attempts: int) -> Any:
@@ -61,11 +67,11 @@ def handler(event: dict[str, Any], context: object) -> None:
 
 def run(request: str, properties: dict[str, Any], former: dict[str, Any]) -> None:
     """Connect the listed functions, and disconnect those that are not listed any more."""
-    listed, gone = versions(properties), versions(former)
+    listed, gone = functions(properties), functions(former)
     if request == "Delete":
         listed, gone = {}, listed
     asked = authorization(properties) if listed else {}
-    gone = {alias: version for alias, version in gone.items() if alias not in listed}
+    gone = {alias: function for alias, function in gone.items() if alias not in listed}
     for attempts in (1, 5):  # made here, as boto3 does not make clients in several threads at once
         client("lambda", attempts)
     with ThreadPoolExecutor(8) as pool:
@@ -74,9 +80,9 @@ def run(request: str, properties: dict[str, Any], former: dict[str, Any]) -> Non
     route(wanted_routes(services, asked), owned={*listed, *gone})
 
 
-def versions(properties: dict[str, Any]) -> dict[str, str]:
-    """Return the listed functions' versions by their aliases."""
-    return {function["Alias"]: function["Version"] for function in properties.get("Functions", [])}
+def functions(properties: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Return the listed functions by their aliases."""
+    return {function["Alias"]: function for function in properties.get("Functions", [])}
 
 
 def authorization(properties: dict[str, Any]) -> dict[str, str]:
@@ -107,19 +113,49 @@ def wanted_routes(services: dict[str, list[str]], asked: dict[str, str]) -> dict
 # --- functions ---
 
 
-def register(alias: str, version: str) -> list[str]:
+def register(alias: str, function: dict[str, str]) -> list[str]:
     """Prepare a function and its version, and have the version register. Return the names of its services."""
     arn, qualifier = alias.rsplit(":", 1)
     name, prefix = arn.rpartition(":")[2], os.environ["FUNCTION_PREFIX"]
     if not name.startswith(prefix):
         raise ValueError(f"the function {name} is not the stack's: give it a FunctionName that begins with {prefix}")
+    version = current(arn, function)
     client("lambda", 5).put_function_recursion_config(FunctionName=arn, RecursiveLoop="Allow")
     for each in (qualifier, version.rpartition(":")[2]):
         retry_nothing(arn, each)
     allow_api(arn, qualifier)
     services: list[str] = ask(version, "register", alias)["services"]
+    if "Endpoint" in function:
+        number = version.rpartition(":")[2]
+        client("lambda", 5).update_alias(FunctionName=arn, Name=qualifier, FunctionVersion=number)
     print(f"{version}: {', '.join(services)}")
     return services
+
+
+def current(arn: str, function: dict[str, str]) -> str:
+    """Return the version to register. A driver's has to invoke the listed version of the SDK's function.
+
+    SAM publishes a version when a function's code or the text of its template changes. A driver refers to the version
+    of the SDK's function, so neither changes with it: CloudFormation sets the variable, and publishes no version.
+    """
+    version, endpoint = function["Version"], function.get("Endpoint")
+    driven = endpoint_of(client("lambda", 5).get_function_configuration(FunctionName=version))
+    if driven == endpoint:
+        return version
+    if endpoint is None:
+        raise ValueError(f"{arn} is listed without an Endpoint: add the value of its variable {ENDPOINT}")
+    published = client("lambda", 5).publish_version(FunctionName=arn)
+    if endpoint_of(published) != endpoint:
+        raise ValueError(f"{arn} has another {ENDPOINT} than the Endpoint that is listed: give both one value")
+    waiter = client("lambda", 5).get_waiter("published_version_active")
+    waiter.wait(FunctionName=arn, Qualifier=published["Version"], WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    return f"{arn}:{published['Version']}"
+
+
+def endpoint_of(configuration: dict[str, Any]) -> str | None:
+    """Return the version of an SDK's function that a driver invokes; ``None`` if the function is no driver."""
+    endpoint: str | None = configuration.get("Environment", {}).get("Variables", {}).get(ENDPOINT)
+    return endpoint
 
 
 def withdraw(alias: str) -> None:

@@ -330,10 +330,13 @@ def test_the_registrar_may_touch_its_api_and_the_applications_functions_only(res
     assert {action for action in found if action.startswith("lambda:")} == {
         "lambda:AddPermission",
         "lambda:DeleteFunctionEventInvokeConfig",
+        "lambda:GetFunctionConfiguration",
         "lambda:InvokeFunction",
+        "lambda:PublishVersion",
         "lambda:PutFunctionEventInvokeConfig",
         "lambda:PutFunctionRecursionConfig",
         "lambda:RemovePermission",
+        "lambda:UpdateAlias",
     }
 
 
