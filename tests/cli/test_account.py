@@ -165,6 +165,68 @@ def test_a_functions_settings(aws: Aws, variables: dict[str, str], says: str) ->
     assert says in found.says
 
 
+# --- drivers of SDKs' functions ---
+
+SDK = "arn:aws:lambda:eu-central-1:1:function:shop-GreeterFunction-1A2B"
+
+
+@pytest.fixture
+def driven(aws: Aws) -> dict[str, dict[str, Any]]:
+    """A stack with an SDK's function and its driver: what Lambda says of both."""
+    host = aws.answers["get_function_configuration"]
+    driver = {
+        **host,
+        "Timeout": 60,
+        "Environment": {"Variables": {"ADAPTER_STACK": SETTINGS, "ADAPTER_ENDPOINT": f"{SDK}:4"}},
+    }
+    sdk = {"Version": "4", "Runtime": "nodejs22.x", "Role": "arn:aws:iam::1:role/sdk", "Timeout": 30}
+    functions = {"shop_driver": driver, "shop-GreeterFunction-1A2B": sdk, f"{SDK}:4": sdk}
+    aws.answers["list_stack_resources"] = {
+        "StackResourceSummaries": [
+            {"ResourceType": "AWS::Lambda::Function", "PhysicalResourceId": name}
+            for name in ("shop_driver", "shop-GreeterFunction-1A2B")
+        ]
+    }
+    aws.answers["get_function_configuration"] = lambda FunctionName, Qualifier="": functions.get(  # noqa: N803
+        FunctionName, Missing()
+    )
+    aws.answers["get_alias"] = lambda FunctionName, Name: {"FunctionVersion": functions[f"{SDK}:4"]["Version"]}  # noqa: N803
+    return functions
+
+
+def test_an_sdks_function_needs_no_settings_of_ours(aws: Aws, driven: dict[str, dict[str, Any]]) -> None:
+    found = list(findings())
+    assert [each for each in found if each.level is not Level.OK] == []
+    assert [each.check for each in found if each.check.startswith("function")] == ["function shop_driver"]
+
+
+@pytest.mark.parametrize(
+    ("function", "change", "level", "says"),
+    [
+        ("shop_driver", {"Timeout": 30}, "wrong", "its Timeout of 30 s is not longer than"),
+        (f"{SDK}:4", {"Version": "5"}, "wrong", "version 4 of shop-GreeterFunction-1A2B, whose current version is 5"),
+        (f"{SDK}:4", None, "wrong", f"it invokes {SDK}:4, which does not exist"),
+        (
+            "shop_driver",
+            {"Environment": {"Variables": {"ADAPTER_STACK": SETTINGS, "ADAPTER_ENDPOINT": "f:shop_greeter:4"}}},
+            "note",
+            "every function of the stack may invoke shop_greeter",
+        ),
+    ],
+)
+def test_something_is_wrong_with_a_driver(
+    aws: Aws, driven: dict[str, dict[str, Any]], function: str, change: dict[str, Any] | None, level: str, says: str
+) -> None:
+    driven["f:shop_greeter:4"] = driven[f"{SDK}:4"]
+    if change is None:
+        del driven[function]
+    else:
+        driven[function] |= change
+    [found] = [each for each in findings() if each.level is not Level.OK and each.check == "function shop_driver"]
+    assert (found.level, says in found.says) == (level, True), found.says
+    assert found.advice
+
+
 # --- a stack by its name ---
 
 

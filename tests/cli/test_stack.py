@@ -208,6 +208,73 @@ def test_mistakes_in_a_template(cli: Cli, tmp_path: Path, old: str, new: str, sa
     assert found["advice"]
 
 
+POLICIES = (
+    "Policies: [!GetAtt Adapter.Outputs.FunctionPolicy, {LambdaInvokePolicy: {FunctionName: !Ref GreeterFunction}}]"
+)
+
+DRIVER = f"""\
+  GreeterFunction:
+    Type: AWS::Serverless::Function
+    Properties:
+      Timeout: 30
+  GreeterDriver:
+    Type: AWS::Serverless::Function
+    Properties:
+      FunctionName: !Sub ${{AWS::StackName}}_greeter-driver
+      AutoPublishAliasAllProperties: true
+      {POLICIES}
+      Timeout: 60
+      Environment: {{Variables: {{ADAPTER_ENDPOINT: !Ref GreeterFunction.Version}}}}
+  Deployment:
+"""
+
+LISTED = (
+    "{Alias: !Ref GreeterDriver.Alias, Version: !Ref GreeterDriver.Version, Endpoint: !Ref GreeterFunction.Version}"
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "level", "says"),
+    [
+        (", Endpoint: !Ref GreeterFunction.Version", "", "wrong", "GreeterDriver is deployed without its endpoint"),
+        (LISTED, "{Alias: !Ref AppFunction.Alias}", "wrong", "GreeterDriver is in no Custom::AdapterDeployment"),
+        ("Timeout: 60", "Timeout: 30", "wrong", "its Timeout of 30 s is not longer than that of GreeterFunction"),
+        ("      Timeout: 60\n", "", "wrong", "its Timeout of 3 s is not longer"),
+        (
+            POLICIES,
+            "Role: !GetAtt Adapter.Outputs.FunctionRole",
+            "wrong",
+            "GreeterDriver may not invoke GreeterFunction",
+        ),
+        (
+            "    Properties:\n      Timeout: 30",
+            "    Properties:\n      FunctionName: !Sub ${AWS::StackName}_greeter\n      Timeout: 30",
+            "note",
+            "every function of the stack may invoke GreeterFunction",
+        ),
+    ],
+)
+def test_mistakes_of_a_driver(cli: Cli, tmp_path: Path, old: str, new: str, level: str, says: str) -> None:
+    file, text = tmp_path / "template.yaml", f"{TEMPLATE.replace('  Deployment:', DRIVER[:-1])}        - {LISTED}\n"
+    file.write_text(text)
+    assert cli("doctor", "--template", str(file), "-o", "json").json[0]["level"] == "ok"
+    assert text.count(old) == 1
+    file.write_text(text.replace(old, new))
+    ran = cli("doctor", "--template", str(file), "-o", "json")
+    assert ran.code == (level == "wrong")
+    [found] = [each for each in ran.json if each["level"] != "ok"]
+    assert (found["level"], says in found["says"]) == (level, True), found
+    assert found["advice"]
+
+
+def test_a_driver_of_a_function_in_another_template(cli: Cli, tmp_path: Path) -> None:
+    file, text = tmp_path / "template.yaml", f"{TEMPLATE.replace('  Deployment:', DRIVER[:-1])}        - {LISTED}\n"
+    before, rest = text.split("  GreeterFunction:")
+    after = rest[rest.index("  GreeterDriver:") :].replace("!Ref GreeterFunction.Version", "!Ref Endpoint")
+    file.write_text(before + after)
+    assert cli("doctor", "--template", str(file), "-o", "json").json[0]["level"] == "ok"
+
+
 def test_a_stack_that_cannot_be_found(bare: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "samconfig.toml").write_text(

@@ -11,6 +11,7 @@ from typing import Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from adapter.aws.deployed import DeployedStack
+from adapter.cli.checks import drivers
 from adapter.cli.checks.finding import Finding, note, ok, unknown, wrong
 from adapter.cli.text import duration
 
@@ -98,23 +99,33 @@ def _functions(stack: DeployedStack) -> Iterator[Finding]:
     ]
     if not names:
         yield note("functions", f"the stack {stack.name} has no function", "give --stack the name of the application's")
-    for name in names:
-        yield from _function(stack, name)
-
-
-def _function(stack: DeployedStack, name: str) -> Iterator[Finding]:
     client = stack.client("lambda")
-    check = f"function {name}"
+    functions = {name: _current(client, name) for name in names}
+    endpoints = [drivers.endpoint_of(function) for function in functions.values() if function is not None]
+    driven = {drivers.name_of(endpoint) for endpoint in endpoints if endpoint}
+    for name, function in functions.items():
+        if name not in driven:
+            yield from _function(stack, client, name, function)
+
+
+def _current(client: Any, name: str) -> Any:
+    """Return what Lambda says of a function's alias; ``None`` if it has none."""
     try:
-        function = client.get_function_configuration(FunctionName=name, Qualifier=ALIAS)
+        return client.get_function_configuration(FunctionName=name, Qualifier=ALIAS)
     except client.exceptions.ResourceNotFoundException:
+        return None
+
+
+def _function(stack: DeployedStack, client: Any, name: str, function: Any) -> Iterator[Finding]:
+    check = f"function {name}"
+    if function is None:
         yield wrong(check, f"it has no alias {ALIAS}", f"set AutoPublishAlias: {ALIAS} on it, and deploy")
         return
-    found = list(_mistakes(stack, client, name, function))
-    for says, advice in found:
-        yield wrong(check, says, advice)
-    if not found:
-        yield ok(check, f"version {function['Version']}, {function['Runtime']}")
+    found = [
+        *(wrong(check, says, advice) for says, advice in _mistakes(stack, client, name, function)),
+        *drivers.in_account(client, name, function, f"{_settings(stack)['name']}_"),
+    ]
+    yield from found or [ok(check, f"version {function['Version']}, {function['Runtime']}")]
     yield from _role(stack, check, function["Role"].rpartition("/")[2])
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from adapter.cli.checks import drivers
 from adapter.cli.checks.finding import Finding, note, ok, unknown, wrong
 
 FUNCTION: Final = "AWS::Serverless::Function"
@@ -27,48 +28,61 @@ def check(file: Path) -> Iterator[Finding]:
     except ModuleNotFoundError:
         yield unknown("template", "pyyaml is not installed", "pip install 'serverless-adapter[cli]'")
         return
-    found = list(_mistakes(document))
-    for says, advice in found:
-        yield wrong("template", says, advice)
+    found = [*_functions(document)]
+    yield from found
     if not found:
         yield ok("template", f"{file} has what its functions need")
     if not (file.parent / "adapter.yaml").exists() and "adapter.yaml" in text:
         yield note("template", f"{file} names adapter.yaml, which is not there", "write it with `adapter template`")
 
 
-def _mistakes(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _functions(document: Mapping[str, Any]) -> Iterator[Finding]:
     resources = _section(document, "Resources")
     common = _section(_section(document, "Globals"), "Function")
-    hosts = {name: _section(each, "Properties") for name, each in resources.items() if each.get("Type") == FUNCTION}
+    functions = {
+        name: {**common, **own, "Environment": {"Variables": _variables(common) | _variables(own)}}
+        for name, each in resources.items()
+        if each.get("Type") == FUNCTION
+        for own in [_section(each, "Properties")]
+    }
     deployments = [each for each in resources.values() if each.get("Type") == DEPLOYMENT]
     if not deployments:
-        yield f"no resource has the type {DEPLOYMENT}", "add it, and name the functions in it: see docs/deploying.md"
-    listed = {
-        str(function.get("Alias")).partition(".")[0]
+        yield wrong(
+            "template",
+            f"no resource has the type {DEPLOYMENT}",
+            "add it, and name the functions in it: see docs/deploying.md",
+        )
+    listed: dict[str, Mapping[str, Any]] = {
+        str(function.get("Alias")).partition(".")[0]: function
         for each in deployments
         for function in _section(each, "Properties").get("Functions") or ()
     }
-    for name, own in hosts.items():
-        variables = _variables(common) | _variables(own)
-        if VARIABLE not in variables:
-            continue  # a function of another kind
-        if deployments and name not in listed:
-            yield (
-                f"{name} is in no {DEPLOYMENT}: it gets no routes, no retry settings and no RecursiveLoop: Allow",
-                f"add {{Alias: !Ref {name}.Alias, Version: !Ref {name}.Version}} to its Functions",
-            )
-        if {**common, **own}.get("AutoPublishAlias") != "live":
-            yield f"{name} is not published as live", "set AutoPublishAlias: live, on it or under Globals"
-        if not str(own.get("FunctionName", "")).startswith("${AWS::StackName}_"):
-            yield (
-                f"{name} has no FunctionName that begins with the stack's",
-                f"set FunctionName: !Sub ${{AWS::StackName}}_{name.lower()}, because the roles allow such names only",
-            )
-        if {**common, **own}.get("AutoPublishAliasAllProperties") is not True:
-            yield (
-                f"{name} publishes no version when only its settings change",
-                "set AutoPublishAliasAllProperties: true on it",
-            )
+    driven = drivers.driven(functions)
+    for name, function in functions.items():
+        if VARIABLE in _variables(function) and name not in driven:  # a function that hosts services
+            for says, advice in _mistakes(name, function, name in listed or not deployments):
+                yield wrong("template", says, advice)
+    yield from drivers.in_template(functions, listed)
+
+
+def _mistakes(name: str, function: Mapping[str, Any], listed: bool) -> Iterator[tuple[str, str]]:
+    if not listed:
+        yield (
+            f"{name} is in no {DEPLOYMENT}: it gets no routes, no retry settings and no RecursiveLoop: Allow",
+            f"add {{Alias: !Ref {name}.Alias, Version: !Ref {name}.Version}} to its Functions",
+        )
+    if function.get("AutoPublishAlias") != "live":
+        yield f"{name} is not published as live", "set AutoPublishAlias: live, on it or under Globals"
+    if not str(function.get("FunctionName", "")).startswith("${AWS::StackName}_"):
+        yield (
+            f"{name} has no FunctionName that begins with the stack's",
+            f"set FunctionName: !Sub ${{AWS::StackName}}_{name.lower()}, because the roles allow such names only",
+        )
+    if function.get("AutoPublishAliasAllProperties") is not True:
+        yield (
+            f"{name} publishes no version when only its settings change",
+            "set AutoPublishAliasAllProperties: true on it",
+        )
 
 
 def _variables(function: Mapping[str, Any]) -> dict[str, Any]:
