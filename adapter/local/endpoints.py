@@ -75,10 +75,13 @@ class Endpoints:
     def _merged(self) -> Registry:
         merged = Registry()
         merged.services.update(self._own.services)
+        places = dict.fromkeys(self._own.services, "a Python module")
         for name, offer in self._offers.items():
             for service in offer:
-                if service in merged.services:
-                    raise UnservableError(f"{name} offers a service called {service}, and so does another")
+                if service in places:
+                    both = f"{places[service]} and by {name}"
+                    raise UnservableError(f"{service} is offered by {both}: rename one, or serve only one of them")
+                places[service] = name
             merged.services.update(offer)
         return merged
 

@@ -12,6 +12,7 @@ from adapter.restate.apps import AppEndpoint
 from adapter.restate.endpoints import Endpoint
 from adapter.restate.http import HttpEndpoint
 from adapter.restate.lambdas import LambdaEndpoint
+from infra import emulator
 from tests.restate import node
 from tests.restate.hosting import Hosted, hosted
 from tests.restate.python_services import app
@@ -44,6 +45,13 @@ def sandbox() -> Iterator[node.LambdaSandbox]:
     """The Lambda handler of the TypeScript services."""
     with node.sandboxed() as sandbox:
         yield sandbox
+
+
+@pytest.fixture(scope="session")
+def emulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The endpoint of an emulator of DynamoDB."""
+    with emulator.running(tmp_path_factory.mktemp("emulator")) as process:
+        yield process.url
 
 
 @pytest.fixture(params=HOSTINGS)

@@ -125,3 +125,8 @@ async def until(host: Hosted, id: str, status: str) -> None:
 def new_key() -> str:
     """Return a key that no other test uses."""
     return uuid4().hex
+
+
+def tables() -> dict[str, str]:
+    """Return an environment with names of tables that no other test uses."""
+    return {f"ADAPTER_{each}_TABLE": f"{each.lower()}-{new_key()}" for each in ("INVOCATIONS", "OBJECTS")}

@@ -14,9 +14,8 @@ from adapter.local.dynamodb import open_dynamodb
 from adapter.restate.endpoints import Endpoint
 from adapter.restate.http import HttpEndpoint
 from adapter.restate.lambdas import LambdaEndpoint
-from infra import emulator
 from tests.restate import node
-from tests.restate.hosting import CallError, Hosted, eventually, hosted, new_key
+from tests.restate.hosting import CallError, Hosted, eventually, hosted, new_key, tables
 from tests.restate.serving import free_port
 from tests.restate.test_identity import new_identity
 from tests.unit.dev import Dev
@@ -34,30 +33,30 @@ def sandboxed_page() -> Iterator[node.LambdaSandbox]:
         yield sandbox
 
 
-@pytest.fixture(scope="module")
-def emulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The endpoint of an emulator, which the environment names."""
-    with emulator.running(tmp_path_factory.mktemp("emulator")) as process, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", process.url)
-        for name, value in (("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")):
-            patch.setenv(name, value)
-        yield process.url
-
-
 @pytest.fixture(params=["adapter dev", "in memory", "on lambda", pytest.param("dynamodb", marks=pytest.mark.dynamodb)])
-async def host(request: pytest.FixtureRequest, page: str, tmp_path: Path) -> AsyncIterator[Hosted]:
+async def host(
+    request: pytest.FixtureRequest, page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Hosted]:
     async with AsyncExitStack() as stack:
         if request.param == "adapter dev":
             dev = Dev(tmp_path, "--no-reload", "--endpoint", page)
             stack.callback(dev.stop)
-            yield Hosted(await stack.enter_async_context(httpx.AsyncClient(base_url=dev.url, timeout=30)))
+            url = dev.url
+            dev.drain()
+            yield Hosted(await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=120)))
             return
         endpoint: Endpoint
         if request.param == "on lambda":
             endpoint = LambdaEndpoint("sandbox", request.getfixturevalue("sandboxed_page"))
         else:
             endpoint = await stack.enter_async_context(HttpEndpoint(page))
-        store = open_dynamodb(request.getfixturevalue("emulated")) if request.param == "dynamodb" else None
+        store = None
+        if request.param == "dynamodb":
+            url = request.getfixturevalue("emulated")
+            keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+            for name, value in {"AWS_ENDPOINT_URL": url, **keys, **tables()}.items():
+                monkeypatch.setenv(name, value)
+            store = open_dynamodb(url)
         yield await stack.enter_async_context(hosted(endpoint, store=store))
 
 

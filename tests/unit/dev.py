@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,6 +42,7 @@ class Dev:
         assert self.process.stdout is not None
         self.output: IO[str] = self.process.stdout
         self.said: list[str] = []
+        self._drain: threading.Thread | None = None
 
     def until(self, pattern: str) -> re.Match[str]:
         """Read on until it says something."""
@@ -54,8 +56,15 @@ class Dev:
     def url(self) -> str:
         return self.until(r"on (http://\S+)").group(1)
 
+    def drain(self) -> None:
+        """Discard what it says from now on. A server whose output nobody reads stops when the pipe is full."""
+        self._drain = threading.Thread(target=self.output.read, daemon=True)
+        self._drain.start()
+
     def stop(self) -> None:
         """End it, and all that it started."""
         self.process.terminate()
         self.process.wait(60)
+        if self._drain is not None:
+            self._drain.join()
         self.output.close()
