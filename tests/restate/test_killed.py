@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
+import pytest
 
-from tests.restate.hosting import Hosted
+from adapter.engine.process import LEASE
+from tests.restate.hosting import Hosted, tables
+from tests.restate.serving import served_python
 from tests.unit.dev import Dev
 
 INVOCATIONS, STEPS, BEFORE = 20, 20, 100
@@ -32,7 +37,7 @@ def written(invocation, n):
         with open("steps", "a") as file:
             file.write(f"{{invocation}} {{n}}\\n")
         began += 1
-        if began > {BEFORE} and "HANGS" in os.environ:
+        if began > {BEFORE} and os.path.exists("hangs"):
             await asyncio.Event().wait()
         return n
     return run
@@ -40,18 +45,31 @@ def written(invocation, n):
 app = restate.app(services=[counting])
 """
 
+SHORT = """
+from adapter import Service, handler, Context
+from adapter.engine import process
 
-def begin(directory: Path, **environment: str) -> Dev:
-    return Dev(directory, "--no-reload", "--persist", "state.db", "counting", environment=environment)
+process.LEASE = 5000
+
+class Beside(Service):
+    @handler
+    async def echo(self, ctx: Context, it: str) -> str:
+        return it
+"""
+"""A module beside an endpoint that shortens the runtime's leases. The next runtime waits for them on DynamoDB, where
+another process could hold them. On a file it ends them at its start."""
 
 
-async def run_and_kill(directory: Path) -> list[str]:
+async def run_and_kill(begin: Callable[[], Dev], directory: Path) -> list[str]:
     """Run invocations until each has a step that does not end. Kill the runtime, and return their ids."""
-    runtime, log = begin(directory, HANGS="yes"), directory / "steps"
+    hangs, log = directory / "hangs", directory / "steps"
+    hangs.touch()
+    runtime = begin()
     try:
         async with httpx.AsyncClient(base_url=runtime.url, timeout=120) as http:
+            runtime.drain()
             ids = [await Hosted(http).send("Counting/count") for _ in range(INVOCATIONS)]
-        end = time.monotonic() + 120
+        end = time.monotonic() + 240
         while not log.exists() or len(log.read_text().splitlines()) < BEFORE + INVOCATIONS:
             assert runtime.process.poll() is None, "the runtime ended"
             assert time.monotonic() < end, "the runtime has not made its steps"
@@ -59,21 +77,44 @@ async def run_and_kill(directory: Path) -> list[str]:
     finally:
         runtime.process.kill()
         runtime.stop()
+        hangs.unlink()
     return ids
 
 
-async def test_a_runtime_is_killed_in_the_middle_of_400_steps(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "how", ["in its process, on a file", pytest.param("an endpoint, on dynamodb", marks=pytest.mark.dynamodb)]
+)
+async def test_a_runtime_is_killed_in_the_middle_of_400_steps(
+    how: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     (tmp_path / "counting.py").write_text(MODULE)
-    ids = await run_and_kill(tmp_path)
-    runtime = begin(tmp_path)
-    try:
-        async with httpx.AsyncClient(base_url=runtime.url, timeout=120) as http:
-            outputs = [await Hosted(http).attach(id) for id in ids]
-    finally:
-        runtime.stop()
+    (tmp_path / "short.py").write_text(SHORT)
+    with ExitStack() as stack:
+        if how == "in its process, on a file":
+            arguments, environment = ["--persist", "state.db", "counting"], {}
+        else:
+            endpoint = stack.enter_context(served_python("counting:app", directory=tmp_path))
+            arguments = ["--endpoint", endpoint.url, "short"]
+            environment = {"AWS_ENDPOINT_URL": request.getfixturevalue("emulated"), **tables()}
+
+        def begin() -> Dev:
+            return Dev(tmp_path, "--no-reload", *arguments, environment=environment)
+
+        ids = await run_and_kill(begin, tmp_path)
+        runtime = begin()
+        try:
+            async with httpx.AsyncClient(base_url=runtime.url, timeout=240) as http:
+                began = time.monotonic()
+                runtime.drain()
+                outputs = await asyncio.gather(*(Hosted(http).attach(id) for id in ids))
+                took = time.monotonic() - began
+        finally:
+            runtime.stop()
     assert outputs == [list(range(STEPS))] * INVOCATIONS
+    assert took < LEASE / 1000, "all end within the lease"
     ran = Counter((tmp_path / "steps").read_text().splitlines())
     assert len(ran) == INVOCATIONS * STEPS
     again = Counter(line.split()[0] for line, times in ran.items() if times > 1)
     assert len(again) == INVOCATIONS
     assert set(again.values()) == {1}, "of each invocation, only the step that was under way runs again"
+    assert max(ran.values()) == 2
