@@ -12,7 +12,7 @@ from typing import Protocol
 from adapter.engine.attempt import Attempt
 from adapter.engine.commit_log import CommitLog
 from adapter.engine.decide import FLUSH_AFTER
-from adapter.engine.events import BY_NOTIFICATION, ENDED, Event, Events, NotImmediate
+from adapter.engine.events import BY_NOTIFICATION, ENDED, LOADING, Event, Events, NotImmediate
 from adapter.engine.execution import Completed, EffectGroup, Execution, JournalAppended, KeyReleased
 from adapter.engine.failures import Failures
 from adapter.engine.issuing import Issuing
@@ -21,6 +21,7 @@ from adapter.engine.known_key import Key
 from adapter.engine.limits import bounded
 from adapter.engine.loop import HELP
 from adapter.engine.notifications import earliest, expected, receiving_command
+from adapter.engine.preparation import INBOX_PAGE
 from adapter.engine.process import Receiver
 from adapter.engine.records import Ref
 from adapter.engine.runtime import Runtime
@@ -112,7 +113,9 @@ class Runner:
                     self._cancel_calls(execution.attempt)
                     self._check(execution)
             elif self._events.waiting:
-                self._handle(self._events.waiting.popleft())
+                self._handle(event := self._events.waiting.popleft())
+                if event.n == LOADING and self._log.completed_from_inbox() >= INBOX_PAGE:
+                    return
             else:
                 due = self._under_way.due_timers(self._process.now())
                 if not due:

@@ -22,6 +22,7 @@ from adapter.engine.committer import Committer
 from adapter.engine.conflicts import REWIND, Drop, End, Interrupted, Notified, Retry, Rewind
 from adapter.engine.cycles import Cycles
 from adapter.engine.decide import (
+    FLUSH_AFTER,
     REFRESH_EVERY,
     Action,
     Commit,
@@ -270,8 +271,7 @@ class Session:
 
     async def _advance_once(self) -> bool:
         """Run the code, then commit, wait or suspend. Return True if the session is over."""
-        if not self._under_way.reading and self.commit_log.completed_from_inbox() >= INBOX_PAGE:
-            await self._committer.commit()
+        ran_before = self._progress_at
         cancelling = self._run_code()
         if cancelling:
             await asyncio.gather(*cancelling)
@@ -281,7 +281,9 @@ class Session:
             raise self._work.broken
         if self._process.now() - self._notifications.refreshed_at >= REFRESH_EVERY:
             await self._notifications.refresh()
-        if len(self.commit_log.groups) > MAX_EFFECTS and not self._under_way.reads_state:
+        if self.commit_log.completed_from_inbox() >= INBOX_PAGE and not self._under_way.reading:
+            await self._committer.commit(keep_last=self._process.now() - ran_before <= FLUSH_AFTER)
+        elif len(self.commit_log.groups) > MAX_EFFECTS and not self._under_way.reads_state:
             await self._committer.commit(keep_last=True)
         view = self._view()
         if view.idle and self._has_changed():

@@ -12,6 +12,7 @@ import pytest
 from adapter.engine import commands as c
 from adapter.engine.journal import CommandIssued, ResultDelivered, encode
 from adapter.engine.ports import Change, Create, Delete, MarkQueued, Put, TakeKey, Update, WriteHead
+from adapter.engine.preparation import INBOX_PAGE
 from adapter.engine.records import Head, InboxEntry, JournalSegment, Meta, Status, Unreadable
 from adapter.engine.types import Kind, ObjectKey, Outcome, Target
 from tests.unit.world import World, closure, pack, settle, target, unpack
@@ -152,6 +153,27 @@ async def test_hundreds_of_messages_to_a_key_run_once_each(steps: int) -> None:
     assert {(await world.meta(id)).status for id in ids} == {Status.COMPLETED}
     assert ran == list(range(400))
     assert await count(world) == (400 if steps else None)
+
+
+async def test_what_has_run_is_committed_before_the_next_page_of_the_inbox_runs() -> None:
+    world = World()
+    ran = counting(world)
+    await world.send("O/k/hold")
+    for n in range(2 * INBOX_PAGE + 10):
+        await world.send("O/k/add", n)
+    uncommitted: list[int] = []
+
+    async def look(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        await slowly()
+        if phase == "before" and method == "commit" and ran:
+            uncommitted.append(len(ran) - (await count(world) or 0))
+
+    world.store.hook = look
+    await world.clock.advance(11)
+    await pass_time(world, lambda: len(ran) == 2 * INBOX_PAGE + 10)
+    world.store.hook = None
+    assert await count(world) == len(ran) == 2 * INBOX_PAGE + 10
+    assert max(uncommitted) <= INBOX_PAGE + 1
 
 
 async def test_a_message_behind_a_call_that_has_just_left_the_key_is_run_at_once() -> None:
