@@ -90,6 +90,8 @@ class Runner:
         self._max_effects = 0 if runtime.always_replay else MAX_EFFECTS
         self._ready: deque[Execution] = deque()
         self.cancellations: list[tuple[str, int]] = []
+        self._passed_on: set[tuple[str, int]] = set()
+        """The cancellations that calls were sent: a replay in this session does not send them again."""
 
     # --- one turn ---
 
@@ -230,8 +232,9 @@ class Runner:
             if child is not None:
                 child.cancelled = True
                 self._events.post(Event(call.id, CANCEL, Outcome(failure=CANCELLED)))
-            else:
-                self.cancellations.append((call.id, attempt.cancellations_of(call)))
+            elif (cancellation := (call.id, attempt.cancellations_of(call))) not in self._passed_on:
+                self._passed_on.add(cancellation)
+                self.cancellations.append(cancellation)
 
     # --- executions end ---
 

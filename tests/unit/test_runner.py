@@ -10,7 +10,7 @@ from adapter.engine import lifecycle, runtime
 from adapter.engine.commit_log import CommitLog
 from adapter.engine.deployment import Deployment, HandlerSpec
 from adapter.engine.events import LOADING, Event, Events
-from adapter.engine.execution import AttemptFailed, Effect, Execution
+from adapter.engine.execution import AttemptFailed, Effect, Execution, JournalAppended
 from adapter.engine.journal import CANCEL, CommandIssued, NotificationDelivered, ResultDelivered, StateRead
 from adapter.engine.known_key import Key
 from adapter.engine.process import Process
@@ -98,6 +98,11 @@ class Session:
         for event in events:
             self.events.post(event)
         self.runner.advance()
+
+    def entries(self, execution: Execution) -> list[Any]:
+        """Return the journal entries in the log that belong to an execution."""
+        effects = [effect for group in self.log.groups for effect in group if effect.execution is execution]
+        return [effect.entry for effect in effects if isinstance(effect, JournalAppended)]
 
     def effects(self) -> list[str]:
         """Return the effects in the log since it was asked for them last, in short."""
@@ -303,13 +308,24 @@ def test_a_cancellation_is_passed_on_to_a_stored_call() -> None:
 
     session.handler(run)
     session.handler(twice, "S/twice")
-    session.start()
+    caller = session.start()
     [child] = session.executions.keys() - {"inv_a"}
+    caller.journal += session.entries(caller)
     session.effects()  # the call is committed
     session.post(Event("inv_a", CANCEL, Outcome(failure=CANCELLED)))
 
     assert session.runner.cancellations == [(child, 1)]
+    caller.journal += session.entries(caller)
     assert session.effects() == [f"{CANCEL} ResultDelivered"]
+
+    session.runner.cancellations.clear()
+    caller.stop()
+    session.runner.rewind()
+    session.runner.start(caller)
+    session.runner.advance()
+    assert caller.attempt is not None
+    assert caller.attempt.cancellations_of(cast(Any, caller.attempt.operations[0])) == 1  # the replay has seen it
+    assert session.runner.cancellations == []
 
 
 def test_a_request_that_is_not_awaited_has_to_be_carried_out_before_the_end() -> None:
