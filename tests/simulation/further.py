@@ -28,6 +28,7 @@ from adapter.context import Context
 from adapter.engine import commands as c
 from adapter.engine.ids import heartbeat, parse_awakeable
 from adapter.engine.pending import Pending
+from adapter.engine.records import Ref
 from adapter.engine.types import Outcome, RetryPolicy
 from adapter.errors import RetryableError, TimedOutError
 
@@ -66,7 +67,7 @@ async def perform(program: Program, op: Op, path: str) -> None:
             if program.world.stumbles(program.attempt.id, path, op.times):
                 program.world.waits.fails(program.ref)
                 program.world.waits.works(program.ref, op.n / 1000)
-                program.world.failed_at[program.ref] = program.process.engine.process.now()
+                program.world.failed_at.setdefault(_attempt(program), program.process.engine.process.now())
                 raise RetryableError(f"{path} asks to wait {op.n}", retry_after=timedelta(milliseconds=op.n))
         case "finally":
             try:
@@ -133,6 +134,10 @@ def _smooth(world: World) -> bool:
     return not world.faulty and not world.lambdas and not world.acted
 
 
+def _attempt(program: Program) -> tuple[Ref, int]:
+    return program.ref, max(program.attempt.meta.epoch, 1)
+
+
 async def _ask(program: Program, op: Op, path: str) -> Any:
     """Run a step that fails a few times, and asks to wait."""
     world, ref = program.world, program.ref
@@ -150,7 +155,7 @@ async def _ask(program: Program, op: Op, path: str) -> Any:
             world.step_fails(program, operation[0].n)
             world.waits.fails(ref)
             world.waits.works(ref, op.n / 1000)
-            world.failed_at[ref] = program.process.engine.process.now()
+            world.failed_at[_attempt(program)] = program.process.engine.process.now()
             world.asked_until[ref, path] = world.loop.time() + op.n / 1000
             raise RetryableError(f"{path} asks to wait {op.n}", retry_after=timedelta(milliseconds=op.n))
         world.finished.add((ref, path))

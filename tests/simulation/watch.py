@@ -217,7 +217,7 @@ class WatchedStore(MemoryStore):
         if new.status is Status.BACKING_OFF and exhausted and not cancelled:
             self._fail(f"{new.id} is tried again after {new.failures} failures: {new.error}")
         if new.status is Status.BACKING_OFF and not cancelled and (asked := further.asked_to_wait(new.error or "")):
-            waits = (new.due or 0) - self.world.failed_at.get(new.ref, 0)
+            waits = (new.due or 0) - self.world.failed_at.get((new.ref, new.epoch), 0)
             fails = old is None or old.failed != new.failed
             if fails and waits < asked - 1 and not (self.world.faulty or self.world.lambdas):
                 self._fail(f"{new.id} is due {waits} ms after it failed, by {new.error}")

@@ -381,8 +381,9 @@ class World:
     finished: set[tuple[Ref, str]] = field(default_factory=set, init=False)
     hosts: dict[Ref, set[Process]] = field(default_factory=dict, init=False)
     """The processes that each invocation ran in."""
-    failed_at: dict[Ref, int] = field(default_factory=dict, init=False)
-    """When an attempt last failed that asked to wait, in milliseconds."""
+    failed_at: dict[tuple[Ref, int], int] = field(default_factory=dict, init=False)
+    """When each attempt failed that asked to wait, in milliseconds. Code of an attempt that is not claimed may run
+    twice at a time: the first failure counts."""
     asked_until: dict[tuple[Ref, str], float] = field(default_factory=dict, init=False)
     """Until when each step asked to wait that failed."""
     watched: dict[tuple[Ref, str], float] = field(default_factory=dict, init=False)
@@ -954,7 +955,7 @@ class World:
         undisturbed = undisturbed and not self.store.is_cancelled(ref)
         if undisturbed and paused and not resumed:
             self.violation(f"{ref.id} goes on, and its endpoint asked for a pause")
-        if undisturbed and not paused and self.loop.time() < until - 0.002:
+        if undisturbed and not paused and self.loop.time() < until - 0.002 - self.disagreement:
             self.violation(f"{ref.id} goes on {until - self.loop.time()} s before the time that its endpoint asked for")
         span = [self.loop.time(), inf]
         self.exchanging.setdefault(ref, []).append(span)
@@ -1019,9 +1020,14 @@ class World:
         return self._steps
 
     def step_is_cut(self, program: Program, n: int) -> None:
-        """A step is cut short. That is no fault where its process is dead, or out of time."""
+        """A step is cut short.
+
+        That is no fault where its process is dead or out of time, or where its session has given up because the store
+        serves nobody.
+        """
         process = program.process
-        if not process.frozen and process.engine.process.remaining() > 0 and not self.over.done():
+        gives_up = any(begin <= self.loop.time() <= end + 1 for begin, end in self.outages)
+        if not process.frozen and process.engine.process.remaining() > 0 and not self.over.done() and not gives_up:
             self.store.check_cut(program.attempt.meta, n)
 
     def step_fails(self, program: Program, n: int) -> None:
