@@ -103,7 +103,10 @@ def apply_what_emulators_ignore(stack: Stack) -> None:
                 raise
     for function in stack.functions:
         # The emulator takes the alias's and the versions', and obeys only that of the function as a whole.
-        alias = functions.get_function_event_invoke_config(FunctionName=function, Qualifier="live")
+        try:
+            alias = functions.get_function_event_invoke_config(FunctionName=function, Qualifier="live")
+        except functions.exceptions.ResourceNotFoundException:
+            continue  # an SDK's function, which is invoked by its driver only
         functions.put_function_event_invoke_config(
             FunctionName=function,
             MaximumRetryAttempts=alias["MaximumRetryAttempts"],

@@ -38,6 +38,12 @@ class Endpoint(ABC):
     streams: ClassVar[bool] = False
     """Whether this way can have streams in both directions."""
 
+    advice: ClassVar[str] = "start the endpoint, or correct its name"
+    """What to do if the endpoint does not answer."""
+
+    key: ClassVar[str] = "--identity-key"
+    """Where the key is given that requests are signed with."""
+
     def __init__(
         self, name: str, *, version: int | None = None, identity: Identity | None = None, duplex: bool = True
     ) -> None:
@@ -74,11 +80,11 @@ class Endpoint(ABC):
         try:
             status, body = await self.send("GET", "/discover", {"accept": ACCEPT, **self._signed("/discover")}, b"")
         except EndpointError as error:
-            raise UnreachableError(f"{error}: start the endpoint, or correct its name") from error
+            raise UnreachableError(f"{error}: {self.advice}") from error
         if status != 200:
             raise UnreachableError(
                 f"{self.name}/discover answers {status} {quoted(body)}: this is not an SDK's endpoint, or it asks "
-                "for a signature by another identity key (--identity-key)"
+                f"for a signature by another identity key ({self.key})"
             )
         return body
 

@@ -44,6 +44,9 @@ class LambdaEndpoint(Endpoint):
         identity: Signs the requests.
     """
 
+    advice = "see the log of that function, and whether the role of its driver may invoke it"
+    key = "ADAPTER_IDENTITY_KEY"
+
     def __init__(
         self, function: str, invoke: Invoke, *, version: int | None = None, identity: Identity | None = None
     ) -> None:

@@ -1,4 +1,4 @@
-"""A stack of two functions made to be tested, of which a second version is deployed while invocations wait."""
+"""A stack of functions made to be tested, of which a second version is deployed while invocations wait."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from infra.deploy import deploy, local_parameters
 from infra.signing import admin_of
 from infra.stack import Stack
 from tests.faults.template import Template, keep_functions, rewritten
+from tests.integration import sdk
 from tests.integration.waiting import accepted, until
 
 APP = Path(__file__).parent / "probe" / "app.py"
@@ -39,11 +40,21 @@ class Probes:
     delayed_to_moving: str
     deadlocked: tuple[str, str]
     """One that has nothing to do with versions, but takes up to a minute to be found out; and its key."""
+    sdk: str = ""
+    """One of the SDK's function, if there is one."""
+    sdk_deployments: tuple[str, str] | None = None
 
 
-def pack(packages: Path, version: int) -> Path:
-    """The Lambda packages of a version."""
-    with rewritten(packages, _without_examples, f"probes-{version}") as directory:
+def pack(packages: Path, version: int, *, with_sdk: bool = False) -> Path:
+    """The Lambda packages of a version, with an SDK's function or without."""
+    directory = packages.with_name(f"probes-{version}")
+
+    def rewrite(template: Template) -> None:
+        keep_functions(template, *FUNCTIONS)
+        if with_sdk:
+            sdk.add_sdk(template, directory, packages, version)
+
+    with rewritten(packages, rewrite, directory.name):
         for example, function in FUNCTIONS.items():
             package, own = packages / f"{example}Function", directory / f"{example}Function"
             if own.is_symlink():
@@ -57,20 +68,17 @@ def pack(packages: Path, version: int) -> Path:
     return directory
 
 
-def _without_examples(template: Template) -> None:
-    keep_functions(template, *FUNCTIONS)
-
-
 def deploy_probes(stack: Stack, packages: Path) -> Probes:
     """Deploy the first version, begin what is to meet the second, and deploy that."""
-    started = time.monotonic()
-    deploy(stack, pack(packages, 1), local_parameters())
+    started, with_sdk = time.monotonic(), sdk.available()
+    deploy(stack, pack(packages, 1, with_sdk=with_sdk), local_parameters())
     with httpx.Client(base_url=stack.url, timeout=60) as http, admin_of(stack) as admin:
 
-        def deployment() -> str:
-            return str(admin.get("/services/Changing").json()["deployment"])
+        def deployments() -> list[str]:
+            services = ("Changing", "SdkClerk") if with_sdk else ("Changing",)
+            return [str(admin.get(f"/services/{service}").json()["deployment"]) for service in services]
 
-        key, first = uuid4().hex[:10], deployment()
+        key, first = uuid4().hex[:10], deployments()
         delay = 30 + round(3 * (time.monotonic() - started))  # by then the second version is there
         begun = {
             "waiting": accepted(http, "/restate/send/Changing/wait"),
@@ -78,6 +86,8 @@ def deploy_probes(stack: Stack, packages: Path) -> Probes:
             "gone": accepted(http, "/restate/send/Changing/gone"),
             "moving": accepted(http, "/restate/send/Moving/place"),
         }
+        if with_sdk:
+            begun["sdk"] = accepted(http, "/restate/send/SdkClerk/wait")
         sent = {
             "delayed": accepted(http, f"/restate/send/Changing/version?delay={delay}s"),
             "delayed_to_gone": accepted(http, f"/restate/send/Changing/gone?delay={delay}s"),
@@ -86,5 +96,6 @@ def deploy_probes(stack: Stack, packages: Path) -> Probes:
         deadlocked = accepted(http, f"/restate/send/Left/{key}/lock", key), key
         for id in begun.values():
             until("it has begun", lambda id=id: admin.get(f"/invocations/{id}").json().get("status") == "suspended")  # type: ignore[misc]
-        deploy(stack, pack(packages, 2), local_parameters())
-        return Probes(stack, (first, deployment()), **begun, **sent, deadlocked=deadlocked)
+        deploy(stack, pack(packages, 2, with_sdk=with_sdk), local_parameters())
+        python, *others = zip(first, deployments(), strict=True)
+        return Probes(stack, python, **begun, **sent, deadlocked=deadlocked, sdk_deployments=next(iter(others), None))

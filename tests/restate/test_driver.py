@@ -89,8 +89,21 @@ async def test_what_cannot_be_served_is_not_kept() -> None:
 
 
 async def test_a_function_that_is_no_sdk_is_refused() -> None:
-    with pytest.raises(UnreachableError, match="answers 404"):
+    with pytest.raises(UnreachableError, match=r"answers 404 .* another identity key \(ADAPTER_IDENTITY_KEY\)"):
         await services(Table(), Sdk(status=404))
+
+
+async def test_a_function_that_does_not_answer_is_refused() -> None:
+    async def fail(event: bytes) -> bytes:
+        raise EndpointError(f"the function {VERSION} cannot be invoked: AccessDeniedException")
+
+    table = Table()
+    api: Any = Fake(table)
+    with pytest.raises(
+        UnreachableError, match=r"AccessDeniedException: .* whether the role of its driver may invoke it"
+    ):
+        await discover(LambdaEndpoint(VERSION, fail), Manifests("objects", api))
+    assert table.items == {}
 
 
 async def invoked(monkeypatch: pytest.MonkeyPatch, answer: Answer | Exception) -> tuple[bytes, Any]:

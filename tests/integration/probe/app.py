@@ -145,6 +145,11 @@ class Relay(Service):
     async def headers(self, ctx: Context) -> dict[str, str]:
         return await ctx.service_client(Copier).headers(headers=ctx.request.headers)
 
+    @handler
+    async def count(self, ctx: Context, key: str) -> Any:
+        """Call an SDK's handler."""
+        return await ctx.generic_call(service="SdkCounter", method="add", key=key, parameter=1)
+
 
 class Teller(Service):
     """Has to do with others in the other function."""
