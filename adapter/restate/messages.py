@@ -250,6 +250,7 @@ class EagerState(Message):
     """A read that the SDK answered from the state in `Start`. Without a value, the entry is not set."""
 
     key: bytes | None = data(1)
+    void: Void | None = one(13, lambda: Void)
     value: Value | None = one(14, lambda: Value)
 
 
