@@ -80,6 +80,8 @@ def _supervise(options: Options, listener: socket.socket) -> int:
             if loaded is None or loaded.broken:
                 loaded = Loaded(known.files | loaded.files if loaded else known.files, broken=True)
             known, changed = _until_change(server, loaded, before)
+            kept = (server.news() or known).endpoints
+            options = replace(options, endpoints=(*options.endpoints, *kept))
         finally:
             server.stop()
         first = False
@@ -110,7 +112,7 @@ def _until_change(server: Server, loaded: Loaded, before: Stamps) -> tuple[Loade
             if server.exit_code is not None and not ended:
                 ended = True
                 print(f"==> the server ended ({server.exit_code}); waiting for a change of source", flush=True)
-            if not (ended or loaded.broken) and (news := server.news()) is not None and news.files != loaded.files:
+            if not (ended or loaded.broken) and (news := server.news()) is not None and news != loaded:
                 break
         before = expected
         loaded = news or loaded

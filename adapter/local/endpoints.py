@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -28,25 +29,40 @@ class Endpoints:
         registry: The services of the modules.
         tell: Prints a line for the developer.
         key: The file with the private key that signs requests to them.
+        keep: Is told where an endpoint is that is added later.
 
     Raises:
         UnservableError: If the key cannot be used.
     """
 
     def __init__(
-        self, urls: Sequence[str], registry: Registry, tell: Callable[[str], None], *, key: Path | None = None
+        self,
+        urls: Sequence[str],
+        registry: Registry,
+        tell: Callable[[str], None],
+        *,
+        key: Path | None = None,
+        keep: Callable[[str], None] | None = None,
     ) -> None:
-        identity = _identity(key) if key is not None else None
-        if identity is not None:
-            tell(f"==> the identity key for endpoints: {identity.public}")
-        self._endpoints = [HttpEndpoint(url, identity=identity) for url in urls]
+        self._identity = _identity(key) if key is not None else None
+        if self._identity is not None:
+            tell(f"==> the identity key for endpoints: {self._identity.public}")
+        self._endpoints = [HttpEndpoint(url, identity=self._identity) for url in urls]
         self._own = registry
         self._tell = tell
+        self._keep = keep
         self._offers: dict[str, Mapping[str, BoundService]] = {}
         self._said: dict[str, str] = {}
+        logging.getLogger("httpx").addFilter(self._is_news)
+
+    def _is_news(self, record: logging.LogRecord) -> bool:
+        """Return False for the log line of a request to an endpoint, of which there is one each second."""
+        url = str(record.args[1]) if isinstance(record.args, tuple) and len(record.args) > 1 else ""
+        return not url.startswith(tuple(f"{each.name}/" for each in self._endpoints))
 
     async def close(self) -> None:
         """Close the connections to the endpoints."""
+        logging.getLogger("httpx").removeFilter(self._is_news)
         for endpoint in self._endpoints:
             await endpoint.close()
 
@@ -59,7 +75,7 @@ class Endpoints:
             UnservableError: If two offer a service of one name.
         """
         changed = not self._said
-        for endpoint in self._endpoints:
+        for endpoint in list(self._endpoints):  # one may be added meanwhile
             try:
                 offer, said = await endpoint.discover(), ""
                 if offer != self._offers.get(endpoint.name):
@@ -70,13 +86,44 @@ class Endpoints:
             if said != self._said.get(endpoint.name, ""):
                 self._tell(f"==> {said}" if said else f"==> {endpoint.name} answers again")
             self._said[endpoint.name] = said
-        return self._merged() if changed else None
+        return self._merged(self._offers) if changed else None
 
-    def _merged(self) -> Registry:
+    async def add(self, url: str, *, dry_run: bool = False) -> tuple[Mapping[str, BoundService], Registry]:
+        """Serve one more endpoint, or the same one again. Return its services, and all services.
+
+        Args:
+            url: Where it is.
+            dry_run: Only ask what it offers.
+
+        Raises:
+            UnreachableError: If it does not answer.
+            DefinitionError: If it offers what cannot be served.
+            UnservableError: If it offers a service that another one has.
+        """
+        name = url.rstrip("/")
+        endpoint = next((each for each in self._endpoints if each.name == name), None)
+        endpoint = endpoint or HttpEndpoint(url, identity=self._identity)
+        try:
+            offer = await endpoint.discover()
+            merged = self._merged({**self._offers, name: offer})
+            if not dry_run:
+                self._offers[name] = offer
+                self._said[name] = ""
+                if endpoint not in self._endpoints:
+                    self._endpoints.append(endpoint)
+                    if self._keep is not None:
+                        self._keep(name)
+                    self._tell(f"==> {', '.join(merged.services)}")
+        finally:
+            if endpoint not in self._endpoints:
+                await endpoint.close()
+        return offer, merged
+
+    def _merged(self, offers: Mapping[str, Mapping[str, BoundService]]) -> Registry:
         merged = Registry()
         merged.services.update(self._own.services)
         places = dict.fromkeys(self._own.services, "a Python module")
-        for name, offer in self._offers.items():
+        for name, offer in offers.items():
             for service in offer:
                 if service in places:
                     both = f"{places[service]} and by {name}"

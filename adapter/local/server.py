@@ -14,7 +14,7 @@ import socket
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 from starlette.middleware.cors import CORSMiddleware
@@ -40,6 +40,7 @@ from adapter.local.memory import MemoryStore
 from adapter.local.options import Options, UnservableError
 from adapter.local.ports import LocalDispatcher, LocalTimers
 from adapter.local.rates import Rates
+from adapter.local.registrations import Registrations
 from adapter.local.requests import RequestLog
 from adapter.local.samples import curl_lines
 from adapter.local.sqlite import SqliteStore
@@ -48,6 +49,9 @@ from adapter.local.supervisor import Loaded, Supervisor
 from adapter.local.watchdog import Watchdog
 from adapter.observed import observe, observe_app
 from adapter.registry import Registry
+
+if TYPE_CHECKING:
+    from adapter.local.endpoints import Endpoints
 
 log = logging.getLogger("adapter")
 
@@ -93,14 +97,23 @@ class LocalApp:
         registry: The services that it runs.
         cors: The origins whose pages may call handlers; ``*`` stands for all. The admin is for none.
         logs: Returns the latest log lines of an invocation.
+        endpoints: Returns the endpoints of SDKs, to which the admin may add others; ``None`` if it may not.
     """
 
-    def __init__(self, engine: Engine, registry: Registry, cors: Sequence[str] = (), logs: Logs | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        registry: Registry,
+        cors: Sequence[str] = (),
+        logs: Logs | None = None,
+        endpoints: Callable[[], Endpoints] | None = None,
+    ) -> None:
         self._engine = engine
         self._requests: set[asyncio.Task[Any]] = set()
         self._stopping = False
         self._cors = cors
         self._logs = logs
+        self._registrations = Registrations(endpoints, self.host) if endpoints is not None else None
         self._console = Pages(_options)
         self._serve(registry)
 
@@ -115,7 +128,8 @@ class LocalApp:
         if self._cors:
             ingress = _with_cors(ingress, self._cors)
         self._ingress = rates = Rates(ingress)
-        self._admin = Admin(engine, LocalServices(registry), requests=rates.requests, logs=self._logs)
+        services = LocalServices(registry)
+        self._admin = Admin(engine, services, requests=rates.requests, logs=self._logs, endpoints=self._registrations)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if is_console(scope["path"]):
@@ -176,6 +190,7 @@ async def running(
     sweep: float = SWEEP_LOCAL,
     cors: Sequence[str] = (),
     logs: Logs | None = None,
+    endpoints: Callable[[], Endpoints] | None = None,
 ) -> AsyncGenerator[LocalApp]:
     """Run an engine on this machine.
 
@@ -185,6 +200,7 @@ async def running(
         sweep: Seconds between sweeps.
         cors: The origins whose pages may call handlers; ``*`` stands for all.
         logs: Returns the latest log lines of an invocation.
+        endpoints: Returns the endpoints of SDKs, to which the admin may add others; ``None`` if it may not.
     """
     clock, dispatcher = SystemClock(), LocalDispatcher()
     if isinstance(store, SqliteStore):
@@ -193,7 +209,7 @@ async def running(
     handlers = map(observe, registry.specs)
     engine = Engine(store=store, timers=timers, dispatcher=dispatcher, clock=clock, handlers=handlers)
     dispatcher.engine = timers.engine = engine
-    app = LocalApp(engine, registry, cors, logs)
+    app = LocalApp(engine, registry, cors, logs, endpoints)
     recovery = asyncio.create_task(_recover(engine, sweep))
     try:
         yield app
@@ -294,15 +310,11 @@ async def _run(
     supervisor: Supervisor | None,
     logs: Logs,
 ) -> int:
-    endpoints = None
+    own, endpoints = registry, None
     if options.endpoints:
-        from adapter.local.endpoints import Endpoints  # httpx takes a while to import
-
         try:
-            endpoints = Endpoints(
-                options.endpoints, registry, lambda line: print(line, flush=True), key=options.identity
-            )
-            registry = await endpoints.discover() or registry
+            endpoints = _endpoints(options, own, supervisor)
+            registry = await endpoints.discover() or own
         except UnservableError as error:
             print(f"adapter dev: {error}", file=sys.stderr, flush=True)
             return 1
@@ -321,15 +333,40 @@ async def _run(
     async with AsyncExitStack() as background:
         if isinstance(store, SqliteStore):
             background.callback(store.close)  # last, when the engine has stopped
-        if endpoints is not None:
-            background.push_async_callback(endpoints.close)
-        app = await background.enter_async_context(running(registry, store, sweep=sweep, cors=options.cors, logs=logs))
+
+        async def close() -> None:
+            if endpoints is not None:
+                await endpoints.close()
+
+        def loaded() -> Endpoints:
+            nonlocal endpoints
+            if endpoints is None:
+                endpoints = _endpoints(options, own, supervisor)
+                _beside(background, endpoints.follow(app.host))
+            return endpoints
+
+        background.push_async_callback(close)
+        # A registration would be forgotten before the state that a file or DynamoDB keeps.
+        more = loaded if isinstance(store, MemoryStore) else None
+        app = await background.enter_async_context(
+            running(registry, store, sweep=sweep, cors=options.cors, logs=logs, endpoints=more)
+        )
         if supervisor is not None:
             _beside(background, _tell_imports(supervisor))
         if endpoints is not None:
             _beside(background, endpoints.follow(app.host))
         with Watchdog(asyncio.get_running_loop()):
             return await _serve(app, options, listener, supervisor, lines, on_stop=app.stop)
+
+
+def _endpoints(options: Options, registry: Registry, supervisor: Supervisor | None) -> Endpoints:
+    from adapter.local.endpoints import Endpoints  # httpx takes a while to import
+
+    def tell(line: str) -> None:
+        print(line, flush=True)
+
+    keep = supervisor.keep if supervisor is not None else None
+    return Endpoints(options.endpoints, registry, tell, key=options.identity, keep=keep)
 
 
 def _beside(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:

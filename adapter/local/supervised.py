@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
@@ -36,11 +37,12 @@ class Server:
             return None
 
     def news(self) -> Loaded | None:
-        """Return what it has imported since, if it has told."""
-        try:
-            return self._pipe.recv() if self._pipe.poll() else None
-        except (EOFError, OSError):
-            return None
+        """Return what it has told last since it was asked, if anything."""
+        last: Loaded | None = None
+        with suppress(EOFError, OSError):
+            while self._pipe.poll():
+                last = self._pipe.recv()
+        return last
 
     @property
     def exit_code(self) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 
 
@@ -16,10 +16,12 @@ class Loaded:
     Attributes:
         files: The developer's source files among what is imported.
         broken: Whether the modules cannot be served; ``files`` then are those that may have to do with it.
+        endpoints: Where endpoints are that were registered meanwhile, and that the next process has to serve.
     """
 
     files: frozenset[str]
     broken: bool = False
+    endpoints: tuple[str, ...] = ()
 
 
 class Supervisor:
@@ -29,11 +31,18 @@ class Supervisor:
         self._pipe = pipe
         self.first = first
         """Whether no process has served under it before."""
+        self._loaded = Loaded(frozenset())
 
     def tell(self, loaded: Loaded) -> None:
         """Tell it what is imported."""
+        self._loaded = replace(loaded, endpoints=self._loaded.endpoints)
         with suppress(OSError):  # it is gone, and `on_stop` acts on that
-            self._pipe.send(loaded)
+            self._pipe.send(self._loaded)
+
+    def keep(self, url: str) -> None:
+        """Tell it of an endpoint that was registered."""
+        self._loaded = replace(self._loaded, endpoints=(*self._loaded.endpoints, url))
+        self.tell(self._loaded)
 
     def on_stop(self, stop: Callable[[], None]) -> None:
         """Call something, in a thread, when the supervisor wants this process to end, or is gone."""

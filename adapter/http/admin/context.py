@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection
 from adapter.engine.engine import Engine
 from adapter.errors import TerminalError
 from adapter.http.admin import models as m
-from adapter.http.admin.ports import DeadLetters, Services, Versions
+from adapter.http.admin.ports import DeadLetters, Endpoints, Services, Versions
 from adapter.http.services import Deployed
 
 
@@ -22,6 +22,7 @@ class Stack:
         last_sweep: Returns when a sweep last ended, in milliseconds; by default, when one began in this process.
         requests: Returns the requests of the last minute; ``None`` if they are not counted.
         logs: Returns the latest log lines of an invocation; ``None`` if the process does not keep them.
+        endpoints: Serves further endpoints of SDKs; ``None`` if services are deployed.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Stack:
         last_sweep: Callable[[], Awaitable[int | None]] | None = None,
         requests: Callable[[], m.Requests] | None = None,
         logs: Callable[[str], list[m.LogLine]] | None = None,
+        endpoints: Endpoints | None = None,
     ) -> None:
         self.engine = engine
         self.services = services
@@ -41,6 +43,7 @@ class Stack:
         self.last_sweep = last_sweep
         self.requests = requests
         self.logs = logs
+        self.endpoints = endpoints
 
     async def service(self, name: str) -> Deployed:
         """Return a service.

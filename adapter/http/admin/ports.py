@@ -42,6 +42,18 @@ class Version:
     current: bool = False
 
 
+class Endpoints(Protocol):
+    """The endpoints of SDKs that a server serves."""
+
+    async def register(self, url: str, *, dry_run: bool) -> Sequence[Deployed]:
+        """Serve the services of one more endpoint, and return them. With ``dry_run``, only return them.
+
+        Raises:
+            TerminalError: If the endpoint does not answer, or offers what cannot be served.
+        """
+        ...
+
+
 class InUseError(Exception):
     """A version cannot be removed: something leads to it."""
 

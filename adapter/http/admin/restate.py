@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Final
+from typing import Any, Final, NotRequired
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,6 +18,7 @@ from adapter.errors import TerminalError
 from adapter.http.admin import arrow, parameters, stack
 from adapter.http.admin import models as m
 from adapter.http.admin.context import Stack
+from adapter.http.admin.ports import Endpoints
 from adapter.http.admin.query import evaluate, read_query
 from adapter.http.admin.relations import deployment_id, is_public, rows_for
 from adapter.http.admin.routing import Call, route
@@ -33,6 +34,9 @@ MODES: Final = ("cancel", "kill", "purge")
 
 VERSIONED: Final = re.compile("v[0-9]+")
 """The first part of a path that names the version of the API. The paths served here are the same in all."""
+
+PROTOCOLS: Final = {"min_protocol_version": 5, "max_protocol_version": 7}
+"""The versions of the service protocol that the engine speaks."""
 
 INSTEAD: Final = {
     "deployments": "serve an endpoint with adapter dev --endpoint URL; on AWS, sam deploy registers versions",
@@ -50,6 +54,20 @@ class Asked(TypedDict):
     """The body of a query: SQL."""
 
     query: str
+
+
+class Registration(TypedDict):
+    """The body of a registration. A Restate server knows more options."""
+
+    uri: NotRequired[str]
+    arn: NotRequired[str]
+    assume_role_arn: NotRequired[str | None]
+    additional_headers: NotRequired[dict[str, str] | None]
+    use_http_11: NotRequired[bool]
+    force: NotRequired[bool]
+    breaking: NotRequired[bool]
+    dry_run: NotRequired[bool]
+    metadata: NotRequired[dict[str, str]]
 
 
 async def respond_as_restate(admin: Stack, request: Request, path: str) -> Response:
@@ -70,6 +88,8 @@ async def respond_as_restate(admin: Stack, request: Request, path: str) -> Respo
             return answer({"version": _version(), **spoken, "ingress_endpoint": _ingress(request), "features": {}})
         case "GET", ["deployments"]:
             return answer({"deployments": [_deployment(each, request) for each in await _deployments(call)]})
+        case "POST", ["deployments"] if admin.endpoints is not None:
+            return await _register(call, admin.endpoints)
         case "GET", ["deployments", id]:
             found = await _found(call, id)
             services = [_service(each) for each in await _services(call) if each["deployment"] == found["deployment"]]
@@ -117,6 +137,20 @@ async def _ours(admin: Stack, request: Request, method: str, path: str, query: s
     return await route(admin, Request(scope, request.receive))
 
 
+async def _register(call: Call, endpoints: Endpoints) -> Response:
+    """Serve an endpoint from now on, or say what it offers."""
+    asked = await parameters.json_body(call, Registration)
+    url = asked.get("uri")
+    if url is None:
+        raise TerminalError("a function of Lambda is not registered here: sam deploy registers versions", code=501)
+    for option in ("additional_headers", "use_http_11"):
+        if asked.get(option):
+            raise TerminalError(f"{option} is not supported: endpoints are asked over HTTP/2 as they are", code=501)
+    found = await endpoints.register(url, dry_run=asked.get("dry_run", False))
+    services = [_service(stack.described(each, {})) for each in found]
+    return answer({"id": deployment_id(""), "services": services, **PROTOCOLS}, 201)
+
+
 async def _query(call: Call) -> Response:
     """Answer SQL: as JSON if that is accepted, else as a stream of Arrow."""
     asked = await parameters.json_body(call, Asked)
@@ -162,8 +196,7 @@ def _deployment(of: m.Deployment, request: Request) -> dict[str, Any]:
         "protocol_type": "RequestResponse",
         "http_version": "HTTP/2.0",
         "created_at": of.get("created", "1970-01-01T00:00:00.000+00:00"),
-        "min_protocol_version": 5,
-        "max_protocol_version": 7,
+        **PROTOCOLS,
         "services": [{"name": name, "revision": 1} for name in of["services"]],
     }
 

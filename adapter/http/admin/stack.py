@@ -34,7 +34,7 @@ MOST_ROUNDS: Final = 100
 @operation("GET", "/services")
 async def services(call: Call) -> m.Services:
     """List the services."""
-    return {"services": [_service(each, {}) for each in await call.stack.services.listed()]}
+    return {"services": [described(each, {}) for each in await call.stack.services.listed()]}
 
 
 @operation("GET", "/services/{name}")
@@ -42,10 +42,11 @@ async def service(call: Call, name: str) -> m.Service:
     """Show a service, with the schemas of what its handlers take and give."""
     deployed = await call.stack.service(name)
     documents = await call.stack.services.documents()
-    return _service(deployed, documents.get(name, {}))
+    return described(deployed, documents.get(name, {}))
 
 
-def _service(deployed: Deployed, document: dict[str, Any]) -> m.Service:
+def described(deployed: Deployed, document: dict[str, Any]) -> m.Service:
+    """Return what the admin says of a service. Its OpenAPI document adds the schemas."""
     kinds = {each.kind for each in deployed.handlers.values()}
     kind = "workflow" if Kind.WORKFLOW in kinds else "service" if kinds <= {Kind.SERVICE} else "object"
     shown = {

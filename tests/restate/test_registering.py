@@ -1,0 +1,152 @@
+"""Endpoints that are registered by Restate's admin API while `adapter dev` runs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from adapter import Context, Service, handler
+from adapter.hosting import hosting
+from adapter.local.endpoints import Endpoints
+from adapter.local.memory import MemoryStore
+from adapter.local.server import running
+from tests.restate.hosting import Hosted
+from tests.restate.serving import Served, free_port, served_python
+from tests.unit.dev import Dev
+
+
+class Shop(Service):
+    @handler
+    async def sell(self, ctx: Context, item: str) -> str:
+        return str(await ctx.generic_call(service="Stock", method="reserve", parameter=item))
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    with served_python("tests.drills.orders:app") as served:
+        yield served
+
+
+@pytest.fixture
+async def host() -> AsyncIterator[Hosted]:
+    own = hosting(Shop)
+    endpoints = Endpoints((), own, print)
+    async with running(own, MemoryStore(), endpoints=lambda: endpoints) as app:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=None) as http:
+            yield Hosted(http)
+    await endpoints.close()
+
+
+async def register(host: Hosted, **body: Any) -> httpx.Response:
+    return await host.http.post("/admin/restate/v4/deployments", json=body)
+
+
+async def names(host: Hosted) -> list[str]:
+    return [each["name"] for each in (await host.http.get("/admin/services")).json()["services"]]
+
+
+async def test_an_endpoint_is_registered_after_a_dry_run(host: Hosted, served: Served) -> None:
+    offered = await register(host, uri=f"{served.url}/", dry_run=True)
+    assert offered.status_code == 201
+    assert [each["name"] for each in offered.json()["services"]] == ["Stock", "Orders"]
+    assert [each["name"] for each in offered.json()["services"][0]["handlers"]] == ["reserve"]
+    assert await names(host) == ["Shop"]
+    for _ in range(2):  # again, it is the same endpoint
+        registered = await register(host, uri=served.url, force=True, use_http_11=False, additional_headers=None)
+        assert registered.json() == offered.json()
+        assert await names(host) == ["Shop", "Stock", "Orders"]
+    assert await host.call("Shop/sell", "pear") == "reserved pear"
+    [deployment] = (await host.http.get("/admin/restate/deployments")).json()["deployments"]
+    assert deployment["id"] == offered.json()["id"]
+    assert len(deployment["services"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "says"),
+    [
+        ({"uri": "localhost:9080"}, 400, "is not a URL such as http://localhost:9080"),
+        ({"uri": "{nobody}"}, 400, "does not answer"),
+        ({"arn": "arn:aws:lambda:eu-central-1:1:function:greeter:1"}, 501, "sam deploy registers versions"),
+        ({"uri": "{served}", "additional_headers": {"a": "b"}}, 501, "additional_headers is not supported"),
+        ({"uri": "{served}", "use_http_11": True}, 501, "use_http_11 is not supported"),
+        ({"url": "{served}"}, 400, "invalid body: url"),
+    ],
+)
+async def test_what_cannot_be_registered(
+    host: Hosted, served: Served, body: dict[str, Any], code: int, says: str
+) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    filled = {
+        name: value.format(served=served.url, nobody=nobody) if isinstance(value, str) else value
+        for name, value in body.items()
+    }
+    refused = await register(host, **filled)
+    assert (refused.status_code, says in refused.json()["message"]) == (code, True), refused.text
+    assert await names(host) == ["Shop"]
+
+
+async def test_a_service_is_offered_once(host: Hosted, served: Served) -> None:
+    assert (await register(host, uri=served.url)).status_code == 201
+    with served_python("tests.drills.orders:app") as other:
+        refused = await register(host, uri=other.url)
+    assert refused.status_code == 409
+    assert f"Stock is offered by {served.url} and by {other.url}" in refused.json()["message"]
+    assert await host.call("Shop/sell", "pear") == "reserved pear"
+
+
+async def test_requests_to_endpoints_are_no_news(
+    host: Hosted, served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "httpx")
+    assert (await register(host, uri=served.url)).status_code == 201
+    caplog.clear()
+    endpoints = Endpoints([served.url], hosting(), print)
+    await endpoints.discover()
+    assert not [each for each in caplog.records if each.name == "httpx"]
+    await endpoints.close()
+    async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200))) as other:
+        await other.get("http://localhost/own")
+    assert len([each for each in caplog.records if each.name == "httpx"]) == 1
+
+
+MODULE = """
+from adapter import Context, Service, handler
+
+
+class Shop(Service):
+    @handler
+    async def sell(self, ctx: Context, item: str) -> str:
+        return "{word}: " + await ctx.generic_call(service="Stock", method="reserve", parameter=item)
+"""
+
+
+def test_a_registration_survives_a_change_of_source(tmp_path: Path, served: Served) -> None:
+    module = tmp_path / "shop.py"
+    module.write_text(MODULE.format(word="first"))
+    dev = Dev(tmp_path, "shop")
+    try:
+        with httpx.Client(base_url=dev.url, timeout=60) as http:
+            registered = http.post("/admin/restate/deployments", json={"uri": served.url})
+            assert registered.status_code == 201, registered.text
+            assert http.post("/Shop/sell", json="pear").json() == "first: reserved pear"
+            module.write_text(MODULE.format(word="second"))
+            dev.until("Shop, Stock, Orders on http")
+            assert http.post("/Shop/sell", json="pear").json() == "second: reserved pear"
+    finally:
+        dev.stop()
+
+
+def test_state_in_a_file_outlives_a_registration(tmp_path: Path, served: Served) -> None:
+    (tmp_path / "shop.py").write_text(MODULE.format(word="first"))
+    dev = Dev(tmp_path, "shop", "--no-reload", "--persist", "state.db")
+    try:
+        refused = httpx.post(f"{dev.url}/admin/restate/deployments", json={"uri": served.url}, timeout=60)
+        assert (refused.status_code, "adapter dev --endpoint" in refused.json()["message"]) == (501, True)
+    finally:
+        dev.stop()
