@@ -26,7 +26,7 @@ import json
 import os
 import platform
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
@@ -57,7 +57,9 @@ Row = dict[str, Any]
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description="What things cost.")
-    parser.add_argument("--only", default="", help="only the cases and workloads whose name contains this")
+    parser.add_argument(
+        "--only", default="", help="only the cases and workloads whose name contains this, or one table"
+    )
     parser.add_argument("--repeat", type=int, default=5, help="how often each case is run; the median is shown")
     parser.add_argument("--no-compare", action="store_true", help="leave the comparison out")
     parser.add_argument("--minutes", type=float, default=0.2, help="how long the process of the table `memory` lives")
@@ -73,13 +75,17 @@ def main() -> None:
         show("scale", asyncio.run(_costs(SCALE, endpoint, arguments.only, 1)))
         show("growth", asyncio.run(growth(arguments.only)))
         show("contention", asyncio.run(_contention(arguments.only)))
-        if not arguments.only:
-            show("memory", asyncio.run(long_lived(arguments.minutes * 60)))
-            show("package", package_size())
-            show("import", cold_import())
-            show("coldstart", cold_start())
-            show("client", client_cpu())
-            show("sdks", asyncio.run(sdk_costs(arguments.repeat)))
+        once: dict[str, Callable[[], list[Row]]] = {
+            "memory": lambda: asyncio.run(long_lived(arguments.minutes * 60)),
+            "package": package_size,
+            "import": cold_import,
+            "coldstart": cold_start,
+            "client": client_cpu,
+            "sdks": lambda: asyncio.run(sdk_costs(arguments.repeat)),
+        }
+        for name, measure in once.items():
+            if arguments.only in ("", name):
+                show(name, measure())
         if arguments.no_compare or not PEER.exists():
             print(f"==> no comparison{'' if PEER.exists() else f': {os.path.relpath(PEER)} is not there'}")
         else:
