@@ -244,7 +244,12 @@ class Plan:
 
 
 def _flat(ops: tuple[Op, ...]) -> list[Op]:
-    return [op for outer in ops for op in (outer, *_flat(tuple(op for branch in outer.branches for op in branch)))]
+    found: list[Op] = []
+    for op in ops:
+        found.append(op)
+        for branch in op.branches:
+            found += _flat(branch)
+    return found
 
 
 CUT_SHORT = {"stray", "deadline"}

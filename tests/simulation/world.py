@@ -120,18 +120,17 @@ class Process:
                 await asyncio.get_running_loop().create_future()
             await asyncio.sleep(self.paused - self.world.loop.time())
 
-    @contextmanager
-    def requesting(self) -> Iterator[None]:
-        """Note that a request to the store is under way."""
+    def begins_request(self) -> None:
+        """Note that a request to the store begins."""
         if not self.in_flight:
-            self.requests.append((self.world.loop.time(), inf))
+            self.requests.append((self.world.loop.now, inf))
         self.in_flight += 1
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
-            if not self.in_flight:
-                self.requests[-1] = self.requests[-1][0], self.world.loop.time()
+
+    def ends_request(self) -> None:
+        """Note that one has ended."""
+        self.in_flight -= 1
+        if not self.in_flight:
+            self.requests[-1] = self.requests[-1][0], self.world.loop.now
 
     async def work(self, seconds: float) -> None:
         """Do something that takes so long."""
@@ -197,7 +196,7 @@ class _Clock:
         self._process = process
 
     def now(self) -> int:
-        return EPOCH + int(self._process.world.loop.time() * 1000) + self._process.skew
+        return EPOCH + int(self._process.world.loop.now * 1000) + self._process.skew
 
     async def sleep(self, seconds: float) -> None:
         await self._process.work(seconds)
@@ -496,7 +495,7 @@ class World:
         """
         random = Random(f"{self.seed}/expiry")
         while True:
-            await asyncio.sleep(random.uniform(0, 100))
+            await asyncio.sleep(random.uniform(0, 1000 if self.calm else 100))
             share = random.choice((0.1, 0.5, 1.0))
 
             def chosen(_: Record, share: float = share) -> bool:
@@ -637,8 +636,11 @@ class World:
 
     async def request(self, process: Process, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """One request to the store, which may go wrong."""
-        with process.requesting():
+        process.begins_request()
+        try:
             return await self._request(process, name, args, kwargs)
+        finally:
+            process.ends_request()
 
     async def _request(self, process: Process, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         self.asked_for[name] += 1
