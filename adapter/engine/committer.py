@@ -6,16 +6,16 @@ what the store holds instead. The commit is then made anew, or the session has t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Protocol
 
 from adapter.engine import journal, lifecycle
 from adapter.engine.commit_log import CommitLog, is_step
-from adapter.engine.conflicts import RETRY, REWIND, Drop, Interrupted, Notified, Verdict, View, judge
+from adapter.engine.conflicts import RETRY, REWIND, Drop, Interrupted, Notified, Verdict
+from adapter.engine.corrections import Corrections
 from adapter.engine.execution import (
-    Created,
     Execution,
     KeyReleased,
     KeyRequested,
@@ -28,23 +28,14 @@ from adapter.engine.ports import (
     Change,
     Conflict,
     Contended,
-    Create,
-    Delete,
-    Finish,
-    TakeKey,
     TooLarge,
-    Update,
-    WriteHead,
 )
 from adapter.engine.preparation import Preparation
 from adapter.engine.process import Repeat
 from adapter.engine.records import (
-    Head,
-    InboxEntry,
     Meta,
     Notification,
     Parent,
-    Record,
     Ref,
     Status,
 )
@@ -53,9 +44,6 @@ from adapter.engine.storage import CONTENDED
 from adapter.engine.together import Together
 from adapter.engine.transaction import MAX_ITEMS, Transaction, plan
 from adapter.engine.types import CANCELLED, ObjectKey, Outcome
-
-MAX_TAKE_TRIES = 2
-"""How often an invocation tries to take a free key before it goes to the key's inbox."""
 
 
 class Code(Protocol):
@@ -124,6 +112,7 @@ class Committer:
         self._code = code
         self._log = log
         self._preparation = preparation
+        self._corrections = Corrections(runtime, log, code, root)
         self._root = root
         self._together = together
         self._unsettled: dict[ObjectKey, set[Ref]] = {}
@@ -254,11 +243,12 @@ class Committer:
                     raise TooLarge(f"{len(changes)} changes")  # some last segments were larger than a record holds
                 if await self._commit_together(transaction, changes):
                     changes = []
-                tries_of_one = 1 if self._competes_for_key(transaction) else CONTENDED if taken > 1 else None
+                competes = self._corrections.competes_for_key(transaction)
+                tries_of_one = 1 if competes else CONTENDED if taken > 1 else None
                 if changes:
                     await self._storage.commit(changes, commit_id, give_up_after=tries_of_one)
             except Conflict as conflict:
-                verdict = self._resolve(changes, conflict.found)
+                verdict = self._corrections.resolve(changes, conflict.found)
                 if isinstance(verdict, Notified):
                     notified = [each for each in transaction.deltas.values() if each.execution.ref in verdict.refs]
                     for delta in notified:
@@ -274,8 +264,8 @@ class Committer:
                 continue
             except (TooLarge, Contended) as error:  # sizes are estimates: text with many escapes is larger
                 commit_id = new_commit_id()
-                if isinstance(error, Contended) and self._competes_for_key(transaction):
-                    self._fall_back_to_inbox(transaction)
+                if isinstance(error, Contended) and self._corrections.competes_for_key(transaction):
+                    self._corrections.fall_back_to_inbox(transaction)
                     continue
                 if taken == 1:
                     raise
@@ -289,6 +279,14 @@ class Committer:
             commit_id = new_commit_id()
         if not self._log.groups:
             self._log.has_work_for_others = False
+
+    async def _look_at(self, meta: Meta) -> Verdict:
+        """Return what it means that an invocation which the log creates is stored already."""
+        found = await self._storage.find(meta.id)
+        if found is None:  # by now it is over, and deleted
+            self._log.reread(self._log.keys[meta.target.object])
+            return REWIND
+        return self._corrections.resolve([lifecycle.created(meta, self._process.now())], {0: found})
 
     # --- after a commit ---
 
@@ -379,105 +377,3 @@ class Committer:
             self._log.refresh_key(key)
             self._runtime.on_head_written(key.head)
             self._code.grant(key)
-
-    # --- after a conflict ---
-
-    def _resolve(self, changes: Sequence[Change], found: Mapping[int, Record | None]) -> Verdict:
-        """Return what a conflict means, and take note of what the store holds, so that the commit can be made anew."""
-        ran_as_owner = {name for name, key in self._log.keys.items() if key.ran_uncommitted}
-        blobs, now = self._log.blobs(), self._process.now()
-        verdict = judge(changes, found, View(now, self._root, ran_as_owner, self._log.ran_from_inbox(), blobs))
-        for place, record in found.items():
-            match changes[place]:
-                case Create() if isinstance(record, Meta) and record.waiters and record.expired(now):
-                    fan_out = self._runtime.notifier.fan_out(record)  # then it can be replaced
-                    self._process.spawn(fan_out, repeated_by=Repeat.WAITERS)
-                case Create(meta) if isinstance(record, Meta) and meta.id != self._root:
-                    self._leave_out(meta, record)
-                case WriteHead(head=Head(key=name)) | TakeKey(key=name):
-                    self._on_key_changed(self._log.keys[name], record)
-                case Finish(ref):
-                    for key in self._log.keys.values():
-                        key.blobs = {name: None if blob == ref else blob for name, blob in key.blobs.items()}
-                case Update(epoch=int()) as change:
-                    self._on_record_changed(change, record)
-                case Update(ref) if ref not in blobs:
-                    self._mark_dead(ref)
-                case Delete(InboxEntry(name)):
-                    self._log.reread(self._log.keys[name])
-                case _:
-                    pass
-        return verdict
-
-    async def _look_at(self, meta: Meta) -> Verdict:
-        """Return what it means that an invocation which the log creates is stored already."""
-        found = await self._storage.find(meta.id)
-        if found is None:  # by now it is over, and deleted
-            self._log.reread(self._log.keys[meta.target.object])
-            return REWIND
-        return self._resolve([lifecycle.created(meta, self._process.now())], {0: found})
-
-    def _leave_out(self, meta: Meta, found: Meta) -> None:
-        """Do not create an invocation that is already stored."""
-        self._log.existing[meta.id] = found
-        created = (effect.execution for effect in chain.from_iterable(self._log.groups) if isinstance(effect, Created))
-        execution = next((each for each in created if each.ref == meta.ref), None)
-        if execution is None:
-            return
-        execution.dropped = True
-        if meta.kind.exclusive:
-            key = self._log.key(execution.key)
-            key.live = None
-            if key.head is not None:
-                self._log.refresh_key(key)
-                self._code.grant(key)
-
-    def _on_key_changed(self, key: Key, found: Record | None) -> None:
-        """Learn that another process changed a key."""
-        head = found if isinstance(found, Head) else Head(key.key)
-        key.lost_races += 1
-        if head.owner is None and not head.queued and key.lost_races < MAX_TAKE_TRIES:
-            self._runtime.recent.mark_shared(key.key)
-        else:
-            self._runtime.recent.mark_busy(key.key)
-            key.contended = True
-        self._log.reread(key, head)
-
-    def _competes_for_key(self, transaction: Transaction) -> bool:
-        """Return True if the commit takes a key without an owner, which another process may take as well."""
-        return any(
-            state.base.owner is None and not self._log.keys[name].contended
-            for name, state in transaction.states.items()
-        )
-
-    def _fall_back_to_inbox(self, transaction: Transaction) -> None:
-        """Request the commit's free keys by their inboxes from now on: another transaction is writing one of them.
-
-        Raises:
-            Interrupted: If code ran on one of the keys.
-        """
-        ran = False
-        for name, state in transaction.states.items():
-            key = self._log.keys[name]
-            if state.base.owner is None and not key.contended:
-                self._runtime.recent.mark_busy(name)
-                key.contended = True
-                ran = ran or key.ran_uncommitted
-                self._log.reread(key)
-        if ran:
-            raise Interrupted(REWIND)
-
-    def _on_record_changed(self, change: Update, found: Record | None) -> None:
-        """Learn that an execution's own record is not as expected."""
-        execution = next(each for each in self._log.executions() if each.ref == change.ref)
-        if change.status is Status.QUEUED:
-            self._log.reread(self._log.keys[execution.key], self._log.keys[execution.key].head)
-        elif isinstance(found, Meta) and found.ref == change.ref:
-            execution.meta = replace(execution.meta, waiters=found.waiters, notifications=found.notifications)
-            if execution.unclaimed is not None:
-                execution.unclaimed = found
-
-    def _mark_dead(self, ref: Ref) -> None:
-        """Note that the invocation that was to be given a key no longer exists."""
-        for key in self._log.keys.values():
-            key.dead_tickets |= {entry.ticket for entry in key.front or () if entry.ref == ref}
