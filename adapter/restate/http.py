@@ -1,11 +1,12 @@
-"""An SDK's endpoint that is reached by HTTP."""
+"""An SDK's endpoint that is reached by HTTP/2."""
 
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Self
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Final, Self
+from urllib.parse import unquote, urlsplit
 
 import httpx
 from h2.exceptions import H2Error
@@ -13,17 +14,23 @@ from h2.exceptions import H2Error
 from adapter.restate.answers import MAX_ANSWER, EndpointError
 from adapter.restate.conversation import SILENCE, Stream
 from adapter.restate.endpoints import Endpoint
-from adapter.restate.http2 import CONNECT, Connection
+from adapter.restate.http2 import Connection, Http2Stream
 
 if TYPE_CHECKING:
     from adapter.restate.identity import Identity
 
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
 
 class HttpEndpoint(Endpoint):
-    """An endpoint that is reached by HTTP, such as ``http://localhost:9080``.
+    """An endpoint that is reached by HTTP/2, such as ``http://localhost:9080``.
+
+    Requests and streams share connections. A connection takes a request beside those that are under way, however many
+    the endpoint allows, because an exchange lasts as long as the steps in it.
 
     Args:
-        url: The endpoint's URL; its path is a prefix of the protocol's paths.
+        url: The endpoint's URL; its path is a prefix of the protocol's paths. An ``http`` endpoint has to speak HTTP/2
+            by prior knowledge. A name and a password in the URL are sent with each request.
         version: The version of the protocol to speak; the highest that both sides know, if not given.
         identity: Signs the requests.
         duplex: False to use requests and responses only, also where the endpoint offers streams.
@@ -35,16 +42,20 @@ class HttpEndpoint(Endpoint):
         self, url: str, *, version: int | None = None, identity: Identity | None = None, duplex: bool = True
     ) -> None:
         parts = urlsplit(url)
-        # A name and a password in the URL are sent with requests only.
-        super().__init__(url.rstrip("/"), version=version, identity=identity, duplex=duplex and parts.username is None)
+        credentials, _, self._authority = parts.netloc.rpartition("@")
         self._prefix = parts.path.rstrip("/")
+        super().__init__(
+            f"{parts.scheme}://{self._authority}{self._prefix}", version=version, identity=identity, duplex=duplex
+        )
+        self._scheme, self._host = parts.scheme, parts.hostname or ""
+        self._port = parts.port or DEFAULT_PORTS.get(parts.scheme, 80)
+        self._own = (
+            {"authorization": f"Basic {b64encode(unquote(credentials).encode()).decode()}"} if credentials else {}
+        )
         self._connections: list[Connection] = []
         self._connecting = asyncio.Lock()
         self._tls = httpx.create_ssl_context()
         self._tls.set_alpn_protocols(["h2"])
-        # Servers of SDKs speak HTTP/2 without TLS by prior knowledge.
-        transport = httpx.AsyncHTTPTransport(verify=self._tls, http1=False, http2=True)
-        self._client = httpx.AsyncClient(transport=transport, timeout=httpx.Timeout(SILENCE, connect=CONNECT))
 
     async def __aenter__(self) -> Self:
         return self
@@ -54,18 +65,39 @@ class HttpEndpoint(Endpoint):
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
         while self._connections:
             await self._connections.pop().close()
 
     async def stream(self, path: str, headers: Mapping[str, str]) -> Stream:
+        return await self._request("POST", path, headers)
+
+    async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
+        stream = await self._request(method, path, {**headers, "content-length": str(len(body))})
+        answer = bytearray()
+        try:
+            await stream.write(body)
+            stream.end()
+            while True:
+                if not await stream.heard(SILENCE):
+                    raise EndpointError(f"{self.name}{path} does not answer (silent for {SILENCE:g} s)")
+                piece = stream.take()
+                if not piece:
+                    return stream.status, bytes(answer)
+                answer += piece
+                if len(answer) > MAX_ANSWER:
+                    raise EndpointError(f"{self.name}{path} answers with more than {MAX_ANSWER} bytes")
+        finally:
+            stream.abort()
+
+    async def _request(self, method: str, path: str, headers: Mapping[str, str]) -> Http2Stream:
         place = self.name + path
         try:
             async with self._connecting:
                 connection = await self._connection()
-                return connection.request(place, self._prefix + path, headers)
+                return connection.request(place, method, self._prefix + path, {**self._own, **headers})
         except (OSError, H2Error) as error:
-            raise _silent(place, error) from error
+            reason = f"{type(error).__name__}: {error}".rstrip(": ")
+            raise EndpointError(f"{place} does not answer ({reason})") from error
 
     async def _connection(self) -> Connection:
         """Return a connection with room for another stream."""
@@ -73,23 +105,7 @@ class HttpEndpoint(Endpoint):
         for connection in self._connections:
             if connection.has_room and await connection.is_alive():
                 return connection
-        connection = await Connection.open(self.name, self._tls)
+        tls = self._tls if self._scheme == "https" else None
+        connection = await Connection.open(self._host, self._port, self._authority, tls)
         self._connections.append(connection)
         return connection
-
-    async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
-        answer = bytearray()
-        try:
-            async with self._client.stream(method, self.name + path, content=body, headers=headers) as response:
-                async for piece in response.aiter_bytes():
-                    answer += piece
-                    if len(answer) > MAX_ANSWER:
-                        raise EndpointError(f"{self.name}{path} answers with more than {MAX_ANSWER} bytes")
-        except httpx.HTTPError as error:
-            raise _silent(self.name + path, error) from error
-        return response.status_code, bytes(answer)
-
-
-def _silent(place: str, error: Exception) -> EndpointError:
-    reason = f"{type(error).__name__}: {error}".rstrip(": ")
-    return EndpointError(f"{place} does not answer ({reason})")

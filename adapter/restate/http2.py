@@ -10,7 +10,6 @@ import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final, Self
-from urllib.parse import urlsplit
 
 import h2.connection
 import h2.errors
@@ -61,21 +60,18 @@ class Connection:
         self._task = asyncio.create_task(self._read())
 
     @classmethod
-    async def open(cls, url: str, tls: ssl.SSLContext) -> Self:
-        """Connect to an endpoint: with ``tls`` by ``https``, otherwise by prior knowledge.
+    async def open(cls, host: str, port: int, authority: str, tls: ssl.SSLContext | None) -> Self:
+        """Connect to an endpoint: with TLS, or by prior knowledge.
 
         Raises:
             OSError: If nothing listens there, the certificate is refused, or HTTP/2 is not spoken there.
         """
-        parts = urlsplit(url)
-        secure = parts.scheme == "https"
-        port = parts.port or (443 if secure else 80)
         async with asyncio.timeout(CONNECT):
-            reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=tls if secure else None)
-            if secure and writer.get_extra_info("ssl_object").selected_alpn_protocol() != "h2":
+            reader, writer = await asyncio.open_connection(host, port, ssl=tls)
+            if tls and writer.get_extra_info("ssl_object").selected_alpn_protocol() != "h2":
                 writer.close()
                 raise ConnectionError("HTTP/2 is not spoken there")
-            connection = cls(reader, writer, parts.scheme, parts.netloc)
+            connection = cls(reader, writer, "https" if tls else "http", authority)
             try:
                 await connection._begin()
             except BaseException:
@@ -122,10 +118,10 @@ class Connection:
                 self._ended("it does not answer any more")
         return not self._end
 
-    def request(self, place: str, path: str, headers: Mapping[str, str]) -> Http2Stream:
-        """Send the headers of a POST request, and return its stream."""
+    def request(self, place: str, method: str, path: str, headers: Mapping[str, str]) -> Http2Stream:
+        """Send the headers of a request, and return its stream."""
         id = self.h2.get_next_available_stream_id()
-        pseudo = {":method": "POST", ":scheme": self._scheme, ":authority": self._authority, ":path": path}
+        pseudo = {":method": method, ":scheme": self._scheme, ":authority": self._authority, ":path": path}
         self.h2.send_headers(id, [*pseudo.items(), *headers.items()])
         self.flush()
         stream = self._streams[id] = Http2Stream(self, id, place)

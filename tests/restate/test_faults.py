@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
 import pytest
 
-from adapter.restate import http
+from adapter.errors import DefinitionError
 from adapter.restate import messages as m
-from adapter.restate.endpoints import UnreachableError
-from adapter.restate.http import HttpEndpoint
+from adapter.restate.answers import EndpointError
+from adapter.restate.endpoints import Endpoint, UnreachableError
 from adapter.restate.wire import Frame, read_frames, write_frame
 from tests.restate import fakes
 from tests.restate.fakes import done
@@ -21,44 +21,51 @@ from tests.restate.hosting import CallError, hosted, until
 MANIFEST = fakes.MANIFEST | {"protocolMode": "REQUEST_RESPONSE"}
 
 
-class Scripted(HttpEndpoint):
+OFFERS = json.dumps(MANIFEST).encode()
+
+Answer = bytes | tuple[int, bytes] | EndpointError
+"""The body of an answer, its status and its body, or why there is none."""
+
+
+class Scripted(Endpoint):
     """An endpoint that answers each exchange as the next line of a script has it; the last line stays."""
 
-    def __init__(self, *script: Any) -> None:
-        super().__init__("http://fake", version=7)
+    def __init__(self, *script: Answer, offers: Answer = OFFERS) -> None:
+        super().__init__("http://fake")
         self._script = list(script)
-        self.offers: dict[str, Any] = MANIFEST
+        self._offers = offers
         self.exchanges: list[list[Frame]] = []
-        self._client = httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
 
-    def _answer(self, request: httpx.Request) -> httpx.Response:
-        if request.url.path == "/discover":
-            return httpx.Response(200, json=self.offers)
-        self.exchanges.append(read_frames(request.content))
-        line = self._script.pop(0) if len(self._script) > 1 else self._script[0]
-        if isinstance(line, Exception):
-            raise line
-        return line if isinstance(line, httpx.Response) else httpx.Response(200, content=line)
+    async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
+        if path == "/discover":
+            return _answered(self._offers)
+        self.exchanges.append(read_frames(body))
+        return _answered(self._script.pop(0) if len(self._script) > 1 else self._script[0])
 
 
+def _answered(answer: Answer) -> tuple[int, bytes]:
+    if isinstance(answer, EndpointError):
+        raise answer
+    return answer if isinstance(answer, tuple) else (200, answer)
+
+
+REFUSED = EndpointError("http://fake does not answer (refused)")
 SUSPENSION = write_frame(Frame(m.SUSPENSION, m.Suspension(awaiting_on=m.Future([9])).encode()))
 
 
 @pytest.mark.parametrize(
     "first",
     [
-        httpx.ConnectError("refused"),
-        httpx.ReadError("it died"),
-        httpx.ReadTimeout("silence"),
-        httpx.Response(500, text="internal error"),
-        httpx.Response(404),
-        httpx.Response(200, content=b""),
-        httpx.Response(200, content=b"<html>a proxy's page</html>"),
-        httpx.Response(200, content=done()[:-3]),
+        REFUSED,
+        (500, b"internal error"),
+        (404, b""),
+        b"",
+        b"<html>a proxy's page</html>",
+        done()[:-3],
     ],
-    ids=["refused", "died", "silent", "500", "404", "empty", "garbage", "cut"],
+    ids=["refused", "500", "404", "empty", "garbage", "cut"],
 )
-async def test_an_exchange_that_fails_is_tried_again(first: Any) -> None:
+async def test_an_exchange_that_fails_is_tried_again(first: Answer) -> None:
     endpoint = Scripted(first, done())
     async with hosted(endpoint) as host:
         assert await host.call("Fake/run") == "done"
@@ -71,13 +78,6 @@ async def test_an_endpoint_that_waits_for_nothing_fails_its_invocation() -> None
             await host.call("Fake/run")
 
 
-async def test_an_answer_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "MAX_ANSWER", 1000)
-    endpoint = Scripted(bytes(2000), done())
-    async with hosted(endpoint) as host:
-        assert await host.call("Fake/run") == "done"
-
-
 async def test_an_answer_that_cannot_be_stored_ends_the_invocation() -> None:
     async with hosted(Scripted(done(bytes(5 * 1024 * 1024)))) as host:
         with pytest.raises(CallError, match=r"MB|bytes"):
@@ -85,7 +85,7 @@ async def test_an_answer_that_cannot_be_stored_ends_the_invocation() -> None:
 
 
 async def test_attempts_end_as_the_manifest_has_it() -> None:
-    endpoint = Scripted(httpx.ConnectError("refused"))
+    endpoint = Scripted(REFUSED)
     async with hosted(endpoint) as host:
         with pytest.raises(CallError, match="does not answer"):
             await host.call("Fake/run")
@@ -194,39 +194,30 @@ WRITE, READ = m.SetState(b"name", m.Value(b"1")), m.GetState(b"name", 1)
     ],
 )
 async def test_state_that_a_handler_has_not_is_refused(kind: str, handles: str | None, command: Any, said: str) -> None:
-    endpoint = Scripted(write_frame(Frame(m.TYPE_OF[type(command)], command.encode())) + done())
     [service] = MANIFEST["services"]
-    endpoint.offers = {
-        **MANIFEST,
-        "services": [{**service, "ty": kind, "handlers": [{"name": "run", "ty": handles}]}],
-    }
+    services = [{**service, "ty": kind, "handlers": [{"name": "run", "ty": handles}]}]
+    answer = write_frame(Frame(m.TYPE_OF[type(command)], command.encode())) + done()
+    endpoint = Scripted(answer, offers=json.dumps(MANIFEST | {"services": services}).encode())
     async with hosted(endpoint) as host:
         with pytest.raises(CallError, match=said):
             await host.call("Fake/run" if kind == "SERVICE" else "Fake/key/run")
 
 
+def offers(**other: Any) -> bytes:
+    return json.dumps(MANIFEST | other).encode()
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (httpx.ConnectError("refused"), "start the endpoint"),
-        (httpx.Response(401), "identity key"),
-        (httpx.Response(200, text="<html>"), "cannot be read"),
-        (httpx.Response(200, json=MANIFEST | {"minProtocolVersion": 9, "maxProtocolVersion": 9}), "versions 9 to 9"),
-        (httpx.Response(200, json=MANIFEST | {"services": MANIFEST["services"] * 2}), "two services called Fake"),
-        (
-            httpx.Response(200, text=json.dumps(MANIFEST).replace('"run"', '"r/un"')),
-            "cannot be the name of a handler",
-        ),
+        (REFUSED, "start the endpoint"),
+        ((401, b""), "identity key"),
+        (b"<html>", "cannot be read"),
+        (offers(minProtocolVersion=9, maxProtocolVersion=9), "versions 9 to 9"),
+        (offers(services=MANIFEST["services"] * 2), "two services called Fake"),
+        (OFFERS.replace(b'"run"', b'"r/un"'), "cannot be the name of a handler"),
     ],
 )
-async def test_an_endpoint_that_cannot_be_served_says_why(answer: Any, said: str) -> None:
-    endpoint = HttpEndpoint("http://fake")
-
-    def respond(_: httpx.Request) -> httpx.Response:
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    endpoint._client = httpx.AsyncClient(transport=httpx.MockTransport(respond))
-    with pytest.raises((UnreachableError, TypeError), match=said):
-        await endpoint.discover()
+async def test_an_endpoint_that_cannot_be_served_says_why(answer: Answer, said: str) -> None:
+    with pytest.raises((UnreachableError, DefinitionError), match=said):
+        await Scripted(offers=answer).discover()

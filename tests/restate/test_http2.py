@@ -19,13 +19,15 @@ import h2.settings
 import pytest
 import trustme
 
-from adapter.restate import conversation, http2
+from adapter.restate import conversation, http, http2
 from adapter.restate import messages as m
 from adapter.restate.answers import EndpointError
 from adapter.restate.conversation import Stream
 from adapter.restate.http import HttpEndpoint
 from tests.restate.fakes import MANIFEST, Script, Scripts, Told, awaiting, done, ran, run
 from tests.restate.hosting import hosted, until
+
+MODES = pytest.param(False, id="requests"), pytest.param(True, id="streams")
 
 PATIENCE = 30.0
 """Seconds for what comes at once. A machine may be slow."""
@@ -86,9 +88,8 @@ class Side:
     def __init__(self, server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.server, self.reader, self.writer = server, reader, writer
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
-        if server.streams is not None:
-            own = {h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: server.streams}
-            self.h2.local_settings = h2.settings.Settings(client=False, initial_values=own)
+        own = {} if server.streams is None else {h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: server.streams}
+        self.h2.local_settings = h2.settings.Settings(client=False, initial_values=own)
         self.peers: dict[int, Peer] = {}
         self.tasks = set[asyncio.Task[None]]()
 
@@ -114,7 +115,8 @@ class Side:
         match event:
             case h2.events.RequestReceived(stream_id=id, headers=headers):
                 peer = self.peers[id] = Peer(self, id)
-                task = asyncio.create_task(self.serve(peer, dict(headers)[b":path"].decode()))
+                self.server.heads.append(head := dict(headers))
+                task = asyncio.create_task(self.serve(peer, head[b":path"].decode()))
                 self.tasks.add(task)
             case h2.events.DataReceived(stream_id=id, data=data, flow_controlled_length=length):
                 if self.server.takes:
@@ -147,6 +149,7 @@ class Server:
         self.streams = streams
         self.takes = takes
         self.peers: list[Peer] = []
+        self.heads: list[dict[bytes, bytes]] = []
         self.connections = 0
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -170,8 +173,8 @@ async def serving(
         raise server.scripts.failed
 
 
-async def called(url: str, input: Any = None) -> Any:
-    async with HttpEndpoint(url) as endpoint, hosted(endpoint) as host:
+async def called(url: str, input: Any = None, *, duplex: bool = True) -> Any:
+    async with HttpEndpoint(url, duplex=duplex) as endpoint, hosted(endpoint) as host:
         return await host.call("Fake/run", input)
 
 
@@ -341,14 +344,17 @@ FAULTS = {
 }
 
 
+@pytest.mark.parametrize("duplex", MODES)
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_a_stream_that_fails_is_tried_again(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stream_that_fails_is_tried_again(fault: str, duplex: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conversation, "LINGER", 0.05)
     if fault in ("stalls", "says garbage"):  # the latter is taken for the beginning of a long frame
         for name in ("SILENCE", "CONNECT", "RECENT"):
             monkeypatch.setattr(http2, name, 0.5)
+    if fault in ("stalls", "says garbage", "415"):
+        monkeypatch.setattr(http, "SILENCE", 0.5)
     async with serving(FAULTS[fault], finish) as (url, server):
-        assert await called(url) == "done"
+        assert await called(url, duplex=duplex) == "done"
         assert server.scripts.invocations >= 2
 
 
@@ -388,7 +394,7 @@ async def test_after_an_endpoint_restarts_the_next_exchange_has_a_new_connection
 
     async with serving(first, second) as (url, server):
         assert await called(url) == "done"
-        assert server.connections == 3  # one of them for the discovery
+        assert server.connections == 2
 
 
 async def test_a_server_of_another_protocol_is_refused() -> None:
@@ -428,12 +434,46 @@ async def test_with_tls_the_protocol_is_agreed_on(
                 await endpoint.open("Fake", "run")
 
 
-def test_a_url_with_a_password_is_for_requests_only() -> None:
-    offered = json.dumps(MANIFEST).encode()
-    for url, streams in [("http://localhost:9080", True), ("http://me:secret@localhost:9080", False)]:
-        endpoint = HttpEndpoint(url)
-        endpoint.services(offered)
-        assert endpoint.duplex is streams
+@pytest.mark.parametrize("duplex", MODES)
+async def test_a_name_and_a_password_are_sent_and_not_shown(duplex: bool) -> None:
+    async with serving(finish) as (url, server):
+        secret = url.replace("http://", "http://me:s%40cret@")
+        async with HttpEndpoint(secret, duplex=duplex) as endpoint, hosted(endpoint) as host:
+            assert await host.call("Fake/run") == "done"
+            assert endpoint.name == url
+        assert len(server.heads) == 2
+        assert {each[b"authorization"] for each in server.heads} == {b"Basic bWU6c0BjcmV0"}
+        assert not any(b"me:" in value for each in server.heads for value in each.values())
+
+
+async def test_requests_are_under_way_at_the_same_time() -> None:
+    """Also where the endpoint does not say how many it allows, as Node.js does not."""
+
+    async def waits(peer: Peer, told: Told) -> None:
+        await asyncio.wait_for(second.wait(), PATIENCE)
+        await finish(peer, told)
+
+    async def answers(peer: Peer, told: Told) -> None:
+        second.set()
+        await finish(peer, told)
+
+    second = asyncio.Event()
+    async with serving(waits, answers) as (url, server), HttpEndpoint(url, duplex=False) as endpoint:
+        async with hosted(endpoint) as host:
+            assert await asyncio.gather(host.call("Fake/run"), host.call("Fake/run")) == ["done", "done"]
+        assert server.connections == 1
+
+
+async def test_an_answer_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "MAX_ANSWER", 5000)
+
+    async def floods(peer: Peer, told: Told) -> None:
+        await peer.say(bytes(10_000))
+        await asyncio.wait_for(peer.reset.wait(), PATIENCE)
+
+    async with serving(floods, finish) as (url, server):
+        assert await called(url, duplex=False) == "done"
+        assert server.scripts.invocations == 2
 
 
 def test_requests_are_used_where_no_streams_are_offered() -> None:
