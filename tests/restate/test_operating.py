@@ -2,97 +2,40 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any, cast
 
 import pytest
-import restate
 from rich.console import Console
 
 from adapter.cli import showing
 from adapter.registry import BoundService
 from adapter.restate.apps import AppEndpoint
+from adapter.restate.endpoints import Endpoint
+from adapter.restate.http import HttpEndpoint
+from adapter.restate.lambdas import LambdaEndpoint
 from adapter.restate.manifest import RemoteHandler
+from tests.restate import node
 from tests.restate.hosting import CallError, Hosted, eventually, hosted, new_key, until
+from tests.restate.operating import app
 
-ran: Counter[str] = Counter()
-"""How often each step ran, by its name and the key of its handler."""
-
-holding: dict[str, asyncio.Event] = {}
-"""What the step ``charge`` waits for, by the key of its handler."""
-
-orders = restate.VirtualObject("Orders")
-stock = restate.Service("Stock")
-locks = restate.VirtualObject("Locks")
+HOSTINGS = [
+    "python in this process, streams",
+    "typescript over http, requests",
+    "typescript over http, streams",
+    "typescript on lambda, requests",
+]
 
 
-def step(key: str, name: str, value: Any) -> Callable[[], Coroutine[Any, Any, Any]]:
-    async def run() -> Any:
-        ran[f"{name} {key}"] += 1
-        if name == "charge" and key in holding:
-            await holding[key].wait()
-        return value
+def report_deadlocks(endpoint: Endpoint) -> None:
+    """Have deadlocks of an endpoint's handlers reported, and not broken."""
+    offered = endpoint.services
 
-    return run
-
-
-@stock.handler()
-async def reserve(ctx: restate.Context, number: str) -> str:
-    return f"reserved {number}"
-
-
-@stock.handler()
-async def recount(ctx: restate.Context) -> None:
-    async def fail() -> None:
-        raise ConnectionError("no answer")
-
-    options = restate.RunOptions(initial_retry_interval=timedelta(hours=1), max_attempts=9)
-    await ctx.run_typed("count", fail, options)
-
-
-@orders.handler()
-async def place(ctx: restate.ObjectContext, size: int) -> Any:
-    key = ctx.key()
-    seen = await ctx.get("orders", type_hint=int) or 0
-    quote = ctx.run_typed("quote", step(key, "quote", "x" * size))
-    pack = ctx.run_typed("pack", step(key, "pack", 7))
-    await restate.gather(quote, pack)
-    ctx.set("orders", seen + 1)
-    reserved = await ctx.service_call(reserve, str(ctx.uuid()))
-    await ctx.run_typed("charge", step(key, "charge", reserved))
-    id, approval = ctx.awakeable(type_hint=str)
-    await ctx.run_typed("ask", step(key, "ask", id))
-    approved = await approval
-    await ctx.sleep(timedelta(milliseconds=1))
-    return [reserved, approved]
-
-
-@orders.handler()
-async def nested(ctx: restate.ObjectContext, key: str) -> Any:
-    return await ctx.object_call(place, key, 1)
-
-
-@locks.handler()
-async def lock(ctx: restate.ObjectContext, other: str) -> None:
-    await ctx.signal("go", type_hint=str)
-    await ctx.object_call(touch, other, None)
-
-
-@locks.handler()
-async def touch(ctx: restate.ObjectContext) -> None:
-    pass
-
-
-class Reporting(AppEndpoint):
-    """An app whose deadlocks are reported, and not broken."""
-
-    def services(self, manifest: bytes) -> Mapping[str, BoundService]:
-        services = super().services(manifest)
+    def reporting(manifest: bytes) -> Mapping[str, BoundService]:
+        services = offered(manifest)
         for service in services.values():
             for name, handler in service.handlers.items():
                 remote = cast(RemoteHandler, handler)
@@ -100,11 +43,40 @@ class Reporting(AppEndpoint):
                 cast("dict[str, Any]", service.handlers)[name] = reports
         return services
 
+    endpoint.services = reporting  # type: ignore[method-assign]
 
-@pytest.fixture
-async def host() -> AsyncIterator[Hosted]:
-    async with hosted(Reporting(restate.app(services=[orders, stock, locks]))) as host:
-        yield host
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[str]:
+    with node.served("operating.ts") as served:
+        yield served.url
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[node.LambdaSandbox]:
+    with node.sandboxed("operating.ts") as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(params=HOSTINGS)
+async def host(request: pytest.FixtureRequest) -> AsyncIterator[Hosted]:
+    how, mode = request.param.split(", ")
+    async with AsyncExitStack() as stack:
+        endpoint: Endpoint
+        if how == "python in this process":
+            endpoint = AppEndpoint(app)
+        elif how == "typescript over http":
+            url = request.getfixturevalue("served")
+            endpoint = await stack.enter_async_context(HttpEndpoint(url, duplex=mode == "streams"))
+        else:
+            endpoint = LambdaEndpoint("sandbox", request.getfixturevalue("sandbox"))
+        report_deadlocks(endpoint)
+        yield await stack.enter_async_context(hosted(endpoint))
+
+
+async def ran(host: Hosted, key: str) -> dict[str, int]:
+    """Return how often each step of an order ran."""
+    return dict(await host.call("Probe/ran", key))
 
 
 async def journal(host: Hosted, id: str) -> list[dict[str, Any]]:
@@ -242,21 +214,21 @@ async def test_an_order_is_ended(host: Hosted, action: str) -> None:
 
 async def test_an_order_is_paused_within_a_step_and_resumed(host: Hosted) -> None:
     key = new_key()
-    holding[key] = asyncio.Event()
+    await host.call("Probe/hold", key)
     id = await host.send(f"Orders/{key}/place", 1)
 
     async def charges() -> bool:
-        return ran[f"charge {key}"] >= 1
+        return (await ran(host, key)).get("charge") == 1
 
     await eventually(charges)
     await host.admin(id, "pause")
-    holding.pop(key).set()
+    await host.call("Probe/release", key)
     assert (await host.admin(id))["status"] == "paused"
     await host.admin(id, "resume")
     await approve(host, await asked(host, id))
     assert (await host.attach(id))[1] == "yes"
-    assert ran[f"quote {key}"] == 1
-    assert ran[f"charge {key}"] == 2  # what the fenced attempt got is not taken
+    # What the fenced attempt got is not taken.
+    assert await ran(host, key) == {"quote": 1, "pack": 1, "charge": 2, "ask": 1}
 
 
 async def restarted(host: Hosted, id: str, first: int) -> Any:
@@ -274,12 +246,7 @@ async def test_an_order_is_restarted_from_a_step(host: Hosted) -> None:
     awakeable = await asked(host, new)
     await approve(host, awakeable)
     assert await host.attach(new) == [reserved, "yes"]  # the number was drawn before
-    assert {name: ran[f"{name} {key}"] for name in ("quote", "pack", "charge", "ask")} == {
-        "quote": 1,
-        "pack": 1,
-        "charge": 2,
-        "ask": 2,
-    }
+    assert await ran(host, key) == {"quote": 1, "pack": 1, "charge": 2, "ask": 2}
     assert awakeable != found(entries, "awakeable")["awakeable"]
     assert found(await journal(host, new), "run", "quote")["value"]["json"] == "x"
 
@@ -291,7 +258,7 @@ async def test_an_order_is_restarted_after_its_awakeable(host: Hosted) -> None:
     output = await host.attach(id)
     new = (await restarted(host, id, found(await journal(host, id), "sleep")["n"]))["invocationId"]
     assert await host.attach(new) == output
-    assert ran[f"ask {key}"] == 1
+    assert (await ran(host, key))["ask"] == 1
 
 
 async def test_an_order_is_not_restarted_between_an_awakeable_and_its_result(host: Hosted) -> None:
