@@ -14,6 +14,7 @@ FIRST = os.environ.get("LIFE") == "first"
 
 policy = restate.InvocationRetryPolicy(max_interval=timedelta(milliseconds=200), max_attempts=1_000_000)
 working, added = restate.Service("Working", invocation_retry_policy=policy), restate.Service("Added")
+counter = restate.VirtualObject("Counter")
 
 
 def append(line: str) -> None:
@@ -21,9 +22,9 @@ def append(line: str) -> None:
         file.write(line)
 
 
-async def step(ctx: restate.Context, name: str, hangs: bool) -> str:
+async def step(ctx: restate.Context, how: str, name: str, hangs: bool = False) -> str:
     async def run() -> str:
-        append(f"{ctx.request().id} {name}\n")
+        append(f"{how} {name}\n")
         if hangs:
             await asyncio.Event().wait()
         return name
@@ -32,13 +33,22 @@ async def step(ctx: restate.Context, name: str, hangs: bool) -> str:
 
 
 @working.handler()
-async def work(ctx: restate.Context, waits: bool) -> list[str]:
-    done = [await step(ctx, "one", False)]
-    if waits:
+async def work(ctx: restate.Context, how: str) -> list[str]:
+    done = [await step(ctx, how, "one")]
+    if how == "waits":
         done.append(await ctx.signal("go", type_hint=str))
-    done.append(await step(ctx, "two", FIRST and not waits))
-    done.append(await step(ctx, "three", False))
+    if how == "sleeps":
+        await ctx.sleep(timedelta(seconds=2))
+    done.append(await step(ctx, how, "two", FIRST and how == "works"))
+    done.append(await step(ctx, how, "three"))
     return done
+
+
+@counter.handler()
+async def add(ctx: restate.ObjectContext) -> int:
+    count = (await ctx.get("count", type_hint=int) or 0) + 1
+    ctx.set("count", count)
+    return count
 
 
 @added.handler()
@@ -46,4 +56,4 @@ async def echo(ctx: restate.Context, it: str) -> str:
     return it
 
 
-app: Any = restate.app(services=[working] if FIRST else [working, added])
+app: Any = restate.app(services=[working, counter] if FIRST else [working, counter, added])

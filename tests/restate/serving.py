@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from infra.emulator import ROOT
 
@@ -26,9 +27,9 @@ class Served:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def kill(self) -> None:
-        """End the process as a crash does."""
-        self.process.kill()
+    def end(self, how: Literal["kill", "terminate"]) -> None:
+        """End the process, as a crash does or as an operator does."""
+        getattr(self.process, how)()
         self.process.wait()
 
 
