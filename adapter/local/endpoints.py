@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -53,16 +52,9 @@ class Endpoints:
         self._keep = keep
         self._offers: dict[str, Mapping[str, BoundService]] = {}
         self._said: dict[str, str] = {}
-        logging.getLogger("httpx").addFilter(self._is_news)
-
-    def _is_news(self, record: logging.LogRecord) -> bool:
-        """Return False for the log line of a request to an endpoint, of which there is one each second."""
-        url = str(record.args[1]) if isinstance(record.args, tuple) and len(record.args) > 1 else ""
-        return not url.startswith(tuple(f"{each.name}/" for each in self._endpoints))
 
     async def close(self) -> None:
         """Close the connections to the endpoints."""
-        logging.getLogger("httpx").removeFilter(self._is_news)
         for endpoint in self._endpoints:
             await endpoint.close()
 
@@ -100,19 +92,18 @@ class Endpoints:
             DefinitionError: If it offers what cannot be served.
             UnservableError: If it offers a service that another one has.
         """
-        name = url.rstrip("/")
-        endpoint = next((each for each in self._endpoints if each.name == name), None)
-        endpoint = endpoint or HttpEndpoint(url, identity=self._identity)
+        endpoint = HttpEndpoint(url, identity=self._identity)
+        endpoint = next((each for each in self._endpoints if each.name == endpoint.name), endpoint)
         try:
             offer = await endpoint.discover()
-            merged = self._merged({**self._offers, name: offer})
+            merged = self._merged({**self._offers, endpoint.name: offer})
             if not dry_run:
-                self._offers[name] = offer
-                self._said[name] = ""
+                self._offers[endpoint.name] = offer
+                self._said[endpoint.name] = ""
                 if endpoint not in self._endpoints:
                     self._endpoints.append(endpoint)
                     if self._keep is not None:
-                        self._keep(name)
+                        self._keep(url)
                     self._tell(f"==> {', '.join(merged.services)}")
         finally:
             if endpoint not in self._endpoints:

@@ -327,7 +327,7 @@ async def _run(
             where = str(options.persist)
         case _:
             where = f"DynamoDB at {os.environ['AWS_ENDPOINT_URL']}"
-    banner = f"==> {', '.join(registry.services)} on {url} (state: {where})"
+    banner = f"==> {', '.join(registry.services) or 'no services yet'} on {url} (state: {where})"
     lines = [banner, f"    console: {url}/console", *(f"    {line}" for line in curl_lines(registry, url))]
     sweep = SWEEP_LOCAL if isinstance(store, LocalStore) else SWEEP_DYNAMODB
     async with AsyncExitStack() as background:

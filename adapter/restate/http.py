@@ -72,11 +72,11 @@ class HttpEndpoint(Endpoint):
         return await self._request("POST", path, headers)
 
     async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
-        stream = await self._request(method, path, {**headers, "content-length": str(len(body))})
+        # Nothing follows the last byte: Hypercorn closes the connection if something comes after its answer.
+        stream = await self._request(method, path, {**headers, "content-length": str(len(body))}, whole=not body)
         answer = bytearray()
         try:
-            await stream.write(body)
-            stream.end()
+            await stream.write(body, last=True)
             while True:
                 if not await stream.heard(SILENCE):
                     raise EndpointError(f"{self.name}{path} does not answer (silent for {SILENCE:g} s)")
@@ -89,12 +89,12 @@ class HttpEndpoint(Endpoint):
         finally:
             stream.abort()
 
-    async def _request(self, method: str, path: str, headers: Mapping[str, str]) -> Http2Stream:
+    async def _request(self, method: str, path: str, headers: Mapping[str, str], *, whole: bool = False) -> Http2Stream:
         place = self.name + path
         try:
             async with self._connecting:
                 connection = await self._connection()
-                return connection.request(place, method, self._prefix + path, {**self._own, **headers})
+                return connection.request(place, method, self._prefix + path, {**self._own, **headers}, whole=whole)
         except (OSError, H2Error) as error:
             reason = f"{type(error).__name__}: {error}".rstrip(": ")
             raise EndpointError(f"{place} does not answer ({reason})") from error

@@ -118,13 +118,15 @@ class Connection:
                 self._ended("it does not answer any more")
         return not self._end
 
-    def request(self, place: str, method: str, path: str, headers: Mapping[str, str]) -> Http2Stream:
-        """Send the headers of a request, and return its stream."""
+    def request(
+        self, place: str, method: str, path: str, headers: Mapping[str, str], *, whole: bool = False
+    ) -> Http2Stream:
+        """Send the headers of a request, and return its stream. The request is ``whole`` if it has no body."""
         id = self.h2.get_next_available_stream_id()
         pseudo = {":method": method, ":scheme": self._scheme, ":authority": self._authority, ":path": path}
-        self.h2.send_headers(id, [*pseudo.items(), *headers.items()])
+        self.h2.send_headers(id, [*pseudo.items(), *headers.items()], end_stream=whole)
         self.flush()
-        stream = self._streams[id] = Http2Stream(self, id, place)
+        stream = self._streams[id] = Http2Stream(self, id, place, sent_all=whole)
         return stream
 
     def flush(self) -> None:
@@ -210,7 +212,7 @@ class Connection:
 class Http2Stream(Stream):
     """A request on a connection."""
 
-    def __init__(self, connection: Connection, id: int, place: str) -> None:
+    def __init__(self, connection: Connection, id: int, place: str, *, sent_all: bool) -> None:
         self.quiet, self.silence = QUIET, SILENCE
         self._connection = connection
         self._id = id
@@ -222,7 +224,8 @@ class Http2Stream(Stream):
         self._held = 0
         """Bytes of the window that what is held takes."""
         self._news, self._room = asyncio.Event(), asyncio.Event()
-        self._sent_all = self._got_all = self._left = False
+        self._sent_all = sent_all
+        self._got_all = self._left = False
         self._broken = ""
 
     # --- what the connection hears ---
@@ -272,7 +275,7 @@ class Http2Stream(Stream):
     def size(self) -> int:
         return len(self._received)
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes, *, last: bool = False) -> None:
         left = memoryview(data)
         protocol = self._connection.h2
         try:
@@ -280,7 +283,8 @@ class Http2Stream(Stream):
                 while left and not self.ended:
                     room = min(protocol.local_flow_control_window(self._id), protocol.max_outbound_frame_size)
                     if room > 0:
-                        protocol.send_data(self._id, bytes(left[:room]))
+                        self._sent_all = last and len(left) <= room
+                        protocol.send_data(self._id, bytes(left[:room]), end_stream=self._sent_all)
                         left = left[room:]
                         await self._connection.drain()
                         limit.reschedule(self._loop.time() + SILENCE)

@@ -119,6 +119,7 @@ class Side:
                 task = asyncio.create_task(self.serve(peer, head[b":path"].decode()))
                 self.tasks.add(task)
             case h2.events.DataReceived(stream_id=id, data=data, flow_controlled_length=length):
+                self.server.empty += not data
                 if self.server.takes:
                     self.h2.acknowledge_received_data(length, id)
                 self.peers[id].input.put_nowait(data)
@@ -150,7 +151,7 @@ class Server:
         self.takes = takes
         self.peers: list[Peer] = []
         self.heads: list[dict[bytes, bytes]] = []
-        self.connections = 0
+        self.connections = self.empty = 0
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -462,6 +463,7 @@ async def test_requests_are_under_way_at_the_same_time() -> None:
         async with hosted(endpoint) as host:
             assert await asyncio.gather(host.call("Fake/run"), host.call("Fake/run")) == ["done", "done"]
         assert server.connections == 1
+        assert server.empty == 0  # for Hypercorn, a frame that comes after its answer is an error
 
 
 async def test_an_answer_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

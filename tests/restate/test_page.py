@@ -106,6 +106,7 @@ async def test_adapter_dev_waits_for_an_endpoint_and_discovers_it_when_it_restar
     try:
         async with httpx.AsyncClient(base_url=dev.url, timeout=30) as http:
             assert any("start the endpoint" in line for line in dev.said)
+            assert any("==> no services yet on http" in line for line in dev.said)
             assert f"==> the identity key for endpoints: {key}\n" in dev.said
             with node.served("page.ts", port=port, identity=key):
                 dev.until("answers again")
