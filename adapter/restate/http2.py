@@ -35,6 +35,10 @@ does not stop the others."""
 
 READ: Final = 64 * 1024
 
+STREAMS: Final = 500
+"""Streams that a connection has in its life. Hypercorn and nginx end a connection after 1000 requests, and with it the
+streams that are still open."""
+
 RECENT: Final = 1.0
 """Seconds after which a connection from which nothing came is asked whether it is alive, before it is used again."""
 
@@ -52,6 +56,7 @@ class Connection:
         self._authority = authority
         self.h2 = h2.connection.H2Connection()
         self._streams: dict[int, Http2Stream] = {}
+        self._opened = 0
         self._settled, self._pong = asyncio.Event(), asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._heard_at = self._loop.time()
@@ -103,7 +108,11 @@ class Connection:
     @property
     def has_room(self) -> bool:
         """True if another stream can be opened."""
-        return not self._end and self.h2.open_outbound_streams < self.h2.remote_settings.max_concurrent_streams
+        return (
+            not self._end
+            and self._opened < STREAMS
+            and self.h2.open_outbound_streams < self.h2.remote_settings.max_concurrent_streams
+        )
 
     async def is_alive(self) -> bool:
         """Return True if the endpoint still answers. A connection that is not alive is ended."""
@@ -126,6 +135,7 @@ class Connection:
         pseudo = {":method": method, ":scheme": self._scheme, ":authority": self._authority, ":path": path}
         self.h2.send_headers(id, [*pseudo.items(), *headers.items()], end_stream=whole)
         self.flush()
+        self._opened += 1
         stream = self._streams[id] = Http2Stream(self, id, place, sent_all=whole)
         return stream
 
@@ -140,8 +150,10 @@ class Connection:
         await self._writer.drain()
 
     def forget(self, id: int) -> None:
-        """Forget a stream that is over."""
+        """Forget a stream that is over. The last stream of a connection ends it."""
         self._streams.pop(id, None)
+        if self._opened >= STREAMS and not self._streams:
+            self._ended("it had its streams")
 
     async def close(self) -> None:
         """Close the connection."""

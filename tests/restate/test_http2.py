@@ -25,7 +25,7 @@ from adapter.restate.answers import EndpointError
 from adapter.restate.conversation import Stream
 from adapter.restate.http import HttpEndpoint
 from tests.restate.fakes import MANIFEST, Script, Scripts, Told, awaiting, done, ran, run
-from tests.restate.hosting import hosted, until
+from tests.restate.hosting import eventually, hosted, until
 
 MODES = pytest.param(False, id="requests"), pytest.param(True, id="streams")
 
@@ -151,11 +151,15 @@ class Server:
         self.takes = takes
         self.peers: list[Peer] = []
         self.heads: list[dict[bytes, bytes]] = []
-        self.connections = self.empty = 0
+        self.connections = self.open = self.empty = 0
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        await Side(self, reader, writer).run()
+        self.open += 1
+        try:
+            await Side(self, reader, writer).run()
+        finally:
+            self.open -= 1
 
 
 @asynccontextmanager
@@ -252,6 +256,35 @@ async def test_streams_beyond_what_a_connection_takes_have_another() -> None:
         for _ in range(2):
             await endpoint.open("Fake", "run")
         assert server.connections == 3
+
+
+async def test_a_connection_that_had_its_streams_ends_after_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http2, "STREAMS", 3)
+
+    async def waits(peer: Peer, told: Told) -> None:
+        await asyncio.wait_for(release.wait(), PATIENCE)
+        await finish(peer, told)
+
+    release = asyncio.Event()
+    async with serving(waits, finish) as (url, server), HttpEndpoint(url) as endpoint, hosted(endpoint) as host:
+        first = await host.send("Fake/run")  # with the discovery, that is the second stream
+        await eventually(lambda: began(server, 1))
+        for _ in range(4):
+            assert await host.call("Fake/run") == "done"
+        await eventually(lambda: still_open(server, 1))
+        assert server.connections == 2
+        release.set()
+        assert await host.attach(first) == "done"
+        await eventually(lambda: still_open(server, 0))
+        assert server.scripts.invocations == 5
+
+
+async def began(server: Server, invocations: int) -> bool:
+    return server.scripts.invocations == invocations
+
+
+async def still_open(server: Server, connections: int) -> bool:
+    return server.open == connections
 
 
 # --- endings ---------------------------------------------------------------------------------------------------------
