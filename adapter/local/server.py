@@ -360,7 +360,10 @@ async def _run(
 
 
 def _endpoints(options: Options, registry: Registry, supervisor: Supervisor | None) -> Endpoints:
-    from adapter.local.endpoints import Endpoints  # httpx takes a while to import
+    try:
+        from adapter.local.endpoints import Endpoints  # httpx takes a while to import
+    except ModuleNotFoundError as error:
+        raise UnservableError(f"{error.name} is not installed: pip install 'serverless-adapter[restate]'") from None
 
     def tell(line: str) -> None:
         print(line, flush=True)

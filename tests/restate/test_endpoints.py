@@ -179,3 +179,13 @@ def test_two_services_of_one_name_are_refused(second: Served, where: str, tmp_pa
             assert dev.process.wait(240) == 1
         finally:
             dev.stop()
+
+
+def test_what_endpoints_need_is_named_if_it_is_not_installed(tmp_path: Path) -> None:
+    (tmp_path / "h2.py").write_text("raise ModuleNotFoundError(name='h2')")
+    dev = Dev(tmp_path, "--no-reload", "--endpoint", "http://localhost:9080")
+    try:
+        dev.until(r"adapter dev: h2 is not installed: pip install 'serverless-adapter\[restate\]'")
+        assert dev.process.wait(240) == 1
+    finally:
+        dev.stop()
