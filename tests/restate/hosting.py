@@ -105,7 +105,7 @@ class Watched(AppEndpoint):
         return stream
 
 
-async def eventually(check: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
+async def eventually(check: Callable[[], Awaitable[bool]], seconds: float = 240) -> None:
     """Wait until a check holds."""
     end = time.monotonic() + seconds
     while not await check():

@@ -145,7 +145,7 @@ async def test_services_of_all_languages_send_each_other_messages(host: Hosted) 
     async def arrived() -> bool:
         return [await host.call(f"{place}/{key}/visits") for place in PLACES] == [2, 1, 1]
 
-    await eventually(arrived, 240)
+    await eventually(arrived)
 
 
 async def test_why_leads_through_all_languages_to_a_name_that_nothing_has(host: Hosted) -> None:
@@ -156,7 +156,7 @@ async def test_why_leads_through_all_languages_to_a_name_that_nothing_has(host: 
         why.update((await host.http.get(f"/admin/invocations/{id}/why")).json())
         return "ThirdRelay" in why["summary"]
 
-    await eventually(found, 240)
+    await eventually(found)
     assert [each["target"].split("/")[0] for each in why["chain"]][:3] == ["FirstRelay", "SecondRelay", "OwnRelay"]
     await host.admin(id, "kill")
 

@@ -108,9 +108,10 @@ async def test_the_endpoint_is_told_for_how_long_it_has_failed() -> None:
         assert await host.call("Fake/run") == "done"
     starts = [m.Start.decode(frames[0].payload) for frames in endpoint.exchanges]
     first, second, third, fourth, fifth = [start.duration or 0 for start in starts]
-    assert first == 0
-    assert second > 25
-    assert 25 < third < fourth < fifth  # since the step has its result
+    assert first == 0 <= second
+    # Since the step has its result. How long the commit of a failure takes is not counted.
+    assert third + 25 < fourth
+    assert fourth + 25 < fifth
 
 
 async def test_what_was_done_before_an_error_is_kept() -> None:

@@ -74,7 +74,7 @@ async def test_adapter_dev_serves_an_app_beside_definitions(tmp_path: Path) -> N
     (tmp_path / "shop.py").write_text(MODULE)
     dev = Dev(tmp_path, "--no-reload", "shop")
     try:
-        async with httpx.AsyncClient(base_url=dev.url, timeout=30) as http:
+        async with httpx.AsyncClient(base_url=dev.url, timeout=120) as http:
             assert await Hosted(http).call("Caller/call", "Mary") == "Hello Mary"
     finally:
         dev.stop()

@@ -104,7 +104,7 @@ async def test_adapter_dev_waits_for_an_endpoint_and_discovers_it_when_it_restar
     port, key = free_port(), new_identity(tmp_path / "identity.pem")
     dev = Dev(tmp_path, "--endpoint", f"http://127.0.0.1:{port}", "--identity-key", "identity.pem")
     try:
-        async with httpx.AsyncClient(base_url=dev.url, timeout=30) as http:
+        async with httpx.AsyncClient(base_url=dev.url, timeout=120) as http:
             assert any("start the endpoint" in line for line in dev.said)
             assert any("==> no services yet on http" in line for line in dev.said)
             assert f"==> the identity key for endpoints: {key}\n" in dev.said

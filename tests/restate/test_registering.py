@@ -137,7 +137,7 @@ def test_a_registration_survives_a_change_of_source(tmp_path: Path, served: Serv
     module.write_text(MODULE.format(word="first"))
     dev = Dev(tmp_path, "shop")
     try:
-        with httpx.Client(base_url=dev.url, timeout=60) as http:
+        with httpx.Client(base_url=dev.url, timeout=120) as http:
             registered = http.post("/admin/restate/deployments", json={"uri": served.url})
             assert registered.status_code == 201, registered.text
             assert http.post("/Shop/sell", json="pear").json() == "first: reserved pear"
@@ -152,7 +152,7 @@ def test_state_in_a_file_outlives_a_registration(tmp_path: Path, served: Served)
     (tmp_path / "shop.py").write_text(MODULE.format(word="first"))
     dev = Dev(tmp_path, "shop", "--no-reload", "--persist", "state.db")
     try:
-        refused = httpx.post(f"{dev.url}/admin/restate/deployments", json={"uri": served.url}, timeout=60)
+        refused = httpx.post(f"{dev.url}/admin/restate/deployments", json={"uri": served.url}, timeout=120)
         assert (refused.status_code, "adapter dev --endpoint" in refused.json()["message"]) == (501, True)
     finally:
         dev.stop()

@@ -43,7 +43,7 @@ async def begun(host: Hosted, directory: Path, *kinds: str) -> dict[str, str]:
             return False
         return "signal" in [each["kind"] for each in (await host.admin(ids["waits"])).get("waits", [])]
 
-    await eventually(are_under_way, 240)
+    await eventually(are_under_way)
     return ids
 
 
