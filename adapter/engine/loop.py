@@ -47,9 +47,12 @@ class _Task(asyncio.Task[Any]):
     """A task whose hash is the same on replay, so that the sets in which asyncio keeps tasks have the same order."""
 
     def __init__(self, number: int, coro: Coroutine[Any, Any, Any], context: Context, **options: Any) -> None:
-        self._number = number
         self.context = context
+        # asyncio keeps a set of all tasks, in which no two should have the same hash: the first tasks of all handlers
+        # would be compared with each other.
+        self._number = id(self)
         super().__init__(coro, context=context, **options)
+        self._number = number
 
     def __hash__(self) -> int:
         return self._number
