@@ -5,7 +5,7 @@ from __future__ import annotations
 from adapter.engine.commit_log import CommitLog
 from adapter.engine.events import Event, Postponed
 from adapter.engine.execution import AttemptFailed, EffectGroup, Execution, JournalAppended
-from adapter.engine.journal import StateRead
+from adapter.engine.journal import Entry, StateRead
 from adapter.engine.process import Receiver
 from adapter.engine.records import cancellations
 from adapter.engine.runtime import Runtime
@@ -65,10 +65,13 @@ class Failures:
         execution, failure = self.waiting[event.id]
         if read is None and event.n not in execution.step_results:
             return
+        entry: Entry | None = None
         if event.outcome is not None:
-            self._log.record((JournalAppended(execution, StateRead(event.n, event.outcome)),))
+            entry = StateRead(event.n, event.outcome)
         elif isinstance(event.error, Postponed):
-            self._log.record((JournalAppended(execution, event.error.retry),))
+            entry = event.error.retry
+        if entry is not None and entry not in execution.journal:  # it was logged before a rewind
+            self._log.record((JournalAppended(execution, entry),))
         del self.waiting[event.id]
         self._process.active.pop(event.id, None)
         self.log(execution, failure)

@@ -282,6 +282,29 @@ def test_a_failure_is_logged_after_the_step_that_runs() -> None:
     assert session.effects() == ["0 StateRead", "AttemptFailed"]
 
 
+def test_a_result_that_was_logged_after_a_failure_is_not_logged_again_by_a_replay() -> None:
+    session = Session()
+
+    async def run(ctx: Any, _: Any) -> Any:
+        ctx.issue(c.Run("quick", closure(1)), unpack)
+        ctx.issue(c.Run("slow", closure(2)), unpack)
+        raise ValueError("at once")
+
+    session.handler(run, retry=RetryPolicy(attempts=3))
+    at = target("S/run")
+    meta = lifecycle.accepted("inv_a", at, Kind.SERVICE, now=0, input=b"null", headers={}, idempotent=False)
+    execution = Execution(lifecycle.begun(meta, session.process.times()), b"null", session.deployment.handler(at), True)
+    execution.journal = [CommandIssued(0, "run", "quick"), CommandIssued(1, "run", "slow"), StateRead(0, ok(1))]
+    execution.step_results[0] = ok(1)
+    session.executions["inv_a"] = execution
+    session.under_way.put(("inv_a", 1), Step(execution, c.Run("slow", closure(2)), None), Stage.RUNNING)
+    session.runner.start(execution)
+    session.runner.advance()
+
+    assert "inv_a" in session.runner.failures.waiting
+    assert session.effects() == []
+
+
 def test_a_deferred_step_is_left_to_the_next_attempt_if_this_one_fails_before_it_begins() -> None:
     session = Session()
 
