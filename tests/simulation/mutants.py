@@ -515,8 +515,8 @@ MUTANTS = (
         Edit(
             Failures,
             "log_late_result",
-            "JournalAppended(execution, StateRead(event.n, event.outcome))",
-            "JournalAppended(execution, ResultDelivered(event.n, event.outcome))",
+            "StateRead(event.n, event.outcome)",
+            "ResultDelivered(event.n, event.outcome)",
         ),
         focus="parts",
     ),
