@@ -2,8 +2,8 @@
 
 The SDK's function is packaged as the SDK's documentation has it. A driver stands before it: its own version is
 registered, serves requests, dispatches and timers, and invokes the version of the SDK's function that
-``ADAPTER_ENDPOINT`` names. A new version of the SDK's function changes that variable, which publishes a new version of
-the driver, so an invocation stays on the code that it began on.
+``ADAPTER_ENDPOINT`` names. For each version of the SDK's function the registrar publishes one of the driver, so an
+invocation stays on the code that it began on.
 
 The SDK's function is asked for its manifest when a version is first used. The table of objects keeps it, so a cold
 start of the driver does not start the SDK's function as well.

@@ -28,7 +28,8 @@ from infra.deploy import build, deploy, local_parameters
 from infra.emulator import ROOT, Emulator
 from infra.endpoint import wait_until_ready
 from infra.stack import Stack
-from tests.faults.template import rewritten
+from tests.faults.template import Template, rewritten
+from tests.integration import sdk
 from tests.integration.probes import Probes, deploy_probes
 
 BUILD = ROOT / ".local" / "test" / "build"
@@ -122,7 +123,7 @@ def kill_worker(emulator: Emulator | None) -> Callable[[int], None]:
 
 @pytest.fixture(scope="session")
 def enforced_stack(packages: Path, progress: Progress) -> Iterator[Stack]:
-    """The same stack on an emulator of its own that lets IAM decide."""
+    """The same stack on an emulator of its own that lets IAM decide, with an SDK's function if there can be one."""
     with emulators.running(ROOT / ".local" / "test" / "enforced", enforce_roles=True) as own:
         stack = Stack("adapter-enforced", own.url)
         progress(f"deploying with roles enforced, log {own.log}")
@@ -135,7 +136,12 @@ def enforced_stack(packages: Path, progress: Progress) -> Iterator[Stack]:
 @contextmanager
 def _allowed_to_set_recursion(packages: Path) -> Iterator[Path]:
     """The emulator asks IAM about `UpdateFunctionCode` when the recursion of a function is set."""
-    with rewritten(packages, lambda template: None, "enforced") as directory:
+
+    def rewrite(template: Template) -> None:
+        if sdk.available():
+            sdk.add_sdk(template, packages.with_name("enforced"), packages, 1)
+
+    with rewritten(packages, rewrite, "enforced") as directory:
         shared = directory / "Adapter"
         shared.unlink(missing_ok=True)
         shared.mkdir(exist_ok=True)
@@ -149,7 +155,8 @@ def _allowed_to_set_recursion(packages: Path) -> Iterator[Path]:
 
 def _allow_schedules_in_the_default_group(stack: Stack) -> None:
     """The emulator asks IAM about the group `default`, whichever group a schedule is in."""
-    iam, function = stack.client("iam"), stack.client("lambda").get_function(FunctionName=stack.functions[0])
+    name = stack.outputs["GreeterFunctionName"]
+    iam, function = stack.client("iam"), stack.client("lambda").get_function(FunctionName=name)
     role = function["Configuration"]["Role"].rpartition("/")[2]
     statement = {
         "Effect": "Allow",

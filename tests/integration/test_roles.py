@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from infra.stack import Stack
-from tests.integration.waiting import accepted, answer, until
+from tests.integration import sdk
+from tests.integration.waiting import accepted, answer, result, until
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +51,20 @@ def test_timers(http: httpx.Client, enforced_stack: Stack, key: str) -> None:
     until("the long one is delivered", lambda: answer(http, f"/Mailer/{key}-long/sent") == ["much later"])
 
 
+def test_an_sdks_function_and_its_driver(http: httpx.Client, key: str) -> None:
+    """The driver has a role of its own. That of the SDK's function writes logs only."""
+    if not sdk.available():
+        pytest.skip("npm cannot install the SDK")
+    assert answer(http, f"/SdkCounter/{key}/add", 2) == 2
+    id = accepted(http, "/SdkClerk/nap/send", 3_000)
+    assert result(http, f"/restate/attach/{id}").json() == "slept"
+
+
 def test_denials_are_real(http: httpx.Client, enforced_stack: Stack, key: str) -> None:
     """Else the tests above would prove nothing."""
     iam, functions = enforced_stack.client("iam"), enforced_stack.client("lambda")
-    role = functions.get_function(FunctionName=enforced_stack.functions[0])["Configuration"]["Role"].rpartition("/")[2]
+    function = functions.get_function(FunctionName=enforced_stack.outputs["GreeterFunctionName"])
+    role = function["Configuration"]["Role"].rpartition("/")[2]
     statement = {"Effect": "Deny", "Action": "dynamodb:PutItem", "Resource": "*"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     iam.put_role_policy(RoleName=role, PolicyName="nothing-new", PolicyDocument=document)

@@ -17,9 +17,12 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from adapter.aws.deployed import find_stack
+from adapter.cli.checks import account
+from adapter.cli.checks.finding import Level
 from infra.emulator import Emulator
 from infra.signing import admin_of
-from infra.stack import Stack
+from infra.stack import LOCAL_CREDENTIALS, Stack
 from tests.integration.probes import Probes
 from tests.integration.waiting import accepted, answer, result, until
 
@@ -168,6 +171,15 @@ def test_the_driver_alone_may_invoke_the_sdks_function(stack: Stack, emulator: E
     assert [may(each, "dynamodb:GetItem", table) for each in (driver, python, sdk)] == [True, True, False]
     logs = f"arn:aws:logs:{stack.region}:000000000000:log-group:/aws/lambda/{stack.name}:log-stream:x"
     assert may(sdk, "logs:PutLogEvents", logs)
+
+
+def test_the_doctor_finds_nothing_wrong_with_the_driver(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", stack.endpoint or "")
+    for name, value in LOCAL_CREDENTIALS.items():
+        monkeypatch.setenv(name.upper(), value)
+    found = [each for each in account.check(find_stack(stack.name, region=stack.region)) if "function" in each.check]
+    assert {each.check.rpartition("_")[2] for each in found} == {"Sdk-driver", "greeter", "signup"}
+    assert [each for each in found if each.level is not Level.OK] == []
 
 
 # --- a deployment that is refused ---
