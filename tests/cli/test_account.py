@@ -200,6 +200,11 @@ def test_an_sdks_function_needs_no_settings_of_ours(aws: Aws, driven: dict[str, 
     assert [each.check for each in found if each.check.startswith("function")] == ["function shop_driver"]
 
 
+def test_an_sdks_function_with_an_alias_of_its_own(aws: Aws, driven: dict[str, dict[str, Any]]) -> None:
+    aws.answers["get_alias"] = Missing()
+    assert [each for each in findings() if each.level is not Level.OK] == []
+
+
 @pytest.mark.parametrize(
     ("function", "change", "level", "says"),
     [

@@ -69,12 +69,12 @@ def in_account(client: Any, name: str, driver: Function, prefix: str) -> Iterato
     sdk = name_of(endpoint)
     try:
         other = client.get_function_configuration(FunctionName=endpoint)
-        current = client.get_alias(FunctionName=function, Name="live")["FunctionVersion"]
     except client.exceptions.ResourceNotFoundException:
         yield wrong(check, f"it invokes {endpoint}, which does not exist", "deploy again, and delete no version of it")
         return
     yield from _timeouts(check, name, driver.get("Timeout"), sdk, other.get("Timeout"))
-    if current != version:
+    current = _current(client, function)
+    if current not in (version, None):
         yield wrong(
             check,
             f"it invokes version {version} of {sdk}, whose current version is {current}",
@@ -82,6 +82,15 @@ def in_account(client: Any, name: str, driver: Function, prefix: str) -> Iterato
         )
     if sdk.startswith(prefix):
         yield _named(check, sdk)
+
+
+def _current(client: Any, function: str) -> str | None:
+    """Return the version that an SDK's function is deployed in; ``None`` if it has another alias."""
+    try:
+        current: str = client.get_alias(FunctionName=function, Name="live")["FunctionVersion"]
+    except client.exceptions.ResourceNotFoundException:
+        return None
+    return current
 
 
 def _timeouts(check: str, name: str, own: Any, sdk: str, other: Any) -> Iterator[Finding]:
