@@ -144,12 +144,25 @@ def current(arn: str, function: dict[str, str]) -> str:
         return version
     if endpoint is None:
         raise ValueError(f"{arn} is listed without an Endpoint: add the value of its variable {ENDPOINT}")
-    published = client("lambda", 5).publish_version(FunctionName=arn)
-    if endpoint_of(published) != endpoint:
-        raise ValueError(f"{arn} has another {ENDPOINT} than the Endpoint that is listed: give both one value")
+    number = publish(arn, endpoint)
     waiter = client("lambda", 5).get_waiter("published_version_active")
-    waiter.wait(FunctionName=arn, Qualifier=published["Version"], WaiterConfig={"Delay": 1, "MaxAttempts": 60})
-    return f"{arn}:{published['Version']}"
+    waiter.wait(FunctionName=arn, Qualifier=number, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    return f"{arn}:{number}"
+
+
+def publish(arn: str, endpoint: str) -> str:
+    """Publish a version of a driver, and return its number. If nothing has changed, it is the last version."""
+    for pause in (1, 3, 10, 0):  # CloudFormation may still be updating the function
+        try:
+            published = client("lambda", 5).publish_version(FunctionName=arn)
+        except ClientError as error:
+            if not pause or code(error) != "ResourceConflictException":
+                raise
+        else:
+            if endpoint_of(published) == endpoint:
+                return str(published["Version"])
+        time.sleep(pause)
+    raise ValueError(f"{arn} has another {ENDPOINT} than the Endpoint that is listed: give both one value")
 
 
 def endpoint_of(configuration: dict[str, Any]) -> str | None:

@@ -115,6 +115,7 @@ class Lambda:
         """What the variable of drivers says: of their code that is not published, and of versions."""
         self.aliases: dict[tuple[str, str], str] = {}
         self.awaited: list[tuple[str, str]] = []
+        self.updating = 0
 
     def invoke(self, FunctionName: str, Payload: bytes, InvocationType: str = "") -> dict[str, Any]:  # noqa: N803
         event = json.loads(Payload)
@@ -132,6 +133,9 @@ class Lambda:
         return {"Environment": {"Variables": {"ADAPTER_ENDPOINT": self.endpoints[FunctionName]}}}
 
     def publish_version(self, FunctionName: str) -> dict[str, Any]:  # noqa: N803
+        if self.updating:
+            self.updating -= 1
+            raise refused("ResourceConflictException")
         numbers = [int(each.rpartition(":")[2]) for each in self.endpoints if each.startswith(f"{FunctionName}:")]
         last = max(numbers, default=0)
         # Lambda publishes nothing where nothing has changed since the last version.

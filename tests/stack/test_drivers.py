@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.stack.conftest import Lambda, alias, listed
 
@@ -80,10 +81,32 @@ def test_a_driver_that_is_listed_without_its_endpoint(registrar: ModuleType, dri
         registrar.run("Update", listed((DRIVER, 1)), driving(1, 1))
 
 
+def test_a_driver_that_is_still_updated_is_waited_for(
+    registrar: ModuleType, driven: Lambda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    def sleep(pause: float) -> None:
+        pauses.append(pause)
+        if len(pauses) == 2:
+            updated(driven, sdk=2)
+
+    monkeypatch.setattr(registrar.time, "sleep", sleep)
+    driven.updating = 1
+    registrar.run("Update", driving(1, 2), driving(1, 1))
+    assert pauses == [1, 3]
+    assert driven.calls == [("register", f"{DRIVEN}:2", DRIVER, "")]
+    driven.updating = 4
+    updated(driven, sdk=3)
+    with pytest.raises(ClientError):
+        registrar.run("Update", driving(1, 3), driving(1, 2))
+
+
 @pytest.mark.parametrize("variable", ["arn:sdk:1", None])
 def test_a_driver_with_another_endpoint_than_is_listed(
-    registrar: ModuleType, driven: Lambda, variable: str | None
+    registrar: ModuleType, driven: Lambda, variable: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(registrar.time, "sleep", lambda _: None)
     if variable is None:  # it is no driver at all
         driven.endpoints.clear()
         driven.endpoints |= {DRIVEN: "", f"{DRIVEN}:1": ""}
