@@ -35,6 +35,9 @@ from tests.integration.probes import Probes, deploy_probes
 BUILD = ROOT / ".local" / "test" / "build"
 """Not `make run`'s, which may be building at the same time."""
 
+PATIENCE = 1200
+"""Seconds that a test may take. The first one that needs a stack builds and deploys it."""
+
 Progress = Callable[[str], None]
 
 
@@ -43,6 +46,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.integration)
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(PATIENCE))
 
 
 @pytest.fixture(scope="session")

@@ -26,8 +26,6 @@ from infra.stack import LOCAL_CREDENTIALS, Stack
 from tests.integration.probes import Probes
 from tests.integration.waiting import accepted, answer, result, until
 
-pytestmark = pytest.mark.timeout(600)
-
 CANCELLED = {"message": "Cancelled", "code": 409, "source": "invocation"}
 """The SDK's own error."""
 
