@@ -148,7 +148,8 @@ def _allowed_to_set_recursion(packages: Path) -> Iterator[Path]:
 
     with rewritten(packages, rewrite, "enforced") as directory:
         shared = directory / "Adapter"
-        shared.unlink(missing_ok=True)
+        if shared.is_symlink():  # else it is what an interrupted run has left
+            shared.unlink()
         shared.mkdir(exist_ok=True)
         template = yaml.safe_load((packages / "Adapter" / "template.yaml").read_text())
         statements = template["Resources"]["RegistrarPolicy"]["Properties"]["PolicyDocument"]["Statement"]
