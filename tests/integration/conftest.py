@@ -132,15 +132,16 @@ def enforced_stack(packages: Path, progress: Progress) -> Iterator[Stack]:
     with emulators.running(ROOT / ".local" / "test" / "enforced", enforce_roles=True) as own:
         stack = Stack("adapter-enforced", own.url)
         progress(f"deploying with roles enforced, log {own.log}")
-        with _allowed_to_set_recursion(packages) as rewritten:
+        with _with_the_emulators_names(packages) as rewritten:
             deploy(stack, rewritten, local_parameters())
         _allow_schedules_in_the_default_group(stack)
         yield stack
 
 
 @contextmanager
-def _allowed_to_set_recursion(packages: Path) -> Iterator[Path]:
-    """The emulator asks IAM about `UpdateFunctionCode` when the recursion of a function is set."""
+def _with_the_emulators_names(packages: Path) -> Iterator[Path]:
+    """The emulator asks IAM about `UpdateFunctionCode` when the recursion of a function is set, and about `ListAliases`
+    when an alias is updated."""
 
     def rewrite(template: Template) -> None:
         if sdk.available():
@@ -153,7 +154,7 @@ def _allowed_to_set_recursion(packages: Path) -> Iterator[Path]:
         shared.mkdir(exist_ok=True)
         template = yaml.safe_load((packages / "Adapter" / "template.yaml").read_text())
         statements = template["Resources"]["RegistrarPolicy"]["Properties"]["PolicyDocument"]["Statement"]
-        statements[0]["Action"].append("lambda:UpdateFunctionCode")
+        statements[0]["Action"] += ["lambda:UpdateFunctionCode", "lambda:ListAliases"]
         (shared / "template.yaml").write_text(json.dumps(template))
         yield directory
         shutil.rmtree(shared)
