@@ -37,7 +37,8 @@ def add_sdk(template: Template, directory: Path, packages: Path, version: int) -
     template["Resources"]["Deployment"]["Properties"]["Functions"] += listed
     code, package = directory / "SdkFunction", directory / "SdkDriver"
     shutil.rmtree(code, ignore_errors=True)
-    shutil.copytree(MODULES / "node_modules", code / "node_modules", copy_function=os.link)
+    modules = Path("node_modules") / "@restatedev"  # not what other programs of the tests import
+    shutil.copytree(MODULES / modules, code / modules, copy_function=os.link)
     (code / "app.mjs").write_text(app(version))
     if not package.exists():
         package.symlink_to(packages / "GreeterFunction")
