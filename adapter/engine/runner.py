@@ -149,6 +149,10 @@ class Runner:
         execution.required_requests = 0
         if execution.meta.epoch > 1:
             execution.moment, execution.requested_keys = key_requests(execution.journal)
+            if execution.exclusive and str(execution.key) in execution.requested_keys:
+                key = self._log.key(execution.key)
+                key.unheard, key.live = True, None
+                self._log.refresh_key(key)
         execution.attempt = Attempt(
             self._issuing,
             execution.spec,

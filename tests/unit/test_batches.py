@@ -401,3 +401,32 @@ async def test_a_queued_invocation_with_a_piece_of_a_journal_runs_apart_from_the
     assert await count(world) == 1
     assert (await world.meta(owner)).failures == 0
     assert unpack((await world.meta(reader)).outcome.value) == [300_000] * 4  # type: ignore[union-attr]
+
+
+async def test_messages_of_two_attempts_to_their_own_key_come_in_order() -> None:
+    """The first attempt has not told the owner, which is its own invocation, that a message waits."""
+    world = World(2)
+    ran = counting(world)
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def sends(ctx: Any, _: Any) -> None:
+        ctx.issue(c.Send(target("O/k/add"), pack("first")), unpack)
+        await ctx.issue(c.Run("between", closure(None)), unpack)
+        ctx.issue(c.Send(target("O/k/add"), pack("second")), unpack)
+
+    told = asyncio.Event()
+
+    async def wait(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if phase == "before" and method == "commit" and isinstance(args[0][0], MarkQueued):
+            await told.wait()
+
+    world.store.hook = wait
+    owner = await world.send("O/k/sends")
+    await settle()
+    assert await world.engines[1].control.pause(owner) == "accepted"
+    assert await world.engines[1].control.resume(owner) == "accepted"
+    await world.clock.advance(1)
+    told.set()
+    await world.clock.advance(1)
+    assert (await world.meta(owner)).status is Status.COMPLETED
+    assert ran == ["first", "second"]
