@@ -28,7 +28,7 @@ from adapter.engine.types import ENCODED, Failure, Kind, ObjectKey, Outcome, Tar
 from adapter.errors import RetryableError, TerminalError
 from tests.simulation import further
 from tests.simulation.faults import CALM, Exchanges, Faults
-from tests.simulation.loop import SimLoop
+from tests.simulation.loop import Runaway, SimLoop
 from tests.simulation.plan import Act, Op, Plan, Root
 from tests.simulation.program import Hiccup, Program, handlers, kind_of, request
 from tests.simulation.waits import LEASE, RECOVERY, Span, Waits, uncovered
@@ -57,6 +57,10 @@ UNREAD = 0.1
 
 SWEEP = 60.0
 """Seconds between two sweeps."""
+
+
+MOST_PROCESSES = 1000
+"""How many processes a function has at most at a time: one for each event where they take one at a time."""
 
 
 class Gone(Exception):
@@ -579,6 +583,8 @@ class World:
         servers = len([process for process in there if process.timeout is None])
         if timeout is None and servers >= max(3, self.crowd):
             return self.random.choice(there)
+        if len(self.processes[function]) > MOST_PROCESSES:
+            raise Runaway
         self._names += 1
         process = Process(self, f"P{self._names}", function, deployment, timeout)
         self.processes[function].append(process)
