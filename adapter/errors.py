@@ -134,6 +134,15 @@ def asks_to_pause(error: BaseException) -> bool:
     return isinstance(error, RetryableError) and error.pause
 
 
+def scopes_unsupported() -> TerminalError:
+    """Return the error for a request of Restate's SDKs or clients that has a scope or a limit key.
+
+    >>> scopes_unsupported().code
+    501
+    """
+    return TerminalError("scopes and limit keys are not supported: there is no flow control yet", code=501)
+
+
 class TimedOutError(TerminalError, TimeoutError):
     """A ``ctx.timeout`` block took too long.
 

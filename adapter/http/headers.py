@@ -7,7 +7,7 @@ from typing import Final
 from starlette.requests import Request
 
 from adapter.engine.types import MAX_HEADERS
-from adapter.errors import TerminalError
+from adapter.errors import TerminalError, scopes_unsupported
 from adapter.frozen import frozen
 from adapter.http.messages import number
 from adapter.http.services import JSON
@@ -26,6 +26,9 @@ NOT_PASSED_ON: Final = frozenset({
 })  # fmt: skip
 """Request headers that handlers do not get, besides those that begin with `NOT_PASSED_ON_PREFIXES`."""
 
+LIMIT_KEY: Final = "x-restate-limit-key"
+"""The header in which Restate's clients send a limit key, which asks for flow control."""
+
 NOT_PASSED_ON_PREFIXES: Final = ("cloudfront-", "sec-", "x-amz-", "x-amzn-", "x-forwarded-")
 
 POSTED_BY_ANY_PAGE: Final = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
@@ -40,8 +43,10 @@ def passed_on(request: Request) -> dict[str, str]:
     """Return the headers that the handler gets: names in lower case, values of repeated headers joined by commas.
 
     Raises:
-        TerminalError: With code 431, if they are too large.
+        TerminalError: With code 431, if they are too large; with code 501, if there is a limit key.
     """
+    if LIMIT_KEY in request.headers:
+        raise scopes_unsupported()
     headers: dict[str, str] = {}
     for raw_name, raw_value in request.headers.raw:
         name = raw_name.decode("latin-1").lower()

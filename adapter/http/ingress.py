@@ -2,7 +2,7 @@
 
 Its paths, headers and bodies are those of Restate's ingress, so that Restate's clients work with it. ``docs/http.md``
 lists them. Each response about an invocation has the invocation's id in ``x-restate-id``. Errors are JSON,
-``{"message": …, "code": …, "source": …}``; nothing is stored of a request that is refused with a 4xx.
+``{"message": …, "code": …, "source": …}``; nothing is stored of a request that is refused with a 4xx or 501.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from adapter.engine.ports import Unavailable
 from adapter.engine.records import Meta, Status
 from adapter.engine.requests import Answer, Request
 from adapter.engine.types import MAX_KEY, Kind, Outcome, Target
-from adapter.errors import TerminalError
+from adapter.errors import TerminalError, scopes_unsupported
 from adapter.http.delays import parse_delay
 from adapter.http.headers import Preference, passed_on, preference, require_json
 from adapter.http.messages import (
@@ -131,6 +131,8 @@ class Ingress:
             case ["restate", "workflow", service, *rest, "attach" | "output" as what]:
                 require(request, "GET")
                 return await self._result(request, *await self._workflow(service, "/".join(rest)), what)
+            case ["restate", "scope", *_]:
+                raise scopes_unsupported()
             case ["restate", *_] | [_]:
                 raise TerminalError("no such path; handlers are at /SERVICE/HANDLER and /SERVICE/KEY/HANDLER", code=404)
             case [service, *rest]:
@@ -235,7 +237,7 @@ class Ingress:
         require(request, "POST")
         match read_json(await read_body(request)):
             case {"scope": str()}:
-                raise TerminalError('scopes are not supported: leave out "scope"', code=400)
+                raise scopes_unsupported()
             case {"target": "invocation", "invocationId": str(id)}:
                 return _invocation(id)
             case {"target": "workflow", "workflowName": str(service), "workflowKey": str(key)}:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from adapter.engine.ids import idempotent_id, workflow_id
 from adapter.engine.types import Failure, Headers, Outcome, Target
-from adapter.errors import TerminalError
+from adapter.errors import scopes_unsupported
 from adapter.restate import messages as m
-
-NO_SCOPES: Final = "scopes and limit keys are not supported: there is no flow control yet"
 
 
 def content_of(value: m.Value | None) -> bytes:
@@ -65,4 +61,4 @@ def invocation_of(command: m.Attach | m.GetOutput) -> str:
 
 def _refuse_scope(scope: str | None) -> None:
     if scope:
-        raise TerminalError(NO_SCOPES, code=501)
+        raise scopes_unsupported()

@@ -130,6 +130,30 @@ async def test_failures(client: RestateClient) -> None:
     assert raised.value.status_code == 409
 
 
+async def test_scopes_and_limit_keys_are_refused(client: RestateClient, stack: Stack) -> None:
+    Greeter.runs = 0
+    scoped = client.scope("t")
+    for asked in (
+        scoped.service_call(count, None),
+        scoped.service_call(count, None, limit_key="k"),
+        scoped.service_send(count, None, send_delay=timedelta(seconds=1)),
+        scoped.object_call(add, "Mary", 2),
+        scoped.object_send(add, "Mary", 2),
+        scoped.workflow_call(run, "Mary", "Mary"),
+        client.generic_call("Greeter", "count", b"", limit_key="k"),
+        client.generic_send("Counter", "add", b"3", key="Mary", limit_key="k"),
+        client.generic_send("Greeter", "count", b"", send_delay=timedelta(seconds=1), limit_key="k"),
+    ):
+        with pytest.raises(HttpError) as raised:
+            await asked
+        said = json.loads(raised.value.body or "")
+        assert (raised.value.status_code, said["source"]) == (501, "ingress")
+        assert said["message"] == "scopes and limit keys are not supported: there is no flow control yet"
+    assert Greeter.runs == 0
+    assert (await client.object_call(total, "Mary", None)) == 0
+    assert error(await stack.http.get("/restate/scope/t/workflow/SignUp/Mary/attach"))[0] == 501
+
+
 # --- what the client does not have: results by all that tells an invocation, in both families of paths ---
 
 TOLD: dict[str, tuple[str, dict[str, str]]] = {
@@ -211,8 +235,8 @@ async def test_results(slow: Stack, told: str, name: str, result: tuple[int, str
         ({"target": "workflow", "workflowName": "SignUp", "workflowKey": 7}, 400, "the body is "),
         (
             {"target": "workflow", "workflowName": "SignUp", "workflowKey": "a", "scope": "b"},
-            400,
-            "scopes are not supported",
+            501,
+            "scopes and limit keys are not supported",
         ),
         ({"target": "invocation", "invocationId": "inv_1"}, 400, "'inv_1' is not an invocation id"),
         ({"target": "awakeable"}, 400, "the body is "),
