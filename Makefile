@@ -173,7 +173,7 @@ chaos: setup ## faults on the deployed stack under load, on an emulator of its o
 
 .PHONY: fuzz
 fuzz: $(project) ## the tests of bad input, with many examples of chance: make fuzz EXAMPLES=1000
-	@FUZZ_EXAMPLES=$(or $(EXAMPLES),1000) $(PYTEST) tests/fuzz --timeout 7200 $(ARGS)
+	@FUZZ_EXAMPLES=$(or $(EXAMPLES),1000) $(PYTEST) tests/fuzz tests/restate/test_wire.py --timeout 7200 $(ARGS)
 
 .PHONY: bench
 bench: setup ## requests, capacity and time of the cases in the budget table; ARGS passes options on
