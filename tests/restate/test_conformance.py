@@ -90,7 +90,9 @@ async def test_messages_with_one_idempotency_key_are_one_invocation(host: Hosted
     assert await host.call(f"Counter/{key}/get") == 2
 
 
-@pytest.mark.parametrize("one_way", [[True, False, False], [True, False, True], [False, True, False]])
+@pytest.mark.parametrize(
+    "one_way", [[True, False, False], [True, False, True], [False, True, False], [True, True, False]]
+)
 async def test_calls_and_messages_to_one_key_keep_their_order(host: Hosted, one_way: list[bool]) -> None:
     key = new_key()
     requests = [
@@ -145,6 +147,15 @@ async def test_a_terminal_error_reaches_the_caller_with_its_metadata(
         assert raised.value.metadata == ({"key": "value"} if keeps_metadata else {})
 
 
+@pytest.mark.parametrize(
+    "handler", ["terminallyFailingCall", "callTerminallyFailingCall", "terminallyFailingSideEffect"]
+)
+async def test_a_terminal_error_without_metadata_reaches_the_caller(host: Hosted, handler: str) -> None:
+    with pytest.raises(CallError) as raised:
+        await host.call(f"Failing/{new_key()}/{handler}", {"errorMessage": "my error"})
+    assert (raised.value.message, raised.value.metadata) == ("my error", {})
+
+
 async def test_a_failing_handler_is_retried_until_it_succeeds(host: Hosted) -> None:
     assert await host.call(f"Failing/{new_key()}/failingCallWithEventualSuccess") == 4
 
@@ -153,8 +164,9 @@ async def test_a_failing_step_is_retried_until_it_succeeds(host: Hosted) -> None
     assert await host.call(f"Failing/{new_key()}/sideEffectSucceedsAfterGivenAttempts", 3) == 3
 
 
-async def test_a_step_fails_when_its_attempts_are_exhausted(host: Hosted) -> None:
-    assert await host.call(f"Failing/{new_key()}/sideEffectFailsAfterGivenAttempts", 3) == 3
+@pytest.mark.parametrize("attempts", [1, 3])
+async def test_a_step_fails_when_its_attempts_are_exhausted(host: Hosted, attempts: int) -> None:
+    assert await host.call(f"Failing/{new_key()}/sideEffectFailsAfterGivenAttempts", attempts) == attempts
 
 
 async def test_the_code_goes_on_after_a_step_when_its_result_is_stored(host: Hosted, keeps_streams: bool) -> None:
@@ -255,6 +267,20 @@ async def test_the_first_awakeable_that_is_not_rejected(host: Hosted) -> None:
     assert await host.attach(id) == "yes"
 
 
+async def test_an_awakeable_that_is_resolved_between_steps_that_fail(host: Hosted) -> None:
+    key = new_key()
+    commands = [
+        each
+        for name in ("a", "b", "c")
+        for each in (awakeable(name), {"type": "runThrowTerminalException", "reason": f"no {name}"})
+    ]
+    id = await interpret(host, key, {"type": "awaitAnySuccessful", "commands": commands})
+    await held(host, key, "c")
+    await host.call(f"{INTERPRETER}/{key}/rejectAwakeable", {"awakeableKey": "c", "reason": "no"})
+    await resolve(host, key, "b", "yes")
+    assert await host.attach(id) == "yes"
+
+
 async def test_an_awakeable_of_an_sdk_is_resolved_over_http(host: Hosted) -> None:
     key = new_key()
     id = await interpret(host, key, {"type": "awaitOne", "command": awakeable("a")})
@@ -263,6 +289,20 @@ async def test_an_awakeable_of_an_sdk_is_resolved_over_http(host: Hosted) -> Non
     response = await host.http.post(f"/restate/awakeables/{state['awk-a']}/resolve", json="over HTTP")
     assert response.status_code < 300, response.text
     assert await host.attach(id) == "over HTTP"
+
+
+async def test_a_sleep_takes_its_time(host: Hosted) -> None:
+    began = time.monotonic()
+    id = await interpret(host, new_key(), {"type": "awaitOne", "command": sleep(200)})
+    assert await host.attach(id) == "sleep"
+    assert time.monotonic() - began >= 0.2
+
+
+async def test_invocations_that_sleep_at_the_same_time(host: Hosted) -> None:
+    command = {"type": "awaitAllCompleted", "commands": [sleep(10 + 2 * each) for each in range(20)]}
+    ids = await asyncio.gather(*(interpret(host, new_key(), command) for _ in range(10)))
+    outputs = await asyncio.gather(*(host.attach(id) for id in ids))
+    assert outputs == ["|".join(["ok:sleep"] * 20)] * 10
 
 
 async def test_a_signal_is_resolved(host: Hosted) -> None:
