@@ -660,6 +660,23 @@ MUTANTS = (
         "8",
         Edit(suspensions, "_check_at", "if kinds == {TIMER}:", "if True:"),
     ),
+    mutant(
+        "a client's wait is polled although no execution is left",
+        "a client waits no longer than the work",
+        Edit(
+            Session,
+            "_perform",
+            "if self.executions:\nawait self._poll(until)",
+            "if True: await self._poll(until)",
+        ),
+        focus="crowd+waits",
+    ),
+    mutant(
+        "an invocation that was taken over takes the others of its session with it",
+        "what others run goes on",
+        Edit(Session, "_rewind_without", "if not others:", "if True:"),
+        focus="steps+anywhere",
+    ),
 )
 
 
