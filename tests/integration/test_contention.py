@@ -102,7 +102,7 @@ def test_clients_that_call_one_key_again_and_again(stack: Stack, http: httpx.Cli
     slowest = max(call.took for call in calls)
     seconds = max(call.answered for call in calls) - min(call.sent for call in calls)
     print(f"{clients} clients: {len(calls) / seconds:.0f} calls a second, the slowest took {slowest:.2f} s")
-    assert slowest < 5 * slowness(time.perf_counter)
+    assert slowest < min(20, 5 * slowness(time.perf_counter))  # the gateway answers 504 after 30 s
     assert answer(http, f"/Counter/{key}/total") == len(calls)
 
 
