@@ -10,7 +10,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from adapter.local.dynamodb import open_dynamodb
 from adapter.restate.endpoints import Endpoint
 from adapter.restate.http import HttpEndpoint
 from adapter.restate.lambdas import LambdaEndpoint
@@ -33,15 +32,25 @@ def sandboxed_page() -> Iterator[node.LambdaSandbox]:
         yield sandbox
 
 
-@pytest.fixture(params=["adapter dev", "in memory", "on lambda", pytest.param("dynamodb", marks=pytest.mark.dynamodb)])
-async def host(
-    request: pytest.FixtureRequest, page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Hosted]:
+@pytest.fixture(
+    params=[
+        "in process",
+        "on lambda",
+        "adapter dev, in memory",
+        pytest.param("adapter dev, on dynamodb", marks=pytest.mark.dynamodb),
+    ]
+)
+async def host(request: pytest.FixtureRequest, page: str, tmp_path: Path) -> AsyncIterator[Hosted]:
     async with AsyncExitStack() as stack:
-        if request.param == "adapter dev":
-            dev = Dev(tmp_path, "--no-reload", "--endpoint", page)
+        if request.param.startswith("adapter dev"):
+            environment, store = {}, "memory"
+            if request.param.endswith("on dynamodb"):
+                environment = {"AWS_ENDPOINT_URL": request.getfixturevalue("emulated"), **tables()}
+                store = "DynamoDB"
+            dev = Dev(tmp_path, "--no-reload", "--endpoint", page, environment=environment)
             stack.callback(dev.stop)
             url = dev.url
+            assert store in dev.said[-1]
             dev.drain()
             yield Hosted(await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=120)))
             return
@@ -50,14 +59,7 @@ async def host(
             endpoint = LambdaEndpoint("sandbox", request.getfixturevalue("sandboxed_page"))
         else:
             endpoint = await stack.enter_async_context(HttpEndpoint(page))
-        store = None
-        if request.param == "dynamodb":
-            url = request.getfixturevalue("emulated")
-            keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-            for name, value in {"AWS_ENDPOINT_URL": url, **keys, **tables()}.items():
-                monkeypatch.setenv(name, value)
-            store = open_dynamodb(url)
-        yield await stack.enter_async_context(hosted(endpoint, store=store))
+        yield await stack.enter_async_context(hosted(endpoint))
 
 
 async def test_handlers_call_each_other(host: Hosted) -> None:
