@@ -2,7 +2,7 @@
 
     python -m bench [--only NAME] [--repeat N] [--no-compare] [--minutes N]
 
-Tables, printed and written to `bench/results/`:
+Tables, printed and written to `bench/results/`. With `--only`, the rows that are not measured stay as they are there:
 
 - costs, scale: requests, capacity units, CPU, price and time of the budget table's cases, on both stores.
 - growth: how costs grow with size. memory: the memory of a process that lives for `--minutes`.
@@ -22,13 +22,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
-import platform
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 from uuid import uuid4
 
 from adapter.engine.decide import REFRESH_EVERY
@@ -45,14 +42,11 @@ from bench.growth import growth, long_lived
 from bench.imports import cold_import
 from bench.package import package_size
 from bench.sdks import measured as sdk_costs
+from bench.tables import Row, show
 from bench.targets import targets
 from bench.world import PricedStore
 from infra import emulator
 from infra.emulator import ROOT
-
-RESULTS = ROOT / "bench" / "results"
-
-Row = dict[str, Any]
 
 
 def main() -> None:
@@ -66,15 +60,15 @@ def main() -> None:
     arguments = parser.parse_args()
     tables: dict[str, list[Row]] = {}
 
-    def show(name: str, rows: list[Row]) -> None:
+    def keep(name: str, rows: list[Row]) -> None:
         tables[name] = rows
-        _show(name, rows)
+        show(name, rows, partial=arguments.only not in ("", name))
 
     with _dynamodb() as endpoint:
-        show("costs", asyncio.run(_costs(CASES, endpoint, arguments.only, arguments.repeat)))
-        show("scale", asyncio.run(_costs(SCALE, endpoint, arguments.only, 1)))
-        show("growth", asyncio.run(growth(arguments.only)))
-        show("contention", asyncio.run(_contention(arguments.only)))
+        keep("costs", asyncio.run(_costs(CASES, endpoint, arguments.only, arguments.repeat)))
+        keep("scale", asyncio.run(_costs(SCALE, endpoint, arguments.only, 1)))
+        keep("growth", asyncio.run(growth(arguments.only)))
+        keep("contention", asyncio.run(_contention("" if arguments.only == "contention" else arguments.only)))
         once: dict[str, Callable[[], list[Row]]] = {
             "memory": lambda: asyncio.run(long_lived(arguments.minutes * 60)),
             "package": package_size,
@@ -85,13 +79,13 @@ def main() -> None:
         }
         for name, measure in once.items():
             if arguments.only in ("", name):
-                show(name, measure())
+                keep(name, measure())
         if arguments.no_compare or not PEER.exists():
             print(f"==> no comparison{'' if PEER.exists() else f': {os.path.relpath(PEER)} is not there'}")
         else:
-            show("compare", compare(endpoint, arguments.only) if arguments.only != ENDPOINTS else [])
+            keep("compare", compare(endpoint, arguments.only) if arguments.only != ENDPOINTS else [])
         if not arguments.no_compare:
-            show(ENDPOINTS, sdk_compare(endpoint, arguments.only))
+            keep(ENDPOINTS, sdk_compare(endpoint, arguments.only))
     if not arguments.only:
         show("targets", targets(tables))
 
@@ -157,40 +151,9 @@ async def _contention(only: str) -> list[Row]:
     for case in CONTENTION:
         if only in case.name:
             seen = await case.run(Fleet(SlowStore()))
-            rows.append({"case": case.name, "target": case.target, **seen.row()})
+            rows.append(case.row(seen))
             print(rows[-1], flush=True)
     return rows
-
-
-def _show(name: str, rows: list[Row]) -> None:
-    if not rows:
-        return
-    RESULTS.mkdir(exist_ok=True)
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    (RESULTS / f"{name}.json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
-    table = _table(rows)
-    (RESULTS / f"{name}.md").write_text(f"# {name}\n\n{machine}\n\n{table}\n")
-    print(f"\n==> {name} ({os.path.relpath(RESULTS / name)}.md)\n\n{table}\n", flush=True)
-
-
-def _table(rows: list[Row]) -> str:
-    columns = list(rows[0])
-    texts = [[_text(row.get(column, "")) for column in columns] for row in rows]
-    widths = [max(map(len, [column, *(text[i] for text in texts)])) for i, column in enumerate(columns)]
-    lines = [columns, ["-" * width for width in widths], *texts]
-    return "\n".join(
-        "| "
-        + " | ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        + " |"
-        for line in lines
-    )
-
-
-def _text(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

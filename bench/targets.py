@@ -65,7 +65,7 @@ def _timed(tables: Mapping[str, Sequence[Row]]) -> Iterator[Row]:
     for each in tables.get("contention", ()):
         today = f"{each['per second']:g}/s, 99 % within {each['99 % within s']:g} s, all in {each['s']:g} s"
         today = f"{today}, {each['tries']:g} tries" if each["tries"] else today
-        yield {"row": each["case"], "target": each["target"], "today": today}
+        yield {"row": each["case"], "target": each["target"], "today": today, "met": each["met"]}
     for each in tables.get("growth", ()):
         yield {**_figure(f"{each['of']}: slope of requests", 1.02, each["slope of requests"]), "limit": 1}
     rows = tables.get("memory", ())

@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 
 from bench.growth import GROWTH, Growth, LongLived
-from bench.targets import targets
 
 
 @pytest.mark.parametrize("each", GROWTH, ids=lambda each: each.name)
@@ -26,11 +25,3 @@ async def test_a_process_keeps_nothing_of_what_it_has_done() -> None:
         counts.append(len(gc.get_objects()))
     assert process.served == 180
     assert counts[-1] - counts[2] < 90  # one object for each request would be that
-
-
-def test_the_table_of_targets_says_what_is_missed() -> None:
-    tables = {"client": [{"target ms": 0.6, "CPU ms": 0.7}], "compare": [{"workload": "100 sends", "ratio p50": 1.4}]}
-    assert [(row["row"], row["target"], row["today"], row["met"]) for row in targets(tables)] == [
-        ("CPU ms of the client for a request", 0.6, 0.7, "no"),
-        ("100 sends: time against Restate", 1.5, 1.4, "yes"),
-    ]

@@ -1,0 +1,74 @@
+"""Writes the tables of results. Rows that were not measured again are kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+from infra.emulator import ROOT
+
+RESULTS = ROOT / "bench" / "results"
+
+Row = dict[str, Any]
+
+
+def show(name: str, rows: Sequence[Row], *, partial: bool = False) -> None:
+    """Print a table, and write it to the results.
+
+    Args:
+        name: The table's name, which is that of its files.
+        rows: What was measured. Nothing is written if it is empty.
+        partial: Only some rows were measured. The others are kept, unless they are of another machine: then the
+            table is only printed.
+    """
+    if not rows:
+        return
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    path = RESULTS / f"{name}.json"
+    print(f"\n==> {name} ({os.path.relpath(path.with_suffix('.md'))})\n\n{table(rows)}\n", flush=True)
+    if partial and path.exists():
+        stored = json.loads(path.read_text())
+        if stored["machine"] != machine:
+            print(f"==> not written: the other rows are of another machine ({stored['machine']})", flush=True)
+            return
+        rows = merged(stored["rows"], rows)
+    RESULTS.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+    path.with_suffix(".md").write_text(f"# {name}\n\n{machine}\n\n{table(rows)}\n")
+
+
+def merged(stored: Sequence[Row], measured: Sequence[Row]) -> list[Row]:
+    """Return the stored rows with the measured ones in their places. New rows come last.
+
+    The first column names what was measured. Several rows may have one name: they are replaced together.
+    """
+    first = next(iter(measured[0]))
+    by_name: dict[Any, list[Row]] = {row[first]: [] for row in (*stored, *measured)}
+    again = {row[first] for row in measured}
+    for row in (*(row for row in stored if row[first] not in again), *measured):
+        by_name[row[first]].append(row)
+    return [row for rows in by_name.values() for row in rows]
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return the rows as Markdown. A column that a row lacks is empty there."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    texts = [[_text(row.get(column, "")) for column in columns] for row in rows]
+    widths = [max(map(len, [column, *(text[i] for text in texts)])) for i, column in enumerate(columns)]
+    lines = [columns, ["-" * width for width in widths], *texts]
+    return "\n".join(
+        "| "
+        + " | ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        + " |"
+        for line in lines
+    )
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,64 @@
+"""The tables of the benchmarks say what is missed, and measuring a few rows loses no other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench import tables
+from bench.contention import CONTENTION, Seen
+from bench.targets import targets
+
+CASES = {case.name: case for case in CONTENTION}
+
+
+def test_the_table_of_targets_says_what_is_missed() -> None:
+    measured = {
+        "client": [{"target ms": 0.6, "CPU ms": 0.7}],
+        "compare": [{"workload": "100 sends", "ratio p50": 1.4}],
+        "contention": [
+            CASES["one key, 8 processes, 25 calls each"].row(Seen(4, 200, [0.1] * 200)),
+            CASES["fan-in of 1,000 remote calls"].row(Seen(2, 1000, tries=1.5)),
+        ],
+    }
+
+    assert [(row["row"], row["target"], row["met"]) for row in targets(measured)] == [
+        ("CPU ms of the client for a request", 0.6, "no"),
+        ("one key, 8 processes, 25 calls each", "per second ≥ 100, 99 % within s ≤ 1", "no"),
+        ("fan-in of 1,000 remote calls", "tries ≤ 2, s ≤ 3", "yes"),
+        ("100 sends: time against Restate", 1.5, "yes"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seen", "met"),
+    [
+        (Seen(2, 200, [0.1] * 200), "yes"),
+        (Seen(2.1, 200, [0.1] * 200), "no"),
+        (Seen(2, 200, [1.1] * 200), "no"),
+        (Seen(2, 200, [0.1] * 199, unanswered=1), "no"),
+    ],
+)
+def test_contention_meets_its_target_if_all_of_it_is_met(seen: Seen, met: str) -> None:
+    assert CASES["one key, 8 processes, 25 calls each"].row(seen)["met"] == met
+    assert CASES["one key, 4 processes, 25 calls each"].row(seen)["met"] == ""
+
+
+def test_a_row_that_is_measured_alone_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    path = tmp_path / "sdk.json"
+    tables.show("sdk", [{"case": "a", "s": 1}, {"case": "b", "s": 1}, {"case": "b", "s": 2}, {"case": "c", "s": 1}])
+    tables.show("sdk", [{"case": "b", "s": 3, "met": "yes"}, {"case": "d", "s": 4}], partial=True)
+
+    kept = [("a", 1), ("b", 3), ("c", 1), ("d", 4)]
+    assert [(row["case"], row["s"]) for row in json.loads(path.read_text())["rows"]] == kept
+    assert path.with_suffix(".md").read_text().count("\n| ") == 2 + len(kept)
+
+    path.write_text(json.dumps({"machine": "another", "rows": [{"case": "a", "s": 1}]}))
+    tables.show("sdk", [{"case": "b", "s": 3}], partial=True)
+    assert len(json.loads(path.read_text())["rows"]) == 1
+
+    tables.show("sdk", [{"case": "b", "s": 3}])
+    assert [row["case"] for row in json.loads(path.read_text())["rows"]] == ["b"]
