@@ -78,6 +78,8 @@ class Waits:
         """When something went wrong, and the seconds that this may have cost."""
         self._failures: dict[str, int] = defaultdict(int)
         self._losses: dict[tuple[str, str], int] = defaultdict(int)
+        self.tickets: dict[Ref, str] = {}
+        """The place of each invocation in its key's inbox, if it had one."""
         self._refused: dict[str, int] = defaultdict(int)
         self._marks: dict[tuple[str, str], int] = defaultdict(int)
         """How often in a row a process could not tell a key's owner that somebody waits."""
@@ -230,10 +232,13 @@ class _Check:
         if not meta.kind.exclusive:
             return []
         key, turn = meta.target.object, REQUESTS * self.request
+        ticket = self.waits.tickets.get(meta.ref, "")
         earlier = {
             other.meta.ref
             for other in self.by_key[key]
-            if other is not end and self.waits.began(other) <= began + ORDER
+            if other is not end
+            # A ticket is taken when the key is requested, and the entry may be stored a while after that.
+            if self.waits.began(other) <= began + ORDER or self.waits.tickets.get(other.meta.ref, "~") < ticket
         }
         held = [(since, until + turn) for since, until, ref in self.waits.held(key) if ref in earlier]
         return held + [(self.waits.ended[ref] - turn, self.waits.ended[ref] + turn) for ref in earlier]

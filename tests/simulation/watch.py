@@ -142,6 +142,8 @@ class WatchedStore(MemoryStore):
                 keys[cast("Head | InboxEntry", new or old).key] = None
                 if isinstance(new, Head):
                     self.world.waits.owns(new.key, new.owner)
+                elif isinstance(new, InboxEntry):
+                    self.world.waits.tickets[new.ref] = new.ticket
             elif isinstance(new, Part):
                 if new.name != "input" and Ref(new.id, new.generation) not in self._made:
                     self._fail(f"{new.name} of {new.id} is there before its record")
