@@ -218,6 +218,8 @@ class WatchedStore(MemoryStore):
         cancelled = self.is_cancelled(new.ref)
         if new.status is Status.BACKING_OFF and exhausted and not cancelled:
             self._fail(f"{new.id} is tried again after {new.failures} failures: {new.error}")
+        if new.status is Status.BACKING_OFF and (new.error or "").endswith(": the registry"):
+            self.world.waits.works(new.ref, max(0, (new.due or 0) - now) / 1000)
         if new.status is Status.BACKING_OFF and not cancelled and (asked := further.asked_to_wait(new.error or "")):
             waits = (new.due or 0) - self.world.failed_at.get((new.ref, new.epoch), 0)
             fails = old is None or old.failed != new.failed
