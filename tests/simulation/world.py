@@ -263,7 +263,7 @@ class _Timers:
         elif (ref, name) not in world.timers:
             world.timers.add((ref, name))
             seconds = (at - EPOCH) / 1000 - world.loop.time()
-            for wait in world.deliveries(timer=True):
+            for wait in world.deliveries(timer=seconds):
                 world.note(process, "schedules", ref.id, name, f"for {seconds:.3f}+{wait:.3f}")
                 # A timer fires at the function that made it, whatever its deployment is by then.
                 world.soon(max(0.0, seconds + wait), lambda: world.deliver(process.function, "", [ref.id], fresh=False))
@@ -621,18 +621,18 @@ class World:
         resumes = engine.resume(ids[0], fresh=fresh) if len(ids) == 1 else engine.resume_all(ids)
         self.spawn(process, process.event(resumes))
 
-    def deliveries(self, timer: bool = False) -> list[float]:
-        """After how many seconds a message arrives: never, once, or twice."""
-        faults = self.faults
+    def deliveries(self, timer: float | None = None) -> list[float]:
+        """After how many seconds a message arrives: never, once, or twice. That of a timer arrives so much later."""
+        faults, due = self.faults, max(0.0, timer or 0.0)
         if self.chance(faults.lost):
-            self.waits.mishap(RECOVERY)
+            self.loop.call_later(due, self.waits.mishap, RECOVERY)
             return []
         waits = []
         for _ in range(2 if self.chance(faults.doubled) else 1):
             if self.chance(faults.late):
                 waits.append(self.random.choice((0.2, 3.0, 15.0, 60.0)))
-                self.waits.mishap(waits[-1])
-            elif timer and self.chance(faults.early):
+                self.loop.call_later(due, self.waits.mishap, waits[-1])
+            elif timer is not None and self.chance(faults.early):
                 waits.append(-self.random.choice((0.3, 1.0)))
             else:
                 waits.append(self.latency())
