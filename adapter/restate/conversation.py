@@ -1,9 +1,9 @@
 """What one attempt says to its endpoint and hears from it: by requests, or by a stream in both directions.
 
 An exchange is the same in both: the endpoint is told what it does not know, and what it says until it waits is the
-answer. A request tells the whole journal. A stream stays open between the exchanges of an attempt. The handler's code
-then goes on where it is, and an exchange tells only what is new. The stream is a cache. When it is over, the next
-exchange opens another one, and tells the whole journal.
+answer. A request tells the whole journal. A stream stays open between the exchanges of an attempt: the handler's code
+waits where it is, and each exchange tells only what is new. The stream is only a cache. If it ends, the next exchange
+opens another stream and tells the whole journal.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -27,6 +28,7 @@ from infra import emulator as emulators
 from infra.deploy import build, deploy, local_parameters
 from infra.emulator import ROOT, Emulator
 from infra.endpoint import wait_until_ready
+from infra.signing import admin_of
 from infra.stack import Stack
 from tests.faults.template import Template, rewritten
 from tests.integration import sdk
@@ -182,3 +184,16 @@ def probes(request: pytest.FixtureRequest, emulator: Emulator | None, progress: 
     return deploy_probes(
         Stack("adapter-probes", emulator.url if emulator else os.environ["AWS_ENDPOINT_URL"]), packages
     )
+
+
+@pytest.fixture
+def admin(stack: Stack) -> Iterator[httpx.Client]:
+    """A client of the admin of the stack that a module tests."""
+    with admin_of(stack) as client:
+        yield client
+
+
+@pytest.fixture
+def key() -> str:
+    """A key that no other test uses."""
+    return uuid4().hex[:10]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,20 +14,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from adapter.cli import main
 from adapter.client import Client
-from infra.signing import admin_of
 from infra.stack import Stack
 from tests.integration.waiting import accepted, until
-
-
-@pytest.fixture
-def admin(stack: Stack) -> Iterator[httpx.Client]:
-    with admin_of(stack) as client:
-        yield client
-
-
-@pytest.fixture
-def key() -> str:
-    return uuid4().hex[:10]
 
 
 def answer(response: httpx.Response) -> Any:

@@ -17,7 +17,6 @@ import pytest
 
 from adapter import Ready, Unready, invocation_id
 from adapter.client import Client
-from infra.signing import admin_of
 from infra.stack import Stack
 from tests.integration.probes import Probes
 from tests.integration.waiting import accepted, answer, result, until
@@ -32,17 +31,6 @@ CANCELLED = {"message": "cancelled", "code": 409, "reason": "cancelled", "source
 @pytest.fixture
 def stack(probes: Probes) -> Stack:
     return probes.stack
-
-
-@pytest.fixture
-def admin(stack: Stack) -> Iterator[httpx.Client]:
-    with admin_of(stack) as client:
-        yield client
-
-
-@pytest.fixture
-def key() -> str:
-    return uuid4().hex[:10]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -21,7 +20,6 @@ from adapter.aws.deployed import find_stack
 from adapter.cli.checks import account
 from adapter.cli.checks.finding import Level
 from infra.emulator import Emulator
-from infra.signing import admin_of
 from infra.stack import LOCAL_CREDENTIALS, Stack
 from tests.integration.probes import Probes
 from tests.integration.waiting import accepted, answer, result, until
@@ -41,17 +39,6 @@ def stack(probes: Probes) -> Stack:
 def http(stack: Stack) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=stack.url, timeout=60) as client:
         yield client
-
-
-@pytest.fixture
-def admin(stack: Stack) -> Iterator[httpx.Client]:
-    with admin_of(stack) as client:
-        yield client
-
-
-@pytest.fixture
-def key() -> str:
-    return uuid4().hex[:10]
 
 
 def shown(admin: httpx.Client, id: str) -> dict[str, Any]:
