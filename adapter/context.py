@@ -57,11 +57,13 @@ class Request:
         id: The invocation's id.
         target: The requested handler: ``service``, ``handler`` and ``key``.
         headers: The headers of the request, names in lower case.
+        idempotency_key: The idempotency key of the request; ``None`` if it had none.
     """
 
     id: str
     target: Target
     headers: Headers
+    idempotency_key: str | None = None
 
 
 @context_of(Service, Kind.SERVICE)
@@ -104,7 +106,8 @@ class Context(Clients, Steps):
     @property
     def request(self) -> Request:
         """The request that the invocation came from."""
-        return Request(self._issuer.id, self._issuer.target, self._issuer.headers)
+        issuer = self._issuer
+        return Request(issuer.id, issuer.target, issuer.headers, issuer.idempotency_key)
 
     @property
     def logger(self) -> HandlerLogger:

@@ -51,6 +51,10 @@ class IssuerProxy:
         return self._issuer.headers
 
     @property
+    def idempotency_key(self) -> str | None:
+        return self._issuer.idempotency_key
+
+    @property
     def replaying(self) -> bool:
         return self._issuer.replaying
 

@@ -121,6 +121,7 @@ class MetaItem(_Item):
     input_parts = IntAttribute()
     copied = TextAttribute(write_copied, read_copied)
     idempotent = BooleanAttribute()
+    idempotency_key = UnicodeAttribute()
     epoch = IntAttribute()
     failures = IntAttribute()
     error = UnicodeAttribute()

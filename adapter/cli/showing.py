@@ -96,6 +96,8 @@ def _facts(shown: Shown, options: str) -> Iterator[str]:
     yield f"{shown['id']}   created {shown['created']}" + (
         f"   called by {shown['parent']}" if shown.get("parent") else ""
     )
+    if key := shown.get("idempotency_key"):
+        yield f"idempotency key {key}"
     if failure := shown.get("failure"):
         yield f"failure {failure['code']}: {failure['message']}"
     waits = [_wait(wait, options) for wait in shown.get("waits", ())]

@@ -155,6 +155,10 @@ class Attempt:
         return self.meta.headers
 
     @property
+    def idempotency_key(self) -> str | None:
+        return self.meta.idempotency_key
+
+    @property
     def random(self) -> Random:
         if self._random is None:
             self._random = Random("/".join(self.meta.issuer(0)))

@@ -317,6 +317,11 @@ class Issuer(Protocol):
         ...
 
     @property
+    def idempotency_key(self) -> str | None:
+        """The request's idempotency key, if it had one."""
+        ...
+
+    @property
     def replaying(self) -> bool:
         """True while the code repeats what an earlier attempt did."""
         ...

@@ -47,11 +47,9 @@ class Restarted:
 
 
 class Send(Protocol):
-    """Stores a message under an id (see `Engine.send`)."""
+    """Stores a message (see `Engine.send`)."""
 
-    async def __call__(
-        self, request: Request, *, id: str, journal: Sequence[Entry], copied: tuple[Copied, ...]
-    ) -> Answer: ...
+    async def __call__(self, request: Request, *, journal: Sequence[Entry], copied: tuple[Copied, ...]) -> Answer: ...
 
 
 class Control:
@@ -245,10 +243,10 @@ class Control:
             raise TerminalError("a workflow runs once per id: purge it, then submit it again", code=409)
         input = await self._storage.input(meta)
         new = random_id() if idempotency_key is None else restarted_id(meta.ref, idempotency_key)
-        request = Request(meta.target, input, idempotency_key, meta.headers)
+        request = Request(meta.target, input, meta.idempotency_key, meta.headers, id=new)
         journal = await self._prefix(meta, first) if first else []
         copied = lifecycle.copied(meta, first)
-        answer = await self._send(request, id=new, journal=journal, copied=copied)
+        answer = await self._send(request, journal=journal, copied=copied)
         return Restarted(answer.id)
 
     async def _prefix(self, meta: Meta, first: int) -> list[Entry]:

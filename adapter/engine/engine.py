@@ -138,7 +138,6 @@ class Engine:
         self,
         request: Request,
         *,
-        id: str | None = None,
         journal: Sequence[Entry] = (),
         copied: tuple[Copied, ...] = (),
     ) -> Answer:
@@ -146,9 +145,8 @@ class Engine:
 
         Args:
             request: The message.
-            id: The id of its invocation, if the request does not determine it.
             journal: The entries that the invocation's journal begins with.
-            copied: The invocations that these are from.
+            copied: If the invocation restarts another one: the invocations that these are from.
 
         Raises:
             TerminalError: If there is no such handler, or the input is too large.
@@ -156,8 +154,8 @@ class Engine:
         """
         self._require(request)
         meta, _ = self._new(request, self.deployment.kind_of(request.target))
-        if id is not None:
-            meta = lifecycle.restarted(meta, id, copied)
+        if copied:
+            meta = lifecycle.restarted(meta, copied)
         execution = Execution(lifecycle.delayed(meta, request.delay), request.input, None, journal=list(journal))
         session = self._session(execution)
         end = await session.run()
@@ -323,9 +321,11 @@ class Engine:
             )
 
     def _new(self, request: Request, kind: Kind) -> tuple[Meta, bool]:
-        """Return a record for the request, and whether its id is derived: then the record may exist already."""
+        """Return a record for the request, and whether its id is not random: then the record may exist already."""
         target, derived = request.target, True
-        if kind is Kind.WORKFLOW and target.key is not None:
+        if request.id is not None:
+            id = request.id
+        elif kind is Kind.WORKFLOW and target.key is not None:
             id = workflow_id(target.service, target.key)
         elif request.idempotency_key is not None:
             id = idempotent_id(target, request.idempotency_key)
@@ -338,7 +338,8 @@ class Engine:
             now=self.process.now(),
             headers=request.headers,
             input=request.input,
-            idempotent=request.idempotency_key is not None,
+            idempotent=request.id is not None or request.idempotency_key is not None,
+            idempotency_key=request.idempotency_key,
             deployment=self.deployment.id if self.deployment.handler(target) else "",
         )
         return meta, derived

@@ -199,6 +199,7 @@ class Issuing:
             headers=command.headers,
             input=command.input,
             idempotent=command.idempotency_key is not None,
+            idempotency_key=command.idempotency_key,
         )
         child = Execution(
             lifecycle.delayed(meta, delay),

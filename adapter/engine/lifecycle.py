@@ -47,6 +47,7 @@ def accepted(
     input: bytes,
     headers: Headers,
     idempotent: bool,
+    idempotency_key: str | None = None,
     deployment: str = "",
     parent: Parent | None = None,
     sender: Ref | None = None,
@@ -62,6 +63,7 @@ def accepted(
         headers=headers,
         input=input,
         idempotent=idempotent,
+        idempotency_key=idempotency_key,
         deployment=deployment,
         parent=parent,
         sender=sender,
@@ -73,12 +75,12 @@ def delayed(meta: Meta, delay: int) -> Meta:
     return replace(meta, status=Status.SCHEDULED, due=meta.created + delay) if delay else meta
 
 
-def restarted(meta: Meta, id: str, copied: tuple[Copied, ...]) -> Meta:
+def restarted(meta: Meta, copied: tuple[Copied, ...]) -> Meta:
     """Return the record of a new invocation that runs the request of another one again.
 
     If it begins with a journal, its first attempt has to load that, as if it were a further one.
     """
-    return replace(meta, id=id, copied=copied, epoch=1 if copied[0].before else 0)
+    return replace(meta, copied=copied, epoch=1 if copied[0].before else 0)
 
 
 def copied(meta: Meta, first: int) -> tuple[Copied, ...]:

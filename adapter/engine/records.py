@@ -124,7 +124,9 @@ class Meta:
     last the one that was restarted. What derives from one of these commands is theirs: the ids of calls and awakeables,
     and random numbers."""
     idempotent: bool = False
-    """True if the request had an idempotency key."""
+    """True if the request may be repeated: it had an idempotency key, or it named the invocation."""
+    idempotency_key: str | None = None
+    """The request's idempotency key. Records of earlier code do not have it."""
     epoch: int = 0
     """Every attempt raises it. An attempt with a lower epoch can no longer write."""
     failures: int = 0

@@ -18,6 +18,8 @@ class Request:
     headers: Headers = field(default_factory=dict[str, str])
     delay: int = 0
     """Milliseconds by which a send is delayed."""
+    id: str | None = None
+    """The invocation's id, if the client chooses it. Requests with the same id are one invocation."""
 
 
 @frozen

@@ -91,6 +91,8 @@ def _meta(meta: Meta) -> int:
         bytes += 8 + sum(62 + len(str(each.before)) for each in meta.copied)
     if meta.idempotent:
         bytes += 11
+    if meta.idempotency_key is not None:
+        bytes += 15 + _text(meta.idempotency_key)
     if meta.journal_expires is not None:
         bytes += 15
     if meta.output_name:

@@ -167,6 +167,7 @@ class _Play:
                 retry_count=retries,
                 duration=0 if since is None else max(0, now() - since),
                 random_seed=self._seed,
+                idempotency_key=self._issuer.idempotency_key,
             )
             answer = await conversation.exchange(start, journal, arrived)
             self._fresh = True

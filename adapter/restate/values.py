@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from adapter.engine.ids import idempotent_id, workflow_id
-from adapter.engine.types import Failure, Headers, Outcome, Target
-from adapter.errors import scopes_unsupported
+from adapter.engine.types import MAX_IDEMPOTENCY_KEY, Failure, Headers, Outcome, Target
+from adapter.errors import TerminalError, scopes_unsupported
 from adapter.restate import messages as m
 
 
@@ -34,10 +34,15 @@ def request_of(command: m.Call | m.OneWayCall) -> tuple[Target, bytes, str | Non
     """Return a request's target, input, idempotency key and headers.
 
     Raises:
-        TerminalError: With code 501, if it has a scope or a limit key.
+        TerminalError: With code 501, if it has a scope or a limit key. With code 400, if its idempotency key is too
+            long.
     """
     _refuse_scope(command.scope or command.limit_key)
     target = Target(command.service or "", command.handler or "", command.key or None)
+    size = len((command.idempotency_key or "").encode())
+    if size > MAX_IDEMPOTENCY_KEY:
+        message = f"the idempotency key for {target} has {size} bytes in UTF-8; the most is {MAX_IDEMPOTENCY_KEY}"
+        raise TerminalError(message, code=400)
     headers = {each.key or "": each.value or "" for each in command.headers}
     return target, command.parameter or b"", command.idempotency_key, headers
 

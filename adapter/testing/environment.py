@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
-from uuid import uuid4
 
 from adapter.checks import check_key, milliseconds
 from adapter.clients import Clients
@@ -29,7 +28,7 @@ from adapter.engine.commands import (
     accepted,
 )
 from adapter.engine.engine import Engine
-from adapter.engine.ids import idempotent_id, workflow_id
+from adapter.engine.ids import idempotent_id, random_id, workflow_id
 from adapter.engine.journal import CommandIssued, NotificationDelivered, ResultDelivered, decode
 from adapter.engine.keys import KeyState
 from adapter.engine.ports import Unavailable
@@ -356,21 +355,21 @@ class Environment(Clients):
 
     def _issue(self, command: Call | Send, content_type: str, decode: Callable[[bytes | None], T]) -> Invocation[T]:
         command, decode = self._coder.command(command), self._coder.result(decode)
-        target, key = command.target, None
-        if (command.kind or self._engine.deployment.kind_of(target)) is Kind.WORKFLOW and target.key is not None:
+        target, key = command.target, command.idempotency_key
+        workflow = (command.kind or self._engine.deployment.kind_of(target)) is Kind.WORKFLOW
+        if workflow and target.key is not None:
             id = workflow_id(target.service, target.key)
         else:
-            key = command.idempotency_key or uuid4().hex
-            id = idempotent_id(target, key)
+            id = random_id() if key is None else idempotent_id(target, key)
         delay = command.delay if isinstance(command, Send) else 0
-        request = Request(target, command.input, key, command.headers, delay)
+        request = Request(target, command.input, key, command.headers, delay, None if workflow else id)
         return Started(self, id, self._in_process(lambda: self._accept(request, isinstance(command, Call))), decode)
 
     async def _accept(self, request: Request, call: bool) -> Answer:
         if not call:
             return await self._engine.send(request)
         answer = await self._engine.call(request, until=self._clock.now())
-        if request.idempotency_key is None and not answer.accepted:
+        if request.id is None and not answer.accepted:
             raise TerminalError(
                 f"workflow {request.target.object} ran already, or is running: attach to {answer.id}", code=409
             )

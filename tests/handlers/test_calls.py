@@ -52,6 +52,10 @@ class Slow(Service):
     async def headers(self, ctx: Context) -> dict[str, str]:
         return dict(ctx.request.headers)
 
+    @handler
+    async def key(self, ctx: Context) -> str | None:
+        return ctx.request.idempotency_key
+
 
 class Once(Workflow):
     @handler
@@ -129,6 +133,11 @@ class Caller(Service):
         return await ctx.attach(id, int)
 
     @handler
+    async def keys(self, ctx: Context) -> list[str | None]:
+        slow = ctx.service_client(Slow)
+        return [ctx.request.idempotency_key, await slow.key(), await slow.key(idempotency_key="inner")]
+
+    @handler
     async def greet(self, ctx: Context) -> dict[str, str]:
         return await ctx.service_client(Slow).headers(headers={"Trace": "1"})
 
@@ -167,6 +176,12 @@ async def test_an_idempotency_key_makes_one_invocation(environment: Environments
     again = env.object_client(Counter, "i").add(1, idempotency_key="k")
     assert again.id == invocation_id(Counter, "add", "i", idempotency_key="k")
     assert await again == 1
+
+
+async def test_a_handler_sees_the_idempotency_key_of_its_request(environment: Environments) -> None:
+    env = environment(Caller, Slow)
+    assert await env.service_client(Caller).keys(idempotency_key="outer") == ["outer", None, "inner"]
+    assert await env.service_client(Caller).keys() == [None, None, "inner"]
 
 
 async def test_output_and_attach(environment: Environments) -> None:

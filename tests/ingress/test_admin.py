@@ -357,6 +357,15 @@ async def test_restart_as_new(stack: Admined) -> None:
     assert Shop.runs == 3
 
 
+async def test_a_restarted_invocation_has_the_idempotency_key_of_its_request(stack: Admined) -> None:
+    sent = await stack.http.post("/Shop/greet/send", json="Mary", headers={"idempotency-key": "order 7"})
+    id = sent.json()["invocationId"]
+    assert (await stack.shown(id))["idempotency_key"] == "order 7"
+    restart = {"idempotency-key": "restart 1"}
+    new = (await stack.admin.post(f"/invocations/{id}/restart-as-new", headers=restart)).json()["invocationId"]
+    assert (await stack.shown(new))["idempotency_key"] == "order 7"
+
+
 async def test_purge(stack: Admined) -> None:
     id = await stack.sent("Shop/sleep")
     code, message = await stack.act(id, "purge")

@@ -78,6 +78,12 @@ def keeps_metadata(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture
+def tells_idempotency_keys(request: pytest.FixtureRequest) -> bool:
+    """Whether the SDK reads an invocation's idempotency key from this version of the protocol."""
+    return str(request.node.callspec.params["host"]).endswith("v7")
+
+
+@pytest.fixture
 def keeps_streams(request: pytest.FixtureRequest) -> bool:
     """Whether a handler's code goes on where it is after a step."""
     return "duplex" in str(request.node.callspec.params["host"])

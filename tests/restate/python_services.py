@@ -154,6 +154,11 @@ async def echo_headers(ctx: Context) -> dict[str, str]:
     return ctx.request().headers
 
 
+@utils.handler(name="echoIdempotencyKey")
+async def echo_idempotency_key(ctx: Context) -> str | None:
+    return ctx.request().idempotency_key
+
+
 @utils.handler(
     name="rawEcho",
     accept="*/*",

@@ -112,6 +112,7 @@ const utils = restate.service({
     echo: async (_: restate.Context, input: string) => input,
     uppercaseEcho: async (_: restate.Context, input: string) => input.toUpperCase(),
     echoHeaders: async (ctx: restate.Context) => Object.fromEntries(ctx.request().headers.entries()),
+    echoIdempotencyKey: async (ctx: restate.Context) => ctx.request().idempotencyKey ?? null,
     rawEcho: restate.handlers.handler(
       { input: restate.serde.binary, output: restate.serde.binary, accept: "*/*" },
       async (_: restate.Context, input: Uint8Array) => input,

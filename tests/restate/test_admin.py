@@ -54,6 +54,13 @@ async def test_services_and_deployments_are_listed(host: Hosted) -> None:
     assert (await ask(host, "DELETE", f"deployments/{deployment['id']}?force=true")).status_code == 409
 
 
+async def test_a_query_has_the_idempotency_key(host: Hosted) -> None:
+    await host.call("TestUtilsService/echo", "hello", idempotency_key="order 7")
+    query = {"query": "SELECT idempotency_key FROM sys_invocation"}
+    found = await ask(host, "POST", "query", json=query, headers={"accept": "application/json"})
+    assert found.json()["rows"] == [{"idempotency_key": "order 7"}]
+
+
 @pytest.mark.parametrize("way", ["PATCH", "DELETE"])
 @pytest.mark.parametrize("action", ["cancel", "kill"])
 async def test_an_invocation_is_ended_and_purged(host: Hosted, way: str, action: str) -> None:

@@ -115,6 +115,17 @@ async def test_headers_reach_the_handler(host: Hosted) -> None:
     assert (await host.call("TestUtilsService/echoHeaders", x_tenant="Mary"))["x-tenant"] == "Mary"
 
 
+async def test_the_idempotency_key_reaches_the_handler(host: Hosted, tells_idempotency_keys: bool) -> None:
+    def told(key: str) -> str | None:
+        return key if tells_idempotency_keys else None
+
+    echo, of_request, of_call = "TestUtilsService/echoIdempotencyKey", new_key(), new_key()
+    assert await host.call(echo) is None
+    assert await host.call(echo, idempotency_key=of_request) == told(of_request)
+    called = await host.call("Proxy/call", proxied(*echo.split("/"), None, idempotencyKey=of_call))
+    assert json.loads(bytes(called) or b"null") == told(of_call)
+
+
 async def test_raw_bytes_pass_through(host: Hosted) -> None:
     data = bytes(range(256))
     headers = {"content-type": "application/octet-stream"}

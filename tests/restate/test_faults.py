@@ -183,6 +183,20 @@ async def test_scopes_and_limit_keys_are_refused(what: str) -> None:
     assert len(endpoint.exchanges) == 1
 
 
+@pytest.mark.parametrize(
+    "command",
+    [m.Call("Fake", "run", id_completion_id=1, completion_id=2), m.OneWayCall("Fake", "run", id_completion_id=1)],
+)
+async def test_an_idempotency_key_that_is_too_long_is_refused(command: m.Call | m.OneWayCall) -> None:
+    command.idempotency_key = "ü" * 257
+    endpoint = Scripted(write_frame(Frame(m.TYPE_OF[type(command)], command.encode())) + done())
+    async with hosted(endpoint) as host:
+        with pytest.raises(CallError, match="514 bytes in UTF-8; the most is 512") as raised:
+            await host.call("Fake/run")
+    assert raised.value.status == 400
+    assert len(endpoint.exchanges) == 1
+
+
 WRITE, READ = m.SetState(b"name", m.Value(b"1")), m.GetState(b"name", 1)
 
 

@@ -242,6 +242,7 @@ async def steps(ctx: Context) -> None:
     assert_type(ctx.request.id, str)
     assert_type(ctx.request.target.service, str)
     assert_type(ctx.request.headers.get("trace"), str | None)
+    assert_type(ctx.request.idempotency_key, str | None)
     assert_type(await ctx.attach("inv_1"), Any)
     assert_type(await ctx.attach("inv_1", Order), Order)
 

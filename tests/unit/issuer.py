@@ -58,6 +58,7 @@ class FakeIssuer:
         self.target = Target("Test", "test", key)
         self.kind = kind
         self.headers: dict[str, str] = {"trace": "1"}
+        self.idempotency_key: str | None = "order 7"
         self.replaying = False
         self.random = Random("inv_test")
         self.commands: list[c.Command] = []

@@ -178,6 +178,7 @@ def test_request(ctx: ObjectContext) -> None:
     assert ctx.request.id == "inv_test"
     assert ctx.request.target == Target("Test", "test", "Mary")
     assert ctx.request.headers == {"trace": "1"}
+    assert ctx.request.idempotency_key == "order 7"
     assert ctx.key == "Mary"
 
 

@@ -115,6 +115,7 @@ async def show(call: Call, id: str) -> Reply[m.Invocation]:
             expires=views.optional_time(meta.expires),
             journal_expires=views.optional_time(meta.journal_expires),
             ticket=meta.ticket,
+            idempotency_key=meta.idempotency_key,
         ),
         "headers": dict(meta.headers),
         "waiters": meta.waiters,

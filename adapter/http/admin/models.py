@@ -103,6 +103,7 @@ class Invocation(Summary):
     ticket: NotRequired[str]
     waiters: int
     idempotent: bool
+    idempotency_key: NotRequired[str]
     retry: NotRequired[Retry]
     waits: list[Wait]
     errors: list[AttemptError]

@@ -135,6 +135,7 @@ def _invocation(
         "target_service_key": target.key,
         "target_handler_name": target.handler,
         "target_service_ty": kinds.get(target.service, "service" if target.key is None else "virtual_object"),
+        "idempotency_key": meta.idempotency_key,
         "status": statuses.get(meta.status, str(meta.status)),
         "created_at": _time(meta.created),
         "modified_at": _time(meta.completed or meta.failed or meta.created),

@@ -87,7 +87,7 @@ function Shown({ of, error }: { of: Invocation; error?: Error }) {
 }
 
 function Facts({ of }: { of: Invocation }) {
-  const { key, parent, sender, restarted_from, deployment, completed, due, expires, retry } = of;
+  const { key, parent, sender, restarted_from, idempotency_key, deployment, completed, due, expires, retry } = of;
   const tries = retry?.max_attempts ? `${of.attempts} of ${retry.max_attempts}` : `${of.attempts}`;
   return (
     <dl class="facts">
@@ -131,7 +131,7 @@ function Facts({ of }: { of: Invocation }) {
         </Fact>
       )}
       {of.waiters > 0 && <Fact name="Waiters">{of.waiters}</Fact>}
-      {of.idempotent && <Fact name="Idempotency key">yes</Fact>}
+      {idempotency_key !== undefined && <Fact name="Idempotency key">{idempotency_key}</Fact>}
       {expires && <Fact name="Kept until">{clock(expires)}</Fact>}
     </dl>
   );
