@@ -67,12 +67,12 @@ def read_ref(text: str) -> Ref:
 
 
 def write_parent(parent: Parent) -> str:
-    return _json([*parent.ref, parent.command, parent.service, parent.deployment, parent.alone])
+    return _json([*parent.ref, parent.command, parent.service, parent.deployment])
 
 
 def read_parent(text: str) -> Parent:
     id, generation, *rest = json.loads(text)
-    return Parent(Ref(id, generation), *rest)
+    return Parent(Ref(id, generation), *rest[:3])  # earlier code wrote one value more
 
 
 def write_headers(headers: Mapping[str, str]) -> str:

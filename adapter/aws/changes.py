@@ -18,7 +18,6 @@ from adapter.aws.expressions import (
     exists,
     is_absent,
     is_one_of,
-    reaches,
     update,
 )
 from adapter.aws.tables import BY_RECORD, FORMAT, HEAD, HEAD_SK, META, META_SK, derived, object_pk, write
@@ -211,5 +210,4 @@ def woken(wake: Wake) -> Condition:
     """Require that a receiver of notifications continues."""
     if wake is Wake.WAITING:
         return is_one_of("status", *(META.value("status", status) for status in WAITING))
-    suspended = meta_is("status", Status.SUSPENDED)
-    return all_of(suspended, reaches("notifications", "wake_after")) if wake is Wake.COMPLETE else suspended
+    return meta_is("status", Status.SUSPENDED)

@@ -76,11 +76,6 @@ def exceeds(name: str, value: Value) -> Condition:
     return lambda terms: f"{terms.name(name)} > {terms.value(value)}"
 
 
-def reaches(name: str, other: str) -> Condition:
-    """Hold if the attribute's number is at least another attribute's."""
-    return lambda terms: f"{terms.name(name)} >= {terms.name(other)}"
-
-
 def is_one_of(name: str, *values: Value) -> Condition:
     """Hold if the attribute has one of the values."""
     return lambda terms: f"{terms.name(name)} IN ({', '.join(map(terms.value, values))})"

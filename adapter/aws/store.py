@@ -267,7 +267,6 @@ class DynamoStore:
         if wake is not Wake.NONE:
             condition = all_of(condition, woken(wake))
             set = lifecycle.counted(due)
-        if wake in (Wake.SUSPENDED, Wake.WAITING):
             add["epoch"] = 1
         return await self._update_now(self._changes.update(ref.id, condition, set, add))
 

@@ -10,7 +10,7 @@ from adapter.engine.control import Control
 from adapter.engine.deployment import HandlerSpec
 from adapter.engine.execution import Execution
 from adapter.engine.ids import new_commit_id
-from adapter.engine.journal import AttemptStarted, NotificationDelivered, encode, started
+from adapter.engine.journal import AttemptStarted, Entry, NotificationDelivered, encode, started
 from adapter.engine.ports import Change, Conflict, Put
 from adapter.engine.process import Repeat
 from adapter.engine.records import JournalSegment, Meta, Status, Unreadable, cancellations
@@ -61,7 +61,10 @@ class Claims:
         if meta is None or meta.expired(self._process.now()):
             return None
         # An invocation that is to end with a failure is not replayed.
-        journal = journals.read(id, segments, count=meta.segments) if meta.outcome is None else []
+        journal: list[Entry] = []
+        if meta.outcome is None:
+            journal = journals.read(id, segments, meta.inline_journal, count=meta.stored_segments)
+        inline = journals.inline(segments, meta.inline_journal)
         if meta.status is Status.QUEUED:
             await self._control.check_deadlock(meta)  # another function found it to be the youngest of a cycle
         wait = self._wait(meta, notified=len(notifications) > meta.seen)
@@ -96,20 +99,23 @@ class Claims:
         commit_id = new_commit_id()
         place = segments[-1].index + 1 if segments else 0
         at_rest = meta.at_rest
+        put: list[str] = []
+        if meta.epoch and not at_rest:
+            journal.append(started(meta))
+            put = [*([inline] if inline else []), *encode(journal[-1:], [times.now])]
         claimed, change = lifecycle.claim(
             meta,
             times,
             deployment=None if begun and meta.deployment else self._deployment.id,
-            segments=place + 1 if meta.epoch and not at_rest else None,
+            segments=place + len(put) if put else None,
         )
         stored, meta = meta, claimed
         if not at_rest:
             changes: list[Change] = [change]
-            if stored.epoch:
-                journal.append(started(stored))
-                data = encode(journal[-1:], [times.now])[0]
+            for data in put:
                 changes.append(Put(JournalSegment(id, meta.generation, place, data, commit_id, times.ttl)))
                 place += 1
+            inline = None if put else inline
             try:
                 await self._storage.commit(changes, commit_id)
             except Conflict as conflict:
@@ -121,7 +127,7 @@ class Claims:
             self._process.spawn(renew(self._storage, meta, times.now), repeated_by=Repeat.RENEWAL)
         if meta.outcome is not None and meta.outcome.failure == KILLED:
             await self._control.kill_calls(meta)
-        execution = Execution(meta, input, spec, stored=True, journal=journal, segments=place)
+        execution = Execution(meta, input, spec, stored=True, journal=journal, segments=place, inline=inline)
         execution.unclaimed = stored if at_rest else None
         execution.notifications = {each.id: each.outcome for each in notifications}
         execution.counted = meta.notifications
@@ -136,7 +142,7 @@ class Claims:
         meta = await self._storage.find(id)
         if meta is None or not self._deployment.serves(meta.target.service):
             return
-        wait = self._wait(meta, notified=False)
+        wait = self._wait(meta, notified=meta.resolved)
         if wait is None:
             return
         if wait > 0:

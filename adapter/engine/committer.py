@@ -303,9 +303,9 @@ class Committer:
             execution, meta = delta.execution, transaction.metas[id]
             if delta.entries:
                 execution.journal += delta.entries
-                if delta.completed is None:
-                    execution.segments += transaction.segments.get(id, 0)
-                    execution.progress = True
+                execution.progress = True
+            execution.segments += transaction.segments.get(id, 0)
+            execution.inline = transaction.inlines[id]
             born = not execution.stored
             if born:
                 self._log.committed.add(id)
@@ -346,7 +346,7 @@ class Committer:
             by_parent.setdefault(replace(execution.meta.parent, command=0), []).append(notification)
         for parent, notifications in by_parent.items():
             self._process.spawn(
-                self._runtime.notifier.notify(notifications, parent.service, parent.deployment, alone=parent.alone),
+                self._runtime.notifier.notify(notifications, parent.service, parent.deployment),
                 repeated_by=Repeat.CHECK,
             )
         for name, ref in transaction.granted:

@@ -278,7 +278,12 @@ class Control:
         if failure == KILLED:
             await self.kill_calls(taken)
         execution = Execution(
-            taken, b"", self._runtime.deployment.spec(taken), stored=True, segments=await self._next_segment(meta)
+            taken,
+            b"",
+            self._runtime.deployment.spec(taken),
+            stored=True,
+            segments=await self._next_segment(meta),
+            inline=taken.inline_journal,
         )
         head: Head | None = None
         if meta.kind.exclusive:

@@ -194,7 +194,7 @@ class Engine:
                 return await self.storage.result(meta)
             if meta is not None and meta.status is Status.PAUSED:
                 return None
-            if meta is not None and meta.status is Status.READY and self.deployment.runs(meta):
+            if meta is not None and (meta.status is Status.READY or meta.resolved) and self.deployment.runs(meta):
                 # It has its key, or its result. The process that was sent to run it may have to start first; this one
                 # runs already.
                 self.process.spawn(self.resume(id, fresh=meta.epoch == 0), repeated_by=Repeat.DISPATCH)

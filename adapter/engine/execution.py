@@ -27,7 +27,9 @@ class Execution:
     journal: list[Entry] = field(default_factory=list[Entry])
     """The committed entries of the journal. Before the first commit: the entries to begin with."""
     segments: int = 0
-    """The number of committed segments of the journal."""
+    """The number of stored segments of the journal."""
+    inline: str | None = None
+    """The last segment of the journal, if the record holds it. The next one repeats it."""
     input_is_put: bool = False
     """True if the input's parts were put ahead of the commit that creates the invocation."""
     notifications: dict[str, Outcome] = field(default_factory=dict[str, Outcome])

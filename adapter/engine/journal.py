@@ -264,18 +264,19 @@ def _unpack_entry(data: list[Any]) -> Entry:
 _COMPACT = json.JSONEncoder(separators=(",", ":"))
 
 
-def encode(entries: Iterable[Entry], times: Iterable[int | None] = ()) -> list[str]:
+def encode(entries: Iterable[Entry], times: Iterable[int | None] = (), *, after: str | None = None) -> list[str]:
     """Return the entries as segments, in order. There is more than one only if the text exceeds the size of an item.
 
     Args:
         entries: The entries.
         times: When they were recorded. An entry without a time has that of the one before.
+        after: A whole segment that the first one is to repeat before these entries.
 
     >>> encode([CommandIssued(0, "run", "charge"), ResultDelivered(0, Outcome(b"1"))], [5000, 5012])
     ['2.[5000,["i",0,"run","charge"],12,["d",0,"1"]]']
     """
-    packed: list[Any] = []
-    latest = 0
+    packed: list[Any] = [] if after is None else json.loads(after[2:])
+    latest = sum(each for each in packed if type(each) is int)
     for entry, at in zip_longest(entries, times):
         if at is not None and at != latest:
             packed.append(at - latest)
@@ -338,6 +339,22 @@ def _read(text: str, place: int) -> list[Timed]:
         raise JournalFormatError(f"segment {place} of the journal is damaged: {error}") from error
 
 
+def inline(segments: Sequence[JournalSegment], text: str | None) -> str | None:
+    """Return the segment that a record holds; ``None`` if it holds none, or a stored segment repeats it.
+
+    The next segment of a running attempt begins with the entries of the one in the record, so that the commit need not
+    write the record. An operator's marker does not: then the segment in the record counts as the last one.
+
+    >>> text = encode([CommandIssued(0, "run", "pay")], [5])[0]
+    >>> next = encode([CommandIssued(0, "run", "pay"), ResultDelivered(0, Outcome(b"1"))], [5, 7])[0]
+    >>> inline([], text) == text, inline([JournalSegment("inv", "g", 0, next)], text)
+    (True, None)
+    """
+    if text is None or any(segment.data[2:].startswith(text[2:-1]) for segment in segments):
+        return None
+    return text
+
+
 def read(
     id: str, segments: Sequence[JournalSegment], inline_journal: str | None = None, *, count: int = 0
 ) -> list[Entry]:
@@ -353,8 +370,8 @@ def read_timed(
     Args:
         id: The invocation's id, for error messages.
         segments: All stored segments, in order.
-        inline_journal: The last segment, if the record itself holds it.
-        count: The number of segments that the record knows of. There may be more.
+        inline_journal: The segment that the record itself holds.
+        count: The number of stored segments that the record knows of. There may be more.
 
     Raises:
         JournalFormatError: If the journal cannot be read, or a segment is missing.
@@ -365,6 +382,7 @@ def read_timed(
     if len(segments) < count:
         raise JournalFormatError(f"{id}: the journal has {count} segments by its record, and {len(segments)} are there")
     try:
-        return decode([*(segment.data for segment in segments), *([inline_journal] if inline_journal else [])])
+        last = inline(segments, inline_journal)
+        return decode([*(segment.data for segment in segments), *([last] if last else [])])
     except JournalFormatError as error:
         raise JournalFormatError(f"{id}: {error}") from error

@@ -118,8 +118,8 @@ def claim(meta: Meta, times: Times, *, deployment: str | None, segments: int | N
     values |= {**IDLE, "failures": meta.failures}
     if deployment is not None:
         values["deployment"] = deployment
-    if segments is not None:  # the marker has the error of the attempt before
-        values |= {"segments": segments, "failed": None}
+    if segments is not None:  # the marker has the error of the attempt before; the segment of the record is put with it
+        values |= {"segments": segments, "failed": None, "inline_journal": None}
     return t.CLAIM.move(meta, values)
 
 
@@ -215,7 +215,6 @@ def completed(
     outcome: Outcome,
     output_parts: int,
     output_name: str,
-    inline_journal: str | None,
     journaled: bool,
     commit_id: str,
 ) -> Meta:
@@ -228,7 +227,6 @@ def completed(
         outcome: The outcome as the record holds it.
         output_parts: The number of parts of the outcome's value.
         output_name: Their name.
-        inline_journal: The last segment of the journal, if the record holds it.
         journaled: True if there is a journal.
         commit_id: Tells the commit from others.
     """
@@ -244,7 +242,6 @@ def completed(
         ended=ending_of(outcome),
         output_parts=output_parts,
         output_name=output_name,
-        inline_journal=inline_journal,
         completed=now,
         expires=expires,
         journal_expires=journal_expires if forgets else None,

@@ -22,6 +22,7 @@ from adapter.engine.records import WAITING, Meta, Notification, Ref, Status, Wai
 from adapter.engine.reports import Reports
 from adapter.engine.storage import Storage
 from adapter.engine.transaction import make_notification
+from adapter.engine.transitions import SOON
 from adapter.engine.types import Outcome
 from adapter.engine.wakeups import Wakeups
 
@@ -59,7 +60,6 @@ class Notifier:
         service: str,
         deployment: str,
         *,
-        alone: bool = True,
         cancels: bool = False,
     ) -> None:
         """Count notifications to one invocation, and wake it if it waits for them. They have been put already.
@@ -68,7 +68,6 @@ class Notifier:
             notifications: The notifications, with their values.
             service: The receiver's service, to dispatch the receiver there.
             deployment: The receiver's deployment.
-            alone: True if the receiver probably waits for nothing else. This is a guess that saves a request.
             cancels: True for a cancellation. It also wakes a receiver that is paused or waits for its next attempt.
         """
         ref = notifications[0].to
@@ -78,9 +77,8 @@ class Notifier:
             for notification in notifications:
                 session.on_notification(notification)
         urgent = any(notification.outcome.failure is not None for notification in notifications)
-        wake = Wake.WAITING if cancels else Wake.SUSPENDED if urgent else Wake.COMPLETE
-        if session is not None or (wake is Wake.COMPLETE and (not alone or len(notifications) > 1)):
-            wake = Wake.NONE
+        wake = Wake.WAITING if cancels else Wake.SUSPENDED if urgent else Wake.NONE
+        wake = wake if session is None else Wake.NONE
         due = self._process.times().grace
         try:
             counted, found, tries = await self._count(ref, len(notifications), wake, due)
@@ -94,11 +92,14 @@ class Notifier:
             if applied:  # and the answer was lost
                 counted = woken = True
             else:
-                counted, found, _ = await self._count(ref, len(notifications), Wake.NONE, due)
+                counted, found, tries = await self._count(ref, len(notifications), Wake.NONE, due)
         if not counted or found is None:
             return  # the receiver is over, and the notifications' time to live deletes them
         if not woken and _waits(found, urgent=urgent, cancels=cancels):
-            woken = await self.wake(found)
+            if cancels or not found.resolved:
+                woken = await self.wake(found)
+            elif found.notifications - tries * len(notifications) <= (found.wake_after or 0):
+                woken = self._is_checked_soon(found) or await self.wake(found)
         if woken:
             self._wakeups.dispatch(ref, service, deployment, fresh=False)
 
@@ -128,6 +129,10 @@ class Notifier:
     async def wake(self, meta: Meta) -> bool:
         """Set the status of a waiting invocation to `Status.READY`. Return False if the record has changed."""
         return await self._storage.apply(lifecycle.woken(meta, self._process.times()))
+
+    def _is_checked_soon(self, meta: Meta) -> bool:
+        """Return True if the sweeper makes up for a lost dispatch soon although the record stays as it is."""
+        return meta.due is not None and meta.due <= self._process.now() + SOON
 
     async def _count(self, ref: Ref, count: int, wake: Wake, due: int) -> tuple[bool, Meta | None, int]:
         """Count notifications. Return whether they were counted, the record as it then is, and the number of tries."""

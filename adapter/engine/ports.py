@@ -149,8 +149,6 @@ class Wake(StrEnum):
 
     NONE = "none"
     """None. The notification is only counted."""
-    COMPLETE = "complete"
-    """A receiver that is suspended and waits for no other notification."""
     SUSPENDED = "suspended"
     """A receiver that is suspended."""
     WAITING = "waiting"
@@ -367,8 +365,7 @@ class Store(Protocol):
 
     async def count_notifications(self, ref: Ref, *, count: int, wake: Wake, due: int) -> tuple[bool, Meta | None]:
         """Count notifications that were put. ``wake`` says whether the receiver becomes `Status.READY`, with this due
-        time. Unless ``wake`` compares the count, the epoch is raised, so that a late copy of the write that made the
-        receiver wait fails.
+        time, and a higher epoch, so that a late copy of the write that made the receiver wait fails.
 
         UpdateItem, which never conflicts with another one. Requires that the record exists in this generation, is not
         completed, and is in a state that ``wake`` covers. Return whether they were counted, and the record as it then

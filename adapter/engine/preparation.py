@@ -115,6 +115,8 @@ class Preparation:
                 ref = Ref(met.id, met.generation)
                 raise Interrupted(Drop(ref, f"another attempt appends to the journal: {conflict}")) from conflict
         for segment in segments:
-            transaction.deltas[segment.id].execution.segments += 1
+            execution = transaction.deltas[segment.id].execution
+            execution.segments += 1
+            execution.inline = None  # the first of them is the one that the record holds
             transaction.segments[segment.id] -= 1
         return []

@@ -88,8 +88,6 @@ class Parent:
     service: str = ""
     """The parent's service and deployment, to wake it there."""
     deployment: str = ""
-    alone: bool = True
-    """True if the parent probably waits for this command only. This is a guess that saves a request."""
 
 
 class Copied(NamedTuple):
@@ -165,9 +163,11 @@ class Meta:
     output_name: str = ""
     """The name of the output's parts."""
     segments: int = 0
-    """The number of journal segments when an attempt or an operator last wrote the record."""
+    """The number of journal segments when an attempt or an operator last wrote the record. That of a live invocation
+    includes the segment in the record."""
     inline_journal: str | None = None
-    """The last segment of the journal, if it completed the invocation and is small."""
+    """The last segment of the journal, if it is small and its commit suspended or completed the invocation. A segment
+    that is stored after it may repeat it, and then counts instead (see `adapter.engine.journal.inline`)."""
     completed: int | None = None
     journal_expires: int | None = None
     """After completion: when the journal becomes absent, if that is before the record expires."""
@@ -194,6 +194,11 @@ class Meta:
     @property
     def live(self) -> bool:
         return self.status is not Status.COMPLETED
+
+    @property
+    def stored_segments(self) -> int:
+        """How many segments are stored as items, at least."""
+        return self.segments - int(self.live and self.inline_journal is not None)
 
     @property
     def at_rest(self) -> bool:

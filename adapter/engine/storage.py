@@ -92,7 +92,10 @@ class Storage:
         """Read an invocation: input parts, journal, record, notifications. All of them are of the record's
         generation."""
         parts, segments, meta, notifications = await self._load(id)
-        if meta is not None and sum(segment.generation == meta.generation for segment in segments) < meta.segments:
+        if (
+            meta is not None
+            and sum(segment.generation == meta.generation for segment in segments) < meta.stored_segments
+        ):
             # A query is no snapshot: the last segments may have been put between the pages of journal and record.
             parts, segments, meta, notifications = await self._load(id)
         generation = meta.generation if meta is not None else ""
@@ -131,7 +134,7 @@ class Storage:
             return [], []
         if found.journal_expires is not None and found.journal_expires <= self._process.now():
             return [], []
-        return journals.read_timed(meta.id, segments, found.inline_journal, count=found.segments), notifications
+        return journals.read_timed(meta.id, segments, found.inline_journal, count=found.stored_segments), notifications
 
     async def next_segment(self, meta: Meta) -> int:
         """Return the place of the next segment of an invocation's journal, even if the journal cannot be read."""
@@ -213,7 +216,7 @@ class Storage:
         return meta.outcome
 
     async def apply(self, *changes: Change) -> bool:
-        """Commit changes of records as they were read. Return False if one of them has changed since."""
+        """Commit changes on the condition that the records are as expected. Return False if one of them is not."""
         try:
             await self.commit(changes, new_commit_id())
         except Conflict:

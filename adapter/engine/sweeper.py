@@ -165,7 +165,7 @@ class Sweeper:
         if lifetimes.renew_at(meta) <= now and not lifetimes.is_lost(meta, now):
             meta = await renew(self._storage, meta, now)
         redispatched = False
-        if meta.status is Status.SUSPENDED and (meta.timer is None or meta.timer > now):
+        if meta.status is Status.SUSPENDED and not meta.resolved and (meta.timer is None or meta.timer > now):
             if await self._runtime.notifier.wake_if_unseen(meta):
                 return True
             await self._control.check_deadlock(meta)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
 
-from adapter.engine import blobs, journal, lifecycle, passive
-from adapter.engine.awaiting import missing
+from adapter.engine import blobs, lifecycle, passive
 from adapter.engine.execution import (
     AttemptFailed,
     Completed,
@@ -25,6 +23,7 @@ from adapter.engine.keys import UNKNOWN, KeyState
 from adapter.engine.known_key import Key
 from adapter.engine.lifetimes import time_to_live
 from adapter.engine.ports import Change, Create, Delete, Put, TakeKey, WriteHead
+from adapter.engine.record_delta import RecordDelta
 from adapter.engine.records import (
     INLINE,
     PART,
@@ -54,38 +53,6 @@ MAX_INLINE_PARTS = 1_000_000
 MAX_NOTIFICATION = 256 * 1024
 """The largest value that a notification itself holds, in bytes."""
 
-MAX_INLINE_JOURNAL = 32 * 1024
-"""The longest last segment of a journal that a completed record itself holds."""
-
-
-@dataclass(slots=True)
-class RecordDelta:
-    """The effects on one invocation's record."""
-
-    execution: Execution
-    entries: list[journal.Entry] = field(default_factory=list[journal.Entry])
-    times: list[int | None] = field(default_factory=list["int | None"])
-    completed: Completed | None = None
-    failed: AttemptFailed | None = None
-    suspended: Suspended | None = None
-    touched: bool = False
-    granted_here: bool = False
-
-    @property
-    def to_be_cancelled(self) -> bool:
-        """True if the record is created together with a cancellation that its handler has not seen."""
-        if not self.execution.cancelled or self.execution.stored or self.completed is not None:
-            return False
-        return all(
-            not isinstance(entry, journal.ResultDelivered) or entry.n != journal.CANCEL for entry in self.entries
-        )
-
-    @property
-    def journaled(self) -> bool:
-        """True if there are entries to write. If the invocation completed, its journal must have a retention."""
-        spec = self.execution.spec
-        return bool(self.entries) and (self.completed is None or not spec or bool(spec.options.journal_retention))
-
 
 class Transaction:
     """A commit in the making.
@@ -109,6 +76,8 @@ class Transaction:
         self._dirty: set[str | ObjectKey] = set()
         self.segments: dict[str, int] = {}
         """The number of journal segments that the commit puts, by invocation id."""
+        self.inlines: dict[str, str | None] = {}
+        """The journal segments that records hold after the commit and no stored segment repeats, by invocation id."""
         self.notifications: list[tuple[Notification, Execution]] = []
         """The notifications to parents in other processes, with the executions that completed."""
         self.granted: list[tuple[ObjectKey, Ref]] = []
@@ -235,8 +204,6 @@ class Transaction:
             outcome = delta.completed.outcome
             large = outcome.value is not None and len(outcome.value) > INLINE
             options = execution.spec.options if execution.spec else Options()
-            last = journal.encode(delta.entries, delta.times) if delta.journaled else []
-            inline = len(last) == 1 and len(last[0]) <= MAX_INLINE_JOURNAL
             return lifecycle.completed(
                 meta,
                 options,
@@ -244,8 +211,7 @@ class Transaction:
                 outcome=Outcome(None) if large else outcome,
                 output_parts=-(-len(outcome.value or b"") // PART) if large else 0,
                 output_name=f"output-{commit_id}" if large else "",
-                inline_journal=last[0] if inline else None,
-                journaled=bool(last or execution.segments),
+                journaled=bool(delta.journaled or execution.segments),
                 commit_id=commit_id,
             )
         if delta.failed is not None:
@@ -279,14 +245,11 @@ class Transaction:
         self, delta: RecordDelta, meta: Meta, changes: list[Change], parts: list[Part | JournalSegment], commit_id: str
     ) -> None:
         execution = delta.execution
-        caller = self.deltas.get(meta.parent.ref.id) if meta.parent is not None else None
-        if meta.parent is not None and (not execution.stored or (delta.suspended is not None and caller is not None)):
-            alone = caller is not None and caller.suspended is not None and _lacks_one(caller.suspended)
-            meta = self.metas[meta.id] = replace(meta, parent=replace(meta.parent, alone=alone))
-        encoded = delta.journaled and meta.inline_journal is None
-        cuts = journal.encode(delta.entries, delta.times) if encoded else []
+        inline, cuts = delta.divide()
+        self.inlines[meta.id] = inline
         if not execution.stored or delta.completed or delta.failed or delta.suspended or delta.touched:
-            meta = self.metas[meta.id] = replace(meta, segments=execution.segments + len(cuts))
+            count = execution.segments + len(cuts) + int(inline is not None and meta.live)
+            meta = self.metas[meta.id] = replace(meta, segments=count, inline_journal=inline)
         if not execution.stored:
             if len(execution.input) > INLINE:
                 out_of_line = cut(meta.ref, "input", execution.input, time_to_live(meta.due or meta.created))
@@ -365,10 +328,6 @@ def garbage(state: KeyState, times: Times) -> list[Create]:
     if not state.garbage:
         return []
     return [passive.garbage(state.base.key, state.base.state_generation, times)]
-
-
-def _lacks_one(suspended: Suspended) -> bool:
-    return missing(suspended.awaiting.root) == 1
 
 
 def _notifies(execution: Execution) -> bool:

@@ -29,6 +29,10 @@ MARGIN = 2_000
 GRACE = 10_000
 """Milliseconds until the sweeper regards a dispatch as lost."""
 
+SOON = 60_000
+"""Milliseconds until the sweeper checks a suspended invocation at the latest, if nothing else makes up for what a
+process leaves undone. The sweeper comes once a minute."""
+
 RECHECK = 45_000
 """Milliseconds until the sweeper checks again for a deadlock, at first."""
 
@@ -194,10 +198,10 @@ COMPLETE = _row(
 
 GRANT = _row("its key is given to it", [QUEUED], [READY], "status", DISPATCH, "transaction, handover")
 COUNT = _row(
-    "all notifications that it lacks are counted, or one that wakes it at once",
+    "a notification is counted that wakes it at once",
     WAITING,
     [READY],
-    "status notifications",
+    "status",
     DISPATCH,
     "notifier",
 )

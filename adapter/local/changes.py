@@ -152,9 +152,6 @@ def is_counted(old: Meta, generation: str, wake: Wake) -> bool:
     match wake:
         case Wake.NONE:
             return True
-        case Wake.COMPLETE:
-            complete = old.wake_after is not None and old.notifications >= old.wake_after
-            return old.status is Status.SUSPENDED and complete
         case Wake.SUSPENDED:
             return old.status is Status.SUSPENDED
         case Wake.WAITING:
@@ -164,7 +161,7 @@ def is_counted(old: Meta, generation: str, wake: Wake) -> bool:
 def counted(old: Meta, count: int, wake: Wake, due: int) -> Meta:
     """Return a record with notifications counted, woken if ``wake`` says so."""
     woken = {} if wake is Wake.NONE else lifecycle.counted(due)
-    raised = {"epoch": 1} if wake in (Wake.SUSPENDED, Wake.WAITING) else {}
+    raised = {} if wake is Wake.NONE else {"epoch": 1}
     return changed(old, woken, {"notifications": count, **raised})
 
 

@@ -29,7 +29,7 @@ from adapter.engine.commands import (
 )
 from adapter.engine.engine import Engine
 from adapter.engine.ids import idempotent_id, random_id, workflow_id
-from adapter.engine.journal import CommandIssued, NotificationDelivered, ResultDelivered, decode
+from adapter.engine.journal import CommandIssued, NotificationDelivered, ResultDelivered, read
 from adapter.engine.keys import KeyState
 from adapter.engine.ports import Unavailable
 from adapter.engine.process import Repeat
@@ -439,8 +439,7 @@ class Environment(Clients):
         if meta is None or (meta.journal_expires or meta.expires or self._clock.now() + 1) <= self._clock.now():
             return []
         delivered = {each.id: each.outcome for each in notifications}
-        inline = [meta.inline_journal] if meta.inline_journal else []
-        entries = [entry for entry, _ in decode([*(segment.data for segment in segments), *inline])]
+        entries = read(id, segments, meta.inline_journal)
         outcomes: dict[int, Outcome | None] = {}
         for entry in entries:
             if isinstance(entry, ResultDelivered):

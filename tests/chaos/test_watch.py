@@ -97,6 +97,14 @@ async def test_results_of_steps_are_seen_in_whatever_records_them(watch: Watch) 
     assert watch.events == [Recorded("inv_a", "pack"), Recorded("inv_a", "ship")]
 
 
+async def test_a_segment_that_repeats_the_one_in_the_record_is_seen_once(watch: Watch) -> None:
+    first = (CommandIssued(0, "run", "pack"), ResultDelivered(0, Outcome(b"1")), CommandIssued(1, "run", "ship"))
+    watch(await commit(Update(META.ref, set={"inline_journal": encode(first)[0]}, epoch=1)), OK)
+    assert watch.events == [Recorded("inv_a", "pack")]
+    watch(await commit(segment(*first, ResultDelivered(1, Outcome()))), OK)
+    assert watch.events == [Recorded("inv_a", "pack"), Recorded("inv_a", "ship")]
+
+
 async def test_results_that_were_not_stored_are_none(watch: Watch) -> None:
     watch(await commit(segment(CommandIssued(0, "run", "pack"))), OK)
     watch(await commit(segment(ResultDelivered(0, Outcome(b"1")), index=1)), Answer(400))

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from adapter.engine.journal import CommandIssued, ResultDelivered, decode
-from adapter.engine.records import Status
+from adapter.engine.journal import CommandIssued, ResultDelivered, decode, inline
+from adapter.engine.records import JournalSegment, Status
 from tests.faults.aws import Answer, Process, Request
 
 
@@ -41,7 +41,7 @@ class Recorded:
 Event = Ran | Recorded
 
 INLINE = "last"
-"""Stands for the sort key of a record's inline journal, which is last: it sorts after the keys of segments."""
+"""Stands for the sort key of a record's inline journal."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,9 @@ class Watch:
 
 def _results(segments: dict[str, str]) -> list[str]:
     """The steps whose results are in a journal, in their order."""
-    entries = [entry for entry, _ in decode(data for _, data in sorted(segments.items()))]
+    stored = [JournalSegment("", "", 0, data) for sort, data in sorted(segments.items()) if sort != INLINE]
+    last = inline(stored, segments.get(INLINE))
+    entries = [entry for entry, _ in decode([*(segment.data for segment in stored), *([last] if last else [])])]
     steps = {entry.n: entry.name for entry in entries if isinstance(entry, CommandIssued) and entry.kind == "run"}
     return [steps[entry.n] for entry in entries if isinstance(entry, ResultDelivered) and entry.n in steps]
 

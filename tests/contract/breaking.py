@@ -15,6 +15,7 @@ from adapter.engine.deployment import HandlerSpec
 from adapter.engine.engine import Engine
 from adapter.engine.ids import awakeable_id
 from adapter.engine.ports import Store
+from adapter.engine.record_delta import MAX_SUSPENDED_JOURNAL
 from adapter.engine.records import Head, InboxEntry, JournalSegment, Meta, Part, Record, Ref, StateEntry, Status
 from adapter.engine.requests import Request
 from adapter.engine.types import Kind, Options, Outcome, RetryPolicy
@@ -86,8 +87,8 @@ class Clock:
 class Running:
     """A process with an engine.
 
-    A book's ``buy`` runs two steps, then waits for an awakeable; ``add`` counts under its key; ``read`` gives the
-    length of its input. Attempts that fail are retried twice.
+    A book's ``buy`` runs two steps, then waits for an awakeable, with a journal of two stored segments; ``add`` counts
+    under its key; ``read`` gives the length of its input. Attempts that fail are retried twice.
     """
 
     def __init__(self, store: Store) -> None:
@@ -104,7 +105,8 @@ class Running:
     def _handlers(self) -> list[HandlerSpec]:
         async def buy(ctx: Any, input: bytes) -> bytes:
             one = await ctx.issue(c.Run("one", closure(lambda: self._step("one"))), unpack)
-            two = await ctx.issue(c.Run("two", closure(lambda: self._step("two"))), unpack)
+            step = closure(lambda: self._step("two").ljust(MAX_SUSPENDED_JOURNAL))
+            two = (await ctx.issue(c.Run("two", step), unpack)).strip()
             return pack([one, two, await ctx.issue(c.Awakeable(), unpack)])
 
         async def add(ctx: Any, input: bytes) -> bytes:

@@ -25,6 +25,7 @@ from adapter.engine.journal import (
     StepRetried,
     decode,
     encode,
+    inline,
 )
 from adapter.engine.journal import read as read_journal
 from adapter.engine.records import (
@@ -143,6 +144,16 @@ class TestJournals:
         size = len(entries)
         times = data.draw(st.lists(st.integers(1, 10**13), min_size=size, max_size=size))
         assert decode(encode(entries, times)) == list(zip(entries, times, strict=True))
+
+    @given(journals(), st.integers(0, 6), st.integers(1, 10**13))
+    @bounded(200)
+    def test_a_segment_repeats_the_one_before(self, entries: list[Entry], place: int, at: int) -> None:
+        times = [at + 7 * n for n in range(len(entries))]
+        [first] = encode(entries[:place], times[:place])
+        [whole] = encode(entries[place:], times[place:], after=first)
+        assert decode([whole]) == list(zip(entries, times, strict=True))
+        if entries[:place]:
+            assert inline([JournalSegment(*REF, 0, whole)], first) is None
 
     def test_version_1_has_no_times(self) -> None:
         assert decode(['1.[["i",0,"run","charge"]]', '1<[["b",', "1>2,1]]"]) == [

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from adapter import codec, combinators, heartbeats
-from adapter.engine import blobs, conflicts, deadlocks, lifecycle, prefix, suspensions, transaction
+from adapter.engine import blobs, conflicts, deadlocks, journal, lifecycle, prefix, suspensions, transaction
 from adapter.engine.attempt import Attempt
 from adapter.engine.claims import Claims
 from adapter.engine.committer import Committer
@@ -30,6 +30,7 @@ from adapter.engine.pending import Pending
 from adapter.engine.ports import Change, Put, WriteHead
 from adapter.engine.preparation import Preparation
 from adapter.engine.promises import Promises
+from adapter.engine.record_delta import RecordDelta
 from adapter.engine.records import InboxEntry, Meta, Status
 from adapter.engine.runner import Runner
 from adapter.engine.session import Session
@@ -278,6 +279,35 @@ MUTANTS = (
         Edit(
             Claims, "_load_and_claim", "at_rest = meta.at_rest", "at_rest = meta.at_rest or meta.status is Status.READY"
         ),
+    ),
+    mutant(
+        "an attempt does not read the journal in the record",
+        "4",
+        Edit(
+            Claims, "_load_and_claim", "journals.read(id, segments, meta.inline_journal,", "journals.read(id, segments,"
+        ),
+    ),
+    mutant(
+        "a segment does not repeat the one in the record",
+        "4",
+        Edit(RecordDelta, "divide", "after=execution.inline", "after=None"),
+    ),
+    mutant(
+        "the journal in the record is read although a segment repeats it",
+        "4",
+        Edit(journal, "inline", "any(segment.data[2:].startswith(text[2:-1]) for segment in segments)", "False"),
+    ),
+    mutant(
+        "a marker replaces the journal in the record",
+        "4",
+        Edit(Claims, "_load_and_claim", "*([inline] if inline else []), ", ""),
+        focus="operators",
+    ),
+    mutant(
+        "the last result that an invocation lacks dispatches nothing",
+        "budgets",
+        Edit(Notifier, "notify", "<= (found.wake_after or 0)", "< (found.wake_after or 0)"),
+        focus="fan-in",
     ),
     mutant(
         "what ends together counts as committed though it was not",

@@ -10,7 +10,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
 from adapter.aws.tables import HEAD_SK, META_SK, object_pk
-from adapter.engine.journal import LAST, WHOLE, AttemptStarted, Entry, ResultDelivered, decode
+from adapter.engine.journal import LAST, WHOLE, AttemptStarted, Entry, ResultDelivered, read
 from adapter.engine.records import (
     Head,
     InboxEntry,
@@ -101,11 +101,9 @@ class WatchedStore(MemoryStore):
 
     def journal(self, ref: Ref) -> list[Entry]:
         """What is committed of an invocation's journal."""
-        segments = [segment.data for segment in self.items(ref.id, JournalSegment, ref.generation)]
         meta = self._record(ref.id)
-        if meta is not None and meta.generation == ref.generation and meta.inline_journal is not None:
-            segments.append(meta.inline_journal)
-        return [entry for entry, _ in decode(segments)]
+        inline = meta.inline_journal if meta is not None and meta.generation == ref.generation else None
+        return read(ref.id, self.items(ref.id, JournalSegment, ref.generation), inline)
 
     async def _span(self) -> None:
         """Let a transaction take its time, in which other processes write."""

@@ -21,8 +21,10 @@ async def test_a_missing_last_piece_is_noticed_and_the_invocation_goes_on_once_i
     @world.handler("S")
     async def work(ctx: Any, _: Any) -> Any:
         await ctx.issue(c.Run("pay", closure(lambda: ran.append(1))), unpack)
+        await ctx.issue(c.Run("large", closure("x" * 1000)), unpack)
         for number in range(attempts):
             await ctx.issue(c.Signal(f"go {number}"), unpack)
+            await ctx.issue(c.Run(f"large {number}", closure("x" * 1000)), unpack)
         return "paid"
 
     id = await world.send("S/work")
@@ -56,7 +58,7 @@ async def test_segments_that_were_put_while_the_journal_was_read_are_not_missing
 
     @world.handler("S")
     async def work(ctx: Any, _: Any) -> Any:
-        await ctx.issue(c.Run("pay", closure(1)), unpack)
+        await ctx.issue(c.Run("pay", closure("x" * 1000)), unpack)
         await ctx.issue(c.Signal("go"), unpack)
 
     id = await world.send("S/work")

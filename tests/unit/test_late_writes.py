@@ -80,7 +80,7 @@ TRANSACTIONS: dict[str, Make] = {
 }
 """Transitions that come with changes of other items. They may follow a plain update."""
 
-COUNTS = ("count", "count, urgent", "count, cancels", "count only")
+COUNTS = ("count, urgent", "count, cancels", "count only")
 
 
 def _makes(name: str) -> Make:
@@ -102,7 +102,7 @@ def _times(step: int) -> Times:
 async def _follow(store: MemoryStore, name: str, meta: Meta, times: Times) -> bool:
     """Carry out a transition. Return False if it does not lead from there."""
     if name in COUNTS:
-        wake = {"count": Wake.COMPLETE, "count, urgent": Wake.SUSPENDED, "count, cancels": Wake.WAITING}
+        wake = {"count, urgent": Wake.SUSPENDED, "count, cancels": Wake.WAITING}
         return (await store.count_notifications(meta.ref, count=1, wake=wake.get(name, Wake.NONE), due=times.grace))[0]
     try:
         await store.commit([_makes(name)(meta, times)], f"c-{times.now}")

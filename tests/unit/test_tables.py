@@ -43,7 +43,6 @@ OUTCOMES = st.one_of(
 )
 REFS = st.builds(Ref, IDS, GENERATIONS)
 KEYS = st.builds(ObjectKey, NAMES, TEXT)
-
 RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
     Meta: st.builds(
         Meta,
@@ -54,7 +53,7 @@ RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
         status=st.sampled_from(Status),
         created=NUMBERS,
         deployment=TEXT,
-        parent=st.none() | st.builds(Parent, REFS, NUMBERS, NAMES, TEXT, st.booleans()),
+        parent=st.none() | st.builds(Parent, REFS, NUMBERS, NAMES, TEXT),
         headers=st.dictionaries(TEXT, TEXT, max_size=3),
         input=st.none() | st.binary(max_size=20),
         outcome=st.none() | OUTCOMES,

@@ -1,0 +1,182 @@
+"""The record of a suspended invocation holds the last segment of its journal if that is small."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from adapter.engine import commands as c
+from adapter.engine import lifecycle
+from adapter.engine.journal import CommandIssued, ResultDelivered
+from adapter.engine.ports import Update
+from adapter.engine.record_delta import MAX_SUSPENDED_JOURNAL
+from adapter.engine.records import JournalSegment, Status
+from adapter.engine.types import Outcome
+from tests.unit.world import World, closure, pack, settle, unpack, value
+
+
+class Stages:
+    """A handler with a step before each signal, and how often each step ran."""
+
+    def __init__(self, signals: int, size: int = 1) -> None:
+        self.world = World()
+        self.ran: list[int] = []
+
+        @self.world.handler("S")
+        async def work(ctx: Any, _: Any) -> Any:
+            for number in range(signals):
+                await ctx.issue(
+                    c.Run(f"step {number}", closure(lambda number=number: self._step(number, size))), unpack
+                )
+                await ctx.issue(c.Signal(f"go {number}"), unpack)
+            return "done"
+
+    def _step(self, number: int, size: int) -> str:
+        self.ran.append(number)
+        return "x" * size
+
+    async def begin(self) -> str:
+        id = await self.world.send("S/work")
+        await settle()
+        return id
+
+    async def go(self, id: str, number: int) -> None:
+        assert await self.world.engine.outbound.signal(id, f"go {number}", Outcome(pack(1))) == "accepted"
+        await settle()
+
+    def stored(self) -> list[str]:
+        return [record.data for record in self.world.store.records() if isinstance(record, JournalSegment)]
+
+    async def steps(self, id: str) -> list[str]:
+        """The steps whose results are in the journal, as an operator reads it."""
+        entries = await self.world.engine.storage.journal(await self.world.meta(id))
+        names = {entry.n: entry.name for entry in entries if isinstance(entry, CommandIssued)}
+        results = [names[entry.n] for entry in entries if isinstance(entry, ResultDelivered)]
+        return [name for name in results if name.startswith("step")]
+
+
+async def test_a_small_journal_lies_in_the_record() -> None:
+    world = World()
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        for number in range(3):
+            await ctx.issue(c.Signal(f"go {number}"), unpack)
+
+    id = await world.send("S/work")
+    await settle()
+    for number in range(3):
+        meta = await world.meta(id)
+        assert (meta.status, meta.segments) == (Status.SUSPENDED, 1)
+        assert len(await world.engine.storage.journal(meta)) == 1 + 2 * number
+        assert await world.engine.outbound.signal(id, f"go {number}", Outcome(pack(1))) == "accepted"
+        await settle()
+    assert not [record for record in world.store.records() if isinstance(record, JournalSegment)]
+    assert len(await world.engine.storage.journal(await world.meta(id))) == 6
+
+
+async def test_a_segment_repeats_the_one_in_the_record_and_is_read_once() -> None:
+    stages = Stages(3)
+    id = await stages.begin()
+    for number in range(3):
+        await stages.go(id, number)
+    assert (await stages.world.meta(id)).status is Status.COMPLETED
+    assert stages.ran == [0, 1, 2]
+    assert await stages.steps(id) == ["step 0", "step 1", "step 2"]
+
+
+async def test_a_large_journal_does_not() -> None:
+    stages = Stages(1, MAX_SUSPENDED_JOURNAL)
+    id = await stages.begin()
+    assert (await stages.world.meta(id)).inline_journal is None
+    assert sum("x" * MAX_SUSPENDED_JOURNAL in data for data in stages.stored()) == 1
+
+
+async def test_a_journal_that_has_grown_is_put_and_leaves_the_record() -> None:
+    world = World()
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        for number in range(12):
+            await ctx.issue(c.Signal(f"go {number}"), unpack)
+
+    id = await world.send("S/work")
+    await settle()
+    inline, stored = set[bool](), 0
+    for number in range(12):
+        meta = await world.meta(id)
+        inline.add(meta.inline_journal is not None)
+        stored = sum(isinstance(record, JournalSegment) for record in world.store.records())
+        assert meta.segments == stored + (meta.inline_journal is not None)
+        assert await world.engine.outbound.signal(id, f"go {number}", Outcome(pack(1))) == "accepted"
+        await settle()
+    assert (await world.meta(id)).status is Status.COMPLETED
+    assert inline == {True, False}
+    assert 0 < stored < 4
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_what_an_operator_does_keeps_it(times: int) -> None:
+    stages = Stages(2)
+    id = await stages.begin()
+    for _ in range(times):
+        assert await stages.world.engine.control.pause(id) == "accepted"
+        assert await stages.steps(id) == ["step 0"]
+        assert await stages.world.engine.control.resume(id) == "accepted"
+        await settle()
+        assert (await stages.world.meta(id)).status is Status.SUSPENDED
+    await stages.go(id, 0)
+    await stages.go(id, 1)
+    assert value((await stages.world.meta(id)).outcome) == "done"
+    assert stages.ran == [0, 1]
+    assert await stages.steps(id) == ["step 0", "step 1"]
+
+
+async def test_a_killed_invocation_shows_it() -> None:
+    stages = Stages(2)
+    id = await stages.begin()
+    assert await stages.world.engine.control.kill(id) == "accepted"
+    assert await stages.steps(id) == ["step 0"]
+
+
+async def test_a_damaged_one_can_be_killed() -> None:
+    stages = Stages(2)
+    id = await stages.begin()
+    meta = await stages.world.meta(id)
+    await stages.world.store.commit([Update(meta.ref, {"inline_journal": "2.[damaged"})], "damage")
+    await stages.go(id, 0)
+    assert "damaged" in ((await stages.world.meta(id)).error or "")
+    assert await stages.world.engine.control.kill(id) == "accepted"
+    assert (await stages.world.meta(id)).status is Status.COMPLETED
+
+
+async def test_a_restart_copies_it() -> None:
+    stages = Stages(2)
+    id = await stages.begin()
+    restarted = await stages.world.engine.control.restart(id, first=1)
+    assert restarted is not None
+    await settle()
+    assert await stages.steps(restarted.id) == ["step 0"]
+    assert stages.ran == [0]
+
+
+async def test_an_attempt_after_a_lost_one_puts_it_before_its_marker() -> None:
+    stages = Stages(2)
+    id = await stages.begin()
+    lost = lifecycle.claim(
+        await stages.world.meta(id), stages.world.engine.process.times(), deployment=None, segments=None
+    )
+    await stages.world.store.commit([lost.change], "lost")
+    inline = lost.meta.inline_journal
+    await stages.world.clock.advance(3600)
+    await stages.world.engine.sweeper.sweep()
+    await settle()
+    meta = await stages.world.meta(id)
+    assert (meta.status, meta.inline_journal) == (Status.SUSPENDED, None)
+    assert stages.stored()[-2] == inline
+    assert await stages.steps(id) == ["step 0"]
+    await stages.go(id, 0)
+    await stages.go(id, 1)
+    assert stages.ran == [0, 1]
+    assert await stages.steps(id) == ["step 0", "step 1"]

@@ -1,0 +1,127 @@
+"""An invocation is dispatched once it has all results. Its record changes only if it is not checked soon."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from adapter import gather
+from adapter.engine import commands as c
+from adapter.engine.engine import Engine
+from adapter.engine.ports import Put
+from adapter.engine.records import Meta, Notification, Ref, Status
+from adapter.engine.transitions import SOON
+from adapter.engine.types import Outcome
+from tests.unit.world import World, pack, settle, unpack, value
+
+
+class Lost:
+    """A dispatcher that loses what it is given."""
+
+    def __init__(self) -> None:
+        self.dispatched: list[str] = []
+
+    async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool, batch: int = 1) -> None:
+        self.dispatched.append(ref.id)
+
+
+class Waiting:
+    """An invocation that waits for signals, and the process that sends them."""
+
+    def __init__(self, signals: int) -> None:
+        self.world = World()
+
+        @self.world.handler("S")
+        async def work(ctx: Any, _: Any) -> Any:
+            return await gather(*(ctx.issue(c.Signal(f"go {number}"), unpack) for number in range(signals)))
+
+        self.dispatcher = Lost()
+        self.sender = Engine(
+            store=self.world.store,
+            timers=self.world.timers[0],
+            dispatcher=self.dispatcher,
+            clock=self.world.clock,
+            handlers=[],
+        )
+
+    async def begin(self) -> str:
+        id = await self.world.send("S/work")
+        await settle()
+        assert (await self.meta(id)).status is Status.SUSPENDED
+        return id
+
+    async def meta(self, id: str) -> Meta:
+        return await self.world.meta(id)
+
+    async def go(self, id: str, number: int) -> None:
+        assert await self.sender.outbound.signal(id, f"go {number}", Outcome(pack(number))) == "accepted"
+        await settle()
+
+
+async def test_one_that_is_checked_soon_stays_as_it_is() -> None:
+    waiting = Waiting(1)
+    id = await waiting.begin()
+    before = await waiting.meta(id)
+    await waiting.go(id, 0)
+    after = await waiting.meta(id)
+    assert waiting.dispatcher.dispatched == [id]
+    assert (after.status, after.due, after.epoch) == (Status.SUSPENDED, before.due, before.epoch)
+    assert after.resolved
+
+
+async def test_the_sweeper_makes_up_for_a_lost_dispatch() -> None:
+    waiting = Waiting(1)
+    id = await waiting.begin()
+    await waiting.go(id, 0)
+    await waiting.world.clock.advance(SOON / 1000)
+    await waiting.world.engine.sweeper.sweep()
+    await settle()
+    assert value((await waiting.meta(id)).outcome) == [0]
+
+
+async def test_one_that_is_checked_late_is_due_after_a_moment() -> None:
+    waiting = Waiting(1)
+    id = await waiting.begin()
+    for _ in range(4):
+        await waiting.world.clock.advance(3600)
+        await waiting.world.engine.sweeper.sweep()
+    now = waiting.world.clock.now()
+    assert ((await waiting.meta(id)).due or 0) > now + SOON
+    await waiting.go(id, 0)
+    after = await waiting.meta(id)
+    assert waiting.dispatcher.dispatched == [id]
+    assert after.status is Status.READY
+    assert (after.due or 0) < now + SOON
+
+
+@pytest.mark.parametrize("count", [2, 5])
+async def test_only_the_last_result_dispatches_it(count: int) -> None:
+    waiting = Waiting(count)
+    id = await waiting.begin()
+    for number in range(count):
+        await waiting.go(id, number)
+        if number < count - 1:
+            assert not (await waiting.meta(id)).resolved
+    # A further one, before the dispatch is delivered.
+    await waiting.go(id, count)
+    assert waiting.dispatcher.dispatched.count(id) == 1
+
+
+async def test_of_results_that_are_counted_at_once_one_dispatches_it() -> None:
+    waiting = Waiting(2)
+    id = await waiting.begin()
+    await asyncio.gather(waiting.go(id, 0), waiting.go(id, 1))
+    assert waiting.dispatcher.dispatched == [id]
+
+
+async def test_results_that_are_counted_together_dispatch_it() -> None:
+    waiting = Waiting(2)
+    id = await waiting.begin()
+    ref = (await waiting.meta(id)).ref
+    notifications = [Notification(ref, f"s{n}:go {n}", Outcome(pack(n)), n) for n in range(3)]
+    await waiting.world.store.commit([Put(each) for each in notifications], "both")
+    await waiting.sender.runtime.notifier.notify(notifications, "S", "")
+    await settle()
+    assert waiting.dispatcher.dispatched == [id]
