@@ -261,7 +261,7 @@ ALONE = {"get", "set", "add", "append", "clear", "now", "draw", "raise", "step",
 SDK = {"now", "gather", "race", "stray", "deadline", "glance"}
 """What a handler that is written with Restate's SDK does not do."""
 
-FOCUSES = ("operators", "results", "steps", "rings", "large", "parts", "trees", "time", "costs")
+FOCUSES = ("operators", "results", "steps", "rings", "large", "parts", "trees", "time", "calls", "costs")
 """What there can be much of in a plan: see `generate`."""
 
 
@@ -278,6 +278,10 @@ class _Generator:
         self.pool: list[tuple[int, int]] = []
         """Idempotent nodes, each with the lowest key that it may want."""
         self.functions_count = 1 if self.alone else random.choice((1, 1, 2, 2, 2, 3))
+        self.far = focus == "calls"
+        """Whether most programs call services in other functions, one at a time."""
+        if self.far:
+            self.functions_count = 3
         self.functions: dict[str, int] = {}
         for number in range(self.functions_count):
             for letter in "SOW":
@@ -328,6 +332,9 @@ class _Generator:
             self.weights |= {"awakeable": 3.0, "signal": 6.0, "promise": 3.0}
         if focus == "steps":
             self.weights |= {"step": 6.0, "gather": 4.0, "race": 4.0}
+        if self.far:
+            self.acts = random.choice((0.0, 0.5, 0.8))
+            self.weights = {name: 0.1 * weight for name, weight in self.weights.items()} | {"call": 3.0, "sleep": 0.2}
         if "further" in reach:
             self.acts = max(self.acts, 0.5)
         if self.alone:
@@ -377,7 +384,7 @@ class _Generator:
             roots.append(
                 Root(
                     node,
-                    random.choice(("call", "call", "send")),
+                    random.choice(("call", "call", "send")) if not self.far else "send",
                     tuple(random.uniform(0, span) for _ in range(repeats)),
                     delay=random.choice((0, 0, 0, self.wait())),
                     patience=random.choice((0.5, 2.0, 8.0)),
@@ -451,6 +458,8 @@ class _Generator:
         self.nodes[id] = Node(id, Target("", ""), Kind.SERVICE, ())  # takes the number
         number = random.randrange(self.functions_count)
         choice = random.random()
+        if self.far and random.random() < 0.9:
+            choice = 1.0
         if choice < 0.5 and floor < len(self.keys):
             rank = random.randrange(floor, len(self.keys))
             service, key = self.keys[rank]

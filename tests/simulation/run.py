@@ -80,6 +80,8 @@ def case(seed: int, focus: str = "") -> Case:
     smooth = bool({"further", "sdk"}.intersection(reach)) and Random(f"{seed}/smooth").random() < 0.3
     if smooth:  # so that what asks for a time gets it
         faults, lambdas = Faults(jitter=faults.jitter), 0.0
+    if focus == "calls":  # each call is one request, and one dispatch
+        faults.kill, faults.lost = random.choice((0.0, 0.03, 0.1)), random.choice((0.0, 0.3))
     if focus == "steps":
         faults.jitter = 0.0  # so that much ends at one time
     crowds = [name for name in reach if name in CROWDS]
