@@ -293,6 +293,12 @@ MUTANTS = (
         Edit(RecordDelta, "divide", "after=execution.inline", "after=None"),
     ),
     mutant(
+        "a piece of a cut segment repeats the one in the record",
+        "4",
+        Edit(RecordDelta, "divide", "if len(texts) > 1 and execution.inline:", "if False:"),
+        focus="parts",
+    ),
+    mutant(
         "the journal in the record is read although a segment repeats it",
         "4",
         Edit(journal, "inline", "any(segment.data[2:].startswith(text[2:-1]) for segment in segments)", "False"),
