@@ -29,6 +29,7 @@ from adapter.engine.records import Copied, Head, InboxEntry, JournalSegment, Met
 from adapter.engine.requests import Answer, Request
 from adapter.engine.runtime import Runtime
 from adapter.engine.session import Session
+from adapter.engine.transitions import Moved
 from adapter.engine.types import CANCELLED, KILLED, Failure, Kind, Outcome
 from adapter.errors import TerminalError
 from adapter.frozen import frozen
@@ -190,13 +191,8 @@ class Control:
             if (meta.status not in (Status.PAUSED, Status.BACKING_OFF) and deployment is None) or not meta.live:
                 return "already"
             resumed = lifecycle.resumed(meta, self._process.times(), deployment)
-            if not await self._storage.apply(resumed.change):
-                continue
-            if resumed.meta.epoch != meta.epoch:
-                self._runtime.wakeups.dispatch(
-                    meta.ref, meta.target.service, resumed.meta.deployment, fresh=meta.epoch == 0
-                )
-            return "accepted"
+            if await self._process.persist(self._resume(meta, resumed), repeated_by=Repeat.DISPATCH):
+                return "accepted"
 
     async def purge(self, id: str) -> Acknowledgement:
         """Delete a completed invocation, as if it had expired."""
@@ -262,6 +258,14 @@ class Control:
         return prefix
 
     # --- inside ---
+
+    async def _resume(self, meta: Meta, resumed: Moved) -> bool:
+        if not await self._storage.apply(resumed.change):
+            return False
+        if resumed.meta.epoch != meta.epoch:
+            target, deployment = meta.target, resumed.meta.deployment
+            self._runtime.wakeups.dispatch(meta.ref, target.service, deployment, fresh=meta.epoch == 0)
+        return True
 
     async def end(self, meta: Meta, failure: Failure) -> bool:
         """Complete an invocation with a failure, in whatever state it is. Return False if its record has changed.

@@ -113,26 +113,21 @@ class Engine:
             return replace(answer, outcome=await self.outcome(answer.id, until=until))
         meta, derived = self._new(request, spec.kind)
         execution = Execution(meta, request.input, spec)
-        if derived:
-            existing = await self._create(execution)
-            if existing is not None:
-                if spec.kind is Kind.WORKFLOW:
-                    return Answer(meta.id, False)
-                return Answer(
-                    meta.id, False, await self.storage.result(existing) or await self.outcome(meta.id, until=until)
-                )
         with self.runtime.listeners.listen(meta.id) as future:
-            if spec.kind.exclusive and not derived:
-                session = await self._through_gate(execution, until)
+            if derived:  # a client that gives up leaves no record behind that nobody runs
+                begun = await self.process.persist(self._begin_once(execution, until), repeated_by=Repeat.LEASE)
+            elif spec.kind.exclusive:
+                begun = await self._through_gate(execution, until)
             else:
-                head = self.runtime.recent.get(execution.key) if spec.kind.exclusive else None
-                session = self.process.spawn(
-                    self._run(self._session(execution, hold_until=until, head=head)), repeated_by=Repeat.LEASE
-                )
-            try:
-                return Answer(meta.id, True, await self._outcome(meta.id, future, until, session))
-            finally:
-                self.process.answer()
+                begun = self._start(execution, until)
+            if not isinstance(begun, Meta):
+                try:
+                    return Answer(meta.id, True, await self._outcome(meta.id, future, until, begun))
+                finally:
+                    self.process.answer()
+        if spec.kind is Kind.WORKFLOW:
+            return Answer(meta.id, False)
+        return Answer(meta.id, False, await self.storage.result(begun) or await self.outcome(meta.id, until=until))
 
     async def send(
         self,
@@ -157,8 +152,8 @@ class Engine:
         if copied:
             meta = lifecycle.restarted(meta, copied)
         execution = Execution(lifecycle.delayed(meta, request.delay), request.input, None, journal=list(journal))
-        session = self._session(execution)
-        end = await session.run()
+        # A client that gives up leaves no message behind that nobody dispatches.
+        end = await self.process.persist(self._session(execution).run(), repeated_by=Repeat.DISPATCH)
         if end is None:
             return Answer(meta.id, True)
         if not isinstance(end, Exists):
@@ -343,6 +338,16 @@ class Engine:
             deployment=self.deployment.id if self.deployment.handler(target) else "",
         )
         return meta, derived
+
+    async def _begin_once(self, execution: Execution, until: int) -> Meta | asyncio.Task[Any]:
+        """Store an invocation, and run it. Return the stored record if there is one already."""
+        return await self._create(execution) or self._start(execution, until)
+
+    def _start(self, execution: Execution, until: int) -> asyncio.Task[Any]:
+        """Run an invocation in a session of its own."""
+        head = self.runtime.recent.get(execution.key) if execution.exclusive else None
+        session = self._session(execution, hold_until=until, head=head)
+        return self.process.spawn(self._run(session), repeated_by=Repeat.LEASE)
 
     async def _create(self, execution: Execution) -> Meta | None:
         """Store an invocation that begins here. Return the stored record if there is one already."""

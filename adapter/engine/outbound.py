@@ -10,7 +10,7 @@ from adapter.engine.execution import Execution
 from adapter.engine.ids import child_id, new_commit_id, outcome_commit_id, parse_awakeable
 from adapter.engine.notifier import Acknowledgement, Notifier
 from adapter.engine.ports import Conflict, Put
-from adapter.engine.process import Process
+from adapter.engine.process import Process, Repeat
 from adapter.engine.promises import Promises
 from adapter.engine.records import Meta, Ref, Waiter
 from adapter.engine.storage import Storage
@@ -73,18 +73,23 @@ class Outbound:
             items = await self._storage.notification_items(ref)
             earlier = next((item for item in items if item.id == notification.id), None)
             return "not found" if earlier is None else "accepted" if earlier.commit_id == commit_id else "already"
-        notification = replace(notification, after=meta.notifications)
+        put = replace(notification, after=meta.notifications)
         await self._storage.put_parts(parts)
-        ours = True
-        try:
-            await self._storage.commit([Put(notification)], commit_id)
-        except Conflict as conflict:
-            ours = getattr(conflict.found[0], "commit_id", "") == commit_id
-            if not ours and not passed_on:
-                return "already"
-        notification, target, cancels = replace(notification, outcome=outcome), meta.target, id.startswith("x")
-        await self._notifier.notify([notification], target.service, meta.deployment, cancels=cancels)
-        return "accepted" if ours else "already"
+
+        async def notify() -> Acknowledgement:
+            ours = True
+            try:
+                await self._storage.commit([Put(put)], commit_id)
+            except Conflict as conflict:
+                ours = getattr(conflict.found[0], "commit_id", "") == commit_id
+                if not ours and not passed_on:
+                    return "already"
+            heard, target, cancels = replace(put, outcome=outcome), meta.target, id.startswith("x")
+            await self._notifier.notify([heard], target.service, meta.deployment, cancels=cancels)
+            return "accepted" if ours else "already"
+
+        # A client that gives up leaves no notification behind of which the receiver does not hear.
+        return await self._process.persist(notify(), repeated_by=Repeat.CHECK)
 
     async def complete(self, awakeable: str, outcome: Outcome, *, commit_id: str | None = None) -> Acknowledgement:
         """Complete an awakeable with a result."""

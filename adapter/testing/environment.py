@@ -146,6 +146,7 @@ class Environment(Clients):
         self._store = MemoryStore(hook=self._hook)
         self._turn = asyncio.Lock()
         self._work: set[asyncio.Task[Any]] = set()
+        self._requests: set[asyncio.Task[Any]] = set()
         self._faults: dict[int, tuple[Literal["before", "after"], bool]] = {}
         self.requests = 0
         self.crashes = 0
@@ -298,8 +299,25 @@ class Environment(Clients):
         finally:
             self._store.hook = hook
 
-    async def _in_process(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    def _in_process(self, work: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
         """Ask the process for something, and ask again the one that follows where it crashes."""
+        request = asyncio.create_task(self._asked(work))
+        self._requests.add(request)
+        request.add_done_callback(self._requests.discard)
+        return request
+
+    def _after_others(self, work: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
+        """Ask the process for something about an invocation, after what it was asked for before: that may begin it."""
+        earlier = set(self._requests)
+
+        async def after() -> T:
+            if earlier:
+                await asyncio.wait(earlier)
+            return await work()
+
+        return self._in_process(after)
+
+    async def _asked(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         while True:
             task = asyncio.create_task(work())
             self._work.add(task)
@@ -379,9 +397,9 @@ class Environment(Clients):
         command, decode = self._coder.command(command), self._coder.result(decode)
         match command:
             case Attach(id):
-                return Started(self, id, self._in_process(lambda: self._known(id)), decode)
+                return Started(self, id, self._after_others(lambda: self._known(id)), decode)
             case Output(id):
-                return Asking(self, self._in_process(lambda: self._output(id)), decode)
+                return Asking(self, self._after_others(lambda: self._output(id)), decode)
             case Complete(id, outcome):
                 return self._told(lambda: self._engine.outbound.complete(id, outcome), decode)
             case SendSignal(id, name, outcome):
@@ -402,7 +420,7 @@ class Environment(Clients):
         async def said() -> bytes:
             return f'"{await work()}"'.encode()
 
-        return Asking(self, self._in_process(said), decode)
+        return Asking(self, self._after_others(said), decode)
 
     # --- inside: looking ---
 

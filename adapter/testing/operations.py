@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Protocol, TypeVar
 
 from adapter.engine.types import Outcome
@@ -34,9 +34,9 @@ class Driver(Protocol):
 class Asking(Operation[T]):
     """Something asked of the process."""
 
-    def __init__(self, env: Driver, work: Coroutine[Any, Any, bytes], decode: Callable[[bytes | None], T]) -> None:
+    def __init__(self, env: Driver, work: asyncio.Task[bytes], decode: Callable[[bytes | None], T]) -> None:
         self._env = env
-        self._task = asyncio.create_task(work)
+        self._task = work
         self._decode = decode
 
     @property
@@ -60,12 +60,10 @@ class Asking(Operation[T]):
 class Started(Invocation[T]):
     """An invocation that was asked for."""
 
-    def __init__(
-        self, env: Driver, id: str, accepted: Coroutine[Any, Any, Any], decode: Callable[[bytes | None], T]
-    ) -> None:
+    def __init__(self, env: Driver, id: str, accepted: asyncio.Task[Any], decode: Callable[[bytes | None], T]) -> None:
         self._env = env
         self._id = id
-        self._accepted = asyncio.create_task(accepted)
+        self._accepted = accepted
         self._decode = decode
         self._outcome: Outcome | None = None
 

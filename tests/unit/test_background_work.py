@@ -27,7 +27,6 @@ MAKERS = {
     "restate/apps.py": "the apps of streams, which their conversations cancel and the endpoint keeps till then",
     "restate/http2.py": "what reads a connection, which `close` cancels and awaits",
     "testing/environment.py": "calls of a test, which awaits them",
-    "testing/operations.py": "calls of a test, which awaits them",
 }
 """The modules that may create tasks, with the owner of these."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
@@ -1870,3 +1870,49 @@ async def test_a_notification_behind_one_that_could_not_be_counted_wakes_its_rec
     assert await world.engines[1].outbound.complete(awakeable_id(meta.ref, 1), Outcome(b"2")) == "accepted"
     await world.clock.advance(1)
     assert value((await world.meta(meta.id)).outcome) == [1, 2]
+
+
+GIVEN_UP: dict[str, Callable[[World, str], Coroutine[Any, Any, Any]]] = {
+    "call": lambda world, id: world.engine.call(
+        Request(target("S/ends"), b"null", "once"), until=world.clock.now() + 600_000
+    ),
+    "send": lambda world, id: world.engine.send(Request(target("S/ends"), b"null")),
+    "signal": lambda world, id: world.engine.outbound.signal(id, "go", Outcome(b"null")),
+    "resume": lambda world, id: world.engine.control.resume(id),
+}
+
+
+@pytest.mark.parametrize("asked", GIVEN_UP)
+async def test_what_a_client_asked_for_happens_at_once_although_it_gives_up_when_it_is_stored(asked: str) -> None:
+    world = World()
+    ended: list[str] = []
+
+    @world.handler("S")
+    async def ends(ctx: Any, _: Any) -> None:
+        ended.append("call or send")
+
+    @world.handler("S")
+    async def waits(ctx: Any, _: Any) -> None:
+        await ctx.issue(c.Signal("go"), unpack)
+        ended.append("signal or resume")
+
+    id = (await world.engine.send(Request(target("S/waits"), b"null"))).id
+    await world.clock.advance(1)
+    if asked == "resume":
+        await world.engine.control.pause(id)
+        await world.engine.outbound.signal(id, "go", Outcome(b"null"))
+    await world.clock.advance(1)
+    stored = asyncio.Event()
+
+    async def stay(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if phase == "after" and method in ("commit", "update") and not stored.is_set():
+            stored.set()
+            await settle()
+
+    world.store.hook = stay
+    client = asyncio.create_task(GIVEN_UP[asked](world, id))
+    await stored.wait()
+    client.cancel()
+    await world.clock.advance(1)
+    assert client.cancelled()
+    assert ended == ["call or send" if asked in ("call", "send") else "signal or resume"]
