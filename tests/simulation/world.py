@@ -265,9 +265,17 @@ class _Timers:
             seconds = (at - EPOCH) / 1000 - world.loop.time()
             for wait in world.deliveries(timer=seconds):
                 world.note(process, "schedules", ref.id, name, f"for {seconds:.3f}+{wait:.3f}")
-                # A timer fires at the function that made it, whatever its deployment is by then.
-                world.soon(max(0.0, seconds + wait), lambda: world.deliver(process.function, "", [ref.id], fresh=False))
+                world.soon(max(0.0, seconds + wait), lambda: self._fire(ref, name))
         await process.mishap("after a schedule")
+
+    def _fire(self, ref: Ref, name: str) -> None:
+        """Wake an invocation at the function that made the timer, whatever its deployment is by then.
+
+        After that the timer is no more: who finds by a slower clock that it is too early makes another.
+        """
+        world = self._process.world
+        world.timers.discard((ref, name))
+        world.deliver(self._process.function, "", [ref.id], fresh=False)
 
     async def unschedule(self, ref: Ref, name: str) -> None:
         await self._process.mishap("before an unschedule")
