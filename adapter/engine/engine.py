@@ -184,7 +184,7 @@ class Engine:
             if id in self.process.active or (session is not None and not session.done() and interval < OWN_POLL):
                 interval = min(interval * 2, 1000)
                 continue
-            meta = await self.storage.read(lambda: self.storage.store.peek(id))
+            meta = await self.storage.read(lambda: self.storage.store.peek(id), patient=False)
             if meta is not None and not meta.live:
                 return await self.storage.result(meta)
             if meta is not None and meta.status is Status.PAUSED:

@@ -68,7 +68,9 @@ class Notifications:
         for start in range(0, len(executions), 16):
             some = executions[start : start + 16]
             try:
-                metas = await asyncio.gather(*(self._storage.find(execution.meta.id) for execution in some))
+                metas = await asyncio.gather(
+                    *(self._storage.find(execution.meta.id, patient=False) for execution in some)
+                )
             except Unavailable:
                 return  # nothing depends on this: the next time is soon
             for execution, meta in zip(some, metas, strict=True):

@@ -143,7 +143,7 @@ class Notifier:
             tries += 1
             return await self._storage.store.count_notifications(ref, count=count, wake=wake, due=due)
 
-        counted, found = await self._storage.read(once)
+        counted, found = await self._storage.read(once, patient=False)
         return counted, found, tries
 
     async def _notify_waiter(self, waiter: Waiter, outcome: Outcome) -> None:

@@ -53,8 +53,13 @@ class Storage:
         """Called when a load met many items of expired records under an invocation's id."""
         self._random = random.Random()
 
-    async def read(self, request: Callable[[], Awaitable[T]]) -> T:
+    async def read(self, request: Callable[[], Awaitable[T]], *, patient: bool = True) -> T:
         """Send a request to the store. Send it again while the store is unavailable.
+
+        Args:
+            request: Sends the request.
+            patient: While invocations run in this process, go on until the process ends. An error would end the
+                attempt that reads, and lose the results of its steps. False if no attempt depends on the request.
 
         Raises:
             Unavailable: If the store stays unavailable.
@@ -65,7 +70,7 @@ class Storage:
                 return await request()
             except Unavailable:
                 tries += 1
-                if tries > 8:
+                if tries > 8 and not (patient and self._process.active and self._process.remaining() > 0):
                     raise
                 await self.back_off(tries)
 
@@ -83,9 +88,9 @@ class Storage:
         """Read up to 100 records. The answer lacks those that do not exist or could not be read at once."""
         return await self.read(lambda: self.store.peek_all(ids))
 
-    async def find(self, id: str) -> Meta | None:
-        """Return an invocation's record; ``None`` if it does not exist or has expired."""
-        meta = await self.read(lambda: self.store.peek(id))
+    async def find(self, id: str, *, patient: bool = True) -> Meta | None:
+        """Return an invocation's record; ``None`` if it does not exist or has expired. See `read`."""
+        meta = await self.read(lambda: self.store.peek(id), patient=patient)
         return None if meta is None or meta.expired(self._process.now()) else meta
 
     async def load(self, id: str) -> tuple[list[Part], list[JournalSegment], Meta | None, list[Notification]]:

@@ -11,9 +11,9 @@ from adapter.engine.types import Outcome
 from tests.unit.world import World, pack, unpack, value
 
 
-def refuse_until(world: World, end: int) -> None:
+def refuse_until(world: World, end: int, methods: str = "") -> None:
     async def hook(phase: str, method: str, *_: Any) -> None:
-        if phase == "before" and world.clock.now() < end:
+        if phase == "before" and world.clock.now() < end and (not methods or method in methods.split()):
             raise Unavailable("refused")
 
     world.store.hook = hook
@@ -39,3 +39,27 @@ async def test_an_attempt_outlives_an_outage_in_which_it_reads_its_record() -> N
     assert task.done()
     assert value((await task).outcome) == "tock"
     assert (await world.meta(id)).epoch == 1
+
+
+async def test_steps_keep_their_results_although_the_attempt_reads_in_an_outage() -> None:
+    world = World()
+    ran: list[str] = []
+
+    async def step() -> bytes:
+        ran.append("step")
+        await world.clock.sleep(20)
+        return pack("done")
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        result = ctx.issue(c.Run("step", step), unpack)
+        await ctx.issue(c.Sleep(5_000), unpack)
+        output = await ctx.issue(c.Output("inv_" + "a" * 32), lambda data: data)
+        return [await result, output == c.NOT_FOUND]
+
+    task = world.start("S/work")
+    await world.clock.advance(1)
+    refuse_until(world, world.clock.now() + 15_000, "peek")
+    await world.clock.advance(40)
+    assert ran == ["step"]
+    assert value((await task).outcome) == ["done", True]
