@@ -13,7 +13,7 @@ Tables, printed and written to `bench/results/`. With `--only`, the rows that ar
 - compare: where `../shared/bench` is, the workloads of `compare.py` there, ours on DynamoDB (the emulator, or
   AWS_ENDPOINT_URL) beside Restate's.
 - sdk-compare: a TypeScript service of a Restate SDK behind a Restate server, where it can be had, and behind ours.
-- targets: all rows that have a target, with the limit, the target and today's figure.
+- targets: all rows that have a target, with the limit, the target and today's figure, from what was measured last.
 
 `python -m bench.costs` writes the prices into docs/costs.md.
 """
@@ -42,7 +42,7 @@ from bench.growth import growth, long_lived
 from bench.imports import cold_import
 from bench.package import package_size
 from bench.sdks import measured as sdk_costs
-from bench.tables import Row, show
+from bench.tables import Row, kept, show
 from bench.targets import targets
 from bench.world import PricedStore
 from infra import emulator
@@ -58,10 +58,8 @@ def main() -> None:
     parser.add_argument("--no-compare", action="store_true", help="leave the comparison out")
     parser.add_argument("--minutes", type=float, default=0.2, help="how long the process of the table `memory` lives")
     arguments = parser.parse_args()
-    tables: dict[str, list[Row]] = {}
 
     def keep(name: str, rows: list[Row]) -> None:
-        tables[name] = rows
         show(name, rows, partial=arguments.only not in ("", name))
 
     with _dynamodb() as endpoint:
@@ -86,8 +84,7 @@ def main() -> None:
             keep("compare", compare(endpoint, arguments.only) if arguments.only != ENDPOINTS else [])
         if not arguments.no_compare:
             keep(ENDPOINTS, sdk_compare(endpoint, arguments.only))
-    if not arguments.only:
-        show("targets", targets(tables))
+    show("targets", targets(kept()))
 
 
 @contextmanager

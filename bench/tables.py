@@ -12,6 +12,8 @@ from infra.emulator import ROOT
 
 RESULTS = ROOT / "bench" / "results"
 
+MACHINE = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
 Row = dict[str, Any]
 
 
@@ -26,18 +28,23 @@ def show(name: str, rows: Sequence[Row], *, partial: bool = False) -> None:
     """
     if not rows:
         return
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     path = RESULTS / f"{name}.json"
     print(f"\n==> {name} ({os.path.relpath(path.with_suffix('.md'))})\n\n{table(rows)}\n", flush=True)
     if partial and path.exists():
         stored = json.loads(path.read_text())
-        if stored["machine"] != machine:
+        if stored["machine"] != MACHINE:
             print(f"==> not written: the other rows are of another machine ({stored['machine']})", flush=True)
             return
         rows = merged(stored["rows"], rows)
     RESULTS.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
-    path.with_suffix(".md").write_text(f"# {name}\n\n{machine}\n\n{table(rows)}\n")
+    path.write_text(json.dumps({"machine": MACHINE, "rows": rows}, indent=1) + "\n")
+    path.with_suffix(".md").write_text(f"# {name}\n\n{MACHINE}\n\n{table(rows)}\n")
+
+
+def kept() -> dict[str, list[Row]]:
+    """Return the rows of all tables that were measured on a machine like this one, by the tables' names."""
+    tables = {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
+    return {name: table["rows"] for name, table in tables.items() if table.get("machine") == MACHINE}
 
 
 def merged(stored: Sequence[Row], measured: Sequence[Row]) -> list[Row]:
