@@ -7,8 +7,8 @@ Tables, printed and written to `bench/results/`. With `--only`, the rows that ar
 - costs, scale: requests, capacity units, CPU, price and time of the budget table's cases, on both stores.
 - growth: how costs grow with size. memory: the memory of a process that lives for `--minutes`.
 - contention: the time of what many processes do at once.
-- package, import, coldstart, client: the size of a function's package, the import of the Lambda entry, a cold start
-  under the CPU quota of a small function, and the CPU of a request to DynamoDB.
+- package, import, coldstart, client, engine: the size of a function's package, the import of the Lambda entry, a cold
+  start under the CPU quota of a small function, the CPU of a request to DynamoDB, and that of the engine.
 - sdks: handlers of a Restate SDK beside the same in Python.
 - compare: where `../shared/bench` is, the workloads of `compare.py` there, ours on DynamoDB (the emulator, or
   AWS_ENDPOINT_URL) beside Restate's.
@@ -38,6 +38,7 @@ from bench.contention import CONTENTION, Fleet, SlowStore
 from bench.costs import bill_of
 from bench.endpoints import NAME as ENDPOINTS
 from bench.endpoints import sdk_compare
+from bench.engine import engine_cpu
 from bench.growth import growth, long_lived
 from bench.imports import cold_import
 from bench.package import package_size
@@ -73,6 +74,7 @@ def main() -> None:
             "import": cold_import,
             "coldstart": cold_start,
             "client": client_cpu,
+            "engine": engine_cpu,
             "sdks": lambda: asyncio.run(sdk_costs(arguments.repeat)),
         }
         for name, measure in once.items():

@@ -21,6 +21,7 @@ PRICES: Final = {
 WHY: Final = {
     "10,000 steps": "an attempt that runs for long reads its record every three seconds",
     "service call, idempotency key: time against Restate": "two requests to the store instead of one",
+    "CPU ms of a step, the store in memory": "spread evenly: no function of the engine takes more than a twentieth",
     "100 sends: time against Restate": (
         "the emulator's CPU for 300 items is about what Restate takes for all; ours and its are of one machine"
     ),
@@ -54,6 +55,9 @@ def _counted(tables: Mapping[str, Sequence[Row]]) -> Iterator[Row]:
 def _timed(tables: Mapping[str, Sequence[Row]]) -> Iterator[Row]:
     for each in tables.get("client", ()):
         yield _figure("CPU ms of the client for a request", each["target ms"], each["CPU ms"])
+    for each in tables.get("engine", ()):
+        if each["target ms"]:
+            yield _figure(f"CPU ms of {each['work']}, the store in memory", each["target ms"], each["CPU ms"])
     for each in tables.get("coldstart", ()):
         yield _figure("cold start at 0.29 core: s to the first answer", each["target s"], each["first answer s"])
     for each in tables.get("import", ()):
