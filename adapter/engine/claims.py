@@ -67,7 +67,9 @@ class Claims:
         inline = journals.inline(segments, meta.inline_journal)
         if meta.status is Status.QUEUED:
             await self._control.check_deadlock(meta)  # another function found it to be the youngest of a cycle
-        wait = self._wait(meta, notified=len(notifications) > meta.seen)
+        # If it is resolved without a new notification, more are counted than it had to wait for. It suspends again,
+        # after what is counted now: only the first count that is too high has dispatched it.
+        wait = self._wait(meta, notified=meta.resolved or len(notifications) > meta.seen)
         if wait is None:
             return None
         if wait > 0:

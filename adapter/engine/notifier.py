@@ -96,10 +96,10 @@ class Notifier:
         if not counted or found is None:
             return  # the receiver is over, and the notifications' time to live deletes them
         if not woken and _waits(found, urgent=urgent, cancels=cancels):
-            if cancels or not found.resolved:
+            if cancels or not found.resolved or not self._is_checked_soon(found):
                 woken = await self.wake(found)
-            elif found.notifications - tries * len(notifications) <= (found.wake_after or 0):
-                woken = self._is_checked_soon(found) or await self.wake(found)
+            else:  # one count is the first that is higher
+                woken = found.notifications - tries * len(notifications) <= (found.wake_after or 0)
         if woken:
             self._wakeups.dispatch(ref, service, deployment, fresh=False)
 

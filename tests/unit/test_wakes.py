@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from adapter import gather
+from adapter import gather, select
 from adapter.engine import commands as c
 from adapter.engine.engine import Engine
 from adapter.engine.ports import Put
@@ -125,3 +125,36 @@ async def test_results_that_are_counted_together_dispatch_it() -> None:
     await waiting.sender.runtime.notifier.notify(notifications, "S", "")
     await settle()
     assert waiting.dispatcher.dispatched == [id]
+
+
+async def test_one_that_is_dispatched_too_early_is_dispatched_again() -> None:
+    waiting = Waiting(1)
+
+    @waiting.world.handler("S")
+    async def two(ctx: Any, _: Any) -> Any:
+        early = await select(*(ctx.issue(c.Signal(f"early {number}"), unpack) for number in range(2)))
+        return [await early, await ctx.issue(c.Signal("last"), unpack)]
+
+    async def go(name: str) -> None:
+        assert await waiting.sender.outbound.signal(id, name, Outcome(pack(name))) == "accepted"
+        await settle()
+
+    id = await waiting.world.send("S/two")
+    await settle()
+    ref = (await waiting.meta(id)).ref
+    uncounted = Notification(ref, "s1:early 1", Outcome(pack("early 1")), 1)
+    await waiting.world.store.commit([Put(uncounted)], "uncounted")
+    await go("early 0")
+    await waiting.world.engine.resume(id)
+    await settle()
+    assert (await waiting.meta(id)).seen == 2
+    await waiting.sender.runtime.notifier.notify([uncounted], "S", "")
+    await settle()
+    assert waiting.dispatcher.dispatched == [id, id], "the count is higher than what it waits for"
+    await waiting.world.engine.resume(id)
+    await settle()
+    await go("last")
+    assert waiting.dispatcher.dispatched == [id, id, id]
+    await waiting.world.engine.resume(id)
+    await settle()
+    assert not (await waiting.meta(id)).live
