@@ -217,7 +217,9 @@ class Description:
             if name in names:
                 raise DefinitionError(f"{self.cls.__name__} has two handlers called {name}: rename one of them")
             names.add(name)
-            methods[attribute] = Method(self, name, chain[0], settings.over(replace(self.settings, name=name)))
+            methods[attribute] = Method(
+                self, name, chain[0], settings.over(replace(self.settings, name=name, metadata=None))
+            )
         if methods and self.category == "workflow" and "run" not in names:
             raise DefinitionError(f"{self.cls.__name__} is a workflow and has no handler called run: add one")
         return methods
@@ -239,6 +241,11 @@ class Method:
     def doc(self) -> str:
         """The docstring."""
         return inspect.cleandoc(self.handler.__doc__ or "")
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What the option ``metadata`` says about it."""
+        return self.settings.metadata or {}
 
     @property
     def options(self) -> Options:

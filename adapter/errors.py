@@ -12,7 +12,7 @@ from pydantic_core import ValidationError
 E = TypeVar("E", bound=Exception)
 
 MAX_METADATA = 8 * 1024
-"""The most bytes that the metadata of one error has."""
+"""The most bytes that the metadata of one error, service or handler has."""
 
 MAX_RETRY_AFTER = timedelta(days=36_500)
 
@@ -49,7 +49,7 @@ class TerminalError(AdapterError):
         super().__init__(message)
         self.message = message
         self.code = code
-        self.metadata = _checked(metadata or {})
+        self.metadata = check_metadata(metadata or {})
 
 
 class InvocationCancelledError(TerminalError):
@@ -198,7 +198,13 @@ class NonDeterminismError(AdapterError):
     """
 
 
-def _checked(metadata: Mapping[str, str]) -> dict[str, str]:
+def check_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return the metadata of an error, a service or a handler.
+
+    Raises:
+        TypeError: If it has something else than strings.
+        ValueError: If it is too large.
+    """
     for name, value in metadata.items():
         if not (isinstance(name, str) and isinstance(value, str)):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"metadata maps strings to strings, not {type(name).__name__} to {type(value).__name__}")

@@ -13,7 +13,7 @@ from typing import Any, Generic, Literal, Protocol, TypedDict, TypeVar, Unpack, 
 
 from adapter import serde
 from adapter.engine.types import NAME, Options, RetryPolicy
-from adapter.errors import DefinitionError
+from adapter.errors import DefinitionError, check_metadata
 from adapter.operations import Invocation
 from adapter.serde import Serde
 
@@ -124,6 +124,7 @@ class Settings:
     lazy_state: bool | None = None
     deadlocks: str | None = None
     batch: int | None = None
+    metadata: Mapping[str, str] | None = None
     input_serde: Serde[Any] | None = None
     output_serde: Serde[Any] | None = None
 
@@ -145,7 +146,7 @@ class Settings:
     def __post_init__(self) -> None:
         if self.name is not None:
             check_name(self.name)
-        for option, kind in _KINDS.items():
+        for option, kind in {**_KINDS, "metadata": Mapping}.items():
             value = getattr(self, option)
             if value is not None and not isinstance(value, kind):
                 raise DefinitionError(f"the option {option} is of type {kind.__name__}, not {type(value).__name__}")
@@ -155,6 +156,10 @@ class Settings:
                 raise DefinitionError(
                     f"the option {option} is not a serde: it needs content_type, serialize and deserialize"
                 )
+        try:
+            check_metadata(self.metadata or {})
+        except (TypeError, ValueError) as error:
+            raise DefinitionError(str(error)) from error
         self.options()
 
     def over(self, other: Settings) -> Settings:
@@ -203,6 +208,7 @@ class ServiceOptions(TypedDict, total=False):
     lazy_state: bool
     deadlocks: Literal["fail", "report"]
     batch: int
+    metadata: Mapping[str, str]
     input_serde: Serde[Any]
     output_serde: Serde[Any]
     serde: Serde[Any]
@@ -348,6 +354,8 @@ class HandlerDecorator:
                 - ``deadlocks: "fail" | "report"``: whether a call that waits in a ring is failed, or only reported.
                 - ``batch: int``: how many messages one process is sent at a time, to run them at the same time; 25 if
                   not given. With 1 each message gets a process of its own. Set it for handlers that compute or block.
+                - ``metadata: Mapping[str, str]``: more about the handler, for people and tools: text by name, up to
+                  8 KB. Handlers do not have that of their class.
                 - ``input_serde``, ``output_serde``: the formats of input and output, in place of the annotations'.
                 - ``serde``: the format of both.
 

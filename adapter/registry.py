@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from pydantic import ValidationError
@@ -41,6 +41,11 @@ class HostedHandler(Protocol):
     @property
     def doc(self) -> str:
         """The documentation."""
+        ...
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """More about it, for people and tools."""
         ...
 
     @property
@@ -108,6 +113,11 @@ class BoundHandler:
     def doc(self) -> str:
         """The docstring."""
         return self._method.doc
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What the option ``metadata`` says about it."""
+        return self._method.metadata
 
     @property
     def input_required(self) -> bool:
@@ -206,6 +216,7 @@ class BoundService:
     category: Category
     doc: str
     handlers: Mapping[str, HostedHandler]
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class Registry:
@@ -285,4 +296,5 @@ def _bind(definition: Definition | Callable[[], Definition]) -> BoundService:
     for method in description.methods.values():
         method.check()
     handlers = {method.name: BoundHandler(method, instance) for method in description.methods.values()}
-    return BoundService(description.name, description.category, description.doc, handlers)
+    metadata = description.settings.metadata or {}
+    return BoundService(description.name, description.category, description.doc, handlers, metadata)

@@ -58,7 +58,7 @@ def show_service(
     here: Here,
     name: Annotated[str, typer.Argument(metavar="SERVICE", help="The service.", autocompletion=complete_service)],
 ) -> None:
-    """Show a service: its handlers, and what they take and give."""
+    """Show a service: its handlers, what they take and give, and its metadata."""
     shown = here.api.get(path("services", name))
     here.out.item(shown, lambda: _service(shown))
 
@@ -78,8 +78,13 @@ def _service(shown: Item) -> RenderableType:
         )
         for name, each in sorted(shown["handlers"].items())
     )
+    more = [(f"{name}: ", each["metadata"]) for name, each in sorted(shown["handlers"].items()) if each.get("metadata")]
+    if shown.get("metadata"):
+        more.insert(0, ("", shown["metadata"]))
     return Group(
-        Text.assemble((shown["name"], "bold"), head), table("handler", "kind", "", "takes", "gives", rows=rows)
+        Text.assemble((shown["name"], "bold"), head),
+        table("handler", "kind", "", "takes", "gives", rows=rows),
+        *(Text(place + ", ".join(f"{name}={value}" for name, value in given.items())) for place, given in more),
     )
 
 

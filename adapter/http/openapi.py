@@ -1,7 +1,8 @@
 """What services take and give, as OpenAPI 3.1 documents: from annotations and docstrings.
 
 Each service has a document of its own; `merge` makes one of several. A call says in ``x-adapter`` what OpenAPI has no
-words for: its service, handler and kind, of which ``adapter stubs`` makes definitions again.
+words for: its service, handler and kind, of which ``adapter stubs`` makes definitions again, and its metadata. A tag
+has that of the service.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def merge(documents: Mapping[str, Document]) -> Document:
     ambiguous = _ambiguous(documents.values())
     paths: dict[str, Any] = dict(_COMMON)
     schemas: dict[str, Any] = {}
-    tags: list[dict[str, str]] = []
+    tags: list[dict[str, Any]] = []
     for service, document in sorted(documents.items()):
         document = _renamed(document, {SCHEMAS + name: f"{SCHEMAS}{service}{name}" for name in ambiguous})
         paths |= document["paths"]
@@ -163,7 +164,10 @@ def _paths(
     result: dict[str, Any] = {"description": "The result.", "headers": _HEADERS}
     if not (isinstance(handler.output, Json) and handler.output.void):
         result["content"] = _content(handler.output, output)
+    told: dict[str, Any]
     told = {"service": service.name, "category": service.category, "handler": handler.name, "kind": str(handler.kind)}
+    if handler.metadata:
+        told["metadata"] = dict(handler.metadata)
     call = {
         "operationId": name,
         **common,
@@ -212,12 +216,17 @@ def _texts(doc: str) -> dict[str, str]:
     return {**({"summary": first} if first else {}), **({"description": doc} if more else {})}
 
 
-def _tag(service: BoundService) -> dict[str, str]:
-    return {"name": service.name, **({"description": service.doc} if service.doc else {})}
+def _tag(service: BoundService) -> dict[str, Any]:
+    tag: dict[str, Any] = {"name": service.name}
+    if service.doc:
+        tag["description"] = service.doc
+    if service.metadata:
+        tag["x-adapter"] = {"metadata": dict(service.metadata)}
+    return tag
 
 
 def _document(
-    title: str, description: str, paths: dict[str, Any], schemas: dict[str, Any], tags: list[dict[str, str]]
+    title: str, description: str, paths: dict[str, Any], schemas: dict[str, Any], tags: list[dict[str, Any]]
 ) -> Document:
     return {
         "openapi": "3.1.0",

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from types import NoneType
-from typing import Any, Final, Literal, cast
+from typing import Annotated, Any, Final, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from adapter import serde
 from adapter.definitions import Category
 from adapter.engine.deployment import HandlerSpec
 from adapter.engine.types import NAME, Kind, Options, RetryPolicy
-from adapter.errors import DefinitionError, TerminalError, explain
+from adapter.errors import DefinitionError, TerminalError, check_metadata, explain
 from adapter.registry import BoundService
 from adapter.restate.conversation import Way
 from adapter.restate.messages import VERSIONS
@@ -59,12 +59,16 @@ class Policies(_Part):
     retry_policy_on_max_attempts: Literal["PAUSE", "KILL"] | None = None
 
 
+Metadata = Annotated[dict[str, str] | None, AfterValidator(lambda given: check_metadata(given or {}))]
+
+
 class HandlerManifest(Policies):
     """A handler."""
 
     name: str
     ty: Handles | None = None
     documentation: str = ""
+    metadata: Metadata = None
     input: Payload | None = None
     output: Payload | None = None
 
@@ -75,6 +79,7 @@ class ServiceManifest(Policies):
     name: str
     ty: Serves
     documentation: str = ""
+    metadata: Metadata = None
     handlers: list[HandlerManifest]
 
 
@@ -158,6 +163,11 @@ class RemoteHandler:
     def doc(self) -> str:
         """What the SDK's handler is documented with."""
         return self.manifest.documentation
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """More about the SDK's handler."""
+        return self.manifest.metadata or {}
 
     @property
     def input(self) -> Serde[Any] | None:
@@ -244,7 +254,8 @@ def _service(service: ServiceManifest, way: Way) -> BoundService:
         each.name: RemoteHandler(service.name, each, _kind(service, each), _options(service, each), way)
         for each in service.handlers
     }
-    return BoundService(service.name, _CATEGORIES[service.ty], service.documentation, handlers)
+    category, metadata = _CATEGORIES[service.ty], service.metadata or {}
+    return BoundService(service.name, category, service.documentation, handlers, metadata)
 
 
 def _kind(service: ServiceManifest, handler: HandlerManifest) -> Kind:

@@ -30,6 +30,7 @@ def test_services(cli: Cli) -> None:
     shown = cli.ok("services", "show", "Cart").out.splitlines()
     assert shown[0].split() == ["Cart", "object", "shop:1"]
     assert shown[2].split() == ["add", "exclusive", "string", "integer"]
+    assert shown[-2:] == ["team=shop", "add: writes=items"]
     assert cli("services", "show", "Nobody").code == 3
 
 

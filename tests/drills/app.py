@@ -42,8 +42,8 @@ class Account(VirtualObject, deadlocks="report"):
         return amount
 
 
-class Cart(VirtualObject):
-    @handler
+class Cart(VirtualObject, metadata={"team": "shop"}):
+    @handler(metadata={"writes": "items"})
     async def add(self, ctx: ObjectContext, item: str) -> int:
         items = [*(await ctx.get("items", list[str]) or []), item]
         ctx.set("items", items)

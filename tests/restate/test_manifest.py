@@ -11,6 +11,7 @@ import pytest
 import restate
 
 from adapter.engine.types import Options, RetryPolicy
+from adapter.errors import DefinitionError
 from adapter.registry import BoundService
 from adapter.restate.apps import AppEndpoint
 from adapter.restate.manifest import read_manifest, remote_services
@@ -125,6 +126,30 @@ def test_a_time_limit_of_zero_is_none_and_an_interval_of_zero_is_the_default() -
 def test_the_longest_interval_is_not_shorter_than_the_first() -> None:
     retry = offered({"retryPolicyInitialInterval": 10_000}, SERVICE).handlers["sell"].options.retry
     assert (retry.initial, retry.maximum) == (timedelta(seconds=10), timedelta(seconds=10))
+
+
+def test_metadata_is_kept_and_bounded() -> None:
+    assert offered({"metadata": None}, {}).metadata == {}
+    shop = offered({"metadata": {"page": "sell"}}, {"metadata": {"team": "billing"}})
+    assert (shop.metadata, shop.handlers["sell"].metadata) == ({"team": "billing"}, {"page": "sell"})
+    with pytest.raises(DefinitionError, match=r"services\.0\.handlers\.0\.metadata.* has up to 8192 bytes, not 9000"):
+        offered({"metadata": {"": "x" * 9000}}, {})
+
+
+async def test_the_admin_shows_documentation_and_metadata() -> None:
+    shop = restate.Service("Shop", description="Sells fruit.", metadata={"team": "sales"})
+
+    @shop.handler(metadata={"page": "sell"})
+    async def sell(ctx: restate.Context, item: str) -> str:
+        return item
+
+    async with hosted(AppEndpoint(restate.app(services=[shop]))) as host:
+        shown = (await host.http.get("/admin/services/Shop")).json()
+        theirs = (await host.http.get("/admin/restate/services/Shop")).json()
+    assert (shown["doc"], shown["metadata"]) == ("Sells fruit.", {"team": "sales"})
+    assert shown["handlers"]["sell"]["metadata"] == {"page": "sell"}
+    assert (theirs["documentation"], theirs["metadata"]) == ("Sells fruit.", {"team": "sales"})
+    assert theirs["handlers"][0]["metadata"] == {"page": "sell"}
 
 
 async def test_a_private_service_is_not_found_over_the_ingress() -> None:

@@ -25,6 +25,7 @@ from adapter import (
 )
 from adapter.definitions import Description, describe
 from adapter.engine.types import Kind, Options
+from adapter.registry import Registry
 from tests.unit.issuer import FakeIssuer
 
 if TYPE_CHECKING:
@@ -398,6 +399,26 @@ def private_kind() -> type:
     return Bad
 
 
+def metadata_kind() -> type:
+    class Bad(Service):
+        @handler(metadata={"pages": 7})
+        async def kept(self, ctx: Context) -> None: ...
+
+    return Bad
+
+
+def class_metadata_kind() -> type:
+    class Bad(Service, metadata="text"): ...
+
+    return Bad
+
+
+def metadata_size() -> type:
+    class Bad(Service, metadata={"notes": "x" * 8200}): ...
+
+    return Bad
+
+
 def bad_serde() -> type:
     class Bad(Service):
         @handler(input_serde="json")
@@ -462,6 +483,9 @@ def handler_replaced() -> type:
         (deadlocks_range, 'deadlocks is "fail" or "report"'),
         (retry_of_a_step, "a duration is for a step's policy"),
         (private_kind, "private is of type bool, not int"),
+        (metadata_kind, "metadata maps strings to strings, not str to int"),
+        (class_metadata_kind, "metadata is of type Mapping, not str"),
+        (metadata_size, "metadata has up to 8192 bytes, not 8205"),
         (bad_serde, "input_serde is not a serde"),
         (two_categories, "Bad is a service and a virtual object: derive it from one of them"),
         (handler_replaced, "Bad.add replaces a handler"),
@@ -500,6 +524,29 @@ def test_options_of_the_handler_come_before_those_of_the_class() -> None:
     assert describe(Greeter).methods["kept"].options == Options(
         idempotency_retention=timedelta(days=2), retry=RetryPolicy(attempts=2)
     )
+
+
+def test_the_metadata_of_a_class_is_not_that_of_its_handlers() -> None:
+    class Contract(Service, name="Billing", metadata={"team": "billing"}):
+        @handler(metadata={"page": "https://example.com/pay"})
+        @abstractmethod
+        async def pay(self, ctx: Context) -> None: ...
+
+        @handler
+        @abstractmethod
+        async def refund(self, ctx: Context) -> None: ...
+
+    class Billing(Contract):
+        @handler
+        async def pay(self, ctx: Context) -> None: ...
+
+        @handler
+        async def refund(self, ctx: Context) -> None: ...
+
+    billing = Registry(Billing).services["Billing"]
+    assert billing.metadata == {"team": "billing"}
+    assert billing.handlers["pay"].metadata == {"page": "https://example.com/pay"}
+    assert billing.handlers["refund"].metadata == {}
 
 
 class ShopContract(Service, name="Shop"):

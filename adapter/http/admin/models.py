@@ -374,7 +374,8 @@ class Promises(TypedDict):
 
 
 class Handler(TypedDict):
-    """A handler. ``takes`` and ``gives`` are media types. ``input`` and ``output`` are JSON schemas."""
+    """A handler. ``takes`` and ``gives`` are media types. ``input`` and ``output`` are JSON schemas. ``metadata`` is
+    text by name."""
 
     kind: str
     private: bool
@@ -383,6 +384,7 @@ class Handler(TypedDict):
     input: NotRequired[Json]
     output: NotRequired[Json]
     doc: NotRequired[str]
+    metadata: NotRequired[dict[str, str]]
 
 
 class Service(TypedDict):
@@ -393,6 +395,8 @@ class Service(TypedDict):
     function: str
     deployment: str
     handlers: dict[str, Handler]
+    doc: NotRequired[str]
+    metadata: NotRequired[dict[str, str]]
 
 
 class Services(TypedDict):

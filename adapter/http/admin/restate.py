@@ -208,6 +208,8 @@ def _service(of: m.Service) -> dict[str, Any]:
         "deployment_id": deployment_id(of["deployment"]),
         "revision": 1,
         "public": is_public(of),
+        "documentation": of.get("doc"),
+        "metadata": of.get("metadata", {}),
         "handlers": [_handler(name, each) for name, each in of["handlers"].items()],
     }
 
@@ -218,6 +220,7 @@ def _handler(name: str, of: m.Handler) -> dict[str, Any]:
         "ty": HANDLES.get(of["kind"]),
         "public": not of["private"],
         "documentation": of.get("doc"),
+        "metadata": of.get("metadata", {}),
         "input_description": f"value of content-type {of['takes']!r}" if of["takes"] else "none",
         "output_description": f"value of content-type {of['gives']!r}" if of["gives"] else "none",
         "input_json_schema": of.get("input"),

@@ -39,14 +39,16 @@ async def services(call: Call) -> m.Services:
 
 @operation("GET", "/services/{name}")
 async def service(call: Call, name: str) -> m.Service:
-    """Show a service, with the schemas of what its handlers take and give."""
+    """Show a service: the schemas of what its handlers take and give, its docstrings, its metadata."""
     deployed = await call.stack.service(name)
     documents = await call.stack.services.documents()
     return described(deployed, documents.get(name, {}))
 
 
 def described(deployed: Deployed, document: dict[str, Any]) -> m.Service:
-    """Return what the admin says of a service. Its OpenAPI document adds the schemas."""
+    """Return what the admin says of a service. Its OpenAPI document adds the schemas, docstrings and metadata."""
+    tags: list[dict[str, Any]] = document.get("tags", [])
+    tag = tags[0] if tags else {}
     kinds = {each.kind for each in deployed.handlers.values()}
     kind = "workflow" if Kind.WORKFLOW in kinds else "service" if kinds <= {Kind.SERVICE} else "object"
     shown = {
@@ -64,12 +66,13 @@ def described(deployed: Deployed, document: dict[str, Any]) -> m.Service:
             }
             for name, each in deployed.handlers.items()
         },
+        **views.without_none(doc=tag.get("description"), metadata=tag.get("x-adapter", {}).get("metadata")),
     }
     return cast("m.Service", shown)
 
 
 def _described(document: dict[str, Any], handler: str) -> dict[str, Any]:
-    """Return what a service's OpenAPI document says of a handler: its schemas and its docstring."""
+    """Return what a service's OpenAPI document says of a handler: its schemas, its docstring and its metadata."""
     operations = (methods.get("post", {}) for methods in document.get("paths", {}).values())
     found = next((each for each in operations if each.get("x-adapter", {}).get("handler") == handler), None)
     if found is None:
@@ -79,6 +82,7 @@ def _described(document: dict[str, Any], handler: str) -> dict[str, Any]:
         input=_schema(found.get("requestBody"), schemas),
         output=_schema(found["responses"]["200"], schemas),
         doc=found.get("description") or found.get("summary"),
+        metadata=found["x-adapter"].get("metadata"),
     )
 
 

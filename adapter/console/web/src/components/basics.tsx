@@ -59,6 +59,20 @@ export function ValueView({ value, label }: { value: Value; label: string }) {
   );
 }
 
+/** What the code says about a service or a handler: text by name. */
+export function Metadata({ of }: { of?: Record<string, string> }) {
+  if (!of) return null;
+  return (
+    <dl class="facts">
+      {Object.entries(of).map(([name, text]) => (
+        <Fact key={name} name={name}>
+          {text}
+        </Fact>
+      ))}
+    </dl>
+  );
+}
+
 /** Text to copy: a command line, or code. */
 export function Copy({ text, label = "Command" }: { text: string; label?: string }) {
   const [copied, setCopied] = useState(false);

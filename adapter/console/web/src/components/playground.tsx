@@ -7,7 +7,7 @@ import { useCommand, useConfig } from "../commands";
 import { span } from "../format";
 import { refresh } from "../live";
 import { example, type Schema } from "../schema";
-import { Copy, To, Trouble } from "./basics";
+import { Copy, Metadata, To, Trouble } from "./basics";
 import { JsonField, SchemaField } from "./schema-form";
 import { curl, headersOf, python, target, type Call } from "./snippets";
 
@@ -79,6 +79,7 @@ export function Playground({ service, name, handler }: { service: Service; name:
       }}
     >
       {handler.doc && <p>{handler.doc}</p>}
+      <Metadata of={handler.metadata} />
       {keyed && (
         <label>
           Key

@@ -3,7 +3,7 @@
 import { path } from "../api/client";
 import type { Service, Services as Answer } from "../api/schema";
 import { useCommand } from "../commands";
-import { Copy, Empty, Head, Trouble } from "../components/basics";
+import { Copy, Empty, Head, Metadata, Trouble } from "../components/basics";
 import { Playground } from "../components/playground";
 import { useLive } from "../live";
 
@@ -69,6 +69,8 @@ function ServiceCard({ of }: { of: Service }) {
           <a href="/console/deployments">{of.deployment}</a>
         </p>
       )}
+      {of.doc && <p>{of.doc}</p>}
+      <Metadata of={of.metadata} />
       <ul class="lines">
         {Object.entries(of.handlers).map(([name, handler]) => (
           <li key={name} class="line">
