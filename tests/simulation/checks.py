@@ -22,10 +22,10 @@ from adapter.engine.records import (
     Waiter,
 )
 from adapter.engine.types import Kind, ObjectKey
-from tests.simulation import costs, waits
+from tests.simulation import costs, edges, waits
 from tests.simulation.plan import Op
 from tests.simulation.program import digest
-from tests.simulation.watch import SKEW, Ended, WatchedStore
+from tests.simulation.watch import EPOCH, SKEW, Ended, WatchedStore
 from tests.simulation.world import World
 
 SOON = 20_000
@@ -70,6 +70,7 @@ class Checker:
         self.answers()
         for ref in self.outputs:
             self.observations(self.ends[ref].meta)
+            edges.check(self, self.ends[ref], self.outputs[ref]["t"])
             self.children(self.ends[ref].meta)
         self.loose()
         self.keys()
@@ -204,7 +205,7 @@ class Checker:
                 self.fail(f"{asked.id} was accepted, and is not there")
                 continue
             first[asked.id] += asked.accepted
-            if not asked.accepted and all(end.meta.expires < asked.began_at - SKEW for end in ends if end.meta.expires):
+            if not asked.accepted and all(self.gone(end) < asked.began_at - SKEW for end in ends if end.meta.expires):
                 self.fail(f"{asked.id} is said to be there already, and had expired")
             if asked.outcome is None and self.world.forgets(asked.id):
                 continue
@@ -219,6 +220,10 @@ class Checker:
         for id, count in first.items():
             if count > len(self.by_id[id]):
                 self.fail(f"{count} requests have made {id}")
+
+    def gone(self, end: Ended) -> int:
+        """When an invocation had expired. One that is kept for no time expires once its completion is stored."""
+        return max(end.meta.expires or 0, EPOCH + int(self.world.waits.ended[end.meta.ref] * 1000))
 
     def observations(self, meta: Meta) -> None:
         """What attempts had observed when they did something is what the last one observed."""

@@ -12,7 +12,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from adapter import codec, combinators, heartbeats
-from adapter.engine import blobs, conflicts, deadlocks, journal, lifecycle, prefix, suspensions, transaction
+from adapter.engine import (
+    blobs,
+    conflicts,
+    deadlocks,
+    journal,
+    lifecycle,
+    limits,
+    prefix,
+    runner,
+    suspensions,
+    transaction,
+)
 from adapter.engine.attempt import Attempt
 from adapter.engine.claims import Claims
 from adapter.engine.committer import Committer
@@ -34,6 +45,7 @@ from adapter.engine.record_delta import RecordDelta
 from adapter.engine.records import InboxEntry, Meta, Status
 from adapter.engine.runner import Runner
 from adapter.engine.session import Session
+from adapter.engine.steps import Steps
 from adapter.engine.storage import Storage
 from adapter.engine.sweeper import Sweeper
 from adapter.engine.together import Together
@@ -712,6 +724,42 @@ MUTANTS = (
         "what others run goes on",
         Edit(Session, "_rewind_without", "if not others:", "if True:"),
         focus="steps+anywhere",
+    ),
+    mutant(
+        "who waits for a promise is not told that its workflow is over",
+        "storage is given back",
+        Edit(Promises, "check", "if meta.waiters:", "if False:"),
+        focus="results+expiry",
+    ),
+    mutant(
+        "a promise is never given up",
+        "storage is given back",
+        Edit(Promises, "check", "if not gone:", "if True:"),
+        focus="results+expiry",
+    ),
+    mutant(
+        "a promise is given up although its workflow is not over",
+        "2",
+        Edit(Promises, "check", "if not gone:", "if False:"),
+        focus="results+expiry",
+    ),
+    mutant(
+        "a step may take as long as it likes",
+        "time",
+        Edit(Steps, "_limited", "if abort is None:", "if True:"),
+        focus="aborts",
+    ),
+    mutant(
+        "who knows one awakeable can complete what is none",
+        "results",
+        Edit(runner, "receiving_command", "and not awakeable", "and False"),
+        focus="strangers",
+    ),
+    mutant(
+        "values may be too large",
+        "bounds",
+        Edit(limits, "oversize", "if size > MAX_PAYLOAD else None", "if False else None"),
+        focus="bounds",
     ),
 )
 

@@ -12,6 +12,7 @@ from itertools import pairwise
 from random import Random
 
 from adapter.engine.types import Kind, Target
+from tests.simulation import edges
 
 AWAITED = ("call", "join")
 """How others are invoked whose failure ends the program."""
@@ -303,14 +304,14 @@ class _Generator:
             "stubborn": random.choice((0, 0.3)), "stray": random.choice((0, 0.3)),
             "deadline": random.choice((0, 0.3)),
         }  # fmt: skip
-        if expiring:  # then what somebody attaches to may be there no more
-            self.weights["join"] = self.weights["idempotent"] = 0
         if extended:
             for name, most in (
                 ("awakeable", 1.0), ("signal", 1.0), ("promise", 4.0), ("cancelled", 1.0), ("glance", 0.5),
-                ("select", 1.0), ("completed", 0.5), ("timeout", 1.0), ("all", 0.5),
+                ("select", 1.0), ("completed", 0.5), ("timeout", 1.0), ("all", 0.5), ("outwait", 10.0),
             ):  # fmt: skip
                 self.weights[name] = most * random.choice((0, 0.3, 1.0))
+        self.outwaits = expiring and extended
+        """Whether handlers wait for promises that nobody keeps: what they wait for ends when a workflow expires."""
         self.acts = random.choice((0.0, 0.2, 0.5, 0.8)) if extended else 0.0
         """How often an operator does something to a client's request."""
         self.limits: dict[str, Limit] = {}
@@ -347,6 +348,7 @@ class _Generator:
         self.often = 0.6 if focus == "parts" else 0.3
         self.huge = (random.random() < 0.02 and not self.alone) or focus == "large"
         """Whether some are too large for an item."""
+        self.edges = [name for name in edges.EDGES if name in reach and not (self.huge and name == "bounds")]
         if self.large:  # then what is asked for has to be fetched
             self.weights["ahead"] *= 4
         if focus == "parts":
@@ -364,7 +366,7 @@ class _Generator:
 
     def plan(self) -> Plan:
         random = self.random
-        for _ in range(0 if self.expiring or self.alone else random.choice((0, 1, 2, 4))):
+        for _ in range(0 if self.alone else random.choice((0, 1, 2, 4))):
             floor = random.randint(0, len(self.keys))
             self.pool.append((self.node(floor, 2, idempotency=f"i{len(self.pool)}"), floor))
         self.left = max(self.left, 3)
@@ -485,6 +487,8 @@ class _Generator:
         random = self.random
         if "further" in self.reach and not (inside or self.alone or self.by_sdk) and random.random() < 0.2:
             return [self.further(floor, depth)]
+        if self.edges and not (inside or self.alone or self.by_sdk) and random.random() < 0.15:
+            return [self.edge(kind)]
         reads = {"get", "keys"} if kind is not Kind.SERVICE else set()
         writes = {"set", "add", "append", "clear", "clear-all", "ahead"} if kind.exclusive else set()
         if inside:
@@ -493,6 +497,7 @@ class _Generator:
         if self.extended:
             others |= {"awakeable", "signal"}
             others |= {"promise"} if kind is Kind.WORKFLOW else set()
+            others |= {"outwait"} if kind is Kind.WORKFLOW and self.outwaits and not self.by_sdk else set()
             others |= {"cancelled", "glance"} if depth < 4 and self.left > 0 else set()
             others |= {"select", "completed", "timeout", "all"} if not inside else set()
         if depth < 4 and self.left > 0 and not (self.alone and inside):
@@ -537,6 +542,8 @@ class _Generator:
                 return [Op(what, times=random.randint(1, 3))]
             case "awakeable" | "signal" | "promise":
                 return [self.told(what)]
+            case "outwait":
+                return [self.outwait()]
             case "select" | "completed" | "all":
                 how = random.choice(("", "await", "cancel")) if what == "select" else ""
                 operations = [self.operation(floor, depth, how) for _ in range(random.randint(2, 4))]
@@ -650,6 +657,24 @@ class _Generator:
         how = "reject" if "rejected" in self.reach and random.random() < 0.3 else ""
         return Op(what, "", random.choice((0, 10, 500, 5000)), times=times, how=how, size=self.size() if not how else 0)
 
+    def edge(self, kind: Kind) -> Op:
+        """Something of `tests.simulation.edges`."""
+        random = self.random
+        what, how = edges.draw(random, self.edges)
+        if what == "bloated" and how == "set" and not kind.exclusive:
+            how = "step"
+        return Op(what, "a", random.choice((0, 5, 100)), random.choice((1, 1, 2)) if how == "slow" else 0, how=how)
+
+    def outwait(self) -> Op:
+        """A message to a workflow's shared handler, which waits for a promise that nobody keeps."""
+        assert self.workflow is not None
+        self.left -= 1
+        id = len(self.nodes)
+        before = (Op("sleep", n=self.wait()),) if self.random.random() < 0.4 else ()
+        target = replace(self.workflow, handler="look")
+        self.nodes[id] = Node(id, target, Kind.SHARED, (*before, Op("outwait")))
+        return Op("invoke", node=id, how="send", n=self.random.choice((0, 0, self.wait())))
+
     def teller(self, what: str, times: int) -> int | None:
         """A program that gives a result to whoever invokes it; it lives where nothing is given up."""
         random = self.random
@@ -682,7 +707,7 @@ def generate(
 
     Args:
         random: Where it is drawn from.
-        expiring: Whether nobody is to wait for what may have expired.
+        expiring: Whether records expire while they are used.
         extended: Whether there is more than calls, state and steps in it: results from outside, operators.
         focus: What there is to be much of: ``operators``, ``results`` from outside, ``steps``, ``rings``, ``large``
             values, values in many ``parts``, ``trees`` of calls that are cancelled, limits of ``time``, or known

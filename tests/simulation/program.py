@@ -28,7 +28,7 @@ from adapter.engine.ports import Unavailable
 from adapter.engine.types import Kind, Options, Outcome, RetryPolicy
 from adapter.errors import TerminalError
 from adapter.forwarding import IssuerProxy
-from tests.simulation import further
+from tests.simulation import edges, further
 from tests.simulation.plan import AWAITED, Node, Op
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ def handlers(process: Process) -> list[HandlerSpec]:
                 lazy_state=process.world.lazy_state,
                 inactivity_timeout=process.world.inactivity,
                 batch=process.world.batch,
+                abort_timeout=edges.abort_timeout(process.world, service),
             )
             coder = process.world.coder
             for name, kind in kinds.items():
@@ -272,6 +273,12 @@ class Program:
                     self.hiccup(path)
             case "tell":
                 await self.tell(op, path)
+            case "stranger":
+                await edges.stranger(self, op.how, path)
+            case "bloated":
+                await edges.bloated(self, op.how, path)
+            case "outwait":
+                await edges.outwait(self, path)
             case "invoke":
                 await self.invoke(op, path)
             case "select":
@@ -358,7 +365,8 @@ class Program:
         try:
             value = await pending
         except TerminalError as error:
-            if op.kind == "step" and op.how == "once" and "may have run before" in error.message:
+            lost = "may have run before" in error.message or "abort_timeout" in error.message
+            if op.kind == "step" and op.how == "once" and lost:
                 self.see(path, "lost")
                 return
             if op.how != "reject" or not error.message.startswith(f"{path}!"):
@@ -389,20 +397,27 @@ class Program:
             self.world.waits.works(self.ref, op.n / 1000)
             if op.how == "defer" and "further" in self.world.reach:
                 await further.between(self.process)
+            began = self.world.loop.time()
             try:
+                if op.how == "slow" and self.world.stumbles(self.attempt.id, path, op.times):
+                    await edges.outlast(self, began)
                 await self.process.work(op.n / 1000)
+                for _ in range(self.world.random.randrange(16)):  # what ends at one time ends in any order
+                    await asyncio.sleep(0)
             except asyncio.CancelledError:
-                if op.how != "defer":  # which may be run again
+                if edges.is_aborted(self, began):
+                    self.world.waits.fails(self.ref)
+                    self.world.waits.works(self.ref, edges.ABORT.total_seconds())
+                    self.step_fails(operation[0])
+                elif op.how != "defer":  # which may be run again
                     self.step_is_cut(operation[0])
                 raise
-            for _ in range(self.world.random.randrange(16)):  # what ends at one time ends in any order
-                await asyncio.sleep(0)
             if op.how == "exhaust":
                 self.world.waits.works(self.ref, 10)
                 self.world.stumbles(self.attempt.id, path, 0)
                 self.step_fails(operation[0])
                 raise Hiccup(path)
-            if self.world.stumbles(self.attempt.id, path, op.times):
+            if op.how != "slow" and self.world.stumbles(self.attempt.id, path, op.times):
                 self.step_fails(operation[0])
                 if retry is not None:
                     self.world.waits.works(self.ref, 2 * initial.total_seconds() * 2**op.times)
@@ -520,12 +535,19 @@ class Program:
                 self.see(path, "error", op.node, digest(error.message))
                 if error.message.startswith('{"n":') and not self.world.is_of(op.node, error.metadata):
                     self.world.violation(f"{self.attempt.id} was told of node {op.node} with {error.metadata}")
-            if op.how in AWAITED:
+            if op.how in AWAITED and not self.has_expired(error, op, path, call):
                 raise
         else:
             self.see(path, "value", op.node, digest(value))
             if value["n"] != op.node:
                 self.world.violation(f"{self.attempt.id} was given {value}, not node {op.node}'s output")
+
+    def has_expired(self, error: TerminalError, op: Op, path: str, call: Any) -> bool:
+        """Whether a program is told that what it attaches to has expired, and goes on as if that had succeeded."""
+        if error.code != 404 or not error.message.startswith("there is no invocation") or not self.world.expiring:
+            return False
+        self.see(path, "gone", getattr(call, "n", -1))  # a handler of the SDK's does not know its command
+        return not self.world.plan.fails(op.node)
 
     async def glance(self, op: Op, path: str, call: Any) -> None:
         """Look at an output as it stands."""

@@ -7,6 +7,7 @@ from typing import Final
 
 SHARES: Final = {
     "conflicts": 0.3,
+    "expiry": 0.1,
     "crowd": 0.06,
     "fan-in": 0.02,
     "messages": 0.05,
@@ -22,6 +23,9 @@ SHARES: Final = {
     "rejected": 0.3,
     "exhausted-steps": 0.3,
     "step-counts": 1.0,
+    "aborts": 0.1,
+    "strangers": 0.1,
+    "bounds": 0.1,
     "further": 0.0,
     "sdk": 0.0,
 }
@@ -29,6 +33,8 @@ SHARES: Final = {
 it on in every run.
 
 - ``conflicts``: A transaction takes time, and what meets it on an item is refused, as by DynamoDB.
+- ``expiry``: Records expire at once, after 3 or after 5 minutes, while others call them again, attach to them, and wait
+  for promises that nobody keeps.
 - ``crowd``: Clients without idempotency keys call one key at the same moment, by way of 2 to 8 processes.
 - ``fan-in``: 20 to 60 calls of one caller into another function complete together; 2 to 8 processes for each function.
 - ``messages``: Programs send 2 to 60 messages at once, and operators end some of them.
@@ -44,6 +50,9 @@ it on in every run.
 - ``registry``: What other functions host cannot be read now and then.
 - ``rejected``: Awakeables, signals and promises are given failures.
 - ``exhausted-steps``: Steps use up their attempts, or their time.
+- ``aborts``: Handlers have an ``abort_timeout``, and some steps take longer the first times (see `edges`).
+- ``strangers``: Commands name what does not exist, or themselves.
+- ``bounds``: Values are refused that are too large. Values may have 100 KB, not 4 MB.
 - ``further``: What the library builds on the engine, such as batches, heartbeats and a codec (see `further`).
 - ``sdk``: Some services are written with Restate's SDK, and the exchanges with its endpoint fail (see `sdk`).
 - ``step-counts``: No step begins more often than its failures, the attempts at it and other failures in it account for.

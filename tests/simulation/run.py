@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 
 from adapter.engine.engine import Engine
+from tests.simulation import edges
 from tests.simulation.checks import check
 from tests.simulation.crowds import crowd, fan_in, messages
 from tests.simulation.faults import Exchanges, Faults, draw, draw_exchanges
@@ -72,7 +73,6 @@ def case(seed: int, focus: str = "") -> Case:
     random = Random(f"{seed}/case")
     extended = bool(focus and focus != "costs") or Random(f"{seed}/extended").random() < 0.6
     faults, lambdas = draw(random), random.choice((0.0, 0.5, 1.0))
-    expiring = random.random() < 0.1
     if focus == "costs":
         return Case(str(seed), generate(Random(f"{seed}/plan"), focus=focus), Faults(), 0.0, 86_400.0)
     if focus == "time" or (focus == "trees" and random.random() < 0.4):
@@ -85,7 +85,7 @@ def case(seed: int, focus: str = "") -> Case:
     if focus == "steps":
         faults.jitter = 0.0  # so that much ends at one time
     crowds = [name for name in reach if name in CROWDS]
-    expiring = expiring and not crowds
+    expiring = "expiry" in reach and not crowds
     plan = generate(Random(f"{seed}/plan"), expiring=expiring, extended=extended, focus=focus, reach=reach)
     for name in crowds:
         plan = CROWDS[name](Random(f"{seed}/plan"))
@@ -93,8 +93,10 @@ def case(seed: int, focus: str = "") -> Case:
             plan = replace(plan, hosted=hosted(Random(f"{seed}/hosted"), sorted(plan.functions)))
     if smooth:
         plan = replace(plan, acts=())
-    retention = random.choice((180.0, 300.0)) if expiring else 86_400.0
+    retention = random.choice((0.0, 180.0, 300.0)) if expiring else 86_400.0
     parts = focus == "parts" or (Random(f"{seed}/parts").random() < 0.25 and _largest(plan) <= 20_000)
+    if "bounds" in reach and _largest(plan) > 20_000:
+        reach = tuple(name for name in reach if name != "bounds")
     if "conflicts" in reach:
         faults.conflict = Random(f"{seed}/spans").choice((0.002, 0.01, 0.05))
     front = Random(f"{seed}/front").choice((0, 1, 2, 5))
@@ -116,9 +118,10 @@ def _largest(plan: Plan) -> int:
 
 
 @contextmanager
-def _cut(part: int, front: int, kept: int) -> Iterator[None]:
+def _cut(part: int, front: int, kept: int, world: World) -> Iterator[None]:
     """Have values cut into parts of so many bytes, few of which fit into a commit, inboxes read bit by bit, and items
-    kept for so many seconds."""
+    kept for so many seconds. If records expire, promises are checked sooner. With ``bounds``, values
+    may have 100 KB."""
     limits = {"DUE_SHARDS": 8}  # most requests of an idle sweep would be of empty ones
     if part:
         limits |= {"PART": part, "INLINE": part, "MAX_NOTIFICATION": part // 2}
@@ -127,6 +130,10 @@ def _cut(part: int, front: int, kept: int) -> Iterator[None]:
         limits["INBOX_PAGE"] = front
     if kept:
         limits |= {"KEPT": kept * 1000, "RENEWAL": kept * 500}
+    if "bounds" in world.reach:
+        limits["MAX_PAYLOAD"] = edges.MOST
+    if world.expiring:
+        limits |= {"PROMISE_CHECK": 2 * 3600 * 1000, "OPEN_CHECK": 20 * 1000}
     with ExitStack() as undo:
         for module in [
             module
@@ -161,7 +168,7 @@ def run(
     )
     undo = seeded(world)
     try:
-        with _cut(case.part, case.front, case.kept), _timed(world):
+        with _cut(case.part, case.front, case.kept, world), _timed(world):
             simulate(_run(world))
     except Exception as error:
         world.crashed(error)

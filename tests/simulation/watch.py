@@ -74,6 +74,8 @@ class WatchedStore(MemoryStore):
         self.world = world
         self.archive: dict[Ref, Ended] = {}
         """Everything that has ever completed."""
+        self.attached: set[tuple[Ref, int]] = set()
+        """The commands that were stored as waiting for another invocation."""
         self._made: set[Ref] = set()
         """Everything that ever had a record."""
 
@@ -142,6 +144,8 @@ class WatchedStore(MemoryStore):
                     self.world.waits.owns(new.key, new.owner)
                 elif isinstance(new, InboxEntry):
                     self.world.waits.tickets[new.ref] = new.ticket
+            elif isinstance(new, Waiter):
+                self.attached.add((new.waiter, new.command))
             elif isinstance(new, Part):
                 if new.name != "input" and Ref(new.id, new.generation) not in self._made:
                     self._fail(f"{new.name} of {new.id} is there before its record")

@@ -55,6 +55,9 @@ REFUSED = 5.0
 UNREAD = 0.1
 """How often the registry cannot be read."""
 
+LATE = 170_000
+"""Milliseconds for which a record stays at least after its completion: requests from before that may be so late."""
+
 SWEEP = 60.0
 """Seconds between two sweeps."""
 
@@ -519,7 +522,8 @@ class World:
                 continue
             for meta in list(self.store.metas()):
                 untold = meta.waiters and meta.due is not None and meta.due <= self.store._now()
-                ended = meta.expires is not None and meta.expires + 1000 < self.store._now()
+                stays = max(meta.expires or 0, (meta.completed or 0) + LATE)
+                ended = meta.expires is not None and stays + 1000 < self.store._now()
                 if ended and not untold and random.random() < 0.3:
                     self.note(None, "time to live ends", meta.id)
                     self.store.remove(meta)
@@ -1114,7 +1118,8 @@ class EngineLog(logging.Handler):
         if self.world is None:
             return
         error = record.exc_info[1] if record.exc_info else None
-        if error is not None and not isinstance(error, Hiccup | RetryableError | Unavailable):
+        aborted = isinstance(error, TimeoutError) and "abort_timeout" in str(error)
+        if error is not None and not aborted and not isinstance(error, Hiccup | RetryableError | Unavailable):
             self.world.crashed(error, getattr(record, "invocation_id", ""))
         elif error is None and record.levelno >= logging.ERROR:
             self.world.violation(record.getMessage())
