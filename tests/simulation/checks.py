@@ -74,6 +74,7 @@ class Checker:
             self.children(self.ends[ref].meta)
         self.loose()
         self.keys()
+        self.edits()
         self.arrivals()
         self.leftovers()
         if self.world.encodes:
@@ -105,6 +106,8 @@ class Checker:
                 self.fail(f"{meta.id} was cancelled, and could not clean up what its steps did")
             return
         if self.plan.tangled and text.startswith("deadlock"):
+            if self.world.reports(meta.target.service):
+                self.fail(f"{meta.id} ends with {text}, and was to be left to an operator")
             return
         if self.plan.mortal(node) and text.startswith("gave up after"):
             return
@@ -356,11 +359,21 @@ class Checker:
                 self.fail(f"{key}: {[(self.seq(meta), meta.id) for meta in metas]} is not serial")
                 continue
             state: dict[str, str] = {}
-            for meta in metas:
+            for place, meta in enumerate(metas):
+                self.edit(key, place, state)
                 self.model(meta, state)
+            self.edit(key, len(metas), state)
             cleared = metas[0].kind is Kind.WORKFLOW and not heads[key].state_generation  # it has expired
             if not cleared and self.state(heads[key]) != state:
                 self.fail(f"{key} is {self.state(heads[key])}, not {state}")
+
+    def edit(self, key: ObjectKey, place: int, state: dict[str, str]) -> None:
+        """What an operator did to a key's state after so many invocations."""
+        for name, value in self.world.edits.after(key, place):
+            if value is None:
+                state.pop(name, None)
+            else:
+                state[name] = digest(value)
 
     def state(self, head: Head) -> dict[str, str]:
         values = dict(head.state)
@@ -393,6 +406,14 @@ class Checker:
                     state.pop(name, None)
                 case [_, "clear-all"]:
                     state.clear()
+
+    def edits(self) -> None:
+        """An edit that was accepted was made."""
+        edits = self.world.edits
+        for key, name, value in edits.accepted:
+            made = [(at, what) for _, at, what in edits.applied[key]]
+            if value is not None and (name, value) not in made:
+                self.fail(f"{key} was to have {name} = {value!r}, and {edits.applied[key]} was done")
 
     def arrivals(self) -> None:
         """What was accepted before something else was asked for came to its key before it, as far as clocks agree."""

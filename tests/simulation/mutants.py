@@ -16,6 +16,7 @@ from adapter.engine import (
     blobs,
     conflicts,
     deadlocks,
+    editing,
     journal,
     lifecycle,
     limits,
@@ -754,6 +755,24 @@ MUTANTS = (
         "results",
         Edit(runner, "receiving_command", "and not awakeable", "and False"),
         focus="strangers",
+    ),
+    mutant(
+        "an operator's edit undoes what a key's owner does",
+        "7",
+        Edit(editing, "edit", "if head.owner is not None:", "if False:"),
+        focus="edits",
+    ),
+    mutant(
+        "a deadlock that is to be reported is not",
+        "deadlocks",
+        Edit(Control, "check_deadlock", "if youngest.error != failure.message:", "if False:"),
+        focus="rings+reported",
+    ),
+    mutant(
+        "a deadlock that is to be reported is ended",
+        "deadlocks",
+        Edit(Control, "check_deadlock", 'spec.options.deadlocks != "report"', "True"),
+        focus="rings+reported",
     ),
     mutant(
         "values may be too large",

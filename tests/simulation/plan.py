@@ -12,7 +12,7 @@ from itertools import pairwise
 from random import Random
 
 from adapter.engine.types import Kind, Target
-from tests.simulation import edges
+from tests.simulation import edges, edits
 
 AWAITED = ("call", "join")
 """How others are invoked whose failure ends the program."""
@@ -79,8 +79,8 @@ class Act:
     """What an operator does to the invocations of a program.
 
     Attributes:
-        what: ``cancel``, ``kill``, ``pause``, ``move`` (to the current deployment), ``purge`` or ``restart``. What is
-            paused, for whatever reason, is resumed sooner or later.
+        what: ``cancel``, ``kill``, ``pause``, ``move`` (to the current deployment), ``purge``, ``restart``, or ``edit``
+            (the state of its key). What is paused, for whatever reason, is resumed sooner or later.
         at: When, in seconds.
     """
 
@@ -410,6 +410,8 @@ class _Generator:
             for function in range(self.functions_count if self.extended and random.random() < 0.5 else 0)
             for _ in range(random.choice((1, 1, 2)))
         )
+        if "edits" in self.reach:
+            acts += edits.draw(random, plan, span + 5)
         for act in acts:  # nothing can be moved before there is somewhere to go
             if act.what == "move":
                 function = self.functions[self.nodes[act.node].target.service]

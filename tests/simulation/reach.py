@@ -23,6 +23,8 @@ SHARES: Final = {
     "rejected": 0.3,
     "exhausted-steps": 0.3,
     "step-counts": 1.0,
+    "reported": 0.3,
+    "edits": 0.1,
     "aborts": 0.1,
     "strangers": 0.1,
     "bounds": 0.1,
@@ -50,6 +52,8 @@ it on in every run.
 - ``registry``: What other functions host cannot be read now and then.
 - ``rejected``: Awakeables, signals and promises are given failures.
 - ``exhausted-steps``: Steps use up their attempts, or their time.
+- ``reported``: Of calls that wait for each other, those of some services are left to an operator, who ends them.
+- ``edits``: An operator edits entries of keys' states.
 - ``aborts``: Handlers have an ``abort_timeout``, and some steps take longer the first times (see `edges`).
 - ``strangers``: Commands name what does not exist, or themselves.
 - ``bounds``: Values are refused that are too large. Values may have 100 KB, not 4 MB.

@@ -60,6 +60,11 @@ class Ended:
     output: str
 
 
+def is_deadlock(error: str | None) -> bool:
+    """Whether a record says that it is part of a deadlock."""
+    return (error or "").startswith("deadlock: ")
+
+
 def _is_renewal(old: JournalSegment | Notification, new: JournalSegment | Notification) -> bool:
     """Whether nothing but an item's time to live has changed, and that has not become shorter."""
     return replace(old, ttl=new.ttl) == new and (old.ttl or 0) <= (new.ttl or 0)
@@ -121,6 +126,8 @@ class WatchedStore(MemoryStore):
 
     def _apply(self, writes: Sequence[Any]) -> None:
         super()._apply(writes)
+        if "edits" in self.world.reach:
+            self.world.edits.on_write(self, writes)
         keys: dict[ObjectKey, None] = {}
         for (_, sk), old, new, _ in writes:
             if sk == META_SK:
@@ -206,6 +213,9 @@ class WatchedStore(MemoryStore):
             return
         if old is not None and old.generation == new.generation:
             self._check_change(old, new, now)
+        if is_deadlock(new.error) and (old is None or old.error != new.error):
+            self._check_deadlock(new, cast("str", new.error))
+            self.world.deadlocked(new.id)
         if new.due is None and new.status not in WITHOUT_DUE:
             self._fail(f"{new.id} is {new.status} without a due time")
         if not new.live and new.completed is None:

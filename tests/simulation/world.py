@@ -27,6 +27,7 @@ from adapter.engine.requests import Answer, Request
 from adapter.engine.types import ENCODED, Failure, Kind, ObjectKey, Outcome, Target
 from adapter.errors import RetryableError, TerminalError
 from tests.simulation import further
+from tests.simulation.edits import Edits
 from tests.simulation.faults import CALM, Exchanges, Faults
 from tests.simulation.loop import Runaway, SimLoop
 from tests.simulation.plan import Act, Op, Plan, Root
@@ -361,6 +362,8 @@ class World:
     disagreement: float = field(default=0.0, init=False)
     """Seconds that the clocks of two processes differ by at most."""
     waits: Waits = field(init=False)
+    edits: Edits = field(init=False)
+    """The operator's edits of state."""
     outages: list[tuple[float, float]] = field(default_factory=list, init=False)
     """When the store serves nobody."""
     encodes: bool = field(init=False)
@@ -433,6 +436,7 @@ class World:
         self.coder = Coder(further.Nonces(Random(f"{self.seed}/nonces")) if self.encodes else None)
         self.disagreement = 2 * self.faults.skew
         self.waits = Waits(self)
+        self.edits = Edits(self)
         self.jitter, self.conflict = self.faults.jitter, self.faults.conflict
         self.faulty = any(name not in ("jitter", "skew", "conflict") for name in self.faults.names())
         self.faulty = self.faulty or "registry" in self.reach
@@ -862,6 +866,9 @@ class World:
         """Acts on what runs a program."""
         act = self.plan.acts[number]
         await asyncio.sleep(act.at)
+        if act.what == "edit":
+            await self.edits.edit(act, number)
+            return
         over = act.what in ("purge", "restart")
         for id in [meta.id for meta in self.store.metas() if self._node(meta) == act.node and (over or meta.live)]:
             self.note(None, "operator", act.what, id)
@@ -908,6 +915,22 @@ class World:
         most = 1200.0 if "left-paused" in self.reach else 60.0
         self.waits.mishap(most + RECOVERY)
         self.loop.call_later(self.random.uniform(1, most), lambda: self.loop.create_task(self._attend(id)))
+
+    def reports(self, service: str) -> bool:
+        """Whether deadlocks of a service's calls are left to an operator."""
+        reported = "reported" in self.reach and self.plan.tangled
+        return reported and Random(f"{self.seed}/reports/{service}").random() < 0.6
+
+    def deadlocked(self, id: str) -> None:
+        """A deadlock is reported. Somebody ends one of its calls, in time."""
+        self.waits.mishap(60.0 + RECOVERY)
+        self.loop.call_later(self.random.uniform(1, 60), lambda: self.loop.create_task(self._end_deadlocked(id)))
+
+    async def _end_deadlocked(self, id: str) -> None:
+        what = self.random.choice(("cancel", "kill"))
+        self.note(None, "operator ends a deadlock", what, id)
+        self.acted.setdefault(what, set()).add(id)
+        await self._insist(lambda engine: engine.control.cancel(id) if what == "cancel" else engine.control.kill(id))
 
     async def _attend(self, id: str) -> None:
         self.note(None, "operator resumes", id)
@@ -1121,8 +1144,12 @@ class EngineLog(logging.Handler):
         aborted = isinstance(error, TimeoutError) and "abort_timeout" in str(error)
         if error is not None and not aborted and not isinstance(error, Hiccup | RetryableError | Unavailable):
             self.world.crashed(error, getattr(record, "invocation_id", ""))
-        elif error is None and record.levelno >= logging.ERROR:
+        elif error is None and record.levelno >= logging.ERROR and not self._is_reported(record.getMessage()):
             self.world.violation(record.getMessage())
+
+    def _is_reported(self, message: str) -> bool:
+        assert self.world is not None
+        return message.startswith("deadlock: ") and any(map(self.world.reports, self.world.plan.functions))
 
 
 LOG = EngineLog()
