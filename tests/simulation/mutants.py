@@ -409,6 +409,34 @@ MUTANTS = (
         focus="operators",
     ),
     mutant(
+        "what is sent is not dispatched if its client gives up",
+        "nothing waits for a sweep",
+        Edit(
+            Engine,
+            "send",
+            "await self.process.persist(self._session(execution).run(), repeated_by=Repeat.DISPATCH)",
+            "await self._session(execution).run()",
+        ),
+        focus="impatience+waits",
+    ),
+    mutant(
+        "what is called is not begun if its client gives up",
+        "nothing waits for a sweep",
+        Edit(
+            Engine,
+            "call",
+            "await self.process.persist(self._begin_once(execution, until), repeated_by=Repeat.LEASE)",
+            "await self._begin_once(execution, until)",
+        ),
+        focus="impatience+waits",
+    ),
+    mutant(
+        "a notification is not counted if its sender gives up",
+        "nothing waits for a sweep",
+        Edit(Outbound, "deliver", "await self._process.persist(notify(), repeated_by=Repeat.CHECK)", "await notify()"),
+        focus="impatience+waits",
+    ),
+    mutant(
         "attempts go on for ever",
         "retries follow the policy",
         Edit(Failures, "judge", "policy.attempts is None or failures < policy.attempts", "True"),
@@ -432,7 +460,7 @@ MUTANTS = (
             "commit_id = command_commit_id(execution.ref, n)",
             "commit_id = new_commit_id()",
         ),
-        focus="results",
+        focus="results+conflicts+outages",
     ),
     mutant(
         "a cancellation ends what has begun",

@@ -14,6 +14,7 @@ SHARES: Final = {
     "waits": 0.0,
     "starvation": 0.3,
     "outages": 0.1,
+    "impatience": 0.05,
     "left-paused": 0.2,
     "anywhere": 0.3,
     "nested": 0.2,
@@ -44,6 +45,7 @@ it on in every run.
   It is on wherever ``crowd``, ``fan-in`` or ``sdk`` is.
 - ``starvation``: No process loses a key to others again and again, and no key or record is refused to all of them.
 - ``outages``: The store refuses everything for 2 to 40 seconds.
+- ``impatience``: Clients give up within milliseconds, between two writes of what they asked for, until all is calm.
 - ``left-paused``: An operator resumes what is paused after up to 20 minutes, not one.
 - ``anywhere``: Operators cancel and kill any invocation, not only clients' requests.
 - ``nested``: Combinators, deadlines and tasks are part of others.

@@ -798,6 +798,8 @@ class World:
         """Ask a process, until it answers, it dies or patience ends."""
         task = self.loop.create_task(process.event(work))
         patience = self.random.uniform(0, most) if self.chance(self.faults.impatient) else most + 40
+        if "impatience" in self.reach and not self.calm:
+            patience = self.random.uniform(0, 4 * (self.faults.jitter + 0.002))
         ends: list[asyncio.Future[Any]] = [task, process.death]
         await asyncio.wait(ends, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
         if task.done() and not process.dead:
