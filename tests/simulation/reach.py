@@ -11,7 +11,7 @@ SHARES: Final = {
     "crowd": 0.06,
     "fan-in": 0.02,
     "messages": 0.05,
-    "waits": 0.0,
+    "waits": 0.2,
     "starvation": 0.3,
     "outages": 0.1,
     "impatience": 0.05,
@@ -29,11 +29,10 @@ SHARES: Final = {
     "aborts": 0.1,
     "strangers": 0.1,
     "bounds": 0.1,
-    "further": 0.0,
+    "further": 0.1,
     "sdk": 0.0,
 }
-"""The share of runs in which a switch is on. A switch at 0 waits for an engine that withstands it, and a focus turns
-it on in every run.
+"""The share of runs in which a switch is on. A focus turns it on in every run.
 
 - ``conflicts``: A transaction takes time, and what meets it on an item is refused, as by DynamoDB.
 - ``expiry``: Records expire at once, after 3 or after 5 minutes, while others call them again, attach to them, and wait
