@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from adapter.engine.awaiting import Awaiting, Leaf, Node
-from adapter.engine.records import Copied, Parent, Ref
-from adapter.engine.types import Failure, Outcome, Target
+from adapter.engine.journal import pack, unpack
+from adapter.engine.records import Calling, Copied, Parent, Ref
+from adapter.engine.types import Failure, Kind, Outcome, Target
 
 
 def write_outcome(outcome: Outcome) -> dict[str, Any]:
@@ -108,6 +109,22 @@ def _write_node(node: Node) -> list[Any]:
 def _write_leaf(leaf: Leaf) -> list[Any]:
     values = [leaf.kind, leaf.ranges, leaf.id, leaf.until]
     return values if leaf.until is not None else values[:3] if leaf.id else values[:2]
+
+
+def write_calling(calling: Calling) -> str:
+    """Return a call as a list.
+
+    >>> write_calling(Calling(3, "g", Target("Greeter", "greet"), Kind.SERVICE, 1700000000000, {}, b"[1]"))
+    '[3,"g","Greeter/greet","service",1700000000000,{},"[1]"]'
+    """
+    target, headers, input = write_target(calling.target), dict(calling.headers), pack(calling.input)
+    return _json([calling.command, calling.generation, target, calling.kind, calling.created, headers, input])
+
+
+def read_calling(text: str) -> Calling:
+    command, generation, target, kind, created, headers, input = json.loads(text)
+    input = unpack(input) or b""
+    return Calling(int(command), generation, read_target(target), Kind(kind), int(created), dict(headers), input)
 
 
 def write_copied(copied: tuple[Copied, ...]) -> str:

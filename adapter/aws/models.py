@@ -15,6 +15,7 @@ from pynamodb.models import Model
 
 from adapter.aws.attributes import (
     read_awaiting,
+    read_calling,
     read_copied,
     read_headers,
     read_outcome,
@@ -23,6 +24,7 @@ from adapter.aws.attributes import (
     read_state,
     read_target,
     write_awaiting,
+    write_calling,
     write_copied,
     write_headers,
     write_outcome,
@@ -131,6 +133,7 @@ class MetaItem(_Item):
     seen = IntAttribute()
     timer = IntAttribute()
     awaiting = TextAttribute(write_awaiting, read_awaiting)
+    calling = TextAttribute(write_calling, read_calling)
     waiters = IntAttribute()
     dispatches = IntAttribute()
     due = IntAttribute()

@@ -16,6 +16,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar, get_args, get_type_
 from adapter.aws.attributes import (
     read_awaiting,
     read_awaits,
+    read_calling,
     read_copied,
     read_headers,
     read_outcome,
@@ -24,6 +25,7 @@ from adapter.aws.attributes import (
     read_state,
     read_target,
     write_awaiting,
+    write_calling,
     write_copied,
     write_headers,
     write_outcome,
@@ -37,6 +39,7 @@ from adapter.engine.awaiting import Awaiting
 from adapter.engine.lifetimes import record_time_to_live
 from adapter.engine.ports import Dependent, Indexed, Listed
 from adapter.engine.records import (
+    Calling,
     Copied,
     Ended,
     Head,
@@ -193,6 +196,7 @@ CODECS: Final[dict[Any, Codec]] = {
     bytes: Codec("B", _same, _same),
     dict[str, bytes]: Codec("M", write_state, read_state),
     Awaiting: Codec("S", write_awaiting, read_awaiting),
+    Calling: Codec("S", write_calling, read_calling),
     tuple[Copied, ...]: Codec("S", write_copied, read_copied),
     Ended: Codec("S", str, Ended),
     Headers: Codec("S", write_headers, read_headers),

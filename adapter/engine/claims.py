@@ -96,6 +96,8 @@ class Claims:
         if meta.status is Status.READY and not cancelled and self._exhausted(meta, spec):
             await self._give_up(meta, spec)
             return None
+        if meta.calling is not None and all(each.id != f"c{meta.calling.command}" for each in notifications):
+            await self._runtime.calls.ensure(meta)
         input = await self._storage.input(meta, parts)
         notifications = [await self._storage.with_value(each) for each in notifications]
         commit_id = new_commit_id()

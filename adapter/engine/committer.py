@@ -337,6 +337,10 @@ class Committer:
                 self._runtime.wakeups.schedule(meta)
             elif born:
                 batch = self._runtime.deployment.batch(meta.target)
+                if id == transaction.calling and meta.parent is not None:
+                    caller = transaction.metas[meta.parent.ref.id]
+                    self._process.spawn(self._runtime.calls.make(caller, batch), repeated_by=Repeat.CHECK)
+                    continue
                 self._runtime.wakeups.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=True, batch=batch)
             if born and execution.cancelled and meta.status is Status.QUEUED:
                 self._driver.cancel(id)  # a cancelled invocation need not wait for its key

@@ -247,6 +247,7 @@ class Control:
 
     async def _prefix(self, meta: Meta, first: int) -> list[Entry]:
         """Return the entries that an invocation begins with which is restarted from a command."""
+        await self._runtime.calls.ensure(meta)
         entries, notifications = await self._storage.timed_journal(meta)
         values = {each.id: (await self._storage.with_value(each)).outcome for each in notifications}
         try:
@@ -275,6 +276,7 @@ class Control:
         return await self._process.persist(self._end(meta, failure), repeated_by=Repeat.LEASE)
 
     async def _end(self, meta: Meta, failure: Failure) -> bool:
+        await self._runtime.calls.ensure(meta)
         times, segments = self._process.times(), await self._segments_with_marker(meta)
         taken, change = lifecycle.ending(meta, failure, times, segments)
         if not await self._fence(meta, change):
@@ -314,6 +316,7 @@ class Control:
 
     async def keep_paused(self, meta: Meta) -> bool:
         """Stop every attempt, and keep the invocation from continuing. Return False if the record has changed."""
+        await self._runtime.calls.ensure(meta)
         return await self._fence(meta, lifecycle.paused(meta, await self._segments_with_marker(meta)).change)
 
     async def _fence(self, meta: Meta, change: Update) -> bool:

@@ -15,9 +15,9 @@ from typing import Any, Final
 from adapter.engine import lifetimes
 from adapter.engine import transitions as t
 from adapter.engine.awaiting import Awaiting
-from adapter.engine.ids import new_generation
+from adapter.engine.ids import child_id, new_generation
 from adapter.engine.ports import Create, Finish, Update
-from adapter.engine.records import WAITING, Copied, Meta, Parent, Ref, Status, ending_of
+from adapter.engine.records import WAITING, Calling, Copied, Meta, Parent, Ref, Status, ending_of
 from adapter.engine.transitions import (
     GRACE,
     MAX_RECHECK,
@@ -31,7 +31,14 @@ from adapter.engine.transitions import (
 from adapter.engine.types import Failure, Headers, Kind, Options, Outcome, Target
 from adapter.frozen import replace
 
-IDLE: Final[dict[str, Any]] = {"wake_after": None, "seen": 0, "timer": None, "ticket": None, "awaiting": None}
+IDLE: Final[dict[str, Any]] = {
+    "wake_after": None,
+    "seen": 0,
+    "timer": None,
+    "ticket": None,
+    "awaiting": None,
+    "calling": None,
+}
 """The values of a record that waits for nothing."""
 
 
@@ -93,6 +100,11 @@ def copied(meta: Meta, first: int) -> tuple[Copied, ...]:
 def created(meta: Meta, now: int) -> Create:
     """Put the record of a new invocation."""
     return Create(meta, now)
+
+
+def created_once(meta: Meta) -> Create:
+    """Put the record of an invocation that is never put again under its id, even when it has expired."""
+    return Create(meta, 0)
 
 
 def begun(meta: Meta, times: Times) -> Meta:
@@ -159,6 +171,7 @@ def suspended(
     *,
     awaiting: Awaiting,
     seen: int,
+    calling: Calling | None = None,
     check_at: int | None,
     progress: bool,
     commit_id: str,
@@ -170,6 +183,7 @@ def suspended(
         meta,
         status=Status.SUSPENDED,
         awaiting=awaiting,
+        calling=calling,
         wake_after=awaiting.wake_after,
         seen=seen,
         timer=timer,
@@ -178,6 +192,26 @@ def suspended(
         epoch=max(meta.epoch, 1),
         ticket=None,
         commit_id=commit_id,
+    )
+
+
+def called(meta: Meta) -> Meta:
+    """Return the record of the call that a suspended invocation waits for, if that is put after its own.
+
+    It has no due time: its caller is checked soon.
+    """
+    calling = meta.calling
+    assert calling is not None, f"{meta.id} waits for no call"
+    return Meta(
+        id=child_id(*meta.ref, calling.command),
+        generation=calling.generation,
+        target=calling.target,
+        kind=calling.kind,
+        status=Status.READY,
+        created=calling.created,
+        headers=calling.headers,
+        input=calling.input,
+        parent=Parent(meta.ref, calling.command, meta.target.service, meta.deployment),
     )
 
 
@@ -386,6 +420,11 @@ def attached(ref: Ref) -> Update:
 def requeued(meta: Meta) -> Update:
     """Require that the invocation waits for its key as it did, for its inbox entry to be put again."""
     return t.REQUEUE.update(meta, {})
+
+
+def calls(meta: Meta) -> Update:
+    """Require that the invocation waits for its call as it did, for the call's record to be put."""
+    return t.CALL.update(meta, {})
 
 
 def extended(meta: Meta, times: Times) -> Update:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from adapter.engine import journal
+from adapter.engine.awaiting import Leaf, Node
 from adapter.engine.execution import AttemptFailed, Completed, Execution, Suspended
+from adapter.engine.records import Calling
+from adapter.engine.transitions import SOON
 
 MAX_INLINE_JOURNAL = 32 * 1024
 """The longest last segment of a journal that a completed record itself holds."""
+
+MAX_CALLING = 256
+"""The most bytes of the input of a call, and of its headers, that its caller's record holds."""
 
 MAX_SUSPENDED_JOURNAL = 512
 """The longest last segment of a journal that the record of a suspended invocation itself holds. The record is written
@@ -57,3 +64,31 @@ class RecordDelta:
         if len(texts) > 1 and execution.inline:  # a piece of a cut segment must not repeat it
             return None, [execution.inline, *journal.encode(self.entries, self.times)]
         return None, texts
+
+
+def called_apart(deltas: Collection[RecordDelta], now: int) -> Execution | None:
+    """Return the call whose record a commit of these effects need not put (see `adapter.engine.calls`).
+
+    It is the only call of the one invocation that the commit suspends, and that invocation waits for nothing else. The
+    sweeper checks it soon.
+    """
+    if len(deltas) != 2:
+        return None
+    call, caller = sorted(deltas, key=lambda delta: delta.suspended is not None)
+    called, suspended, parent = call.execution, caller.suspended, call.execution.meta.parent
+    if suspended is None or suspended.check_at is None or suspended.check_at > now + SOON:
+        return None
+    if called.stored or called.spec is not None or called.cancelled or parent is None:
+        return None
+    size = max(len(called.input), sum(len(name) + len(value) for name, value in called.meta.headers.items()))
+    waits = Node(True, (Leaf("call", (parent.command, parent.command)),))
+    if parent.ref != caller.execution.ref or suspended.awaiting.root != waits or size > MAX_CALLING:
+        return None
+    return called if not caller.divide()[1] else None
+
+
+def calling_of(called: Execution) -> Calling:
+    """Return a call as the record of its caller has it."""
+    meta, parent = called.meta, called.meta.parent
+    assert parent is not None, f"{meta.id} was not called"
+    return Calling(parent.command, meta.generation, meta.target, meta.kind, meta.created, meta.headers, called.input)

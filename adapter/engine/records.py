@@ -90,6 +90,23 @@ class Parent:
     deployment: str = ""
 
 
+@frozen
+class Calling:
+    """A call that a suspended invocation waits for, and whose record is put after the write that suspends it.
+
+    Until that record has begun, it has no due time: whoever looks at the caller looks after it (see
+    `adapter.engine.calls`).
+    """
+
+    command: int
+    generation: str
+    target: Target
+    kind: Kind
+    created: int
+    headers: Headers
+    input: bytes
+
+
 class Copied(NamedTuple):
     """Commands whose results were copied from another invocation: those before a number, from the last such number
     on. With the number 0: the invocation that was restarted."""
@@ -145,6 +162,8 @@ class Meta:
     """While suspended: when the invocation continues even if no notification arrives."""
     awaiting: Awaiting | None = None
     """What it waits for, while it is suspended. While it runs: the invocations that it cannot continue without."""
+    calling: Calling | None = None
+    """While suspended: the call that it waits for, if that is put after this record."""
     waiters: int = 0
     """The number of others, besides the parent, that wait for the result."""
     dispatches: int = 0

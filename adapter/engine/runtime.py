@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextvars import Context, copy_context
 
 from adapter.engine.blobs import Blobs
+from adapter.engine.calls import Calls
 from adapter.engine.deadlocks import Deadlocks
 from adapter.engine.deployment import Deployment
 from adapter.engine.expiry import Expiry
@@ -47,6 +48,7 @@ class Runtime:
     blobs: Blobs
     expiry: Expiry
     notifier: Notifier
+    calls: Calls
     handover: Handover
     promises: Promises
     outbound: Outbound
@@ -109,6 +111,7 @@ def build(
         blobs=blobs,
         expiry=expiry,
         notifier=notifier,
+        calls=Calls(process, storage, wakeups),
         handover=Handover(process, storage, wakeups, recent),
         promises=promises,
         outbound=Outbound(process, storage, notifier, promises),

@@ -160,6 +160,10 @@ class Storage:
         notifications = await self._notification_items(ref)
         return _in_order(notifications if _is_complete(notifications) else await self._notification_items(ref))
 
+    async def is_notified(self, ref: Ref, id: str) -> bool:
+        """Return True if an invocation has a notification with this id."""
+        return any(each.id == id for each in await self._notification_items(ref))
+
     async def _notification_items(self, ref: Ref) -> list[Notification]:
         notifications, cursor = await self.read(lambda: self.store.read_notifications(ref))
         while cursor is not None:

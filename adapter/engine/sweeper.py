@@ -168,6 +168,7 @@ class Sweeper:
         if meta.status is Status.SUSPENDED and not meta.resolved and (meta.timer is None or meta.timer > now):
             if await self._runtime.notifier.wake_if_unseen(meta):
                 return True
+            await self._runtime.calls.ensure(meta)
             await self._control.check_deadlock(meta)
             change = lifecycle.checked(meta, now)
         elif meta.status is Status.QUEUED:

@@ -23,7 +23,7 @@ from adapter.engine.keys import UNKNOWN, KeyState
 from adapter.engine.known_key import Key
 from adapter.engine.lifetimes import time_to_live
 from adapter.engine.ports import Change, Create, Delete, Put, TakeKey, WriteHead
-from adapter.engine.record_delta import RecordDelta
+from adapter.engine.record_delta import RecordDelta, called_apart, calling_of
 from adapter.engine.records import (
     INLINE,
     PART,
@@ -78,6 +78,8 @@ class Transaction:
         """The number of journal segments that the commit puts, by invocation id."""
         self.inlines: dict[str, str | None] = {}
         """The journal segments that records hold after the commit and no stored segment repeats, by invocation id."""
+        self.calling: str | None = None
+        """The invocation whose record is put after the commit (see `adapter.engine.calls`)."""
         self.notifications: list[tuple[Notification, Execution]] = []
         """The notifications to parents in other processes, with the executions that completed."""
         self.granted: list[tuple[ObjectKey, Ref]] = []
@@ -162,6 +164,8 @@ class Transaction:
         """
         changes: list[Change] = []
         parts: list[Part | JournalSegment] = []
+        called = None if self.states else called_apart(self.deltas.values(), self._times.now)
+        self.calling = called.meta.id if called is not None else None
         tickets = {entry.ref: entry.ticket for state in self.states.values() for entry in state.new_entries}
         self.metas = {
             id: self._meta(delta, tickets.get(delta.execution.ref), commit_id) for id, delta in self.deltas.items()
@@ -225,9 +229,14 @@ class Transaction:
                 commit_id=commit_id,
             )
         if delta.suspended is not None:
+            calling = calling_of(self.deltas[self.calling].execution) if self.calling is not None else None
+            if calling is not None and execution.stored:
+                # What acts on the record as it was before would forget the call.
+                meta = replace(meta, epoch=execution.record.epoch + 1)
             return lifecycle.suspended(
                 meta,
                 awaiting=delta.suspended.awaiting,
+                calling=calling,
                 seen=len(execution.notifications),
                 check_at=delta.suspended.check_at,
                 progress=execution.progress or bool(delta.entries),
@@ -245,6 +254,10 @@ class Transaction:
         self, delta: RecordDelta, meta: Meta, changes: list[Change], parts: list[Part | JournalSegment], commit_id: str
     ) -> None:
         execution = delta.execution
+        if meta.id == self.calling:
+            self.inlines[meta.id] = None
+            self.metas[meta.id] = replace(meta, due=None)
+            return
         inline, cuts = delta.divide()
         self.inlines[meta.id] = inline
         if not execution.stored or delta.completed or delta.failed or delta.suspended or delta.touched:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from adapter.aws.attributes import write_calling
 from adapter.engine.records import (
     Head,
     InboxEntry,
@@ -87,6 +88,8 @@ def _meta(meta: Meta) -> int:
         bytes += 12
     if meta.awaiting is not None:
         bytes += 20 + sum(14 + 4 * len(leaf.ranges) + len(leaf.id) for leaf in meta.awaiting.root.leaves)
+    if meta.calling is not None:
+        bytes += 7 + _text(write_calling(meta.calling))
     if meta.copied:
         bytes += 8 + sum(62 + len(str(each.before)) for each in meta.copied)
     if meta.idempotent:

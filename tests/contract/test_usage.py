@@ -11,8 +11,8 @@ from adapter.aws import tables as layout
 from adapter.aws.store import DynamoStore
 from adapter.engine.ids import new_commit_id
 from adapter.engine.ports import Change, Create, Delete, Finish, Put, Store, Update, Usage, WriteHead
-from adapter.engine.records import Head, InboxEntry, Meta, Parent, Record, Ref, StateEntry, Status, Waiter
-from adapter.engine.types import Failure, ObjectKey, Outcome, Target
+from adapter.engine.records import Calling, Head, InboxEntry, Meta, Parent, Record, Ref, StateEntry, Status, Waiter
+from adapter.engine.types import Failure, Kind, ObjectKey, Outcome, Target
 from adapter.local.memory import MemoryStore
 from adapter.local.sizes import size
 from tests.contract.samples import (
@@ -37,6 +37,9 @@ RECORDS: list[Record] = [
     meta(commit_id=NONCE),
     meta(commit_id=NONCE, due=NOW, input=b"x" * 900, deployment="arn:" + "x" * 60, headers={"traceparent": "x" * 55}),
     meta(commit_id=NONCE, parent=Parent(REF, 12, "Service", "arn:" + "x" * 60), target=Target("S", "h", "é" * 30)),
+    meta(
+        commit_id=NONCE, calling=Calling(3, GENERATION, Target("S", "h", "é"), Kind.SERVICE, NOW, {"a": "é"}, b'"\xc3"')
+    ),
     completed(
         commit_id=NONCE, due=NOW, inline_journal="x" * 500, error="é" * 20, ticket="0" * 28, failures=3, dispatches=1
     ),

@@ -26,6 +26,7 @@ from adapter.engine import (
     transaction,
 )
 from adapter.engine.attempt import Attempt
+from adapter.engine.calls import Calls
 from adapter.engine.claims import Claims
 from adapter.engine.committer import Committer
 from adapter.engine.control import Control
@@ -327,6 +328,52 @@ MUTANTS = (
         "budgets",
         Edit(Notifier, "notify", "<= (found.wake_after or 0)", "< (found.wake_after or 0)"),
         focus="fan-in",
+    ),
+    mutant(
+        "nobody looks after a call whose process ended before it was put",
+        "8",
+        Edit(
+            Calls,
+            "_ensure",
+            "await self._storage.store.commit([put, lifecycle.calls(caller)], new_commit_id())",
+            "return",
+        ),
+        focus="calls+anywhere",
+    ),
+    mutant(
+        "nobody dispatches a call again that has no due time",
+        "8",
+        Edit(Calls, "_ensure", "if await self._storage.apply(", "if False and await self._storage.apply("),
+        focus="calls",
+    ),
+    mutant(
+        "the sweeper does not look after calls",
+        "8",
+        Edit(Sweeper, "_act", "await self._runtime.calls.ensure(meta)", "pass"),
+        focus="calls",
+    ),
+    mutant(
+        "a further attempt does not look after the call that it waits for",
+        "8",
+        Edit(Claims, "_load_and_claim", "await self._runtime.calls.ensure(meta)", "pass"),
+        focus="calls+anywhere",
+    ),
+    mutant(
+        "an invocation is paused, and nobody looks after its call",
+        "8",
+        Edit(Control, "keep_paused", "await self._runtime.calls.ensure(meta)", "pass"),
+        focus="calls+anywhere",
+    ),
+    mutant(
+        "a call is put before its caller is suspended",
+        "5",
+        Edit(
+            Committer,
+            "_commit",
+            "tries_of_one = 1 if",
+            "suspended = [each for each in transaction.metas.values() if transaction.calling and each.calling]; "
+            "[await self._runtime.calls.make(each, 1) for each in suspended]; tries_of_one = 1 if",
+        ),
     ),
     mutant(
         "what ends together counts as committed though it was not",

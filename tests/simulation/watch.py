@@ -10,6 +10,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
 from adapter.aws.tables import HEAD_SK, META_SK, object_pk
+from adapter.engine import lifecycle
 from adapter.engine.journal import LAST, WHOLE, AttemptStarted, Entry, ResultDelivered, read
 from adapter.engine.records import (
     Head,
@@ -17,6 +18,7 @@ from adapter.engine.records import (
     JournalSegment,
     Meta,
     Notification,
+    Parent,
     Part,
     Record,
     Ref,
@@ -24,7 +26,7 @@ from adapter.engine.records import (
     Status,
     Waiter,
 )
-from adapter.engine.types import KILLED, Kind, ObjectKey
+from adapter.engine.types import KILLED, Kind, ObjectKey, Outcome
 from adapter.local.changes import Write, address, head_address
 from adapter.local.conflicts import Conflicts
 from adapter.local.memory import MemoryStore
@@ -166,7 +168,7 @@ class WatchedStore(MemoryStore):
                 found = self._record(new.id)
                 own = found if found is not None and found.generation == new.generation else None
                 counts = new.data.startswith((WHOLE, LAST)) and not BEGAN.match(new.data)
-                copies = own is not None and own.copied and own.copied[0].before and not new.index
+                copies = own is not None and own.copied and own.copied[0].before and own.epoch == 1
                 if counts and not copies and self.world.writer is not None:
                     self.world.authors[Ref(new.id, new.generation)] = self.world.writer.deployment
                 read = own is not None and not own.expired(self._now() + SKEW)  # not one that comes after a purge
@@ -216,7 +218,9 @@ class WatchedStore(MemoryStore):
         if is_deadlock(new.error) and (old is None or old.error != new.error):
             self._check_deadlock(new, cast("str", new.error))
             self.world.deadlocked(new.id)
-        if new.due is None and new.status not in WITHOUT_DUE:
+        if old is None and new.live and new.parent is not None and self._is_told(new.parent):
+            self._fail(f"{new.id} is put, and its caller has its result")
+        if new.due is None and new.status not in WITHOUT_DUE and not self._is_looked_after(new):
             self._fail(f"{new.id} is {new.status} without a due time")
         if not new.live and new.completed is None:
             self._fail(f"{new.id} has no time of completion")
@@ -238,11 +242,36 @@ class WatchedStore(MemoryStore):
             if fails and waits < asked - 1 and not (self.world.faulty or self.world.lambdas):
                 self._fail(f"{new.id} is due {waits} ms after it failed, by {new.error}")
 
+    def _is_looked_after(self, meta: Meta) -> bool:
+        """Whether a call that has not begun has a caller that knows of it."""
+        if meta.parent is None or meta.epoch or meta.status is not Status.READY:
+            return False
+        caller = self._record(meta.parent.ref.id)
+        known = caller.calling if caller is not None and caller.ref == meta.parent.ref and caller.live else None
+        return known is not None and (known.command, known.generation) == (meta.parent.command, meta.generation)
+
+    def _check_forgotten(self, old: Meta, new: Meta) -> None:
+        """A caller forgets its call only when that has begun, or has a due time."""
+        called = lifecycle.called(old)
+        found, parent = self._record(called.id), called.parent
+        assert parent is not None
+        if found is None:
+            if not self._is_told(parent):
+                self._fail(f"{new.id} forgets its call {called.id}, which is not there")
+        elif found.status is Status.READY and found.due is None:
+            self._fail(f"{new.id} forgets its call {called.id}, which has not begun")
+
+    def _is_told(self, caller: Parent) -> bool:
+        """Whether a caller has the result of its call."""
+        return self._lookup(address(Notification(caller.ref, f"c{caller.command}", Outcome(), 0))) is not None
+
     def is_cancelled(self, ref: Ref) -> bool:
         """Whether an invocation is cancelled, though it may not know yet. It goes on at once."""
         return any(note.id.startswith("x") and note.to == ref for note in self.items(ref.id, Notification))
 
     def _check_change(self, old: Meta, new: Meta, now: int) -> None:
+        if old.calling is not None and new.calling != old.calling:
+            self._check_forgotten(old, new)
         if not old.live and old.outcome != new.outcome:
             self._fail(f"{old.id} changes its outcome to {new.outcome}")
         if not old.live and new.live:

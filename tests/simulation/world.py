@@ -791,7 +791,7 @@ class World:
             until = engine.process.now() + 100
             with suppress(Unavailable, Gone, TimeoutError):
                 asked.outcome = await self._ask(process, engine.outcome(answer.id, until=until), root.patience)
-            if (self.calm and self.loop.time() > 20_000) or self.store._record(answer.id) is None:
+            if (self.calm and self.loop.time() > 100_000) or self.store._record(answer.id) is None:
                 return
 
     async def _ask(self, process: Process, work: Coroutine[Any, Any, T], most: float) -> T:

@@ -23,7 +23,7 @@ def test_what_may_change_a_record_from_paused() -> None:
     paused = {name: each for name, each in TRANSITIONS.items() if Status.PAUSED in each.sources}
 
     assert {name for name, each in paused.items() if each.to} == {"resume", "count", "wake", "end"}
-    assert {name for name, each in paused.items() if not each.to} == {"attach", "move", "wait", "renew"}
+    assert {name for name, each in paused.items() if not each.to} == {"attach", "call", "move", "wait", "renew"}
 
 
 @pytest.mark.parametrize("how", ["resume", "cancel", "kill"])

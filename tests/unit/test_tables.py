@@ -16,6 +16,7 @@ from adapter.aws.tables import BY_RECORD, DERIVED, Layout, read, write
 from adapter.engine.awaiting import Awaiting, Leaf, Node
 from adapter.engine.ids import ticket
 from adapter.engine.records import (
+    Calling,
     Head,
     InboxEntry,
     JournalSegment,
@@ -43,6 +44,17 @@ OUTCOMES = st.one_of(
 )
 REFS = st.builds(Ref, IDS, GENERATIONS)
 KEYS = st.builds(ObjectKey, NAMES, TEXT)
+CALLS = st.builds(
+    Calling,
+    NUMBERS,
+    GENERATIONS,
+    st.builds(Target, NAMES, NAMES, st.none() | TEXT),
+    st.sampled_from(Kind),
+    NUMBERS,
+    st.dictionaries(TEXT, TEXT, max_size=3),
+    st.binary(max_size=20),
+)
+
 RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
     Meta: st.builds(
         Meta,
@@ -56,6 +68,7 @@ RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
         parent=st.none() | st.builds(Parent, REFS, NUMBERS, NAMES, TEXT),
         headers=st.dictionaries(TEXT, TEXT, max_size=3),
         input=st.none() | st.binary(max_size=20),
+        calling=st.none() | CALLS,
         outcome=st.none() | OUTCOMES,
         ticket=st.none() | TICKETS,
         **{name: st.none() | NUMBERS for name in ("wake_after", "timer", "due", "completed", "expires")},
