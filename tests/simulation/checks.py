@@ -251,7 +251,7 @@ class Checker:
                     self.fail(f"{meta.id} was given its {what} at {path}, and who gave it was told {said}")
             if what == "error" and values[1] == digest("cancelled") and values[0] in self.shaken | self.shaken_by(meta):
                 continue
-            if what == "id" and values[1] != self.world.made[meta.ref, values[0]]:
+            if what == "id" and values[1] != self.made(meta, values[0]):
                 self.fail(f"{meta.id} was told that node {values[0]} runs as {values[1]}")
             if what == "deadlock":
                 names = values[1].removeprefix("deadlock: ").split(" → ")
@@ -316,7 +316,15 @@ class Checker:
 
     def child(self, meta: Meta, values: list[Any]) -> str:
         """The id of what an invocation called or sent. A handler of the SDK's is not told at once."""
-        return str(values[1] or self.world.made[meta.ref, values[0]])
+        return str(values[1] or self.made(meta, values[0]))
+
+    def made(self, meta: Meta, node: int) -> str:
+        """The id of what a handler of the SDK's called or sent. Attempts that are undone may have used another."""
+        stored = [id for id in self.world.made[meta.ref, node] if self.by_id.get(id)]
+        if len(stored) != 1:
+            self.fail(f"{meta.id} invoked node {node} as {' and '.join(stored) or 'none that is stored'}")
+            return ""
+        return stored[0]
 
     def op(self, meta: Meta, path: str) -> Op:
         """The operation at a place of an invocation's program."""

@@ -551,8 +551,13 @@ class _Generator:
                 operations = [self.operation(floor, depth, how) for _ in range(random.randint(2, 4))]
                 return [Op(what, how=how, branches=tuple((operation,) for operation in operations))]
             case "tree":
-                how = random.choice(("all of any", "any of all"))
-                operations = [self.operation(floor, depth) for _ in range(random.randint(3, 5))]
+                how = random.choice(("all of any", "any of all", "first succeeded", "all succeeded"))
+                fails = Op("step", "a", random.choice((0, 5, 1000)), how="terminal")
+                share = 0.4 if how.endswith("succeeded") else 0.0
+                operations = [
+                    fails if random.random() < share else self.operation(floor, depth)
+                    for _ in range(random.randint(3, 5))
+                ]
                 return [Op(what, how=how, branches=tuple((operation,) for operation in operations))]
             case "timeout":
                 patience = random.choice((1, 20, 500, 1500, 5000))

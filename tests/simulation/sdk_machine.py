@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,6 +19,7 @@ from restate import _internal as core
 from adapter.engine.types import RetryPolicy
 from adapter.errors import TerminalError
 from adapter.restate import messages as m
+from adapter.restate.awaiting import uncancelled
 from adapter.restate.wire import Frame, FrameReader, read_frames, write_frame
 from tests.simulation.program import Hiccup
 from tests.simulation.sdk_program import Over, SdkProgram
@@ -78,6 +80,7 @@ class Machine:
         self._closed = False
         self._wake = asyncio.Event()
         self._running: list[asyncio.Task[None]] = []
+        self._combinator: int | None = None
         self._reader = FrameReader()
         self._failed = False
         """Whether an error was reported, after which nothing more is taken."""
@@ -138,10 +141,10 @@ class Machine:
         except Over:
             pass
         finally:
+            self._write()
             code.close()
             for task in self._running:
                 task.cancel()
-            self._write()
             self.news.set()
 
     async def _progress(self, tree: Any) -> bool:
@@ -234,6 +237,15 @@ class Machine:
                 self._violation(f"the SDK refuses its journal: {error}")
             raise Over from error
 
+    @contextmanager
+    def awaits(self, combinator: int) -> Iterator[None]:
+        """Have it say that it combines in this way what it waits for. Its interface has no such trees."""
+        self._combinator = combinator
+        try:
+            yield
+        finally:
+            self._combinator = None
+
     def issues(self) -> None:
         """The handler is about to issue a command, and perhaps reports an error.
 
@@ -270,6 +282,9 @@ class Machine:
         if frame.type in (m.SUSPENSION, m.AWAITING_ON):
             waits = (m.Suspension if frame.type == m.SUSPENSION else m.AwaitingOn).decode(frame.payload)
             _sort(waits)
+            if self._combinator is not None and waits.awaiting_on is not None:
+                tree = replace(uncancelled(waits.awaiting_on), combinator=self._combinator)
+                waits.awaiting_on = m.Future(signals=[m.CANCEL], nested=[tree], combinator=m.FIRST_COMPLETED)
             return Frame(frame.type, waits.encode())
         if self.pauses and frame.type == m.ERROR:
             error = m.Error.decode(frame.payload)

@@ -17,6 +17,7 @@ from restate import _internal as core
 from adapter.engine import commands as c
 from adapter.engine.types import Kind
 from adapter.errors import TerminalError
+from adapter.restate import messages as m
 from tests.simulation.plan import Op
 from tests.simulation.program import Program, decode
 
@@ -45,6 +46,13 @@ class Future:
     @property
     def done(self) -> bool:
         return bool(self._taken) or self.machine.vm.is_completed(self.handle)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the result is there, and is a failure."""
+        if self.done and not self._taken:
+            self._taken.append(self.machine.take(self.handle))
+        return self.done and isinstance(self._taken[0], core.PyFailure)
 
     @property
     def tree(self) -> Tree:
@@ -311,8 +319,28 @@ class SdkProgram(Program):
         for number, (pending, branch) in enumerate(zip(pendings, op.branches, strict=True)):
             await self.end(branch[0], f"{path}/{number}.0", pending)
 
+    async def succeeds(self, op: Op, path: str) -> None:
+        """Wait for the first of several that succeeds, or until all have failed; or for all of them to succeed, or the
+        first that fails."""
+        pendings = await self.operations(op, path)
+        first = op.how == "first succeeded"
+
+        def resolved() -> bool:
+            return all(each.done for each in pendings) or any(each.done and each.failed != first for each in pendings)
+
+        while not resolved():
+            with self.machine.awaits(m.FIRST_SUCCEEDED if first else m.ALL_SUCCEEDED):
+                await Awaited(any_of([each.tree for each in pendings if not each.done]))
+            self.machine.resumed -= not resolved()
+        self.see(path, "tree", [each.done for each in pendings])
+        for number, (pending, branch) in enumerate(zip(pendings, op.branches, strict=True)):
+            await self.end(branch[0], f"{path}/{number}.0", pending)
+
     async def op(self, op: Op, path: str) -> None:
-        await (self.tree(op, path) if op.kind == "tree" else super().op(op, path))
+        if op.kind != "tree":
+            await super().op(op, path)
+        else:
+            await (self.succeeds if op.how.endswith("succeeded") else self.tree)(op, path)
 
 
 class _Kept(Future):

@@ -334,8 +334,9 @@ class World:
     """The version of the protocol that it speaks."""
     streams: str = field(default="", init=False)
     """``silent`` or ``eager`` if it takes streams in both directions: whether it says when it waits."""
-    made: dict[tuple[Ref, int], str] = field(default_factory=dict, init=False)
-    """For each program that a handler of the SDK's invoked, by that handler: its id."""
+    made: dict[tuple[Ref, int], set[str]] = field(default_factory=dict, init=False)
+    """For each program that a handler of the SDK's invoked, by that handler: its ids. Attempts that are undone may have
+    others."""
     journals: dict[Ref, dict[int, tuple[int, bytes]]] = field(default_factory=dict, init=False)
     """What the SDK was sent in each exchange, by the number of its command: the length of the journal, and its hash."""
     exchanging: dict[Ref, list[list[float]]] = field(default_factory=dict, init=False)
