@@ -86,6 +86,8 @@ class Attempt:
         self.fault: BaseException | None = None
         """Why the attempt cannot continue, whatever the handler does with the exception."""
         self._notifications = notifications
+        self.known = frozenset(notifications)
+        """The ids of the notifications that had arrived when the attempt began."""
         self.delivered: set[str] = set()
         """The ids of the notifications that were delivered to the code."""
         self._issued: list[CommandIssued] = []

@@ -27,10 +27,16 @@ class Failures:
         """The attempts that failed while reads or steps were under way, with the effects to log when those have
         ended."""
 
-    def judge(self, execution: Execution, error: BaseException) -> EffectGroup | Failure:
+    def judge(self, execution: Execution, error: BaseException, *, unseen: bool) -> EffectGroup | Failure:
         """Return the effects of a failure, by the retry policy: the next attempt is due, or the invocation is paused.
 
         Return the failure that ends the invocation if there is no next attempt.
+
+        Args:
+            execution: The execution.
+            error: The error of its attempt.
+            unseen: True if a cancellation arrived since the attempt began, and the code was not told. Then there is a
+                next attempt.
         """
         assert execution.spec is not None
         policy = execution.spec.options.retry
@@ -44,7 +50,7 @@ class Failures:
         text = truncate(format_error(error), MAX_ERROR)
         due: int | None = None
         pause = asks_to_pause(error)
-        if not pause and (policy.attempts is None or failures < policy.attempts):
+        if not pause and (unseen or policy.attempts is None or failures < policy.attempts):
             due = self._process.now() + round(policy.wait(error, failures) * 1000)
         self._report(execution, failures, error, due)
         if due is None and policy.exhausted == "kill" and not pause:

@@ -23,7 +23,7 @@ from adapter.engine.loop import HELP
 from adapter.engine.notifications import earliest, expected, receiving_command
 from adapter.engine.preparation import INBOX_PAGE
 from adapter.engine.process import Receiver
-from adapter.engine.records import Ref
+from adapter.engine.records import Ref, cancellations
 from adapter.engine.runtime import Runtime
 from adapter.engine.state_reads import StateReads
 from adapter.engine.types import CANCELLED, Failure, ObjectKey, Outcome
@@ -292,12 +292,15 @@ class Runner:
 
     def _fail(self, execution: Execution, error: BaseException) -> None:
         """End a failed attempt. Its effects stay, and a later attempt continues from there."""
+        attempt = execution.attempt
+        new = execution.notifications.keys() - attempt.known - attempt.delivered if attempt is not None else ()
+        unseen = cancellations(new) > 0
         self.retire(execution)
         if isinstance(error, NotImmediate):
             self._log.take_back(execution)
             return
         execution.caller = None
-        verdict = self.failures.judge(execution, error)
+        verdict = self.failures.judge(execution, error, unseen=unseen)
         if isinstance(verdict, Failure):
             self._end(execution, Outcome(failure=verdict))
         else:

@@ -1,5 +1,5 @@
-"""Plans in which many processes write one item at once, a key that everybody calls or a caller of many calls, and those
-in which one process gets many messages."""
+"""Plans in which many processes write one item at once, a key that everybody calls or a caller of many calls, those
+in which one process gets many messages, and those in which much is paused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from random import Random
 
 from adapter.engine.types import Kind, Target
-from tests.simulation.plan import Act, Node, Op, Plan, Root
+from tests.simulation.plan import Act, Limit, Node, Op, Plan, Root
 
 KEY = Target("O0", "do", "k0")
 
@@ -75,6 +75,30 @@ def messages(random: Random) -> Plan:
         for _ in range(random.choice((0, 0, 1, 3)))
     )
     return replace(crowd.plan(roots), acts=acts)
+
+
+def pauses(random: Random) -> Plan:
+    """Return a plan in which attempts fail for the last time, and operators cancel, pause and resume meanwhile."""
+    crowd = _Crowd(random)
+    roots: list[Root] = []
+    for _ in range(random.choice((2, 5, 10))):
+        failing = Op("step", "a", random.choice((5, 100, 1000)), times=random.choice((1, 1, 2)))
+        body = random.choice(((failing,), (failing, Op("sleep", n=200)), (Op("sleep", n=20), failing)))
+        if random.random() < 0.3:
+            inner = crowd.node(crowd.elsewhere(), Kind.SERVICE, (Op("sleep", n=random.choice((1, 200, 1500))),))
+            body = (Op("invoke", node=inner, how="caught"), *body)
+        one_key = random.random() < 0.3
+        target, kind = (KEY, Kind.EXCLUSIVE) if one_key else (crowd.elsewhere(), Kind.SERVICE)
+        node = crowd.node(target, kind, body)
+        roots.append(Root(node, random.choice(("call", "send")), (random.uniform(0, 1.0),), patience=28.0))
+    acts = tuple(
+        Act(random.choice(("cancel", "cancel", "pause")), root.node, root.at[0] + random.uniform(0, 2.0))
+        for root in roots
+        for _ in range(random.choice((1, 2)))
+    )
+    plan = crowd.plan(roots)
+    limits = {service: Limit(random.choice((1, 2)), "pause") for service in plan.functions}
+    return replace(plan, acts=acts, limits=limits)
 
 
 class _Crowd:

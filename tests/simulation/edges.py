@@ -1,6 +1,7 @@
 """What handlers do at the edges of what the engine promises.
 
 - ``slow``: a step takes longer than the handler's ``abort_timeout`` a few times.
+- ``base``: a step raises an error that is no ``Exception``.
 - ``stranger``: a command names an invocation or a handler that does not exist, an awakeable that is none, or the
   invocation that issues it.
 - ``bloated``: a value is larger than values may be.
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from tests.simulation.watch import Ended
     from tests.simulation.world import World
 
-EDGES = ("aborts", "strangers", "bounds")
+EDGES = ("aborts", "strangers", "bounds", "base-errors")
 """The switches of these."""
 
 ABORT = timedelta(seconds=2)
@@ -53,6 +54,8 @@ def draw(random: Random, reach: Sequence[str]) -> tuple[str, str]:
             return "stranger", random.choice(
                 ("attach", "output", "cancel", "signal", "complete", "forge", "call", "own")
             )
+        case "base-errors":
+            return "step", "base"
         case _:
             return "bloated", random.choice(("step", "set", "call", "send", "signal"))
 
@@ -143,7 +146,7 @@ def _same(program: Program, path: str, found: Any, expected: Any) -> None:
 async def outwait(program: Program, path: str) -> None:
     """Wait for a promise that nobody keeps."""
     try:
-        value = await program.issue(c.GetPromise(path))
+        value = await program.issue(c.GetPromise(f"never{path}"))
     except TerminalError as error:
         if error.code != 410:
             raise

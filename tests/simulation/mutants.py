@@ -22,6 +22,7 @@ from adapter.engine import (
     limits,
     prefix,
     runner,
+    steps,
     suspensions,
     transaction,
 )
@@ -848,6 +849,30 @@ MUTANTS = (
         "deadlocks",
         Edit(Control, "check_deadlock", 'spec.options.deadlocks != "report"', "True"),
         focus="rings+reported",
+    ),
+    mutant(
+        "an attempt pauses what was cancelled meanwhile",
+        "no notification lost",
+        Edit(lifecycle, "committed", "most = counted", "most = None"),
+        focus="pauses",
+    ),
+    mutant(
+        "a late copy of a pause undoes a resume",
+        "4",
+        Edit(lifecycle, "resumed", '"due": times.grace, "epoch": meta.epoch + 1', '"due": times.grace'),
+        focus="pauses+prompt",
+    ),
+    mutant(
+        "a step that raises what is no exception is dropped",
+        "an invocation goes on",
+        Edit(Steps, "run", "except BaseException as error:", "except Exception as error:"),
+        focus="base-errors",
+    ),
+    mutant(
+        "a step's own cancellation is taken for one from outside",
+        "an invocation goes on",
+        Edit(steps, "_dropped", "task is not None and bool(task.cancelling())", "True"),
+        focus="base-errors",
     ),
     mutant(
         "values may be too large",

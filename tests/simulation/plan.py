@@ -670,7 +670,7 @@ class _Generator:
         what, how = edges.draw(random, self.edges)
         if what == "bloated" and how == "set" and not kind.exclusive:
             how = "step"
-        return Op(what, "a", random.choice((0, 5, 100)), random.choice((1, 1, 2)) if how == "slow" else 0, how=how)
+        return Op(what, "a", random.choice((0, 5, 100)), random.choice((1, 1, 2)) if what == "step" else 0, how=how)
 
     def outwait(self) -> Op:
         """A message to a workflow's shared handler, which waits for a promise that nobody keeps."""

@@ -40,6 +40,10 @@ class Hiccup(Exception):
     """A failure that passes."""
 
 
+BASE = (KeyboardInterrupt, SystemExit, asyncio.CancelledError, GeneratorExit)
+"""Errors that a step raises although they are no ``Exception``: it fails like any other."""
+
+
 def digest(value: Any) -> str:
     """A value, or what stands for it in a trace."""
     text = to_json(value).decode()
@@ -422,6 +426,9 @@ class Program:
                 self.step_fails(operation[0])
                 if retry is not None:
                     self.world.waits.works(self.ref, 2 * initial.total_seconds() * 2**op.times)
+                if op.how == "base":
+                    self.world.waits.fails(self.ref)
+                    raise BASE[crc32(path.encode()) % len(BASE)](Hiccup.__doc__)
                 self.hiccup(path)
             self.world.finished.add((self.ref, path))
             if op.how == "terminal":

@@ -11,11 +11,13 @@ SHARES: Final = {
     "crowd": 0.06,
     "fan-in": 0.02,
     "messages": 0.05,
+    "pauses": 0.05,
     "waits": 0.2,
     "starvation": 0.3,
     "outages": 0.1,
     "impatience": 0.05,
     "left-paused": 0.2,
+    "prompt": 0.2,
     "anywhere": 0.3,
     "nested": 0.2,
     "locks": 0.3,
@@ -29,6 +31,7 @@ SHARES: Final = {
     "aborts": 0.1,
     "strangers": 0.1,
     "bounds": 0.1,
+    "base-errors": 0.1,
     "further": 0.1,
     "sdk": 0.0,
 }
@@ -40,12 +43,14 @@ SHARES: Final = {
 - ``crowd``: Clients without idempotency keys call one key at the same moment, by way of 2 to 8 processes.
 - ``fan-in``: 20 to 60 calls of one caller into another function complete together; 2 to 8 processes for each function.
 - ``messages``: Programs send 2 to 60 messages at once, and operators end some of them.
+- ``pauses``: Attempts fail for the last time, and operators cancel, pause and resume meanwhile.
 - ``waits``: No invocation and no client waits longer than the work in front of it and what went wrong (see `waits`).
   It is on wherever ``crowd``, ``fan-in`` or ``sdk`` is.
 - ``starvation``: No process loses a key to others again and again, and no key or record is refused to all of them.
-- ``outages``: The store refuses everything for 2 to 40 seconds.
+- ``outages``: The store refuses everything for 2 to 40 seconds, or in half of these runs reads of some partitions.
 - ``impatience``: Clients give up within milliseconds, between two writes of what they asked for, until all is calm.
 - ``left-paused``: An operator resumes what is paused after up to 20 minutes, not one.
+- ``prompt``: The operator resumes it within 3 seconds.
 - ``anywhere``: Operators cancel and kill any invocation, not only clients' requests.
 - ``nested``: Combinators, deadlines and tasks are part of others.
 - ``locks``: Concurrent branches take turns by a semaphore.
@@ -58,6 +63,7 @@ SHARES: Final = {
 - ``aborts``: Handlers have an ``abort_timeout``, and some steps take longer the first times (see `edges`).
 - ``strangers``: Commands name what does not exist, or themselves.
 - ``bounds``: Values are refused that are too large. Values may have 100 KB, not 4 MB.
+- ``base-errors``: Steps raise ``KeyboardInterrupt``, ``SystemExit``, ``CancelledError`` and ``GeneratorExit``.
 - ``further``: What the library builds on the engine, such as batches, heartbeats and a codec (see `further`).
 - ``sdk``: Some services are written with Restate's SDK, and the exchanges with its endpoint fail (see `sdk`).
 - ``step-counts``: No step begins more often than its failures, the attempts at it and other failures in it account for.

@@ -12,7 +12,7 @@ from typing import Any
 from adapter.engine.engine import Engine
 from tests.simulation import edges
 from tests.simulation.checks import check
-from tests.simulation.crowds import crowd, fan_in, messages
+from tests.simulation.crowds import crowd, fan_in, messages, pauses
 from tests.simulation.faults import Exchanges, Faults, draw, draw_exchanges
 from tests.simulation.loop import simulate
 from tests.simulation.plan import Op, Plan, generate, hosted
@@ -24,7 +24,7 @@ from tests.simulation.world import World, seeded
 LIMITED = ("adapter.engine.", "adapter.local.memory")
 """What the names of modules begin with whose limits a case may change."""
 
-CROWDS = {"crowd": crowd, "fan-in": fan_in, "messages": messages}
+CROWDS = {"crowd": crowd, "fan-in": fan_in, "messages": messages, "pauses": pauses}
 """Switches with plans of their own."""
 
 
@@ -95,6 +95,8 @@ def case(seed: int, focus: str = "") -> Case:
         plan = replace(plan, acts=())
     retention = random.choice((0.0, 180.0, 300.0)) if expiring else 86_400.0
     parts = focus == "parts" or (Random(f"{seed}/parts").random() < 0.25 and _largest(plan) <= 20_000)
+    if "pauses" in reach and Random(f"{seed}/late").random() < 0.3:
+        faults.delayed, faults.lost = 0.3, 0.4  # so that a copy of a write arrives between a resume and its dispatch
     if "bounds" in reach and _largest(plan) > 20_000:
         reach = tuple(name for name in reach if name != "bounds")
     if "conflicts" in reach:

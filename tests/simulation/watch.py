@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from adapter.aws.tables import HEAD_SK, META_SK, object_pk
 from adapter.engine import lifecycle
-from adapter.engine.journal import LAST, WHOLE, AttemptStarted, Entry, ResultDelivered, read
+from adapter.engine.journal import LAST, WHOLE, AttemptStarted, Entry, NotificationDelivered, ResultDelivered, read
 from adapter.engine.records import (
     Head,
     InboxEntry,
@@ -83,6 +83,12 @@ class WatchedStore(MemoryStore):
         """Everything that has ever completed."""
         self.attached: set[tuple[Ref, int]] = set()
         """The commands that were stored as waiting for another invocation."""
+        self._claimed: dict[Ref, float] = {}
+        """When the latest attempt at each invocation began."""
+        self._cancelled: dict[tuple[Ref, str], float] = {}
+        """When each cancellation was stored."""
+        self._unpaused: dict[Ref, int] = {}
+        """The epochs at which invocations were resumed that had been paused."""
         self._made: set[Ref] = set()
         """Everything that ever had a record."""
 
@@ -174,6 +180,8 @@ class WatchedStore(MemoryStore):
                 read = own is not None and not own.expired(self._now() + SKEW)  # not one that comes after a purge
                 if new.index and read and self._lookup(address(replace(new, index=new.index - 1))) is None:
                     self._fail(f"{new} leaves a gap")
+            elif isinstance(new, Notification) and old is None and new.id.startswith("x"):
+                self._cancelled[new.to, new.id] = self.world.loop.time()
             elif isinstance(new, Notification) and old is not None and not _is_renewal(old, new):
                 self._fail(f"{new} replaces {old}")
         for name in keys:
@@ -215,6 +223,8 @@ class WatchedStore(MemoryStore):
             return
         if old is not None and old.generation == new.generation:
             self._check_change(old, new, now)
+        if old is not None and old.generation == new.generation:
+            self._check_paused(old, new)
         if is_deadlock(new.error) and (old is None or old.error != new.error):
             self._check_deadlock(new, cast("str", new.error))
             self.world.deadlocked(new.id)
@@ -264,6 +274,28 @@ class WatchedStore(MemoryStore):
     def _is_told(self, caller: Parent) -> bool:
         """Whether a caller has the result of its call."""
         return self._lookup(address(Notification(caller.ref, f"c{caller.command}", Outcome(), 0))) is not None
+
+    def _check_paused(self, old: Meta, new: Meta) -> None:
+        """No attempt pauses what was cancelled since it began, unless it has seen that, or what was resumed since.
+
+        An attempt that was cancelled before it began may fail before it awaits anything.
+        """
+        if new.epoch > old.epoch:
+            self._claimed[new.ref] = self.world.loop.time()
+        if old.status is Status.PAUSED and new.status is Status.READY:
+            self._unpaused[new.ref] = new.epoch
+        by_attempt = new.status is Status.PAUSED and old.status is not Status.PAUSED and new.epoch == old.epoch
+        if not by_attempt:
+            return
+        if self._unpaused.get(new.ref) == new.epoch:
+            self._fail(f"{new.id} was resumed, and an attempt from before that has paused it")
+        notes = [note for note in self.items(new.id, Notification) if note.to == new.ref]
+        since = self._claimed.get(new.ref, inf)
+        cancellations = {note.id for note in notes if self._cancelled.get((note.to, note.id), -1.0) > since}
+        if cancellations and len(notes) <= new.notifications:  # all of them were counted
+            journal = self.journal(new.ref)
+            if not cancellations.issubset(each.id for each in journal if isinstance(each, NotificationDelivered)):
+                self._fail(f"{new.id} is paused by an attempt, and has not seen {cancellations}")
 
     def is_cancelled(self, ref: Ref) -> bool:
         """Whether an invocation is cancelled, though it may not know yet. It goes on at once."""

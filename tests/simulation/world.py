@@ -14,6 +14,7 @@ from functools import partial
 from math import inf
 from random import Random
 from typing import Any, TypeVar, cast
+from zlib import crc32
 
 from pydantic_core import from_json, to_json
 
@@ -41,6 +42,9 @@ READS = {
     "load", "peek", "peek_all", "read_notifications", "output", "heads", "inbox", "state", "entries", "waiters", "due",
     "dependents",
 }  # fmt: skip
+
+PARTIAL = ("load", "peek", "read_notifications")
+"""Requests to one invocation's partition that DynamoDB throttles alone."""
 
 METHODS = (*sorted(READS), "count_notifications", "commit", "put", "delete", "renew", "forget")
 
@@ -365,6 +369,8 @@ class World:
     waits: Waits = field(init=False)
     edits: Edits = field(init=False)
     """The operator's edits of state."""
+    partial: bool = field(init=False)
+    """Whether it then serves all but some invocations' partitions."""
     outages: list[tuple[float, float]] = field(default_factory=list, init=False)
     """When the store serves nobody."""
     encodes: bool = field(init=False)
@@ -441,6 +447,7 @@ class World:
         self.jitter, self.conflict = self.faults.jitter, self.faults.conflict
         self.faulty = any(name not in ("jitter", "skew", "conflict") for name in self.faults.names())
         self.faulty = self.faulty or "registry" in self.reach
+        self.partial = Random(f"{self.seed}/partial").random() < 0.5
         if "outages" in self.reach:
             random = Random(f"{self.seed}/outages")
             for _ in range(random.choice((1, 2, 4))):
@@ -673,7 +680,7 @@ class World:
             await process.mishap("before", name)
         await self.loop.pause(self.latency())
         fate = ""
-        if self.is_out() or self.chance(faults.refused):
+        if self.is_out(name, args) or self.chance(faults.refused):
             fate = "refused"
         elif self.chance(faults.unheard):
             fate = "unheard"
@@ -726,9 +733,10 @@ class World:
 
         self.loop.create_task(apply())
 
-    def is_out(self) -> bool:
-        """Return True if the store serves nobody now."""
-        return not self.calm and any(begin <= self.loop.time() < end for begin, end in self.outages)
+    def is_out(self, name: str, args: tuple[Any, ...]) -> bool:
+        """Return True if the store does not serve a request now."""
+        out = not self.calm and any(begin <= self.loop.time() < end for begin, end in self.outages)
+        return out and (not self.partial or (name in PARTIAL and crc32(str(args[0]).encode()) % 3 == 0))
 
     def latency(self) -> float:
         """Seconds that a message takes."""
@@ -915,9 +923,10 @@ class World:
 
     def paused(self, id: str) -> None:
         """Somebody looks after what is paused, in time."""
-        most = 1200.0 if "left-paused" in self.reach else 60.0
+        most = 3.0 if "prompt" in self.reach else 1200.0 if "left-paused" in self.reach else 60.0
         self.waits.mishap(most + RECOVERY)
-        self.loop.call_later(self.random.uniform(1, most), lambda: self.loop.create_task(self._attend(id)))
+        wait = self.random.uniform(min(1, most - 3), most)
+        self.loop.call_later(wait, lambda: self.loop.create_task(self._attend(id)))
 
     def reports(self, service: str) -> bool:
         """Whether deadlocks of a service's calls are left to an operator."""
@@ -1144,8 +1153,9 @@ class EngineLog(logging.Handler):
         if self.world is None:
             return
         error = record.exc_info[1] if record.exc_info else None
+        meant = isinstance(error, Hiccup | RetryableError | Unavailable) or str(error) == Hiccup.__doc__
         aborted = isinstance(error, TimeoutError) and "abort_timeout" in str(error)
-        if error is not None and not aborted and not isinstance(error, Hiccup | RetryableError | Unavailable):
+        if error is not None and not aborted and not meant:
             self.world.crashed(error, getattr(record, "invocation_id", ""))
         elif error is None and record.levelno >= logging.ERROR and not self._is_reported(record.getMessage()):
             self.world.violation(record.getMessage())

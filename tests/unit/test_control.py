@@ -595,3 +595,31 @@ async def test_what_is_paused_while_an_operator_moves_it_goes_on() -> None:
     assert await world.engine.control.resume(id, deployment="") == "accepted"
     await world.clock.advance(1)
     assert value((await world.meta(id)).outcome) == 1
+
+
+async def test_a_cancellation_that_arrives_with_the_failure_of_the_last_attempt_is_raised_in_a_further_one() -> None:
+    world = World(2)
+    failing: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def step() -> bytes:
+        return await failing
+
+    @world.handler("S", retry=RetryPolicy(attempts=1))
+    async def work(ctx: Any, _: Any) -> Any:
+        return await ctx.issue(c.Run("step", step), unpack)
+
+    async def fail(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if phase == "after" and method == "read_notifications" and not failing.done():
+            failing.set_exception(ValueError("unlucky"))
+            for _ in range(100):  # so that the step's failure comes first
+                await asyncio.sleep(0)
+
+    id = await world.send("S/work")
+    await settle()
+    assert await world.engines[1].control.cancel(id) == "accepted"
+    world.store.hook = fail
+    await world.clock.advance(10)
+    assert failing.done()
+    await world.clock.advance(10)
+
+    assert (await world.meta(id)).outcome == Outcome(failure=CANCELLED)
