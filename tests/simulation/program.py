@@ -412,7 +412,6 @@ class Program:
             except asyncio.CancelledError:
                 if edges.is_aborted(self, began):
                     self.world.waits.fails(self.ref)
-                    self.world.waits.works(self.ref, edges.ABORT.total_seconds())
                     self.step_fails(operation[0])
                 elif op.how != "defer":  # which may be run again
                     self.step_is_cut(operation[0])

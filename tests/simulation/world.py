@@ -736,7 +736,9 @@ class World:
     def is_out(self, name: str, args: tuple[Any, ...]) -> bool:
         """Return True if the store does not serve a request now."""
         out = not self.calm and any(begin <= self.loop.time() < end for begin, end in self.outages)
-        return out and (not self.partial or (name in PARTIAL and crc32(str(args[0]).encode()) % 3 == 0))
+        if not out or not self.partial:
+            return out
+        return name in PARTIAL and crc32(str(getattr(args[0], "id", args[0])).encode()) % 3 == 0
 
     def latency(self) -> float:
         """Seconds that a message takes."""
