@@ -46,13 +46,16 @@ class Probes:
 
 
 def pack(packages: Path, version: int, *, with_sdk: bool = False) -> Path:
-    """The Lambda packages of a version, with an SDK's function or without."""
+    """The Lambda packages of a version, with the TypeScript SDK's function or without. The second one has a function of
+    the Python SDK as well."""
     directory = packages.with_name(f"probes-{version}")
 
     def rewrite(template: Template) -> None:
         keep_functions(template, *FUNCTIONS)
         if with_sdk:
             sdk.add_sdk(template, directory, packages, version)
+        if version == 2:
+            sdk.add_python(template, directory, packages)
 
     with rewritten(packages, rewrite, directory.name):
         for example, function in FUNCTIONS.items():

@@ -1,4 +1,4 @@
-"""An SDK's function and its driver in a stack of tests, as docs/guides/sdks.md has them."""
+"""Functions of SDKs and their drivers in a stack of tests, as docs/guides/sdks.md has them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
+import restate
 import yaml
 
 from infra.emulator import ROOT
@@ -14,7 +15,8 @@ from infra.node import MODULES, install_sdk
 from tests.faults.template import Template
 from tests.template.conftest import TemplateLoader
 
-APP = (Path(__file__).parent / "probe" / "sdk.mjs").read_text()
+PROBE = Path(__file__).parent / "probe"
+APP = (PROBE / "sdk.mjs").read_text()
 
 
 def available() -> bool:
@@ -29,19 +31,35 @@ def available() -> bool:
 
 
 def add_sdk(template: Template, directory: Path, packages: Path, version: int) -> None:
-    """Add a version of the SDK's function, and its driver, whose package is the same in each version."""
-    functions, listed = (yaml.load(re.sub("(?i)greeter", "Sdk", block), TemplateLoader) for block in _blocks())
-    function, driver = functions["SdkFunction"]["Properties"], functions["SdkDriver"]["Properties"]
-    function["CodeUri"], driver["CodeUri"] = "SdkFunction", "SdkDriver"
-    template["Resources"] |= functions
-    template["Resources"]["Deployment"]["Properties"]["Functions"] += listed
-    code, package = directory / "SdkFunction", directory / "SdkDriver"
-    shutil.rmtree(code, ignore_errors=True)
+    """Add a version of the TypeScript SDK's function, and its driver, whose package is the same in each version."""
+    code = _add(template, directory, packages, "Sdk")
     modules = Path("node_modules") / "@restatedev"  # not what other programs of the tests import
     shutil.copytree(MODULES / modules, code / modules, copy_function=os.link)
     (code / "app.mjs").write_text(app(version))
+
+
+def add_python(template: Template, directory: Path, packages: Path) -> None:
+    """Add a function of the Python SDK, and its driver."""
+    code = _add(template, directory, packages, "Py", Runtime={"Ref": "PythonRuntime"})
+    package = Path(restate.__file__).parent
+    shutil.copytree(package, code / "restate", copy_function=os.link, ignore=shutil.ignore_patterns("__pycache__"))
+    (code / "app.py").write_text((PROBE / "python_sdk.py").read_text())
+
+
+def _add(template: Template, directory: Path, packages: Path, name: str, **properties: object) -> Path:
+    """Add a function and its driver. Return the empty folder of the function's code."""
+    functions, listed = (yaml.load(re.sub("(?i)greeter", name, block), TemplateLoader) for block in _blocks())
+    function, driver = functions[f"{name}Function"]["Properties"], functions[f"{name}Driver"]["Properties"]
+    function |= properties
+    function["CodeUri"], driver["CodeUri"] = f"{name}Function", f"{name}Driver"
+    template["Resources"] |= functions
+    template["Resources"]["Deployment"]["Properties"]["Functions"] += listed
+    code, package = directory / f"{name}Function", directory / f"{name}Driver"
+    shutil.rmtree(code, ignore_errors=True)
+    code.mkdir(parents=True)
     if not package.exists():
         package.symlink_to(packages / "GreeterFunction")
+    return code
 
 
 def app(version: int) -> str:

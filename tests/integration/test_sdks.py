@@ -1,4 +1,4 @@
-"""An SDK's function, in JavaScript, behind its driver."""
+"""Functions of SDKs, in JavaScript and in Python, behind their drivers."""
 
 from __future__ import annotations
 
@@ -102,6 +102,19 @@ def test_a_deadlock_is_reported_and_broken(http: httpx.Client, admin: httpx.Clie
     assert failed.json()["message"] in rings
 
 
+# --- in Python ---
+
+
+def test_a_function_of_the_python_sdk(http: httpx.Client, admin: httpx.Client, key: str) -> None:
+    answered = http.post("/PyClerk/nap", json=key, headers={"idempotency-key": key})
+    assert answered.json() == ["slept", 2, key]
+    entries = admin.get(f"/invocations/{answered.headers['x-restate-id']}/journal").json()["entries"]
+    assert [each["command"] for each in entries if "command" in each] == ["run", "sleep", "call"]
+    assert admin.get("/services/PyClerk").json()["metadata"] == {"team": "probes"}
+    assert answer(http, "/PyClerk/ask", key) == 1
+    assert answer(http, f"/SdkCounter/{key}/total") == 1
+
+
 # --- versions ---
 
 
@@ -163,7 +176,7 @@ def test_the_doctor_finds_nothing_wrong_with_the_driver(stack: Stack, monkeypatc
     for name, value in LOCAL_CREDENTIALS.items():
         monkeypatch.setenv(name.upper(), value)
     found = [each for each in account.check(find_stack(stack.name, region=stack.region)) if "function" in each.check]
-    assert {each.check.rpartition("_")[2] for each in found} == {"Sdk-driver", "greeter", "signup"}
+    assert {each.check.rpartition("_")[2] for each in found} == {"Py-driver", "Sdk-driver", "greeter", "signup"}
     assert [each for each in found if each.level is not Level.OK] == []
 
 
