@@ -11,13 +11,13 @@ const quiet: restate.LoggerTransport = ({ level }, ...parts) => {
 // The Lambda handler gets an event per line of stdin, and writes an answer per line of stdout. Events are handled at
 // once, as by concurrent sandboxes.
 export const host = async (services: Parameters<typeof restate.serve>[0]["services"]) => {
+  const identityKeys = process.env.IDENTITY_KEY ? [process.env.IDENTITY_KEY] : [];
   if (process.argv[2] !== "lambda") {
-    const identityKeys = process.env.IDENTITY_KEY ? [process.env.IDENTITY_KEY] : [];
     const port = await restate.serve({ services, port: Number(process.argv[2]), logger: quiet, identityKeys });
     console.log("listening on", port);
     return;
   }
-  const handler = createEndpointHandler({ services, logger: quiet });
+  const handler = createEndpointHandler({ services, logger: quiet, identityKeys });
   for await (const line of createInterface({ input: process.stdin })) {
     const { call, event } = JSON.parse(line);
     void handler(event, {} as never).then((answer) => process.stdout.write(`${JSON.stringify({ call, answer })}\n`));

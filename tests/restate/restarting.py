@@ -56,4 +56,6 @@ async def echo(ctx: restate.Context, it: str) -> str:
     return it
 
 
-app: Any = restate.app(services=[working, counter] if FIRST else [working, counter, added])
+key = os.environ.get("IDENTITY_KEY")
+services: list[Any] = [working, counter] if FIRST else [working, counter, added]
+app: Any = restate.app(services=services, identity_keys=[key] if key else None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +21,14 @@ from adapter.local.endpoints import Endpoints
 from adapter.local.options import UnservableError
 from adapter.registry import Registry
 from adapter.restate.apps import AppEndpoint
-from adapter.restate.endpoints import UnreachableError
+from adapter.restate.endpoints import Endpoint, UnreachableError
+from adapter.restate.http import HttpEndpoint
 from adapter.restate.identity import Identity
+from adapter.restate.lambdas import LambdaEndpoint
+from tests.restate import node
 from tests.restate.hosting import hosted
-
-greeter = restate.Service("Greeter")
-
-
-@greeter.handler()
-async def greet(ctx: restate.Context, name: str) -> str:
-    return f"Hello {name}"
+from tests.restate.restarting import counter
+from tests.restate.serving import served_python
 
 
 def pem(key: Any) -> bytes:
@@ -41,21 +41,56 @@ def new_identity(file: Path) -> str:
     return Identity(file.read_bytes()).public
 
 
-def app(identity: Identity) -> Any:
-    return restate.app(services=[greeter], identity_keys=[identity.public])
+Reach = Callable[[Identity | None, bool], Endpoint]
+"""Makes an endpoint whose requests are signed, or not; and whether they are streams where it takes some."""
 
 
-async def test_an_endpoint_accepts_what_its_key_has_signed() -> None:
-    identity = Identity(pem(Ed25519PrivateKey.generate()))
-    async with hosted(AppEndpoint(app(identity), identity=identity)) as host:
-        assert await host.call("Greeter/greet", "Mary") == "Hello Mary"
+@contextmanager
+def python_app(key: str) -> Iterator[Reach]:
+    app = restate.app(services=[counter], identity_keys=[key])
+    yield lambda signer, duplex: AppEndpoint(app, identity=signer, duplex=duplex)
 
 
-@pytest.mark.parametrize("signed", [False, True], ids=["not signed", "by another key"])
-async def test_an_endpoint_refuses_other_requests(signed: bool) -> None:
+@contextmanager
+def python_over_http(key: str) -> Iterator[Reach]:
+    with served_python("tests.restate.restarting:app", IDENTITY_KEY=key) as served:
+        yield lambda signer, duplex: HttpEndpoint(served.url, identity=signer, duplex=duplex)
+
+
+@contextmanager
+def typescript_over_http(key: str) -> Iterator[Reach]:
+    with node.served("restarting.ts", identity=key) as served:
+        yield lambda signer, duplex: HttpEndpoint(served.url, identity=signer, duplex=duplex)
+
+
+@contextmanager
+def typescript_on_lambda(key: str) -> Iterator[Reach]:
+    with node.sandboxed("restarting.ts", identity=key) as sandbox:
+        yield lambda signer, _: LambdaEndpoint("sandbox", sandbox, identity=signer)
+
+
+@asynccontextmanager
+async def closing(endpoint: Endpoint) -> AsyncIterator[Endpoint]:
+    try:
+        yield endpoint
+    finally:
+        if isinstance(endpoint, HttpEndpoint):
+            await endpoint.close()
+
+
+@pytest.mark.parametrize("serve", [python_app, python_over_http, typescript_over_http, typescript_on_lambda])
+async def test_an_endpoint_accepts_only_what_its_key_has_signed(
+    serve: Callable[[str], AbstractContextManager[Reach]],
+) -> None:
     ours, other = (Identity(pem(Ed25519PrivateKey.generate())) for _ in range(2))
-    with pytest.raises(UnreachableError, match="another identity key"):
-        await AppEndpoint(app(ours), identity=other if signed else None).discover()
+    with serve(ours.public) as reach:
+        for duplex in (False, True):
+            async with closing(reach(ours, duplex)) as endpoint, hosted(endpoint) as host:
+                assert await host.call(f"Counter/{duplex}/add") == 1
+        for signer in (None, other):
+            async with closing(reach(signer, True)) as endpoint:
+                with pytest.raises(UnreachableError, match="another identity key"):
+                    await endpoint.discover()
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,10 @@ from typing import Literal
 import httpx
 import pytest
 
+from adapter.restate.http import HttpEndpoint
+from adapter.restate.lambdas import LambdaEndpoint
 from tests.restate import node
-from tests.restate.hosting import Hosted, eventually
+from tests.restate.hosting import Hosted, eventually, hosted
 from tests.restate.serving import Served, served_python
 from tests.unit.dev import Dev
 
@@ -54,6 +56,14 @@ async def end(host: Hosted, ids: dict[str, str]) -> None:
         assert await host.attach(id) == ["one", *(["went"] if how == "waits" else []), "two", "three"]
 
 
+def ran_once_but_for_what_was_under_way(directory: Path) -> None:
+    ran = Counter(each for each in steps(directory) if not each.startswith("sleeps"))
+    assert ran == {
+        **{f"{kind} {name}": 1 for kind in ("waits", "works") for name in ("one", "two", "three")},
+        "works two": 2,
+    }
+
+
 @pytest.mark.parametrize(("language", "how"), ENDS)
 async def test_an_endpoint_ends_and_starts_again(
     language: str, how: Literal["kill", "terminate"], tmp_path: Path
@@ -74,16 +84,47 @@ async def test_an_endpoint_ends_and_starts_again(
                     assert time.monotonic() - began >= 2, "the sleep took as long as it was to"
         finally:
             dev.stop()
-    ran = Counter(each for each in steps(tmp_path) if not each.startswith("sleeps"))
-    assert ran == {
-        **{f"{kind} {name}": 1 for kind in ("waits", "works") for name in ("one", "two", "three")},
-        "works two": 2,  # it was under way
-    }
+    ran_once_but_for_what_was_under_way(tmp_path)
 
 
+@pytest.mark.parametrize(("language", "how"), ENDS)
+async def test_an_endpoint_that_is_sent_requests_ends_and_starts_again(
+    language: str, how: Literal["kill", "terminate"], tmp_path: Path
+) -> None:
+    serve, program = SERVES[language]
+    with serve(program, LIFE="first", STEPS=str(tmp_path / "steps")) as first:
+        async with HttpEndpoint(first.url, duplex=False) as endpoint, hosted(endpoint) as host:
+            ids = await begun(host, tmp_path, "sleeps", "waits", "works")
+            first.end(how)
+            with serve(program, port=first.port, LIFE="second", STEPS=str(tmp_path / "steps")):
+                await end(host, ids)
+    ran_once_but_for_what_was_under_way(tmp_path)
+
+
+async def test_a_function_ends_and_starts_again(tmp_path: Path) -> None:
+    sandboxes: list[node.LambdaSandbox] = []
+    environment = {"STEPS": str(tmp_path / "steps")}
+
+    async def invoke(event: bytes) -> bytes:
+        return await sandboxes[-1](event)
+
+    with node.sandboxed("restarting.ts", LIFE="first", **environment) as first:
+        sandboxes.append(first)
+        async with hosted(LambdaEndpoint("sandbox", invoke)) as host:
+            ids = await begun(host, tmp_path, "sleeps", "waits", "works")
+            first.process.kill()
+            with node.sandboxed("restarting.ts", LIFE="second", **environment) as second:
+                sandboxes.append(second)
+                await end(host, ids)
+    ran_once_but_for_what_was_under_way(tmp_path)
+
+
+@pytest.mark.parametrize("language", SERVES)
 @pytest.mark.parametrize("how", ["kill", "terminate"])
-async def test_a_runtime_ends_and_starts_again(how: Literal["kill", "terminate"], tmp_path: Path) -> None:
-    serve, program = SERVES["python"]
+async def test_a_runtime_ends_and_starts_again(
+    language: str, how: Literal["kill", "terminate"], tmp_path: Path
+) -> None:
+    serve, program = SERVES[language]
     with serve(program, STEPS=str(tmp_path / "steps")) as endpoint:
 
         def begin() -> Dev:
