@@ -14,7 +14,7 @@ from h2.exceptions import H2Error
 from adapter.restate.answers import MAX_ANSWER, EndpointError
 from adapter.restate.conversation import SILENCE, Stream
 from adapter.restate.endpoints import Endpoint
-from adapter.restate.http2 import Connection, Http2Stream
+from adapter.restate.http2 import Connection, Http2Stream, NoHttp2Error
 
 if TYPE_CHECKING:
     from adapter.restate.identity import Identity
@@ -95,6 +95,9 @@ class HttpEndpoint(Endpoint):
             async with self._connecting:
                 connection = await self._connection()
                 return connection.request(place, method, self._prefix + path, {**self._own, **headers}, whole=whole)
+        except NoHttp2Error as error:
+            needed = "serve it over HTTP/2, an app of the Python SDK with Hypercorn and not with Uvicorn"
+            raise EndpointError(f"{place} does not answer over HTTP/2, but over HTTP/1.1 ({needed})") from error
         except (OSError, H2Error) as error:
             reason = f"{type(error).__name__}: {error}".rstrip(": ")
             raise EndpointError(f"{place} does not answer ({reason})") from error

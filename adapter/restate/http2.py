@@ -43,6 +43,10 @@ RECENT: Final = 1.0
 """Seconds after which a connection from which nothing came is asked whether it is alive, before it is used again."""
 
 
+class NoHttp2Error(ConnectionError):
+    """The endpoint speaks HTTP/1.1 only."""
+
+
 class Connection:
     """An HTTP/2 connection with many streams. `open` makes one.
 
@@ -60,6 +64,7 @@ class Connection:
         self._settled, self._pong = asyncio.Event(), asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._heard_at = self._loop.time()
+        self._is_http1 = False
         self._end: str = ""
         """Why it ended."""
         self._task = asyncio.create_task(self._read())
@@ -69,13 +74,14 @@ class Connection:
         """Connect to an endpoint: with TLS, or by prior knowledge.
 
         Raises:
-            OSError: If nothing listens there, the certificate is refused, or HTTP/2 is not spoken there.
+            NoHttp2Error: If HTTP/1.1 is spoken there.
+            OSError: If nothing listens there, or the certificate is refused.
         """
         async with asyncio.timeout(CONNECT):
             reader, writer = await asyncio.open_connection(host, port, ssl=tls)
             if tls and writer.get_extra_info("ssl_object").selected_alpn_protocol() != "h2":
                 writer.close()
-                raise ConnectionError("HTTP/2 is not spoken there")
+                raise NoHttp2Error
             connection = cls(reader, writer, "https" if tls else "http", authority)
             try:
                 await connection._begin()
@@ -97,6 +103,8 @@ class Connection:
         self.h2.increment_flow_control_window(CONNECTION_WINDOW)
         self.flush()
         await self._settled.wait()  # the endpoint's settings say how many streams it takes
+        if self._is_http1:
+            raise NoHttp2Error
         if self._end:
             raise ConnectionError(self._end)
 
@@ -166,6 +174,9 @@ class Connection:
         try:
             while data := await self._reader.read(READ):
                 self._heard_at = self._loop.time()
+                if data.startswith(b"HTTP/1") and not self._settled.is_set():
+                    self._is_http1 = True
+                    break
                 for event in self.h2.receive_data(data):
                     self._heard(event)
                 self.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,14 +19,17 @@ import h2.exceptions
 import h2.settings
 import pytest
 import trustme
+import uvicorn
 
 from adapter.restate import conversation, http, http2
 from adapter.restate import messages as m
 from adapter.restate.answers import EndpointError
 from adapter.restate.conversation import Stream
+from adapter.restate.endpoints import UnreachableError
 from adapter.restate.http import HttpEndpoint
 from tests.restate.fakes import MANIFEST, Script, Scripts, Told, awaiting, done, ran, run
 from tests.restate.hosting import eventually, hosted, until
+from tests.restate.relay import app
 
 MODES = pytest.param(False, id="requests"), pytest.param(True, id="streams")
 
@@ -431,16 +435,47 @@ async def test_after_an_endpoint_restarts_the_next_exchange_has_a_new_connection
         assert server.connections == 2
 
 
-async def test_a_server_of_another_protocol_is_refused() -> None:
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(1)
-        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        writer.close()
+ONLY_HTTP1 = r"/invoke/Fake/run does not answer over HTTP/2, but over HTTP/1\.1 .*Hypercorn and not with Uvicorn"
 
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", ONLY_HTTP1),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "does not answer .ConnectionError: it closed"),
+    ],
+    ids=["HTTP/1.1", "no HTTP"],
+)
+async def test_a_server_of_another_protocol_is_refused(said: bytes, reason: str) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(said)
+        if not said.startswith(b"HTTP"):
+            writer.write_eof()
+        await reader.read()
+        writer.close()
+        left.set()
+
+    left = asyncio.Event()
     listener = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with listener, HttpEndpoint(f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}") as endpoint:
-        with pytest.raises(EndpointError, match="does not answer"):
+        with pytest.raises(EndpointError, match=reason):
             await endpoint.open("Fake", "run")
+        await left.wait()
+
+
+async def test_an_app_that_uvicorn_serves_is_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None))
+        serving = asyncio.create_task(server.serve([listener]))
+        try:
+            async with HttpEndpoint(f"http://127.0.0.1:{listener.getsockname()[1]}") as endpoint:
+                with pytest.raises(
+                    UnreachableError, match=r"/discover does not answer over HTTP/2, but over HTTP/1\.1"
+                ):
+                    await endpoint.discover()
+        finally:
+            server.should_exit = True
+            await serving
 
 
 async def test_a_port_where_nothing_listens_is_refused() -> None:
@@ -464,7 +499,7 @@ async def test_with_tls_the_protocol_is_agreed_on(
             stream = await endpoint.open("Fake", "run")
             stream.abort()
         else:
-            with pytest.raises(EndpointError, match="HTTP/2 is not spoken there"):
+            with pytest.raises(EndpointError, match=ONLY_HTTP1):
                 await endpoint.open("Fake", "run")
 
 
