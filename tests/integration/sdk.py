@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import restate
@@ -39,11 +41,26 @@ def add_sdk(template: Template, directory: Path, packages: Path, version: int) -
 
 
 def add_python(template: Template, directory: Path, packages: Path) -> None:
-    """Add a function of the Python SDK, and its driver."""
+    """Add a function of the Python SDK, and its driver. Both can compress."""
     code = _add(template, directory, packages, "Py", Runtime={"Ref": "PythonRuntime"})
-    package = Path(restate.__file__).parent
-    shutil.copytree(package, code / "restate", copy_function=os.link, ignore=shutil.ignore_patterns("__pycache__"))
+    _link(Path(restate.__file__).parent, code / "restate")
     (code / "app.py").write_text((PROBE / "python_sdk.py").read_text())
+    driver = directory / "PyDriver"
+    if driver.is_symlink():
+        driver.unlink()
+    shutil.rmtree(driver, ignore_errors=True)
+    _link(packages / "GreeterFunction", driver)
+    if sys.version_info < (3, 14):
+        zstd = find_spec("backports.zstd")
+        assert zstd is not None
+        assert zstd.origin is not None
+        for package in (code, driver):
+            _link(Path(zstd.origin).parent, package / "backports" / "zstd")
+
+
+def _link(source: Path, target: Path) -> None:
+    """Copy a folder by links."""
+    shutil.copytree(source, target, copy_function=os.link, ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def _add(template: Template, directory: Path, packages: Path, name: str, **properties: object) -> Path:

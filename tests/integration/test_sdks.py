@@ -115,6 +115,16 @@ def test_a_function_of_the_python_sdk(http: httpx.Client, admin: httpx.Client, k
     assert answer(http, f"/SdkCounter/{key}/total") == 1
 
 
+def test_a_large_journal_is_compressed_or_refused(http: httpx.Client, admin: httpx.Client) -> None:
+    compressed, plain = (accepted(http, f"/{service}/carry/send", 6) for service in ("PyClerk", "SdkClerk"))
+    until("it is paused", lambda: shown(admin, plain).get("status") == "paused")
+    assert re.search(
+        "the journal is [0-9]+ bytes as a payload, and Lambda takes 6291456:", shown(admin, plain)["error"]
+    )
+    assert result(http, f"/restate/attach/{compressed}").json() == 6
+    assert admin.post(f"/invocations/{plain}/kill").status_code == 202
+
+
 # --- versions ---
 
 

@@ -25,6 +25,14 @@ async def ask(ctx: restate.Context, key: str) -> int:
     return int(answer)
 
 
+@clerk.handler()
+async def carry(ctx: restate.Context, megabytes: int) -> int:
+    """Keep so many megabytes in the journal."""
+    for n in range(megabytes):
+        await ctx.run_typed(f"piece {n}", lambda: "x" * 1_000_000)
+    return megabytes
+
+
 @counter.handler()
 async def add(ctx: restate.ObjectContext, amount: int) -> int:
     total = (await ctx.get("total", type_hint=int) or 0) + amount

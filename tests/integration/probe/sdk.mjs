@@ -23,6 +23,11 @@ const clerk = restate.service({
     },
     // Call a handler in Python, which calls the SDK's counter.
     ask: async (ctx, key) => await ctx.genericCall({ service: "Relay", method: "count", parameter: key, ...json }),
+    // Keep so many megabytes in the journal.
+    carry: async (ctx, megabytes) => {
+      for (let n = 0; n < megabytes; n++) await ctx.run(`piece ${n}`, () => "x".repeat(1_000_000));
+      return megabytes;
+    },
     // Give something that is another one each time.
     unique: async (ctx) => ctx.rand.uuidv4(),
   },
