@@ -5,7 +5,8 @@
 Tables, printed and written to `bench/results/`. With `--only`, the rows that are not measured stay as they are there:
 
 - costs, scale: requests, capacity units, CPU, price and time of the budget table's cases, on both stores.
-- growth: how costs grow with size. memory: the memory of a process that lives for `--minutes`.
+- growth: how costs grow with size.
+- memory: the resident memory of `adapter dev` under load for `--minutes`. Its state is in memory and soon forgotten.
 - contention: the time of what many processes do at once.
 - package, import, coldstart, client, engine: the size of a function's package, the import of the Lambda entry, a cold
   start under the CPU quota of a small function, the CPU of a request to DynamoDB, and that of the engine.
@@ -39,8 +40,9 @@ from bench.costs import bill_of
 from bench.endpoints import NAME as ENDPOINTS
 from bench.endpoints import sdk_compare
 from bench.engine import engine_cpu
-from bench.growth import growth, long_lived
+from bench.growth import growth
 from bench.imports import cold_import
+from bench.memory import long_lived
 from bench.package import package_size
 from bench.sdks import measured as sdk_costs
 from bench.tables import Row, kept, show
@@ -57,36 +59,43 @@ def main() -> None:
     )
     parser.add_argument("--repeat", type=int, default=5, help="how often each case is run; the median is shown")
     parser.add_argument("--no-compare", action="store_true", help="leave the comparison out")
-    parser.add_argument("--minutes", type=float, default=0.2, help="how long the process of the table `memory` lives")
+    parser.add_argument(
+        "--minutes", type=float, default=0.2, help="how long the server of the table `memory` is under load"
+    )
     arguments = parser.parse_args()
 
     def keep(name: str, rows: list[Row]) -> None:
         show(name, rows, partial=arguments.only not in ("", name))
 
+    once: dict[str, Callable[[], list[Row]]] = {
+        "memory": lambda: asyncio.run(long_lived(arguments.minutes * 60)),
+        "package": package_size,
+        "import": cold_import,
+        "coldstart": cold_start,
+        "client": client_cpu,
+        "engine": engine_cpu,
+        "sdks": lambda: asyncio.run(sdk_costs(arguments.repeat)),
+    }
+    for name, measure in once.items():
+        if arguments.only in ("", name):
+            keep(name, measure())
+    if arguments.only not in once:
+        _on_dynamodb(arguments, keep)
+    show("targets", targets(kept()))
+
+
+def _on_dynamodb(arguments: argparse.Namespace, keep: Callable[[str, list[Row]], None]) -> None:
     with _dynamodb() as endpoint:
         keep("costs", asyncio.run(_costs(CASES, endpoint, arguments.only, arguments.repeat)))
         keep("scale", asyncio.run(_costs(SCALE, endpoint, arguments.only, 1)))
         keep("growth", asyncio.run(growth(arguments.only)))
         keep("contention", asyncio.run(_contention("" if arguments.only == "contention" else arguments.only)))
-        once: dict[str, Callable[[], list[Row]]] = {
-            "memory": lambda: asyncio.run(long_lived(arguments.minutes * 60)),
-            "package": package_size,
-            "import": cold_import,
-            "coldstart": cold_start,
-            "client": client_cpu,
-            "engine": engine_cpu,
-            "sdks": lambda: asyncio.run(sdk_costs(arguments.repeat)),
-        }
-        for name, measure in once.items():
-            if arguments.only in ("", name):
-                keep(name, measure())
         if arguments.no_compare or not PEER.exists():
             print(f"==> no comparison{'' if PEER.exists() else f': {os.path.relpath(PEER)} is not there'}")
         else:
             keep("compare", compare(endpoint, arguments.only) if arguments.only != ENDPOINTS else [])
         if not arguments.no_compare:
             keep(ENDPOINTS, sdk_compare(endpoint, arguments.only))
-    show("targets", targets(kept()))
 
 
 @contextmanager

@@ -1,26 +1,22 @@
-"""How the cost of a piece of work grows with its size, and whether a process that lives long stays small."""
+"""How the cost of a piece of work grows with its size."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import math
-import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
 from adapter.local.memory import MemoryStore
-from bench.cases import FUNCTIONS, world
+from bench.cases import world
 from bench.world import World
 
 SIZES: Final = (10, 100, 1_000, 10_000)
-
-DAY: Final = 24 * 3600 * 1000
 
 
 @dataclass
@@ -137,60 +133,4 @@ async def growth(only: str) -> list[dict[str, Any]]:
         if only in each.name:
             rows.append(await each.measure())
             print(rows[-1], flush=True)
-    return rows
-
-
-# --- a process that lives long ---
-
-
-class LongLived:
-    """One process and its store, which forgets what has expired."""
-
-    def __init__(self) -> None:
-        self.store = MemoryStore()
-        self.stage = World(self.store, *FUNCTIONS)
-        self.engine = self.stage.process("Bench")
-        self.served = 0
-
-    async def load(self, rounds: int = 20) -> None:
-        """Serve requests of several kinds. Then let all of them expire."""
-        for number in range(rounds):
-            for path, input in (
-                ("Bench/steps", 5), ("Bench/calls", 3), ("Bench/sends", 5), (f"Counter/{number % 7}/add", 1),
-                ("Bench/objcalls", 5), ("Cases/fan", 5),
-            ):  # fmt: skip
-                await self.stage.call(path, input, uuid4().hex, engine=self.engine)
-                self.served += 1
-        await self.stage.settle()
-        self.stage.clock.move_to(self.stage.clock.now() + 60 * DAY)
-        self.engine.process.deadline = None
-        for _ in range(2):
-            await self.engine.sweeper.sweep()
-            await self.engine.process.drain()
-        self.store.expire(self.stage.clock.now())
-        self.store._tokens.clear()  # of the last 10,000 transactions, which would grow until there are so many
-
-
-def resident() -> float:
-    """Return the resident memory of this process, in MB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-async def long_lived(seconds: float) -> list[dict[str, Any]]:
-    """Serve requests for so long, and return the resident memory at ten times."""
-    process = LongLived()
-    await process.load()  # imports and caches
-    began, rows, before = time.monotonic(), list[dict[str, Any]](), process.served
-    for part in range(1, 11):
-        while time.monotonic() - began < seconds * part / 10:
-            await process.load()
-        gc.collect()
-        rows.append({
-            "minutes": round((time.monotonic() - began) / 60, 2),
-            "requests": process.served - before,
-            "objects": len(gc.get_objects()),
-            "RSS MB": round(resident(), 1),
-        })  # fmt: skip
-        print(rows[-1], flush=True)
     return rows

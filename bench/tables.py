@@ -5,14 +5,41 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from infra.emulator import ROOT
 
 RESULTS = ROOT / "bench" / "results"
 
-MACHINE = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+def _processor() -> str:
+    """Return the CPU's model. Linux names it on x86_64 only."""
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text().splitlines() if described.exists() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or "unknown CPU")
+
+
+MACHINE = f"{_processor()} ({platform.machine()}), {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def _commit() -> str:
+    """Return the short hash of the commit that is measured."""
+    git = ("git", "-C", str(ROOT))
+    found = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    changed = [*git, "status", "--porcelain", "--", ".", f":!{RESULTS.relative_to(ROOT)}"]
+    if found.returncode:
+        return "unknown"
+    edited = subprocess.run(changed, capture_output=True, text=True, check=False).stdout
+    return f"{found.stdout.strip()}{' and uncommitted changes' if edited else ''}"
+
+
+MEASURED = f"{datetime.now(UTC):%Y-%m-%d}, commit {_commit()}"
+"""When this process measures, and what."""
 
 Row = dict[str, Any]
 
@@ -30,15 +57,17 @@ def show(name: str, rows: Sequence[Row], *, partial: bool = False) -> None:
         return
     path = RESULTS / f"{name}.json"
     print(f"\n==> {name} ({os.path.relpath(path.with_suffix('.md'))})\n\n{table(rows)}\n", flush=True)
+    measured = [MEASURED]
     if partial and path.exists():
         stored = json.loads(path.read_text())
         if stored["machine"] != MACHINE:
             print(f"==> not written: the other rows are of another machine ({stored['machine']})", flush=True)
             return
         rows = merged(stored["rows"], rows)
+        measured = list(dict.fromkeys([*stored.get("measured", ()), f"{MEASURED}, in part"]))
     RESULTS.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"machine": MACHINE, "rows": rows}, indent=1) + "\n")
-    path.with_suffix(".md").write_text(f"# {name}\n\n{MACHINE}\n\n{table(rows)}\n")
+    path.write_text(json.dumps({"machine": MACHINE, "measured": measured, "rows": rows}, indent=1) + "\n")
+    path.with_suffix(".md").write_text(f"# {name}\n\n{MACHINE}\n\nMeasured: {'; '.join(measured)}\n\n{table(rows)}\n")
 
 
 def kept() -> dict[str, list[Row]]:

@@ -4,10 +4,45 @@ from __future__ import annotations
 
 import gc
 from dataclasses import replace
+from typing import Final
+from uuid import uuid4
 
 import pytest
 
-from bench.growth import GROWTH, Growth, LongLived
+from adapter.local.memory import MemoryStore
+from bench.cases import FUNCTIONS
+from bench.growth import GROWTH, Growth
+from bench.world import World
+
+DAY: Final = 24 * 3600 * 1000
+
+
+class LongLived:
+    """One process and its store, which forgets what has expired."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.stage = World(self.store, *FUNCTIONS)
+        self.engine = self.stage.process("Bench")
+        self.served = 0
+
+    async def load(self, rounds: int = 20) -> None:
+        """Serve requests of several kinds. Then let all of them expire."""
+        for number in range(rounds):
+            for path, input in (
+                ("Bench/steps", 5), ("Bench/calls", 3), ("Bench/sends", 5), (f"Counter/{number % 7}/add", 1),
+                ("Bench/objcalls", 5), ("Cases/fan", 5),
+            ):  # fmt: skip
+                await self.stage.call(path, input, uuid4().hex, engine=self.engine)
+                self.served += 1
+        await self.stage.settle()
+        self.stage.clock.move_to(self.stage.clock.now() + 60 * DAY)
+        self.engine.process.deadline = None
+        for _ in range(2):
+            await self.engine.sweeper.sweep()
+            await self.engine.process.drain()
+        self.store.expire(self.stage.clock.now())
+        self.store._tokens.clear()  # of the last 10,000 transactions, which would grow until there are so many
 
 
 @pytest.mark.parametrize("each", GROWTH, ids=lambda each: each.name)
