@@ -167,6 +167,15 @@ async def _waited(world: World) -> Cost:
     return cost
 
 
+async def _far_waited(world: World) -> Cost:
+    with world.measured() as cost:
+        began = world.clock.now()
+        await world.call("Cases/far", 1)
+        cost.held = (world.clock.now() - began) / 1000
+        await world.settle()
+    return cost
+
+
 def _preferred(seconds: int) -> Callable[[World], Awaitable[Cost]]:
     async def run(world: World) -> Cost:
         with world.measured() as cost:
@@ -334,6 +343,7 @@ WAITING = [
     # What the client's process reads meanwhile, every second at most, is on top of what a sleep takes.
     Case("sleep of 5 s, with a client that prefers to wait for 1 s", 6, 14, _preferred(1), dispatches=2),
     Case("sleep of 5 s, with a client that asks later", 6, 6, _preferred(0), dispatches=2),
+    Case("call into another function with a client that waits", 6, 9, _far_waited, dispatches=1),
 ]
 """What a client costs that waits."""
 

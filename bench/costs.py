@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -32,6 +33,11 @@ INVOCATION_SECONDS: Final = 0.003
 REQUEST_SECONDS: Final = 0.005
 """How long one waits for a request to the store, or for a checkpoint."""
 
+DELAY: Final = (
+    3 * prices.QUEUE_REQUEST + prices.INVOCATION + 0.25 * (INVOCATION_SECONDS + REQUEST_SECONDS) * prices.GB_SECOND
+)
+"""The price of a short delay: a message is sent, received and deleted, and the courier invokes the function."""
+
 RESULT: Final = 100
 """Bytes that a durable function's operation writes, about."""
 
@@ -48,10 +54,11 @@ class Work:
     Attributes:
         name: What is done.
         case: The name of ours.
-        operations: Of a durable function: its start, and each step, wait, invoke and child context.
+        operations: Of a durable function: its start, and each step, wait, invoke and child context. A function that it
+            calls has no operations, because handlers without steps need none. ``None`` if there is no such thing.
         invocations: Of Lambda, by a durable function.
-        transitions: Of a workflow of Step Functions: its start, and each state that it enters; ``None`` where that
-            has no such thing.
+        transitions: Of a workflow of Step Functions: its start, each state that it enters, and its end. ``None`` if
+            there is no such thing.
         tasks: Of Lambda, by such a workflow.
     """
 
@@ -64,19 +71,20 @@ class Work:
 
 
 WORK: Final = [
-    Work("a handler without steps", "service handler, no steps", 1, 1, 2, 1),
-    Work("… with an idempotency key", "service handler, no steps, idempotency key", 1, 1, 2, 1),
+    Work("a handler without steps", "service handler, no steps", 1, 1, 3, 1),
+    Work("… with an idempotency key", "service handler, no steps, idempotency key", 1, 1, 3, 1),
     Work("an exclusive handler that gets and sets", "exclusive handler, get and set", None, 0, None, 0),
     Work("10 steps", "10 steps in sequence", 11, 1, 12, 10),
     Work("100 steps", "100 steps in sequence", 101, 1, 102, 100),
-    Work("10 calls in one function", "10 calls to service handlers", 21, 1, 22, 10),
-    Work("10 sends, and what they start", "10 sends, and what they start", 21, 11, 22, 20),
-    Work("a sleep of an hour", "sleep of an hour", 2, 2, 3, 1),
-    Work("a sleep of 5 s, and a client that waits", "sleep of 5 s with a client that waits", 2, 2, 3, 1),
-    Work("… with `Prefer: wait=1`", "sleep of 5 s, with a client that prefers to wait for 1 s", 2, 2, 3, 1),
-    Work("… with `Prefer: respond-async`", "sleep of 5 s, with a client that asks later", 2, 2, 3, 1),
-    Work("a call into another function", "call into another function", 3, 3, None, 0),
-    Work("20 calls into another function, at once", "fan-in of 20 calls into another function", 41, 22, 22, 20),
+    Work("10 calls in one function", "10 calls to service handlers", 11, 1, 12, 10),
+    Work("10 sends, and what they start", "10 sends, and what they start", 11, 11, 12, 10),
+    Work("a sleep of an hour", "sleep of an hour", 2, 2, 4, 1),
+    Work("a sleep of 5 s, and a client that waits", "sleep of 5 s with a client that waits", 2, 2, 4, 1),
+    Work("… with `Prefer: wait=1`", "sleep of 5 s, with a client that prefers to wait for 1 s", 2, 2, 4, 1),
+    Work("… with `Prefer: respond-async`", "sleep of 5 s, with a client that asks later", 2, 2, 4, 1),
+    Work("a call into another function", "call into another function", 2, 3, 3, 1),
+    Work("… and a client that waits", "call into another function with a client that waits", 2, 3, 3, 1),
+    Work("20 calls into another function, at once", "fan-in of 20 calls into another function", 21, 22, 23, 20),
     Work("100 suspensions", "100 suspensions", 101, 101, 103, 1),
 ]
 
@@ -91,6 +99,7 @@ class Bill:
     expiry_units: float
     invocations: int
     schedules: int
+    delays: int
     history_units: int
     held: float = 0.0
 
@@ -112,7 +121,7 @@ class Bill:
             "history": self.history_units * prices.WRITE_UNIT,
             "expiry": self.expiry_units * prices.WRITE_UNIT,
             "Lambda": self.invocations * prices.INVOCATION + self.gb_seconds * prices.GB_SECOND,
-            "Scheduler": self.schedules * prices.SCHEDULE,
+            "timers": self.schedules * prices.SCHEDULE + self.delays * DELAY,
         }
 
 
@@ -132,6 +141,7 @@ def bill_of(cost: Cost, invocations: int, expiry_units: float = 0.0) -> Bill:
         expiry_units,
         invocations,
         cost.schedules,
+        cost.delays,
         cost.history_units,
         cost.held,
     )
@@ -174,16 +184,20 @@ def _run(invocations: int, requests: int) -> float:
     return invocations * prices.INVOCATION + MEMORY * seconds * prices.GB_SECOND
 
 
-async def page() -> str:
-    """Return the page, with all figures."""
+async def bills() -> dict[Work, Bill]:
+    """Return what each piece of work takes of ours."""
     cases = {case.name: case for case in [*CASES, *WAITING, *SCALE]}
+    return {work: await bill(cases[work.case]) for work in WORK}
+
+
+def page(bills: Mapping[Work, Bill]) -> str:
+    """Return the page, with all figures."""
     counts, costs = [], []
-    for work in WORK:
-        took = await bill(cases[work.case])
+    for work, took in bills.items():
         counts.append([
             work.name, took.requests, took.write_units, took.history_units, took.read_units, took.expiry_units,
             took.invocations,
-            f"{took.gb_seconds * 1000:.0f}", took.schedules,
+            f"{took.gb_seconds * 1000:.0f}", took.schedules, took.delays,
         ])  # fmt: skip
         dollars = took.dollars
         ours, theirs = sum(dollars.values()), (durable(work), step_functions(work))
@@ -200,11 +214,12 @@ async def page() -> str:
                 "invocations",
                 "GB-ms",
                 "schedules",
+                "short delays",
             ],
             counts,
         ),
         costs=table(
-            ["", "DynamoDB", "history", "expiry", "Lambda", "Scheduler", "ours", "durable functions", "Step Functions"],
+            ["", "DynamoDB", "history", "expiry", "Lambda", "timers", "ours", "durable functions", "Step Functions"],
             costs,
         ),
         memory=f"{MEMORY:g}",
@@ -231,7 +246,8 @@ prices are in [bench/prices.py](../bench/prices.py).
 {costs}
 
 Not in the table, as all three need it alike: API Gateway (1.00), logs, and what handlers themselves call. "n/a" stands
-where there is no such thing: neither has keys that are owned, and in Step Functions another function is a task.
+where there is no such thing: neither has keys that are owned. A function that a durable function calls is a plain one
+in this table. If it is durable as well, each call is one operation more. In Step Functions it is a task.
 
 ## The counts behind it
 
@@ -247,8 +263,11 @@ where there is no such thing: neither has keys that are owned, and in Step Funct
 - **a client that waits**: a function runs as long as its client waits, which costs that time. While the handler
   sleeps, the process reads the store every three seconds. With `Prefer: wait=1` the request answers 202 after a
   second, with `Prefer: respond-async` at once. The handler is suspended, and the client asks for the result later.
+- **schedules, short delays**: timers. A delay of up to a minute is a message in a queue of SQS, which the courier
+  receives. A longer one is a schedule of EventBridge Scheduler.
 - **durable functions**: {durable} dollars for a million operations, and what they write and keep for 14 days.
-- **Step Functions**: {transition} dollars for a million state transitions, and a Lambda invocation for each task.
+- **Step Functions**: {transition} dollars for a million state transitions, the start and the end among them. Each task
+  is a Lambda invocation.
 
 ## Measured beside durable functions
 
@@ -260,9 +279,9 @@ stack, in turn, on one emulator of AWS. Operations, requests, units and millisec
 
 - **state**: of durable functions, the price of their operations and data. Of ours, the price of DynamoDB and schedules.
   The rest of a total is Lambda.
-- **nobody waits**: the request was sent as a message. A client that waits for a handler keeps its process running.
-  `Prefer: wait=1` avoids that. A client of a durable function asks for the result again and again, which is not in the
-  price.
+- **nobody waits**: the request was sent as a message. A client that waits for a handler keeps its process running, and
+  that time is paid for. With `Prefer: respond-async` no process waits. A client of a durable function asks for the
+  result again and again, which is not in the price.
 """
 
 
@@ -285,4 +304,4 @@ def _text(cell: object) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(asyncio.run(page()))
+    PAGE.write_text(page(asyncio.run(bills())))

@@ -23,6 +23,9 @@ GB_SECOND: Final = 16.6667 / MILLION
 SCHEDULE: Final = 1.00 / MILLION
 """One invocation by EventBridge Scheduler."""
 
+QUEUE_REQUEST: Final = 0.40 / MILLION
+"""One request to a standard queue of SQS."""
+
 DURABLE_OPERATION: Final = 8.00 / MILLION
 DURABLE_GB_WRITTEN: Final = 0.25
 DURABLE_GB_MONTH: Final = 0.15

@@ -26,6 +26,9 @@ from adapter.local.memory import MemoryStore
 TIMEOUT = 600_000
 """Milliseconds after which a function would be stopped."""
 
+LONGEST_QUEUED = 60_000
+"""Milliseconds of the longest delay that goes through the queue, as in ``template.yaml``."""
+
 Definitions = Sequence[Any]
 
 
@@ -126,7 +129,8 @@ class Cost:
         read_units: Capacity units read, and below, written.
         history_units: Capacity units written to the index of invocations, if the store is a `PricedStore`.
         dispatches: Lambda invocations that were asked for, those by timers included.
-        schedules: Timers made.
+        schedules: Timers made at EventBridge Scheduler.
+        delays: Timers made as messages in the queue for short delays.
         ms: How long it took.
         cpu: Milliseconds of CPU of this process, the store in memory included.
         held: Seconds for which a process waited with its client.
@@ -138,6 +142,7 @@ class Cost:
     history_units: int = 0
     dispatches: list[str] = field(default_factory=list)
     schedules: int = 0
+    delays: int = 0
     ms: float = 0.0
     cpu: float = 0.0
     held: float = 0.0
@@ -266,7 +271,10 @@ class World:
                 task.add_done_callback(self._tasks.discard)
 
     async def schedule(self, ref: Ref, name: str, at: int) -> None:
-        self.cost.schedules += 1
+        if 0 < at - self.clock.now() <= LONGEST_QUEUED:
+            self.cost.delays += 1
+        else:
+            self.cost.schedules += 1
         self._timers.append((at, ref))
 
     async def unschedule(self, ref: Ref, name: str) -> None:
