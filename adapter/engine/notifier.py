@@ -147,8 +147,10 @@ class Notifier:
         return counted, found, tries
 
     async def _notify_waiter(self, waiter: Waiter, outcome: Outcome) -> None:
+        # A later run under the same id has another result, which must not get into the parts of this one's.
+        sender = f"{waiter.id}-{waiter.generation}"
         notification, parts = make_notification(
-            waiter.waiter, f"a{waiter.command}", outcome, self._process.now(), waiter.id
+            waiter.waiter, f"a{waiter.command}", outcome, self._process.now(), sender
         )
         await self._storage.put_parts(parts)
         try:

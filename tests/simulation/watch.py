@@ -332,7 +332,8 @@ class WatchedStore(MemoryStore):
         failure = new.outcome.failure if new.outcome is not None else None
         if old.status is Status.QUEUED and failure is not None and failure.message.startswith("deadlock: "):
             self._check_deadlock(old, failure.message)
-        swept = new.dispatches > old.dispatches and old.status in (Status.RUNNING, Status.READY)
+        # A call without a due time is made sure of by its caller's next attempt, too.
+        swept = new.dispatches > old.dispatches and old.status in (Status.RUNNING, Status.READY) and old.due is not None
         smooth = not self.world.faulty and not self.world.lambdas and not self.world.acted
         smooth = smooth and not self.world.plan.outlasts_leases()
         if swept and smooth and not self.world.always_replay:  # a replay gives up errands that are under way

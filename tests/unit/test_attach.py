@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from adapter.engine import commands as c
+from adapter.engine import lifecycle
 from adapter.engine.ids import idempotent_id
-from adapter.engine.records import Status
+from adapter.engine.ports import Put
+from adapter.engine.records import Status, Waiter
+from adapter.engine.transaction import MAX_NOTIFICATION
 from adapter.engine.types import Outcome
 from tests.unit.test_mishaps import dispatches_lost
 from tests.unit.world import World, settle, target, unpack, value
@@ -61,3 +64,28 @@ async def test_a_result_that_came_while_its_receiver_resumed_is_not_taken_for_ex
     await world.clock.advance(5)
     assert world.store.hook is None
     assert value((await world.meta(id)).outcome) == "the result"
+
+
+async def test_a_large_result_stays_as_it_was_when_a_later_run_under_the_same_id_ends() -> None:
+    world = World()
+    zero = timedelta(0)
+
+    @world.handler("S", idempotency_retention=zero, journal_retention=zero)
+    async def work(ctx: Any, size: int) -> str:
+        return "x" * size
+
+    @world.handler("S")
+    async def listen(ctx: Any, _: Any) -> Any:
+        return await ctx.issue(c.Signal("go"), unpack)
+
+    id = await world.send("S/listen")
+    await world.clock.advance(1)
+    receiver, storage = (await world.meta(id)).ref, world.engine.storage
+    for size in (MAX_NOTIFICATION + 1, MAX_NOTIFICATION + 2):
+        run = await world.send("S/work", size, idempotency_key="k")
+        ref = (await world.meta(run)).ref
+        await storage.commit([Put(Waiter(*ref, receiver, 0, "S", "")), lifecycle.attached(ref)], f"attach {size}")
+        await world.clock.advance(60)
+        await world.engine.sweeper.sweep()
+    [notification] = await storage.notifications(receiver)
+    assert len(notification.outcome.value or b"") == MAX_NOTIFICATION + 1 + len('""')
