@@ -101,6 +101,20 @@ def pauses(random: Random) -> Plan:
     return replace(plan, acts=acts, limits=limits)
 
 
+def kills(random: Random) -> Plan:
+    """Return a plan in which calls run steps in one session, and operators kill some of them."""
+    crowd = _Crowd(random, functions=1)
+    roots: list[Root] = []
+    acts: list[Act] = []
+    for _ in range(random.choice((1, 2))):
+        steps = [Op("step", "a", random.choice((5, 100, 1000))) for _ in range(random.randint(2, 5))]
+        called = [crowd.node(Target("S0", "do"), Kind.SERVICE, (step,)) for step in steps]
+        fan = Op("fan", branches=tuple((Op("invoke", node=node, how="caught"),) for node in called))
+        roots.append(Root(crowd.node(Target("S0", "do"), Kind.SERVICE, (fan,)), "call", (0.0,), patience=28.0))
+        acts.append(Act("kill", random.choice(called), random.uniform(0, 1.0)))
+    return replace(crowd.plan(roots), acts=tuple(acts))
+
+
 class _Crowd:
     """The nodes of a plan that is being made."""
 

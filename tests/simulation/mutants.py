@@ -801,7 +801,7 @@ MUTANTS = (
         "an invocation that was taken over takes the others of its session with it",
         "what others run goes on",
         Edit(Session, "_rewind_without", "if not others:", "if True:"),
-        focus="steps+anywhere",
+        focus="kills",
     ),
     mutant(
         "who waits for a promise is not told that its workflow is over",

@@ -12,6 +12,7 @@ SHARES: Final = {
     "fan-in": 0.02,
     "messages": 0.05,
     "pauses": 0.05,
+    "kills": 0.0,
     "waits": 0.2,
     "starvation": 0.3,
     "outages": 0.1,
@@ -44,6 +45,7 @@ SHARES: Final = {
 - ``fan-in``: 20 to 60 calls of one caller into another function complete together; 2 to 8 processes for each function.
 - ``messages``: Programs send 2 to 60 messages at once, and operators end some of them.
 - ``pauses``: Attempts fail for the last time, and operators cancel, pause and resume meanwhile.
+- ``kills``: Calls run steps in one session, and operators kill some of them.
 - ``waits``: No invocation and no client waits longer than the work in front of it and what went wrong (see `waits`).
   It is on wherever ``crowd``, ``fan-in`` or ``sdk`` is.
 - ``starvation``: No process loses a key to others again and again, and no key or record is refused to all of them.

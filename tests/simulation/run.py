@@ -12,7 +12,7 @@ from typing import Any
 from adapter.engine.engine import Engine
 from tests.simulation import edges
 from tests.simulation.checks import check
-from tests.simulation.crowds import crowd, fan_in, messages, pauses
+from tests.simulation.crowds import crowd, fan_in, kills, messages, pauses
 from tests.simulation.faults import Exchanges, Faults, draw, draw_exchanges
 from tests.simulation.loop import simulate
 from tests.simulation.plan import Op, Plan, generate, hosted
@@ -24,7 +24,7 @@ from tests.simulation.world import World, seeded
 LIMITED = ("adapter.engine.", "adapter.local.memory")
 """What the names of modules begin with whose limits a case may change."""
 
-CROWDS = {"crowd": crowd, "fan-in": fan_in, "messages": messages, "pauses": pauses}
+CROWDS = {"crowd": crowd, "fan-in": fan_in, "messages": messages, "pauses": pauses, "kills": kills}
 """Switches with plans of their own."""
 
 
