@@ -119,10 +119,10 @@ async def _live(stage: World, n: int, work: Work) -> None:
 GROWTH: Final = [
     Growth("steps of one invocation", _steps),
     Growth("messages of one invocation", _messages),
-    Growth("clients that wait for one invocation", _waiters, (10, 100, 1_000)),
+    Growth("clients that wait for one invocation", _waiters),
     Growth("invocations queued for one key", _queued),
     Growth("keys", _keys),
-    Growth("live invocations beside", _live, (10, 100, 1_000, 10_000)),
+    Growth("live invocations beside", _live),
 ]
 
 

@@ -22,14 +22,23 @@ def test_the_table_of_targets_says_what_is_missed() -> None:
             CASES["one key, 8 processes, 25 calls each"].row(Seen(4, 200, [0.1] * 200)),
             CASES["fan-in of 1,000 remote calls"].row(Seen(2, 1000, tries=1.5)),
         ],
+        "growth": [{"of": "messages of one invocation", "slope of requests": 1, "slope of CPU": 1.2}],
+        "memory": [{"RSS MB": 70.0}, {"RSS MB": 90.0}, {"RSS MB": 74.5}],
     }
+    rows = targets(measured)
 
-    assert [(row["row"], row["target"], row["met"]) for row in targets(measured)] == [
+    assert [(row["row"], row["target"], row["met"]) for row in rows] == [
         ("CPU ms of the client for a request", 0.6, "no"),
         ("one key, 8 processes, 25 calls each", "per second ≥ 100, 99 % within s ≤ 1", "no"),
         ("fan-in of 1,000 remote calls", "tries ≤ 2, s ≤ 3", "yes"),
+        ("messages of one invocation: slope of requests", 1.02, "yes"),
+        ("messages of one invocation: slope of CPU", 1.1, "no"),
+        ("RSS of a server under load, grown since the first tenth: MB", 5, "yes"),
         ("100 sends: time against Restate", 1.5, "yes"),
     ]
+    limits = {row["row"]: row["limit"] for row in rows}
+    assert limits["fan-in of 1,000 remote calls"] == "tries 0.05"
+    assert [row["row"] for row in rows if row["why"]] == ["messages of one invocation: slope of CPU"]
 
 
 @pytest.mark.parametrize(
