@@ -14,9 +14,11 @@ Tables, printed and written to `bench/results/`. With `--only`, the rows that ar
 - compare: where `../shared/bench` is, the workloads of `compare.py` there, ours on DynamoDB (the emulator, or
   AWS_ENDPOINT_URL) beside Restate's.
 - sdk-compare: a TypeScript service of a Restate SDK behind a Restate server, where it can be had, and behind ours.
+- durable: the work of `compare_durable.py` there, in a durable function of AWS's SDK and in a deployed stack. A copy of
+  this repository is deployed on an emulator of its own.
 - targets: all rows that have a target, with the limit, the target and today's figure, from what was measured last.
 
-`python -m bench.costs` writes the prices into docs/costs.md.
+`python -m bench.costs` writes the prices into docs/costs.md, and the table durable.
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ from bench.coldstart import cold_start
 from bench.compare import PEER, compare
 from bench.contention import CONTENTION, Fleet, SlowStore
 from bench.costs import bill_of
+from bench.durable import NAME as DURABLE
+from bench.durable import durable_compare
 from bench.endpoints import NAME as ENDPOINTS
 from bench.endpoints import sdk_compare
 from bench.engine import engine_cpu
@@ -79,7 +83,9 @@ def main() -> None:
     for name, measure in once.items():
         if arguments.only in ("", name):
             keep(name, measure())
-    if arguments.only not in once:
+    if arguments.only in ("", DURABLE) and not arguments.no_compare and PEER.exists():
+        keep(DURABLE, durable_compare())
+    if arguments.only not in (*once, DURABLE):
         _on_dynamodb(arguments, keep)
     show("targets", targets(kept()))
 

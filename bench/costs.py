@@ -225,16 +225,18 @@ def page(bills: Mapping[Work, Bill]) -> str:
         memory=f"{MEMORY:g}",
         request=f"{REQUEST_SECONDS * 1000:g}",
         invocation=f"{INVOCATION_SECONDS * 1000:g}",
-        measured=_measured(),
+        **_measured(),
         durable=f"{prices.DURABLE_OPERATION * prices.MILLION:g}",
         transition=f"{prices.TRANSITION * prices.MILLION:g}",
     )
 
 
-def _measured() -> str:
-    """Return the table of what was measured beside AWS's SDK for durable functions."""
-    rows = json.loads(DURABLE.read_text())["rows"]
-    return table(list(rows[0]), [list(row.values()) for row in rows])
+def _measured() -> dict[str, str]:
+    """Return what the page says of the comparison with AWS's SDK for durable functions: its table, where and when."""
+    stored = json.loads(DURABLE.read_text())
+    rows = stored["rows"]
+    measured = table(list(rows[0]), [list(row.values()) for row in rows])
+    return {"measured": measured, "machine": stored["machine"], "when": "; ".join(stored["measured"])}
 
 
 TEXT: Final = """# What it costs
@@ -276,6 +278,9 @@ stack, in turn, on one emulator of AWS. Operations, requests, units and millisec
 512 MB. Times are of this emulator and machine: compare the two sides.
 
 {measured}
+
+Measured on {machine} ({when}), by `python -m bench --only durable`. It needs the programs that deploy and drive both
+sides, which are not part of this repository.
 
 - **state**: of durable functions, the price of their operations and data. Of ours, the price of DynamoDB and schedules.
   The rest of a total is Lambda.

@@ -34,6 +34,12 @@ WHY: Final = {
     "invocations queued for one key: slope of CPU": (
         "all run in one process, where each commit looks at the effects on the key that wait for a later commit"
     ),
+    **{
+        f"wait of {seconds} s: price against a durable function": (
+            "a process waits with its client; with `Prefer: respond-async` none does"
+        )
+        for seconds in (2, 5)
+    },
     "100 sends: time against Restate": (
         "the emulator's CPU for 300 items is about what Restate takes for all; ours and its are of one machine"
     ),
@@ -100,6 +106,9 @@ def _compared(tables: Mapping[str, Sequence[Row]]) -> Iterator[Row]:
         elif each.get("ratio", "") != "":  # of rates, where more is better
             row, today = f"{each['workload']}: rate against Restate", each["ratio"]
             yield {"row": row, "target": 1.0, "today": today, "met": _met(today >= 1)}
+    for each in tables.get("durable", ()):
+        ratio = round(each["$, ours"] / each["$, durable function"], 2)
+        yield _figure(f"{each['work']}: price against a durable function", 1.0, ratio)
 
 
 def _figure(row: str, target: float, today: float) -> Row:

@@ -9,6 +9,7 @@ import pytest
 
 from bench import tables
 from bench.contention import CONTENTION, Seen
+from bench.durable import table_of
 from bench.targets import targets
 
 CASES = {case.name: case for case in CONTENTION}
@@ -21,6 +22,10 @@ def test_the_table_of_targets_says_what_is_missed() -> None:
         "contention": [
             CASES["one key, 8 processes, 25 calls each"].row(Seen(4, 200, [0.1] * 200)),
             CASES["fan-in of 1,000 remote calls"].row(Seen(2, 1000, tries=1.5)),
+        ],
+        "durable": [
+            {"work": "10 steps", "$, ours": 9.0, "$, durable function": 90.0},
+            {"work": "wait of 5 s", "$, ours": 40.0, "$, durable function": 20.0},
         ],
         "growth": [{"of": "messages of one invocation", "slope of requests": 1, "slope of CPU": 1.2}],
         "memory": [{"RSS MB": 70.0}, {"RSS MB": 90.0}, {"RSS MB": 74.5}],
@@ -35,10 +40,25 @@ def test_the_table_of_targets_says_what_is_missed() -> None:
         ("messages of one invocation: slope of CPU", 1.1, "no"),
         ("RSS of a server under load, grown since the first tenth: MB", 5, "yes"),
         ("100 sends: time against Restate", 1.5, "yes"),
+        ("10 steps: price against a durable function", 1, "yes"),
+        ("wait of 5 s: price against a durable function", 1, "no"),
     ]
     limits = {row["row"]: row["limit"] for row in rows}
     assert limits["fan-in of 1,000 remote calls"] == "tries 0.05"
-    assert [row["row"] for row in rows if row["why"]] == ["messages of one invocation: slope of CPU"]
+    assert [row["row"] for row in rows if row["why"]] == [
+        "messages of one invocation: slope of CPU",
+        "wait of 5 s: price against a durable function",
+    ]
+
+
+def test_two_sides_of_a_workload_are_one_row() -> None:
+    counted = {"workload": "10 steps", "operations": 0, "dynamodb": 0}
+    sides = [
+        {**counted, "side": "durable", "p50 ms": 140.0, "operations": 11, "$ state": 88.0, "$": 89.4},
+        {**counted, "side": "ours", "p50 ms": 26.0, "dynamodb": 11, "$ state": 9.4, "$": 9.7},
+    ]
+
+    assert [list(row.values()) for row in table_of(sides)] == [["10 steps", 11, 11, 140.0, 26.0, 88.0, 9.4, 89.4, 9.7]]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,102 @@
+"""Side by side with AWS's durable functions: the same work on one emulator, in turn, with counted operations."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from bench.compare import LOCAL, PEER, free_port
+from infra.emulator import ROOT
+from infra.stack import LOCAL_CREDENTIALS
+
+NAME: Final = "durable"
+"""The name of the table."""
+
+TOOLS: Final = PEER / "durable"
+"""What deploys and drives both sides, and an emulator that counts. Not part of this repository."""
+
+START_SECONDS: Final = 120
+
+Row = dict[str, Any]
+
+
+def durable_compare() -> list[Row]:
+    """Return the table. AWS's SDK is downloaded, and a copy of this repository is built and deployed, which takes a
+    while."""
+    folder = LOCAL / NAME
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "AWS_DEFAULT_REGION": "us-east-1"}
+    environment |= {name.upper(): value for name, value in LOCAL_CREDENTIALS.items()}
+    figures = folder / "figures.json"
+    with _emulator(folder / "emulator") as url:
+        environment["AWS_ENDPOINT_URL"] = url
+
+        def run(program: str, *arguments: object) -> str:
+            command = [sys.executable, str(TOOLS / program), *map(str, arguments)]
+            return subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+        run("deploy.py", folder / "peer")
+        where = run("deploy_ours.py", ROOT, folder / "ours").splitlines()[-1]
+        run("compare_durable.py", "--endpoint", url, *shlex.split(where), "--json", figures)
+    return table_of(json.loads(figures.read_text()))
+
+
+def table_of(measured: Sequence[Row]) -> list[Row]:
+    """Return the table's rows, from two of the measured ones for each: a durable function's, and ours."""
+    sides = {(each["workload"], each["side"]): each for each in measured}
+    rows: list[Row] = []
+    for work in dict.fromkeys(each["workload"] for each in measured):
+        theirs, ours = sides[work, "durable"], sides[work, "ours"]
+        row: Row = {
+            "work": work,
+            "operations": theirs["operations"],
+            "requests to DynamoDB": ours["dynamodb"],
+        }
+        for column, name in (("p50 ms", "ms"), ("$ state", "$ state"), ("$", "$")):
+            row |= {f"{name}, durable function": theirs[column], f"{name}, ours": ours[column]}
+        rows.append(row)
+    return rows
+
+
+@contextmanager
+def _emulator(folder: Path) -> Iterator[str]:
+    """The URL of an emulator that meters what is asked of it, for as long as the context lasts.
+
+    Raises:
+        SystemExit: If it does not answer.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    python = ROOT / ".tools" / "emulator" / "bin" / "python"
+    command = [python, TOOLS / "emulator.py", "--port", str(port), "--dir", folder]
+    log = folder / "emulator.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not _answers(f"{url}/_meter"):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"the emulator of {TOOLS} did not come up: see {log}")
+            time.sleep(0.2)
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url).is_success
+    except httpx.TransportError:
+        return False
