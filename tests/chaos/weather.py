@@ -14,6 +14,7 @@ from tests.faults.aws import (
     Fault,
     Request,
     belated,
+    cut,
     doubled,
     dropped,
     in_conflict,
@@ -25,8 +26,11 @@ from tests.faults.aws import (
     unheard,
 )
 
-READS = {"throttled": 0.02, "slow": 0.02, "unanswered": 0.002}
-WRITES = {"throttled": 0.02, "in conflict": 0.02, "slow": 0.02, "unheard": 0.015, "unanswered": 0.004, "belated": 0.004}
+READS = {"throttled": 0.02, "slow": 0.02, "cut": 0.005, "unanswered": 0.002}
+WRITES = {
+    "throttled": 0.02, "in conflict": 0.02, "slow": 0.02, "unheard": 0.01, "cut": 0.005, "unanswered": 0.004,
+    "belated": 0.004,
+}  # fmt: skip
 INVOKES = {"throttled": 0.02, "slow": 0.02, "dropped": 0.06, "doubled": 0.1}
 SCHEDULES = {"throttled": 0.05, "slow": 0.05, "dropped": 0.15, "doubled": 0.15}
 ODDS = {
@@ -42,6 +46,7 @@ FAULTS = {
     "throttled": throttled,
     "in conflict": in_conflict,
     "unheard": unheard,
+    "cut": cut,
     "unanswered": unanswered,
     "belated": belated,
     "doubled": doubled,

@@ -97,6 +97,11 @@ class Exchange:
         """Tell the process."""
         self._connection.answer(answer)
 
+    def answer_in_part(self, answer: Answer) -> None:
+        """Tell the process half of it, and no more."""
+        self._connection.answer(answer, in_part=True)
+        self.hang_up()
+
     def hang_up(self) -> None:
         """Never answer."""
         self._connection.close_connection = True
@@ -213,14 +218,15 @@ class _Connection(BaseHTTPRequestHandler):
         self.aws.watch(request, answer)
         return answer
 
-    def answer(self, answer: Answer) -> None:
+    def answer(self, answer: Answer, *, in_part: bool = False) -> None:
+        body = answer.body
         self.send_response_only(answer.status)
         for name, value in answer.headers:
             if name.lower() not in ("content-length", "connection", "transfer-encoding"):
                 self.send_header(name, value)
-        self.send_header("content-length", str(len(answer.body)))
+        self.send_header("content-length", str(max(1, len(body)) if in_part else len(body)))
         self.end_headers()
-        self.wfile.write(answer.body)
+        self.wfile.write(body[: len(body) // 2] if in_part else body)
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
@@ -277,6 +283,11 @@ def unheard(exchange: Exchange) -> None:
     """The request has its effect, and the connection ends."""
     exchange.forward()
     exchange.hang_up()
+
+
+def cut(exchange: Exchange) -> None:
+    """The request has its effect, and the connection ends in the middle of the answer."""
+    exchange.answer_in_part(exchange.forward())
 
 
 def unanswered(exchange: Exchange) -> None:

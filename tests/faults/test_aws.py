@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
@@ -25,6 +27,7 @@ from tests.faults.aws import (
     FaultyAWS,
     Request,
     belated,
+    cut,
     doubled,
     dropped,
     in_conflict,
@@ -46,6 +49,10 @@ class Stub:
     """The paths of what was done."""
     killed: list[int] = field(default_factory=list)
     done: Event = field(default_factory=Event)
+
+    async def until_done(self) -> None:
+        """Wait until something was done."""
+        assert await asyncio.to_thread(self.done.wait, 60), "no request came"
 
     def workers(self) -> set[int]:
         return {os.getpid()}
@@ -98,11 +105,26 @@ def aws(stub: Stub, seen: list[tuple[str, int]]) -> Iterator[FaultyAWS]:
         yield aws
 
 
-@pytest.fixture
-async def store(aws: FaultyAWS) -> AsyncIterator[DynamoStore]:
-    api = Api("dynamodb", place=Place("us-east-1", aws.url), source=Fixed(Credentials("test", "test")))
+@contextmanager
+def opened(aws: FaultyAWS, patience: float) -> Iterator[DynamoStore]:
+    """A store on the proxy, whose client waits so many seconds for an answer."""
+    place = Place("us-east-1", aws.url)
+    api = Api("dynamodb", patience=patience, place=place, source=Fixed(Credentials("test", "test")))
     yield DynamoStore("invocations", "objects", api=api)
     api.close()
+
+
+@pytest.fixture
+async def store(aws: FaultyAWS) -> AsyncIterator[DynamoStore]:
+    with opened(aws, patience=60) as store:
+        yield store
+
+
+@pytest.fixture
+async def hasty(aws: FaultyAWS) -> AsyncIterator[DynamoStore]:
+    """A store whose client soon gives up."""
+    with opened(aws, patience=0.3) as store:
+        yield store
 
 
 def once(fault: Fault) -> Callable[[Request], Fault | None]:
@@ -156,35 +178,40 @@ async def test_throttled_services(aws: FaultyAWS, stub: Stub, service: str) -> N
     assert stub.requests == []
 
 
-async def test_an_unheard_write_is_done(store: DynamoStore, aws: FaultyAWS, stub: Stub) -> None:
-    aws.plan = once(unheard)
+@pytest.mark.parametrize("fault", [unheard, cut])
+async def test_a_write_whose_answer_breaks_off_is_done(
+    store: DynamoStore, aws: FaultyAWS, stub: Stub, fault: Fault
+) -> None:
+    aws.plan = once(fault)
     with pytest.raises(Unavailable):
         await store.commit([SEGMENT], "nonce")
     assert len(stub.requests) == 1
+    await store.commit([SEGMENT], "nonce")
 
 
-def test_an_unanswered_request_is_done(aws: FaultyAWS, stub: Stub) -> None:
-    aws.plan = once(unanswered)
-    with pytest.raises(TimeoutError):
-        post(aws, seconds=0.3)
+async def test_half_an_answer_to_a_read_is_none(store: DynamoStore, aws: FaultyAWS) -> None:
+    aws.plan = once(cut)
+    with pytest.raises(Unavailable, match="closed the connection"):
+        await store.peek("inv_a")
+    assert await store.peek("inv_a") is None
+
+
+@pytest.mark.parametrize("fault", [unanswered, belated, slow(1)])
+async def test_a_write_that_is_not_answered_in_time_is_done(
+    hasty: DynamoStore, aws: FaultyAWS, stub: Stub, fault: Fault
+) -> None:
+    """A belated one is done after the client has given up."""
+    aws.plan = once(fault)
+    with pytest.raises(Unavailable, match=r"did not answer within 0\.3 s"):
+        await hasty.commit([SEGMENT], "nonce")
+    await stub.until_done()
     assert len(stub.requests) == 1
 
 
-def test_a_belated_request_is_done_when_nobody_waits_any_more(aws: FaultyAWS, stub: Stub) -> None:
-    aws.plan = once(belated)
-    with pytest.raises(TimeoutError):
-        post(aws, seconds=0.3)
-    assert stub.done.wait(60)
-
-
-def test_a_slow_request_is_done_and_answered(aws: FaultyAWS, stub: Stub) -> None:
-    aws.plan = once(slow(0.5))
-    with pytest.raises(TimeoutError):
-        post(aws, seconds=0.1)
-    assert stub.done.wait(60)
-    assert len(stub.requests) == 1
+async def test_a_slow_answer_is_waited_for(store: DynamoStore, aws: FaultyAWS, stub: Stub) -> None:
     aws.plan = once(slow(0.1))
-    assert post(aws, seconds=60) == 200
+    await store.commit([SEGMENT], "nonce")
+    assert len(stub.requests) == 1
 
 
 @pytest.mark.parametrize("service", ["lambda", "scheduler", "sqs"])

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 import zlib
 from collections.abc import Mapping
 from email.utils import formatdate
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 
-from adapter.aws.wire import Answer, Api, AwsError, Credentials, NoAnswerError, NoRegionError, locate
+from adapter.aws.wire import Answer, Api, AwsError, Credentials, NoAnswerError, NoRegionError, Place, locate
+from tests.wire.loopback import loopback, never
 from tests.wire.scripted import KEY, PLACE, Scripted
 
 
@@ -45,6 +48,32 @@ def api(
 ) -> tuple[Api, Scripted]:
     transport = Scripted(*answers)
     return Api(service, attempts=attempts, place=PLACE, source=source, transport=transport), transport
+
+
+class TestConnections:
+    async def test_no_thread_is_made(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        started: list[Thread] = []
+        start = Thread.start
+
+        def begin(thread: Thread) -> None:
+            started.append(thread)
+            start(thread)
+
+        monkeypatch.setattr(Thread, "start", begin)
+        async with loopback() as server:
+            place = Place("us-east-1", f"http://127.0.0.1:{server.port}")
+            dynamodb = Api("dynamodb", connections=50, patience=60, place=place, source=KEY)
+            await asyncio.gather(*(dynamodb.call("PutItem", {}) for _ in range(50)))
+            dynamodb.close()
+            assert len(server.visits) == 50
+        assert started == []
+
+    async def test_a_copy_waits_as_long_for_an_answer(self) -> None:
+        async with loopback(never) as server:
+            place = Place("us-east-1", f"http://127.0.0.1:{server.port}")
+            copied = Api("dynamodb", patience=0.2, place=place, source=KEY).copy()
+            with pytest.raises(NoAnswerError, match=r"within 0\.2 s"):
+                await copied.call("GetItem", {})
 
 
 class TestRequests:

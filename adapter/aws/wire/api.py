@@ -171,6 +171,7 @@ class Api:
         self.place = place or locate(service)
         self._connections = connections
         self._attempts = attempts
+        self._patience = patience
         self._source = source or credentials.find()
         self._signer = Signer(service, self.place.region)
         url = urlsplit(self.place.url)
@@ -250,7 +251,12 @@ class Api:
         """Return the same for another event loop, with connections and credentials of its own."""
         source = self._source.copy()
         return Api(
-            self.service, connections=self._connections, attempts=self._attempts, place=self.place, source=source
+            self.service,
+            connections=self._connections,
+            attempts=self._attempts,
+            patience=self._patience,
+            place=self.place,
+            source=source,
         )
 
     def close(self) -> None:
