@@ -14,8 +14,8 @@ Tables, printed and written to `bench/results/`. With `--only`, the rows that ar
 - compare: where `../shared/bench` is, the workloads of `compare.py` there, ours on DynamoDB (the emulator, or
   AWS_ENDPOINT_URL) beside Restate's.
 - sdk-compare: a TypeScript service of a Restate SDK behind a Restate server, where it can be had, and behind ours.
-- durable: the work of `compare_durable.py` there, in a durable function of AWS's SDK and in a deployed stack. A copy of
-  this repository is deployed on an emulator of its own.
+- durable: the work of `compare_durable.py` there, in a durable function of AWS's SDK and in a stack of ours. Both are
+  deployed on an emulator that counts.
 - targets: all rows that have a target, with the limit, the target and today's figure, from what was measured last.
 
 `python -m bench.costs` writes the prices into docs/costs.md, and the table durable.

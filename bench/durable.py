@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -16,14 +16,28 @@ from typing import Any, Final
 import httpx
 
 from bench.compare import LOCAL, PEER, free_port
+from infra.deploy import build, deploy, local_parameters
 from infra.emulator import ROOT
-from infra.stack import LOCAL_CREDENTIALS
+from infra.stack import LOCAL_CREDENTIALS, Stack
+from tests.faults.template import Template, copy_function, keep_functions, rewritten
 
 NAME: Final = "durable"
 """The name of the table."""
 
+BUILD: Final = ROOT / ".local" / "test" / "build"
+"""The integration tests' packages, which are of the same sources."""
+
 TOOLS: Final = PEER / "durable"
 """What deploys and drives both sides, and an emulator that counts. Not part of this repository."""
+
+FUNCTIONS: Final = {"Bench": "bench", "BenchFar": "benchfar"}
+"""What is deployed of ours, and the folder of its handlers. The first one is invoked."""
+
+EXAMPLE: Final = "SignUp"
+"""The example whose part of the template is copied."""
+
+MEMORY: Final = 512
+"""MB of each function, as the peer's."""
 
 START_SECONDS: Final = 120
 
@@ -31,8 +45,7 @@ Row = dict[str, Any]
 
 
 def durable_compare() -> list[Row]:
-    """Return the table. AWS's SDK is downloaded, and a copy of this repository is built and deployed, which takes a
-    while."""
+    """Return the table. AWS's SDK is downloaded, and our functions are built, which takes a while."""
     folder = LOCAL / NAME
     folder.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "AWS_DEFAULT_REGION": "us-east-1"}
@@ -46,9 +59,30 @@ def durable_compare() -> list[Row]:
             return subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
 
         run("deploy.py", folder / "peer")
-        where = run("deploy_ours.py", ROOT, folder / "ours").splitlines()[-1]
-        run("compare_durable.py", "--endpoint", url, *shlex.split(where), "--json", figures)
+        function = f"{_deploy(url)}:live"
+        run("compare_durable.py", "--endpoint", url, "--function", function, "--json", figures)
     return table_of(json.loads(figures.read_text()))
+
+
+def _deploy(url: str) -> str:
+    """Deploy our functions in place of the examples. Return the name of the one that is invoked."""
+    BUILD.parent.mkdir(parents=True, exist_ok=True)
+    build(BUILD, local_parameters())
+    stack = Stack("bench", url)
+    with rewritten(BUILD, _ours, NAME) as packages:
+        for function, handlers in FUNCTIONS.items():
+            package = packages / f"{function}Function"
+            shutil.rmtree(package, ignore_errors=True)
+            shutil.copytree(BUILD / f"{EXAMPLE}Function", package)
+            shutil.copy(TOOLS / "ours" / handlers / "app.py", package)
+        deploy(stack, packages, local_parameters())
+    return stack.outputs[f"{next(iter(FUNCTIONS))}FunctionName"]
+
+
+def _ours(template: Template) -> None:
+    for function in FUNCTIONS:
+        copy_function(template, EXAMPLE, function)["Properties"]["MemorySize"] = MEMORY
+    keep_functions(template, *FUNCTIONS)
 
 
 def table_of(measured: Sequence[Row]) -> list[Row]:

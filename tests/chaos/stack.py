@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from infra.emulator import ROOT
-from tests.faults.template import Template, keep_functions, rewritten, with_aws_at
+from tests.faults.template import Template, copy_function, keep_functions, rewritten, with_aws_at
 
 BUILD = ROOT / ".local" / "test" / "build"
 """The integration tests' packages, which are of the same sources."""
@@ -55,20 +54,8 @@ def _chaotic(aws: str, ledger: str) -> Callable[[Template], None]:
         shared = template["Globals"]["Function"]
         shared["Timeout"] = TIMEOUT
         shared["Environment"]["Variables"]["CHAOS_LEDGER"] = ledger
-        keep_functions(template, "Greeter", EXAMPLE)  # which comes last
-        resources, outputs = template["Resources"], template["Outputs"]
-        deployed = resources["Deployment"]["Properties"]["Functions"]
-        example = json.dumps(
-            [resources.pop(f"{EXAMPLE}Function"), outputs.pop(f"{EXAMPLE}FunctionName"), deployed.pop()]
-        )
         for function in FUNCTIONS:
-            resource, output, versions = json.loads(_renamed(example, function))
-            resource["Properties"]["Handler"] = "chaos.entry"
-            resources[f"{function}Function"], outputs[f"{function}FunctionName"] = resource, output
-            deployed.append(versions)
+            copy_function(template, EXAMPLE, function)["Properties"]["Handler"] = "chaos.entry"
+        keep_functions(template, "Greeter", *FUNCTIONS)
 
     return rewrite
-
-
-def _renamed(text: str, function: str) -> str:
-    return text.replace(EXAMPLE, function).replace(EXAMPLE.lower(), function.lower())

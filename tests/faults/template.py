@@ -39,6 +39,21 @@ def keep_functions(template: Template, *kept: str) -> None:
     deployed[:] = [function for function in deployed if function["Alias"]["Ref"].partition(".")[0] in resources]
 
 
+def copy_function(template: Template, example: str, name: str) -> dict[str, Any]:
+    """Add a function such as an example, such as ``SignUp``, and return its part of the template."""
+
+    def copied(part: Any) -> Any:
+        return json.loads(json.dumps(part).replace(example, name).replace(example.lower(), name.lower()))
+
+    resources, outputs = template["Resources"], template["Outputs"]
+    resource: dict[str, Any] = copied(resources[f"{example}Function"])
+    resources[f"{name}Function"] = resource
+    outputs[f"{name}FunctionName"] = copied(outputs[f"{example}FunctionName"])
+    deployed = resources["Deployment"]["Properties"]["Functions"]
+    deployed += [copied(each) for each in deployed if each["Alias"]["Ref"] == f"{example}Function.Alias"]
+    return resource
+
+
 def with_aws_at(url: str) -> Callable[[Template], None]:
     """Changes a template so that its functions find the services that they use at another address."""
 
