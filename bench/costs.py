@@ -33,8 +33,11 @@ INVOCATION_SECONDS: Final = 0.003
 REQUEST_SECONDS: Final = 0.005
 """How long one waits for a request to the store, or for a checkpoint."""
 
+COURIER: Final = 0.25
+"""GB of the function that receives short delays."""
+
 DELAY: Final = (
-    3 * prices.QUEUE_REQUEST + prices.INVOCATION + 0.25 * (INVOCATION_SECONDS + REQUEST_SECONDS) * prices.GB_SECOND
+    3 * prices.QUEUE_REQUEST + prices.INVOCATION + COURIER * (INVOCATION_SECONDS + REQUEST_SECONDS) * prices.GB_SECOND
 )
 """The price of a short delay: a message is sent, received and deleted, and the courier invokes the function."""
 
@@ -265,8 +268,8 @@ in this table. If it is durable as well, each call is one operation more. In Ste
 - **a client that waits**: a function runs as long as its client waits, which costs that time. While the handler
   sleeps, the process reads the store every three seconds. With `Prefer: wait=1` the request answers 202 after a
   second, with `Prefer: respond-async` at once. The handler is suspended, and the client asks for the result later.
-- **schedules, short delays**: timers. A delay of up to a minute is a message in a queue of SQS, which the courier
-  receives. A longer one is a schedule of EventBridge Scheduler.
+- **schedules, short delays**: timers. A delay of up to a minute is a message in a queue of SQS, which a function
+  receives: three requests and an invocation. A longer one is a schedule of EventBridge Scheduler.
 - **durable functions**: {durable} dollars for a million operations, and what they write and keep for 14 days.
 - **Step Functions**: {transition} dollars for a million state transitions, the start and the end among them. Each task
   is a Lambda invocation.
