@@ -67,7 +67,7 @@ SWEEP = 60.0
 """Seconds between two sweeps."""
 
 
-MOST_PROCESSES = 1000
+MOST_PROCESSES = 2000
 """How many processes a function has at most at a time: one for each event where they take one at a time."""
 
 
