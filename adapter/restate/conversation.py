@@ -19,9 +19,6 @@ from adapter.restate.answers import MAX_ANSWER, SAYS, EndpointError, read_answer
 from adapter.restate.awaiting import Leaf, leaves, resolved, uncancelled
 from adapter.restate.wire import Frame, FrameReader, ProtocolError, write_frame
 
-SILENCE: Final = 120.0
-"""Seconds within which an endpoint has to say something. A handler's own limit is its ``abort_timeout``."""
-
 BUSY: Final = 1.0
 """Seconds of silence after which the input of an endpoint is closed although it runs a step.
 
@@ -40,7 +37,7 @@ class Stream(ABC):
     quiet: float
     """Seconds of silence after which an endpoint that runs no step is taken to wait."""
 
-    silence: float = SILENCE
+    silence: float
     """Seconds of silence after which a stream is given up."""
 
     @property
@@ -311,7 +308,7 @@ class _Line:
                 if not self._frames and self._stream.ended:
                     self._reader.close()
                     raise ProtocolError("the endpoint ended too soon")
-            elif self._input_open:
+            elif self._input_open and not executes:
                 self._way.silent = self._way.silent or not self._runs
                 self._end_input()
             else:

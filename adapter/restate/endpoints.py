@@ -8,17 +8,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from adapter.errors import AdapterError, DefinitionError
 from adapter.registry import BoundService
 from adapter.restate.answers import EndpointError, quoted, refusal
 from adapter.restate.conversation import Stream
-from adapter.restate.manifest import ACCEPT, read_manifest, remote_services
+from adapter.restate.manifest import ABORT, ACCEPT, INACTIVITY, read_manifest, remote_services
 from adapter.restate.messages import VERSIONS
 
 if TYPE_CHECKING:
     from adapter.restate.identity import Identity
+
+
+PATIENCE: Final = (INACTIVITY + ABORT).total_seconds()
+"""Seconds of silence after which an exchange is given up, if its handler has no longer limits."""
+
+DISCOVERY: Final = 10.0
+"""Seconds for the answer to a discovery."""
 
 
 class UnreachableError(AdapterError):
@@ -52,6 +59,7 @@ class Endpoint(ABC):
         self._may_stream = duplex
         self._identity = identity
         self._asked = version
+        self._patience = {"/discover": DISCOVERY}
         self.version = version or VERSIONS[-1]
 
     @abstractmethod
@@ -103,7 +111,18 @@ class Endpoint(ABC):
         elif not offered.min_protocol_version <= self._asked <= offered.max_protocol_version:
             raise DefinitionError(f"{self.name} does not speak version {self._asked} of the service protocol")
         self.duplex = self.streams and self._may_stream and offered.protocol_mode == "BIDI_STREAM"
-        return remote_services(offered, self)
+        services = remote_services(offered, self)
+        for service in services.values():
+            for handler in service.handlers.values():
+                options = handler.spec.options
+                limit = options.abort_timeout or (options.inactivity_timeout and options.inactivity_timeout + ABORT)
+                path = _invoke(service.name, handler.name)
+                self._patience[path] = max(PATIENCE, limit.total_seconds()) if limit else PATIENCE
+        return services
+
+    def patience(self, path: str) -> float:
+        """Return after how many seconds of silence a request to a path is given up."""
+        return self._patience.get(path, PATIENCE)
 
     async def exchange(self, service: str, handler: str, body: bytes) -> bytes:
         """Send an invocation's journal, and return the answer.
@@ -111,7 +130,7 @@ class Endpoint(ABC):
         Raises:
             EndpointError: If there is no answer.
         """
-        path = f"/invoke/{service}/{handler}"
+        path = _invoke(service, handler)
         status, answer = await self.send("POST", path, self._headers(path), body)
         if status != 200:
             raise refusal(self.name + path, status, answer)
@@ -123,7 +142,7 @@ class Endpoint(ABC):
         Raises:
             EndpointError: If the endpoint cannot be reached.
         """
-        path = f"/invoke/{service}/{handler}"
+        path = _invoke(service, handler)
         return await self.stream(path, self._headers(path))
 
     async def stream(self, path: str, headers: Mapping[str, str]) -> Stream:
@@ -139,3 +158,7 @@ class Endpoint(ABC):
 
     def _signed(self, path: str) -> dict[str, str]:
         return self._identity.headers(path) if self._identity is not None else {}
+
+
+def _invoke(service: str, handler: str) -> str:
+    return f"/invoke/{service}/{handler}"

@@ -12,9 +12,9 @@ import httpx
 from h2.exceptions import H2Error
 
 from adapter.restate.answers import MAX_ANSWER, EndpointError
-from adapter.restate.conversation import SILENCE, Stream
+from adapter.restate.conversation import Stream
 from adapter.restate.endpoints import Endpoint
-from adapter.restate.http2 import Connection, Http2Stream, NoHttp2Error
+from adapter.restate.http2 import CONNECT, Connection, Http2Stream, NoHttp2Error
 
 if TYPE_CHECKING:
     from adapter.restate.identity import Identity
@@ -78,8 +78,8 @@ class HttpEndpoint(Endpoint):
         try:
             await stream.write(body, last=True)
             while True:
-                if not await stream.heard(SILENCE):
-                    raise EndpointError(f"{self.name}{path} does not answer (silent for {SILENCE:g} s)")
+                if not await stream.heard(stream.silence):
+                    raise EndpointError(f"{self.name}{path} does not answer (silent for {stream.silence:g} s)")
                 piece = stream.take()
                 if not piece:
                     return stream.status, bytes(answer)
@@ -90,11 +90,12 @@ class HttpEndpoint(Endpoint):
             stream.abort()
 
     async def _request(self, method: str, path: str, headers: Mapping[str, str], *, whole: bool = False) -> Http2Stream:
-        place = self.name + path
+        place, headers = self.name + path, {**self._own, **headers}
         try:
             async with self._connecting:
                 connection = await self._connection()
-                return connection.request(place, method, self._prefix + path, {**self._own, **headers}, whole=whole)
+                silence = self.patience(path)
+                return connection.request(place, method, self._prefix + path, headers, silence=silence, whole=whole)
         except NoHttp2Error as error:
             needed = "serve it over HTTP/2, an app of the Python SDK with Hypercorn and not with Uvicorn"
             raise EndpointError(f"{place} does not answer over HTTP/2, but over HTTP/1.1 ({needed})") from error
@@ -106,7 +107,7 @@ class HttpEndpoint(Endpoint):
         """Return a connection with room for another stream."""
         self._connections = [each for each in self._connections if not each.ended]
         for connection in self._connections:
-            if connection.has_room and await connection.is_alive():
+            if connection.has_room and await connection.is_alive(CONNECT):
                 return connection
         tls = self._tls if self._scheme == "https" else None
         connection = await Connection.open(self._host, self._port, self._authority, tls)

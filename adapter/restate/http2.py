@@ -18,10 +18,19 @@ import h2.exceptions
 import h2.settings
 
 from adapter.restate.answers import EndpointError
-from adapter.restate.conversation import LINGER, SILENCE, Stream
+from adapter.restate.conversation import LINGER, Stream
 
 CONNECT: Final = 5.0
 """Seconds for a connection to an endpoint."""
+
+TAKES: Final = 120.0
+"""Seconds within which an endpoint has to take more of what is sent to it."""
+
+ASK: Final = 120.0
+"""Seconds of silence on a stream after which its connection is asked whether it is alive."""
+
+PONG: Final = 120.0
+"""Seconds for the answer, if a stream asks. A step may occupy the endpoint's only thread."""
 
 QUIET: Final = 0.2
 """Seconds of silence after which an endpoint that runs no step is taken to wait."""
@@ -122,29 +131,45 @@ class Connection:
             and self.h2.open_outbound_streams < self.h2.remote_settings.max_concurrent_streams
         )
 
-    async def is_alive(self) -> bool:
-        """Return True if the endpoint still answers. A connection that is not alive is ended."""
+    async def is_alive(self, seconds: float) -> bool:
+        """Return True if the endpoint answers within so many seconds. A connection that is not alive is ended."""
         if not self._end and self._loop.time() - self._heard_at > RECENT:
             self._pong.clear()
             self.h2.ping(bytes(8))
             self.flush()
             try:
-                async with asyncio.timeout(CONNECT):
+                async with asyncio.timeout(seconds):
                     await self._pong.wait()
             except TimeoutError:
                 self._ended("it does not answer any more")
         return not self._end
 
     def request(
-        self, place: str, method: str, path: str, headers: Mapping[str, str], *, whole: bool = False
+        self,
+        place: str,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        *,
+        silence: float,
+        whole: bool = False,
     ) -> Http2Stream:
-        """Send the headers of a request, and return its stream. The request is ``whole`` if it has no body."""
+        """Send the headers of a request, and return its stream.
+
+        Args:
+            place: The URL in error messages.
+            method: The method.
+            path: The path.
+            headers: The headers.
+            silence: Seconds of silence after which the stream is given up.
+            whole: Whether the request has no body.
+        """
         id = self.h2.get_next_available_stream_id()
         pseudo = {":method": method, ":scheme": self._scheme, ":authority": self._authority, ":path": path}
         self.h2.send_headers(id, [*pseudo.items(), *headers.items()], end_stream=whole)
         self.flush()
         self._opened += 1
-        stream = self._streams[id] = Http2Stream(self, id, place, sent_all=whole)
+        stream = self._streams[id] = Http2Stream(self, id, place, silence=silence, sent_all=whole)
         return stream
 
     def flush(self) -> None:
@@ -235,8 +260,8 @@ class Connection:
 class Http2Stream(Stream):
     """A request on a connection."""
 
-    def __init__(self, connection: Connection, id: int, place: str, *, sent_all: bool) -> None:
-        self.quiet, self.silence = QUIET, SILENCE
+    def __init__(self, connection: Connection, id: int, place: str, *, silence: float, sent_all: bool) -> None:
+        self.quiet, self.silence = QUIET, silence
         self._connection = connection
         self._id = id
         self._place = place
@@ -302,7 +327,7 @@ class Http2Stream(Stream):
         left = memoryview(data)
         protocol = self._connection.h2
         try:
-            async with asyncio.timeout(SILENCE) as limit:
+            async with asyncio.timeout(TAKES) as limit:
                 while left and not self.ended:
                     room = min(protocol.local_flow_control_window(self._id), protocol.max_outbound_frame_size)
                     if room > 0:
@@ -310,12 +335,12 @@ class Http2Stream(Stream):
                         protocol.send_data(self._id, bytes(left[:room]), end_stream=self._sent_all)
                         left = left[room:]
                         await self._connection.drain()
-                        limit.reschedule(self._loop.time() + SILENCE)
+                        limit.reschedule(self._loop.time() + TAKES)
                     else:
                         self._room.clear()
                         await self._room.wait()
         except TimeoutError:
-            raise self._failed(f"it takes nothing for {SILENCE:g} s") from None
+            raise self._failed(f"it takes nothing for {TAKES:g} s") from None
         except (OSError, h2.exceptions.H2Error) as error:
             raise self._failed(f"{type(error).__name__}: {error}") from error
 
@@ -330,12 +355,19 @@ class Http2Stream(Stream):
             self._over()
 
     async def heard(self, seconds: float) -> bool:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while not (self._received or self.ended):
-                    self._news.clear()
+        until = self._loop.time() + seconds
+        while not (self._received or self.ended):
+            left = until - self._loop.time()
+            if left <= 0:
+                return False
+            self._news.clear()
+            try:
+                async with asyncio.timeout(min(left, ASK)):
                     await self._news.wait()
-        return bool(self._received) or self.ended
+            except TimeoutError:
+                if left > ASK:
+                    await self._connection.is_alive(PONG)
+        return True
 
     def take(self) -> bytes:
         if not self._received and self._broken:

@@ -26,6 +26,12 @@ from adapter.serde import Serde
 ACCEPT: Final = ", ".join(f"application/vnd.restate.endpointmanifest.v{version}+json" for version in (4, 3, 2))
 """The versions of the manifest that are read."""
 
+INACTIVITY: Final = timedelta(seconds=60)
+"""For how long an endpoint may be silent before a Restate server asks it to suspend, if neither side says otherwise."""
+
+ABORT: Final = timedelta(minutes=10)
+"""For how long it may be silent after that, before a Restate server gives the request up."""
+
 Handles = Literal["WORKFLOW", "EXCLUSIVE", "SHARED"]
 Serves = Literal["VIRTUAL_OBJECT", "SERVICE", "WORKFLOW"]
 
@@ -273,6 +279,7 @@ def _options(service: ServiceManifest, handler: HandlerManifest) -> Options:
         value = given(name)
         return None if value is None else timedelta(milliseconds=value)
 
+    inactivity, abort = span("inactivity_timeout") or None, span("abort_timeout") or None
     initial, maximum = span("retry_policy_initial_interval"), span("retry_policy_max_interval")
     retry: dict[str, Any] = {
         "initial": initial or None,
@@ -282,8 +289,8 @@ def _options(service: ServiceManifest, handler: HandlerManifest) -> Options:
         "exhausted": {"PAUSE": "pause", "KILL": "kill"}.get(given("retry_policy_on_max_attempts") or ""),
     }
     options: dict[str, Any] = {
-        "inactivity_timeout": span("inactivity_timeout") or None,
-        "abort_timeout": span("abort_timeout") or None,
+        "inactivity_timeout": inactivity,
+        "abort_timeout": abort and (inactivity or INACTIVITY) + abort,  # the second begins when the first is over
         "journal_retention": span("journal_retention"),
         "idempotency_retention": span("idempotency_retention"),
         "workflow_retention": span("workflow_completion_retention"),

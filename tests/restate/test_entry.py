@@ -14,7 +14,8 @@ from tests.unit.test_entry import Function
 
 slow = restate.Service(
     "Slow",
-    abort_timeout=timedelta(milliseconds=50),
+    inactivity_timeout=timedelta(milliseconds=10),
+    abort_timeout=timedelta(milliseconds=40),
     invocation_retry_policy=restate.InvocationRetryPolicy(max_attempts=1, on_max_attempts="kill"),
 )
 left: list[str] = []

@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,10 @@ import pytest
 import trustme
 import uvicorn
 
-from adapter.restate import conversation, http, http2
+from adapter.restate import conversation, endpoints, http, http2
 from adapter.restate import messages as m
 from adapter.restate.answers import EndpointError
-from adapter.restate.conversation import Stream
+from adapter.restate.conversation import Conversation, Stream
 from adapter.restate.endpoints import UnreachableError
 from adapter.restate.http import HttpEndpoint
 from tests.restate.fakes import MANIFEST, Script, Scripts, Told, awaiting, done, ran, run
@@ -46,6 +46,7 @@ class Peer:
         self.input = asyncio.Queue[bytes]()
         self.room = asyncio.Event()
         self.reset = asyncio.Event()
+        self.asked = asyncio.Event()
         self._began = False
 
     async def receive(self) -> bytes:
@@ -81,6 +82,10 @@ class Peer:
 
     def hang_up(self) -> None:
         self._side.writer.close()
+
+    def go_deaf(self) -> None:
+        """Stop reading, so that no ping is answered either."""
+        self._side.writer.transport.pause_reading()  # type: ignore[attr-defined]
 
     def write_raw(self, data: bytes) -> None:
         self._side.writer.write(data)
@@ -134,12 +139,15 @@ class Side:
             case h2.events.WindowUpdated():
                 for peer in self.peers.values():
                     peer.room.set()
+            case h2.events.PingReceived():
+                for peer in self.peers.values():
+                    peer.asked.set()
             case _:
                 pass
 
     async def serve(self, peer: Peer, path: str) -> None:
         if path.endswith("/discover"):
-            await peer.say(json.dumps(MANIFEST).encode())
+            await peer.say(json.dumps(self.server.offers).encode())
             peer.end()
             return
         self.server.peers.append(peer)
@@ -149,8 +157,11 @@ class Side:
 class Server:
     """An HTTP/2 server that plays scripts."""
 
-    def __init__(self, *scripts: Script, streams: int | None = None, takes: bool = True) -> None:
+    def __init__(
+        self, *scripts: Script, streams: int | None = None, takes: bool = True, offers: Mapping[str, Any] = MANIFEST
+    ) -> None:
         self.scripts = Scripts(scripts)
+        self.offers = offers
         self.streams = streams
         self.takes = takes
         self.peers: list[Peer] = []
@@ -386,11 +397,11 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_stream_that_fails_is_tried_again(fault: str, duplex: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conversation, "LINGER", 0.05)
-    if fault in ("stalls", "says garbage"):  # the latter is taken for the beginning of a long frame
-        for name in ("SILENCE", "CONNECT", "RECENT"):
-            monkeypatch.setattr(http2, name, 0.5)
+    if fault == "says garbage":  # it is taken for the beginning of a long frame
+        monkeypatch.setattr(http2, "RECENT", 0.5)
+        monkeypatch.setattr(http, "CONNECT", 0.5)
     if fault in ("stalls", "says garbage", "415"):
-        monkeypatch.setattr(http, "SILENCE", 0.5)
+        monkeypatch.setattr(endpoints, "PATIENCE", 0.5)
     async with serving(FAULTS[fault], finish) as (url, server):
         assert await called(url, duplex=duplex) == "done"
         assert server.scripts.invocations >= 2
@@ -405,8 +416,66 @@ async def test_an_answer_that_is_whole_is_taken_although_its_stream_does_not_end
         assert server.scripts.invocations == 1
 
 
+@pytest.mark.parametrize("duplex", MODES)
+async def test_a_step_may_take_as_long_as_its_handler_says(duplex: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = 0.2
+    monkeypatch.setattr(endpoints, "PATIENCE", limit)
+    monkeypatch.setattr(http2, "ASK", limit / 2)
+    monkeypatch.setattr(http2, "RECENT", 0)
+
+    async def step(peer: Peer, told: Told) -> None:
+        await told.start()
+        await peer.say(run(1), awaiting(1))
+        for _ in range(5):  # the step takes longer than the limit of other handlers
+            peer.asked.clear()
+            await asyncio.wait_for(peer.asked.wait(), PATIENCE)
+        await peer.say(ran(1), done())
+        peer.end()
+
+    [service] = MANIFEST["services"]
+    offers = MANIFEST | {"services": [{**service, "inactivityTimeout": 1, "abortTimeout": 600_000}]}
+    async with serving(step, offers=offers) as (url, server):
+        assert await called(url, duplex=duplex) == "done"
+        assert server.scripts.invocations == 1
+
+
+def test_a_handler_may_be_silent_for_11_minutes_or_longer_if_it_says_so() -> None:
+    endpoint = HttpEndpoint("http://localhost:9080")
+    [service] = MANIFEST["services"]
+    handlers = [
+        {"name": "default"},
+        {"name": "short", "inactivityTimeout": 1_000, "abortTimeout": 1_000},
+        {"name": "long", "abortTimeout": 3_600_000},
+        {"name": "inactive", "inactivityTimeout": 3_600_000},
+        {"name": "both", "inactivityTimeout": 3_600_000, "abortTimeout": 3_600_000},
+    ]
+    endpoint.services(json.dumps(MANIFEST | {"services": [{**service, "handlers": handlers}]}).encode())
+    assert {each["name"]: endpoint.patience(f"/invoke/Fake/{each['name']}") for each in handlers} == {
+        "default": 660,
+        "short": 660,
+        "long": 3660,
+        "inactive": 4200,
+        "both": 7200,
+    }
+
+
+@pytest.mark.parametrize("duplex", MODES)
+async def test_an_endpoint_that_answers_no_ping_is_given_up(duplex: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ASK", "RECENT", "PONG"):
+        monkeypatch.setattr(http2, name, 0.05)
+
+    async def dies(peer: Peer, told: Told) -> None:
+        await told.start()
+        peer.go_deaf()
+
+    async with serving(dies) as (url, _), HttpEndpoint(url) as endpoint, asyncio.timeout(PATIENCE):
+        endpoint.duplex = duplex
+        with pytest.raises(EndpointError, match="does not answer any more"):
+            await Conversation(endpoint, "Fake", "run").exchange(m.Start(b"id", known_entries=0), [], {})
+
+
 async def test_an_endpoint_that_takes_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http2, "SILENCE", 0.1)
+    monkeypatch.setattr(http2, "TAKES", 0.1)
 
     async def never(peer: Peer, told: Told) -> None:
         await asyncio.Event().wait()

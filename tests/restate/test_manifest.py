@@ -52,7 +52,7 @@ HANDLER: dict[str, Any] = {
 
 OF_THE_SERVICE = Options(
     inactivity_timeout=timedelta(seconds=1),
-    abort_timeout=timedelta(seconds=2),
+    abort_timeout=timedelta(seconds=1 + 2),
     journal_retention=timedelta(seconds=3),
     idempotency_retention=timedelta(seconds=4),
     workflow_retention=timedelta(seconds=5),
@@ -65,7 +65,7 @@ OF_THE_SERVICE = Options(
 
 OF_THE_HANDLER = Options(
     inactivity_timeout=timedelta(seconds=11),
-    abort_timeout=timedelta(seconds=12),
+    abort_timeout=timedelta(seconds=11 + 12),
     journal_retention=timedelta(seconds=13),
     idempotency_retention=timedelta(seconds=14),
     workflow_retention=timedelta(seconds=15),
@@ -121,6 +121,10 @@ def test_a_time_limit_of_zero_is_none_and_an_interval_of_zero_is_the_default() -
     retry = replace(OF_THE_SERVICE.retry, initial=RetryPolicy().initial)
     expected = replace(OF_THE_SERVICE, inactivity_timeout=None, abort_timeout=None, retry=retry)
     assert offered(zeros, SERVICE).handlers["sell"].options == expected
+
+
+def test_the_limit_to_abort_begins_after_that_of_inactivity() -> None:
+    assert offered({"abortTimeout": 2_000}, {}).handlers["sell"].options.abort_timeout == timedelta(seconds=60 + 2)
 
 
 def test_the_longest_interval_is_not_shorter_than_the_first() -> None:
