@@ -50,7 +50,7 @@ class Endpoints:
         self._own = registry
         self._tell = tell
         self._keep = keep
-        self._offers: dict[str, Mapping[str, BoundService]] = {}
+        self._offers: dict[str, Mapping[str, BoundService]] = {each.name: {} for each in self._endpoints}
         self._said: dict[str, str] = {}
 
     async def close(self) -> None:
@@ -59,26 +59,30 @@ class Endpoints:
             await endpoint.close()
 
     async def discover(self) -> Registry | None:
-        """Ask every endpoint what it offers, and return all services; ``None`` if nothing has changed.
+        """Ask every endpoint at once what it offers, and return all services; ``None`` if nothing has changed.
 
         An endpoint that does not answer keeps what it offered. Its invocations are retried until it is back.
 
         Raises:
             UnservableError: If two offer a service of one name.
         """
-        changed = not self._said
-        for endpoint in list(self._endpoints):  # one may be added meanwhile
-            try:
-                offer, said = await endpoint.discover(), ""
-                if offer != self._offers.get(endpoint.name):
-                    self._offers[endpoint.name] = offer
-                    changed = True
-            except (UnreachableError, DefinitionError) as error:
-                said = str(error)
-            if said != self._said.get(endpoint.name, ""):
-                self._tell(f"==> {said}" if said else f"==> {endpoint.name} answers again")
-            self._said[endpoint.name] = said
-        return self._merged(self._offers) if changed else None
+        is_first = not self._said
+        changed = await asyncio.gather(*map(self._ask, self._endpoints))
+        return self._merged(self._offers) if is_first or any(changed) else None
+
+    async def _ask(self, endpoint: HttpEndpoint) -> bool:
+        """Ask an endpoint what it offers. Return True if that has changed."""
+        changed, said = False, ""
+        try:
+            offer = await endpoint.discover()
+            changed = offer != self._offers[endpoint.name]
+            self._offers[endpoint.name] = offer
+        except (UnreachableError, DefinitionError) as error:
+            said = str(error)
+        if said != self._said.get(endpoint.name, ""):
+            self._tell(f"==> {said}" if said else f"==> {endpoint.name} answers again")
+        self._said[endpoint.name] = said
+        return changed
 
     async def add(self, url: str, *, dry_run: bool = False) -> tuple[Mapping[str, BoundService], Registry]:
         """Serve one more endpoint, or the same one again. Return its services, and all services.

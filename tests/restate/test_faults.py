@@ -80,8 +80,9 @@ async def test_an_endpoint_that_waits_for_nothing_fails_its_invocation() -> None
 
 async def test_an_answer_that_cannot_be_stored_ends_the_invocation() -> None:
     async with hosted(Scripted(done(bytes(5 * 1024 * 1024)))) as host:
-        with pytest.raises(CallError, match=r"MB|bytes"):
+        with pytest.raises(CallError, match=r"MB|bytes") as raised:
             await host.call("Fake/run")
+    assert raised.value.status == 413
 
 
 async def test_attempts_end_as_the_manifest_has_it() -> None:

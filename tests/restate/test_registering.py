@@ -15,7 +15,9 @@ from adapter.hosting import hosting
 from adapter.local.endpoints import Endpoints
 from adapter.local.memory import MemoryStore
 from adapter.local.server import running
+from tests.restate.fakes import MANIFEST
 from tests.restate.hosting import Hosted
+from tests.restate.http2_server import serving
 from tests.restate.serving import Served, free_port, served_python
 from tests.unit.dev import Dev
 
@@ -49,6 +51,31 @@ async def register(host: Hosted, **body: Any) -> httpx.Response:
 
 async def names(host: Hosted) -> list[str]:
     return [each["name"] for each in (await host.http.get("/admin/services")).json()["services"]]
+
+
+async def test_endpoints_are_asked_at_once() -> None:
+    [service] = MANIFEST["services"]
+    other = MANIFEST | {"services": [{**service, "name": "Other"}]}
+    async with serving() as (one, first), serving(offers=other) as (two, second):
+        first.discovers = second.discovered
+        endpoints = Endpoints((one, two), hosting(), print)
+        registry = await endpoints.discover()
+        await endpoints.close()
+    assert registry is not None
+    assert list(registry.services) == ["Fake", "Other"]
+
+
+async def test_an_endpoint_that_takes_a_connection_and_does_not_answer_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("adapter.restate.endpoints.DISCOVERY", 0.1)
+    said: list[str] = []
+    async with serving() as (url, server):
+        server.discovers.clear()
+        endpoints = Endpoints((url,), hosting(), said.append)
+        await endpoints.discover()
+        await endpoints.close()
+    assert said == [f"==> {url}/discover does not answer (silent for 0.1 s): start the endpoint, or correct its name"]
 
 
 async def test_an_endpoint_is_registered_after_a_dry_run(host: Hosted, served: Served) -> None:
