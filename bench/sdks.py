@@ -77,13 +77,13 @@ class Work:
 
     Attributes:
         name: What is done.
-        native: The path of the handler in Python; ``None`` if there is none such.
+        native: The path of the handler in Python.
         sdk: The path of the SDK's handler.
         input: Its input.
     """
 
     name: str
-    native: str | None
+    native: str
     sdk: str
     input: Any
 
@@ -93,7 +93,7 @@ WORK: Final = [
     Work("an exclusive handler that reads and writes its state", "Counter/{}/add", "SdkCounter/{}/add", 1),
     Work("10 steps in sequence", "Bench/steps", "SdkBench/steps", 10),
     Work("100 steps in sequence", "Bench/steps", "SdkBench/steps", 100),
-    Work("10 steps at once", None, "SdkBench/steps_at_once", 10),
+    Work("10 steps at once", "Bench/steps_at_once", "SdkBench/steps_at_once", 10),
     Work("10 calls in sequence", "Bench/calls", "SdkBench/calls", 10),
     Work("10 calls at once", "Cases/fan", "SdkBench/calls_at_once", 10),
     Work("10 calls to one key in sequence", "Bench/objcalls", "SdkBench/objcalls", 10),
@@ -161,17 +161,17 @@ async def page() -> str:
     """Return the table of the page on SDKs: what is counted, and the prices."""
     rows: list[list[Any]] = []
     for work in WORK:
-        native = await count(work.native, work.input) if work.native is not None else None
+        native = await count(work.native, work.input)
         stream = await count(work.sdk, work.input, streams=True)
         requests = await count(work.sdk, work.input)
         rows.append(
             [
                 work.name,
-                native.bill.requests if native else "",
+                native.bill.requests,
                 stream.bill.requests,
                 stream.invocations,
                 requests.invocations,
-                million(native.in_process) if native else "",
+                million(native.in_process),
                 million(stream.in_process),
                 million(requests.with_driver),
             ]
@@ -193,20 +193,20 @@ async def measured(repeat: int) -> list[dict[str, Any]]:
     """Return the rows of the benchmark, with CPU."""
     rows: list[dict[str, Any]] = []
     for work in WORK:
-        native = await count(work.native, work.input, repeat=repeat) if work.native is not None else None
+        native = await count(work.native, work.input, repeat=repeat)
         stream = await count(work.sdk, work.input, streams=True, repeat=repeat)
         requests = await count(work.sdk, work.input, repeat=repeat)
         rows.append(
             {
                 "work": work.name,
-                "requests, Python": native.bill.requests if native else "",
+                "requests, Python": native.bill.requests,
                 "requests, SDK": stream.bill.requests,
                 "invocations of the SDK, streams": stream.invocations,
                 "invocations of the SDK, requests": requests.invocations,
-                "CPU ms, Python": round(native.cpu, 1) if native else "",
+                "CPU ms, Python": round(native.cpu, 1),
                 "CPU ms, SDK, streams": round(stream.cpu, 1),
                 "CPU ms, SDK, requests": round(requests.cpu, 1),
-                "$ per million, Python": million(native.in_process) if native else "",
+                "$ per million, Python": million(native.in_process),
                 "$ per million, SDK in the process": million(stream.in_process),
                 "$ per million, SDK behind a driver": million(requests.with_driver),
             }

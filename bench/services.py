@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapter import Context, ObjectContext, Service, VirtualObject, handler
+from adapter import Context, ObjectContext, Service, VirtualObject, gather, handler
 
 
 class Counter(VirtualObject):
@@ -38,6 +38,11 @@ class Bench(Service):
         for i in range(n):
             total += await ctx.run(f"step-{i}", _one)
         return total
+
+    @handler
+    async def steps_at_once(self, ctx: Context, n: int) -> int:
+        """n durable steps at once."""
+        return len(await gather(*(ctx.run(f"step-{i}", _one) for i in range(n))))
 
     @handler
     async def calls(self, ctx: Context, n: int) -> int:
