@@ -22,7 +22,7 @@ from adapter.codec import Coder
 from adapter.engine import ids, lifetimes
 from adapter.engine.engine import Engine
 from adapter.engine.piles import Piles
-from adapter.engine.ports import Conflict, Contended, Dispatcher, Store, Timers, TooLarge, Unavailable
+from adapter.engine.ports import Change, Conflict, Contended, Create, Dispatcher, Store, Timers, TooLarge, Unavailable
 from adapter.engine.records import Meta, Record, Ref, Status
 from adapter.engine.requests import Answer, Request
 from adapter.engine.types import ENCODED, Failure, Kind, ObjectKey, Outcome, Target
@@ -69,6 +69,11 @@ SWEEP = 60.0
 
 MOST_PROCESSES = 2000
 """How many processes a function has at most at a time: one for each event where they take one at a time."""
+
+
+def _exists(changes: Sequence[Change], error: Conflict | Contended) -> bool:
+    """Whether a request was refused because the same request was stored before: nobody competes with it."""
+    return isinstance(error, Conflict) and isinstance(changes[0], Create) and 0 in error.found
 
 
 class Gone(Exception):
@@ -710,7 +715,7 @@ class World:
         if name == "commit" and "starvation" in self.reach:
             if error is None:
                 self.waits.wins(process.name, args[0])
-            elif isinstance(error, Conflict | Contended):
+            elif isinstance(error, Conflict | Contended) and not _exists(args[0], error):
                 self.waits.loses(process.name, args[0])
         if back := self.latency():
             await self.loop.pause(back)
