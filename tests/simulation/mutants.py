@@ -466,7 +466,7 @@ MUTANTS = (
             "await self.process.persist(self._session(execution).run(), repeated_by=Repeat.DISPATCH)",
             "await self._session(execution).run()",
         ),
-        focus="impatience+waits",
+        focus="impatience+waits+results",
     ),
     mutant(
         "what is called is not begun if its client gives up",
@@ -477,12 +477,6 @@ MUTANTS = (
             "await self.process.persist(self._begin_once(execution, until), repeated_by=Repeat.LEASE)",
             "await self._begin_once(execution, until)",
         ),
-        focus="impatience+waits",
-    ),
-    mutant(
-        "a notification is not counted if its sender gives up",
-        "nothing waits for a sweep",
-        Edit(Outbound, "deliver", "await self._process.persist(notify(), repeated_by=Repeat.CHECK)", "await notify()"),
         focus="impatience+waits",
     ),
     mutant(
