@@ -160,10 +160,11 @@ class Plan:
         """Whether a program may be restarted from one of its commands.
 
         State is as its key's history has left it, not as a copied result says, and signals go to the first invocation.
-        A copied answer of an SDK's endpoint says which invocation it was for.
+        A copied answer of an SDK's endpoint says which invocation it was for. A command that names its own invocation
+        is another one in the copy.
         """
-        signals = any(op.kind == "signal" for op in _flat(self.nodes[id].ops))
-        alike = self.nodes[id].kind in (Kind.SERVICE, Kind.SHARED) and not signals
+        own = any(op.kind in ("signal", "stranger", "bloated") for op in _flat(self.nodes[id].ops))
+        alike = self.nodes[id].kind in (Kind.SERVICE, Kind.SHARED) and not own
         return alike and self.nodes[id].target.service not in self.hosted
 
     def shaken(self) -> set[int]:
