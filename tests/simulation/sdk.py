@@ -140,6 +140,7 @@ class _Stream(Stream):
 
     status = 200
     quiet = 0.01
+    silence = 120.0
 
     def __init__(self, way: _Way) -> None:
         self._way = way
