@@ -18,6 +18,7 @@ Remember Mary
 
 from __future__ import annotations
 
-from adapter.testing.environment import Environment, JournalEntry, StuckError
+from adapter.testing.environment import Environment, StuckError
+from adapter.testing.looking import JournalEntry
 
 __all__ = ["Environment", "JournalEntry", "StuckError"]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
@@ -29,8 +27,6 @@ from adapter.engine.commands import (
 )
 from adapter.engine.engine import Engine
 from adapter.engine.ids import idempotent_id, random_id, workflow_id
-from adapter.engine.journal import CommandIssued, NotificationDelivered, ResultDelivered, read
-from adapter.engine.keys import KeyState
 from adapter.engine.ports import Unavailable
 from adapter.engine.process import Repeat
 from adapter.engine.records import Meta, Status
@@ -43,6 +39,7 @@ from adapter.local.memory import MemoryStore
 from adapter.local.ports import LocalDispatcher, LocalTimers
 from adapter.operations import Invocation, Operation
 from adapter.testing.clock import ManualClock
+from adapter.testing.looking import JournalEntry, read_journal, read_state
 from adapter.testing.operations import Asking, Started, value_of
 
 if TYPE_CHECKING:
@@ -61,24 +58,6 @@ ROUNDS = 30
 
 class StuckError(AdapterError):
     """What is awaited will not come, however much time passes."""
-
-
-@dataclass(frozen=True, slots=True)
-class JournalEntry:
-    """A command in an invocation's journal.
-
-    Attributes:
-        command: What was asked for: ``"run"``, ``"sleep"``, ``"call"``, ``"set"`` …
-        name: The step's, the state entry's, the handler's …
-        outcome: What it gave; ``None`` where that is still to come, or is of no interest to the handler.
-    """
-
-    command: str
-    name: str
-    outcome: Outcome | None = None
-
-    def __str__(self) -> str:
-        return f"{self.command} {self.name}".rstrip()
 
 
 class _Reports(Reports):
@@ -199,12 +178,13 @@ class Environment(Clients):
     async def state(self, definition: Callable[..., Definition], key: str) -> dict[str, Any]:
         """The state of a virtual object's key or of a workflow, as plain JSON; bytes where it is none."""
         await self.settle()
-        return await self._apart(self._state(ObjectKey(describe(definition).name, check_key(key))))
+        of = ObjectKey(describe(definition).name, check_key(key))
+        return await self._apart(read_state(self._engine, of, self._coder))
 
     async def journal(self, invocation: Invocation[Any] | str) -> list[JournalEntry]:
         """What an invocation has asked for so far, by its handle or its id."""
         await self.settle()
-        return await self._apart(self._journal(_id_of(invocation)))
+        return await self._apart(read_journal(self._engine, _id_of(invocation)))
 
     async def status(self, invocation: Invocation[Any] | str) -> str | None:
         """Where an invocation stands: ``"suspended"``, ``"completed"`` …; ``None`` if there is none such."""
@@ -438,7 +418,7 @@ class Environment(Clients):
         meta = await self._apart(self._engine.storage.find(id))
         if meta is None:
             return f"{id} is not stored, or has expired"
-        waits = [str(entry) for entry in await self._apart(self._journal(id)) if entry.outcome is None]
+        waits = [str(entry) for entry in await self._apart(read_journal(self._engine, id)) if entry.outcome is None]
         waits = [text for text in waits if text.split(" ")[0] not in ("send", "cancel")]
         error = f"; its last attempt failed with {meta.error}" if meta.error else ""
         stands = f"waits for {', '.join(waits) or 'nothing'}"
@@ -451,40 +431,6 @@ class Environment(Clients):
             if isinstance(record, Meta) and record.live and record.parent is not None and record.parent.ref == meta.ref
         ]
         return "\n".join([text, *[await self.explain(each) for each in called]])
-
-    async def _journal(self, id: str) -> list[JournalEntry]:
-        _, segments, meta, notifications = await self._engine.storage.load(id)
-        if meta is None or (meta.journal_expires or meta.expires or self._clock.now() + 1) <= self._clock.now():
-            return []
-        delivered = {each.id: each.outcome for each in notifications}
-        entries = read(id, segments, meta.inline_journal)
-        outcomes: dict[int, Outcome | None] = {}
-        for entry in entries:
-            if isinstance(entry, ResultDelivered):
-                outcomes[entry.n] = entry.outcome
-            elif isinstance(entry, NotificationDelivered):
-                outcomes[entry.n] = delivered.get(entry.id)
-        return [
-            JournalEntry(entry.kind, entry.name, entry.value or outcomes.get(entry.n))
-            for entry in entries
-            if isinstance(entry, CommandIssued)
-        ]
-
-    async def _state(self, key: ObjectKey) -> dict[str, Any]:
-        head = (await self._engine.storage.heads([key]))[key]
-        state = KeyState(head, self._clock.now())
-        values: dict[str, bytes | None] = dict(state.state)
-        if state.has_overflow:
-            for name in await self._engine.storage.entries(key, state.state_generation):
-                values[name] = await self._engine.runtime.blobs.read(key, state.state_generation, name)
-        return {name: _plain(self._coder.decode(value)) for name, value in sorted(values.items()) if value is not None}
-
-
-def _plain(value: bytes) -> Any:
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value or None
 
 
 def _id_of(invocation: Invocation[Any] | str) -> str:
