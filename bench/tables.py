@@ -15,6 +15,8 @@ from infra.emulator import ROOT
 
 RESULTS = ROOT / "bench" / "results"
 
+Row = dict[str, Any]
+
 
 def _processor() -> str:
     """Return the CPU's model. Linux names it on x86_64 only."""
@@ -27,6 +29,11 @@ def _processor() -> str:
 MACHINE = f"{_processor()} ({platform.machine()}), {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
+def stamp() -> str:
+    """Return what stands beside a table that is measured now: the date, and the commit."""
+    return f"{datetime.now(UTC):%Y-%m-%d}, commit {_commit()}"
+
+
 def _commit() -> str:
     """Return the short hash of the commit that is measured."""
     git = ("git", "-C", str(ROOT))
@@ -36,12 +43,6 @@ def _commit() -> str:
         return "unknown"
     edited = subprocess.run(changed, capture_output=True, text=True, check=False).stdout
     return f"{found.stdout.strip()}{' and uncommitted changes' if edited else ''}"
-
-
-MEASURED = f"{datetime.now(UTC):%Y-%m-%d}, commit {_commit()}"
-"""When this process measures, and what."""
-
-Row = dict[str, Any]
 
 
 def show(name: str, rows: Sequence[Row], *, partial: bool = False) -> None:
@@ -57,14 +58,14 @@ def show(name: str, rows: Sequence[Row], *, partial: bool = False) -> None:
         return
     path = RESULTS / f"{name}.json"
     print(f"\n==> {name} ({os.path.relpath(path.with_suffix('.md'))})\n\n{table(rows)}\n", flush=True)
-    measured = [MEASURED]
+    measured = [stamp()]
     if partial and path.exists():
         stored = json.loads(path.read_text())
         if stored["machine"] != MACHINE:
             print(f"==> not written: the other rows are of another machine ({stored['machine']})", flush=True)
             return
         rows = merged(stored["rows"], rows)
-        measured = list(dict.fromkeys([*stored.get("measured", ()), f"{MEASURED}, in part"]))
+        measured = list(dict.fromkeys([*stored.get("measured", ()), f"{measured[0]}, in part"]))
     RESULTS.mkdir(exist_ok=True)
     path.write_text(json.dumps({"machine": MACHINE, "measured": measured, "rows": rows}, indent=1) + "\n")
     path.with_suffix(".md").write_text(f"# {name}\n\n{MACHINE}\n\nMeasured: {'; '.join(measured)}\n\n{table(rows)}\n")

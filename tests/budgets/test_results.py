@@ -77,10 +77,10 @@ def test_contention_meets_its_target_if_all_of_it_is_met(seen: Seen, met: str) -
 
 def test_a_row_that_is_measured_alone_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
-    monkeypatch.setattr(tables, "MEASURED", "then")
+    monkeypatch.setattr(tables, "stamp", lambda: "then")
     path = tmp_path / "sdk.json"
     tables.show("sdk", [{"case": "a", "s": 1}, {"case": "b", "s": 1}, {"case": "b", "s": 2}, {"case": "c", "s": 1}])
-    monkeypatch.setattr(tables, "MEASURED", "now")
+    monkeypatch.setattr(tables, "stamp", lambda: "now")
     tables.show("sdk", [{"case": "b", "s": 3, "met": "yes"}, {"case": "d", "s": 4}], partial=True)
 
     kept = [("a", 1), ("b", 3), ("c", 1), ("d", 4)]
