@@ -56,16 +56,22 @@ class Stages:
         return [name for name in results if name.startswith("step")]
 
 
-async def test_a_small_journal_lies_in_the_record() -> None:
+async def listening(signals: int) -> tuple[World, str]:
+    """Return an invocation that waits for signals, one after the other, and its world."""
     world = World()
 
     @world.handler("S")
     async def work(ctx: Any, _: Any) -> Any:
-        for number in range(3):
+        for number in range(signals):
             await ctx.issue(c.Signal(f"go {number}"), unpack)
 
     id = await world.send("S/work")
     await settle()
+    return world, id
+
+
+async def test_a_small_journal_lies_in_the_record() -> None:
+    world, id = await listening(3)
     for number in range(3):
         meta = await world.meta(id)
         assert (meta.status, meta.segments) == (Status.SUSPENDED, 1)
@@ -94,15 +100,7 @@ async def test_a_large_journal_does_not() -> None:
 
 
 async def test_a_journal_that_has_grown_is_put_and_leaves_the_record() -> None:
-    world = World()
-
-    @world.handler("S")
-    async def work(ctx: Any, _: Any) -> Any:
-        for number in range(12):
-            await ctx.issue(c.Signal(f"go {number}"), unpack)
-
-    id = await world.send("S/work")
-    await settle()
+    world, id = await listening(12)
     inline, stored = set[bool](), 0
     for number in range(12):
         meta = await world.meta(id)
