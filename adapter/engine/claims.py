@@ -67,8 +67,9 @@ class Claims:
         inline = journals.inline(segments, meta.inline_journal)
         if meta.status is Status.QUEUED:
             await self._control.check_deadlock(meta)  # another function found it to be the youngest of a cycle
-        # If it is resolved without a new notification, more are counted than it had to wait for. It suspends again,
-        # after what is counted now: only the first count that is too high has dispatched it.
+        # It may be resolved although no notification is new: one was counted after the last attempt had seen it. This
+        # attempt then suspends the invocation again, with the count as it is. Otherwise the next notification would
+        # dispatch nothing, because only the count that first exceeds `wake_after` does.
         wait = self._wait(meta, notified=meta.resolved or len(notifications) > meta.seen)
         if wait is None:
             return None

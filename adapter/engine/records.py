@@ -94,8 +94,8 @@ class Parent:
 class Calling:
     """A call that a suspended invocation waits for, and whose record is put after the write that suspends it.
 
-    Until that record has begun, it has no due time: whoever looks at the caller looks after it (see
-    `adapter.engine.calls`).
+    The call's record has no due time until its first attempt begins. Until then, whatever acts on the caller makes
+    sure of the call (see `adapter.engine.calls`).
     """
 
     command: int

@@ -1,9 +1,9 @@
 """What one attempt says to its endpoint and hears from it: by requests, or by a stream in both directions.
 
 An exchange is the same in both: the endpoint is told what it does not know, and what it says until it waits is the
-answer. A request tells the whole journal. A stream stays open between the exchanges of an attempt: the handler's code
-waits where it is, and each exchange tells only what is new. The stream is only a cache. If it ends, the next exchange
-opens another stream and tells the whole journal.
+answer. A request tells the whole journal. A stream stays open between the exchanges of an attempt. The handler's code
+keeps its place meanwhile, so an exchange on an open stream tells only what is new. A stream may end at any time. The
+next exchange then opens another stream, and tells the whole journal.
 """
 
 from __future__ import annotations
