@@ -1,4 +1,4 @@
-"""An SDK's endpoint that is reached by HTTP/2."""
+"""An SDK's endpoint that is reached by HTTP/2, or by HTTP/1.1 where it speaks only that."""
 
 from __future__ import annotations
 
@@ -14,23 +14,26 @@ from h2.exceptions import H2Error
 from adapter.restate.answers import MAX_ANSWER, EndpointError
 from adapter.restate.conversation import Stream
 from adapter.restate.endpoints import Endpoint
+from adapter.restate.http1 import Http1
 from adapter.restate.http2 import CONNECT, Connection, Http2Stream, NoHttp2Error
 
 if TYPE_CHECKING:
+    from adapter.registry import BoundService
     from adapter.restate.identity import Identity
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 class HttpEndpoint(Endpoint):
-    """An endpoint that is reached by HTTP/2, such as ``http://localhost:9080``.
+    """An endpoint that is reached by HTTP, such as ``http://localhost:9080``.
 
-    Requests and streams share connections. A connection takes a request beside those that are under way, however many
-    the endpoint allows, because an exchange lasts as long as the steps in it.
+    HTTP/2 is tried first: by prior knowledge, or as TLS agrees on it. Its requests and streams share connections. A
+    connection takes a request beside those that are under way, however many the endpoint allows, because an exchange
+    lasts as long as the steps in it. An endpoint that answers by HTTP/1.1 gets requests by that, and has no streams.
 
     Args:
-        url: The endpoint's URL; its path is a prefix of the protocol's paths. An ``http`` endpoint has to speak HTTP/2
-            by prior knowledge. A name and a password in the URL are sent with each request.
+        url: The endpoint's URL; its path is a prefix of the protocol's paths. A name and a password in the URL are
+            sent with each request.
         version: The version of the protocol to speak; the highest that both sides know, if not given.
         identity: Signs the requests.
         duplex: False to use requests and responses only, also where the endpoint offers streams.
@@ -55,7 +58,10 @@ class HttpEndpoint(Endpoint):
         self._connections: list[Connection] = []
         self._connecting = asyncio.Lock()
         self._tls = httpx.create_ssl_context()
-        self._tls.set_alpn_protocols(["h2"])
+        self._tls.set_alpn_protocols(["h2", "http/1.1"])
+        self._http1 = Http1()
+        self._speaks_http1 = False
+        """Whether the last connection was refused HTTP/2, and no request has failed since."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -67,13 +73,26 @@ class HttpEndpoint(Endpoint):
         """Close the connections."""
         while self._connections:
             await self._connections.pop().close()
+        await self._http1.close()
+
+    def services(self, manifest: bytes) -> Mapping[str, BoundService]:
+        services = super().services(manifest)
+        self.duplex = self.duplex and not self._speaks_http1
+        return services
 
     async def stream(self, path: str, headers: Mapping[str, str]) -> Stream:
-        return await self._request("POST", path, headers)
+        try:
+            return await self._request("POST", path, headers)
+        except NoHttp2Error:
+            self.duplex = False
+            raise EndpointError(f"{self.name}{path} has no streams any more: it now speaks HTTP/1.1 only") from None
 
     async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
-        # Nothing follows the last byte: Hypercorn closes the connection if something comes after its answer.
-        stream = await self._request(method, path, {**headers, "content-length": str(len(body))}, whole=not body)
+        try:
+            # Nothing follows the last byte: Hypercorn closes the connection if something comes after its answer.
+            stream = await self._request(method, path, {**headers, "content-length": str(len(body))}, whole=not body)
+        except NoHttp2Error:
+            return await self._send_by_http1(method, path, headers, body)
         answer = bytearray()
         try:
             await stream.write(body, last=True)
@@ -96,15 +115,29 @@ class HttpEndpoint(Endpoint):
                 connection = await self._connection()
                 silence = self.patience(path)
                 return connection.request(place, method, self._prefix + path, headers, silence=silence, whole=whole)
-        except NoHttp2Error as error:
-            needed = "serve it over HTTP/2, an app of the Python SDK with Hypercorn and not with Uvicorn"
-            raise EndpointError(f"{place} does not answer over HTTP/2, but over HTTP/1.1 ({needed})") from error
         except (OSError, H2Error) as error:
             reason = f"{type(error).__name__}: {error}".rstrip(": ")
             raise EndpointError(f"{place} does not answer ({reason})") from error
 
+    async def _send_by_http1(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, bytes]:
+        self._speaks_http1 = True
+        try:
+            url, headers = self.name + path, {**self._own, **headers}
+            return await self._http1.send(method, url, headers, body, silence=self.patience(path))
+        except EndpointError:
+            self._speaks_http1 = False  # another server may be there the next time
+            raise
+
     async def _connection(self) -> Connection:
-        """Return a connection with room for another stream."""
+        """Return a connection with room for another stream.
+
+        Raises:
+            NoHttp2Error: If the endpoint speaks HTTP/1.1 only.
+        """
+        if self._speaks_http1:
+            raise NoHttp2Error
         self._connections = [each for each in self._connections if not each.ended]
         for connection in self._connections:
             if connection.has_room and await connection.is_alive(CONNECT):

@@ -52,7 +52,7 @@ RECENT: Final = 1.0
 """Seconds after which a connection from which nothing came is asked whether it is alive, before it is used again."""
 
 
-class NoHttp2Error(ConnectionError):
+class NoHttp2Error(Exception):
     """The endpoint speaks HTTP/1.1 only."""
 
 

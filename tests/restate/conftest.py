@@ -22,6 +22,8 @@ HOSTINGS = [
     *(f"python app in process, {mode}, v{version}" for mode in ("requests", "duplex") for version in (5, 6, 7)),
     *(f"typescript over http, {mode}, v{version}" for mode in ("requests", "duplex") for version in (5, 6, 7)),
     *(f"python over http, {mode}, v{version}" for mode in ("requests", "duplex") for version in (5, 6, 7)),
+    *(f"python over http/1.1, requests, v{version}" for version in (5, 6, 7)),
+    "typescript over http/1.1, requests, v7",
     *(f"typescript on lambda, requests, v{version}" for version in (5, 6, 7)),
 ]
 
@@ -37,6 +39,20 @@ def typescript() -> Iterator[str]:
 def python() -> Iterator[str]:
     """The URL of the Python services."""
     with served_python("tests.restate.python_services:app") as served:
+        yield served.url
+
+
+@pytest.fixture(scope="session")
+def typescript_http1() -> Iterator[str]:
+    """The URL of the TypeScript services on a server that speaks HTTP/1.1 only."""
+    with node.served(port="http1") as served:
+        yield served.url
+
+
+@pytest.fixture(scope="session")
+def python_http1() -> Iterator[str]:
+    """The URL of the Python services on a server that speaks HTTP/1.1 only."""
+    with served_python("tests.restate.python_services:app", server="uvicorn") as served:
         yield served.url
 
 
@@ -63,8 +79,9 @@ async def host(request: pytest.FixtureRequest) -> AsyncIterator[Hosted]:
         endpoint: Endpoint
         if how == "python app in process":
             endpoint = AppEndpoint(app, **options)
-        elif how.endswith("over http"):
-            url = request.getfixturevalue(how.split()[0])
+        elif "over http" in how:
+            language, _, over = how.split()
+            url = request.getfixturevalue(f"{language}_http1" if over == "http/1.1" else language)
             endpoint = await stack.enter_async_context(HttpEndpoint(url, **options))
         else:
             endpoint = LambdaEndpoint("sandbox", request.getfixturevalue("sandbox"), version=options["version"])

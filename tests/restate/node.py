@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import pytest
 
@@ -40,8 +40,10 @@ def _command(program: str, argument: str) -> list[str]:
 
 
 @contextmanager
-def served(program: str = "services.ts", port: int = 0, identity: str = "", **environment: str) -> Iterator[Served]:
-    """Serve a program's services over HTTP/2, to requests that are signed by ``identity`` if it is given."""
+def served(
+    program: str = "services.ts", port: int | Literal["http1"] = 0, identity: str = "", **environment: str
+) -> Iterator[Served]:
+    """Serve a program's services over HTTP/2 or HTTP/1.1, to requests that ``identity`` has signed if it is given."""
     install()
     with serving(_command(program, str(port)), MODULES, IDENTITY_KEY=identity, **environment) as served:
         yield served

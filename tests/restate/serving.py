@@ -59,9 +59,15 @@ def serving(command: Sequence[str], directory: Path, **environment: str) -> Iter
 
 
 @contextmanager
-def served_python(app: str, port: int = 0, directory: Path = ROOT, **environment: str) -> Iterator[Served]:
-    """Serve an app of Restate's Python SDK, such as ``module:app``, by Hypercorn over HTTP/2."""
-    command = [sys.executable, "-m", "tests.restate.python_host", app, str(port)]
+def served_python(
+    app: str,
+    port: int = 0,
+    directory: Path = ROOT,
+    server: Literal["hypercorn", "uvicorn"] = "hypercorn",
+    **environment: str,
+) -> Iterator[Served]:
+    """Serve an app of Restate's Python SDK, such as ``module:app``: over HTTP/2, or by Uvicorn over HTTP/1.1."""
+    command = [sys.executable, "-m", "tests.restate.python_host", app, str(port), server]
     path = os.pathsep.join([str(directory), str(ROOT)])
     with serving(command, directory, PYTHONPATH=path, **environment) as served:
         yield served

@@ -64,7 +64,7 @@ PLACES = ("OwnPlace", "FirstPlace", "SecondPlace")
 
 @pytest.fixture(scope="module")
 def second() -> Iterator[Served]:
-    with served_python("tests.restate.relay:app") as served:
+    with served_python("tests.restate.relay:app", server="uvicorn") as served:
         yield served
 
 

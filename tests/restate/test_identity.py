@@ -58,6 +58,12 @@ def python_over_http(key: str) -> Iterator[Reach]:
 
 
 @contextmanager
+def python_over_http1(key: str) -> Iterator[Reach]:
+    with served_python("tests.restate.restarting:app", server="uvicorn", IDENTITY_KEY=key) as served:
+        yield lambda signer, _: HttpEndpoint(served.url, identity=signer)
+
+
+@contextmanager
 def typescript_over_http(key: str) -> Iterator[Reach]:
     with node.served("restarting.ts", identity=key) as served:
         yield lambda signer, duplex: HttpEndpoint(served.url, identity=signer, duplex=duplex)
@@ -78,7 +84,9 @@ async def closing(endpoint: Endpoint) -> AsyncIterator[Endpoint]:
             await endpoint.close()
 
 
-@pytest.mark.parametrize("serve", [python_app, python_over_http, typescript_over_http, typescript_on_lambda])
+@pytest.mark.parametrize(
+    "serve", [python_app, python_over_http, python_over_http1, typescript_over_http, typescript_on_lambda]
+)
 async def test_an_endpoint_accepts_only_what_its_key_has_signed(
     serve: Callable[[str], AbstractContextManager[Reach]],
 ) -> None:

@@ -94,6 +94,12 @@ async def test_an_endpoint_is_registered_after_a_dry_run(host: Hosted, served: S
     assert len(deployment["services"]) == 3
 
 
+async def test_an_endpoint_that_speaks_http1_only_is_registered(host: Hosted) -> None:
+    with served_python("tests.drills.orders:app", server="uvicorn") as served:
+        assert (await register(host, uri=served.url, use_http_11=True)).status_code == 201
+        assert await host.call("Shop/sell", "pear") == "reserved pear"
+
+
 @pytest.mark.parametrize(
     ("body", "code", "says"),
     [
@@ -101,7 +107,6 @@ async def test_an_endpoint_is_registered_after_a_dry_run(host: Hosted, served: S
         ({"uri": "{nobody}"}, 400, "does not answer"),
         ({"arn": "arn:aws:lambda:eu-central-1:1:function:greeter:1"}, 501, "sam deploy registers versions"),
         ({"uri": "{served}", "additional_headers": {"a": "b"}}, 501, "additional_headers is not supported"),
-        ({"uri": "{served}", "use_http_11": True}, 501, "use_http_11 is not supported"),
         ({"url": "{served}"}, 400, "invalid body: url"),
     ],
 )

@@ -63,7 +63,7 @@ class Registration(TypedDict):
     arn: NotRequired[str]
     assume_role_arn: NotRequired[str | None]
     additional_headers: NotRequired[dict[str, str] | None]
-    use_http_11: NotRequired[bool]
+    use_http_11: NotRequired[bool]  # which version an endpoint speaks is found out
     force: NotRequired[bool]
     breaking: NotRequired[bool]
     dry_run: NotRequired[bool]
@@ -143,9 +143,8 @@ async def _register(call: Call, endpoints: Endpoints) -> Response:
     url = asked.get("uri")
     if url is None:
         raise TerminalError("a function of Lambda is not registered here: sam deploy registers versions", code=501)
-    for option in ("additional_headers", "use_http_11"):
-        if asked.get(option):
-            raise TerminalError(f"{option} is not supported: endpoints are asked over HTTP/2 as they are", code=501)
+    if asked.get("additional_headers"):
+        raise TerminalError("additional_headers is not supported: an endpoint is asked without them", code=501)
     found = await endpoints.register(url, dry_run=asked.get("dry_run", False))
     services = [_service(stack.described(each, {})) for each in found]
     return answer({"id": deployment_id(""), "services": services, **PROTOCOLS}, 201)
