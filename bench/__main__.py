@@ -78,6 +78,7 @@ def main() -> None:
         "coldstart": cold_start,
         "client": client_cpu,
         "engine": engine_cpu,
+        "growth": lambda: asyncio.run(growth()),
         "sdks": lambda: asyncio.run(sdk_costs(arguments.repeat)),
     }
     for name, measure in once.items():
@@ -94,7 +95,6 @@ def _on_dynamodb(arguments: argparse.Namespace, keep: Callable[[str, list[Row]],
     with _dynamodb() as endpoint:
         keep("costs", asyncio.run(_costs(CASES, endpoint, arguments.only, arguments.repeat)))
         keep("scale", asyncio.run(_costs(SCALE, endpoint, arguments.only, 1)))
-        keep("growth", asyncio.run(growth(arguments.only)))
         keep("contention", asyncio.run(_contention("" if arguments.only == "contention" else arguments.only)))
         if arguments.no_compare or not PEER.exists():
             print(f"==> no comparison{'' if PEER.exists() else f': {os.path.relpath(PEER)} is not there'}")

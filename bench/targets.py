@@ -28,12 +28,6 @@ WHY: Final = {
     "10,000 steps": "an attempt that runs for long reads its record every three seconds",
     "service call, idempotency key: time against Restate": "two requests to the store instead of one",
     "CPU ms of a step, the store in memory": "spread evenly: no function of the engine takes more than a twentieth",
-    "messages of one invocation: slope of CPU": (
-        "all run at once in one process, and Python's garbage collector visits them again and again; without it: 1.0"
-    ),
-    "invocations queued for one key: slope of CPU": (
-        "all run in one process, where each commit looks at the effects on the key that wait for a later commit"
-    ),
     **{
         f"wait of {seconds} s: price against a durable function": (
             "a process waits with its client; with `Prefer: respond-async` none does"

@@ -173,19 +173,20 @@ class CommitLog:
 
     def refresh_key(self, key: Key) -> None:
         """Compute the state of a key after the uncommitted effects."""
-        if key.live is None:
-            key.live = key.state(self._process.now())
-            for group in self.groups:
-                for effect in group:
-                    if not isinstance(effect, KeyRequested | KeyReleased | StateWritten):
-                        continue
-                    if effect.execution.key == key.key and not effect.execution.dropped:
-                        _apply(key, key.live, effect)
+        self.refresh_keys((key,))
 
-    def following(self, taken: int) -> set[ObjectKey]:
-        """Return the keys that invocations for other processes request in the log after the first ``taken`` groups."""
-        rest = chain.from_iterable(self.groups[taken:])
-        return {each.execution.key for each in rest if isinstance(each, KeyRequested) and each.execution.spec is None}
+    def refresh_keys(self, keys: Iterable[Key]) -> None:
+        """Compute the states of keys after the uncommitted effects. Keys whose heads are not known stay unknown."""
+        stale = {key.key: key for key in keys if key.live is None and key.head is not None}
+        if not stale:
+            return
+        for key in stale.values():
+            key.live = key.state(self._process.now())
+        for effect in chain.from_iterable(self.groups):
+            if isinstance(effect, KeyRequested | KeyReleased | StateWritten) and not effect.execution.dropped:
+                touched = stale.get(effect.execution.key)
+                if touched is not None and touched.live is not None:
+                    _apply(touched, touched.live, effect)
 
     def bring_forward(self, taken: int) -> bool:
         """Record the results of state reads ahead of later writes that would be committed without them.
@@ -230,12 +231,9 @@ class CommitLog:
         executions = (delta.execution for delta in transaction.deltas.values())
         return next((m.meta for m in executions if not m.stored and m.meta.id in waiting), None)
 
-    def owner_runs_here(self, head: Head | None) -> bool:
-        """Return True if the key's owner runs in this session, or has run and not all of that is committed."""
-        owner = head.owner if head is not None else None
-        return owner is not None and any(
-            execution.meta.id == owner.id and execution.ref == owner for execution in self.executions()
-        )
+    def here(self) -> set[Ref]:
+        """Return the invocations that run in this session, or have run and not all of that is committed."""
+        return {execution.ref for execution in self.executions() if execution.spec is not None}
 
     def reread(self, key: Key, head: Head | None = None) -> None:
         """Forget what is known of a key, except for its head if that was just read."""

@@ -16,6 +16,7 @@ from adapter.engine.commit_log import CommitLog, is_step
 from adapter.engine.conflicts import RETRY, REWIND, Drop, Interrupted, Notified, Verdict
 from adapter.engine.corrections import Corrections
 from adapter.engine.execution import (
+    EffectGroup,
     Execution,
     KeyReleased,
     KeyRequested,
@@ -42,7 +43,7 @@ from adapter.engine.records import (
 from adapter.engine.runtime import Runtime
 from adapter.engine.storage import CONTENDED
 from adapter.engine.together import Together
-from adapter.engine.transaction import MAX_ITEMS, Transaction, plan
+from adapter.engine.transaction import MAX_ITEMS, Transaction, plan, within_reach
 from adapter.engine.types import CANCELLED, ObjectKey, Outcome
 
 
@@ -117,6 +118,8 @@ class Committer:
         self._together = together
         self._unsettled: dict[ObjectKey, set[Ref]] = {}
         """The keys to settle after the commit, with the invocations that went to their inboxes."""
+        self._changed: dict[ObjectKey, Key] = {}
+        """The keys that the commit has read or written."""
 
     async def suspend(self, waits: Iterable[Suspended]) -> None:
         """Commit the log, and end attempts in the same write.
@@ -146,6 +149,7 @@ class Committer:
             await self._commit(keep_steps=keep_steps, keep_last=keep_last)
         except Exception as error:  # not if the process ends: nothing can be awaited then
             failure = error
+        self._grant_changed()
         if self._unsettled and not keep_last:
             await self._settle()
         if failure is not None:
@@ -199,12 +203,21 @@ class Committer:
         executions = (delta.execution for delta in transaction.deltas.values())
         return next((each for each in executions if each.unclaimed is not None), None)
 
+    def _grant_changed(self) -> None:
+        """Start the next owners of the keys that were read or written."""
+        changed, self._changed = self._changed, {}
+        self._log.refresh_keys(changed.values())
+        for key in changed.values():
+            self._code.grant(key)
+
     async def _settle(self) -> None:
         """Settle the keys at which invocations wait, and those that were released while some may wait."""
         names, self._unsettled = self._unsettled, {}
         await self._runtime.handover.settle(names)
+        here = self._log.here()
         for name in names:  # the next commit may find the key free
-            if not self._log.owner_runs_here(self._log.keys[name].head):
+            head = self._log.keys[name].head
+            if head is None or head.owner not in here:
                 self._log.reread(self._log.keys[name])
                 self._log.keys[name].contended = False
                 self._log.keys[name].lost_races = 0
@@ -216,8 +229,11 @@ class Committer:
         commit_id = new_commit_id()
         tries, most = 0, end
         while end:
-            await self._preparation.prepare(self._log.groups[:end])
-            transaction, taken = plan(self._log.keys, self._process.times(), self._log.groups[: min(end, most)])
+            groups = within_reach(self._log.groups[: min(end, most)])
+            self._changed.update((key.key, key) for key in await self._preparation.prepare(groups))
+            transaction, taken = plan(self._log.keys, self._process.times(), groups)
+            if await self._preparation.read_next_owners(transaction):
+                continue
             if keep_last and taken == end:
                 return
             if taken < len(self._log.groups) and self._log.bring_forward(taken):
@@ -233,7 +249,7 @@ class Committer:
             unclaimed = self._unclaimed(transaction)
             if unclaimed is not None and not transaction.ends(unclaimed):
                 await self.claim(unclaimed)
-            changes, out_of_line = transaction.changes(commit_id, self._log.following(taken))
+            changes, out_of_line = transaction.changes(commit_id, _requested_keys(groups[taken:]))
             if out_of_line and unclaimed is not None and unclaimed.unclaimed is not None:
                 await self.claim(unclaimed)
                 continue
@@ -292,7 +308,11 @@ class Committer:
 
     def _runs_queued(self, transaction: Transaction) -> bool:
         """Return True if the log goes on with an invocation that the commit left in the inbox."""
-        queued = {id for id, meta in transaction.metas.items() if meta.status is Status.QUEUED}
+        queued = {
+            id
+            for id, meta in transaction.metas.items()
+            if meta.status is Status.QUEUED and transaction.deltas[id].execution.spec is not None
+        }
         rest = chain.from_iterable(self._log.groups) if queued else ()
         return any(effect.execution.meta.id in queued for effect in rest)
 
@@ -358,10 +378,11 @@ class Committer:
         for name in transaction.unsettled:
             arrived = {entry.ref for entry in transaction.states[name].new_entries}
             self._unsettled.setdefault(name, set()).update(arrived)
+        here = self._log.here() if transaction.states else ()
         for name, state in transaction.states.items():
             key = self._log.keys[name]
             key.head = replace(transaction.heads[name], version=state.base.version + 1)
-            key.front = (state.stored_front() or None) if self._log.owner_runs_here(key.head) else None
+            key.front = (state.stored_front() or None) if key.head.owner in here else None
             key.more = state.more
             key.contended = key.contended or bool(state.new_entries)
             key.dead_tickets.clear()
@@ -378,6 +399,11 @@ class Committer:
                 for effect in group
             )
             key.live = None
-            self._log.refresh_key(key)
+            self._changed[name] = key
             self._runtime.on_head_written(key.head)
-            self._code.grant(key)
+
+
+def _requested_keys(groups: Iterable[EffectGroup]) -> set[ObjectKey]:
+    """Return the keys that invocations for other processes request."""
+    requests = (effect for group in groups for effect in group if isinstance(effect, KeyRequested))
+    return {each.execution.key for each in requests if each.execution.spec is None}

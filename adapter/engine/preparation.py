@@ -5,6 +5,8 @@ The heads of the keys and the inboxes that name their next owners are read, and 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from adapter.engine.commit_log import CommitLog
 from adapter.engine.conflicts import Drop, Interrupted
 from adapter.engine.execution import EffectGroup, KeyReleased, KeyRequested, StateWritten
@@ -35,8 +37,11 @@ class Preparation:
         self._blobs: set[Ref] = set()
         """The records of large payloads that are stored and not committed yet."""
 
-    async def prepare(self, groups: list[EffectGroup]) -> None:
-        """Read the heads of all keys that the log touches, and the inboxes that name the next owner."""
+    async def prepare(self, groups: Sequence[EffectGroup]) -> list[Key]:
+        """Read the heads of all keys that these groups touch, and put their large state entries ahead.
+
+        Return the keys whose heads were not known before.
+        """
         touched = dict.fromkeys(
             effect.execution.key
             for group in groups
@@ -47,15 +52,17 @@ class Preparation:
         for start in range(0, len(missing), 100):
             for found, head in (await self._storage.heads(missing[start : start + 100])).items():
                 self._log.keys[found].head = head
-        for name in touched:
-            key = self._log.keys[name]
-            assert key.head is not None
-            self._log.refresh_key(key)
-            while key.live is not None and key.live.owner == UNKNOWN:
-                await self.read_front(key)
-
         for effect in (effect for group in groups for effect in group if isinstance(effect, StateWritten)):
             await self._prepare_entry(self._log.keys[effect.execution.key], effect)
+        return [self._log.keys[key] for key in missing]
+
+    async def read_next_owners(self, transaction: Transaction) -> bool:
+        """Read the inboxes of which a commit needs the next owner. Return True if there are any: it is to be planned
+        anew."""
+        unknown = [self._log.keys[name] for name, state in transaction.states.items() if state.owner == UNKNOWN]
+        for key in unknown:
+            await self.read_front(key)
+        return bool(unknown)
 
     async def read_front(self, key: Key) -> None:
         """Read more of a key's inbox, unless something else here has changed what is known of it.

@@ -50,6 +50,9 @@ MAX_BYTES = 2_000_000
 MAX_INLINE_PARTS = 1_000_000
 """The most bytes of out-of-line parts that go into a commit. If there are more, all are put before it."""
 
+LOOKAHEAD = 20
+"""The number of groups beyond a full transaction in which a group is looked for that makes it smaller."""
+
 MAX_NOTIFICATION = 256 * 1024
 """The largest value that a notification itself holds, in bytes."""
 
@@ -361,6 +364,16 @@ def fits(transaction: Transaction) -> bool:
     return transaction.items <= MAX_ITEMS and transaction.bytes <= MAX_BYTES
 
 
+def within_reach(groups: Sequence[EffectGroup]) -> Sequence[EffectGroup]:
+    """Return the first groups, as many as `plan` looks at: a transaction creates at most `MAX_ITEMS` records."""
+    created = 0
+    for place, group in enumerate(groups, 1):
+        created += isinstance(group[0], Created)
+        if created > MAX_ITEMS:
+            return groups[: place + LOOKAHEAD]
+    return groups
+
+
 def plan(keys: dict[ObjectKey, Key], times: Times, groups: Sequence[EffectGroup]) -> tuple[Transaction, int]:
     """Return the longest prefix of the log that one transaction takes, at least one group, and its number of groups.
 
@@ -373,7 +386,7 @@ def plan(keys: dict[ObjectKey, Key], times: Times, groups: Sequence[EffectGroup]
         transaction.add(group)
         if place == 1 or fits(transaction):
             best = place
-        if place > best + 20 or transaction.bytes > 2 * MAX_BYTES:
+        if place > best + LOOKAHEAD or transaction.bytes > 2 * MAX_BYTES:
             break
     if best == len(groups):
         return transaction, best

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import cProfile
 import gc
+import math
 from dataclasses import replace
 from typing import Final
 from uuid import uuid4
@@ -11,7 +13,7 @@ import pytest
 
 from adapter.local.memory import MemoryStore
 from bench.cases import FUNCTIONS
-from bench.growth import GROWTH, Growth
+from bench.growth import GROWTH, Growth, Work
 from bench.world import World
 
 DAY: Final = 24 * 3600 * 1000
@@ -49,6 +51,17 @@ class LongLived:
 async def test_requests_grow_no_faster_than_the_work(each: Growth) -> None:
     row = await replace(each, sizes=(10, 50, 250), seen={}).measure()
     assert row["slope of requests"] <= 1.1  # 1 is linear
+
+
+@pytest.mark.parametrize("each", [each for each in GROWTH if "of one" in each.name or "queued" in each.name])
+async def test_function_calls_grow_no_faster_than_the_work(each: Growth) -> None:
+    calls: list[int] = []
+    for size in (200, 1_600):
+        profile = cProfile.Profile(builtins=False)
+        with profile:
+            await each.run(World(MemoryStore(), *FUNCTIONS), size, Work())
+        calls.append(sum(entry.callcount for entry in profile.getstats()))
+    assert math.log(calls[1] / calls[0]) / math.log(1_600 / 200) <= 1.1, calls
 
 
 async def test_a_process_keeps_nothing_of_what_it_has_done() -> None:
