@@ -29,6 +29,12 @@ WHY: Final = {
     "service call, idempotency key: time against Restate": "two requests to the store instead of one",
     "CPU ms of a step, the store in memory": "spread evenly: no function of the engine takes more than a twentieth",
     **{
+        f"messages of one invocation{to}: slope of CPU": (
+            "all run at once in one process, and Python's garbage collector visits them often; without it: 1.0"
+        )
+        for to in ("", " to keys of their own")
+    },
+    **{
         f"wait of {seconds} s: price against a durable function": (
             "a process waits with its client; with `Prefer: respond-async` none does"
         )
