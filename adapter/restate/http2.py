@@ -73,7 +73,7 @@ class Connection:
         self._settled, self._pong = asyncio.Event(), asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._heard_at = self._loop.time()
-        self._is_http1 = False
+        self._is_http1 = self._is_mute = False
         self._end: str = ""
         """Why it ended."""
         self._task = asyncio.create_task(self._read())
@@ -127,12 +127,17 @@ class Connection:
         """True if another stream can be opened."""
         return (
             not self._end
+            and not self._is_mute
             and self._opened < STREAMS
             and self.h2.open_outbound_streams < self.h2.remote_settings.max_concurrent_streams
         )
 
     async def is_alive(self, seconds: float) -> bool:
-        """Return True if the endpoint answers within so many seconds. A connection that is not alive is ended."""
+        """Return True if the endpoint answers within so many seconds.
+
+        If it does not, its only thread may be busy with a step: the connection takes no other streams until the
+        answer comes, and ends with the last of those that it has.
+        """
         if not self._end and self._loop.time() - self._heard_at > RECENT:
             self._pong.clear()
             self.h2.ping(bytes(8))
@@ -141,8 +146,14 @@ class Connection:
                 async with asyncio.timeout(seconds):
                     await self._pong.wait()
             except TimeoutError:
-                self._ended("it does not answer any more")
+                self._is_mute = True
+                self._end_if_done()
+                return False
         return not self._end
+
+    def give_up(self) -> None:
+        """End the connection, and break its streams: the endpoint is lost."""
+        self._ended("it does not answer any more")
 
     def request(
         self,
@@ -183,9 +194,13 @@ class Connection:
         await self._writer.drain()
 
     def forget(self, id: int) -> None:
-        """Forget a stream that is over. The last stream of a connection ends it."""
+        """Forget a stream that is over."""
         self._streams.pop(id, None)
-        if self._opened >= STREAMS and not self._streams:
+        self._end_if_done()
+
+    def _end_if_done(self) -> None:
+        """End the connection if it has no streams, and takes no others."""
+        if not self._streams and (self._is_mute or self._opened >= STREAMS):
             self._ended("it had its streams")
 
     async def close(self) -> None:
@@ -226,6 +241,7 @@ class Connection:
                 self._settled.set()
                 self._wake()
             case h2.events.PingAckReceived():
+                self._is_mute = False
                 self._pong.set()
             case h2.events.WindowUpdated(stream_id=0):
                 self._wake()
@@ -365,8 +381,8 @@ class Http2Stream(Stream):
                 async with asyncio.timeout(min(left, ASK)):
                     await self._news.wait()
             except TimeoutError:
-                if left > ASK:
-                    await self._connection.is_alive(PONG)
+                if left > ASK and not await self._connection.is_alive(PONG):
+                    self._connection.give_up()
         return True
 
     def take(self) -> bytes:

@@ -69,6 +69,10 @@ class Peer:
         """Stop reading, so that no ping is answered either."""
         self._side.writer.transport.pause_reading()  # type: ignore[attr-defined]
 
+    def hear_again(self) -> None:
+        """Read again."""
+        self._side.writer.transport.resume_reading()  # type: ignore[attr-defined]
+
     def write_raw(self, data: bytes) -> None:
         self._side.writer.write(data)
 

@@ -307,6 +307,36 @@ async def test_an_endpoint_that_answers_no_ping_is_given_up(duplex: bool, monkey
             await Conversation(endpoint, "Fake", "run").exchange(m.Start(b"id", known_entries=0), [], {})
 
 
+async def test_a_busy_endpoint_keeps_its_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other requests have another connection meanwhile."""
+    monkeypatch.setattr(http2, "RECENT", 0)
+
+    async def computes(peer: Peer, told: Told) -> None:
+        await told.start()
+        peer.go_deaf()
+        busy.set()
+        await asyncio.wait_for(result.wait(), PATIENCE)
+        peer.hear_again()
+        await peer.say(run(1), ran(1))
+        assert await told.next() is not None  # the acknowledgement
+        await peer.say(done())
+        peer.end()
+
+    busy, result = asyncio.Event(), asyncio.Event()
+    async with serving(computes, finish) as (url, server), HttpEndpoint(url) as endpoint, hosted(endpoint) as host:
+        first = await host.send("Fake/run")
+        await asyncio.wait_for(busy.wait(), PATIENCE)
+        monkeypatch.setattr(http, "CONNECT", 0.1)
+        assert await host.call("Fake/run") == "done"
+        monkeypatch.setattr(http, "CONNECT", PATIENCE)
+        assert await host.call("Fake/run") == "done"
+        result.set()
+        assert await host.attach(first) == "done"
+        assert await host.call("Fake/run") == "done"
+        assert server.scripts.invocations == 4
+        assert server.connections == 2
+
+
 async def test_an_endpoint_that_takes_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http2, "TAKES", 0.1)
 
