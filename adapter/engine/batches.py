@@ -31,8 +31,6 @@ class Batches:
         self._preparation = preparation
         self._root = root
         self._executions = executions
-        self.left_out: set[str] = set()
-        """The ids of invocations that have to be loaded as a whole: an earlier attempt left a part of its journal."""
 
     def allowed(self, hosted: int, client_waits: bool) -> bool:
         """Return True if further invocations of an inbox may run here after the key's owner.
@@ -68,8 +66,6 @@ class Batches:
         # A message runs on the current deployment. An attempt that resumes may run on a former one.
         current = not meta.deployment and self._root.meta.epoch <= 1
         here = spec is not None and (current or meta.deployment == self._runtime.deployment.id)
-        if not untouched or not here or meta.notifications or meta.input is None:
-            return None
-        if meta.id in self._executions or meta.id in self.left_out:
+        if not untouched or not here or meta.notifications or meta.input is None or meta.id in self._executions:
             return None
         return Execution(meta, meta.input, spec, stored=True)

@@ -106,12 +106,11 @@ class Session:
         self._under_way = UnderWay(self.executions, self._events)
         self._work = Work(runtime, operator, reads, self._under_way, self._events, self._waits_for_retry)
         preparation = Preparation(runtime, self.commit_log)
-        self._batches = Batches(runtime, preparation, root, self.executions)
         self._admission = Admission(
             runtime,
             self.commit_log,
             self._work,
-            self._batches,
+            Batches(runtime, preparation, root, self.executions),
             self.executions,
             self,
             root,
@@ -224,7 +223,6 @@ class Session:
             return False
         log.info("attempt dropped: %s", dropped.reason, extra={"invocation_id": dropped.ref.id})
         self._leave(dropped.ref.id)
-        self._batches.left_out.add(dropped.ref.id)
         if dropped.ref == self.root.ref:
             self._hold_until = 0  # the client gets its answer from the store
         self._rewind(dropped.ref)

@@ -139,6 +139,49 @@ async def test_an_entry_that_is_put_before_an_inbox_is_read_anew_comes_first() -
     assert not [record for record in world.store.records() if isinstance(record, InboxEntry)]
 
 
+async def test_an_invocation_that_left_a_part_of_its_journal_runs_after_the_owner() -> None:
+    world = World(2)
+    ran = counting(world)
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def fill(ctx: Any, _: Any) -> Any:
+        for n in range(5):
+            ctx.issue(c.SetState(f"entry-{n}", pack("x" * 300_000)), unpack)
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def read(ctx: Any, _: Any) -> Any:
+        ran.append("read")
+        for n in range(5):
+            await ctx.issue(c.GetState(f"entry-{n}"), unpack)
+
+    await world.send("O/k/fill")
+    await world.clock.advance(1)
+    owner = await world.send("O/k/hold")
+    await settle()
+    reader = await world.send("O/k/read")
+    cancelled = await world.send("O/k/add")
+    await world.engine.outbound.signal(cancelled, "hello", Outcome(b"1"))  # so it does not run in the owner's session
+    parts = 0
+
+    async def cancel(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        nonlocal parts
+        await slowly()
+        if phase != "before" or method != "commit":
+            return
+        parts += all(isinstance(change, Put) and isinstance(change.item, JournalSegment) for change in args[0])
+        if len([change for change in args[0] if isinstance(change, Delete)]) == 2:  # the parts are stored by now
+            assert await world.engines[1].control.cancel(cancelled) == "accepted"
+
+    world.store.hook = cancel
+    await world.clock.advance(11)
+    await pass_time(world, lambda: len(ran) >= 3)
+    await world.clock.advance(1)
+    assert ran == ["read"] * 3  # twice in the owner's session, the second time without an end
+    assert parts == 3
+    assert {(await world.meta(id)).status for id in (owner, reader)} == {Status.COMPLETED}
+    assert (await world.meta(owner)).failures == 0
+
+
 @pytest.mark.parametrize("steps", [0, 1])
 async def test_hundreds_of_messages_to_a_key_run_once_each(steps: int) -> None:
     world = World(2)
