@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
@@ -305,7 +304,7 @@ class Session:
             refreshed_at=self._notifications.refreshed_at,
             progress_at=self._progress_at,
             hold_until=self._hold_until,
-            inactivity=self._inactivity(),
+            inactivity=suspensions.inactivity(self.executions.values()),
             remaining=0 if self._runtime.always_replay else self._process.may_wait(),
         )
 
@@ -361,18 +360,9 @@ class Session:
             self._events.post(event)
         return True
 
-    def _inactivity(self) -> int:
-        """Return the shortest inactivity timeout of the executions, in milliseconds."""
-        timeouts = [
-            round(execution.spec.options.inactivity_timeout.total_seconds() * 1000)
-            for execution in self.executions.values()
-            if execution.spec is not None and execution.spec.options.inactivity_timeout is not None
-        ]
-        return min(timeouts, default=sys.maxsize)
-
     def _holds_until(self) -> int:
         """Return until when blocked attempts are not suspended, in milliseconds."""
-        return min(self._hold_until, self._progress_at + self._inactivity())
+        return min(self._hold_until, self._progress_at + suspensions.inactivity(self.executions.values()))
 
     # --- running the code ---
 

@@ -1,8 +1,9 @@
-"""What a blocked attempt waits for, as a tree."""
+"""When a blocked attempt is suspended, and what it waits for, as a tree."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from adapter.engine import commands as c
@@ -24,6 +25,16 @@ def suspension_of(execution: Execution, due: Callable[[tuple[str, int]], int | N
     assert execution.attempt is not None
     root = tree(execution.attempt.waits(), lambda n: due((execution.meta.id, n)))
     return Suspended(execution, Awaiting(execution.counted, root), _check_at(execution, root, times))
+
+
+def inactivity(executions: Iterable[Execution]) -> int:
+    """Return the shortest inactivity timeout of executions, in milliseconds."""
+    timeouts = [
+        round(execution.spec.options.inactivity_timeout.total_seconds() * 1000)
+        for execution in executions
+        if execution.spec is not None and execution.spec.options.inactivity_timeout is not None
+    ]
+    return min(timeouts, default=sys.maxsize)
 
 
 def tree(waits: Sequence[Pending[Any]], ends: Callable[[int], int | None]) -> Node:
