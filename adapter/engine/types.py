@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from math import inf
 from typing import ClassVar, cast
 
 from adapter.errors import DeadlockError, InvocationCancelledError, TerminalError, retry_after
@@ -212,7 +213,7 @@ class RetryPolicy:
             raise ValueError("initial is a positive duration")
         if self.maximum < self.initial:
             raise ValueError("maximum is not shorter than initial")
-        if self.factor < 1:
+        if not 1 <= self.factor < inf:
             raise ValueError("factor is at least 1")
         if self.attempts is not None and self.attempts < 1:
             raise ValueError("attempts is at least 1, or None for no end")
@@ -225,8 +226,11 @@ class RetryPolicy:
 
     def backoff(self, failures: int) -> float:
         """Return the most seconds to wait after a number of failures, which is at least 1."""
-        exponent = min(failures - 1, 64)
-        return min(self.initial.total_seconds() * self.factor**exponent, self.maximum.total_seconds())
+        longest = self.maximum.total_seconds()
+        try:
+            return min(self.initial.total_seconds() * self.factor ** min(failures - 1, 64), longest)
+        except OverflowError:
+            return longest
 
     def wait(self, error: BaseException, failures: int) -> float:
         """Return the seconds to wait after an error, which may say so itself, and a number of failures."""

@@ -404,6 +404,7 @@ async def test_what_was_read_at_once_is_as_the_handler_wrote_it_since() -> None:
         ({"initial": timedelta(0)}, ValueError, "initial is a positive duration"),
         ({"maximum": timedelta(milliseconds=1)}, ValueError, "maximum is not shorter than initial"),
         ({"factor": 0.5}, ValueError, "factor is at least 1"),
+        ({"factor": float("nan")}, ValueError, "factor is at least 1"),
         ({"attempts": 0}, ValueError, "attempts is at least 1, or None for no end"),
         ({"exhausted": "stop"}, ValueError, 'exhausted is "pause" or "kill"'),
         ({"duration": timedelta(0)}, ValueError, "duration is positive, or None for no end"),
@@ -413,3 +414,8 @@ async def test_what_was_read_at_once_is_as_the_handler_wrote_it_since() -> None:
 def test_policies_that_make_no_sense(values: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=f"^{message}$"):
         RetryPolicy(**values)
+
+
+def test_a_factor_may_be_as_large_as_a_float() -> None:
+    policy = RetryPolicy(factor=1e300, maximum=timedelta(hours=1))
+    assert [policy.backoff(failures) for failures in (1, 2, 3, 70)] == [0.05, 3600, 3600, 3600]
