@@ -36,7 +36,7 @@ class Shared:
         >>> shared.take({"title": "Order", "type": "object", "properties": {"sku": {"type": "string"}}})
         {'$ref': '#/components/schemas/Order2'}
         """
-        parts: dict[str, Any] = {**schema.get("definitions", {}), **schema.get("$defs", {})}
+        parts = {**_named(schema, "definitions"), **_named(schema, "$defs")}
         own = {key: value for key, value in schema.items() if key not in ("$defs", "definitions", "$schema")}
         names: dict[str, str] = {}
         for name, part in parts.items():
@@ -71,3 +71,21 @@ class Shared:
                 return self._prefix + names.get(match[1], match[1])
             case _:
                 return value
+
+
+def _named(schema: dict[str, Any], key: str) -> dict[str, dict[str, Any]]:
+    """Return the named parts of a schema. A part that is no schema lets anything pass, as ``true`` does.
+
+    >>> _named({"$defs": {"Anything": True, "Nothing": False}}, "$defs")
+    {'Anything': {}, 'Nothing': {'not': {}}}
+    """
+    parts = schema.get(key)
+    return (
+        {name: _schema(part) for name, part in cast("dict[str, Any]", parts).items()} if isinstance(parts, dict) else {}
+    )
+
+
+def _schema(part: Any) -> dict[str, Any]:
+    if isinstance(part, dict):
+        return cast("dict[str, Any]", part)
+    return {"not": {}} if part is False else {}
