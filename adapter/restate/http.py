@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from base64 import b64encode
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Self
@@ -50,16 +51,15 @@ class HttpEndpoint(Endpoint):
         super().__init__(
             f"{parts.scheme}://{self._authority}{self._prefix}", version=version, identity=identity, duplex=duplex
         )
-        self._scheme, self._host = parts.scheme, parts.hostname or ""
+        self._host = parts.hostname or ""
         self._port = parts.port or DEFAULT_PORTS.get(parts.scheme, 80)
         self._own = (
             {"authorization": f"Basic {b64encode(unquote(credentials).encode()).decode()}"} if credentials else {}
         )
         self._connections: list[Connection] = []
         self._connecting = asyncio.Lock()
-        self._tls = httpx.create_ssl_context()
-        self._tls.set_alpn_protocols(["h2", "http/1.1"])
-        self._http1 = Http1()
+        self._tls = _tls() if parts.scheme == "https" else None
+        self._http1: Http1 | None = None
         self._speaks_http1 = False
         """Whether the last connection was refused HTTP/2, and no request has failed since."""
 
@@ -73,7 +73,8 @@ class HttpEndpoint(Endpoint):
         """Close the connections."""
         while self._connections:
             await self._connections.pop().close()
-        await self._http1.close()
+        if self._http1 is not None:
+            await self._http1.close()
 
     def services(self, manifest: bytes) -> Mapping[str, BoundService]:
         services = super().services(manifest)
@@ -123,6 +124,7 @@ class HttpEndpoint(Endpoint):
         self, method: str, path: str, headers: Mapping[str, str], body: bytes
     ) -> tuple[int, bytes]:
         self._speaks_http1 = True
+        self._http1 = self._http1 or Http1()
         try:
             url, headers = self.name + path, {**self._own, **headers}
             return await self._http1.send(method, url, headers, body, silence=self.patience(path))
@@ -142,7 +144,12 @@ class HttpEndpoint(Endpoint):
         for connection in self._connections:
             if connection.has_room and await connection.is_alive(CONNECT):
                 return connection
-        tls = self._tls if self._scheme == "https" else None
-        connection = await Connection.open(self._host, self._port, self._authority, tls)
+        connection = await Connection.open(self._host, self._port, self._authority, self._tls)
         self._connections.append(connection)
         return connection
+
+
+def _tls() -> ssl.SSLContext:
+    context = httpx.create_ssl_context()  # takes a while
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    return context

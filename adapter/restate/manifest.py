@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,7 +16,7 @@ from pydantic.alias_generators import to_camel
 from adapter import serde
 from adapter.definitions import Category
 from adapter.engine.deployment import HandlerSpec
-from adapter.engine.types import NAME, Kind, Options, RetryPolicy
+from adapter.engine.types import LONGEST, NAME, Kind, Options, RetryPolicy
 from adapter.errors import DefinitionError, TerminalError, check_metadata, explain
 from adapter.registry import BoundService
 from adapter.restate.conversation import Way
@@ -36,36 +37,58 @@ Handles = Literal["WORKFLOW", "EXCLUSIVE", "SHARED"]
 Serves = Literal["VIRTUAL_OBJECT", "SERVICE", "WORKFLOW"]
 
 
+def _in_range(milliseconds: int) -> int:
+    if not 0 <= milliseconds <= LONGEST:
+        raise ValueError("a duration is from 0 to 100 years, in milliseconds")
+    return milliseconds
+
+
+def _printable(content_type: str) -> str:
+    if not (content_type.isascii() and content_type.isprintable()):
+        raise ValueError("a content type is printable ASCII, as it becomes a header")
+    return content_type
+
+
+def _finite(schema: Any) -> Any:
+    json.dumps(schema, allow_nan=False)
+    return schema
+
+
+Milliseconds = Annotated[int, AfterValidator(_in_range)]
+ContentType = Annotated[str, AfterValidator(_printable)]
+Schema = Annotated[Any, AfterValidator(_finite)]
+Metadata = Annotated[dict[str, str] | None, AfterValidator(lambda given: check_metadata(given or {}))]
+
+
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="ignore", alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="ignore", strict=True, allow_inf_nan=False, alias_generator=to_camel, populate_by_name=True
+    )
 
 
 class Payload(_Part):
     """The input or output of a handler. Without a content type there is none."""
 
-    content_type: str | None = None
+    content_type: ContentType | None = None
     required: bool = False
-    json_schema: Any = None
+    json_schema: Schema = None
 
 
 class Policies(_Part):
     """The options of a service, and of a handler. Durations are in milliseconds."""
 
-    inactivity_timeout: int | None = Field(None, ge=0)
-    abort_timeout: int | None = Field(None, ge=0)
-    journal_retention: int | None = Field(None, ge=0)
-    idempotency_retention: int | None = Field(None, ge=0)
-    workflow_completion_retention: int | None = Field(None, ge=0)
+    inactivity_timeout: Milliseconds | None = None
+    abort_timeout: Milliseconds | None = None
+    journal_retention: Milliseconds | None = None
+    idempotency_retention: Milliseconds | None = None
+    workflow_completion_retention: Milliseconds | None = None
     enable_lazy_state: bool | None = None
     ingress_private: bool | None = None
-    retry_policy_initial_interval: int | None = Field(None, ge=0)
-    retry_policy_max_interval: int | None = Field(None, ge=0)
+    retry_policy_initial_interval: Milliseconds | None = None
+    retry_policy_max_interval: Milliseconds | None = None
     retry_policy_max_attempts: int | None = Field(None, ge=1)
     retry_policy_exponentiation_factor: float | None = Field(None, ge=1)
     retry_policy_on_max_attempts: Literal["PAUSE", "KILL"] | None = None
-
-
-Metadata = Annotated[dict[str, str] | None, AfterValidator(lambda given: check_metadata(given or {}))]
 
 
 class HandlerManifest(Policies):
@@ -73,7 +96,7 @@ class HandlerManifest(Policies):
 
     name: str
     ty: Handles | None = None
-    documentation: str = ""
+    documentation: str | None = None
     metadata: Metadata = None
     input: Payload | None = None
     output: Payload | None = None
@@ -84,7 +107,7 @@ class ServiceManifest(Policies):
 
     name: str
     ty: Serves
-    documentation: str = ""
+    documentation: str | None = None
     metadata: Metadata = None
     handlers: list[HandlerManifest]
 
@@ -116,7 +139,7 @@ def read_manifest(body: bytes) -> Manifest:
     except ValidationError as error:
         raise DefinitionError(f"the endpoint's manifest cannot be read: {explain(error)}") from None
     lowest, highest = manifest.min_protocol_version, manifest.max_protocol_version
-    if highest < VERSIONS[0] or lowest > VERSIONS[-1]:
+    if highest < VERSIONS[0] or lowest > min(highest, VERSIONS[-1]):
         raise DefinitionError(
             f"the endpoint speaks versions {lowest} to {highest} of the service protocol, not one of {VERSIONS[0]} to "
             f"{VERSIONS[-1]}, which are supported: use another version of its SDK"
@@ -131,6 +154,12 @@ def read_manifest(body: bytes) -> Manifest:
                 )
         if names.count(service.name) > 1:
             raise DefinitionError(f"the endpoint has two services called {service.name}")
+        handlers = [handler.name for handler in service.handlers]
+        for handler in service.handlers:
+            if handlers.count(handler.name) > 1:
+                raise DefinitionError(f"{service.name} has two handlers called {handler.name}")
+            if handler.ty not in (None, "SHARED", _DEFAULTS[service.ty].upper()) and service.ty != "SERVICE":
+                raise DefinitionError(f"{service.name}/{handler.name} is {handler.ty}, and its service is {service.ty}")
     return manifest
 
 
@@ -168,7 +197,7 @@ class RemoteHandler:
     @property
     def doc(self) -> str:
         """What the SDK's handler is documented with."""
-        return self.manifest.documentation
+        return self.manifest.documentation or ""
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -261,7 +290,7 @@ def _service(service: ServiceManifest, way: Way) -> BoundService:
         for each in service.handlers
     }
     category, metadata = _CATEGORIES[service.ty], service.metadata or {}
-    return BoundService(service.name, category, service.documentation, handlers, metadata)
+    return BoundService(service.name, category, service.documentation or "", handlers, metadata)
 
 
 def _kind(service: ServiceManifest, handler: HandlerManifest) -> Kind:
@@ -281,9 +310,11 @@ def _options(service: ServiceManifest, handler: HandlerManifest) -> Options:
 
     inactivity, abort = span("inactivity_timeout") or None, span("abort_timeout") or None
     initial, maximum = span("retry_policy_initial_interval"), span("retry_policy_max_interval")
+    longest = maximum or RetryPolicy().maximum
+    first = initial or min(RetryPolicy().initial, longest)
     retry: dict[str, Any] = {
-        "initial": initial or None,
-        "maximum": maximum if maximum is None or initial is None else max(initial, maximum),
+        "initial": first,
+        "maximum": max(first, longest),
         "factor": given("retry_policy_exponentiation_factor"),
         "attempts": given("retry_policy_max_attempts"),
         "exhausted": {"PAUSE": "pause", "KILL": "kill"}.get(given("retry_policy_on_max_attempts") or ""),

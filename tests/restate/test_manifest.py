@@ -132,6 +132,54 @@ def test_the_longest_interval_is_not_shorter_than_the_first() -> None:
     assert (retry.initial, retry.maximum) == (timedelta(seconds=10), timedelta(seconds=10))
 
 
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ({"retryPolicyInitialInterval": 120_000}, (120_000, 120_000)),
+        ({"retryPolicyMaxInterval": 10}, (10, 10)),
+        ({"retryPolicyMaxInterval": 0}, (50, 60_000)),
+    ],
+    ids=str,
+)
+def test_an_interval_that_is_not_given_fits_the_other(policy: dict[str, int], expected: tuple[int, int]) -> None:
+    retry = offered(policy, {}).handlers["sell"].options.retry
+    assert (retry.initial, retry.maximum) == tuple(timedelta(milliseconds=each) for each in expected)
+
+
+@pytest.mark.parametrize("duration", [name for name, value in SERVICE.items() if type(value) is int and value >= 1000])
+def test_a_duration_has_up_to_100_years(duration: str) -> None:
+    assert offered({duration: 100 * 365 * 86_400_000}, {})
+    for service in ({}, {"ty": "SERVICE"}):
+        for value in (10**20, 100 * 365 * 86_400_000 + 1, -1):
+            with pytest.raises(DefinitionError, match=rf"services\.0\.handlers\.0\.{duration}: .*from 0 to 100 years"):
+                offered({duration: value}, service)
+
+
+@pytest.mark.parametrize(
+    ("handler", "said"),
+    [
+        ({"abortTimeout": True}, r"services\.0\.handlers\.0\.abortTimeout: .*valid integer"),
+        ({"abortTimeout": 0.5}, r"services\.0\.handlers\.0\.abortTimeout: .*valid integer"),
+        ({"enableLazyState": 1}, r"services\.0\.handlers\.0\.enableLazyState: .*valid boolean"),
+        ({"retryPolicyMaxAttempts": 0}, r"services\.0\.handlers\.0\.retryPolicyMaxAttempts: "),
+        ({"retryPolicyExponentiationFactor": 0.5}, r"services\.0\.handlers\.0\.retryPolicyExponentiationFactor: "),
+        ({"retryPolicyExponentiationFactor": float("inf")}, r"retryPolicyExponentiationFactor: .*finite"),
+        ({"output": {"contentType": "a/b\r\nc: d"}}, r"services\.0\.handlers\.0\.output\.contentType: .*ASCII"),
+        ({"output": {"jsonSchema": {"maximum": float("inf")}}}, r"services\.0\.handlers\.0\.output\.jsonSchema: "),
+        ({"ty": "EXCLUSIVE"}, "Shop/sell is EXCLUSIVE, and its service is WORKFLOW"),
+    ],
+    ids=str,
+)
+def test_what_is_out_of_range_is_refused_with_its_place(handler: dict[str, Any], said: str) -> None:
+    with pytest.raises(DefinitionError, match=said):
+        offered(handler, {})
+
+
+def test_two_handlers_of_one_name_are_refused() -> None:
+    with pytest.raises(DefinitionError, match="Shop has two handlers called sell"):
+        offered({}, {"handlers": [{"name": "sell"}, {"name": "sell", "ty": "SHARED"}]})
+
+
 def test_metadata_is_kept_and_bounded() -> None:
     assert offered({"metadata": None}, {}).metadata == {}
     shop = offered({"metadata": {"page": "sell"}}, {"metadata": {"team": "billing"}})
