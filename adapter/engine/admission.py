@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from adapter.engine.batches import Batches
 from adapter.engine.commit_log import CommitLog
 from adapter.engine.events import LOADING, Event, Events
@@ -15,6 +13,7 @@ from adapter.engine.records import Ref
 from adapter.engine.runtime import Runtime
 from adapter.engine.under_way import Load
 from adapter.engine.work import Work
+from adapter.frozen import replace
 
 
 class Admission:

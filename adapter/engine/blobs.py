@@ -8,7 +8,6 @@ record that no entry points at is deleted when it is due. A replaced one is due 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from adapter.engine import lifecycle, passive
 from adapter.engine.ids import blob_id, new_commit_id, new_generation
@@ -18,6 +17,7 @@ from adapter.engine.process import Process
 from adapter.engine.records import PART, Ref, StateEntry, Unreadable, cut
 from adapter.engine.storage import Storage
 from adapter.engine.types import ObjectKey, Target
+from adapter.frozen import replace
 
 
 def blob_for(value: bytes) -> Ref | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from adapter.engine import journal as journals
 from adapter.engine import lifecycle, lifetimes
 from adapter.engine.control import Control
@@ -18,6 +16,7 @@ from adapter.engine.renewal import renew
 from adapter.engine.runtime import Runtime
 from adapter.engine.types import KILLED, MAX_ERROR, Failure, truncate
 from adapter.engine.wakeups import MAX_INLINE_WAIT
+from adapter.frozen import replace
 
 
 class Claims:

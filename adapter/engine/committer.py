@@ -7,7 +7,6 @@ what the store holds instead. The commit is then made anew, or the session has t
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from itertools import chain
 from typing import Protocol
 
@@ -45,6 +44,7 @@ from adapter.engine.storage import CONTENDED
 from adapter.engine.together import Together
 from adapter.engine.transaction import MAX_ITEMS, Transaction, plan, within_reach
 from adapter.engine.types import CANCELLED, ObjectKey, Outcome
+from adapter.frozen import replace
 
 
 class Code(Protocol):

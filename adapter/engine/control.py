@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Protocol
 
 from adapter.engine import lifecycle
@@ -32,7 +31,7 @@ from adapter.engine.session import Session
 from adapter.engine.transitions import Moved
 from adapter.engine.types import CANCELLED, KILLED, Failure, Kind, Outcome
 from adapter.errors import TerminalError
-from adapter.frozen import frozen
+from adapter.frozen import frozen, replace
 
 log = logging.getLogger("adapter")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import chain
 from typing import Protocol
 
@@ -16,6 +15,7 @@ from adapter.engine.process import Repeat
 from adapter.engine.records import Head, InboxEntry, Meta, Record, Ref, Status
 from adapter.engine.runtime import Runtime
 from adapter.engine.transaction import Transaction
+from adapter.frozen import replace
 
 MAX_TAKE_TRIES = 2
 """How often an invocation tries to take a free key before it goes to the key's inbox."""

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from adapter.engine import lifecycle
@@ -29,6 +28,7 @@ from adapter.engine.together import Together
 from adapter.engine.transaction import MAX_INLINE_PARTS
 from adapter.engine.types import MAX_PAYLOAD, Kind, ObjectKey, Options, Outcome, Target
 from adapter.errors import TerminalError
+from adapter.frozen import replace
 
 log = logging.getLogger("adapter")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from adapter.engine import lifecycle, lifetimes, passive
@@ -13,6 +12,7 @@ from adapter.engine.process import Process
 from adapter.engine.records import Meta, Ref
 from adapter.engine.storage import Storage
 from adapter.engine.types import Kind, ObjectKey
+from adapter.frozen import replace
 
 UNDER_WAY = 15 * 60 * 1000
 """Milliseconds after which no request that was sent before can still apply. AWS refuses a request whose signature is

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import replace
 
 from adapter.engine import lifecycle
 from adapter.engine.ids import new_commit_id
@@ -23,6 +22,7 @@ from adapter.engine.storage import Storage
 from adapter.engine.transaction import garbage
 from adapter.engine.types import ObjectKey
 from adapter.engine.wakeups import Wakeups
+from adapter.frozen import replace
 
 
 class _Pending:

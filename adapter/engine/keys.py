@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping
 from copy import copy
-from dataclasses import replace
 
 from adapter.engine.ids import new_generation, ticket
 from adapter.engine.records import PART, Head, InboxEntry, Ref, StateEntry
 from adapter.engine.types import Outcome
+from adapter.frozen import replace
 
 INLINE_ENTRY = 1024
 """The largest state entry that the head itself holds, in bytes."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 
 from adapter.engine import commands as c
 from adapter.engine.attempt import Attempt
@@ -15,6 +14,7 @@ from adapter.engine.journal import CANCEL
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Notification, Ref
 from adapter.engine.runtime import Runtime
+from adapter.frozen import replace
 
 
 class Notifications:

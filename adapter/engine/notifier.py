@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, Literal
 
 from adapter.engine import lifecycle
@@ -25,6 +24,7 @@ from adapter.engine.transaction import make_notification
 from adapter.engine.transitions import SOON
 from adapter.engine.types import Outcome
 from adapter.engine.wakeups import Wakeups
+from adapter.frozen import replace
 
 Acknowledgement = Literal["accepted", "already", "not found"]
 """Whether a request was carried out, came too late or was carried out before, or names nothing that exists."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from adapter.engine import commands as c
 from adapter.engine import lifecycle
 from adapter.engine.execution import Execution
@@ -16,6 +14,7 @@ from adapter.engine.records import Meta, Ref, Waiter
 from adapter.engine.storage import Storage
 from adapter.engine.transaction import make_notification
 from adapter.engine.types import Failure, Outcome
+from adapter.frozen import replace
 
 Request = c.Attach | c.Output | c.Complete | c.SendSignal | c.GetPromise | c.PeekPromise | c.CompletePromise
 

@@ -5,7 +5,6 @@ As in `adapter.engine.lifecycle`, each function returns the change of one transi
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from adapter.engine import transitions as t
@@ -14,6 +13,7 @@ from adapter.engine.ports import Create, Finish, Update
 from adapter.engine.records import Meta, Ref, Status, ending_of
 from adapter.engine.transitions import OPEN_CHECK, PROMISE_CHECK, Moved, Times
 from adapter.engine.types import Failure, Kind, ObjectKey, Outcome, Target
+from adapter.frozen import replace
 
 # --- promises --------------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 
 from adapter.engine import passive
 from adapter.engine.expiry import Expiry
@@ -17,6 +16,7 @@ from adapter.engine.storage import Storage
 from adapter.engine.transaction import garbage
 from adapter.engine.transitions import PROMISE_CHECK
 from adapter.engine.types import ObjectKey, Outcome, Target
+from adapter.frozen import replace
 
 
 class Promises:

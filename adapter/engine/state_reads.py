@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import replace
 
 from adapter.engine import commands as c
 from adapter.engine.commit_log import CommitLog
@@ -13,6 +12,7 @@ from adapter.engine.keys import KeyState
 from adapter.engine.known_key import Key
 from adapter.engine.runtime import Runtime
 from adapter.engine.types import Failure, Outcome
+from adapter.frozen import replace
 
 
 class StateReads:

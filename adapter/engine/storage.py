@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 from adapter.engine import journal as journals
@@ -25,6 +24,7 @@ from adapter.engine.records import (
     Unreadable,
 )
 from adapter.engine.types import Failure, ObjectKey, Outcome
+from adapter.frozen import replace
 
 T = TypeVar("T")
 

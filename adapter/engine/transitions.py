@@ -9,13 +9,12 @@ change of a completed record that it is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from adapter.engine.lifetimes import time_to_live
 from adapter.engine.ports import Finish, Update
 from adapter.engine.records import WAITING, Meta, Ref, Status
-from adapter.frozen import frozen
+from adapter.frozen import frozen, replace
 
 QUEUED_CHECK = 1_000
 """Milliseconds until the sweeper first checks whether a call that waits for a key is part of a deadlock."""
