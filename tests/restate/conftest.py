@@ -16,6 +16,7 @@ from infra import emulator
 from tests.restate import node
 from tests.restate.hosting import Hosted, hosted
 from tests.restate.python_services import app
+from tests.restate.sandbox import LambdaSandbox, sandboxed_python
 from tests.restate.serving import served_python
 
 HOSTINGS = [
@@ -25,6 +26,7 @@ HOSTINGS = [
     *(f"python over http/1.1, requests, v{version}" for version in (5, 6, 7)),
     "typescript over http/1.1, requests, v7",
     *(f"typescript on lambda, requests, v{version}" for version in (5, 6, 7)),
+    *(f"python on lambda, requests, v{version}" for version in (5, 6, 7)),
 ]
 
 
@@ -57,9 +59,16 @@ def python_http1() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def sandbox() -> Iterator[node.LambdaSandbox]:
+def sandbox() -> Iterator[LambdaSandbox]:
     """The Lambda handler of the TypeScript services."""
     with node.sandboxed() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(scope="session")
+def python_sandbox() -> Iterator[LambdaSandbox]:
+    """The Lambda handler of the Python services."""
+    with sandboxed_python("tests.restate.python_services:app") as sandbox:
         yield sandbox
 
 
@@ -84,7 +93,8 @@ async def host(request: pytest.FixtureRequest) -> AsyncIterator[Hosted]:
             url = request.getfixturevalue(f"{language}_http1" if over == "http/1.1" else language)
             endpoint = await stack.enter_async_context(HttpEndpoint(url, **options))
         else:
-            endpoint = LambdaEndpoint("sandbox", request.getfixturevalue("sandbox"), version=options["version"])
+            sandbox = request.getfixturevalue("python_sandbox" if how.startswith("python") else "sandbox")
+            endpoint = LambdaEndpoint("sandbox", sandbox, version=options["version"])
         yield await stack.enter_async_context(hosted(endpoint))
 
 

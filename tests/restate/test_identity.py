@@ -28,6 +28,7 @@ from adapter.restate.lambdas import LambdaEndpoint
 from tests.restate import node
 from tests.restate.hosting import hosted
 from tests.restate.restarting import counter
+from tests.restate.sandbox import sandboxed_python
 from tests.restate.serving import served_python
 
 
@@ -75,6 +76,12 @@ def typescript_on_lambda(key: str) -> Iterator[Reach]:
         yield lambda signer, _: LambdaEndpoint("sandbox", sandbox, identity=signer)
 
 
+@contextmanager
+def python_on_lambda(key: str) -> Iterator[Reach]:
+    with sandboxed_python("tests.restate.restarting:app", IDENTITY_KEY=key) as sandbox:
+        yield lambda signer, _: LambdaEndpoint("sandbox", sandbox, identity=signer)
+
+
 @asynccontextmanager
 async def closing(endpoint: Endpoint) -> AsyncIterator[Endpoint]:
     try:
@@ -85,7 +92,8 @@ async def closing(endpoint: Endpoint) -> AsyncIterator[Endpoint]:
 
 
 @pytest.mark.parametrize(
-    "serve", [python_app, python_over_http, python_over_http1, typescript_over_http, typescript_on_lambda]
+    "serve",
+    [python_app, python_over_http, python_over_http1, typescript_over_http, typescript_on_lambda, python_on_lambda],
 )
 async def test_an_endpoint_accepts_only_what_its_key_has_signed(
     serve: Callable[[str], AbstractContextManager[Reach]],

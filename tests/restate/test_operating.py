@@ -21,6 +21,7 @@ from adapter.restate.manifest import RemoteHandler
 from tests.restate import node
 from tests.restate.hosting import CallError, Hosted, eventually, hosted, new_key, until
 from tests.restate.operating import app
+from tests.restate.sandbox import LambdaSandbox
 
 HOSTINGS = [
     "python in this process, streams",
@@ -53,7 +54,7 @@ def served() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def sandbox() -> Iterator[node.LambdaSandbox]:
+def sandbox() -> Iterator[LambdaSandbox]:
     with node.sandboxed("operating.ts") as sandbox:
         yield sandbox
 

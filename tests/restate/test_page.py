@@ -15,6 +15,7 @@ from adapter.restate.http import HttpEndpoint
 from adapter.restate.lambdas import LambdaEndpoint
 from tests.restate import node
 from tests.restate.hosting import CallError, Hosted, eventually, hosted, new_key, tables
+from tests.restate.sandbox import LambdaSandbox
 from tests.restate.serving import free_port
 from tests.restate.test_identity import new_identity
 from tests.unit.dev import Dev
@@ -27,7 +28,7 @@ def page() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def sandboxed_page() -> Iterator[node.LambdaSandbox]:
+def sandboxed_page() -> Iterator[LambdaSandbox]:
     with node.sandboxed("page.ts") as sandbox:
         yield sandbox
 

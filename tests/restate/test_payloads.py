@@ -14,7 +14,7 @@ from adapter.restate import messages as m
 from adapter.restate.answers import EndpointError, read_answer
 from adapter.restate.lambdas import MAX_PAYLOAD, LambdaEndpoint
 from adapter.restate.wire import Frame, write_frame
-from tests.restate.node import LambdaSandbox
+from tests.restate.sandbox import LambdaSandbox
 
 
 class Limited:
@@ -38,8 +38,9 @@ def journal(data: bytes) -> bytes:
     return write_frame(Frame(m.START, start.encode())) + write_frame(Frame(0x0400, input.encode()))
 
 
-async def test_large_payloads_are_compressed_both_ways(sandbox: LambdaSandbox) -> None:
-    function = Limited(sandbox)
+@pytest.mark.parametrize("language", ["sandbox", "python_sandbox"])
+async def test_large_payloads_are_compressed_both_ways(language: str, request: pytest.FixtureRequest) -> None:
+    function = Limited(request.getfixturevalue(language))
     endpoint = LambdaEndpoint("sandbox", function)
     await endpoint.discover()
     data = b"compressible" * 500_000

@@ -16,6 +16,7 @@ from adapter.restate.http import HttpEndpoint
 from adapter.restate.lambdas import LambdaEndpoint
 from tests.restate import node
 from tests.restate.hosting import Hosted, eventually, hosted
+from tests.restate.sandbox import LambdaSandbox, sandboxed_python
 from tests.restate.serving import Served, served_python
 from tests.unit.dev import Dev
 
@@ -24,6 +25,11 @@ Serve = Callable[..., AbstractContextManager[Served]]
 SERVES: dict[str, tuple[Serve, str]] = {
     "typescript": (node.served, "restarting.ts"),
     "python": (served_python, "tests.restate.restarting:app"),
+}
+
+SANDBOXED: dict[str, tuple[Callable[..., AbstractContextManager[LambdaSandbox]], str]] = {
+    "typescript": (node.sandboxed, "restarting.ts"),
+    "python": (sandboxed_python, "tests.restate.restarting:app"),
 }
 
 ENDS = [("typescript", "terminate"), ("python", "kill")]
@@ -101,19 +107,21 @@ async def test_an_endpoint_that_is_sent_requests_ends_and_starts_again(
     ran_once_but_for_what_was_under_way(tmp_path)
 
 
-async def test_a_function_ends_and_starts_again(tmp_path: Path) -> None:
-    sandboxes: list[node.LambdaSandbox] = []
+@pytest.mark.parametrize("language", SANDBOXED)
+async def test_a_function_ends_and_starts_again(language: str, tmp_path: Path) -> None:
+    sandboxed, program = SANDBOXED[language]
+    sandboxes: list[LambdaSandbox] = []
     environment = {"STEPS": str(tmp_path / "steps")}
 
     async def invoke(event: bytes) -> bytes:
         return await sandboxes[-1](event)
 
-    with node.sandboxed("restarting.ts", LIFE="first", **environment) as first:
+    with sandboxed(program, LIFE="first", **environment) as first:
         sandboxes.append(first)
         async with hosted(LambdaEndpoint("sandbox", invoke)) as host:
             ids = await begun(host, tmp_path, "sleeps", "waits", "works")
             first.process.kill()
-            with node.sandboxed("restarting.ts", LIFE="second", **environment) as second:
+            with sandboxed(program, LIFE="second", **environment) as second:
                 sandboxes.append(second)
                 await end(host, ids)
     ran_once_but_for_what_was_under_way(tmp_path)
