@@ -28,7 +28,25 @@ def crowd(random: Random) -> Plan:
             node = crowd.node(caller, Kind.SERVICE, (Op("invoke", node=inner, how=how),))
         how = "call" if random.random() < 0.9 else "send"
         roots.append(Root(node, how, (random.uniform(0, span),), patience=random.choice((8.0, 28.0))))
-    return crowd.plan(roots)
+    return replace(crowd.plan(roots), deploys=crowd.deploys(span + 0.5, 0.3))
+
+
+def backlog(random: Random) -> Plan:
+    """Return a plan in which one key has a long queue of messages, and clients call it meanwhile."""
+    crowd = _Crowd(random)
+    short, slow = Op("add", "total", 1), random.choice((0.0, 0.02, 0.3))
+    sent: list[Op] = []
+    for _ in range(random.choice((20, 60, 120))):
+        first = (Op("step", "a", random.choice((5, 100, 100, 1900))),) if random.random() < slow else ()
+        sent.append(Op("invoke", node=crowd.node(KEY, Kind.EXCLUSIVE, (*first, short)), how="send"))
+    roots = [Root(crowd.node(Target("S0", "do"), Kind.SERVICE, tuple(sent)), "send", (0.0,))]
+    if random.random() < 0.5:  # an owner that is suspended, and continues on the deployment that it began on
+        owner = crowd.node(KEY, Kind.EXCLUSIVE, (Op("sleep", n=3000), short))
+        roots.append(Root(owner, "send", (0.0,)))
+    for _ in range(random.choice((3, 8, 20))):
+        called = crowd.node(KEY, Kind.EXCLUSIVE, random.choice(((), (short,), (Op("step", "a", 100), short))))
+        roots.append(Root(called, "call", (random.uniform(0, random.choice((0.05, 3.0))),), patience=28.0))
+    return replace(crowd.plan(roots), deploys=crowd.deploys(3.0, 0.6))
 
 
 def fan_in(random: Random) -> Plan:
@@ -144,6 +162,11 @@ class _Crowd:
 
     def elsewhere(self) -> Target:
         return Target(f"S{self.random.randrange(self.functions)}", "do")
+
+    def deploys(self, span: float, share: float) -> tuple[tuple[int, float], ...]:
+        """In a share of the plans, a new deployment of each function within so many seconds."""
+        deployed = self.random.random() < share
+        return tuple((function, self.random.uniform(0, span)) for function in range(self.functions) if deployed)
 
     def plan(self, roots: list[Root]) -> Plan:
         functions = {f"{letter}{number}": number for number in range(self.functions) for letter in "SOW"}

@@ -27,6 +27,7 @@ from adapter.engine import (
     transaction,
 )
 from adapter.engine.attempt import Attempt
+from adapter.engine.batches import Batches
 from adapter.engine.calls import Calls
 from adapter.engine.claims import Claims
 from adapter.engine.committer import Committer
@@ -868,6 +869,35 @@ MUTANTS = (
         "an invocation goes on",
         Edit(steps, "_dropped", "task is not None and bool(task.cancelling())", "True"),
         focus="base-errors",
+    ),
+    mutant(
+        "a batch goes on when its process is about to be stopped",
+        "a batch ends",
+        Edit(Batches, "allowed", " or self._process.remaining() < MIN_BATCH_TIME", ""),
+        focus="backlog",
+    ),
+    mutant(
+        "a batch goes on for as long as there is an inbox",
+        "a batch ends",
+        Edit(Batches, "allowed", " or hosted > MAX_HOSTED", ""),
+        focus="backlog",
+    ),
+    mutant(
+        "a batch takes what newer code has accepted",
+        "a batch ends",
+        Edit(
+            Batches,
+            "_next_execution",
+            "(current or meta.deployment == self._runtime.deployment.id)",
+            "(current or bool(meta.deployment))",
+        ),
+        focus="backlog",
+    ),
+    mutant(
+        "an attempt that is continued on former code takes new messages",
+        "a batch ends",
+        Edit(Batches, "_next_execution", " and self._root.meta.epoch <= 1", ""),
+        focus="backlog",
     ),
     mutant(
         "values may be too large",

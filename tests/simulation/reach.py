@@ -9,6 +9,7 @@ SHARES: Final = {
     "conflicts": 0.3,
     "expiry": 0.1,
     "crowd": 0.06,
+    "backlog": 0.01,
     "fan-in": 0.02,
     "messages": 0.05,
     "pauses": 0.05,
@@ -42,12 +43,14 @@ SHARES: Final = {
 - ``expiry``: Records expire at once, after 3 or after 5 minutes, while others call them again, attach to them, and wait
   for promises that nobody keeps.
 - ``crowd``: Clients without idempotency keys call one key at the same moment, by way of 2 to 8 processes.
+- ``backlog``: One key has a queue of 20 to 120 messages, and clients call it meanwhile.
 - ``fan-in``: 20 to 60 calls of one caller into another function complete together; 2 to 8 processes for each function.
 - ``messages``: Programs send 2 to 60 messages at once, and operators end some of them.
 - ``pauses``: Attempts fail for the last time, and operators cancel, pause and resume meanwhile.
 - ``kills``: Calls run steps in one session, and operators kill some of them.
 - ``waits``: No invocation and no client waits longer than the work in front of it and what went wrong (see `waits`).
-  It is on wherever ``crowd``, ``fan-in`` or ``sdk`` is.
+  It is on wherever ``crowd``, ``backlog``, ``fan-in`` or ``sdk``
+  is.
 - ``starvation``: No process loses a key to others again and again, and no key or record is refused to all of them.
 - ``outages``: The store refuses everything for 2 to 40 seconds, or in half of these runs reads of some partitions.
 - ``impatience``: Clients give up within milliseconds, between two writes of what they asked for, until all is calm.
@@ -78,6 +81,6 @@ def draw(seed: int, focus: str) -> tuple[str, ...]:
     if "costs" in named:
         return ()
     on = [name for name, share in SHARES.items() if name in named or Random(f"{seed}/{name}").random() < share]
-    if {"crowd", "fan-in", "sdk"}.intersection(on) and "waits" not in on:
+    if {"crowd", "backlog", "fan-in", "sdk"}.intersection(on) and "waits" not in on:
         on.append("waits")
     return tuple(on)

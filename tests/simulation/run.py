@@ -12,7 +12,7 @@ from typing import Any
 from adapter.engine.engine import Engine
 from tests.simulation import edges
 from tests.simulation.checks import check
-from tests.simulation.crowds import crowd, fan_in, kills, messages, pauses
+from tests.simulation.crowds import backlog, crowd, fan_in, kills, messages, pauses
 from tests.simulation.faults import Exchanges, Faults, draw, draw_exchanges
 from tests.simulation.loop import simulate
 from tests.simulation.plan import Op, Plan, generate, hosted
@@ -24,7 +24,7 @@ from tests.simulation.world import World, seeded
 LIMITED = ("adapter.engine.", "adapter.local.memory")
 """What the names of modules begin with whose limits a case may change."""
 
-CROWDS = {"crowd": crowd, "fan-in": fan_in, "messages": messages, "pauses": pauses, "kills": kills}
+CROWDS = {"crowd": crowd, "backlog": backlog, "fan-in": fan_in, "messages": messages, "pauses": pauses, "kills": kills}
 """Switches with plans of their own."""
 
 
@@ -47,6 +47,8 @@ class Case:
     """For how many seconds items are kept if nothing renews them, if not as long as in production."""
     exchanges: Exchanges = field(default_factory=Exchanges)
     """What goes wrong with the exchanges with an SDK's endpoint."""
+    hosted: int = 0
+    """How many invocations run in a session at most, if not as many as in production."""
 
 
 @dataclass(slots=True)
@@ -82,6 +84,8 @@ def case(seed: int, focus: str = "") -> Case:
         faults, lambdas = Faults(jitter=faults.jitter), 0.0
     if focus == "calls":  # each call is one request, and one dispatch
         faults.kill, faults.lost = random.choice((0.0, 0.03, 0.1)), random.choice((0.0, 0.3))
+    if "backlog" in reach and Random(f"{seed}/prompt-backlog").random() < 0.5:  # so that nothing but work takes time
+        faults, lambdas = Faults(jitter=min(faults.jitter, 0.02)), 1.0
     if focus == "steps":
         faults.jitter = 0.0  # so that much ends at one time
     crowds = [name for name in reach if name in CROWDS]
@@ -104,7 +108,8 @@ def case(seed: int, focus: str = "") -> Case:
     front = Random(f"{seed}/front").choice((0, 1, 2, 5))
     kept = Random(f"{seed}/kept").choice((0, 0, 0, 3600))
     exchanges = draw_exchanges(Random(f"{seed}/exchanges"), smooth=smooth) if "sdk" in reach else Exchanges()
-    return Case(str(seed), plan, faults, lambdas, retention, 700 if parts else 0, reach, front, kept, exchanges)
+    most = Random(f"{seed}/hosted").choice((0, 0, 1, 5))
+    return Case(str(seed), plan, faults, lambdas, retention, 700 if parts else 0, reach, front, kept, exchanges, most)
 
 
 def _largest(plan: Plan) -> int:
@@ -120,16 +125,18 @@ def _largest(plan: Plan) -> int:
 
 
 @contextmanager
-def _cut(part: int, front: int, kept: int, world: World) -> Iterator[None]:
-    """Have values cut into parts of so many bytes, few of which fit into a commit, inboxes read bit by bit, and items
-    kept for so many seconds. If records expire, promises are checked sooner. With ``bounds``, values
-    may have 100 KB."""
+def _cut(case: Case, world: World) -> Iterator[None]:
+    """Change the limits of the engine to those of the case. If records expire, promises are checked sooner. With
+    ``bounds``, values may have 100 KB."""
+    part, front, kept = case.part, case.front, case.kept
     limits = {"DUE_SHARDS": 8}  # most requests of an idle sweep would be of empty ones
     if part:
         limits |= {"PART": part, "INLINE": part, "MAX_NOTIFICATION": part // 2}
         limits |= {"MAX_INLINE_JOURNAL": part // 8, "MAX_INLINE_PARTS": 3 * part}
     if front:
         limits["INBOX_PAGE"] = front
+    if case.hosted:
+        limits["MAX_HOSTED"] = case.hosted
     if kept:
         limits |= {"KEPT": kept * 1000, "RENEWAL": kept * 500}
     if "bounds" in world.reach:
@@ -170,7 +177,7 @@ def run(
     )
     undo = seeded(world)
     try:
-        with _cut(case.part, case.front, case.kept, world), _timed(world):
+        with _cut(case, world), _timed(world):
             simulate(_run(world))
     except Exception as error:
         world.crashed(error)

@@ -30,7 +30,7 @@ from adapter.engine.types import KILLED, Kind, ObjectKey, Outcome
 from adapter.local.changes import Write, address, head_address
 from adapter.local.conflicts import Conflicts
 from adapter.local.memory import MemoryStore
-from tests.simulation import further
+from tests.simulation import further, sessions
 
 if TYPE_CHECKING:
     from tests.simulation.plan import Op
@@ -314,6 +314,7 @@ class WatchedStore(MemoryStore):
             self._fail(f"{old.id} forgets notifications")
         if (new.target, new.created) != (old.target, old.created):
             self._fail(f"{old.id} changes")
+        sessions.check_deployment(self.world, old, new)
         early = old.status is Status.BACKING_OFF and new.status is Status.RUNNING and (old.due or 0) > now + SKEW
         if (
             early

@@ -27,7 +27,7 @@ from adapter.engine.records import Meta, Record, Ref, Status
 from adapter.engine.requests import Answer, Request
 from adapter.engine.types import ENCODED, Failure, Kind, ObjectKey, Outcome, Target
 from adapter.errors import RetryableError, TerminalError
-from tests.simulation import further
+from tests.simulation import further, sessions
 from tests.simulation.edits import Edits
 from tests.simulation.faults import CALM, Exchanges, Faults
 from tests.simulation.loop import Runaway, SimLoop
@@ -191,7 +191,7 @@ class Process:
         timer: asyncio.TimerHandle | None = None
         if self.timeout is not None:
             self.engine.process.deadline = self.engine.process.now() + round(self.timeout * 1000)
-            timer = self.world.loop.call_later(self.timeout + RESERVE, self.kill, "timed out")
+            timer = self.world.loop.call_later(self.timeout + RESERVE, self._time_out)
         try:
             return await work
         finally:
@@ -203,6 +203,10 @@ class Process:
                         self.world.violation(f"{self.name} keeps {active}, gates, or listeners")
                     timer.cancel()
             self.events -= 1
+
+    def _time_out(self) -> None:
+        sessions.check_time(self.world, self)
+        self.kill("timed out")
 
     def __repr__(self) -> str:
         return self.name
@@ -399,6 +403,8 @@ class World:
     """When each invocation was first to be restarted."""
     deployments: dict[int, int] = field(default_factory=dict, init=False)
     """The number of each function's current one."""
+    replaced: dict[str, int] = field(default_factory=dict, init=False)
+    """The former deployments, in the order in which they were replaced."""
     writer: Process | None = field(default=None, init=False)
     """Whose request is being carried out."""
     authors: dict[Ref, str] = field(default_factory=dict, init=False)
@@ -590,6 +596,7 @@ class World:
 
     def _deploy(self, function: int) -> None:
         """Put new code in a function's place; processes of the old one stay for what began on it."""
+        self.replaced[self.current(function)] = len(self.replaced)
         self.deployments[function] += 1
         self.note(None, "deploys", self.current(function))
 
@@ -777,7 +784,9 @@ class World:
                 if root.how == "send":
                     answer = await self._ask(process, engine.send(ask), root.patience)
                 else:
-                    until = engine.process.now() + round(root.patience * 1000)
+                    # A Lambda function's entry answers its client before the function is stopped.
+                    patience = min(root.patience, process.timeout or inf)
+                    until = engine.process.now() + round(patience * 1000)
                     answer = await self._ask(process, engine.call(ask, until=until), root.patience)
             except TerminalError as error:
                 self.violation(f"{node.target} is refused: {error}")
@@ -970,6 +979,8 @@ class World:
         """A program begins to run."""
         meta = program.attempt.meta
         self.hosts.setdefault(meta.ref, set()).add(program.process)
+        if self.reach & sessions.CROWDED:
+            sessions.check_session(self, program)
         self.waits.issues(meta.id)
         self.note(program.process, "runs", meta.id, program.node.id, f"epoch {meta.epoch}")
         here = program.process.deployment
