@@ -46,8 +46,10 @@ class Probes:
 
 
 def pack(packages: Path, version: int, *, with_sdk: bool = False) -> Path:
-    """The Lambda packages of a version, with the TypeScript SDK's function or without. The second one has a function of
-    the Python SDK as well."""
+    """The Lambda packages of a version, with the TypeScript SDK's function or without.
+
+    The second version has handlers of the Python SDK as well: in a function of their own, and beside definitions.
+    """
     directory = packages.with_name(f"probes-{version}")
 
     def rewrite(template: Template) -> None:
@@ -68,6 +70,8 @@ def pack(packages: Path, version: int, *, with_sdk: bool = False) -> Path:
             (own / "app.py").unlink()
             place = f'FUNCTION, VERSION = "{function}", {version}\n'
             (own / "app.py").write_text(APP.read_text().replace('FUNCTION, VERSION = "first", 1\n', place))
+        if version == 2:
+            sdk.add_beside(directory / "SignUpFunction")
     return directory
 
 

@@ -58,6 +58,12 @@ def add_python(template: Template, directory: Path, packages: Path) -> None:
             _link(Path(zstd.origin).parent, package / "backports" / "zstd")
 
 
+def add_beside(package: Path) -> None:
+    """Add handlers of the Python SDK to the package of a function of Python definitions."""
+    _link(Path(restate.__file__).parent, package / "restate")
+    (package / "beside.py").write_text((PROBE / "beside.py").read_text())
+
+
 def _link(source: Path, target: Path) -> None:
     """Copy a folder by links."""
     shutil.copytree(source, target, copy_function=os.link, ignore=shutil.ignore_patterns("__pycache__"))

@@ -115,6 +115,18 @@ def test_a_function_of_the_python_sdk(http: httpx.Client, admin: httpx.Client, k
     assert answer(http, f"/SdkCounter/{key}/total") == 1
 
 
+def test_handlers_of_the_python_sdk_beside_definitions(http: httpx.Client, admin: httpx.Client, key: str) -> None:
+    answered = http.post("/BesideClerk/nap", json=key, headers={"idempotency-key": key})
+    assert answered.json() == ["slept", '"woke up"']
+    assert answer(http, f"/Board/{key}/notes") == ["woke up"]
+    entries = admin.get(f"/invocations/{answered.headers['x-restate-id']}/journal").json()["entries"]
+    assert [each["command"] for each in entries if "command" in each] == ["run", "sleep", "call", "call"]
+    assert [answer(http, "/Copier/count", key) for _ in range(2)] == [1, 2]
+    assert answer(http, f"/BesideCounter/{key}/add", 1) == 3
+    places = [admin.get(f"/services/{service}").json()["deployment"] for service in ("BesideClerk", "Copier")]
+    assert places[0] == places[1]
+
+
 def test_a_large_journal_is_compressed_or_refused(http: httpx.Client, admin: httpx.Client) -> None:
     compressed, plain = (accepted(http, f"/{service}/carry/send", 6) for service in ("PyClerk", "SdkClerk"))
     until("it is paused", lambda: shown(admin, plain).get("status") == "paused")

@@ -133,6 +133,11 @@ class Copier(Service):
     async def headers(self, ctx: Context) -> dict[str, str]:
         return dict(ctx.request.headers)
 
+    @handler
+    async def count(self, ctx: Context, key: str) -> Any:
+        """Call a handler of an SDK in this function."""
+        return await ctx.generic_call(service="BesideCounter", method="add", key=key, parameter=1)
+
 
 class Relay(Service):
     """Has what it gets copied in the other function."""
@@ -304,4 +309,10 @@ FUNCTIONS = {
     "second": [Clerk, Copier, Box, Rite, Pong, Right, Till, *([Moving] if VERSION == 2 else [])],
 }
 
-entry = lambda_handler(*FUNCTIONS[FUNCTION])
+BESIDE: list[Any] = []
+if (FUNCTION, VERSION) == ("second", 2):
+    from beside import app
+
+    BESIDE.append(app)
+
+entry = lambda_handler(*FUNCTIONS[FUNCTION], *BESIDE)
