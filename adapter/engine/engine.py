@@ -291,6 +291,8 @@ class Engine:
             head = None if execution.without_key else head
             started = Session(self.runtime, self.control, execution, head=head, together=together)
             self.process.active[id] = started
+            if self._resuming[id]:  # the invocation may have been loaded before what it is resumed for
+                started.wake(id)
             return started
         finally:
             del self._resuming[id]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from adapter.engine.engine import Engine
 from adapter.engine.ports import Put
 from adapter.engine.records import Meta, Notification, Ref, Status
 from adapter.engine.transitions import SOON
-from adapter.engine.types import Outcome
+from adapter.engine.types import Kind, Outcome
+from tests.unit.test_mishaps import dispatches_lost
 from tests.unit.world import World, pack, settle, unpack, value
 
 
@@ -158,3 +160,33 @@ async def test_one_that_is_dispatched_too_early_is_dispatched_again() -> None:
     await waiting.world.engine.resume(id)
     await settle()
     assert not (await waiting.meta(id)).live
+
+
+async def test_a_dispatch_is_kept_that_comes_while_a_late_attempt_begins() -> None:
+    """The attempt was loaded before another one suspended the invocation. It does not get far."""
+    world = World(2)
+    answer = asyncio.Event()
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def work(ctx: Any, _: Any) -> Any:
+        return await ctx.issue(c.Signal("go"), unpack)
+
+    async def hold_the_first(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if phase == "before" and method == "heads":
+            world.store.hook = None
+            await answer.wait()
+
+    late, other = world.engines
+    with dispatches_lost(world):
+        id = await world.send("O/k/work")
+        world.store.hook = hold_the_first
+        beginning = asyncio.create_task(late.resume(id))
+        await settle()
+        await other.resume(id)
+        assert (await world.meta(id)).status is Status.SUSPENDED
+        assert await other.outbound.signal(id, "go", Outcome(pack("gone"))) == "accepted"
+        await late.resume(id)
+    answer.set()
+    await beginning
+    await settle()
+    assert value((await world.meta(id)).outcome) == "gone"
