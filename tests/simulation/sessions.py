@@ -45,11 +45,12 @@ def check_time(world: World, process: Process) -> None:
 
 
 def check_deployment(world: World, old: Meta, new: Meta) -> None:
-    """A record changes. An invocation does not begin on older code than that which accepted it.
+    """A record of a crowd changes. An invocation does not begin on older code than that which accepted it.
 
-    The first attempt may be under way when an operator moves it, and its first commit says where it began.
+    A process that stood still may take an invocation that has not begun.
     """
-    if old.deployment in ("", new.deployment) or new.id in world.acted.get("move", ()):
+    late = world.writer is None or world.writer.paused > 0
+    if late or old.deployment in ("", new.deployment) or not world.reach & CROWDED:
         return
     number = len(world.replaced)
     before, after = (world.replaced.get(meta.deployment, number) for meta in (old, new))
