@@ -236,16 +236,8 @@ class Committer:
                 continue
             if keep_last and taken == end:
                 return
-            if taken < len(self._log.groups) and self._log.bring_forward(taken):
+            if not await self._holds(transaction, taken):
                 continue
-            if (waits := self._log.already_queued(transaction)) is not None:
-                if (verdict := await self._look_at(waits)) != RETRY:
-                    raise Interrupted(verdict)
-                continue
-            if self._code.has_unseen() and any(delta.suspended for delta in transaction.deltas.values()):
-                raise Interrupted(Notified(()))
-            if transaction.ran_without_key():  # an invocation ran, and its key turns out to be another's
-                raise Interrupted(REWIND)
             unclaimed = self._unclaimed(transaction)
             if unclaimed is not None and not transaction.ends(unclaimed):
                 await self.claim(unclaimed)
@@ -255,24 +247,9 @@ class Committer:
                 continue
             try:
                 changes += await self._preparation.put_out_of_line(transaction, out_of_line)
-                if len(changes) > MAX_ITEMS and taken > 1:
-                    raise TooLarge(f"{len(changes)} changes")  # some last segments were larger than a record holds
-                if await self._commit_together(transaction, changes):
-                    changes = []
-                competes = self._corrections.competes_for_key(transaction)
-                tries_of_one = 1 if competes else CONTENDED if taken > 1 else None
-                if changes:
-                    await self._storage.commit(changes, commit_id, give_up_after=tries_of_one)
+                await self._write(transaction, taken, changes, commit_id)
             except Conflict as conflict:
-                verdict = self._corrections.resolve(changes, conflict.found)
-                if isinstance(verdict, Notified):
-                    notified = [each for each in transaction.deltas.values() if each.execution.ref in verdict.refs]
-                    for delta in notified:
-                        await self._driver.read_notifications(delta.execution)
-                    if any(delta.suspended for delta in notified):
-                        raise Interrupted(verdict) from conflict
-                elif verdict != RETRY:
-                    raise Interrupted(verdict) from conflict
+                await self._learn_from(conflict, transaction, changes)
                 tries += 1
                 if tries > 1:
                     await self._storage.back_off(tries)
@@ -295,6 +272,52 @@ class Committer:
             commit_id = new_commit_id()
         if not self._log.groups:
             self._log.has_work_for_others = False
+
+    async def _holds(self, transaction: Transaction, taken: int) -> bool:
+        """Return True if what the session knows allows the commit. If not, it knows more now.
+
+        Raises:
+            Interrupted: If the code ran on what is not true, or has not seen what arrived.
+        """
+        if taken < len(self._log.groups) and self._log.bring_forward(taken):
+            return False
+        if (waits := self._log.already_queued(transaction)) is not None:
+            if (verdict := await self._look_at(waits)) != RETRY:
+                raise Interrupted(verdict)
+            return False
+        if self._code.has_unseen() and any(delta.suspended for delta in transaction.deltas.values()):
+            raise Interrupted(Notified(()))
+        if transaction.ran_without_key():  # an invocation ran, and its key turns out to be another's
+            raise Interrupted(REWIND)
+        return True
+
+    async def _write(self, transaction: Transaction, taken: int, changes: Sequence[Change], commit_id: str) -> None:
+        """Write the changes: together with others, or alone."""
+        if len(changes) > MAX_ITEMS and taken > 1:
+            raise TooLarge(f"{len(changes)} changes")  # some last segments were larger than a record holds
+        if await self._commit_together(transaction, changes):
+            return
+        competes = self._corrections.competes_for_key(transaction)
+        tries = 1 if competes else CONTENDED if taken > 1 else None
+        if changes:
+            await self._storage.commit(changes, commit_id, give_up_after=tries)
+
+    async def _learn_from(self, conflict: Conflict, transaction: Transaction, changes: Sequence[Change]) -> None:
+        """Take note of what the store holds instead.
+
+        Raises:
+            Interrupted: If making the commit anew is not enough.
+        """
+        verdict = self._corrections.resolve(changes, conflict.found)
+        if verdict == RETRY:
+            return
+        if isinstance(verdict, Notified):
+            notified = [each for each in transaction.deltas.values() if each.execution.ref in verdict.refs]
+            for delta in notified:
+                await self._driver.read_notifications(delta.execution)
+            if not any(delta.suspended for delta in notified):
+                return
+        raise Interrupted(verdict) from conflict
 
     async def _look_at(self, meta: Meta) -> Verdict:
         """Return what it means that an invocation which the log creates is stored already."""

@@ -372,10 +372,10 @@ MUTANTS = (
         "5",
         Edit(
             Committer,
-            "_commit",
-            "tries_of_one = 1 if",
+            "_write",
+            "tries = 1 if",
             "suspended = [each for each in transaction.metas.values() if transaction.calling and each.calling]; "
-            "[await self._runtime.calls.make(each, 1) for each in suspended]; tries_of_one = 1 if",
+            "[await self._runtime.calls.make(each, 1) for each in suspended]; tries = 1 if",
         ),
     ),
     mutant(
@@ -620,7 +620,7 @@ MUTANTS = (
     mutant(
         "a write is committed ahead of what was read before it",
         "replay sees the same",
-        Edit(Committer, "_commit", "taken < len(self._log.groups) and self._log.bring_forward(taken)", "False"),
+        Edit(Committer, "_holds", "taken < len(self._log.groups) and self._log.bring_forward(taken)", "False"),
         Edit(transaction, "fits", "transaction.items <= MAX_ITEMS", "transaction.items <= 2"),
         focus="parts",
     ),
