@@ -226,7 +226,6 @@ class Committer:
         end = len(self._log.groups)
         while keep_steps and end and is_step(self._log.groups[end - 1]):
             end -= 1
-        commit_id = new_commit_id()
         tries, most = 0, end
         while end:
             groups = within_reach(self._log.groups[: min(end, most)])
@@ -241,6 +240,7 @@ class Committer:
             unclaimed = self._unclaimed(transaction)
             if unclaimed is not None and not transaction.ends(unclaimed):
                 await self.claim(unclaimed)
+            commit_id = new_commit_id()
             changes, out_of_line = transaction.changes(commit_id, _requested_keys(groups[taken:]))
             if out_of_line and unclaimed is not None and unclaimed.unclaimed is not None:
                 await self.claim(unclaimed)
@@ -253,10 +253,8 @@ class Committer:
                 tries += 1
                 if tries > 1:
                     await self._storage.back_off(tries)
-                commit_id = new_commit_id()
                 continue
             except (TooLarge, Contended) as error:  # sizes are estimates: text with many escapes is larger
-                commit_id = new_commit_id()
                 if isinstance(error, Contended) and self._corrections.competes_for_key(transaction):
                     self._corrections.fall_back_to_inbox(transaction)
                     continue
@@ -269,7 +267,6 @@ class Committer:
             if self._runs_queued(transaction):
                 raise Interrupted(REWIND)
             end -= taken
-            commit_id = new_commit_id()
         if not self._log.groups:
             self._log.has_work_for_others = False
 
