@@ -119,7 +119,7 @@ class Outbound:
                 gone = Outcome(failure=Failure(404, f"there is no invocation {id}, or it has expired"))
                 outcome = gone if meta is None else await self._storage.result(meta)
                 lost = outcome is not None and outcome.failure is not None and outcome.failure.code == 404
-                return None if lost and await self._was_notified(execution, n) else outcome
+                return None if lost and await self._was_notified(execution, n, id) else outcome
             waiter = Waiter(
                 id, meta.generation, execution.ref, n, execution.meta.target.service, execution.meta.deployment
             )
@@ -130,11 +130,15 @@ class Outbound:
                 if 0 in conflict.found:
                     return None
 
-    async def _was_notified(self, execution: Execution, n: int) -> bool:
+    async def _was_notified(self, execution: Execution, n: int, id: str) -> bool:
         """Return True if the result of command ``n`` is among the notifications, and deliver it.
 
-        An earlier attempt attached. The invocation may have completed and expired since this attempt was loaded.
+        An earlier attempt attached. The invocation may have completed and expired since this attempt was loaded. The
+        process that completed it may not have notified all waiters yet.
         """
+        expired = await self._storage.read(lambda: self._storage.store.peek(id))
+        if expired is not None and not expired.live and expired.waiters:
+            await self._notifier.fan_out(expired)
         notifications = await self._storage.notifications(execution.ref)
         delivered = [each for each in notifications if each.id in (f"a{n}", f"c{n}")]
         session = self._process.active.get(execution.meta.id)

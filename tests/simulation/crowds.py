@@ -133,6 +133,26 @@ def kills(random: Random) -> Plan:
     return replace(crowd.plan(roots), acts=tuple(acts))
 
 
+def attached(random: Random) -> Plan:
+    """Return a plan in which what callers wait for completes and expires at once, while they resume for another reason.
+
+    They called it by its idempotency key, so that an attempt that resumes asks for its result again.
+    """
+    crowd = _Crowd(random, functions=random.choice((1, 2)))
+    roots: list[Root] = []
+    called: list[int] = []
+    for number in range(random.choice((1, 3))):
+        ends = Op("sleep", n=random.choice((2950, 3000, 3050)))
+        called.append(crowd.node(crowd.elsewhere(), Kind.SERVICE, (ends,), idempotency=f"i{number}"))
+    for _ in range(random.choice((3, 8, 20))):
+        invoke = Op("invoke", node=random.choice(called), how=random.choice(("call", "join")))
+        other = Op("sleep", n=random.choice((2900, 3000, 3100)))
+        select = Op("select", how="await", branches=((invoke,), (other,)))
+        caller = crowd.node(Target("S0", "do"), Kind.SERVICE, (select,))
+        roots.append(Root(caller, "send", (random.choice((0.0, random.uniform(0, 0.1))),)))
+    return crowd.plan(roots)
+
+
 class _Crowd:
     """The nodes of a plan that is being made."""
 
@@ -141,9 +161,9 @@ class _Crowd:
         self.functions = functions or random.choice((1, 2))
         self.nodes: dict[int, Node] = {}
 
-    def node(self, target: Target, kind: Kind, ops: tuple[Op, ...]) -> int:
+    def node(self, target: Target, kind: Kind, ops: tuple[Op, ...], idempotency: str | None = None) -> int:
         id = len(self.nodes)
-        self.nodes[id] = Node(id, target, kind, ops)
+        self.nodes[id] = Node(id, target, kind, ops, idempotency)
         return id
 
     def body(self, quiet: bool) -> tuple[Op, ...]:

@@ -871,6 +871,20 @@ MUTANTS = (
         focus="base-errors",
     ),
     mutant(
+        "a result that came while its receiver resumed is taken for expired",
+        "no notification lost",
+        Edit(Outbound, "attach", "lost and await self._was_notified(execution, n, id)", "False"),
+        focus="attached",
+    ),
+    mutant(
+        "a result that its receiver is still to be told is taken for expired",
+        "no notification lost",
+        Edit(
+            Outbound, "_was_notified", "if expired is not None and not expired.live and expired.waiters:", "if False:"
+        ),
+        focus="attached",
+    ),
+    mutant(
         "a batch goes on when its process is about to be stopped",
         "a batch ends",
         Edit(Batches, "allowed", " or self._process.remaining() < MIN_BATCH_TIME", ""),

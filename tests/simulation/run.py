@@ -12,7 +12,7 @@ from typing import Any
 from adapter.engine.engine import Engine
 from tests.simulation import edges
 from tests.simulation.checks import check
-from tests.simulation.crowds import backlog, crowd, fan_in, kills, messages, pauses
+from tests.simulation.crowds import attached, backlog, crowd, fan_in, kills, messages, pauses
 from tests.simulation.faults import Exchanges, Faults, draw, draw_exchanges
 from tests.simulation.loop import simulate
 from tests.simulation.plan import Op, Plan, generate, hosted
@@ -24,7 +24,15 @@ from tests.simulation.world import World, seeded
 LIMITED = ("adapter.engine.", "adapter.local.memory")
 """What the names of modules begin with whose limits a case may change."""
 
-CROWDS = {"crowd": crowd, "backlog": backlog, "fan-in": fan_in, "messages": messages, "pauses": pauses, "kills": kills}
+CROWDS = {
+    "crowd": crowd,
+    "backlog": backlog,
+    "fan-in": fan_in,
+    "messages": messages,
+    "pauses": pauses,
+    "kills": kills,
+    "attached": attached,
+}
 """Switches with plans of their own."""
 
 
@@ -89,7 +97,7 @@ def case(seed: int, focus: str = "") -> Case:
     if focus == "steps":
         faults.jitter = 0.0  # so that much ends at one time
     crowds = [name for name in reach if name in CROWDS]
-    expiring = "expiry" in reach and not crowds
+    expiring = "attached" in crowds or ("expiry" in reach and not crowds)
     plan = generate(Random(f"{seed}/plan"), expiring=expiring, extended=extended, focus=focus, reach=reach)
     for name in crowds:
         plan = CROWDS[name](Random(f"{seed}/plan"))
@@ -98,6 +106,8 @@ def case(seed: int, focus: str = "") -> Case:
     if smooth:
         plan = replace(plan, acts=())
     retention = random.choice((0.0, 180.0, 300.0)) if expiring else 86_400.0
+    if "attached" in crowds:
+        retention, faults = 0.0, Faults(jitter=faults.jitter or 0.2, slow=faults.slow)
     parts = focus == "parts" or (Random(f"{seed}/parts").random() < 0.25 and _largest(plan) <= 20_000)
     if "pauses" in reach and Random(f"{seed}/late").random() < 0.3:
         faults.delayed, faults.lost = 0.3, 0.4  # so that a copy of a write arrives between a resume and its dispatch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from adapter.engine import commands as c
 from adapter.engine import lifecycle
 from adapter.engine.ids import idempotent_id
-from adapter.engine.ports import Put
+from adapter.engine.ports import Delete, Put
 from adapter.engine.records import Status, Waiter
 from adapter.engine.transaction import MAX_NOTIFICATION
 from adapter.engine.types import Outcome
@@ -19,10 +20,12 @@ from tests.unit.test_mishaps import dispatches_lost
 from tests.unit.world import World, settle, target, unpack, value
 
 
-@pytest.mark.parametrize("how", ["attach", "call"])
-async def test_a_result_that_came_while_its_receiver_resumed_is_not_taken_for_expired(how: str) -> None:
+@pytest.mark.parametrize(("how", "told"), [("attach", True), ("attach", False), ("call", True)])
+async def test_a_result_that_came_while_its_receiver_resumed_is_not_taken_for_expired(how: str, told: bool) -> None:
+    """The process that completed the invocation may still be about to tell its waiters."""
     world = World(2)
     zero = timedelta(0)
+    tell = asyncio.Event()
 
     @world.handler("S", idempotency_retention=zero, journal_retention=zero)
     async def work(ctx: Any, _: Any) -> Any:
@@ -53,8 +56,14 @@ async def test_a_result_that_came_while_its_receiver_resumed_is_not_taken_for_ex
             world.store.hook = None
             with dispatches_lost(world):
                 assert await world.engines[1].outbound.signal(work_id, "go", ok, commit_id="n") == "accepted"
+            world.store.hook = None if told else hold_the_first
             await world.engines[1].resume(work_id)
             await settle()
+
+    async def hold_the_first(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if (phase, method) == ("before", "commit") and isinstance(args[0][0], Delete):
+            world.store.hook = None
+            await tell.wait()
 
     ok = Outcome(b'"the result"')
     with dispatches_lost(world):
@@ -64,6 +73,9 @@ async def test_a_result_that_came_while_its_receiver_resumed_is_not_taken_for_ex
     await world.clock.advance(5)
     assert world.store.hook is None
     assert value((await world.meta(id)).outcome) == "the result"
+    tell.set()
+    await settle()
+    assert [each for each in world.store.records() if isinstance(each, Waiter)] == []
 
 
 async def test_a_large_result_stays_as_it_was_when_a_later_run_under_the_same_id_ends() -> None:
