@@ -14,13 +14,16 @@ from h2.exceptions import H2Error
 
 from adapter.restate.answers import MAX_ANSWER, EndpointError
 from adapter.restate.conversation import Stream
-from adapter.restate.endpoints import Endpoint
+from adapter.restate.endpoints import Endpoint, UnreachableError
 from adapter.restate.http1 import Http1
 from adapter.restate.http2 import CONNECT, Connection, Http2Stream, NoHttp2Error
 
 if TYPE_CHECKING:
     from adapter.registry import BoundService
     from adapter.restate.identity import Identity
+
+MANIFEST: Final = 30.0
+"""Seconds for a whole manifest. `adapter dev` asks none of its endpoints again before it has the answer of each."""
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
@@ -75,6 +78,15 @@ class HttpEndpoint(Endpoint):
             await self._connections.pop().close()
         if self._http1 is not None:
             await self._http1.close()
+
+    async def manifest(self) -> bytes:
+        try:
+            async with asyncio.timeout(MANIFEST):
+                return await super().manifest()
+        except TimeoutError:
+            raise UnreachableError(
+                f"{self.name}/discover does not answer (not with a whole manifest within {MANIFEST:g} s): {self.advice}"
+            ) from None
 
     def services(self, manifest: bytes) -> Mapping[str, BoundService]:
         services = super().services(manifest)

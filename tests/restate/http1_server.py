@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -44,12 +44,23 @@ async def finish(visit: Visit) -> None:
     await visit.answer(whole[:3], whole[3:])
 
 
-class Server:
-    """An HTTP/1.1 server that answers invocations by scripts, in order; the last one stays."""
+async def offer(visit: Visit) -> None:
+    """Answer with a manifest."""
+    await visit.answer(json.dumps(MANIFEST).encode())
 
-    def __init__(self, *scripts: Script, takes: bool = True, offers: Mapping[str, Any] = MANIFEST) -> None:
+
+class Server:
+    """An HTTP/1.1 server that answers invocations by scripts, in order; the last one stays.
+
+    Args:
+        scripts: Answer invocations.
+        takes: False to read no bodies.
+        discovery: Answers discoveries.
+    """
+
+    def __init__(self, *scripts: Script, takes: bool = True, discovery: Script = offer) -> None:
         self._scripts = list(scripts)
-        self._offers = offers
+        self._discovery = discovery
         self._takes = takes
         self.visits: list[Visit] = []
         self.refused = 0
@@ -79,8 +90,7 @@ class Server:
         visit = Visit(path, headers, body, reader, writer)
         self.visits.append(visit)
         if path.endswith("/discover"):
-            await visit.answer(json.dumps(self._offers).encode())
-            return True
+            return not await self._discovery(visit)
         invocations = sum("/invoke/" in each.path for each in self.visits)
         return not await self._scripts[min(invocations, len(self._scripts)) - 1](visit)
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import trustme
 
-from adapter.restate import endpoints, http1
+from adapter.restate import endpoints, http, http1
 from adapter.restate import messages as m
 from adapter.restate.answers import EndpointError
 from adapter.restate.conversation import Conversation
@@ -264,6 +264,22 @@ async def test_an_answer_that_is_too_large_is_refused(monkeypatch: pytest.Monkey
             await endpoint.exchange("Fake", "run", b"")
         await asyncio.wait_for(left.wait(), PATIENCE)  # the connection is closed
         assert await host.call("Fake/run") == "done"
+
+
+async def test_a_manifest_that_comes_byte_by_byte_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "MANIFEST", 0.3)
+
+    async def drips(visit: Visit) -> None:
+        await visit.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
+        while True:
+            await visit.write(b" ")
+            await asyncio.sleep(0.01)
+
+    async with serving(finish, discovery=drips) as (url, _), HttpEndpoint(url) as endpoint:
+        with pytest.raises(
+            UnreachableError, match=r"/discover does not answer .not with a whole manifest within 0\.3 s"
+        ):
+            await endpoint.discover()
 
 
 async def test_an_endpoint_that_takes_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
