@@ -133,6 +133,19 @@ def kills(random: Random) -> Plan:
     return replace(crowd.plan(roots), acts=tuple(acts))
 
 
+def interrupted(random: Random) -> Plan:
+    """Return a plan in which operators cancel callers that wait for long calls."""
+    crowd = _Crowd(random, functions=random.choice((1, 2)))
+    roots: list[Root] = []
+    acts: list[Act] = []
+    for _ in range(random.choice((3, 8))):
+        calls = [crowd.node(crowd.elsewhere(), Kind.SERVICE, (Op("sleep", n=90_000),)) for _ in range(3)]
+        fan = Op("fan", branches=tuple((Op("invoke", node=call, how="caught"),) for call in calls))
+        roots.append(Root(crowd.node(crowd.elsewhere(), Kind.SERVICE, (fan,)), "send", (0.0,)))
+        acts.append(Act("cancel", roots[-1].node, random.uniform(0.5, 20)))
+    return replace(crowd.plan(roots), acts=tuple(acts))
+
+
 def attached(random: Random) -> Plan:
     """Return a plan in which what callers wait for completes and expires at once, while they resume for another reason.
 

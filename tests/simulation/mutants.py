@@ -885,6 +885,23 @@ MUTANTS = (
         focus="attached",
     ),
     mutant(
+        "a cancellation is stored before the calls are told",
+        "cancelled trees are gone",
+        Edit(Session, "_advance_once", "await asyncio.gather(*cancelling)", "pass"),
+        focus="trees",
+    ),
+    mutant(
+        "a cancellation is stored although the calls could not be told",
+        "cancelled trees are gone",
+        Edit(
+            Session,
+            "_advance_once",
+            "await asyncio.gather(*cancelling)",
+            "await asyncio.gather(*cancelling, return_exceptions=True)",
+        ),
+        focus="interrupted+outages",
+    ),
+    mutant(
         "a batch goes on when its process is about to be stopped",
         "a batch ends",
         Edit(Batches, "allowed", " or self._process.remaining() < MIN_BATCH_TIME", ""),

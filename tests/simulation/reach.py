@@ -14,6 +14,7 @@ SHARES: Final = {
     "messages": 0.05,
     "pauses": 0.05,
     "kills": 0.0,
+    "interrupted": 0.01,
     "attached": 0.01,
     "waits": 0.2,
     "starvation": 0.3,
@@ -49,6 +50,7 @@ SHARES: Final = {
 - ``messages``: Programs send 2 to 60 messages at once, and operators end some of them.
 - ``pauses``: Attempts fail for the last time, and operators cancel, pause and resume meanwhile.
 - ``kills``: Calls run steps in one session, and operators kill some of them.
+- ``interrupted``: Operators cancel callers that wait for long calls.
 - ``attached``: What callers wait for expires at once, while they resume for another reason.
 - ``waits``: No invocation and no client waits longer than the work in front of it and what went wrong (see `waits`).
   It is on wherever ``crowd``, ``backlog``, ``fan-in`` or ``sdk``

@@ -12,7 +12,7 @@ from typing import Any
 from adapter.engine.engine import Engine
 from tests.simulation import edges
 from tests.simulation.checks import check
-from tests.simulation.crowds import attached, backlog, crowd, fan_in, kills, messages, pauses
+from tests.simulation.crowds import attached, backlog, crowd, fan_in, interrupted, kills, messages, pauses
 from tests.simulation.faults import Exchanges, Faults, draw, draw_exchanges
 from tests.simulation.loop import simulate
 from tests.simulation.plan import Op, Plan, generate, hosted
@@ -31,6 +31,7 @@ CROWDS = {
     "messages": messages,
     "pauses": pauses,
     "kills": kills,
+    "interrupted": interrupted,
     "attached": attached,
 }
 """Switches with plans of their own."""

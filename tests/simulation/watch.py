@@ -30,7 +30,7 @@ from adapter.engine.types import KILLED, Kind, ObjectKey, Outcome
 from adapter.local.changes import Write, address, head_address
 from adapter.local.conflicts import Conflicts
 from adapter.local.memory import MemoryStore
-from tests.simulation import further, sessions
+from tests.simulation import cancellations, further, sessions
 
 if TYPE_CHECKING:
     from tests.simulation.plan import Op
@@ -137,6 +137,7 @@ class WatchedStore(MemoryStore):
         if "edits" in self.world.reach:
             self.world.edits.on_write(self, writes)
         keys: dict[ObjectKey, None] = {}
+        journals: list[tuple[Ref, str]] = []
         for (_, sk), old, new, _ in writes:
             if sk == META_SK:
                 self._check_meta(old, new)
@@ -145,6 +146,8 @@ class WatchedStore(MemoryStore):
                     if old is None or old.generation != new.generation:
                         delay = max(0, (new.due or 0) - self._now()) if new.status is Status.SCHEDULED else 0
                         self.world.waits.makes(new.ref, delay / 1000)
+                if new is not None and new.inline_journal and (old is None or old.inline_journal != new.inline_journal):
+                    journals.append((new.ref, new.inline_journal))
                 meta = cast("Meta", new or old)
                 if new is not None and not new.live and new.outcome is not None and new.ref not in self.archive:
                     self.archive[new.ref] = self._ended(new)
@@ -171,6 +174,7 @@ class WatchedStore(MemoryStore):
                     continue
                 if old is not None:
                     self._fail(f"{new} replaces {old}")
+                journals.append((Ref(new.id, new.generation), new.data))
                 found = self._record(new.id)
                 own = found if found is not None and found.generation == new.generation else None
                 counts = new.data.startswith((WHOLE, LAST)) and not BEGAN.match(new.data)
@@ -186,6 +190,10 @@ class WatchedStore(MemoryStore):
                 self._fail(f"{new} replaces {old}")
         for name in keys:
             self._check_key(name)
+        for ref, journal in journals:
+            if cancellations.delivered(journal):
+                created = {new.id for (_, sk), old, new, _ in writes if sk == META_SK and old is None}
+                cancellations.check(self, ref, created)
 
     def _ended(self, meta: Meta) -> Ended:
         input = self.world.decoded(meta.input if meta.input is not None else self._payload(meta, "input"))
