@@ -272,6 +272,7 @@ MUTANTS = (
         "an attempt that is not claimed runs steps",
         "4",
         Edit(Session, "_perform", "await self._committer.claim(self.root)", "pass"),
+        focus="calls+anywhere",
     ),
     mutant(
         "an attempt that is not claimed goes on after a commit",
@@ -313,7 +314,7 @@ MUTANTS = (
         "a piece of a cut segment repeats the one in the record",
         "4",
         Edit(RecordDelta, "divide", "if len(texts) > 1 and execution.inline:", "if False:"),
-        focus="parts",
+        focus="parts+outages",
     ),
     mutant(
         "the journal in the record is read although a segment repeats it",
