@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from adapter.http.services import Deployed, endpoints
 from adapter.registry import BoundService
 from adapter.restate.http import HttpEndpoint
 from tests.fuzz.bounds import bounded
+from tests.fuzz.changes import changes
 from tests.restate.test_manifest import HANDLER, SERVICE
 
 SCHEMA: dict[str, Any] = {
@@ -53,58 +53,14 @@ MANIFEST: dict[str, Any] = {
     ],
 }
 
-Path = tuple[str | int, ...]
-
-
-def paths(value: Any, path: Path = ()) -> Iterator[Path]:
-    """Yield all places in a value."""
-    yield path
-    if isinstance(value, dict | list):
-        for name, part in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from paths(part, (*path, name))
-
-
-ODD = st.one_of(
-    st.sampled_from(
-        [None, True, -1, 0, 1, 0.5, 1.0, 10**12, 2**53, 10**20, 10**400, 1e308, float("inf"), float("nan")]
-    ),
-    st.sampled_from(
-        ["", "1", "a\r\nb: c", "ü", "text/plain", "WORKFLOW", "EXCLUSIVE", "second", "Cart", "#/$defs/Size"]
-    ),
-    st.recursive(
-        st.none() | st.integers() | st.text(max_size=5),
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-        max_leaves=4,
-    ),
-)
-GONE = object()
-PLACES = list(paths(MANIFEST))[1:]
-
-
-def changed(changes: list[tuple[Path, Any]]) -> dict[str, Any]:
-    """Return the manifest with other values in some places, as far as they are still there."""
-    manifest = deepcopy(MANIFEST)
-    for (*way, last), value in changes:
-        at: Any = manifest
-        try:
-            for part in way:
-                at = at[part]
-            if value is GONE:
-                del at[last]
-            else:
-                at[last] = value
-        except (TypeError, LookupError):
-            pass  # another change has taken the place away
-    return manifest
-
 
 @bounded(500)
-@given(st.lists(st.tuples(st.sampled_from(PLACES), ODD | st.just(GONE)), min_size=1, max_size=3))
-def test_a_manifest_is_refused_or_can_be_used(changes: list[tuple[Path, Any]]) -> None:
+@given(changes(MANIFEST))
+def test_a_manifest_is_refused_or_can_be_used(manifest: dict[str, Any]) -> None:
     endpoint = HttpEndpoint("http://localhost:9080")
     services: Mapping[str, BoundService] = {}
     with suppress(DefinitionError):
-        services = endpoint.services(json.dumps(changed(changes)).encode())
+        services = endpoint.services(json.dumps(manifest).encode())
     for service in services.values():
         check(endpoint, service)
     merge({name: describe(service) for name, service in services.items()})

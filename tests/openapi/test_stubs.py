@@ -186,11 +186,26 @@ RECURSIVE = {
     },
     "handler": {"type": ["integer", "null"]},
     "Inline": {"type": "object", "properties": {"place": {"type": "object", "properties": {"x": {"type": "number"}}}}},
+    "Many": {"anyOf": [{"$ref": "#/components/schemas/Leaf"}, {"$ref": "#/components/schemas/Holder"}]},
+    "Holder": {"type": "object", "properties": {"list": {"$ref": "#/components/schemas/ManyOf"}}, "required": ["list"]},
+    "ManyOf": {"type": "array", "items": {"$ref": "#/components/schemas/Many"}},
+    "Nothing": {"type": "null"},
+    "Twice": {"anyOf": [{"$ref": "#/components/schemas/Nothing"}, {"type": "null"}]},
+}
+
+INVALID = {
+    "Enum": {"enum": None},
+    "Empty": {"enum": []},
+    "Required": {"type": "object", "properties": {"x": None, "x²": True, "y": {"type": []}}, "required": None},
+    "Options": {"anyOf": None, "type": "string"},
+    "Items": {"type": "array", "prefixItems": None, "items": {"oneOf": []}},
+    "Elsewhere": {"$ref": "https://example.com/schema"},
+    "None": None,
 }
 
 
-def test_schemas_of_other_makers(tmp_path: Path) -> None:
-    names = list(RECURSIVE)
+def document_of(schemas: dict[str, Any]) -> dict[str, Any]:
+    """Return a document with a handler for each of these schemas, called like it."""
     calls = {
         f"/S/{name}": {
             "post": {
@@ -202,9 +217,13 @@ def test_schemas_of_other_makers(tmp_path: Path) -> None:
                 "x-adapter": {"service": "S", "category": "service", "handler": name, "kind": "service"},
             }
         }
-        for name in names
+        for name in schemas
     }
-    text = generate({"paths": calls, "components": {"schemas": RECURSIVE}}, "here")
+    return {"paths": calls, "components": {"schemas": schemas}}
+
+
+def test_schemas_of_other_makers(tmp_path: Path) -> None:
+    text = generate(document_of(RECURSIVE | INVALID), r"C:\Users\api.json")
     (tmp_path / "catalogue_stubs.py").write_text(text)
     checked("mypy", "--strict", "--config-file=", "catalogue_stubs.py", cwd=tmp_path)
     checked("catalogue_stubs", cwd=tmp_path)
@@ -212,3 +231,21 @@ def test_schemas_of_other_makers(tmp_path: Path) -> None:
     assert "Tree = Leaf | Branch" in text
     assert "    sub: NotRequired[list[Tree]]" in text
     assert "handler_ = int | None" in text
+    assert "ManyOf = list[Many]" in text
+    assert "def Twice(self, ctx: Context, input: None) -> None" in text
+    assert "Empty = Any" in text
+    assert "    x: NotRequired[Any]" not in text  # not every field of it can be an attribute
+    assert "Options = str" in text
+    assert "Items = list[Any]" in text
+
+
+@pytest.mark.parametrize("document", [[], {"paths": None}, {"paths": {"/S/run": {"post": None}}}])
+def test_what_is_no_document_is_refused(document: Any) -> None:
+    with pytest.raises(ValueError, match="no OpenAPI document with services in it"):
+        generate(document, "here")
+
+
+@pytest.mark.parametrize("told", [None, {}, {"service": "S", "category": "actor", "handler": "run", "kind": "service"}])
+def test_a_document_of_another_version_is_refused(told: Any) -> None:
+    with pytest.raises(ValueError, match="POST /S/run has an `x-adapter` that this version does not know"):
+        generate({"paths": {"/S/run": {"post": {"x-adapter": told}}}}, "here")
