@@ -103,11 +103,14 @@ class CommitLog:
         effects = chain.from_iterable(self.groups)
         return sum(isinstance(effect, Completed) and effect.execution.meta.ticket is not None for effect in effects)
 
-    def ran_steps(self) -> bool:
-        """Return True if the log holds the result of a step, which a crash would run again."""
+    def has_results(self) -> bool:
+        """Return True if the log holds the result of a step, which a crash would run again, or the outcome of a stored
+        invocation, which others may ask for."""
         for effect in chain.from_iterable(self.groups):
             match effect:
                 case JournalAppended(Execution(attempt=None), ResultDelivered() | StateRead()):
+                    return True
+                case Completed(Execution(stored=True)):
                     return True
                 case JournalAppended(Execution(attempt=Attempt() as attempt), ResultDelivered(n)) if (
                     n != CANCEL and isinstance(command := attempt.operations[n].command, c.Run) and not command.deferred

@@ -24,7 +24,7 @@ class Reason(Enum):
     REPLAY = "the code is replayed after each commit"
     OUTCOME = "a client or a caller waits for an outcome"
     OTHERS = "another process waits for an effect"
-    CRASH = "a crash would lose the result of a step"
+    CRASH = "a crash would lose the result of a step or a call"
     WAIT = "the session waits without anything that runs"
 
 
@@ -40,7 +40,7 @@ class View:
         over: True if nothing runs here, and no failure waits to be logged.
         outcome: True if the log holds a failure, or an outcome that a caller waits for.
         running: True if steps or outbound requests run.
-        lost_by_crash: True if a crash would lose the result of a step, or an invocation that is not stored.
+        lost_by_crash: True if a crash would lose the result of a step or a call, or an invocation that is not stored.
         for_others: True if the log holds an effect that another process waits for.
         timer: When the next sleep ends that code awaits.
         refreshed_at: When the records were last read.

@@ -298,7 +298,7 @@ class Session:
             over=not self.executions and not self._failures.waiting,
             outcome=self.commit_log.has_outcome(self.root),
             running=running,
-            lost_by_crash=running and (self._root_may_be_lost() or self.commit_log.ran_steps()),
+            lost_by_crash=running and (self._root_may_be_lost() or self.commit_log.has_results()),
             for_others=self.commit_log.has_work_for_others,
             timer=self._under_way.next_timer(),
             refreshed_at=self._notifications.refreshed_at,

@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
+from adapter import gather
 from adapter.engine import commands as c
 from adapter.engine import lifecycle
 from adapter.engine.ids import idempotent_id
 from adapter.engine.ports import Delete, Put
-from adapter.engine.records import Status, Waiter
+from adapter.engine.records import Meta, Status, Waiter
 from adapter.engine.transaction import MAX_NOTIFICATION
 from adapter.engine.types import Outcome
 from tests.unit.test_mishaps import dispatches_lost
-from tests.unit.world import World, settle, target, unpack, value
+from tests.unit.world import World, pack, settle, target, unpack, value
 
 
 @pytest.mark.parametrize(("how", "told"), [("attach", True), ("attach", False), ("call", True)])
@@ -101,3 +102,34 @@ async def test_a_large_result_stays_as_it_was_when_a_later_run_under_the_same_id
         await world.engine.sweeper.sweep()
     [notification] = await storage.notifications(receiver)
     assert len(notification.outcome.value or b"") == MAX_NOTIFICATION + 1 + len('""')
+
+
+async def test_a_call_that_completes_while_its_caller_runs_a_step_is_stored_at_once() -> None:
+    world = World(2)
+    release = asyncio.Event()
+
+    async def slow() -> bytes:
+        await release.wait()
+        return pack(None)
+
+    @world.handler("S")
+    async def child(ctx: Any, _: Any) -> Any:
+        return await ctx.issue(c.Signal("go"), unpack)
+
+    @world.handler("S")
+    async def parent(ctx: Any, _: Any) -> Any:
+        call = ctx.issue(c.Call(target("S/child"), b""), unpack)
+        step = ctx.issue(c.Run("slow", slow), unpack)
+        await gather(call, step)
+        return call.id
+
+    caller = await world.send("S/parent")
+    await settle()
+    [id] = [each.id for each in world.store.records() if isinstance(each, Meta) and each.target.handler == "child"]
+    await world.engine.outbound.signal(id, "go", Outcome(pack("done")))
+    await world.clock.advance(1)
+    assert (await world.meta(id)).outcome == Outcome(pack("done"))
+    assert (await world.meta(caller)).live
+    release.set()
+    await settle()
+    assert not (await world.meta(caller)).live
