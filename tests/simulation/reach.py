@@ -37,7 +37,7 @@ SHARES: Final = {
     "bounds": 0.1,
     "base-errors": 0.1,
     "further": 0.1,
-    "sdk": 0.0,
+    "sdk": 0.03,
 }
 """The share of runs in which a switch is on. A focus turns it on in every run.
 
