@@ -1,19 +1,24 @@
 """JSON schemas of handlers in other languages, as parts of an OpenAPI document.
 
-A schema that an endpoint's manifest has is whole in itself. What it names becomes a schema of the document, so that
+A schema that an endpoint's manifest has is whole in itself. What it refers to becomes a schema of the document, so that
 clients made from it have types of these names.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, cast
+from urllib.parse import unquote
 
-LOCAL: Final = re.compile(r"#/(?:\$defs|definitions)/([^/]+)")
-"""A reference within a schema."""
+DEFINITIONS: Final = ("definitions", "$defs")
+"""Where a schema has its named parts."""
 
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 """A title that can be the name of a type."""
+
+Place = tuple[str, ...]
+"""A place in a schema: the names on the way to it."""
 
 
 class Shared:
@@ -27,31 +32,48 @@ class Shared:
         self._prefix = prefix
         self.schemas: dict[str, Any] = {}
 
-    def take(self, schema: dict[str, Any]) -> dict[str, Any]:
-        """Return a schema whose named parts, and itself if it has a title, are among the named ones.
+    def take(self, schema: dict[str, Any], name: str = "Schema") -> dict[str, Any]:
+        """Return a schema whose named parts, and itself if it has a title or is recursive, are among the named ones.
+
+        Args:
+            schema: The schema.
+            name: The name of a recursive schema without a title.
 
         >>> shared = Shared("#/components/schemas/")
         >>> shared.take({"title": "Order", "type": "object", "properties": {}})
         {'$ref': '#/components/schemas/Order'}
         >>> shared.take({"title": "Order", "type": "object", "properties": {"sku": {"type": "string"}}})
         {'$ref': '#/components/schemas/Order2'}
+        >>> shared.take({"type": "array", "items": {"$ref": "#"}}, "Tree")
+        {'$ref': '#/components/schemas/Tree'}
+        >>> shared.schemas["Tree"]["items"]
+        {'$ref': '#/components/schemas/Tree'}
         """
-        parts = {**_named(schema, "definitions"), **_named(schema, "$defs")}
-        own = {key: value for key, value in schema.items() if key not in ("$defs", "definitions", "$schema")}
-        names: dict[str, str] = {}
-        for name, part in parts.items():
-            names[name] = self._free(name if NAME.fullmatch(name) else f"Type{len(self.schemas) + 1}", part, parts)
-        for name, part in parts.items():
-            self.schemas[names[name]] = {**self._renamed(part, names), "title": names[name]}
-        taken: dict[str, Any] = self._renamed(own, names)
+        own = {key: value for key, value in schema.items() if key not in (*DEFINITIONS, "$schema")}
         title = own.get("title")
-        if own.get("type") != "object" or not isinstance(title, str) or not NAME.fullmatch(title):
+        titled = title if isinstance(title, str) and NAME.fullmatch(title) else ""
+        parts: dict[Place, dict[str, Any]] = {}
+        for key in DEFINITIONS:
+            parts |= {(key, part): _schema(value) for part, value in _object(schema.get(key)).items()}
+        parts |= {place: _schema(_at(schema, place)) for place in _references(schema) if place not in parts}
+        if () in parts:
+            parts[()] = own
+        names: dict[Place, str] = {}
+        for place, part in parts.items():
+            wanted = place[-1] if place else titled or name
+            names[place] = self._free(wanted if NAME.fullmatch(wanted) else f"Type{len(self.schemas) + 1}", part, parts)
+        for place, part in parts.items():
+            self.schemas[names[place]] = {**self._renamed(part, names), "title": names[place]}
+        if () in names:
+            return {"$ref": self._prefix + names[()]}
+        taken: dict[str, Any] = self._renamed(own, names)
+        if own.get("type") != "object" or not titled:
             return taken
-        name = self._free(title, taken, {})
+        name = self._free(titled, taken, {})
         self.schemas[name] = {**taken, "title": name}
         return {"$ref": self._prefix + name}
 
-    def _free(self, name: str, schema: Any, parts: dict[str, Any]) -> str:
+    def _free(self, name: str, schema: Any, parts: Mapping[Place, Any]) -> str:
         """Return a name that no other schema has. Two that look alike are one, if they refer to nothing."""
         number, free = 1, name
         while free in self.schemas and (parts or self.schemas[free] != {**schema, "title": free}):
@@ -60,32 +82,66 @@ class Shared:
         self.schemas.setdefault(free, schema)
         return free
 
-    def _renamed(self, value: Any, names: dict[str, str]) -> Any:
+    def _renamed(self, value: Any, names: Mapping[Place, str]) -> Any:
         match value:
+            case {"$ref": str(reference), **others} if reference.startswith("#"):
+                return {"$ref": self._prefix + names[_place(reference)], **self._renamed(others, names)}
             case dict():
                 items = cast("dict[str, Any]", value).items()
                 return {key: self._renamed(item, names) for key, item in items}
             case list():
                 return [self._renamed(item, names) for item in cast("list[Any]", value)]  # type: ignore[redundant-cast]
-            case str() if (match := LOCAL.fullmatch(value)) is not None:
-                return self._prefix + names.get(match[1], match[1])
+            case str() if value.startswith("#/") and _place(value) in names:
+                return self._prefix + names[_place(value)]  # in the mapping of a discriminator
             case _:
                 return value
 
 
-def _named(schema: dict[str, Any], key: str) -> dict[str, dict[str, Any]]:
-    """Return the named parts of a schema. A part that is no schema lets anything pass, as ``true`` does.
+def _references(value: Any) -> Iterator[Place]:
+    """Yield the places in a schema that it refers to."""
+    match value:
+        case dict():
+            for key, item in cast("dict[str, Any]", value).items():
+                if key == "$ref" and isinstance(item, str) and item.startswith("#"):
+                    yield _place(item)
+                yield from _references(item)
+        case list():
+            for item in cast("list[Any]", value):  # type: ignore[redundant-cast]
+                yield from _references(item)
+        case _:
+            pass
 
-    >>> _named({"$defs": {"Anything": True, "Nothing": False}}, "$defs")
-    {'Anything': {}, 'Nothing': {'not': {}}}
+
+def _place(reference: str) -> Place:
+    """Return the place that a reference names.
+
+    >>> _place("#"), _place("#anchor"), _place("#/$defs/Page%5BItem%5D/properties/a~1b")
+    ((), ('anchor',), ('$defs', 'Page[Item]', 'properties', 'a/b'))
     """
-    parts = schema.get(key)
-    return (
-        {name: _schema(part) for name, part in cast("dict[str, Any]", parts).items()} if isinstance(parts, dict) else {}
-    )
+    anchor, *names = reference[1:].split("/")
+    return tuple(unquote(name).replace("~1", "/").replace("~0", "~") for name in ([anchor] if anchor else names))
+
+
+def _at(schema: Any, place: Place) -> Any:
+    """Return what is at a place in a schema; None if there is nothing."""
+    try:
+        for name in place:
+            schema = schema[int(name) if isinstance(schema, list) else name]
+    except (LookupError, TypeError, ValueError):
+        return None
+    return schema
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _schema(part: Any) -> dict[str, Any]:
+    """Return a schema as an object. What is no schema lets anything pass, as ``true`` does.
+
+    >>> _schema(True), _schema(False)
+    ({}, {'not': {}})
+    """
     if isinstance(part, dict):
         return cast("dict[str, Any]", part)
     return {"not": {}} if part is False else {}

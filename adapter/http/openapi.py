@@ -102,7 +102,7 @@ def _schemas(handlers: Iterable[HostedHandler]) -> tuple[_Schemas, dict[str, Any
                 if side == "input" or not serde.void:
                     wanted.append((handler.name, mode, serde.adapter))
             elif (schema := handler.schema(side)) is not None:
-                others[handler.name, mode] = foreign.take(schema)
+                others[handler.name, mode] = foreign.take(schema, f"{handler.name.capitalize()}{side.capitalize()}")
     found, shared = TypeAdapter.json_schemas(wanted, ref_template=SCHEMAS + "{model}", schema_generator=_Generator)
     defined = shared.get("$defs", {})
     # Generators of clients call a model by its title, which here two may have, and by a name without its hyphen.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from types import ModuleType
 from typing import Any
@@ -53,7 +54,17 @@ PARTS = st.sampled_from(
         *({"type": value} for value in (None, [], ["null", "null"], [["object"]], "any")),
         *(
             {"$ref": value}
-            for value in (None, 1, "#", "#/$defs/Tree", "#/$defs/None", "#/properties/size", "https://a/b")
+            for value in (
+                None,
+                1,
+                "#",
+                "#/$defs/Tree",
+                "#/$defs/None",
+                "#/properties/size",
+                "#size",
+                "#/$defs/a~1b",
+                "https://a/b",
+            )
         ),
         {"type": "array", "prefixItems": None},
         {"type": "object", "properties": {}, "required": None, "description": 1},
@@ -81,8 +92,25 @@ def test_the_module_of_invalid_schemas_can_be_imported(input: Any, output: Any, 
         services = HttpEndpoint("http://localhost:9080").services(
             json.dumps({**MANIFEST, "services": [service]}, ensure_ascii=True).encode()
         )
-        shop = imported(generate(merge({name: describe(each) for name, each in services.items()}), text)).Shop
+        document = merge({name: describe(each) for name, each in services.items()})
+        assert [place for place in references(document) if not resolves(document, place)] == []
+        shop = imported(generate(document, text)).Shop
         assert list(described(shop).methods) == ["place"]
+
+
+def references(value: Any) -> Iterator[str]:
+    """Yield what a document refers to in itself."""
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            if key == "$ref" and isinstance(item, str) and item.startswith("#"):
+                yield item
+            yield from references(item)
+
+
+def resolves(document: dict[str, Any], place: str) -> bool:
+    """Return True if there is a schema, or another component, of this name."""
+    _, components, kind, name = place.split("/")
+    return components == "components" and name in document["components"][kind]
 
 
 def imported(text: str) -> ModuleType:

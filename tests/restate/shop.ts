@@ -16,6 +16,13 @@ const Order = z.object({
 
 const Receipt = z.object({ total: z.number(), lines: z.array(z.object({ sku: z.string(), count: z.number() })) });
 
+const Category = z.object({
+  name: z.string(),
+  get parts() {
+    return z.array(Category);
+  },
+});
+
 const shop = restate.object({
   name: "Shop",
   handlers: {
@@ -41,6 +48,7 @@ const greeter = restate.service({
       { input: schema(z.string()), output: schema(z.string()) },
       async (_, name) => `Hello ${name}`,
     ),
+    sort: restate.handlers.handler({ input: schema(Category), output: schema(Category) }, async (_, category) => category),
     anything: async (_: restate.Context, it: unknown) => it,
   },
 });

@@ -22,7 +22,7 @@ from typing import assert_type
 
 from adapter import Context, Service, handler
 
-from shop_stubs import Flow, Greeter, Shop, ShopPlaceInput, ShopPlaceOutput
+from shop_stubs import Flow, Greeter, Shop, ShopPlaceInput, ShopPlaceOutput, SortInput
 
 
 class Caller(Service):
@@ -35,6 +35,9 @@ class Caller(Service):
         ctx.object_send_client(Shop, name).place({"sku": "cup", "count": 1, "size": "large"})
         greeting = await ctx.service_client(Greeter).greet(name)
         assert_type(greeting, str)
+        drinks: SortInput = {"name": "drinks", "parts": [{"name": "tea", "parts": []}]}
+        sorted = await ctx.service_client(Greeter).sort(drinks)
+        assert_type(sorted["parts"][0]["name"], str)
         ran = await ctx.workflow_client(Flow, name).run(order)
         orders = await ctx.object_client(Shop, name).orders()
         assert_type(orders, list[str])
