@@ -48,6 +48,8 @@ class LambdaSandbox:
         """Read the answers until the process ends. Calls that have none by then fail."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
+            if not line.endswith(b"\n"):
+                break  # the process was killed within an answer
             answer = json.loads(line)
             self._answers.pop(answer["call"]).set_result(answer["answer"])
         with self._using:
