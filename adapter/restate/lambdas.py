@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from adapter.registry import BoundService
-from adapter.restate.answers import EndpointError
+from adapter.restate.answers import MAX_ANSWER, EndpointError
 from adapter.restate.endpoints import Endpoint
 from adapter.restate.manifest import read_manifest
 
@@ -93,10 +93,16 @@ class LambdaEndpoint(Endpoint):
 
     def _decompressed(self, data: bytes) -> bytes:
         zstd: Any = _zstd()
+        decompressor = zstd.ZstdDecompressor()
         try:
-            return bytes(zstd.decompress(data))
+            answer = bytes(decompressor.decompress(data, MAX_ANSWER + 1))
         except zstd.ZstdError as error:
             raise EndpointError(f"the answer of the function {self.name} cannot be decompressed: {error}") from None
+        if len(answer) > MAX_ANSWER:
+            raise EndpointError(f"the function {self.name} answers with more than {MAX_ANSWER} bytes")
+        if not decompressor.eof:
+            raise EndpointError(f"the answer of the function {self.name} cannot be decompressed: it ends too soon")
+        return answer
 
 
 @cache

@@ -14,6 +14,7 @@ from adapter.restate import messages as m
 from adapter.restate.answers import EndpointError, read_answer
 from adapter.restate.lambdas import MAX_PAYLOAD, LambdaEndpoint
 from adapter.restate.wire import Frame, write_frame
+from tests.restate.fakes import MANIFEST
 from tests.restate.sandbox import LambdaSandbox
 
 
@@ -76,3 +77,27 @@ async def test_a_damaged_answer_is_tried_again(sandbox: LambdaSandbox) -> None:
     await endpoint.discover()
     with pytest.raises(EndpointError, match="cannot be decompressed"):
         await endpoint.exchange("TestUtilsService", "rawEcho", journal(b"compressible" * 500_000))
+
+
+@pytest.mark.parametrize(
+    ("cut", "reason"),
+    [(None, "answers with more than 1000 bytes"), (-1, "cannot be decompressed: it ends too soon")],
+    ids=["too large", "cut off"],
+)
+async def test_a_compressed_answer_is_bounded(cut: int | None, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    zstd: Any = lambdas._zstd()
+    monkeypatch.setattr(lambdas, "MAX_ANSWER", 1000)
+    answers = {"/discover": json.dumps(MANIFEST | {"lambdaCompression": "zstd"}).encode()}
+
+    async def function(event: bytes) -> bytes:
+        path = json.loads(event)["path"]
+        packed = path not in answers
+        body = zstd.compress(bytes(1_000_000 if cut is None else 900))[:cut] if packed else answers[path]
+        headers = {"content-encoding": "zstd"} if packed else {}
+        said = {"statusCode": 200, "headers": headers, "body": base64.b64encode(body).decode(), "isBase64Encoded": True}
+        return json.dumps(said).encode()
+
+    endpoint = LambdaEndpoint("function", function)
+    await endpoint.discover()
+    with pytest.raises(EndpointError, match=reason):
+        await endpoint.exchange("Fake", "run", b"")
