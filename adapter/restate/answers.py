@@ -143,8 +143,9 @@ def now() -> int:
 def failed(error: m.Error) -> EndpointError:
     """Return the exception for an error that the endpoint reports. It is tried again as the error says."""
     delay = error.next_retry_delay
+    longest = MAX_RETRY_AFTER // timedelta(milliseconds=1)
     return EndpointError(
         f"{error.message or 'the endpoint reports an error'} (code {error.code or 500})",
-        retry_after=None if delay is None else min(timedelta(milliseconds=delay), MAX_RETRY_AFTER),
+        retry_after=None if delay is None else timedelta(milliseconds=min(delay, longest)),
         pause=error.behavior == m.PAUSE,
     )

@@ -23,6 +23,7 @@ from adapter.restate import results as r
 from adapter.restate.answers import Answer, EndpointError, failed, now, read_answer
 from adapter.restate.awaiting import Leaf, is_unique, leaves, resolved, uncancelled, wants_all
 from adapter.restate.conversation import Conversation, Way
+from adapter.restate.limits import check
 from adapter.restate.values import content_of, failure_of, invocation_of, outcome_of, request_of, text_of
 from adapter.restate.wire import Frame
 
@@ -214,6 +215,7 @@ class _Play:
             raise TerminalError(f"{self._issuer.target} is a service's handler: only objects and workflows have state")
         if isinstance(command, _WRITES) and self._issuer.kind is Kind.SHARED:
             raise TerminalError(f"{self._issuer.target} is a shared handler: only others write state")
+        check(command, now)
         match command:
             case m.GetState(key, n):
                 self._await(issue(c.GetState(text_of(key)), r.read_optional), n, m.GetState, r.value_or_void)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from adapter.engine.ids import idempotent_id, workflow_id
-from adapter.engine.types import MAX_IDEMPOTENCY_KEY, Failure, Headers, Outcome, Target
-from adapter.errors import TerminalError, scopes_unsupported
+from adapter.engine.types import Failure, Headers, Outcome, Target
+from adapter.errors import check_metadata, scopes_unsupported
 from adapter.restate import messages as m
 
 
@@ -19,10 +19,13 @@ def text_of(key: bytes | None) -> str:
 
 
 def failure_of(failure: m.WireFailure) -> Failure:
-    """Return a failure. A code that is no HTTP error status becomes 500."""
-    code = failure.code or 500
-    metadata = {each.key or "": each.value or "" for each in failure.metadata}
-    return Failure(code if 400 <= code <= 599 else 500, failure.message or "", metadata)
+    """Return a failure. A code that is no HTTP error status becomes 500. Metadata that is too large is left out."""
+    code, message = failure.code or 500, failure.message or ""
+    try:
+        metadata = check_metadata({each.key or "": each.value or "" for each in failure.metadata})
+    except ValueError as error:
+        metadata, message = {}, f"{message} (its metadata is left out: {error})"
+    return Failure(code if 400 <= code <= 599 else 500, message, metadata)
 
 
 def outcome_of(value: m.Value | None, failure: m.WireFailure | None) -> Outcome:
@@ -34,15 +37,10 @@ def request_of(command: m.Call | m.OneWayCall) -> tuple[Target, bytes, str | Non
     """Return a request's target, input, idempotency key and headers.
 
     Raises:
-        TerminalError: With code 501, if it has a scope or a limit key. With code 400, if its idempotency key is too
-            long.
+        TerminalError: With code 501, if it has a scope or a limit key.
     """
     _refuse_scope(command.scope or command.limit_key)
     target = Target(command.service or "", command.handler or "", command.key or None)
-    size = len((command.idempotency_key or "").encode())
-    if size > MAX_IDEMPOTENCY_KEY:
-        message = f"the idempotency key for {target} has {size} bytes in UTF-8; the most is {MAX_IDEMPOTENCY_KEY}"
-        raise TerminalError(message, code=400)
     headers = {each.key or "": each.value or "" for each in command.headers}
     return target, command.parameter or b"", command.idempotency_key, headers
 
