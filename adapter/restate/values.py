@@ -57,7 +57,7 @@ def invocation_of(command: m.Attach | m.GetOutput) -> str:
     if command.idempotent is not None:
         request = command.idempotent
         _refuse_scope(request.scope)
-        target = Target(request.service_name or "", request.handler_name or "", request.service_key)
+        target = Target(request.service_name or "", request.handler_name or "", request.service_key or None)
         return idempotent_id(target, request.idempotency_key or "")
     return command.invocation_id or ""
 
