@@ -14,8 +14,8 @@ def content_of(value: m.Value | None) -> bytes:
 
 
 def text_of(key: bytes | None) -> str:
-    """Return the name of a state entry."""
-    return (key or b"").decode()
+    """Return the name of a state entry. What is not UTF-8 is replaced: only reads that the SDK has answered have it."""
+    return (key or b"").decode(errors="replace")
 
 
 def failure_of(failure: m.WireFailure) -> Failure:

@@ -84,3 +84,13 @@ async def test_a_failure_is_kept_without_metadata_that_is_too_large() -> None:
 )
 def test_the_delay_of_a_retry_is_bounded(delay: int | None, waits: timedelta | None) -> None:
     assert failed(m.Error(500, "try again", next_retry_delay=delay)).retry_after == waits
+
+
+async def test_a_read_whose_name_is_no_text_is_shown() -> None:
+    """The SDK has answered it itself."""
+    read = frame(m.EagerState(b"caf\xe9", value=m.Value(b"1")))
+    async with hosted(FakeApp(saying(read, done()), **OBJECT)) as host:
+        id = await host.send("Fake/k/run")
+        assert await host.attach(id) == "done"
+        entries = (await host.http.get(f"/admin/invocations/{id}/journal")).json()["entries"]
+        assert "caf\ufffd" in [each.get("name") for each in entries]
