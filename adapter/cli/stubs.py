@@ -114,8 +114,9 @@ def _told(path: str, call: Mapping[str, Any]) -> Mapping[str, str]:
 def _imports(body: str) -> str:
     """Return the import statements, in the order that isort and ruff give them."""
     lines: list[str] = []
+    code = re.sub(r'""".*?"""', "", body, flags=re.DOTALL)
     for module, names in IMPORTS.items():
-        used = [name for name in names if re.search(rf"\b{name}\b", body)]
+        used = [name for name in names if re.search(rf"\b{name}\b", code)]
         if module == "adapter":
             lines.append("")  # from here on it is not the standard library
             lines += [f"from {module} import (", *(f"    {name}," for name in used), ")"]

@@ -249,3 +249,10 @@ def test_what_is_no_document_is_refused(document: Any) -> None:
 def test_a_document_of_another_version_is_refused(told: Any) -> None:
     with pytest.raises(ValueError, match="POST /S/run has an `x-adapter` that this version does not know"):
         generate({"paths": {"/S/run": {"post": {"x-adapter": told}}}}, "here")
+
+
+def test_words_of_a_docstring_are_not_imported(tmp_path: Path) -> None:
+    document = document_of({"At": {"type": "string", "format": "date"}})
+    document["paths"]["/S/At"]["post"]["description"] = 'Cast the time of a Workflow to UUID: """Any""".\n\nSee abc.'
+    (tmp_path / "stubs.py").write_text(generate(document, "here"))
+    checked("ruff", "check", "--isolated", "--select=F,I", "stubs.py", cwd=tmp_path)
