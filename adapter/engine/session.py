@@ -335,12 +335,15 @@ class Session:
                 waiting = [execution for execution in self.executions.values() if execution.attempt is not None]
                 if not (waiting or self.commit_log.groups):  # no attempt is left: the leases continue what there is
                     return True
-                self.woken.clear()  # the commit notices what arrived before this
-                await self._committer.suspend([self._suspension_of(execution) for execution in waiting])
+                woken, self.woken = self.woken, set()  # the commit notices what arrived before this
+                try:
+                    await self._committer.suspend([self._suspension_of(execution) for execution in waiting])
+                except Interrupted:  # of one that another attempt has suspended, the commit does not notice it
+                    self.woken |= woken
+                    raise
                 self._cycles.look_for(waiting)
             case Finish():
                 await self._committer.commit()
-                # Between two parts of a commit, the next invocation of an inbox may have been started.
                 return not (self.executions or self._failures.waiting)
         return False
 

@@ -11,7 +11,7 @@ import pytest
 from adapter import gather, select
 from adapter.engine import commands as c
 from adapter.engine.engine import Engine
-from adapter.engine.ports import Put
+from adapter.engine.ports import Put, Unavailable
 from adapter.engine.records import Meta, Notification, Ref, Status
 from adapter.engine.transitions import SOON
 from adapter.engine.types import Kind, Outcome
@@ -162,8 +162,13 @@ async def test_one_that_is_dispatched_too_early_is_dispatched_again() -> None:
     assert not (await waiting.meta(id)).live
 
 
-async def test_a_dispatch_is_kept_that_comes_while_a_late_attempt_begins() -> None:
-    """The attempt was loaded before another one suspended the invocation. It does not get far."""
+@pytest.mark.parametrize("refused", [0, 9])
+async def test_a_dispatch_is_kept_that_comes_while_a_late_attempt_begins(refused: int) -> None:
+    """The attempt was loaded before another one suspended the invocation. It does not get far.
+
+    Args:
+        refused: How many reads the store refuses, so that the attempt notices only when it suspends the invocation.
+    """
     world = World(2)
     answer = asyncio.Event()
 
@@ -176,6 +181,12 @@ async def test_a_dispatch_is_kept_that_comes_while_a_late_attempt_begins() -> No
             world.store.hook = None
             await answer.wait()
 
+    async def refuse(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        nonlocal refused
+        if refused and phase == "before" and method == "peek":
+            refused -= 1
+            raise Unavailable("throttled")
+
     late, other = world.engines
     with dispatches_lost(world):
         id = await world.send("O/k/work")
@@ -186,7 +197,11 @@ async def test_a_dispatch_is_kept_that_comes_while_a_late_attempt_begins() -> No
         assert (await world.meta(id)).status is Status.SUSPENDED
         assert await other.outbound.signal(id, "go", Outcome(pack("gone"))) == "accepted"
         await late.resume(id)
+    world.store.hook = refuse
     answer.set()
+    for _ in range(20):
+        await world.clock.advance(0.5)
     await beginning
     await settle()
+    assert refused == 0
     assert value((await world.meta(id)).outcome) == "gone"
