@@ -48,6 +48,7 @@ class Checker:
         self.by_node: dict[int, list[Ended]] = defaultdict(list)
         self.by_id: dict[str, list[Ended]] = defaultdict(list)
         self.outputs: dict[Ref, dict[str, Any]] = {}
+        self._results: dict[int, dict[str, bool]] = {}
         for end in self.ends.values():
             self.by_node[from_json(end.input)["n"]].append(end)
             self.by_id[end.meta.id].append(end)
@@ -251,6 +252,8 @@ class Checker:
                     self.fail(f"{meta.id} was given its {what} at {path}, and who gave it was told {said}")
             if what == "error" and values[1] == digest("cancelled") and values[0] in self.shaken | self.shaken_by(meta):
                 continue
+            if what == "found" and values[0] != values[1]:
+                self.fail(f"{meta.id} was given {values[0]!r} at {path}, not {values[1]!r}")
             if what == "id" and values[1] != self.made(meta, values[0]):
                 self.fail(f"{meta.id} was told that node {values[0]} runs as {values[1]}")
             if what == "deadlock":
@@ -259,22 +262,30 @@ class Checker:
                 if not self.plan.tangled or (keys and not self.plan.ring(names)):
                     self.fail(f"{meta.id} was told of a {values[1]}, which cannot be")
             if what in ("value", "error"):
-                texts = [end.output for end in self.by_node[values[0]]]
-                failed = [
-                    end.meta.outcome is not None and end.meta.outcome.failure is not None
-                    for end in self.by_node[values[0]]
-                ]
-                told = [digest(text if bad else from_json(text)) for text, bad in zip(texts, failed, strict=True)]
-                gone = [f"there is no invocation {end.meta.id}, or it has expired" for end in self.by_node[values[0]]]
-                if self.world.expiring and what == "error" and values[1] in map(digest, gone):
-                    continue  # it attached only after a crash, and nobody swept up before the other had expired
-                if values[1] not in told or (what == "error") != failed[told.index(values[1])]:
+                right = self.results_of(values[0]).get(values[1]) is (what == "error")
+                if not right and not (what == "error" and self.expired(values)):
+                    texts = [end.output for end in self.by_node[values[0]]]
                     self.fail(f"{meta.id} was told {what} {values[1]} of node {values[0]}, which ended with {texts}")
             if what == "peek" and "/" not in path:
                 cleared = values[0] == 0 and self.plan.clears(str(meta.target.object))  # and then written again
                 if values[0] < last and not cleared:
                     self.fail(f"{meta.id} saw {meta.target.object} go back from {last} to {values[0]}")
                 last = values[0]
+
+    def results_of(self, node: int) -> dict[str, bool]:
+        """The digests of the results of a node's invocations, with whether each is a failure."""
+        if node not in self._results:
+            told = self._results[node] = {}
+            for end in self.by_node[node]:
+                failed = end.meta.outcome is not None and end.meta.outcome.failure is not None
+                told.setdefault(digest(end.output if failed else from_json(end.output)), failed)
+        return self._results[node]
+
+    def expired(self, values: list[Any]) -> bool:
+        """Whether an error of a node says that its record expired: its receiver attached to it only after a crash, and
+        nobody swept up before."""
+        gone = (f"there is no invocation {end.meta.id}, or it has expired" for end in self.by_node[values[0]])
+        return self.world.expiring and values[1] in map(digest, gone)
 
     def shaken_by(self, meta: Meta) -> set[int]:
         """What an invocation that may be cancelled waits for: then that may surface in its place."""

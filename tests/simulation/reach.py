@@ -53,8 +53,7 @@ SHARES: Final = {
 - ``interrupted``: Operators cancel callers that wait for long calls.
 - ``attached``: What callers wait for expires at once, while they resume for another reason.
 - ``waits``: No invocation and no client waits longer than the work in front of it and what went wrong (see `waits`).
-  It is on wherever ``crowd``, ``backlog``, ``fan-in`` or ``sdk``
-  is.
+  It is on wherever ``crowd``, ``backlog``, ``fan-in`` or ``sdk`` is.
 - ``starvation``: No process loses a key to others again and again, and no key or record is refused to all of them.
 - ``outages``: The store refuses everything for 2 to 40 seconds, or in half of these runs reads of some partitions.
 - ``impatience``: Clients give up within milliseconds, between two writes of what they asked for, until all is calm.

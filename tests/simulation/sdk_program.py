@@ -86,10 +86,13 @@ class Sent(Future):
         super().__init__(machine, -1 if handle is None else handle)
         self.told = Future(machine, told, str)
 
-    def __await__(self) -> Generator[Tree, None, Any]:
+    async def attached(self) -> None:
+        """Attach to a message, so that it can be awaited together with others."""
         if self.handle < 0:
-            id = yield from self.told.__await__()
-            self.handle = self.machine.vm.attach_invocation(id)
+            self.handle = self.machine.vm.attach_invocation(await self.told)
+
+    def __await__(self) -> Generator[Tree, None, Any]:
+        yield from self.attached().__await__()
         return (yield from super().__await__())
 
 
@@ -266,6 +269,13 @@ class SdkProgram(Program):
         pass
 
     # --- several ---
+
+    async def operations(self, op: Op, path: str) -> list[Any]:
+        pendings = await super().operations(op, path)
+        for pending in pendings:
+            if isinstance(pending, Sent):
+                await pending.attached()
+        return pendings
 
     async def first(self, pendings: list[Any]) -> int:
         if not any(pending.done for pending in pendings):
