@@ -271,10 +271,10 @@ class Committer:
             self._log.has_work_for_others = False
 
     async def _holds(self, transaction: Transaction, taken: int) -> bool:
-        """Return True if what the session knows allows the commit. If not, it knows more now.
+        """Return True if the commit can be made; False if something was learned, and it is to be planned anew.
 
         Raises:
-            Interrupted: If the code ran on what is not true, or has not seen what arrived.
+            Interrupted: If code ran as a key's owner that is not, or has not seen what arrived.
         """
         if taken < len(self._log.groups) and self._log.bring_forward(taken):
             return False

@@ -291,7 +291,7 @@ class Engine:
             head = None if execution.without_key else head
             started = Session(self.runtime, self.control, execution, head=head, together=together)
             self.process.active[id] = started
-            if self._resuming[id]:  # the invocation may have been loaded before what it is resumed for
+            if self._resuming[id]:  # it may have been loaded before its result arrived
                 started.wake(id)
             return started
         finally:

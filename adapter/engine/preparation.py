@@ -57,8 +57,7 @@ class Preparation:
         return [self._log.keys[key] for key in missing]
 
     async def read_next_owners(self, transaction: Transaction) -> bool:
-        """Read the inboxes of which a commit needs the next owner. Return True if there are any: it is to be planned
-        anew."""
+        """Read the inboxes that name next owners. Return True if there are any: the commit is to be planned anew."""
         unknown = [self._log.keys[name] for name, state in transaction.states.items() if state.owner == UNKNOWN]
         for key in unknown:
             await self.read_front(key)

@@ -51,7 +51,7 @@ MAX_INLINE_PARTS = 1_000_000
 """The most bytes of out-of-line parts that go into a commit. If there are more, all are put before it."""
 
 LOOKAHEAD = 20
-"""The number of groups beyond a full transaction in which a group is looked for that makes it smaller."""
+"""How many groups are looked at beyond a full transaction. One of them may make it smaller."""
 
 MAX_NOTIFICATION = 256 * 1024
 """The largest value that a notification itself holds, in bytes."""

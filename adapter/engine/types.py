@@ -214,7 +214,7 @@ class RetryPolicy:
         if self.maximum < self.initial:
             raise ValueError("maximum is not shorter than initial")
         if not 1 <= self.factor < inf:
-            raise ValueError("factor is at least 1")
+            raise ValueError("factor is at least 1, and finite")
         if self.attempts is not None and self.attempts < 1:
             raise ValueError("attempts is at least 1, or None for no end")
         if self.exhausted not in ("pause", "kill"):
