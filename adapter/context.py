@@ -107,7 +107,10 @@ class Context(Clients, Steps):
     def request(self) -> Request:
         """The request that the invocation came from."""
         issuer = self._issuer
-        return Request(issuer.id, issuer.target, issuer.headers, issuer.idempotency_key)
+        headers = {
+            name.lower(): value for name, value in issuer.headers.items()
+        }  # a call by an SDK has them as written
+        return Request(issuer.id, issuer.target, headers, issuer.idempotency_key)
 
     @property
     def logger(self) -> HandlerLogger:

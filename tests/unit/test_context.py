@@ -174,6 +174,11 @@ def test_chance_is_the_invocations() -> None:
     assert first.uuid() != first.uuid()
 
 
+def test_names_of_headers_are_in_lower_case(issuer: FakeIssuer, ctx: Context) -> None:
+    issuer.headers = {"X-Tenant": "Acme"}
+    assert ctx.request.headers == {"x-tenant": "Acme"}
+
+
 def test_request(ctx: ObjectContext) -> None:
     assert ctx.request.id == "inv_test"
     assert ctx.request.target == Target("Test", "test", "Mary")
