@@ -107,9 +107,8 @@ class Context(Clients, Steps):
     def request(self) -> Request:
         """The request that the invocation came from."""
         issuer = self._issuer
-        headers = {
-            name.lower(): value for name, value in issuer.headers.items()
-        }  # a call by an SDK has them as written
+        # A call by Restate's SDK has its headers as they are written.
+        headers = {name.lower(): value for name, value in issuer.headers.items()}
         return Request(issuer.id, issuer.target, headers, issuer.idempotency_key)
 
     @property
