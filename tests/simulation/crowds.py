@@ -166,6 +166,19 @@ def attached(random: Random) -> Plan:
     return crowd.plan(roots)
 
 
+def beside(random: Random) -> Plan:
+    """Return a plan in which calls end by signals while their callers run long steps."""
+    crowd = _Crowd(random, functions=random.choice((1, 2)))
+    roots: list[Root] = []
+    for _ in range(random.choice((1, 2))):
+        teller = crowd.node(crowd.elsewhere(), Kind.SERVICE, (Op("sleep", n=200), Op("tell", times=1)))
+        called = crowd.node(Target("S0", "do"), Kind.SERVICE, (Op("signal", node=teller),))
+        branches = ((Op("step", "a", 12_000),), (Op("invoke", node=called, how="caught"),))
+        caller = crowd.node(Target("S0", "do"), Kind.SERVICE, (Op("gather", branches=branches),))
+        roots.append(Root(caller, "send", (0.0,)))
+    return crowd.plan(roots)
+
+
 class _Crowd:
     """The nodes of a plan that is being made."""
 

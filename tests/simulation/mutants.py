@@ -30,6 +30,7 @@ from adapter.engine.attempt import Attempt
 from adapter.engine.batches import Batches
 from adapter.engine.calls import Calls
 from adapter.engine.claims import Claims
+from adapter.engine.commit_log import CommitLog
 from adapter.engine.committer import Committer
 from adapter.engine.control import Control
 from adapter.engine.deadlocks import Deadlocks
@@ -870,6 +871,12 @@ MUTANTS = (
         "an invocation goes on",
         Edit(steps, "_dropped", "task is not None and bool(task.cancelling())", "True"),
         focus="base-errors",
+    ),
+    mutant(
+        "the outcome of a call waits for its caller's step",
+        "5",
+        Edit(CommitLog, "has_results", "case Completed(Execution(stored=True)):", "case Completed() if False:"),
+        focus="beside+waits",
     ),
     mutant(
         "a result that came while its receiver resumed is taken for expired",

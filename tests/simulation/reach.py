@@ -16,6 +16,7 @@ SHARES: Final = {
     "kills": 0.0,
     "interrupted": 0.01,
     "attached": 0.01,
+    "beside": 0.0,
     "waits": 0.2,
     "starvation": 0.3,
     "outages": 0.1,
@@ -51,6 +52,7 @@ SHARES: Final = {
 - ``pauses``: Attempts fail for the last time, and operators cancel, pause and resume meanwhile.
 - ``kills``: Calls run steps in one session, and operators kill some of them.
 - ``interrupted``: Operators cancel callers that wait for long calls.
+- ``beside``: Calls end by signals while their callers run long steps.
 - ``attached``: What callers wait for expires at once, while they resume for another reason.
 - ``waits``: No invocation and no client waits longer than the work in front of it and what went wrong (see `waits`).
   It is on wherever ``crowd``, ``backlog``, ``fan-in`` or ``sdk`` is.
@@ -86,4 +88,6 @@ def draw(seed: int, focus: str) -> tuple[str, ...]:
     on = [name for name, share in SHARES.items() if name in named or Random(f"{seed}/{name}").random() < share]
     if {"crowd", "backlog", "fan-in", "sdk"}.intersection(on) and "waits" not in on:
         on.append("waits")
+    if "beside" in on:  # its steps take longer than these allow
+        on = [name for name in on if name not in ("aborts", "backlog", "crowd", "sdk")]
     return tuple(on)

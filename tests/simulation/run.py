@@ -12,7 +12,7 @@ from typing import Any
 from adapter.engine.engine import Engine
 from tests.simulation import edges
 from tests.simulation.checks import check
-from tests.simulation.crowds import attached, backlog, crowd, fan_in, interrupted, kills, messages, pauses
+from tests.simulation.crowds import attached, backlog, beside, crowd, fan_in, interrupted, kills, messages, pauses
 from tests.simulation.faults import Exchanges, Faults, draw, draw_exchanges
 from tests.simulation.loop import simulate
 from tests.simulation.plan import Op, Plan, generate, hosted
@@ -33,6 +33,7 @@ CROWDS = {
     "kills": kills,
     "interrupted": interrupted,
     "attached": attached,
+    "beside": beside,
 }
 """Switches with plans of their own."""
 
