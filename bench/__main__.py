@@ -6,7 +6,8 @@ Tables, printed and written to `bench/results/`. With `--only`, the rows that ar
 
 - costs, scale: requests, capacity units, CPU, price and time of the budget table's cases, on both stores.
 - growth: how costs grow with size.
-- memory: the resident memory of `adapter dev` under load for `--minutes`. Its state is in memory and soon forgotten.
+- memory: with `--minutes`, the resident memory of `adapter dev` under load for so long. Its state is in memory and soon
+  forgotten.
 - contention: the time of what many processes do at once.
 - package, import, coldstart, client, engine: the size of a function's package, the import of the Lambda entry, a cold
   start under the CPU quota of a small function, the CPU of a request to DynamoDB, and that of the engine.
@@ -64,7 +65,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=5, help="how often each case is run; the median is shown")
     parser.add_argument("--no-compare", action="store_true", help="leave the comparison out")
     parser.add_argument(
-        "--minutes", type=float, default=0.2, help="how long the server of the table `memory` is under load"
+        "--minutes", type=float, default=0.0, help="measure the table `memory`, with so many minutes of load"
     )
     arguments = parser.parse_args()
 
@@ -82,7 +83,7 @@ def main() -> None:
         "sdks": lambda: asyncio.run(sdk_costs(arguments.repeat)),
     }
     for name, measure in once.items():
-        if arguments.only in ("", name):
+        if arguments.only in ("", name) and (name != "memory" or arguments.minutes):
             keep(name, measure())
     if arguments.only in ("", DURABLE) and not arguments.no_compare and PEER.exists():
         keep(DURABLE, durable_compare())
