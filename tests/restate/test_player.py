@@ -69,11 +69,11 @@ class Played:
     def cancel(self) -> None:
         self.attempt.deliver(CANCEL, Outcome(failure=CANCELLED))
 
-    def answer(self, command: m.Command, awaited: int) -> None:
-        """End the exchange under way with an answer that asks for a command and awaits its result."""
+    def answer(self, *commands: m.Command, awaited: list[int]) -> None:
+        """End the exchange under way with an answer that asks for commands and awaits one of these results."""
         frames = [
-            Frame(m.TYPE_OF[type(command)], command.encode()),
-            Frame(m.SUSPENSION, m.Suspension([awaited], [m.CANCEL]).encode()),
+            *(Frame(m.TYPE_OF[type(command)], command.encode()) for command in commands),
+            Frame(m.SUSPENSION, m.Suspension(awaited, [m.CANCEL]).encode()),
         ]
         self.attempt.deliver(self.begun[-1].n, Outcome(bytes(STAMP) + b"".join(map(write_frame, frames))))
 
@@ -97,13 +97,13 @@ def test_a_cancellation_within_an_exchange_reaches_the_handler() -> None:
     played.cancel()
 
     assert not played.attempt.ended
-    played.answer(m.Sleep(60_000, 1), awaited=1)
+    played.answer(m.Sleep(60_000, 1), awaited=[1])
     assert [(each.signal_index, each.completion_id) for each in played.results()] == [(m.CANCEL, None)]
 
 
 def test_a_cancellation_that_a_call_does_not_notice_reaches_the_handler() -> None:
     played = Played()
-    played.answer(m.Call("S", "other", id_completion_id=1, completion_id=2), awaited=2)
+    played.answer(m.Call("S", "other", id_completion_id=1, completion_id=2), awaited=[2])
     [call] = [each for each in played.begun if isinstance(each, PendingInvocation)]
 
     played.cancel()
@@ -113,6 +113,23 @@ def test_a_cancellation_that_a_call_does_not_notice_reaches_the_handler() -> Non
     assert told.invocation_id == call.id
     assert cancelled.signal_index == m.CANCEL
     assert (result.completion_id, result.value, result.failure) == (2, m.Value(b'"done"'), None)
+
+
+def test_a_cancellation_that_no_call_notices_reaches_the_handler_after_an_exchange() -> None:
+    played = Played()
+    calls = [m.Call("S", "other", id_completion_id=n, completion_id=n + 1) for n in (1, 3)]
+    played.answer(*calls, awaited=[2, 4])
+    first, second = [each for each in played.begun if isinstance(each, PendingInvocation)]
+
+    played.cancel()
+    played.attempt.deliver(first.n, Outcome(b'"one"'))
+    played.results()  # with the result of the first call, an exchange is under way
+    played.attempt.deliver(second.n, Outcome(b'"two"'))
+    played.answer(m.Sleep(60_000, 5), awaited=[5])
+
+    assert not played.attempt.ended
+    signals = [each.signal_index for each in played.results()]
+    assert signals.count(m.CANCEL) == 1
 
 
 class Held(Stream):
