@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 READS = {
     "load", "peek", "peek_all", "read_notifications", "output", "heads", "inbox", "state", "entries", "waiters", "due",
-    "dependents",
+    "active", "dependents",
 }  # fmt: skip
 
 PARTIAL = ("load", "peek", "read_notifications")
