@@ -31,8 +31,8 @@ NOTICE = 1.5
 ORDER = 2.0
 """Seconds by which the order of arrival may differ from that of the requests, as clocks do."""
 
-TOLD = ("awakeable", "signal", "promise")
-"""Results that other processes may give to an attempt that runs."""
+TOLD = ("awakeable", "signal", "promise", "join")
+"""Results that other processes may give to an attempt that runs. Results of calls may be, too; then it seldom runs."""
 
 LOOK = 3.2
 """Seconds after which an attempt that runs looks for what others have told it."""
