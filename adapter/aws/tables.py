@@ -133,14 +133,14 @@ def dependent(item: Item) -> Dependent:
     """What the key of an item under an invocation's id says, whatever the item holds, and its time to live.
 
     >>> dependent({"pk": {"S": "inv_a"}, "sk": {"S": "j#g#00000003"}, "ttl": {"N": "1700000000"}})
-    Dependent(id='inv_a', generation='g', sort='j#g#00000003', segment=3, input=False, ttl=1700000000)
+    Dependent(id='inv_a', generation='g', sort='j#g#00000003', segment=3, ttl=1700000000)
     """
     id, sk = item["pk"]["S"], item["sk"]["S"]
     kind, _, rest = sk.partition("#")
     generation, _, place = rest.partition("#")
     segment = int(place) if kind == "j" and place.isdecimal() else None
     ttl = int(item["ttl"]["N"]) if "ttl" in item else None
-    return Dependent(id, generation, sk, segment, kind == "input", ttl)
+    return Dependent(id, generation, sk, segment, ttl)
 
 
 def _read_notification(pk: str, sk: str) -> dict[str, Any]:

@@ -51,8 +51,8 @@ class Expiry:
 
         Args:
             ref: The invocation.
-            of_former: True to delete what expired records under the same id have left instead. A new input stays,
-                because it may have been put ahead of the next record.
+            of_former: True to delete what expired records under the same id have left instead. What is new stays: an
+                input may have been put ahead of the next record, and segments stop attempts that stood still.
         """
         storage = self._storage
         cursor: Any = None
@@ -64,7 +64,7 @@ class Expiry:
                 current = latest is None or latest.generation == ref.generation
                 since = lifetimes.time_to_live(self._process.now() - UNDER_WAY)
                 others = [key for key in found if key.generation != ref.generation]
-                keys = [key for key in others if current and (not key.input or (key.ttl or since) < since)]
+                keys = [key for key in others if current and (key.ttl or since) < since]
             tries = 0
             while keys:
                 left = await storage.read(lambda keys=keys: storage.store.delete(keys[:25]))  # type: ignore[misc]

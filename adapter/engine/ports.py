@@ -323,8 +323,6 @@ class Dependent(NamedTuple):
     sort: Any
     segment: int | None = None
     """A segment's place in the journal."""
-    input: bool = False
-    """True for a part of the input, which may exist before the record does."""
     ttl: int | None = None
     """The item's time to live, in seconds since the epoch."""
 

@@ -198,5 +198,4 @@ def dependent(record: Record) -> Dependent:
     """Return the key of an item under an invocation's id."""
     id, sk = address(record)
     segment = record.index if isinstance(record, JournalSegment) else None
-    is_input = isinstance(record, Part) and record.name == "input"
-    return Dependent(id, sk.split("#", 2)[1], sk, segment, is_input, time_to_live(record))
+    return Dependent(id, sk.split("#", 2)[1], sk, segment, time_to_live(record))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,8 +12,9 @@ import pytest
 from adapter.engine import commands as c
 from adapter.engine.ports import Put
 from adapter.engine.records import JournalSegment, Status
+from adapter.engine.requests import Request
 from adapter.engine.types import Outcome
-from tests.unit.world import World, closure, pack, settle, unpack, value
+from tests.unit.world import World, closure, pack, settle, target, unpack, value
 
 
 @pytest.mark.parametrize("attempts", [1, 2])
@@ -76,3 +80,47 @@ async def test_segments_that_were_put_while_the_journal_was_read_are_not_missing
     monkeypatch.setattr(world.store, "load", load_late)
     assert len(await world.engines[1].storage.journal(meta)) > 0
     assert len(loads) == 2
+
+
+async def test_an_attempt_that_stood_still_meets_its_journal_though_many_runs_have_come_since(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("adapter.engine.storage.MAX_FORMER", 1)
+    world = World(2)
+    zero, continues = timedelta(0), asyncio.Event()
+    begun: list[str] = []
+
+    @world.handler("S", idempotency_retention=zero, journal_retention=zero)
+    async def pay(ctx: Any, _: Any) -> Any:
+        async def step() -> bytes:
+            begun.append(ctx.meta.generation)
+            return pack(None)
+
+        await ctx.issue(c.Run("pay", step, at_most_once=True), unpack)
+        await ctx.issue(c.Sleep(10_000), unpack)
+
+    async def stand_still(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if phase == "before" and method == "commit" and isinstance(args[0][0], Put):
+            world.store.hook = None
+            await continues.wait()
+
+    async def run_once_more() -> None:
+        await world.send("S/pay", process=1, idempotency_key="one")
+        await settle()
+        await world.clock.advance(80)  # the lease of the attempt that stands still ends, and its sleep
+        await world.engines[1].sweeper.sweep()
+        await settle()
+        await world.clock.advance(11)
+        await settle()
+
+    world.store.hook = stand_still
+    late = asyncio.create_task(world.engine.call(Request(target("S/pay"), b"null", idempotency_key="one"), until=0))
+    await settle()
+    assert world.store.hook is None
+    for _ in range(3):
+        await run_once_more()
+    assert len(set(begun)) == len(begun) == 3
+    continues.set()
+    await late
+    await settle()
+    assert len(set(begun)) == len(begun)
