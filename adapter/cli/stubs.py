@@ -95,7 +95,8 @@ def generate(document: Any, source: str) -> str:
     except (RecursionError, MemoryError, SyntaxError) as error:
         raise ValueError(f"a schema of this document nests too deeply for a module of Python: {error}") from None
     head = f'"""The services at {_escaped(source)}, for callers. Made by `adapter stubs`; not to be edited."""\n\n'
-    return f"{head}from __future__ import annotations\n\n{_imports(body)}\n\n\n{body}\n"
+    gap = "\n\n\n" if body.startswith(("class ", "@")) else "\n\n"  # as formatters want it
+    return f"{head}from __future__ import annotations\n\n{_imports(body)}{gap}{body}\n"
 
 
 def _told(path: str, call: Mapping[str, Any]) -> Mapping[str, str]:
