@@ -177,6 +177,7 @@ def test_a_function_that_runs_out_of_time_goes_on_where_it_was(shop: httpx.Clien
     until("all is packed", lambda: len(packed()) == len(underway.items), 240)
     assert [entry["item"] for entry in packed()] == underway.items
     workers = [entry["worker"] for entry in packed()]
-    # One process did as much as it had time for, the next the rest: nothing twice, nothing left out.
-    assert len(set(workers)) == 2
+    # One process did as much as it had time for, the next the rest: nothing twice, nothing left out. On a slow machine
+    # the saga's kills come late, and one of them may meet the first process.
+    assert 2 <= len(set(workers)) <= 3
     assert workers == sorted(workers, key=workers.index)
