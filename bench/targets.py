@@ -26,7 +26,11 @@ RSS_MB: Final = 5.0
 
 WHY: Final = {
     "10,000 steps": "an attempt that runs for long reads its record every three seconds",
+    "1,000 messages to one key, and what they start": (
+        "where requests take time, the first messages may be committed before a page of the inbox is full"
+    ),
     "service call, idempotency key: time against Restate": "two requests to the store instead of one",
+    "object call, fresh keys: time against Restate": "the head of a key that nobody knows is read before it is written",
     "CPU ms of a step, the store in memory": "spread evenly: no function of the engine takes more than a twentieth",
     **{
         f"messages of one invocation{to}: slope of CPU": (
