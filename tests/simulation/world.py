@@ -1025,8 +1025,8 @@ class World:
         resumed = {"resume", "move"} & {what for what, ids in self.acted.items() if ref.id in ids}
         others = set(self.acted) - {"pause", "resume"}
         undisturbed = self.faults.names() in ([], ["jitter"]) and not self.lambdas and not others
-        undisturbed = undisturbed and not self.store.is_cancelled(ref)
-        if undisturbed and paused and not resumed:
+        undisturbed = undisturbed and not self.store.is_cancelled(ref) and not resumed
+        if undisturbed and paused:
             self.violation(f"{ref.id} goes on, and its endpoint asked for a pause")
         if undisturbed and not paused and self.loop.time() < until - 0.002 - self.disagreement:
             self.violation(f"{ref.id} goes on {until - self.loop.time()} s before the time that its endpoint asked for")
