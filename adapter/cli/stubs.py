@@ -15,6 +15,8 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, cast
 
+from adapter.http.foreign import object_of
+
 IMPORTS: Final = {
     "abc": ("abstractmethod",),
     "datetime": ("date", "datetime", "time", "timedelta"),
@@ -79,15 +81,15 @@ def generate(document: Any, source: str) -> str:
         ValueError: If the document is not one of this engine, or a schema in it nests too deeply.
     """
     calls: dict[str, list[Mapping[str, Any]]] = {}
-    for path, item in _object(_object(document).get("paths")).items():
-        call = _object(_object(item).get("post"))
+    for path, item in object_of(object_of(document).get("paths")).items():
+        call = object_of(object_of(item).get("post"))
         if "x-adapter" in call:
             calls.setdefault(_told(path, call)["service"], []).append(call)
     if not calls:
         raise ValueError("no OpenAPI document with services in it")
-    tags = [_object(tag) for tag in _list(document.get("tags"))]
+    tags = [object_of(tag) for tag in _list(document.get("tags"))]
     docs = {tag["name"]: tag.get("description") for tag in tags if isinstance(tag.get("name"), str)}
-    writer = _Writer(_object(_object(document.get("components")).get("schemas")), calls)
+    writer = _Writer(object_of(object_of(document.get("components")).get("schemas")), calls)
     try:
         services = [writer.service(name, docs.get(name), handlers) for name, handlers in calls.items()]
         body = "\n\n\n".join([*writer.models.values(), *filter(None, ["\n".join(writer.aliases.values())]), *services])
@@ -105,7 +107,7 @@ def _told(path: str, call: Mapping[str, Any]) -> Mapping[str, str]:
     Raises:
         ValueError: If this version has no words for it.
     """
-    told = _object(call["x-adapter"])
+    told = object_of(call["x-adapter"])
     texts = [told.get(name) for name in ("service", "handler", "category", "kind")]
     if not all(isinstance(text, str) for text in texts) or tuple(texts[2:]) not in CONTEXTS:
         raise ValueError(f"POST {path} has an `x-adapter` that this version does not know: use another `adapter`")
@@ -167,9 +169,9 @@ class _Writer:
         if body is not None:
             schema = _json_of(body)
             type = self._content(schema, f"{hint}Input")
-            default = "" if schema is None or _object(body).get("required") else f" = {_default(schema, type)}"
+            default = "" if schema is None or object_of(body).get("required") else f" = {_default(schema, type)}"
             parameters.append(f"input: {type}{default}")
-        result = _object(_object(call.get("responses")).get("200"))
+        result = object_of(object_of(call.get("responses")).get("200"))
         output = self._content(_json_of(result), f"{hint}Output") if "content" in result else "None"
         return f"({', '.join(parameters)}) -> {output}"
 
@@ -220,7 +222,7 @@ class _Writer:
         if key in self._open:
             return "Any"  # an alias of itself
         if key not in self._names:
-            name, schema = self._name(key), _object(self._schemas.get(key))
+            name, schema = self._name(key), object_of(self._schemas.get(key))
             if schema.get("type") == "object" and isinstance(schema.get("properties"), dict):
                 self._names[key] = self._later(name, schema)
             else:
@@ -264,10 +266,6 @@ class _Writer:
 
 
 # --- text ------------------------------------------------------------------------------------------------------------
-
-
-def _object(value: Any) -> Mapping[str, Any]:
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _list(value: Any) -> list[Any]:
@@ -330,12 +328,12 @@ def _code(found: re.Match[str]) -> str:
 
 def _json_of(message: object) -> object:
     """The schema of a body that is JSON."""
-    return _object(_object(_object(message).get("content")).get("application/json")).get("schema")
+    return object_of(object_of(object_of(message).get("content")).get("application/json")).get("schema")
 
 
 def _default(schema: object, type: str) -> str:
     """Only that there is one counts: an input that is left out is not sent."""
-    match _object(schema).get("default"):
+    match object_of(schema).get("default"):
         case str(value) if type == "str":
             return _quoted(value)
         case bool(value) if type == "bool":

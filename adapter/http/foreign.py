@@ -54,7 +54,7 @@ class Shared:
         titled = title if isinstance(title, str) and NAME.fullmatch(title) else ""
         parts: dict[Place, dict[str, Any]] = {}
         for key in DEFINITIONS:
-            parts |= {(key, part): _schema(value) for part, value in _object(schema.get(key)).items()}
+            parts |= {(key, part): _schema(value) for part, value in object_of(schema.get(key)).items()}
         parts |= {place: _schema(_at(schema, place)) for place in _references(schema) if place not in parts}
         if () in parts:
             parts[()] = own
@@ -123,7 +123,7 @@ def _place(reference: str) -> Place:
 
 
 def _at(schema: Any, place: Place) -> Any:
-    """Return what is at a place in a schema; None if there is nothing."""
+    """Return the part of a schema at a place; ``None`` if there is no such part."""
     try:
         for name in place:
             schema = schema[int(name) if isinstance(schema, list) else name]
@@ -132,7 +132,12 @@ def _at(schema: Any, place: Place) -> Any:
     return schema
 
 
-def _object(value: Any) -> dict[str, Any]:
+def object_of(value: Any) -> dict[str, Any]:
+    """Return a JSON object; an empty one for any other value.
+
+    >>> object_of({"a": 1}), object_of([1])
+    ({'a': 1}, {})
+    """
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
