@@ -338,7 +338,7 @@ class Session:
                 woken, self.woken = self.woken, set()  # the commit notices what arrived before this
                 try:
                     await self._committer.suspend([self._suspension_of(execution) for execution in waiting])
-                except Interrupted:  # of one that another attempt has suspended, the commit does not notice it
+                except Interrupted:  # another attempt may have suspended it since: then the wake-up is still needed
                     self.woken |= woken
                     raise
                 self._cycles.look_for(waiting)

@@ -15,7 +15,7 @@ def check(command: m.Command, now: int) -> None:
         now: When it came, in milliseconds since the epoch.
 
     Raises:
-        TerminalError: With code 400. The message says what is too long, and what the limit is.
+        TerminalError: With code 400. The message names the part that is too long, and its limit.
     """
     match command:
         case m.GetState(name) | m.SetState(name) | m.ClearState(name):

@@ -178,7 +178,7 @@ class _Play:
         operation = self._issuer.issue(c.Run("exchange", closure, kind="exchange", state=shown), r.read_bytes)
         while not operation.done:  # a cancellation meanwhile is for the handler to know
             await self._until(operation)
-        await self._until(operation)  # so is one that a call's failure was to tell of, and did not
+        await self._until(operation)  # so is one that no failure of a call has told of
         return read_answer(await operation, stamped=True)
 
     def apply(self, answer: Answer) -> None:

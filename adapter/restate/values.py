@@ -14,7 +14,10 @@ def content_of(value: m.Value | None) -> bytes:
 
 
 def text_of(key: bytes | None) -> str:
-    """Return the name of a state entry. What is not UTF-8 is replaced: only reads that the SDK has answered have it."""
+    """Return the name of a state entry. Bytes that are not UTF-8 are replaced.
+
+    Only a read that the SDK has answered itself can have such a name. `adapter.restate.limits` refuses it elsewhere.
+    """
     return (key or b"").decode(errors="replace")
 
 

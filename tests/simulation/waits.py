@@ -32,7 +32,8 @@ ORDER = 2.0
 """Seconds by which the order of arrival may differ from that of the requests, as clocks do."""
 
 TOLD = ("awakeable", "signal", "promise", "join")
-"""Results that other processes may give to an attempt that runs. Results of calls may be, too; then it seldom runs."""
+"""Results that other processes may give to an attempt that runs. They give results of calls, too, but an attempt that
+waits for a call seldom runs."""
 
 LOOK = 3.2
 """Seconds after which an attempt that runs looks for what others have told it."""
