@@ -15,7 +15,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from adapter.cli import main
 from adapter.client import Client
 from infra.stack import Stack
-from tests.integration.waiting import accepted, until
+from tests.integration.waiting import accepted, awaits_promise, until
 
 
 def answer(response: httpx.Response) -> Any:
@@ -63,13 +63,13 @@ def test_another_functions_invocation_is_paused_resumed_and_restarted(
     http: httpx.Client, admin: httpx.Client, key: str
 ) -> None:
     id = accepted(http, f"/SignUp/{key}/run/send", f"{key}@example.com")
-    until("it waits", lambda: answer(admin.get(f"/invocations/{id}"))["status"] == "suspended")
+    until("it waits for the code", lambda: awaits_promise(answer(admin.get(f"/invocations/{id}"))))
     assert answer(admin.get(f"/invocations/{id}/why"))["root"]["id"] == id
     assert answer(admin.post(f"/invocations/{id}/pause"))["status"] == "accepted"
     assert answer(admin.get(f"/invocations/{id}"))["status"] == "paused"
     until("it is listed", lambda: id in listed(admin, status="paused"))
     assert answer(admin.post(f"/invocations/{id}/resume"))["status"] == "accepted"
-    until("it waits again", lambda: answer(admin.get(f"/invocations/{id}"))["status"] == "suspended")
+    until("it waits again", lambda: awaits_promise(answer(admin.get(f"/invocations/{id}"))))
     assert answer(admin.post(f"/invocations/{id}/cancel"))["status"] == "accepted"
     until("it has ended", lambda: answer(admin.get(f"/invocations/{id}"))["status"] == "completed")
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from infra.stack import LOCAL_CREDENTIALS, Stack
-from tests.integration.waiting import accepted, until
+from tests.integration.waiting import accepted, awaits_promise, until
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def test_calls_and_messages(cli: Cli, key: str) -> None:
 def test_lists_actions_and_logs(cli: Cli, http: httpx.Client, key: str) -> None:
     id = accepted(http, f"/SignUp/{key}/run/send", f"{key}@example.com")
     until("it is listed", lambda: any(each["id"] == id for each in cli.json("inv", "list", "--key", key)))
-    until("it waits", lambda: cli.json("inv", "show", id)["status"] == "suspended")
+    until("it waits for the code", lambda: awaits_promise(cli.json("inv", "show", id)))
     assert "waits for" in cli("inv", "why", id[:20])
     assert [each["id"] for each in cli.json("inv", "list", f"SignUp/{key}/", "suspended")] == [id]
     several = ("--service", "SignUp", "--service", "Counter", "--key", key, "--key", "nobody")

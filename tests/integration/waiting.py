@@ -20,6 +20,11 @@ def until(what: str, happened: Callable[[], T], seconds: float = 150, interval: 
     return result
 
 
+def awaits_promise(shown: dict[str, Any]) -> bool:
+    """Whether an invocation is suspended until a promise is resolved, and not only until a call has ended."""
+    return shown["status"] == "suspended" and "promise" in [wait["kind"] for wait in shown["waits"]]
+
+
 def answer(http: httpx.Client, path: str, body: object = None) -> Any:
     """The JSON that a call answers with."""
     response = http.post(path, json=body) if body is not None else http.post(path)
