@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from contextvars import Context
 from random import Random
-from typing import Any, Protocol, TypeVar, cast, overload
+from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from adapter.engine import commands as c
 from adapter.engine.deployment import HandlerSpec
@@ -29,6 +29,7 @@ from adapter.errors import JournalMismatchError, NonDeterminismError, TerminalEr
 from adapter.operations import Awakeable, Invocation, Operation
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class Host(Protocol):
@@ -186,8 +187,7 @@ class Attempt:
         n = len(self.operations)
         pending: Pending[T]
         if isinstance(command, c.Call | c.Send):
-            with self.hosted():
-                kind_of_target = command.kind or self.host.kind_of(command.target)
+            kind_of_target = command.kind or self.hosted(self.host.kind_of, command.target)
             pending = PendingInvocation(self, n, command, decode, kind_of_target)
         elif isinstance(command, c.Awakeable):
             pending = PendingAwakeable(self, n, command, decode)
@@ -215,10 +215,7 @@ class Attempt:
                 f"but the result of command {self._results[0].n}"
             )
         else:
-            with self.hosted():
-                self._take_up()
-                self.operations.append(pending)
-                self.host.begin(self, pending)
+            self.hosted(self._begin, pending)
         if isinstance(command, c.UNAWAITED) and pending.outcome is not None and (failure := pending.outcome.failure):
             raise failure.error()
         return pending
@@ -264,8 +261,8 @@ class Attempt:
             held = f"{missing.kind} {missing.name!r} as command {missing.n}" if missing else "more results"
             self._mismatch(f"the journal holds {held}, which the code did not ask for")
         if self.fault is None and not self.failed:
-            with suppress(Stopped), self.hosted():
-                self._take_up()
+            with suppress(Stopped):
+                self.hosted(self._take_up)
             self._run()
 
     def deliver(self, n: int, outcome: Outcome) -> None:
@@ -353,15 +350,14 @@ class Attempt:
         self._dead = True
         self.loop.abandon()
 
-    @contextmanager
-    def hosted(self) -> Generator[None]:
-        """Turn what the host raises into the attempt's fault.
+    def hosted(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call the host, and turn what it raises into the attempt's fault.
 
         Raises:
             Stopped: If the host raised anything. What the code does after that has no effect.
         """
         try:
-            yield
+            return call(*args, **kwargs)
         except Exception as error:
             self.fault = self.fault or error
             raise Stopped(f"the attempt ends: {type(error).__name__}") from error
@@ -394,6 +390,12 @@ class Attempt:
         return self._task.done() and (
             self._task.cancelled() or not isinstance(self._task.exception(), TerminalError | None)
         )
+
+    def _begin(self, pending: Pending[Any]) -> None:
+        """Begin a new command. Replay has ended with it, if it had not before."""
+        self._take_up()
+        self.operations.append(pending)
+        self.host.begin(self, pending)
 
     def _take_up(self) -> None:
         """Continue the commands without a result after replay has ended."""

@@ -10,8 +10,8 @@ import asyncio
 import sys
 from asyncio import events, tasks
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context, copy_context
 from types import FrameType
 from typing import Any, Final, NoReturn, TypeVar, cast
@@ -101,6 +101,26 @@ def _unwind(coroutine: Coroutine[Any, Any, Any]) -> None:
         return
 
 
+class _Running:
+    """While it is entered, a loop is the one that code runs on, and the task of the outer loop that called for it is
+    left. A class, because `contextlib.contextmanager` takes five times as long, and a step enters it once."""
+
+    def __init__(self, loop: DurableLoop) -> None:
+        self._loop = loop
+        self._outer = outer = events._get_running_loop()
+        self._task = asyncio.current_task(outer) if outer is not None else None
+
+    def __enter__(self) -> None:
+        if self._outer is not None and self._task is not None:
+            tasks._leave_task(self._outer, self._task)
+        events._set_running_loop(self._loop)  # type: ignore[arg-type]
+
+    def __exit__(self, *_: object) -> None:
+        events._set_running_loop(self._outer)
+        if self._outer is not None and self._task is not None:
+            tasks._enter_task(self._outer, self._task)
+
+
 class DurableLoop:
     """A deterministic event loop.
 
@@ -128,10 +148,12 @@ class DurableLoop:
 
     def run_until_blocked(self) -> None:
         """Run callbacks until none is ready."""
+        if not self._ready:
+            return
         hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(firstiter=None, finalizer=self._close)
         try:
-            with self._running():
+            with _Running(self):
                 while self._ready:
                     handle = self._ready.popleft()
                     if not handle.cancelled():
@@ -149,7 +171,7 @@ class DurableLoop:
             self.create_task(generator.aclose())
         elif self._context is not None:
             # The garbage collector comes to it at any time, perhaps while other code runs.
-            with self._running(), suppress(BaseException):
+            with _Running(self), suppress(BaseException):
                 self._context.copy().run(generator.aclose().send, None)
 
     def abandon(self) -> None:
@@ -159,7 +181,9 @@ class DurableLoop:
         task's context and on this loop. They can await nothing, and their errors are dropped.
         """
         self._dropped = True
-        with self._running():
+        if not (self._tasks or self._ready):
+            return
+        with _Running(self):
             while self._tasks:  # a block may make tasks of its own
                 task = self._tasks.pop()
                 if task.done():
@@ -167,21 +191,6 @@ class DurableLoop:
                 task._log_destroy_pending = False  # type: ignore[attr-defined]  # it is meant to stay so
                 task.context.run(_unwind, cast("Coroutine[Any, Any, Any]", task.get_coro()))
             self._ready.clear()
-
-    @contextmanager
-    def _running(self) -> Generator[None]:
-        """Be the loop that code runs on, and leave the task of the outer loop that called for it."""
-        outer = events._get_running_loop()
-        task = asyncio.current_task(outer) if outer is not None else None
-        if outer is not None and task is not None:
-            tasks._leave_task(outer, task)
-        events._set_running_loop(self)  # type: ignore[arg-type]
-        try:
-            yield
-        finally:
-            events._set_running_loop(outer)
-            if outer is not None and task is not None:
-                tasks._enter_task(outer, task)
 
     # --- what asyncio needs of a loop ---
 
