@@ -15,6 +15,7 @@ from adapter.engine.execution import (
     AttemptFailed,
     Completed,
     Created,
+    Effect,
     EffectGroup,
     Execution,
     JournalAppended,
@@ -30,7 +31,6 @@ from adapter.engine.process import Process
 from adapter.engine.records import Head, Meta, Ref
 from adapter.engine.transaction import Transaction
 from adapter.engine.types import ObjectKey
-from adapter.frozen import replace
 
 
 class CommitLog:
@@ -62,10 +62,11 @@ class CommitLog:
         if not group:
             return
         now = self._process.now()
-        group = tuple(replace(each, at=now) if isinstance(each, JournalAppended) else each for each in group)
-        self.groups.append(group)
+        timed: list[Effect] = []
         for effect in group:
             match effect:
+                case JournalAppended(execution, entry):
+                    effect = JournalAppended(execution, entry, now)
                 case KeyRequested() | KeyReleased() | StateWritten():
                     key = self.keys.get(effect.execution.key)
                     if key is not None and key.live is not None:
@@ -77,6 +78,8 @@ class CommitLog:
                     self.has_work_for_others = True
                 case _:
                     pass
+            timed.append(effect)
+        self.groups.append(tuple(timed))
 
     def grant_here(self, execution: Execution) -> None:
         """Record that an invocation of the inbox runs here, in the group that released the key to it."""

@@ -106,8 +106,9 @@ class Transaction:
                     self._delta(execution)
                     self.bytes += len(execution.input) + 300
                 case JournalAppended(_, entry, at):
-                    self._delta(execution).entries.append(entry)
-                    self._delta(execution).times.append(at)
+                    delta = self._delta(execution)
+                    delta.entries.append(entry)
+                    delta.times.append(at)
                     outcome = getattr(entry, "outcome", None) or getattr(entry, "value", None)
                     self.bytes += 40 + (len(outcome.value or b"") if outcome else 0)
                 case Completed():

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import get_args
+from typing import Final, get_args
 
 from adapter.engine import commands as c
 from adapter.engine.events import Event, Events
@@ -104,6 +104,9 @@ class Entry:
     """What runs it."""
 
 
+_NO_ENTRIES: Final[dict[object, int]] = dict[object, int].fromkeys((*get_args(Task), *Stage), 0)
+
+
 class UnderWay:
     """The table of one session.
 
@@ -116,7 +119,7 @@ class UnderWay:
         self._executions = executions
         self._events = events
         self._entries: dict[Name, Entry] = {}
-        self._counts = dict[object, int].fromkeys((*get_args(Task), *Stage), 0)
+        self._counts = dict(_NO_ENTRIES)
         """How many entries there are of each type and in each stage, so that no turn reads the whole table."""
 
     # --- what the code asks for ---
@@ -203,6 +206,8 @@ class UnderWay:
 
     def next_timer(self) -> int | None:
         """Return when the next sleep ends that code awaits."""
+        if not self._counts[Sleep]:
+            return None
         awaited = (
             due
             for (id, n), due in self._sleeps()
@@ -213,6 +218,8 @@ class UnderWay:
 
     def due_timers(self, now: int) -> list[Name]:
         """Return the sleeps that have ended, in their order."""
+        if not self._counts[Sleep]:
+            return []
         return [name for _, name in sorted((due, name) for name, due in self._sleeps() if due <= now)]
 
     def in_stage(self, stage: Stage) -> list[tuple[Name, Entry]]:
@@ -222,10 +229,9 @@ class UnderWay:
         return [(name, entry) for name, entry in self._entries.items() if entry.stage is stage]
 
     def _sleeps(self) -> Iterable[tuple[Name, int]]:
-        if self._counts[Sleep]:
-            for name, entry in self._entries.items():
-                if isinstance(entry.task, Sleep):
-                    yield name, entry.task.due
+        for name, entry in self._entries.items():
+            if isinstance(entry.task, Sleep):
+                yield name, entry.task.due
 
     # --- changes of the table ---
 
