@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from adapter.engine.batches import Batches
 from adapter.engine.commit_log import CommitLog
 from adapter.engine.events import LOADING, Event, Events
@@ -63,7 +65,7 @@ class Admission:
     def load(self, key: Key) -> None:
         """Read a key's head, and grant the key after that."""
         if not self._work.reads((str(key.key), LOADING)):
-            self._work.read((str(key.key), LOADING), Load(key), self._read_head(key))
+            self._work.read((str(key.key), LOADING), Load(key), partial(self._read_head, key))
 
     def next_to_start(self, key: Key) -> Execution | None:
         """Return the key's owner if it is to run here and does not run yet.
@@ -74,7 +76,7 @@ class Admission:
             return None
         if key.live.owner == UNKNOWN and self._may_run_next():
             if not self._work.reads((str(key.key), LOADING)):
-                self._work.read((str(key.key), LOADING), Load(key), self._read_inbox(key))
+                self._work.read((str(key.key), LOADING), Load(key), partial(self._read_inbox, key))
             return None
         execution = self._executions.get(key.live.owner.id) or self._begin_next(key, key.live.owner)
         if execution is None or execution.ref != key.live.owner or execution.attempt is not None:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from adapter.engine import suspensions
@@ -166,7 +167,7 @@ class Session:
         """Accept a notification that was committed."""
         execution = self._notifications.accept(notification)
         if execution is not None:
-            reading = self._notifications.read_record(execution)
+            reading = partial(self._notifications.read_record, execution)
             self._work.read((notification.to.id, REFRESHING), Refresh(), reading)
 
     def expect_notifications(self, ref: Ref, count: int) -> None:

@@ -9,6 +9,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from contextvars import Context
+from functools import partial
 from typing import Any
 
 from adapter.engine import commands as c
@@ -82,7 +83,7 @@ class Work:
         """Return True if a read of this name is under way."""
         return self._under_way.holds_name(name)
 
-    def read(self, name: Name, task: Load | Refresh, work: Coroutine[Any, Any, None]) -> None:
+    def read(self, name: Name, task: Load | Refresh, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Read something for the session itself in the background.
 
         A read of the same name that still runs is stopped: this one sees all that it would have seen.
@@ -99,20 +100,21 @@ class Work:
             match entry.task:
                 case Step(execution, command, retry):
                     tries = retry or StepRetried(name[1], 0, self._process.now())
-                    self._start(name, self._step(execution, command, tries), command.context)
+                    self._start(name, partial(self._step, execution, command, tries), command.context)
                 case Request(execution, request):
-                    self._start(name, self._perform(execution, name[1], request))
+                    self._start(name, partial(self._perform, execution, name[1], request))
                 case Read() as read:
-                    self._start(name, self._read(name, read))
+                    self._start(name, partial(self._read, name, read))
                 case task:
                     raise AssertionError(f"{task} has begun")
 
-    def _start(self, name: Name, work: Coroutine[Any, Any, None], context: Context | None = None) -> None:
+    def _start(self, name: Name, work: Callable[[], Coroutine[Any, Any, None]], context: Context | None = None) -> None:
         """Run the work of an entry. If it fails, the session cannot continue.
 
         Args:
             name: The entry's name.
-            work: The work.
+            work: Makes the work. A coroutine that was made and whose task is cancelled before it begins would never be
+                awaited.
             context: The context variables to run it with.
         """
         under_way = self._under_way
@@ -120,7 +122,7 @@ class Work:
 
         async def run() -> None:
             try:
-                await work
+                await work()
             except BaseException as error:
                 if under_way.holds(name, entry):  # else the session has dropped the task
                     self.broken = error if isinstance(error, Exception) else RuntimeError(format_error(error))
@@ -131,11 +133,8 @@ class Work:
                 self._events.signal.set()
 
         # Not `asyncio.create_task`: a handler's command may lead here, and the handler has an event loop of its own.
-        entry.run = task = self._loop.create_task(run(), context=context)
+        entry.run = self._loop.create_task(run(), context=context)
         under_way.move(entry, Stage.RUNNING)
-        task.add_done_callback(
-            lambda _: work.close()
-        )  # a coroutine whose task is cancelled before it begins would never be awaited
 
     async def _step(self, execution: Execution, command: c.Run, retry: StepRetried) -> None:
         execution.step_results[retry.n] = await self._closures.run(execution, command, retry)

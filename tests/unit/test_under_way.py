@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from functools import partial
 from random import Random
 from typing import Any, cast
 
@@ -47,9 +48,9 @@ async def test_a_later_read_stops_an_earlier_one_of_the_same_name() -> None:
             raise
 
     first, second = asyncio.Event(), asyncio.Event()
-    work.read(REFRESH, Refresh(), read("first", first))
+    work.read(REFRESH, Refresh(), partial(read, "first", first))
     await settle()
-    work.read(REFRESH, Refresh(), read("second", second))
+    work.read(REFRESH, Refresh(), partial(read, "second", second))
     first.set()
     second.set()
     await settle()
@@ -67,12 +68,12 @@ async def test_a_read_that_fails_breaks_the_session_off_unless_it_was_dropped() 
     async def fail() -> None:
         raise OSError("no answer")
 
-    work.read(REFRESH, Refresh(), fail())
+    work.read(REFRESH, Refresh(), fail)
     under_way.remove(REFRESH)
     await settle()
     assert work.broken is None
 
-    work.read(REFRESH, Refresh(), fail())
+    work.read(REFRESH, Refresh(), fail)
     await settle()
     assert isinstance(work.broken, OSError)
     assert events.signal.is_set()
