@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 from adapter.engine import blobs, lifecycle, passive
 from adapter.engine.execution import (
@@ -264,15 +265,19 @@ class Transaction:
             return
         inline, cuts = delta.divide()
         self.inlines[meta.id] = inline
+        written: dict[str, Any] = {}
         if not execution.stored or delta.completed or delta.failed or delta.suspended or delta.touched:
             count = execution.segments + len(cuts) + int(inline is not None and meta.live)
-            meta = self.metas[meta.id] = replace(meta, segments=count, inline_journal=inline)
+            written = {"segments": count, "inline_journal": inline}
         if not execution.stored:
             if len(execution.input) > INLINE:
                 out_of_line = cut(meta.ref, "input", execution.input, time_to_live(meta.due or meta.created))
                 parts += out_of_line
-                meta = replace(meta, input=None, input_parts=len(out_of_line))
-            meta = self.metas[meta.id] = replace(meta, notifications=int(delta.to_be_cancelled))
+                written |= {"input": None, "input_parts": len(out_of_line)}
+            written["notifications"] = int(delta.to_be_cancelled)
+        if any(getattr(meta, name) != value for name, value in written.items()):
+            meta = self.metas[meta.id] = replace(meta, **written)
+        if not execution.stored:
             changes.append(lifecycle.created(meta, self._times.now))
             if delta.to_be_cancelled:
                 cancellation = Outcome(failure=CANCELLED)
