@@ -42,7 +42,7 @@ class Target:
     key: str | None = None
 
     def __str__(self) -> str:
-        return "/".join(part for part in (self.service, self.key, self.handler) if part is not None)
+        return f"{self.service}/{self.handler}" if self.key is None else f"{self.service}/{self.key}/{self.handler}"
 
     @property
     def object(self) -> ObjectKey:
