@@ -19,6 +19,7 @@ from adapter.engine.execution import (
     EffectGroup,
     Execution,
     JournalAppended,
+    KeyEffect,
     KeyGranted,
     KeyReleased,
     KeyRequested,
@@ -189,7 +190,7 @@ class CommitLog:
         for key in stale.values():
             key.live = key.state(self._process.now())
         for effect in chain.from_iterable(self.groups):
-            if isinstance(effect, KeyRequested | KeyReleased | StateWritten) and not effect.execution.dropped:
+            if isinstance(effect, KeyEffect) and not effect.execution.dropped:
                 touched = stale.get(effect.execution.key)
                 if touched is not None and touched.live is not None:
                     _apply(touched, touched.live, effect)
@@ -253,7 +254,7 @@ class CommitLog:
             self.refresh_key(key)
 
 
-def _apply(key: Key, state: KeyState, effect: KeyRequested | KeyReleased | StateWritten) -> None:
+def _apply(key: Key, state: KeyState, effect: KeyEffect) -> None:
     match effect:
         case KeyRequested():
             effect.apply(state, key.contended)

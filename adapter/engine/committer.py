@@ -17,9 +17,8 @@ from adapter.engine.corrections import Corrections
 from adapter.engine.execution import (
     EffectGroup,
     Execution,
-    KeyReleased,
+    KeyEffect,
     KeyRequested,
-    StateWritten,
     Suspended,
 )
 from adapter.engine.ids import new_commit_id
@@ -246,7 +245,8 @@ class Committer:
                 await self.claim(unclaimed)
                 continue
             try:
-                changes += await self._preparation.put_out_of_line(transaction, out_of_line)
+                if out_of_line:
+                    changes += await self._preparation.put_out_of_line(transaction, out_of_line)
                 await self._write(transaction, taken, changes, commit_id)
             except Conflict as conflict:
                 await self._learn_from(conflict, transaction, changes)
@@ -412,7 +412,7 @@ class Committer:
             key.overflow = state.overflow_after(key.overflow)
             key.blobs |= {name: entry.blob if entry else None for name, entry in state.writes.items()}
             key.ran_uncommitted = key.ran_uncommitted and any(
-                isinstance(effect, KeyRequested | KeyReleased | StateWritten)
+                isinstance(effect, KeyEffect)
                 and effect.execution.key == name
                 and effect.execution.ref != key.head.owner
                 for group in self._log.groups

@@ -238,5 +238,8 @@ Effect = (
     | Suspended
 )
 
+KeyEffect = KeyRequested | KeyReleased | StateWritten
+"""The effects that change a key's state."""
+
 EffectGroup = tuple[Effect, ...]
 """Effects that are committed together or not at all."""

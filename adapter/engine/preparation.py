@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from adapter.engine.commit_log import CommitLog
 from adapter.engine.conflicts import Drop, Interrupted
-from adapter.engine.execution import EffectGroup, KeyReleased, KeyRequested, StateWritten
+from adapter.engine.execution import EffectGroup, KeyEffect, StateWritten
 from adapter.engine.ids import new_commit_id
 from adapter.engine.keys import UNKNOWN
 from adapter.engine.known_key import Key
@@ -42,18 +42,15 @@ class Preparation:
 
         Return the keys whose heads were not known before.
         """
-        touched = dict.fromkeys(
-            effect.execution.key
-            for group in groups
-            for effect in group
-            if isinstance(effect, KeyRequested | KeyReleased | StateWritten)
-        )
+        effects = [effect for group in groups for effect in group if isinstance(effect, KeyEffect)]
+        touched = dict.fromkeys(effect.execution.key for effect in effects)
         missing = [key for key in touched if self._log.key(key).head is None]
         for start in range(0, len(missing), 100):
             for found, head in (await self._storage.heads(missing[start : start + 100])).items():
                 self._log.keys[found].head = head
-        for effect in (effect for group in groups for effect in group if isinstance(effect, StateWritten)):
-            await self._prepare_entry(self._log.keys[effect.execution.key], effect)
+        for effect in effects:
+            if isinstance(effect, StateWritten):
+                await self._prepare_entry(self._log.keys[effect.execution.key], effect)
         return [self._log.keys[key] for key in missing]
 
     async def read_next_owners(self, transaction: Transaction) -> bool:
