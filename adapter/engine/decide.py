@@ -45,7 +45,7 @@ class View:
         timer: When the next sleep ends that code awaits.
         refreshed_at: When the records were last read.
         progress_at: When code last ran.
-        hold_until: Until when a client waits.
+        hold_until: Until when a client waits. This and what follows is known if the session is idle.
         inactivity: The longest time without progress.
         remaining: The time until the process is stopped; 0 if nothing is waited out.
     """

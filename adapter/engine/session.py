@@ -57,6 +57,7 @@ from adapter.engine.types import Outcome
 from adapter.engine.under_way import Refresh, Stage, UnderWay
 from adapter.engine.wakeups import MAX_INLINE_WAIT
 from adapter.engine.work import Work
+from adapter.frozen import replace
 
 log = logging.getLogger("adapter")
 
@@ -291,7 +292,7 @@ class Session:
     def _view(self) -> View:
         """Return what the decision about the next action depends on."""
         running = self._under_way.running > 0
-        return View(
+        view = View(
             now=self._process.now(),
             reading=self._under_way.reading,
             new_work=self._under_way.is_new,
@@ -304,6 +305,11 @@ class Session:
             timer=self._under_way.next_timer(),
             refreshed_at=self._notifications.refreshed_at,
             progress_at=self._progress_at,
+        )
+        if not view.idle:
+            return view
+        return replace(
+            view,
             hold_until=self._hold_until,
             inactivity=suspensions.inactivity(self.executions.values()),
             remaining=0 if self._runtime.always_replay else self._process.may_wait(),
