@@ -258,7 +258,7 @@ class LocalStore(ABC):
         old = self._record(ref.id)
         self._admit(ref.id)
         if old is None or not items.is_counted(old, ref.generation, wake):
-            self._charge([(old, None)])
+            self._charge([_bytes(old)])
             return False, old
         return True, self._replace(old, items.counted(old, count, wake, due))
 
@@ -279,7 +279,7 @@ class LocalStore(ABC):
         met = {place for place, write in enumerate(writes) if self._busy(write.address)}
         found = {place: write.old for place, write in enumerate(writes) if not write.allowed and place not in met}
         if found:
-            self._charge([(write.old, None) for write in writes])
+            self._charge(_bytes(write.old) for write in writes)
             if not applied(changes, found, commit_id):
                 raise Conflict(found)
             return
@@ -332,7 +332,7 @@ class LocalStore(ABC):
         if new is not None:
             self._apply([Write(address, old, new)])
         else:
-            self._charge([(old, None)])
+            self._charge([_bytes(old)])
 
     @request
     async def forget(self, ref: Ref, now: int) -> None:
@@ -341,7 +341,7 @@ class LocalStore(ABC):
         if old is not None and old.generation == ref.generation and old.expired(now):
             self._apply([Write(items.meta_address(ref.id), old, None)])
         else:
-            self._charge([(old, None)])
+            self._charge([_bytes(old)])
 
     # --- times to live -----------------------------------------------------------------------------------------------
 
@@ -387,7 +387,7 @@ class LocalStore(ABC):
             else:
                 await conflicts.take_time([write.address for write in writes], commit_id)
         except Unavailable:
-            self._charge([(write.old, None) for write in writes])
+            self._charge(_bytes(write.old) for write in writes)
             raise
 
     # --- items, and what they cost -----------------------------------------------------------------------------------
@@ -418,20 +418,19 @@ class LocalStore(ABC):
         return records, last
 
     def _apply(self, writes: Sequence[Write]) -> None:
-        sizes = [size(write.new) for write in writes if write.new is not None]
+        sizes = [_bytes(write.new) for write in writes]
         if any(bytes > MAX_ITEM for bytes in sizes) or (len(writes) > 1 and sum(sizes) > MAX_TRANSACTION):
             raise TooLarge(f"items of {sizes} bytes")
         self._save(writes)
-        self._charge([(write.old, write.new) for write in writes])
+        self._charge(max(bytes, _bytes(write.old)) for bytes, write in zip(sizes, writes, strict=True))
         for write in writes:
             if isinstance(write.old or write.new, Meta):
                 self._charge_due(cast("Meta | None", write.old), cast("Meta | None", write.new))
 
-    def _charge(self, writes: Sequence[tuple[Record | None, Record | None]]) -> None:
-        each = 2 if len(writes) > 1 else 1
-        for old, new in writes:
-            bytes = max(size(old) if old is not None else 0, size(new) if new is not None else 0)
-            self.usage.write_units += each * max(1, units(bytes, 1024))
+    def _charge(self, sizes: Iterable[int]) -> None:
+        """Charge one request's writes of items of these sizes, in bytes: of each the larger before or after it."""
+        each = [max(1, units(bytes, 1024)) for bytes in sizes]
+        self.usage.write_units += sum(each) * (2 if len(each) > 1 else 1)
 
     def _charge_due(self, old: Meta | None, new: Meta | None) -> None:
         """Charge the writes of the due index: an entry that moves is deleted and put."""
@@ -440,6 +439,10 @@ class LocalStore(ABC):
             self.usage.write_units += (before is not None) + (after is not None)
         elif old and new and before is not None and (old.status, old.target) != (new.status, new.target):
             self.usage.write_units += 1
+
+
+def _bytes(record: Record | None) -> int:
+    return 0 if record is None else size(record)
 
 
 def _all(prefix: str) -> tuple[str, str]:

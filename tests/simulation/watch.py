@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
@@ -20,7 +20,6 @@ from adapter.engine.records import (
     Notification,
     Parent,
     Part,
-    Record,
     Ref,
     StateEntry,
     Status,
@@ -126,9 +125,9 @@ class WatchedStore(MemoryStore):
         await self.world.loop.pause(self.world.random.uniform(0, self.world.conflict))
         self.world.writer = writer
 
-    def _charge(self, writes: Sequence[tuple[Record | None, Record | None]]) -> None:
+    def _charge(self, sizes: Iterable[int]) -> None:
         if self.world.plan.alone:  # else nobody asks what it costs
-            super()._charge(writes)
+            super()._charge(sizes)
 
     # --- at each write ---
 
