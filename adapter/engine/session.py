@@ -249,6 +249,7 @@ class Session:
         for id in [id for id in executions if id not in self.executions]:
             self._leave(id)
         self._work.rewind()
+        self.root.forget_deferred()  # it may run again although it is not among those that are stored
         if not self.root.stored or self.root.meta.id in self.executions:
             self._open()
         for execution in kept.values():
