@@ -14,7 +14,7 @@ KEY = Target("O0", "do", "k0")
 
 def crowd(random: Random) -> Plan:
     """Return a plan in which clients without idempotency keys call one key at the same moment."""
-    crowd = _Crowd(random)
+    crowd = Crowd(random)
     quiet = random.random() < 0.5
     span = random.choice((0.0, 0.0, 0.02, 1.0))
     roots: list[Root] = []
@@ -33,7 +33,7 @@ def crowd(random: Random) -> Plan:
 
 def backlog(random: Random) -> Plan:
     """Return a plan in which one key has a long queue of messages, and clients call it meanwhile."""
-    crowd = _Crowd(random)
+    crowd = Crowd(random)
     short, slow = Op("add", "total", 1), random.choice((0.0, 0.02, 0.3))
     sent: list[Op] = []
     for _ in range(random.choice((20, 60, 120))):
@@ -51,7 +51,7 @@ def backlog(random: Random) -> Plan:
 
 def fan_in(random: Random) -> Plan:
     """Return a plan in which calls into another function complete together, for one caller."""
-    crowd = _Crowd(random, functions=2)
+    crowd = Crowd(random, functions=2)
     roots: list[Root] = []
     for _ in range(random.choice((1, 1, 2))):
         wait = random.choice((0, 0, 5, 200, 1500, 3000))
@@ -69,7 +69,7 @@ def fan_in(random: Random) -> Plan:
 
 def messages(random: Random) -> Plan:
     """Return a plan in which programs send many messages at once, so that processes get them in batches."""
-    crowd = _Crowd(random)
+    crowd = Crowd(random)
     roots: list[Root] = []
     sent: list[int] = []
     for _ in range(random.choice((1, 2, 4))):
@@ -97,7 +97,7 @@ def messages(random: Random) -> Plan:
 
 def pauses(random: Random) -> Plan:
     """Return a plan in which attempts fail for the last time, and operators cancel, pause and resume meanwhile."""
-    crowd = _Crowd(random)
+    crowd = Crowd(random)
     roots: list[Root] = []
     for _ in range(random.choice((2, 5, 10))):
         failing = Op("step", "a", random.choice((5, 100, 1000)), times=random.choice((1, 1, 2)))
@@ -121,7 +121,7 @@ def pauses(random: Random) -> Plan:
 
 def kills(random: Random) -> Plan:
     """Return a plan in which calls run steps in one session, and operators kill some of them."""
-    crowd = _Crowd(random, functions=1)
+    crowd = Crowd(random, functions=1)
     roots: list[Root] = []
     acts: list[Act] = []
     for _ in range(random.choice((1, 2))):
@@ -135,7 +135,7 @@ def kills(random: Random) -> Plan:
 
 def interrupted(random: Random) -> Plan:
     """Return a plan in which operators cancel callers that wait for long calls."""
-    crowd = _Crowd(random, functions=random.choice((1, 2)))
+    crowd = Crowd(random, functions=random.choice((1, 2)))
     roots: list[Root] = []
     acts: list[Act] = []
     for _ in range(random.choice((3, 8))):
@@ -151,7 +151,7 @@ def attached(random: Random) -> Plan:
 
     They called it by its idempotency key, so that an attempt that resumes asks for its result again.
     """
-    crowd = _Crowd(random, functions=random.choice((1, 2)))
+    crowd = Crowd(random, functions=random.choice((1, 2)))
     roots: list[Root] = []
     called: list[int] = []
     for number in range(random.choice((1, 3))):
@@ -168,7 +168,7 @@ def attached(random: Random) -> Plan:
 
 def beside(random: Random) -> Plan:
     """Return a plan in which calls end by signals while their callers run long steps."""
-    crowd = _Crowd(random, functions=random.choice((1, 2)))
+    crowd = Crowd(random, functions=random.choice((1, 2)))
     roots: list[Root] = []
     for _ in range(random.choice((1, 2))):
         teller = crowd.node(crowd.elsewhere(), Kind.SERVICE, (Op("sleep", n=200), Op("tell", times=1)))
@@ -179,7 +179,7 @@ def beside(random: Random) -> Plan:
     return crowd.plan(roots)
 
 
-class _Crowd:
+class Crowd:
     """The nodes of a plan that is being made."""
 
     def __init__(self, random: Random, functions: int | None = None) -> None:

@@ -7,6 +7,7 @@
 - ``asks``: a step fails, and its error says when to try again.
 - ``beats``: an awakeable that fails when no heartbeat arrives in time.
 - ``defers``: deferred steps in a row, or at the same time. A process may end between two of them.
+- ``turn``: the time says which of two ways a handler goes (`tests.simulation.moments`).
 
 In half of these runs a codec encodes all values of handlers and clients (`Nonces`), and some restarts begin with the
 results of the first commands (`plan.Act.first`).
@@ -86,6 +87,10 @@ async def perform(program: Program, op: Op, path: str) -> None:
             steps = [await program.begin(branch[0], f"{path}/{n}.0") for n, branch in enumerate(op.branches)]
             for n, (step, branch) in enumerate(zip(steps, op.branches, strict=True)):
                 await program.end(branch[0], f"{path}/{n}.0", step)
+        case "turn":
+            way = await program.issue(c.Now()) % 2
+            program.see(path, "turns", way)
+            await program.body(op.branches[way], f"{path}/{way}")
         case "defers":
             for n, branch in enumerate(op.branches):
                 await program.body(branch, f"{path}/{n}")

@@ -35,6 +35,7 @@ from adapter.engine.committer import Committer
 from adapter.engine.control import Control
 from adapter.engine.deadlocks import Deadlocks
 from adapter.engine.engine import Engine
+from adapter.engine.execution import Execution, KeyRequested
 from adapter.engine.expiry import Expiry
 from adapter.engine.failures import Failures
 from adapter.engine.handover import Handover
@@ -943,6 +944,36 @@ MUTANTS = (
         "bounds",
         Edit(limits, "oversize", "if size > MAX_PAYLOAD else None", "if False else None"),
         focus="bounds",
+    ),
+    mutant(
+        "a deferred step keeps its result when the code goes another way",
+        "6",
+        Edit(Execution, "forget_deferred", "[n for n in self.deferred if n >= self.committed]", "[]"),
+        focus="turns",
+    ),
+    mutant(
+        "a deferred step keeps its result when its invocation is not stored",
+        "6",
+        Edit(Session, "_rewind", "self.root.forget_deferred()", "pass"),
+        focus="turns",
+    ),
+    mutant(
+        "a dispatch is lost that comes while an attempt begins",
+        "no notification lost",
+        Edit(Engine, "_begin", "started.wake(id)", "pass"),
+        focus="wakes",
+    ),
+    mutant(
+        "an invocation that is dispatched too early does not begin",
+        "no notification lost",
+        Edit(Claims, "_load_and_claim", "meta.resolved or len(notifications)", "len(notifications)"),
+        focus="wakes",
+    ),
+    mutant(
+        "a further attempt sends past what the former one has sent",
+        "sends keep their order",
+        Edit(KeyRequested, "apply", "self.direct and not contended", "not contended"),
+        focus="resends",
     ),
 )
 

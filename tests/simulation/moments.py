@@ -1,0 +1,90 @@
+"""Plans in which something comes at an unlucky moment: a dispatch, a count of notifications, another writer of a key.
+
+In each of them a few things go wrong often, and nothing else does, so that a wait for nothing is seen as one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+from adapter.engine.types import Kind, Target
+from tests.simulation.crowds import KEY, Crowd
+from tests.simulation.faults import Faults
+from tests.simulation.plan import Op, Plan, Root
+
+
+def wakes(random: Random) -> Plan:
+    """Return a plan in which invocations are resumed while an attempt begins, or while they are being suspended.
+
+    Dispatches come twice, and requests are slow: one process still reads the head of a key when another one has
+    suspended the invocation, and a notification is counted after an attempt has seen it.
+    """
+    crowd = Crowd(random, functions=1)
+    roots: list[Root] = []
+    for number in range(random.choice((4, 8))):
+        early = tuple((Op("signal", n=random.choice((10, 500)), times=1),) for _ in range(random.choice((2, 3))))
+        select = Op("select", how=random.choice(("", "await")), branches=early)
+        last = Op("signal", n=random.choice((500, 1500, 3000)), times=1)
+        exclusive = random.random() < 0.6
+        target, kind = (replace(KEY, key=f"k{number}"), Kind.EXCLUSIVE) if exclusive else (SERVICE, Kind.SERVICE)
+        node = crowd.node(target, kind, random.choice(((select, last), (last,))))
+        roots.append(Root(node, "send", (random.uniform(0, 0.2),)))
+    return crowd.plan(roots)
+
+
+def resends(random: Random) -> Plan:
+    """Return a plan in which a further attempt sends messages to a key, and those of the former may still be on their
+    way there.
+
+    Clients call the key at the same time, so that the messages go to its inbox.
+    """
+    crowd = Crowd(random, functions=random.choice((1, 2)))
+    roots: list[Root] = []
+    short = Op("add", "total", 1)
+
+    def send() -> Op:
+        return Op("invoke", node=crowd.node(KEY, Kind.EXCLUSIVE, (short,)), how="send")
+
+    for _ in range(random.choice((2, 4))):
+        between = random.choice((Op("flaky", times=1), Op("flaky", times=2), Op("sleep", n=20), Op("step", "a", 5)))
+        own = random.random() < 0.4
+        target, kind = (KEY, Kind.EXCLUSIVE) if own else (SERVICE, Kind.SERVICE)
+        node = crowd.node(target, kind, (send(), between, send(), send()))
+        roots.append(Root(node, "send", (random.uniform(0, 0.2),)))
+    for _ in range(random.choice((2, 5, 10))):
+        node = crowd.node(KEY, Kind.EXCLUSIVE, (short,))
+        roots.append(Root(node, "call", (random.uniform(0, random.choice((0.2, 1.0))),), patience=28.0))
+    return crowd.plan(roots)
+
+
+def turns(random: Random) -> Plan:
+    """Return a plan in which handlers go another way after a rewind.
+
+    Their way depends on the time, which is drawn anew if it was not committed. The deferred step of the former way may
+    have run, and another command then has its number.
+    """
+    crowd = Crowd(random, functions=1)
+    roots: list[Root] = []
+    for _ in range(random.choice((2, 4, 8))):
+        ways = tuple((Op("step", name, random.choice((0, 5, 100)), how="defer"),) for name in "ab")
+        called = crowd.node(KEY, Kind.EXCLUSIVE, (Op("add", "total", 1),))
+        ops = (*[Op("turn", branches=ways)] * random.choice((1, 2)), Op("invoke", node=called, how="caught"))
+        if random.random() < 0.3:
+            ops = (Op("sleep", n=20), *ops)
+        node = crowd.node(SERVICE, Kind.SERVICE, ops)
+        roots.append(Root(node, random.choice(("call", "send")), (random.uniform(0, 0.05),), patience=28.0))
+    return crowd.plan(roots)
+
+
+SERVICE = Target("S0", "do")
+
+MOMENTS = {"wakes": wakes, "resends": resends, "turns": turns}
+"""The switches of these."""
+
+FAULTS = {
+    "wakes": Faults(jitter=0.02, slow=0.08, doubled=0.5),
+    "resends": Faults(jitter=0.2, slow=0.1, kill=0.01),
+    "turns": Faults(jitter=0.02),
+}
+"""What goes wrong in each of them."""
