@@ -47,7 +47,7 @@ def test_a_list_has_what_is_live(cli: Cli, stuck: Stuck, waiting: Waiting, faile
     lines = ran.out.splitlines()
     assert lines[0].split()[:4] == ["id", "target", "status", "age"]
     row = next(line for line in lines if stuck.cause in line)
-    assert re.search(r"Account/bank/deposit +backing-off .* next in 59 min: ConnectionError: the bank is down", row)
+    assert re.search(r"Account/bank/deposit +backing-off .* next in 5\d min: ConnectionError: the bank is down", row)
     assert stuck.waits in ran.out
     assert waiting.id in ran.out
     assert failed not in ran.out
@@ -66,7 +66,7 @@ def test_filters(cli: Cli, stuck: Stuck, waiting: Waiting, failed: str) -> None:
     assert ids("--deployment", "shop:9") == []
     assert ids("--older-than", "1h") == []
     assert stuck.waits in ids("--since", "1h")
-    assert stuck.waits in ids("--since", (datetime.now(UTC) - timedelta(minutes=5)).isoformat())
+    assert stuck.waits in ids("--since", (datetime.now(UTC) - timedelta(minutes=50)).isoformat())
     assert len(ids("--limit", "2")) == 2
     assert ids("--service", "Account", "--service", "Cart", "--handler", "withdraw", "--handler", "add") == [
         stuck.waits
@@ -83,7 +83,7 @@ def test_a_narrow_terminal_gets_two_lines_for_each(cli: Cli, stuck: Stuck, monke
     monkeypatch.setattr("adapter.cli.output.WIDE", 80)
     lines = cli.ok("inv", "list", "--service", "Account", "--handler", "deposit").out.splitlines()
     assert re.fullmatch(rf"{stuck.cause}  backing-off +\d+ \w+  Account/bank/deposit", lines[0])
-    assert lines[1].startswith("    next in 59 min: ConnectionError: the bank is down")
+    assert re.match(r"    next in 5\d min: ConnectionError: the bank is down", lines[1])
     lines = cli.ok("inv", "why", stuck.waits).out.splitlines()
     assert lines[0] == f"{stuck.waits} Account/carl/withdraw"
     assert lines[1].startswith("    queued for ")

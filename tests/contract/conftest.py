@@ -62,8 +62,8 @@ def tables(client: Any, history: bool) -> Iterator[tuple[str, str]]:
 
 @pytest.fixture
 async def api(endpoint: str) -> AsyncIterator[Api]:
-    """The store's way to DynamoDB; `client` is the tests' own."""
-    api = Api("dynamodb", place=Place("us-east-1", endpoint), source=Fixed(Credentials("test", "test")))
+    """The store's way to DynamoDB; `client` is the tests' own. A busy emulator is waited for."""
+    api = Api("dynamodb", patience=60, place=Place("us-east-1", endpoint), source=Fixed(Credentials("test", "test")))
     yield api
     api.close()
 

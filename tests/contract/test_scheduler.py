@@ -54,7 +54,7 @@ def dispatched() -> list[Ref]:
 
 @pytest.fixture
 async def api(endpoint: str) -> AsyncIterator[Api]:
-    api = Api("scheduler", place=Place("us-east-1", endpoint), source=Fixed(Credentials("test", "test")))
+    api = Api("scheduler", patience=60, place=Place("us-east-1", endpoint), source=Fixed(Credentials("test", "test")))
     yield api
     api.close()
 

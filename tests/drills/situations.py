@@ -34,6 +34,8 @@ def cross_deadlock(world: World) -> Crossed:
         return bool(world.http.get("/admin/services/Account/state", params={"key": key}).json().get("waiting"))
 
     until("each waits for the other's key", lambda: waits("ann") and waits("bob"))
+    for id in (ann, bob):
+        world.until_status(id, "suspended")
     return Crossed(ann, bob)
 
 
@@ -74,6 +76,7 @@ def stuck_key(world: World) -> Stuck:
     held = until("the deposit has the key", lambda: _key(world, "bank").get("owner"))
     cause = held["id"] if isinstance(held, dict) else str(held)
     world.until_status(cause, "backing-off")
+    world.until_status(owner, "suspended")
     waits = world.send("Account/carl/withdraw", 5)
     world.until_status(waits, "queued")
     return Stuck(waits, owner, cause)

@@ -123,7 +123,7 @@ async def store(aws: FaultyAWS) -> AsyncIterator[DynamoStore]:
 @pytest.fixture
 async def hasty(aws: FaultyAWS) -> AsyncIterator[DynamoStore]:
     """A store whose client soon gives up."""
-    with opened(aws, patience=0.3) as store:
+    with opened(aws, patience=1) as store:
         yield store
 
 
@@ -196,13 +196,13 @@ async def test_half_an_answer_to_a_read_is_none(store: DynamoStore, aws: FaultyA
     assert await store.peek("inv_a") is None
 
 
-@pytest.mark.parametrize("fault", [unanswered, belated, slow(1)])
+@pytest.mark.parametrize("fault", [unanswered, belated, slow(3)])
 async def test_a_write_that_is_not_answered_in_time_is_done(
     hasty: DynamoStore, aws: FaultyAWS, stub: Stub, fault: Fault
 ) -> None:
     """A belated one is done after the client has given up."""
     aws.plan = once(fault)
-    with pytest.raises(Unavailable, match=r"did not answer within 0\.3 s"):
+    with pytest.raises(Unavailable, match=r"did not answer within 1 s"):
         await hasty.commit([SEGMENT], "nonce")
     await stub.until_done()
     assert len(stub.requests) == 1
@@ -265,7 +265,7 @@ async def test_what_is_done_is_watched(store: DynamoStore, aws: FaultyAWS, seen:
     assert seen == [("PutItem", 200), ("TransactWriteItems", 200), ("Invoke", 202), ("CreateSchedule", 200)]
 
 
-def post(aws: FaultyAWS, seconds: float = 5) -> int:
+def post(aws: FaultyAWS, seconds: float = 60) -> int:
     """A request without a client that would repeat it."""
     connection = http.client.HTTPConnection(aws.url.removeprefix("http://"), timeout=seconds)
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -164,7 +165,8 @@ class Process:
     async def _call(self, path: str) -> Any:
         service, *key, name = path.split("/")
         sent = await self.engine.send(Request(Target(service, name, *key), b""))
-        for _ in range(2000):
+        end = time.monotonic() + 60
+        while True:
             meta = await self.store.peek(sent.id)
             assert meta is not None
             if meta.status is Status.PAUSED:
@@ -178,8 +180,8 @@ class Process:
                 if outcome.failure:
                     return TerminalError(outcome.failure.message, code=outcome.failure.code)
                 return json.loads(outcome.value) if outcome.value else None
+            assert time.monotonic() < end, meta
             await asyncio.sleep(0.001)
-        raise AssertionError(meta)
 
     def _storable(self) -> None:
         """What is stored here could be in DynamoDB, and would be read back the same."""

@@ -180,7 +180,7 @@ class Stack:
     def __init__(self, *definitions: type[Definition]) -> None:
         self.store = MemoryStore()
         self.clock = SystemClock()
-        self.patience = 10_000
+        self.patience = 60_000
         registry = Registry(*(definitions or (Greeter, Counter, Mailbox, SignUp, Hidden)))
         dispatcher = LocalDispatcher()
         self.timers = LocalTimers(self.clock)

@@ -70,9 +70,10 @@ async def test_send_with_an_idempotency_key(stack: Stack) -> None:
 
 
 async def test_delayed_send(stack: Stack) -> None:
+    later = (await stack.http.post("/Greeter/greet/send?delay=1h", json="Mary")).json()["invocationId"]
+    assert (await stack.http.get(f"/restate/invocation/{later}/output")).status_code == 470
     began = stack.clock.now()
     id = (await stack.http.post("/Greeter/greet/send?delay=PT0.2S", json="Mary")).json()["invocationId"]
-    assert (await stack.http.get(f"/restate/invocation/{id}/output")).status_code == 470
     assert (await stack.http.get(f"/restate/invocation/{id}/attach")).json() == "Hello Mary"
     assert stack.clock.now() - began >= 200
 
@@ -92,8 +93,9 @@ async def test_an_error_names_its_source(stack: Stack) -> None:
     failed = await stack.http.post("/Greeter/fail", json=404)
     attached = await stack.http.get(f"/restate/invocation/{failed.headers['x-restate-id']}/attach")
     unknown = await stack.http.post("/Greeter/grumble")
-    stack.patience = 20
-    late = await stack.http.post("/Greeter/wait", json=0.3)
+    patience, stack.patience = stack.patience, 20
+    late = await stack.http.post("/Greeter/wait", json=3600)
+    stack.patience = patience
     for response, status, source in (
         (failed, 404, "invocation"),
         (attached, 404, "invocation"),

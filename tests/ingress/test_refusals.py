@@ -12,6 +12,7 @@ from adapter.engine.ports import Misconfigured, Unavailable
 from adapter.engine.records import Unreadable
 from adapter.engine.types import MAX_PAYLOAD
 from tests.ingress.conftest import Stack, error
+from tests.ingress.waiting import Slow
 
 REFUSED: list[tuple[str, str, dict[str, Any], int, str]] = [
     # what there is not
@@ -118,9 +119,10 @@ async def test_a_workflow_that_ran_already(stack: Stack) -> None:
     assert (send.status_code, send.json()["status"]) == (202, "PreviouslyAccepted")
 
 
-async def test_a_request_that_outlives_its_time(stack: Stack) -> None:
-    stack.patience = 20
-    called = await stack.http.post("/Greeter/wait", json=0.3)
+async def test_a_request_that_outlives_its_time() -> None:
+    stack = Stack(Slow)
+    patience, stack.patience = stack.patience, 20
+    called = await stack.http.post("/Slow/wait", json="Mary")
     id = called.headers["x-restate-id"]
     for response in (called, await stack.http.get(f"/restate/invocation/{id}/attach")):
         assert response.headers["x-restate-id"] == id
@@ -128,8 +130,10 @@ async def test_a_request_that_outlives_its_time(stack: Stack) -> None:
             504,
             f"{id} continues, but has no result yet: attach with GET /restate/invocation/{id}/attach",
         )
-    stack.patience = 10_000
-    assert (await stack.http.get(f"/restate/invocation/{id}/attach")).json() == "waited"
+    stack.patience = patience
+    assert (await stack.http.post(f"/restate/invocation/{id}/signals/go", json=None)).status_code == 202
+    assert (await stack.http.get(f"/restate/invocation/{id}/attach")).json() == "Mary"
+    await stack.close()
 
 
 async def test_a_client_of_an_invocation_that_is_paused_is_answered_at_once(stack: Stack) -> None:

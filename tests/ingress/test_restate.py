@@ -7,7 +7,7 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -62,6 +62,7 @@ async def client(stack: Stack) -> AsyncIterator[RestateClient]:
     server = uvicorn.Server(uvicorn.Config(stack.app, lifespan="off", log_level="warning"))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     async with restate.create_client(f"http://127.0.0.1:{listener.getsockname()[1]}") as client:
+        cast(Any, client).client.timeout = httpx.Timeout(60)  # five seconds are few on a busy machine
         yield client
     server.should_exit = True
     await serving
@@ -94,14 +95,17 @@ async def test_sends(client: RestateClient, stack: Stack) -> None:
 
 
 async def test_delays(client: RestateClient, stack: Stack) -> None:
-    began = stack.clock.now()
-    sent = [
-        await client.service_send(greet, "Mary", send_delay=timedelta(milliseconds=300)),
-        await client.object_send(add, "Mary", 2, send_delay=timedelta(milliseconds=300)),
-        await client.generic_send("Counter", "add", b"3", key="John", send_delay=timedelta(milliseconds=300)),
-    ]
-    for each in sent:
+    async def delayed(delay: timedelta) -> list[Any]:
+        return [
+            await client.service_send(greet, "Mary", send_delay=delay),
+            await client.object_send(add, "Mary", 2, send_delay=delay),
+            await client.generic_send("Counter", "add", b"3", key="John", send_delay=delay),
+        ]
+
+    for each in await delayed(timedelta(hours=1)):
         assert (await stack.http.get(f"/restate/output/{each.invocation_id}")).status_code == 470
+    began = stack.clock.now()
+    sent = await delayed(timedelta(milliseconds=300))
     assert [await attached(stack, each.invocation_id) for each in sent] == ["Hello Mary", 2, 3]
     assert stack.clock.now() - began >= 300
 

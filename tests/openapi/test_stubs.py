@@ -9,8 +9,8 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -136,8 +136,8 @@ async def test_a_context_calls_through_it(module: ModuleType, registry: Registry
         assert (await http.post("/Caller/buy", json="Mary")).json() == 1
 
 
-@contextmanager
-def served(app: Any) -> Iterator[str]:
+@asynccontextmanager
+async def served(app: Any) -> AsyncIterator[str]:
     """The app at a URL, in this event loop."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -146,7 +146,7 @@ def served(app: Any) -> Iterator[str]:
         task = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         server.should_exit = True
-        del task
+        await task
 
 
 def run(*arguments: str) -> Any:
@@ -157,13 +157,11 @@ def run(*arguments: str) -> Any:
 
 async def test_the_command(registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "catalogue_stubs.py"
-    async with running(registry, MemoryStore()) as app:
-        with served(app) as url:
-            assert await asyncio.to_thread(run, url) == 0
-            printed = capsys.readouterr().out
-            assert printed.startswith(f'"""The services at {url}, for callers.')
-            assert await asyncio.to_thread(run, f"{url}/", "-o", str(file)) == 0
-            await asyncio.sleep(0.1)
+    async with running(registry, MemoryStore()) as app, served(app) as url:
+        assert await asyncio.to_thread(run, url) == 0
+        printed = capsys.readouterr().out
+        assert printed.startswith(f'"""The services at {url}, for callers.')
+        assert await asyncio.to_thread(run, f"{url}/", "-o", str(file)) == 0
     assert file.read_text().partition("\n")[2] == printed.partition("\n")[2]
 
 

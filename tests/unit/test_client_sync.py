@@ -83,8 +83,10 @@ def test_repeating_ends() -> None:
 
 def test_leaving_the_block_waits_until_all_is_stored() -> None:
     stored: list[str] = []
+    left = threading.Event()
 
     def respond(request: httpx.Request) -> httpx.Response:
+        left.wait(60)
         time.sleep(0.01)
         stored.append(request.url.path)
         return accepted()
@@ -92,6 +94,7 @@ def test_leaving_the_block_waits_until_all_is_stored() -> None:
     with sync_client(respond) as client:
         sent = [client.object_send_client(Counter, "Mary").add(n) for n in range(3)]
         assert not any(each.done for each in sent)
+        left.set()
     assert len(stored) == 3
 
 

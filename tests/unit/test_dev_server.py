@@ -110,7 +110,7 @@ def test_a_request_that_waits_when_it_stops_gets_a_503(dev: Callable[..., Dev], 
     process = dev("shop")
     url = process.url
     with ThreadPoolExecutor() as pool:
-        waiting = pool.submit(httpx.post, f"{url}/Greeter/greet", json="Mary", timeout=30)
+        waiting = pool.submit(httpx.post, f"{url}/Greeter/greet", json="Mary", timeout=120)
         process.until("it waits")
         process.process.terminate()
         answer = waiting.result()

@@ -42,6 +42,7 @@ log = logging.getLogger("adapter.test")
 
 class Shop(Service):
     gate: threading.Event
+    steps: threading.Semaphore
     fails = 0
 
     @handler
@@ -71,6 +72,7 @@ class Shop(Service):
         return await ctx.run("step", self._step)
 
     def _step(self) -> str:
+        Shop.steps.release()
         Shop.gate.wait(60)
         return "stepped"
 
@@ -226,7 +228,7 @@ def http_event(
 @pytest.fixture
 def function() -> Iterator[Function]:
     function = Function()
-    Shop.gate, Shop.fails = threading.Event(), 0
+    Shop.gate, Shop.steps, Shop.fails = threading.Event(), threading.Semaphore(0), 0
     yield function
     Shop.gate.set()
     if function.entry._loop is not None:
@@ -365,8 +367,12 @@ def test_a_request_is_answered_before_lambda_ends_the_process(function: Function
 
 
 def test_a_step_under_way_keeps_its_process(function: Function) -> None:
-    timer = threading.Timer(0.5, Shop.gate.set)
-    timer.start()
+    def end() -> None:
+        Shop.steps.acquire(timeout=60)
+        time.sleep(0.5)  # longer than the request may wait
+        Shop.gate.set()
+
+    threading.Thread(target=end, daemon=True).start()
     code, _, headers = function.http("/Shop/step", age=28_300)
     assert code == 504
     assert function.records()[headers["x-restate-id"]].status is Status.COMPLETED
