@@ -13,6 +13,7 @@ import argparse
 import importlib.util
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -107,7 +108,7 @@ def start(directory: Path = DIRECTORY, *, port: int = 0, enforce_roles: bool = F
         return running
     if not EXECUTABLE.exists():
         raise SystemExit(f"{EXECUTABLE.relative_to(ROOT)} is not there: run `make setup` first")
-    port = _free_port(port)
+    port = _bindable(port) if port else free_port()
     temporary = directory / "tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -192,18 +193,34 @@ def _exists(pid: int) -> bool:
     return True
 
 
-def _free_port(port: int) -> int:
-    """`port`, or any free one for 0; ends the program if it is taken."""
+def free_port() -> int:
+    """Return a port that nothing listens on, for a program that binds it later.
+
+    Until then no connection of another process gets it: systems give those higher ports.
+    """
+    while True:
+        port = random.randrange(10_000, 32_768)
+        with suppress(OSError):
+            _bind(port)
+            return port
+
+
+def _bindable(port: int) -> int:
+    """Return the port; end the program if it is taken."""
+    try:
+        _bind(port)
+    except OSError:
+        raise SystemExit(
+            f"port {port} is taken by something that `make run` did not start; to use it, set "
+            f"AWS_ENDPOINT_URL=http://127.0.0.1:{port}"
+        ) from None
+    return port
+
+
+def _bind(port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            raise SystemExit(
-                f"port {port} is taken by something that `make run` did not start; to use it, set "
-                f"AWS_ENDPOINT_URL=http://127.0.0.1:{port}"
-            ) from None
-        return int(probe.getsockname()[1])
+        probe.bind(("127.0.0.1", port))
 
 
 def main() -> None:

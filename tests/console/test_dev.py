@@ -52,9 +52,10 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     directory: Path = tmp_path_factory.mktemp("shop")
     (directory / "shop.py").write_text(MODULE)
     server = Dev(directory, "shop", "--no-reload")
-    yield server.url
-    server.process.terminate()
-    server.process.wait(60)
+    url = server.url
+    server.drain()
+    yield url
+    server.stop()
 
 
 @pytest.fixture(scope="module")

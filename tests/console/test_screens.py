@@ -15,7 +15,7 @@ from tests.console.commands import parse
 from tests.drills import situations
 from tests.drills.world import World
 from tests.drills.world import world as served
-from tests.pace import slowness
+from tests.pace import TRIES, slowness
 
 
 class Scene(NamedTuple):
@@ -165,11 +165,14 @@ def test_a_thousand_invocations_are_drawn_in_time(browser: Browser, scene: Scene
         )
         page.add_init_script(MEASURE)
         spans: list[float] = []
-        for _ in range(3):  # the fastest counts: other work on the machine only adds
+        for _ in range(TRIES):  # the fastest counts: other work on the machine only adds
             page.goto("/console/invocations?limit=1000")
             page.evaluate(DRAWN)
             spans.append(page.evaluate("window.drawn - window.arrived"))
-        assert min(spans) < 200 * slowness(time.perf_counter)
+            if spans[-1] < 200 * slowness(time.perf_counter):
+                break
+        else:
+            raise AssertionError(f"none of {TRIES} tries took less than 200 ms, at this machine's pace: {spans}")
         table = page.get_by_role("table", name="Invocations")
         assert table.get_by_role("row").count() < 100
         page.get_by_role("region", name="Invocations").evaluate("box => box.scrollTo(0, box.scrollHeight)")
@@ -194,6 +197,8 @@ def test_a_graph_of_many_waits_is_drawn_in_part(browser: Browser, scene: Scene) 
 def test_a_command_is_copied(browser: Browser, scene: Scene) -> None:
     with showing(browser, scene.world.url, permissions=["clipboard-read", "clipboard-write"]) as page:
         page.goto("/console/waits")
+        expect(page.get_by_role("button", name="Copy: Command")).to_be_visible()
+        page.evaluate("window.setTimeout = () => 0")  # it would say so for a second and a half only
         page.get_by_role("button", name="Copy: Command").click()
         expect(page.get_by_role("button", name="Copy: Command")).to_have_text("Copied")
         assert page.evaluate("navigator.clipboard.readText()") == "adapter deadlocks"
@@ -210,11 +215,11 @@ def test_another_screen_has_the_focus(browser: Browser, scene: Scene) -> None:
 def test_a_filter_by_age_is_kept_in_the_url(browser: Browser, scene: Scene) -> None:
     with showing(browser, scene.world.url) as page:
         page.goto("/console/invocations")
-        page.get_by_label("Older than").select_option("15m")
+        page.get_by_label("Older than").select_option("1d")
         expect(page.get_by_text("No invocation matches.")).to_be_visible()
-        expect(page).to_have_url(re.compile(r"before=15m$"))
+        expect(page).to_have_url(re.compile(r"before=1d$"))
         page.get_by_label("Older than").select_option("")
-        page.get_by_label("Created within").select_option("15m")
+        page.get_by_label("Created within").select_option("1d")
         expect(page.get_by_role("link", name="Report/make").first).to_be_visible()
         parse(page.get_by_role("group", name="Command").first.inner_text())
 

@@ -52,7 +52,9 @@ def serving() -> Iterator[str]:
     """Serve the app. Yields the URL."""
     server = Dev(ROOT, "tests.drills.orders", "--no-reload")
     try:
-        yield server.url
+        url = server.url
+        server.drain()
+        yield url
     finally:
         server.stop()
 

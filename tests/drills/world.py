@@ -245,5 +245,5 @@ def world(
         finally:
             world.http.close()
             server.should_exit = True
-            thread.join(10)
+            thread.join(PATIENCE)
             loop.close()

@@ -15,7 +15,7 @@ from typing import Final
 
 import pytest
 
-from infra.emulator import ROOT
+from infra.emulator import ROOT, free_port
 
 BIN = ROOT / ".tools" / "opinions" / "bin"
 
@@ -71,9 +71,7 @@ pytestmark = pytest.mark.timeout(1200)
 
 
 def test_the_contract_on_moto() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     server = subprocess.Popen(
         [BIN / "moto_server", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

@@ -84,7 +84,7 @@ const account = restate.object({
   name: "Account",
   handlers: {
     transfer: async (ctx: restate.ObjectContext, to: string): Promise<string> => {
-      await ctx.sleep(50);
+      await ctx.signal<string>("go");
       return await ctx.objectClient(account, to).deposit(ctx.key);
     },
     deposit: async (ctx: restate.ObjectContext, from: string) => `${ctx.key} has got it from ${from}`,

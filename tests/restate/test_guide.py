@@ -12,10 +12,9 @@ from pathlib import Path
 
 import httpx
 
-from infra.emulator import ROOT
+from infra.emulator import ROOT, free_port
 from infra.node import MODULES, NODE
 from tests.restate import node
-from tests.restate.serving import free_port
 from tests.unit.dev import Dev
 
 GUIDE = ROOT / "docs" / "guides" / "sdks.md"

@@ -348,7 +348,11 @@ async def test_an_endpoint_that_takes_nothing_is_given_up(monkeypatch: pytest.Mo
             await stream.write(bytes(100_000))
 
 
-async def test_after_an_endpoint_restarts_the_next_exchange_has_a_new_connection() -> None:
+async def test_after_an_endpoint_restarts_the_next_exchange_has_a_new_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http2, "QUIET", PATIENCE)
+
     async def first(peer: Peer, told: Told) -> None:
         await told.start()
         await peer.say(run(1), ran(1))

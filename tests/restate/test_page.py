@@ -13,10 +13,10 @@ import pytest
 from adapter.restate.endpoints import Endpoint
 from adapter.restate.http import HttpEndpoint
 from adapter.restate.lambdas import LambdaEndpoint
+from infra.emulator import free_port
 from tests.restate import node
-from tests.restate.hosting import CallError, Hosted, eventually, hosted, new_key, tables
+from tests.restate.hosting import CallError, Hosted, eventually, hosted, new_key, tables, until
 from tests.restate.sandbox import LambdaSandbox
-from tests.restate.serving import free_port
 from tests.restate.test_identity import new_identity
 from tests.unit.dev import Dev
 
@@ -95,8 +95,12 @@ async def test_a_workflow_is_cancelled(host: Hosted) -> None:
 
 async def test_a_cross_deadlock_is_reported_and_broken(host: Hosted) -> None:
     one, two = new_key(), new_key()
-    calls = [host.call(f"Account/{one}/transfer", two), host.call(f"Account/{two}/transfer", one)]
-    answers = await asyncio.gather(*calls, return_exceptions=True)
+    ids = [await host.send(f"Account/{own}/transfer", other) for own, other in ((one, two), (two, one))]
+    for id in ids:
+        await until(host, id, "suspended")  # it has its own key
+    for id in ids:
+        (await host.http.post(f"/restate/invocation/{id}/signals/go", json="now")).raise_for_status()
+    answers = await asyncio.gather(*(host.attach(id) for id in ids), return_exceptions=True)
     failures = [answer for answer in answers if isinstance(answer, CallError)]
     assert len(failures) == 1
     assert f"Account/{one} → " in failures[0].message

@@ -15,10 +15,11 @@ from adapter.hosting import hosting
 from adapter.local.endpoints import Endpoints
 from adapter.local.memory import MemoryStore
 from adapter.local.server import running
+from infra.emulator import free_port
 from tests.restate.fakes import MANIFEST
 from tests.restate.hosting import Hosted
 from tests.restate.http2_server import serving
-from tests.restate.serving import Served, free_port, served_python
+from tests.restate.serving import Served, served_python
 from tests.unit.dev import Dev
 
 

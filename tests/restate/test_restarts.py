@@ -14,6 +14,7 @@ import pytest
 
 from adapter.restate.http import HttpEndpoint
 from adapter.restate.lambdas import LambdaEndpoint
+from infra.emulator import free_port
 from tests.restate import node
 from tests.restate.hosting import Hosted, eventually, hosted
 from tests.restate.sandbox import LambdaSandbox, sandboxed_python
@@ -75,7 +76,7 @@ async def test_an_endpoint_ends_and_starts_again(
     language: str, how: Literal["kill", "terminate"], tmp_path: Path
 ) -> None:
     serve, program = SERVES[language]
-    with serve(program, LIFE="first", STEPS=str(tmp_path / "steps")) as first:
+    with serve(program, port=free_port(), LIFE="first", STEPS=str(tmp_path / "steps")) as first:
         dev = Dev(tmp_path, "--no-reload", "--endpoint", first.url)
         try:
             async with httpx.AsyncClient(base_url=dev.url, timeout=240) as http:
@@ -98,7 +99,7 @@ async def test_an_endpoint_that_is_sent_requests_ends_and_starts_again(
     language: str, how: Literal["kill", "terminate"], tmp_path: Path
 ) -> None:
     serve, program = SERVES[language]
-    with serve(program, LIFE="first", STEPS=str(tmp_path / "steps")) as first:
+    with serve(program, port=free_port(), LIFE="first", STEPS=str(tmp_path / "steps")) as first:
         async with HttpEndpoint(first.url, duplex=False) as endpoint, hosted(endpoint) as host:
             ids = await begun(host, tmp_path, "sleeps", "waits", "works")
             first.end(how)
