@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from enum import StrEnum
 from math import inf
-from typing import ClassVar, cast
+from typing import ClassVar, NamedTuple, cast
 
 from adapter.errors import DeadlockError, InvocationCancelledError, TerminalError, retry_after
 from adapter.frozen import frozen
@@ -56,8 +56,7 @@ class Target:
         return ObjectKey(self.service, self.key)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ObjectKey:
+class ObjectKey(NamedTuple):
     """One key of one virtual object or workflow."""
 
     service: str
