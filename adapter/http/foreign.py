@@ -55,7 +55,7 @@ class Shared:
         parts: dict[Place, dict[str, Any]] = {}
         for key in DEFINITIONS:
             parts |= {(key, part): _schema(value) for part, value in object_of(schema.get(key)).items()}
-        parts |= {place: _schema(_at(schema, place)) for place in _references(schema) if place not in parts}
+        parts |= {place: _schema(at(schema, place)) for place in _references(schema) if place not in parts}
         if () in parts:
             parts[()] = own
         names: dict[Place, str] = {}
@@ -85,14 +85,14 @@ class Shared:
     def _renamed(self, value: Any, names: Mapping[Place, str]) -> Any:
         match value:
             case {"$ref": str(reference), **others} if reference.startswith("#"):
-                return {"$ref": self._prefix + names[_place(reference)], **self._renamed(others, names)}
+                return {"$ref": self._prefix + names[place_of(reference)], **self._renamed(others, names)}
             case dict():
                 items = cast("dict[str, Any]", value).items()
                 return {key: self._renamed(item, names) for key, item in items}
             case list():
                 return [self._renamed(item, names) for item in cast("list[Any]", value)]  # type: ignore[redundant-cast]
-            case str() if value.startswith("#/") and _place(value) in names:
-                return self._prefix + names[_place(value)]  # in the mapping of a discriminator
+            case str() if value.startswith("#/") and place_of(value) in names:
+                return self._prefix + names[place_of(value)]  # in the mapping of a discriminator
             case _:
                 return value
 
@@ -103,7 +103,7 @@ def _references(value: Any) -> Iterator[Place]:
         case dict():
             for key, item in cast("dict[str, Any]", value).items():
                 if key == "$ref" and isinstance(item, str) and item.startswith("#"):
-                    yield _place(item)
+                    yield place_of(item)
                 yield from _references(item)
         case list():
             for item in cast("list[Any]", value):  # type: ignore[redundant-cast]
@@ -112,17 +112,17 @@ def _references(value: Any) -> Iterator[Place]:
             pass
 
 
-def _place(reference: str) -> Place:
+def place_of(reference: str) -> Place:
     """Return the place that a reference names.
 
-    >>> _place("#"), _place("#anchor"), _place("#/$defs/Page%5BItem%5D/properties/a~1b")
+    >>> place_of("#"), place_of("#anchor"), place_of("#/$defs/Page%5BItem%5D/properties/a~1b")
     ((), ('anchor',), ('$defs', 'Page[Item]', 'properties', 'a/b'))
     """
     anchor, *names = reference[1:].split("/")
     return tuple(unquote(name).replace("~1", "/").replace("~0", "~") for name in ([anchor] if anchor else names))
 
 
-def _at(schema: Any, place: Place) -> Any:
+def at(schema: Any, place: Place) -> Any:
     """Return the part of a schema at a place; ``None`` if there is no such part."""
     try:
         for name in place:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, cast
 
 from pydantic.errors import PydanticInvalidForJsonSchema
 
 from adapter.engine.types import Kind
+from adapter.http.foreign import at, object_of, place_of
 from adapter.registry import HostedHandler, Registry
 
 
@@ -43,31 +44,34 @@ def _body(handler: HostedHandler) -> str:
     return " --json " + shlex.quote(json.dumps(sample(schema, schema), ensure_ascii=False))
 
 
-def sample(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = 0) -> Any:
-    """Return a value that fits a JSON schema, except for patterns and bounds, which are ignored."""
-    for given in ("default", "const"):
-        if given in schema:
-            return schema[given]
-    if examples := schema.get("examples") or schema.get("enum"):
-        return examples[0]
-    if "$ref" in schema:
-        if depth > 8:
-            return None
-        return sample(root["$defs"][schema["$ref"].rpartition("/")[2]], root, depth + 1)
-    for union in ("anyOf", "oneOf", "allOf"):
-        if union in schema:
-            return sample(schema[union][0], root, depth)
-    match schema.get("type"):
-        case "string":
+def sample(schema: Any, root: Any, within: frozenset[str] = frozenset({"#"})) -> Any:
+    """Return a value that fits a JSON schema, except for patterns and bounds, which are ignored.
+
+    Args:
+        schema: The schema, or a part of one. Another value lets anything pass, as ``true`` does.
+        root: What the references in it lead through.
+        within: The references that led here. The value is ``None`` where one of them comes again.
+    """
+    match schema:
+        case {"default": given} | {"const": given} | {"examples": [given, *_]} | {"enum": [given, *_]}:
+            return given
+        case {"$ref": str(reference)}:
+            found = None if reference in within else at(root, place_of(reference))
+            return sample(found, root, within | {reference})
+        case {"anyOf": [part, *_]} | {"oneOf": [part, *_]} | {"allOf": [part, *_]}:
+            return sample(part, root, within)
+        case {"type": "string" | ["string", *_]}:
             return "text"
-        case "integer" | "number":
+        case {"type": "integer" | "number" | ["integer" | "number", *_]}:
             return 1
-        case "boolean":
+        case {"type": "boolean" | ["boolean", *_]}:
             return True
-        case "array":
+        case {"type": "array" | ["array", *_]}:
             return []
-        case "object":
-            properties = cast("dict[str, Any]", schema.get("properties", {}))
-            return {name: sample(properties[name], root, depth) for name in schema.get("required", [])}
+        case {"type": "object" | ["object", *_], **others}:
+            properties = object_of(others.get("properties"))
+            required = cast("list[object]", others["required"]) if isinstance(others.get("required"), list) else []
+            names = (name for name in required if isinstance(name, str))
+            return {name: sample(properties.get(name), root, within) for name in names}
         case _:
             return None

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -312,4 +312,31 @@ def test_samples() -> None:
         "required": ["line", "kind", "lines", "rush"],
     }
     assert sample(schema, schema) == {"line": {"sku": "text", "n": 1}, "kind": "a", "lines": [], "rush": True}
-    assert sample(schema["properties"]["loop"], schema)["next"] is not None  # type: ignore[index]
+    assert sample(schema["properties"]["loop"], schema) == {"next": None}  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("schema", "fits"),
+    [
+        # as Restate's Go SDK makes it of a struct that contains itself
+        (
+            {
+                "$defs": {"node": {"$ref": "#"}},
+                "type": "object",
+                "properties": {"name": {"type": "string"}, "next": {"$ref": "#/$defs/node"}, "any": True},
+                "required": ["name", "next", "any"],
+            },
+            {"name": "text", "next": None, "any": None},
+        ),
+        ({"type": "object", "properties": {"next": {"$ref": "#"}}, "required": ["next"]}, {"next": None}),
+        ({"definitions": {"a/b": {"type": "integer"}}, "$ref": "#/definitions/a~1b"}, 1),
+        ({"$ref": "#/$defs/missing"}, None),
+        ({"$ref": "https://example.org/schema"}, None),
+        ({"$ref": 1, "anyOf": [], "enum": {}, "examples": 7, "type": ["integer", "null"]}, 1),
+        ({"type": "object", "properties": [], "required": ["a", 1]}, {"a": None}),
+        ({"type": "object", "required": 7}, {}),
+        (True, None),
+    ],
+)
+def test_samples_of_any_schema(schema: Any, fits: Any) -> None:
+    assert sample(schema, schema) == fits
