@@ -13,7 +13,7 @@ from adapter.restate.endpoints import Endpoint
 from adapter.restate.http import HttpEndpoint
 from adapter.restate.lambdas import LambdaEndpoint
 from infra import emulator
-from tests.restate import node
+from tests.restate import golang, node
 from tests.restate.hosting import Hosted, hosted
 from tests.restate.python_services import app
 from tests.restate.sandbox import LambdaSandbox, sandboxed_python
@@ -28,6 +28,13 @@ HOSTINGS = [
     *(f"typescript on lambda, requests, v{version}" for version in (5, 6, 7)),
     *(f"python on lambda, requests, v{version}" for version in (5, 6, 7)),
 ]
+
+if golang.GO:
+    HOSTINGS += [
+        *(f"go over http, {mode}, v{version}" for mode in ("requests", "duplex") for version in (5, 6, 7)),
+        *(f"go over http/1.1, requests, v{version}" for version in (5, 6, 7)),
+        *(f"go on lambda, requests, v{version}" for version in (5, 6, 7)),
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -73,6 +80,27 @@ def python_sandbox() -> Iterator[LambdaSandbox]:
 
 
 @pytest.fixture(scope="session")
+def go() -> Iterator[str]:
+    """The URL of the Go services."""
+    with golang.served() as served:
+        yield served.url
+
+
+@pytest.fixture(scope="session")
+def go_http1() -> Iterator[str]:
+    """The URL of the Go services on a server that speaks HTTP/1.1 only."""
+    with golang.served(port="http1") as served:
+        yield served.url
+
+
+@pytest.fixture(scope="session")
+def go_sandbox() -> Iterator[LambdaSandbox]:
+    """The Lambda handler of the Go services."""
+    with golang.sandboxed() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(scope="session")
 def emulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The endpoint of an emulator of DynamoDB."""
     with emulator.running(tmp_path_factory.mktemp("emulator")) as process:
@@ -93,7 +121,8 @@ async def host(request: pytest.FixtureRequest) -> AsyncIterator[Hosted]:
             url = request.getfixturevalue(f"{language}_http1" if over == "http/1.1" else language)
             endpoint = await stack.enter_async_context(HttpEndpoint(url, **options))
         else:
-            sandbox = request.getfixturevalue("python_sandbox" if how.startswith("python") else "sandbox")
+            language = how.split()[0]
+            sandbox = request.getfixturevalue("sandbox" if language == "typescript" else f"{language}_sandbox")
             endpoint = LambdaEndpoint("sandbox", sandbox, version=options["version"])
         yield await stack.enter_async_context(hosted(endpoint))
 
@@ -119,4 +148,4 @@ def keeps_streams(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture
 def waits_on_streams(request: pytest.FixtureRequest) -> bool:
     """Whether a handler's code goes on where it is after what it awaited."""
-    return str(request.node.callspec.params["host"]) == "typescript over http, duplex, v7"
+    return str(request.node.callspec.params["host"]) in ("typescript over http, duplex, v7", "go over http, duplex, v7")

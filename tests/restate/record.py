@@ -3,7 +3,7 @@
     python -m tests.restate.record
 
 writes `recorded.json`: for each SDK and version of the protocol, one frame of each message type and set of fields that
-the SDK sent ("said") and of those that it accepted ("heard").
+the SDK sent ("said") and of those that it accepted ("heard"). Where there is no Go, its SDK's frames are kept.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from adapter.restate.endpoints import Endpoint
 from adapter.restate.http import HttpEndpoint
 from adapter.restate.wire import Frame, FrameReader, Message, write_frame
 from infra.node import PACKAGES
-from tests.restate import node
+from tests.restate import golang, node
 from tests.restate.hosting import CallError, Hosted, hosted, new_key, until
 from tests.restate.tour import app
 
@@ -137,22 +137,20 @@ async def tour(host: Hosted, version: int, *, pauses: bool) -> None:
 
 
 @contextlib.asynccontextmanager
-async def endpoints(version: int, duplex: bool, url: str) -> AsyncIterator[dict[str, Endpoint]]:
+async def endpoints(version: int, duplex: bool, urls: dict[str, str]) -> AsyncIterator[dict[str, Endpoint]]:
     options: Any = {"version": version, "duplex": duplex}
-    async with HttpEndpoint(url, **options) as typescript:
-        yield {
-            f"TypeScript {PACKAGES['@restatedev/restate-sdk']}": typescript,
-            f"Python {version_of('restate-sdk')}": AppEndpoint(app, **options),
-        }
+    async with contextlib.AsyncExitStack() as stack:
+        over_http = {name: await stack.enter_async_context(HttpEndpoint(url, **options)) for name, url in urls.items()}
+        yield {**over_http, f"Python {version_of('restate-sdk')}": AppEndpoint(app, **options)}
 
 
-async def record(url: str) -> dict[str, dict[str, list[str]]]:
-    """Return what was recorded."""
+async def record(urls: dict[str, str]) -> dict[str, dict[str, list[str]]]:
+    """Return what was recorded, of the SDKs with a URL and of the Python SDK."""
     recorded = dict[str, dict[str, list[str]]]()
     for version in m.VERSIONS:
         both = dict[str, tuple[Recording, Recording]]()
         for duplex in (False, True):
-            async with endpoints(version, duplex, url) as found:
+            async with endpoints(version, duplex, urls) as found:
                 for name, endpoint in found.items():
                     said, heard = both.setdefault(name, (Recording(), Recording()))
                     Recorder(endpoint, said, heard)
@@ -163,11 +161,23 @@ async def record(url: str) -> dict[str, dict[str, list[str]]]:
     return recorded
 
 
+def language(name: str) -> str:
+    """Return the language of an SDK's name."""
+    return name.split()[0]
+
+
 def main() -> None:
     logging.disable()
-    # The SDK's stack traces name files of this machine.
-    with node.served("tour.ts") as served, mock.patch("traceback.format_exception", return_value=["the stack"]):
-        FILE.write_text(json.dumps(asyncio.run(record(served.url)), indent=1) + "\n")
+    with contextlib.ExitStack() as stack:
+        urls = {f"TypeScript {PACKAGES['@restatedev/restate-sdk']}": stack.enter_context(node.served("tour.ts")).url}
+        if golang.GO:
+            urls[f"Go {golang.version()}"] = stack.enter_context(golang.served("tour")).url
+        # The SDK's stack traces name files of this machine.
+        stack.enter_context(mock.patch("traceback.format_exception", return_value=["the stack"]))
+        recorded = asyncio.run(record(urls))
+    languages = {language(name) for name in recorded}
+    kept = {name: frames for name, frames in json.loads(FILE.read_text()).items() if language(name) not in languages}
+    FILE.write_text(json.dumps(kept | recorded, indent=1) + "\n")
 
 
 if __name__ == "__main__":

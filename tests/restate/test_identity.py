@@ -25,7 +25,7 @@ from adapter.restate.endpoints import Endpoint, UnreachableError
 from adapter.restate.http import HttpEndpoint
 from adapter.restate.identity import Identity
 from adapter.restate.lambdas import LambdaEndpoint
-from tests.restate import node
+from tests.restate import golang, node
 from tests.restate.hosting import hosted
 from tests.restate.restarting import counter
 from tests.restate.sandbox import sandboxed_python
@@ -82,6 +82,24 @@ def python_on_lambda(key: str) -> Iterator[Reach]:
         yield lambda signer, _: LambdaEndpoint("sandbox", sandbox, identity=signer)
 
 
+@contextmanager
+def go_over_http(key: str) -> Iterator[Reach]:
+    with golang.served("restarting", identity=key) as served:
+        yield lambda signer, duplex: HttpEndpoint(served.url, identity=signer, duplex=duplex)
+
+
+@contextmanager
+def go_on_lambda(key: str) -> Iterator[Reach]:
+    with golang.sandboxed("restarting", identity=key) as sandbox:
+        yield lambda signer, _: LambdaEndpoint("sandbox", sandbox, identity=signer)
+
+
+SERVES = [python_app, python_over_http, python_over_http1, typescript_over_http, typescript_on_lambda, python_on_lambda]
+
+if golang.GO:
+    SERVES += [go_over_http, go_on_lambda]
+
+
 @asynccontextmanager
 async def closing(endpoint: Endpoint) -> AsyncIterator[Endpoint]:
     try:
@@ -91,10 +109,7 @@ async def closing(endpoint: Endpoint) -> AsyncIterator[Endpoint]:
             await endpoint.close()
 
 
-@pytest.mark.parametrize(
-    "serve",
-    [python_app, python_over_http, python_over_http1, typescript_over_http, typescript_on_lambda, python_on_lambda],
-)
+@pytest.mark.parametrize("serve", SERVES)
 async def test_an_endpoint_accepts_only_what_its_key_has_signed(
     serve: Callable[[str], AbstractContextManager[Reach]],
 ) -> None:

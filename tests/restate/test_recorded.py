@@ -36,9 +36,14 @@ def messages(name: str, side: str, kind: type[M]) -> list[M]:
     return [kind.decode(each.payload) for each in frames(name, side) if kind_of(each.type) is kind]
 
 
+def completions(future: m.Future) -> list[int]:
+    """Return the completions that a tree waits for."""
+    return [*future.completions, *(each for nested in future.nested for each in completions(nested))]
+
+
 def test_each_sdk_is_recorded_in_each_version() -> None:
     assert sorted((name.split()[0], version(name)) for name in RECORDED) == [
-        (sdk, version) for sdk in ("Python", "TypeScript") for version in m.VERSIONS
+        (sdk, version) for sdk in ("Go", "Python", "TypeScript") for version in m.VERSIONS
     ]
 
 
@@ -72,7 +77,7 @@ def test_messages_mean_what_the_handlers_did(name: str) -> None:
     metadata = [each.metadata for each in failures if each.metadata]
     assert metadata == ([[m.FailureMetadata("key", "value")]] if version(name) >= METADATA_FROM else [])
     suspensions = messages(name, "said", m.Suspension)
-    assert any(each.future.completions for each in suspensions)
+    assert any(completions(each.future) for each in suspensions)
     assert {each.awaiting_on is not None for each in suspensions} == {version(name) >= m.ACKS_FROM}
     assert ("later", 1) in [(each.message, each.next_retry_delay) for each in messages(name, "said", m.Error)]
     assert {each.index for each in messages(name, "said", m.SendSignal)} == {None, m.CANCEL}

@@ -1,0 +1,71 @@
+"""Runs the Go test services, where Go and the SDK's modules can be had."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Final, Literal
+
+import pytest
+
+from infra.emulator import ROOT
+from tests.restate.sandbox import LambdaSandbox, running
+from tests.restate.serving import Served, serving
+
+SOURCES: Final = Path(__file__).parent / "go"
+
+GO: Final = shutil.which("go")
+
+
+def version() -> str:
+    """Return the SDK's version."""
+    required = re.search(r"github.com/restatedev/sdk-go v(\S+)", (SOURCES / "go.mod").read_text())
+    assert required is not None, "go.mod requires the SDK"
+    return required.group(1)
+
+
+@cache
+def build() -> Path:
+    """Build the program, unless it is there, and return it. The tests are skipped where its modules cannot be had."""
+    if GO is None:
+        pytest.skip("there is no Go: install it, with a proxy or a cache of modules that has Restate's SDK")
+    sources = sorted(each for each in SOURCES.iterdir() if each.is_file())
+    digest = hashlib.sha256(b"".join(each.read_bytes() for each in sources)).hexdigest()
+    program = ROOT / ".local" / "restate" / f"go-{digest[:16]}"
+    if not program.exists():
+        program.parent.mkdir(parents=True, exist_ok=True)
+        built = program.with_suffix(f".{os.getpid()}")
+        _run(pytest.skip, GO, "mod", "download")
+        _run(pytest.fail, GO, "build", "-trimpath", "-o", str(built), ".")
+        built.replace(program)
+    return program
+
+
+def _run(refuse: Callable[[str], object], *command: str) -> None:
+    try:
+        subprocess.run(command, cwd=SOURCES, capture_output=True, text=True, timeout=1200, check=True)
+    except subprocess.CalledProcessError as error:
+        refuse(f"{' '.join(command)}: {error.stderr}")
+
+
+@contextmanager
+def served(
+    program: str = "services", port: int | Literal["http1"] = 0, identity: str = "", **environment: str
+) -> Iterator[Served]:
+    """Serve a program's services over HTTP/2 or HTTP/1.1, to requests that ``identity`` has signed if it is given."""
+    with serving([str(build()), program, str(port)], SOURCES, IDENTITY_KEY=identity, **environment) as served:
+        yield served
+
+
+@contextmanager
+def sandboxed(program: str = "services", identity: str = "", **environment: str) -> Iterator[LambdaSandbox]:
+    """Run the SDK's Lambda handler in a process of its own."""
+    with running([str(build()), program, "lambda"], SOURCES, IDENTITY_KEY=identity, **environment) as sandbox:
+        yield sandbox
