@@ -77,14 +77,31 @@ def turns(random: Random) -> Plan:
     return crowd.plan(roots)
 
 
+def overtaken(random: Random) -> Plan:
+    """Return a plan in which processes stand still for long, and others run what these had begun.
+
+    The steps fail at first, so that a further attempt begins its step without a commit after its claim.
+    """
+    crowd = Crowd(random, functions=1)
+    roots: list[Root] = []
+    for number in range(random.choice((16, 30))):
+        step = Op("step", "a", random.choice((0, 5, 100)), times=random.choice((3, 4)))
+        exclusive = random.random() < 0.5
+        target, kind = (replace(KEY, key=f"k{number}"), Kind.EXCLUSIVE) if exclusive else (SERVICE, Kind.SERVICE)
+        node = crowd.node(target, kind, random.choice(((step,), (step, Op("sleep", n=20)))))
+        roots.append(Root(node, "send", (random.uniform(0, 5.0),)))
+    return crowd.plan(roots)
+
+
 SERVICE = Target("S0", "do")
 
-MOMENTS = {"wakes": wakes, "resends": resends, "turns": turns}
+MOMENTS = {"wakes": wakes, "resends": resends, "turns": turns, "overtaken": overtaken}
 """The switches of these."""
 
 FAULTS = {
     "wakes": Faults(jitter=0.02, slow=0.08, doubled=0.5),
     "resends": Faults(jitter=0.2, slow=0.1, kill=0.01),
     "turns": Faults(jitter=0.02),
+    "overtaken": Faults(jitter=0.02, pause=0.01),
 }
 """What goes wrong in each of them."""

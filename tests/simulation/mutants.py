@@ -298,7 +298,7 @@ MUTANTS = (
         Edit(
             Claims, "_load_and_claim", "at_rest = meta.at_rest", "at_rest = meta.at_rest or meta.status is Status.READY"
         ),
-        focus="steps",
+        focus="overtaken",
     ),
     mutant(
         "an attempt does not read the journal in the record",

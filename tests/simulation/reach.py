@@ -20,6 +20,7 @@ SHARES: Final = {
     "wakes": 0.0,
     "resends": 0.0,
     "turns": 0.0,
+    "overtaken": 0.0,
     "waits": 0.2,
     "starvation": 0.3,
     "outages": 0.1,
@@ -57,7 +58,7 @@ SHARES: Final = {
 - ``interrupted``: Operators cancel callers that wait for long calls.
 - ``beside``: Calls end by signals while their callers run long steps.
 - ``attached``: What callers wait for expires at once, while they resume for another reason.
-- ``wakes``, ``resends``, ``turns``: Something comes at an unlucky moment (see `moments`).
+- ``wakes``, ``resends``, ``turns``, ``overtaken``: Something comes at an unlucky moment (see `moments`).
 - ``waits``: No invocation and no client waits longer than the work in front of it and what went wrong (see `waits`).
   It is on wherever ``crowd``, ``backlog``, ``fan-in``, ``sdk`` or ``wakes`` is.
 - ``starvation``: No process loses a key to others again and again, and no key or record is refused to all of them.
