@@ -26,7 +26,11 @@ def install() -> None:
             pytest.fail(str(error))
         pytest.skip(str(error))
     for source in SOURCES.glob("*.ts"):
-        (MODULES / source.name).write_text(source.read_text())
+        copy, text = MODULES / source.name, source.read_text()
+        if not copy.exists() or copy.read_text() != text:
+            draft = copy.with_suffix(f".{os.getpid()}")
+            draft.write_text(text)
+            draft.replace(copy)  # another process may be reading it
 
 
 def _command(program: str, argument: str) -> list[str]:

@@ -20,7 +20,7 @@ from adapter.local.discovery import DiscoveryError, discover
 from adapter.local.samples import sample
 from adapter.local.supervised import Server
 from adapter.local.supervisor import Loaded
-from tests.pace import slowness
+from tests.pace import TRIES, slowness
 from tests.unit.dev import MODULE, Dev
 
 
@@ -148,14 +148,16 @@ def test_it_starts_quickly(dev: Callable[..., Dev], tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(MODULE)
     imports = [sys.executable, "-c", "import asyncio, httpx, pydantic, starlette.applications, typer, uvicorn"]
     shares: list[float] = []
-    for _ in range(3):
+    for _ in range(TRIES):  # other processes may hold one up
         process = dev("shop", "--no-reload")
         greet(process.url)
         took = time.monotonic() - process.began
         began = time.monotonic()
         subprocess.run(imports, check=True)
         shares.append(took / (time.monotonic() - began))
-    assert min(shares) < 4, shares
+        if shares[-1] < 4:
+            return
+    raise AssertionError(f"it took longer than four times its imports, {TRIES} times: {shares}")
 
 
 @pytest.mark.parametrize("reload", [[], ["--no-reload"]], ids=["reload", "no-reload"])
