@@ -48,7 +48,7 @@ def run(modules: Path, url: str, scenario: str, key: str) -> None:
         [node, SCRIPT, url, scenario, key],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=280,
         env={**os.environ, "NODE_PATH": str(modules)},
         check=False,
     )

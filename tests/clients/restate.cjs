@@ -11,7 +11,7 @@ const counter = (name = key) => ingress.objectClient({ name: "Counter" }, name);
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 async function until(what, ask) {
-  for (let tries = 0; tries < 300; tries++) {
+  for (let tries = 0; tries < 1200; tries++) {
     const found = await ask();
     if (found) return found;
     await pause(100);

@@ -397,11 +397,12 @@ class Blow:
     Attributes:
         struck: Set when it is done.
         killed: The name of the killed process's function.
+        pid: The id of the killed process.
     """
 
     def __init__(self, n: int, fault: Fault, *functions: str) -> None:
         self.struck = threading.Event()
-        self.killed = ""
+        self.killed, self.pid = "", 0
         self._left = n
         self._fault = fault
         self._functions = functions
@@ -416,5 +417,5 @@ class Blow:
 
     def _strike(self, exchange: Exchange) -> None:
         self._fault(exchange)
-        self.killed = exchange.request.process.function
+        self.pid, self.killed = exchange.request.process
         self.struck.set()

@@ -40,6 +40,8 @@ class Probes:
     delayed_to_moving: str
     deadlocked: tuple[str, str]
     """One that has nothing to do with versions, but takes up to a minute to be found out; and its key."""
+    delay: int
+    """Seconds by which the delayed ones were delayed."""
     sdk: str = ""
     """One of the SDK's function, if there is one."""
     sdk_deployments: tuple[str, str] | None = None
@@ -105,4 +107,6 @@ def deploy_probes(stack: Stack, packages: Path) -> Probes:
             until("it has begun", lambda id=id: admin.get(f"/invocations/{id}").json().get("status") == "suspended")  # type: ignore[misc]
         deploy(stack, pack(packages, 2, with_sdk=with_sdk), local_parameters())
         python, *others = zip(first, deployments(), strict=True)
-        return Probes(stack, python, **begun, **sent, deadlocked=deadlocked, sdk_deployments=next(iter(others), None))
+        return Probes(
+            stack, python, **begun, **sent, deadlocked=deadlocked, delay=delay, sdk_deployments=next(iter(others), None)
+        )

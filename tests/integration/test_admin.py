@@ -112,7 +112,7 @@ def test_the_admin_describes_itself(admin: httpx.Client) -> None:
 
 
 def test_a_sweep_is_noted(admin: httpx.Client) -> None:
-    until("a sweep has ended", lambda: (answer(admin.get("/overview"))["sweeper"]["age_seconds"] or 999) < 90, 90)
+    until("a sweep has ended", lambda: (answer(admin.get("/overview"))["sweeper"]["age_seconds"] or 999) < 90)
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ class Cli:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=240,
         )
 
     def __call__(self, *arguments: str) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-import restate
 from restate.client_types import HttpError
 
 from adapter import Client, SigV4, SyncClient, TerminalError, UnexpectedResponseError
@@ -16,6 +15,7 @@ from handlers.signup.app import SignUp
 from infra.stack import LOCAL_CREDENTIALS, Stack
 from tests.clients import node
 from tests.integration.probes import Probes
+from tests.integration.waiting import restates_client
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_the_javascript_client_with_services_of_two_functions(
 
 
 async def test_the_python_client(stack: Stack, key: str) -> None:
-    async with restate.create_client(stack.url) as client, Client(stack.url) as ours:
+    async with restates_client(stack.url) as client, Client(stack.url) as ours:
         assert await client.generic_call("Counter", "add", b"3", key=key) == b"3"
         sent = await client.generic_send("Counter", "add", b"4", key=key, idempotency_key="once")
         again = await client.generic_send("Counter", "add", b"4", key=key, idempotency_key="once")

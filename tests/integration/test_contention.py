@@ -14,6 +14,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from infra.emulator import Emulator
 from infra.stack import Stack
 from tests.integration.waiting import answer, until
 from tests.pace import slowness
@@ -21,11 +22,15 @@ from tests.pace import slowness
 MOST = 60
 
 START = 3.0
-"""Seconds that a round of requests takes at the most if no process has to start for it."""
+"""Seconds that a round of requests takes at the most if no process has to start for it. Only where the processes cannot
+be counted."""
 
-SLACK = 1.0
+SLACK = 2.0
 """Seconds by which a call that the engine took up later may be applied earlier: between the two, it meets a busy
-machine."""
+machine, on which sixty processes share two cores."""
+
+LIMIT = 20.0
+"""Seconds that an answer may take in any case. The gateway answers 504 after 30 s."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,11 @@ def http(stack: Stack) -> Iterator[httpx.Client]:
         yield client
 
 
-def warm(http: httpx.Client, processes: int) -> None:
+def warm(http: httpx.Client, emulator: Emulator | None, processes: int) -> None:
     """Have so many processes of the function ready: a round of requests at once starts no further one."""
+
+    def workers() -> set[int]:
+        return emulator.workers() if emulator else set()
 
     def once(_: int) -> bool:
         try:
@@ -60,8 +68,9 @@ def warm(http: httpx.Client, processes: int) -> None:
             return False
 
     def round() -> bool:
-        began = time.monotonic()
-        return all(pool.map(once, range(processes))) and time.monotonic() - began < START
+        began, before = time.monotonic(), workers()
+        answered = all(pool.map(once, range(processes)))
+        return answered and (workers() <= before if emulator else time.monotonic() - began < START)
 
     with ThreadPoolExecutor(processes) as pool:
         until("all processes are ready", round, 400)
@@ -87,11 +96,12 @@ def check(stack: Stack, calls: list[Call]) -> None:
         assert not passed, f"{call} was passed by {passed}"
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("clients", [2, 4, 8])
-def test_clients_that_call_one_key_again_and_again(stack: Stack, http: httpx.Client, clients: int) -> None:
+def test_clients_that_call_one_key_again_and_again(
+    stack: Stack, http: httpx.Client, emulator: Emulator | None, clients: int
+) -> None:
     key = uuid4().hex
-    warm(http, clients)
+    warm(http, emulator, clients)
 
     def client(_: int) -> list[Call]:
         return [add(http, key) for _ in range(25)]
@@ -100,20 +110,20 @@ def test_clients_that_call_one_key_again_and_again(stack: Stack, http: httpx.Cli
         calls = [call for each in pool.map(client, range(clients)) for call in each]
     check(stack, calls)
     slowest = max(call.took for call in calls)
+    limit = min(LIMIT, 10 * slowness(time.perf_counter))
     seconds = max(call.answered for call in calls) - min(call.sent for call in calls)
     print(f"{clients} clients: {len(calls) / seconds:.0f} calls a second, the slowest took {slowest:.2f} s")
-    assert slowest < min(20, 5 * slowness(time.perf_counter))  # the gateway answers 504 after 30 s
+    assert slowest < limit
     assert answer(http, f"/Counter/{key}/total") == len(calls)
 
 
-@pytest.mark.timeout(600)
-def test_sixty_calls_at_once_to_one_key(stack: Stack, http: httpx.Client) -> None:
+def test_sixty_calls_at_once_to_one_key(stack: Stack, http: httpx.Client, emulator: Emulator | None) -> None:
     key = uuid4().hex
-    warm(http, MOST)
+    warm(http, emulator, MOST)
     with ThreadPoolExecutor(MOST) as pool:
         calls = list(pool.map(lambda _: add(http, key), range(MOST)))
     check(stack, calls)
     slowest = max(call.took for call in calls)
     print(f"{MOST} calls at once: the slowest took {slowest:.2f} s")
-    assert slowest < 20
+    assert slowest < LIMIT
     assert answer(http, f"/Counter/{key}/total") == MOST

@@ -30,8 +30,6 @@ SWEEP = 60 + TICK
 DELAY = 61
 """Seconds: the shortest delay that EventBridge Scheduler keeps, as shorter ones go through SQS."""
 
-pytestmark = pytest.mark.timeout(600)
-
 
 @pytest.fixture(scope="module")
 def aws(emulator: Emulator | None) -> Iterator[FaultyAWS]:
@@ -66,6 +64,8 @@ class Order:
     id: str
     request: dict[str, Any]
     blow: str
+    killed: int
+    """The id of the process that was killed."""
 
 
 POINTS = 10
@@ -83,7 +83,6 @@ class Underway:
     delayed: str
     delayed_at: float
     unscheduled: str
-    unscheduled_at: float
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +93,6 @@ def underway(shop: httpx.Client, aws: FaultyAWS, faulty_stack: Stack, progress: 
     items = [{"sku": f"{run}-{n}", "quantity": 24} for n in range(6)]
     accepted(shop, f"/Shipping/{run}/ship/send", {"items": items})
 
-    unscheduled_at = time.monotonic()
     accepted(shop, f"/Mailer/{run}-lost/mail/send?delay={DELAY}s", "late")
     scheduler, group = faulty_stack.client("scheduler"), faulty_stack.outputs["TimersGroup"]
 
@@ -135,10 +133,10 @@ def underway(shop: httpx.Client, aws: FaultyAWS, faulty_stack: Stack, progress: 
         wanted = order(id, country)
         aws.plan = blow = Blow(n, fault, *functions)
         accepted(shop, f"/Checkout/{id}/run/send", wanted)
-        until(f"a process was killed {phase} request {n}", blow.struck.is_set)
-        orders.append(Order(id, wanted, f"{blow.killed} {phase} request {n}"))
+        until(f"a process was killed {phase} request {n}", blow.struck.is_set, 400)
+        orders.append(Order(id, wanted, f"{blow.killed} {phase} request {n}", blow.pid))
         progress(f"killed {orders[-1].blow}")
-    return Underway(orders, run, items, f"{run}-delayed", delayed_at, f"{run}-lost", unscheduled_at)
+    return Underway(orders, run, items, f"{run}-delayed", delayed_at, f"{run}-lost")
 
 
 def test_a_delayed_message_comes_with_the_schedulers_precision(shop: httpx.Client, underway: Underway) -> None:
@@ -149,8 +147,7 @@ def test_a_delayed_message_comes_with_the_schedulers_precision(shop: httpx.Clien
 
 
 def test_a_delayed_message_comes_late_without_its_schedule(shop: httpx.Client, underway: Underway) -> None:
-    left = underway.unscheduled_at + DELAY + SWEEP + 30 - time.monotonic()
-    until("the sweeper delivers it", lambda: answer(shop, f"/Mailer/{underway.unscheduled}/sent"), max(left, 1))
+    until("the sweeper delivers it", lambda: answer(shop, f"/Mailer/{underway.unscheduled}/sent"), DELAY + 3 * SWEEP)
     assert answer(shop, f"/Mailer/{underway.unscheduled}/sent") == ["late"]
 
 
@@ -174,10 +171,10 @@ def test_a_function_that_runs_out_of_time_goes_on_where_it_was(shop: httpx.Clien
         packed: list[dict[str, Any]] = answer(shop, f"/Shipping/{underway.parcel}/track")
         return packed
 
-    until("all is packed", lambda: len(packed()) == len(underway.items), 240)
+    until("all is packed", lambda: len(packed()) == len(underway.items), 400)
     assert [entry["item"] for entry in packed()] == underway.items
     workers = [entry["worker"] for entry in packed()]
     # One process did as much as it had time for, the next the rest: nothing twice, nothing left out. On a slow machine
-    # the saga's kills come late, and one of them may meet the first process.
-    assert 2 <= len(set(workers)) <= 3
+    # the saga's kills come late, and may meet these processes: each makes it one more.
+    assert 2 <= len(set(workers)) <= 3 + len({order.killed for order in underway.orders} & set(workers))
     assert workers == sorted(workers, key=workers.index)

@@ -22,7 +22,7 @@ from adapter.cli.checks.finding import Level
 from infra.emulator import Emulator
 from infra.stack import LOCAL_CREDENTIALS, Stack
 from tests.integration.probes import Probes
-from tests.integration.waiting import accepted, answer, result, until
+from tests.integration.waiting import accepted, answer, called, result, until
 
 CANCELLED = {"message": "Cancelled", "code": 409, "source": "invocation"}
 """The SDK's own error."""
@@ -76,7 +76,7 @@ def test_a_call_into_python_and_back(http: httpx.Client, key: str) -> None:
 
 def test_an_idempotency_key(http: httpx.Client, key: str) -> None:
     keys = key, key, key[1:]
-    first, second, other = (http.post("/SdkClerk/unique", headers={"idempotency-key": each}) for each in keys)
+    first, second, other = (called(http, "/SdkClerk/unique", idempotency_key=each) for each in keys)
     assert first.json() == second.json() != other.json()
     assert first.headers["x-restate-id"] == second.headers["x-restate-id"]
 
@@ -106,7 +106,7 @@ def test_a_deadlock_is_reported_and_broken(http: httpx.Client, admin: httpx.Clie
 
 
 def test_a_function_of_the_python_sdk(http: httpx.Client, admin: httpx.Client, key: str) -> None:
-    answered = http.post("/PyClerk/nap", json=key, headers={"idempotency-key": key})
+    answered = called(http, "/PyClerk/nap", key, idempotency_key=key)
     assert answered.json() == ["slept", 2, key]
     entries = admin.get(f"/invocations/{answered.headers['x-restate-id']}/journal").json()["entries"]
     assert [each["command"] for each in entries if "command" in each] == ["run", "sleep", "call"]
@@ -116,7 +116,7 @@ def test_a_function_of_the_python_sdk(http: httpx.Client, admin: httpx.Client, k
 
 
 def test_handlers_of_the_python_sdk_beside_definitions(http: httpx.Client, admin: httpx.Client, key: str) -> None:
-    answered = http.post("/BesideClerk/nap", json=key, headers={"idempotency-key": key})
+    answered = called(http, "/BesideClerk/nap", key, idempotency_key=key)
     assert answered.json() == ["slept", '"woke up"']
     assert answer(http, f"/Board/{key}/notes") == ["woke up"]
     entries = admin.get(f"/invocations/{answered.headers['x-restate-id']}/journal").json()["entries"]
@@ -129,11 +129,11 @@ def test_handlers_of_the_python_sdk_beside_definitions(http: httpx.Client, admin
 
 def test_a_large_journal_is_compressed_or_refused(http: httpx.Client, admin: httpx.Client) -> None:
     compressed, plain = (accepted(http, f"/{service}/carry/send", 6) for service in ("PyClerk", "SdkClerk"))
-    until("it is paused", lambda: shown(admin, plain).get("status") == "paused")
+    until("it is paused", lambda: shown(admin, plain).get("status") == "paused", 400)
     assert re.search(
         "the journal is [0-9]+ bytes as a payload, and Lambda takes 6291456:", shown(admin, plain)["error"]
     )
-    assert result(http, f"/restate/attach/{compressed}").json() == 6
+    assert result(http, f"/restate/attach/{compressed}", 400).json() == 6
     assert admin.post(f"/invocations/{plain}/kill").status_code == 202
 
 

@@ -78,7 +78,7 @@ def test_a_changed_handler_resumed_on_the_wrong_code_and_back(
 
 
 def test_delayed_messages_begin_where_their_handlers_are_by_then(http: httpx.Client, probes: Probes) -> None:
-    assert result(http, f"/restate/attach/{probes.delayed}").json() == 2
+    assert result(http, f"/restate/attach/{probes.delayed}", probes.delay + 200).json() == 2
     refused = until("it is refused", lambda: _refused(http, probes.delayed_to_gone))
     assert refused == {"message": "'Changing' has no handler 'gone' any more", "code": 404, "source": "invocation"}
     until("it has begun", lambda: http.post(f"/restate/invocation/{probes.delayed_to_moving}/signals/go").is_success)
