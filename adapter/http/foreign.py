@@ -7,7 +7,8 @@ clients made from it have types of these names.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, count
 from typing import Any, Final, cast
 from urllib.parse import unquote
 
@@ -35,6 +36,8 @@ class Shared:
     def take(self, schema: dict[str, Any], name: str = "Schema") -> dict[str, Any]:
         """Return a schema whose named parts, and itself if it has a title or is recursive, are among the named ones.
 
+        A named part that is the whole again, as Restate's Go SDK writes it, is its title.
+
         Args:
             schema: The schema.
             name: The name of a recursive schema without a title.
@@ -50,37 +53,46 @@ class Shared:
         {'$ref': '#/components/schemas/Tree'}
         """
         own = {key: value for key, value in schema.items() if key not in (*DEFINITIONS, "$schema")}
-        title = own.get("title")
-        titled = title if isinstance(title, str) and NAME.fullmatch(title) else ""
         parts: dict[Place, dict[str, Any]] = {}
         for key in DEFINITIONS:
-            parts |= {(key, part): _schema(value) for part, value in object_of(schema.get(key)).items()}
-        parts |= {place: _schema(at(schema, place)) for place in _references(schema) if place not in parts}
-        if () in parts:
+            parts.update({(key, part): _schema(value) for part, value in object_of(schema.get(key)).items()})
+        wholes = [place for place, part in parts.items() if part == {"$ref": "#"}]
+        for place in wholes:
+            del parts[place]
+        titles = [own.get("title"), *(place[-1] for place in wholes)]
+        titled = next((each for each in titles if isinstance(each, str) and NAME.fullmatch(each)), "")
+        references = {() if place in wholes else place for place in _references([own, *parts.values()])}
+        parts.update({place: _schema(at(schema, place)) for place in references if place not in parts})
+        if () in parts or (titled and own.get("type") == "object"):
             parts[()] = own
-        names: dict[Place, str] = {}
-        for place, part in parts.items():
-            wanted = place[-1] if place else titled or name
-            names[place] = self._free(wanted if NAME.fullmatch(wanted) else f"Type{len(self.schemas) + 1}", part, parts)
-        for place, part in parts.items():
-            self.schemas[names[place]] = {**self._renamed(part, names), "title": names[place]}
-        if () in names:
-            return {"$ref": self._prefix + names[()]}
-        taken: dict[str, Any] = self._renamed(own, names)
-        if own.get("type") != "object" or not titled:
-            return taken
-        name = self._free(titled, taken, {})
-        self.schemas[name] = {**taken, "title": name}
-        return {"$ref": self._prefix + name}
+        names = self._named(parts, wholes, titled or name)
+        self.schemas |= self._titled(parts, names)
+        return {"$ref": self._prefix + names[()]} if () in parts else self._renamed(own, names)
 
-    def _free(self, name: str, schema: Any, parts: Mapping[Place, Any]) -> str:
-        """Return a name that no other schema has. Two that look alike are one, if they refer to nothing."""
-        number, free = 1, name
-        while free in self.schemas and (parts or self.schemas[free] != {**schema, "title": free}):
-            number += 1
-            free = f"{name}{number}"
-        self.schemas.setdefault(free, schema)
-        return free
+    def _named(self, parts: Mapping[Place, dict[str, Any]], wholes: Iterable[Place], whole: str) -> dict[Place, str]:
+        """Return the names of parts by their places. A name that a different schema has gets a number."""
+        names: dict[Place, str] = {}
+        for place in parts:
+            wanted = place[-1] if place else whole
+            names[place] = wanted if NAME.fullmatch(wanted) else f"Type{len(self.schemas) + len(names) + 1}"
+        names |= {place: names[()] for place in wholes if () in names}
+        titled = self._titled(parts, names)
+        if len(titled) == len(parts) and all(
+            self.schemas.get(each, schema) == schema for each, schema in titled.items()
+        ):
+            return names
+        used = set(self.schemas)
+        for place, part in parts.items():
+            wanted = names[place]
+            if next(_references(part), None) is None and self.schemas.get(wanted) == {**part, "title": wanted}:
+                continue
+            numbered = (f"{wanted}{number}" for number in count(2))
+            names[place] = next(each for each in chain([wanted], numbered) if each not in used)
+            used.add(names[place])
+        return names | {place: names[()] for place in wholes if () in names}
+
+    def _titled(self, parts: Mapping[Place, dict[str, Any]], names: Mapping[Place, str]) -> dict[str, dict[str, Any]]:
+        return {names[place]: {**self._renamed(part, names), "title": names[place]} for place, part in parts.items()}
 
     def _renamed(self, value: Any, names: Mapping[Place, str]) -> Any:
         match value:

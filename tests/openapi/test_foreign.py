@@ -60,3 +60,37 @@ def test_references_are_written_in_several_ways() -> None:
 def test_what_a_discriminator_maps_to_is_renamed() -> None:
     schema, _ = taken({"discriminator": {"mapping": {"cat": "#/$defs/Cat"}}, "$defs": {"Cat": {"type": "object"}}})
     assert schema == {"discriminator": {"mapping": {"cat": PREFIX + "Cat"}}}
+
+
+def test_a_named_part_that_is_the_whole_gives_it_its_name() -> None:
+    """As Restate's Go SDK names the types of handlers."""
+    line = {"type": "object", "properties": {"sku": {"type": "string"}}}
+    order = {
+        "$defs": {"Line": line, "Order": {"$ref": "#"}},
+        "type": "object",
+        "properties": {"lines": {"items": {"$ref": "#/$defs/Line"}}, "parent": {"$ref": "#/$defs/Order"}},
+    }
+    schema, schemas = taken(order)
+    assert schema == to("Order")
+    assert schemas["Order"]["properties"] == {"lines": {"items": to("Line")}, "parent": to("Order")}
+    assert sorted(schemas) == ["Line", "Order"]
+    schema, schemas = taken({"$defs": {"Name": {"$ref": "#"}}, "type": "string"})
+    assert (schema, schemas) == ({"type": "string"}, {})
+
+
+def test_schemas_of_one_name_that_are_equal_are_one() -> None:
+    shared = Shared(PREFIX)
+    update = {"$defs": {"Update": {"$ref": "#"}}, "type": "object", "properties": {"new": {"type": "integer"}}}
+    line = {"type": "object", "properties": {"sku": {"type": "string"}}}
+    order = {
+        "$defs": {"Line": line, "Order": {"$ref": "#"}},
+        "type": "object",
+        "properties": {"a": {"$ref": "#/$defs/Line"}},
+    }
+    node = {"$defs": {"Node": {"$ref": "#"}}, "type": "object", "properties": {"next": {"$ref": "#/$defs/Node"}}}
+    assert [shared.take(update, name) for name in ("AddOutput", "SetOutput")] == [to("Update")] * 2
+    assert [shared.take(order, name) for name in ("PlaceInput", "CheckInput")] == [to("Order")] * 2
+    assert [shared.take(node, name) for name in ("PlaceInput", "CheckInput")] == [to("Node")] * 2
+    assert shared.take({**node, "type": ["object", "null"]}) == to("Node2")
+    assert shared.schemas["Node2"]["properties"] == {"next": to("Node2")}
+    assert sorted(shared.schemas) == ["Line", "Node", "Node2", "Order", "Update"]
