@@ -17,6 +17,8 @@ from adapter.cli.stubs import generate
 from adapter.definitions import describe as described
 from adapter.errors import DefinitionError
 from adapter.http.openapi import describe, merge
+from adapter.local.samples import curl_lines
+from adapter.registry import Registry
 from adapter.restate.http import HttpEndpoint
 from tests.fuzz.bounds import bounded
 from tests.fuzz.changes import ODD, changes
@@ -94,6 +96,9 @@ def test_the_module_of_invalid_schemas_can_be_imported(input: Any, output: Any, 
         )
         document = merge({name: describe(each) for name, each in services.items()})
         assert [place for place in references(document) if not resolves(document, place)] == []
+        registry = Registry()
+        registry.services.update(services)
+        assert [line.split()[:2] for line in curl_lines(registry, "")] == [["curl", "/Shop/place"]]
         shop = imported(generate(document, text)).Shop
         assert list(described(shop).methods) == ["place"]
 
