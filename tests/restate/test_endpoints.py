@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.restate import node
+from tests.restate import golang, node
 from tests.restate.hosting import Hosted, eventually, new_key, tables
 from tests.restate.serving import Served, served_python
 from tests.unit.dev import Dev
@@ -68,9 +68,22 @@ def second() -> Iterator[Served]:
         yield served
 
 
+FIRST: dict[str, Callable[[], AbstractContextManager[Served]]] = {
+    "typescript": lambda: node.served("relay.ts"),
+    "python": lambda: served_python("tests.restate.relay:app", NAME="First"),
+    "go": lambda: golang.served("relay"),
+}
+"""Serves the first of the endpoints in a language."""
+
+
 @pytest.fixture(
     scope="module",
-    params=["typescript", "python", pytest.param("typescript on dynamodb", marks=pytest.mark.dynamodb)],
+    params=[
+        "typescript",
+        "python",
+        pytest.param("typescript on dynamodb", marks=pytest.mark.dynamodb),
+        *(["go", pytest.param("go on dynamodb", marks=pytest.mark.dynamodb)] if golang.GO else []),
+    ],
 )
 def dev(request: pytest.FixtureRequest, second: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of `adapter dev`, which serves a module and two endpoints."""
@@ -78,12 +91,7 @@ def dev(request: pytest.FixtureRequest, second: Served, tmp_path_factory: pytest
     (directory / "own.py").write_text(MODULE)
     language, _, store = request.param.partition(" on ")
     with ExitStack() as stack:
-        serves = (
-            node.served("relay.ts")
-            if language == "typescript"
-            else served_python("tests.restate.relay:app", NAME="First")
-        )
-        first = stack.enter_context(serves)
+        first = stack.enter_context(FIRST[language]())
         environment = {"AWS_ENDPOINT_URL": request.getfixturevalue("emulated"), **tables()} if store else {}
         endpoints = ["--endpoint", first.url, "--endpoint", second.url]
         dev = Dev(directory, "--no-reload", *endpoints, "own", environment=environment)

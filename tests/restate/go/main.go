@@ -21,6 +21,7 @@ import (
 
 var programs = map[string]func() []restate.ServiceDefinition{
 	"services":   services,
+	"relay":      relay,
 	"tour":       tour,
 	"restarting": restarting,
 }
