@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -34,25 +34,29 @@ def version() -> str:
 @cache
 def build() -> Path:
     """Build the program, unless it is there, and return it. The tests are skipped where its modules cannot be had."""
-    if GO is None:
-        pytest.skip("there is no Go: install it, with a proxy or a cache of modules that has Restate's SDK")
     sources = sorted(each for each in SOURCES.iterdir() if each.is_file())
     digest = hashlib.sha256(b"".join(each.read_bytes() for each in sources)).hexdigest()
     program = ROOT / ".local" / "restate" / f"go-{digest[:16]}"
     if not program.exists():
         program.parent.mkdir(parents=True, exist_ok=True)
         built = program.with_suffix(f".{os.getpid()}")
-        _run(pytest.skip, GO, "mod", "download")
-        _run(pytest.fail, GO, "build", "-trimpath", "-o", str(built), ".")
+        compile_to(built, SOURCES)
         built.replace(program)
     return program
 
 
-def _run(refuse: Callable[[str], object], *command: str) -> None:
-    try:
-        subprocess.run(command, cwd=SOURCES, capture_output=True, text=True, timeout=1200, check=True)
-    except subprocess.CalledProcessError as error:
-        refuse(f"{' '.join(command)}: {error.stderr}")
+def compile_to(program: Path, sources: Path) -> None:
+    """Compile a program of the modules that the test services use, which are beside its sources."""
+    if GO is None:
+        pytest.skip("there is no Go: install it, with a proxy or a cache of modules that has Restate's SDK")
+    for refuse, command in (
+        (pytest.skip, [GO, "mod", "download"]),
+        (pytest.fail, [GO, "build", "-trimpath", "-o", str(program), "."]),
+    ):
+        try:
+            subprocess.run(command, cwd=sources, capture_output=True, text=True, timeout=1200, check=True)
+        except subprocess.CalledProcessError as error:
+            refuse(f"{' '.join(command)}: {error.stderr}")
 
 
 @contextmanager

@@ -1,8 +1,9 @@
-"""The first example of the guide: an endpoint in JavaScript that `adapter dev` serves."""
+"""The first examples of the guide: endpoints in JavaScript and in Go that `adapter dev` serves."""
 
 from __future__ import annotations
 
 import re
+import shutil
 import socket
 import subprocess
 import time
@@ -11,20 +12,25 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
 from infra.emulator import ROOT, free_port
 from infra.node import MODULES, NODE
-from tests.restate import node
+from tests.restate import golang, node
 from tests.unit.dev import Dev
 
 GUIDE = ROOT / "docs" / "guides" / "sdks.md"
 
 
-def example() -> str:
-    """Return the guide's first program in JavaScript."""
-    block = re.search(r"^```js\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
-    assert block is not None, f"{GUIDE} has no block of JavaScript"
-    return block.group(1)
+def examples(language: str) -> list[str]:
+    """Return the guide's programs in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def on(port: int, program: str) -> str:
+    """Return a program with another port."""
+    assert program.count("9080") == 1, "the program names its port once"
+    return program.replace("9080", str(port))
 
 
 def listens(port: int) -> bool:
@@ -33,13 +39,9 @@ def listens(port: int) -> bool:
 
 
 @contextmanager
-def running(directory: Path, port: int) -> Iterator[None]:
-    """Run the guide's program on another port, beside the caller."""
-    program = example()
-    assert program.count("9080") == 1, "the program names its port once"
-    (directory / "app.mjs").write_text(program.replace("9080", str(port)))
-    (directory / "node_modules").symlink_to(MODULES / "node_modules")
-    with subprocess.Popen([NODE, "app.mjs"], cwd=directory) as process:
+def running(command: list[str], directory: Path, port: int) -> Iterator[None]:
+    """Run a program beside the caller."""
+    with subprocess.Popen(command, cwd=directory) as process:
         try:
             end = time.monotonic() + 240
             while not listens(port):
@@ -51,14 +53,45 @@ def running(directory: Path, port: int) -> Iterator[None]:
             process.kill()
 
 
+def answers(directory: Path, port: int, handler: str) -> None:
+    """Serve an endpoint of the guide, and call it."""
+    dev = Dev(directory, "--endpoint", f"http://localhost:{port}")
+    try:
+        url = dev.until(r"Greeter on (http://\S+)").group(1)
+        answer = httpx.post(f"{url}/Greeter/{handler}", json="Mary", timeout=120)
+        assert (answer.status_code, answer.json()) == (200, "Hello Mary")
+    finally:
+        dev.stop()
+
+
 def test_the_guides_endpoint_is_served_and_called(tmp_path: Path) -> None:
     node.install()
     port = free_port()
-    with running(tmp_path, port):
-        dev = Dev(tmp_path, "--endpoint", f"http://localhost:{port}")
-        try:
-            url = dev.until(r"Greeter on (http://\S+)").group(1)
-            answer = httpx.post(f"{url}/Greeter/greet", json="Mary", timeout=120)
-            assert (answer.status_code, answer.json()) == (200, "Hello Mary")
-        finally:
-            dev.stop()
+    (tmp_path / "app.mjs").write_text(on(port, examples("js")[0]))
+    (tmp_path / "node_modules").symlink_to(MODULES / "node_modules")
+    with running([NODE, "app.mjs"], tmp_path, port):
+        answers(tmp_path, port, "greet")
+
+
+def compiled(program: str, directory: Path) -> str:
+    """Compile a program in Go."""
+    for each in ("go.mod", "go.sum"):
+        shutil.copy(golang.SOURCES / each, directory)
+    (directory / "main.go").write_text(program)
+    golang.compile_to(directory / "app", directory)
+    return str(directory / "app")
+
+
+@pytest.mark.skipif(golang.GO is None, reason="there is no Go")
+def test_the_guides_endpoint_in_go_is_served_and_called(tmp_path: Path) -> None:
+    port = free_port()
+    with running([compiled(on(port, examples("go")[0]), tmp_path)], tmp_path, port):
+        answers(tmp_path, port, "Greet")
+
+
+@pytest.mark.skipif(golang.GO is None, reason="there is no Go")
+def test_the_guides_function_in_go_is_compiled(tmp_path: Path) -> None:
+    server, function = examples("go")
+    program = re.sub(r"(?<=^func main\(\) {\n).*(?=^})", lambda _: function, server, flags=re.MULTILINE | re.DOTALL)
+    assert program != server
+    compiled(program.replace('"context"', '"github.com/aws/aws-lambda-go/lambda"'), tmp_path)

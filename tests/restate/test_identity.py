@@ -89,6 +89,12 @@ def go_over_http(key: str) -> Iterator[Reach]:
 
 
 @contextmanager
+def go_over_http1(key: str) -> Iterator[Reach]:
+    with golang.served("restarting", port="http1", identity=key) as served:
+        yield lambda signer, _: HttpEndpoint(served.url, identity=signer)
+
+
+@contextmanager
 def go_on_lambda(key: str) -> Iterator[Reach]:
     with golang.sandboxed("restarting", identity=key) as sandbox:
         yield lambda signer, _: LambdaEndpoint("sandbox", sandbox, identity=signer)
@@ -97,7 +103,7 @@ def go_on_lambda(key: str) -> Iterator[Reach]:
 SERVES = [python_app, python_over_http, python_over_http1, typescript_over_http, typescript_on_lambda, python_on_lambda]
 
 if golang.GO:
-    SERVES += [go_over_http, go_on_lambda]
+    SERVES += [go_over_http, go_over_http1, go_on_lambda]
 
 
 @asynccontextmanager
