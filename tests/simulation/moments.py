@@ -93,9 +93,27 @@ def overtaken(random: Random) -> Plan:
     return crowd.plan(roots)
 
 
+def behind(random: Random) -> Plan:
+    """Return a plan in which messages that run long steps come to a key while clients in Lambda functions hold it.
+
+    Such a client is answered when its process has nothing left to do.
+    """
+    crowd = Crowd(random, functions=1)
+    roots: list[Root] = []
+    short, long = Op("step", "a", random.choice((5, 100, 500))), Op("step", "b", 2400)
+    for _ in range(random.choice((1, 2, 4))):
+        at = random.uniform(0, 5.0)
+        node = crowd.node(KEY, Kind.EXCLUSIVE, (short,))
+        roots.append(Root(node, "call", (at,), patience=28.0))
+        for _ in range(random.choice((1, 2))):
+            node = crowd.node(KEY, Kind.EXCLUSIVE, random.choice(((long,), (Op("add", "total", 1), long))))
+            roots.append(Root(node, "send", (at + random.uniform(0, short.n / 1000),)))
+    return crowd.plan(roots)
+
+
 SERVICE = Target("S0", "do")
 
-MOMENTS = {"wakes": wakes, "resends": resends, "turns": turns, "overtaken": overtaken}
+MOMENTS = {"wakes": wakes, "resends": resends, "turns": turns, "overtaken": overtaken, "behind": behind}
 """The switches of these."""
 
 FAULTS = {
@@ -103,5 +121,9 @@ FAULTS = {
     "resends": Faults(jitter=0.2, slow=0.1, kill=0.01),
     "turns": Faults(jitter=0.02),
     "overtaken": Faults(jitter=0.02, pause=0.01),
+    "behind": Faults(jitter=0.002),
 }
 """What goes wrong in each of them."""
+
+LAMBDAS = {"behind": 1.0}
+"""The share of their processes that are Lambda functions', if not 0."""

@@ -975,6 +975,17 @@ MUTANTS = (
         Edit(KeyRequested, "apply", "self.direct and not contended", "not contended"),
         focus="resends",
     ),
+    mutant(
+        "a client waits for the steps of those behind it",
+        "a client waits no longer than the work",
+        Edit(
+            Issuing,
+            "begin",
+            "if execution.ref in self._hosting.batched and not isinstance(command, IMMEDIATE):",
+            "if False:",
+        ),
+        focus="behind",
+    ),
 )
 
 

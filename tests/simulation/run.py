@@ -15,7 +15,7 @@ from tests.simulation.checks import check
 from tests.simulation.crowds import attached, backlog, beside, crowd, fan_in, interrupted, kills, messages, pauses
 from tests.simulation.faults import Exchanges, Faults, draw, draw_exchanges
 from tests.simulation.loop import simulate
-from tests.simulation.moments import FAULTS, MOMENTS
+from tests.simulation.moments import FAULTS, LAMBDAS, MOMENTS
 from tests.simulation.plan import Op, Plan, generate, hosted
 from tests.simulation.reach import SHARES
 from tests.simulation.reach import draw as switches
@@ -113,7 +113,7 @@ def case(seed: int, focus: str = "") -> Case:
     if "attached" in crowds:
         retention, faults = 0.0, Faults(jitter=faults.jitter or 0.2, slow=faults.slow)
     for name in FAULTS.keys() & set(crowds):
-        faults, lambdas = replace(FAULTS[name]), 0.0
+        faults, lambdas = replace(FAULTS[name]), LAMBDAS.get(name, 0.0)
     parts = focus == "parts" or (Random(f"{seed}/parts").random() < 0.25 and _largest(plan) <= 20_000)
     if "pauses" in reach and Random(f"{seed}/late").random() < 0.3:
         faults.delayed, faults.lost = 0.3, 0.4  # so that a copy of a write arrives between a resume and its dispatch
