@@ -58,6 +58,26 @@ def resends(random: Random) -> Plan:
     return crowd.plan(roots)
 
 
+def unmarked(random: Random) -> Plan:
+    """Return a plan in which owners of keys send messages to their own keys, and their processes often end.
+
+    A process may end after such a message is put, and before the head of the key says that one waits. Nobody else uses
+    the keys.
+    """
+    crowd = Crowd(random, functions=1)
+    roots: list[Root] = []
+    for number in range(random.choice((4, 8))):
+        own = replace(KEY, key=f"k{number}")
+        first, *others = (
+            Op("invoke", node=crowd.node(own, Kind.EXCLUSIVE, (Op("add", "total", 1),)), how="send")
+            for _ in range(random.choice((2, 3)))
+        )
+        step = Op("step", "a", 5)  # the first one has the state written before, which also marks the head
+        node = crowd.node(own, Kind.EXCLUSIVE, (step, first, step, *others))
+        roots.append(Root(node, "send", (random.uniform(0, 0.2),)))
+    return crowd.plan(roots)
+
+
 def turns(random: Random) -> Plan:
     """Return a plan in which handlers go another way after a rewind.
 
@@ -113,7 +133,14 @@ def behind(random: Random) -> Plan:
 
 SERVICE = Target("S0", "do")
 
-MOMENTS = {"wakes": wakes, "resends": resends, "turns": turns, "overtaken": overtaken, "behind": behind}
+MOMENTS = {
+    "wakes": wakes,
+    "resends": resends,
+    "turns": turns,
+    "overtaken": overtaken,
+    "behind": behind,
+    "unmarked": unmarked,
+}
 """The switches of these."""
 
 FAULTS = {
@@ -122,6 +149,7 @@ FAULTS = {
     "turns": Faults(jitter=0.02),
     "overtaken": Faults(jitter=0.02, pause=0.01),
     "behind": Faults(jitter=0.002),
+    "unmarked": Faults(jitter=0.002, kill=0.03),
 }
 """What goes wrong in each of them."""
 

@@ -41,6 +41,7 @@ from adapter.engine.failures import Failures
 from adapter.engine.handover import Handover
 from adapter.engine.issuing import Issuing
 from adapter.engine.keys import KeyState
+from adapter.engine.known_key import Key
 from adapter.engine.notifier import Notifier
 from adapter.engine.outbound import Outbound
 from adapter.engine.pending import Pending
@@ -985,6 +986,12 @@ MUTANTS = (
             "if False:",
         ),
         focus="behind",
+    ),
+    mutant(
+        "an owner does not look for what an earlier attempt has put without telling",
+        "sends keep their order",
+        Edit(Key, "state", "self.head.queued or self.unheard", "self.head.queued"),
+        focus="unmarked",
     ),
 )
 
