@@ -131,6 +131,16 @@ def behind(random: Random) -> Plan:
     return crowd.plan(roots)
 
 
+def rush(random: Random) -> Plan:
+    """Return a plan in which clients of many processes take a free key at the same moment, and release it at once."""
+    crowd = Crowd(random, functions=1)
+    roots: list[Root] = []
+    for _ in range(random.choice((20, 40))):
+        node = crowd.node(KEY, Kind.EXCLUSIVE, (Op("add", "total", 1),))
+        roots.append(Root(node, "call", (random.uniform(0, 0.5),), patience=28.0))
+    return crowd.plan(roots)
+
+
 SERVICE = Target("S0", "do")
 
 MOMENTS = {
@@ -140,6 +150,7 @@ MOMENTS = {
     "overtaken": overtaken,
     "behind": behind,
     "unmarked": unmarked,
+    "rush": rush,
 }
 """The switches of these."""
 
@@ -150,6 +161,7 @@ FAULTS = {
     "overtaken": Faults(jitter=0.02, pause=0.01),
     "behind": Faults(jitter=0.002),
     "unmarked": Faults(jitter=0.002, kill=0.03),
+    "rush": Faults(jitter=0.02),
 }
 """What goes wrong in each of them."""
 

@@ -33,6 +33,7 @@ from adapter.engine.claims import Claims
 from adapter.engine.commit_log import CommitLog
 from adapter.engine.committer import Committer
 from adapter.engine.control import Control
+from adapter.engine.corrections import Corrections
 from adapter.engine.deadlocks import Deadlocks
 from adapter.engine.engine import Engine
 from adapter.engine.execution import Execution, KeyRequested
@@ -992,6 +993,12 @@ MUTANTS = (
         "sends keep their order",
         Edit(Key, "state", "self.head.queued or self.unheard", "self.head.queued"),
         focus="unmarked",
+    ),
+    mutant(
+        "a request tries to take a free key as often as others are first",
+        "no process starves",
+        Edit(Corrections, "_on_key_changed", " and key.lost_races < MAX_TAKE_TRIES", ""),
+        focus="rush",
     ),
 )
 

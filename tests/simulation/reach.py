@@ -23,6 +23,7 @@ SHARES: Final = {
     "overtaken": 0.0,
     "behind": 0.0,
     "unmarked": 0.0,
+    "rush": 0.0,
     "waits": 0.2,
     "starvation": 0.3,
     "outages": 0.1,
@@ -60,8 +61,8 @@ SHARES: Final = {
 - ``interrupted``: Operators cancel callers that wait for long calls.
 - ``beside``: Calls end by signals while their callers run long steps.
 - ``attached``: What callers wait for expires at once, while they resume for another reason.
-- ``wakes``, ``resends``, ``turns``, ``overtaken``, ``behind``, ``unmarked``: Something comes at an unlucky
-  moment (see `moments`).
+- ``wakes``, ``resends``, ``turns``, ``overtaken``, ``behind``, ``unmarked``, ``rush``: Something comes at an
+  unlucky moment (see `moments`).
 - ``waits``: No invocation and no client waits longer than the work in front of it and what went wrong (see `waits`).
   It is on wherever ``crowd``, ``backlog``, ``fan-in``, ``sdk``, ``wakes`` or ``behind`` is.
 - ``starvation``: No process loses a key to others again and again, and no key or record is refused to all of them.

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from adapter.engine.ports import Change, MarkQueued, Update, WriteHead
+from adapter.engine.ports import Change, Conflict, Create, MarkQueued, Update, WriteHead
 from adapter.engine.records import Ref
 from adapter.engine.types import ObjectKey
 from tests.simulation.plan import Op
@@ -43,6 +43,9 @@ REQUESTS = 4
 
 LOSSES = 80
 """How often a process may lose a key to others in a row; more than one of its sessions may try."""
+
+TAKES = 4
+"""How often one request may find that another has taken the free key that it wants. After that it goes to the inbox."""
 
 MARKS = 8
 """How often in a row a process may be refused to tell a key's owner that somebody waits. After that it waits for up to
@@ -82,6 +85,8 @@ class Waits:
         self.tickets: dict[Ref, str] = {}
         """The place of each invocation in its key's inbox, if it had one."""
         self._refused: dict[str, int] = defaultdict(int)
+        self._missed: dict[Ref, int] = defaultdict(int)
+        """How often each request for a key has found that another was first."""
         self._marks: dict[tuple[str, str], int] = defaultdict(int)
         """How often in a row a process could not tell a key's owner that somebody waits."""
 
@@ -143,6 +148,15 @@ class Waits:
                 self._world.violation(f"{process} has lost {name} {LOSSES} times in a row")
             elif self._refused[name] > most:
                 self._world.violation(f"{name} was refused to all {most} times in a row")
+
+    def misses(self, changes: Sequence[Change], conflict: Conflict) -> None:
+        """A commit was refused. If it was to make invocations that take a free key, others have written its head."""
+        if any(isinstance(changes[place], WriteHead) for place in conflict.found):
+            for change in changes:
+                if isinstance(change, Create) and change.meta.kind.exclusive:
+                    self._missed[change.meta.ref] += 1
+                    if self._missed[change.meta.ref] > TAKES:
+                        self._world.violation(f"{change.meta.id} was late at a free key more than {TAKES} times")
 
     def wins(self, process: str, changes: Sequence[Change]) -> None:
         """A commit was applied."""

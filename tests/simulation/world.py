@@ -470,7 +470,7 @@ class World:
         if self.plan.hosted:
             self.protocol = Random(f"{self.seed}/protocol").choice((5, 6, 7, 7))
             self.streams = Random(f"{self.seed}/streams").choice(("", "", "silent", "eager"))
-        if self.reach & {"crowd", "fan-in"}:
+        if self.reach & {"crowd", "fan-in", "rush"}:
             self.crowd = Random(f"{self.seed}/crowd").choice((2, 4, 8))
 
     @property
@@ -719,6 +719,8 @@ class World:
         self.note(process, name, args, kwargs, fate, error or result)
         if name == "commit":
             self.waits.tells(process.name, args[0], refused=isinstance(error, Unavailable))
+        if name == "commit" and "rush" in self.reach and isinstance(error, Conflict):
+            self.waits.misses(args[0], error)
         if name == "commit" and "starvation" in self.reach:
             if error is None:
                 self.waits.wins(process.name, args[0])
