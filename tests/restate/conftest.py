@@ -13,7 +13,7 @@ from adapter.restate.endpoints import Endpoint
 from adapter.restate.http import HttpEndpoint
 from adapter.restate.lambdas import LambdaEndpoint
 from infra import emulator
-from tests.restate import golang, node
+from tests.restate import golang, jvm, node
 from tests.restate.hosting import Hosted, hosted
 from tests.restate.python_services import app
 from tests.restate.sandbox import LambdaSandbox, sandboxed_python
@@ -35,6 +35,9 @@ if golang.GO:
         *(f"go over http/1.1, requests, v{version}" for version in (5, 6, 7)),
         *(f"go on lambda, requests, v{version}" for version in (5, 6, 7)),
     ]
+
+if jvm.CLASSPATH:
+    HOSTINGS += [f"java on lambda, requests, v{version}" for version in jvm.VERSIONS]
 
 
 @pytest.fixture(scope="session")
@@ -97,6 +100,13 @@ def go_http1() -> Iterator[str]:
 def go_sandbox() -> Iterator[LambdaSandbox]:
     """The Lambda handler of the Go services."""
     with golang.sandboxed() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(scope="session")
+def java_sandbox() -> Iterator[LambdaSandbox]:
+    """The Lambda handler of the Java services."""
+    with jvm.sandboxed() as sandbox:
         yield sandbox
 
 

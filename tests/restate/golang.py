@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -15,7 +12,7 @@ from typing import Final, Literal
 
 import pytest
 
-from infra.emulator import ROOT
+from tests.restate.building import built, run
 from tests.restate.sandbox import LambdaSandbox, running
 from tests.restate.serving import Served, serving
 
@@ -33,30 +30,16 @@ def version() -> str:
 
 @cache
 def build() -> Path:
-    """Build the program, unless it is there, and return it. The tests are skipped where its modules cannot be had."""
-    sources = sorted(each for each in SOURCES.iterdir() if each.is_file())
-    digest = hashlib.sha256(b"".join(each.read_bytes() for each in sources)).hexdigest()
-    program = ROOT / ".local" / "restate" / f"go-{digest[:16]}"
-    if not program.exists():
-        program.parent.mkdir(parents=True, exist_ok=True)
-        built = program.with_suffix(f".{os.getpid()}")
-        compile_to(built, SOURCES)
-        built.replace(program)
-    return program
+    """Build the program, and return it. The tests are skipped where its modules cannot be had."""
+    return built(SOURCES, lambda program: compile_to(program, SOURCES))
 
 
 def compile_to(program: Path, sources: Path) -> None:
     """Compile a program of the modules that the test services use, which are beside its sources."""
     if GO is None:
         pytest.skip("there is no Go: install it, with a proxy or a cache of modules that has Restate's SDK")
-    for refuse, command in (
-        (pytest.skip, [GO, "mod", "download"]),
-        (pytest.fail, [GO, "build", "-trimpath", "-o", str(program), "."]),
-    ):
-        try:
-            subprocess.run(command, cwd=sources, capture_output=True, text=True, timeout=1200, check=True)
-        except subprocess.CalledProcessError as error:
-            refuse(f"{' '.join(command)}: {error.stderr}")
+    run([GO, "mod", "download"], sources, pytest.skip)
+    run([GO, "build", "-trimpath", "-o", str(program), "."], sources, pytest.fail)
 
 
 @contextmanager

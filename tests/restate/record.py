@@ -3,7 +3,8 @@
     python -m tests.restate.record
 
 writes `recorded.json`: for each SDK and version of the protocol, one frame of each message type and set of fields that
-the SDK sent ("said") and of those that it accepted ("heard"). Where there is no Go, its SDK's frames are kept.
+the SDK sent ("said") and of those that it accepted ("heard"). The frames of an SDK
+that cannot be had are kept.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from adapter.restate.apps import AppEndpoint
 from adapter.restate.conversation import Stream
 from adapter.restate.endpoints import Endpoint
 from adapter.restate.http import HttpEndpoint
+from adapter.restate.lambdas import LambdaEndpoint
 from adapter.restate.wire import Frame, FrameReader, Message, write_frame
 from infra.node import PACKAGES
-from tests.restate import golang, node
+from tests.restate import golang, jvm, node
 from tests.restate.hosting import CallError, Hosted, hosted, new_key, until
+from tests.restate.sandbox import LambdaSandbox
 from tests.restate.tour import app
 
 FILE: Final = Path(__file__).with_name("recorded.json")
@@ -137,20 +140,25 @@ async def tour(host: Hosted, version: int, *, pauses: bool) -> None:
 
 
 @contextlib.asynccontextmanager
-async def endpoints(version: int, duplex: bool, urls: dict[str, str]) -> AsyncIterator[dict[str, Endpoint]]:
+async def endpoints(
+    version: int, duplex: bool, urls: dict[str, str], java: LambdaSandbox | None
+) -> AsyncIterator[dict[str, Endpoint]]:
     options: Any = {"version": version, "duplex": duplex}
     async with contextlib.AsyncExitStack() as stack:
         over_http = {name: await stack.enter_async_context(HttpEndpoint(url, **options)) for name, url in urls.items()}
-        yield {**over_http, f"Python {version_of('restate-sdk')}": AppEndpoint(app, **options)}
+        found: dict[str, Endpoint] = {**over_http, f"Python {version_of('restate-sdk')}": AppEndpoint(app, **options)}
+        if java is not None and version in jvm.VERSIONS and not duplex:
+            found[f"Java {jvm.SDK}"] = LambdaEndpoint("sandbox", java, version=version)
+        yield found
 
 
-async def record(urls: dict[str, str]) -> dict[str, dict[str, list[str]]]:
-    """Return what was recorded, of the SDKs with a URL and of the Python SDK."""
+async def record(urls: dict[str, str], java: LambdaSandbox | None) -> dict[str, dict[str, list[str]]]:
+    """Return what was recorded, of the SDKs with a URL, of the Python SDK, and of the Java SDK if it can be had."""
     recorded = dict[str, dict[str, list[str]]]()
     for version in m.VERSIONS:
         both = dict[str, tuple[Recording, Recording]]()
         for duplex in (False, True):
-            async with endpoints(version, duplex, urls) as found:
+            async with endpoints(version, duplex, urls, java) as found:
                 for name, endpoint in found.items():
                     said, heard = both.setdefault(name, (Recording(), Recording()))
                     Recorder(endpoint, said, heard)
@@ -172,9 +180,10 @@ def main() -> None:
         urls = {f"TypeScript {PACKAGES['@restatedev/restate-sdk']}": stack.enter_context(node.served("tour.ts")).url}
         if golang.GO:
             urls[f"Go {golang.version()}"] = stack.enter_context(golang.served("tour")).url
+        java = stack.enter_context(jvm.sandboxed("tour")) if jvm.CLASSPATH else None
         # The SDK's stack traces name files of this machine.
         stack.enter_context(mock.patch("traceback.format_exception", return_value=["the stack"]))
-        recorded = asyncio.run(record(urls))
+        recorded = asyncio.run(record(urls, java))
     languages = {language(name) for name in recorded}
     kept = {name: frames for name, frames in json.loads(FILE.read_text()).items() if language(name) not in languages}
     FILE.write_text(json.dumps(kept | recorded, indent=1) + "\n")

@@ -9,6 +9,7 @@ import pytest
 
 from adapter.restate import messages as m
 from adapter.restate.wire import Frame, Message, read_frames
+from tests.restate import jvm
 from tests.restate.record import FILE, METADATA_FROM, kind_of
 
 M = TypeVar("M", bound=Message)
@@ -42,8 +43,9 @@ def completions(future: m.Future) -> list[int]:
 
 
 def test_each_sdk_is_recorded_in_each_version() -> None:
+    versions = {"Go": m.VERSIONS, "Java": jvm.VERSIONS, "Python": m.VERSIONS, "TypeScript": m.VERSIONS}
     assert sorted((name.split()[0], version(name)) for name in RECORDED) == [
-        (sdk, version) for sdk in ("Go", "Python", "TypeScript") for version in m.VERSIONS
+        (sdk, version) for sdk, spoken in versions.items() for version in spoken
     ]
 
 
