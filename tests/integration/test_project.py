@@ -18,6 +18,7 @@ import pytest
 from infra.emulator import ROOT, Emulator
 from infra.signing import signer
 from infra.stack import LOCAL_CREDENTIALS, Stack
+from tests.integration.waiting import result
 
 PAGE = (ROOT / "docs" / "deploying.md").read_text()
 SDKS = (ROOT / "docs" / "guides" / "sdks.md").read_text()
@@ -138,8 +139,7 @@ def test_its_handlers_answer_signed_requests_only(project: Project, http: httpx.
     assert http.post("/Basket/Mary/put", json={"sku": "pear"}).json() == 1
     order = http.post("/Shop/order", json="Mary").json()
     assert http.post(f"/Order/{order}/pay", json="cash").json() is True
-    attached = http.get(f"/restate/workflow/Order/{order}/attach")
-    assert attached.json() == "1 shipped, paid by cash"
+    assert result(http, f"/restate/workflow/Order/{order}/attach").json() == "1 shipped, paid by cash"
     for path in ("/Basket/Mary/items", "/restate/call/Shop/order", "/admin/services"):
         assert httpx.post(f"{project.stack.url}{path}", json="Mary", timeout=60).status_code == 403
 
