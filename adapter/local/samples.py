@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator
-from typing import Any, cast
+from itertools import count
+from typing import Any, Final, cast
 
 from pydantic.errors import PydanticInvalidForJsonSchema
 
 from adapter.engine.types import Kind
 from adapter.http.foreign import at, object_of, place_of
 from adapter.registry import HostedHandler, Registry
+
+MOST_REFERENCES: Final = 100
+"""Types that refer to each other have samples that grow with the factorial of their number."""
 
 
 def curl_lines(registry: Registry, url: str) -> Iterator[str]:
@@ -44,34 +48,41 @@ def _body(handler: HostedHandler) -> str:
     return " --json " + shlex.quote(json.dumps(sample(schema, schema), ensure_ascii=False))
 
 
-def sample(schema: Any, root: Any, within: frozenset[str] = frozenset({"#"})) -> Any:
+def sample(schema: Any, root: Any) -> Any:
     """Return a value that fits a JSON schema, except for patterns and bounds, which are ignored.
+
+    The value is ``None`` where a part of the schema contains itself, and after `MOST_REFERENCES`.
 
     Args:
         schema: The schema, or a part of one. Another value lets anything pass, as ``true`` does.
         root: What the references in it lead through.
-        within: The references that led here. The value is ``None`` where one of them comes again.
     """
-    match schema:
-        case {"default": given} | {"const": given} | {"examples": [given, *_]} | {"enum": [given, *_]}:
-            return given
-        case {"$ref": str(reference)}:
-            found = None if reference in within else at(root, place_of(reference))
-            return sample(found, root, within | {reference})
-        case {"anyOf": [part, *_]} | {"oneOf": [part, *_]} | {"allOf": [part, *_]}:
-            return sample(part, root, within)
-        case {"type": "string" | ["string", *_]}:
-            return "text"
-        case {"type": "integer" | "number" | ["integer" | "number", *_]}:
-            return 1
-        case {"type": "boolean" | ["boolean", *_]}:
-            return True
-        case {"type": "array" | ["array", *_]}:
-            return []
-        case {"type": "object" | ["object", *_], **others}:
-            properties = object_of(others.get("properties"))
-            required = cast("list[object]", others["required"]) if isinstance(others.get("required"), list) else []
-            names = (name for name in required if isinstance(name, str))
-            return {name: sample(properties.get(name), root, within) for name in names}
-        case _:
-            return None
+    followed = count(1)
+
+    def fitting(part: Any, within: frozenset[str]) -> Any:
+        match part:
+            case {"default": given} | {"const": given} | {"examples": [given, *_]} | {"enum": [given, *_]}:
+                return given
+            case {"$ref": str(reference)}:
+                if reference in within or next(followed) > MOST_REFERENCES:
+                    return None
+                return fitting(at(root, place_of(reference)), within | {reference})
+            case {"anyOf": [first, *_]} | {"oneOf": [first, *_]} | {"allOf": [first, *_]}:
+                return fitting(first, within)
+            case {"type": "string" | ["string", *_]}:
+                return "text"
+            case {"type": "integer" | "number" | ["integer" | "number", *_]}:
+                return 1
+            case {"type": "boolean" | ["boolean", *_]}:
+                return True
+            case {"type": "array" | ["array", *_]}:
+                return []
+            case {"type": "object" | ["object", *_], **others}:
+                properties = object_of(others.get("properties"))
+                required = cast("list[object]", others["required"]) if isinstance(others.get("required"), list) else []
+                names = (name for name in required if isinstance(name, str))
+                return {name: fitting(properties.get(name), within) for name in names}
+            case _:
+                return None
+
+    return fitting(schema, frozenset({"#"}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -342,3 +343,10 @@ def test_samples() -> None:
 )
 def test_samples_of_any_schema(schema: Any, fits: Any) -> None:
     assert sample(schema, schema) == fits
+
+
+def test_samples_of_types_that_refer_to_each_other_are_short() -> None:
+    names = [f"T{each}" for each in range(12)]
+    struct = {"type": "object", "properties": {each: {"$ref": f"#/$defs/{each}"} for each in names}, "required": names}
+    schema = {"$defs": dict.fromkeys(names, struct), **struct}
+    assert len(json.dumps(sample(schema, schema))) < 20_000
