@@ -141,6 +141,23 @@ def rush(random: Random) -> Plan:
     return crowd.plan(roots)
 
 
+def distant(random: Random) -> Plan:
+    """Return a plan in which results come when the next check of what waits for them is far off, and dispatches get
+    lost.
+
+    No client waits for these invocations, which would ask again and again.
+    """
+    crowd = Crowd(random, functions=1)
+    sent: list[Op] = []
+    for number in range(random.choice((2, 4))):
+        signal = Op("signal", n=random.choice((400, 1500)) * 1000, times=1)
+        exclusive = random.random() < 0.5
+        target, kind = (replace(KEY, key=f"k{number}"), Kind.EXCLUSIVE) if exclusive else (SERVICE, Kind.SERVICE)
+        sent.append(Op("invoke", node=crowd.node(target, kind, (signal,)), how="send"))
+    root = crowd.node(SERVICE, Kind.SERVICE, (*sent, Op("sleep", n=2500_000)))  # until then dispatches get lost
+    return crowd.plan([Root(root, "send", (0.0,))])
+
+
 SERVICE = Target("S0", "do")
 
 MOMENTS = {
@@ -151,6 +168,7 @@ MOMENTS = {
     "behind": behind,
     "unmarked": unmarked,
     "rush": rush,
+    "distant": distant,
 }
 """The switches of these."""
 
@@ -162,6 +180,7 @@ FAULTS = {
     "behind": Faults(jitter=0.002),
     "unmarked": Faults(jitter=0.002, kill=0.03),
     "rush": Faults(jitter=0.02),
+    "distant": Faults(jitter=0.002, lost=0.1),
 }
 """What goes wrong in each of them."""
 

@@ -1000,6 +1000,12 @@ MUTANTS = (
         Edit(Corrections, "_on_key_changed", " and key.lost_races < MAX_TAKE_TRIES", ""),
         focus="rush",
     ),
+    mutant(
+        "the dispatch of what has its result gets lost, and the next check is far off",
+        "no notification lost",
+        Edit(Notifier, "notify", " or not self._is_checked_soon(found)", ""),
+        focus="distant",
+    ),
 )
 
 

@@ -25,6 +25,7 @@ from adapter.engine.piles import Piles
 from adapter.engine.ports import Change, Conflict, Contended, Create, Dispatcher, Store, Timers, TooLarge, Unavailable
 from adapter.engine.records import Meta, Record, Ref, Status
 from adapter.engine.requests import Answer, Request
+from adapter.engine.transitions import SOON
 from adapter.engine.types import ENCODED, Failure, Kind, ObjectKey, Outcome, Target
 from adapter.errors import RetryableError, TerminalError
 from tests.simulation import further, sessions
@@ -509,7 +510,7 @@ class World:
         sweeper = self.loop.create_task(self._sweeper())
         self.loop.create_task(self._expiry())
         storm = 1000.0 if self.expiring else self.random.choice((5.0, 60.0, 200.0))
-        await asyncio.wait(clients, timeout=storm)
+        await asyncio.wait(clients, timeout=3000.0 if "distant" in self.reach else storm)
         if self.random.random() < 0.7:
             await asyncio.sleep(self.random.uniform(0, storm))
         self.note(None, "peace")
@@ -661,7 +662,9 @@ class World:
         """After how many seconds a message arrives: never, once, or twice. That of a timer arrives so much later."""
         faults, due = self.faults, max(0.0, timer or 0.0)
         if self.chance(faults.lost):
-            self.loop.call_later(due, self.waits.mishap, RECOVERY)
+            # What has its result and no client may be left to a check that is due soon.
+            cost = RECOVERY + SOON / 1000 if "distant" in self.reach else RECOVERY
+            self.loop.call_later(due, self.waits.mishap, cost)
             return []
         waits = []
         for _ in range(2 if self.chance(faults.doubled) else 1):
