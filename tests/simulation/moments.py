@@ -82,7 +82,7 @@ def turns(random: Random) -> Plan:
     """Return a plan in which handlers go another way after a rewind.
 
     Their way depends on the time, which is drawn anew if it was not committed. The deferred step of the former way may
-    have run, and another command then has its number.
+    have run, and another command then has its number. One whose command is committed does not begin again.
     """
     crowd = Crowd(random, functions=1)
     roots: list[Root] = []
@@ -92,6 +92,11 @@ def turns(random: Random) -> Plan:
         ops = (*[Op("turn", branches=ways)] * random.choice((1, 2)), Op("invoke", node=called, how="caught"))
         if random.random() < 0.3:
             ops = (Op("sleep", n=20), *ops)
+        if random.random() < 0.5:  # the command of a deferred step is committed while the step runs
+            deferred = Op("step", "c", random.choice((500, 1500)), how="defer")
+            other = crowd.node(KEY, Kind.EXCLUSIVE, (Op("add", "total", 1),))
+            beside = (Op("step", "d", 5), Op("invoke", node=other, how="caught"))
+            ops = (Op("gather", branches=((deferred,), beside)), *ops)
         node = crowd.node(SERVICE, Kind.SERVICE, ops)
         roots.append(Root(node, random.choice(("call", "send")), (random.uniform(0, 0.05),), patience=28.0))
     return crowd.plan(roots)

@@ -960,6 +960,12 @@ MUTANTS = (
         focus="turns",
     ),
     mutant(
+        "a deferred step runs again although its command is committed",
+        "5",
+        Edit(Execution, "forget_deferred", "[n for n in self.deferred if n >= self.committed]", "list(self.deferred)"),
+        focus="turns",
+    ),
+    mutant(
         "a dispatch is lost that comes while an attempt begins",
         "no notification lost",
         Edit(Engine, "_begin", "started.wake(id)", "pass"),

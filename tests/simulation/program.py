@@ -438,7 +438,10 @@ class Program:
         if op.how == "once":
             retry = RetryPolicy.NONE
         run = c.Run(op.name, closure, retry, at_most_once=op.how == "once", deferred=op.how == "defer")
+        stored = len(self.attempt.operations) < len(self.attempt._issued)
         operation.append(self.issue(run))
+        if op.how == "defer" and not stored:  # what had its number before a rewind is forgotten
+            self.step_fails(operation[0])
         return operation[0]
 
     def step_begins(self, step: Pending[Any], path: str, seen: list[Any], how: str) -> int:

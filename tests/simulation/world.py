@@ -1076,12 +1076,13 @@ class World:
     def step_begins(self, program: Program, n: int, path: str, seen: list[Any], how: str) -> int:
         """A step starts: all that was observed before it was issued has to be committed, and it must have no result.
 
-        A deferred one may start earlier, and may be run again; one that runs at most once does neither.
+        A deferred one may start earlier. In one attempt it runs again only if its command was not committed. One that
+        runs at most once does neither.
         """
         self._steps += 1
         meta = program.attempt.meta
         self.note(program.process, "steps", meta.id, path, f"#{self._steps}")
-        if how == "defer":
+        if how == "defer" and "turns" not in self.reach:
             return self._steps
         if how == "once":
             if (meta.ref, path) in self.started_once:
@@ -1091,6 +1092,8 @@ class World:
         if (step := (meta.ref, max(meta.epoch, 1), n)) in begun:
             self.violation(f"{meta.id} ran step {path} again in one attempt, though it had not failed")
         begun.add(step)
+        if how == "defer":
+            return self._steps
         self.begun[meta.ref, path] += 1
         if not program.process.frozen:
             self.store.check_step(meta, n)
