@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from infra.emulator import ROOT, Emulator
 from infra.signing import signer
 from infra.stack import LOCAL_CREDENTIALS, Stack
 from tests.integration.waiting import result
+from tests.restate import golang
 
 PAGE = (ROOT / "docs" / "deploying.md").read_text()
 SDKS = (ROOT / "docs" / "guides" / "sdks.md").read_text()
@@ -29,8 +31,8 @@ exec {NODE}/bin/node {NODE}/lib/node_modules/npm/bin/npm-cli.js "$@"
 """
 """The program is a link, which its wheel does not keep."""
 
-REGISTRIES = ("pip_", "npm_config_", "node_extra_ca_certs")
-"""What tells this machine's pip and npm where packages are, and whom to trust."""
+REGISTRIES = ("pip_", "npm_config_", "node_extra_ca_certs", "goproxy", "gosumdb", "gopath", "gocache")
+"""What tells this machine's pip, npm and Go where packages are, and whom to trust."""
 
 MAILER = """\
 from adapter import Context, Service, handler, lambda_handler
@@ -174,6 +176,29 @@ def test_a_second_function_takes_eight_lines(enlarged: httpx.Client) -> None:
 def test_a_function_in_javascript_has_a_driver(enlarged: httpx.Client) -> None:
     answer = enlarged.post("/Greeter/greet", json="Mary")
     assert answer.json() == "Hello Mary", answer.text
+
+
+@pytest.mark.skipif(golang.GO is None, reason="there is no Go")
+def test_a_function_in_go_has_a_driver(project: Project, enlarged: httpx.Client) -> None:
+    folder = project.folder / "gopher"
+    folder.mkdir()
+    (folder / "main.go").write_text(golang.function_of(*blocks("go")).replace("Greeter", "Gopher"))
+    for each in ("go.mod", "go.sum"):
+        shutil.copy(golang.SOURCES / each, folder)
+    functions, driver = (re.sub("(?i)greeter", lambda name: _gopher(name[0]), block) for block in blocks("yaml"))
+    [properties] = re.findall(r"^\| Go \| `(.*)` \| `(.*)` \| `(.*)` \|$", SDKS, re.MULTILINE)
+    runtime, handler, metadata = properties
+    functions = functions.replace("nodejs22.x", runtime).replace("app.handler", handler)
+    functions = functions.replace("    Properties:\n", f"    {metadata}\n    Properties:\n", 1)
+    project.edit("  Deployment:\n", f"{functions}  Deployment:\n")
+    project.edit("\nOutputs:\n", f"{driver}\nOutputs:\n")
+    project.deploy()
+    answer = enlarged.post("/Gopher/Greet", json="Mary")
+    assert answer.json() == "Hello Mary", answer.text
+
+
+def _gopher(greeter: str) -> str:
+    return "Gopher" if greeter[0].isupper() else "gopher"
 
 
 def test_a_deployment_that_fails_is_rolled_back(project: Project, http: httpx.Client) -> None:

@@ -42,6 +42,18 @@ def compile_to(program: Path, sources: Path) -> None:
     run([GO, "build", "-trimpath", "-o", str(program), "."], sources, pytest.fail)
 
 
+def function_of(server: str, handler: str) -> str:
+    """Return a program that starts Lambda's handler instead of a server.
+
+    Args:
+        server: The program that starts a server.
+        handler: The body of its function ``main`` that starts the handler.
+    """
+    program = re.sub(r"(?<=^func main\(\) {\n).*(?=^})", lambda _: handler, server, flags=re.MULTILINE | re.DOTALL)
+    assert program != server
+    return program.replace('"context"', '"github.com/aws/aws-lambda-go/lambda"')
+
+
 @contextmanager
 def served(
     program: str = "services", port: int | Literal["http1"] = 0, identity: str = "", **environment: str

@@ -91,7 +91,4 @@ def test_the_guides_endpoint_in_go_is_served_and_called(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(golang.GO is None, reason="there is no Go")
 def test_the_guides_function_in_go_is_compiled(tmp_path: Path) -> None:
-    server, function = examples("go")
-    program = re.sub(r"(?<=^func main\(\) {\n).*(?=^})", lambda _: function, server, flags=re.MULTILINE | re.DOTALL)
-    assert program != server
-    compiled(program.replace('"context"', '"github.com/aws/aws-lambda-go/lambda"'), tmp_path)
+    compiled(golang.function_of(*examples("go")), tmp_path)
