@@ -98,8 +98,8 @@ class Notifier:
         if not woken and _waits(found, urgent=urgent, cancels=cancels):
             if cancels or not found.resolved or not self._is_checked_soon(found):
                 woken = await self.wake(found)
-            else:  # only the count that first exceeds `wake_after` dispatches
-                woken = found.notifications - tries * len(notifications) <= (found.wake_after or 0)
+            else:  # the count that first exceeds `wake_after` dispatches, and one that was sent again may be that one
+                woken = tries > 1 or found.notifications - len(notifications) <= (found.wake_after or 0)
         if woken:
             self._wakeups.dispatch(ref, service, deployment, fresh=False)
 

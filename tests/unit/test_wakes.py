@@ -129,6 +129,30 @@ async def test_results_that_are_counted_together_dispatch_it() -> None:
     assert waiting.dispatcher.dispatched == [id]
 
 
+async def test_a_count_whose_answer_was_lost_dispatches_it_although_another_came_between() -> None:
+    """The first of two results is counted, and the answer is lost. The second one is counted, and is not the first
+    that was enough. When the first one is counted again, its process cannot know that it was."""
+    waiting = Waiting(1)
+    id = await waiting.begin()
+    counted = asyncio.Event()
+    held = asyncio.Event()
+
+    async def lose_the_first_answer(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if (phase, method) == ("after", "count_notifications") and not counted.is_set():
+            counted.set()
+            await held.wait()
+            raise Unavailable("no answer")
+
+    waiting.world.store.hook = lose_the_first_answer
+    first = asyncio.ensure_future(waiting.go(id, 0))
+    await counted.wait()
+    await waiting.go(id, 0)
+    held.set()
+    await waiting.world.clock.advance(1)
+    await first
+    assert id in waiting.dispatcher.dispatched
+
+
 async def test_one_that_is_dispatched_too_early_is_dispatched_again() -> None:
     waiting = Waiting(1)
 
