@@ -59,6 +59,10 @@ class IssuerProxy:
         return self._issuer.replaying
 
     @property
+    def recalling(self) -> bool:
+        return self._issuer.recalling
+
+    @property
     def random(self) -> Random:
         return self._issuer.random
 

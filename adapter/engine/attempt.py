@@ -122,6 +122,7 @@ class Attempt:
         self._open: list[tuple[Pending[Any], int | None]] = []
         self._task = self.loop.create_task(self._execute(input), context=context)
         self._dead = self._told = False
+        self.recalling = False
 
     # --- what contexts see (`commands.Issuer`) ---
 
@@ -255,7 +256,9 @@ class Attempt:
             if outcome is None:
                 self._mismatch(f"notification of command {entry.n} is missing")
                 return
+            self.recalling = True
             self.deliver(entry.n, outcome)
+            self.recalling = False
         if self.fault is None and self.replaying and not self.failed:
             missing = self._issued[len(self.operations)] if len(self.operations) < len(self._issued) else None
             held = f"{missing.kind} {missing.name!r} as command {missing.n}" if missing else "more results"

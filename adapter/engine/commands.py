@@ -327,6 +327,12 @@ class Issuer(Protocol):
         ...
 
     @property
+    def recalling(self) -> bool:
+        """True while the code continues with a result from the journal. After a conflict the code is replayed in the
+        same attempt; the results that were not committed are then not from the journal."""
+        ...
+
+    @property
     def random(self) -> Random:
         """A generator seeded by the invocation. A replay draws the same numbers."""
         ...

@@ -143,7 +143,7 @@ class _Play:
     async def exchange(self) -> Answer:
         """Tell the endpoint the journal and return the answer, as it was the first time."""
         journal = list(self._journal)
-        issuer, self._fresh = self._issuer, False
+        issuer = self._issuer
         # What an earlier attempt began is the last progress, and each failure since then was a failure of it.
         retries = self._failed + (issuer.failures if issuer.replaying else 0)
         since = issuer.failing_since if retries else None
@@ -170,16 +170,16 @@ class _Play:
                 random_seed=self._seed,
                 idempotency_key=self._issuer.idempotency_key,
             )
-            answer = await conversation.exchange(start, journal, arrived)
-            self._fresh = True
-            return answer
+            return await conversation.exchange(start, journal, arrived)
 
         shown = seen if self._eager and not goes_on else None
         operation = self._issuer.issue(c.Run("exchange", closure, kind="exchange", state=shown), r.read_bytes)
         while not operation.done:  # a cancellation meanwhile is for the handler to know
             await self._until(operation)
         await self._until(operation)  # so is one that no failure of a call has told of
-        return read_answer(await operation, stamped=True)
+        answer = await operation
+        self._fresh = not issuer.recalling
+        return read_answer(answer, stamped=True)
 
     def apply(self, answer: Answer) -> None:
         """Issue the commands of an answer, and add them and the results of its steps to the journal."""

@@ -142,6 +142,20 @@ async def test_an_error_that_asks_to_pause_pauses(progress: bytes) -> None:
     assert len(endpoint.exchanges[1]) == (4 if progress else 2)
 
 
+async def test_an_error_that_asks_to_pause_pauses_although_its_commit_meets_a_conflict() -> None:
+    """The commit makes a record for a call, which another request with the same idempotency key has made before."""
+    error = write_frame(Frame(m.ERROR, m.Error(500, "out of stock", behavior=m.PAUSE).encode()))
+    call = m.Call("Fake", "run", b"", idempotency_key="known", id_completion_id=1, completion_id=2)
+    tomorrow = round((datetime.now(UTC) + timedelta(days=1)).timestamp() * 1000)
+    sleeps = fakes.frame(m.Sleep(tomorrow, completion_id=1)) + fakes.suspension(1)
+    endpoint = Scripted(sleeps, fakes.frame(call) + error, done())
+    async with hosted(endpoint) as host:
+        await until(host, await host.send("Fake/run", idempotency_key="known"), "suspended")
+        id = await host.send("Fake/run")
+        await until(host, id, "paused")
+    assert len(endpoint.exchanges) == 2
+
+
 async def test_an_error_after_a_step_is_shown_until_the_next_try() -> None:
     error = write_frame(Frame(m.ERROR, m.Error(500, "boom", next_retry_delay=3_600_000).encode()))
     async with hosted(Scripted(STEP + RAN + error)) as host:

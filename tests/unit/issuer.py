@@ -55,6 +55,7 @@ class FakeIssuer:
         self.ref = self.origin = Ref(self.id, "generation")
         self.failures = 0
         self.failing_since: int | None = None
+        self.recalling = False
         self.target = Target("Test", "test", key)
         self.kind = kind
         self.headers: dict[str, str] = {"trace": "1"}
