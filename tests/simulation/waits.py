@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from adapter.engine.ports import Change, Conflict, Create, MarkQueued, Update, WriteHead
+from adapter.engine.ports import Change, Conflict, Create, MarkQueued, TakeKey, Update, WriteHead
 from adapter.engine.records import Ref
 from adapter.engine.types import ObjectKey
 from tests.simulation.plan import Op
@@ -160,7 +160,8 @@ class Waits:
 
     def wins(self, process: str, changes: Sequence[Change]) -> None:
         """A commit was applied."""
-        for name in _written(changes):
+        taken = [str(change.key) for change in changes if isinstance(change, TakeKey)]
+        for name in (*_written(changes), *taken):
             self._losses.pop((process, name), None)
             self._refused.pop(name, None)
 

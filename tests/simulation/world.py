@@ -68,6 +68,10 @@ SWEEP = 60.0
 """Seconds between two sweeps."""
 
 
+HURRIED = 20
+"""How often a client asks again within two seconds. After that it takes its time: it would make a record that expires
+at once a thousand times."""
+
 MOST_PROCESSES = 2000
 """How many processes a function has at most at a time: one for each event where they take one at a time."""
 
@@ -703,6 +707,8 @@ class World:
             fate = "delayed"
         if fate:
             self.waits.mishap(REFUSED)
+            if name == "count_notifications":
+                self.store.recounted.add(args[0])
         if fate in ("refused", "delayed"):
             self.note(process, name, args, kwargs, fate)
             if fate == "delayed":
@@ -775,7 +781,7 @@ class World:
         await asyncio.sleep(at)
         node = self.plan.nodes[root.node]
         derived = node.idempotency is not None or root.how == "workflow"
-        asked = Asked(root, self.loop.time())
+        asked, times = Asked(root, self.loop.time()), 0
         self.asked.append(asked)
         delay = root.delay if root.how == "send" else 0
         ask = Request(node.target, self.coder.encode(request(node)), node.idempotency, delay=delay)
@@ -799,7 +805,8 @@ class World:
             except (Unavailable, Gone, TimeoutError):
                 if not derived:
                     return
-                await asyncio.sleep(self.random.uniform(0.05, 2.0))
+                times += 1
+                await asyncio.sleep(self.random.uniform(0.05, 2.0 * max(1, times - HURRIED)))
                 asked.began = self.loop.time()
                 continue
             break
