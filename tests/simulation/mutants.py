@@ -1012,6 +1012,12 @@ MUTANTS = (
         Edit(Notifier, "notify", " or not self._is_checked_soon(found)", ""),
         focus="distant",
     ),
+    mutant(
+        "a session goes on with an invocation that its commit has left in the inbox",
+        "7",
+        Edit(Committer, "_commit", "if self._runs_queued(transaction):", "if False:"),
+        focus="small",
+    ),
 )
 
 

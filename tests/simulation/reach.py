@@ -38,6 +38,7 @@ SHARES: Final = {
     "registry": 0.1,
     "rejected": 0.3,
     "exhausted-steps": 0.3,
+    "small": 0.0,
     "step-counts": 1.0,
     "reported": 0.3,
     "edits": 0.1,
@@ -86,6 +87,7 @@ SHARES: Final = {
 - ``base-errors``: Steps raise ``KeyboardInterrupt``, ``SystemExit``, ``CancelledError`` and ``GeneratorExit``.
 - ``further``: What the library builds on the engine, such as batches, heartbeats and a codec (see `further`).
 - ``sdk``: Some services are written with Restate's SDK, and the exchanges with its endpoint fail (see `sdk`).
+- ``small``: A commit writes 3, 4 or 6 items at most, so that sessions commit in many parts.
 - ``step-counts``: No step begins more often than its failures, the attempts at it and other failures in it account for.
 """
 

@@ -143,7 +143,7 @@ def _largest(plan: Plan) -> int:
 @contextmanager
 def _cut(case: Case, world: World) -> Iterator[None]:
     """Change the limits of the engine to those of the case. If records expire, promises are checked sooner. With
-    ``bounds``, values may have 100 KB."""
+    ``bounds``, values may have 100 KB. With ``small``, commits write few items."""
     part, front, kept = case.part, case.front, case.kept
     limits = {"DUE_SHARDS": 8}  # most requests of an idle sweep would be of empty ones
     if part:
@@ -155,6 +155,8 @@ def _cut(case: Case, world: World) -> Iterator[None]:
         limits["MAX_HOSTED"] = case.hosted
     if kept:
         limits |= {"KEPT": kept * 1000, "RENEWAL": kept * 500}
+    if "small" in world.reach:
+        limits |= {"MAX_ITEMS": Random(f"{case.seed}/items").choice((3, 4, 6)), "LOOKAHEAD": 4}
     if "bounds" in world.reach:
         limits["MAX_PAYLOAD"] = edges.MOST
     if world.expiring:
