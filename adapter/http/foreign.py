@@ -61,7 +61,7 @@ class Shared:
             del parts[place]
         titles = [own.get("title"), *(place[-1] for place in wholes)]
         titled = next((each for each in titles if isinstance(each, str) and NAME.fullmatch(each)), "")
-        references = {() if place in wholes else place for place in _references([own, *parts.values()])}
+        references = [() if place in wholes else place for place in _references([own, *parts.values()])]
         parts.update({place: _schema(at(schema, place)) for place in references if place not in parts})
         if () in parts or (titled and own.get("type") == "object"):
             parts[()] = own

@@ -94,3 +94,11 @@ def test_schemas_of_one_name_that_are_equal_are_one() -> None:
     assert shared.take({**node, "type": ["object", "null"]}) == to("Node2")
     assert shared.schemas["Node2"]["properties"] == {"next": to("Node2")}
     assert sorted(shared.schemas) == ["Line", "Node", "Node2", "Order", "Update"]
+
+
+def test_named_schemas_have_the_order_of_the_references() -> None:
+    """The stubs of an endpoint are the same each time."""
+    names = [f"part{each}" for each in range(8)]
+    whole = {each: {"type": "string"} for each in names}
+    _, schemas = taken({"properties": whole, "prefixItems": [{"$ref": f"#/properties/{each}"} for each in names]})
+    assert list(schemas) == names
