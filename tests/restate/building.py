@@ -31,6 +31,6 @@ def built(sources: Path, build: Callable[[Path], None]) -> Path:
 def run(command: Sequence[str], directory: Path, refuse: Callable[[str], object]) -> None:
     """Run a command, and refuse what it fails with."""
     try:
-        subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=1200, check=True)
-    except subprocess.CalledProcessError as error:
-        refuse(f"{' '.join(command)}: {error.stderr}")
+        subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=240, check=True)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        refuse(f"{' '.join(command)}: {error.stderr or error}")
