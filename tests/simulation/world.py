@@ -753,6 +753,8 @@ class World:
             except (Conflict, TooLarge, Unavailable) as error:
                 result = error
             self.note(process, name, args, kwargs, "arrives late", result)
+            if name == "count_notifications":  # perhaps the count that was enough, and nobody dispatches
+                self.waits.mishap(RECOVERY)
 
         self.loop.create_task(apply())
 
