@@ -276,10 +276,12 @@ class Control:
 
     async def _end(self, meta: Meta, failure: Failure) -> bool:
         await self._runtime.calls.ensure(meta)
-        times, segments = self._process.times(), await self._segments_with_marker(meta)
-        taken, change = lifecycle.ending(meta, failure, times, segments)
-        if not await self._fence(meta, change):
-            return False
+        taken = meta
+        if meta.outcome != Outcome(failure=failure):  # else another request has stopped it, and either may complete it
+            times, segments = self._process.times(), await self._segments_with_marker(meta)
+            taken, change = lifecycle.ending(meta, failure, times, segments)
+            if not await self._fence(meta, change):
+                return False
         if failure == KILLED:
             await self.kill_calls(taken)
         execution = Execution(

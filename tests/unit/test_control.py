@@ -340,6 +340,41 @@ async def test_a_kill_that_is_interrupted_is_finished_by_the_sweeper() -> None:
         assert value((await world.meta(meta.id)).outcome) == (409, "killed")
 
 
+@pytest.mark.parametrize("exclusive", [False, True])
+async def test_kills_that_come_together_do_not_stop_each_other(exclusive: bool) -> None:
+    """One of them stops the invocation. The others help to complete it."""
+    world = World(2)
+    kind, name = (Kind.EXCLUSIVE, "O/k/wait") if exclusive else (Kind.SERVICE, "S/wait")
+
+    @world.handler(name[0], kind)
+    async def wait(ctx: Any, n: Any) -> Any:
+        if n:
+            return await ctx.issue(c.Call(target(f"O/{n}/wait" if exclusive else "S/wait"), pack(n - 1)), unpack)
+        return await ctx.issue(c.Awakeable(), unpack)
+
+    id = await world.send(name, 2)
+    await settle()
+    metas = [record for record in world.store.records() if isinstance(record, Meta)]
+    assert [meta.epoch for meta in metas] == [1] * 3
+
+    async def take_turns(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        await asyncio.sleep(0)
+
+    world.store.hook = take_turns
+    told = await asyncio.gather(*(engine.control.kill(id) for engine in world.engines for _ in range(5)))
+    assert set(told) <= {"accepted", "already"}
+    assert "accepted" in told
+    for meta in metas:
+        ended = await world.meta(meta.id)
+        assert (value(ended.outcome), ended.epoch) == ((409, "killed"), 2)
+    world.store.hook = None
+    if exclusive:
+        assert (await world.send("O/k/wait", 0)) is not None
+        await settle()
+        [again] = [meta for meta in world.store.records() if isinstance(meta, Meta) and meta.live]
+        assert again.epoch == 1, "the key is free"
+
+
 async def test_a_workflow_that_is_called_twice_by_one_handler_runs_once() -> None:
     world = World()
 
