@@ -554,6 +554,12 @@ MUTANTS = (
         focus="trees",
     ),
     mutant(
+        "kills of one invocation stop each other",
+        "starvation",
+        Edit(Control, "_end", "if meta.outcome != Outcome(failure=failure):", "if True:"),
+        focus="operators",
+    ),
+    mutant(
         "who keeps a promise again is told to be the first",
         "2",
         Edit(Promises, "complete", '"accepted" if meta.commit_id == commit_id else "already"', '"accepted"'),
