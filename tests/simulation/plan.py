@@ -257,6 +257,9 @@ def _flat(ops: tuple[Op, ...]) -> list[Op]:
 CUT_SHORT = {"stray", "deadline"}
 """What may end before all that is in it was done."""
 
+DEEPEST = 10
+"""How deep programs that try again are part of each other at most."""
+
 ALONE = {"get", "set", "add", "append", "clear", "now", "draw", "raise", "step", "sleep", "call", "send", "gather"}
 """What a program is made of that nobody disturbs, and whose costs are known."""
 
@@ -358,6 +361,8 @@ class _Generator:
             self.weights["set"] = 10.0
         self.workflow: Target | None = None
         """Whose program is being made, if it is one."""
+        self.stubborn = 0
+        """How many programs that try again are around what is being made."""
         self.hosted: tuple[str, ...] = ()
         self.by_sdk = False
         """Whether the program that is being made is a handler of Restate's SDK."""
@@ -604,7 +609,12 @@ class _Generator:
                 branch = self.body(floor, depth, kind, random.randint(1, 3), inside=True)
                 return [Op(what, n=random.choice((1, 20, 500, 5000)), branches=(branch,))]
             case "stubborn":
-                return [Op(what, branches=(self.body(floor, depth, kind, random.randint(1, 3), inside=inside),))]
+                if self.stubborn == DEEPEST:
+                    return []
+                self.stubborn += 1
+                branch = self.body(floor, depth, kind, random.randint(1, 3), inside=inside)
+                self.stubborn -= 1
+                return [Op(what, branches=(branch,))]
             case "stray":
                 branch = self.body(floor, depth, kind, random.randint(1, 3), inside=True)
                 return [
