@@ -556,7 +556,7 @@ MUTANTS = (
     mutant(
         "kills of one invocation stop each other",
         "starvation",
-        Edit(Control, "_end", "if meta.outcome != Outcome(failure=failure):", "if True:"),
+        Edit(Control, "_end", "if not stopped:", "if True:"),
         focus="operators",
     ),
     mutant(

@@ -318,7 +318,7 @@ class WatchedStore(MemoryStore):
         if not old.live and new.live:
             self._fail(f"{old.id} lives again")
         being_ended = old.status is Status.RUNNING and old.outcome is not None and (old.due or 0) > now + SKEW
-        if being_ended and new.epoch > old.epoch and new.live and new.outcome == old.outcome:
+        if being_ended and new.epoch > old.epoch and (new.status, new.outcome) == (old.status, old.outcome):
             self._fail(f"{old.id} is stopped again, and was stopped to be ended")
         if new.epoch < old.epoch:
             self._fail(f"{old.id}: epoch {old.epoch} falls to {new.epoch}")

@@ -375,6 +375,28 @@ async def test_kills_that_come_together_do_not_stop_each_other(exclusive: bool) 
         assert again.epoch == 1, "the key is free"
 
 
+async def test_what_is_paused_while_it_is_killed_is_killed_anew() -> None:
+    world = World()
+
+    @world.handler("S")
+    async def wait(ctx: Any, _: Any) -> Any:
+        return await ctx.issue(c.Awakeable(), unpack)
+
+    id = await world.send("S/wait")
+    await settle()
+
+    async def dies(control: Control, meta: Meta) -> None:
+        raise ConnectionError("the process died")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Control, "kill_calls", dies)
+        with pytest.raises(ConnectionError):
+            await world.engine.control.kill(id)
+    assert await world.engine.control.pause(id) == "accepted"
+    assert await world.engine.control.kill(id) == "accepted"
+    assert value((await world.meta(id)).outcome) == (409, "killed")
+
+
 async def test_a_workflow_that_is_called_twice_by_one_handler_runs_once() -> None:
     world = World()
 
