@@ -76,7 +76,7 @@ class Answer:
     @property
     def refused(self) -> bool:
         """Whether it is a refusal as documented."""
-        if not 400 <= self.code < 500:
+        if not 400 <= self.code < 500 and self.code != 501:
             return False
         assert self.headers["content-type"] == "application/json"
         body = self.json
@@ -269,6 +269,7 @@ class TestHeaders:
     @example(((b"content-type", b"\xff"),))
     @example(((b"x-own", b"x" * 9000),))
     @example(((b"\xff\x00", b"\xff\x00"),))
+    @example(((b"x-restate-limit-key", b"k"),))
     @bounded(300)
     def test_any_are_passed_on_or_refused(self, process: Process, headers: Any) -> None:
         answer = process.ask("POST", b"/Echo/headers", headers=headers)
@@ -303,6 +304,7 @@ class TestHeaders:
     @example({"x-own": "\ud800"})
     @example({"idempotency-key": "\ud800"})
     @example({"content-length": "9" * 5000})
+    @example({"x-restate-limit-key": ""})
     @bounded(200)
     def test_any_of_the_gateway(self, process: Process, headers: dict[str, str]) -> None:
         answer = process.gateway("/Echo/headers", headers=headers)
