@@ -132,8 +132,6 @@ class _Play:
         """The leaves whose results came before, if they cannot come again."""
         self._failed = 0
         """1 after an exchange that made progress and then failed."""
-        self._fresh = False
-        """Whether the last answer came in this attempt, and not from its journal."""
         self._seed = issuer.random.getrandbits(64)
         headers = [m.Header(name, value) for name, value in issuer.headers.items()]
         self._add(m.InputCommand(headers, m.Value(body)), m.TYPE_OF[m.InputCommand])
@@ -177,9 +175,7 @@ class _Play:
         while not operation.done:  # a cancellation meanwhile is for the handler to know
             await self._until(operation)
         await self._until(operation)  # so is one that no failure of a call has told of
-        answer = await operation
-        self._fresh = not issuer.recalling
-        return read_answer(answer, stamped=True)
+        return read_answer(await operation, stamped=True)
 
     def apply(self, answer: Answer) -> None:
         """Issue the commands of an answer, and add them and the results of its steps to the journal."""
@@ -202,7 +198,7 @@ class _Play:
         Raises:
             EndpointError: If the answer came in this attempt.
         """
-        if self._fresh:
+        if not self._issuer.recalling:
             raise failed(error)
 
     def _add(self, message: m.Command | m.Notification, type: int) -> None:

@@ -59,12 +59,12 @@ MUTANTS = (
     _sdk(
         "an error after progress does not end the attempt",
         "an error is tried again when it asks to be",
-        Edit(_Play, "fail", "if self._fresh:", "if False:"),
+        Edit(_Play, "fail", "if not self._issuer.recalling:", "if False:"),
     ),
     _sdk(
         "an error after progress ends each attempt",
         "no invocation stuck",
-        Edit(_Play, "fail", "if self._fresh:", "if True:"),
+        Edit(_Play, "fail", "if not self._issuer.recalling:", "if True:"),
     ),
     _sdk(
         "an error's delay is not looked at",
