@@ -276,9 +276,9 @@ class Control:
 
     async def _end(self, meta: Meta, failure: Failure) -> bool:
         await self._runtime.calls.ensure(meta)
-        taken = meta
-        stopped = meta.status is Status.RUNNING and meta.outcome == Outcome(failure=failure)
-        if not stopped:  # else another request has stopped it, and either may complete it
+        if lifecycle.is_ending(meta, failure):  # another request has stopped it, and either may complete it
+            taken = meta
+        else:
             times, segments = self._process.times(), await self._segments_with_marker(meta)
             taken, change = lifecycle.ending(meta, failure, times, segments)
             if not await self._fence(meta, change):

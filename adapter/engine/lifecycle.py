@@ -463,6 +463,11 @@ def ending(meta: Meta, failure: Failure, times: Times, segments: int | None) -> 
     return transition.move(meta, _fence(meta, segments) | values)
 
 
+def is_ending(meta: Meta, failure: Failure) -> bool:
+    """Return True if an invocation is stopped for good, and is about to be completed with this failure."""
+    return meta.status is Status.RUNNING and meta.outcome == Outcome(failure=failure)
+
+
 def _fence(meta: Meta, segments: int | None) -> dict[str, Any]:
     """Return the values that stop every attempt.
 

@@ -556,7 +556,7 @@ MUTANTS = (
     mutant(
         "kills of one invocation stop each other",
         "starvation",
-        Edit(Control, "_end", "if not stopped:", "if True:"),
+        Edit(Control, "_end", "if lifecycle.is_ending(meta, failure):", "if False:"),
         focus="operators",
     ),
     mutant(
