@@ -310,6 +310,18 @@ async def test_workflow_ids_derive() -> None:
     await asyncio.sleep(0)
 
 
+async def interrupt_kill(world: World, id: str) -> None:
+    """Kill an invocation, and let the process end once it is stopped."""
+
+    async def dies(control: Control, meta: Meta) -> None:
+        raise ConnectionError("the process died")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Control, "kill_calls", dies)
+        with pytest.raises(ConnectionError):
+            await world.engine.control.kill(id)
+
+
 async def test_a_kill_that_is_interrupted_is_finished_by_the_sweeper() -> None:
     world = World(2)
 
@@ -326,13 +338,7 @@ async def test_a_kill_that_is_interrupted_is_finished_by_the_sweeper() -> None:
     metas = [record for record in world.store.records() if isinstance(record, Meta)]
     assert [meta.status for meta in metas] == [Status.SUSPENDED] * 4
 
-    async def dies(control: Control, meta: Meta) -> None:
-        raise ConnectionError("the process died")
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Control, "kill_calls", dies)
-        with pytest.raises(ConnectionError):
-            await world.engine.control.kill(id)
+    await interrupt_kill(world, id)
     await world.clock.advance(120)
     await world.engines[1].sweeper.sweep()
     await world.clock.advance(2)
@@ -385,13 +391,7 @@ async def test_what_is_paused_while_it_is_killed_is_killed_anew() -> None:
     id = await world.send("S/wait")
     await settle()
 
-    async def dies(control: Control, meta: Meta) -> None:
-        raise ConnectionError("the process died")
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Control, "kill_calls", dies)
-        with pytest.raises(ConnectionError):
-            await world.engine.control.kill(id)
+    await interrupt_kill(world, id)
     assert await world.engine.control.pause(id) == "accepted"
     assert await world.engine.control.kill(id) == "accepted"
     assert value((await world.meta(id)).outcome) == (409, "killed")
