@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from infra.emulator import ROOT
+from infra.emulator import ROOT, free_port
 from infra.stack import LOCAL_CREDENTIALS
 
 PEER = ROOT.parent / "shared" / "bench"
@@ -43,13 +42,6 @@ def compare(endpoint: str, only: str = "") -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = json.load(figures)
     columns = list(dict.fromkeys(column for row in rows for column in row))
     return [{column: row.get(column, "") for column in columns} for row in rows]
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

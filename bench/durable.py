@@ -15,9 +15,9 @@ from typing import Any, Final
 
 import httpx
 
-from bench.compare import LOCAL, PEER, free_port
+from bench.compare import LOCAL, PEER
 from infra.deploy import build, deploy, local_parameters
-from infra.emulator import ROOT
+from infra.emulator import ROOT, free_port
 from infra.stack import LOCAL_CREDENTIALS, Stack
 from tests.faults.template import Template, copy_function, keep_functions, rewritten
 
