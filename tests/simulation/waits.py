@@ -32,8 +32,8 @@ ORDER = 2.0
 """Seconds by which the order of arrival may differ from that of the requests, as clocks do."""
 
 TOLD = ("awakeable", "signal", "promise", "join")
-"""Results that other processes may give to an attempt that runs. They give results of calls, too, but an attempt that
-waits for a call seldom runs."""
+"""Results that other processes may give to an attempt that runs. They give results of calls, too: those come late only
+while something else in its session is at work."""
 
 LOOK = 3.2
 """Seconds after which an attempt that runs looks for what others have told it."""
@@ -68,6 +68,10 @@ class Waits:
         self._world = world
         self._busy: dict[Ref, list[Span]] = defaultdict(list)
         """For each invocation, when it was at work, or waited for a time."""
+        self._ran_in: dict[Ref, dict[object, None]] = defaultdict(dict)
+        """The sessions that each invocation ran in."""
+        self._ran: dict[object, dict[Ref, None]] = defaultdict(dict)
+        """The invocations that ran in each session."""
         self.issued: dict[str, float] = {}
         """When each invocation was first asked for, or first ran, by its id; perhaps by an attempt that is undone."""
         self.asked: dict[str, float] = {}
@@ -105,8 +109,14 @@ class Waits:
         self._failures[ref.id] += 1
         self.works(ref, min(60.0, 0.5 * 2 ** self._failures[ref.id]))
 
+    def runs(self, ref: Ref, session: object) -> None:
+        """An invocation begins to run in a session."""
+        self.issues(ref.id)
+        self._ran_in[ref][session] = None
+        self._ran[session][ref] = None
+
     def issues(self, id: str) -> None:
-        """An invocation is asked for, or runs, perhaps for the first time."""
+        """An invocation is asked for, perhaps for the first time."""
         self.issued.setdefault(id, self._now())
 
     def makes(self, ref: Ref, delay: float) -> None:
@@ -181,6 +191,11 @@ class Waits:
     def busy(self, end: Ended) -> list[Span]:
         return self._busy.get(end.meta.ref, [])
 
+    def beside(self, end: Ended) -> list[Span]:
+        """Return when others were at work that ran in a session with an invocation."""
+        refs = {ref: None for session in self._ran_in.get(end.meta.ref, ()) for ref in self._ran[session]}
+        return [span for ref in refs if ref != end.meta.ref for span in self._busy.get(ref, [])]
+
     def held(self, key: ObjectKey) -> list[tuple[float, float, Ref]]:
         return self._owned.get(key, [])
 
@@ -212,8 +227,11 @@ class _Check:
         meta = end.meta
         began, ended = self.waits.began(end), self.waits.ended[meta.ref]
         trace = self.checker.trace(end)
-        spans = [*self.waits.busy(end), *self.others(end, trace), *self.front(end, began)]
+        others = self.others(end, trace)
+        spans = [*self.waits.busy(end), *others, *self.front(end, began)]
         idle = uncovered(began, ended, spans)
+        beside = idle - uncovered(began, ended, spans + self.waits.beside(end))
+        idle -= min(beside, LOOK * len(others))
         told = any(what in TOLD for _, what, *_ in trace)
         allowed = IDLE + told * LOOK + (len(trace) + 4) * REQUESTS * self.request
         if self.world.always_replay:  # each write of what runs beside it begins it anew
