@@ -582,7 +582,8 @@ class World:
             return True
         if meta.input is None and not meta.input_parts:  # a promise; its waiters may have to be told
             return not meta.live and meta.waiters > 0
-        return meta.status is not Status.PAUSED and (expired or meta.live or meta.due != meta.expires)
+        settled = meta.due == meta.expires and not meta.waiters and not expired  # nothing is left but to expire
+        return meta.status is not Status.PAUSED and (meta.live or not settled)
 
     async def _sweeper(self) -> None:
         while True:
@@ -995,7 +996,7 @@ class World:
         self.hosts.setdefault(meta.ref, set()).add(program.process)
         if self.reach & sessions.CROWDED:
             sessions.check_session(self, program)
-        self.waits.issues(meta.id)
+        self.waits.runs(meta.ref, program.attempt.host)
         self.note(program.process, "runs", meta.id, program.node.id, f"epoch {meta.epoch}")
         here = program.process.deployment
         latest = self.store._record(meta.id)
