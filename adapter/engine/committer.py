@@ -367,6 +367,8 @@ class Committer:
                 self._code.retire(execution)
                 if id in self._driver.woken:  # it was to be resumed while the commit was under way
                     self._runtime.wakeups.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=False)
+                else:
+                    self._runtime.listeners.on_suspended(id)
             elif meta.status is Status.QUEUED:
                 self._driver.on_queued(execution)
                 execution.caller = None

@@ -45,7 +45,7 @@ class View:
         timer: When the next sleep ends that code awaits.
         refreshed_at: When the records were last read.
         progress_at: When code last ran.
-        hold_until: Until when a client waits. This and what follows is known if the session is idle.
+        hold_until: Until when attempts are held for a client. This and what follows is known if the session is idle.
         inactivity: The longest time without progress.
         remaining: The time until the process is stopped; 0 if nothing is waited out.
     """
@@ -133,7 +133,6 @@ def _while_idle(view: View) -> Action:
     if view.timer is not None and view.timer - view.now <= min(MAX_INLINE_WAIT, view.remaining, view.inactivity):
         reason = Reason.OTHERS if view.for_others else Reason.WAIT if view.timer - view.now > FLUSH_AFTER else None
         return Wait(view.timer, reason)
-    hold_until = min(view.hold_until, view.progress_at + view.inactivity)
-    if view.now < hold_until and view.remaining > 0:
-        return Hold(min(hold_until, view.timer or NEVER))
+    if view.now < view.hold_until and view.remaining > 0:
+        return Hold(min(view.hold_until, view.timer or NEVER))
     return Suspend()

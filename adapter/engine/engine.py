@@ -20,26 +20,18 @@ from adapter.engine.ports import Change, Clock, Conflict, Dispatcher, Put, Store
 from adapter.engine.process import Process, Repeat
 from adapter.engine.records import INLINE, Copied, Head, Meta, Part, Status, Unreadable, cut
 from adapter.engine.reports import Reports
-from adapter.engine.requests import Answer, Request
+from adapter.engine.requests import NOBODY, Answer, Patience, Request
 from adapter.engine.runtime import build
 from adapter.engine.session import Session
 from adapter.engine.sweeper import Sweeper
 from adapter.engine.together import Together
 from adapter.engine.transaction import MAX_INLINE_PARTS
 from adapter.engine.types import MAX_PAYLOAD, Kind, ObjectKey, Options, Outcome, Target
+from adapter.engine.waiting import Waiting
 from adapter.errors import TerminalError
 from adapter.frozen import replace
 
 log = logging.getLogger("adapter")
-
-QUEUE_POLL = 1000
-"""The longest interval, in milliseconds, at which a request that waits for its key polls."""
-
-OWN_POLL = 250
-"""The longest interval, in milliseconds, at which a request leaves it to its own session to say that it is over."""
-
-POLLS = 8
-"""A request that waits for its key polls each time it has waited for another eighth of its wait."""
 
 
 class Engine:
@@ -90,44 +82,52 @@ class Engine:
         self.outbound = self.runtime.outbound
         self.control = Control(self.runtime, self.send)
         self.sweeper = Sweeper(self.runtime, self.control)
+        self._waiting = Waiting(self.runtime, self.resume)
         self._claims = Claims(self.runtime, self.control)
         self._resuming: dict[str, bool] = {}
         """The invocations that are about to begin here. True if one was to be resumed again meanwhile."""
 
     # --- requests ---
 
-    async def call(self, request: Request, *, until: int) -> Answer:
-        """Run a handler and wait for its outcome until a time in milliseconds. After that, or if the invocation is
-        paused, the answer has no outcome.
+    async def call(self, request: Request, *, until: int, leave: bool = False) -> Answer:
+        """Run a handler and wait for its outcome. If it has not completed in time, or is paused, the answer has none.
+
+        Args:
+            request: The request.
+            until: Until when, in milliseconds since the epoch.
+            leave: True not to wait for what is suspended, or does not run here for a second. The client asks for the
+                `outcome` later, and no process waits along until then.
 
         Raises:
             TerminalError: If there is no such handler, or the input is too large.
             Unavailable: If the store did not accept the request.
         """
         self._require(request)
+        patience = Patience(until, leave)
         spec = self.deployment.handler(request.target)
         if spec is None:
             answer = await self.send(request)
             if not answer.accepted and self.deployment.kind_of(request.target) is Kind.WORKFLOW:
                 return Answer(answer.id, False)
-            return replace(answer, outcome=await self.outcome(answer.id, until=until))
+            return replace(answer, outcome=await self._waiting.attached(answer.id, patience))
         meta, derived = self._new(request, spec.kind)
         execution = Execution(meta, request.input, spec)
-        with self.runtime.listeners.listen(meta.id) as future:
+        with self.runtime.listeners.listen(meta.id, patience) as listener:
             if derived:  # a client that gives up leaves no record behind that nobody runs
-                begun = await self.process.persist(self._begin_once(execution, until), repeated_by=Repeat.LEASE)
+                begun = await self.process.persist(self._begin_once(execution, patience), repeated_by=Repeat.LEASE)
             elif spec.kind.exclusive:
-                begun = await self._through_gate(execution, until)
+                begun = await self._through_gate(execution, patience)
             else:
-                begun = self._start(execution, until)
+                begun = self._start(execution, patience)
             if not isinstance(begun, Meta):
                 try:
-                    return Answer(meta.id, True, await self._outcome(meta.id, future, until, begun))
+                    return Answer(meta.id, True, await self._waiting.outcome(listener, begun))
                 finally:
                     self.process.answer()
         if spec.kind is Kind.WORKFLOW:
             return Answer(meta.id, False)
-        return Answer(meta.id, False, await self.storage.result(begun) or await self.outcome(meta.id, until=until))
+        outcome = await self.storage.result(begun) or await self._waiting.attached(meta.id, patience)
+        return Answer(meta.id, False, outcome)
 
     async def send(
         self,
@@ -162,42 +162,15 @@ class Engine:
         accepted = end.found.generation == meta.generation
         return Answer(meta.id, accepted, await self.storage.result(end.found))
 
-    async def outcome(self, id: str, *, until: int) -> Outcome | None:
-        """Wait for an invocation to complete. Return ``None`` if it has not completed at that time, or is paused."""
-        with self.runtime.listeners.listen(id) as future:
-            try:
-                return await self._outcome(id, future, until)
-            finally:
-                self.process.answer()
+    async def outcome(self, id: str, *, until: int, leave: bool = False) -> Outcome | None:
+        """Wait for an invocation to complete. Return ``None`` if it has not completed at that time, or is paused.
 
-    async def _outcome(
-        self, id: str, future: asyncio.Future[Outcome | None], until: int, session: asyncio.Task[Any] | None = None
-    ) -> Outcome | None:
-        interval, began = self.runtime.poll, self.process.now()
-        while not future.done():
-            now = self.process.now()
-            if now >= until:
-                return None
-            await self.process.first(future, min(until, now + interval))
-            if future.done():
-                break
-            if id in self.process.active or (session is not None and not session.done() and interval < OWN_POLL):
-                interval = min(interval * 2, 1000)
-                continue
-            meta = await self.storage.read(lambda: self.storage.store.peek(id), patient=False)
-            if meta is not None and not meta.live:
-                return await self.storage.result(meta)
-            if meta is not None and meta.status is Status.PAUSED:
-                return None
-            if meta is not None and (meta.status is Status.READY or meta.resolved) and self.deployment.runs(meta):
-                # It has its key, or its result. The process that was sent to run it may have to start first; this one
-                # runs already.
-                self.process.spawn(self.resume(id, fresh=meta.epoch == 0), repeated_by=Repeat.DISPATCH)
-            if meta is not None and meta.status is Status.QUEUED:
-                interval = min(max(self.runtime.poll, (now - began) // POLLS), QUEUE_POLL)
-            else:
-                interval = min(round(interval * 1.6), 1000)
-        return future.result()
+        Args:
+            id: The invocation's id.
+            until: Until when, in milliseconds since the epoch.
+            leave: True not to wait for an invocation that is suspended (see `call`).
+        """
+        return await self._waiting.attached(id, Patience(until, leave))
 
     # --- what wakes invocations ---
 
@@ -299,8 +272,8 @@ class Engine:
 
     # --- inside ---
 
-    def _session(self, root: Execution, *, hold_until: int = 0, head: Head | None = None) -> Session:
-        return Session(self.runtime, self.control, root, hold_until=hold_until, head=head)
+    def _session(self, root: Execution, *, patience: Patience = NOBODY, head: Head | None = None) -> Session:
+        return Session(self.runtime, self.control, root, patience=patience, head=head)
 
     def _require(self, request: Request) -> None:
         """Check a request before it is stored.
@@ -341,14 +314,14 @@ class Engine:
         )
         return meta, derived
 
-    async def _begin_once(self, execution: Execution, until: int) -> Meta | asyncio.Task[Any]:
+    async def _begin_once(self, execution: Execution, patience: Patience) -> Meta | asyncio.Task[Any]:
         """Store an invocation, and run it. Return the stored record if there is one already."""
-        return await self._create(execution) or self._start(execution, until)
+        return await self._create(execution) or self._start(execution, patience)
 
-    def _start(self, execution: Execution, until: int) -> asyncio.Task[Any]:
+    def _start(self, execution: Execution, patience: Patience) -> asyncio.Task[Any]:
         """Run an invocation in a session of its own."""
         head = self.runtime.recent.get(execution.key) if execution.exclusive else None
-        session = self._session(execution, hold_until=until, head=head)
+        session = self._session(execution, patience=patience, head=head)
         return self.process.spawn(self._run(session), repeated_by=Repeat.LEASE)
 
     async def _create(self, execution: Execution) -> Meta | None:
@@ -375,12 +348,12 @@ class Engine:
         execution.meta, execution.stored = meta, True
         return None
 
-    async def _through_gate(self, execution: Execution, until: int) -> asyncio.Task[Any]:
+    async def _through_gate(self, execution: Execution, patience: Patience) -> asyncio.Task[Any]:
         """Run a request for a key after the requests before it in this process have had their turn. Do not wait for its
         end."""
         async with self.runtime.gates.turn(execution.key) as gate:
             head = self.runtime.recent.get(execution.key)
-            session = self._session(execution, hold_until=until, head=head)
+            session = self._session(execution, patience=patience, head=head)
             task = self.process.spawn(self._run(session), repeated_by=Repeat.LEASE)
             task.add_done_callback(lambda _: gate.open())
         return task

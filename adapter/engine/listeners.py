@@ -6,42 +6,66 @@ import asyncio
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from adapter.engine.requests import Patience
 from adapter.engine.types import Outcome
+from adapter.frozen import frozen
+
+
+@frozen
+class Listener:
+    """A client that waits.
+
+    Attributes:
+        id: The invocation's id.
+        patience: How long the client waits.
+        future: Completes with the outcome, or with ``None`` if the client is to wait no longer.
+    """
+
+    id: str
+    patience: Patience
+    future: asyncio.Future[Outcome | None]
 
 
 class Listeners:
     """Gives the outcome of an invocation that completes in this process to those that wait for it here."""
 
     def __init__(self) -> None:
-        self._futures: dict[str, list[asyncio.Future[Outcome | None]]] = {}
+        self._listeners: dict[str, list[Listener]] = {}
 
     def __contains__(self, id: str) -> bool:
         """Return True if a client waits for the invocation."""
-        return id in self._futures
+        return id in self._listeners
 
     def __len__(self) -> int:
-        return len(self._futures)
+        return len(self._listeners)
 
     @contextmanager
-    def listen(self, id: str) -> Generator[asyncio.Future[Outcome | None]]:
-        """Yield a future that completes if this process completes or pauses the invocation."""
-        future: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
-        self._futures.setdefault(id, []).append(future)
+    def listen(self, id: str, patience: Patience) -> Generator[Listener]:
+        """Yield a listener, which is told if this process completes, pauses or suspends the invocation."""
+        listener = Listener(id, patience, asyncio.get_running_loop().create_future())
+        self._listeners.setdefault(id, []).append(listener)
         try:
-            yield future
+            yield listener
         finally:
-            self._futures[id].remove(future)
-            if not self._futures[id]:
-                del self._futures[id]
+            self._listeners[id] = [each for each in self._listeners[id] if each is not listener]
+            if not self._listeners[id]:
+                del self._listeners[id]
 
     def complete(self, id: str, outcome: Outcome | None) -> None:
         """Give the outcome to all that wait for it. ``None``: the invocation is paused."""
-        for future in self._futures.get(id, ()):
-            if not future.done():
-                future.set_result(outcome)
+        for listener in self._waiting(id):
+            listener.future.set_result(outcome)
+
+    def on_suspended(self, id: str) -> None:
+        """Tell the clients that leave a suspended invocation."""
+        for listener in self._waiting(id):
+            if listener.patience.leaves:
+                listener.future.set_result(None)
 
     def fail(self, id: str, error: Exception) -> None:
         """Raise an error in all that wait for the invocation."""
-        for future in self._futures.get(id, ()):
-            if not future.done():
-                future.set_exception(error)
+        for listener in self._waiting(id):
+            listener.future.set_exception(error)
+
+    def _waiting(self, id: str) -> list[Listener]:
+        return [listener for listener in self._listeners.get(id, ()) if not listener.future.done()]

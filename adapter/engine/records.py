@@ -8,7 +8,7 @@ from dataclasses import field
 from enum import StrEnum
 from typing import NamedTuple
 
-from adapter.engine.awaiting import Awaiting, Node
+from adapter.engine.awaiting import TIMER, Awaiting, Node
 from adapter.engine.types import CANCELLED, KILLED, Headers, Kind, ObjectKey, Outcome, Target
 from adapter.errors import AdapterError
 from adapter.frozen import frozen
@@ -244,6 +244,18 @@ class Meta:
         if self.status is Status.SUSPENDED or (self.status is Status.BACKING_OFF and self.timer is not None):
             return self.timer
         return self.due
+
+    @property
+    def rests_until(self) -> int | None:
+        """When the invocation continues, if it waits for nothing but that time."""
+        match self.status:
+            case Status.SUSPENDED:
+                timed = self.awaiting is not None and all(leaf.kind == TIMER for leaf in self.awaiting.root.leaves)
+                return self.timer if timed and not self.resolved else None
+            case Status.SCHEDULED | Status.BACKING_OFF:
+                return self.continues_at
+            case _:
+                return None
 
     @property
     def resolved(self) -> bool:

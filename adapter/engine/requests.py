@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field
+from typing import Final
 
 from adapter.engine.types import Headers, Outcome, Target
 from adapter.frozen import frozen
@@ -35,3 +36,23 @@ class Answer:
     id: str
     accepted: bool
     outcome: Outcome | None = None
+
+
+@frozen
+class Patience:
+    """How long a client waits for an outcome.
+
+    Attributes:
+        until: Until when, in milliseconds since the epoch.
+        leaves: True if the client does not wait for an invocation that is suspended. It asks again later.
+    """
+
+    until: int
+    leaves: bool = False
+
+
+LEAVE_AFTER: Final = 1000
+"""Milliseconds that a client which leaves waits for what comes from elsewhere, or is due by then."""
+
+NOBODY: Final = Patience(0)
+"""No client waits."""

@@ -44,11 +44,13 @@ from adapter.engine.execution import (
     KeyRequested,
     Suspended,
 )
+from adapter.engine.holding import Holding
 from adapter.engine.notifications import Notifications
 from adapter.engine.operator import Operator
 from adapter.engine.preparation import INBOX_PAGE, Preparation
 from adapter.engine.process import Repeat
 from adapter.engine.records import Head, Notification, Ref, Status
+from adapter.engine.requests import NOBODY, Patience
 from adapter.engine.runner import MAX_EFFECTS, Runner
 from adapter.engine.runtime import Runtime
 from adapter.engine.state_reads import StateReads
@@ -61,9 +63,6 @@ from adapter.frozen import replace
 
 log = logging.getLogger("adapter")
 
-DEADLOCK_CHECK = 1000
-"""Milliseconds after which a session that waits for calls checks whether they are part of a deadlock."""
-
 
 class Session:
     """A session.
@@ -72,7 +71,7 @@ class Session:
         runtime: What it shares with the other sessions of its process.
         operator: Acts on invocations that run elsewhere.
         root: The invocation that it begins with. One without a spec runs in another process and is only stored.
-        hold_until: Until when a client waits, in milliseconds. Until then a blocked handler is not suspended.
+        patience: How long a client waits. So long a blocked handler is not suspended.
         head: The head of the root's key, if the caller has just read it.
         together: The invocations that were dispatched together with the root.
     """
@@ -83,7 +82,7 @@ class Session:
         operator: Operator,
         root: Execution,
         *,
-        hold_until: int = 0,
+        patience: Patience = NOBODY,
         head: Head | None = None,
         together: Together | None = None,
     ) -> None:
@@ -96,7 +95,6 @@ class Session:
         self.interrupted: list[Execution] = []
         """After another attempt took over: the executions that ran here, or whose completion was not stored."""
         self.commit_log = CommitLog(self._process, self.executions)
-        self._hold_until = 0 if runtime.always_replay else hold_until
         # Then a client gets its answer only when all executions here have ended, as in a Lambda function.
         client_waits = runtime.process.deadline is not None and root.meta.id in runtime.listeners
         self.woken: set[str] = set()
@@ -124,6 +122,9 @@ class Session:
         self._failures = self._runner.failures
         self._committer = Committer(runtime, self, self._runner, self.commit_log, preparation, root.meta.id, together)
         self._cycles = Cycles(runtime, operator, self.commit_log, self.executions, self._suspension_of)
+        self._holding = Holding(
+            runtime, self.executions, self._under_way, self._events, self._notifications, self._cycles, patience
+        )
         if head is not None:
             self.commit_log.key(head.key).head = head
 
@@ -225,7 +226,7 @@ class Session:
         log.info("attempt dropped: %s", dropped.reason, extra={"invocation_id": dropped.ref.id})
         self._leave(dropped.ref.id)
         if dropped.ref == self.root.ref:
-            self._hold_until = 0  # the client gets its answer from the store
+            self._holding.release()  # the client gets its answer from the store
         self._rewind(dropped.ref)
         return True
 
@@ -311,8 +312,8 @@ class Session:
             return view
         return replace(
             view,
-            hold_until=self._hold_until,
-            inactivity=suspensions.inactivity(self.executions.values()),
+            hold_until=self._holding.until(self._progress_at),
+            inactivity=self._holding.inactivity(),
             remaining=0 if self._runtime.always_replay else self._process.may_wait(),
         )
 
@@ -337,8 +338,9 @@ class Session:
                 await self._wait(until)
             case Hold(until):
                 await self._committer.commit()
-                if self.executions:
-                    await self._poll(until)
+                if self.executions and await self._holding.poll(until, self._can_continue):
+                    self.woken.clear()
+                    await self._notifications.refresh()
             case Suspend():
                 waiting = [execution for execution in self.executions.values() if execution.attempt is not None]
                 if not (waiting or self.commit_log.groups):  # no attempt is left: the leases continue what there is
@@ -370,10 +372,6 @@ class Session:
         else:
             self._events.post(event)
         return True
-
-    def _holds_until(self) -> int:
-        """Return until when blocked attempts are not suspended, in milliseconds."""
-        return min(self._hold_until, self._progress_at + suspensions.inactivity(self.executions.values()))
 
     # --- running the code ---
 
@@ -418,11 +416,14 @@ class Session:
         waits, or something else runs."""
         if execution.meta.id in self._failures.waiting:
             return False
-        alone = self._under_way.running == 1 and self._process.now() >= self._holds_until()
+        alone = self._under_way.running == 1 and self._process.now() >= self._holding.until(self._progress_at)
         return not alone or left <= (0 if self._runtime.always_replay else MAX_INLINE_WAIT)
 
     def _suspension_of(self, execution: Execution) -> Suspended:
         return suspensions.suspension_of(execution, self._under_way.due, self._process.times())
+
+    def _can_continue(self) -> bool:
+        return self._runner.can_run or bool(self.woken)
 
     async def _wait(self, until: int | None) -> None:
         """Wait until something happened, or a time has come."""
@@ -430,31 +431,3 @@ class Session:
             return
         await self._process.wait(self._events.signal, until)
         self._events.signal.clear()
-
-    async def _poll(self, until: int) -> None:
-        """Wait for notifications while a client waits. This process delivers them, or finds them in the store."""
-        remote = any(
-            self._under_way.due((execution.meta.id, pending.n)) is None
-            for execution in self.executions.values()
-            if execution.attempt is not None
-            for pending in execution.attempt.waits()
-        )
-        interval = self._runtime.poll if remote else REFRESH_EVERY
-        began = self._process.now()
-        check = began + DEADLOCK_CHECK
-        while not self._runner.can_run and not self.woken:
-            now = self._process.now()
-            limit = min(until, self._holds_until(), now + self._process.remaining())
-            if now >= limit:
-                return
-            woken = await self._process.wait(self._events.signal, min(limit, now + interval))
-            self._events.signal.clear()
-            if woken:
-                return
-            interval = min(interval * 2, 1000)
-            await self._notifications.refresh()
-            if remote and self._process.now() >= check and not self._events.waiting:
-                await self._cycles.check()
-                check += check - began
-        self.woken.clear()
-        await self._notifications.refresh()

@@ -60,7 +60,7 @@ def _leaves(waits: Sequence[Pending[Any]], ends: Callable[[int], int | None], *,
     by_kind: dict[str, list[int]] = {}
     for pending in waits:
         kind, _ = pending.described
-        id = _awaited(pending)
+        id = "" if derived(pending) else awaited_id(pending)
         if id:
             found.append(Leaf(kind, (pending.n, pending.n), id))
         else:
@@ -81,11 +81,10 @@ def _check_at(execution: Execution, root: Node, times: Times) -> int | None:
     return lease if lease > times.now else times.grace
 
 
-def _awaited(pending: Pending[Any]) -> str:
-    """Return the id of the invocation whose result the operation waits for, unless the id derives from the command's
-    number or there is none."""
-    if isinstance(pending, PendingInvocation) and pending.called and not derived(pending):
-        return pending.id
+def awaited_id(pending: Pending[Any]) -> str:
+    """Return the id of the invocation whose result the operation waits for, if it waits for one."""
+    if isinstance(pending, PendingInvocation):
+        return pending.id if pending.called else ""
     return pending.command.id if isinstance(pending.command, c.Attach) else ""
 
 

@@ -19,7 +19,7 @@ MAX_INLINE_WAIT = 2000
 class Resume(Protocol):
     """Continues an invocation in this process (see `Engine.resume`)."""
 
-    def __call__(self, id: str, *, key: ObjectKey | None = None) -> Coroutine[Any, Any, None]: ...
+    def __call__(self, id: str, *, fresh: bool = False, key: ObjectKey | None = None) -> Coroutine[Any, Any, None]: ...
 
 
 class Wakeups:

@@ -480,8 +480,8 @@ MUTANTS = (
         Edit(
             Engine,
             "call",
-            "await self.process.persist(self._begin_once(execution, until), repeated_by=Repeat.LEASE)",
-            "await self._begin_once(execution, until)",
+            "await self.process.persist(self._begin_once(execution, patience), repeated_by=Repeat.LEASE)",
+            "await self._begin_once(execution, patience)",
         ),
         focus="impatience+waits",
     ),
@@ -798,8 +798,8 @@ MUTANTS = (
         Edit(
             Session,
             "_perform",
-            "if self.executions:\nawait self._poll(until)",
-            "if True: await self._poll(until)",
+            "if self.executions and await self._holding.poll(until, self._can_continue):",
+            "if await self._holding.poll(until, self._can_continue):",
         ),
         focus="crowd+waits",
     ),

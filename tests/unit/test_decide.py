@@ -53,14 +53,6 @@ TABLE: dict[str, tuple[dict[str, Any], Action]] = {
     "nothing is waited out where code is replayed": ({"timer": NOW + 1, "remaining": 0}, Suspend()),
     "a client waits": ({"hold_until": NOW + 9000}, Hold(NOW + 9000)),
     "a client waits, and a long sleep ends before": ({"hold_until": NOW + 9000, "timer": LATER}, Hold(LATER)),
-    "a client waits longer than the inactivity timeout": (
-        {"hold_until": NOW + 9000, "inactivity": 500},
-        Hold(NOW + 500),
-    ),
-    "the inactivity timeout is over": (
-        {"hold_until": NOW + 9000, "inactivity": 500, "progress_at": NOW - 500},
-        Suspend(),
-    ),
     "the client has its answer from elsewhere": ({"hold_until": NOW}, Suspend()),
     "a client waits, and the process is out of time": ({"hold_until": NOW + 9000, "remaining": 0}, Suspend()),
     "no client waits": ({}, Suspend()),

@@ -1,0 +1,161 @@
+"""A client that leaves what is suspended: no process waits along with it, and it asks for the outcome later."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from adapter import gather
+from adapter.engine import commands as c
+from adapter.engine.records import Status
+from adapter.engine.requests import LEAVE_AFTER, Answer, Request
+from adapter.engine.types import Kind, Outcome, RetryPolicy
+from tests.unit.world import World, pack, settle, target, unpack, value
+
+HOUR = 3_600_000
+
+
+def leaving(world: World, path: str, *, process: int = 0, **options: Any) -> asyncio.Task[Answer]:
+    """Call a handler, and leave when it is suspended."""
+    request = Request(target(path), pack(None), **options)
+    return asyncio.create_task(world.engines[process].call(request, until=world.clock.now() + 600_000, leave=True))
+
+
+def sleeper(world: World, milliseconds: int) -> None:
+    @world.handler("S")
+    async def nap(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(milliseconds), unpack)
+        return "slept"
+
+    @world.handler("S")
+    async def calls(ctx: Any, _: Any) -> Any:
+        return await ctx.issue(c.Call(target("S/nap"), b""), unpack)
+
+
+@pytest.mark.parametrize("handler", ["nap", "calls"])
+@pytest.mark.parametrize("key", [None, "k"])
+async def test_a_client_leaves_what_sleeps_at_once(handler: str, key: str | None) -> None:
+    """What an invocation calls in its process sleeps there as well."""
+    world = World()
+    sleeper(world, LEAVE_AFTER + 1)
+    client = leaving(world, f"S/{handler}", idempotency_key=key)
+    await settle()
+    answer = client.result()
+    assert answer.outcome is None
+    assert (await world.meta(answer.id)).status is Status.SUSPENDED
+    assert not world.engine.process.active
+    await world.clock.advance(LEAVE_AFTER / 1000 + 1)
+    assert value((await world.meta(answer.id)).outcome) == "slept"
+
+
+@pytest.mark.parametrize("handler", ["nap", "calls"])
+async def test_a_short_sleep_is_waited_out(handler: str) -> None:
+    world = World()
+    sleeper(world, LEAVE_AFTER)
+    client = leaving(world, f"S/{handler}")
+    await world.clock.advance(LEAVE_AFTER / 1000)
+    assert value(client.result().outcome) == "slept"
+
+
+async def test_a_client_that_does_not_leave_waits_for_the_sleep() -> None:
+    world = World()
+    sleeper(world, HOUR // 60)
+    client = world.start("S/nap")
+    await world.clock.advance(59)
+    assert not client.done()
+    await world.clock.advance(1)
+    assert value(client.result().outcome) == "slept"
+
+
+async def test_a_client_waits_a_second_for_what_comes_from_elsewhere() -> None:
+    world = World()
+
+    @world.handler("S")
+    async def listen(ctx: Any, _: Any) -> Any:
+        signal, sleep = ctx.issue(c.Signal("go"), unpack), ctx.issue(c.Sleep(HOUR), unpack)
+        return await gather(signal, sleep)
+
+    @world.handler("S")
+    async def hear(ctx: Any, _: Any) -> Any:
+        return await ctx.issue(c.Signal("go"), unpack)
+
+    heard, left = leaving(world, "S/hear"), leaving(world, "S/listen")
+    await world.clock.advance(LEAVE_AFTER / 1000 - 0.1)
+    assert not left.done()
+    assert not heard.done()
+    id = next(record.id for record in world.store.records() if getattr(record, "target", None) == target("S/hear"))
+    assert await world.engine.outbound.signal(id, "go", Outcome(b'"now"'), commit_id="n") == "accepted"
+    await settle()
+    assert value(heard.result().outcome) == "now"
+    await world.clock.advance(0.2)
+    assert left.result().outcome is None
+
+
+async def test_a_client_waits_as_long_as_something_runs() -> None:
+    world = World()
+    end = asyncio.Event()
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        async def slow() -> bytes:
+            await end.wait()
+            return pack("done")
+
+        return await ctx.issue(c.Run("slow", slow), unpack)
+
+    client = leaving(world, "S/work")
+    await world.clock.advance(30)
+    assert not client.done()
+    end.set()
+    await settle()
+    assert value(client.result().outcome) == "done"
+
+
+async def test_a_client_leaves_what_does_not_run_here() -> None:
+    """Its key is another's, or it backs off, or waits in another process."""
+    world = World(2)
+    sleeper(world, HOUR)
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def hold(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(HOUR), unpack)
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def add(ctx: Any, _: Any) -> Any:
+        return 1
+
+    @world.handler("S", retry=RetryPolicy(initial=timedelta(minutes=1)))
+    async def fail(ctx: Any, _: Any) -> Any:
+        raise ConnectionError
+
+    await world.send("O/k/hold")
+    await world.clock.advance(1)
+    began = world.clock.now()
+    queued, failed = leaving(world, "O/k/add", process=1), leaving(world, "S/fail")
+    id = await world.send("S/nap", process=1)
+    await settle()
+    attached = asyncio.create_task(world.engine.outcome(id, until=began + HOUR, leave=True))
+    await world.clock.advance(0.1)
+    assert attached.result() is None
+    assert not queued.done()
+    await world.clock.advance(2)
+    assert failed.result().outcome is None
+    assert (await world.meta(failed.result().id)).status is Status.BACKING_OFF
+    assert queued.result().outcome is None
+    assert (await world.meta(queued.result().id)).status is Status.QUEUED
+
+
+async def test_one_that_does_not_leave_waits_for_what_another_left() -> None:
+    world = World()
+    sleeper(world, HOUR // 60)
+    leaves = leaving(world, "S/nap", id="inv_same")
+    await settle()
+    waits = world.start("S/nap", id="inv_same")
+    await world.clock.advance(59)
+    assert leaves.result().outcome is None
+    assert not waits.done()
+    await world.clock.advance(3)
+    assert value(waits.result().outcome) == "slept"
