@@ -170,12 +170,16 @@ class Control:
             await self.kill(child)
 
     async def pause(self, id: str) -> Acknowledgement:
-        """Keep an invocation from continuing until it is resumed. An attempt that runs ends at its next commit."""
+        """Keep an invocation from continuing until it is resumed. An attempt that runs ends at its next commit.
+
+        One that is being killed is not paused, and neither is one that waits for its key.
+        """
         while True:
             meta = await self._storage.find(id)
             if meta is None:
                 return "not found"
-            if not meta.live or meta.status in (Status.PAUSED, Status.QUEUED):
+            ends = not meta.live or meta.outcome is not None
+            if ends or meta.status in (Status.PAUSED, Status.QUEUED):
                 return "already"
             if await self.keep_paused(meta):
                 return "accepted"

@@ -381,7 +381,9 @@ async def test_kills_that_come_together_do_not_stop_each_other(exclusive: bool) 
         assert again.epoch == 1, "the key is free"
 
 
-async def test_what_is_paused_while_it_is_killed_is_killed_anew() -> None:
+@pytest.mark.parametrize("by", ["an operator", "a failure"])
+async def test_what_is_paused_while_it_is_killed_ends(by: str) -> None:
+    """An operator's pause comes too late. An attempt that cannot end it pauses it, and it is killed anew."""
     world = World()
 
     @world.handler("S")
@@ -392,7 +394,10 @@ async def test_what_is_paused_while_it_is_killed_is_killed_anew() -> None:
     await settle()
 
     await interrupt_kill(world, id)
-    assert await world.engine.control.pause(id) == "accepted"
+    if by == "an operator":
+        assert await world.engine.control.pause(id) == "already"
+    else:
+        assert await world.engine.control.keep_paused(await world.meta(id))
     assert await world.engine.control.kill(id) == "accepted"
     assert value((await world.meta(id)).outcome) == (409, "killed")
 
