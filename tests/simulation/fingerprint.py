@@ -12,8 +12,8 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from adapter.engine.ports import Conflict
+from tests.simulation.process import METHODS
 from tests.simulation.run import Result
-from tests.simulation.world import METHODS
 
 
 def fingerprint(result: Result) -> str:

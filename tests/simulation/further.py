@@ -36,8 +36,9 @@ from adapter.errors import RetryableError, TimedOutError
 if TYPE_CHECKING:
     from adapter.engine.engine import Engine
     from tests.simulation.plan import Op
+    from tests.simulation.process import Process
     from tests.simulation.program import Program
-    from tests.simulation.world import Process, World
+    from tests.simulation.world import World
 
 CERTAIN = 20_000
 """Milliseconds of a time-out that heartbeats keep from ending where nothing goes wrong: they are noticed in 3 s."""

@@ -33,7 +33,7 @@ from tests.simulation.plan import AWAITED, Node, Op
 
 if TYPE_CHECKING:
     from adapter.engine.commands import Issuer
-    from tests.simulation.world import Process
+    from tests.simulation.process import Process
 
 
 class Hiccup(Exception):

@@ -29,7 +29,8 @@ from tests.simulation.watch import EPOCH
 
 if TYPE_CHECKING:
     from adapter.engine.commands import Issuer
-    from tests.simulation.world import Process, World
+    from tests.simulation.process import Process
+    from tests.simulation.world import World
 
 
 class Endpoint:

@@ -23,8 +23,8 @@ from tests.simulation.program import Program, decode
 
 if TYPE_CHECKING:
     from adapter.engine.commands import Issuer
+    from tests.simulation.process import Process
     from tests.simulation.sdk_machine import Machine
-    from tests.simulation.world import Process
 
 Tree = Any
 """What is awaited: the state machine's own type."""

@@ -9,8 +9,9 @@ from adapter.engine.records import Meta
 from adapter.engine.session import Session
 
 if TYPE_CHECKING:
+    from tests.simulation.process import Process
     from tests.simulation.program import Program
-    from tests.simulation.world import Process, World
+    from tests.simulation.world import World
 
 CROWDED = {"crowd", "backlog"}
 """The switches that are on where one session may run many invocations."""

@@ -57,6 +57,9 @@ STANDSTILL = 20
 RECOVERY = 100.0
 """Seconds after which somebody sweeps up what lost its dispatch: a grace, and the time between two sweeps."""
 
+REFUSED = 5.0
+"""Seconds that a request which fails once may cost: until it is known, until the next try, and that."""
+
 LEASE = 62.0
 """Seconds after which a process that ended is missed at the latest."""
 
