@@ -35,6 +35,9 @@ POSTED_BY_ANY_PAGE: Final = frozenset({"application/x-www-form-urlencoded", "mul
 """Media types that a web page can post to any other origin: the browser sends no CORS preflight request for them. See
 https://fetch.spec.whatwg.org/#cors-safelisted-request-header."""
 
+RESPOND_SUSPENDED: Final = "respond-suspended"
+"""The preference of a client that does not wait for an invocation that is suspended."""
+
 LONGEST_WAIT: Final = 86_400
 """The longest ``wait`` that is read, in seconds. The ingress ends a request much earlier."""
 
@@ -91,27 +94,30 @@ class Preference:
     Attributes:
         wait: Milliseconds; 0 for a response at once.
         applied: The value of the response's ``Preference-Applied``.
+        leaves: True if the client waits until the invocation is suspended. `wait` is then 0.
     """
 
     wait: int
     applied: str
+    leaves: bool = False
 
 
 def preference(request: Request) -> Preference | None:
     """Return what the request's ``Prefer`` says about waiting; ``None`` if it says nothing.
 
-    Other preferences, and a ``wait`` that is not a whole number of seconds, are ignored, as the RFC asks for.
+    ``wait`` and ``respond-async`` override ``respond-suspended``, as on servers that do not know that one. Other
+    preferences, and a ``wait`` that is not a whole number of seconds, are ignored, as the RFC asks for.
     """
     wait: int | None = None
-    asynchronous = False
+    names: set[str] = set()
     for header in request.headers.getlist("prefer"):
         for each in header.split(","):
             name, _, value = (part.strip() for part in each.partition(";")[0].partition("="))
-            if name.lower() == "respond-async":
-                asynchronous = True
-            elif name.lower() == "wait" and wait is None:  # the first one counts
+            names.add(name.lower())
+            if name.lower() == "wait" and wait is None:  # the first one counts
                 wait = number(value.strip('"'), LONGEST_WAIT)
+    asynchronous = "respond-async" in names
     if wait is None and not asynchronous:
-        return None
+        return Preference(0, RESPOND_SUSPENDED, leaves=True) if RESPOND_SUSPENDED in names else None
     applied = [*(["respond-async"] if asynchronous else []), *([] if wait is None else [f"wait={wait}"])]
     return Preference((wait or 0) * 1000, ", ".join(applied))

@@ -7,9 +7,7 @@ lists them. Each response about an invocation has the invocation's id in ``x-res
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request as HTTPRequest
@@ -18,26 +16,24 @@ from starlette.types import Receive, Scope, Send
 
 from adapter.engine.engine import Engine
 from adapter.engine.ids import INVOCATION_ID, derived_commit_id, heartbeat, idempotent_id, parse_awakeable, workflow_id
-from adapter.engine.ports import Unavailable
 from adapter.engine.records import Meta, Status
-from adapter.engine.requests import Answer, Request
+from adapter.engine.requests import Request
 from adapter.engine.types import MAX_KEY, Kind, Outcome, Target
 from adapter.errors import TerminalError, scopes_unsupported
 from adapter.http.delays import parse_delay
-from adapter.http.headers import Preference, passed_on, preference, require_json
+from adapter.http.headers import passed_on, preference, require_json
 from adapter.http.messages import (
     ID,
     HTTPError,
     answer,
     checked_idempotency_key,
-    failed,
     idempotency_key,
     queried,
     read_body,
     require,
     respond,
 )
-from adapter.http.results import accepted, paused, read_failure, read_value, result
+from adapter.http.results import accepted, read_failure, read_value, result
 from adapter.http.services import (
     JSON,
     Elsewhere,
@@ -51,6 +47,7 @@ from adapter.http.services import (
     segments,
     with_key,
 )
+from adapter.http.waiting import Waiting
 from adapter.registry import Registry
 
 if TYPE_CHECKING:
@@ -82,6 +79,7 @@ class Ingress:
         self._registry = registry
         self._coder = registry.coder
         self._until = until
+        self._waiting = Waiting(engine, registry.coder)
         self._elsewhere = elsewhere
         self._documents: dict[str, Document] | None = None
 
@@ -152,45 +150,7 @@ class Ingress:
         if "delay" in request.query_params:
             raise TerminalError("a call has no delay: send instead, with …/send?delay=", code=400)
         asked, endpoint = await self._read(request, target, public)
-        if preferred is None:
-            called = await self._engine.call(asked, until=until)
-        else:  # the invocation is stored before its id is given out
-            called = await self._engine.send(asked)
-        if endpoint.kind is Kind.WORKFLOW and not called.accepted:
-            raise HTTPError(
-                f"workflow {target.service}/{target.key} ran already, or is running: attach with "
-                f"GET /restate/invocation/{called.id}/attach",
-                code=409,
-                headers={ID: called.id},
-            )
-        if preferred is None:
-            return await self._answered(called.id, called.outcome, endpoint)
-        return await self._preferred(called, endpoint, preferred, until)
-
-    async def _preferred(self, called: Answer, endpoint: Endpoint, preferred: Preference, until: int) -> Response:
-        """Return the result if it is there in the time that the client prefers to wait, and otherwise a 202."""
-        outcome = called.outcome
-        if outcome is None and preferred.wait:
-            outcome = await self._watch(called.id, min(until, self._engine.process.now() + preferred.wait))
-        response = accepted(called) if outcome is None else result(called.id, outcome, endpoint, self._coder)
-        response.headers["preference-applied"] = preferred.applied
-        return response
-
-    async def _watch(self, id: str, until: int) -> Outcome | None:
-        """Wait for an invocation's outcome, and leave it to other processes to run it.
-
-        A Lambda process that ran it could not answer before the handler waits for something.
-        """
-        pause = 20.0
-        while True:
-            meta = await self._engine.storage.find(id)
-            if meta is not None and not meta.live:
-                return await self._engine.storage.result(meta)
-            left = until - self._engine.process.now()
-            if left <= 0:
-                return None
-            await asyncio.sleep(min(pause, left) / 1000)
-            pause = min(pause * 1.6, 1000)
+        return await self._waiting.call(asked, endpoint, preferred, until)
 
     async def _send(self, request: HTTPRequest, target: Target, public: Endpoints) -> Response:
         require(request, "POST")
@@ -217,18 +177,7 @@ class Ingress:
             return result(id, await self._engine.storage.result(meta), endpoint, self._coder)
         if what == "output":
             raise HTTPError("not ready", code=470, headers={ID: id})
-        if preferred is not None:
-            return await self._preferred(Answer(id, False), endpoint, preferred, until)
-        return await self._answered(id, await self._engine.outcome(id, until=until), endpoint)
-
-    async def _answered(self, id: str, outcome: Outcome | None, endpoint: Endpoint) -> Response:
-        """Return the response to a client that waited: the result, or why there is none."""
-        if outcome is None:
-            with suppress(Unavailable):  # the client can attach later to learn more
-                meta = await self._engine.storage.find(id)
-                if meta is not None and meta.status is Status.PAUSED:
-                    return failed(paused(meta), {ID: id})
-        return result(id, outcome, endpoint, self._coder)
+        return await self._waiting.attach(meta, endpoint, preferred, until)
 
     # --- which invocation is meant: its id, and what to call it ---
 

@@ -29,7 +29,7 @@ from adapter import (
 from adapter.clock import SystemClock
 from adapter.definitions import Definition
 from adapter.engine.engine import Engine
-from adapter.engine.ports import Unavailable
+from adapter.engine.ports import Clock, Unavailable
 from adapter.engine.records import Meta, Status
 from adapter.engine.types import Kind, Target
 from adapter.http.ingress import create_ingress
@@ -177,9 +177,9 @@ class Elsewhere:
 class Stack:
     """What the tests look at: requests and responses, and what is stored."""
 
-    def __init__(self, *definitions: type[Definition]) -> None:
+    def __init__(self, *definitions: type[Definition], clock: Clock | None = None) -> None:
         self.store = MemoryStore()
-        self.clock = SystemClock()
+        self.clock = clock or SystemClock()
         self.patience = 60_000
         registry = Registry(*(definitions or (Greeter, Counter, Mailbox, SignUp, Hidden)))
         dispatcher = LocalDispatcher()

@@ -1,0 +1,432 @@
+"""`Prefer: respond-suspended`: a client leaves an invocation that is suspended, and asks for its result later."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from adapter import (
+    Client,
+    Context,
+    ObjectContext,
+    RetryPolicy,
+    Service,
+    SyncClient,
+    TerminalError,
+    VirtualObject,
+    Workflow,
+    WorkflowContext,
+    handler,
+)
+from adapter.engine.ids import idempotent_id, workflow_id
+from adapter.engine.ports import Unavailable
+from adapter.engine.types import Target
+from tests.ingress.conftest import Greeter, SignUp, Stack, error
+from tests.ingress.waiting import Box, Rite, Slow
+
+LEAVES = {"prefer": "respond-suspended"}
+
+SECONDS = 4
+"""How long handlers sleep: longer than a request waits for a timer."""
+
+
+class QuickClock:
+    """A clock that is faster than the machine's."""
+
+    FACTOR = 20
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def now(self) -> int:
+        return 1_800_000_000_000 + round((time.monotonic() - self._began) * 1000 * self.FACTOR)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds / self.FACTOR)
+
+
+async def nap(ctx: Context, name: str) -> str:
+    await ctx.sleep(timedelta(seconds=3600 if name == "long" else SECONDS))
+    if name == "nobody":
+        raise TerminalError("nobody is gone", code=410)
+    return name
+
+
+class Naps(Service):
+    begun = 0
+
+    @handler
+    async def sleep(self, ctx: Context, name: str) -> str:
+        return await nap(ctx, name)
+
+    @handler(journal_retention=timedelta(0), idempotency_retention=timedelta(0))
+    async def forget(self, ctx: Context, name: str) -> str:
+        return await nap(ctx, name)
+
+    @handler
+    async def compute(self, ctx: Context, name: str) -> str:
+        await asyncio.sleep(0.5)
+        return name
+
+    @handler(retry=RetryPolicy(initial=timedelta(hours=1), maximum=timedelta(hours=1)))
+    async def stumble(self, ctx: Context, name: str) -> None:
+        raise ValueError("out of luck")
+
+    @handler
+    async def fetch(self, ctx: Context, name: str) -> None:
+        policy = RetryPolicy(initial=timedelta(hours=1), maximum=timedelta(hours=1))
+        await ctx.run("fetch", _fails, retry=policy)
+
+
+async def _fails() -> None:
+    raise ValueError("out of luck")
+
+
+class Bed(VirtualObject):
+    @handler
+    async def sleep(self, ctx: ObjectContext, name: str) -> str:
+        return await nap(ctx, name)
+
+
+class Night(Workflow):
+    @handler
+    async def run(self, ctx: WorkflowContext, name: str) -> str:
+        return await nap(ctx, name)
+
+
+@pytest.fixture
+async def stack(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stack]:
+    monkeypatch.setattr("adapter.client.flows.LONGEST_PAUSE", 0.05)
+    stack = Stack(Naps, Bed, Night, Slow, Box, Rite, Greeter, SignUp, clock=QuickClock())
+    stack.patience = 600_000
+    yield stack
+    await stack.close()
+
+
+def pending(response: httpx.Response, status: str = "Accepted") -> str:
+    """Check the response of a client that leaves. Return the invocation's id."""
+    id = response.headers["x-restate-id"]
+    assert (response.status_code, response.json()) == (202, {"invocationId": id, "status": status})
+    assert response.headers["preference-applied"] == "respond-suspended"
+    return id
+
+
+async def attached(stack: Stack, id: str) -> httpx.Response:
+    """Ask for a result until it is there."""
+    while True:
+        response = await stack.http.get(f"/restate/invocation/{id}/attach", headers=LEAVES)
+        if response.status_code != 202:
+            return response
+        assert pending(response, "PreviouslyAccepted") == id
+        await asyncio.sleep(0.01)
+
+
+# --- calls ---
+
+
+@pytest.mark.parametrize("key", [{}, {"idempotency-key": "k"}])
+async def test_a_fast_call_is_answered_with_its_result(stack: Stack, key: dict[str, str]) -> None:
+    called = await stack.http.post("/Greeter/greet", json="Mary", headers=LEAVES | key)
+    assert (called.status_code, called.json()) == (200, "Hello Mary")
+    assert called.headers["preference-applied"] == "respond-suspended"
+    assert "retry-after" not in called.headers
+    assert error(await stack.http.post("/Greeter/fail", json=418, headers=LEAVES | key))[0] == 418
+
+
+async def test_a_workflow_runs_once(stack: Stack) -> None:
+    assert (await stack.http.post("/SignUp/a/run", json="a", headers=LEAVES)).json() == "welcome a"
+    assert error(await stack.http.post("/SignUp/a/run", json="a", headers=LEAVES))[0] == 409
+
+
+@pytest.mark.parametrize("path", ["/Naps/sleep", "/Bed/a/sleep", "/Night/a/run"])
+async def test_a_call_that_sleeps_is_left(stack: Stack, path: str) -> None:
+    called = await stack.http.post(path, json="Mary", headers=LEAVES)
+    assert 1 <= int(called.headers["retry-after"]) <= SECONDS
+    answer = await attached(stack, pending(called))
+    assert (answer.status_code, answer.json()) == (200, "Mary")
+    assert "retry-after" not in answer.headers
+
+
+@pytest.mark.parametrize("path", ["/Naps/sleep", "/Bed/a/sleep", "/Night/a/run"])
+async def test_the_error_of_a_handler_that_was_left(stack: Stack, path: str) -> None:
+    called = await stack.http.post(path, json="nobody", headers=LEAVES)
+    assert error(await attached(stack, pending(called))) == (410, "nobody is gone")
+
+
+@pytest.mark.parametrize("path", ["/Naps/sleep", "/Bed/a/sleep"])
+async def test_a_repeated_call_meets_the_invocation_that_was_left(stack: Stack, path: str) -> None:
+    key = {"idempotency-key": "k"}
+    id = pending(await stack.http.post(path, json="long", headers=LEAVES | key))
+    again = await stack.http.post(path, json="long", headers=LEAVES | key)
+    assert pending(again, "PreviouslyAccepted") == id
+    assert 3000 <= int(again.headers["retry-after"]) <= 3600
+
+
+async def test_a_workflow_that_was_left_is_told_of(stack: Stack) -> None:
+    pending(await stack.http.post("/Night/a/run", json="long", headers=LEAVES))
+    again = await stack.http.post("/Night/a/run", json="long", headers=LEAVES)
+    assert error(again)[0] == 409
+    assert again.headers["x-restate-id"] == workflow_id("Night", "a")
+
+
+@pytest.mark.parametrize("path", ["/Slow/wait", "/Box/a/wait", "/Rite/a/run"])
+async def test_nothing_says_when_a_signal_comes(stack: Stack, path: str) -> None:
+    called = await stack.http.post(path, json="Mary", headers=LEAVES)
+    id = pending(called)
+    assert "retry-after" not in called.headers
+    assert (await stack.http.post(f"/restate/invocation/{id}/signals/go", json=None)).status_code == 202
+    assert (await attached(stack, id)).json() == "Mary"
+
+
+async def test_a_call_that_waits_for_its_key_is_left(stack: Stack) -> None:
+    pending(await stack.http.post("/Bed/a/sleep", json="long", headers=LEAVES))
+    called = await stack.http.post("/Bed/a/sleep", json="Mary", headers=LEAVES)
+    pending(called)
+    assert "retry-after" not in called.headers
+
+
+@pytest.mark.parametrize("path", ["/Naps/stumble", "/Naps/fetch"])
+async def test_a_call_that_is_tried_again_later_is_left(stack: Stack, path: str) -> None:
+    called = await stack.http.post(path, json="Mary", headers=LEAVES)
+    pending(called)
+    if path == "/Naps/stumble":
+        assert 3000 < int(called.headers["retry-after"]) <= 7200
+
+
+async def test_a_paused_invocation_is_an_error(stack: Stack) -> None:
+    called = await stack.http.post("/Greeter/stumble", headers=LEAVES)
+    id = called.headers["x-restate-id"]
+    if called.status_code == 202:
+        called = await attached(stack, id)
+    assert (called.status_code, called.json()["metadata"]["status"]) == (500, "paused")
+    again = await stack.http.get(f"/restate/invocation/{id}/attach", headers=LEAVES)
+    assert (again.status_code, again.json()["metadata"]["status"]) == (500, "paused")
+
+
+@pytest.mark.parametrize(
+    ("prefer", "applied"),
+    [("respond-suspended, wait=0", "wait=0"), ("respond-async, Respond-Suspended", "respond-async")],
+)
+async def test_other_preferences_go_before_it(stack: Stack, prefer: str, applied: str) -> None:
+    called = await stack.http.post("/Greeter/greet", json="Mary", headers={"prefer": prefer})
+    assert (called.status_code, called.headers["preference-applied"]) == (202, applied)
+
+
+@pytest.mark.parametrize("prefer", ["Respond-Suspended", "handling=lenient, respond-suspended;x"])
+async def test_ways_to_write_it(stack: Stack, prefer: str) -> None:
+    pending(await stack.http.post("/Naps/sleep", json="Mary", headers={"prefer": prefer}))
+
+
+@pytest.mark.parametrize("key", [{}, {"idempotency-key": "k"}])
+async def test_a_result_that_would_be_gone_is_waited_for(stack: Stack, key: dict[str, str]) -> None:
+    called = await stack.http.post("/Naps/forget", json="Mary", headers=LEAVES | key)
+    assert (called.status_code, called.json()) == (200, "Mary")
+    assert "preference-applied" not in called.headers
+    sent = await stack.http.post("/Naps/forget/send", json="John", headers=key)
+    answer = await stack.http.get(f"/restate/invocation/{sent.json()['invocationId']}/attach", headers=LEAVES)
+    assert answer.status_code in (200, 404)  # it may have ended before
+
+
+async def test_a_request_that_took_as_long_as_one_can(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack.patience = 100
+    pending(await stack.http.post("/Naps/compute", json="Mary", headers=LEAVES | {"idempotency-key": "k"}))
+
+    async def absent(id: str, *, patient: bool = True) -> None:
+        return None
+
+    monkeypatch.setattr(stack.engine.storage, "find", absent)
+    late = await stack.http.post("/Naps/compute", json="Mary", headers=LEAVES)
+    assert error(late)[0] == 504  # nothing is stored yet, so there is nothing to ask for
+
+
+async def test_a_store_that_does_not_say_what_became_of_it(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = stack.engine.storage.find
+
+    async def unavailable(id: str, *, patient: bool = True) -> Any:
+        raise Unavailable("down")
+
+    monkeypatch.setattr(stack.engine.storage, "find", unavailable)
+    called = await stack.http.post("/Naps/sleep", json="Mary", headers=LEAVES)
+    assert error(called)[0] == 504
+    monkeypatch.setattr(stack.engine.storage, "find", find)
+    assert (await attached(stack, called.headers["x-restate-id"])).json() == "Mary"
+
+
+# --- attaching ---
+
+
+async def test_all_forms_of_attach_leave(stack: Stack) -> None:
+    http = stack.http
+    for path, headers in (("/Night/a/run", {}), ("/Bed/a/sleep", {"idempotency-key": "k"})):
+        pending(await http.post(path, json="long", headers=LEAVES | headers))
+    night, bed = workflow_id("Night", "a"), idempotent_id(Target("Bed", "sleep", "a"), "k")
+    described = {"service": "Bed", "key": "a", "handler": "sleep", "idempotencyKey": "k"}
+
+    def body(target: str, **parts: str) -> Callable[[], Awaitable[httpx.Response]]:
+        return lambda: http.post("/restate/attach", json={"target": target, **parts}, headers=LEAVES)
+
+    def path(path: str) -> Callable[[], Awaitable[httpx.Response]]:
+        return lambda: http.get(path, headers=LEAVES)
+
+    for id, ask in (
+        (night, path(f"/restate/invocation/{night}/attach")),
+        (night, path(f"/restate/attach/{night}")),
+        (night, path("/restate/workflow/Night/a/attach")),
+        (bed, path("/restate/invocation/Bed/a/sleep/k/attach")),
+        (night, body("invocation", invocationId=night)),
+        (night, body("workflow", workflowName="Night", workflowKey="a")),
+        (bed, body("idempotentInvocation", **described)),
+    ):
+        response = await ask()
+        assert pending(response, "PreviouslyAccepted") == id
+        assert 3000 <= int(response.headers["retry-after"]) <= 3600
+
+
+async def test_a_delayed_message_says_when_to_ask(stack: Stack) -> None:
+    sent = await stack.http.post("/Greeter/greet/send?delay=90m", json="Mary")
+    response = await stack.http.get(f"/restate/invocation/{sent.json()['invocationId']}/attach", headers=LEAVES)
+    pending(response, "PreviouslyAccepted")
+    assert 5000 <= int(response.headers["retry-after"]) <= 5400
+
+
+async def test_output_does_not_wait_anyway(stack: Stack) -> None:
+    id = pending(await stack.http.post("/Naps/sleep", json="long", headers=LEAVES))
+    output = await stack.http.get(f"/restate/invocation/{id}/output", headers=LEAVES)
+    assert error(output) == (470, "not ready")
+
+
+# --- our clients ---
+
+
+class Recorder:
+    """Passes requests on to the ingress, and remembers the responses."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.http = stack.http
+        self.responses: list[httpx.Response] = []
+        self.lost = 0
+        """How many of the next responses are lost."""
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        passed = {name: value for name, value in request.headers.items() if name != "host"}
+        response = await self.http.request(
+            request.method, request.url.raw_path.decode(), content=await request.aread(), headers=passed
+        )
+        self.responses.append(response)
+        if self.lost:
+            self.lost -= 1
+            raise httpx.ReadTimeout("lost")
+        headers = {name: value for name, value in response.headers.items() if name != "content-length"}
+        return httpx.Response(response.status_code, content=response.content, headers=headers)
+
+    @property
+    def statuses(self) -> list[int]:
+        return [response.status_code for response in self.responses]
+
+
+@pytest.fixture
+def recorder(stack: Stack) -> Recorder:
+    return Recorder(stack)
+
+
+@pytest.fixture(params=["Client", "SyncClient"])
+async def use(request: pytest.FixtureRequest, recorder: Recorder) -> Any:
+    """Return a function that makes a call with a client and returns its result."""
+    loop = asyncio.get_running_loop()
+
+    async def with_client(make: Callable[[Any], Any], patience: float = 60) -> Any:
+        async with (
+            httpx.AsyncClient(transport=httpx.MockTransport(recorder)) as http,
+            Client("http://test", http=http, timeout=patience) as client,
+        ):
+            return await make(client)
+
+    def in_thread(make: Callable[[Any], Any], patience: float) -> Any:
+        def pass_on(request: httpx.Request) -> httpx.Response:
+            return asyncio.run_coroutine_threadsafe(recorder(request), loop).result()
+
+        with (
+            httpx.Client(transport=httpx.MockTransport(pass_on)) as http,
+            SyncClient("http://test", http=http, timeout=patience) as client,
+        ):
+            return client.result(make(client))
+
+    async def with_sync_client(make: Callable[[Any], Any], patience: float = 60) -> Any:
+        return await asyncio.to_thread(in_thread, make, patience)
+
+    return with_client if request.param == "Client" else with_sync_client
+
+
+CALLS: dict[str, Callable[[Any, str], Any]] = {
+    "service": lambda client, name: client.service_client(Naps).sleep(name),
+    "idempotency key": lambda client, name: client.service_client(Naps).sleep(name, idempotency_key="k"),
+    "object": lambda client, name: client.object_client(Bed, "a").sleep(name),
+    "workflow": lambda client, name: client.workflow_client(Night, "a").run(name),
+    "generic": lambda client, name: client.generic_call(service="Naps", method="sleep", parameter=name),
+    "generic workflow": lambda client, name: client.generic_call(
+        service="Night", method="run", key="a", parameter=name
+    ),
+    "send": lambda client, name: client.object_send_client(Bed, "a").sleep(name),
+}
+
+
+async def test_one_request_for_a_fast_call(recorder: Recorder, use: Any) -> None:
+    assert await use(lambda client: client.service_client(Greeter).greet("Mary")) == "Hello Mary"
+    assert recorder.statuses == [200]
+    assert recorder.responses[0].headers["preference-applied"] == "respond-suspended"
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_clients_ask_again(recorder: Recorder, use: Any, call: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert await use(lambda client: CALLS[call](client, "Mary")) == "Mary"
+    statuses = recorder.statuses[1:] if call == "generic workflow" else recorder.statuses
+    assert statuses[0] == 202
+    assert statuses[-1] == 200
+    assert len(statuses) <= 10
+    assert not [each for each in caplog.records if each.levelname == "WARNING"]
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_clients_raise_the_error_of_what_they_left(use: Any, call: str) -> None:
+    with pytest.raises(TerminalError, match="nobody is gone") as caught:
+        await use(lambda client: CALLS[call](client, "nobody"))
+    assert caught.value.code == 410
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_lost_answers(recorder: Recorder, use: Any, call: str) -> None:
+    recorder.lost = 1
+    assert await use(lambda client: CALLS[call](client, "Mary")) == "Mary"
+
+
+async def test_clients_give_up_in_time(recorder: Recorder, use: Any) -> None:
+    with pytest.raises(TimeoutError, match=r"no answer in 0\.5 s, last .*; inv_\w+ may exist"):
+        await use(lambda client: client.service_client(Naps).sleep("long"), patience=0.5)
+    assert 1 < len(recorder.statuses) < 15
+    assert set(recorder.statuses) == {202}
+
+
+async def test_clients_attach(stack: Stack, use: Any) -> None:
+    id = pending(await stack.http.post("/Slow/wait", json="Mary", headers=LEAVES))
+    attaching = asyncio.ensure_future(use(lambda client: client.attach(id, str)))
+    await asyncio.sleep(0.05)
+    assert (await stack.http.post(f"/restate/invocation/{id}/signals/go", json=None)).status_code == 202
+    assert await attaching == "Mary"
+
+
+async def test_a_server_that_does_not_know_the_preference(recorder: Recorder, use: Any) -> None:
+    pass_on = recorder.http.request
+
+    async def ignore(method: str, path: str, *, content: bytes, headers: dict[str, str]) -> httpx.Response:
+        headers.pop("prefer", None)
+        return await pass_on(method, path, content=content, headers=headers)
+
+    recorder.http.request = ignore  # type: ignore[method-assign,assignment]
+    assert await use(lambda client: client.service_client(Naps).sleep("Mary")) == "Mary"
+    assert recorder.statuses == [200]
