@@ -15,7 +15,7 @@ from adapter.client.flows import Flow
 from adapter.client.handles import Pending, succeeded
 from adapter.client.requests import Ask
 from adapter.client.responses import Answer
-from adapter.client.retrying import answer_timeout, policy
+from adapter.client.retrying import answer_timeout, gave_up, policy
 
 T = TypeVar("T")
 
@@ -120,17 +120,21 @@ class Client(BaseClient):
     async def _run(self, flow: Flow[T], after: Pending[object] | None) -> T:
         if isinstance(after, asyncio.Future):
             await asyncio.wait({after})
+        deadline = asyncio.get_running_loop().time() + self._timeout
         try:
             ask = next(flow)
             while True:
-                ask = flow.send(await self._exchange(ask))
+                ask = flow.send(await self._exchange(ask, deadline))
         except StopIteration as end:
             result: T = end.value
             return result
 
-    async def _exchange(self, ask: Ask) -> Answer:
+    async def _exchange(self, ask: Ask, deadline: float) -> Answer:
         clock = asyncio.get_running_loop().time
-        deadline = clock() + self._timeout
+        if ask.after:
+            await asyncio.sleep(min(ask.after, deadline - clock()))
+            if clock() >= deadline:
+                raise gave_up(self._url, ask, self._timeout)
 
         async def request() -> httpx.Response:
             return await self._http.request(
@@ -142,6 +146,6 @@ class Client(BaseClient):
                 timeout=answer_timeout(clock, deadline),
             )
 
-        retrying = tenacity.AsyncRetrying(**policy(self._url, ask, self._timeout))
+        retrying = tenacity.AsyncRetrying(**policy(self._url, ask, self._timeout, deadline - clock()))
         response: httpx.Response = await retrying(request)
         return Answer(response, retrying.statistics["attempt_number"] > 1)

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import httpx
 
 from adapter.client.handles import Pending
-from adapter.client.requests import IDEMPOTENCY_KEY, Ask, for_cancellation, for_result
-from adapter.client.responses import Answer
+from adapter.client.requests import IDEMPOTENCY_KEY, Ask, for_cancellation, for_output, for_result
+from adapter.client.responses import Answer, retry_after
 from adapter.engine.commands import NOT_FOUND, NOT_READY, READY
 
 T = TypeVar("T")
 
 Flow = Generator[Ask, Answer, T]
+
+FIRST_PAUSE: Final = 0.1
+"""Seconds until a client first asks for a result again, if the server does not say when to. Each pause doubles it."""
+
+LONGEST_UNTOLD: Final = 2.0
+"""The longest of these pauses, in seconds."""
+
+LONGEST_PAUSE: Final = 30.0
+"""The longest pause in seconds if the server says when to ask again. The invocation may end before that."""
 
 ACCEPTED, ALREADY = b'"accepted"', b'"already"'
 
@@ -33,8 +42,8 @@ def calling(ask: Ask, *, own_key: bool) -> Flow[httpx.Response]:
         answer = yield ask
     if IDEMPOTENCY_KEY not in ask.headers and answer.repeated and answer.refused(409):
         # The workflow ran already or is running: an earlier try of this request did arrive.
-        answer = yield for_result(answer.response.headers.get("x-restate-id", ask.id), "attach")
-    return answer.result()
+        answer = yield for_result(answer.response.headers.get("x-restate-id", ask.id))
+    return (yield from _awaiting(answer))
 
 
 def sending(ask: Ask, *, own_key: bool) -> Flow[httpx.Response]:
@@ -48,13 +57,23 @@ def sending(ask: Ask, *, own_key: bool) -> Flow[httpx.Response]:
 
 def attaching(id: str) -> Flow[httpx.Response]:
     """Wait for an invocation's result, and return the response with it."""
-    answer = yield for_result(id, "attach")
+    return (yield from _awaiting((yield for_result(id))))
+
+
+def _awaiting(answer: Answer) -> Flow[httpx.Response]:
+    """Ask for a result again and again while the invocation is suspended. Return the response with the result."""
+    pause = FIRST_PAUSE
+    while answer.left:
+        wanted = retry_after(answer.response)
+        id = answer.response.headers["x-restate-id"]
+        answer = yield for_result(id, after=min(pause if wanted is None else wanted, LONGEST_PAUSE))
+        pause = min(pause * 2, LONGEST_UNTOLD)
     return answer.result()
 
 
 def looking(id: str) -> Flow[bytes]:
     """Look for an invocation's result."""
-    answer = yield for_result(id, "output")
+    answer = yield for_output(id)
     if answer.refused(470):
         return NOT_READY
     if answer.refused(404):

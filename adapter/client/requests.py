@@ -17,6 +17,9 @@ from adapter.engine.types import Failure, Kind
 
 IDEMPOTENCY_KEY: Final = "idempotency-key"
 
+LEAVES: Final = {"prefer": "respond-suspended"}
+"""The header of a client that does not wait for an invocation that is suspended. It asks for the result later."""
+
 RESERVED: Final = frozenset({
     "connection", "content-encoding", "content-length", "content-type", "expect", "host", "keep-alive", "prefer", "te",
     "trailer", "transfer-encoding", "upgrade",
@@ -43,6 +46,7 @@ class Ask:
         body: The body.
         headers: Names are in lower case.
         early: Returns True while what the request is about may still have to arrive: then a 404 passes.
+        after: Seconds to wait before the request is sent.
     """
 
     method: str
@@ -51,6 +55,7 @@ class Ask:
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     early: Callable[[], bool] = lambda: False
+    after: float = 0
 
     def without_key(self) -> Ask:
         """Return the same request without an idempotency key."""
@@ -95,16 +100,23 @@ def for_handler(command: Call | Send, content_type: str) -> Ask:
         id = idempotent_id(target, headers[IDEMPOTENCY_KEY])
     segments, query = ([], {}) if target.key is None else _placed(target.key, "key")
     segments = [target.service, *segments, target.handler]
-    if isinstance(command, Send):
+    if isinstance(command, Call):
+        headers |= LEAVES
+    else:
         segments.append("send")
         if command.delay:
             query["delay"] = f"{command.delay}ms"
     return Ask("POST", _joined(segments, query), id, command.input, headers)
 
 
-def for_result(id: str, what: str) -> Ask:
-    """Return the request for an invocation's result: ``attach`` waits for it, ``output`` does not."""
-    return Ask("GET", _joined(["restate", "invocation", id, what]), id)
+def for_result(id: str, *, after: float = 0) -> Ask:
+    """Return the request that waits for an invocation's result."""
+    return Ask("GET", _joined(["restate", "invocation", id, "attach"]), id, headers=LEAVES, after=after)
+
+
+def for_output(id: str) -> Ask:
+    """Return the request for an invocation's result, if it is ready."""
+    return Ask("GET", _joined(["restate", "invocation", id, "output"]), id)
 
 
 def for_cancellation(id: str, call: Pending[object] | None = None) -> Ask:

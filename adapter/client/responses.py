@@ -48,6 +48,12 @@ class Answer:
         error = our_error(self.response)
         return error is not None and self.response.status_code in codes and not _of_invocation(self.response)
 
+    @property
+    def left(self) -> bool:
+        """True if the invocation is suspended, and the server did not wait for its result."""
+        response = self.response
+        return response.status_code == 202 and "x-restate-id" in response.headers and "invocationId" in _json(response)
+
     def result(self) -> httpx.Response:
         """Return the response, which has a result.
 
@@ -92,7 +98,7 @@ def is_passing(response: httpx.Response) -> bool:
 def retry_after(response: httpx.Response) -> float | None:
     """Return the seconds after which the server wants the request repeated, if it says so in whole seconds."""
     text = response.headers.get("retry-after", "")
-    return float(text) if text.isascii() and text.isdecimal() and len(text) < 6 else None
+    return float(text) if text.isascii() and text.isdecimal() and len(text) < 12 else None
 
 
 def our_error(response: httpx.Response) -> Failure | None:

@@ -44,31 +44,42 @@ def seconds(duration: float | timedelta, name: str) -> float:
     return float(duration)
 
 
-def policy(url: str, ask: Ask, timeout: float) -> dict[str, Any]:
+def policy(url: str, ask: Ask, timeout: float, left: float) -> dict[str, Any]:
     """Return the arguments for tenacity's ``Retrying`` and ``AsyncRetrying``.
 
     Their result is the last response; their error is a ``TimeoutError``.
+
+    Args:
+        url: Where the services are.
+        ask: The request.
+        timeout: The seconds that all requests of a flow may take, for the message of the error.
+        left: The seconds that are left of these.
     """
 
     def warn(state: tenacity.RetryCallState) -> None:
         if state.attempt_number == 1:
-            log.warning("%s: %s; %s is repeated for up to %.3g s", url, _problem(state), ask.id, timeout)
+            log.warning("%s: %s; %s is repeated for up to %.3g s", url, _problem(state), ask.id, left)
 
     def passes(response: httpx.Response) -> bool:
         return is_passing(response) or (Answer(response, False).refused(404) and ask.early())
 
     def give_up(state: tenacity.RetryCallState) -> None:
-        raise TimeoutError(
-            f"{ask.method} {url}/{ask.path}: no answer in {timeout:g} s, last {_problem(state)}; {ask.id} may exist"
-        )
+        raise gave_up(url, ask, timeout, _problem(state))
 
     return {
         "retry": tenacity.retry_if_exception_type(LOST) | tenacity.retry_if_result(passes),
         "wait": _pause,
-        "stop": tenacity.stop_before_delay(timeout),
+        "stop": tenacity.stop_before_delay(left),
         "before_sleep": warn,
         "retry_error_callback": give_up,
     }
+
+
+def gave_up(url: str, ask: Ask, timeout: float, problem: str = "202 Accepted") -> TimeoutError:
+    """Return the error of a request that had no result in time."""
+    return TimeoutError(
+        f"{ask.method} {url}/{ask.path}: no answer in {timeout:g} s, last {problem}; {ask.id} may exist"
+    )
 
 
 def answer_timeout(clock: Callable[[], float], deadline: float) -> float:

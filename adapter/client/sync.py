@@ -17,7 +17,7 @@ from adapter.client.flows import Flow
 from adapter.client.handles import Pending, Remote, succeeded
 from adapter.client.requests import Ask
 from adapter.client.responses import Answer
-from adapter.client.retrying import answer_timeout, policy, seconds
+from adapter.client.retrying import answer_timeout, gave_up, policy, seconds
 from adapter.operations import Operation
 
 T = TypeVar("T")
@@ -143,17 +143,19 @@ class SyncClient(BaseClient):
     def _run(self, flow: Flow[T], after: Pending[object] | None) -> T:
         if isinstance(after, Future):
             wait([after])
+        deadline = time.monotonic() + self._timeout
         try:
             ask = next(flow)
             while True:
-                ask = flow.send(self._exchange(ask))
+                ask = flow.send(self._exchange(ask, deadline))
         except StopIteration as end:
             result: T = end.value
             return result
 
-    def _exchange(self, ask: Ask) -> Answer:
+    def _exchange(self, ask: Ask, deadline: float) -> Answer:
         clock = time.monotonic
-        deadline = clock() + self._timeout
+        if ask.after and (self._closed.wait(min(ask.after, deadline - clock())) or clock() >= deadline):
+            raise gave_up(self._url, ask, self._timeout)
 
         def request() -> httpx.Response:
             return self._http.request(
@@ -165,7 +167,7 @@ class SyncClient(BaseClient):
                 timeout=answer_timeout(clock, deadline),
             )
 
-        options = policy(self._url, ask, self._timeout)
+        options = policy(self._url, ask, self._timeout, deadline - clock())
         options["stop"] |= tenacity.stop_when_event_set(self._closed)
         retrying = tenacity.Retrying(**options, sleep=tenacity.sleep_using_event(self._closed))
         response = retrying(request)
