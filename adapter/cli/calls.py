@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
+import time
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -12,6 +13,12 @@ from adapter.cli.api import path, refusal
 from adapter.cli.failures import Exit, Failure
 from adapter.cli.options import Here, remote
 from adapter.cli.text import is_json, json_or_file
+
+LEAVES: Final = "respond-suspended"
+"""What the command prefers: to ask again later, rather than wait for an invocation that is suspended."""
+
+LONGEST_PAUSE: Final = 30.0
+"""Seconds until it asks again at the latest."""
 
 HandlerPath = Annotated[
     str,
@@ -45,7 +52,7 @@ def call(
     header: Headers = None,
 ) -> None:
     """Call a handler, wait for its result, and print it."""
-    answer = _request(here, "call", handler, input, idempotency_key, header, {})
+    answer = _result(here, _request(here, "call", handler, input, idempotency_key, header, {}))
     id = answer.headers.get("x-restate-id")
     if answer.status_code == 202:
         here.out.note(f"it goes on: adapter inv show {id}{here.target.options}")
@@ -75,6 +82,23 @@ def send(
     here.out.done(answer["invocationId"], answer)
 
 
+def _result(here: Here, answer: Any) -> Any:
+    """Ask for the result of a call again and again while its invocation is suspended. Return the last answer."""
+    pause = 0.1
+    while answer.status_code == 202 and answer.headers.get("preference-applied") == LEAVES:
+        id = answer.headers["x-restate-id"]
+        if pause == 0.1:
+            here.out.note(f"{id} is suspended. This command waits for its result.")
+        told = answer.headers.get("retry-after", "")
+        time.sleep(min(float(told), LONGEST_PAUSE) if told.isdecimal() else pause)
+        pause = min(pause * 2, 2)
+        answer = _answered(
+            here,
+            here.api.ask("GET", path("restate", "invocation", id, "attach"), headers={"prefer": LEAVES}, timeout=None),
+        )
+    return answer
+
+
 def _request(
     here: Here,
     verb: str,
@@ -86,7 +110,7 @@ def _request(
 ) -> Any:
     service, key, name = _parts(handler)
     body = None if input is None else json_or_file(input)
-    headers = dict(map(_header, header or ()))
+    headers = ({"prefer": LEAVES} if verb == "call" else {}) | dict(map(_header, header or ()))
     if idempotency_key is not None:
         headers["idempotency-key"] = idempotency_key
     if body is not None and "content-type" not in headers:
@@ -99,6 +123,10 @@ def _request(
         headers=headers,
         timeout=None,  # the server says how long it waits
     )
+    return _answered(here, answer)
+
+
+def _answered(here: Here, answer: Any) -> Any:
     if answer.status_code == 504 and (id := answer.headers.get("x-restate-id")):
         raise Failure(f"no result yet: adapter inv show {id}{here.target.options}", Exit.FAILED, id=id, status=504)
     if not answer.is_success:
