@@ -186,6 +186,15 @@ def _preferred(seconds: int) -> Callable[[World], Awaitable[Cost]]:
     return run
 
 
+def _left(*, key: bool) -> Callable[[World], Awaitable[Cost]]:
+    async def run(world: World) -> Cost:
+        with world.measured() as cost:
+            await world.leave("Cases/sleep", 5, uuid4().hex if key else None)
+        return cost
+
+    return run
+
+
 def _resume(*kilobytes: int) -> Callable[[World], Awaitable[Cost]]:
     async def run(world: World) -> Cost:
         await world.start("Cases/fetch", list(kilobytes))
@@ -343,6 +352,9 @@ WAITING = [
     # What the client's process reads meanwhile, every second at most, is on top of what a sleep takes.
     Case("sleep of 5 s, with a client that prefers to wait for 1 s", 6, 14, _preferred(1), dispatches=2),
     Case("sleep of 5 s, with a client that asks later", 6, 6, _preferred(0), dispatches=2),
+    # The commit that suspends it, a read for the first answer, one to resume it, its last commit, one for the result.
+    Case("sleep of 5 s, with a client that leaves", 5, 5, _left(key=False), dispatches=1),
+    Case("sleep of 5 s, with a client that leaves, idempotency key", 6, 6, _left(key=True), dispatches=1),
     Case("call into another function with a client that waits", 6, 9, _far_waited, dispatches=1),
 ]
 """What a client costs that waits."""

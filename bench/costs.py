@@ -85,6 +85,8 @@ WORK: Final = [
     Work("a sleep of 5 s, and a client that waits", "sleep of 5 s with a client that waits", 2, 2, 4, 1),
     Work("… with `Prefer: wait=1`", "sleep of 5 s, with a client that prefers to wait for 1 s", 2, 2, 4, 1),
     Work("… with `Prefer: respond-async`", "sleep of 5 s, with a client that asks later", 2, 2, 4, 1),
+    Work("… with `Prefer: respond-suspended`", "sleep of 5 s, with a client that leaves", 2, 2, 4, 1),
+    Work("… from a `Client`", "sleep of 5 s, with a client that leaves, idempotency key", 2, 2, 4, 1),
     Work("a call into another function", "call into another function", 2, 3, 3, 1),
     Work("… and a client that waits", "call into another function with a client that waits", 2, 3, 3, 1),
     Work("20 calls into another function, at once", "fan-in of 20 calls into another function", 21, 22, 23, 20),
@@ -267,7 +269,9 @@ in this table. If it is durable as well, each call is one operation more. In Ste
   add to that, in each of the three columns alike.
 - **a client that waits**: a function runs as long as its client waits, which costs that time. While the handler
   sleeps, the process reads the store every three seconds. With `Prefer: wait=1` the request answers 202 after a
-  second, with `Prefer: respond-async` at once. The handler is suspended, and the client asks for the result later.
+  second, with `Prefer: respond-async` at once. With `Prefer: respond-suspended` it answers 202 when the handler is
+  suspended, and a fast call with its result. Then no process waits, and the client asks for the result later.
+  `Client` and `SyncClient` [do so](guides/clients.md), with an idempotency key for each call.
 - **schedules, short delays**: timers. A delay of up to a minute is a message in a queue of SQS, which a function
   receives: three requests and an invocation. A longer one is a schedule of EventBridge Scheduler.
 - **durable functions**: {durable} dollars for a million operations, and what they write and keep for 14 days.
@@ -288,8 +292,8 @@ sides, which are not part of this repository.
 - **state**: of durable functions, the price of their operations and data. Of ours, the price of DynamoDB and schedules.
   The rest of a total is Lambda.
 - **nobody waits**: the request was sent as a message. A client that waits for a handler keeps its process running, and
-  that time is paid for. With `Prefer: respond-async` no process waits. A client of a durable function asks for the
-  result again and again, which is not in the price.
+  that time is paid for. With [`Prefer: respond-suspended`](http.md#long-calls), which `Client` sends, no process waits
+  for time to pass. A client of a durable function asks for the result again and again, which is not in the price.
 """
 
 

@@ -40,7 +40,7 @@ WHY: Final = {
     },
     **{
         f"wait of {seconds} s: price against a durable function": (
-            "a process waits with its client; with `Prefer: respond-async` none does"
+            "a process waits with its client; with `Prefer: respond-suspended` none does"
         )
         for seconds in (2, 5)
     },

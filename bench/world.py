@@ -224,6 +224,23 @@ class World:
         outcome = await self.process(request.target.service).outcome(answer.id, until=self.clock.now() + 1000)
         return _result(replace(answer, outcome=outcome))
 
+    async def leave(self, path: str, input: object, idempotency_key: str | None = None) -> Any:
+        """Return the result of a call whose client leaves it once it is suspended, and asks again when it continues."""
+        request = _request(path, input, idempotency_key)
+        engine = self.process(request.target.service)
+        self.invocations += 2
+        began = self.clock.now()
+        answer = await engine.call(request, until=began + TIMEOUT, leave=True)
+        self.cost.held = (self.clock.now() - began) / 1000
+        assert await engine.storage.find(answer.id) is not None  # as the ingress does, to tell when to ask
+        await engine.process.drain()
+        await self.settle()
+        await self.fire()
+        storage = self.process(request.target.service).storage
+        meta = await storage.find(answer.id)
+        assert meta is not None
+        return _result(replace(answer, outcome=await storage.result(meta)))
+
     async def start(self, path: str, input: object) -> Engine:
         """Begin a call for which nobody waits; for one that is to be suspended."""
         request = _request(path, input, None)
