@@ -1,6 +1,7 @@
 """The CPU of the engine: what a step, a call and an object call cost in a process that has served before.
 
-All runs in one process, with the store in memory: context, engine, store and asyncio.
+All runs in one process, with the store in memory: context, engine, store and asyncio. Its garbage collector is set up
+as in each process that serves.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
+from adapter.garbage import settle
 from adapter.local.memory import MemoryStore
 from bench.services import Bench, Counter
 from bench.world import World
@@ -31,6 +33,7 @@ def engine_cpu(repeat: int = 5) -> list[dict[str, Any]]:
 
 
 async def _measure(repeat: int) -> list[dict[str, Any]]:
+    settle()
     world = World(MemoryStore(), (Bench, Counter))
     engine = world.process("Bench")
     rows: list[dict[str, Any]] = []

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import uuid4
 
+from adapter.garbage import settle
 from adapter.local.memory import MemoryStore
 from bench.cases import world
 from bench.world import World
@@ -135,6 +136,7 @@ GROWTH: Final = [
 
 async def growth() -> list[dict[str, Any]]:
     """Return the table."""
+    settle()
     rows: list[dict[str, Any]] = []
     for each in GROWTH:
         rows.append(await each.measure())

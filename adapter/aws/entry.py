@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from adapter.codec import Codec
 from adapter.definitions import Definition
 from adapter.errors import DefinitionError
+from adapter.garbage import settle
 from adapter.hosting import hosting
 from adapter.registry import Registry
 
@@ -63,6 +64,7 @@ class LambdaEntry:
             asyncio.set_event_loop(self._loop)
             self._loop.run_until_complete(host.prepare())
             self._host = host
+            settle()
         return self._loop, self._host
 
 

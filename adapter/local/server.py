@@ -26,6 +26,7 @@ from adapter.console.pages import Pages, is_console
 from adapter.engine.engine import Engine
 from adapter.engine.ids import DUE_SHARDS
 from adapter.engine.ports import Place, Store, Unavailable
+from adapter.garbage import settle
 from adapter.http.admin import Admin, LocalServices
 from adapter.http.admin import models as m
 from adapter.http.ingress import create_ingress
@@ -286,6 +287,7 @@ def serve(options: Options, listener: socket.socket, supervisor: Supervisor | No
         return asyncio.run(_serve(broken, options, listener, supervisor))
     if supervisor is not None:
         supervisor.tell(Loaded(imported()))
+    settle()
     return asyncio.run(_run(registry, store, options, listener, supervisor, lines.of))
 
 
