@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
@@ -214,40 +213,51 @@ def check_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     return dict(metadata)
 
 
-@contextmanager
-def leaving(code: str) -> Generator[None]:
-    """Raise what the engine is to make of an exception that leaves a handler's or a step's code.
+class Leaving:
+    """Raises what the engine is to make of an exception that leaves a handler's or a step's code.
+
+    A class, because `contextlib.contextmanager` takes three times as long, and each step enters one.
 
     ``sys.exit`` fails the attempt like any exception, because the process runs other invocations too. If all errors of
     a task group are terminal, the first of them is raised. If one is a `NonDeterminismError`, that is raised: the group
     is made by the library whose I/O was refused. pydantic's errors quote the value, and become `UnreadableError`.
 
-    >>> with leaving("handler Greeter.greet"):
+    >>> with Leaving("handler Greeter.greet"):
     ...     raise SystemExit(3)
     Traceback (most recent call last):
         ...
     RuntimeError: handler Greeter.greet called sys.exit(3)
-    >>> with leaving("handler Greeter.greet"):
+    >>> with Leaving("handler Greeter.greet"):
     ...     raise ExceptionGroup("unhandled errors in a TaskGroup", [TerminalError("sold out")])
     Traceback (most recent call last):
         ...
     adapter.errors.TerminalError: sold out
     """
-    try:
-        yield
-    except SystemExit as error:
-        raise RuntimeError(f"{code} called sys.exit({error.code!r})") from error
-    except ValidationError as error:
-        reason = f"{code} read a value that does not fit {error.title}: {explain(error)}"
-        raise UnreadableError(reason).with_traceback(error.__traceback__) from None
-    except ExceptionGroup as group:
-        refused = group.subgroup(NonDeterminismError)
-        if refused is not None:
-            raise _first(refused) from None
-        terminal, others = group.split(TerminalError)
-        if terminal is None or others is not None:
-            raise
-        raise _first(terminal) from None
+
+    __slots__ = ("_code",)
+
+    def __init__(self, code: str) -> None:
+        self._code = code
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, trace: object) -> None:
+        match error:
+            case SystemExit():
+                raise RuntimeError(f"{self._code} called sys.exit({error.code!r})") from error
+            case ValidationError():
+                reason = f"{self._code} read a value that does not fit {error.title}: {explain(error)}"
+                raise UnreadableError(reason).with_traceback(error.__traceback__) from None
+            case ExceptionGroup():
+                refused = error.subgroup(NonDeterminismError)
+                if refused is not None:
+                    raise _first(refused) from None
+                terminal, others = error.split(TerminalError)
+                if terminal is not None and others is None:
+                    raise _first(terminal) from None
+            case _:
+                pass
 
 
 def _first(group: ExceptionGroup[E]) -> E:

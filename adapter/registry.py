@@ -16,7 +16,7 @@ from adapter.definitions import Category, Definition, Method, describe
 from adapter.engine.commands import Issuer
 from adapter.engine.deployment import HandlerSpec
 from adapter.engine.types import Kind, Options
-from adapter.errors import DefinitionError, TerminalError, explain, leaving
+from adapter.errors import DefinitionError, Leaving, TerminalError, explain
 from adapter.serde import Json, Serde
 
 
@@ -174,7 +174,7 @@ class BoundHandler:
         """
         arguments = self._arguments(body)
         code = self._method.handler.function.__get__(self._instance)
-        with leaving(f"handler {self._method}"):
+        with Leaving(f"handler {self._method}"):
             output = await code(self._signature.context(issuer), *arguments)
             return values.write(
                 self.output, output, f"the output of {self._method}", hint="annotate the type that the handler returns"

@@ -22,7 +22,7 @@ from adapter import values
 from adapter.checks import check_text
 from adapter.engine.commands import Issuer, Run
 from adapter.engine.types import MAX_KEY, RetryPolicy
-from adapter.errors import DefinitionError, TerminalError, TimedOutError, leaving
+from adapter.errors import DefinitionError, Leaving, TerminalError, TimedOutError
 from adapter.operations import Operation
 from adapter.serde import Json, of, type_name
 
@@ -168,7 +168,7 @@ class Steps(ABC):
                 raise TerminalError(f"{what} has no format: {error}") from None
 
         async def closure() -> bytes:
-            with leaving(f"step {name!r}"):
+            with Leaving(f"step {name!r}"):
                 if inspect.iscoroutinefunction(fn):
                     value = await fn(*args, **kwargs)
                 else:

@@ -29,7 +29,7 @@ from adapter import (
 )
 from adapter.checks import LONGEST
 from adapter.engine.types import Kind
-from adapter.errors import leaving
+from adapter.errors import Leaving
 from adapter.http.delays import parse_delay
 from adapter.registry import Registry
 from adapter.testing import Environment, StuckError
@@ -272,7 +272,7 @@ async def test_one_bound_for_sleeps_and_delays() -> None:
 
 def test_refused_io_is_not_hidden_in_a_group() -> None:
     refused = NonDeterminismError("getaddrinfo was used")
-    with pytest.raises(NonDeterminismError) as error, leaving("handler A.b"):
+    with pytest.raises(NonDeterminismError) as error, Leaving("handler A.b"):
         raise ExceptionGroup("connecting", [ExceptionGroup("all", [OSError("x"), refused])])
     assert error.value is refused
 
