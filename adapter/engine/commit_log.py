@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import chain
+from typing import Any
 
 from adapter.engine import commands as c
 from adapter.engine import journal
@@ -55,6 +56,8 @@ class CommitLog:
         """The ids of the invocations created here that have to wait for their keys."""
         self.committed: set[str] = set()
         """The ids among `created` that are committed."""
+        self.kinds: set[type[Any]] = set()
+        """The classes of the effects that were recorded since the log was empty. Most commits have one."""
         self._process = process
         self._running = running
 
@@ -65,9 +68,10 @@ class CommitLog:
         now = self._process.now()
         timed: list[Effect] = []
         for effect in group:
+            self.kinds.add(effect.__class__)
             match effect:
-                case JournalAppended(execution, entry):
-                    effect = JournalAppended(execution, entry, now)
+                case JournalAppended():
+                    effect = JournalAppended(effect.execution, effect.entry, now)
                 case KeyRequested() | KeyReleased() | StateWritten():
                     key = self.keys.get(effect.execution.key)
                     if key is not None and key.live is not None:
@@ -87,12 +91,15 @@ class CommitLog:
         for place, group in reversed(list(enumerate(self.groups))):
             if any(isinstance(effect, KeyReleased) and effect.execution.key == execution.key for effect in group):
                 self.groups[place] = (*group, KeyGranted(execution))
+                self.kinds.add(KeyGranted)
                 return
         raise AssertionError(f"{execution.meta.id} was not given its key here")
 
     def has_outcome(self, root: Execution) -> bool:
         """Return True if the log holds a failure, or an outcome that a caller waits for: that of the root or of an
         invocation of an inbox."""
+        if self.kinds.isdisjoint((AttemptFailed, Completed)):
+            return False
         return any(
             isinstance(effect, AttemptFailed)
             or (
@@ -104,6 +111,8 @@ class CommitLog:
 
     def completed_from_inbox(self) -> int:
         """Return how many invocations of an inbox have completed."""
+        if Completed not in self.kinds:
+            return 0
         effects = chain.from_iterable(self.groups)
         return sum(isinstance(effect, Completed) and effect.execution.meta.ticket is not None for effect in effects)
 
@@ -111,6 +120,8 @@ class CommitLog:
         """Return True if the log holds the result of a step, which a crash would run again, or the outcome of a stored
         invocation, which others may ask for."""
         for effect in chain.from_iterable(self.groups):
+            if isinstance(effect, JournalAppended) and isinstance(effect.entry, CommandIssued):
+                continue
             match effect:
                 case JournalAppended(Execution(attempt=None), ResultDelivered() | StateRead()):
                     return True
@@ -147,12 +158,17 @@ class CommitLog:
     def rewind(self) -> None:
         """Drop what is not committed."""
         self.groups.clear()
+        self.on_empty()
         self.created &= self.committed
-        self.has_work_for_others = False
         for key in self.keys.values():
             key.ran_uncommitted = False
             key.live = None
             key.next.clear()
+
+    def on_empty(self) -> None:
+        """Take note that no effect is left."""
+        self.has_work_for_others = False
+        self.kinds.clear()
 
     def executions(self) -> Iterable[Execution]:
         """Return the executions that run, and all that the log names."""
@@ -201,6 +217,8 @@ class CommitLog:
         If the process crashed between the two commits, the next attempt would read what this one wrote. Return True if
         any result was moved.
         """
+        if StateWritten not in self.kinds:
+            return False
         first = chain.from_iterable(self.groups[:taken])
         writers = {effect.execution for effect in first if isinstance(effect, StateWritten)}
         if not writers:
@@ -234,6 +252,8 @@ class CommitLog:
 
         The commit would change its record twice.
         """
+        if not self.keys:
+            return None
         waiting = {entry.ref.id for key in self.keys.values() for entry in key.front or ()}
         executions = (delta.execution for delta in transaction.deltas.values())
         return next((m.meta for m in executions if not m.stored and m.meta.id in waiting), None)
@@ -272,9 +292,10 @@ def _asks(entry: journal.Entry, n: int) -> bool:
 def is_step(group: EffectGroup) -> bool:
     """Return True if the group does nothing but issue a step. That of a step that runs at most once is a record that it
     has begun, which a crash must not lose."""
-    match group:
-        case (JournalAppended(execution, CommandIssued(n, "run" | "exchange")),):
-            once = execution.attempt is not None and execution.attempt.runs_once(n)
-            return not once
-        case _:
-            return False
+    effect = group[0]
+    if len(group) > 1 or not isinstance(effect, JournalAppended):
+        return False
+    entry, attempt = effect.entry, effect.execution.attempt
+    if not isinstance(entry, CommandIssued) or entry.kind not in ("run", "exchange"):
+        return False
+    return attempt is None or not attempt.runs_once(entry.n)

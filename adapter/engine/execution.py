@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any, Final, get_args
 
 from adapter.engine.attempt import Attempt
 from adapter.engine.awaiting import Awaiting
@@ -240,6 +241,9 @@ Effect = (
 
 KeyEffect = KeyRequested | KeyReleased | StateWritten
 """The effects that change a key's state."""
+
+KEY_EFFECTS: Final[frozenset[Any]] = frozenset(get_args(KeyEffect))
+"""Their classes."""
 
 EffectGroup = tuple[Effect, ...]
 """Effects that are committed together or not at all."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from adapter.engine.commit_log import CommitLog
 from adapter.engine.conflicts import Drop, Interrupted
-from adapter.engine.execution import EffectGroup, KeyEffect, StateWritten
+from adapter.engine.execution import KEY_EFFECTS, EffectGroup, KeyEffect, StateWritten
 from adapter.engine.ids import new_commit_id
 from adapter.engine.keys import UNKNOWN
 from adapter.engine.known_key import Key
@@ -42,6 +42,8 @@ class Preparation:
 
         Return the keys whose heads were not known before.
         """
+        if self._log.kinds.isdisjoint(KEY_EFFECTS):
+            return []
         effects = [effect for group in groups for effect in group if isinstance(effect, KeyEffect)]
         touched = dict.fromkeys(effect.execution.key for effect in effects)
         missing = [key for key in touched if self._log.key(key).head is None]
