@@ -36,6 +36,11 @@ class RecordDelta:
     granted_here: bool = False
 
     @property
+    def changes_record(self) -> bool:
+        """True if the commit writes the record itself, and not only the journal."""
+        return bool(not self.execution.stored or self.touched or self.completed or self.failed or self.suspended)
+
+    @property
     def to_be_cancelled(self) -> bool:
         """True if the record is created together with a cancellation that its handler has not seen."""
         if not self.execution.cancelled or self.execution.stored or self.completed is not None:

@@ -73,9 +73,8 @@ class Transaction:
         self.states: dict[ObjectKey, KeyState] = {}
         self.metas: dict[str, Meta] = {}
         """The records as they will be, after `changes` was called."""
-        self.items = 0
-        """The number of items that the commit touches."""
         self.bytes = 0
+        self._items = 0
         self._counts: dict[str | ObjectKey, int] = {}
         self._dirty: set[str | ObjectKey] = set()
         self.segments: dict[str, int] = {}
@@ -97,21 +96,20 @@ class Transaction:
 
     def add(self, group: Iterable[Effect]) -> None:
         """Add one group of effects."""
-        self._dirty.clear()
         for effect in group:
             execution = effect.execution
             if execution.dropped:
                 continue
             match effect:
+                case JournalAppended():  # first, as it is the commonest
+                    entry, delta = effect.entry, self._delta(execution)
+                    delta.entries.append(entry)
+                    delta.times.append(effect.at)
+                    outcome = getattr(entry, "outcome", None) or getattr(entry, "value", None)
+                    self.bytes += 40 + (len(outcome.value or b"") if outcome else 0)
                 case Created():
                     self._delta(execution)
                     self.bytes += len(execution.input) + 300
-                case JournalAppended(_, entry, at):
-                    delta = self._delta(execution)
-                    delta.entries.append(entry)
-                    delta.times.append(at)
-                    outcome = getattr(entry, "outcome", None) or getattr(entry, "value", None)
-                    self.bytes += 40 + (len(outcome.value or b"") if outcome else 0)
                 case Completed():
                     self._delta(execution).completed = effect
                     self.bytes += len(effect.outcome.value or b"")
@@ -133,10 +131,16 @@ class Transaction:
                 case StateWritten(_, _, value, blob):
                     effect.apply(self._state(execution.key))
                     self.bytes += len(value) if value is not None and blob is None else 0
+
+    @property
+    def items(self) -> int:
+        """The number of items that the commit touches."""
         for place in self._dirty:
-            count = self.states[place].items() if isinstance(place, ObjectKey) else self._items(self.deltas[place])
-            self.items += count - self._counts.get(place, 0)
+            count = self.states[place].items() if isinstance(place, ObjectKey) else _items(self.deltas[place])
+            self._items += count - self._counts.get(place, 0)
             self._counts[place] = count
+        self._dirty.clear()
+        return self._items
 
     def makes(self, id: str) -> bool:
         """Return True if the commit creates the invocation."""
@@ -152,6 +156,8 @@ class Transaction:
         """Return True if an invocation ran that does not own its key."""
         if self._released_by_others:
             return True
+        if not self.states:
+            return False
         waiting = (self.deltas[entry.ref.id] for state in self.states.values() for entry in state.new_entries)
         waiting = (delta for delta in waiting if delta.execution.spec is not None)
         return any(delta.entries or delta.completed or delta.failed or delta.suspended for delta in waiting)
@@ -184,10 +190,11 @@ class Transaction:
     # --- inside ---
 
     def _delta(self, execution: Execution) -> RecordDelta:
-        self._dirty.add(execution.meta.id)
-        delta = self.deltas.get(execution.meta.id)
+        id = execution.meta.id
+        self._dirty.add(id)
+        delta = self.deltas.get(id)
         if delta is None:
-            delta = self.deltas[execution.meta.id] = RecordDelta(execution)
+            delta = self.deltas[id] = RecordDelta(execution)
         return delta
 
     def _state(self, key: ObjectKey) -> KeyState:
@@ -196,14 +203,6 @@ class Transaction:
         if state is None:
             state = self.states[key] = self._keys[key].state(self._times.now)
         return state
-
-    @staticmethod
-    def _items(delta: RecordDelta) -> int:
-        execution = delta.execution
-        segment = int(delta.journaled and delta.completed is None)
-        record = int(not execution.stored or any((delta.completed, delta.failed, delta.suspended, delta.touched)))
-        notified = int(delta.completed is not None and _notifies(execution))
-        return segment + record + notified + int(delta.to_be_cancelled)
 
     def _meta(self, delta: RecordDelta, ticket: str | None, commit_id: str) -> Meta:
         """Return the record as it will be."""
@@ -265,27 +264,26 @@ class Transaction:
             return
         inline, cuts = delta.divide()
         self.inlines[meta.id] = inline
-        written: dict[str, Any] = {}
-        if not execution.stored or delta.completed or delta.failed or delta.suspended or delta.touched:
+        if delta.changes_record:
             count = execution.segments + len(cuts) + int(inline is not None and meta.live)
-            written = {"segments": count, "inline_journal": inline}
-        if not execution.stored:
-            if len(execution.input) > INLINE:
-                out_of_line = cut(meta.ref, "input", execution.input, time_to_live(meta.due or meta.created))
-                parts += out_of_line
-                written |= {"input": None, "input_parts": len(out_of_line)}
-            written["notifications"] = int(delta.to_be_cancelled)
-        if any(getattr(meta, name) != value for name, value in written.items()):
-            meta = self.metas[meta.id] = replace(meta, **written)
-        if not execution.stored:
-            changes.append(lifecycle.created(meta, self._times.now))
-            if delta.to_be_cancelled:
-                cancellation = Outcome(failure=CANCELLED)
-                changes.append(
-                    Put(Notification(meta.ref, "x", cancellation, self._times.now, commit_id, ttl=self._times.ttl))
-                )
-        elif delta.completed or delta.failed or delta.suspended or delta.touched:
-            changes.append(lifecycle.committed(execution.record, meta, counted=execution.counted))
+            written: dict[str, Any] = {"segments": count, "inline_journal": inline}
+            if not execution.stored:
+                if len(execution.input) > INLINE:
+                    out_of_line = cut(meta.ref, "input", execution.input, time_to_live(meta.due or meta.created))
+                    parts += out_of_line
+                    written |= {"input": None, "input_parts": len(out_of_line)}
+                written["notifications"] = int(delta.to_be_cancelled)
+            if any(getattr(meta, name) != value for name, value in written.items()):
+                meta = self.metas[meta.id] = replace(meta, **written)
+            if execution.stored:
+                changes.append(lifecycle.committed(execution.record, meta, counted=execution.counted))
+            else:
+                changes.append(lifecycle.created(meta, self._times.now))
+        if delta.to_be_cancelled:
+            cancellation = Outcome(failure=CANCELLED)
+            changes.append(
+                Put(Notification(meta.ref, "x", cancellation, self._times.now, commit_id, ttl=self._times.ttl))
+            )
         if cuts:
             self.segments[meta.id] = len(cuts)
             segments = [
@@ -352,6 +350,12 @@ def garbage(state: KeyState, times: Times) -> list[Create]:
     return [passive.garbage(state.base.key, state.base.state_generation, times)]
 
 
+def _items(delta: RecordDelta) -> int:
+    notified = delta.completed is not None and _notifies(delta.execution)
+    segment = delta.journaled and delta.completed is None
+    return segment + delta.changes_record + notified + delta.to_be_cancelled
+
+
 def _notifies(execution: Execution) -> bool:
     return execution.meta.parent is not None and execution.caller is None
 
@@ -372,6 +376,8 @@ def fits(transaction: Transaction) -> bool:
 
 def within_reach(groups: Sequence[EffectGroup]) -> Sequence[EffectGroup]:
     """Return the first groups, as many as `plan` looks at: a transaction creates at most `MAX_ITEMS` records."""
+    if len(groups) <= MAX_ITEMS:
+        return groups
     created = 0
     for place, group in enumerate(groups, 1):
         created += isinstance(group[0], Created)
@@ -387,6 +393,12 @@ def plan(keys: dict[ObjectKey, Key], times: Times, groups: Sequence[EffectGroup]
     under way. So the search continues for a few groups beyond the limit.
     """
     transaction = Transaction(keys, times)
+    if len(groups) <= LOOKAHEAD + 1:  # the search would see all of them
+        for group in groups:
+            transaction.add(group)
+        if fits(transaction) or len(groups) == 1:
+            return transaction, len(groups)
+        transaction = Transaction(keys, times)
     best = 0
     for place, group in enumerate(groups, 1):
         transaction.add(group)
