@@ -199,11 +199,15 @@ class Committer:
     @staticmethod
     def _unclaimed(transaction: Transaction) -> Execution | None:
         """Return the execution of a commit that is not claimed. Only the first of a session can be."""
-        executions = (delta.execution for delta in transaction.deltas.values())
-        return next((each for each in executions if each.unclaimed is not None), None)
+        for delta in transaction.deltas.values():
+            if delta.execution.unclaimed is not None:
+                return delta.execution
+        return None
 
     def _grant_changed(self) -> None:
         """Start the next owners of the keys that were read or written."""
+        if not self._changed:
+            return
         changed, self._changed = self._changed, {}
         self._log.refresh_keys(changed.values())
         for key in changed.values():
@@ -228,9 +232,10 @@ class Committer:
         tries, most = 0, end
         while end:
             groups = within_reach(self._log.groups[: min(end, most)])
-            self._changed.update((key.key, key) for key in await self._preparation.prepare(groups))
+            for key in await self._preparation.prepare(groups):
+                self._changed[key.key] = key
             transaction, taken = plan(self._log.keys, self._process.times(), groups)
-            if await self._preparation.read_next_owners(transaction):
+            if transaction.states and await self._preparation.read_next_owners(transaction):
                 continue
             if keep_last and taken == end:
                 return
@@ -240,7 +245,8 @@ class Committer:
             if unclaimed is not None and not transaction.ends(unclaimed):
                 await self.claim(unclaimed)
             commit_id = new_commit_id()
-            changes, out_of_line = transaction.changes(commit_id, _requested_keys(groups[taken:]))
+            following = _requested_keys(groups[taken:]) if taken < len(groups) else ()
+            changes, out_of_line = transaction.changes(commit_id, following)
             if out_of_line and unclaimed is not None and unclaimed.unclaimed is not None:
                 await self.claim(unclaimed)
                 continue
@@ -268,7 +274,7 @@ class Committer:
                 raise Interrupted(REWIND)
             end -= taken
         if not self._log.groups:
-            self._log.has_work_for_others = False
+            self._log.on_empty()
 
     async def _holds(self, transaction: Transaction, taken: int) -> bool:
         """Return True if the commit can be made; False if something was learned, and it is to be planned anew.
@@ -333,8 +339,9 @@ class Committer:
             for id, meta in transaction.metas.items()
             if meta.status is Status.QUEUED and transaction.deltas[id].execution.spec is not None
         }
-        rest = chain.from_iterable(self._log.groups) if queued else ()
-        return any(effect.execution.meta.id in queued for effect in rest)
+        if not queued:
+            return False
+        return any(effect.execution.meta.id in queued for effect in chain.from_iterable(self._log.groups))
 
     def _on_committed(self, transaction: Transaction, taken: int) -> None:
         """Update what the session knows after a commit was applied."""
