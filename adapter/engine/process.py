@@ -65,6 +65,8 @@ class Process:
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
+        self.now = clock.now
+        """Returns the time, in milliseconds since the epoch."""
         self.deadline: int | None = None
         self.active: dict[str, Receiver] = {}
         self.steps = 0
@@ -73,10 +75,6 @@ class Process:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # --- time ---
-
-    def now(self) -> int:
-        """Return the time, in milliseconds since the epoch."""
-        return self.clock.now()
 
     def moment(self, after: int = 0) -> int:
         """Return the time in microseconds. It is later than ``after``, and later than any time returned before."""
