@@ -107,7 +107,7 @@ class Runner:
     def advance(self) -> None:
         """Run all code that can run, until there is enough to commit."""
         start, until = len(self._log.groups), self._process.now() + FLUSH_AFTER
-        while len(self._log.groups) - start <= self._max_effects and self._process.now() <= until:
+        while self._ready or self._events.waiting or self._under_way.sleeps:
             if self._ready:
                 execution = self._ready.popleft()
                 if execution.attempt is not None:
@@ -125,6 +125,8 @@ class Runner:
                 for name in due:
                     self._under_way.remove(name)
                     self._events.append(Event(*name, Outcome(None)))
+            if len(self._log.groups) - start > self._max_effects or self._process.now() > until:
+                return
 
     def fail_stuck(self) -> bool:
         """Fail an execution whose code waits for nothing that is durable. Return True if there is one."""

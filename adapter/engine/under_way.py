@@ -216,6 +216,11 @@ class UnderWay:
         )  # fmt: skip
         return min(awaited, default=None)
 
+    @property
+    def sleeps(self) -> bool:
+        """True if there are sleeps."""
+        return self._counts[Sleep] > 0
+
     def due_timers(self, now: int) -> list[Name]:
         """Return the sleeps that have ended, in their order."""
         if not self._counts[Sleep]:
