@@ -84,7 +84,7 @@ class Issuing:
         at: int | None = None
         value: Outcome | None = None
         more: EffectGroup = ()
-        if execution.ref in self._hosting.batched and not isinstance(command, IMMEDIATE):
+        if self._hosting.batched and execution.ref in self._hosting.batched and not isinstance(command, IMMEDIATE):
             raise NotImmediate
         match command:
             case _ if (failure := refusal(command)) is not None:

@@ -275,8 +275,11 @@ def encode(entries: Iterable[Entry], times: Iterable[int | None] = (), *, after:
     >>> encode([CommandIssued(0, "run", "charge"), ResultDelivered(0, Outcome(b"1"))], [5000, 5012])
     ['2.[5000,["i",0,"run","charge"],12,["d",0,"1"]]']
     """
-    packed: list[Any] = [] if after is None else json.loads(after[2:])
-    latest = sum(each for each in packed if type(each) is int)
+    packed: list[Any] = []
+    latest = 0
+    if after is not None:
+        packed = json.loads(after[2:])
+        latest = sum(each for each in packed if type(each) is int)
     for entry, at in zip_longest(entries, times):
         if at is not None and at != latest:
             packed.append(at - latest)

@@ -118,8 +118,9 @@ def wait(operations: Sequence[Pending[Any]]) -> Generator[Any, None, None]:
     """Wait until one of an attempt's operations has its result."""
     attempt = operations[0].attempt
     attempt.surface()
-    if any(operation.outcome is not None for operation in operations):
-        return
+    for operation in operations:
+        if operation.outcome is not None:
+            return
     attempt.require_own_loop()
     future = attempt.loop.create_future()
     for operation in operations:

@@ -46,7 +46,7 @@ class Steps:
             try:
                 self._process.steps += 1
                 try:
-                    result = await self._limited(command, abort)
+                    result = await (command.closure() if abort is None else self._limited(command, abort))
                     outcome = bounded(Outcome(result), f"the result of step {command.name!r}")
                 finally:
                     self._process.steps -= 1
@@ -87,10 +87,8 @@ class Steps:
             await self._process.clock.sleep(min(left, stay, RETRY_POLL) / 1000)
         return True
 
-    async def _limited(self, command: c.Run, abort: timedelta | None) -> bytes:
+    async def _limited(self, command: c.Run, abort: timedelta) -> bytes:
         """Run a step's closure for at most a given time."""
-        if abort is None:
-            return await command.closure()
 
         async def run() -> bytes | BaseException:
             try:

@@ -96,6 +96,8 @@ class Work:
 
     def _begin(self, stage: Stage) -> None:
         entries = self._under_way.in_stage(stage)
+        if not entries:
+            return
         for name, entry in sorted(entries, key=lambda each: isinstance(each[1].task, Request)):  # steps first
             match entry.task:
                 case Step(execution, command, retry):

@@ -830,7 +830,7 @@ MUTANTS = (
     mutant(
         "a step may take as long as it likes",
         "time",
-        Edit(Steps, "_limited", "if abort is None:", "if True:"),
+        Edit(Steps, "run", "if abort is None else", "if True else"),
         focus="aborts",
     ),
     mutant(
@@ -995,8 +995,8 @@ MUTANTS = (
         Edit(
             Issuing,
             "begin",
-            "if execution.ref in self._hosting.batched and not isinstance(command, IMMEDIATE):",
-            "if False:",
+            "if self._hosting.batched and execution.ref",
+            "if False and execution.ref",
         ),
         focus="behind",
     ),
