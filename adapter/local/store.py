@@ -274,9 +274,11 @@ class LocalStore(ABC):
             self.usage.read_units += 2 * len(changes)
             return
         writes = [self._plan(change, commit_id) for change in changes]
-        if len({write.address for write in writes}) < len(writes):
+        if len(writes) > 1 and len({write.address for write in writes}) < len(writes):
             raise ValueError("two changes of one item")
-        met = {place for place, write in enumerate(writes) if self._busy(write.address)}
+        met: set[int] = set()
+        if self._conflicts is not None:
+            met = {place for place, write in enumerate(writes) if self._busy(write.address)}
         found = {place: write.old for place, write in enumerate(writes) if not write.allowed and place not in met}
         if found:
             self._charge(_bytes(write.old) for write in writes)
@@ -419,13 +421,15 @@ class LocalStore(ABC):
 
     def _apply(self, writes: Sequence[Write]) -> None:
         sizes = [_bytes(write.new) for write in writes]
-        if any(bytes > MAX_ITEM for bytes in sizes) or (len(writes) > 1 and sum(sizes) > MAX_TRANSACTION):
+        if max(sizes) > MAX_ITEM or (len(writes) > 1 and sum(sizes) > MAX_TRANSACTION):
             raise TooLarge(f"items of {sizes} bytes")
         self._save(writes)
-        self._charge(max(bytes, _bytes(write.old)) for bytes, write in zip(sizes, writes, strict=True))
-        for write in writes:
-            if isinstance(write.old or write.new, Meta):
-                self._charge_due(cast("Meta | None", write.old), cast("Meta | None", write.new))
+        charged = list[int]()
+        for bytes, (_, old, new, _) in zip(sizes, writes, strict=True):
+            charged.append(bytes if old is None else max(bytes, size(old)))
+            if isinstance(old or new, Meta):
+                self._charge_due(cast("Meta | None", old), cast("Meta | None", new))
+        self._charge(charged)
 
     def _charge(self, sizes: Iterable[int]) -> None:
         """Charge one request's writes of items of these sizes, in bytes: of each the larger before or after it."""
