@@ -130,7 +130,7 @@ class Json(Serde[T]):
         Raises:
             ValueError: If the value is not.
         """
-        return self.adapter.dump_json(value, by_alias=True, warnings="error")
+        return self._form.adapter.serializer.to_json(value, by_alias=True, warnings="error")
 
     def deserialize(self, data: builtins.bytes, /) -> T:
         return self.adapter.validate_json(data) if data else self.adapter.validate_python(None)
