@@ -31,7 +31,6 @@ from adapter.engine.keys import KeyState
 from adapter.engine.known_key import Key
 from adapter.engine.process import Process
 from adapter.engine.records import Head, Meta, Ref
-from adapter.engine.transaction import Transaction
 from adapter.engine.types import ObjectKey
 
 
@@ -246,17 +245,6 @@ class CommitLog:
                 self.groups[place] = (*self.groups[place], read)
                 forward = True
         return forward
-
-    def already_queued(self, transaction: Transaction) -> Meta | None:
-        """Return an invocation that the commit creates and that already waits in an inbox.
-
-        The commit would change its record twice.
-        """
-        if not self.keys:
-            return None
-        waiting = {entry.ref.id for key in self.keys.values() for entry in key.front or ()}
-        executions = (delta.execution for delta in transaction.deltas.values())
-        return next((m.meta for m in executions if not m.stored and m.meta.id in waiting), None)
 
     def here(self) -> set[Ref]:
         """Return the invocations that run in this session, or have run and not all of that is committed."""

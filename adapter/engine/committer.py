@@ -12,7 +12,7 @@ from typing import Protocol
 
 from adapter.engine import journal, lifecycle
 from adapter.engine.commit_log import CommitLog, is_step
-from adapter.engine.conflicts import RETRY, REWIND, Drop, Interrupted, Notified, Verdict
+from adapter.engine.conflicts import RETRY, REWIND, Drop, Interrupted, Notified
 from adapter.engine.corrections import Corrections
 from adapter.engine.execution import (
     EffectGroup,
@@ -239,7 +239,7 @@ class Committer:
                 continue
             if keep_last and taken == end:
                 return
-            if not await self._holds(transaction, taken):
+            if not self._holds(transaction, taken):
                 continue
             unclaimed = self._unclaimed(transaction)
             if unclaimed is not None and not transaction.ends(unclaimed):
@@ -276,17 +276,13 @@ class Committer:
         if not self._log.groups:
             self._log.on_empty()
 
-    async def _holds(self, transaction: Transaction, taken: int) -> bool:
+    def _holds(self, transaction: Transaction, taken: int) -> bool:
         """Return True if the commit can be made; False if something was learned, and it is to be planned anew.
 
         Raises:
             Interrupted: If code ran as a key's owner that is not, or has not seen what arrived.
         """
         if taken < len(self._log.groups) and self._log.bring_forward(taken):
-            return False
-        if (waits := self._log.already_queued(transaction)) is not None:
-            if (verdict := await self._look_at(waits)) != RETRY:
-                raise Interrupted(verdict)
             return False
         if self._code.has_unseen() and any(delta.suspended for delta in transaction.deltas.values()):
             raise Interrupted(Notified(()))
@@ -321,14 +317,6 @@ class Committer:
             if not any(delta.suspended for delta in notified):
                 return
         raise Interrupted(verdict) from conflict
-
-    async def _look_at(self, meta: Meta) -> Verdict:
-        """Return what it means that an invocation which the log creates is stored already."""
-        found = await self._storage.find(meta.id)
-        if found is None:  # by now it is over, and deleted
-            self._log.reread(self._log.keys[meta.target.object])
-            return REWIND
-        return self._corrections.resolve([lifecycle.created(meta, self._process.now())], {0: found})
 
     # --- after a commit ---
 
