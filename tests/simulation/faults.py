@@ -22,10 +22,14 @@ class Faults:
     """That it is taken for lost, and has its effect later."""
     slow: float = 0.0
     """That it takes long."""
+    lagging: float = 0.0
+    """That the answer to a read of a record takes 4 seconds, in a process that runs the invocation."""
     lost: float = 0.0
     """That a dispatch or a timer gets lost."""
     doubled: float = 0.0
     """That it comes twice."""
+    anew: float = 0.0
+    """That the first dispatch of an invocation comes three times."""
     late: float = 0.0
     """That it comes late."""
     early: float = 0.0

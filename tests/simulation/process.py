@@ -213,7 +213,7 @@ class _Dispatcher:
         function = world.plan.functions[service]
         for pile in await self._piles.add((service, deployment, batch), ref.id, batch):
             await process.work(world.latency())
-            for wait in world.deliveries():
+            for wait in world.deliveries(fresh=fresh):
                 world.note(process, "dispatches", *pile, "fresh" if fresh else "", f"in {wait:.3f}")
                 world.soon(wait, partial(world.deliver, function, deployment, pile, fresh))
         await process.mishap("after a dispatch")

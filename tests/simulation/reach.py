@@ -25,6 +25,8 @@ SHARES: Final = {
     "unmarked": 0.0,
     "rush": 0.0,
     "distant": 0.0,
+    "stale": 0.0,
+    "twice": 0.0,
     "waits": 0.2,
     "starvation": 0.3,
     "outages": 0.1,
@@ -65,8 +67,9 @@ SHARES: Final = {
 - ``attached``: What callers wait for expires at once, while they resume for another reason.
 - ``wakes``, ``resends``, ``turns``, ``overtaken``, ``behind``, ``unmarked``, ``rush``, ``distant``: Something
   comes at an unlucky moment (see `moments`).
+- ``twice``, ``stale``: A session comes to a rare decision (see `corners`).
 - ``waits``: No invocation and no client waits longer than the work in front of it and what went wrong (see `waits`).
-  It is on wherever ``crowd``, ``backlog``, ``fan-in``, ``sdk``, ``wakes``, ``behind`` or ``distant`` is.
+  It is on wherever ``crowd``, ``backlog``, ``fan-in``, ``sdk``, ``wakes``, ``behind``, ``distant`` or ``stale`` is.
 - ``starvation``: No process loses a key to others again and again, and no key or record is refused to all of them.
 - ``outages``: The store refuses everything for 2 to 40 seconds, or in half of these runs reads of some partitions.
 - ``impatience``: Clients give up within milliseconds, between two writes of what they asked for, until all is calm.
@@ -98,7 +101,8 @@ def draw(seed: int, focus: str) -> tuple[str, ...]:
     if "costs" in named:
         return ()
     on = [name for name, share in SHARES.items() if name in named or Random(f"{seed}/{name}").random() < share]
-    if {"crowd", "backlog", "fan-in", "sdk", "wakes", "behind", "distant"}.intersection(on) and "waits" not in on:
+    timed = {"crowd", "backlog", "fan-in", "sdk", "wakes", "behind", "distant", "stale"}
+    if timed.intersection(on) and "waits" not in on:
         on.append("waits")
     if "behind" in on:  # its steps take longer than these allow
         on = [name for name in on if name != "aborts"]

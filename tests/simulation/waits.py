@@ -182,7 +182,7 @@ class Waits:
 
     def injected(self, since: float, until: float) -> float:
         """Return the seconds that what went wrong may have cost in a time."""
-        if "wakes" in self._world.reach:  # requests are slow, and each costs no more than the time that it takes
+        if self._world.reach & {"wakes", "stale"}:  # each slow request costs no more than its time
             return until - since - uncovered(since, until, [(at, at + seconds) for at, seconds in self._mishaps])
         return sum(seconds for at, seconds in self._mishaps if at <= until and at + seconds >= since)
 

@@ -243,6 +243,8 @@ class World:
             self.streams = Random(f"{self.seed}/streams").choice(("", "", "silent", "eager"))
         if self.reach & {"crowd", "fan-in", "rush"}:
             self.crowd = Random(f"{self.seed}/crowd").choice((2, 4, 8))
+        if "stale" in self.reach:
+            self.crowd = 2
 
     @property
     def expiring(self) -> bool:
@@ -429,8 +431,8 @@ class World:
         resumes = engine.resume(ids[0], fresh=fresh) if len(ids) == 1 else engine.resume_all(ids)
         self.spawn(process, process.event(resumes))
 
-    def deliveries(self, timer: float | None = None) -> list[float]:
-        """After how many seconds a message arrives: never, once, or twice. That of a timer arrives so much later."""
+    def deliveries(self, timer: float | None = None, *, fresh: bool = False) -> list[float]:
+        """After how many seconds a message arrives, for each copy of it. That of a timer arrives so much later."""
         faults, due = self.faults, max(0.0, timer or 0.0)
         if self.chance(faults.lost):
             # What has its result and no client may be left to a check that is due soon.
@@ -438,7 +440,8 @@ class World:
             self.loop.call_later(due, self.waits.mishap, cost)
             return []
         waits = []
-        for _ in range(2 if self.chance(faults.doubled) else 1):
+        copies = 2 if self.chance(faults.doubled) else 1
+        for _ in range(3 if fresh and self.chance(faults.anew) else copies):
             if self.chance(faults.late):
                 waits.append(self.random.choice((0.2, 3.0, 15.0, 60.0)))
                 self.loop.call_later(due, self.waits.mishap, waits[-1])
@@ -502,6 +505,9 @@ class World:
                 self.waits.wins(process.name, args[0])
             elif isinstance(error, Conflict | Contended) and not _exists(args[0], error):
                 self.waits.loses(process.name, args[0])
+        if name == "peek" and args[0] in process.engine.process.active and self.chance(faults.lagging):
+            self.waits.mishap(4.0)
+            await self.loop.pause(4.0)
         if back := self.latency():
             await self.loop.pause(back)
         if dangerous or process.frozen:
