@@ -46,9 +46,9 @@ def check(world: World) -> None:
     bound.add(1, 2)
     _run(plan, node, (), bound)
     bound.requests += bound.items // 100
-    asked = sum(count for name, count in world.asked_for.items() if name not in BESIDE)
+    asked = sum(count for name, count in world.network.asked_for.items() if name not in BESIDE)
     if asked > bound.requests:
-        world.violation(f"{asked} requests, where {bound.requests} do: {dict(world.asked_for)}")
+        world.violation(f"{asked} requests, where {bound.requests} do: {dict(world.network.asked_for)}")
     largest = max(-(-size(end.meta) // 1024) for end in world.store.archive.values())
     units = world.store.usage.write_units
     if units > 2 * bound.items * largest:

@@ -187,7 +187,7 @@ class _Store:
 
 def _method(name: str) -> Callable[..., Awaitable[Any]]:
     def send(self: _Store, *args: Any, **kwargs: Any) -> Awaitable[Any]:
-        return self._process.world.request(self._process, name, args, kwargs)
+        return self._process.world.network.request(self._process, name, args, kwargs)
 
     return send
 
@@ -212,8 +212,8 @@ class _Dispatcher:
             world.violation(f"{ref.id} is dispatched to {service}")
         function = world.plan.functions[service]
         for pile in await self._piles.add((service, deployment, batch), ref.id, batch):
-            await process.work(world.latency())
-            for wait in world.deliveries(fresh=fresh):
+            await process.work(world.network.latency())
+            for wait in world.network.deliveries(fresh=fresh):
                 world.note(process, "dispatches", *pile, "fresh" if fresh else "", f"in {wait:.3f}")
                 world.soon(wait, partial(world.deliver, function, deployment, pile, fresh))
         await process.mishap("after a dispatch")
@@ -226,15 +226,15 @@ class _Timers:
     async def schedule(self, ref: Ref, name: str, at: int) -> None:
         process, world = self._process, self._process.world
         await process.mishap("before a schedule")
-        await process.work(world.latency())
+        await process.work(world.network.latency())
         meta = world.store._record(ref.id)
         if meta is None:
             if not world.forgets(ref.id):
                 world.violation(f"{ref.id} is scheduled, and is not stored")
-        elif (ref, name) not in world.timers:
-            world.timers.add((ref, name))
+        elif (ref, name) not in world.network.timers:
+            world.network.timers.add((ref, name))
             seconds = (at - EPOCH) / 1000 - world.loop.time()
-            for wait in world.deliveries(timer=seconds):
+            for wait in world.network.deliveries(timer=seconds):
                 world.note(process, "schedules", ref.id, name, f"for {seconds:.3f}+{wait:.3f}")
                 world.soon(max(0.0, seconds + wait), lambda: self._fire(ref, name))
         await process.mishap("after a schedule")
@@ -245,7 +245,7 @@ class _Timers:
         After that the timer is no more: who finds by a slower clock that it is too early makes another.
         """
         world = self._process.world
-        world.timers.discard((ref, name))
+        world.network.timers.discard((ref, name))
         world.deliver(self._process.function, "", [ref.id], fresh=False)
 
     async def unschedule(self, ref: Ref, name: str) -> None:

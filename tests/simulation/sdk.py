@@ -129,7 +129,7 @@ class _Way:
 
     async def _takes(self) -> None:
         """Let a message to the endpoint, or from it, take its time."""
-        seconds = self.world.latency()
+        seconds = self.world.network.latency()
         if self.world.endpoint_fails(self.world.exchanges.slow):
             seconds += self.world.random.choice((0.5, 4.0, 20.0, 70.0))
         self.world.waits.works(self.watched.ref, seconds)

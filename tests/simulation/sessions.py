@@ -50,7 +50,7 @@ def check_deployment(world: World, old: Meta, new: Meta) -> None:
 
     A process that stood still may take an invocation that has not begun.
     """
-    late = world.writer is None or world.writer.paused > 0
+    late = world.network.writer is None or world.network.writer.paused > 0
     if late or old.deployment in ("", new.deployment) or not world.reach & CROWDED:
         return
     number = len(world.replaced)

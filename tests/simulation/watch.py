@@ -123,9 +123,9 @@ class WatchedStore(MemoryStore):
 
     async def _span(self) -> None:
         """Let a transaction take its time, in which other processes write."""
-        writer = self.world.writer
+        writer = self.world.network.writer
         await self.world.loop.pause(self.world.random.uniform(0, self.world.conflict))
-        self.world.writer = writer
+        self.world.network.writer = writer
 
     def _charge(self, sizes: Iterable[int]) -> None:
         if self.world.plan.alone:  # else nobody asks what it costs
@@ -180,8 +180,8 @@ class WatchedStore(MemoryStore):
                 own = found if found is not None and found.generation == new.generation else None
                 counts = new.data.startswith((WHOLE, LAST)) and not BEGAN.match(new.data)
                 copies = own is not None and own.copied and own.copied[0].before and own.epoch == 1
-                if counts and not copies and self.world.writer is not None:
-                    self.world.authors[Ref(new.id, new.generation)] = self.world.writer.deployment
+                if counts and not copies and self.world.network.writer is not None:
+                    self.world.authors[Ref(new.id, new.generation)] = self.world.network.writer.deployment
                 read = own is not None and not own.expired(self._now() + SKEW)  # not one that comes after a purge
                 if new.index and read and self._lookup(address(replace(new, index=new.index - 1))) is None:
                     self._fail(f"{new} leaves a gap")

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,33 +14,29 @@ from functools import partial
 from math import inf
 from random import Random
 from typing import Any, TypeVar, cast
-from zlib import crc32
 
 from pydantic_core import from_json, to_json
 
 from adapter.codec import Coder
 from adapter.engine import ids, lifetimes
 from adapter.engine.engine import Engine
-from adapter.engine.ports import Change, Conflict, Contended, Create, TooLarge, Unavailable
+from adapter.engine.ports import Unavailable
 from adapter.engine.records import Meta, Record, Ref, Status
 from adapter.engine.requests import Request
-from adapter.engine.transitions import SOON
 from adapter.engine.types import ENCODED, Failure, ObjectKey, Outcome
 from adapter.errors import RetryableError, TerminalError
 from tests.simulation import further, sessions
 from tests.simulation.edits import Edits
 from tests.simulation.faults import CALM, Exchanges, Faults
 from tests.simulation.loop import Runaway, SimLoop
+from tests.simulation.network import Network
 from tests.simulation.plan import Act, Op, Plan, Root
-from tests.simulation.process import READS, Process
+from tests.simulation.process import Process
 from tests.simulation.program import Hiccup, Program, request
 from tests.simulation.waits import RECOVERY, REFUSED, Waits, uncovered
 from tests.simulation.watch import EPOCH, WatchedStore
 
 T = TypeVar("T")
-
-PARTIAL = ("load", "peek", "read_notifications")
-"""Requests to one invocation's partition that DynamoDB throttles alone."""
 
 PUNCTUAL = 2.0
 """Seconds by which something may be late though nothing goes wrong, beside the requests of the processes it ran in."""
@@ -58,11 +54,6 @@ at once a thousand times."""
 
 MOST_PROCESSES = 2000
 """How many processes a function has at most at a time: one for each event where they take one at a time."""
-
-
-def _exists(changes: Sequence[Change], error: Conflict | Contended) -> bool:
-    """Whether a request was refused because the same request was stored before: nobody competes with it."""
-    return isinstance(error, Conflict) and isinstance(changes[0], Create) and 0 in error.found
 
 
 class Gone(Exception):
@@ -132,7 +123,6 @@ class World:
     random: Random = field(init=False)
     violations: list[str] = field(default_factory=list, init=False)
     asked: list[Asked] = field(default_factory=list, init=False)
-    timers: set[tuple[Ref, str]] = field(default_factory=set, init=False)
     processes: dict[int, list[Process]] = field(default_factory=dict, init=False)
     snapshots: dict[Ref, list[tuple[int, bytes]]] = field(default_factory=dict, init=False)
     """For each invocation and generation: how much it had observed when it did something, and what."""
@@ -149,10 +139,6 @@ class World:
     waits: Waits = field(init=False)
     edits: Edits = field(init=False)
     """The operator's edits of state."""
-    partial: bool = field(init=False)
-    """Whether it then serves all but some invocations' partitions."""
-    outages: list[tuple[float, float]] = field(default_factory=list, init=False)
-    """When the store serves nobody."""
     encodes: bool = field(init=False)
     """Whether a codec encodes the values of handlers and clients."""
     coder: Coder = field(init=False)
@@ -176,12 +162,8 @@ class World:
     """The number of each function's current one."""
     replaced: dict[str, int] = field(default_factory=dict, init=False)
     """The former deployments, in the order in which they were replaced."""
-    writer: Process | None = field(default=None, init=False)
-    """Whose request is being carried out."""
     authors: dict[Ref, str] = field(default_factory=dict, init=False)
     """For each invocation, the deployment whose code wrote its journal last."""
-    asked_for: Counter[str] = field(default_factory=Counter[str], init=False)
-    """How often the store was asked for what."""
     swept: bool = field(default=False, init=False)
     """Whether everything that has expired was deleted."""
     finished: set[tuple[Ref, str]] = field(default_factory=set, init=False)
@@ -209,6 +191,7 @@ class World:
     """The steps that began in each process, by invocation, attempt and command, but for those that failed."""
     _pending: int = field(default=0, init=False)
     """Requests that are under way although nobody waits for them."""
+    network: Network = field(init=False)
     loop: SimLoop = field(init=False)
     store: WatchedStore = field(init=False)
     over: asyncio.Future[None] = field(init=False)
@@ -226,15 +209,11 @@ class World:
         self.disagreement = 2 * self.faults.skew
         self.waits = Waits(self)
         self.edits = Edits(self)
+        self.network = Network(self)
         self.jitter, self.conflict = self.faults.jitter, self.faults.conflict
         self.faulty = any(name not in ("jitter", "skew", "conflict") for name in self.faults.names())
         self.faulty = self.faulty or "registry" in self.reach
-        self.partial = Random(f"{self.seed}/partial").random() < 0.5
         if "outages" in self.reach:
-            random = Random(f"{self.seed}/outages")
-            for _ in range(random.choice((1, 2, 4))):
-                begin = random.uniform(0, random.choice((2, 10, 60)))
-                self.outages.append((begin, begin + random.choice((2, 8, 15, 40))))
             self.faulty = True
         self.faulty = self.faulty or self.exchanges != Exchanges()
         self.protocol = 7
@@ -276,7 +255,7 @@ class World:
         clients += [self.loop.create_task(self._operator(number)) for number in range(len(self.plan.acts))]
         for function, at in self.plan.deploys:
             self.loop.call_later(at, self._deploy, function)
-        for begin, _ in self.outages:
+        for begin, _ in self.network.outages:
             # Who is refused nine times in a row gives up, and leaves what it was to do to the next sweep.
             self.loop.call_later(begin, self.waits.mishap, RECOVERY)
         sweeper = self.loop.create_task(self._sweeper())
@@ -431,121 +410,7 @@ class World:
         resumes = engine.resume(ids[0], fresh=fresh) if len(ids) == 1 else engine.resume_all(ids)
         self.spawn(process, process.event(resumes))
 
-    def deliveries(self, timer: float | None = None, *, fresh: bool = False) -> list[float]:
-        """After how many seconds a message arrives, for each copy of it. That of a timer arrives so much later."""
-        faults, due = self.faults, max(0.0, timer or 0.0)
-        if self.chance(faults.lost):
-            # What has its result and no client may be left to a check that is due soon.
-            cost = RECOVERY + SOON / 1000 if "distant" in self.reach else RECOVERY
-            self.loop.call_later(due, self.waits.mishap, cost)
-            return []
-        waits = []
-        copies = 2 if self.chance(faults.doubled) else 1
-        for _ in range(3 if fresh and self.chance(faults.anew) else copies):
-            if self.chance(faults.late):
-                waits.append(self.random.choice((0.2, 3.0, 15.0, 60.0)))
-                self.loop.call_later(due, self.waits.mishap, waits[-1])
-            elif timer is not None and self.chance(faults.early):
-                waits.append(-self.random.choice((0.3, 1.0)))
-            else:
-                waits.append(self.latency())
-        return waits
-
     # --- the network ---
-
-    async def request(self, process: Process, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """One request to the store, which may go wrong."""
-        process.begins_request()
-        try:
-            return await self._request(process, name, args, kwargs)
-        finally:
-            process.ends_request()
-
-    async def _request(self, process: Process, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        self.asked_for[name] += 1
-        faults = self.faults
-        dangerous = faults.kill > 0 or faults.pause > 0
-        if dangerous or process.frozen:
-            await process.mishap("before", name)
-        await self.loop.pause(self.latency())
-        fate = ""
-        if self.is_out(name, args) or self.chance(faults.refused):
-            fate = "refused"
-        elif self.chance(faults.unheard):
-            fate = "unheard"
-        elif name not in READS and self.chance(faults.delayed):
-            fate = "delayed"
-        if fate:
-            self.waits.mishap(REFUSED)
-            if name == "count_notifications":
-                self.store.recounted.add(args[0])
-        if fate in ("refused", "delayed"):
-            self.note(process, name, args, kwargs, fate)
-            if fate == "delayed":
-                wait = self.random.choice((0.01, 0.5, 3.0))
-                self.soon(wait, lambda: self._late(process, name, args, kwargs))
-            await self.loop.pause(self.latency())
-            await process.mishap("after", name)
-            collides = name == "commit" and len(args[0]) > 1 and fate == "refused" and self.random.random() < 0.5
-            raise (Contended if collides else Unavailable)(fate)
-        error: Exception | None = None
-        result = None
-        try:
-            self.writer = process
-            result = await getattr(self.store, name)(*args, **kwargs)
-        except (Conflict, TooLarge, Unavailable) as raised:
-            error = raised
-        self.note(process, name, args, kwargs, fate, error or result)
-        if name == "commit":
-            self.waits.tells(process.name, args[0], refused=isinstance(error, Unavailable))
-        if name == "commit" and "rush" in self.reach and isinstance(error, Conflict):
-            self.waits.misses(args[0], error)
-        if name == "commit" and "starvation" in self.reach:
-            if error is None:
-                self.waits.wins(process.name, args[0])
-            elif isinstance(error, Conflict | Contended) and not _exists(args[0], error):
-                self.waits.loses(process.name, args[0])
-        if name == "peek" and args[0] in process.engine.process.active and self.chance(faults.lagging):
-            self.waits.mishap(4.0)
-            await self.loop.pause(4.0)
-        if back := self.latency():
-            await self.loop.pause(back)
-        if dangerous or process.frozen:
-            await process.mishap("after", name)
-        if fate == "unheard":
-            raise Unavailable(fate)
-        if error is not None:
-            raise error
-        return result
-
-    def _late(self, process: Process, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        async def apply() -> None:
-            try:
-                self.writer = process
-                result: Any = await getattr(self.store, name)(*args, **kwargs)
-            except (Conflict, TooLarge, Unavailable) as error:
-                result = error
-            self.note(process, name, args, kwargs, "arrives late", result)
-            if name == "count_notifications":  # perhaps the count that was enough, and nobody dispatches
-                self.waits.mishap(RECOVERY)
-
-        self.loop.create_task(apply())
-
-    def is_out(self, name: str, args: tuple[Any, ...]) -> bool:
-        """Return True if the store does not serve a request now."""
-        out = not self.calm and any(begin <= self.loop.time() < end for begin, end in self.outages)
-        if not out or not self.partial:
-            return out
-        return name in PARTIAL and crc32(str(getattr(args[0], "id", args[0])).encode()) % 3 == 0
-
-    def latency(self) -> float:
-        """Seconds that a message takes."""
-        faults = self.faults
-        if self.chance(faults.slow):
-            seconds = self.random.choice((0.1, 1.0, 4.0))
-            self.waits.mishap(seconds)
-            return seconds
-        return self.random.random() * faults.jitter if faults.jitter else 0.0
 
     def chance(self, probability: float) -> bool:
         return probability > 0 and self.random.random() < probability
@@ -889,7 +754,7 @@ class World:
         serves nobody.
         """
         process = program.process
-        gives_up = any(begin <= self.loop.time() <= end + 1 for begin, end in self.outages)
+        gives_up = any(begin <= self.loop.time() <= end + 1 for begin, end in self.network.outages)
         if not process.frozen and process.engine.process.remaining() > 0 and not self.over.done() and not gives_up:
             self.store.check_cut(program.attempt.meta, n)
 
