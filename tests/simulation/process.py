@@ -132,7 +132,7 @@ class Process:
             self.dead = self.world.faulty = True  # out of time for want of quick answers, maybe
             self.world.note(self, "killed", why)
             self.world.waits.mishap(LEASE + RECOVERY)
-            self.world.processes[self.function].remove(self)
+            self.world.functions.processes[self.function].remove(self)
             if not self.death.done():
                 self.death.set_result(None)
 
@@ -215,7 +215,7 @@ class _Dispatcher:
             await process.work(world.network.latency())
             for wait in world.network.deliveries(fresh=fresh):
                 world.note(process, "dispatches", *pile, "fresh" if fresh else "", f"in {wait:.3f}")
-                world.soon(wait, partial(world.deliver, function, deployment, pile, fresh))
+                world.soon(wait, partial(world.functions.deliver, function, deployment, pile, fresh))
         await process.mishap("after a dispatch")
 
 
@@ -246,7 +246,7 @@ class _Timers:
         """
         world = self._process.world
         world.network.timers.discard((ref, name))
-        world.deliver(self._process.function, "", [ref.id], fresh=False)
+        world.functions.deliver(self._process.function, "", [ref.id], fresh=False)
 
     async def unschedule(self, ref: Ref, name: str) -> None:
         await self._process.mishap("before an unschedule")

@@ -29,7 +29,7 @@ def check_session(world: World, program: Program) -> None:
     if (count := len(session._admission.hosted)) > batches.MAX_HOSTED + 1:
         world.violation(f"{count} invocations run in one session of {program.process}, not {batches.MAX_HOSTED + 1}")
     root, record = session.root, world.store._record(program.ref.id)
-    former = program.process.deployment != world.current(program.process.function)
+    former = program.process.deployment != world.functions.current(program.process.function)
     if former and root.meta.epoch > 1 and record is not None and record.ref != root.ref and not record.deployment:
         world.violation(f"{record.id} begins on {program.process.deployment}, where an earlier attempt is continued")
 
@@ -53,7 +53,7 @@ def check_deployment(world: World, old: Meta, new: Meta) -> None:
     late = world.network.writer is None or world.network.writer.paused > 0
     if late or old.deployment in ("", new.deployment) or not world.reach & CROWDED:
         return
-    number = len(world.replaced)
-    before, after = (world.replaced.get(meta.deployment, number) for meta in (old, new))
+    number = len(world.functions.replaced)
+    before, after = (world.functions.replaced.get(meta.deployment, number) for meta in (old, new))
     if after < before:
         world.violation(f"{new.id} goes back from {old.deployment} to {new.deployment}")

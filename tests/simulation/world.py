@@ -28,7 +28,8 @@ from adapter.errors import RetryableError, TerminalError
 from tests.simulation import further, sessions
 from tests.simulation.edits import Edits
 from tests.simulation.faults import CALM, Exchanges, Faults
-from tests.simulation.loop import Runaway, SimLoop
+from tests.simulation.functions import Functions
+from tests.simulation.loop import SimLoop
 from tests.simulation.network import Network
 from tests.simulation.plan import Act, Op, Plan, Root
 from tests.simulation.process import Process
@@ -51,9 +52,6 @@ SWEEP = 60.0
 HURRIED = 20
 """How often a client asks again within two seconds. After that it takes its time: it would make a record that expires
 at once a thousand times."""
-
-MOST_PROCESSES = 2000
-"""How many processes a function has at most at a time: one for each event where they take one at a time."""
 
 
 class Gone(Exception):
@@ -123,7 +121,6 @@ class World:
     random: Random = field(init=False)
     violations: list[str] = field(default_factory=list, init=False)
     asked: list[Asked] = field(default_factory=list, init=False)
-    processes: dict[int, list[Process]] = field(default_factory=dict, init=False)
     snapshots: dict[Ref, list[tuple[int, bytes]]] = field(default_factory=dict, init=False)
     """For each invocation and generation: how much it had observed when it did something, and what."""
     poll: int = field(init=False)
@@ -144,8 +141,6 @@ class World:
     coder: Coder = field(init=False)
     jitter: float = field(init=False)
     """Seconds that an ordinary request takes at most, before there is peace."""
-    crowd: int = field(default=0, init=False)
-    """How many processes of each function there are at least."""
     conflict: float = field(init=False)
     """Seconds that a transaction takes at most, in peace too."""
     faulty: bool = field(default=False, init=False)
@@ -158,10 +153,6 @@ class World:
     """For each restart, by its program, its act and what was restarted: the invocation that it made."""
     copied: dict[str, float] = field(default_factory=dict, init=False)
     """When each invocation was first to be restarted."""
-    deployments: dict[int, int] = field(default_factory=dict, init=False)
-    """The number of each function's current one."""
-    replaced: dict[str, int] = field(default_factory=dict, init=False)
-    """The former deployments, in the order in which they were replaced."""
     authors: dict[Ref, str] = field(default_factory=dict, init=False)
     """For each invocation, the deployment whose code wrote its journal last."""
     swept: bool = field(default=False, init=False)
@@ -186,12 +177,12 @@ class World:
     _began: dict[tuple[Ref, str], float] = field(default_factory=dict, init=False)
     _ended: dict[tuple[Ref, str], float] = field(default_factory=dict, init=False)
     _steps: int = field(default=0, init=False)
-    _names: int = field(default=0, init=False)
     _begun: dict[str, set[tuple[Ref, int, int]]] = field(default_factory=dict, init=False)
     """The steps that began in each process, by invocation, attempt and command, but for those that failed."""
     _pending: int = field(default=0, init=False)
     """Requests that are under way although nobody waits for them."""
     network: Network = field(init=False)
+    functions: Functions = field(init=False)
     loop: SimLoop = field(init=False)
     store: WatchedStore = field(init=False)
     over: asyncio.Future[None] = field(init=False)
@@ -209,6 +200,7 @@ class World:
         self.disagreement = 2 * self.faults.skew
         self.waits = Waits(self)
         self.edits = Edits(self)
+        self.functions = Functions(self)
         self.network = Network(self)
         self.jitter, self.conflict = self.faults.jitter, self.faults.conflict
         self.faulty = any(name not in ("jitter", "skew", "conflict") for name in self.faults.names())
@@ -220,10 +212,8 @@ class World:
         if self.plan.hosted:
             self.protocol = Random(f"{self.seed}/protocol").choice((5, 6, 7, 7))
             self.streams = Random(f"{self.seed}/streams").choice(("", "", "silent", "eager"))
-        if self.reach & {"crowd", "fan-in", "rush"}:
-            self.crowd = Random(f"{self.seed}/crowd").choice((2, 4, 8))
         if "stale" in self.reach:
-            self.crowd = 2
+            self.functions.crowd = 2
 
     @property
     def expiring(self) -> bool:
@@ -241,8 +231,6 @@ class World:
         self.loop = cast("SimLoop", asyncio.get_running_loop())
         self.over = self.loop.create_future()
         self.store = self.store_class(self)
-        self.processes = {function: [] for function in sorted(set(self.plan.functions.values()))}
-        self.deployments = dict.fromkeys(self.processes, 0)
         main = asyncio.ensure_future(self._main())
         await asyncio.wait([main, self.over], return_when=asyncio.FIRST_COMPLETED)
         if main.done():
@@ -254,7 +242,7 @@ class World:
         clients = [self.loop.create_task(self._client(root, at)) for root in self.plan.roots for at in root.at]
         clients += [self.loop.create_task(self._operator(number)) for number in range(len(self.plan.acts))]
         for function, at in self.plan.deploys:
-            self.loop.call_later(at, self._deploy, function)
+            self.loop.call_later(at, self.functions.deploy, function)
         for begin, _ in self.network.outages:
             # Who is refused nine times in a row gives up, and leaves what it was to do to the next sweep.
             self.loop.call_later(begin, self.waits.mishap, RECOVERY)
@@ -314,7 +302,7 @@ class World:
                 if (
                     paused
                     or self._pending
-                    or any(p.paused > self.loop.time() for ps in self.processes.values() for p in ps)
+                    or any(p.paused > self.loop.time() for ps in self.functions.processes.values() for p in ps)
                 ):
                     await asyncio.sleep(30)
                     continue
@@ -341,56 +329,11 @@ class World:
 
     def sweep(self) -> None:
         """Have a process of the one function sweep whose schedule does."""
-        process = self.pick(min(self.processes))
+        process = self.functions.pick(min(self.functions.processes))
         self.note(process, "sweeps")
-        self.spawn(process, process.event(process.engine.sweeper.sweep()))
+        self.functions.spawn(process, process.event(process.engine.sweeper.sweep()))
 
     # --- processes ---
-
-    def _deploy(self, function: int) -> None:
-        """Put new code in a function's place; processes of the old one stay for what began on it."""
-        self.replaced[self.current(function)] = len(self.replaced)
-        self.deployments[function] += 1
-        self.note(None, "deploys", self.current(function))
-
-    def current(self, function: int) -> str:
-        """The name of a function's current deployment."""
-        return f"f{function}.{self.deployments[function]}"
-
-    def pick(self, function: int, deployment: str = "") -> Process:
-        """A process for an event: one that is there, or a new one."""
-        deployment = deployment or self.current(function)
-        there = [
-            process
-            for process in self.processes[function]
-            if process.deployment == deployment and (process.timeout is None or not process.events)
-        ]
-        few = len(self.processes[function]) < self.crowd
-        if there and not few and self.random.random() < 0.85:
-            return self.random.choice(there)
-        timeout = self.random.choice((3.0, 10.0, 30.0)) if self.random.random() < self.lambdas else None
-        servers = len([process for process in there if process.timeout is None])
-        if timeout is None and servers >= max(3, self.crowd):
-            return self.random.choice(there)
-        if len(self.processes[function]) > MOST_PROCESSES:
-            raise Runaway
-        self._names += 1
-        process = Process(self, f"P{self._names}", function, deployment, timeout)
-        self.processes[function].append(process)
-        return process
-
-    def spawn(self, process: Process, work: Coroutine[Any, Any, Any]) -> None:
-        """Have a process do something that nobody waits for."""
-
-        async def guarded() -> None:
-            try:
-                await work
-            except Unavailable:
-                pass
-            except Exception as error:
-                self.crashed(error)
-
-        self.loop.create_task(guarded())
 
     def soon(self, seconds: float, callback: Callable[[], None]) -> None:
         """Have something happen after some seconds."""
@@ -401,14 +344,6 @@ class World:
             callback()
 
         self.loop.call_later(seconds, fire)
-
-    def deliver(self, function: int, deployment: str, ids: list[str], fresh: bool) -> None:
-        """A dispatch or a timer reaches a process."""
-        process = self.pick(function, deployment)
-        self.note(process, "resumes", *ids, "fresh" if fresh else "")
-        engine = process.engine
-        resumes = engine.resume(ids[0], fresh=fresh) if len(ids) == 1 else engine.resume_all(ids)
-        self.spawn(process, process.event(resumes))
 
     # --- the network ---
 
@@ -427,8 +362,8 @@ class World:
         ask = Request(node.target, self.coder.encode(request(node)), node.idempotency, delay=delay)
         home = self.plan.functions[node.target.service]
         while True:
-            function = home if self.random.random() < 0.8 else self.random.choice(list(self.processes))
-            process = self.pick(function)
+            function = home if self.random.random() < 0.8 else self.random.choice(list(self.functions.processes))
+            process = self.functions.pick(function)
             engine = process.engine
             self.note(process, "is asked for", node.id, node.target, root.how)
             try:
@@ -463,7 +398,7 @@ class World:
         while asked.outcome is None:
             await asyncio.sleep(self.random.uniform(0, pause))
             pause = min(3 * pause, 60.0)
-            process = self.pick(home)
+            process = self.functions.pick(home)
             engine = process.engine
             until = engine.process.now() + 100
             with suppress(Unavailable, Gone, TimeoutError):
@@ -535,7 +470,7 @@ class World:
     async def _insist(self, work: Callable[[Engine], Coroutine[Any, Any, T]]) -> T:
         """Ask some process, and another one, until there is an answer."""
         while True:
-            process = self.pick(self.random.choice(list(self.processes)))
+            process = self.functions.pick(self.random.choice(list(self.functions.processes)))
             try:
                 return await self._ask(process, work(process.engine), 10.0)
             except (Unavailable, Gone, TimeoutError):
@@ -572,7 +507,7 @@ class World:
                 return await control.purge(id)
             case "move":
                 function = self.plan.functions[self.plan.nodes[act.node].target.service]
-                return await control.resume(id, deployment=self.current(function))
+                return await control.resume(id, deployment=self.functions.current(function))
             case "restart":
                 self.copied.setdefault(id, self.loop.time())
                 try:
