@@ -140,7 +140,7 @@ class Checker:
             node for id in self.world.acted.get("purge", ()) for end in self.by_id[id] for node in [self.node(end)]
         }
         forgotten = self.plan.below(list(purged))
-        accepted = [asked.root.node for asked in self.world.asked if asked.answered is not None]
+        accepted = [asked.root.node for asked in self.world.clients.asked if asked.answered is not None]
         begun = [root.node for root in self.plan.roots if self.by_node.get(root.node)]
         expected = self.plan.below([*accepted, *begun])
         for node in sorted(expected):
@@ -201,7 +201,7 @@ class Checker:
     def answers(self) -> None:
         """Clients and callers were told what is stored, and one client only that it began it."""
         first: dict[str, int] = defaultdict(int)
-        for asked in self.world.asked:
+        for asked in self.world.clients.asked:
             if asked.id is None:
                 continue
             ends = self.by_id[asked.id]
@@ -438,7 +438,7 @@ class Checker:
     def arrivals(self) -> None:
         """What was accepted before something else was asked for came to its key before it, as far as clocks agree."""
         by_key: dict[ObjectKey, list[tuple[float, float, int, str]]] = defaultdict(list)
-        for asked in self.world.asked:
+        for asked in self.world.clients.asked:
             node = self.plan.nodes[asked.root.node]
             if asked.id is None or not asked.accepted or asked.answered is None or node.kind is not Kind.EXCLUSIVE:
                 continue

@@ -61,7 +61,7 @@ class Edits:
             return True
 
         for _ in range(TRIES):
-            if await self._world._insist(edit):
+            if await self._world.clients.insist(edit):
                 self._world.note(None, "operator has edited", key, name, value)
                 self.accepted.append((key, name, value))
                 return

@@ -217,7 +217,7 @@ async def _attend(world: World, awakeable: str, op: Op, path: str) -> None:
         await asyncio.sleep(op.n / 2000)
         last = number == op.times
         if not last or op.how != "silent":
-            world.note(None, "was told", awakeable, await world._insist(complete if last else beat))
+            world.note(None, "was told", awakeable, await world.clients.insist(complete if last else beat))
 
 
 async def _map(program: Program, op: Op, path: str) -> None:

@@ -287,7 +287,7 @@ class _Check:
 
     def answers(self) -> None:
         """A client is answered once its invocation has completed."""
-        for asked in self.world.asked:
+        for asked in self.world.clients.asked:
             if asked.id is None or not asked.accepted or asked.outcome is None or asked.answered is None:
                 continue
             if asked.root.how != "call" or not asked.arrived:

@@ -7,7 +7,7 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -22,18 +22,18 @@ from adapter.engine import ids, lifetimes
 from adapter.engine.engine import Engine
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Meta, Record, Ref, Status
-from adapter.engine.requests import Request
 from adapter.engine.types import ENCODED, Failure, ObjectKey, Outcome
 from adapter.errors import RetryableError, TerminalError
 from tests.simulation import further, sessions
+from tests.simulation.clients import Clients
 from tests.simulation.edits import Edits
 from tests.simulation.faults import CALM, Exchanges, Faults
 from tests.simulation.functions import Functions
 from tests.simulation.loop import SimLoop
 from tests.simulation.network import Network
-from tests.simulation.plan import Act, Op, Plan, Root
+from tests.simulation.plan import Act, Op, Plan
 from tests.simulation.process import Process
-from tests.simulation.program import Hiccup, Program, request
+from tests.simulation.program import Hiccup, Program
 from tests.simulation.waits import RECOVERY, REFUSED, Waits, uncovered
 from tests.simulation.watch import EPOCH, WatchedStore
 
@@ -47,34 +47,6 @@ LATE = 170_000
 
 SWEEP = 60.0
 """Seconds between two sweeps."""
-
-
-HURRIED = 20
-"""How often a client asks again within two seconds. After that it takes its time: it would make a record that expires
-at once a thousand times."""
-
-
-class Gone(Exception):
-    """The process that a client talked to is no more."""
-
-
-@dataclass(slots=True)
-class Asked:
-    """What a client asked for, and what it was told."""
-
-    root: Root
-    began: float
-    id: str | None = None
-    accepted: bool = False
-    answered: float | None = None
-    arrived: bool = False
-    """Whether it has come to its key, if it wants one, by then."""
-    outcome: Outcome | None = None
-
-    @property
-    def began_at(self) -> int:
-        """When it asked, on a clock that is right."""
-        return EPOCH + int(self.began * 1000)
 
 
 @dataclass(slots=True)
@@ -120,7 +92,6 @@ class World:
     """For each exchange that asked for nothing: how much of what the handler waits for it has got."""
     random: Random = field(init=False)
     violations: list[str] = field(default_factory=list, init=False)
-    asked: list[Asked] = field(default_factory=list, init=False)
     snapshots: dict[Ref, list[tuple[int, bytes]]] = field(default_factory=dict, init=False)
     """For each invocation and generation: how much it had observed when it did something, and what."""
     poll: int = field(init=False)
@@ -183,6 +154,7 @@ class World:
     """Requests that are under way although nobody waits for them."""
     network: Network = field(init=False)
     functions: Functions = field(init=False)
+    clients: Clients = field(init=False)
     loop: SimLoop = field(init=False)
     store: WatchedStore = field(init=False)
     over: asyncio.Future[None] = field(init=False)
@@ -200,6 +172,7 @@ class World:
         self.disagreement = 2 * self.faults.skew
         self.waits = Waits(self)
         self.edits = Edits(self)
+        self.clients = Clients(self)
         self.functions = Functions(self)
         self.network = Network(self)
         self.jitter, self.conflict = self.faults.jitter, self.faults.conflict
@@ -239,7 +212,7 @@ class World:
             main.cancel()
 
     async def _main(self) -> None:
-        clients = [self.loop.create_task(self._client(root, at)) for root in self.plan.roots for at in root.at]
+        clients = [self.loop.create_task(self.clients.client(root, at)) for root in self.plan.roots for at in root.at]
         clients += [self.loop.create_task(self._operator(number)) for number in range(len(self.plan.acts))]
         for function, at in self.plan.deploys:
             self.loop.call_later(at, self.functions.deploy, function)
@@ -352,77 +325,6 @@ class World:
 
     # --- clients ---
 
-    async def _client(self, root: Root, at: float) -> None:
-        await asyncio.sleep(at)
-        node = self.plan.nodes[root.node]
-        derived = node.idempotency is not None or root.how == "workflow"
-        asked, times = Asked(root, self.loop.time()), 0
-        self.asked.append(asked)
-        delay = root.delay if root.how == "send" else 0
-        ask = Request(node.target, self.coder.encode(request(node)), node.idempotency, delay=delay)
-        home = self.plan.functions[node.target.service]
-        while True:
-            function = home if self.random.random() < 0.8 else self.random.choice(list(self.functions.processes))
-            process = self.functions.pick(function)
-            engine = process.engine
-            self.note(process, "is asked for", node.id, node.target, root.how)
-            try:
-                if root.how == "send":
-                    answer = await self._ask(process, engine.send(ask), root.patience)
-                else:
-                    # A Lambda function's entry answers its client before the function is stopped.
-                    patience = min(root.patience, process.timeout or inf)
-                    until = engine.process.now() + round(patience * 1000)
-                    answer = await self._ask(process, engine.call(ask, until=until), root.patience)
-            except TerminalError as error:
-                self.violation(f"{node.target} is refused: {error}")
-                return
-            except (Unavailable, Gone, TimeoutError):
-                if not derived:
-                    return
-                times += 1
-                await asyncio.sleep(self.random.uniform(0.05, 2.0 * max(1, times - HURRIED)))
-                asked.began = self.loop.time()
-                continue
-            break
-        if root.how == "call" and answer.outcome is None and self.store._record(answer.id) is None:
-            return  # patience ended before it was stored
-        asked.answered = self.loop.time()
-        asked.id, asked.accepted, asked.outcome = answer.id, answer.accepted, answer.outcome
-        if answer.accepted and not delay:
-            self.waits.asked[answer.id] = asked.began
-        asked.arrived = (root.how == "send" and not root.delay) or answer.outcome is not None
-        if self.store._record(answer.id) is None and not self.forgets(answer.id):
-            self.violation(f"{answer.id} is answered for, and is not stored")
-        pause = 0.5
-        while asked.outcome is None:
-            await asyncio.sleep(self.random.uniform(0, pause))
-            pause = min(3 * pause, 60.0)
-            process = self.functions.pick(home)
-            engine = process.engine
-            until = engine.process.now() + 100
-            with suppress(Unavailable, Gone, TimeoutError):
-                asked.outcome = await self._ask(process, engine.outcome(answer.id, until=until), root.patience)
-            if (self.calm and self.loop.time() > 100_000) or self.store._record(answer.id) is None:
-                return
-
-    async def _ask(self, process: Process, work: Coroutine[Any, Any, T], most: float) -> T:
-        """Ask a process, until it answers, it dies or patience ends."""
-        task = self.loop.create_task(process.event(work))
-        patience = self.random.uniform(0, most) if self.chance(self.faults.impatient) else most + 40
-        if "impatience" in self.reach and not self.calm:
-            patience = self.random.uniform(0, 4 * (self.faults.jitter + 0.002))
-        ends: list[asyncio.Future[Any]] = [task, process.death]
-        await asyncio.wait(ends, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-        if task.done() and not process.dead:
-            return task.result()
-        if process.dead:
-            raise Gone(process.name)
-        self.note(process, "is left by its client")
-        if self.random.random() < 0.5:
-            task.cancel()
-        raise TimeoutError
-
     # --- what programs tell ---
 
     def tell(self, what: str, id: str, name: str, op: Op, meta: Meta) -> None:
@@ -463,18 +365,9 @@ class World:
             service, key = id.split("/")
             return engine.promises.complete(ObjectKey(service, key), name, outcome)
 
-        said = await self._insist(work)
+        said = await self.clients.insist(work)
         self._pending -= 1
         self.note(None, "was told", what, id, name, value[:100], said)
-
-    async def _insist(self, work: Callable[[Engine], Coroutine[Any, Any, T]]) -> T:
-        """Ask some process, and another one, until there is an answer."""
-        while True:
-            process = self.functions.pick(self.random.choice(list(self.functions.processes)))
-            try:
-                return await self._ask(process, work(process.engine), 10.0)
-            except (Unavailable, Gone, TimeoutError):
-                await asyncio.sleep(self.random.uniform(0.05, 2.0))
 
     async def _operator(self, number: int) -> None:
         """Acts on what runs a program."""
@@ -489,7 +382,7 @@ class World:
             self.waits.mishap(60.0 + RECOVERY)
             self.acted.setdefault(act.what, set()).add(id)
             for _ in range(self.random.choice((1, 1, 2))):  # it may be asked for again
-                said = await self._insist(partial(self._act, act=act, id=id, number=number))
+                said = await self.clients.insist(partial(self._act, act=act, id=id, number=number))
                 self.note(None, "operator was told", said)
                 if said == "accepted":
                     self.done.setdefault(act.what, set()).add(id)
@@ -545,12 +438,14 @@ class World:
         what = self.random.choice(("cancel", "kill"))
         self.note(None, "operator ends a deadlock", what, id)
         self.acted.setdefault(what, set()).add(id)
-        await self._insist(lambda engine: engine.control.cancel(id) if what == "cancel" else engine.control.kill(id))
+        await self.clients.insist(
+            lambda engine: engine.control.cancel(id) if what == "cancel" else engine.control.kill(id)
+        )
 
     async def _attend(self, id: str) -> None:
         self.note(None, "operator resumes", id)
         self.acted.setdefault("resume", set()).add(id)
-        await self._insist(partial(_resume, id=id))
+        await self.clients.insist(partial(_resume, id=id))
 
     def _node(self, meta: Meta) -> int:
         input = meta.input if meta.input is not None else self.store._payload(meta, "input")
