@@ -181,7 +181,7 @@ async def _beats(program: Program, op: Op, path: str) -> None:
 
     async def closure() -> bytes:
         await program.process.work(0)
-        world.attend(ref, path, _attend(world, awakeable.id, op, path))
+        world.outsiders.attend(ref, path, _attend(world, awakeable.id, op, path))
         return b""
 
     await program.issue(c.Run("tell", closure))

@@ -473,7 +473,7 @@ class Program:
 
         async def closure() -> bytes:
             await self.process.work(0)
-            self.world.tell(op.kind, id, path, op, self.attempt.meta)
+            self.world.outsiders.tell(op.kind, id, path, op, self.attempt.meta)
             return b""
 
         await self.issue(c.Run("tell", closure))

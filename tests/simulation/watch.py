@@ -371,7 +371,7 @@ class WatchedStore(MemoryStore):
                 head = cast("Head | None", self._lookup(head_address(meta.target.object)))
                 needs[meta.ref] += [[head.owner]] if head is not None and head.owner is not None else []
             if meta.parent is not None and meta.parent.ref in needs:
-                _, op, outer = calls[self.world._node(meta)]
+                _, op, outer = calls[self.world.node(meta)]
                 if outer.kind == "select" and outer.how != "await":
                     selects.setdefault((meta.parent.ref, outer), []).append(meta.ref)
                 elif op.how != "forget" and (outer.kind != "timeout" or outer.how == "await"):

@@ -22,7 +22,7 @@ from adapter.engine import ids, lifetimes
 from adapter.engine.engine import Engine
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Meta, Record, Ref, Status
-from adapter.engine.types import ENCODED, Failure, ObjectKey, Outcome
+from adapter.engine.types import ENCODED
 from adapter.errors import RetryableError, TerminalError
 from tests.simulation import further, sessions
 from tests.simulation.clients import Clients
@@ -31,7 +31,8 @@ from tests.simulation.faults import CALM, Exchanges, Faults
 from tests.simulation.functions import Functions
 from tests.simulation.loop import SimLoop
 from tests.simulation.network import Network
-from tests.simulation.plan import Act, Op, Plan
+from tests.simulation.outsiders import Outsiders
+from tests.simulation.plan import Act, Plan
 from tests.simulation.process import Process
 from tests.simulation.program import Hiccup, Program
 from tests.simulation.waits import RECOVERY, REFUSED, Waits, uncovered
@@ -144,17 +145,17 @@ class World:
     begun: Counter[tuple[Ref, str]] = field(default_factory=Counter[tuple[Ref, str]], init=False)
     """How often each step began."""
     _stumbled: dict[tuple[str, str], int] = field(default_factory=dict, init=False)
-    _told: set[tuple[Ref, str]] = field(default_factory=set, init=False)
     _began: dict[tuple[Ref, str], float] = field(default_factory=dict, init=False)
     _ended: dict[tuple[Ref, str], float] = field(default_factory=dict, init=False)
     _steps: int = field(default=0, init=False)
     _begun: dict[str, set[tuple[Ref, int, int]]] = field(default_factory=dict, init=False)
     """The steps that began in each process, by invocation, attempt and command, but for those that failed."""
-    _pending: int = field(default=0, init=False)
+    pending: int = field(default=0, init=False)
     """Requests that are under way although nobody waits for them."""
     network: Network = field(init=False)
     functions: Functions = field(init=False)
     clients: Clients = field(init=False)
+    outsiders: Outsiders = field(init=False)
     loop: SimLoop = field(init=False)
     store: WatchedStore = field(init=False)
     over: asyncio.Future[None] = field(init=False)
@@ -172,6 +173,7 @@ class World:
         self.disagreement = 2 * self.faults.skew
         self.waits = Waits(self)
         self.edits = Edits(self)
+        self.outsiders = Outsiders(self)
         self.clients = Clients(self)
         self.functions = Functions(self)
         self.network = Network(self)
@@ -274,7 +276,7 @@ class World:
                 paused = any(meta.status is Status.PAUSED for meta in metas)
                 if (
                     paused
-                    or self._pending
+                    or self.pending
                     or any(p.paused > self.loop.time() for ps in self.functions.processes.values() for p in ps)
                 ):
                     await asyncio.sleep(30)
@@ -310,10 +312,10 @@ class World:
 
     def soon(self, seconds: float, callback: Callable[[], None]) -> None:
         """Have something happen after some seconds."""
-        self._pending += 1
+        self.pending += 1
 
         def fire() -> None:
-            self._pending -= 1
+            self.pending -= 1
             callback()
 
         self.loop.call_later(seconds, fire)
@@ -327,48 +329,6 @@ class World:
 
     # --- what programs tell ---
 
-    def tell(self, what: str, id: str, name: str, op: Op, meta: Meta) -> None:
-        """Somebody outside is to give an awakeable, a signal or a promise its value, a while later, perhaps twice."""
-        if (meta.ref, name) not in self._told:
-            self._told.add((meta.ref, name))
-            for number in range(op.times):
-                self._pending += 1
-                wait = op.n / 1000 * self.random.uniform(0.5, 1.5)
-                self.waits.works(meta.ref, wait)
-                self.loop.create_task(self._tell(what, id, name, f"{name}!{number}{'~' * op.size}", wait, op))
-
-    def attend(self, ref: Ref, name: str, work: Coroutine[Any, Any, None]) -> None:
-        """Have somebody outside do something once, after a step of an invocation has begun it."""
-        if (ref, name) in self._told:
-            work.close()
-            return
-        self._told.add((ref, name))
-        self._pending += 1
-
-        async def attended() -> None:
-            await work
-            self._pending -= 1
-
-        self.loop.create_task(attended())
-
-    async def _tell(self, what: str, id: str, name: str, value: str, wait: float, op: Op) -> None:
-        await asyncio.sleep(wait)
-        outcome = self.coder.outcome(Outcome(to_json(value)))
-        if op.how == "reject":
-            outcome = Outcome(failure=Failure(422, value))
-
-        def work(engine: Engine) -> Coroutine[Any, Any, Any]:
-            if what == "awakeable":
-                return engine.outbound.complete(id, outcome)
-            if what == "signal":
-                return engine.outbound.signal(id, name, outcome)
-            service, key = id.split("/")
-            return engine.promises.complete(ObjectKey(service, key), name, outcome)
-
-        said = await self.clients.insist(work)
-        self._pending -= 1
-        self.note(None, "was told", what, id, name, value[:100], said)
-
     async def _operator(self, number: int) -> None:
         """Acts on what runs a program."""
         act = self.plan.acts[number]
@@ -377,7 +337,7 @@ class World:
             await self.edits.edit(act, number)
             return
         over = act.what in ("purge", "restart")
-        for id in [meta.id for meta in self.store.metas() if self._node(meta) == act.node and (over or meta.live)]:
+        for id in [meta.id for meta in self.store.metas() if self.node(meta) == act.node and (over or meta.live)]:
             self.note(None, "operator", act.what, id)
             self.waits.mishap(60.0 + RECOVERY)
             self.acted.setdefault(act.what, set()).add(id)
@@ -447,7 +407,7 @@ class World:
         self.acted.setdefault("resume", set()).add(id)
         await self.clients.insist(partial(_resume, id=id))
 
-    def _node(self, meta: Meta) -> int:
+    def node(self, meta: Meta) -> int:
         input = meta.input if meta.input is not None else self.store._payload(meta, "input")
         return int(from_json(self.decoded(input))["n"]) if input else -1
 
