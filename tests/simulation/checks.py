@@ -64,7 +64,7 @@ class Checker:
             self.ended(end)
         if self.world.violations:
             return
-        for id in self.world.done.get("kill", ()):
+        for id in self.world.operators.done.get("kill", ()):
             if "killed" not in [end.output for end in self.by_id[id]]:
                 self.fail(f"{id} was killed, and ended with {self.by_id[id]}")
         self.once()
@@ -85,13 +85,13 @@ class Checker:
             if self.plan.hosted:
                 self.exchanges()
         if not self.world.faulty and not self.world.lambdas:
-            if not self.world.acted:
+            if not self.world.operators.acted:
                 self.steps()
-            if not self.world.swept and not self.world.acted.keys() - {"cancel", "kill"}:
+            if not self.world.swept and not self.world.operators.acted.keys() - {"cancel", "kill"}:
                 self.trees()
         if "step-counts" in self.world.reach:
             self.counts()
-        unclear = self.plan.tangled or self.world.expiring or self.world.swept or bool(self.world.restarts)
+        unclear = self.plan.tangled or self.world.expiring or self.world.swept or bool(self.world.operators.restarts)
         unclear = unclear or (bool(self.plan.hosted) and self.world.disagreement > 0)  # each sleep may be longer
         if "waits" in self.world.reach and not unclear:
             waits.check(self)
@@ -107,7 +107,7 @@ class Checker:
                 self.fail(f"{meta.id} was cancelled, and could not clean up what its steps did")
             return
         if self.plan.tangled and text.startswith("deadlock"):
-            if self.world.reports(meta.target.service):
+            if self.world.operators.reports(meta.target.service):
                 self.fail(f"{meta.id} ends with {text}, and was to be left to an operator")
             return
         if self.plan.mortal(node) and text.startswith("gave up after"):
@@ -132,12 +132,15 @@ class Checker:
         """What was to run ran once, and nothing else ran; but for what is restarted, or purged and asked for again."""
         again: dict[int, int] = defaultdict(int)
         copied: dict[int, int] = defaultdict(int)
-        for node, act, _ in self.world.restarts:
+        for node, act, _ in self.world.operators.restarts:
             for below in self.plan.below([node], again=True):
                 again[below] += 1
                 copied[below] += below != node and self.plan.acts[act].first > 0
         purged = {
-            node for id in self.world.acted.get("purge", ()) for end in self.by_id[id] for node in [self.node(end)]
+            node
+            for id in self.world.operators.acted.get("purge", ())
+            for end in self.by_id[id]
+            for node in [self.node(end)]
         }
         forgotten = self.plan.below(list(purged))
         accepted = [asked.root.node for asked in self.world.clients.asked if asked.answered is not None]

@@ -137,7 +137,7 @@ async def between(process: Process) -> None:
 
 
 def _smooth(world: World) -> bool:
-    return not world.faulty and not world.lambdas and not world.acted
+    return not world.faulty and not world.lambdas and not world.operators.acted
 
 
 def _attempt(program: Program) -> tuple[Ref, int]:

@@ -105,7 +105,7 @@ def handlers(process: Process) -> list[HandlerSpec]:
                 lazy_state=process.world.lazy_state,
                 inactivity_timeout=process.world.inactivity,
                 batch=process.world.batch,
-                deadlocks="report" if process.world.reports(service) else "fail",
+                deadlocks="report" if process.world.operators.reports(service) else "fail",
                 abort_timeout=edges.abort_timeout(process.world, service),
             )
             coder = process.world.coder

@@ -262,7 +262,7 @@ class Machine:
         world.waits.fails(self.watched.ref)
         world.waits.works(self.watched.ref, (delay or 0) / 1000)
         if self.pauses:
-            world.acted.setdefault("pause", set()).add(self.watched.id)
+            world.operators.acted.setdefault("pause", set()).add(self.watched.id)
         self._failed = self.watched.excused = True
         self.vm.notify_error("the handler breaks", "", delay)
         raise Over

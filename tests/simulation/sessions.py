@@ -40,7 +40,7 @@ def check_time(world: World, process: Process) -> None:
     If requests are slow, those that are under way when a client's wait ends may take too long. A process whose client
     gives up is taken for busy until its deadline.
     """
-    undisturbed = not (world.faulty or world.acted or "impatience" in world.reach)
+    undisturbed = not (world.faulty or world.operators.acted or "impatience" in world.reach)
     if undisturbed and world.reach & CROWDED and world.jitter <= 0.02:
         world.violation(f"{process} runs out of time")
 

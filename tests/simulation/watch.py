@@ -236,7 +236,7 @@ class WatchedStore(MemoryStore):
             self._check_paused(old, new)
         if is_deadlock(new.error) and (old is None or old.error != new.error):
             self._check_deadlock(new, cast("str", new.error))
-            self.world.deadlocked(new.id)
+            self.world.operators.on_deadlock(new.id)
         if old is None and new.live and new.parent is not None and self._is_told(new.parent):
             self._fail(f"{new.id} is put, and its caller has its result")
         if new.due is None and new.status not in WITHOUT_DUE and not self._is_looked_after(new):
@@ -244,11 +244,11 @@ class WatchedStore(MemoryStore):
         if not new.live and new.completed is None:
             self._fail(f"{new.id} has no time of completion")
         if new.status is Status.PAUSED and (old is None or old.status is not Status.PAUSED):
-            self.world.paused(new.id)
+            self.world.operators.on_paused(new.id)
         limit = self.world.plan.limits.get(new.target.service)
         exhausted = limit is not None and new.failures >= limit.attempts
         given_up = exhausted and limit is not None and limit.exhausted == "pause"
-        if new.status is Status.PAUSED and new.id not in self.world.acted.get("pause", ()) and not given_up:
+        if new.status is Status.PAUSED and new.id not in self.world.operators.acted.get("pause", ()) and not given_up:
             self._fail(f"{new.id} is paused after {new.failures} failures: {new.error}")
         cancelled = self.is_cancelled(new.ref)
         if new.status is Status.BACKING_OFF and exhausted and not cancelled:
@@ -331,15 +331,15 @@ class WatchedStore(MemoryStore):
         if (
             early
             and new.outcome is None
-            and not self.world.acted
+            and not self.world.operators.acted
             and not any(note.to == new.ref for note in self.items(new.id, Notification))
         ):
             self._fail(f"{old.id} is tried again {(old.due or 0) - now} ms before its time")
         taken = (old.status, new.status, new.epoch) == (Status.RUNNING, Status.RUNNING, old.epoch + 1)
-        if taken and not self.world.acted and old.due is not None and old.due > now + SKEW and old.epoch > 0:
+        if taken and not self.world.operators.acted and old.due is not None and old.due > now + SKEW and old.epoch > 0:
             self._fail(f"{old.id} is taken over {(old.due or 0) - now} ms before its lease ends")
         if old.status is Status.PAUSED and new.status is not Status.PAUSED and new.outcome is None:
-            resumed = any(old.id in self.world.acted.get(what, ()) for what in ("resume", "move"))
+            resumed = any(old.id in self.world.operators.acted.get(what, ()) for what in ("resume", "move"))
             if not resumed and not any(note.id.split(":")[0] == "x" for note in self.items(old.id, Notification, None)):
                 self._fail(f"{old.id} was paused, and is {new.status}")
         failure = new.outcome.failure if new.outcome is not None else None
@@ -347,7 +347,7 @@ class WatchedStore(MemoryStore):
             self._check_deadlock(old, failure.message)
         # A call without a due time is made sure of by its caller's next attempt, too.
         swept = new.dispatches > old.dispatches and old.status in (Status.RUNNING, Status.READY) and old.due is not None
-        smooth = not self.world.faulty and not self.world.lambdas and not self.world.acted
+        smooth = not self.world.faulty and not self.world.lambdas and not self.world.operators.acted
         smooth = smooth and not self.world.plan.outlasts_leases()
         if swept and smooth and not self.world.always_replay:  # a replay gives up errands that are under way
             self._fail(f"{old.id} is {old.status} and swept up, nothing having gone wrong")
@@ -413,7 +413,9 @@ class WatchedStore(MemoryStore):
     def _check_copied(self, meta: Meta, n: int) -> None:
         """A step begins. The invocation whose results were copied has no result of it."""
         origin = meta.issuer(n)
-        if origin == meta.ref or self.world.waits.ended.get(origin, inf) >= self.world.copied.get(origin.id, 0.0):
+        if origin == meta.ref or self.world.waits.ended.get(origin, inf) >= self.world.operators.copied.get(
+            origin.id, 0.0
+        ):
             return  # what runs may get results after they are copied
         if any(isinstance(entry, ResultDelivered) and entry.n == n for entry in self.journal(origin)):
             self._fail(f"step {n} of {meta.id} begins, and has a result in {origin.id}")

@@ -6,11 +6,10 @@ import asyncio
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
 from math import inf
 from random import Random
 from typing import Any, TypeVar, cast
@@ -23,7 +22,7 @@ from adapter.engine.engine import Engine
 from adapter.engine.ports import Unavailable
 from adapter.engine.records import Meta, Record, Ref, Status
 from adapter.engine.types import ENCODED
-from adapter.errors import RetryableError, TerminalError
+from adapter.errors import RetryableError
 from tests.simulation import further, sessions
 from tests.simulation.clients import Clients
 from tests.simulation.edits import Edits
@@ -31,8 +30,9 @@ from tests.simulation.faults import CALM, Exchanges, Faults
 from tests.simulation.functions import Functions
 from tests.simulation.loop import SimLoop
 from tests.simulation.network import Network
+from tests.simulation.operators import Operators
 from tests.simulation.outsiders import Outsiders
-from tests.simulation.plan import Act, Plan
+from tests.simulation.plan import Plan
 from tests.simulation.process import Process
 from tests.simulation.program import Hiccup, Program
 from tests.simulation.waits import RECOVERY, REFUSED, Waits, uncovered
@@ -117,14 +117,6 @@ class World:
     """Seconds that a transaction takes at most, in peace too."""
     faulty: bool = field(default=False, init=False)
     """Whether anything was to go wrong."""
-    acted: dict[str, set[str]] = field(default_factory=dict, init=False)
-    """What an operator has asked for, for each kind of act; the ids."""
-    done: dict[str, set[str]] = field(default_factory=dict, init=False)
-    """What an operator was told to have been accepted."""
-    restarts: dict[tuple[int, int, str], str] = field(default_factory=dict, init=False)
-    """For each restart, by its program, its act and what was restarted: the invocation that it made."""
-    copied: dict[str, float] = field(default_factory=dict, init=False)
-    """When each invocation was first to be restarted."""
     authors: dict[Ref, str] = field(default_factory=dict, init=False)
     """For each invocation, the deployment whose code wrote its journal last."""
     swept: bool = field(default=False, init=False)
@@ -156,6 +148,7 @@ class World:
     functions: Functions = field(init=False)
     clients: Clients = field(init=False)
     outsiders: Outsiders = field(init=False)
+    operators: Operators = field(init=False)
     loop: SimLoop = field(init=False)
     store: WatchedStore = field(init=False)
     over: asyncio.Future[None] = field(init=False)
@@ -173,6 +166,7 @@ class World:
         self.disagreement = 2 * self.faults.skew
         self.waits = Waits(self)
         self.edits = Edits(self)
+        self.operators = Operators(self)
         self.outsiders = Outsiders(self)
         self.clients = Clients(self)
         self.functions = Functions(self)
@@ -197,7 +191,7 @@ class World:
 
     def forgets(self, id: str) -> bool:
         """Whether an invocation's record may be gone while somebody still asks for it."""
-        return self.expiring or id in self.acted.get("purge", ())
+        return self.expiring or id in self.operators.acted.get("purge", ())
 
     # --- the course of a simulation ---
 
@@ -215,7 +209,7 @@ class World:
 
     async def _main(self) -> None:
         clients = [self.loop.create_task(self.clients.client(root, at)) for root in self.plan.roots for at in root.at]
-        clients += [self.loop.create_task(self._operator(number)) for number in range(len(self.plan.acts))]
+        clients += [self.loop.create_task(self.operators.act(number)) for number in range(len(self.plan.acts))]
         for function, at in self.plan.deploys:
             self.loop.call_later(at, self.functions.deploy, function)
         for begin, _ in self.network.outages:
@@ -329,84 +323,6 @@ class World:
 
     # --- what programs tell ---
 
-    async def _operator(self, number: int) -> None:
-        """Acts on what runs a program."""
-        act = self.plan.acts[number]
-        await asyncio.sleep(act.at)
-        if act.what == "edit":
-            await self.edits.edit(act, number)
-            return
-        over = act.what in ("purge", "restart")
-        for id in [meta.id for meta in self.store.metas() if self.node(meta) == act.node and (over or meta.live)]:
-            self.note(None, "operator", act.what, id)
-            self.waits.mishap(60.0 + RECOVERY)
-            self.acted.setdefault(act.what, set()).add(id)
-            for _ in range(self.random.choice((1, 1, 2))):  # it may be asked for again
-                said = await self.clients.insist(partial(self._act, act=act, id=id, number=number))
-                self.note(None, "operator was told", said)
-                if said == "accepted":
-                    self.done.setdefault(act.what, set()).add(id)
-
-    async def _act(self, engine: Engine, act: Act, id: str, number: int) -> str:
-        control = engine.control
-        match act.what:
-            case "cancel":
-                return await control.cancel(id)
-            case "kill":
-                return await control.kill(id)
-            case "pause":
-                return await control.pause(id)
-            case "purge":
-                return await control.purge(id)
-            case "move":
-                function = self.plan.functions[self.plan.nodes[act.node].target.service]
-                return await control.resume(id, deployment=self.functions.current(function))
-            case "restart":
-                self.copied.setdefault(id, self.loop.time())
-                try:
-                    restarted = await control.restart(id, idempotency_key=f"a{number}", first=act.first)
-                except TerminalError as error:
-                    if not act.first:
-                        raise
-                    return f"{error}"
-                if restarted is not None:
-                    earlier = self.restarts.setdefault((act.node, number, id), restarted.id)
-                    if earlier != restarted.id:
-                        self.violation(f"{id} was restarted as {earlier}, and asked for again as {restarted.id}")
-                return str(restarted)
-            case _:
-                raise AssertionError(act)
-
-    def paused(self, id: str) -> None:
-        """Somebody looks after what is paused, in time."""
-        most = 3.0 if "prompt" in self.reach else 1200.0 if "left-paused" in self.reach else 60.0
-        self.waits.mishap(most + RECOVERY)
-        wait = self.random.uniform(min(1, most - 3), most)
-        self.loop.call_later(wait, lambda: self.loop.create_task(self._attend(id)))
-
-    def reports(self, service: str) -> bool:
-        """Whether deadlocks of a service's calls are left to an operator."""
-        reported = "reported" in self.reach and self.plan.tangled
-        return reported and Random(f"{self.seed}/reports/{service}").random() < 0.6
-
-    def deadlocked(self, id: str) -> None:
-        """A deadlock is reported. Somebody ends one of its calls, in time."""
-        self.waits.mishap(60.0 + RECOVERY)
-        self.loop.call_later(self.random.uniform(1, 60), lambda: self.loop.create_task(self._end_deadlocked(id)))
-
-    async def _end_deadlocked(self, id: str) -> None:
-        what = self.random.choice(("cancel", "kill"))
-        self.note(None, "operator ends a deadlock", what, id)
-        self.acted.setdefault(what, set()).add(id)
-        await self.clients.insist(
-            lambda engine: engine.control.cancel(id) if what == "cancel" else engine.control.kill(id)
-        )
-
-    async def _attend(self, id: str) -> None:
-        self.note(None, "operator resumes", id)
-        self.acted.setdefault("resume", set()).add(id)
-        await self.clients.insist(partial(_resume, id=id))
-
     def node(self, meta: Meta) -> int:
         input = meta.input if meta.input is not None else self.store._payload(meta, "input")
         return int(from_json(self.decoded(input))["n"]) if input else -1
@@ -432,7 +348,7 @@ class World:
         if meta.ref in self.authors and not program.process.frozen and not overtaken:
             if meta.deployment != here:
                 self.violation(f"{meta.id} of {meta.deployment} goes on on {here}")
-            if meta.id not in self.acted.get("move", ()) and self.authors[meta.ref] != here:
+            if meta.id not in self.operators.acted.get("move", ()) and self.authors[meta.ref] != here:
                 self.violation(f"{meta.id} began on {self.authors[meta.ref]}, and goes on on {here}")
 
     # --- handlers of an SDK's ---
@@ -464,8 +380,8 @@ class World:
     def exchange(self, ref: Ref) -> Iterator[None]:
         """Note that an exchange is under way. It does not begin before an error of the last one lets it."""
         until, paused = self.put_off.pop(ref, (0.0, False))
-        resumed = {"resume", "move"} & {what for what, ids in self.acted.items() if ref.id in ids}
-        others = set(self.acted) - {"pause", "resume"}
+        resumed = {"resume", "move"} & {what for what, ids in self.operators.acted.items() if ref.id in ids}
+        others = set(self.operators.acted) - {"pause", "resume"}
         undisturbed = self.faults.names() in ([], ["jitter"]) and not self.lambdas and not others
         undisturbed = undisturbed and not self.store.is_cancelled(ref) and not resumed
         if undisturbed and paused:
@@ -488,7 +404,7 @@ class World:
         if not over:
             return
         ended = self._ended.setdefault((ref, path), self.loop.time())
-        if ended > began + seconds + PUNCTUAL and not self.faulty and not self.acted and not self.lambdas:
+        if ended > began + seconds + PUNCTUAL and not self.faulty and not self.operators.acted and not self.lambdas:
             requests = [span for process in self.hosts[ref] for span in process.requests]
             exchanges = [(since, until) for since, until in self.exchanging[ref]]
             if (late := uncovered(began + seconds, ended, requests + exchanges)) > PUNCTUAL:
@@ -572,7 +488,7 @@ class World:
             self._ended.setdefault((ref, path), self.loop.time())
             raise
         ended = self._ended.setdefault((ref, path), self.loop.time())  # a replay goes through it later
-        smooth = not self.faulty and not self.acted
+        smooth = not self.faulty and not self.operators.acted
         if ended > began + seconds + PUNCTUAL and smooth:
             requests = [span for process in self.hosts[ref] for span in process.requests]
             late = uncovered(began + seconds, ended, requests)
@@ -603,10 +519,6 @@ class World:
             self.history.append((self.loop.time(), process.name if process else "", *what))
 
 
-def _resume(engine: Engine, id: str) -> Coroutine[Any, Any, str]:
-    return engine.control.resume(id)
-
-
 class EngineLog(logging.Handler):
     """Takes the engine's log records: an error that nobody meant is a violation."""
 
@@ -625,7 +537,7 @@ class EngineLog(logging.Handler):
 
     def _is_reported(self, message: str) -> bool:
         assert self.world is not None
-        return message.startswith("deadlock: ") and any(map(self.world.reports, self.world.plan.functions))
+        return message.startswith("deadlock: ") and any(map(self.world.operators.reports, self.world.plan.functions))
 
 
 LOG = EngineLog()
