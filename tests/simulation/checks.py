@@ -123,7 +123,9 @@ class Checker:
             self.fail(f"{meta.id} ends with the output of another: {text}")
         elif node in self.noticing:
             return
-        elif (failure := meta.outcome and meta.outcome.failure) and not self.world.is_of(node, failure.metadata):
+        elif (failure := meta.outcome and meta.outcome.failure) and not self.world.endpoints.is_of(
+            node, failure.metadata
+        ):
             self.fail(f"{meta.id} (node {node}) fails with {failure}, which lacks its metadata")
         elif self.plan.fails(node) != (meta.outcome is not None and meta.outcome.failure is not None):
             self.fail(f"{meta.id} (node {node}) ends with {meta.outcome}")
@@ -335,7 +337,7 @@ class Checker:
 
     def made(self, meta: Meta, node: int) -> str:
         """The id of what a handler of the SDK's called or sent. Attempts that are undone may have used another."""
-        stored = [id for id in self.world.made[meta.ref, node] if self.by_id.get(id)]
+        stored = [id for id in self.world.endpoints.made[meta.ref, node] if self.by_id.get(id)]
         if len(stored) != 1:
             self.fail(f"{meta.id} invoked node {node} as {' and '.join(stored) or 'none that is stored'}")
             return ""

@@ -544,7 +544,7 @@ class Program:
                 self.see(path, "deadlock", op.node, error.message)
             else:
                 self.see(path, "error", op.node, digest(error.message))
-                if error.message.startswith('{"n":') and not self.world.is_of(op.node, error.metadata):
+                if error.message.startswith('{"n":') and not self.world.endpoints.is_of(op.node, error.metadata):
                     self.world.violation(f"{self.attempt.id} was told of node {op.node} with {error.metadata}")
             if op.how in AWAITED and not self.has_expired(error, op, path, call):
                 raise

@@ -60,9 +60,9 @@ class _Way:
     def __init__(self, process: Process, watched: Watched) -> None:
         self.process = process
         self.world = process.world
-        self.version = process.world.protocol
-        self.duplex = process.world.streams != ""
-        self.silent = process.world.streams == "silent"
+        self.version = process.world.endpoints.protocol
+        self.duplex = process.world.endpoints.streams != ""
+        self.silent = process.world.endpoints.streams == "silent"
         self.watched = watched
 
     async def exchange(self, service: str, handler: str, body: bytes) -> bytes:
@@ -70,14 +70,14 @@ class _Way:
         self.check(service, handler)
         world, watched, ref = self.world, self.watched, self.watched.ref
         machine = Machine(watched, body, eager=True)
-        world.check_journal(ref, watched.n, machine.journal)
+        world.endpoints.check_journal(ref, watched.n, machine.journal)
         await self.sends(machine)
         machine.close()
         await machine.run()
         frames = read_frames(bytes(machine.written))
         world.note(self.process, "is answered", ref.id, *(f"{frame.type:#06x}" for frame in frames))
         new = any(frame.type != m.SUSPENSION for frame in frames)
-        world.rests(ref, watched.n, None if new else machine.resumed)
+        world.endpoints.rests(ref, watched.n, None if new else machine.resumed)
         if await self.loses():
             raise EndpointError("the endpoint's answer is lost")
         self.put_off(machine)
@@ -102,17 +102,17 @@ class _Way:
         world.note(self.process, "asks the endpoint", self.watched.id, f"command {self.watched.n}")
         await self.process.mishap("before an exchange")
         await self._takes()
-        if world.endpoint_fails(world.exchanges.refused):
+        if world.endpoints.fails(world.exchanges.refused):
             self.fails()
             raise EndpointError("the endpoint is not there")
-        if world.endpoint_fails(world.exchanges.error):
+        if world.endpoints.fails(world.exchanges.error):
             machine.breaks()
 
     async def loses(self) -> bool:
         """Something is on its way back. Return True if it gets lost."""
         await self._takes()
         await self.process.mishap("after an exchange")
-        if not self.world.endpoint_fails(self.world.exchanges.unheard):
+        if not self.world.endpoints.fails(self.world.exchanges.unheard):
             return False
         self.fails()
         return True
@@ -125,12 +125,12 @@ class _Way:
     def put_off(self, machine: Machine) -> None:
         """An answer is here, which may ask to wait."""
         if machine.put_off is not None:
-            self.world.put_off[self.watched.ref] = self.world.loop.time() + machine.put_off, machine.pauses
+            self.world.endpoints.put_off[self.watched.ref] = self.world.loop.time() + machine.put_off, machine.pauses
 
     async def _takes(self) -> None:
         """Let a message to the endpoint, or from it, take its time."""
         seconds = self.world.network.latency()
-        if self.world.endpoint_fails(self.world.exchanges.slow):
+        if self.world.endpoints.fails(self.world.exchanges.slow):
             seconds += self.world.random.choice((0.5, 4.0, 20.0, 70.0))
         self.world.waits.works(self.watched.ref, seconds)
         await self.process.work(seconds)
@@ -164,7 +164,7 @@ class _Stream(Stream):
         way = self._way
         if self._machine is None:
             self._machine = Machine(way.watched, data, eager=not way.silent)
-            way.world.check_journal(way.watched.ref, way.watched.n, self._machine.journal)
+            way.world.endpoints.check_journal(way.watched.ref, way.watched.n, self._machine.journal)
             await way.sends(self._machine)
             self._task = way.world.loop.create_task(self._machine.run())
         else:
@@ -244,7 +244,7 @@ class Watched(IssuerProxy):
         pending = super().issue(command, decode)
         if isinstance(command, c.Call | c.Send):
             node = from_json(command.input)["n"]
-            world.made.setdefault((program.ref, node), set()).add(pending.id)
+            world.endpoints.made.setdefault((program.ref, node), set()).add(pending.id)
             world.waits.issues(pending.id)
         return pending
 
@@ -257,7 +257,7 @@ class Watched(IssuerProxy):
             if not self.program.process.frozen:
                 world.store.check_step(meta, self.n)
             try:
-                with world.exchange(meta.ref):
+                with world.endpoints.exchange(meta.ref):
                     return await closure()
             except EndpointError as error:
                 if not self.excused:

@@ -87,7 +87,7 @@ class Machine:
         self._issued = 1  # the input
         self._breaks_at = -1
         """The command in whose place the handler reports an error."""
-        kind = f"application/vnd.restate.invocation.v{self.world.protocol}"
+        kind = f"application/vnd.restate.invocation.v{self.world.endpoints.protocol}"
         self.vm = core.PyVM([("content-type", kind)], True, False)
         if start.known_entries != len(known):
             self._violation(f"the journal has {len(known)} entries, and says {start.known_entries}")
@@ -131,7 +131,7 @@ class Machine:
                 vm.sys_write_output_success(stop.value)
                 vm.sys_end()
         except TerminalError as failed:
-            metadata = list(failed.metadata.items()) if self.world.protocol > 5 else None
+            metadata = list(failed.metadata.items()) if self.world.endpoints.protocol > 5 else None
             with self.checked():
                 vm.sys_write_output_failure(core.PyFailure(failed.code, failed.message, None, metadata))
                 vm.sys_end()
@@ -258,7 +258,7 @@ class Machine:
         world = self.world
         delay = world.random.choice((None, 0, 10, 1000, 5000))
         self.put_off = (delay or 0) / 1000
-        self.pauses = world.protocol >= 7 and world.random.random() < world.exchanges.pause
+        self.pauses = world.endpoints.protocol >= 7 and world.random.random() < world.exchanges.pause
         world.waits.fails(self.watched.ref)
         world.waits.works(self.watched.ref, (delay or 0) / 1000)
         if self.pauses:

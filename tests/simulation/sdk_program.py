@@ -238,7 +238,7 @@ class SdkProgram(Program):
         return str(self.machine.awakeables[result.handle])
 
     def sees_call(self, path: str, how: str, node: int, call: Any) -> None:
-        self.see(path, how, node, None)  # the id is told later; see `World.made`
+        self.see(path, how, node, None)  # the id is told later; see `Endpoints.made`
 
     async def begin(self, op: Op, path: str) -> Any:
         begun = await super().begin(op, path)

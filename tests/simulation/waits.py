@@ -260,7 +260,7 @@ class _Check:
                 for other in self.checker.ends.values()
                 if other.meta.parent is not None and other.meta.parent.ref == end.meta.ref
             ]
-            for (ref, _), ids in self.world.made.items():
+            for (ref, _), ids in self.world.endpoints.made.items():
                 if ref == end.meta.ref:
                     found += [other for id in sorted(ids) for other in self.checker.by_id.get(id, [])]
         return [(self.waits.issued[other.meta.id], self.waits.ended[other.meta.ref]) for other in found]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from math import inf
 from random import Random
 from typing import Any, TypeVar, cast
 
@@ -26,6 +24,7 @@ from adapter.errors import RetryableError
 from tests.simulation import further, sessions
 from tests.simulation.clients import Clients
 from tests.simulation.edits import Edits
+from tests.simulation.endpoints import Endpoints
 from tests.simulation.faults import CALM, Exchanges, Faults
 from tests.simulation.functions import Functions
 from tests.simulation.loop import SimLoop
@@ -35,7 +34,7 @@ from tests.simulation.outsiders import Outsiders
 from tests.simulation.plan import Plan
 from tests.simulation.process import Process
 from tests.simulation.program import Hiccup, Program
-from tests.simulation.waits import RECOVERY, REFUSED, Waits, uncovered
+from tests.simulation.waits import RECOVERY, Waits, uncovered
 from tests.simulation.watch import EPOCH, WatchedStore
 
 T = TypeVar("T")
@@ -76,21 +75,6 @@ class World:
     """Which switches are on (see `reach.SHARES`)."""
     exchanges: Exchanges = field(default_factory=Exchanges)
     """What goes wrong with the exchanges with an SDK's endpoint."""
-    protocol: int = field(init=False)
-    """The version of the protocol that it speaks."""
-    streams: str = field(default="", init=False)
-    """``silent`` or ``eager`` if it takes streams in both directions: whether it says when it waits."""
-    made: dict[tuple[Ref, int], set[str]] = field(default_factory=dict, init=False)
-    """For each program that a handler of the SDK's invoked, by that handler: its ids. Attempts that are undone may have
-    others."""
-    journals: dict[Ref, dict[int, tuple[int, bytes]]] = field(default_factory=dict, init=False)
-    """What the SDK was sent in each exchange, by the number of its command: the length of the journal, and its hash."""
-    exchanging: dict[Ref, list[list[float]]] = field(default_factory=dict, init=False)
-    """When each invocation had an exchange under way, from and to."""
-    put_off: dict[Ref, tuple[float, bool]] = field(default_factory=dict, init=False)
-    """Until when an exchange's error asked to wait, and whether for an operator."""
-    rested: dict[Ref, dict[int, int]] = field(default_factory=dict, init=False)
-    """For each exchange that asked for nothing: how much of what the handler waits for it has got."""
     random: Random = field(init=False)
     violations: list[str] = field(default_factory=list, init=False)
     snapshots: dict[Ref, list[tuple[int, bytes]]] = field(default_factory=dict, init=False)
@@ -149,6 +133,7 @@ class World:
     clients: Clients = field(init=False)
     outsiders: Outsiders = field(init=False)
     operators: Operators = field(init=False)
+    endpoints: Endpoints = field(init=False)
     loop: SimLoop = field(init=False)
     store: WatchedStore = field(init=False)
     over: asyncio.Future[None] = field(init=False)
@@ -166,6 +151,7 @@ class World:
         self.disagreement = 2 * self.faults.skew
         self.waits = Waits(self)
         self.edits = Edits(self)
+        self.endpoints = Endpoints(self)
         self.operators = Operators(self)
         self.outsiders = Outsiders(self)
         self.clients = Clients(self)
@@ -177,10 +163,6 @@ class World:
         if "outages" in self.reach:
             self.faulty = True
         self.faulty = self.faulty or self.exchanges != Exchanges()
-        self.protocol = 7
-        if self.plan.hosted:
-            self.protocol = Random(f"{self.seed}/protocol").choice((5, 6, 7, 7))
-            self.streams = Random(f"{self.seed}/streams").choice(("", "", "silent", "eager"))
         if "stale" in self.reach:
             self.functions.crowd = 2
 
@@ -353,48 +335,6 @@ class World:
 
     # --- handlers of an SDK's ---
 
-    def endpoint_fails(self, probability: float) -> bool:
-        """Whether something goes wrong with an exchange."""
-        if self.calm or not self.chance(probability):
-            return False
-        self.waits.mishap(REFUSED)
-        return True
-
-    def is_of(self, node: int, metadata: Mapping[str, str]) -> bool:
-        """Whether a failure says that it is a program's. Version 5 of the protocol does not tell."""
-        return dict(metadata) == {"node": str(node)} or (self.protocol == 5 and not metadata)
-
-    def check_journal(self, ref: Ref, n: int, journal: bytes) -> None:
-        """The SDK is sent a journal: in this exchange always the same one, which goes on where an earlier one ended."""
-        sent = self.journals.setdefault(ref, {})
-        now = len(journal), hashlib.sha1(journal).digest()
-        if sent.setdefault(n, now) != now:
-            self.violation(f"{ref.id} sends another journal as command {n} than before")
-        earlier = max((each for each in sent if each < n), default=-1)
-        if earlier >= 0:
-            length, digest = sent[earlier]
-            if length > len(journal) or hashlib.sha1(journal[:length]).digest() != digest:
-                self.violation(f"{ref.id} sends a journal as command {n} that does not go on from command {earlier}")
-
-    @contextmanager
-    def exchange(self, ref: Ref) -> Iterator[None]:
-        """Note that an exchange is under way. It does not begin before an error of the last one lets it."""
-        until, paused = self.put_off.pop(ref, (0.0, False))
-        resumed = {"resume", "move"} & {what for what, ids in self.operators.acted.items() if ref.id in ids}
-        others = set(self.operators.acted) - {"pause", "resume"}
-        undisturbed = self.faults.names() in ([], ["jitter"]) and not self.lambdas and not others
-        undisturbed = undisturbed and not self.store.is_cancelled(ref) and not resumed
-        if undisturbed and paused:
-            self.violation(f"{ref.id} goes on, and its endpoint asked for a pause")
-        if undisturbed and not paused and self.loop.time() < until - 0.002 - self.disagreement:
-            self.violation(f"{ref.id} goes on {until - self.loop.time()} s before the time that its endpoint asked for")
-        span = [self.loop.time(), inf]
-        self.exchanging.setdefault(ref, []).append(span)
-        try:
-            yield
-        finally:
-            span[1] = self.loop.time()
-
     def late(self, ref: Ref, path: str, seconds: float, *, over: bool) -> None:
         """A handler of the SDK's begins to wait for so long at most, or has waited.
 
@@ -406,19 +346,9 @@ class World:
         ended = self._ended.setdefault((ref, path), self.loop.time())
         if ended > began + seconds + PUNCTUAL and not self.faulty and not self.operators.acted and not self.lambdas:
             requests = [span for process in self.hosts[ref] for span in process.requests]
-            exchanges = [(since, until) for since, until in self.exchanging[ref]]
+            exchanges = [(since, until) for since, until in self.endpoints.exchanging[ref]]
             if (late := uncovered(began + seconds, ended, requests + exchanges)) > PUNCTUAL:
                 self.violation(f"{ref.id} waited for {ended - began} s, not {seconds}, at {path}, {late} s for nothing")
-
-    def rests(self, ref: Ref, n: int, got: int | None) -> None:
-        """An exchange ends. If it asks for nothing, it has got at least something of what the handler waits for."""
-        rested = self.rested.setdefault(ref, {})
-        rested.pop(n, None)
-        if got is None:
-            return
-        if self.protocol >= 7 and got in [before for at, before in rested.items() if at < n]:
-            self.violation(f"{ref.id} asks the endpoint for nothing with command {n}: what it awaits has not come")
-        rested[n] = got
 
     def stumbles(self, id: str, path: str, times: int) -> bool:
         """Whether something fails that does so a few times."""
