@@ -103,7 +103,7 @@ class Checker:
         meta, text = end.meta, end.output
         node = from_json(end.input)["n"]
         if node in self.noticing and text in ("cancelled", "killed"):
-            if text == "cancelled" and meta.ref in self.world.snapshots:
+            if text == "cancelled" and meta.ref in self.world.runs.snapshots:
                 self.fail(f"{meta.id} was cancelled, and could not clean up what its steps did")
             return
         if self.plan.tangled and text.startswith("deadlock"):
@@ -169,7 +169,7 @@ class Checker:
 
     def steps(self) -> None:
         """Without faults, each step ran as often as it takes; but for those under way where something else fails."""
-        for (id, path), times in self.world._stumbled.items():
+        for (id, path), times in self.world.runs.stumbled.items():
             if len(self.by_id[id]) == 1:
                 end = self.by_id[id][0]
                 if not any(at == path and what == "step" for at, what, *_ in self.trace(end)):
@@ -191,14 +191,14 @@ class Checker:
         for ref in self.outputs:
             for path, what, *_ in self.trace(self.ends[ref]):
                 refs = [ref, *(copied.ref for copied in self.ends[ref].meta.copied)]
-                if what == "loose" and not any((each, path) in self.world.finished for each in refs):
+                if what == "loose" and not any((each, path) in self.world.runs.finished for each in refs):
                     self.fail(f"{ref.id} completed before its step at {path} had")
 
     def counts(self) -> None:
         """No step began again but in a new attempt, or after a failure."""
-        for (ref, path), times in self.world.begun.items():
+        for (ref, path), times in self.world.runs.begun.items():
             if ref in self.ends:
-                failures = sum(count for (id, _), count in self.world._stumbled.items() if id == ref.id)
+                failures = sum(count for (id, _), count in self.world.runs.stumbled.items() if id == ref.id)
                 if times > self.ends[ref].meta.epoch + failures:
                     epochs = self.ends[ref].meta.epoch
                     self.fail(f"{ref.id} began its step at {path} {times} times, in {epochs} epochs")
@@ -237,7 +237,7 @@ class Checker:
     def observations(self, meta: Meta) -> None:
         """What attempts had observed when they did something is what the last one observed."""
         trace = self.outputs[meta.ref]["t"]
-        for length, seen in self.world.snapshots.get(meta.ref, ()):
+        for length, seen in self.world.runs.snapshots.get(meta.ref, ()):
             if to_json(trace[:length]) != seen:
                 self.fail(f"{meta.id} had observed {seen!r}, and then {to_json(trace[:length])!r}")
                 return

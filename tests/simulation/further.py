@@ -66,10 +66,10 @@ async def perform(program: Program, op: Op, path: str) -> None:
     """Do what an operation says."""
     match op.kind:
         case "later":
-            if program.world.stumbles(program.attempt.id, path, op.times):
+            if program.world.runs.stumbles(program.attempt.id, path, op.times):
                 program.world.waits.fails(program.ref)
                 program.world.waits.works(program.ref, op.n / 1000)
-                program.world.failed_at.setdefault(_attempt(program), program.process.engine.process.now())
+                program.world.runs.failed_at.setdefault(_attempt(program), program.process.engine.process.now())
                 raise RetryableError(f"{path} asks to wait {op.n}", retry_after=timedelta(milliseconds=op.n))
         case "finally":
             try:
@@ -114,7 +114,7 @@ async def _poll(program: Program, op: Op, path: str) -> None:
 
     async def look() -> int:
         await program.process.work(0)
-        times = world.polls.setdefault((ref, path), [])
+        times = world.runs.polls.setdefault((ref, path), [])
         smooth = not world.faulty and not world.lambdas
         if times and smooth and world.loop.time() - times[-1] < op.n / 1000 - 0.002:
             world.violation(f"{ref.id} asks again at {path} after {world.loop.time() - times[-1]} s, not {op.n} ms")
@@ -152,19 +152,19 @@ async def _ask(program: Program, op: Op, path: str) -> Any:
     alone = not any(other.times for other in world.plan.reached(program.node.id) if other is not op)
 
     async def closure() -> bytes:
-        number = world.step_begins(program, operation[0].n, path, seen, "")
-        early = world.asked_until.get((ref, path), 0.0) - world.loop.time()
+        number = world.runs.step_begins(program, operation[0].n, path, seen, "")
+        early = world.runs.asked_until.get((ref, path), 0.0) - world.loop.time()
         if early > 0.002 + world.disagreement and alone and _smooth(world) and not world.store.is_cancelled(ref):
             world.violation(f"{ref.id} tries its step at {path} again {early} s before the time that it asked for")
         await program.process.work(0)
-        if world.stumbles(program.attempt.id, path, op.times):
-            world.step_fails(program, operation[0].n)
+        if world.runs.stumbles(program.attempt.id, path, op.times):
+            world.runs.step_fails(program, operation[0].n)
             world.waits.fails(ref)
             world.waits.works(ref, op.n / 1000)
-            world.failed_at[_attempt(program)] = program.process.engine.process.now()
-            world.asked_until[ref, path] = world.loop.time() + op.n / 1000
+            world.runs.failed_at[_attempt(program)] = program.process.engine.process.now()
+            world.runs.asked_until[ref, path] = world.loop.time() + op.n / 1000
             raise RetryableError(f"{path} asks to wait {op.n}", retry_after=timedelta(milliseconds=op.n))
-        world.finished.add((ref, path))
+        world.runs.finished.add((ref, path))
         return to_json(f"{program.node.id}{path}#{number}")
 
     retry = RetryPolicy(timedelta(milliseconds=20), attempts=None) if op.how == "retry" else None
@@ -175,7 +175,7 @@ async def _ask(program: Program, op: Op, path: str) -> Any:
 async def _beats(program: Program, op: Op, path: str) -> None:
     """Wait for an awakeable whose heartbeats come in time, and then its value, or then nothing."""
     world, ref = program.world, program.ref
-    since = world.watched.setdefault((ref, path), world.loop.time())
+    since = world.runs.watched.setdefault((ref, path), world.loop.time())
     world.waits.works(ref, (op.times + 1) * op.n / 1000)
     awakeable = Context(program.issuer).awakeable(heartbeat=timedelta(milliseconds=op.n))
 

@@ -148,7 +148,7 @@ class Program:
         return self.attempt.random
 
     async def run(self) -> bytes:
-        self.world.entered(self)
+        self.world.runs.entered(self)
         if self.node.target != self.attempt.target:
             self.world.violation(f"{self.node.target} runs as {self.attempt.target}")
         try:
@@ -274,7 +274,7 @@ class Program:
                 self.see(path, "raises")
                 raise TerminalError(f"raised at {path}", code=418)
             case "flaky":
-                if self.world.stumbles(self.attempt.id, path, op.times):
+                if self.world.runs.stumbles(self.attempt.id, path, op.times):
                     self.hiccup(path)
             case "tell":
                 await self.tell(op, path)
@@ -312,7 +312,7 @@ class Program:
             case "deadline":
                 try:
                     self.world.waits.works(self.ref, op.n / 1000)
-                    with self.world.within(self, path, op.n / 1000):
+                    with self.world.runs.within(self, path, op.n / 1000):
                         async with asyncio.timeout(op.n / 1000):
                             await self.body(op.branches[0], f"{path}/0")
                 except TimeoutError:
@@ -345,7 +345,7 @@ class Program:
         self.set(path, op.name, f"{self.attempt.id}{path}" + "v" * op.size)
         if step is not None:
             await step
-        elif self.world.stumbles(self.attempt.id, path, op.times):
+        elif self.world.runs.stumbles(self.attempt.id, path, op.times):
             self.hiccup(path)
         await self.sleep(1)
         await self.got(path, op.name, read)
@@ -405,7 +405,7 @@ class Program:
                 await further.between(self.process)
             began = self.world.loop.time()
             try:
-                if op.how == "slow" and self.world.stumbles(self.attempt.id, path, op.times):
+                if op.how == "slow" and self.world.runs.stumbles(self.attempt.id, path, op.times):
                     await edges.outlast(self, began)
                 await self.process.work(op.n / 1000)
                 for _ in range(self.world.random.randrange(16)):  # what ends at one time ends in any order
@@ -419,10 +419,10 @@ class Program:
                 raise
             if op.how == "exhaust":
                 self.world.waits.works(self.ref, 10)
-                self.world.stumbles(self.attempt.id, path, 0)
+                self.world.runs.stumbles(self.attempt.id, path, 0)
                 self.step_fails(operation[0])
                 raise Hiccup(path)
-            if op.how != "slow" and self.world.stumbles(self.attempt.id, path, op.times):
+            if op.how != "slow" and self.world.runs.stumbles(self.attempt.id, path, op.times):
                 self.step_fails(operation[0])
                 if retry is not None:
                     self.world.waits.works(self.ref, 2 * initial.total_seconds() * 2**op.times)
@@ -430,7 +430,7 @@ class Program:
                     self.world.waits.fails(self.ref)
                     raise BASE[crc32(path.encode()) % len(BASE)](Hiccup.__doc__)
                 self.hiccup(path)
-            self.world.finished.add((self.ref, path))
+            self.world.runs.finished.add((self.ref, path))
             if op.how == "terminal":
                 raise TerminalError(f"step {path}", code=422)
             return encode(f"{self.node.id}{path}#{number}{'~' * op.size}")
@@ -446,15 +446,15 @@ class Program:
 
     def step_begins(self, step: Pending[Any], path: str, seen: list[Any], how: str) -> int:
         """A step starts. Returns its number."""
-        return self.world.step_begins(self, step.n, path, seen, how)
+        return self.world.runs.step_begins(self, step.n, path, seen, how)
 
     def step_fails(self, step: Pending[Any]) -> None:
         """A step fails: it may begin again."""
-        self.world.step_fails(self, step.n)
+        self.world.runs.step_fails(self, step.n)
 
     def step_is_cut(self, step: Pending[Any]) -> None:
         """A step is cut short."""
-        self.world.step_is_cut(self, step.n)
+        self.world.runs.step_is_cut(self, step.n)
 
     async def ask(self, op: Op, path: str) -> Any:
         """Have somebody outside, or another handler, give a result."""
@@ -625,7 +625,7 @@ class Program:
         pending = await self.begin(inner, at)
         try:
             self.world.waits.works(self.ref, op.n / 1000)
-            with self.world.within(self, path, op.n / 1000):
+            with self.world.runs.within(self, path, op.n / 1000):
                 await asyncio.wait_for(pending, op.n / 1000)
         except TimeoutError:
             self.see(path, "timeout")

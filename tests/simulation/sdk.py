@@ -45,7 +45,7 @@ class Endpoint:
 
         async def execute(issuer: Issuer, data: bytes) -> bytes:
             program = SdkProgram(self.process, issuer, data)
-            self.world.entered(program)
+            self.world.runs.entered(program)
             watched = Watched(issuer, program)
             return await Player(_Way(self.process, watched), service, name, lazy=lazy).play(watched, data)
 
@@ -265,7 +265,7 @@ class Watched(IssuerProxy):
                 self.excused = False
                 raise
             except asyncio.CancelledError:
-                world.step_is_cut(self.program, self.n)
+                world.runs.step_is_cut(self.program, self.n)
                 raise
 
         run = c.Run(command.name, watched, command.retry, command.context, kind=command.kind, state=command.state)

@@ -255,12 +255,12 @@ class SdkProgram(Program):
     # --- steps ---
 
     def step_begins(self, step: Any, path: str, seen: list[Any], how: str) -> int:
-        self.world._steps += 1
-        self.world.note(self.process, "runs step", self.attempt.id, path, f"#{self.world._steps}")
+        self.world.runs.steps += 1
+        self.world.note(self.process, "runs step", self.attempt.id, path, f"#{self.world.runs.steps}")
         # What a shared handler reads of its key's state is not durable before the answer is.
         if self.attempt.kind is not Kind.SHARED and not self.process.frozen:
-            self.world.snapshots.setdefault(self.ref, []).append((len(seen), to_json(seen)))
-        return self.world._steps
+            self.world.runs.snapshots.setdefault(self.ref, []).append((len(seen), to_json(seen)))
+        return self.world.runs.steps
 
     def step_fails(self, step: Any) -> None:
         pass
@@ -301,10 +301,10 @@ class SdkProgram(Program):
         pending = await self.begin(inner, at)
         pendings = [pending, self.sleep(op.n)]
         patient = any(each.times for each in self.world.plan.reached(self.node.id))
-        self.world.late(self.ref, path, op.n / 1000, over=False)
+        self.world.runs.late(self.ref, path, op.n / 1000, over=False)
         number = await self.first(pendings)
         if not patient:
-            self.world.late(self.ref, path, op.n / 1000, over=True)
+            self.world.runs.late(self.ref, path, op.n / 1000, over=True)
         if number:
             self.see(path, "timeout")
             if op.how != "await":

@@ -181,7 +181,7 @@ class WatchedStore(MemoryStore):
                 counts = new.data.startswith((WHOLE, LAST)) and not BEGAN.match(new.data)
                 copies = own is not None and own.copied and own.copied[0].before and own.epoch == 1
                 if counts and not copies and self.world.network.writer is not None:
-                    self.world.authors[Ref(new.id, new.generation)] = self.world.network.writer.deployment
+                    self.world.runs.authors[Ref(new.id, new.generation)] = self.world.network.writer.deployment
                 read = own is not None and not own.expired(self._now() + SKEW)  # not one that comes after a purge
                 if new.index and read and self._lookup(address(replace(new, index=new.index - 1))) is None:
                     self._fail(f"{new} leaves a gap")
@@ -256,7 +256,7 @@ class WatchedStore(MemoryStore):
         if new.status is Status.BACKING_OFF and (new.error or "").endswith(": the registry"):
             self.world.waits.works(new.ref, max(0, (new.due or 0) - now) / 1000)
         if new.status is Status.BACKING_OFF and not cancelled and (asked := further.asked_to_wait(new.error or "")):
-            waits = (new.due or 0) - self.world.failed_at.get((new.ref, new.epoch), 0)
+            waits = (new.due or 0) - self.world.runs.failed_at.get((new.ref, new.epoch), 0)
             fails = old is None or old.failed != new.failed
             if fails and waits < asked - 1 and not (self.world.faulty or self.world.lambdas):
                 self._fail(f"{new.id} is due {waits} ms after it failed, by {new.error}")

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from random import Random
 from typing import Any, TypeVar, cast
 
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from adapter.codec import Coder
 from adapter.engine import ids, lifetimes
 from adapter.engine.engine import Engine
 from adapter.engine.ports import Unavailable
-from adapter.engine.records import Meta, Record, Ref, Status
+from adapter.engine.records import Meta, Record, Status
 from adapter.engine.types import ENCODED
 from adapter.errors import RetryableError
-from tests.simulation import further, sessions
+from tests.simulation import further
 from tests.simulation.clients import Clients
 from tests.simulation.edits import Edits
 from tests.simulation.endpoints import Endpoints
@@ -33,14 +31,12 @@ from tests.simulation.operators import Operators
 from tests.simulation.outsiders import Outsiders
 from tests.simulation.plan import Plan
 from tests.simulation.process import Process
-from tests.simulation.program import Hiccup, Program
-from tests.simulation.waits import RECOVERY, Waits, uncovered
+from tests.simulation.program import Hiccup
+from tests.simulation.runs import Runs
+from tests.simulation.waits import RECOVERY, Waits
 from tests.simulation.watch import EPOCH, WatchedStore
 
 T = TypeVar("T")
-
-PUNCTUAL = 2.0
-"""Seconds by which something may be late though nothing goes wrong, beside the requests of the processes it ran in."""
 
 LATE = 170_000
 """Milliseconds for which a record stays at least after its completion: requests from before that may be so late."""
@@ -77,8 +73,6 @@ class World:
     """What goes wrong with the exchanges with an SDK's endpoint."""
     random: Random = field(init=False)
     violations: list[str] = field(default_factory=list, init=False)
-    snapshots: dict[Ref, list[tuple[int, bytes]]] = field(default_factory=dict, init=False)
-    """For each invocation and generation: how much it had observed when it did something, and what."""
     poll: int = field(init=False)
     """Milliseconds after which a client's request first looks at the store."""
     always_replay: bool = field(init=False)
@@ -101,31 +95,8 @@ class World:
     """Seconds that a transaction takes at most, in peace too."""
     faulty: bool = field(default=False, init=False)
     """Whether anything was to go wrong."""
-    authors: dict[Ref, str] = field(default_factory=dict, init=False)
-    """For each invocation, the deployment whose code wrote its journal last."""
     swept: bool = field(default=False, init=False)
     """Whether everything that has expired was deleted."""
-    finished: set[tuple[Ref, str]] = field(default_factory=set, init=False)
-    hosts: dict[Ref, set[Process]] = field(default_factory=dict, init=False)
-    """The processes that each invocation ran in."""
-    failed_at: dict[tuple[Ref, int], int] = field(default_factory=dict, init=False)
-    """When each attempt failed that asked to wait, in milliseconds. Code of an attempt that is not claimed may run
-    twice at a time: the first failure counts."""
-    asked_until: dict[tuple[Ref, str], float] = field(default_factory=dict, init=False)
-    """Until when each step asked to wait that failed."""
-    watched: dict[tuple[Ref, str], float] = field(default_factory=dict, init=False)
-    """Since when heartbeats are waited for."""
-    polls: dict[tuple[Ref, str], list[float]] = field(default_factory=dict, init=False)
-    """When each step that is repeated until its result is as wanted ran."""
-    started_once: set[tuple[Ref, str]] = field(default_factory=set, init=False)
-    begun: Counter[tuple[Ref, str]] = field(default_factory=Counter[tuple[Ref, str]], init=False)
-    """How often each step began."""
-    _stumbled: dict[tuple[str, str], int] = field(default_factory=dict, init=False)
-    _began: dict[tuple[Ref, str], float] = field(default_factory=dict, init=False)
-    _ended: dict[tuple[Ref, str], float] = field(default_factory=dict, init=False)
-    _steps: int = field(default=0, init=False)
-    _begun: dict[str, set[tuple[Ref, int, int]]] = field(default_factory=dict, init=False)
-    """The steps that began in each process, by invocation, attempt and command, but for those that failed."""
     pending: int = field(default=0, init=False)
     """Requests that are under way although nobody waits for them."""
     network: Network = field(init=False)
@@ -134,6 +105,7 @@ class World:
     outsiders: Outsiders = field(init=False)
     operators: Operators = field(init=False)
     endpoints: Endpoints = field(init=False)
+    runs: Runs = field(init=False)
     loop: SimLoop = field(init=False)
     store: WatchedStore = field(init=False)
     over: asyncio.Future[None] = field(init=False)
@@ -151,6 +123,7 @@ class World:
         self.disagreement = 2 * self.faults.skew
         self.waits = Waits(self)
         self.edits = Edits(self)
+        self.runs = Runs(self)
         self.endpoints = Endpoints(self)
         self.operators = Operators(self)
         self.outsiders = Outsiders(self)
@@ -315,115 +288,7 @@ class World:
             self.violation(f"a value is stored that is not encoded: {data[:200]!r}")
         return self.coder.decode(data)
 
-    def entered(self, program: Program) -> None:
-        """A program begins to run."""
-        meta = program.attempt.meta
-        self.hosts.setdefault(meta.ref, set()).add(program.process)
-        if self.reach & sessions.CROWDED:
-            sessions.check_session(self, program)
-        self.waits.runs(meta.ref, program.attempt.host)
-        self.note(program.process, "runs", meta.id, program.node.id, f"epoch {meta.epoch}")
-        here = program.process.deployment
-        latest = self.store._record(meta.id)
-        # By an attempt that it does not know of yet. If both are not claimed, they have one epoch until one commits.
-        overtaken = latest is not None and (latest.epoch > meta.epoch or latest.deployment not in ("", meta.deployment))
-        if meta.ref in self.authors and not program.process.frozen and not overtaken:
-            if meta.deployment != here:
-                self.violation(f"{meta.id} of {meta.deployment} goes on on {here}")
-            if meta.id not in self.operators.acted.get("move", ()) and self.authors[meta.ref] != here:
-                self.violation(f"{meta.id} began on {self.authors[meta.ref]}, and goes on on {here}")
-
     # --- handlers of an SDK's ---
-
-    def late(self, ref: Ref, path: str, seconds: float, *, over: bool) -> None:
-        """A handler of the SDK's begins to wait for so long at most, or has waited.
-
-        While an exchange is under way, the handler is not told that a time is over.
-        """
-        began = self._began.setdefault((ref, path), self.loop.time())
-        if not over:
-            return
-        ended = self._ended.setdefault((ref, path), self.loop.time())
-        if ended > began + seconds + PUNCTUAL and not self.faulty and not self.operators.acted and not self.lambdas:
-            requests = [span for process in self.hosts[ref] for span in process.requests]
-            exchanges = [(since, until) for since, until in self.endpoints.exchanging[ref]]
-            if (late := uncovered(began + seconds, ended, requests + exchanges)) > PUNCTUAL:
-                self.violation(f"{ref.id} waited for {ended - began} s, not {seconds}, at {path}, {late} s for nothing")
-
-    def stumbles(self, id: str, path: str, times: int) -> bool:
-        """Whether something fails that does so a few times."""
-        failed = self._stumbled.get((id, path), 0)
-        self._stumbled[id, path] = failed + 1
-        return failed < times
-
-    def step_begins(self, program: Program, n: int, path: str, seen: list[Any], how: str) -> int:
-        """A step starts: all that was observed before it was issued has to be committed, and it must have no result.
-
-        A deferred one may start earlier. In one attempt it runs again only if its command was not committed. One that
-        runs at most once does neither.
-        """
-        self._steps += 1
-        meta = program.attempt.meta
-        self.note(program.process, "steps", meta.id, path, f"#{self._steps}")
-        if how == "defer" and "turns" not in self.reach:
-            return self._steps
-        if how == "once":
-            if (meta.ref, path) in self.started_once:
-                self.violation(f"{meta.id} ran step {path} again, which is to run at most once")
-            self.started_once.add((meta.ref, path))
-        begun = self._begun.setdefault(program.process.name, set())
-        if (step := (meta.ref, max(meta.epoch, 1), n)) in begun:
-            self.violation(f"{meta.id} ran step {path} again in one attempt, though it had not failed")
-        begun.add(step)
-        if how == "defer":
-            return self._steps
-        self.begun[meta.ref, path] += 1
-        if not program.process.frozen:
-            self.store.check_step(meta, n)
-            self.snapshots.setdefault(meta.ref, []).append((len(seen), to_json(seen)))
-        return self._steps
-
-    def step_is_cut(self, program: Program, n: int) -> None:
-        """A step is cut short.
-
-        That is no fault where its process is dead or out of time, or where its session has given up because the store
-        serves nobody.
-        """
-        process = program.process
-        gives_up = any(begin <= self.loop.time() <= end + 1 for begin, end in self.network.outages)
-        if not process.frozen and process.engine.process.remaining() > 0 and not self.over.done() and not gives_up:
-            self.store.check_cut(program.attempt.meta, n)
-
-    def step_fails(self, program: Program, n: int) -> None:
-        """A step fails: it may begin again."""
-        meta = program.attempt.meta
-        self._begun.get(program.process.name, set()).discard((meta.ref, max(meta.epoch, 1), n))
-
-    @contextmanager
-    def within(self, program: Program, path: str, seconds: float) -> Iterator[None]:
-        """Something that is to be over by then, where nothing goes wrong, unless it fails.
-
-        A session commits what all its invocations did together, and its code runs again when that is done. A large
-        commit with slow requests takes seconds, so the time in which the processes had requests under way is not
-        counted. What others do besides (their steps, their sleeps, their retries) is no reason to be late.
-        """
-        ref = program.attempt.meta.ref
-        began = self.loop.time()
-        if program.attempt.replaying:  # else what came of an earlier pass is not committed
-            began = self._began.get((ref, path), began)
-        self._began[ref, path] = began
-        try:
-            yield
-        except TimeoutError:  # a later pass may go another way if this one is rewound
-            self._ended.setdefault((ref, path), self.loop.time())
-            raise
-        ended = self._ended.setdefault((ref, path), self.loop.time())  # a replay goes through it later
-        smooth = not self.faulty and not self.operators.acted
-        if ended > began + seconds + PUNCTUAL and smooth:
-            requests = [span for process in self.hosts[ref] for span in process.requests]
-            late = uncovered(began + seconds, ended, requests)
-            if late > PUNCTUAL and not any(op.times for op in self.plan.reached(program.node.id)):
-                self.violation(f"{ref.id} waited for {ended - began} s, not {seconds}, at {path}, {late} s for nothing")
 
     # --- what goes wrong with the engine ---
 
