@@ -10,6 +10,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import from_json
+
 from adapter.engine.ports import Change, Conflict, Create, MarkQueued, TakeKey, Update, WriteHead
 from adapter.engine.records import Ref
 from adapter.engine.types import ObjectKey
@@ -254,7 +256,11 @@ class _Check:
                 found += self.checker.by_id.get(self.checker.child(end.meta, values), [])
             elif path and what in ("awakeable", "signal", "promise") and self.op(end, path).node >= 0:
                 found += self.checker.by_node.get(self.op(end, path).node, [])
-        if not trace:  # it was cancelled, or killed, and does not say whom it called
+        if not trace:  # it was cancelled or killed, or was given up, and does not say whom it called
+            plan = self.checker.plan
+            nodes = {op.node for op in plan.reached(from_json(end.input)["n"]) if op.node >= 0}
+            for node in sorted(node for node in nodes if plan.nodes[node].idempotency is not None):
+                found += self.checker.by_node.get(node, [])  # perhaps it waited for a call of somebody else
             found += [
                 other
                 for other in self.checker.ends.values()
