@@ -24,7 +24,7 @@ POLLING: Final = "x-adapter-console"
 class RequestLog:
     """Writes one line for each request: method, path, status, time and invocation.
 
-    The console's own requests are logged at the level DEBUG.
+    The console's own requests, and those for a result that is not there yet, are logged at the level DEBUG.
 
     Args:
         app: What answers.
@@ -54,6 +54,7 @@ class RequestLog:
             wait = span(round((time.monotonic() - began) * 1000))
             looks = scope["method"] == "GET" and is_admin(scope["path"])  # an operator's look is not the invocation's
             extra = {"invocation_id": id} if id and not looks else {}
-            quiet = is_console(scope["path"]) or POLLING in Headers(scope=scope)
+            asks = scope["method"] == "GET" and status.startswith("202") and "/attach" in scope["path"]
+            quiet = asks or is_console(scope["path"]) or POLLING in Headers(scope=scope)
             level = logging.DEBUG if quiet else logging.INFO
             log.log(level, "%s %s: %s in %s", scope["method"], path, status, wait, extra=extra)

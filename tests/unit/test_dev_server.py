@@ -94,6 +94,19 @@ def test_the_consoles_requests_are_not_logged(dev: Callable[..., Dev], tmp_path:
     ]
 
 
+def test_requests_for_a_result_that_is_not_there_yet_are_not_logged(dev: Callable[..., Dev], tmp_path: Path) -> None:
+    (tmp_path / "greeter.py").write_text(MODULE)
+    process = dev("greeter", "--no-reload")
+    url = process.url
+    id = httpx.post(f"{url}/Greeter/greet/send?delay=1h", json="Mary", timeout=60).json()["invocationId"]
+    attach = f"{url}/restate/invocation/{id}/attach"
+    assert httpx.get(attach, headers={"prefer": "respond-suspended"}, timeout=60).status_code == 202
+    httpx.get(f"{url}/restate/invocation/{id}/output", timeout=60)
+    process.until("/output: 470")
+    requests = [line for line in process.said if re.search("INFO    (GET|POST) ", line)]
+    assert ["/attach" in line for line in requests] == [False, False]
+
+
 def test_replayed_lines_are_shown_and_marked_if_asked_for(dev: Callable[..., Dev], tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(FAILING)
     process = dev("shop", "--no-reload", "--show-replays")
