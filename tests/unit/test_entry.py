@@ -258,6 +258,30 @@ def test_a_client_that_prefers_not_to_wait_is_not_kept_by_a_long_step(function: 
     assert function.records()[id].live
 
 
+def test_a_client_that_leaves_what_is_suspended_keeps_no_process(function: Function) -> None:
+    event = http_event("/Shop/sleep", 3600)
+    event["headers"]["prefer"] = "respond-suspended"
+    began = time.monotonic()
+    answer = function(event)
+    assert time.monotonic() - began < 5
+    assert (answer["statusCode"], answer["headers"]["preference-applied"]) == (202, "respond-suspended")
+    assert 3590 < int(answer["headers"]["retry-after"]) <= 3600
+    id = json.loads(answer["body"])["invocationId"]
+    assert [timer for timer, _ in function.ports.scheduled] == [id]
+    assert function.records()[id].status is Status.SUSPENDED
+    event = http_event("/Shop/greet", "Mary")
+    event["headers"]["prefer"] = "respond-suspended"
+    assert (function(event)["statusCode"], function.ports.dispatched) == (200, [])
+
+
+def test_a_client_that_leaves_waits_for_what_the_process_does(function: Function) -> None:
+    event = http_event("/Shop/step")
+    event["headers"]["prefer"] = "respond-suspended"
+    threading.Timer(1.5, Shop.gate.set).start()
+    answer = function(event)
+    assert (answer["statusCode"], json.loads(answer["body"])) == (200, "stepped")
+
+
 def test_a_request_is_refused(function: Function) -> None:
     assert function.http("/Shop/greet", 7)[0] == 400
     assert function.http("/Shop/nothing", 7)[:2] == (
