@@ -103,9 +103,11 @@ class Clients:
 
     async def _ask(self, asked: Asked) -> httpx.Response:
         path = f"{asked.path}/send" if asked.sent else asked.path
+        headers = {"prefer": "respond-suspended"} if self._random.random() < 0.5 else {}
         if asked.once:
-            return await self._http.post(path)
-        headers = {} if asked.path.endswith("/run") else {"idempotency-key": asked.id}  # a workflow runs once anyway
+            return await self._http.post(path, headers=headers)
+        if not asked.path.endswith("/run"):  # a workflow runs once anyway
+            headers["idempotency-key"] = asked.id
         return await self._http.post(path, json=asked.input, headers=headers)
 
     async def _look(self, asked: Asked) -> httpx.Response:

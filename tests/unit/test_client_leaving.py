@@ -164,10 +164,10 @@ async def test_the_timeout_is_of_all_requests_together(use: Use) -> None:
 
     server = Server(slow)
     began = time.monotonic()
-    with pytest.raises(TimeoutError, match=r"no answer in 0\.4 s, last .*; inv_x may exist"):
-        await use(server, add, timeout=0.4)
-    assert time.monotonic() - began >= 0.35
-    assert 1 < len(server.requests) <= 9
+    with pytest.raises(TimeoutError, match=r"no answer in 1 s, last .*; inv_x may exist"):
+        await use(server, add, timeout=1)
+    assert time.monotonic() - began >= 0.9
+    assert 1 < len(server.requests) <= 21
 
 
 async def test_no_pause_is_longer_than_what_is_left(use: Use) -> None:
