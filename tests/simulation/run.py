@@ -19,8 +19,9 @@ from tests.simulation.moments import FAULTS, LAMBDAS, MOMENTS
 from tests.simulation.plan import Op, Plan, generate, hosted
 from tests.simulation.reach import SHARES
 from tests.simulation.reach import draw as switches
+from tests.simulation.seeding import seeded
 from tests.simulation.watch import WatchedStore
-from tests.simulation.world import World, seeded
+from tests.simulation.world import World
 
 LIMITED = ("adapter.engine.", "adapter.local.memory")
 """What the names of modules begin with whose limits a case may change."""
