@@ -32,6 +32,8 @@ class Functions:
         """How many processes of each function there are at least."""
         if world.reach & {"crowd", "fan-in", "rush"}:
             self.crowd = Random(f"{world.seed}/crowd").choice((2, 4, 8))
+        if "stale" in world.reach:
+            self.crowd = 2
         self._names = 0
 
     def current(self, function: int) -> str:

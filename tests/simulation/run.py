@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from adapter.engine.engine import Engine
-from tests.simulation import corners, edges
+from tests.simulation import corners, course, edges
 from tests.simulation.checks import check
 from tests.simulation.crowds import attached, backlog, beside, crowd, fan_in, interrupted, kills, messages, pauses
 from tests.simulation.faults import Exchanges, Faults, draw, draw_exchanges
@@ -219,6 +219,6 @@ def _timed(world: World) -> AbstractContextManager[None]:
 
 
 async def _run(world: World) -> None:
-    await world.run()
+    await course.run(world)
     if not world.violations:
         check(world)
