@@ -287,14 +287,16 @@ class Session:
         elif len(self.commit_log.groups) > MAX_EFFECTS and not self._under_way.reads_state:
             await self._committer.commit(keep_last=True)
         view = self._view()
-        if view.idle and self._has_changed():
-            return False
+        if view.idle:
+            if self._has_changed():
+                return False
+            view = self._patient(view)
         return await self._perform(decide(view))
 
     def _view(self) -> View:
         """Return what the decision about the next action depends on."""
         running = self._under_way.running > 0
-        view = View(
+        return View(
             now=self._process.now(),
             reading=self._under_way.reading,
             new_work=self._under_way.is_new,
@@ -308,8 +310,9 @@ class Session:
             refreshed_at=self._notifications.refreshed_at,
             progress_at=self._progress_at,
         )
-        if not view.idle:
-            return view
+
+    def _patient(self, view: View) -> View:
+        """Return the view of an idle session, with how long it may stay."""
         return replace(
             view,
             hold_until=self._holding.until(self._progress_at),
@@ -383,7 +386,8 @@ class Session:
         """
         # A commit may have run code, too: it fails a call that closes a cycle.
         left = self._runner.cancellations or self._under_way.in_stage(Stage.NEXT)
-        if not (left or self._runner.can_run or self._under_way.due_timers(self._process.now())):
+        due = self._under_way.sleeps and self._under_way.due_timers(self._process.now())
+        if not (left or due or self._runner.can_run):
             return []
         self._runner.advance()
         self._work.begin_at_once()
