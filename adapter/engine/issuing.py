@@ -87,6 +87,9 @@ class Issuing:
         if self._hosting.batched and execution.ref in self._hosting.batched and not isinstance(command, IMMEDIATE):
             raise NotImmediate
         match command:
+            case c.Run():
+                at_once = command.deferred and self._own_their_keys()
+                self._under_way.step(execution, n, self._reads.seen_by(execution, command), at_once=at_once)
             case _ if (failure := refusal(command)) is not None:
                 value = Outcome(failure=failure)
             case c.Now():
@@ -94,9 +97,6 @@ class Issuing:
             case c.Sleep(milliseconds):
                 at = self._process.now() + milliseconds
                 self._under_way.sleep(execution, n, at)
-            case c.Run():
-                at_once = command.deferred and self._own_their_keys()
-                self._under_way.step(execution, n, self._reads.seen_by(execution, command), at_once=at_once)
             case c.GetState() | c.StateKeys():
                 value = self._reads.known(execution, command)
                 if value is None:
