@@ -214,12 +214,12 @@ def unpack_outcome(data: Sequence[Any]) -> Outcome:
 
 def _pack_entry(entry: Entry) -> list[Any]:
     match entry:
-        case CommandIssued(n, kind, name, at, value):
-            packed: list[Any] = ["i", n, kind, name]
-            if at is not None:
-                packed.append(at)
-            elif value is not None:
-                packed.append(pack_outcome(value))
+        case CommandIssued():
+            packed: list[Any] = ["i", entry.n, entry.kind, entry.name]
+            if entry.at is not None:
+                packed.append(entry.at)
+            elif entry.value is not None:
+                packed.append(pack_outcome(entry.value))
             return packed
         case ResultDelivered(n, outcome):
             return ["d", n, *pack_outcome(outcome)]

@@ -242,7 +242,8 @@ class UnderWay:
 
     def put(self, name: Name, task: Task, stage: Stage) -> Entry:
         """Add an entry, in the place of one of the same name."""
-        self.remove(name)
+        if name in self._entries:
+            self.remove(name)
         entry = self._entries[name] = Entry(task, stage)
         self._counts[type(task)] += 1
         self._counts[stage] += 1
