@@ -133,7 +133,9 @@ class Json(Serde[T]):
         return self._form.adapter.serializer.to_json(value, by_alias=True, warnings="error")
 
     def deserialize(self, data: builtins.bytes, /) -> T:
-        return self.adapter.validate_json(data) if data else self.adapter.validate_python(None)
+        validator = self._form.adapter.validator
+        value: T = validator.validate_json(data) if data else validator.validate_python(None)
+        return value
 
     def schema(self, mode: Literal["validation", "serialization"]) -> dict[str, Any]:
         """Return the JSON schema of what is read (``"validation"``) or written (``"serialization"``)."""
