@@ -24,7 +24,7 @@ from tests.simulation.watch import SKEW
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.simulation.checks import Checker
+    from tests.simulation.aftermath import Aftermath
     from tests.simulation.program import Program
     from tests.simulation.watch import Ended
     from tests.simulation.world import World
@@ -152,21 +152,21 @@ async def outwait(program: Program, path: str) -> None:
         program.world.violation(f"{program.attempt.id} was given {value!r} for a promise that nobody kept")
 
 
-def check(checker: Checker, end: Ended, trace: list[Any]) -> None:
+def check(after: Aftermath, end: Ended, trace: list[Any]) -> None:
     """Look for results of edges that cannot be."""
     for _, what, *values in trace:
         if what == "outwaited":
-            _outwaited(checker, end, *values)
-        elif what == "gone" and (end.meta.ref, values[0]) in checker.store.attached:
-            checker.fail(f"{end.meta.id} waited for a result with command {values[0]}, and was told that there is none")
+            _outwaited(after, end, *values)
+        elif what == "gone" and (end.meta.ref, values[0]) in after.store.attached:
+            after.fail(f"{end.meta.id} waited for a result with command {values[0]}, and was told that there is none")
 
 
-def _outwaited(checker: Checker, end: Ended, message: str) -> None:
+def _outwaited(after: Aftermath, end: Ended, message: str) -> None:
     """A promise was given up, but not before a run of its workflow had expired, or had never been."""
     key, now = end.meta.target.object, end.meta.completed or 0
     if message != f"{key} {NEVER_KEPT}":
-        checker.fail(f"{end.meta.id} was told {message!r} of a promise of {key}")
-    others = (each.meta for each in checker.ends.values())
+        after.fail(f"{end.meta.id} was told {message!r} of a promise of {key}")
+    others = (each.meta for each in after.ends.values())
     runs = [meta for meta in others if meta.kind is Kind.WORKFLOW and meta.target.object == key]
     if runs and not any(meta.expires is not None and meta.expires <= now + SKEW for meta in runs):
-        checker.fail(f"{end.meta.id} was told that {key} is over, and it had not expired")
+        after.fail(f"{end.meta.id} was told that {key} is over, and it had not expired")

@@ -18,7 +18,7 @@ from adapter.engine.types import ObjectKey
 from tests.simulation.plan import Op
 
 if TYPE_CHECKING:
-    from tests.simulation.checks import Checker
+    from tests.simulation.aftermath import Aftermath
     from tests.simulation.watch import Ended
     from tests.simulation.world import World
 
@@ -205,25 +205,25 @@ class Waits:
         return self._owned.get(key, [])
 
 
-def check(checker: Checker) -> None:
+def check(after: Aftermath) -> None:
     """Look for invocations that waited for nothing, and for clients that were answered late."""
-    _Check(checker).run()
+    _Check(after).run()
 
 
 class _Check:
-    def __init__(self, checker: Checker) -> None:
-        self.checker = checker
-        self.world = checker.world
-        self.waits = checker.world.waits
+    def __init__(self, after: Aftermath) -> None:
+        self.after = after
+        self.world = after.world
+        self.waits = after.world.waits
         self.request = 2 * self.world.jitter + self.world.conflict
         """Seconds that a request takes at most."""
         self.by_key: dict[ObjectKey, list[Ended]] = defaultdict(list)
-        for end in checker.ends.values():
+        for end in after.ends.values():
             if end.meta.kind.exclusive:
                 self.by_key[end.meta.target.object].append(end)
 
     def run(self) -> None:
-        for end in self.checker.ends.values():
+        for end in self.after.ends.values():
             self.idle(end)
         self.answers()
 
@@ -231,7 +231,7 @@ class _Check:
         """An invocation has completed as soon as it could."""
         meta = end.meta
         began, ended = self.waits.began(end), self.waits.ended[meta.ref]
-        trace = self.checker.trace(end)
+        trace = self.after.trace(end)
         others = self.others(end, trace)
         spans = [*self.waits.busy(end), *others, *self.front(end, began)]
         idle = uncovered(began, ended, spans)
@@ -243,7 +243,7 @@ class _Check:
             allowed *= 2
         if idle > allowed and idle > allowed + self.waits.injected(began, ended):
             injected = self.waits.injected(began, ended)
-            self.checker.fail(
+            self.after.fail(
                 f"{meta.id} ({meta.target}) waited {idle:.1f} s of {ended - began:.1f} s for nothing, where "
                 f"{allowed:.1f} s and {injected:.1f} s for what went wrong do"
             )
@@ -253,26 +253,26 @@ class _Check:
         found: list[Ended] = []
         for path, what, *values in trace:
             if what in ("call", "caught", "send", "join", "forget", "cancelled", "glance"):
-                found += self.checker.by_id.get(self.checker.child(end.meta, values), [])
+                found += self.after.by_id.get(self.after.child(end.meta, values), [])
             elif path and what in ("awakeable", "signal", "promise") and self.op(end, path).node >= 0:
-                found += self.checker.by_node.get(self.op(end, path).node, [])
+                found += self.after.by_node.get(self.op(end, path).node, [])
         if not trace:  # it was cancelled or killed, or was given up, and does not say whom it called
-            plan = self.checker.plan
+            plan = self.after.plan
             nodes = {op.node for op in plan.reached(from_json(end.input)["n"]) if op.node >= 0}
             for node in sorted(node for node in nodes if plan.nodes[node].idempotency is not None):
-                found += self.checker.by_node.get(node, [])  # perhaps it waited for a call of somebody else
+                found += self.after.by_node.get(node, [])  # perhaps it waited for a call of somebody else
             found += [
                 other
-                for other in self.checker.ends.values()
+                for other in self.after.ends.values()
                 if other.meta.parent is not None and other.meta.parent.ref == end.meta.ref
             ]
             for (ref, _), ids in self.world.endpoints.made.items():
                 if ref == end.meta.ref:
-                    found += [other for id in sorted(ids) for other in self.checker.by_id.get(id, [])]
+                    found += [other for id in sorted(ids) for other in self.after.by_id.get(id, [])]
         return [(self.waits.issued[other.meta.id], self.waits.ended[other.meta.ref]) for other in found]
 
     def op(self, end: Ended, path: str) -> Op:
-        return self.checker.op(end.meta, path)
+        return self.after.op(end.meta, path)
 
     def front(self, end: Ended, began: float) -> list[Span]:
         """When its key was of use to those in front of it."""
@@ -298,12 +298,12 @@ class _Check:
                 continue
             if asked.root.how != "call" or not asked.arrived:
                 continue
-            for end in self.checker.by_id[asked.id]:
+            for end in self.after.by_id[asked.id]:
                 completed = self.waits.ended[end.meta.ref]
                 late = asked.answered - completed
                 allowed = NOTICE + 2 * REQUESTS * self.request
                 if late > allowed and late > allowed + self.waits.injected(completed, asked.answered):
-                    self.checker.fail(f"{asked.id} ({end.meta.target}) was answered {late:.1f} s after it completed")
+                    self.after.fail(f"{asked.id} ({end.meta.target}) was answered {late:.1f} s after it completed")
 
 
 def _written(changes: Sequence[Change]) -> list[str]:
