@@ -41,6 +41,11 @@ class RecordDelta:
         return bool(not self.execution.stored or self.touched or self.completed or self.failed or self.suspended)
 
     @property
+    def ran(self) -> bool:
+        """True if code of the invocation ran. One that waits for its key may fail without that."""
+        return bool(self.entries or (self.completed and self.completed.outcome.failure is None))
+
+    @property
     def to_be_cancelled(self) -> bool:
         """True if the record is created together with a cancellation that its handler has not seen."""
         if not self.execution.cancelled or self.execution.stored or self.completed is not None:

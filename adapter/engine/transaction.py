@@ -123,8 +123,9 @@ class Transaction:
                 case KeyGranted():
                     self._delta(execution).touched = self._delta(execution).granted_here = True
                 case KeyReleased():
-                    state = self._state(execution.key)
-                    self._released_by_others = not state.release(execution.ref) or self._released_by_others
+                    state, own = self._state(execution.key), self.deltas.get(execution.meta.id)
+                    ran = own is not None and own.ran and state.owner != execution.ref
+                    self._released_by_others = not state.release(execution.ref) or ran or self._released_by_others
                     if execution.meta.kind is Kind.WORKFLOW and execution.spec is not None:
                         retention = lifecycle.retention_of(execution.meta, execution.spec.options)
                         state.expires = self._times.now + retention

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from adapter.engine.execution import Completed, Execution, KeyReleased
+import pytest
+
+from adapter.engine.execution import Completed, Created, Execution, KeyReleased, KeyRequested
 from adapter.engine.known_key import Key
 from adapter.engine.records import Head, Meta, Ref, Status
 from adapter.engine.transaction import Transaction
 from adapter.engine.transitions import Times
-from adapter.engine.types import Kind, ObjectKey, Outcome, Target
+from adapter.engine.types import CANCELLED, Kind, ObjectKey, Outcome, Target
 
 KEY = ObjectKey("Counter", "Mary")
 
@@ -34,3 +36,18 @@ def test_an_owner_releases_its_key() -> None:
 def test_a_release_by_another_than_the_owner_is_noticed() -> None:
     assert ended(running("inv_b"), owner="inv_a").ran_without_key()
     assert ended(running("inv_a"), running("inv_b"), owner="inv_a").ran_without_key()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "ran"), [(Outcome(b"1"), True), (Outcome(failure=CANCELLED), False)], ids=["ran", "cancelled"]
+)
+def test_a_call_that_ran_although_another_owns_the_key_is_noticed(outcome: Outcome, ran: bool) -> None:
+    """A session runs calls of a key ahead of its commits. Between two of these, the inbox gives the key to another."""
+    head = Head(KEY, version=1, owner=Ref("inv_a", "g"), state_generation="s")
+    transaction = Transaction({KEY: Key(KEY, head, front=[])}, Times(1, 2, 3))
+    call = running("inv_b")
+    call.stored = False
+    transaction.add((Created(call), KeyRequested(call, 1)))
+    transaction.add((Completed(call, outcome), KeyReleased(call)))
+
+    assert transaction.ran_without_key() is ran
