@@ -11,7 +11,7 @@ from random import Random
 from adapter.engine.types import Kind, Target
 from tests.simulation.crowds import KEY, Crowd
 from tests.simulation.faults import Faults
-from tests.simulation.plan import Op, Plan, Root
+from tests.simulation.plan import Act, Op, Plan, Root
 
 SERVICE = Target("S0", "do")
 
@@ -50,13 +50,53 @@ def stale(random: Random) -> Plan:
     return crowd.plan(roots)
 
 
+def doomed(random: Random) -> Plan:
+    """Return a plan in which operators end what waits for a key, and the processes that were to end it die."""
+    crowd = Crowd(random, functions=1)
+    short = Op("add", "total", 1)
+    owner = crowd.node(KEY, Kind.EXCLUSIVE, (Op("sleep", n=random.choice((30_000, 150_000))), short))
+    roots, acts = [Root(owner, "send", (0.0,))], []
+    for _ in range(random.choice((4, 8))):
+        waiting = crowd.node(KEY, Kind.EXCLUSIVE, (short,))
+        roots.append(Root(waiting, random.choice(("call", "send")), (random.uniform(0.5, 2.0),)))
+        acts.append(Act(random.choice(("cancel", "kill")), waiting, random.uniform(3.0, 20.0)))
+    return replace(crowd.plan(roots), acts=tuple(acts))
+
+
+def parted(random: Random) -> Plan:
+    """Return a plan in which sessions call a key a few times, send it a message, and commit that in parts.
+
+    Something else may come to the key between two of them.
+    """
+    crowd = Crowd(random, functions=1)
+    roots: list[Root] = []
+    short = Op("add", "total", 1)
+    for number in range(random.choice((4, 8))):
+        key, at = replace(KEY, key=f"k{number}"), random.uniform(0, 2.0)
+        sent = [crowd.node(SERVICE, Kind.SERVICE, ()) for _ in range(random.choice((1, 2, 3)))]
+        sends = tuple(Op("invoke", node=each, how="send") for each in sent)
+        bodies = ((*sends, short), *[(short,)] * random.choice((1, 2)))
+        called = [crowd.node(key, Kind.EXCLUSIVE, body) for body in bodies]
+        ops = [Op("invoke", node=each, how="caught") for each in called]
+        ops.append(Op("invoke", node=crowd.node(key, Kind.EXCLUSIVE, (short,)), how="send"))
+        roots.append(Root(crowd.node(SERVICE, Kind.SERVICE, tuple(ops)), "call", (at,), patience=28.0))
+        for _ in range(random.choice((0, 1, 2))):
+            other = crowd.node(key, Kind.EXCLUSIVE, (short,))
+            roots.append(Root(other, "send", (at + random.uniform(0, 0.4),)))
+    return crowd.plan(roots)
+
+
 CORNERS = {
+    "doomed": doomed,
+    "parted": parted,
     "stale": stale,
     "twice": twice,
 }
 """The switches of these."""
 
 FAULTS = {
+    "doomed": Faults(jitter=0.02, kill=0.05),
+    "parted": Faults(jitter=0.02),
     "stale": Faults(jitter=0.02, anew=1.0, lagging=0.5),
     "twice": Faults(jitter=0.02),
 }

@@ -26,6 +26,8 @@ SHARES: Final = {
     "rush": 0.0,
     "distant": 0.0,
     "stale": 0.0,
+    "doomed": 0.0,
+    "parted": 0.0,
     "twice": 0.0,
     "waits": 0.2,
     "starvation": 0.3,
@@ -67,7 +69,7 @@ SHARES: Final = {
 - ``attached``: What callers wait for expires at once, while they resume for another reason.
 - ``wakes``, ``resends``, ``turns``, ``overtaken``, ``behind``, ``unmarked``, ``rush``, ``distant``: Something
   comes at an unlucky moment (see `moments`).
-- ``twice``, ``stale``: A session comes to a rare decision (see `corners`).
+- ``twice``, ``stale``, ``doomed``, ``parted``: A session comes to a rare decision (see `corners`).
 - ``waits``: No invocation and no client waits longer than the work in front of it and what went wrong (see `waits`).
   It is on wherever ``crowd``, ``backlog``, ``fan-in``, ``sdk``, ``wakes``, ``behind``, ``distant`` or ``stale`` is.
 - ``starvation``: No process loses a key to others again and again, and no key or record is refused to all of them.

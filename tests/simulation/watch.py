@@ -241,6 +241,8 @@ class WatchedStore(MemoryStore):
             self._fail(f"{new.id} is put, and its caller has its result")
         if new.due is None and new.status not in WITHOUT_DUE and not self._is_looked_after(new):
             self._fail(f"{new.id} is {new.status} without a due time")
+        if new.status is Status.QUEUED and new.outcome is not None:
+            self._fail(f"{new.id} is to be ended, and waits for its key")
         if not new.live and new.completed is None:
             self._fail(f"{new.id} has no time of completion")
         if new.status is Status.PAUSED and (old is None or old.status is not Status.PAUSED):
