@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from adapter.engine.execution import Completed, Created, Execution, KeyReleased, KeyRequested
+from adapter.engine.execution import (
+    Completed,
+    Created,
+    EffectGroup,
+    Execution,
+    JournalAppended,
+    KeyReleased,
+    KeyRequested,
+)
+from adapter.engine.journal import CommandIssued
 from adapter.engine.known_key import Key
 from adapter.engine.records import Head, Meta, Ref, Status
-from adapter.engine.transaction import Transaction
+from adapter.engine.transaction import LOOKAHEAD, Transaction, plan
 from adapter.engine.transitions import Times
 from adapter.engine.types import CANCELLED, Kind, ObjectKey, Outcome, Target
+from adapter.frozen import replace
 
 KEY = ObjectKey("Counter", "Mary")
 
@@ -51,3 +61,40 @@ def test_a_call_that_ran_although_another_owns_the_key_is_noticed(outcome: Outco
     transaction.add((Completed(call, outcome), KeyReleased(call)))
 
     assert transaction.ran_without_key() is ran
+
+
+@pytest.mark.parametrize("count", [1, 3, LOOKAHEAD + 1, LOOKAHEAD + 2])
+@pytest.mark.parametrize("most", [1, 5, 8, 100])
+def test_a_plan_takes_the_longest_prefix_that_fits(count: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An invocation that is created touches two items, and one when it has completed."""
+    monkeypatch.setattr("adapter.engine.transaction.MAX_ITEMS", most)
+    groups: list[EffectGroup] = []
+    for number in range(count):
+        execution = replace(running(f"inv_{number // 2}"), stored=False)
+        if number % 2 == 0:
+            groups.append((Created(execution), JournalAppended(execution, CommandIssued(0, "run", "x"), 1)))
+        else:
+            groups.append((Completed(groups[-1][0].execution, Outcome(b"1")),))
+
+    def first(places: int) -> Transaction:
+        transaction = Transaction({}, Times(1, 2, 3))
+        for group in groups[:places]:
+            transaction.add(group)
+        return transaction
+
+    transaction, taken = plan({}, Times(1, 2, 3), groups)
+
+    fitting = [places for places in range(2, count + 1) if first(places).items <= most]
+    assert taken == max([1, *fitting])
+    assert transaction.changes("c") == first(taken).changes("c")
+    assert (transaction.items, transaction.bytes) == (first(taken).items, first(taken).bytes)
+
+
+def test_items_are_counted_as_effects_come() -> None:
+    execution = running("inv_a")
+    transaction = Transaction({}, Times(1, 2, 3))
+    counts: list[int] = []
+    for effect in (JournalAppended(execution, CommandIssued(0, "run", "x"), 1), Completed(execution, Outcome(b"1"))):
+        transaction.add((effect,))
+        counts.append(transaction.items)
+    assert counts == [1, 1]  # a completed record holds its journal
