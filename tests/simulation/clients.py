@@ -14,9 +14,9 @@ from adapter.engine.ports import Unavailable
 from adapter.engine.requests import Request
 from adapter.engine.types import Outcome
 from adapter.errors import TerminalError
+from tests.simulation.clock import EPOCH
 from tests.simulation.plan import Root
 from tests.simulation.program import request
-from tests.simulation.watch import EPOCH
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, cast
 
 from adapter.engine import lifetimes
 from adapter.engine.records import Meta, Record, Status
+from tests.simulation.clock import EPOCH
 from tests.simulation.faults import CALM
 from tests.simulation.waits import RECOVERY
-from tests.simulation.watch import EPOCH
 
 if TYPE_CHECKING:
     from tests.simulation.loop import SimLoop
@@ -60,7 +60,7 @@ async def _run(world: World) -> None:
     if not world.expiring and world.random.random() < 0.15:
         await asyncio.sleep(world.retention + 10)
         await _settle(world, expired=True)
-        world.store.expire(world.store._now() + 60 * lifetimes.DAY)
+        world.store.expire(world.store.now() + 60 * lifetimes.DAY)
         world.swept = True
 
 
@@ -78,14 +78,14 @@ async def _expire(world: World) -> None:
         def chosen(_: Record, share: float = share) -> bool:
             return random.random() < share
 
-        if deleted := world.store.expire(world.store._now(), chosen):
+        if deleted := world.store.expire(world.store.now(), chosen):
             world.note(None, f"time to live ends of {deleted} items")
         if not world.expiring:
             continue
         for meta in list(world.store.metas()):
-            untold = meta.waiters and meta.due is not None and meta.due <= world.store._now()
+            untold = meta.waiters and meta.due is not None and meta.due <= world.store.now()
             stays = max(meta.expires or 0, (meta.completed or 0) + LATE)
-            ended = meta.expires is not None and stays + 1000 < world.store._now()
+            ended = meta.expires is not None and stays + 1000 < world.store.now()
             if ended and not untold and random.random() < 0.3:
                 world.note(None, "time to live ends", meta.id)
                 world.store.remove(meta)

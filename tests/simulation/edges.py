@@ -19,7 +19,7 @@ from adapter.engine.ids import awakeable_id
 from adapter.engine.records import Ref
 from adapter.engine.types import Kind, Outcome, Target
 from adapter.errors import TerminalError
-from tests.simulation.watch import SKEW
+from tests.simulation.clock import SKEW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -31,7 +31,7 @@ def keys(after: Aftermath) -> None:
                 after.fail(f"{end.meta.id} begins on what an earlier run of {end.meta.target.object} has left")
         elif end.meta.kind.exclusive:
             histories[end.meta.target.object].append(end.meta)
-    heads = {head.key: head for head in after.store.heads_()}
+    heads = {head.key: head for head in after.store.all_heads()}
     for key, metas in histories.items():
         metas.sort(key=lambda meta: after.seq(meta) or 0)
         if [after.seq(meta) for meta in metas] != list(range(len(metas))):

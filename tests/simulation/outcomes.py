@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from pydantic_core import from_json
 
-from tests.simulation.watch import EPOCH, SKEW, Ended
+from tests.simulation.clock import EPOCH, SKEW
+from tests.simulation.watch import Ended
 
 if TYPE_CHECKING:
     from tests.simulation.aftermath import Aftermath

@@ -15,9 +15,9 @@ from adapter.engine.ports import Dispatcher, Store, Timers, Unavailable
 from adapter.engine.records import Ref
 from adapter.engine.types import Kind, Target
 from tests.simulation import sessions
+from tests.simulation.clock import EPOCH
 from tests.simulation.program import handlers, kind_of
 from tests.simulation.waits import LEASE, RECOVERY, REFUSED, Span
-from tests.simulation.watch import EPOCH
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
-from adapter.engine.records import Ref
+from adapter.engine.journal import AttemptStarted, ResultDelivered
+from adapter.engine.records import Meta, Ref
 from tests.simulation import sessions
 from tests.simulation.waits import uncovered
 
@@ -108,7 +110,7 @@ class Runs:
             return self.steps
         self.begun[meta.ref, path] += 1
         if not program.process.frozen:
-            world.store.check_step(meta, n)
+            self.check_step(meta, n)
             self.snapshots.setdefault(meta.ref, []).append((len(seen), to_json(seen)))
         return self.steps
 
@@ -122,12 +124,42 @@ class Runs:
         process = program.process
         gives_up = any(begin <= world.loop.time() <= end + 1 for begin, end in world.network.outages)
         if not process.frozen and process.engine.process.remaining() > 0 and not world.over.done() and not gives_up:
-            world.store.check_cut(program.attempt.meta, n)
+            self._check_cut(program.attempt.meta, n)
 
     def step_fails(self, program: Program, n: int) -> None:
         """A step fails: it may begin again."""
         meta = program.attempt.meta
         self._begun.get(program.process.name, set()).discard((meta.ref, max(meta.epoch, 1), n))
+
+    def check_step(self, meta: Meta, n: int) -> None:
+        """A step begins in an attempt."""
+        world = self._world
+        now = world.store._record(meta.id)
+        if now is None or now.generation != meta.generation:
+            if meta.ref not in world.store.archive:
+                world.violation(f"a step of {meta.id} begins, and it is not stored")
+            return
+        self._check_copied(meta, n)
+        for entry in world.store.journal(meta.ref):
+            if isinstance(entry, AttemptStarted) and entry.epoch > max(meta.epoch, 1):
+                return
+            if isinstance(entry, ResultDelivered) and entry.n == n:
+                world.violation(f"step {n} of {meta.id} begins again, and has a result")
+
+    def _check_copied(self, meta: Meta, n: int) -> None:
+        """A step begins. The invocation whose results were copied has no result of it."""
+        world = self._world
+        origin = meta.issuer(n)
+        if origin == meta.ref or world.waits.ended.get(origin, inf) >= world.operators.copied.get(origin.id, 0.0):
+            return  # what runs may get results after they are copied
+        if any(isinstance(entry, ResultDelivered) and entry.n == n for entry in world.store.journal(origin)):
+            world.violation(f"step {n} of {meta.id} begins, and has a result in {origin.id}")
+
+    def _check_cut(self, meta: Meta, n: int) -> None:
+        """A step of an attempt is cut short, and its process goes on."""
+        now = self._world.store._record(meta.id)
+        if now is not None and now.live and now.ref == meta.ref and now.epoch == max(meta.epoch, 1):
+            self._world.violation(f"step {n} of {meta.id} is cut short, and no other attempt has taken over")
 
     # --- what is to be over by a time ---
 

@@ -23,9 +23,9 @@ from adapter.restate.answers import EndpointError
 from adapter.restate.conversation import Stream
 from adapter.restate.player import Player
 from adapter.restate.wire import read_frames
+from tests.simulation.clock import EPOCH
 from tests.simulation.sdk_machine import Machine
 from tests.simulation.sdk_program import SdkProgram
-from tests.simulation.watch import EPOCH
 
 if TYPE_CHECKING:
     from adapter.engine.commands import Issuer
@@ -255,7 +255,7 @@ class Watched(IssuerProxy):
         async def watched() -> bytes:
             self.n = issued[0].n
             if not self.program.process.frozen:
-                world.store.check_step(meta, self.n)
+                world.runs.check_step(meta, self.n)
             try:
                 with world.endpoints.exchange(meta.ref):
                     return await closure()

@@ -21,9 +21,9 @@ from adapter.errors import TerminalError
 from adapter.restate import messages as m
 from adapter.restate.awaiting import uncancelled
 from adapter.restate.wire import Frame, FrameReader, read_frames, write_frame
+from tests.simulation.clock import EPOCH
 from tests.simulation.program import Hiccup
 from tests.simulation.sdk_program import Over, SdkProgram
-from tests.simulation.watch import EPOCH
 
 if TYPE_CHECKING:
     from tests.simulation.sdk import Watched

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def leftovers(after: Aftermath) -> None:
     """Nothing is held, nobody waits."""
-    for head in after.store.heads_():
+    for head in after.store.all_heads():
         if head.owner is not None:
             after.fail(f"{head.key} is still held: {head}")
     for record in after.store.records():
@@ -25,7 +25,7 @@ def leftovers(after: Aftermath) -> None:
             after.fail(f"{record} is left over")
     blobs = {meta.ref for meta in after.store.metas() if meta.id.startswith("blb_")}
     entries = [record for record in after.store.records() if isinstance(record, StateEntry)]
-    generations = {head.key: head.state_generation for head in after.store.heads_()}
+    generations = {head.key: head.state_generation for head in after.store.all_heads()}
     for entry in entries:
         if generations.get(entry.key) != entry.generation:
             after.fail(f"{entry.key} {entry.name} of {entry.generation} is left over")

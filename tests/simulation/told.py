@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from adapter.engine.ids import child_id
 from adapter.engine.journal import CANCEL, CommandIssued, NotificationDelivered, ResultDelivered
 from adapter.engine.records import Notification, Ref
-from tests.simulation.watch import SKEW, Ended
+from tests.simulation.clock import SKEW
+from tests.simulation.watch import Ended
 
 if TYPE_CHECKING:
     from tests.simulation.aftermath import Aftermath

@@ -160,7 +160,7 @@ class World:
 
     def node(self, meta: Meta) -> int:
         """The program that an invocation runs; -1 if it runs none."""
-        input = meta.input if meta.input is not None else self.store._payload(meta, "input")
+        input = meta.input if meta.input is not None else self.store.payload(meta, "input")
         return int(from_json(self.decoded(input))["n"]) if input else -1
 
     def decoded(self, data: bytes) -> bytes:
