@@ -14,6 +14,7 @@ from adapter.engine.ports import Unavailable
 from adapter.engine.requests import Request
 from adapter.engine.types import Outcome
 from adapter.errors import TerminalError
+from tests.simulation import leaving
 from tests.simulation.clock import EPOCH
 from tests.simulation.plan import Root
 from tests.simulation.program import request
@@ -58,6 +59,8 @@ class Clients:
     def __init__(self, world: World) -> None:
         self._world = world
         self.asked: list[Asked] = []
+        self.changed: dict[str, tuple[float, str]] = {}
+        """When each invocation came into the state that it is in, and which process wrote that."""
 
     async def client(self, root: Root, at: float) -> None:
         """Ask for what a root says, again if it may be asked for again, until the answer is there."""
@@ -67,7 +70,7 @@ class Clients:
         derived = node.idempotency is not None or root.how == "workflow"
         asked, times = Asked(root, world.loop.time()), 0
         self.asked.append(asked)
-        delay = root.delay if root.how == "send" else 0
+        delay, leave = root.delay if root.how == "send" else 0, leaving.is_left(world, root, at)
         ask = Request(node.target, world.coder.encode(request(node)), node.idempotency, delay=delay)
         home = world.plan.functions[node.target.service]
         while True:
@@ -82,7 +85,9 @@ class Clients:
                     # A Lambda function's entry answers its client before the function is stopped.
                     patience = min(root.patience, process.timeout or inf)
                     until = engine.process.now() + round(patience * 1000)
-                    answer = await self.ask(process, engine.call(ask, until=until), root.patience)
+                    visit = leaving.Visit(world, process, node.id, world.loop.time(), until, leave)
+                    answer = await self.ask(process, engine.call(ask, until=until, leave=leave), root.patience)
+                    visit.check(answer.id, answer.outcome, accepted=answer.accepted)
             except TerminalError as error:
                 world.violation(f"{node.target} is refused: {error}")
                 return
@@ -109,9 +114,12 @@ class Clients:
             pause = min(3 * pause, 60.0)
             process = world.functions.pick(home)
             engine = process.engine
-            until = engine.process.now() + 100
+            until = engine.process.now() + (28_000 if leave else 100)
+            visit = leaving.Visit(world, process, node.id, world.loop.time(), until, leave, again=True)
             with suppress(Unavailable, Gone, TimeoutError):
-                asked.outcome = await self.ask(process, engine.outcome(answer.id, until=until), root.patience)
+                asking = engine.outcome(answer.id, until=until, leave=leave)
+                asked.outcome = await self.ask(process, asking, root.patience)
+                visit.check(answer.id, asked.outcome)
             if (world.calm and world.loop.time() > 100_000) or world.store._record(answer.id) is None:
                 return
 

@@ -1,4 +1,4 @@
-"""Engines that are broken at the corners of `tests.simulation.corners`: what the simulator has to find."""
+"""Engines that are broken where `tests.simulation.corners` and `tests.simulation.leaving` look."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from adapter.engine.committer import Committer
 from adapter.engine.control import Control
 from adapter.engine.corrections import Corrections
 from adapter.engine.engine import Engine
+from adapter.engine.holding import Holding
+from adapter.engine.listeners import Listeners
 from adapter.engine.session import Session
 from adapter.engine.transaction import Transaction
+from adapter.engine.waiting import Waiting
 from tests.simulation.mutants import Edit, mutant
 
 MUTANTS = (
@@ -52,5 +55,69 @@ MUTANTS = (
         "7",
         Edit(Transaction, "add", "own is not None and own.ran and state.owner != execution.ref", "False"),
         focus="parted+small",
+    ),
+    mutant(
+        "a client is not told that its session suspends the invocation",
+        "a client leaves what is suspended",
+        Edit(Committer, "_on_committed", "self._runtime.listeners.on_suspended(id)", "pass"),
+        focus="leaves",
+    ),
+    mutant(
+        "what only sleeps is held for a client that leaves",
+        "a client leaves what is suspended",
+        Edit(
+            Holding,
+            "until",
+            "if patience.leaves and not any(map(self._comes_from_elsewhere, self._awaited())):",
+            "if False:",
+        ),
+        focus="leaves",
+    ),
+    mutant(
+        "what waits for others is held for as long as a client waits that leaves",
+        "a client leaves what is suspended",
+        Edit(Holding, "inactivity", "min(longest, LEAVE_AFTER) if self._patience.leaves else longest", "longest"),
+        focus="leaves",
+    ),
+    mutant(
+        "what waits for others is not held for a client that leaves",
+        "a client leaves what is suspended",
+        Edit(Holding, "_comes_from_elsewhere", "return awaited is None or awaited.attempt is None", "return False"),
+        focus="leaves",
+    ),
+    mutant(
+        "a client does not leave what runs elsewhere",
+        "a client leaves what is suspended",
+        Edit(
+            Waiting,
+            "outcome",
+            "elif meta is not None and patience.leaves and self._is_left(meta, ran_at):",
+            "elif False:",
+        ),
+        focus="leaves",
+    ),
+    mutant(
+        "a client leaves at once what runs elsewhere",
+        "a client leaves what is suspended",
+        Edit(Waiting, "_is_left", "now - ran_at >= LEAVE_AFTER", "True"),
+        focus="leaves",
+    ),
+    mutant(
+        "a client waits a while for what sleeps",
+        "a client leaves what is suspended",
+        Edit(Waiting, "_is_left", " or (meta.rests_until or 0) - now > LEAVE_AFTER", ""),
+        focus="leaves",
+    ),
+    mutant(
+        "each client leaves what its session suspends",
+        "a client that does not leave waits",
+        Edit(Listeners, "on_suspended", "if listener.patience.leaves:", "if True:"),
+        focus="leaves",
+    ),
+    mutant(
+        "each client leaves what runs elsewhere",
+        "a client that does not leave waits",
+        Edit(Waiting, "outcome", "and patience.leaves and", "and"),
+        focus="leaves",
     ),
 )

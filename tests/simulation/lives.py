@@ -53,6 +53,9 @@ class Lives:
             self._fail(f"{old} is gone before it has expired")
         if new is None:
             return
+        if old is None or (old.status, old.epoch) != (new.status, new.epoch):
+            writer = self._world.network.writer
+            self._world.clients.changed[new.id] = self._world.loop.time(), writer.name if writer is not None else ""
         if old is not None and old.generation == new.generation:
             self._check_change(old, new, now)
             self._check_paused(old, new)

@@ -28,6 +28,8 @@ SHARES: Final = {
     "stale": 0.0,
     "doomed": 0.0,
     "parted": 0.0,
+    "leaves": 0.0,
+    "leaving": 0.0,
     "twice": 0.0,
     "waits": 0.2,
     "starvation": 0.3,
@@ -70,6 +72,8 @@ SHARES: Final = {
 - ``wakes``, ``resends``, ``turns``, ``overtaken``, ``behind``, ``unmarked``, ``rush``, ``distant``: Something
   comes at an unlucky moment (see `moments`).
 - ``twice``, ``stale``, ``doomed``, ``parted``: A session comes to a rare decision (see `corners`).
+- ``leaving``: Half of the clients leave what is suspended, and ask for its outcome later.
+- ``leaves``: What they ask for sleeps, or waits for others, for a time that is known (see `leaving`).
 - ``waits``: No invocation and no client waits longer than the work in front of it and what went wrong (see `waits`).
   It is on wherever ``crowd``, ``backlog``, ``fan-in``, ``sdk``, ``wakes``, ``behind``, ``distant`` or ``stale`` is.
 - ``starvation``: No process loses a key to others again and again, and no key or record is refused to all of them.
@@ -106,6 +110,8 @@ def draw(seed: int, focus: str) -> tuple[str, ...]:
     timed = {"crowd", "backlog", "fan-in", "sdk", "wakes", "behind", "distant", "stale"}
     if timed.intersection(on) and "waits" not in on:
         on.append("waits")
+    if "leaves" in on:
+        on = [*dict.fromkeys((*on, "leaving"))]
     if "behind" in on:  # its steps take longer than these allow
         on = [name for name in on if name != "aborts"]
     if "beside" in on:  # its steps take longer than these allow

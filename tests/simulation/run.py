@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from adapter.engine.engine import Engine
-from tests.simulation import corners, course, edges
+from tests.simulation import corners, course, edges, leaving
 from tests.simulation.checks import check
 from tests.simulation.crowds import attached, backlog, beside, crowd, fan_in, interrupted, kills, messages, pauses
 from tests.simulation.faults import Exchanges, Faults, draw, draw_exchanges
@@ -38,6 +38,7 @@ CROWDS = {
     "beside": beside,
     **MOMENTS,
     **corners.CORNERS,
+    "leaves": leaving.leaves,
 }
 """Switches with plans of their own."""
 
@@ -119,8 +120,9 @@ def case(seed: int, focus: str = "") -> Case:
     parts = focus == "parts" or (Random(f"{seed}/parts").random() < 0.25 and _largest(plan) <= 20_000)
     if "pauses" in reach and Random(f"{seed}/late").random() < 0.3:
         faults.delayed, faults.lost = 0.3, 0.4  # so that a copy of a write arrives between a resume and its dispatch
-    for name in corners.FAULTS.keys() & set(crowds):
-        faults, lambdas = replace(corners.FAULTS[name]), 0.0
+    for name, wrong in (corners.FAULTS | leaving.FAULTS).items():
+        if name in crowds:
+            faults, lambdas = replace(wrong), 0.0
     if "bounds" in reach and _largest(plan) > 20_000:
         reach = tuple(name for name in reach if name != "bounds")
     if "conflicts" in reach:
