@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 from tests.simulation.fingerprint import fingerprint
 from tests.simulation.history import show
-from tests.simulation.plan import FOCUSES
+from tests.simulation.profile import FOCUSES
 from tests.simulation.run import case, run
 from tests.simulation.shrink import shrink, source
 

@@ -12,10 +12,10 @@ from pydantic_core import from_json, to_json
 from adapter.engine import editing
 from adapter.engine.records import Head, StateEntry
 from adapter.engine.types import Kind, ObjectKey
+from tests.simulation.plan import Act, Plan
 
 if TYPE_CHECKING:
     from adapter.engine.engine import Engine
-    from tests.simulation.plan import Act, Plan
     from tests.simulation.watch import WatchedStore
     from tests.simulation.world import World
 
@@ -28,8 +28,6 @@ Edit = tuple[int, str, bytes | None]
 
 def draw(random: Random, plan: Plan, until: float) -> tuple[Act, ...]:
     """Draw some edits of keys that a plan's programs use."""
-    from tests.simulation.plan import Act
-
     nodes = [node.id for node in plan.nodes.values() if node.kind is Kind.EXCLUSIVE]
     count = random.choice((1, 3, 10)) if nodes else 0
     return tuple(Act("edit", random.choice(nodes), random.uniform(0, until)) for _ in range(count))

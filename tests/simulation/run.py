@@ -14,9 +14,11 @@ from tests.simulation import corners, course, edges, leaving
 from tests.simulation.checks import check
 from tests.simulation.crowds import attached, backlog, beside, crowd, fan_in, interrupted, kills, messages, pauses
 from tests.simulation.faults import Exchanges, Faults, draw, draw_exchanges
+from tests.simulation.generate import generate
 from tests.simulation.loop import simulate
 from tests.simulation.moments import FAULTS, LAMBDAS, MOMENTS
-from tests.simulation.plan import Op, Plan, generate, hosted
+from tests.simulation.plan import Op, Plan
+from tests.simulation.profile import hosted
 from tests.simulation.reach import SHARES
 from tests.simulation.reach import draw as switches
 from tests.simulation.seeding import seeded
@@ -82,8 +84,8 @@ def case(seed: int, focus: str = "") -> Case:
 
     Args:
         seed: Which one.
-        focus: What there is to be much of (see `plan.generate`), and switches that are to be on (see `reach.SHARES`),
-            with ``+`` between them.
+        focus: What there is to be much of (see `generate.generate`), and switches that are to be on (see
+            `reach.SHARES`), with ``+`` between them.
     """
     reach = switches(seed, focus)
     focus = next((name for name in focus.split("+") if name not in SHARES), "")
