@@ -8,6 +8,8 @@ from adapter.engine.corrections import Corrections
 from adapter.engine.engine import Engine
 from adapter.engine.holding import Holding
 from adapter.engine.listeners import Listeners
+from adapter.engine.pending import Pending
+from adapter.engine.runner import Runner
 from adapter.engine.session import Session
 from adapter.engine.transaction import Transaction
 from adapter.engine.waiting import Waiting
@@ -119,5 +121,19 @@ MUTANTS = (
         "a client that does not leave waits",
         Edit(Waiting, "outcome", "and patience.leaves and", "and"),
         focus="leaves",
+    ),
+    mutant(
+        "an output is stored that is too large",
+        "values have a bound",
+        Edit(
+            Runner, "_check", 'bounded(attempt.result(), f"the output of {execution.meta.target}")', "attempt.result()"
+        ),
+        focus="excess",
+    ),
+    mutant(
+        "of all that await one operation, the first goes on",
+        "no notification lost",
+        Edit(Pending, "resolve", "for future in self.waiters:", "for future in self.waiters[:1]:"),
+        focus="shields",
     ),
 )

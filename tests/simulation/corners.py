@@ -86,7 +86,50 @@ def parted(random: Random) -> Plan:
     return crowd.plan(roots)
 
 
+def excess(random: Random) -> Plan:
+    """Return a plan in which the outputs of some programs are too large."""
+    crowd = Crowd(random)
+    roots: list[Root] = []
+    for number in range(random.choice((2, 4, 8))):
+        before = random.choice(((), (Op("step", "a", 5),), (Op("sleep", n=random.choice((20, 3000))),)))
+        own = replace(KEY, key=f"k{number}")
+        target, kind = random.choice(((crowd.elsewhere(), Kind.SERVICE), (own, Kind.EXCLUSIVE)))
+        node = crowd.node(target, kind, (*before, Op("excess", n=random.choice((1, 50_000)))))
+        if random.random() < 0.6:
+            invoke = Op("invoke", node=node, how=random.choice(("call", "caught", "join")))
+            node = crowd.node(crowd.elsewhere(), Kind.SERVICE, (invoke, Op("step", "b", 5)))
+        roots.append(Root(node, random.choice(("call", "send")), (random.uniform(0, 1.0),), patience=28.0))
+    return crowd.plan(roots)
+
+
+def shields(random: Random) -> Plan:
+    """Return a plan in which programs shield operations from time-outs, and await them after that."""
+    crowd = Crowd(random)
+    roots: list[Root] = []
+    for _ in range(random.choice((2, 4, 8))):
+        branches: list[tuple[Op, ...]] = []
+        for _ in range(random.choice((1, 2, 3))):
+            wait = random.choice((5, 200, 1500, 3000))
+            called = crowd.node(crowd.elsewhere(), Kind.SERVICE, (Op("sleep", n=wait),))
+            inner = random.choice(
+                (
+                    Op("sleep", n=wait),
+                    Op("step", "a", min(wait, 1500)),
+                    Op("signal", n=wait, times=1),
+                    Op("invoke", node=called, how="caught"),
+                )
+            )
+            patience, how = random.choice((1, 20, 500, 2500)), random.choice(("shield", "shield", "await", ""))
+            branches.append((Op("timeout", n=patience, how=how, branches=((inner,),)),))
+        ops = (Op("gather", branches=tuple(branches)),) if random.random() < 0.5 else tuple(op for (op,) in branches)
+        node = crowd.node(crowd.elsewhere(), Kind.SERVICE, (*ops, Op("step", "b", 5)))
+        roots.append(Root(node, random.choice(("call", "send")), (random.uniform(0, 1.0),), patience=28.0))
+    return crowd.plan(roots)
+
+
 CORNERS = {
+    "excess": excess,
+    "shields": shields,
     "doomed": doomed,
     "parted": parted,
     "stale": stale,
@@ -95,6 +138,8 @@ CORNERS = {
 """The switches of these."""
 
 FAULTS = {
+    "excess": Faults(jitter=0.02),
+    "shields": Faults(jitter=0.02, kill=0.01),
     "doomed": Faults(jitter=0.02, kill=0.05),
     "parted": Faults(jitter=0.02),
     "stale": Faults(jitter=0.02, anew=1.0, lagging=0.5),

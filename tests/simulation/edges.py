@@ -123,6 +123,16 @@ async def bloated(program: Program, how: str, path: str) -> None:
     await _refused(program, path, commands[how], 413)
 
 
+def check_excess(after: Aftermath, end: Ended) -> None:
+    """Look at how a program ended whose output is too large."""
+    failure = end.meta.outcome.failure if end.meta.outcome is not None else None
+    begin, last = f"the output of {end.meta.target} has ", f" bytes; the most is {MOST}"
+    if failure is None or failure.code != 413 or not (end.output.startswith(begin) and end.output.endswith(last)):
+        after.fail(f"{end.meta.id} has an output that is too large, and ends with {end.output[:100]}")
+    if end.meta.failed is not None and not after.world.faulty:
+        after.fail(f"{end.meta.id} is tried again, and its output is too large: {end.meta}")
+
+
 async def _refused(program: Program, path: str, command: c.Command, code: int) -> None:
     """Issue a command that ends with a terminal error."""
     cancellations = program.cancellations

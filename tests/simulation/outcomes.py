@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic_core import from_json
 
+from tests.simulation import edges
 from tests.simulation.clock import EPOCH, SKEW
 from tests.simulation.watch import Ended
 
@@ -27,6 +28,9 @@ def ended(after: Aftermath, end: Ended) -> None:
             after.fail(f"{meta.id} ends with {text}, and was to be left to an operator")
         return
     if after.plan.mortal(node) and text.startswith("gave up after"):
+        return
+    if any(op.kind == "excess" for op in after.plan.reached(node)):
+        edges.check_excess(after, end)
         return
     try:
         output = from_json(text)

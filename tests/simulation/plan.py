@@ -125,7 +125,7 @@ class Plan:
 
     def stops(self, op: Op) -> bool:
         """Whether an operation ends the program that it is part of."""
-        if op.kind == "raise":
+        if op.kind in ("raise", "excess"):
             return True
         if op.kind == "step":
             return op.how in ("terminal", "exhaust")

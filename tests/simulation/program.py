@@ -140,6 +140,8 @@ class Program:
         self.input = from_json(data)
         self.node = self.world.plan.nodes[self.input["n"]]
         self.trace: list[Any] = []
+        self.excess = 0
+        """The size of its output in bytes, if that is too large."""
         self.ref = attempt.meta.ref
 
     @property
@@ -194,7 +196,9 @@ class Program:
 
     def output(self, most: int = 1_000_000) -> bytes:
         output: dict[str, Any] = {"n": self.node.id, "i": self.attempt.id, "t": self.trace}
-        if self.node.pad:  # how long it is tells what was seen, as what it says does
+        if self.excess:
+            output["pad"] = "x" * self.excess
+        elif self.node.pad:  # how long it is tells what was seen, as what it says does
             output["pad"] = "x" * min(self.node.pad // (1 + crc32(to_json(self.trace)) % 3), most)
         return encode(output)
 
@@ -282,6 +286,8 @@ class Program:
                 await edges.stranger(self, op.how, path)
             case "bloated":
                 await edges.bloated(self, op.how, path)
+            case "excess":
+                self.excess = edges.MOST + op.n
             case "outwait":
                 await edges.outwait(self, path)
             case "invoke":
@@ -626,10 +632,10 @@ class Program:
         try:
             self.world.waits.works(self.ref, op.n / 1000)
             with self.world.runs.within(self, path, op.n / 1000):
-                await asyncio.wait_for(pending, op.n / 1000)
+                await asyncio.wait_for(asyncio.shield(pending) if op.how == "shield" else pending, op.n / 1000)
         except TimeoutError:
             self.see(path, "timeout")
-            if op.how != "await":
+            if not op.how:
                 return
         except TerminalError as error:
             self.see(path, "ended", digest(error.message))

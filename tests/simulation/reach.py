@@ -28,6 +28,8 @@ SHARES: Final = {
     "stale": 0.0,
     "doomed": 0.0,
     "parted": 0.0,
+    "excess": 0.0,
+    "shields": 0.0,
     "leaves": 0.0,
     "leaving": 0.0,
     "twice": 0.0,
@@ -71,7 +73,8 @@ SHARES: Final = {
 - ``attached``: What callers wait for expires at once, while they resume for another reason.
 - ``wakes``, ``resends``, ``turns``, ``overtaken``, ``behind``, ``unmarked``, ``rush``, ``distant``: Something
   comes at an unlucky moment (see `moments`).
-- ``twice``, ``stale``, ``doomed``, ``parted``: A session comes to a rare decision (see `corners`).
+- ``twice``, ``stale``, ``doomed``, ``parted``, ``excess``, ``shields``: A session comes to a rare decision (see
+  `corners`).
 - ``leaving``: Half of the clients leave what is suspended, and ask for its outcome later.
 - ``leaves``: What they ask for sleeps, or waits for others, for a time that is known (see `leaving`).
 - ``waits``: No invocation and no client waits longer than the work in front of it and what went wrong (see `waits`).
@@ -110,6 +113,10 @@ def draw(seed: int, focus: str) -> tuple[str, ...]:
     timed = {"crowd", "backlog", "fan-in", "sdk", "wakes", "behind", "distant", "stale"}
     if timed.intersection(on) and "waits" not in on:
         on.append("waits")
+    if "excess" in on:
+        on = [*dict.fromkeys((*on, "bounds"))]
+    if {"excess", "shields"}.intersection(on):  # a handler of the SDK's has other outputs, and no shield
+        on = [name for name in on if name != "sdk"]
     if "leaves" in on:
         on = [*dict.fromkeys((*on, "leaving"))]
     if "behind" in on:  # its steps take longer than these allow
