@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from adapter.engine import lifecycle
 from adapter.engine.committer import Committer
 from adapter.engine.control import Control
 from adapter.engine.corrections import Corrections
@@ -135,5 +136,11 @@ MUTANTS = (
         "no notification lost",
         Edit(Pending, "resolve", "for future in self.waiters:", "for future in self.waiters[:1]:"),
         focus="shields",
+    ),
+    mutant(
+        "what was purged is answered until it expires",
+        "what is purged is gone",
+        Edit(lifecycle, "purged", '"expires": now, ', ""),
+        focus="purges",
     ),
 )

@@ -127,7 +127,27 @@ def shields(random: Random) -> Plan:
     return crowd.plan(roots)
 
 
+def purges(random: Random) -> Plan:
+    """Return a plan in which operators purge what expires soon, while others call it again and attach to it."""
+    crowd = Crowd(random)
+    roots: list[Root] = []
+    acts: list[Act] = []
+    for number in range(random.choice((1, 2, 4))):
+        wait = random.choice(((), (Op("step", "a", 5),), (Op("sleep", n=random.choice((20, 3000))),)))
+        own = replace(KEY, key=f"k{number}")
+        target, kind = random.choice(((crowd.elsewhere(), Kind.SERVICE), (own, Kind.EXCLUSIVE)))
+        called = crowd.node(target, kind, wait, idempotency=f"i{number}")
+        times = sorted(random.uniform(0, 600.0) for _ in range(random.choice((4, 8, 16))))
+        roots.append(Root(called, random.choice(("call", "send")), tuple(times), patience=28.0))
+        for at in random.sample(times, 3):
+            attach = Op("invoke", node=called, how=random.choice(("call", "join")))
+            roots.append(Root(crowd.node(crowd.elsewhere(), Kind.SERVICE, (attach,)), "send", (at,)))
+        acts += [Act("purge", called, max(0.0, at - random.choice((0.0, 0.1, 5.0)))) for at in random.sample(times, 3)]
+    return replace(crowd.plan(roots), acts=tuple(acts))
+
+
 CORNERS = {
+    "purges": purges,
     "excess": excess,
     "shields": shields,
     "doomed": doomed,
@@ -138,6 +158,7 @@ CORNERS = {
 """The switches of these."""
 
 FAULTS = {
+    "purges": Faults(jitter=0.02, slow=0.02, kill=0.005),
     "excess": Faults(jitter=0.02),
     "shields": Faults(jitter=0.02, kill=0.01),
     "doomed": Faults(jitter=0.02, kill=0.05),

@@ -26,6 +26,8 @@ class Operators:
         """What an operator has asked for, for each kind of act; the ids."""
         self.done: dict[str, set[str]] = {}
         """What an operator was told to have been accepted."""
+        self.purged: dict[str, list[tuple[float, float]]] = {}
+        """From when to when each invocation was being purged."""
         self.restarts: dict[tuple[int, int, str], str] = {}
         """For each restart, by its program, its act and what was restarted: the invocation that it made."""
         self.copied: dict[str, float] = {}
@@ -45,10 +47,13 @@ class Operators:
             world.waits.mishap(60.0 + RECOVERY)
             self.acted.setdefault(act.what, set()).add(id)
             for _ in range(world.random.choice((1, 1, 2))):  # it may be asked for again
+                began = world.loop.time()
                 said = await world.clients.insist(partial(self._act, act=act, id=id, number=number))
                 world.note(None, "operator was told", said)
                 if said == "accepted":
                     self.done.setdefault(act.what, set()).add(id)
+                if said == "accepted" and act.what == "purge":
+                    self.purged.setdefault(id, []).append((began, world.loop.time()))
 
     async def _act(self, engine: Engine, act: Act, id: str, number: int) -> str:
         world = self._world

@@ -28,6 +28,7 @@ SHARES: Final = {
     "stale": 0.0,
     "doomed": 0.0,
     "parted": 0.0,
+    "purges": 0.0,
     "excess": 0.0,
     "shields": 0.0,
     "leaves": 0.0,
@@ -73,8 +74,8 @@ SHARES: Final = {
 - ``attached``: What callers wait for expires at once, while they resume for another reason.
 - ``wakes``, ``resends``, ``turns``, ``overtaken``, ``behind``, ``unmarked``, ``rush``, ``distant``: Something
   comes at an unlucky moment (see `moments`).
-- ``twice``, ``stale``, ``doomed``, ``parted``, ``excess``, ``shields``: A session comes to a rare decision (see
-  `corners`).
+- ``twice``, ``stale``, ``doomed``, ``parted``, ``purges``, ``excess``, ``shields``: Sessions come to rare
+  decisions (see `corners`).
 - ``leaving``: Half of the clients leave what is suspended, and ask for its outcome later.
 - ``leaves``: What they ask for sleeps, or waits for others, for a time that is known (see `leaving`).
 - ``waits``: No invocation and no client waits longer than the work in front of it and what went wrong (see `waits`).

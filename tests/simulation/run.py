@@ -106,7 +106,7 @@ def case(seed: int, focus: str = "") -> Case:
     if focus == "steps":
         faults.jitter = 0.0  # so that much ends at one time
     crowds = [name for name in reach if name in CROWDS]
-    expiring = "attached" in crowds or ("expiry" in reach and not crowds)
+    expiring = bool({"attached", "purges"}.intersection(crowds)) or ("expiry" in reach and not crowds)
     plan = generate(Random(f"{seed}/plan"), expiring=expiring, extended=extended, focus=focus, reach=reach)
     for name in crowds:
         plan = CROWDS[name](Random(f"{seed}/plan"))
