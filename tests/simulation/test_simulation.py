@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from tests.simulation import corner_mutants, mutants, sdk_mutants
+from tests.simulation.corners import CORNERS
 from tests.simulation.fingerprint import fingerprint
 from tests.simulation.mutants import Mutant, broken
 from tests.simulation.regressions import REGRESSIONS
@@ -32,6 +33,12 @@ def test_seeds(start: int) -> None:
 def test_what_the_library_builds_on_the_engine() -> None:
     for seed in range(25):
         assert run(case(seed, "further")).violations == [], f"python -m tests.simulation --seed {seed} --focus further"
+
+
+@pytest.mark.parametrize("focus", [*CORNERS, "parted+small", "leaves", "leaving"])
+def test_corners(focus: str) -> None:
+    for seed in range(15):
+        assert run(case(seed, focus)).violations == [], f"python -m tests.simulation --seed {seed} --focus {focus}"
 
 
 def test_costs() -> None:
