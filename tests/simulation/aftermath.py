@@ -10,7 +10,7 @@ from pydantic_core import from_json
 from adapter.engine.journal import CANCEL, NotificationDelivered, ResultDelivered
 from adapter.engine.records import Meta, Ref
 from tests.simulation.plan import Op
-from tests.simulation.program import digest
+from tests.simulation.values import digest
 from tests.simulation.watch import Ended, WatchedStore
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from adapter.errors import TerminalError
 from tests.simulation import leaving
 from tests.simulation.clock import EPOCH
 from tests.simulation.plan import Root
-from tests.simulation.program import request
+from tests.simulation.values import request
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process

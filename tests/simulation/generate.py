@@ -8,9 +8,9 @@ from random import Random
 
 from adapter.engine.types import Kind
 from tests.simulation import edits
+from tests.simulation.composer import Composer
 from tests.simulation.plan import Act, Plan, Root
 from tests.simulation.profile import Profile
-from tests.simulation.programs import Programs
 
 
 def generate(
@@ -28,16 +28,16 @@ def generate(
         reach: Which switches are on (see `reach.SHARES`).
     """
     profile = Profile(random, expiring, extended, focus, reach)
-    programs = Programs(profile)
+    composer = Composer(profile)
     for _ in range(0 if profile.alone else random.choice((0, 1, 2, 4))):
         floor = random.randint(0, len(profile.keys))
-        programs.pool.append((programs.node(floor, 2, idempotency=f"i{len(programs.pool)}"), floor))
-    programs.left = max(programs.left, 3)
+        composer.pool.append((composer.node(floor, 2, idempotency=f"i{len(composer.pool)}"), floor))
+    composer.left = max(composer.left, 3)
     span = 900.0 if profile.expiring else random.choice((0.0, 0.05, 1.0, 10.0))
-    roots = _roots(profile, programs, span)
+    roots = _roots(profile, composer, span)
     plan = Plan(
         profile.functions,
-        programs.nodes,
+        composer.nodes,
         tuple(roots),
         limits=profile.limits,
         tangled=profile.tangled,
@@ -46,7 +46,7 @@ def generate(
     )
     if profile.alone:
         return plan
-    acts = tuple(_act(profile, programs, plan, root) for root in roots if random.random() < profile.acts)
+    acts = tuple(_act(profile, composer, plan, root) for root in roots if random.random() < profile.acts)
     deploys = tuple(
         (function, random.uniform(0, span + 5))
         for function in range(profile.functions_count if profile.extended and random.random() < 0.5 else 0)
@@ -56,25 +56,25 @@ def generate(
         acts += edits.draw(random, plan, span + 5)
     for act in acts:  # nothing can be moved before there is somewhere to go
         if act.what == "move":
-            function = profile.functions[programs.nodes[act.node].target.service]
+            function = profile.functions[composer.nodes[act.node].target.service]
             deploys = (*deploys, (function, act.at - random.choice((0.0, 0.1, 1.0))))
     return replace(plan, acts=acts, deploys=deploys)
 
 
-def _roots(profile: Profile, programs: Programs, span: float) -> list[Root]:
+def _roots(profile: Profile, composer: Composer, span: float) -> list[Root]:
     """What clients ask for, within so many seconds."""
     random = profile.random
     roots: list[Root] = []
-    while programs.left > 0 and len(roots) < (1 if profile.alone else 30):
+    while composer.left > 0 and len(roots) < (1 if profile.alone else 30):
         idempotent = random.random() < 0.4
-        if programs.pool and random.random() < 0.15:
-            node = random.choice(programs.pool)[0]
+        if composer.pool and random.random() < 0.15:
+            node = random.choice(composer.pool)[0]
             if any(root.node == node for root in roots):
                 continue
             idempotent = True
         else:
-            node = programs.node(0, 0, idempotency=f"r{len(roots)}" if idempotent else None)
-        several = (idempotent or programs.nodes[node].kind is Kind.WORKFLOW) and not profile.alone
+            node = composer.node(0, 0, idempotency=f"r{len(roots)}" if idempotent else None)
+        several = (idempotent or composer.nodes[node].kind is Kind.WORKFLOW) and not profile.alone
         repeats = random.choice((1, 1, 2, 3)) if several else 1
         roots.append(
             Root(
@@ -85,11 +85,11 @@ def _roots(profile: Profile, programs: Programs, span: float) -> list[Root]:
                 patience=random.choice((0.5, 2.0, 8.0)),
             )
         )
-        programs.left -= 1
+        composer.left -= 1
     return roots
 
 
-def _act(profile: Profile, programs: Programs, plan: Plan, root: Root) -> Act:
+def _act(profile: Profile, composer: Composer, plan: Plan, root: Root) -> Act:
     """What an operator does to a client's request, or to something that it leads to."""
     random = profile.random
     below = sorted(plan.below([root.node]))
@@ -97,7 +97,7 @@ def _act(profile: Profile, programs: Programs, plan: Plan, root: Root) -> Act:
     if not profile.expiring and all(plan.nodes[id].kind is not Kind.WORKFLOW for id in below):
         names += ["restart", "restart"]
     once = [id for id in below if plan.nodes[id].kind is Kind.WORKFLOW and id != root.node]
-    if not profile.expiring and root.node not in [id for id, _ in programs.pool] and not once:
+    if not profile.expiring and root.node not in [id for id, _ in composer.pool] and not once:
         names += ["purge"]
     copies = "further" in profile.reach and "restart" in names and plan.may_copy(root.node)
     what = random.choice(names[:2] if profile.trees else names if not copies else [*names, "restart", "restart"])

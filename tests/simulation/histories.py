@@ -9,7 +9,7 @@ from pydantic_core import from_json
 
 from adapter.engine.records import Head, Meta, StateEntry
 from adapter.engine.types import Kind, ObjectKey
-from tests.simulation.program import digest
+from tests.simulation.values import digest
 
 if TYPE_CHECKING:
     from tests.simulation.aftermath import Aftermath

@@ -8,7 +8,7 @@ from pydantic_core import from_json, to_json
 
 from adapter.engine.records import Meta
 from adapter.engine.types import Kind, ObjectKey
-from tests.simulation.program import digest
+from tests.simulation.values import digest
 
 if TYPE_CHECKING:
     from tests.simulation.aftermath import Aftermath

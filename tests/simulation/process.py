@@ -16,7 +16,7 @@ from adapter.engine.records import Ref
 from adapter.engine.types import Kind, Target
 from tests.simulation import sessions
 from tests.simulation.clock import EPOCH
-from tests.simulation.program import handlers, kind_of
+from tests.simulation.hosting import handlers, kind_of
 from tests.simulation.waits import LEASE, RECOVERY, REFUSED, Span
 
 if TYPE_CHECKING:

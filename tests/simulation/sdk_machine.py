@@ -22,8 +22,8 @@ from adapter.restate import messages as m
 from adapter.restate.awaiting import uncancelled
 from adapter.restate.wire import Frame, FrameReader, read_frames, write_frame
 from tests.simulation.clock import EPOCH
-from tests.simulation.program import Hiccup
 from tests.simulation.sdk_program import Over, SdkProgram
+from tests.simulation.values import Hiccup
 
 if TYPE_CHECKING:
     from tests.simulation.sdk import Watched

@@ -19,7 +19,8 @@ from adapter.engine.types import Kind
 from adapter.errors import TerminalError
 from adapter.restate import messages as m
 from tests.simulation.plan import Op
-from tests.simulation.program import Program, decode
+from tests.simulation.program import Program
+from tests.simulation.values import decode
 
 if TYPE_CHECKING:
     from adapter.engine.commands import Issuer

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from adapter.engine import ids
 from adapter.engine.ports import Unavailable
 from adapter.errors import RetryableError
-from tests.simulation.program import Hiccup
+from tests.simulation.values import Hiccup
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

@@ -1,4 +1,4 @@
-"""Draws programs: which operations each consists of, and whom it calls."""
+"""Composes programs, at random: which operations each consists of, and whom it calls."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ SDK = {"now", "gather", "race", "stray", "deadline", "glance"}
 """What a handler that is written with Restate's SDK does not do."""
 
 
-class Programs:
-    """The programs of a plan that is being made."""
+class Composer:
+    """Composes the programs of one plan."""
 
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
