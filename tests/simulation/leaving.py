@@ -103,7 +103,7 @@ class Visit:
         if resting and writer == self.process.name and since > self.began:
             if world.loop.time() - since > AT_ONCE:
                 world.violation(f"{id} was waited for although it was suspended {world.loop.time() - since} s before")
-            elif world.inactivity is None and self._waits_for_others() and waited < WAIT - 0.01:
+            elif world.inactivity is None and self._is_held() and waited < WAIT - 0.01:
                 world.violation(f"{id} waits for others, and was suspended after {waited} s")
         elif resting and since < self.began and (record.rests_until or 0) - engine.process.now() > LEAVE_AFTER:
             if waited > world.poll / 1000 + AT_ONCE:
@@ -111,11 +111,14 @@ class Visit:
         elif not resting and since < self.began and waited < WAIT - 0.01:
             world.violation(f"{id} is {record.status}, and was left after {waited} s")
 
-    def _waits_for_others(self) -> bool:
-        """Return True if the program waits for what comes from elsewhere, and for nothing else."""
+    def _is_held(self) -> bool:
+        """Return True if a session that began with this request waits for what comes from elsewhere, and for nothing
+        else."""
         plan = self.world.plan
-        last = plan.nodes[self.node].ops[-1]
-        return last.kind == "signal" or (last.kind == "invoke" and plan.nodes[last.node].target == ELSEWHERE)
+        node = plan.nodes[self.node]
+        last = node.ops[-1]
+        own = not self.again and not node.kind.exclusive
+        return own and (last.kind == "signal" or (last.kind == "invoke" and plan.nodes[last.node].target == ELSEWHERE))
 
     def _most(self) -> float:
         """Return the seconds that it waits at most, but for requests."""
