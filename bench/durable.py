@@ -10,11 +10,14 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 import httpx
 
+from adapter import SyncClient
 from bench.compare import LOCAL, PEER
 from infra.deploy import build, deploy, local_parameters
 from infra.emulator import ROOT, free_port
@@ -35,6 +38,9 @@ FUNCTIONS: Final = {"Bench": "bench", "BenchFar": "benchfar"}
 
 EXAMPLE: Final = "SignUp"
 """The example whose part of the template is copied."""
+
+WAITS: Final = (2, 5)
+"""Seconds that handlers sleep while a client waits."""
 
 MEMORY: Final = 512
 """MB of each function, as the peer's."""
@@ -61,7 +67,9 @@ def durable_compare() -> list[Row]:
         run("deploy.py", folder / "peer")
         function = f"{_deploy(url)}:live"
         run("compare_durable.py", "--endpoint", url, "--function", function, "--json", figures)
-    return table_of(json.loads(figures.read_text()))
+        measured = json.loads(figures.read_text())
+        measured += _waits_of_our_client(measured, url, function)
+    return table_of(measured)
 
 
 def _deploy(url: str) -> str:
@@ -84,6 +92,63 @@ def _ours(template: Template) -> None:
     for function in FUNCTIONS:
         copy_function(template, EXAMPLE, function)["Properties"]["MemorySize"] = MEMORY
     keep_functions(template, *FUNCTIONS)
+
+
+def _waits_of_our_client(measured: Sequence[Row], url: str, function: str) -> list[Row]:
+    """Return rows for what sleeps while `SyncClient` waits, beside those of the durable functions that do."""
+    sys.path.insert(0, str(TOOLS))
+    sides = import_module("compare_durable").Sides(url, function, None)
+    sys.path.remove(str(TOOLS))
+    rows: list[Row] = []
+    with (
+        httpx.Client(transport=_Invocations(sides.http, function)) as http,
+        SyncClient("http://bench", http=http) as client,
+    ):
+
+        def call(workload: Any) -> None:
+            name, seconds = workload.ours
+            client.result(client.generic_call(service="Bench", method=name, parameter=seconds))
+
+        for seconds in WAITS:
+            theirs = next(r for r in measured if r["workload"] == f"wait of {seconds} s" and r["side"] == "durable")
+            work = f"wait of {seconds} s, our client"
+            began = time.perf_counter()
+            call(SimpleNamespace(ours=("wait", seconds)))
+            taken = (time.perf_counter() - began) * 1000
+            counted = sides.counted(
+                call, SimpleNamespace(ours=("wait", seconds), durable=("wait", seconds), sent=False)
+            )
+            ours = {"p50 ms": taken, **counted}
+            rounded = {name: round(value, 1) for name, value in ours.items()}
+            rows += {**theirs, "workload": work}, {"workload": work, "side": "ours", **rounded}
+    return rows
+
+
+class _Invocations(httpx.BaseTransport):
+    """Carries requests to a function as an HTTP API does: each is an invocation."""
+
+    def __init__(self, aws: httpx.Client, function: str) -> None:
+        self._aws = aws
+        name, _, self._qualifier = function.partition(":")
+        self._path = f"/2015-03-31/functions/{name}/invocations"
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.path
+        event = {
+            "version": "2.0",
+            "routeKey": "ANY /Bench/{proxy+}",
+            "rawPath": path,
+            "rawQueryString": request.url.query.decode(),
+            "headers": dict(request.headers),
+            "requestContext": {
+                "timeEpoch": time.time_ns() // 1_000_000,
+                "http": {"method": request.method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1"},
+            },
+            "body": request.read().decode(),
+            "isBase64Encoded": False,
+        }
+        answer = self._aws.post(self._path, params={"Qualifier": self._qualifier}, json=event).raise_for_status().json()
+        return httpx.Response(answer["statusCode"], headers=answer["headers"], text=answer["body"])
 
 
 def table_of(measured: Sequence[Row]) -> list[Row]:
