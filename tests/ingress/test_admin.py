@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from adapter import Context, ObjectContext, Service, TerminalError, VirtualObject, Workflow, WorkflowContext, handler
-from adapter.engine.records import Status
+from adapter.engine.control import Control
+from adapter.engine.records import Ended, Status
 from adapter.engine.types import ObjectKey
 from adapter.http.admin import Admin, LocalServices
 from adapter.http.admin.ports import InUseError, Version
@@ -338,6 +339,21 @@ async def test_what_waits_for_its_key_is_not_paused(stack: Admined) -> None:
     queued = await stack.sent("Box/a/fill", {})
     assert (await stack.shown(queued))["status"] == "queued"
     assert await stack.act(queued, "pause") == (409, f"{queued} waits for its key: there is nothing to pause")
+
+
+async def test_what_is_being_killed_is_not_paused(stack: Admined) -> None:
+    """The process that kills it has stopped it, and ended before it completed it."""
+    id = await stack.sent("Shop/sleep")
+
+    async def dies(*_: object) -> None:
+        raise ConnectionError("the process died")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Control, "kill_calls", dies)
+        assert (await stack.act(id, "kill"))[0] == 500
+    assert await stack.act(id, "pause") == (409, f"{id} is being ended: it is too late to pause it")
+    await stack.act(id, "kill")
+    assert [each.ended for each in stack.invocations] == [Ended.KILLED]
 
 
 async def test_restart_as_new(stack: Admined) -> None:

@@ -140,6 +140,8 @@ def refusal(meta: Meta, action: str) -> tuple[str, str] | None:
         return "completed", f"{meta.id} has completed"
     elif action == "pause" and meta.status is Status.QUEUED:
         return "queued", f"{meta.id} waits for its key: there is nothing to pause"
+    elif action == "pause" and meta.outcome is not None and meta.status is not Status.PAUSED:
+        return "ending", f"{meta.id} is being ended: it is too late to pause it"
     return None
 
 
