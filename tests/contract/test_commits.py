@@ -76,6 +76,18 @@ async def test_none_if_one_is_refused(store: Store) -> None:
     assert page.segments == [replace(there, commit_id=commit_id)]
 
 
+@pytest.mark.parametrize("conditions", ["that hold", "of which one fails"])
+async def test_two_changes_of_one_item_are_a_mistake(store: Store, conditions: str) -> None:
+    """AWS refuses them before it looks at the conditions: nothing that the engine could learn from."""
+    record = await created(store)
+    ref = record.ref if conditions == "that hold" else Ref(record.id, "another")
+    with pytest.raises(ValueError, match="two changes of one item"):
+        await commit(store, Update(record.ref, {"error": "e"}), Put(segment(ref, 0)), Update(ref, {"failures": 1}))
+    page = await store.load(record.id)
+    assert page.meta
+    assert (page.meta.error, page.segments) == (None, [])
+
+
 @pytest.mark.parametrize("item", [segment(REF, 0), notification(REF, "c1"), WAITER, waiting(7)])
 async def test_puts_are_put_if_absent(store: Store, item: JournalSegment) -> None:
     await put(store, item)
