@@ -100,7 +100,7 @@ class Network:
             if error is None:
                 world.waits.wins(process.name, args[0])
             elif isinstance(error, Conflict | Contended) and not _exists(args[0], error):
-                world.waits.loses(process.name, args[0], process.in_flight)
+                world.waits.loses(process.name, args[0])
         if name == "peek" and args[0] in process.engine.process.active and world.chance(faults.lagging):
             world.waits.mishap(4.0)
             await world.loop.pause(4.0)

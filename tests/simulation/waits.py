@@ -91,8 +91,6 @@ class Waits:
         """When something went wrong, and the seconds that this may have cost."""
         self._failures: dict[str, int] = defaultdict(int)
         self._losses: dict[tuple[str, str], int] = defaultdict(int)
-        self._rivals: dict[tuple[str, str], int] = defaultdict(int)
-        """The most requests that a process had under way while it lost a key to others."""
         self.tickets: dict[Ref, str] = {}
         """The place of each invocation in its key's inbox, if it had one."""
         self._refused: dict[str, int] = defaultdict(int)
@@ -155,17 +153,20 @@ class Waits:
             if self._marks[process, key] >= MARKS:
                 self.mishap(2.0)
 
-    def loses(self, process: str, changes: Sequence[Change], in_flight: int) -> None:
-        """A commit was refused for what others have written, or are writing. The process has so many requests under
-        way, which may compete with each other: an operator asks again and again while a process gets no answers."""
+    def loses(self, process: str, changes: Sequence[Change]) -> None:
+        """A commit was refused for what others have written, or are writing.
+
+        Edits of state are not counted. An operator repeats them while a process gets no answers. Dozens compete with
+        each other then, and with nobody else.
+        """
+        if not any(isinstance(change, Create | Update) for change in changes):
+            return
         for name in _written(changes):
             self._losses[process, name] += 1
-            self._rivals[process, name] = max(self._rivals[process, name], in_flight)
-            crowd = max(1, self._rivals[process, name] // 8)
-            allowed = LOSSES * crowd
-            most = STANDSTILL * crowd * (1 + len({process for process, other in self._losses if other == name}))
-            if self._losses[process, name] > allowed and "/" in name:
-                self._world.violation(f"{process} has lost {name} {allowed} times in a row")
+            self._refused[name] += 1
+            most = STANDSTILL * (1 + len({process for process, other in self._losses if other == name}))
+            if self._losses[process, name] > LOSSES and "/" in name:
+                self._world.violation(f"{process} has lost {name} {LOSSES} times in a row")
             elif self._refused[name] > most:
                 self._world.violation(f"{name} was refused to all {most} times in a row")
 
@@ -183,7 +184,6 @@ class Waits:
         taken = [str(change.key) for change in changes if isinstance(change, TakeKey)]
         for name in (*_written(changes), *taken):
             self._losses.pop((process, name), None)
-            self._rivals.pop((process, name), None)
             self._refused.pop(name, None)
 
     # --- when it is over ---
