@@ -10,7 +10,7 @@ import pytest
 
 from adapter import gather
 from adapter.engine import commands as c
-from adapter.engine.records import Status
+from adapter.engine.records import Meta, Status
 from adapter.engine.requests import LEAVE_AFTER, Answer, Request
 from adapter.engine.types import Kind, Outcome, RetryPolicy
 from tests.unit.world import World, pack, settle, target, unpack, value
@@ -159,3 +159,57 @@ async def test_one_that_does_not_leave_waits_for_what_another_left() -> None:
     assert not waits.done()
     await world.clock.advance(3)
     assert value(waits.result().outcome) == "slept"
+
+
+@pytest.mark.parametrize("what", ["pause", "resume", "kill", "cancel"])
+async def test_an_operator_acts_in_another_process_while_a_client_waits(what: str) -> None:
+    """The attempt here ends. The client waits for what becomes of the invocation, and not for longer than a second."""
+    world = World(2)
+
+    @world.handler("S")
+    async def hear(ctx: Any, _: Any) -> Any:
+        return await ctx.issue(c.Signal("go"), unpack)
+
+    client = leaving(world, "S/hear")
+    await world.clock.advance(0.3)
+    [id] = [record.id for record in world.store.records() if isinstance(record, Meta)]
+    control = world.engines[1].control
+    if what == "resume":
+        assert await control.pause(id) == "accepted"
+    assert await getattr(control, what)(id) == "accepted"
+    await world.clock.advance(2.2)
+    outcome, status = client.result().outcome, (await world.meta(id)).status
+    if what in ("pause", "resume"):
+        assert (outcome, status) == (None, Status.PAUSED if what == "pause" else Status.SUSPENDED)
+    else:
+        assert (value(outcome), status) == ((409, "killed" if what == "kill" else "cancelled"), Status.COMPLETED)
+
+
+async def test_a_lambda_process_has_nothing_left_to_do_once_its_client_has_left() -> None:
+    """It is frozen when it answers. What its session waits for here does not keep it from that."""
+    world = World(2)
+    sleeper(world, HOUR)
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def hold(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(HOUR), unpack)
+
+    @world.handler("S", retry=RetryPolicy(initial=timedelta(seconds=1.9)))
+    async def fail(ctx: Any, _: Any) -> Any:
+        raise ConnectionError
+
+    @world.handler("S")
+    async def root(ctx: Any, _: Any) -> Any:
+        awakeable = ctx.issue(c.Awakeable(), unpack)
+        calls = [ctx.issue(c.Call(target(path), b""), unpack) for path in ("S/nap", "S/calls", "S/fail", "O/k/hold")]
+        await gather(awakeable, *calls)
+
+    await world.send("O/k/hold", process=1)
+    await settle()
+    process = world.engine.process
+    process.deadline = world.clock.now() + 30_000
+    client = leaving(world, "S/root")
+    await world.clock.advance(LEAVE_AFTER / 1000 + 0.3)
+    assert client.result().outcome is None
+    await asyncio.wait_for(process.drain(), 1)
+    assert not process.active
