@@ -34,6 +34,10 @@ CODES: Final = {
 """The exit code for a refusal; for all others the command failed."""
 
 
+class Unreachable(Failure):
+    """The server does not answer."""
+
+
 class Api:
     """A connection to a server.
 
@@ -95,7 +99,8 @@ class Api:
         """Send a request, and return the answer, which may be a refusal.
 
         Raises:
-            Failure: If there is no answer.
+            Unreachable: If there is no answer.
+            Failure: If the URL is invalid, or the request cannot be signed.
         """
         import httpx
 
@@ -105,10 +110,10 @@ class Api:
         except httpx.InvalidURL as error:
             raise Failure(f"{self.target.base} is not a URL ({error})", Exit.USAGE) from None
         except httpx.TimeoutException:
-            raise Failure(f"{self.target.base} does not answer within {TIMEOUT:.0f} s") from None
+            raise Unreachable(f"{self.target.base} does not answer within {TIMEOUT:.0f} s") from None
         except httpx.TransportError as error:
             reason = str(error) or type(error).__name__
-            raise Failure(f"cannot reach {self.target.base} ({reason}): {self.target.advice}") from None
+            raise Unreachable(f"cannot reach {self.target.base} ({reason}): {self.target.advice}") from None
         except self._signing_errors() as error:
             raise Failure(f"cannot sign the request: {error}") from None
 

@@ -5,20 +5,35 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from adapter.cli.api import path, refusal
+from adapter.cli.api import Unreachable, path, refusal
 from adapter.cli.failures import Exit, Failure
 from adapter.cli.options import Here, remote
 from adapter.cli.text import is_json, json_or_file
 
+if TYPE_CHECKING:
+    import httpx
+
 LEAVES: Final = "respond-suspended"
-"""What the command prefers: to ask again later, rather than wait for an invocation that is suspended."""
+"""The preference that the command sends: it asks again later, and does not wait for a suspended invocation."""
+
+FIRST_PAUSE: Final = 0.1
+"""Seconds until the command first asks again, if the server does not say when to. Each pause doubles it."""
+
+LONGEST_UNTOLD: Final = 2.0
+"""The longest of these pauses, in seconds."""
 
 LONGEST_PAUSE: Final = 30.0
-"""Seconds until it asks again at the latest."""
+"""The longest pause in seconds if the server says when to ask again."""
+
+PASSING: Final = frozenset({429, 502, 503, 504})
+"""Statuses of the server after which the command repeats its request for a result."""
+
+LONGEST_OUTAGE: Final = 60.0
+"""Seconds for which the command repeats a request for a result that gets no answer."""
 
 HandlerPath = Annotated[
     str,
@@ -55,7 +70,7 @@ def call(
     answer = _result(here, _request(here, "call", handler, input, idempotency_key, header, {}))
     id = answer.headers.get("x-restate-id")
     if answer.status_code == 202:
-        here.out.note(f"it goes on: adapter inv show {id}{here.target.options}")
+        here.out.note(f"{id} continues: adapter inv show {id}{here.target.options}")
         here.out.done(str(id), answer.json())
     elif not is_json(answer.content):
         sys.stdout.buffer.write(answer.content)
@@ -82,21 +97,52 @@ def send(
     here.out.done(answer["invocationId"], answer)
 
 
-def _result(here: Here, answer: Any) -> Any:
+def _result(here: Here, answer: httpx.Response) -> httpx.Response:
     """Ask for the result of a call again and again while its invocation is suspended. Return the last answer."""
-    pause = 0.1
-    while answer.status_code == 202 and answer.headers.get("preference-applied") == LEAVES:
-        id = answer.headers["x-restate-id"]
-        if pause == 0.1:
-            here.out.note(f"{id} is suspended. This command waits for its result.")
-        told = answer.headers.get("retry-after", "")
-        time.sleep(min(float(told), LONGEST_PAUSE) if told.isdecimal() else pause)
-        pause = min(pause * 2, 2)
-        answer = _answered(
-            here,
-            here.api.ask("GET", path("restate", "invocation", id, "attach"), headers={"prefer": LEAVES}, timeout=None),
-        )
+    if not _is_left(answer):
+        return answer
+    id, pause = answer.headers["x-restate-id"], FIRST_PAUSE
+    here.out.note(f"{id} is suspended. This command waits for its result.")
+    continues = f"{id} continues: adapter inv show {id}{here.target.options}"
+    try:
+        while _is_left(answer):
+            told = answer.headers.get("retry-after", "")
+            time.sleep(min(float(told), LONGEST_PAUSE) if told.isdecimal() else pause)
+            pause = min(pause * 2, LONGEST_UNTOLD)
+            answer = _attached(here, id)
+    except KeyboardInterrupt:
+        here.out.note(continues)
+        raise
+    except Unreachable as failure:
+        raise Failure(f"{failure.message}. {continues}", failure.code, id=id) from None
     return answer
+
+
+def _attached(here: Here, id: str) -> httpx.Response:
+    """Ask for a result. While the server does not answer, repeat the request for up to `LONGEST_OUTAGE`."""
+    until = time.monotonic() + LONGEST_OUTAGE
+    while True:
+        is_last = time.monotonic() >= until
+        try:
+            url = path("restate", "invocation", id, "attach")
+            answer = here.api.ask("GET", url, headers={"prefer": LEAVES}, timeout=None)
+        except Unreachable:
+            if is_last:
+                raise
+        else:
+            if is_last or not _passes(answer):
+                return _answered(here, answer)
+        time.sleep(LONGEST_UNTOLD)
+
+
+def _is_left(answer: httpx.Response) -> bool:
+    """Return True if the server did not wait for a suspended invocation."""
+    return answer.status_code == 202 and answer.headers.get("preference-applied") == LEAVES
+
+
+def _passes(answer: httpx.Response) -> bool:
+    """Return True if the same request can have another answer soon. An error of the handler is final."""
+    return answer.status_code in PASSING and answer.headers.get("x-restate-error-source") != "invocation"
 
 
 def _request(
@@ -126,7 +172,7 @@ def _request(
     return _answered(here, answer)
 
 
-def _answered(here: Here, answer: Any) -> Any:
+def _answered(here: Here, answer: httpx.Response) -> httpx.Response:
     if answer.status_code == 504 and (id := answer.headers.get("x-restate-id")):
         raise Failure(f"no result yet: adapter inv show {id}{here.target.options}", Exit.FAILED, id=id, status=504)
     if not answer.is_success:
