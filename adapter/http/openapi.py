@@ -171,9 +171,9 @@ def _paths(
     call = {
         "operationId": name,
         **common,
-        "parameters": parameters,
+        "parameters": [*parameters, _PREFER],
         **body,
-        "responses": {"200": result, **_FAILED},
+        "responses": {"200": result, **_PENDING, **_FAILED},
     }
     send = {
         "operationId": f"{name}.send",
@@ -188,8 +188,10 @@ def _paths(
     paths: dict[str, Any] = {place: methods, f"{place}/send": {"post": send}}
     if workflow:
         for what in ("attach", "output"):
-            responses: dict[str, Any] = {"200": result, **(_NOT_READY if what == "output" else {}), **_FAILED}
-            get = {"operationId": f"{name}.{what}", **common, "parameters": [_KEY], "responses": responses}
+            waits = what == "attach"
+            responses: dict[str, Any] = {"200": result, **(_PENDING if waits else _NOT_READY), **_FAILED}
+            asked = [_KEY, *([_PREFER] if waits else [])]
+            get = {"operationId": f"{name}.{what}", **common, "parameters": asked, "responses": responses}
             paths[f"/restate/workflow/{service.name}/{{key}}/{what}"] = {"get": get}
     return paths
 
@@ -246,12 +248,14 @@ _INVOCATION_ID: Final[dict[str, Any]] = {"type": "string", "pattern": f"^{INVOCA
 
 _KEY: Final = {"$ref": "#/components/parameters/Key"}
 _IDEMPOTENCY_KEY: Final = {"$ref": "#/components/parameters/IdempotencyKey"}
+_PREFER: Final = {"$ref": "#/components/parameters/Prefer"}
 _DELAY: Final = {"$ref": "#/components/parameters/Delay"}
 _ID: Final = {"$ref": "#/components/parameters/Id"}
 _AWAKEABLE: Final = {"$ref": "#/components/parameters/Awakeable"}
 _HEADERS: Final = {ID: {"$ref": "#/components/headers/Id"}}
 _FAILED: Final = {"default": {"$ref": "#/components/responses/Failed"}}
 _NOT_READY: Final = {"470": {"$ref": "#/components/responses/NotReady"}}
+_PENDING: Final = {"202": {"$ref": "#/components/responses/Pending"}}
 _SCHEMAS: Final[dict[str, Any]] = {
     "adapter.Sent": {
         "type": "object",
@@ -299,6 +303,13 @@ _COMPONENTS: Final[dict[str, Any]] = {
             "description": "Requests to one handler and key that carry the same one are one invocation.",
             "schema": {"type": "string", "minLength": 1, "maxLength": MAX_IDEMPOTENCY_KEY},
         },
+        "Prefer": {
+            "name": "Prefer",
+            "in": "header",
+            "description": "Whether to wait for the result: `respond-suspended` until the invocation is suspended, "
+            "`wait=5` for five seconds, `respond-async` not at all. The response is then 202 if there is no result.",
+            "schema": _TEXT,
+        },
         "Delay": {
             "name": "delay",
             "in": "query",
@@ -320,8 +331,19 @@ _COMPONENTS: Final[dict[str, Any]] = {
             "schema": {"type": "string", "pattern": f"^{AWAKEABLE_ID.pattern}$"},
         },
     },
-    "headers": {"Id": {"description": "The invocation's id.", "schema": _INVOCATION_ID}},
+    "headers": {
+        "Id": {"description": "The invocation's id.", "schema": _INVOCATION_ID},
+        "RetryAfter": {
+            "description": "The seconds after which to ask again, if they are known.",
+            "schema": {"type": "integer", "minimum": 1},
+        },
+    },
     "responses": {
+        "Pending": {
+            "description": "With `Prefer`: the invocation is stored, and has no result yet. Attach to it.",
+            "headers": {**_HEADERS, "retry-after": {"$ref": "#/components/headers/RetryAfter"}},
+            "content": {JSON: {"schema": {"$ref": SCHEMAS + "adapter.Sent"}}},
+        },
         "Sent": {
             "description": "The message is stored.",
             "headers": _HEADERS,
@@ -361,8 +383,8 @@ _COMMON: Final[dict[str, Any]] = {
         "get": {
             "operationId": "restate.attach",
             "summary": "Wait for an invocation's result.",
-            "parameters": [_ID],
-            "responses": {**_ANY_RESULT, **_FAILED},
+            "parameters": [_ID, _PREFER],
+            "responses": {**_ANY_RESULT, **_PENDING, **_FAILED},
         }
     },
     "/restate/invocation/{id}/output": {

@@ -52,13 +52,17 @@ async def test_it_has_the_services_of_other_functions() -> None:
     await stack.close()
 
 
+def parameters(*names: str) -> list[dict[str, str]]:
+    return [{"$ref": f"#/components/parameters/{name}"} for name in names]
+
+
 def test_a_call(document: dict[str, Any]) -> None:
     call = document["paths"]["/Catalogue/page"]["post"]
     assert (call["operationId"], call["tags"]) == ("Catalogue.page", ["Catalogue"])
     assert call["requestBody"]["required"] is False
     assert content(call["requestBody"]) == {"type": "integer", "default": 10}
     assert content(call["responses"]["200"]) == {"$ref": "#/components/schemas/Page_Item_"}
-    assert call["parameters"] == [{"$ref": "#/components/parameters/IdempotencyKey"}]
+    assert call["parameters"] == parameters("IdempotencyKey", "Prefer")
     assert call["x-adapter"] == {"service": "Catalogue", "category": "service", "handler": "page", "kind": "service"}
 
 
@@ -86,11 +90,35 @@ def test_a_send(document: dict[str, Any]) -> None:
 
 def test_a_workflow_takes_no_idempotency_key_and_is_attached_to(document: dict[str, Any]) -> None:
     run = document["paths"]["/Delivery/{key}/run"]["post"]
-    assert run["parameters"] == [{"$ref": "#/components/parameters/Key"}]
+    assert run["parameters"] == parameters("Key", "Prefer")
     for what in ("attach", "output"):
         get = document["paths"][f"/restate/workflow/Delivery/{{key}}/{what}"]["get"]
         assert get["responses"]["200"] == run["responses"]["200"]
     assert "470" in get["responses"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/Catalogue/page",
+        "/Delivery/{key}/run",
+        "/restate/workflow/Delivery/{key}/attach",
+        "/restate/invocation/{id}/attach",
+    ],
+)
+def test_a_client_may_leave_before_there_is_a_result(document: dict[str, Any], path: str) -> None:
+    operation = next(iter(document["paths"][path].values()))
+    assert parameters("Prefer")[0] in operation["parameters"]
+    assert operation["responses"]["202"] == {"$ref": "#/components/responses/Pending"}
+    pending = document["components"]["responses"]["Pending"]
+    assert content(pending) == {"$ref": "#/components/schemas/adapter.Sent"}
+    assert set(pending["headers"]) == {"x-restate-id", "retry-after"}
+
+
+def test_output_does_not_wait(document: dict[str, Any]) -> None:
+    output = document["paths"]["/restate/workflow/Delivery/{key}/output"]["get"]
+    assert output["parameters"] == parameters("Key")
+    assert "202" not in output["responses"]
 
 
 def test_what_is_no_json(document: dict[str, Any]) -> None:
