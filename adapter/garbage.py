@@ -6,14 +6,14 @@ import gc
 from typing import Final
 
 THRESHOLD: Final = 5_000
-"""How many new objects there are before the collector looks at them. Python's own number is 700, or 2,000."""
+"""The number of new objects that starts a collection. Python's own number is 700, or 2,000."""
 
 
 def settle() -> None:
-    """Set up the collector of a process that has imported what it serves with.
+    """Set up the collector of a process after its imports.
 
-    What is there by now stays for as long as the process, so the collector never looks at it again. New objects are
-    looked at less often. A collector that is switched off stays so, and a higher threshold stays as it is.
+    The existing objects live as long as the process, so they are excluded from collections. New objects are collected
+    less often. A collector that is switched off stays switched off, and a higher threshold is not changed.
     """
     gc.freeze()
     threshold, *further = gc.get_threshold()

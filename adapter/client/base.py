@@ -26,7 +26,7 @@ class BaseClient(Clients):
 
     Args:
         url: Where the services are.
-        timeout: How long a request is repeated for.
+        timeout: How long all requests of one operation may take.
     """
 
     def __init__(self, url: str, timeout: float | timedelta) -> None:

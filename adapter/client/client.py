@@ -23,20 +23,21 @@ T = TypeVar("T")
 class Client(BaseClient):
     """Calls and sends over HTTP, from within a running event loop.
 
-    A request goes out at once and is repeated until it is answered. It names one invocation, by an idempotency key (a
-    random one where none is given) or by a workflow's id, so nothing happens twice. Awaiting a call gives its result.
+    A request goes out at once and is repeated until it is answered. While an invocation is suspended, the client asks
+    for its result from time to time. A request names one invocation, by an idempotency key (a random one where none is
+    given) or by a workflow's id, so nothing happens twice. Awaiting a call gives its result.
     Awaiting what was sent gives its result as well, which may be much later. To know that all that was sent is stored,
     `flush`, or leave the ``async with`` block, which does. The logger ``adapter`` warns when a request is repeated.
 
     Awaiting raises:
 
     - `TerminalError` with the code and the message of an error of the handler or of the adapter;
-    - `UnexpectedResponseError` for a response that is not the adapter's: the URL is wrong, or a gateway said no;
-    - ``TimeoutError`` when there was no answer in time; the invocation may exist then, and the message has its id.
+    - `UnexpectedResponseError` for a response that is not the adapter's: the URL is wrong, or a gateway refused it;
+    - ``TimeoutError`` if there is no result in time; the invocation may exist then, and the message has its id.
 
     Args:
         url: Where the services are, each with a route of its own; a path in it is kept.
-        timeout: How long a call, a send, or the wait for what was sent, is repeated for in all; a number is in seconds.
+        timeout: How long a call, a send, or the wait for a result takes at most, with all its requests; in seconds.
         auth: How requests are authenticated: `SigV4`, or whatever httpx takes.
         http: The httpx client to use, with its headers, certificates or transport. It stays open.
 

@@ -37,7 +37,7 @@ class SyncClient(BaseClient):
 
     Args:
         url: Where the services are, each with a route of its own; a path in it is kept.
-        timeout: How long a call, a send, or the wait for what was sent, is repeated for in all; a number is in seconds.
+        timeout: How long a call, a send, or the wait for a result takes at most, with all its requests; in seconds.
         auth: How requests are authenticated: `SigV4`, or whatever httpx takes.
         http: The httpx client to use, with its headers, certificates or transport. It stays open.
 
@@ -89,8 +89,8 @@ class SyncClient(BaseClient):
 
         Args:
             operation: What this client's methods returned.
-            timeout: How long to wait; as long as the request is repeated, if it is not given. What is waited for goes
-                on, and can be waited for again.
+            timeout: How long to wait. By default, until the operation ends. An operation that outlasts this time
+                continues, and you can wait for it again.
 
         Raises:
             TerminalError: If the handler failed with it, or the adapter refused the request.
