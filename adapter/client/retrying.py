@@ -75,8 +75,15 @@ def policy(url: str, ask: Ask, timeout: float, left: float) -> dict[str, Any]:
     }
 
 
-def gave_up(url: str, ask: Ask, timeout: float, problem: str = "202 Accepted") -> TimeoutError:
-    """Return the error of a request that had no result in time."""
+def still_suspended(url: str, ask: Ask, timeout: float) -> TimeoutError:
+    """Return the error of a call whose invocation is suspended for longer than the time-out."""
+    return TimeoutError(
+        f"{ask.method} {url}/{ask.path}: no result in {timeout:g} s; {ask.id} is suspended, and continues"
+    )
+
+
+def gave_up(url: str, ask: Ask, timeout: float, problem: str) -> TimeoutError:
+    """Return the error of a request that had no answer in time."""
     return TimeoutError(
         f"{ask.method} {url}/{ask.path}: no answer in {timeout:g} s, last {problem}; {ask.id} may exist"
     )

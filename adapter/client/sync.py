@@ -17,7 +17,7 @@ from adapter.client.flows import Flow
 from adapter.client.handles import Pending, Remote, succeeded
 from adapter.client.requests import Ask
 from adapter.client.responses import Answer
-from adapter.client.retrying import answer_timeout, gave_up, policy, seconds
+from adapter.client.retrying import answer_timeout, policy, seconds, still_suspended
 from adapter.operations import Operation
 
 T = TypeVar("T")
@@ -154,8 +154,11 @@ class SyncClient(BaseClient):
 
     def _exchange(self, ask: Ask, deadline: float) -> Answer:
         clock = time.monotonic
-        if ask.after and (self._closed.wait(min(ask.after, deadline - clock())) or clock() >= deadline):
-            raise gave_up(self._url, ask, self._timeout)
+        if ask.after:
+            if self._closed.wait(min(ask.after, deadline - clock())):
+                raise TimeoutError(f"the client was closed; {ask.id} is suspended, and continues")
+            if clock() >= deadline:
+                raise still_suspended(self._url, ask, self._timeout)
 
         def request() -> httpx.Response:
             return self._http.request(
