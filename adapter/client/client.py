@@ -15,7 +15,7 @@ from adapter.client.flows import Flow
 from adapter.client.handles import Pending, succeeded
 from adapter.client.requests import Ask
 from adapter.client.responses import Answer
-from adapter.client.retrying import answer_timeout, policy, still_suspended
+from adapter.client.retrying import answer_timeout, no_result, policy
 
 T = TypeVar("T")
 
@@ -135,7 +135,7 @@ class Client(BaseClient):
         if ask.after:
             await asyncio.sleep(min(ask.after, deadline - clock()))
             if clock() >= deadline:
-                raise still_suspended(self._url, ask, self._timeout)
+                raise no_result(self._url, ask, self._timeout)
 
         async def request() -> httpx.Response:
             return await self._http.request(

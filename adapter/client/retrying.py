@@ -75,11 +75,9 @@ def policy(url: str, ask: Ask, timeout: float, left: float) -> dict[str, Any]:
     }
 
 
-def still_suspended(url: str, ask: Ask, timeout: float) -> TimeoutError:
-    """Return the error of a call whose invocation is suspended for longer than the time-out."""
-    return TimeoutError(
-        f"{ask.method} {url}/{ask.path}: no result in {timeout:g} s; {ask.id} is suspended, and continues"
-    )
+def no_result(url: str, ask: Ask, timeout: float) -> TimeoutError:
+    """Return the error of a call whose invocation has not ended in time."""
+    return TimeoutError(f"{ask.method} {url}/{ask.path}: no result in {timeout:g} s; {ask.id} continues")
 
 
 def gave_up(url: str, ask: Ask, timeout: float, problem: str) -> TimeoutError:

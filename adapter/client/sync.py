@@ -17,7 +17,7 @@ from adapter.client.flows import Flow
 from adapter.client.handles import Pending, Remote, succeeded
 from adapter.client.requests import Ask
 from adapter.client.responses import Answer
-from adapter.client.retrying import answer_timeout, policy, seconds, still_suspended
+from adapter.client.retrying import answer_timeout, no_result, policy, seconds
 from adapter.operations import Operation
 
 T = TypeVar("T")
@@ -156,9 +156,9 @@ class SyncClient(BaseClient):
         clock = time.monotonic
         if ask.after:
             if self._closed.wait(min(ask.after, deadline - clock())):
-                raise TimeoutError(f"the client was closed; {ask.id} is suspended, and continues")
+                raise TimeoutError(f"the client was closed; {ask.id} continues")
             if clock() >= deadline:
-                raise still_suspended(self._url, ask, self._timeout)
+                raise no_result(self._url, ask, self._timeout)
 
         def request() -> httpx.Response:
             return self._http.request(

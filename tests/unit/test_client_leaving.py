@@ -172,7 +172,7 @@ async def test_the_timeout_is_of_all_requests_together(use: Use) -> None:
 
 async def test_no_pause_is_longer_than_what_is_left(use: Use) -> None:
     server = Server(left(**{"retry-after": "3600"}))
-    with pytest.raises(TimeoutError, match=r"no result in 0\.3 s; inv_x is suspended, and continues"):
+    with pytest.raises(TimeoutError, match=r"no result in 0\.3 s; inv_x continues"):
         await use(server, add, timeout=0.3)
     assert len(server.requests) == 1
 
@@ -187,5 +187,5 @@ def test_leaving_the_block_ends_a_pause() -> None:
     with sync_client(respond) as client:
         call = client.service_client(Greeter).greet("x")
         asked.wait(60)
-    with pytest.raises(TimeoutError, match="the client was closed; inv_x is suspended"):
+    with pytest.raises(TimeoutError, match="the client was closed; inv_x continues"):
         client.result(call, timeout=60)
