@@ -306,15 +306,16 @@ class UnderWay:
                 self.remove(name)
 
     def rewind(self) -> list[asyncio.Task[None]]:
-        """Drop all except the steps that run for executions that are still there. The replay asks for it again.
+        """Drop all but the steps and the reads of notifications that run for executions that are still there.
 
+        The replay asks for the rest again. It does not ask for these reads, which are of what is counted already.
         Deferred steps whose command is not committed are dropped too: the replay may go another way. Return what runs
         for the dropped entries.
         """
         dropped = {(id, n) for id, execution in self._executions.items() for n in execution.forget_deferred()}
         stopped: list[asyncio.Task[None]] = []
         for name, entry in list(self._entries.items()):
-            runs_on = isinstance(entry.task, Step) and entry.stage is Stage.RUNNING
+            runs_on = isinstance(entry.task, Step | Refresh) and entry.stage is Stage.RUNNING
             if not runs_on or name[0] not in self._executions or name in dropped:
                 self.remove(name)
                 if entry.run is not None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from adapter.engine import commands as c
 from adapter.engine import session
-from adapter.engine.types import Kind, ObjectKey
+from adapter.engine.ports import Wake
+from adapter.engine.types import Kind, ObjectKey, Outcome
+from tests.unit.test_mishaps import dispatches_lost
 from tests.unit.world import World, closure, pack, settle, target, unpack, value
 
 KEY = ObjectKey("O", "k")
@@ -90,3 +93,48 @@ def waiting(go: asyncio.Event) -> Any:
         return await closure(None)()
 
     return step
+
+
+async def test_a_rewind_does_not_lose_a_signal_that_is_being_read() -> None:
+    """The interleaving:
+
+    1. The count of a notification is sent twice, as its answer was lost. One more is counted than there are.
+    2. This process puts a signal, and tells the session, which counts it. By the counts an earlier one is missing, so
+       the session reads all.
+    3. A commit conflicts, and the session rewinds, which stopped that read.
+    4. All that was counted seemed to be known, so the session was suspended until the sweeper looked a minute later.
+    """
+    world = World()
+    ended, read = asyncio.Event(), asyncio.Event()
+
+    @world.handler("S")
+    async def listen(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Run("step", waiting(ended)), unpack)
+        return await ctx.issue(c.Signal("go"), unpack)
+
+    world.engine.runtime.always_replay = True  # each commit rewinds
+    with dispatches_lost(world):
+        id = await world.send("S/listen")
+        await settle()
+    ref = (await world.meta(id)).ref
+    await world.store.count_notifications(ref, count=1, wake=Wake.NONE, due=world.clock.now())
+    resumed = asyncio.create_task(world.engine.resume(id))
+    await settle()
+
+    async def hold(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if (phase, method) == ("before", "peek") and not read.is_set():
+            if len(await world.store.read_notifications(ref, None)) and signalled:
+                await read.wait()
+            signalled.append(args[0])
+
+    signalled: list[str] = []
+    world.store.hook = hold
+    assert await world.engine.outbound.signal(id, "go", Outcome(b'"gone"'), commit_id="n") == "accepted"
+    await settle()
+    ended.set()
+    await settle()
+    read.set()
+    await world.clock.advance(5)
+
+    assert value((await world.meta(id)).outcome) == "gone"
+    await resumed

@@ -115,7 +115,7 @@ def test_the_counts_are_those_of_the_entries(seed: int) -> None:
         assert len(under_way.due_timers(9)) == kinds[Sleep]
 
 
-def test_a_rewind_leaves_the_steps_that_run_for_the_executions_that_are_left() -> None:
+def test_a_rewind_leaves_the_steps_and_reads_that_run_for_the_executions_that_are_left() -> None:
     kept, gone = execution("inv_a"), execution("inv_b")
     under_way = UnderWay({"inv_a": kept}, Events())
     step = c.Run("step", closure(1))
@@ -124,9 +124,11 @@ def test_a_rewind_leaves_the_steps_that_run_for_the_executions_that_are_left() -
         under_way.put((one.meta.id, 1), Step(one, step), Stage.ASKED)
         under_way.put((one.meta.id, 2), Request(one, c.Cancel("inv_c")), Stage.RUNNING)
         under_way.sleep(one, 3, due=5)
+        under_way.put((one.meta.id, REFRESHING), Refresh(), Stage.RUNNING)
     under_way.rewind()
 
-    assert [name for stage in Stage for name, _ in under_way.in_stage(stage)] == [("inv_a", 0)]
+    left = [name for stage in Stage for name, _ in under_way.in_stage(stage)]
+    assert left == [("inv_a", 0), ("inv_a", REFRESHING)]
 
 
 def test_the_result_of_a_step_that_ran_before_a_rewind_is_an_event() -> None:
