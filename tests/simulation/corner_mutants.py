@@ -13,6 +13,7 @@ from adapter.engine.pending import Pending
 from adapter.engine.runner import Runner
 from adapter.engine.session import Session
 from adapter.engine.transaction import Transaction
+from adapter.engine.under_way import UnderWay
 from adapter.engine.waiting import Waiting
 from tests.simulation.mutants import Edit, mutant
 
@@ -34,6 +35,12 @@ MUTANTS = (
         "no notification lost",
         Edit(Engine, "_continue_interrupted", "for woken in session.woken:", "for woken in ():"),
         focus="stale",
+    ),
+    mutant(
+        "a rewind stops the read of what is counted",
+        "no notification lost",
+        Edit(UnderWay, "rewind", "isinstance(entry.task, Step | Refresh)", "isinstance(entry.task, Step)"),
+        focus="counted",
     ),
     mutant(
         "what an operator ends waits for its key",

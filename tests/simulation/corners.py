@@ -146,7 +146,26 @@ def purges(random: Random) -> Plan:
     return replace(crowd.plan(roots), acts=tuple(acts))
 
 
+def counted(random: Random) -> Plan:
+    """Return a plan in which signals arrive while steps end, and more of them are counted than there are.
+
+    A handler that is replayed while it tells a signal tells it again, and each time is counted. Then a session that is
+    told of another signal reads all of them, and a commit may rewind it meanwhile.
+    """
+    crowd = Crowd(random, functions=1)
+    roots: list[Root] = []
+    for _ in range(random.choice((4, 8))):
+        beside = tuple((Op("step", name, random.choice((0, 5, 20))),) for name in "ab")
+        tells = crowd.node(SERVICE, Kind.SERVICE, (Op("gather", branches=((Op("tell", times=2),), *beside)),))
+        steps = tuple(Op("step", name, random.choice((5, 20))) for name in "abcd")
+        late = Op("signal", n=random.randrange(10, 300), times=1)
+        ops = (Op("signal", node=tells), Op("gather", branches=(steps, (late,))))
+        roots.append(Root(crowd.node(SERVICE, Kind.SERVICE, ops), "send", (random.uniform(0, 2.0),)))
+    return crowd.plan(roots)
+
+
 CORNERS = {
+    "counted": counted,
     "purges": purges,
     "excess": excess,
     "shields": shields,
@@ -158,6 +177,7 @@ CORNERS = {
 """The switches of these."""
 
 FAULTS = {
+    "counted": Faults(jitter=0.02, conflict=0.01),
     "purges": Faults(jitter=0.02, slow=0.02, kill=0.005),
     "excess": Faults(jitter=0.02),
     "shields": Faults(jitter=0.02, kill=0.01),

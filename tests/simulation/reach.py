@@ -34,6 +34,7 @@ SHARES: Final = {
     "leaves": 0.0,
     "leaving": 0.0,
     "twice": 0.0,
+    "counted": 0.0,
     "waits": 0.2,
     "starvation": 0.3,
     "outages": 0.1,
@@ -74,12 +75,13 @@ SHARES: Final = {
 - ``attached``: What callers wait for expires at once, while they resume for another reason.
 - ``wakes``, ``resends``, ``turns``, ``overtaken``, ``behind``, ``unmarked``, ``rush``, ``distant``: Something
   comes at an unlucky moment (see `moments`).
-- ``twice``, ``stale``, ``doomed``, ``parted``, ``purges``, ``excess``, ``shields``: Sessions come to rare
+- ``twice``, ``stale``, ``doomed``, ``parted``, ``counted``, ``purges``, ``excess``, ``shields``: Sessions come to rare
   decisions (see `corners`).
 - ``leaving``: Half of the clients leave what is suspended, and ask for its outcome later.
 - ``leaves``: What they ask for sleeps, or waits for others, for a time that is known (see `leaving`).
 - ``waits``: No invocation and no client waits longer than the work in front of it and what went wrong (see `waits`).
-  It is on wherever ``crowd``, ``backlog``, ``fan-in``, ``sdk``, ``wakes``, ``behind``, ``distant`` or ``stale`` is.
+  It is on wherever ``crowd``, ``backlog``, ``fan-in``, ``sdk``, ``wakes``, ``behind``, ``distant``, ``stale`` or
+  ``counted`` is.
 - ``starvation``: No process loses a key to others again and again, and no key or record is refused to all of them.
 - ``outages``: The store refuses everything for 2 to 40 seconds, or in half of these runs reads of some partitions.
 - ``impatience``: Clients give up within milliseconds, between two writes of what they asked for, until all is calm.
@@ -111,12 +113,12 @@ def draw(seed: int, focus: str) -> tuple[str, ...]:
     if "costs" in named:
         return ()
     on = [name for name, share in SHARES.items() if name in named or Random(f"{seed}/{name}").random() < share]
-    timed = {"crowd", "backlog", "fan-in", "sdk", "wakes", "behind", "distant", "stale"}
+    timed = {"crowd", "backlog", "fan-in", "sdk", "wakes", "behind", "distant", "stale", "counted"}
     if timed.intersection(on) and "waits" not in on:
         on.append("waits")
     if "excess" in on:
         on = [*dict.fromkeys((*on, "bounds"))]
-    if {"excess", "shields"}.intersection(on):  # a handler of the SDK's has other outputs, and no shield
+    if {"counted", "excess", "shields"}.intersection(on):  # the SDK has no gather or shield, and other outputs
         on = [name for name in on if name != "sdk"]
     if "leaves" in on:
         on = [*dict.fromkeys((*on, "leaving"))]
