@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from adapter.engine import lifecycle
@@ -100,8 +100,8 @@ class Control:
         if not queued:
             id, command = attached(cycle, [meta.awaits for meta in cycle])
             waiting = next(meta for meta in cycle if meta.id == id)
-            outcome = Outcome(failure=failure)
-            await self._runtime.outbound.deliver(waiting.ref, waiting, f"a{command}", outcome, new_commit_id())
+            outcome, ring = Outcome(failure=failure), _still_waiting(cycle)
+            await self._runtime.outbound.deliver(waiting.ref, waiting, f"a{command}", outcome, new_commit_id(), ring)
             return True
         youngest = max(queued, key=lambda meta: (meta.created, meta.id))
         if not self._runtime.deployment.hosts(youngest.target):  # its options are known where its service runs
@@ -110,7 +110,7 @@ class Control:
             return True
         spec = self._runtime.deployment.handler(youngest.target)
         if spec is None or spec.options.deadlocks != "report":
-            return await self.end(youngest, failure)
+            return await self.end(youngest, failure, _still_waiting(meta for meta in cycle if meta is not youngest))
         if youngest.error != failure.message:
             report(youngest, failure)
             await self._storage.apply(lifecycle.reported(youngest, failure))
@@ -271,21 +271,26 @@ class Control:
             self._runtime.wakeups.dispatch(meta.ref, target.service, deployment, fresh=meta.epoch == 0)
         return True
 
-    async def end(self, meta: Meta, failure: Failure) -> bool:
+    async def end(self, meta: Meta, failure: Failure, required: Sequence[Update] = ()) -> bool:
         """Complete an invocation with a failure, in whatever state it is. Return False if its record has changed.
 
         Once begun, this runs to its end even if the caller is cancelled. Until then the invocation has a lease.
-        """
-        return await self._process.persist(self._end(meta, failure), repeated_by=Repeat.LEASE)
 
-    async def _end(self, meta: Meta, failure: Failure) -> bool:
+        Args:
+            meta: The invocation's record.
+            failure: What it fails with.
+            required: What else must not have changed.
+        """
+        return await self._process.persist(self._end(meta, failure, required), repeated_by=Repeat.LEASE)
+
+    async def _end(self, meta: Meta, failure: Failure, required: Sequence[Update]) -> bool:
         await self._runtime.calls.ensure(meta)
         if lifecycle.is_ending(meta, failure):  # another request has stopped it, and either may complete it
             taken = meta
         else:
             times, segments = self._process.times(), await self._segments_with_marker(meta)
             taken, change = lifecycle.ending(meta, failure, times, segments)
-            if not await self._fence(meta, change):
+            if not await self._fence(meta, change, *required):
                 return False
         if failure == KILLED:
             await self.kill_calls(taken)
@@ -325,12 +330,13 @@ class Control:
         await self._runtime.calls.ensure(meta)
         return await self._fence(meta, lifecycle.paused(meta, await self._segments_with_marker(meta)).change)
 
-    async def _fence(self, meta: Meta, change: Update) -> bool:
+    async def _fence(self, meta: Meta, *updates: Update) -> bool:
         """Commit a change that raises the epoch, so that no attempt can continue, and leave the key's inbox.
 
-        Return False if the record has changed.
+        Return False if the record has changed, or another one that the further updates require.
         """
-        changes: list[Change] = [change]
+        change = updates[0]
+        changes: list[Change] = [*updates]
         if meta.epoch:
             times = self._process.times()
             data = encode([started(meta)], [times.now])[0]
@@ -362,3 +368,7 @@ class Control:
             log.error("what it called goes on: %s", error, extra={"invocation_id": meta.id})
             return []
         return [child_id(*meta.ref, n) for n in unanswered_calls(journal) if meta.issuer(n) == meta.ref]
+
+
+def _still_waiting(cycle: Iterable[Meta]) -> list[Update]:
+    return [lifecycle.in_ring(meta) for meta in cycle]

@@ -42,7 +42,7 @@ IDLE: Final[dict[str, Any]] = {
 """The values of a record that waits for nothing."""
 
 
-# --- an invocation is created ----------------------------------------------------------------------------------------
+# --- an invocation is created ---
 
 
 def accepted(
@@ -112,7 +112,7 @@ def begun(meta: Meta, times: Times) -> Meta:
     return replace(meta, status=Status.RUNNING, epoch=1, due=times.lease)
 
 
-# --- an attempt begins -----------------------------------------------------------------------------------------------
+# --- an attempt begins ---
 
 
 def claim(meta: Meta, times: Times, *, deployment: str | None, segments: int | None) -> Moved:
@@ -135,7 +135,7 @@ def claim(meta: Meta, times: Times, *, deployment: str | None, segments: int | N
     return t.CLAIM.move(meta, values)
 
 
-# --- an attempt commits ----------------------------------------------------------------------------------------------
+# --- an attempt commits ---
 
 
 ENDED: Final = ("failures", "error", "failed")
@@ -344,7 +344,7 @@ def blocked(meta: Meta, awaiting: Awaiting) -> Moved:
     return t.AWAIT.move(meta, {"awaiting": awaiting})
 
 
-# --- an invocation continues -----------------------------------------------------------------------------------------
+# --- an invocation continues ---
 
 
 def granted(ref: Ref, times: Times) -> Update:
@@ -388,7 +388,7 @@ def released(meta: Meta, times: Times) -> Update:
     return t.RELEASE.update(meta, {"status": Status.READY, "due": times.grace})
 
 
-# --- it stays in its state, and is checked again ---------------------------------------------------------------------
+# --- it stays in its state, and is checked again ---
 
 
 def reported(meta: Meta, deadlock: Failure) -> Update:
@@ -422,6 +422,11 @@ def requeued(meta: Meta) -> Update:
     return t.REQUEUE.update(meta, {})
 
 
+def in_ring(meta: Meta) -> Update:
+    """Require that the invocation waits as it did, for a deadlock that it is part of to be broken."""
+    return t.RING.update(meta, {}, most=meta.notifications)
+
+
 def calls(meta: Meta) -> Update:
     """Require that the invocation waits for its call as it did, for the call's record to be put."""
     return t.CALL.update(meta, {})
@@ -432,7 +437,7 @@ def extended(meta: Meta, times: Times) -> Update:
     return t.EXTEND.update(meta, {"due": times.lease})
 
 
-# --- it cannot continue by itself ------------------------------------------------------------------------------------
+# --- it cannot continue by itself ---
 
 
 def unreadable(meta: Meta, now: int, *, failures: int, error: str, due: int | None) -> Moved:
@@ -453,7 +458,7 @@ def paused(meta: Meta, segments: int | None) -> Moved:
     return t.PAUSE.move(meta, _fence(meta, segments) | _waits(meta, None))
 
 
-# --- operators -------------------------------------------------------------------------------------------------------
+# --- operators ---
 
 
 def ending(meta: Meta, failure: Failure, times: Times, segments: int | None) -> Moved:
@@ -497,7 +502,7 @@ def resumed(meta: Meta, times: Times, deployment: str | None) -> Moved:
     return t.RESUME.move(meta, values | {"status": Status.READY, "due": times.grace, "epoch": meta.epoch + 1})
 
 
-# --- after completion ------------------------------------------------------------------------------------------------
+# --- after completion ---
 
 
 def told(meta: Meta, now: int) -> Finish:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from adapter.engine import commands as c
 from adapter.engine import lifecycle
 from adapter.engine.execution import Execution
 from adapter.engine.ids import child_id, new_commit_id, outcome_commit_id, parse_awakeable
 from adapter.engine.notifier import Acknowledgement, Notifier
-from adapter.engine.ports import Conflict, Put
+from adapter.engine.ports import Conflict, Put, Update
 from adapter.engine.process import Process, Repeat
 from adapter.engine.promises import Promises
 from adapter.engine.records import Meta, Ref, Waiter
@@ -52,7 +54,15 @@ class Outbound:
                 return acknowledged(await self._promises.complete(execution.key, name, outcome, commit_id=commit_id))
 
     async def deliver(
-        self, ref: Ref, meta: Meta | None, id: str, outcome: Outcome, commit_id: str, *, passed_on: bool = False
+        self,
+        ref: Ref,
+        meta: Meta | None,
+        id: str,
+        outcome: Outcome,
+        commit_id: str,
+        required: Sequence[Update] = (),
+        *,
+        passed_on: bool = False,
     ) -> Acknowledgement:
         """Put a notification once, and wake its receiver.
 
@@ -62,6 +72,7 @@ class Outbound:
             id: The notification's id.
             outcome: What it delivers.
             commit_id: The id of the commit. A repeated one is the same notification.
+            required: What must not have changed.
             passed_on: True to wake the receiver again if another request has put the same notification before.
         """
         commit_id = outcome_commit_id(commit_id, outcome)
@@ -78,9 +89,9 @@ class Outbound:
         async def notify() -> Acknowledgement:
             ours = True
             try:
-                await self._storage.commit([Put(put)], commit_id)
+                await self._storage.commit([Put(put), *required], commit_id)
             except Conflict as conflict:
-                ours = getattr(conflict.found[0], "commit_id", "") == commit_id
+                ours = getattr(conflict.found.get(0), "commit_id", "") == commit_id
                 if not ours and not passed_on:
                     return "already"
             heard, target, cancels = replace(put, outcome=outcome), meta.target, id.startswith("x")

@@ -217,6 +217,14 @@ EXTEND = _row("it is due, and its attempt runs in the sweeper's process", STARTA
 REPORT = _row("a deadlock of it is reported", [QUEUED], [], "epoch status", "as before", "deadlocks")
 ATTACH = _row("another invocation waits for its result", LIVE, [], "", "as before", "control")
 REQUEUE = _row("its inbox entry was lost, and is put again", [QUEUED], [], "status due", "as before", "control")
+RING = _row(
+    "a deadlock that it is part of is broken",
+    [QUEUED, RUNNING, SUSPENDED],
+    [],
+    "status notifications",
+    "as before",
+    "control",
+)
 CALL = _row("the record of its call is missing, and is put", LIVE, [], "epoch", "as before", "calls")
 
 # --- it cannot continue by itself ---

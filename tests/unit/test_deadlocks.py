@@ -97,6 +97,48 @@ async def test_a_ring_of_three_whose_last_process_died_is_found_by_the_sweeper(m
     assert sum(o[0] == 508 for o in outcomes if o != "end") == 1
 
 
+@pytest.mark.parametrize("attached", [False, True])
+async def test_a_ring_that_is_broken_before_its_deadlock_is_stored_fails_nobody(attached: bool) -> None:
+    """The interleaving:
+
+    1. A process finds a deadlock, and is frozen before it writes.
+    2. One of the ring is cancelled, so the others go on.
+    3. The process writes, a minute later.
+    """
+    world = world_of_visitors(2)
+
+    @world.handler("S")
+    async def attach(ctx: Any, id: Any) -> Any:
+        await ctx.issue(c.Signal("go"), unpack)
+        return await ctx.issue(c.Attach(id), unpack)
+
+    if attached:
+        mine, theirs = idempotent_id(target("S/attach"), "mine"), idempotent_id(target("S/attach"), "theirs")
+        await world.send("S/attach", theirs, idempotency_key="mine")
+        await world.send("S/attach", mine, idempotency_key="theirs")
+        await settle()
+        for id in (mine, theirs):
+            assert await world.engines[0].outbound.signal(id, "go", Outcome(b"0"), commit_id=id) == "accepted"
+    else:
+        ids = [await world.send(f"{at}/k/visit", [[f"{to}/k/visit", 500]]) for at, to in ("AB", "BA")]
+        mine = ids[0]
+
+    async def cancel_first(phase: str, method: str, args: tuple[Any, ...], kwargs: Any) -> None:
+        if (phase, method) == ("before", "commit") and "deadlock" in str(args[0][0]):
+            world.store.hook = None
+            assert await world.engines[1].control.cancel(mine) == "accepted"
+
+    world.store.hook = cancel_first
+    await world.clock.advance(4)
+
+    assert world.store.hook is None
+    outcomes = [
+        value(record.outcome) for record in world.store.records() if isinstance(record, Meta) and record.outcome
+    ]
+    assert (409, "cancelled") in outcomes
+    assert all(outcome[0] != 508 for outcome in outcomes if isinstance(outcome, tuple))
+
+
 async def test_siblings_in_one_process_that_cross() -> None:
     world = world_of_visitors()
 
