@@ -109,11 +109,13 @@ class Control:
             self._runtime.wakeups.dispatch(youngest.ref, youngest.target.service, deployment, fresh=False)
             return True
         spec = self._runtime.deployment.handler(youngest.target)
+        others = _still_waiting(meta for meta in cycle if meta is not youngest)
         if spec is None or spec.options.deadlocks != "report":
-            return await self.end(youngest, failure, _still_waiting(meta for meta in cycle if meta is not youngest))
+            return await self.end(youngest, failure, others)
         if youngest.error != failure.message:
+            if not await self._storage.apply(lifecycle.reported(youngest, failure), *others):
+                return False
             report(youngest, failure)
-            await self._storage.apply(lifecycle.reported(youngest, failure))
         return True
 
     # --- the life of an invocation ---

@@ -152,7 +152,7 @@ ACCEPT = _row("its first commit creates it", [], Status, "absent", "as its state
 
 # --- an attempt begins ---
 
-CLAIM = _row("an attempt begins", STARTABLE, [RUNNING], "epoch due", LEASE, "engine, session")
+CLAIM = _row("an attempt begins", STARTABLE, [RUNNING], "epoch due status", LEASE, "engine, session")
 
 # --- an attempt commits ---
 
@@ -205,15 +205,19 @@ COUNT = _row(
     "notifier",
 )
 WAKE = _row("it has a notification that it has not seen", WAITING, [READY], "epoch status", DISPATCH, "notifier")
-REDISPATCH = _row("it is overdue", STARTABLE, [READY], "epoch due", DISPATCH + ", later each time", "sweeper")
-RELEASE = _row("another execution of its session was taken over", [RUNNING], [READY], "epoch due", DISPATCH, "engine")
+REDISPATCH = _row("it is overdue", STARTABLE, [READY], "epoch due status", DISPATCH + ", later each time", "sweeper")
+RELEASE = _row(
+    "another execution of its session was taken over", [RUNNING], [READY], "epoch due status", DISPATCH, "engine"
+)
 
 # --- it stays as it is ---
 
-CHECK = _row("it is due, and still waits for others", [QUEUED, SUSPENDED], [], "epoch due", LATER, "sweeper")
-WAIT = _row("it is due, and not to continue", [BACKING_OFF, PAUSED], [], "epoch due", RENEWAL, "sweeper")
+CHECK = _row("it is due, and still waits for others", [QUEUED, SUSPENDED], [], "epoch due status", LATER, "sweeper")
+WAIT = _row("it is due, and not to continue", [BACKING_OFF, PAUSED], [], "epoch due status", RENEWAL, "sweeper")
 RENEW = _row("its items are kept for longer", LIVE, [], "", "as before", "renewal")
-EXTEND = _row("it is due, and its attempt runs in the sweeper's process", STARTABLE, [], "epoch due", LEASE, "sweeper")
+EXTEND = _row(
+    "it is due, and its attempt runs in the sweeper's process", STARTABLE, [], "epoch due status", LEASE, "sweeper"
+)
 REPORT = _row("a deadlock of it is reported", [QUEUED], [], "epoch status", "as before", "deadlocks")
 ATTACH = _row("another invocation waits for its result", LIVE, [], "", "as before", "control")
 REQUEUE = _row("its inbox entry was lost, and is put again", [QUEUED], [], "status due", "as before", "control")
@@ -233,20 +237,25 @@ CANNOT_READ = _row(
     "part of it cannot be read",
     STARTABLE,
     [BACKING_OFF, PAUSED],
-    "epoch due",
+    "epoch due status",
     "the next attempt or the renewal",
     "engine",
 )
-LOSE = _row("no attempt began after ten dispatches", STARTABLE, [PAUSED], "epoch due", RENEWAL, "sweeper")
+LOSE = _row("no attempt began after ten dispatches", STARTABLE, [PAUSED], "epoch due status", RENEWAL, "sweeper")
 PAUSE = _row(
-    "an operator pauses it, or its last attempt's process ended", STARTABLE, [PAUSED], "epoch due", RENEWAL, "control"
+    "an operator pauses it, or its last attempt's process ended",
+    STARTABLE,
+    [PAUSED],
+    "epoch due status",
+    RENEWAL,
+    "control",
 )
 
 # --- operators ---
 
-RESUME = _row("an operator resumes it", [PAUSED, BACKING_OFF], [READY], "epoch due", DISPATCH, "control")
-MOVE = _row("an operator moves it to another deployment", LIVE, [], "epoch due", "as before", "control")
-END = _row("it is to end with a failure", LIVE, [RUNNING], "epoch due", LEASE, "control")
+RESUME = _row("an operator resumes it", [PAUSED, BACKING_OFF], [READY], "epoch due status", DISPATCH, "control")
+MOVE = _row("an operator moves it to another deployment", LIVE, [], "epoch due status", "as before", "control")
+END = _row("it is to end with a failure", LIVE, [RUNNING], "epoch due status", LEASE, "control")
 END_QUEUED = _row("it is to end, and leaves its inbox", [QUEUED], [RUNNING], "epoch status", LEASE, "control")
 
 # --- after completion ---

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -178,3 +179,50 @@ async def test_an_attempt_after_a_lost_one_puts_it_before_its_marker() -> None:
     await stages.go(id, 1)
     assert stages.ran == [0, 1]
     assert await stages.steps(id) == ["step 0", "step 1"]
+
+
+async def test_an_attempt_that_begins_late_does_not_take_what_was_suspended_for_what_ran() -> None:
+    """The interleaving:
+
+    1. An attempt is about to suspend its invocation by one plain write, which keeps the due time. Its process freezes.
+    2. The lease ends. A sweeper's dispatch reaches a process that reads the record, and freezes before it claims it.
+    3. The first process writes: epoch and due time are as before. The journal is in the record.
+    4. The second process writes its claim, which moved a journal of former code out of the record: this one was lost,
+       and the step ran again with another result.
+    """
+    world = World(2)
+    ran: list[int] = []
+    suspend, claim = asyncio.Event(), asyncio.Event()
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        number = await ctx.issue(c.Run("step", closure(lambda: ran.append(1) or len(ran))), unpack)
+        await ctx.issue(c.Signal("go"), unpack)
+        return number
+
+    async def freeze(phase: str, method: str, args: tuple[Any, ...], kwargs: Any) -> None:
+        if (phase, method) != ("before", "commit") or not isinstance(args[0][0], Update):
+            return
+        status, epoch = args[0][0].set.get("status"), args[0][0].epoch
+        if status is Status.SUSPENDED and not suspend.is_set():
+            await suspend.wait()
+        elif status is Status.RUNNING and epoch and not claim.is_set():
+            await claim.wait()
+
+    world.store.hook = freeze
+    id = await world.send("S/work")
+    await world.clock.advance(1)
+    assert (ran, (await world.meta(id)).status) == ([1], Status.RUNNING)
+    await world.clock.advance(120)
+    late = asyncio.create_task(world.engines[1].resume(id))
+    await settle()
+    suspend.set()
+    await settle()
+    assert (await world.meta(id)).status is Status.SUSPENDED
+    claim.set()
+    await late
+    await settle()
+
+    assert await world.engine.outbound.signal(id, "go", Outcome(b"0"), commit_id="n") == "accepted"
+    await world.clock.advance(5)
+    assert (value((await world.meta(id)).outcome), ran) == (1, [1])
