@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapter.engine import lifecycle
+from adapter.engine import control, lifecycle
 from adapter.engine.committer import Committer
 from adapter.engine.control import Control
 from adapter.engine.corrections import Corrections
@@ -13,6 +13,7 @@ from adapter.engine.pending import Pending
 from adapter.engine.runner import Runner
 from adapter.engine.session import Session
 from adapter.engine.transaction import Transaction
+from adapter.engine.transitions import Transition
 from adapter.engine.under_way import UnderWay
 from adapter.engine.waiting import Waiting
 from tests.simulation.mutants import Edit, mutant
@@ -41,6 +42,23 @@ MUTANTS = (
         "no notification lost",
         Edit(UnderWay, "rewind", "isinstance(entry.task, Step | Refresh)", "isinstance(entry.task, Step)"),
         focus="counted",
+    ),
+    mutant(
+        "an attempt begins on what was suspended since its record was read",
+        "3",
+        Edit(
+            Transition,
+            "update",
+            'if "status" in self.requires or',
+            'if ("status" in self.requires and "due" not in self.requires) or',
+        ),
+        focus="frozen",
+    ),
+    mutant(
+        "a deadlock is broken when it is none any more",
+        "no false deadlock",
+        Edit(control, "_still_waiting", "[lifecycle.in_ring(meta) for meta in cycle]", "[]"),
+        focus="crossed",
     ),
     mutant(
         "what an operator ends waits for its key",

@@ -164,8 +164,29 @@ def counted(random: Random) -> Plan:
     return crowd.plan(roots)
 
 
+def crossed(random: Random) -> Plan:
+    """Return a plan in which owners of two keys call each other's key, and an operator cancels one of them meanwhile.
+
+    Requests are slow, or processes stand still, also between a look at a record and the write that follows from it.
+    """
+    crowd = Crowd(random, functions=2)
+    roots, acts = [], []
+    for number in range(random.choice((4, 8))):
+        keys = [Target(f"O{function}", "do", f"k{number}") for function in (0, 1)]
+        called = [crowd.node(key, Kind.EXCLUSIVE, (Op("add", "total", 1),)) for key in keys]
+        at = random.uniform(0, 2.0)
+        for key, other in zip(keys, reversed(called), strict=True):
+            calls = Op("step", "a", random.choice((50, 200))), Op("invoke", node=other, how="caught")
+            owner = crowd.node(key, Kind.EXCLUSIVE, calls)
+            roots.append(Root(owner, "send", (at,)))
+        acts.append(Act("cancel", owner, at + random.uniform(0.2, 1.0)))
+    return replace(crowd.plan(roots), acts=tuple(acts), tangled=True)
+
+
 CORNERS = {
     "counted": counted,
+    "crossed": crossed,
+    "frozen": crossed,
     "purges": purges,
     "excess": excess,
     "shields": shields,
@@ -178,6 +199,8 @@ CORNERS = {
 
 FAULTS = {
     "counted": Faults(jitter=0.02, conflict=0.01),
+    "crossed": Faults(jitter=0.1, slow=0.1),
+    "frozen": Faults(jitter=0.1, pause=0.1),
     "purges": Faults(jitter=0.02, slow=0.02, kill=0.005),
     "excess": Faults(jitter=0.02),
     "shields": Faults(jitter=0.02, kill=0.01),
