@@ -91,7 +91,8 @@ def answers(after: Aftermath) -> None:
         first[asked.id] += asked.accepted
         if not asked.accepted and all(_gone(after, end) < asked.began_at - SKEW for end in ends if end.meta.expires):
             after.fail(f"{asked.id} is said to be there already, and had expired")
-        before = [since for since, until in after.world.operators.purged.get(asked.id, ()) if until < asked.began]
+        purges = after.world.operators.purged.get(asked.id, ())
+        before = [since for since, until in purges if until < asked.began - SKEW / 1000]
         if before and all(end.meta.created < EPOCH + max(before) * 1000 - SKEW for end in ends):
             after.fail(f"{asked.id} was asked for after it was purged, and did not run again")
         if asked.outcome is None and after.world.forgets(asked.id):
