@@ -75,7 +75,9 @@ class Endpoints:
         resumed = {"resume", "move"} & {what for what, ids in world.operators.acted.items() if ref.id in ids}
         others = set(world.operators.acted) - {"pause", "resume"}
         undisturbed = world.faults.names() in ([], ["jitter"]) and not world.lambdas and not others
-        undisturbed = undisturbed and not world.store.is_cancelled(ref) and not resumed
+        # What an endpoint asks for before its error may need the registry, which then fails the attempt.
+        read = "registry" not in world.reach
+        undisturbed = undisturbed and read and not world.store.is_cancelled(ref) and not resumed
         if undisturbed and paused:
             world.violation(f"{ref.id} goes on, and its endpoint asked for a pause")
         if undisturbed and not paused and world.loop.time() < until - 0.002 - world.disagreement:
