@@ -13,21 +13,10 @@ from adapter.cli.api import Unreachable, path, refusal
 from adapter.cli.failures import Exit, Failure
 from adapter.cli.options import Here, remote
 from adapter.cli.text import is_json, json_or_file
+from adapter.leaving import LONGEST_UNTOLD, RESPOND_SUSPENDED, pause
 
 if TYPE_CHECKING:
     import httpx
-
-LEAVES: Final = "respond-suspended"
-"""The preference that the command sends: it asks again later, and does not wait for a suspended invocation."""
-
-FIRST_PAUSE: Final = 0.1
-"""Seconds until the command first asks again, if the server does not say when to. Each pause doubles it."""
-
-LONGEST_UNTOLD: Final = 2.0
-"""The longest of these pauses, in seconds."""
-
-LONGEST_PAUSE: Final = 30.0
-"""The longest pause in seconds if the server says when to ask again."""
 
 PASSING: Final = frozenset({429, 502, 503, 504})
 """Statuses of the server after which the command repeats its request for a result."""
@@ -101,15 +90,15 @@ def _result(here: Here, answer: httpx.Response) -> httpx.Response:
     """Ask for the result of a call again and again while its invocation is suspended. Return the last answer."""
     if not _is_left(answer):
         return answer
-    id, pause = answer.headers["x-restate-id"], FIRST_PAUSE
+    id = answer.headers["x-restate-id"]
     here.out.note(f"{id} is suspended. This command waits for its result.")
     continues = f"{id} continues: adapter inv show {id}{here.target.options}"
     try:
+        asked = 0
         while _is_left(answer):
-            told = answer.headers.get("retry-after", "")
-            time.sleep(min(float(told), LONGEST_PAUSE) if told.isdecimal() else pause)
-            pause = min(pause * 2, LONGEST_UNTOLD)
+            time.sleep(pause(asked, answer.headers))
             answer = _attached(here, id)
+            asked += 1
     except KeyboardInterrupt:
         here.out.note(continues)
         raise
@@ -125,7 +114,7 @@ def _attached(here: Here, id: str) -> httpx.Response:
         is_last = time.monotonic() >= until
         try:
             url = path("restate", "invocation", id, "attach")
-            answer = here.api.ask("GET", url, headers={"prefer": LEAVES}, timeout=None)
+            answer = here.api.ask("GET", url, headers={"prefer": RESPOND_SUSPENDED}, timeout=None)
         except Unreachable:
             if is_last:
                 raise
@@ -137,7 +126,7 @@ def _attached(here: Here, id: str) -> httpx.Response:
 
 def _is_left(answer: httpx.Response) -> bool:
     """Return True if the server did not wait for a suspended invocation."""
-    return answer.status_code == 202 and answer.headers.get("preference-applied") == LEAVES
+    return answer.status_code == 202 and answer.headers.get("preference-applied") == RESPOND_SUSPENDED
 
 
 def _passes(answer: httpx.Response) -> bool:
@@ -156,7 +145,7 @@ def _request(
 ) -> Any:
     service, key, name = _parts(handler)
     body = None if input is None else json_or_file(input)
-    headers = ({"prefer": LEAVES} if verb == "call" else {}) | dict(map(_header, header or ()))
+    headers = ({"prefer": RESPOND_SUSPENDED} if verb == "call" else {}) | dict(map(_header, header or ()))
     if idempotency_key is not None:
         headers["idempotency-key"] = idempotency_key
     if body is not None and "content-type" not in headers:

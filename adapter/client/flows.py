@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import httpx
 
 from adapter.client.handles import Pending
 from adapter.client.requests import IDEMPOTENCY_KEY, Ask, for_cancellation, for_output, for_result
-from adapter.client.responses import Answer, retry_after
+from adapter.client.responses import Answer
 from adapter.engine.commands import NOT_FOUND, NOT_READY, READY
+from adapter.leaving import pause
 
 T = TypeVar("T")
 
 Flow = Generator[Ask, Answer, T]
-
-FIRST_PAUSE: Final = 0.1
-"""Seconds until a client first asks for a result again, if the server does not say when to. Each pause doubles it."""
-
-LONGEST_UNTOLD: Final = 2.0
-"""The longest of these pauses, in seconds."""
-
-LONGEST_PAUSE: Final = 30.0
-"""The longest pause in seconds if the server says when to ask again. The invocation may end before that."""
 
 ACCEPTED, ALREADY = b'"accepted"', b'"already"'
 
@@ -62,12 +54,11 @@ def attaching(id: str) -> Flow[httpx.Response]:
 
 def _awaiting(answer: Answer) -> Flow[httpx.Response]:
     """Ask for a result again and again while the invocation is suspended. Return the response with the result."""
-    pause = FIRST_PAUSE
+    asked = 0
     while answer.left:
-        wanted = retry_after(answer.response)
-        id = answer.response.headers["x-restate-id"]
-        answer = yield for_result(id, after=min(pause if wanted is None else wanted, LONGEST_PAUSE))
-        pause = min(pause * 2, LONGEST_UNTOLD)
+        headers = answer.response.headers
+        answer = yield for_result(headers["x-restate-id"], after=pause(asked, headers))
+        asked += 1
     return answer.result()
 
 

@@ -14,10 +14,11 @@ from adapter.client.handles import Pending
 from adapter.engine.commands import Call, Send
 from adapter.engine.ids import idempotent_id, workflow_id
 from adapter.engine.types import Failure, Kind
+from adapter.leaving import RESPOND_SUSPENDED
 
 IDEMPOTENCY_KEY: Final = "idempotency-key"
 
-LEAVES: Final = {"prefer": "respond-suspended"}
+LEAVES: Final = {"prefer": RESPOND_SUSPENDED}
 """The header of a client that does not wait for an invocation that is suspended. It asks for the result later."""
 
 RESERVED: Final = frozenset({

@@ -95,12 +95,6 @@ def is_passing(response: httpx.Response) -> bool:
     return response.status_code in PASSING_OF_OURS
 
 
-def retry_after(response: httpx.Response) -> float | None:
-    """Return the seconds after which the server wants the request repeated, if it says so in whole seconds."""
-    text = response.headers.get("retry-after", "")
-    return float(text) if text.isascii() and text.isdecimal() and len(text) < 12 else None
-
-
 def our_error(response: httpx.Response) -> Failure | None:
     """Return the failure in an error response of the adapter; ``None`` for any other response."""
     if not response.is_error:

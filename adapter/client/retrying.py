@@ -11,7 +11,8 @@ import httpx
 import tenacity
 
 from adapter.client.requests import Ask
-from adapter.client.responses import Answer, is_passing, our_error, retry_after
+from adapter.client.responses import Answer, is_passing, our_error
+from adapter.leaving import retry_after
 
 log = logging.getLogger("adapter")
 
@@ -95,7 +96,7 @@ def answer_timeout(clock: Callable[[], float], deadline: float) -> float:
 def _pause(state: tenacity.RetryCallState) -> float:
     """Return the seconds until the next try: the server's, if it names some, and otherwise more each time."""
     outcome = state.outcome
-    wanted = None if outcome is None or outcome.failed else retry_after(outcome.result())
+    wanted = None if outcome is None or outcome.failed else retry_after(outcome.result().headers)
     return BACKOFF(state) if wanted is None else wanted
 
 

@@ -11,6 +11,7 @@ from adapter.errors import TerminalError, scopes_unsupported
 from adapter.frozen import frozen
 from adapter.http.messages import number
 from adapter.http.services import JSON
+from adapter.leaving import RESPOND_SUSPENDED
 
 NOT_PASSED_ON: Final = frozenset({
     # of the connection
@@ -34,9 +35,6 @@ NOT_PASSED_ON_PREFIXES: Final = ("cloudfront-", "sec-", "x-amz-", "x-amzn-", "x-
 POSTED_BY_ANY_PAGE: Final = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
 """Media types that a web page can post to any other origin: the browser sends no CORS preflight request for them. See
 https://fetch.spec.whatwg.org/#cors-safelisted-request-header."""
-
-RESPOND_SUSPENDED: Final = "respond-suspended"
-"""The preference of a client that does not wait for an invocation that is suspended."""
 
 LONGEST_WAIT: Final = 86_400
 """The longest ``wait`` that is read, in seconds. The ingress ends a request much earlier."""

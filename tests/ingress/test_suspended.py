@@ -112,7 +112,7 @@ class Night(Workflow):
 
 @pytest.fixture
 async def stack(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stack]:
-    monkeypatch.setattr("adapter.client.flows.LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr("adapter.leaving.LONGEST_PAUSE", 0.05)
     stack = Stack(Naps, Bed, Night, Slow, Box, Rite, Greeter, SignUp, clock=MovedClock())
     stack.patience = 10**9
     yield stack

@@ -26,7 +26,7 @@ Use = Callable[..., Awaitable[Any]]
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("adapter.client.retrying.BACKOFF", tenacity.wait_fixed(0.001))
-    monkeypatch.setattr(flows, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("adapter.leaving.FIRST_PAUSE", 0.001)
 
 
 def left(**headers: str) -> httpx.Response:
@@ -119,7 +119,7 @@ def pauses(*answers: httpx.Response) -> list[float]:
 
 
 def test_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flows, "FIRST_PAUSE", 0.1)
+    monkeypatch.setattr("adapter.leaving.FIRST_PAUSE", 0.1)
     assert pauses(*[left()] * 7) == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
     assert pauses(*(left(**{"retry-after": text}) for text in ("1", "29", "31", "99999999"))) == [1, 29, 30, 30]
     assert pauses(left(**{"retry-after": "soon"})) == [0.1]
