@@ -292,7 +292,7 @@ class Control:
         else:
             times, segments = self._process.times(), await self._segments_with_marker(meta)
             taken, change = lifecycle.ending(meta, failure, times, segments)
-            if not await self._fence(meta, change, *required):
+            if not await self._fence(meta, change, required):
                 return False
         if failure == KILLED:
             await self.kill_calls(taken)
@@ -332,13 +332,12 @@ class Control:
         await self._runtime.calls.ensure(meta)
         return await self._fence(meta, lifecycle.paused(meta, await self._segments_with_marker(meta)).change)
 
-    async def _fence(self, meta: Meta, *updates: Update) -> bool:
+    async def _fence(self, meta: Meta, change: Update, required: Sequence[Update] = ()) -> bool:
         """Commit a change that raises the epoch, so that no attempt can continue, and leave the key's inbox.
 
-        Return False if the record has changed, or another one that the further updates require.
+        Return False if the record has changed, or something else that is required has.
         """
-        change = updates[0]
-        changes: list[Change] = [*updates]
+        changes: list[Change] = [change, *required]
         if meta.epoch:
             times = self._process.times()
             data = encode([started(meta)], [times.now])[0]

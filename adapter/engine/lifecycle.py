@@ -290,9 +290,7 @@ def completed(
 
 def retention_of(meta: Meta, options: Options) -> int:
     """Return how long a completed invocation's record is kept, in milliseconds."""
-    if meta.kind is Kind.WORKFLOW:
-        return milliseconds(options.workflow_retention)
-    return milliseconds(options.idempotency_retention if meta.idempotent else options.journal_retention)
+    return milliseconds(options.retention(meta.kind, idempotent=meta.idempotent))
 
 
 def milliseconds(duration: timedelta) -> int:

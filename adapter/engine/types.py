@@ -283,6 +283,17 @@ class Options:
     deadlocks: str = "fail"
     batch: int = MAX_BATCH
 
+    def retention(self, kind: Kind, *, idempotent: bool) -> timedelta:
+        """Return how long a result stays readable.
+
+        Args:
+            kind: The handler's kind.
+            idempotent: True for a request with an idempotency key.
+        """
+        if kind is Kind.WORKFLOW:
+            return self.workflow_retention
+        return self.idempotency_retention if idempotent else self.journal_retention
+
     def __post_init__(self) -> None:
         if self.retry.duration is not None:
             raise ValueError("retry: a duration is for a step's policy; attempts limit a handler's")

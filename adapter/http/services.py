@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
-from datetime import timedelta
 from math import isinf
 from typing import Any, Final, Protocol
 from urllib.parse import unquote_to_bytes
@@ -42,16 +41,6 @@ class Endpoint:
     gives: str | None = JSON
     options: Options = field(default_factory=Options)
     validate: Callable[[bytes], None] | None = None
-
-    def retention(self, *, idempotent: bool) -> timedelta:
-        """Return how long a result stays readable.
-
-        Args:
-            idempotent: True for a request with an idempotency key.
-        """
-        if self.kind is Kind.WORKFLOW:
-            return self.options.workflow_retention
-        return self.options.idempotency_retention if idempotent else self.options.journal_retention
 
     def check(self, name: str, body: bytes) -> None:
         """Refuse a body that does not fit, as far as can be told here.

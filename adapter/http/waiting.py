@@ -135,7 +135,7 @@ class Waiting:
 
 def _followed(preferred: Preference | None, endpoint: Endpoint, *, idempotent: bool) -> Preference | None:
     """Return the preference, unless the client would come back too late for the result."""
-    too_late = endpoint.retention(idempotent=idempotent) < SHORTEST_RETENTION
+    too_late = endpoint.options.retention(endpoint.kind, idempotent=idempotent) < SHORTEST_RETENTION
     return None if preferred is not None and preferred.leaves and too_late else preferred
 
 
