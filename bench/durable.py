@@ -112,13 +112,11 @@ def _waits_of_our_client(measured: Sequence[Row], url: str, function: str) -> li
         for seconds in WAITS:
             theirs = next(r for r in measured if r["workload"] == f"wait of {seconds} s" and r["side"] == "durable")
             work = f"wait of {seconds} s, our client"
+            workload = SimpleNamespace(ours=("wait", seconds), durable=("wait", seconds), sent=False)
             began = time.perf_counter()
-            call(SimpleNamespace(ours=("wait", seconds)))
+            call(workload)
             taken = (time.perf_counter() - began) * 1000
-            counted = sides.counted(
-                call, SimpleNamespace(ours=("wait", seconds), durable=("wait", seconds), sent=False)
-            )
-            ours = {"p50 ms": taken, **counted}
+            ours = {"p50 ms": taken, **sides.counted(call, workload)}
             rounded = {name: round(value, 1) for name, value in ours.items()}
             rows += {**theirs, "workload": work}, {"workload": work, "side": "ours", **rounded}
     return rows
