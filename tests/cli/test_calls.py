@@ -37,18 +37,8 @@ def test_an_idempotency_key_makes_calls_one(cli: Cli) -> None:
 
 
 def test_a_call_that_is_suspended_is_waited_for(cli: Cli, world: World) -> None:
-    id = idempotent_id(Target("Account", "transfer", "zoe"), "9")
-
-    def go() -> None:
-        output = f"{world.url}/restate/invocation/{id}/output"
-        until(f"{id} has begun", lambda: httpx.get(output).status_code == 470)
-        world.until_status(id, "suspended")
-        world.signal(id, "go", "now")
-
-    with ThreadPoolExecutor() as threads:
-        going = threads.submit(go)
-        ran = cli.ok("call", "Account/zoe/transfer", '"ann"', "--idempotency-key", "9", "-o", "table")
-        going.result()
+    id, ran = suspended(cli, world, "9")
+    assert ran.code == 0, ran.err
     assert ran.json == "10 for ann"
     assert ran.err == f"{id} is suspended. This command waits for its result.\n"
 

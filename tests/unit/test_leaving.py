@@ -35,6 +35,18 @@ def sleeper(world: World, milliseconds: int) -> None:
         return await ctx.issue(c.Call(target("S/nap"), b""), unpack)
 
 
+def hindered(world: World, backoff: timedelta) -> None:
+    """A handler that holds its key for an hour, and one that fails."""
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def hold(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(HOUR), unpack)
+
+    @world.handler("S", retry=RetryPolicy(initial=backoff))
+    async def fail(ctx: Any, _: Any) -> Any:
+        raise ConnectionError
+
+
 @pytest.mark.parametrize("handler", ["nap", "calls"])
 @pytest.mark.parametrize("key", [None, "k"])
 async def test_a_client_leaves_what_sleeps_at_once(handler: str, key: str | None) -> None:
@@ -118,18 +130,11 @@ async def test_a_client_leaves_what_does_not_run_here() -> None:
     """Its key is another's, or it backs off, or waits in another process."""
     world = World(2)
     sleeper(world, HOUR)
-
-    @world.handler("O", Kind.EXCLUSIVE)
-    async def hold(ctx: Any, _: Any) -> Any:
-        await ctx.issue(c.Sleep(HOUR), unpack)
+    hindered(world, timedelta(minutes=1))
 
     @world.handler("O", Kind.EXCLUSIVE)
     async def add(ctx: Any, _: Any) -> Any:
         return 1
-
-    @world.handler("S", retry=RetryPolicy(initial=timedelta(minutes=1)))
-    async def fail(ctx: Any, _: Any) -> Any:
-        raise ConnectionError
 
     await world.send("O/k/hold")
     await world.clock.advance(1)
@@ -189,14 +194,7 @@ async def test_a_lambda_process_has_nothing_left_to_do_once_its_client_has_left(
     """It is frozen when it answers. What its session waits for here does not keep it from that."""
     world = World(2)
     sleeper(world, HOUR)
-
-    @world.handler("O", Kind.EXCLUSIVE)
-    async def hold(ctx: Any, _: Any) -> Any:
-        await ctx.issue(c.Sleep(HOUR), unpack)
-
-    @world.handler("S", retry=RetryPolicy(initial=timedelta(seconds=1.9)))
-    async def fail(ctx: Any, _: Any) -> Any:
-        raise ConnectionError
+    hindered(world, timedelta(seconds=1.9))
 
     @world.handler("S")
     async def root(ctx: Any, _: Any) -> Any:
