@@ -114,7 +114,7 @@ class CountedReports(Reports):
         self._observed.count("InvocationsSuspended")
 
     def attempt_failed(
-        self, meta: Meta, policy: RetryPolicy, failures: int, error: BaseException, due: int | None, now: int
+        self, meta: Meta, policy: RetryPolicy, failures: int, error: BaseException, wait: int | None
     ) -> None:
         self._observed.count("AttemptsFailed")
-        super().attempt_failed(meta, policy, failures, error, due, now)
+        super().attempt_failed(meta, policy, failures, error, wait)

@@ -162,17 +162,19 @@ class Claims:
         policy = self._deployment.spec(meta).options.retry
         failures = 1 if progress else meta.failures + 1
         text = truncate(str(error), MAX_ERROR)
-        due: int | None = None
+        wait: int | None = None
         if meta.outcome is not None or policy.attempts is None or failures < policy.attempts:
-            due = self._process.now() + round(policy.backoff(failures) * 1000)
+            wait = round(policy.backoff(failures) * 1000)
         elif policy.exhausted == "kill":
             if await self._control.end(meta, Failure(500, f"gave up after {failures} attempts: {text}")):
-                self._runtime.reports.attempt_failed(meta, policy, failures, error, None, self._process.now())
+                self._runtime.reports.attempt_failed(meta, policy, failures, error, None)
             return
-        waiting, change = lifecycle.unreadable(meta, self._process.now(), failures=failures, error=text, due=due)
+        now = self._process.now()
+        due = None if wait is None else now + wait
+        waiting, change = lifecycle.unreadable(meta, now, failures=failures, error=text, due=due)
         if not await self._storage.apply(change):
             return  # it is over or taken over, and what could not be read may have been deleted
-        self._runtime.reports.attempt_failed(meta, policy, failures, error, due, self._process.now())
+        self._runtime.reports.attempt_failed(meta, policy, failures, error, wait)
         self._runtime.wakeups.schedule(waiting)
         if waiting.status is Status.PAUSED:
             self._runtime.listeners.complete(meta.id, None)

@@ -42,17 +42,19 @@ class Failures:
         policy = execution.spec.options.retry
         cancelled = cancellations(execution.notifications)
         if isinstance(error, Postponed):
-            self._report(execution, 0, error.error, error.due)
+            self._report(execution, 0, error.error, max(0, error.due - self._process.now()))
             failed = AttemptFailed(execution, truncate(str(error), MAX_ERROR), 0, error.due, cancelled)
             return JournalAppended(execution, error.retry), failed
         progress = execution.progress or self._log.advances(execution)
         failures = 1 if progress else execution.meta.failures + 1
         text = truncate(format_error(error), MAX_ERROR)
         due: int | None = None
+        wait: int | None = None
         pause = asks_to_pause(error)
         if not pause and (unseen or policy.attempts is None or failures < policy.attempts):
-            due = self._process.now() + round(policy.wait(error, failures) * 1000)
-        self._report(execution, failures, error, due)
+            wait = round(policy.wait(error, failures) * 1000)
+            due = self._process.now() + wait
+        self._report(execution, failures, error, wait)
         if due is None and policy.exhausted == "kill" and not pause:
             return Failure(500, f"gave up after {failures} attempts: {text}")
         return (AttemptFailed(execution, text, failures, due, cancelled),)
@@ -82,6 +84,6 @@ class Failures:
         self._process.active.pop(event.id, None)
         self.log(execution, failure)
 
-    def _report(self, execution: Execution, failures: int, error: BaseException, due: int | None) -> None:
+    def _report(self, execution: Execution, failures: int, error: BaseException, wait: int | None) -> None:
         policy = self._runtime.deployment.spec(execution.meta).options.retry
-        self._runtime.reports.attempt_failed(execution.meta, policy, failures, error, due, self._process.now())
+        self._runtime.reports.attempt_failed(execution.meta, policy, failures, error, wait)

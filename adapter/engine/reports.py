@@ -37,7 +37,7 @@ class Reports:
         """Report that an invocation was suspended. This is not logged."""
 
     def attempt_failed(
-        self, meta: Meta, policy: RetryPolicy, failures: int, error: BaseException, due: int | None, now: int
+        self, meta: Meta, policy: RetryPolicy, failures: int, error: BaseException, wait: int | None
     ) -> None:
         """Report that an attempt failed.
 
@@ -47,19 +47,18 @@ class Reports:
             failures: The number of attempts that failed since the last progress, including this one. 0: it failed only
                 because a step is to be tried again, which `step_failed` has reported.
             error: What ended the attempt.
-            due: When the next attempt is due, in milliseconds since the epoch. ``None``: there is none.
-            now: The time.
+            wait: The milliseconds until the next attempt. ``None``: there is none.
         """
         if failures:
             kills = policy.exhausted == "kill" and not asks_to_pause(error)
             end = "given up" if kills else "paused until it is resumed"
-            _log_failure("attempt", meta, policy, failures, error, _wait(due, now), end)
+            _log_failure("attempt", meta, policy, failures, error, wait, end)
 
     def step_failed(
-        self, meta: Meta, name: str, policy: RetryPolicy, failures: int, error: BaseException, due: int | None, now: int
+        self, meta: Meta, name: str, policy: RetryPolicy, failures: int, error: BaseException, wait: int | None
     ) -> None:
         """Report that a try of a step with its own retry policy failed. See `attempt_failed` for the arguments."""
-        _log_failure(f"step {name!r}", meta, policy, failures, error, _wait(due, now), "given up", step=name)
+        _log_failure(f"step {name!r}", meta, policy, failures, error, wait, "given up", step=name)
 
 
 def _log_failure(
@@ -77,10 +76,6 @@ def _log_failure(
     extra = _about(meta) | {"attempt": max(1, meta.epoch), "failures": failures, "retry_in_ms": wait} | fields
     text = "%s failed (%s of %s; %s): %s"
     log.warning(text, what, failures, most, then, format_error(error), exc_info=error, extra=extra)
-
-
-def _wait(due: int | None, now: int) -> int | None:
-    return None if due is None else max(0, due - now)
 
 
 def _about(meta: Meta) -> dict[str, Any]:

@@ -58,13 +58,13 @@ class Steps:
                 policy: RetryPolicy | None = command.retry
                 if policy is None or asks_to_pause(error):
                     return error
-                wait = policy.wait(error, tries)
-                lasted = timedelta(milliseconds=self._process.now() - began, seconds=wait)
+                wait = round(policy.wait(error, tries) * 1000)
+                lasted = timedelta(milliseconds=self._process.now() - began + wait)
                 last = policy.attempts is not None and tries >= policy.attempts
                 text = f"step {command.name!r} failed {tries} times: {format_error(error)}"
                 if not last and (policy.duration is None or lasted <= policy.duration):
-                    due = self._process.now() + round(wait * 1000)
-                    self._report(execution, command.name, tries, policy, error, due)
+                    due = self._process.now() + wait
+                    self._report(execution, command.name, tries, policy, error, wait)
                     if await self._await_retry(execution, due):
                         continue
                     return Postponed(StepRetried(n, tries, began), due, text, error)
@@ -73,10 +73,10 @@ class Steps:
             return outcome
 
     def _report(
-        self, execution: Execution, name: str, tries: int, policy: RetryPolicy, error: BaseException, due: int | None
+        self, execution: Execution, name: str, tries: int, policy: RetryPolicy, error: BaseException, wait: int | None
     ) -> None:
         if execution.attempt is not None:
-            self._reports.step_failed(execution.meta, name, policy, tries, error, due, self._process.now())
+            self._reports.step_failed(execution.meta, name, policy, tries, error, wait)
 
     async def _await_retry(self, execution: Execution, due: int) -> bool:
         """Wait for a step's next try. Return False if the attempt should not wait so long."""

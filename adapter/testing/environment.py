@@ -68,7 +68,7 @@ class _Reports(Reports):
         self._reported: set[tuple[str, str]] = set()
 
     def attempt_failed(
-        self, meta: Meta, policy: RetryPolicy, failures: int, error: BaseException, due: int | None, now: int
+        self, meta: Meta, policy: RetryPolicy, failures: int, error: BaseException, wait: int | None
     ) -> None:
         if isinstance(error, JournalMismatchError):
             self.mismatch = self.mismatch or error
@@ -76,7 +76,7 @@ class _Reports(Reports):
         reported = meta.id, format_error(error)
         if reported not in self._reported:
             self._reported.add(reported)
-            super().attempt_failed(meta, policy, failures, error, due, now)
+            super().attempt_failed(meta, policy, failures, error, wait)
 
 
 class Environment(Clients):
