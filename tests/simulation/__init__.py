@@ -16,6 +16,6 @@ What each of its modules tells:
 - What must hold in the end: `checks` has the order, `aftermath` what they look at. They are `outcomes`, `observations`,
   `histories` of keys, `repeats` of steps, who was `told`, what is `stored`, `waits` and `costs`.
 - What it is used for: `run` has one case for each seed. `history` shows it, `shrink` makes it smaller, `fingerprint`
-  compares it, `regressions` and `key_regressions` keep it. `mutants`, `corner_mutants` and `sdk_mutants` are what it
-  has to find.
+  compares it, `regressions` and `key_regressions` keep it. `mutants` are what it has to find, and
+  `mutation` makes them.
 """

@@ -9,14 +9,12 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from tests.simulation import corner_mutants, mutants, sdk_mutants
 from tests.simulation.corners import CORNERS
 from tests.simulation.fingerprint import fingerprint
-from tests.simulation.mutants import Mutant, broken
+from tests.simulation.mutants import MUTANTS
+from tests.simulation.mutation import Mutant, broken
 from tests.simulation.regressions import REGRESSIONS
 from tests.simulation.run import case, run
-
-MUTANTS = (*mutants.MUTANTS, *corner_mutants.MUTANTS, *sdk_mutants.MUTANTS)
 
 # What a run that ends at a violation leaves behind.
 pytestmark = pytest.mark.filterwarnings(

@@ -16,7 +16,7 @@ from adapter.engine.transaction import Transaction
 from adapter.engine.transitions import Transition
 from adapter.engine.under_way import UnderWay
 from adapter.engine.waiting import Waiting
-from tests.simulation.mutants import Edit, mutant
+from tests.simulation.mutation import Edit, mutant
 
 MUTANTS = (
     mutant(

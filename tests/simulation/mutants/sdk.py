@@ -7,7 +7,7 @@ from functools import partial
 from adapter.restate import answers, awaiting, player
 from adapter.restate.conversation import Conversation, _Line
 from adapter.restate.player import _Play
-from tests.simulation.mutants import Edit, mutant
+from tests.simulation.mutation import Edit, mutant
 
 ONCE = "each result is sent, and once"
 AWAITED = "the endpoint is asked when what it awaits has come"

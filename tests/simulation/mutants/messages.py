@@ -1,0 +1,127 @@
+"""Calls and messages that are broken on their way to an invocation."""
+
+from __future__ import annotations
+
+from adapter.engine.calls import Calls
+from adapter.engine.claims import Claims
+from adapter.engine.committer import Committer
+from adapter.engine.control import Control
+from adapter.engine.engine import Engine
+from adapter.engine.execution import KeyRequested
+from adapter.engine.session import Session
+from adapter.engine.sweeper import Sweeper
+from adapter.engine.together import Together
+from tests.simulation.mutation import Edit, mutant
+
+MUTANTS = (
+    mutant(
+        "what is made is dispatched before it is committed",
+        "5",
+        Edit(
+            Session,
+            "_run_code",
+            "self._runner.advance()",
+            "self._runner.advance(); [self._runtime.wakeups.dispatch("
+            "effect.execution.ref, effect.execution.meta.target.service, '', fresh=True) "
+            "for group in self.commit_log.groups for effect in group "
+            "if type(effect).__name__ == 'Created' and effect.execution.spec is None]",
+        ),
+    ),
+    mutant(
+        "nobody looks after a call whose process ended before it was put",
+        "8",
+        Edit(
+            Calls,
+            "_ensure",
+            "await self._storage.store.commit([put, lifecycle.calls(caller)], new_commit_id())",
+            "return",
+        ),
+        focus="calls+anywhere",
+    ),
+    mutant(
+        "nobody dispatches a call again that has no due time",
+        "8",
+        Edit(Calls, "_ensure", "if await self._storage.apply(", "if False and await self._storage.apply("),
+        focus="calls",
+    ),
+    mutant(
+        "the sweeper does not look after calls",
+        "8",
+        Edit(Sweeper, "_act", "await self._runtime.calls.ensure(meta)", "pass"),
+        focus="calls",
+    ),
+    mutant(
+        "a further attempt does not look after the call that it waits for",
+        "8",
+        Edit(Claims, "_load_and_claim", "await self._runtime.calls.ensure(meta)", "pass"),
+        focus="calls+anywhere",
+    ),
+    mutant(
+        "an invocation is paused, and nobody looks after its call",
+        "8",
+        Edit(Control, "keep_paused", "await self._runtime.calls.ensure(meta)", "pass"),
+        focus="calls+anywhere",
+    ),
+    mutant(
+        "a call is put before its caller is suspended",
+        "5",
+        Edit(
+            Committer,
+            "_write",
+            "tries = 1 if",
+            "suspended = [each for each in transaction.metas.values() if transaction.calling and each.calling]; "
+            "[await self._runtime.calls.make(each, 1) for each in suspended]; tries = 1 if",
+        ),
+    ),
+    mutant(
+        "what ends together counts as committed though it was not",
+        "1",
+        Edit(Together, "_commit", "committed = False", "committed = True"),
+        focus="messages",
+    ),
+    mutant(
+        "one that ends while others run is forgotten",
+        "8",
+        Edit(
+            Together,
+            "_commit",
+            "if len(ends) > 1:",
+            "if len(ends) == 1:\n            return\n        if len(ends) > 1:",
+        ),
+        focus="messages",
+    ),
+    mutant(
+        "of a batch only the first is begun",
+        "8",
+        Edit(Engine, "resume_all", "for id in new), return_exceptions", "for id in new[:1]), return_exceptions"),
+        focus="messages",
+    ),
+    mutant(
+        "what is sent is not dispatched if its client gives up",
+        "nothing waits for a sweep",
+        Edit(
+            Engine,
+            "send",
+            "await self.process.persist(self._session(execution).run(), repeated_by=Repeat.DISPATCH)",
+            "await self._session(execution).run()",
+        ),
+        focus="impatience+waits+results",
+    ),
+    mutant(
+        "what is called is not begun if its client gives up",
+        "nothing waits for a sweep",
+        Edit(
+            Engine,
+            "call",
+            "await self.process.persist(self._begin_once(execution, patience), repeated_by=Repeat.LEASE)",
+            "await self._begin_once(execution, patience)",
+        ),
+        focus="impatience+waits",
+    ),
+    mutant(
+        "a further attempt sends past what the former one has sent",
+        "sends keep their order",
+        Edit(KeyRequested, "apply", "self.direct and not contended", "not contended"),
+        focus="resends",
+    ),
+)
