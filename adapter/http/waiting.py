@@ -14,9 +14,10 @@ from typing import Final
 from starlette.responses import Response
 
 from adapter.codec import Coder
+from adapter.engine.deadlocks import awaited_ids
 from adapter.engine.engine import Engine
 from adapter.engine.ports import Unavailable
-from adapter.engine.records import Meta, Status
+from adapter.engine.records import Meta, Status, Unreadable
 from adapter.engine.requests import LEAVE_AFTER, Answer, Request
 from adapter.engine.types import Kind, Outcome
 from adapter.http.headers import Preference
@@ -26,6 +27,9 @@ from adapter.http.services import Endpoint
 
 SHORTEST_RETENTION: Final = timedelta(minutes=5)
 """A client does not leave an invocation whose result is kept for less than this: it may come back too late."""
+
+LONGEST_CHAIN: Final = 5
+"""The number of calls, each made by the one before, that are read to tell when an invocation continues."""
 
 
 class Waiting:
@@ -68,9 +72,10 @@ class Waiting:
         """Wait for the result of a live invocation, and return the response to the client. See `call`."""
         preferred = _followed(preferred, endpoint, idempotent=meta.idempotent)
         attached = Answer(meta.id, False)
-        rests = (meta.rests_until or 0) - self._engine.process.now() > LEAVE_AFTER
-        if preferred is not None and preferred.leaves and rests:
-            return _applied(self._later(attached, meta), preferred)
+        if preferred is not None and preferred.leaves:
+            at = await self._continues_at(meta)
+            if (at or 0) - self._engine.process.now() > LEAVE_AFTER:
+                return _applied(self._later(attached, at), preferred)
         if preferred is None or preferred.leaves:
             outcome = await self._engine.outcome(meta.id, until=until, leave=preferred is not None)
             attached = Answer(meta.id, False, outcome)
@@ -105,16 +110,31 @@ class Waiting:
                 if meta is not None and meta.status is Status.PAUSED:
                     return failed(paused(meta), {ID: called.id})
                 if meta is not None and meta.live:
-                    return self._later(called, meta)
+                    return self._later(called, await self._continues_at(meta))
                 outcome = await self._engine.storage.result(meta) if meta is not None else None
         return result(called.id, outcome, endpoint, self._coder)
 
-    def _later(self, called: Answer, meta: Meta) -> Response:
-        """Return the response that tells when to ask again."""
+    def _later(self, called: Answer, at: int | None) -> Response:
+        """Return the response that tells when to ask again, if it is known when the invocation continues."""
         response = accepted(called)
-        if meta.rests_until is not None:
-            response.headers["retry-after"] = str(max(1, ceil((meta.rests_until - self._engine.process.now()) / 1000)))
+        if at is not None:
+            response.headers["retry-after"] = str(max(1, ceil((at - self._engine.process.now()) / 1000)))
         return response
+
+    async def _continues_at(self, meta: Meta) -> int | None:
+        """Return when an invocation continues that waits for nothing but a time, or for the result of one that does."""
+        with suppress(Unavailable, Unreadable):  # then the client asks without being told when
+            for _ in range(LONGEST_CHAIN):
+                if meta.rests_until is not None or meta.status is not Status.SUSPENDED or meta.awaiting is None:
+                    return meta.rests_until
+                others = awaited_ids(meta.ref, meta.awaiting.root)
+                if meta.resolved or len(others) != 1 or sum(leaf.size for leaf in meta.awaiting.root.leaves) != 1:
+                    return None
+                called = await self._engine.storage.find(others[0], patient=False)
+                if called is None or not called.live:
+                    return None
+                meta = called
+        return None
 
     async def _watch(self, id: str, until: int) -> Outcome | None:
         """Wait for an invocation's outcome, and leave it to other processes to run it.

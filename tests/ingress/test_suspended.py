@@ -23,10 +23,12 @@ from adapter import (
     VirtualObject,
     Workflow,
     WorkflowContext,
+    gather,
     handler,
 )
 from adapter.engine.ids import idempotent_id, workflow_id
 from adapter.engine.ports import Unavailable
+from adapter.engine.records import Unreadable
 from adapter.engine.types import Target
 from tests.ingress.conftest import Greeter, SignUp, Stack, error
 from tests.ingress.waiting import Box, Rite, Slow
@@ -74,6 +76,24 @@ class Naps(Service):
     @handler
     async def sleep(self, ctx: Context, name: str) -> str:
         return await nap(ctx, name)
+
+    @handler
+    async def ask(self, ctx: Context, name: str) -> str:
+        return await ctx.service_client(Naps).sleep(name)
+
+    @handler
+    async def ask_twice(self, ctx: Context, name: str) -> str:
+        return await ctx.service_client(Naps).ask(name)
+
+    @handler
+    async def ask_for_long(self, ctx: Context, name: str) -> str:
+        async with asyncio.timeout(2 * HOUR):
+            return await ctx.service_client(Naps).sleep(name)
+
+    @handler
+    async def ask_both(self, ctx: Context, name: str) -> str:
+        naps = ctx.service_client(Naps)
+        return (await gather(naps.sleep(name), naps.sleep(name)))[0]
 
     @handler(journal_retention=timedelta(0), idempotency_retention=timedelta(0))
     async def forget(self, ctx: Context, name: str) -> str:
@@ -180,6 +200,44 @@ async def test_a_call_that_sleeps_is_left(stack: Stack, path: str) -> None:
     answer = await attached(stack, pending(called))
     assert (answer.status_code, answer.json()) == (200, "Mary")
     assert "retry-after" not in answer.headers
+
+
+@pytest.mark.parametrize("path", ["/Naps/ask", "/Naps/ask_twice"])
+async def test_a_call_that_waits_for_one_that_sleeps(stack: Stack, path: str) -> None:
+    called = await stack.http.post(path, json="Mary", headers=LEAVES)
+    id = pending(called)
+    again = await stack.http.get(f"/restate/invocation/{id}/attach", headers=LEAVES)
+    assert pending(again, "PreviouslyAccepted") == id
+    for response in called, again:
+        assert HOUR - 60 <= int(response.headers["retry-after"]) <= HOUR
+    answer = await attached(stack, id)
+    assert (answer.status_code, answer.json()) == (200, "Mary")
+
+
+@pytest.mark.parametrize("path", ["/Naps/ask_for_long", "/Naps/ask_both"])
+async def test_nothing_says_which_of_several_ends_first(stack: Stack, path: str) -> None:
+    called = await stack.http.post(path, json="Mary", headers=LEAVES)
+    id = pending(called)
+    assert "retry-after" not in called.headers
+    assert (await attached(stack, id)).json() == "Mary"
+
+
+@pytest.mark.parametrize("error", [Unavailable, Unreadable])
+async def test_what_is_called_cannot_be_read(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    id = pending(await stack.http.post("/Naps/ask", json="Mary", headers=LEAVES))
+    find = stack.engine.storage.find
+
+    async def own(asked: str, *, patient: bool = True) -> Any:
+        if asked != id:
+            raise error("down")
+        return await find(asked, patient=patient)
+
+    monkeypatch.setattr(stack.engine.storage, "find", own)
+    again = await stack.http.get(f"/restate/invocation/{id}/attach", headers=LEAVES)
+    assert pending(again, "PreviouslyAccepted") == id
+    assert "retry-after" not in again.headers
 
 
 @pytest.mark.parametrize("path", ["/Naps/sleep", "/Bed/a/sleep", "/Night/a/run"])
