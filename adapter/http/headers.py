@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from starlette.requests import Request
@@ -85,6 +86,10 @@ def require_json(request: Request, handler: str) -> None:
         )
 
 
+PREFERENCE: Final = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*"?)+')
+"""One of the preferences of a ``Prefer`` header. A comma within quotes does not end it."""
+
+
 @frozen
 class Preference:
     """How long a client prefers to wait for a result (`RFC 7240 <https://www.rfc-editor.org/rfc/rfc7240>`_).
@@ -109,7 +114,7 @@ def preference(request: Request) -> Preference | None:
     wait: int | None = None
     names: set[str] = set()
     for header in request.headers.getlist("prefer"):
-        for each in header.split(","):
+        for each in PREFERENCE.findall(header):
             name, _, value = (part.strip() for part in each.partition(";")[0].partition("="))
             names.add(name.lower())
             if name.lower() == "wait" and wait is None:  # the first one counts

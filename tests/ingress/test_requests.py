@@ -141,7 +141,20 @@ async def test_a_result_in_time_is_the_answer(stack: Stack) -> None:
     assert error(await stack.http.post("/SignUp/a/run", json="a", headers={"prefer": "wait=60"}))[0] == 409
 
 
-@pytest.mark.parametrize("prefer", ["", "wait", "wait=soon", "wait=-1", "wait=1.5", "return=minimal", ", ,=;"])
+@pytest.mark.parametrize(
+    "prefer",
+    [
+        "",
+        "wait",
+        "wait=soon",
+        "wait=-1",
+        "wait=1.5",
+        "return=minimal",
+        ", ,=;",
+        'x="a, wait=0, \\", wait=0"',
+        '"wait=0',
+    ],
+)
 async def test_other_preferences_are_ignored(stack: Stack, prefer: str) -> None:
     called = await stack.http.post("/Greeter/headers", headers={"prefer": prefer})
     assert (called.status_code, called.json()) == (200, {})
