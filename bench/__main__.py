@@ -17,7 +17,8 @@ Tables, printed and written to `bench/results/`. With `--only`, the rows that ar
 - sdk-compare: a TypeScript service of a Restate SDK behind a Restate server, where it can be had, and behind ours.
 - durable: the work of `compare_durable.py` there, in a durable function of AWS's SDK and in a stack of ours. Both are
   deployed on an emulator that counts.
-- targets: all rows that have a target, with the limit, the target and today's figure, from what was measured last.
+- targets: all rows that have a target, with the limit, the target, today's figure and what it took, from what was
+  measured last. A number tells the machine, if the tables are of several.
 
 `python -m bench.costs` writes the prices into docs/costs.md, and the table durable.
 """
@@ -52,9 +53,14 @@ from bench.package import package_size
 from bench.sdks import measured as sdk_costs
 from bench.tables import Row, kept, show
 from bench.targets import targets
-from bench.world import PricedStore
+from bench.world import Cost, PricedStore, World
 from infra import emulator
 from infra.emulator import ROOT
+
+TARGETS = "targets"
+
+LEAST_REPEATED = 3
+"""How often a case is run at least with the store in memory. A collection of garbage may take longer than the case."""
 
 
 def main() -> None:
@@ -87,9 +93,10 @@ def main() -> None:
             keep(name, measure())
     if arguments.only in ("", DURABLE) and not arguments.no_compare and PEER.exists():
         keep(DURABLE, durable_compare())
-    if arguments.only not in (*once, DURABLE):
+    if arguments.only not in (*once, DURABLE, TARGETS):
         _on_dynamodb(arguments, keep)
-    show("targets", targets(kept()))
+    tables = kept()
+    show(TARGETS, targets(tables.rows), of=tables)
 
 
 def _on_dynamodb(arguments: argparse.Namespace, keep: Callable[[str, list[Row]], None]) -> None:
@@ -129,9 +136,9 @@ async def _costs(cases: Sequence[Case], endpoint: str, only: str, repeat: int) -
         if only not in case.name:
             continue
         row: Row = {"case": case.name, "limit": case.limit, "budget": case.budget}
-        for label in ("memory", "dynamodb"):
+        for label, times in (("memory", max(repeat, LEAST_REPEATED)), ("dynamodb", repeat)):
             costs = []
-            for _ in range(repeat):
+            for _ in range(times):
                 store: Store = PricedStore()
                 tables: Sequence[str] = ()
                 if label == "dynamodb":
@@ -165,10 +172,23 @@ async def _contention(only: str) -> list[Row]:
     rows: list[Row] = []
     for case in CONTENTION:
         if only in case.name:
-            seen = await case.run(Fleet(SlowStore()))
-            rows.append(case.row(seen))
+            fleet = Fleet(SlowStore())
+            with fleet.measured() as cost:
+                seen = await case.run(fleet)
+            rows.append(case.row(seen) | _taken(cost, fleet))
             print(rows[-1], flush=True)
     return rows
+
+
+def _taken(cost: Cost, stage: World) -> Row:
+    """Return the columns of what a case took in all."""
+    return {
+        "requests": cost.requests,
+        "write units": cost.write_units,
+        "read units": cost.read_units,
+        "CPU ms": round(cost.cpu, 2),
+        "$ a million": round(bill_of(cost, stage.invocations).million, 1),
+    }
 
 
 if __name__ == "__main__":

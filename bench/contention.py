@@ -11,9 +11,8 @@ from uuid import uuid4
 
 from adapter.engine.records import Ref
 from adapter.local.conflicts import Conflicts
-from adapter.local.memory import MemoryStore
 from bench.cases import FUNCTIONS
-from bench.world import World
+from bench.world import PricedStore, World
 
 LATENCY = 0.005
 """Seconds that a request takes."""
@@ -22,7 +21,7 @@ PATIENCE = 28_500
 """Milliseconds that a client waits for its answer, as the API's entry does."""
 
 
-class SlowStore(MemoryStore):
+class SlowStore(PricedStore):
     """A store whose requests take their time, and whose transactions collide.
 
     Args:

@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def _commit() -> str:
     return f"{found.stdout.strip()}{' and uncommitted changes' if edited else ''}"
 
 
-def show(name: str, rows: Sequence[Row], *, partial: bool = False) -> None:
+def show(name: str, rows: Sequence[Row], *, partial: bool = False, of: Kept | None = None) -> None:
     """Print a table, and write it to the results.
 
     Args:
@@ -53,12 +54,13 @@ def show(name: str, rows: Sequence[Row], *, partial: bool = False) -> None:
         rows: What was measured. Nothing is written if it is empty.
         partial: Only some rows were measured. The others are kept, unless they are of another machine: then the
             table is only printed.
+        of: The tables that the rows are taken from, if they were not measured now.
     """
     if not rows:
         return
     path = RESULTS / f"{name}.json"
     print(f"\n==> {name} ({os.path.relpath(path.with_suffix('.md'))})\n\n{table(rows)}\n", flush=True)
-    measured = [stamp()]
+    machine, measured = (MACHINE, [stamp()]) if of is None else (of.machine, of.measured)
     if partial and path.exists():
         stored = json.loads(path.read_text())
         if stored["machine"] != MACHINE:
@@ -67,14 +69,38 @@ def show(name: str, rows: Sequence[Row], *, partial: bool = False) -> None:
         rows = merged(stored["rows"], rows)
         measured = list(dict.fromkeys([*stored.get("measured", ()), f"{measured[0]}, in part"]))
     RESULTS.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"machine": MACHINE, "measured": measured, "rows": rows}, indent=1) + "\n")
-    path.with_suffix(".md").write_text(f"# {name}\n\n{MACHINE}\n\nMeasured: {'; '.join(measured)}\n\n{table(rows)}\n")
+    path.write_text(json.dumps({"machine": machine, "measured": measured, "rows": rows}, indent=1) + "\n")
+    path.with_suffix(".md").write_text(f"# {name}\n\n{machine}\n\nMeasured: {'; '.join(measured)}\n\n{table(rows)}\n")
 
 
-def kept() -> dict[str, list[Row]]:
-    """Return the rows of all tables that were measured on a machine like this one, by the tables' names."""
-    tables = {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
-    return {name: table["rows"] for name, table in tables.items() if table.get("machine") == MACHINE}
+@dataclass(frozen=True)
+class Kept:
+    """The tables that were measured last.
+
+    Attributes:
+        machine: The machine, or several with their numbers.
+        measured: When each table was measured, and the commit.
+        rows: The rows by the tables' names. If there are several machines, the column ``machine`` has the number.
+    """
+
+    machine: str
+    measured: list[str]
+    rows: dict[str, list[Row]]
+
+
+def kept() -> Kept:
+    """Return all tables in the results."""
+    files = {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
+    found = {name: table for name, table in files.items() if "machine" in table and name != "targets"}
+    machines = list(dict.fromkeys(table["machine"] for table in found.values()))
+    measured = list(dict.fromkeys(when for table in found.values() for when in table["measured"]))
+    if len(machines) < 2:
+        return Kept("".join(machines), measured, {name: table["rows"] for name, table in found.items()})
+    numbered = {machine: number for number, machine in enumerate(machines, 1)}
+    rows = {
+        name: [{**row, "machine": numbered[table["machine"]]} for row in table["rows"]] for name, table in found.items()
+    }
+    return Kept("; ".join(f"machine {number}: {machine}" for machine, number in numbered.items()), measured, rows)
 
 
 def merged(stored: Sequence[Row], measured: Sequence[Row]) -> list[Row]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 Row = dict[str, Any]
@@ -51,68 +51,135 @@ WHY: Final = {
 }
 """Why a row may miss its target."""
 
-COLUMNS: Final = (
-    "row", "limit", "target", "today", "met", "why", "requests", "write units", "read units", "CPU ms", "$ a million",
-)  # fmt: skip
+SAME_WORK: Final = {
+    "service call": "service handler, no steps",
+    "service call, idempotency key": "service handler, no steps, idempotency key",
+    "object call, one key": "exclusive handler, get and set",
+    "object call, fresh keys": "exclusive handler, get and set",
+    "10 steps": "10 steps in sequence",
+    "100 steps": "100 steps in sequence",
+    "10 service calls": "10 calls to service handlers",
+    "10 object calls": "10 calls to object handlers, 1 keys",
+    "100 sends": "100 sends, and what they start",
+    "service call, 16 at once": "service handler, no steps",
+    "service call, 64 at once": "service handler, no steps",
+}
+"""The case that counts what a workload of the comparison with Restate takes of ours."""
+
+TAKEN: Final = ("requests", "write units", "read units", "CPU ms", "$ a million")
+"""What a row took."""
+
+COLUMNS: Final = ("row", "limit", "target", "today", "met", "missed by", "why", *TAKEN, "machine")
 
 
 def targets(tables: Mapping[str, Sequence[Row]]) -> list[Row]:
-    """Return the table, from the tables that were measured."""
-    rows = [*_counted(tables), *_timed(tables), *_compared(tables)]
+    """Return the table, from the tables that were measured.
+
+    Args:
+        tables: Rows by the tables' names. If they are of several machines, their column ``machine`` says which.
+    """
+    counted = {each["case"]: _taken(each) for name in ("costs", "scale") for each in tables.get(name, ())}
+    rows: list[Row] = []
+    for name, rows_of in ROWS.items():
+        for each in tables.get(name, ()):
+            rows += ({**row, "machine": each.get("machine", "")} for row in rows_of(each))
+        if name == "growth" and (memory := tables.get("memory", ())):
+            rows.append({**_memory(memory), "machine": memory[-1].get("machine", "")})
     for row in rows:
-        row["why"] = WHY.get(row["row"], "") if row.get("met") == "no" else ""
-    return [{column: row.get(column, "") for column in COLUMNS} for row in rows]
+        row |= counted.get(SAME_WORK.get(row.pop("work", ""), ""), {})
+        if row.get("met") == "no":
+            row |= {"missed by": _missed_by(row), "why": WHY.get(row["row"], "not known")}
+    columns = [column for column in COLUMNS if column != "machine" or any(row["machine"] for row in rows)]
+    return [{column: row.get(column, "") for column in columns} for row in rows]
 
 
-def _counted(tables: Mapping[str, Sequence[Row]]) -> Iterator[Row]:
-    for each in (*tables.get("costs", ()), *tables.get("scale", ())):
-        today = max(each["memory requests"], each["dynamodb requests"])
-        taken = {name: each[name] for name in ("write units", "read units", "CPU ms", "$ a million")}
-        row = {**_figure(each["case"], each["budget"], today), "met": _met(not each["over budget"])}
-        yield {**row, "limit": each["limit"], "requests": today, **taken}
-        if each["case"] in PRICES:
-            yield _figure(f"{each['case']}: $ a million", PRICES[each["case"]], each["$ a million"])
+def _counted(each: Row) -> Iterator[Row]:
+    taken = _taken(each)
+    row = {**_figure(each["case"], each["budget"], taken["requests"]), "met": _met(not each["over budget"])}
+    yield {**row, "limit": each["limit"], **taken}
+    if each["case"] in PRICES:
+        yield {**_figure(f"{each['case']}: $ a million", PRICES[each["case"]], each["$ a million"]), **taken}
 
 
-def _timed(tables: Mapping[str, Sequence[Row]]) -> Iterator[Row]:
-    for each in tables.get("client", ()):
-        yield _figure("CPU ms of the client for a request", each["target ms"], each["CPU ms"])
-    for each in tables.get("engine", ()):
-        if each["target ms"]:
-            yield _figure(f"CPU ms of {each['work']}, the store in memory", each["target ms"], each["CPU ms"])
-    for each in tables.get("coldstart", ()):
-        yield _figure("cold start at 0.29 core: s to the first answer", each["target s"], each["first answer s"])
-    for each in tables.get("import", ()):
-        if each["budget"]:
-            yield _figure("import of the Lambda entry: ms", each["budget"], each["ms"])
-    for each in tables.get("package", ()):
-        if each["target MB"]:
-            yield _figure("package of a function: MB, zipped", each["target MB"], each["MB zipped"])
-    for each in tables.get("contention", ()):
-        today = f"{each['per second']:g}/s, 99 % within {each['99 % within s']:g} s, all in {each['s']:g} s"
-        today = f"{today}, {each['tries']:g} tries" if each["tries"] else today
-        told = {name: each[name] for name in ("limit", "target", "met")}
-        yield {"row": each["case"], **told, "today": today}
-    for each in tables.get("growth", ()):
-        yield {**_figure(f"{each['of']}: slope of requests", 1.02, each["slope of requests"]), "limit": 1}
-        yield {**_figure(f"{each['of']}: slope of CPU", SLOPE_OF_CPU, each["slope of CPU"]), "limit": 1}
-    rows = tables.get("memory", ())
-    if rows:
-        grown = rows[-1]["RSS MB"] - rows[0]["RSS MB"]
-        yield _figure("RSS of a server under load, grown since the first tenth: MB", RSS_MB, round(grown, 1))
+def _client(each: Row) -> Iterator[Row]:
+    figure = _figure("CPU ms of the client for a request", each["target ms"], each["CPU ms"])
+    yield {**figure, "requests": 1, "CPU ms": each["CPU ms"]}
 
 
-def _compared(tables: Mapping[str, Sequence[Row]]) -> Iterator[Row]:
-    for each in tables.get("compare", ()):
-        if each.get("ratio p50", "") != "":
-            target = AGAINST_RESTATE.get(each["workload"], 1.0)
-            yield _figure(f"{each['workload']}: time against Restate", target, each["ratio p50"])
-        elif each.get("ratio", "") != "":  # of rates, where more is better
-            row, today = f"{each['workload']}: rate against Restate", each["ratio"]
-            yield {"row": row, "target": 1.0, "today": today, "met": _met(today >= 1)}
-    for each in tables.get("durable", ()):
-        ratio = round(each["$, ours"] / each["$, durable function"], 2)
-        yield _figure(f"{each['work']}: price against a durable function", 1.0, ratio)
+def _engine(each: Row) -> Iterator[Row]:
+    if each["target ms"]:
+        figure = _figure(f"CPU ms of {each['work']}, the store in memory", each["target ms"], each["CPU ms"])
+        yield {**figure, "CPU ms": each["CPU ms"]}
+
+
+def _cold_start(each: Row) -> Iterator[Row]:
+    figure = _figure("cold start at 0.29 core: s to the first answer", each["target s"], each["first answer s"])
+    yield {**figure, "CPU ms": each["CPU ms"]}
+
+
+def _import(each: Row) -> Iterator[Row]:
+    if each["budget"]:
+        yield {**_figure("import of the Lambda entry: ms", each["budget"], each["ms"]), "CPU ms": each["ms"]}
+
+
+def _package(each: Row) -> Iterator[Row]:
+    if each["target MB"]:
+        yield _figure("package of a function: MB, zipped", each["target MB"], each["MB zipped"])
+
+
+def _contention(each: Row) -> Iterator[Row]:
+    today = f"{each['per second']:g}/s, 99 % within {each['99 % within s']:g} s, all in {each['s']:g} s"
+    today = f"{today}, {each['tries']:g} tries" if each["tries"] else today
+    told = {name: each.get(name, "") for name in ("limit", "target", "met", *TAKEN)}
+    yield {"row": each["case"], **told, "today": today}
+
+
+def _growth(each: Row) -> Iterator[Row]:
+    yield {**_figure(f"{each['of']}: slope of requests", 1.02, each["slope of requests"]), "limit": 1}
+    yield {**_figure(f"{each['of']}: slope of CPU", SLOPE_OF_CPU, each["slope of CPU"]), "limit": 1}
+
+
+def _memory(rows: Sequence[Row]) -> Row:
+    grown = round(rows[-1]["RSS MB"] - rows[0]["RSS MB"], 1)
+    return _figure("RSS of a server under load, grown since the first tenth: MB", RSS_MB, grown)
+
+
+def _compare(each: Row) -> Iterator[Row]:
+    work = each["workload"]
+    if each.get("ratio p50", "") != "":
+        figure = _figure(f"{work}: time against Restate", AGAINST_RESTATE.get(work, 1.0), each["ratio p50"])
+        yield {**figure, "work": work}
+    elif each.get("ratio", "") != "":  # of rates, where more is better
+        row, today = f"{work}: rate against Restate", each["ratio"]
+        yield {"row": row, "target": 1.0, "today": today, "met": _met(today >= 1), "work": work}
+
+
+def _durable(each: Row) -> Iterator[Row]:
+    ratio = round(each["$, ours"] / each["$, durable function"], 2)
+    taken = {"requests": each.get("requests to DynamoDB", ""), "$ a million": each["$, ours"]}
+    yield {**_figure(f"{each['work']}: price against a durable function", 1.0, ratio), **taken}
+
+
+ROWS: Final[Mapping[str, Callable[[Row], Iterator[Row]]]] = {
+    "costs": _counted,
+    "scale": _counted,
+    "client": _client,
+    "engine": _engine,
+    "coldstart": _cold_start,
+    "import": _import,
+    "package": _package,
+    "contention": _contention,
+    "growth": _growth,
+    "compare": _compare,
+    "durable": _durable,
+}
+"""What the rows of each table become, in the order in which they are shown."""
+
+
+def _taken(each: Row) -> Row:
+    """Return what a case took."""
+    requests = max(each["memory requests"], each["dynamodb requests"])
+    return {"requests": requests, **{name: each[name] for name in TAKEN[1:]}}
 
 
 def _figure(row: str, target: float, today: float) -> Row:
@@ -121,3 +188,10 @@ def _figure(row: str, target: float, today: float) -> Row:
 
 def _met(met: bool) -> str:
     return "yes" if met else "no"
+
+
+def _missed_by(row: Row) -> str:
+    """Return by what share of its target a row misses it. A row with several targets shows its figures instead."""
+    if isinstance(row["target"], str):
+        return "see today"
+    return f"{abs(row['today'] / row['target'] - 1):.0%}"

@@ -45,10 +45,48 @@ def test_the_table_of_targets_says_what_is_missed() -> None:
     ]
     limits = {row["row"]: row["limit"] for row in rows}
     assert limits["fan-in of 1,000 remote calls"] == "tries 0.05"
-    assert [row["row"] for row in rows if row["why"]] == [
-        "messages of one invocation: slope of CPU",
-        "wait of 5 s: price against a durable function",
+    assert [(row["row"], row["missed by"]) for row in rows if row["why"]] == [
+        ("CPU ms of the client for a request", "17%"),
+        ("one key, 8 processes, 25 calls each", "see today"),
+        ("messages of one invocation: slope of CPU", "9%"),
+        ("wait of 5 s: price against a durable function", "100%"),
     ]
+    assert [row["why"] for row in rows if row["why"]][:2] == ["not known", "not known"]
+    assert {row["missed by"] for row in rows if row["met"] == "yes"} == {""}
+
+
+def test_a_workload_shows_what_its_case_took() -> None:
+    took = {"requests": 11, "write units": 13, "read units": 0, "CPU ms": 1.2, "$ a million": 10.5}
+    case = {"case": "10 steps in sequence", "limit": 11, "budget": 11, "over budget": "", **took}
+    measured = {
+        "costs": [{**case, "memory requests": 11, "dynamodb requests": 11}],
+        "compare": [{"workload": "10 steps", "ratio p50": 0.9}],
+    }
+    rows = targets(measured)
+    assert [row["row"] for row in rows] == [
+        "10 steps in sequence", "10 steps in sequence: $ a million", "10 steps: time against Restate",
+    ]  # fmt: skip
+    assert [{name: row[name] for name in took} for row in rows] == [took] * 3
+
+
+def test_the_table_of_targets_takes_tables_of_all_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    monkeypatch.setattr(tables, "stamp", lambda: "then")
+    tables.show("client", [{"target ms": 0.6, "CPU ms": 0.3}])
+    one = tables.kept()
+    assert (one.machine, one.measured) == (tables.MACHINE, ["then"])
+    assert "machine" not in targets(one.rows)[0]
+
+    monkeypatch.setattr(tables, "stamp", lambda: "now")
+    first = tables.MACHINE
+    monkeypatch.setattr(tables, "MACHINE", "another")
+    tables.show("engine", [{"work": "a step", "target ms": 0.1, "CPU ms": 0.2}])
+    both = tables.kept()
+    assert (both.machine, both.measured) == (f"machine 1: {first}; machine 2: another", ["then", "now"])
+    assert [row["machine"] for row in targets(both.rows)] == [1, 2]
+    tables.show("targets", targets(both.rows), of=both)
+    assert f"\n{both.machine}\n\nMeasured: then; now\n" in (tmp_path / "targets.md").read_text()
+    assert tables.kept() == both
 
 
 def test_two_sides_of_a_workload_are_one_row() -> None:
