@@ -252,6 +252,10 @@ prices are in [bench/prices.py](../bench/prices.py).
 
 {costs}
 
+Two rows cost more than a durable function: the client that waits for a sleep, and the one with `Prefer: wait=1`. In
+both a process waits with the client, because it insists on one response, or on a second of waiting. All other rows
+cost less.
+
 Not in the table, as all three need it alike: API Gateway (1.00), logs, and what handlers themselves call. "n/a" stands
 where there is no such thing: neither has keys that are owned. A function that a durable function calls is a plain one
 in this table. If it is durable as well, each call is one operation more. In Step Functions it is a task.
@@ -291,6 +295,11 @@ sides, which are not part of this repository.
 
 - **state**: of durable functions, the price of their operations and data. Of ours, the price of DynamoDB and schedules.
   The rest of a total is Lambda.
+- **wait**: the client insists on one response, and a process waits with it. These two rows cost more than a durable
+  function. The rows of **our client** are the same work without such a process.
+- **10 calls, plain function**: a call into another function takes 11 write units and those of the history while its
+  client waits, 8 in a message. Therefore the state costs a little more than that of a durable function, and the whole
+  less.
 - **nobody waits**: the request was sent as a message. A client that waits for a handler keeps its process running, and
   that time is paid for. With [`Prefer: respond-suspended`](http.md#long-calls), which `Client` sends, no process waits
   for time to pass. A client of a durable function asks for the result again and again, which is not in the price.
