@@ -1,7 +1,7 @@
 """What handlers do at the edges of what the engine promises.
 
 - ``slow``: a step takes longer than the handler's ``abort_timeout`` a few times.
-- ``base``: a step raises an error that is no ``Exception``.
+- ``base``: a step raises an error that is no ``Exception``, or one that has no text.
 - ``stranger``: a command names an invocation or a handler that does not exist, an awakeable that is none, or the
   invocation that issues it.
 - ``bloated``: a value is larger than values may be.

@@ -101,7 +101,8 @@ SHARES: Final = {
 - ``aborts``: Handlers have an ``abort_timeout``, and some steps take longer the first times (see `edges`).
 - ``strangers``: Commands name what does not exist, or themselves.
 - ``bounds``: Values are refused that are too large. Values may have 100 KB, not 4 MB.
-- ``base-errors``: Steps raise ``KeyboardInterrupt``, ``SystemExit``, ``CancelledError`` and ``GeneratorExit``.
+- ``base-errors``: Steps raise ``KeyboardInterrupt``, ``SystemExit``, ``CancelledError``, ``GeneratorExit`` and errors
+  that have no text.
 - ``further``: What the library builds on the engine, such as batches, heartbeats and a codec (see `further`).
 - ``sdk``: Some services are written with Restate's SDK, and the exchanges with its endpoint fail (see `sdk`).
 - ``small``: A commit writes 3, 4 or 6 items at most, so that sessions commit in many parts.

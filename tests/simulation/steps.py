@@ -13,13 +13,14 @@ from adapter.engine.types import RetryPolicy
 from adapter.errors import TerminalError
 from tests.simulation import edges, further
 from tests.simulation.plan import Op
-from tests.simulation.values import Hiccup, encode
+from tests.simulation.values import Hiccup, Unprintable, encode
 
 if TYPE_CHECKING:
     from tests.simulation.program import Program
 
-BASE = (KeyboardInterrupt, SystemExit, asyncio.CancelledError, GeneratorExit)
-"""Errors that a step raises although they are no ``Exception``: it fails like any other."""
+BASE = (KeyboardInterrupt, SystemExit, asyncio.CancelledError, GeneratorExit, Unprintable)
+"""Unusual errors that a step raises: four that are no ``Exception``, and one without a text. The step fails as with any
+other."""
 
 
 def start(program: Program, op: Op, path: str) -> Any:

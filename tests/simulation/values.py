@@ -14,6 +14,13 @@ class Hiccup(Exception):
     """A failure that passes."""
 
 
+class Unprintable(Hiccup):
+    """A failure that passes, and that has no text."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
 def digest(value: Any) -> str:
     """A value, or what stands for it in a trace."""
     text = to_json(value).decode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adapter import heartbeats
-from adapter.engine import steps
+from adapter.engine import failures, steps
 from adapter.engine.execution import Execution
 from adapter.engine.runner import Runner
 from adapter.engine.session import Session
@@ -51,7 +51,20 @@ MUTANTS = (
     mutant(
         "a step that raises what is no exception is dropped",
         "an invocation goes on",
-        Edit(Steps, "run", "except BaseException as error:", "except Exception as error:"),
+        Edit(  # the other two would end the process of the tests
+            Steps,
+            "run",
+            "except BaseException as error:",
+            "except (Exception, KeyboardInterrupt, SystemExit) as error:",
+        ),
+        focus="base-errors",
+    ),
+    mutant(
+        "an error without a text ends what reports it",
+        "an invocation goes on",
+        Edit(
+            failures, "format_error", "except BaseException as unprintable:", "except ZeroDivisionError as unprintable:"
+        ),
         focus="base-errors",
     ),
     mutant(
