@@ -103,7 +103,10 @@ def excess(random: Random) -> Plan:
 
 
 def shields(random: Random) -> Plan:
-    """Return a plan in which programs shield operations from time-outs, and await them after that."""
+    """Return a plan in which programs shield operations from time-outs, and await them after that.
+
+    Some programs also wait for several shielded branches at once.
+    """
     crowd = Crowd(random)
     roots: list[Root] = []
     for _ in range(random.choice((2, 4, 8))):
@@ -121,7 +124,12 @@ def shields(random: Random) -> Plan:
             )
             patience, how = random.choice((1, 20, 500, 2500)), random.choice(("shield", "shield", "await", ""))
             branches.append((Op("timeout", n=patience, how=how, branches=((inner,),)),))
-        ops = (Op("gather", branches=tuple(branches)),) if random.random() < 0.5 else tuple(op for (op,) in branches)
+        together = Op(random.choice(("gather", "shielded")), branches=tuple(branches))
+        ops = (
+            (together, Op("step", "c", 5), Op("sleep", n=3000))
+            if random.random() < 0.5
+            else tuple(op for (op,) in branches)
+        )
         node = crowd.node(crowd.elsewhere(), Kind.SERVICE, (*ops, Op("step", "b", 5)))
         roots.append(Root(node, random.choice(("call", "send")), (random.uniform(0, 1.0),), patience=28.0))
     return crowd.plan(roots)

@@ -231,6 +231,8 @@ class Program:
                 await tasks.gather(self, op, path)
             case "race":
                 await tasks.race(self, op, path)
+            case "shielded":
+                await tasks.shielded(self, op, path)
             case "stubborn":
                 try:
                     await self.body(op.branches[0], f"{path}/0")

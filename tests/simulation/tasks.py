@@ -51,6 +51,16 @@ async def race(program: Program, op: Op, path: str) -> None:
     _raise_first(results)
 
 
+async def shielded(program: Program, op: Op, path: str) -> None:
+    """Wait for shielded branches, and look at them in the order of the set in which asyncio returns them."""
+    names = [f"{path}/{number}" for number in range(len(op.branches))]
+    tasks = [asyncio.create_task(program.body(b, name)) for b, name in zip(op.branches, names, strict=True)]
+    futures = [asyncio.shield(task) for task in tasks]
+    done, _ = await asyncio.wait(futures)
+    program.see(path, "done", [futures.index(future) for future in done])
+    _raise_first([future.exception() for future in futures])
+
+
 async def stray(program: Program, op: Op, path: str) -> None:
     """Leave a task alone, which the handler's end may cut short, or cancel it."""
     task = asyncio.create_task(program.body(op.branches[0], f"{path}/0"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapter.engine import control, lifecycle
+from adapter.engine import control, lifecycle, loop
 from adapter.engine.committer import Committer
 from adapter.engine.control import Control
 from adapter.engine.corrections import Corrections
@@ -160,6 +160,12 @@ MUTANTS = (
         "of all that await one operation, the first goes on",
         "no notification lost",
         Edit(Pending, "resolve", "for future in self.waiters:", "for future in self.waiters[:1]:"),
+        focus="shields",
+    ),
+    mutant(
+        "a set of futures has another order in each replay",
+        "6",
+        Edit(loop._Future, "__hash__", "return self._number", "return id(self) // 16"),
         focus="shields",
     ),
     mutant(
