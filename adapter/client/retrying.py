@@ -59,7 +59,8 @@ def policy(url: str, ask: Ask, timeout: float, left: float) -> dict[str, Any]:
 
     def warn(state: tenacity.RetryCallState) -> None:
         if state.attempt_number == 1:
-            log.warning("%s: %s; %s is repeated for up to %.3g s", url, _problem(state), ask.id, left)
+            until = f"{left:.3g}" if left < 1000 else f"{left:.0f}"
+            log.warning("%s: %s; %s is repeated for up to %s s", url, _problem(state), ask.id, until)
 
     def passes(response: httpx.Response) -> bool:
         return is_passing(response) or (Answer(response, False).refused(404) and ask.early())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,3 +24,11 @@ def dev(tmp_path: Path) -> Iterator[Callable[..., Dev]]:
         each.process.terminate()
         each.process.wait(60)
         each.output.close()
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Return a function that lets it be so many seconds later."""
+    ahead, monotonic = [0.0], time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + sum(ahead))
+    return ahead.append
