@@ -52,14 +52,20 @@ def place(method: Callable[..., object], line: int) -> str:
     return f"{os.path.relpath(__file__)}:{method.__code__.co_firstlineno + line} in {method.__name__}: "
 
 
+OWN = tuple(f" in {each}: " for each in ("wait", "wait_in_a_step", "wait_in_a_thread", "step"))
+
+
 class Listener(logging.Handler):
+    """Takes the warnings of the handlers' code. Where the processor is busy, any code may seem to block."""
+
     def __init__(self) -> None:
         super().__init__()
         self.records: list[logging.LogRecord] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
-        WARNED.set()
+        if any(each in record.getMessage() for each in OWN):
+            self.records.append(record)
+            WARNED.set()
 
 
 async def warnings_of(*calls: str) -> list[logging.LogRecord]:
