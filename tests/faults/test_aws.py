@@ -276,7 +276,8 @@ def post(aws: FaultyAWS, seconds: float = 60) -> int:
 
 
 async def ask(service: str, aws: FaultyAWS, attempts: int = 3) -> Answer:
-    api = Api(service, attempts=attempts, place=Place("us-east-1", aws.url), source=Fixed(Credentials("test", "test")))
+    place, source = Place("us-east-1", aws.url), Fixed(Credentials("test", "test"))
+    api = Api(service, attempts=attempts, patience=60, place=place, source=source)
     try:
         if service == "lambda":
             path, headers = "/2015-03-31/functions/f%3A1/invocations", {"x-amz-invocation-type": "Event"}
