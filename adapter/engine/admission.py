@@ -10,8 +10,8 @@ from adapter.engine.events import LOADING, Event, Events
 from adapter.engine.execution import Execution
 from adapter.engine.keys import UNKNOWN
 from adapter.engine.known_key import Key
-from adapter.engine.process import Receiver
 from adapter.engine.records import Ref
+from adapter.engine.residents import Residents
 from adapter.engine.runtime import Runtime
 from adapter.engine.under_way import Load
 from adapter.engine.work import Work
@@ -27,7 +27,7 @@ class Admission:
         work: Reads in the background.
         batches: Finds the invocations of an inbox that can run here.
         executions: The executions that run, by their ids.
-        session: The session, for the process.
+        residents: The invocations that run in the session.
         root: The invocation that the session begins with.
         client_waits: True if a client gets its answer only when all executions here have ended.
         events: Where it is posted that a head or an inbox was read.
@@ -44,7 +44,7 @@ class Admission:
         work: Work,
         batches: Batches,
         executions: dict[str, Execution],
-        session: Receiver,
+        residents: Residents,
         root: Execution,
         client_waits: bool,
         events: Events,
@@ -56,7 +56,7 @@ class Admission:
         self._work = work
         self._batches = batches
         self._executions = executions
-        self._session = session
+        self._residents = residents
         self._client_waits = client_waits
         self._events = events
         self.hosted = {root.meta.id}
@@ -97,7 +97,7 @@ class Admission:
         execution.meta = replace(execution.meta, deployment=self._runtime.deployment.id)
         self._executions[owner.id] = execution
         self.hosted.add(owner.id)
-        self._process.active[owner.id] = self._session
+        self._residents.enter(owner.id)
         self._log.grant_here(execution)
         if self._client_waits:
             self.batched.add(owner)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Protocol
 
 from adapter.engine import journal, lifecycle
 from adapter.engine.commit_log import CommitLog, is_step
@@ -23,6 +22,8 @@ from adapter.engine.execution import (
 )
 from adapter.engine.ids import new_commit_id
 from adapter.engine.known_key import Key
+from adapter.engine.notifications import Notifications
+from adapter.engine.operator import Operator
 from adapter.engine.ports import (
     Change,
     Conflict,
@@ -38,6 +39,8 @@ from adapter.engine.records import (
     Ref,
     Status,
 )
+from adapter.engine.residents import Residents
+from adapter.engine.runner import Runner
 from adapter.engine.runtime import Runtime
 from adapter.engine.storage import CONTENDED
 from adapter.engine.together import Together
@@ -46,49 +49,15 @@ from adapter.engine.types import CANCELLED, ObjectKey, Outcome
 from adapter.frozen import replace
 
 
-class Code(Protocol):
-    """What a committer needs of the code that runs in the session."""
-
-    executions: dict[str, Execution]
-    """The executions that run, by their ids."""
-
-    def retire(self, execution: Execution) -> None:
-        """An execution no longer runs here."""
-
-    def grant(self, key: Key) -> None:
-        """The key may have another owner."""
-
-    def has_unseen(self) -> bool:
-        """Return True if there is an event that an attempt has not seen."""
-        ...
-
-
-class Driver(Protocol):
-    """What a committer needs of the session."""
-
-    woken: set[str]
-    """The ids of the invocations that were to be resumed while they ran here."""
-
-    def on_stored(self, execution: Execution) -> None:
-        """A commit has stored an execution that continues to run here."""
-
-    async def read_notifications(self, execution: Execution) -> None:
-        """Read the notifications to an invocation."""
-
-    def on_queued(self, execution: Execution) -> None:
-        """An invocation has to wait for its key, and no longer runs here."""
-
-    def cancel(self, id: str) -> None:
-        """Cancel an invocation that is stored."""
-
-
 class Committer:
     """Commits the log of one session.
 
     Args:
         runtime: What the session shares with others.
-        driver: The session.
-        code: The code that runs in the session.
+        operator: Cancels invocations.
+        runner: The code that runs in the session.
+        notifications: Reads the notifications to the executions.
+        residents: The invocations that run in the session.
         log: The log.
         preparation: What it does before a commit.
         root: The id of the invocation that the session begins with.
@@ -98,8 +67,10 @@ class Committer:
     def __init__(
         self,
         runtime: Runtime,
-        driver: Driver,
-        code: Code,
+        operator: Operator,
+        runner: Runner,
+        notifications: Notifications,
+        residents: Residents,
         log: CommitLog,
         preparation: Preparation,
         root: str,
@@ -108,11 +79,13 @@ class Committer:
         self._runtime = runtime
         self._process = runtime.process
         self._storage = runtime.storage
-        self._driver = driver
-        self._code = code
+        self._operator = operator
+        self._runner = runner
+        self._notifications = notifications
+        self._residents = residents
         self._log = log
         self._preparation = preparation
-        self._corrections = Corrections(runtime, log, code, root)
+        self._corrections = Corrections(runtime, log, runner, root)
         self._root = root
         self._together = together
         self._unsettled: dict[ObjectKey, set[Ref]] = {}
@@ -211,7 +184,7 @@ class Committer:
         changed, self._changed = self._changed, {}
         self._log.refresh_keys(changed.values())
         for key in changed.values():
-            self._code.grant(key)
+            self._runner.grant(key)
 
     async def _settle(self) -> None:
         """Settle the keys at which invocations wait, and those that were released while some may wait."""
@@ -284,7 +257,7 @@ class Committer:
         """
         if taken < len(self._log.groups) and self._log.bring_forward(taken):
             return False
-        if self._code.has_unseen() and any(delta.suspended for delta in transaction.deltas.values()):
+        if self._runner.has_unseen() and any(delta.suspended for delta in transaction.deltas.values()):
             raise Interrupted(Notified(()))
         if transaction.ran_without_key():  # an invocation ran, and its key turns out to be another's
             raise Interrupted(REWIND)
@@ -313,7 +286,7 @@ class Committer:
         if isinstance(verdict, Notified):
             notified = [each for each in transaction.deltas.values() if each.execution.ref in verdict.refs]
             for delta in notified:
-                await self._driver.read_notifications(delta.execution)
+                await self._notifications.read(delta.execution)
             if not any(delta.suspended for delta in notified):
                 return
         raise Interrupted(verdict) from conflict
@@ -359,17 +332,18 @@ class Committer:
             elif delta.suspended is not None:
                 self._runtime.reports.suspended(meta)
                 self._runtime.wakeups.schedule(meta)
-                self._code.retire(execution)
-                if id in self._driver.woken:  # it was to be resumed while the commit was under way
+                self._runner.retire(execution)
+                if id in self._residents.woken:  # it was to be resumed while the commit was under way
                     self._runtime.wakeups.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=False)
                 else:
                     self._runtime.listeners.on_suspended(id)
             elif meta.status is Status.QUEUED:
-                self._driver.on_queued(execution)
+                self._on_queued(execution)
                 execution.caller = None
                 self._log.queued.add(id)
             elif execution.spec is not None:
-                self._driver.on_stored(execution)
+                if id in self._runner.executions:
+                    self._residents.enter(id)
             elif born and meta.status is Status.SCHEDULED:
                 self._runtime.wakeups.schedule(meta)
             elif born:
@@ -380,7 +354,7 @@ class Committer:
                     continue
                 self._runtime.wakeups.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=True, batch=batch)
             if born and execution.cancelled and meta.status is Status.QUEUED:
-                self._driver.cancel(id)  # a cancelled invocation need not wait for its key
+                self._process.spawn(self._operator.cancel(id), repeated_by=Repeat.KEY)  # it need not wait for its key
         by_parent: dict[Parent, list[Notification]] = {}
         for notification, execution in transaction.notifications:
             assert execution.meta.parent is not None
@@ -418,6 +392,13 @@ class Committer:
             key.live = None
             self._changed[name] = key
             self._runtime.on_head_written(key.head)
+
+    def _on_queued(self, execution: Execution) -> None:
+        """Stop an execution that has to wait for its key. It no longer runs here."""
+        self._runner.retire(execution)
+        self._residents.leave(execution.meta.id)
+        if execution.meta.id == self._root:
+            self._runtime.gates.open(execution.key)
 
 
 def _requested_keys(groups: Iterable[EffectGroup]) -> set[ObjectKey]:

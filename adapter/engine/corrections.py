@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Protocol
 
 from adapter.engine.commit_log import CommitLog
 from adapter.engine.conflicts import REWIND, Interrupted, Verdict, View, judge
@@ -13,6 +12,7 @@ from adapter.engine.known_key import Key
 from adapter.engine.ports import Change, Create, Delete, Finish, TakeKey, Update, WriteHead
 from adapter.engine.process import Repeat
 from adapter.engine.records import Head, InboxEntry, Meta, Record, Ref, Status
+from adapter.engine.runner import Runner
 from adapter.engine.runtime import Runtime
 from adapter.engine.transaction import Transaction
 from adapter.frozen import replace
@@ -21,28 +21,21 @@ MAX_TAKE_TRIES = 2
 """How often an invocation tries to take a free key before it goes to the key's inbox."""
 
 
-class Granting(Protocol):
-    """What starts a key's owner."""
-
-    def grant(self, key: Key) -> None:
-        """The key may have another owner."""
-
-
 class Corrections:
     """Corrects what one session knows.
 
     Args:
         runtime: What the session shares with others.
         log: The session's log, with what is known of the keys.
-        code: The code that runs in the session.
+        runner: The code that runs in the session.
         root: The id of the invocation that the session begins with.
     """
 
-    def __init__(self, runtime: Runtime, log: CommitLog, code: Granting, root: str) -> None:
+    def __init__(self, runtime: Runtime, log: CommitLog, runner: Runner, root: str) -> None:
         self._runtime = runtime
         self._process = runtime.process
         self._log = log
-        self._code = code
+        self._runner = runner
         self._root = root
 
     def resolve(self, changes: Sequence[Change], found: Mapping[int, Record | None]) -> Verdict:
@@ -85,7 +78,7 @@ class Corrections:
             key.live = None
             if key.head is not None:
                 self._log.refresh_key(key)
-                self._code.grant(key)
+                self._runner.grant(key)
 
     def _on_key_changed(self, key: Key, found: Record | None) -> None:
         """Learn that another process changed a key."""

@@ -379,7 +379,7 @@ class Engine:
 
     async def _continue_interrupted(self, session: Session) -> None:
         """Let the other invocations of a session continue after one of them was taken over. They did not fail."""
-        for woken in session.woken:
+        for woken in session.residents.woken:
             self.process.spawn(self.resume(woken), repeated_by=Repeat.DISPATCH)
         for execution in session.interrupted:
             meta = execution.meta

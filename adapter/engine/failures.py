@@ -6,8 +6,8 @@ from adapter.engine.commit_log import CommitLog
 from adapter.engine.events import Event, Postponed
 from adapter.engine.execution import AttemptFailed, EffectGroup, Execution, JournalAppended
 from adapter.engine.journal import Entry, StateRead
-from adapter.engine.process import Receiver
 from adapter.engine.records import cancellations
+from adapter.engine.residents import Residents
 from adapter.engine.runtime import Runtime
 from adapter.engine.types import MAX_ERROR, Failure, format_error, truncate
 from adapter.engine.under_way import Load, Read, UnderWay
@@ -17,12 +17,12 @@ from adapter.errors import asks_to_pause
 class Failures:
     """Judges and logs the failures of a session's attempts."""
 
-    def __init__(self, runtime: Runtime, log: CommitLog, under_way: UnderWay, session: Receiver) -> None:
+    def __init__(self, runtime: Runtime, log: CommitLog, under_way: UnderWay, residents: Residents) -> None:
         self._runtime = runtime
         self._process = runtime.process
         self._log = log
         self._under_way = under_way
-        self._session = session
+        self._residents = residents
         self.waiting: dict[str, tuple[Execution, EffectGroup]] = {}
         """The attempts that failed while reads or steps were under way, with the effects to log when those have
         ended."""
@@ -64,7 +64,7 @@ class Failures:
         would see what this attempt wrote after it had asked."""
         if self._under_way.holds_up(execution):
             self.waiting[execution.meta.id] = execution, failure
-            self._process.active[execution.meta.id] = self._session
+            self._residents.enter(execution.meta.id)
         else:
             self._log.record(failure)
 

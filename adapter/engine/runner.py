@@ -22,8 +22,8 @@ from adapter.engine.limits import bounded
 from adapter.engine.loop import HELP
 from adapter.engine.notifications import earliest, expected, receiving_command
 from adapter.engine.preparation import INBOX_PAGE
-from adapter.engine.process import Receiver
 from adapter.engine.records import Ref, cancellations
+from adapter.engine.residents import Residents
 from adapter.engine.runtime import Runtime
 from adapter.engine.state_reads import StateReads
 from adapter.engine.types import CANCELLED, Failure, ObjectKey, Outcome
@@ -60,7 +60,7 @@ class Runner:
         keys: The keys of the executions.
         events: The events that the code has not seen.
         executions: The executions that run, by their ids.
-        session: The session, for the process.
+        residents: The invocations that run in the session.
 
     Attributes:
         failures: The failures of attempts.
@@ -76,7 +76,7 @@ class Runner:
         keys: Keys,
         events: Events,
         executions: dict[str, Execution],
-        session: Receiver,
+        residents: Residents,
     ) -> None:
         self._process = runtime.process
         self._context = runtime.context
@@ -86,7 +86,7 @@ class Runner:
         self._events = events
         self.executions = executions
         self._issuing = Issuing(runtime, log, under_way, reads, keys, events, self)
-        self.failures = Failures(runtime, log, under_way, session)
+        self.failures = Failures(runtime, log, under_way, residents)
         self._max_effects = 0 if runtime.always_replay else MAX_EFFECTS
         self._ready: deque[Execution] = deque()
         self.cancellations: list[tuple[str, int]] = []

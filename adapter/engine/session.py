@@ -48,9 +48,9 @@ from adapter.engine.holding import Holding
 from adapter.engine.notifications import Notifications
 from adapter.engine.operator import Operator
 from adapter.engine.preparation import INBOX_PAGE, Preparation
-from adapter.engine.process import Repeat
 from adapter.engine.records import Head, Notification, Ref, Status
 from adapter.engine.requests import NOBODY, Patience
+from adapter.engine.residents import Residents
 from adapter.engine.runner import MAX_EFFECTS, Runner
 from adapter.engine.runtime import Runtime
 from adapter.engine.state_reads import StateReads
@@ -89,7 +89,6 @@ class Session:
         self._runtime = runtime
         self._operator = operator
         self._process = runtime.process
-        self._storage = runtime.storage
         self.root = root
         self.executions: dict[str, Execution] = {}
         self.interrupted: list[Execution] = []
@@ -97,7 +96,7 @@ class Session:
         self.commit_log = CommitLog(self._process, self.executions)
         # Then a client gets its answer only when all executions here have ended, as in a Lambda function.
         client_waits = runtime.process.deadline is not None and root.meta.id in runtime.listeners
-        self.woken: set[str] = set()
+        self.residents = Residents(runtime.process, runtime.wakeups, self)
         self._progress_at = self._process.now()
         self._events = Events()
         self._notifications = Notifications(runtime, self.executions, self._events.post)
@@ -111,16 +110,33 @@ class Session:
             self._work,
             Batches(runtime, preparation, root, self.executions),
             self.executions,
-            self,
+            self.residents,
             root,
             client_waits,
             self._events,
         )
         self._runner = Runner(
-            runtime, self.commit_log, self._under_way, reads, self._admission, self._events, self.executions, self
+            runtime,
+            self.commit_log,
+            self._under_way,
+            reads,
+            self._admission,
+            self._events,
+            self.executions,
+            self.residents,
         )
         self._failures = self._runner.failures
-        self._committer = Committer(runtime, self, self._runner, self.commit_log, preparation, root.meta.id, together)
+        self._committer = Committer(
+            runtime,
+            operator,
+            self._runner,
+            self._notifications,
+            self.residents,
+            self.commit_log,
+            preparation,
+            root.meta.id,
+            together,
+        )
         self._cycles = Cycles(runtime, operator, self.commit_log, self.executions, self._suspension_of)
         self._holding = Holding(
             runtime, self.executions, self._under_way, self._events, self._notifications, self._cycles, patience
@@ -178,7 +194,7 @@ class Session:
 
     def wake(self, id: str) -> None:
         """Read the store again soon. If the invocation is about to be suspended, resume it after that."""
-        self.woken.add(id)
+        self.residents.woken.add(id)
         self._notifications.refreshed_at = 0
         self._events.signal.set()
 
@@ -201,7 +217,7 @@ class Session:
         """
         if execution.spec is not None:
             self.executions[execution.meta.id] = execution
-            self._process.active[execution.meta.id] = self
+            self.residents.enter(execution.meta.id)
         if execution.exclusive and execution.meta.status is not Status.SCHEDULED:
             key = self.commit_log.key(execution.key)
             owns = key.head is not None and key.head.owner == execution.ref
@@ -224,7 +240,7 @@ class Session:
         if not others:
             return False
         log.info("attempt dropped: %s", dropped.reason, extra={"invocation_id": dropped.ref.id})
-        self._leave(dropped.ref.id)
+        self.residents.leave(dropped.ref.id)
         if dropped.ref == self.root.ref:
             self._holding.release()  # the client gets its answer from the store
         self._rewind(dropped.ref)
@@ -248,7 +264,7 @@ class Session:
             if execution.caller is not None and execution.caller.ref == dropped:
                 execution.caller = None
         for id in [id for id in executions if id not in self.executions]:
-            self._leave(id)
+            self.residents.leave(id)
         self._work.rewind()
         self.root.forget_deferred()  # it may run again although it is not among those that are stored
         if not self.root.stored or self.root.meta.id in self.executions:
@@ -256,13 +272,6 @@ class Session:
         for execution in kept.values():
             if execution is not self.root:
                 self._begin(execution)
-
-    def _leave(self, id: str) -> None:
-        """Take note that an invocation no longer runs here. Resume it if it was to be resumed while it did."""
-        self._process.active.pop(id, None)
-        if id in self.woken:
-            self.woken.discard(id)
-            self._runtime.wakeups.resume(id)
 
     def _involved(self) -> Iterable[Execution]:
         """Return the executions that run, those whose failure is not logged yet, and all that the log names."""
@@ -342,17 +351,17 @@ class Session:
             case Hold(until):
                 await self._committer.commit()
                 if self.executions and await self._holding.poll(until, self._can_continue):
-                    self.woken.clear()
+                    self.residents.woken.clear()
                     await self._notifications.refresh()
             case Suspend():
                 waiting = [execution for execution in self.executions.values() if execution.attempt is not None]
                 if not (waiting or self.commit_log.groups):  # no attempt is left: the leases continue what there is
                     return True
-                woken, self.woken = self.woken, set()  # the commit notices what arrived before this
+                woken = self.residents.take_woken()  # the commit notices what arrived before this
                 try:
                     await self._committer.suspend([self._suspension_of(execution) for execution in waiting])
                 except Interrupted:  # another attempt may have suspended it since: then the wake-up is still needed
-                    self.woken |= woken
+                    self.residents.woken |= woken
                     raise
                 self._cycles.look_for(waiting)
             case Finish():
@@ -395,24 +404,6 @@ class Session:
         self._progress_at = self._process.now()
         return [asyncio.create_task(self._operator.cancel(id, nth=nth)) for id, nth in calls]
 
-    # --- what the committer reports (`committer.Driver`) ---
-
-    def on_stored(self, execution: Execution) -> None:
-        if execution.meta.id in self.executions:
-            self._process.active[execution.meta.id] = self
-
-    def on_queued(self, execution: Execution) -> None:
-        self._runner.retire(execution)
-        self._leave(execution.meta.id)
-        if execution is self.root:
-            self._runtime.gates.open(execution.key)
-
-    async def read_notifications(self, execution: Execution) -> None:
-        await self._notifications.read(execution)
-
-    def cancel(self, id: str) -> None:
-        self._process.spawn(self._operator.cancel(id), repeated_by=Repeat.KEY)
-
     # --- waiting ---
 
     def _waits_for_retry(self, execution: Execution, left: int) -> bool:
@@ -427,7 +418,7 @@ class Session:
         return suspensions.suspension_of(execution, self._under_way.due, self._process.times())
 
     def _can_continue(self) -> bool:
-        return self._runner.can_run or bool(self.woken)
+        return self._runner.can_run or bool(self.residents.woken)
 
     async def _wait(self, until: int | None) -> None:
         """Wait until something happened, or a time has come."""

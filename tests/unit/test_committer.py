@@ -16,7 +16,8 @@ async def test_a_commit_that_is_cut_off_by_the_end_of_its_process_awaits_nothing
     runtime = World().engine.runtime
     log = CommitLog(runtime.process, {})
     absent = cast("Any", None)
-    committer = cast("Any", Committer(runtime, absent, absent, log, Preparation(runtime, log), "", None))
+    preparation = Preparation(runtime, log)
+    committer = cast("Any", Committer(runtime, absent, absent, absent, absent, log, preparation, "", None))
 
     async def commit(**options: Any) -> None:
         await asyncio.sleep(0)

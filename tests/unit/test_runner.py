@@ -16,6 +16,7 @@ from adapter.engine.known_key import Key
 from adapter.engine.process import Process
 from adapter.engine.records import Head, Ref
 from adapter.engine.reports import Reports
+from adapter.engine.residents import Residents
 from adapter.engine.runner import Runner
 from adapter.engine.state_reads import StateReads
 from adapter.engine.types import CANCELLED, Kind, ObjectKey, Options, Outcome, RetryPolicy
@@ -68,7 +69,8 @@ class Session:
         self.under_way = UnderWay(self.executions, self.events)
         keys = Keys(self.under_way, self.executions)
         reads = StateReads(shared, self.log)
-        self.runner = Runner(shared, self.log, self.under_way, reads, keys, self.events, self.executions, nothing)
+        residents = Residents(self.process, shared.wakeups, nothing)
+        self.runner = Runner(shared, self.log, self.under_way, reads, keys, self.events, self.executions, residents)
 
     def handler(self, function: Callable[[Any, Any], Awaitable[Any]], path: str = "S/run", **options: Any) -> None:
         """Run a function of attempt and input as a handler."""

@@ -28,13 +28,13 @@ MUTANTS = (
     mutant(
         "a session that may not suspend an invocation forgets that it was to resume it",
         "no notification lost",
-        Edit(Session, "_perform", "self.woken |= woken", "pass"),
+        Edit(Session, "_perform", "self.residents.woken |= woken", "pass"),
         focus="stale",
     ),
     mutant(
         "an invocation that another attempt has suspended is not resumed by the session that was to",
         "no notification lost",
-        Edit(Engine, "_continue_interrupted", "for woken in session.woken:", "for woken in ():"),
+        Edit(Engine, "_continue_interrupted", "for woken in session.residents.woken:", "for woken in ():"),
         focus="stale",
     ),
     mutant(
