@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
-from adapter.engine import lifecycle
+from adapter.engine import lifecycle, suspensions
 from adapter.engine.awaiting import Awaiting, blockers, needs_each
 from adapter.engine.commit_log import CommitLog
 from adapter.engine.conflicts import Drop, Interrupted
 from adapter.engine.deadlocks import attached, awaited_ids, deadlock, report
 from adapter.engine.events import ENDED, Event
-from adapter.engine.execution import Execution, Suspended
+from adapter.engine.execution import Execution
 from adapter.engine.operator import Operator
 from adapter.engine.process import Repeat
 from adapter.engine.runtime import Runtime
 from adapter.engine.types import Outcome
+from adapter.engine.under_way import UnderWay
 
 
 class Cycles:
@@ -25,7 +26,7 @@ class Cycles:
         operator: Checks cycles across processes.
         log: The session's commit log.
         executions: The executions that run, by their ids.
-        suspension: Returns what a blocked execution waits for.
+        under_way: What has begun and has no result yet.
     """
 
     def __init__(
@@ -34,14 +35,14 @@ class Cycles:
         operator: Operator,
         log: CommitLog,
         executions: Mapping[str, Execution],
-        suspension: Callable[[Execution], Suspended],
+        under_way: UnderWay,
     ) -> None:
         self._process = runtime.process
         self._storage = runtime.storage
         self._operator = operator
         self._log = log
         self._executions = executions
-        self._suspension = suspension
+        self._under_way = under_way
 
     def broken(self) -> Event | None:
         """Return the event that breaks a cycle of executions in this session: the youngest call of it fails."""
@@ -59,7 +60,7 @@ class Cycles:
         failure = deadlock([execution.meta for execution in cycle])
         queued = [execution for execution in cycle if execution.attempt is None]
         if not queued:  # they wait for attached results
-            awaits = [self._suspension(execution).awaiting.root for execution in cycle]
+            awaits = [self._awaiting(execution).root for execution in cycle]
             id, command = attached([execution.meta for execution in cycle], awaits)
             return Event(id, command, Outcome(failure=failure))
         youngest = max(queued, key=lambda m: (m.meta.created, m.meta.parent.command if m.meta.parent else 0))
@@ -75,10 +76,14 @@ class Cycles:
             owner = key.live.owner if key is not None and key.live is not None else None
             found = self._executions.get(owner.id) if owner is not None else None
             return found if found is not execution else None
-        node = blockers(self._suspension(execution).awaiting.root) if execution.attempt.waits() else None
+        node = blockers(self._awaiting(execution).root) if execution.attempt.waits() else None
         ids = awaited_ids(execution.ref, node) if node is not None and needs_each(node) else []
         here = [child for id in ids if (child := self._executions.get(id)) is not None]
         return next((child for child in here if child.attempt is None), here[0] if here else None)
+
+    def _awaiting(self, execution: Execution) -> Awaiting:
+        """Return what a blocked execution waits for."""
+        return suspensions.suspension_of(execution, self._under_way.due, self._process.times()).awaiting
 
     def look_for(self, suspended: Iterable[Execution]) -> None:
         """Check each suspended execution for a cycle. The last to suspend has to look: after that nothing in the cycle
@@ -94,7 +99,7 @@ class Cycles:
         for execution in list(self._executions.values()):
             if execution.attempt is None or not execution.stored:
                 continue
-            awaiting = self._suspension(execution).awaiting
+            awaiting = self._awaiting(execution)
             node = blockers(awaiting.root)
             if node is None:
                 continue

@@ -137,7 +137,7 @@ class Session:
             root.meta.id,
             together,
         )
-        self._cycles = Cycles(runtime, operator, self.commit_log, self.executions, self._suspension_of)
+        self._cycles = Cycles(runtime, operator, self.commit_log, self.executions, self._under_way)
         self._holding = Holding(
             runtime, self.executions, self._under_way, self._events, self._notifications, self._cycles, patience
         )
