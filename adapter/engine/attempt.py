@@ -121,7 +121,7 @@ class Attempt:
                 self.read_results[entry.n] = entry.outcome
         self._open: list[tuple[Pending[Any], int | None]] = []
         self._task = self.loop.create_task(self._execute(input), context=context)
-        self._dead = self._told = False
+        self._dead = self._cancel_raised = False
         self.recalling = False
 
     # --- what contexts see (`commands.Issuer`) ---
@@ -182,8 +182,8 @@ class Attempt:
     def issue(self, command: c.Command, decode: Callable[[bytes | None], T]) -> Operation[T]: ...
     def issue(self, command: c.Command, decode: Callable[[bytes | None], T]) -> Operation[T]:
         self.require_own_loop()
-        if self._dead and not self._told:
-            self._told = True  # once: code that ignores the exception would never end
+        if self._dead and not self._cancel_raised:
+            self._cancel_raised = True  # once: code that ignores the exception would never end
             raise asyncio.CancelledError
         n = len(self.operations)
         pending: Pending[T]
@@ -338,7 +338,7 @@ class Attempt:
         command = self.operations[n].command if n < len(self.operations) else None
         return isinstance(command, c.Run) and command.at_most_once
 
-    def unheeded_steps(self) -> bool:
+    def unawaited_steps(self) -> bool:
         """Return True if a step without a result was never awaited. It is carried out before the invocation completes.
 
         A step that code no longer awaits, after a timeout or a cancellation, is not.

@@ -186,8 +186,8 @@ class CommitLog:
 
     def uncommitted(self, id: str) -> Execution | None:
         """Return the invocation with this id if it is created here and not committed."""
-        born = (effect.execution for group in self.groups for effect in group if isinstance(effect, Created))
-        return next((execution for execution in born if execution.meta.id == id and not execution.dropped), None)
+        created = (effect.execution for group in self.groups for effect in group if isinstance(effect, Created))
+        return next((execution for execution in created if execution.meta.id == id and not execution.dropped), None)
 
     def key(self, key: ObjectKey) -> Key:
         """Return a key as the session knows it."""

@@ -314,8 +314,8 @@ class Committer:
                 execution.progress = True
             execution.segments += transaction.segments.get(id, 0)
             execution.inline = transaction.inlines[id]
-            born = not execution.stored
-            if born:
+            created = not execution.stored
+            if created:
                 self._log.committed.add(id)
                 if meta.notifications:
                     execution.notifications["x"] = Outcome(failure=CANCELLED)
@@ -344,16 +344,16 @@ class Committer:
             elif execution.spec is not None:
                 if id in self._runner.executions:
                     self._residents.enter(id)
-            elif born and meta.status is Status.SCHEDULED:
+            elif created and meta.status is Status.SCHEDULED:
                 self._runtime.wakeups.schedule(meta)
-            elif born:
+            elif created:
                 batch = self._runtime.deployment.batch(meta.target)
                 if id == transaction.calling and meta.parent is not None:
                     caller = transaction.metas[meta.parent.ref.id]
                     self._process.spawn(self._runtime.calls.make(caller, batch), repeated_by=Repeat.CHECK)
                     continue
                 self._runtime.wakeups.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=True, batch=batch)
-            if born and execution.cancelled and meta.status is Status.QUEUED:
+            if created and execution.cancelled and meta.status is Status.QUEUED:
                 self._process.spawn(self._operator.cancel(id), repeated_by=Repeat.KEY)  # it need not wait for its key
         by_parent: dict[Parent, list[Notification]] = {}
         for notification, execution in transaction.notifications:

@@ -100,8 +100,8 @@ class Control:
         if not queued:
             id, command = attached(cycle, [meta.awaits for meta in cycle])
             waiting = next(meta for meta in cycle if meta.id == id)
-            outcome, ring = Outcome(failure=failure), _still_waiting(cycle)
-            await self._runtime.outbound.deliver(waiting.ref, waiting, f"a{command}", outcome, new_commit_id(), ring)
+            outcome, others = Outcome(failure=failure), _still_waiting(cycle)
+            await self._runtime.outbound.deliver(waiting.ref, waiting, f"a{command}", outcome, new_commit_id(), others)
             return True
         youngest = max(queued, key=lambda meta: (meta.created, meta.id))
         if not self._runtime.deployment.hosts(youngest.target):  # its options are known where its service runs
@@ -372,4 +372,4 @@ class Control:
 
 
 def _still_waiting(cycle: Iterable[Meta]) -> list[Update]:
-    return [lifecycle.in_ring(meta) for meta in cycle]
+    return [lifecycle.in_deadlock(meta) for meta in cycle]

@@ -22,7 +22,7 @@ class Key:
     """The stored inbox from its first entry; ``None`` until it is read."""
     more: bool = False
     """True if the stored inbox may have entries after `front`."""
-    unheard: bool = False
+    unannounced: bool = False
     """True if an earlier attempt of the owner may have put entries of which the head does not tell yet."""
     dead_tickets: set[str] = field(default_factory=set[str])
     """The tickets of invocations that no longer exist."""
@@ -43,5 +43,5 @@ class Key:
     def state(self, now: int) -> KeyState:
         """Return the stored state of the key, for effects to be applied to."""
         assert self.head is not None, f"the head of {self.key} was not read"
-        more = self.head.queued or self.unheard if self.front is None else self.more
+        more = self.head.queued or self.unannounced if self.front is None else self.more
         return KeyState(self.head, now, self.front or (), more, self.dead_tickets, self.overflow)

@@ -420,9 +420,9 @@ def requeued(meta: Meta) -> Update:
     return t.REQUEUE.update(meta, {})
 
 
-def in_ring(meta: Meta) -> Update:
+def in_deadlock(meta: Meta) -> Update:
     """Require that the invocation waits as it did, for a deadlock that it is part of to be broken."""
-    return t.RING.update(meta, {}, most=meta.notifications)
+    return t.BREAK.update(meta, {}, most=meta.notifications)
 
 
 def calls(meta: Meta) -> Update:

@@ -153,7 +153,7 @@ class Runner:
             execution.moment, execution.requested_keys = key_requests(execution.journal)
             if execution.exclusive and str(execution.key) in execution.requested_keys:
                 key = self._log.key(execution.key)
-                key.unheard, key.live = True, None
+                key.unannounced, key.live = True, None
                 self._log.refresh_key(key)
         execution.attempt = Attempt(
             self._issuing,
@@ -273,7 +273,7 @@ class Runner:
         attempt = execution.attempt
         if attempt is None or not attempt.ended:
             return
-        if attempt.fault is None and not attempt.failed and (execution.required_requests or attempt.unheeded_steps()):
+        if attempt.fault is None and not attempt.failed and (execution.required_requests or attempt.unawaited_steps()):
             return
         try:
             outcome = bounded(attempt.result(), f"the output of {execution.meta.target}")

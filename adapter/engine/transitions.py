@@ -221,7 +221,7 @@ EXTEND = _row(
 REPORT = _row("a deadlock of it is reported", [QUEUED], [], "epoch status", "as before", "deadlocks")
 ATTACH = _row("another invocation waits for its result", LIVE, [], "", "as before", "control")
 REQUEUE = _row("its inbox entry was lost, and is put again", [QUEUED], [], "status due", "as before", "control")
-RING = _row(
+BREAK = _row(
     "a deadlock that it is part of is broken",
     [QUEUED, RUNNING, SUSPENDED],
     [],

@@ -57,7 +57,7 @@ MUTANTS = (
     mutant(
         "a deadlock is broken when it is none any more",
         "no false deadlock",
-        Edit(control, "_still_waiting", "[lifecycle.in_ring(meta) for meta in cycle]", "[]"),
+        Edit(control, "_still_waiting", "[lifecycle.in_deadlock(meta) for meta in cycle]", "[]"),
         focus="crossed",
     ),
     mutant(

@@ -157,7 +157,7 @@ MUTANTS = (
     mutant(
         "an owner does not look for what an earlier attempt has put without telling",
         "sends keep their order",
-        Edit(Key, "state", "self.head.queued or self.unheard", "self.head.queued"),
+        Edit(Key, "state", "self.head.queued or self.unannounced", "self.head.queued"),
         focus="unmarked",
     ),
     mutant(

@@ -27,7 +27,7 @@ MUTANTS = (
     mutant(
         "a step that is not awaited is dropped at the end",
         "completed before its step",
-        Edit(Runner, "_check", " or attempt.unheeded_steps()", ""),
+        Edit(Runner, "_check", " or attempt.unawaited_steps()", ""),
         focus="steps",
     ),
     mutant(
