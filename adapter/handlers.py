@@ -351,7 +351,7 @@ class HandlerDecorator:
                   not given, the function's timeout ends it.
                 - ``lazy_state: bool``: whether state entries too large for the key's head are read one by one, as they
                   are asked for, which is the default, rather than all with the first.
-                - ``deadlocks: "fail" | "report"``: whether a call that waits in a ring is failed, or only reported.
+                - ``deadlocks: "fail" | "report"``: whether a call in a deadlock is failed, or only reported.
                 - ``batch: int``: how many messages one process is sent at a time, to run them at the same time; 25 if
                   not given. With 1 each message gets a process of its own. Set it for handlers that compute or block.
                 - ``metadata: Mapping[str, str]``: more about the handler, for people and tools: text by name, up to

@@ -229,7 +229,7 @@ def why(answer: Shown, options: str, width: int) -> RenderableType:
 
 
 def _helps(answer: Shown, link: Shown, action: Shown) -> bool:
-    """Return True for what is done about the cause: about the last link, or, in a ring, an end of any one."""
+    """Return True if an action removes the cause: it acts on the last link, or cancels an invocation of a cycle."""
     if answer["cycle"]:
         return str(action["path"]).endswith("/cancel")
     return bool(link["id"] == answer["root"]["id"])

@@ -173,7 +173,7 @@ def remove_deployment(here: Here, name: DeploymentName, dry_run: DryRun = False,
 
 @remote
 def deadlocks(here: Here, watch: Watch = False) -> None:
-    """Find invocations that wait for each other in a ring."""
+    """Find invocations that wait for each other in a cycle."""
 
     def show() -> None:
         answer = here.api.get("/deadlocks")
@@ -195,7 +195,7 @@ def _deadlocks(items: Sequence[Item], options: str) -> RenderableType:
             Text(f"  adapter inv cancel {link['id']}{options}   # {link['target']}, {link['status']}")
             for link in each["cycle"]
         ]
-    parts.append(Text("Cancel one of each ring; the others go on.", style="dim"))
+    parts.append(Text("Cancel one of each cycle; the others continue.", style="dim"))
     return Group(*parts)
 
 

@@ -159,7 +159,7 @@ def test_a_server_in_trouble(cli: Cli, world: World, monkeypatch: pytest.MonkeyP
     assert found["deadlock"]["level"] == found["dead letters"]["level"] == "wrong"
     assert found["paused"]["advice"] == "adapter inv list -s paused"
     assert all(each.get("advice") for each in ran.json if each["level"] != "ok")
-    assert "→ cancel one of the ring: adapter deadlocks" in cli("doctor").out
+    assert "→ cancel one of the cycle: adapter deadlocks" in cli("doctor").out
 
 
 TEMPLATE = """\

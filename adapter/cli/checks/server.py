@@ -63,7 +63,7 @@ def _overview(api: Api, options: str) -> Iterator[Finding]:
 
 def _deadlocks(api: Api, options: str) -> Iterator[Finding]:
     for each in api.get("/deadlocks")["deadlocks"]:
-        yield wrong("deadlock", each["text"], f"cancel one of the ring: adapter deadlocks{options}")
+        yield wrong("deadlock", each["text"], f"cancel one of the cycle: adapter deadlocks{options}")
 
 
 def _dead_letters(api: Api, options: str) -> Iterator[Finding]:

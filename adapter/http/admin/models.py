@@ -451,7 +451,7 @@ Edge = TypedDict("Edge", {"from": str, "to": str, "kind": Literal["call", "key"]
 
 
 class Waits(TypedDict):
-    """Who waits for whom."""
+    """The invocations that wait, and edges to those that they wait for."""
 
     nodes: list[Summary]
     edges: list[Edge]

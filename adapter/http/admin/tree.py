@@ -1,4 +1,4 @@
-"""Who called whom, and who waits for whom."""
+"""Which invocations called each other, and which wait for each other."""
 
 from __future__ import annotations
 
@@ -128,11 +128,11 @@ def gone(id: str, name: str) -> m.Summary:
     return cast("m.Summary", shown)
 
 
-# --- who waits for whom ----------------------------------------------------------------------------------------------
+# --- waits -----------------------------------------------------------------------------------------------------------
 
 
 class Graph:
-    """Who waits for whom, among the live invocations that were looked at.
+    """The waits among the live invocations that were read.
 
     Attributes:
         nodes: Those that wait for another one, or that another one waits for.
@@ -183,7 +183,7 @@ class Graph:
 
 
 async def graph(call: Call) -> Graph:
-    """Return who waits for whom."""
+    """Return the waits among the live invocations."""
     engine = call.stack.engine
     built = Graph()
     live = await live_invocations(call, MOST_LOOKED_AT)
@@ -242,7 +242,7 @@ async def _owners(engine: Engine, queued: Sequence[Meta]) -> dict[ObjectKey, str
 
 @operation("GET", "/deadlocks")
 async def deadlocks(call: Call) -> m.Deadlocks:
-    """List the deadlocks: invocations that wait for each other in a ring."""
+    """List the deadlocks: invocations that wait for each other in a cycle."""
     now = call.stack.engine.process.now()
     built = await graph(call)
     found: list[m.Deadlock] = [
@@ -257,7 +257,7 @@ async def deadlocks(call: Call) -> m.Deadlocks:
 
 @operation("GET", "/waits")
 async def waits(call: Call) -> m.Waits:
-    """Show who waits for whom: invocations, and edges to those that they wait for."""
+    """Show the waits: invocations, and edges to those that they wait for."""
     now = call.stack.engine.process.now()
     built = await graph(call)
     return {

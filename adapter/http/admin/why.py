@@ -62,9 +62,9 @@ async def why(call: Call, id: str) -> m.Why:
         meta = await _found(engine, next_id)
         if meta is None:
             link.text += f" {next_id}, of which there is no record"
-    ring = [each.meta for each in links[seen[meta.id] :]] if cycle and meta is not None else []
-    chain = [_shown(engine, link, ring) for link in links]
-    return {"chain": chain, "cycle": cycle, "root": chain[-1], "summary": _summary(links, ring)}
+    deadlocked = [each.meta for each in links[seen[meta.id] :]] if cycle and meta is not None else []
+    chain = [_shown(engine, link, deadlocked) for link in links]
+    return {"chain": chain, "cycle": cycle, "root": chain[-1], "summary": _summary(links, deadlocked)}
 
 
 async def _found(engine: Engine, id: str) -> Meta | None:
@@ -187,7 +187,7 @@ def _in(at: int | None, now: int) -> str:
 # --- what is shown ---------------------------------------------------------------------------------------------------
 
 
-def _shown(engine: Engine, link: _Link, ring: list[Meta]) -> m.Link:
+def _shown(engine: Engine, link: _Link, deadlocked: list[Meta]) -> m.Link:
     meta = link.meta
     spec = engine.deployment.handler(meta.target)
     backing_off = meta.status is Status.BACKING_OFF
@@ -205,14 +205,14 @@ def _shown(engine: Engine, link: _Link, ring: list[Meta]) -> m.Link:
         next=views.optional_time(meta.due) if backing_off else None,
         awakeable=awakeable,
     )
-    shown["actions"] = actions(meta, link.waits, in_ring=meta in ring)
+    shown["actions"] = actions(meta, link.waits, in_cycle=meta in deadlocked)
     return cast("m.Link", shown)
 
 
-def _summary(links: list[_Link], ring: list[Meta]) -> str:
+def _summary(links: list[_Link], deadlocked: list[Meta]) -> str:
     first, root = links[0].meta, links[-1]
-    if ring:
-        names = " → ".join(str(each.target) for each in [*ring, ring[0]])
+    if deadlocked:
+        names = " → ".join(str(each.target) for each in [*deadlocked, deadlocked[0]])
         return f"{first.target} is part of a deadlock, or waits for one: {names}. Cancel or kill one of them."
     if root.meta.id == first.id:
         return f"{first.target} {_sentence(root.text)}."
@@ -225,7 +225,7 @@ def _sentence(text: str) -> str:
     return text if text.startswith(verbs) else f"is {text}"
 
 
-def actions(meta: Meta, waits: list[m.Wait], *, in_ring: bool = False) -> list[m.Action]:
+def actions(meta: Meta, waits: list[m.Wait], *, in_cycle: bool = False) -> list[m.Action]:
     """Return what an operator can do about an invocation, the most fitting first."""
     found: list[m.Action] = []
     id = meta.id
@@ -261,7 +261,7 @@ def actions(meta: Meta, waits: list[m.Wait], *, in_ring: bool = False) -> list[m
     if meta.live:
         found.append(_action("cancel it", f"{base}/cancel", f"inv cancel {id}"))
         found.append(_action("kill it", f"{base}/kill", f"inv kill {id}"))
-    if in_ring:
+    if in_cycle:
         found.sort(key=lambda action: not action["path"].endswith(("/cancel", "/kill")))
     return found
 
