@@ -204,7 +204,7 @@ class Attempt:
                 raise self._mismatch(
                     f"command {n} is {kind} {name!r}, the journal holds {recorded.kind} {recorded.name!r}"
                 )
-            if (part := self.host.difference(self, pending)) is not None:
+            if (part := self.hosted(self.host.difference, self, pending)) is not None:
                 raise self._mismatch(f"command {n} is {kind} {name!r} with another value of {part} than before")
             if recorded.value is not None:
                 pending.outcome = recorded.value

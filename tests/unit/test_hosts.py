@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from adapter.engine import commands as c
+from adapter.engine.issuing import Issuing
 from adapter.engine.ports import Unavailable
 from adapter.engine.types import Kind, Target
 from tests.unit.world import World, closure, settle, target, unpack, value
@@ -93,3 +94,29 @@ async def test_a_journal_mismatch_is_not_caught_as_an_exception_of_the_handler()
     assert len(attempts) > 1
     assert not seen
     assert "the journal holds run 'step 1'" in ((await world.meta(id)).error or "")
+
+
+async def test_a_comparison_of_contents_that_fails_is_not_raised_into_handler_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An argument of a step may have an ``__eq__`` that raises."""
+    world = World()
+    seen: list[Exception] = []
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        try:
+            await ctx.issue(c.Run("step", closure(1)), unpack)
+        except Exception as error:
+            seen.append(error)
+        await ctx.issue(c.Sleep(10_000), unpack)
+
+    def difference(*_: Any) -> None:
+        raise ValueError("these cannot be compared")
+
+    monkeypatch.setattr(Issuing, "difference", difference)
+    id = await world.send("S/work")
+    await settle()
+    await world.clock.advance(11)
+    assert not seen
+    assert "these cannot be compared" in ((await world.meta(id)).error or "")
