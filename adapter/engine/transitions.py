@@ -89,7 +89,7 @@ class Transition:
         requires: What the store compares with the record that the change is based on. ``queued``: the status, if the
             record is queued. ``notifications``: no more are counted than the change allows.
         due: When the record is due after that.
-        by: The module that commits it.
+        by: The modules that make the change.
     """
 
     event: str
@@ -148,11 +148,13 @@ RENEWAL = "the renewal"
 
 # --- created ---
 
-ACCEPT = _row("its first commit creates it", [], Status, "absent", "as its state says below", "engine, transaction")
+ACCEPT = _row(
+    "its first commit creates it", [], Status, "absent", "as its state says below", "engine, transaction, calls"
+)
 
 # --- an attempt begins ---
 
-CLAIM = _row("an attempt begins", STARTABLE, [RUNNING], "epoch due status", LEASE, "engine, session")
+CLAIM = _row("an attempt begins", STARTABLE, [RUNNING], "epoch due status", LEASE, "claims, committer")
 
 # --- an attempt commits ---
 
@@ -167,7 +169,7 @@ QUEUE = _row(
     "the next check: of a call after a second, of others after a minute",
     "transaction",
 )
-AWAIT = _row("the attempt waits in its process", [RUNNING], [], "epoch status", "as before", "session")
+AWAIT = _row("the attempt waits in its process", [RUNNING], [], "epoch status", "as before", "cycles")
 SUSPEND = _row(
     "the attempt suspends it",
     [RUNNING, QUEUED, *RESTING],
@@ -205,7 +207,9 @@ COUNT = _row(
     "notifier",
 )
 WAKE = _row("it has a notification that it has not seen", WAITING, [READY], "epoch status", DISPATCH, "notifier")
-REDISPATCH = _row("it is overdue", STARTABLE, [READY], "epoch due status", DISPATCH + ", later each time", "sweeper")
+REDISPATCH = _row(
+    "it is overdue", STARTABLE, [READY], "epoch due status", DISPATCH + ", later each time", "sweeper, calls"
+)
 RELEASE = _row(
     "another execution of its session was taken over", [RUNNING], [READY], "epoch due status", DISPATCH, "engine"
 )
@@ -218,8 +222,8 @@ RENEW = _row("its items are kept for longer", LIVE, [], "", "as before", "renewa
 EXTEND = _row(
     "it is due, and its attempt runs in the sweeper's process", STARTABLE, [], "epoch due status", LEASE, "sweeper"
 )
-REPORT = _row("a deadlock of it is reported", [QUEUED], [], "epoch status", "as before", "deadlocks")
-ATTACH = _row("another invocation waits for its result", LIVE, [], "", "as before", "control")
+REPORT = _row("a deadlock of it is reported", [QUEUED], [], "epoch status", "as before", "control")
+ATTACH = _row("another invocation waits for its result", LIVE, [], "", "as before", "outbound")
 REQUEUE = _row("its inbox entry was lost, and is put again", [QUEUED], [], "status due", "as before", "control")
 BREAK = _row(
     "a deadlock that it is part of is broken",
@@ -239,7 +243,7 @@ CANNOT_READ = _row(
     [BACKING_OFF, PAUSED],
     "epoch due status",
     "the next attempt or the renewal",
-    "engine",
+    "claims",
 )
 LOSE = _row("no attempt began after ten dispatches", STARTABLE, [PAUSED], "epoch due status", RENEWAL, "sweeper")
 PAUSE = _row(
@@ -260,16 +264,16 @@ END_QUEUED = _row("it is to end, and leaves its inbox", [QUEUED], [RUNNING], "ep
 
 # --- after completion ---
 
-TELL = _row("all waiters have its result", [COMPLETED], [], "", "as after its completion", "sweeper")
+TELL = _row("all waiters have its result", [COMPLETED], [], "", "as after its completion", "notifier")
 RETAIN = _row("its items are kept until it expires", [COMPLETED], [], "", "a workflow's: its expiry", "renewal")
-KEEP = _row("it is kept for late requests", [COMPLETED], [], "", "their end", "sweeper")
-PURGE = _row("an operator purges it", [COMPLETED], [], "", "now", "control")
+KEEP = _row("it is kept for late requests", [COMPLETED], [], "", "their end", "expiry, promises")
+PURGE = _row("it is to be deleted before it expires", [COMPLETED], [], "", "now", "control, promises, blobs")
 
-# --- promises, and the records of large payloads: nobody runs them ---
+# --- promises, large payloads, former state: records without code ---
 
-OPEN = _row("a promise is used first", [], [SUSPENDED], "absent", LATER, "control")
+OPEN = _row("a promise is used first", [], [SUSPENDED], "absent", LATER, "promises")
 KEEP_PROMISE = _row(
-    "a promise is completed", [SUSPENDED], [COMPLETED], "epoch waiters", "now for waiters; else the check", "control"
+    "a promise is completed", [SUSPENDED], [COMPLETED], "epoch waiters", "now for waiters; else the check", "promises"
 )
 CHECK_PROMISE = _row(
     "a promise is due: its workflow may be over",
@@ -277,11 +281,12 @@ CHECK_PROMISE = _row(
     [SUSPENDED, COMPLETED],
     "due waiters",
     "now if the workflow is over; else " + LATER,
-    "control",
+    "promises",
 )
 STORE = _row("a large payload is put ahead of a commit", [], [SUSPENDED], "absent", LEASE, "blobs")
 POINT = _row("the commit points at a large payload", [SUSPENDED], [COMPLETED], "", "never", "blobs")
-GIVE_UP = _row("no commit points at a large payload in time", [SUSPENDED], [COMPLETED], "due", "now", "blobs")
+GIVE_UP = _row("no commit points at a large payload in time", [SUSPENDED], [COMPLETED], "due", "now", "expiry")
+DISCARD = _row("a key's former state is to be deleted", [], [COMPLETED], "absent", "in ten seconds", "transaction")
 
 TRANSITIONS: Final = {
     name.lower().replace("_", " "): each for name, each in list(globals().items()) if isinstance(each, Transition)
@@ -317,7 +322,7 @@ def _edges() -> Iterable[str]:
         if each not in (ACCEPT, END, KEEP_PROMISE, CHECK_PROMISE, POINT, GIVE_UP):
             for pair in ((_node(a), _node(b)) for a in each.sources for b in each.to if a is not b):
                 edges.setdefault(pair, []).append(name)
-    for first in (SCHEDULED, READY, RUNNING, QUEUED, COMPLETED):
+    for first in ACCEPT.to:
         edges["[*]", _node(first)] = ["accept"]
     return [f"    {a} --> {b}: {', '.join(names)}" for (a, b), names in edges.items()]
 

@@ -25,6 +25,15 @@ BY_STORE = {"count"}
 """The transitions that have a request of their own: the contract tests try their conditions."""
 
 CREATES = {name for name, each in TRANSITIONS.items() if not each.sources}
+CREATED_BY = {
+    "created": "accept",
+    "created_once": "accept",
+    "opened": "open",
+    "stored_ahead": "store",
+    "garbage": "discard",
+}
+"""The functions that create a record, with their transitions."""
+
 FINISHES = {name for name, each in TRANSITIONS.items() if each.sources == (Status.COMPLETED,)}
 UNREAD = {name for name, each in TRANSITIONS.items() if name in ("grant", "attach", "point")}
 
@@ -69,6 +78,40 @@ def test_every_transition_is_used() -> None:
     used = {name.lower().replace("_", " ") for name in re.findall(r"\bt\.([A-Z_]+)", text)}
 
     assert used == TRANSITIONS.keys() - BY_STORE - CREATES
+
+
+def test_the_table_names_the_modules_that_make_a_change() -> None:
+    makers = {name: set(transition.by.split(", ")) for name, transition in TRANSITIONS.items()}
+    found: dict[str, set[str]] = {name: set() for name in TRANSITIONS if name not in BY_STORE}
+    made = {**_made("lifecycle"), **_made("passive")}
+    for path in ENGINE.glob("*.py"):
+        for function in re.findall(r"\b(?:lifecycle|passive)\.(\w+)\(", path.read_text()):
+            for name in made.get(function, ()):
+                found[name].add(path.stem)
+
+    assert found == {name: makers[name] for name in found}
+
+
+def _made(module: str) -> dict[str, set[str]]:
+    """Return the transitions of each function of a module."""
+    made: dict[str, set[str]] = {}
+    table: set[str] = set()
+    """The transitions of `lifecycle.committed`."""
+    for node in ast.parse((ENGINE / f"{module}.py").read_text()).body:
+        rows = {each.attr for each in ast.walk(node) if isinstance(each, ast.Attribute) and each.attr.isupper()}
+        names = {row.lower().replace("_", " ") for row in rows} & TRANSITIONS.keys()
+        match node:
+            case ast.AnnAssign(target=ast.Name(id="_COMMITS")):
+                table = names
+            case ast.FunctionDef(name="committed"):
+                made[node.name] = table
+            case ast.FunctionDef(returns=ast.Name(id="Create")):
+                made[node.name] = {CREATED_BY[node.name]}
+            case ast.FunctionDef():
+                made[node.name] = names
+            case _:
+                pass
+    return made
 
 
 def _record(status: Status) -> Meta:
