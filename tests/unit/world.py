@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import heapq
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+import pytest
 
 from adapter import steps
 from adapter.engine.deployment import HandlerSpec
@@ -169,3 +172,22 @@ def closure(result: Any) -> Callable[[], Awaitable[bytes]]:
         return pack(result() if callable(result) else result)
 
     return step
+
+
+@contextmanager
+def dispatches_lost(world: World) -> Iterator[None]:
+    """Lose all dispatches."""
+
+    async def lose(*_: object) -> None:
+        pass
+
+    with pytest.MonkeyPatch.context() as patched:
+        for dispatcher in world.dispatchers:
+            patched.setattr(dispatcher, "dispatch", lose)
+        yield
+
+
+async def never() -> bytes:
+    """A step that does not end."""
+    end: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    return await end
