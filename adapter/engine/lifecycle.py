@@ -489,13 +489,14 @@ def waits_in_inbox(meta: Meta) -> bool:
 def resumed(meta: Meta, times: Times, deployment: str | None) -> Moved:
     """Continue a paused invocation, or one that waits for its next attempt, now and perhaps on another deployment.
 
-    Any other invocation only moves to the deployment.
+    Any other invocation only moves to the deployment. Its epoch stays, so its due time has to change: that is how a
+    late copy of an earlier move fails.
     """
     values: dict[str, Any] = {"failures": 0, "dispatches": 0}
     if deployment is not None:
         values["deployment"] = deployment
     if meta.status not in t.RESUME.sources:
-        return t.MOVE.move(meta, values)
+        return t.MOVE.move(meta, values | {"due": None if meta.due is None else meta.due + 1})
     # Raising the epoch makes the attempt's last write fail if it is applied once more, later.
     return t.RESUME.move(meta, values | {"status": Status.READY, "due": times.grace, "epoch": meta.epoch + 1})
 

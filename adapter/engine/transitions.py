@@ -258,7 +258,9 @@ PAUSE = _row(
 # --- operators ---
 
 RESUME = _row("an operator resumes it", [PAUSED, BACKING_OFF], [READY], "epoch due status", DISPATCH, "control")
-MOVE = _row("an operator moves it to another deployment", LIVE, [], "epoch due status", "as before", "control")
+MOVE = _row(
+    "an operator moves it to another deployment", LIVE, [], "epoch due status", "a millisecond later", "control"
+)
 END = _row("it is to end with a failure", LIVE, [RUNNING], "epoch due status", LEASE, "control")
 END_QUEUED = _row("it is to end, and leaves its inbox", [QUEUED], [RUNNING], "epoch status", LEASE, "control")
 

@@ -46,7 +46,7 @@ def _fail(meta: Meta, times: Times, *, pause: bool = False) -> Update:
 PLAIN: dict[str, Make] = {
     "claim": lambda meta, times: lifecycle.claim(meta, times, deployment=None, segments=1).change,
     "await": lambda meta, times: (
-        lifecycle.blocked(meta, Awaiting(0, Node(True, (Leaf("attach", (0, 0), "inv_b"),)))).change
+        lifecycle.blocked(meta, Awaiting(0, Node(True, (Leaf("attach", (0, 0), f"inv_{times.now}"),)))).change
     ),
     "suspend": _suspend,
     "fail": _fail,
@@ -56,7 +56,7 @@ PLAIN: dict[str, Make] = {
     "release": lifecycle.released,
     "check": lambda meta, times: lifecycle.checked(meta, times.now),
     "extend": lifecycle.extended,
-    "report": lambda meta, _: lifecycle.reported(meta, FAILURE),
+    "report": lambda meta, times: lifecycle.reported(meta, Failure(409, str(times.now))),
     "cannot read": lambda meta, times: (
         lifecycle.unreadable(meta, times.now, failures=1, error="", due=times.now + 1).change
     ),
@@ -66,7 +66,7 @@ PLAIN: dict[str, Make] = {
     "lose": lambda meta, _: lifecycle.lost(meta),
     "pause": lambda meta, _: lifecycle.paused(meta, 1).change,
     "resume": lambda meta, times: lifecycle.resumed(meta, times, None).change,
-    "move": lambda meta, times: lifecycle.resumed(meta, times, "v2").change,
+    "move": lambda meta, times: lifecycle.resumed(meta, times, f"v{times.now}").change,
     "end": lambda meta, times: lifecycle.ending(meta, FAILURE, times, 1).change,
 }
 """The transitions that may be a plain update of one item, by what makes them. What else is in a commit is left out."""
@@ -135,12 +135,16 @@ HARMLESS = {
     ("suspend", "redispatch"): "its timer or its check is overdue, so it is dispatched again",
     ("suspend", "check"): "it is checked once more",
     ("suspend", "extend"): "its timer is overdue, and its attempt has ended: it is dispatched",
+    ("suspend", "resume"): "it is moved, and is due a millisecond earlier",
+    ("suspend", "move"): "it stays moved, and is due a millisecond earlier",
     ("suspend", "cannot read"): "it is overdue, so it is dispatched again; one failure is not counted",
+    ("await", "await"): "a deadlock that it is part of is found when it waits for something else, or its lease is over",
+    ("report", "report"): "the next check reports the deadlock again",
     ("fail", "redispatch"): "its next attempt is overdue, so it is dispatched again",
     ("fail", "extend"): "its next attempt is overdue, and no attempt runs: it is dispatched",
     ("fail", "cannot read"): "its next attempt is overdue, so it is dispatched again; one failure is not counted",
 }
-"""The late copies that apply, and why that loses nothing: in each case a due time in the past leads on."""
+"""The late copies that apply, and why that loses nothing: nearly always, a due time in the past leads on."""
 
 
 @pytest.mark.parametrize("first", PLAIN)
