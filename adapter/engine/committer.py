@@ -163,7 +163,7 @@ class Committer:
                 found = conflict.found.get(0)
                 if not isinstance(found, Meta) or not found.continues(stored):
                     raise Interrupted(Drop(stored.ref, f"{stored.id} was taken over")) from conflict
-                execution.unclaimed = found  # it was counted, checked or dispatched once more
+                execution.on_unclaimed_changed(found)  # it was counted, checked, moved or dispatched once more
                 tries += 1
                 await self._storage.back_off(tries)
             else:

@@ -123,7 +123,7 @@ class Corrections:
         elif isinstance(found, Meta) and found.ref == change.ref:
             execution.meta = replace(execution.meta, waiters=found.waiters, notifications=found.notifications)
             if execution.unclaimed is not None:
-                execution.unclaimed = found
+                execution.on_unclaimed_changed(found)
 
     def _mark_dead(self, ref: Ref) -> None:
         """Note that the invocation that was to be given a key no longer exists."""

@@ -12,7 +12,7 @@ from adapter.engine.journal import CommandIssued, Entry
 from adapter.engine.keys import KeyState
 from adapter.engine.records import Meta, Ref
 from adapter.engine.types import ObjectKey, Outcome
-from adapter.frozen import frozen
+from adapter.frozen import frozen, replace
 
 
 @dataclass(slots=True, eq=False)
@@ -88,6 +88,14 @@ class Execution:
     def record(self) -> Meta:
         """The record as it is stored, if it is."""
         return self.unclaimed or self.meta
+
+    def on_unclaimed_changed(self, found: Meta) -> None:
+        """Take note of the record, which has changed before the store knows of this attempt.
+
+        If an operator has moved the invocation, this attempt goes on, and its commits leave it moved.
+        """
+        assert self.unclaimed is not None
+        self.unclaimed = replace(found, deployment=self.unclaimed.deployment)
 
     @property
     def key(self) -> ObjectKey:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from adapter import Context, Service, handler
 from adapter.definitions import Definition
 from adapter.engine.engine import Engine
-from adapter.engine.ports import Unavailable
+from adapter.engine.ports import Unavailable, Update
 from adapter.engine.process import Repeat
 from adapter.engine.records import Meta, Ref, Status
 from adapter.engine.requests import Request
@@ -117,6 +118,12 @@ def shop(version: int) -> type[Definition]:
             begun = version
             await ctx.signal("go")
             return [begun, version]
+
+        @handler
+        async def wait_often(self, ctx: Context) -> int:
+            for _ in range(3):
+                await ctx.signal("go")
+            return version
 
         @handler
         async def sleep(self, ctx: Context) -> list[int]:
@@ -257,6 +264,36 @@ async def test_what_an_operator_has_moved_is_found_where_it_is(stack: Stack, end
         [clerk] = [each for each in stack.store.records() if isinstance(each, Meta) and each.target.service == "Clerk"]
         await stack.signal(clerk.id)
         assert await stack.outcome(id) == "2: None"
+
+
+async def test_what_an_operator_moves_while_an_attempt_begins_stays_moved(stack: Stack) -> None:
+    """The interleaving:
+
+    1. An attempt begins on the first version, without a claim. Its process stands still before its first commit.
+    2. An operator moves the invocation to the second version, and a signal arrives. The record is still not claimed.
+    3. The first commit of the attempt meets the signal, and is made anew. It wrote the first version into the record.
+    """
+    id = await stack.send("Shop/wait_often")
+    stack.deploy("first:2", shop(2))
+    moved = asyncio.Event()
+
+    async def freeze(phase: str, method: str, args: tuple[Any, ...], kwargs: Any) -> None:
+        if (phase, method) == ("before", "commit") and not moved.is_set():
+            change = args[0][0]
+            if isinstance(change, Update) and change.set.get("status") is Status.SUSPENDED:
+                await moved.wait()
+
+    stack.store.hook = freeze
+    await stack.signal(id)
+    assert await stack.engine().control.resume(id, deployment="first:2") == "accepted"
+    await stack.signal(id)
+    moved.set()
+    await settle()
+
+    meta = await stack.meta(id)
+    assert (meta.status, meta.notifications, meta.deployment) == (Status.SUSPENDED, 2, "first:2")
+    await stack.signal(id)
+    assert await stack.outcome(id) == 2
 
 
 async def test_what_is_killed_from_another_function_is_kept_as_its_own_says() -> None:
