@@ -13,8 +13,7 @@ from adapter.engine import commands as c
 from adapter.engine.ports import Conflict, Unavailable, Update
 from adapter.engine.records import Status
 from adapter.engine.types import RetryPolicy
-from tests.unit.test_mishaps import dispatches_lost
-from tests.unit.world import World, settle, target, unpack, value
+from tests.unit.world import World, dispatches_lost, settle, target, unpack, value
 
 
 async def sweep_for(world: World, minutes: int) -> None:

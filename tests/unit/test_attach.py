@@ -17,8 +17,7 @@ from adapter.engine.ports import Delete, Put
 from adapter.engine.records import Meta, Status, Waiter
 from adapter.engine.transaction import MAX_NOTIFICATION
 from adapter.engine.types import Outcome
-from tests.unit.test_mishaps import dispatches_lost
-from tests.unit.world import World, pack, settle, target, unpack, value
+from tests.unit.world import World, dispatches_lost, pack, settle, target, unpack, value
 
 
 @pytest.mark.parametrize(("how", "told"), [("attach", True), ("attach", False), ("call", True)])

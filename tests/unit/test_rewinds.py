@@ -13,8 +13,7 @@ from adapter.engine import commands as c
 from adapter.engine import session
 from adapter.engine.ports import Wake
 from adapter.engine.types import Kind, ObjectKey, Outcome
-from tests.unit.test_mishaps import dispatches_lost
-from tests.unit.world import World, closure, pack, settle, target, unpack, value
+from tests.unit.world import World, closure, dispatches_lost, pack, settle, target, unpack, value
 
 KEY = ObjectKey("O", "k")
 

@@ -15,8 +15,7 @@ from adapter.engine.ports import Put, Unavailable
 from adapter.engine.records import Meta, Notification, Ref, Status
 from adapter.engine.transitions import SOON
 from adapter.engine.types import Kind, Outcome
-from tests.unit.test_mishaps import dispatches_lost
-from tests.unit.world import World, pack, settle, unpack, value
+from tests.unit.world import World, dispatches_lost, pack, settle, unpack, value
 
 
 class Lost:
