@@ -169,15 +169,15 @@ class Running:
         return (await self.engine.send(Request(target(path), pack(input), delay=delay))).id
 
     async def call(self, path: str, input: Any = None) -> Any:
-        return value((await self.engine.call(Request(target(path), pack(input)), until=self.now() + 10_000)).outcome)
+        return value((await self.engine.call(Request(target(path), pack(input)), until=self.now() + 60_000)).outcome)
 
     async def until(self, id: str, status: Status) -> Meta:
-        """Wait until an invocation has a status."""
+        """Wait until an invocation has a status, and all that was begun here has ended: it may have a line to log."""
         end = time.monotonic() + 60
         while (meta := await self.meta(id)).status is not status:
             assert time.monotonic() < end, f"{meta} is not {status}"
             await asyncio.sleep(0.005)
-        await asyncio.sleep(0.01)
+        await self.engine.process.drain()
         return meta
 
     async def suspended(self, path: str) -> Meta:

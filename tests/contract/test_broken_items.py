@@ -73,7 +73,7 @@ async def test_a_record(
         lambda: running.engine.storage.find(broken.id),
         lambda: running.engine.resume(broken.id),
         lambda: running.engine.control.kill(broken.id),
-        lambda: running.engine.outcome(broken.id, until=now + 1000),
+        lambda: running.engine.outcome(broken.id, until=now + 60_000),
     ):
         with pytest.raises(StoredFormatError, match=f"item {broken.id}/meta"):
             await act()
