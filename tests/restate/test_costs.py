@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import restate
 
+from adapter.engine import decide, runner, session
 from adapter.engine.ports import Due, Listed, Place
 from adapter.engine.records import Meta
 from adapter.local.memory import MemoryStore
@@ -56,8 +57,12 @@ async def object_calls(ctx: restate.Context, n: int) -> None:
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step that takes long on a busy machine costs no stream."""
+    """Steps that take long on a busy machine cost no stream, no look for a cancellation, and no commit of their own."""
     monkeypatch.setattr(conversation, "BUSY", 600.0)
+    for module in (decide, session):
+        monkeypatch.setattr(module, "REFRESH_EVERY", 600_000)
+    for module in (decide, runner, session):
+        monkeypatch.setattr(module, "FLUSH_AFTER", 600_000)
 
 
 class Unswept(MemoryStore):
