@@ -172,7 +172,9 @@ class TestAgain:
     async def test_a_wrong_clock_is_corrected(self, wrong: int, monkeypatch: pytest.MonkeyPatch) -> None:
         now = time.time()
         monkeypatch.setattr(time, "time", lambda: now + wrong)
-        dynamodb, transport = api(error("InvalidSignatureException", headers={"date": formatdate(now)}), ok())
+        dynamodb, transport = api(
+            error("InvalidSignatureException", headers={"date": formatdate(now, usegmt=True)}), ok()
+        )
         await dynamodb.call("GetItem", {})
         first, second = (asked.headers["x-amz-date"] for asked in transport.asked)
         assert first != second == time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(int(now)))
@@ -181,7 +183,7 @@ class TestAgain:
 
     @pytest.mark.parametrize("date", ["", "then", "now"])
     async def test_a_wrong_signature_at_the_right_time(self, date: str) -> None:
-        headers = {"date": formatdate() if date == "now" else date} if date else {}
+        headers = {"date": formatdate(usegmt=True) if date == "now" else date} if date else {}
         dynamodb, transport = api(error("InvalidSignatureException", headers=headers))
         with pytest.raises(AwsError):
             await dynamodb.call("GetItem", {})
