@@ -44,6 +44,7 @@ def is_quiet(world: World) -> bool:
 
 
 def test_each_drill_works_as_it_is_printed(cli: Cli, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VISUAL", raising=False)
     monkeypatch.setenv("EDITOR", "sed -i s/14/6/")
     made = {each.title: each for each in drills.make(world)}
     found = printed()

@@ -36,7 +36,9 @@ class Dispatcher:
 
 def client(service: str) -> Any:
     keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-    return botocore.session.get_session().create_client(service, region_name="eu-west-1", **keys)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("AWS_PROFILE", raising=False)
+        return botocore.session.get_session().create_client(service, region_name="eu-west-1", **keys)
 
 
 @pytest.fixture(scope="module")
