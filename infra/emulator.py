@@ -31,7 +31,7 @@ EXECUTABLE = ROOT / ".tools" / "emulator" / "bin" / "ministack"
 DIRECTORY = ROOT / ".local" / "emulator"
 """The folder of the emulator that `make run` starts."""
 
-START_SECONDS = 60
+START_SECONDS = 240
 STOP_SECONDS = 10
 
 
