@@ -10,6 +10,9 @@ from adapter.errors import TerminalError
 from tests.simulation.plan import AWAITED, Op
 from tests.simulation.values import decode, digest, request
 
+FAR = 600_000
+"""Milliseconds of a delay in which a message is cancelled, whatever goes wrong."""
+
 if TYPE_CHECKING:
     from tests.simulation.program import Program
 
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
 async def invoke(program: Program, op: Op, path: str) -> None:
     """Call or send something, and wait for it if it is to be waited for."""
     call = start(program, op, path)
+    if op.how == "withdrawn":
+        await _withdraw(program, op, path, call)
+        return
     if op.how == "cancelled":
         if op.n:
             await program.sleep(op.n)
@@ -33,7 +39,7 @@ def start(program: Program, op: Op, path: str) -> Any:
     node = program.world.plan.nodes[op.node]
     data = request(node, None if node.idempotency is not None else program.trace)
     try:
-        if op.how in ("send", "join", "glance"):
+        if op.how in ("send", "join", "glance", "withdrawn"):
             call = program.issue(c.Send(node.target, data, op.n, node.idempotency, kind=node.kind))
         else:
             call = program.issue(c.Call(node.target, data, node.idempotency, kind=node.kind))
@@ -69,6 +75,22 @@ def _has_expired(program: Program, error: TerminalError, op: Op, path: str, call
         return False
     program.see(path, "gone", getattr(call, "n", -1))  # a handler of the SDK's does not know its command
     return not program.world.plan.fails(op.node)
+
+
+async def _withdraw(program: Program, op: Op, path: str, call: Any) -> None:
+    """Cancel a message, and wait for its end. One that was far from its time does not run."""
+    if op.times:
+        await program.sleep(op.times)
+    said = await program.issue(c.Cancel(call.id))
+    program.see(path, "withdraws", said)
+    try:
+        value = await call
+    except TerminalError as error:
+        program.see(path, "error", op.node, digest(error.message))
+        return
+    program.see(path, "value", op.node, digest(value))
+    if op.n >= FAR:
+        program.world.violation(f"{call.id} was cancelled long before its time ({said}), and ran")
 
 
 async def _glance(program: Program, op: Op, path: str, call: Any) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from random import Random
 
 from adapter.engine.types import Kind, Target
+from tests.simulation.calls import FAR
 from tests.simulation.crowds import KEY, Crowd
 from tests.simulation.faults import Faults
 from tests.simulation.plan import Act, Op, Plan, Root
@@ -135,6 +136,26 @@ def shields(random: Random) -> Plan:
     return crowd.plan(roots)
 
 
+def withdrawn(random: Random) -> Plan:
+    """Return a plan in which programs cancel messages that they sent: delayed, queued, begun and completed ones."""
+    crowd = Crowd(random)
+    roots: list[Root] = []
+    for number in range(random.choice((2, 4, 8))):
+        own = replace(KEY, key=f"k{number % 2}")
+        ops: list[Op] = []
+        for _ in range(random.choice((1, 2, 3))):
+            target, kind = random.choice(((crowd.elsewhere(), Kind.SERVICE), (own, Kind.EXCLUSIVE)))
+            body = random.choice(((), (Op("step", "a", 100),), (Op("sleep", n=3000), Op("step", "a", 5))))
+            sent = crowd.node(target, kind, body)
+            delay, wait = random.choice((0, 0, 1000, FAR)), random.choice((0, 0, 5, 500, 5000))
+            ops.append(Op("invoke", node=sent, how="withdrawn", n=delay, times=wait))
+        if random.random() < 0.5:
+            ops = [Op("gather", branches=tuple((op,) for op in ops))]
+        node = crowd.node(crowd.elsewhere(), Kind.SERVICE, (*ops, Op("step", "b", 5)))
+        roots.append(Root(node, random.choice(("call", "send")), (random.uniform(0, 1.0),), patience=28.0))
+    return crowd.plan(roots)
+
+
 def purges(random: Random) -> Plan:
     """Return a plan in which operators purge what expires soon, while others call it again and attach to it."""
     crowd = Crowd(random)
@@ -202,6 +223,7 @@ CORNERS = {
     "parted": parted,
     "stale": stale,
     "twice": twice,
+    "withdrawn": withdrawn,
 }
 """The switches of these."""
 
@@ -216,5 +238,6 @@ FAULTS = {
     "parted": Faults(jitter=0.02),
     "stale": Faults(jitter=0.02, anew=1.0, lagging=0.5),
     "twice": Faults(jitter=0.02),
+    "withdrawn": Faults(jitter=0.02, kill=0.01, lost=0.1),
 }
 """What goes wrong in each of them."""

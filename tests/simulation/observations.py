@@ -77,7 +77,7 @@ def children(after: Aftermath, meta: Meta) -> None:
     trace = after.outputs[meta.ref]["t"]
     order: dict[ObjectKey, int] = {}
     for place, (path, what, *values) in enumerate(trace):
-        if what not in ("call", "caught", "send", "join", "forget", "cancelled", "glance"):
+        if what not in ("call", "caught", "send", "join", "forget", "cancelled", "glance", "withdrawn"):
             continue
         node = after.plan.nodes[values[0]]
         if node.idempotency is not None:
@@ -99,7 +99,7 @@ def children(after: Aftermath, meta: Meta) -> None:
             seq = after.seq(child)
             key = child.target.object
             assert seq is not None
-            delayed = what == "send" and after.op(meta, path).n > 0
+            delayed = what in ("send", "withdrawn") and after.op(meta, path).n > 0
             if not delayed:
                 if order.get(key, -1) >= seq:
                     after.fail(f"{meta.id}: {child.id} came to {key} as number {seq}, after number {order[key]}")

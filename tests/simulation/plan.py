@@ -42,7 +42,7 @@ class Op:
     @property
     def called(self) -> bool:
         """Whether it invokes another program by a call, and not by a message."""
-        return self.kind == "invoke" and self.how not in ("send", "join", "glance")
+        return self.kind == "invoke" and self.how not in ("send", "join", "glance", "withdrawn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,7 @@ class Plan:
         todo += [id for id in self.nodes if self.mortal(id)]
         for id in self.nodes:
             for op in self.reached(id):
-                if op.how == "cancelled":
+                if op.how in ("cancelled", "withdrawn"):
                     todo.append(op.node)
                 if op.kind in CUT_SHORT or op.how == "group":
                     todo += [inner.node for branch in op.branches for inner in _flat(branch) if inner.node >= 0]

@@ -37,6 +37,7 @@ SHARES: Final = {
     "counted": 0.0,
     "crossed": 0.0,
     "frozen": 0.0,
+    "withdrawn": 0.0,
     "waits": 0.2,
     "starvation": 0.3,
     "outages": 0.1,
@@ -77,8 +78,8 @@ SHARES: Final = {
 - ``attached``: What callers wait for expires at once, while they resume for another reason.
 - ``wakes``, ``resends``, ``turns``, ``overtaken``, ``behind``, ``unmarked``, ``rush``, ``distant``: Something
   comes at an unlucky moment (see `moments`).
-- ``twice``, ``stale``, ``doomed``, ``parted``, ``counted``, ``crossed``, ``frozen``, ``purges``, ``excess`` and
-  ``shields``: Sessions come to rare decisions (see `corners`).
+- ``twice``, ``stale``, ``doomed``, ``parted``, ``counted``, ``crossed``, ``frozen``, ``purges``, ``excess``,
+  ``shields`` and ``withdrawn``: Sessions come to rare decisions (see `corners`).
 - ``leaving``: Half of the clients leave what is suspended, and ask for its outcome later.
 - ``leaves``: What they ask for sleeps, or waits for others, for a time that is known (see `leaving`).
 - ``waits``: No invocation and no client waits longer than the work in front of it and what went wrong (see `waits`).
@@ -121,7 +122,9 @@ def draw(seed: int, focus: str) -> tuple[str, ...]:
         on.append("waits")
     if "excess" in on:
         on = [*dict.fromkeys((*on, "bounds"))]
-    if {"counted", "excess", "shields"}.intersection(on):  # the SDK has no gather or shield, and other outputs
+    if {"counted", "excess", "shields", "withdrawn"}.intersection(
+        on
+    ):  # the SDK has no gather or shield, and other outputs
         on = [name for name in on if name != "sdk"]
     if "leaves" in on:
         on = [*dict.fromkeys((*on, "leaving"))]

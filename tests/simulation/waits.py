@@ -258,7 +258,7 @@ class _Check:
         """When others were at work whose results it wants."""
         found: list[Ended] = []
         for path, what, *values in trace:
-            if what in ("call", "caught", "send", "join", "forget", "cancelled", "glance"):
+            if what in ("call", "caught", "send", "join", "forget", "cancelled", "glance", "withdrawn"):
                 found += self.after.by_id.get(self.after.child(end.meta, values), [])
             elif path and what in ("awakeable", "signal", "promise") and self.op(end, path).node >= 0:
                 found += self.after.by_node.get(self.op(end, path).node, [])

@@ -169,6 +169,12 @@ MUTANTS = (
         focus="shields",
     ),
     mutant(
+        "a message that has not begun is told when it begins that it is cancelled",
+        "what is cancelled before it begins does not run",
+        Edit(Control, "cancel", "if not_begun or await self._did_nothing(meta):", "if await self._did_nothing(meta):"),
+        focus="withdrawn",
+    ),
+    mutant(
         "what was purged is answered until it expires",
         "what is purged is gone",
         Edit(lifecycle, "purged", '"expires": now, ', ""),
