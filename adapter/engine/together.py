@@ -17,7 +17,7 @@ from adapter.engine.records import Notification
 from adapter.engine.storage import CONTENDED, Storage
 from adapter.engine.transaction import MAX_ITEMS
 
-MOMENT: Final = 20
+WAIT_FOR_OTHERS: Final = 20
 """Milliseconds for which the first that ends waits for the others."""
 
 TURNS: Final = 10
@@ -70,7 +70,7 @@ class Together:
         self._ends.append((changes, future))
         self.leave(id)
         if len(self._ends) == 1:
-            await self._process.first(self._complete, self._process.now() + MOMENT)
+            await self._process.first(self._complete, self._process.now() + WAIT_FOR_OTHERS)
             await self._let_others_end()
             self._closed = True
             await asyncio.gather(*(self._commit(ends) for ends in _filled(self._ends)))
