@@ -26,6 +26,13 @@ GREETING = "Hello"
 """
 
 
+def save(file: Path, text: str) -> None:
+    """Write source as an editor does. A server that starts meanwhile finds the old text or the new one, not a part."""
+    draft = file.with_suffix(".draft")
+    draft.write_text(text)
+    draft.replace(file)
+
+
 class Dev:
     """A running ``adapter dev``, with what it has said so far."""
 

@@ -22,7 +22,7 @@ from adapter.local.samples import sample
 from adapter.local.supervised import Server
 from adapter.local.supervisor import Loaded
 from tests.pace import TRIES, slowness
-from tests.unit.dev import MODULE, Dev
+from tests.unit.dev import MODULE, Dev, save
 
 
 def greet(url: str) -> str:
@@ -38,7 +38,7 @@ def test_it_serves_and_starts_anew_when_source_changes(dev: Callable[..., Dev], 
     url = process.url
     assert greet(url) == "Hello Mary"
     assert process.until("curl").string.strip() == f"curl {url}/Greeter/greet --json '\"text\"'"
-    module.write_text(MODULE.replace("Hello", "Good day"))
+    save(module, MODULE.replace("Hello", "Good day"))
     process.until("shop.py changed")
     assert greet(url) == "Good day Mary"  # no request is refused in between
     process.until("==> Greeter on")
@@ -50,7 +50,7 @@ def test_only_what_the_modules_import_starts_it_anew(dev: Callable[..., Dev], tm
     process = dev("shop")
     url = process.url
     (tmp_path / "test_shop.py").write_text("")
-    (tmp_path / "words.py").write_text('GREETING = "Good day"')
+    save(tmp_path / "words.py", 'GREETING = "Good day"')
     assert process.until("==> .*changed").group() == "==> words.py changed"
     assert greet(url) == "Good day Mary"
 
@@ -60,21 +60,21 @@ def test_source_that_breaks_is_answered_for_until_it_is_repaired(dev: Callable[.
     module.write_text(MODULE)
     process = dev("shop")
     url = process.url
-    module.write_text("import missing\n" + MODULE)
+    save(module, "import missing\n" + MODULE)
     process.until("module shop needs missing, which is not installed")
     answer = httpx.post(f"{url}/Greeter/greet", json="Mary", timeout=60)
     assert (answer.status_code, answer.json()["code"]) == (503, 503)
     assert "module shop needs missing" in answer.json()["message"]
-    (tmp_path / "missing.py").write_text("")
+    save(tmp_path / "missing.py", "")
     process.until("missing.py changed")
     assert greet(url) == "Hello Mary"
-    module.write_text("class Greeter(:\n")
+    save(module, "class Greeter(:\n")
     process.until("module shop cannot be imported")
     message = httpx.get(f"{url}/admin/invocations", timeout=60).json()["message"]
     assert f'File "{module}", line 1' in message
     assert message.endswith("SyntaxError: invalid syntax")
     assert "importlib" not in message
-    module.write_text(MODULE)
+    save(module, MODULE)
     process.until("shop.py changed")
     assert greet(url) == "Hello Mary"
 

@@ -25,7 +25,7 @@ from adapter.local.server import running
 from adapter.local.sqlite import APPLICATION, FORMAT, SqliteStore
 from adapter.registry import Registry
 from tests.contract.samples import GENERATION, KEY, NOW, commit, completed, meta, notification, waiting
-from tests.unit.dev import ROOT, Dev
+from tests.unit.dev import ROOT, Dev, save
 
 
 class Counter(VirtualObject):
@@ -284,7 +284,7 @@ def test_a_server_that_starts_anew_keeps_its_file(tmp_path: Path) -> None:
         url = dev.url
         for total in range(1, 4):
             assert httpx.post(f"{url}/Counter/Mary/add", json=1, timeout=60).json() == total
-            module.write_text(f"{MODULE}\n# {total}\n")
+            save(module, f"{MODULE}\n# {total}\n")
             url = dev.url
     finally:
         dev.stop()
