@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import httpx
+import pytest
 
 from adapter import Context, Service, handler
+from adapter.clock import SystemClock
 from adapter.engine.ids import idempotent_id
 from adapter.engine.ports import Store
 from adapter.engine.records import Status
@@ -22,8 +24,8 @@ from adapter.registry import Registry
 NEVER = 3600.0
 """Seconds between sweeps: no test waits for the second one."""
 
-NAP = timedelta(seconds=5)
-"""More than a process waits out by itself."""
+NAP = timedelta(hours=1)
+"""More than a process waits out by itself, and than a test waits."""
 
 
 class Sleeper(Service):
@@ -45,11 +47,19 @@ async def server(store: Store) -> AsyncGenerator[tuple[LocalApp, httpx.AsyncClie
             yield app, http
 
 
-async def test_a_handler_that_sleeps_goes_on_when_it_is_due(store: Store) -> None:
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
+    """Return a function that lets it be later, for servers that start after that."""
+    ahead, now = [0], SystemClock.now
+    monkeypatch.setattr(SystemClock, "now", lambda clock: now(clock) + sum(ahead))
+    return lambda time: ahead.append(round(time.total_seconds() * 1000))
+
+
+async def test_a_handler_that_sleeps_goes_on_when_it_is_due(store: Store, later: Callable[[timedelta], None]) -> None:
+    clock, began = SystemClock(), SystemClock().now()
     id = idempotent_id(Target("Sleeper", "nap"), "one")
     async with server(store) as (app, http):
         waiting = asyncio.create_task(http.post("/Sleeper/nap", headers={"idempotency-key": "one"}))
-        began = time.monotonic()
         while await store.peek(id) is None:
             assert not waiting.done(), "the answer came before the invocation was seen in the store"
             await asyncio.sleep(0.01)
@@ -61,10 +71,13 @@ async def test_a_handler_that_sleeps_goes_on_when_it_is_due(store: Store) -> Non
     left = await store.peek(id)
     assert left is not None
     assert left.status is Status.SUSPENDED
+    later(NAP - timedelta(seconds=1))
+    started = time.monotonic()
     async with server(store) as (_, http):
         answer = await http.get(f"/restate/invocation/{id}/attach")
     assert answer.json() == "slept"
-    assert NAP.total_seconds() <= time.monotonic() - began < NEVER / 10  # by its timer, not by the sweep
+    assert clock.now() - began >= NAP / timedelta(milliseconds=1)
+    assert time.monotonic() - started < NEVER / 10  # by its timer, not by the sweep
 
 
 async def test_a_delayed_message_is_handled_when_it_is_due(store: Store) -> None:
