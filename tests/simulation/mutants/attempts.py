@@ -18,7 +18,7 @@ from tests.simulation.mutation import Edit, mutant
 
 MUTANTS = (
     mutant(
-        "a lease is not looked at",
+        "an attempt begins although the lease of the one before has not ended",
         "8",
         Edit(
             Claims,
@@ -149,8 +149,8 @@ MUTANTS = (
         Edit(Attempt, "run", "self._results.popleft()", "self._results.pop()"),
     ),
     mutant(
-        "what a handler says to one is said all at once",
-        "order of what is said",
+        "requests of a handler to one receiver are made at the same time",
+        "order of requests",
         Edit(Work, "_perform", "async with self._receiver_locks[execution.meta.id, _receiver(request)]:", "if True:"),
         focus="results",
     ),
@@ -167,7 +167,7 @@ MUTANTS = (
         focus="parts",
     ),
     mutant(
-        "what an attempt was told after it had failed is told to the next at the same place",
+        "a result that came after its attempt had failed is delivered to the next attempt at the same place",
         "replay sees the same",
         Edit(
             Failures,
@@ -190,7 +190,7 @@ MUTANTS = (
     ),
     mutant(
         "an invocation that was taken over takes the others of its session with it",
-        "what others run goes on",
+        "other executions continue",
         Edit(Session, "_rewind_without", "if not others:", "if True:"),
         focus="kills",
     ),

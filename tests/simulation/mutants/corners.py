@@ -85,7 +85,7 @@ MUTANTS = (
         focus="parted+small",
     ),
     mutant(
-        "a client is not told that its session suspends the invocation",
+        "a session does not tell its client that it suspends the invocation",
         "a client leaves what is suspended",
         Edit(Committer, "_on_committed", "self._runtime.listeners.on_suspended(id)", "pass"),
         focus="leaves",
@@ -157,7 +157,7 @@ MUTANTS = (
         focus="excess",
     ),
     mutant(
-        "of all that await one operation, the first goes on",
+        "of all tasks that await one operation, only the first continues",
         "no notification lost",
         Edit(Pending, "resolve", "for future in self.waiters:", "for future in self.waiters[:1]:"),
         focus="shields",
@@ -169,7 +169,7 @@ MUTANTS = (
         focus="shields",
     ),
     mutant(
-        "a message that has not begun is told when it begins that it is cancelled",
+        "a cancelled message is not ended before it begins",
         "what is cancelled before it begins does not run",
         Edit(Control, "cancel", "if not_begun or await self._did_nothing(meta):", "if await self._did_nothing(meta):"),
         focus="withdrawn",

@@ -10,20 +10,20 @@ from tests.simulation.mutation import Edit, mutant
 
 MUTANTS = (
     mutant(
-        "a ring is seen where one of its members may go on",
+        "a deadlock is found although one of its invocations may continue",
         "deadlocks",
         Edit(Deadlocks, "_cycle_through", "if found is None and not node.all:", "if False:"),
         Edit(Deadlocks, "_cycle_through_leaf", "if found is None and not all:", "if False:"),
         focus="rings",
     ),
     mutant(
-        "nobody looks for rings across processes",
+        "no process looks for deadlocks across processes",
         "deadlocks",
         Edit(Deadlocks, "find", "cycle = await self._cycle(start.id, [], {})", "cycle = None"),
         focus="rings",
     ),
     mutant(
-        "a message that is the youngest of a ring is left alone where it lives",
+        "a message that is the youngest of a deadlock is not failed by its own function",
         "deadlocks",
         Edit(
             Claims,
@@ -34,13 +34,13 @@ MUTANTS = (
         focus="rings",
     ),
     mutant(
-        "a ring behind many calls is not looked for",
+        "a deadlock behind many calls is not found",
         "deadlocks",
         Edit(deadlocks, "awaited_ids", "for n in part.commands]", "for n in part.ranges[:1]]"),
         focus="rings",
     ),
     mutant(
-        "who waits for a call, or for something else, is taken to wait for both",
+        "code that awaits one of two operations counts as awaiting both",
         "deadlocks",
         Edit(suspensions, "tree", "return Node(False, ", "return Node(True, "),
         focus="rings",

@@ -18,7 +18,7 @@ from tests.simulation.mutation import Edit, mutant
 
 MUTANTS = (
     mutant(
-        "the key is handed over, and nobody is told",
+        "a key is handed over, and its new owner is not made ready",
         "7",
         Edit(Transaction, "_write_key", "changes.append(lifecycle.granted(state.granted, self._times))", "pass"),
     ),
@@ -33,7 +33,7 @@ MUTANTS = (
         Edit(Transaction, "_write_key", "[Put(entry) for entry in state.new_entries]", "_swapped(state.new_entries)"),
     ),
     mutant(
-        "a key is released without looking whether somebody waits",
+        "a key is released although an invocation may wait for it",
         "7",
         Edit(changes, "plan", "and not (empty and stored.queued)\n)", ")"),
         focus="crowd",
@@ -52,19 +52,19 @@ MUTANTS = (
         focus="costs",
     ),
     mutant(
-        "who puts an inbox entry does not look at the head",
+        "a process puts an inbox entry, and does not read the head after that",
         "no invocation waits for ever",
         Edit(Committer, "commit", "if self._unsettled and not keep_last:", "if False:"),
         focus="crowd+waits",
     ),
     mutant(
-        "an owner is not told that somebody waits",
+        "an owner is not told that an invocation waits",
         "no invocation waits for ever",
         Edit(Handover, "_settle_key", "if head.queued:", "if True:"),
         focus="crowd+waits",
     ),
     mutant(
-        "a key is released although its owner was told that somebody waits",
+        "a key is released although its owner was told that an invocation waits",
         "no invocation waits for ever",
         Edit(Transaction, "_write_key", "empty=empty)", "empty=False)"),
         focus="crowd+waits",
@@ -99,7 +99,7 @@ MUTANTS = (
         Edit(Issuing, "_invoke", "self._process.moment(after=execution.moment)", "self._process.now() * 1000"),
     ),
     mutant(
-        "who has begun, and is there after a rewind, is taken for its key's owner",
+        "an execution that has begun counts as its key's owner after a rewind",
         "3",
         Edit(Session, "_begin", "owns = ", "owns = (execution.stored and bool(execution.journal)) or "),
     ),
@@ -115,13 +115,13 @@ MUTANTS = (
         focus="crowd+waits",
     ),
     mutant(
-        "a batch goes on when its process is about to be stopped",
+        "a batch continues when its process is about to be stopped",
         "a batch ends",
         Edit(Batches, "allowed", " or self._process.remaining() < MIN_BATCH_TIME", ""),
         focus="backlog",
     ),
     mutant(
-        "a batch goes on for as long as there is an inbox",
+        "a batch continues for as long as there is an inbox",
         "a batch ends",
         Edit(Batches, "allowed", " or hosted > MAX_HOSTED", ""),
         focus="backlog",
@@ -167,7 +167,7 @@ MUTANTS = (
         focus="rush",
     ),
     mutant(
-        "a session goes on with an invocation that its commit has left in the inbox",
+        "a session continues an invocation that its commit has left in the inbox",
         "7",
         Edit(Committer, "_commit", "if self._runs_queued(transaction):", "if False:"),
         focus="small",

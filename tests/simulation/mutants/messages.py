@@ -28,7 +28,7 @@ MUTANTS = (
         ),
     ),
     mutant(
-        "nobody looks after a call whose process ended before it was put",
+        "no process puts a call whose own process ended before that",
         "8",
         Edit(
             Calls,
@@ -39,7 +39,7 @@ MUTANTS = (
         focus="calls+anywhere",
     ),
     mutant(
-        "nobody dispatches a call again that has no due time",
+        "no process dispatches a call again that has no due time",
         "8",
         Edit(Calls, "_ensure", "if await self._storage.apply(", "if False and await self._storage.apply("),
         focus="calls",
@@ -57,7 +57,7 @@ MUTANTS = (
         focus="calls+anywhere",
     ),
     mutant(
-        "an invocation is paused, and nobody looks after its call",
+        "an invocation is paused, and its call is not ensured before that",
         "8",
         Edit(Control, "keep_paused", "await self._runtime.calls.ensure(meta)", "pass"),
         focus="calls+anywhere",

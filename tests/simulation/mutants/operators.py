@@ -13,7 +13,7 @@ from tests.simulation.mutation import Edit, mutant
 
 MUTANTS = (
     mutant(
-        "an attempt under way goes on when it is paused",
+        "a running attempt continues although its invocation is paused",
         "4",
         Edit(
             Control,
@@ -24,7 +24,7 @@ MUTANTS = (
         focus="operators",
     ),
     mutant(
-        "what is paused goes on when it is woken",
+        "a paused invocation continues when it is dispatched",
         "8",
         Edit(Claims, "_wait", "case Status.READY:", "case Status.READY | Status.PAUSED:"),
         focus="operators",
@@ -71,7 +71,7 @@ MUTANTS = (
         focus="operators",
     ),
     mutant(
-        "messages are killed with who sent them",
+        "messages are killed with their sender",
         "sends do not notice",
         Edit(
             Control,
@@ -83,19 +83,19 @@ MUTANTS = (
         focus="operators",
     ),
     mutant(
-        "messages are cancelled with who sent them",
+        "messages are cancelled with their sender",
         "sends do not notice",
         Edit(Attempt, "to_cancel", "pending.called and", ""),
         focus="operators",
     ),
     mutant(
-        "calls are not cancelled with who waits for them",
+        "calls are not cancelled with their caller",
         "cancelled trees are gone",
         Edit(Runner, "_cancel_calls", "attempt.to_cancel()", "()"),
         focus="trees",
     ),
     mutant(
-        "calls are not killed with who waits for them",
+        "calls are not killed with their caller",
         "cancelled trees are gone",
         Edit(Control, "kill_calls", "await self._calls(meta)", "()"),
         focus="trees",

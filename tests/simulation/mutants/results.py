@@ -16,12 +16,12 @@ from tests.simulation.mutation import Edit, mutant
 
 MUTANTS = (
     mutant(
-        "who waits for a result is not counted",
+        "a record completes without regard to the number of its waiters",
         "no notification lost",
         Edit(changes, "is_allowed", "(change.waiters is None or old.waiters == change.waiters)", "True"),
     ),
     mutant(
-        "a result does not wake who waits",
+        "a result does not wake its receiver",
         "no notification lost",
         Edit(Notifier, "notify", "if not woken and _waits(found, urgent=urgent, cancels=cancels):", "if False:"),
         focus="fan-in",
@@ -32,7 +32,7 @@ MUTANTS = (
         Edit(Sweeper, "_act", "if meta is None or meta.due is None or meta.due > now:", "if True:"),
     ),
     mutant(
-        "a unit suspends over a result that has just come in",
+        "a session suspends an invocation although its result has just arrived",
         "no notification lost",
         Edit(Session, "_has_changed", "if self._runner.can_run or", "if"),
         focus="rings",
@@ -44,7 +44,7 @@ MUTANTS = (
         focus="fan-in",
     ),
     mutant(
-        "what a handler gives is taken for another's when it is repeated",
+        "a repeated request of a handler counts as another handler's",
         "9",
         Edit(
             Outbound,
@@ -55,7 +55,7 @@ MUTANTS = (
         focus="results+conflicts+outages",
     ),
     mutant(
-        "who keeps a promise again is told to be the first",
+        "the second completion of a promise is answered as the first",
         "2",
         Edit(Promises, "complete", '"accepted" if meta.commit_id == commit_id else "already"', '"accepted"'),
     ),
@@ -76,7 +76,7 @@ MUTANTS = (
         focus="time",
     ),
     mutant(
-        "an output that is looked at is there before it is",
+        "an output is there before its invocation has completed",
         "outputs",
         Edit(Outbound, "perform", "Outcome(c.NOT_READY)", 'Outcome(b"{}")'),
         Edit(Outbound, "perform", "meta.live or outcome.failure", "outcome.failure"),
@@ -88,12 +88,12 @@ MUTANTS = (
         focus="fan-in+waits",
     ),
     mutant(
-        "notifications that nobody counted are not looked for",
+        "the sweeper does not look for notifications that were not counted",
         "no notification lost",
         Edit(Sweeper, "_act", "if await self._runtime.notifier.wake_if_unseen(meta):", "if False:"),
     ),
     mutant(
-        "who waits for a promise is not told that its workflow is over",
+        "the waiters of a promise are not told that its workflow is over",
         "storage is given back",
         Edit(Promises, "check", "if meta.waiters:", "if False:"),
         focus="results+expiry",
@@ -111,7 +111,7 @@ MUTANTS = (
         focus="results+expiry",
     ),
     mutant(
-        "who knows one awakeable can complete what is none",
+        "an awakeable's id completes a command that is no awakeable",
         "results",
         Edit(runner, "receiving_command", "and not awakeable", "and False"),
         focus="strangers",
@@ -123,13 +123,13 @@ MUTANTS = (
         focus="beside+waits",
     ),
     mutant(
-        "a result that came while its receiver resumed is taken for expired",
+        "a result that came while its receiver resumed counts as expired",
         "no notification lost",
         Edit(Outbound, "attach", "lost and await self._was_notified(execution, n, id)", "False"),
         focus="attached",
     ),
     mutant(
-        "a result that its receiver is still to be told is taken for expired",
+        "a result of which its receiver is still to be notified counts as expired",
         "no notification lost",
         Edit(
             Outbound, "_was_notified", "if expired is not None and not expired.live and expired.waiters:", "if False:"

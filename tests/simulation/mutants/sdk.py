@@ -29,12 +29,12 @@ MUTANTS = (
     ),
     _sdk(
         "an awakeable is given another's result",
-        "a result comes to who waits for it",
+        "a result comes to its receiver",
         Edit(_Play, "_await_signal", "signal_name(self._issuer.origin, index)", "signal_name(self._issuer.origin, 17)"),
     ),
     _sdk(
         "a signal is given under another name",
-        "a result comes to who waits for it",
+        "a result comes to its receiver",
         Edit(_Play, "_await_signal", "leaf[1:] if index is None else None", "leaf if index is None else None"),
     ),
     _sdk(
@@ -67,13 +67,13 @@ MUTANTS = (
         Edit(_Play, "fail", "if not self._issuer.recalling:", "if True:"),
     ),
     _sdk(
-        "an error's delay is not looked at",
+        "an error's delay is ignored",
         "an error is tried again when it asks to be",
         Edit(player, "failed", "None if delay is None else", "None if True else"),
         Edit(answers, "failed", "None if delay is None else", "None if True else"),
     ),
     _sdk(
-        "an error's pause is not looked at",
+        "an error's pause is ignored",
         "an error is tried again when it asks to be",
         Edit(player, "failed", "error.behavior == m.PAUSE", "False"),
         Edit(answers, "failed", "error.behavior == m.PAUSE", "False"),
@@ -85,7 +85,7 @@ MUTANTS = (
         focus="steps+sdk",
     ),
     _sdk(
-        "part of the state is taken for all of it",
+        "part of the state counts as all of it",
         "state is as it was written",
         Edit(player, "_eager", "return entries, seen.complete", "return entries, True"),
     ),

@@ -14,7 +14,7 @@ from tests.simulation.mutation import Edit, mutant
 
 MUTANTS = (
     mutant(
-        "a step starts again although its result waits to be told",
+        "a step starts again although its result is there",
         "5",
         Edit(UnderWay, "step", "n in execution.step_results", "False"),
         focus="steps",
@@ -50,7 +50,7 @@ MUTANTS = (
     ),
     mutant(
         "a step that raises what is no exception is dropped",
-        "an invocation goes on",
+        "an invocation continues",
         Edit(  # the other two would end the process of the tests
             Steps,
             "run",
@@ -61,15 +61,15 @@ MUTANTS = (
     ),
     mutant(
         "an error without a text ends what reports it",
-        "an invocation goes on",
+        "an invocation continues",
         Edit(
             failures, "format_error", "except BaseException as unprintable:", "except ZeroDivisionError as unprintable:"
         ),
         focus="base-errors",
     ),
     mutant(
-        "a step's own cancellation is taken for one from outside",
-        "an invocation goes on",
+        "a step's own cancellation counts as one from outside",
+        "an invocation continues",
         Edit(steps, "_dropped", "task is not None and bool(task.cancelling())", "True"),
         focus="base-errors",
     ),

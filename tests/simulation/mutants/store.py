@@ -44,7 +44,7 @@ MUTANTS = (
         ),
     ),
     mutant(
-        "an expired record is taken for there until it is deleted",
+        "an expired record counts as present until it is deleted",
         "expiry is judged by the reader",
         Edit(
             changes,
