@@ -3,8 +3,8 @@
 What each of its modules tells:
 
 - What is to happen: `plan` is that as data. `generate` draws plans, with a `profile` each, and `composer` their
-  programs. `crowds`, `moments`, `corners` and `leaving` have plans for one kind of trouble, and `edits` those of an
-  operator. `faults` says what may go wrong, `reach` which kinds of trouble there are.
+  programs. `crowds`, `moments`, `corners`, `leaving` and `storms` have plans for one kind of trouble, and `edits` those
+  of an operator. `faults` says what may go wrong, `reach` which kinds of trouble there are.
 - What programs do: `program`, with its `steps`, `calls`, `results` from outside, what is `combined`, `tasks`, and what
   is `further` or at the `edges`. `sdk_program` does it with Restate's SDK, on its `sdk_machine`, in an `sdk` endpoint.
   `hosting` makes handlers of programs, and `values` what these give each other.

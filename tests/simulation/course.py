@@ -10,6 +10,7 @@ from adapter.engine import lifetimes
 from adapter.engine.records import Meta, Record, Status
 from tests.simulation.clock import EPOCH
 from tests.simulation.faults import CALM
+from tests.simulation.storms import UNDER_WAY
 from tests.simulation.waits import RECOVERY
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ async def _run(world: World) -> None:
     sweeper = world.loop.create_task(_keep_sweeping(world))
     world.loop.create_task(_expire(world))
     storm = 1000.0 if world.expiring else world.random.choice((5.0, 60.0, 200.0))
-    await asyncio.wait(clients, timeout=3000.0 if "distant" in world.reach else storm)
+    await asyncio.wait(clients, timeout=3000.0 if {"distant", "moves"} & world.reach else storm)
     if world.random.random() < 0.7:
         await asyncio.sleep(world.random.uniform(0, storm))
     world.note(None, "peace")
@@ -84,7 +85,8 @@ async def _expire(world: World) -> None:
             continue
         for meta in list(world.store.metas()):
             untold = meta.waiters and meta.due is not None and meta.due <= world.store.now()
-            stays = max(meta.expires or 0, (meta.completed or 0) + LATE)
+            late = UNDER_WAY if {"tardy", "stills"} & world.reach else LATE
+            stays = max(meta.expires or 0, (meta.completed or 0) + late)
             ended = meta.expires is not None and stays + 1000 < world.store.now()
             if ended and not untold and random.random() < 0.3:
                 world.note(None, "time to live ends", meta.id)
@@ -108,6 +110,8 @@ async def _settle(world: World, expired: bool = False) -> None:
                 continue
             return
         wait = (min(dues) - EPOCH) / 1000 - world.loop.time()
+        if world.pending and world.reach & {"tardy", "belated"}:
+            wait = min(wait, SWEEP)  # what comes then may be due before
         await asyncio.sleep(min(max(wait, 0), 7200, lifetimes.RENEWAL / 4000) + 2.5)
         _sweep(world)
     world.violation("it does not come to rest")

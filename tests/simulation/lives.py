@@ -10,7 +10,7 @@ from adapter.engine.journal import NotificationDelivered
 from adapter.engine.records import Meta, Notification, Parent, Ref, Status
 from adapter.engine.types import Kind, Outcome
 from adapter.local.changes import address
-from tests.simulation import further, rings, sessions
+from tests.simulation import further, rings, sessions, storms
 from tests.simulation.clock import SKEW
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ class Lives:
         if (new.target, new.created) != (old.target, old.created):
             self._fail(f"{old.id} changes")
         sessions.check_deployment(self._world, old, new)
+        storms.check_move(self._world, old, new)
         early = old.status is Status.BACKING_OFF and new.status is Status.RUNNING and (old.due or 0) > now + SKEW
         if (
             early

@@ -12,6 +12,7 @@ from adapter.engine.ports import Change, Conflict, Contended, Create, TooLarge, 
 from adapter.engine.records import Ref
 from adapter.engine.transitions import SOON
 from tests.simulation.process import READS
+from tests.simulation.storms import DELAYS, WAITS
 from tests.simulation.waits import RECOVERY, REFUSED
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Network:
         if fate in ("refused", "delayed"):
             world.note(process, name, args, kwargs, fate)
             if fate == "delayed":
-                wait = world.random.choice((0.01, 0.5, 3.0))
+                wait = world.random.choice(DELAYS if "tardy" in world.reach else (0.01, 0.5, 3.0))
                 world.soon(wait, lambda: self._arrives_late(process, name, args, kwargs))
             await world.loop.pause(self.latency())
             await process.mishap("after", name)
@@ -124,7 +125,8 @@ class Network:
             except (Conflict, TooLarge, Unavailable) as error:
                 result = error
             world.note(process, name, args, kwargs, "arrives late", result)
-            if name == "count_notifications":  # perhaps the count that was enough, and nobody dispatches
+            # Perhaps it is the count that was enough, or the record of what nobody has dispatched.
+            if name == "count_notifications" or "tardy" in world.reach:
                 world.waits.mishap(RECOVERY)
 
         world.loop.create_task(apply())
@@ -157,6 +159,9 @@ class Network:
             return []
         waits = []
         copies = 2 if world.chance(faults.doubled) else 1
+        if copies > 1 and "belated" in world.reach:
+            copies = 1
+            waits.append(world.random.choice(WAITS))
         for _ in range(3 if fresh and world.chance(faults.anew) else copies):
             if world.chance(faults.late):
                 waits.append(world.random.choice((0.2, 3.0, 15.0, 60.0)))

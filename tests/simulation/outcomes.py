@@ -93,7 +93,8 @@ def answers(after: Aftermath) -> None:
             after.fail(f"{asked.id} is said to be there already, and had expired")
         purges = after.world.operators.purged.get(asked.id, ())
         before = [since for since, until in purges if until < asked.began - SKEW / 1000]
-        if before and all(end.meta.created < EPOCH + max(before) * 1000 - SKEW for end in ends):
+        field = "completed" if "stills" in after.world.reach else "created"  # a process may store it much later
+        if before and all(getattr(end.meta, field) < EPOCH + max(before) * 1000 - SKEW for end in ends):
             after.fail(f"{asked.id} was asked for after it was purged, and did not run again")
         if asked.outcome is None and after.world.forgets(asked.id):
             continue

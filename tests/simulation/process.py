@@ -17,6 +17,7 @@ from adapter.engine.types import Kind, Target
 from tests.simulation import sessions
 from tests.simulation.clock import EPOCH
 from tests.simulation.hosting import handlers, kind_of
+from tests.simulation.storms import PAUSES
 from tests.simulation.waits import LEASE, RECOVERY, REFUSED, Span
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class Process:
         if world.chance(world.faults.kill):
             self.kill(" ".join(where))
         elif world.chance(world.faults.pause):
-            seconds = world.random.choice((1.0, 5.0, 20.0, 70.0, 150.0))
+            seconds = world.random.choice(PAUSES if "stills" in world.reach else (1.0, 5.0, 20.0, 70.0, 150.0))
             self.paused = world.loop.time() + seconds
             world.waits.mishap(seconds + LEASE + RECOVERY)
             world.note(self, "paused for", seconds, *where)

@@ -38,6 +38,13 @@ SHARES: Final = {
     "crossed": 0.0,
     "frozen": 0.0,
     "withdrawn": 0.0,
+    "stills": 0.0,
+    "tardy": 0.0,
+    "belated": 0.0,
+    "pages": 0.0,
+    "rough": 0.0,
+    "reruns": 0.0,
+    "moves": 0.0,
     "waits": 0.2,
     "starvation": 0.3,
     "outages": 0.1,
@@ -80,6 +87,9 @@ SHARES: Final = {
   comes at an unlucky moment (see `moments`).
 - ``twice``, ``stale``, ``doomed``, ``parted``, ``counted``, ``crossed``, ``frozen``, ``purges``, ``excess``,
   ``shields`` and ``withdrawn``: Sessions come to rare decisions (see `corners`).
+- ``stills``, ``tardy``, ``belated``, ``pages``, ``rough``: What goes wrong lasts longer, in any plan (see `storms`).
+- ``reruns``: Workflows are purged or expire, and run again under their ids.
+- ``moves``: Operators move invocations from deployment to deployment, and writes are late.
 - ``leaving``: Half of the clients leave what is suspended, and ask for its outcome later.
 - ``leaves``: What they ask for sleeps, or waits for others, for a time that is known (see `leaving`).
 - ``waits``: No invocation and no client waits longer than the work in front of it and what went wrong (see `waits`).
@@ -132,6 +142,8 @@ def draw(seed: int, focus: str) -> tuple[str, ...]:
         on = [name for name in on if name != "aborts"]
     if "beside" in on:  # its steps take longer than these allow
         on = [name for name in on if name not in ("aborts", "backlog", "crowd", "sdk")]
+    if "moves" in on:  # while nobody can write, several moves may wait at once
+        on = [*dict.fromkeys((*(name for name in on if name != "outages"), "tardy"))]
     if "turns" in on:  # a handler of the SDK's does not ask for the time
         on = [name for name in on if name != "sdk"]
     return tuple(on)

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from adapter.engine.engine import Engine
-from tests.simulation import corners, course, edges, leaving
+from tests.simulation import corners, course, edges, leaving, storms
 from tests.simulation.checks import check
 from tests.simulation.crowds import attached, backlog, beside, crowd, fan_in, interrupted, kills, messages, pauses
 from tests.simulation.faults import Exchanges, Faults, draw, draw_exchanges
@@ -42,6 +42,7 @@ CROWDS = {
     **MOMENTS,
     **corners.CORNERS,
     "leaves": leaving.leaves,
+    **storms.PLANS,
 }
 """Switches with plans of their own."""
 
@@ -107,7 +108,7 @@ def case(seed: int, focus: str = "") -> Case:
     if focus == "steps":
         faults.jitter = 0.0  # so that much ends at one time
     crowds = [name for name in reach if name in CROWDS]
-    expiring = bool({"attached", "purges"}.intersection(crowds)) or ("expiry" in reach and not crowds)
+    expiring = bool({"attached", "purges", "reruns"}.intersection(crowds)) or ("expiry" in reach and not crowds)
     plan = generate(Random(f"{seed}/plan"), expiring=expiring, extended=extended, focus=focus, reach=reach)
     for name in crowds:
         plan = CROWDS[name](Random(f"{seed}/plan"))
@@ -123,15 +124,16 @@ def case(seed: int, focus: str = "") -> Case:
     parts = focus == "parts" or (Random(f"{seed}/parts").random() < 0.25 and _largest(plan) <= 20_000)
     if "pauses" in reach and Random(f"{seed}/late").random() < 0.3:
         faults.delayed, faults.lost = 0.3, 0.4  # so that a copy of a write arrives between a resume and its dispatch
-    for name, wrong in (corners.FAULTS | leaving.FAULTS).items():
+    for name, wrong in (corners.FAULTS | leaving.FAULTS | storms.FAULTS).items():
         if name in crowds:
             faults, lambdas = replace(wrong), 0.0
+    storms.worsen(seed, faults, reach)
     if "bounds" in reach and _largest(plan) > 20_000:
         reach = tuple(name for name in reach if name != "bounds")
     if "conflicts" in reach:
         faults.conflict = Random(f"{seed}/spans").choice((0.002, 0.01, 0.05))
     front = Random(f"{seed}/front").choice((0, 1, 2, 5))
-    kept = Random(f"{seed}/kept").choice((0, 0, 0, 3600))
+    kept = Random(f"{seed}/kept").choice((0, 0, 0, 3600)) if "belated" not in reach else 0
     exchanges = draw_exchanges(Random(f"{seed}/exchanges"), smooth=smooth) if "sdk" in reach else Exchanges()
     most = Random(f"{seed}/hosted").choice((0, 0, 1, 5))
     return Case(str(seed), plan, faults, lambdas, retention, 700 if parts else 0, reach, front, kept, exchanges, most)

@@ -15,6 +15,7 @@ from tests.simulation.mutants import MUTANTS
 from tests.simulation.mutation import Mutant, broken
 from tests.simulation.regressions import REGRESSIONS
 from tests.simulation.run import case, run
+from tests.simulation.storms import PLANS
 
 # What a run that ends at a violation leaves behind.
 pytestmark = pytest.mark.filterwarnings(
@@ -35,6 +36,12 @@ def test_what_the_library_builds_on_the_engine() -> None:
 
 @pytest.mark.parametrize("focus", [*CORNERS, "parted+small", "leaves", "leaving"])
 def test_corners(focus: str) -> None:
+    for seed in range(15):
+        assert run(case(seed, focus)).violations == [], f"python -m tests.simulation --seed {seed} --focus {focus}"
+
+
+@pytest.mark.parametrize("focus", ["stills+rough", "tardy+pages", "belated", *PLANS])
+def test_storms(focus: str) -> None:
     for seed in range(15):
         assert run(case(seed, focus)).violations == [], f"python -m tests.simulation --seed {seed} --focus {focus}"
 

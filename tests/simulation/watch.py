@@ -17,6 +17,7 @@ from adapter.engine.records import (
     Meta,
     Notification,
     Part,
+    Record,
     Ref,
     StateEntry,
     Status,
@@ -26,7 +27,7 @@ from adapter.engine.types import KILLED, ObjectKey
 from adapter.local.changes import Write, address
 from adapter.local.conflicts import Conflicts
 from adapter.local.memory import MemoryStore
-from tests.simulation import cancellations, owners
+from tests.simulation import cancellations, owners, storms
 from tests.simulation.clock import EPOCH, SKEW
 from tests.simulation.lives import Lives
 
@@ -107,6 +108,12 @@ class WatchedStore(MemoryStore):
         writer = self.world.network.writer
         await self.world.loop.pause(self.world.random.uniform(0, self.world.conflict))
         self.world.network.writer = writer
+
+    def _query(
+        self, pk: str, first: str, end: str, cursor: str | None, limit: int | None = None
+    ) -> tuple[list[Record], str | None]:
+        self._page = storms.page(self.world, limit)
+        return super()._query(pk, first, end, cursor, limit)
 
     def _charge(self, sizes: Iterable[int]) -> None:
         if self.world.plan.alone:  # else nobody asks what it costs
@@ -193,7 +200,11 @@ class WatchedStore(MemoryStore):
 
     def payload(self, meta: Meta, name: str) -> bytes:
         """A value of a record that lies in parts."""
-        return b"".join(part.data for part in self.items(meta.id, Part, meta.generation) if part.name == name)
+        return b"".join(part.data for part in self.parts(meta, name))
+
+    def parts(self, meta: Meta, name: str) -> list[Part]:
+        """The parts of a value of a record."""
+        return [part for part in self.items(meta.id, Part, meta.generation) if part.name == name]
 
     def value(self, entry: StateEntry) -> bytes:
         """A state entry's value, wherever it lies, as it is stored."""

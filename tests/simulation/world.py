@@ -160,7 +160,10 @@ class World:
 
     def node(self, meta: Meta) -> int:
         """The program that an invocation runs; -1 if it runs none."""
-        input = meta.input if meta.input is not None else self.store.payload(meta, "input")
+        parts = self.store.parts(meta, "input")
+        if len(parts) != meta.input_parts:
+            return -1  # it is being deleted
+        input = meta.input if meta.input is not None else b"".join(part.data for part in parts)
         return int(from_json(self.decoded(input))["n"]) if input else -1
 
     def decoded(self, data: bytes) -> bytes:

@@ -13,6 +13,7 @@ from tests.simulation.mutants import (
     sdk,
     steps,
     store,
+    storms,
 )
 
 MUTANTS = (
@@ -26,4 +27,5 @@ MUTANTS = (
     *sdk.MUTANTS,
     *steps.MUTANTS,
     *store.MUTANTS,
+    *storms.MUTANTS,
 )
