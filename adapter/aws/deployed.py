@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import httpx
 
 SHARED: Final = "Settings"
-"""The output by which the shared stack is told from others."""
+"""The output that only the shared stack has."""
 
 
 class StackError(AdapterError):

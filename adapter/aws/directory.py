@@ -35,7 +35,7 @@ WITHDRAWN: Final = 0
 """When services are gone whose function was deleted: long ago, so that nothing is sent to them."""
 
 FRESH: Final = 60.0
-"""Seconds for which what was read is taken for current."""
+"""Seconds for which what was read counts as current."""
 
 HASTE: Final = 1.0
 """The first pause, in seconds, between reads for services that the directory does not list."""

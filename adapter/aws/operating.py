@@ -26,7 +26,7 @@ SAMPLED: Final = 10
 """How many messages one request receives, at most: SQS's limit."""
 
 HIDDEN: Final = 0
-"""Seconds for which a message that was looked at is hidden from others."""
+"""Seconds for which a message that was read is hidden from other readers."""
 
 
 class LambdaVersions:

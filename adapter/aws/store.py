@@ -202,7 +202,7 @@ class DynamoStore:
         return [Due(item["pk"]["S"], int(item["due"]["N"])) for item in answer["Items"]]
 
     async def active(self, shard: int, limit: int, *, after: Place | None = None) -> tuple[list[Listed], Place | None]:
-        """Query of the index; half a unit per 4 KB of what is looked at."""
+        """Query of the index; half a unit per 4 KB of the entries read."""
         options: dict[str, Any] = {
             "FilterExpression": "#status <> :completed",
             "ExpressionAttributeNames": {"#status": "status"},
@@ -214,7 +214,7 @@ class DynamoStore:
     async def index(
         self, partition: str, limit: int, *, wanted: Wanted = EVERYTHING, after: Place | None = None
     ) -> tuple[list[Indexed], Place | None]:
-        """Query of the index; half a unit per 4 KB of what is looked at."""
+        """Query of the index; half a unit per 4 KB of the entries read."""
         options: dict[str, Any] = {"ExpressionAttributeValues": {}, "ScanIndexForward": False}
         if wanted.since is not None or wanted.until is not None:
             since, until = wanted.since or 0, LATEST if wanted.until is None else wanted.until - 1

@@ -22,7 +22,7 @@ PAGE: Final = 100
 """How many invocations one request changes."""
 
 LOOK: Final = 1000
-"""How many invocations one request looks at, where it changes nothing."""
+"""How many invocations one request reads, where it changes nothing."""
 
 SHOWN: Final = 20
 """How many are printed before the question."""

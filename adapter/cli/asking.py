@@ -14,7 +14,7 @@ def is_terminal() -> bool:
 
 
 def confirm(here: Here, what: str, *, yes: bool) -> None:
-    """Ask whether to go on.
+    """Ask whether to continue.
 
     Raises:
         Failure: If the answer is no, or if there is no terminal to ask at.

@@ -23,7 +23,7 @@ from adapter.local.supervised import Server
 from adapter.local.supervisor import Loaded
 
 TICK: Final = 500
-"""Milliseconds between looks at the server, while no file changes."""
+"""Milliseconds between checks of the server, while no file changes."""
 
 Stamps = Mapping[str, int]
 """Source files, with the time of their last change in nanoseconds."""

@@ -17,10 +17,10 @@ from adapter.cli.options import Here, remote
 from adapter.cli.text import instant
 
 INTERVAL: Final = 2.0
-"""Seconds between looks at CloudWatch."""
+"""Seconds between requests to CloudWatch."""
 
 INTERVAL_DEV: Final = 0.5
-"""Seconds between looks at the development server."""
+"""Seconds between requests to the development server."""
 
 LATE: Final = 60_000
 """Milliseconds by which CloudWatch may deliver a line late. So far back each look begins."""

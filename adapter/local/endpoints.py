@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from adapter.restate.identity import Identity
 
 LOOK: Final = 1.0
-"""Seconds between looks at what an endpoint offers."""
+"""Seconds between requests for what an endpoint offers."""
 
 
 class Endpoints:

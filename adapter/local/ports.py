@@ -27,7 +27,7 @@ class LocalDispatcher:
         self._piles: Piles[int] = Piles()
 
     async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool, batch: int = 1) -> None:
-        """Have the invocation run, beside what goes on."""
+        """Have the invocation run, beside other work."""
         if not self.engine.deployment.serves(service):  # it would be dispatched here again and again
             log.warning("%s is not served here; the sweeper dispatches anew", service, extra={"invocation_id": ref.id})
             return

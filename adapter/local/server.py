@@ -1,7 +1,7 @@
 """The development server: handlers, ingress and admin in one process.
 
 State is in memory, in a file (``--persist``), or in the DynamoDB at ``AWS_ENDPOINT_URL``. A file or DynamoDB keeps it
-when the server stops, and what was under way goes on at the next start.
+when the server stops, and invocations that were under way continue at the next start.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ async def running(
 
     Args:
         registry: What it runs.
-        store: The store of its records. Invocations that are past due go on at once, the others when they are due.
+        store: The store of its records. Overdue invocations continue at once, the others when they are due.
         sweep: Seconds between sweeps.
         cors: The origins whose pages may call handlers; ``*`` stands for all.
         logs: Returns the latest log lines of an invocation.

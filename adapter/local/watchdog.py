@@ -18,7 +18,7 @@ PATIENCE: Final = 0.25
 """Seconds that the loop may take to answer."""
 
 INTERVAL: Final = 0.2
-"""Seconds between looks at it."""
+"""Seconds between its checks."""
 
 DEBUGGERS: Final = frozenset({"bdb", "pdb", "pydevd"})
 

@@ -343,7 +343,7 @@ class Environment(Clients):
         return True
 
     async def _sweep(self) -> None:
-        """Have what is past due go on, as the sweeper does once a minute."""
+        """Continue overdue invocations, as the sweeper does once a minute."""
         await self.settle()
         self._engine.process.spawn(self._engine.sweeper.sweep(), repeated_by=Repeat.SWEEP)
         await self.settle()

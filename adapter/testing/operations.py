@@ -1,4 +1,4 @@
-"""What a test awaits: the environment goes on until it has its result."""
+"""What a test awaits: the environment runs until the result is there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Driver(Protocol):
     """The environment."""
 
     async def until(self, done: Callable[[], Awaitable[bool]], waiting: Callable[[], Awaitable[str]]) -> None:
-        """Run until something is done, moving time on where nothing else goes on."""
+        """Run until something is done. Move the time where nothing else runs."""
 
     async def outcome(self, id: str) -> Outcome | None:
         """Return an invocation's outcome, if it has one."""

@@ -1,1 +1,1 @@
-"""What `adapter doctor` looks at."""
+"""The checks of `adapter doctor`."""

@@ -1,4 +1,4 @@
-"""A finding of `adapter doctor`: what was looked at, how it is, and what to do."""
+"""A finding of `adapter doctor`: what was checked, how it is, and what to do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Level(StrEnum):
     WRONG = "wrong"
     """Does not work, or will not."""
     UNKNOWN = "unknown"
-    """Could not be looked at."""
+    """Could not be checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Finding:
     """One finding.
 
     Attributes:
-        check: What was looked at.
+        check: What was checked.
         level: How it weighs.
         says: How it is.
         advice: What to do; empty where nothing is to be done.
@@ -56,5 +56,5 @@ def wrong(check: str, says: str, advice: str) -> Finding:
 
 
 def unknown(check: str, says: str, advice: str) -> Finding:
-    """Return a finding that something could not be looked at."""
+    """Return a finding that something could not be checked."""
     return Finding(check, Level.UNKNOWN, says, advice)

@@ -440,7 +440,7 @@ class Deadlock(TypedDict):
 
 
 class Deadlocks(TypedDict):
-    """The deadlocks among the live invocations that were looked at."""
+    """The deadlocks among the live invocations that were read."""
 
     deadlocks: list[Deadlock]
     complete: bool

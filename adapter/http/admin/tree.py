@@ -22,7 +22,7 @@ DEEPEST: Final = 20
 """The most levels of a tree, up or down."""
 
 MOST_LOOKED_AT: Final = 2000
-"""The most live invocations that are looked at for waits."""
+"""The most live invocations that are read to find waits."""
 
 HEADS: Final = 100
 """How many keys' heads one request reads."""

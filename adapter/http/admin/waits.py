@@ -13,7 +13,7 @@ from adapter.http.admin.listing import records_of
 from adapter.http.admin.story import Command, Story, children
 
 MOST_WAITS: Final = 100
-"""The most waits that are told of one invocation."""
+"""The most waits that are shown of one invocation."""
 
 
 async def waits_of(engine: Engine, story: Story) -> list[m.Wait]:
