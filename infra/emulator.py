@@ -14,7 +14,6 @@ import importlib.util
 import json
 import os
 import random
-import shutil
 import signal
 import socket
 import subprocess
@@ -110,7 +109,7 @@ def start(directory: Path = DIRECTORY, *, port: int = 0, enforce_roles: bool = F
         raise SystemExit(f"{EXECUTABLE.relative_to(ROOT)} is not there: run `make setup` first")
     port = _bindable(port) if port else free_port()
     temporary = directory / "tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
+    _remove(temporary)
     temporary.mkdir(parents=True)
     environment = {
         # Lambda workers inherit this, so nothing of the developer's own may be in it.
@@ -159,8 +158,19 @@ def stop(directory: Path = DIRECTORY) -> bool:
         with suppress(ChildProcessError):  # started by another program
             os.waitpid(emulator.pid, 0)
     (directory / "emulator.json").unlink(missing_ok=True)
-    shutil.rmtree(directory / "tmp", ignore_errors=True)
+    _remove(directory / "tmp")
     return emulator is not None
+
+
+def _remove(folder: Path) -> None:
+    """Removes a folder in the background: each Lambda process had its own copy of the code, with thousands of files."""
+    if folder.exists():
+        folder.rename(folder.with_name(f"{folder.name}-{time.time_ns()}"))
+    doomed = list(folder.parent.glob(f"{folder.name}-*"))  # also what an earlier removal has left
+    if doomed:
+        quiet = subprocess.DEVNULL
+        remove = ["sh", "-c", 'rm -rf "$@" &', "sh", *map(str, doomed)]
+        subprocess.run(remove, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True, check=True)
 
 
 @contextmanager
