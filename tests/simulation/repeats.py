@@ -41,6 +41,8 @@ def loose(after: Aftermath) -> None:
 
 def counts(after: Aftermath) -> None:
     """No step began again but in a new attempt, or after a failure."""
+    if {"aborts", "stills"} <= after.world.reach:
+        return  # a step takes too long when its process stands still, and that is a failure too
     for (ref, path), times in after.world.runs.begun.items():
         if ref in after.ends:
             failures = sum(count for (id, _), count in after.world.runs.stumbled.items() if id == ref.id)
