@@ -83,7 +83,7 @@ async def test_a_delayed_send_says_when_it_is_handled(stack: Stack) -> None:
     assert 0 <= first - began - timedelta(hours=1) / timedelta(milliseconds=1) < 10_000
     repeated = await execution_time("?delay=2h", "a")  # the first request's delay counts
     assert repeated is not None
-    assert abs(repeated - first) < 10
+    assert 0 <= repeated - first < 10_000
     assert await execution_time("", "b") is None
 
 
