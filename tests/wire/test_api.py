@@ -60,6 +60,7 @@ class TestConnections:
             start(thread)
 
         monkeypatch.setattr(Thread, "start", begin)
+        monkeypatch.setattr("adapter.aws.wire.http.CONNECT_SECONDS", 60)  # fifty at once may take longer than two
         async with loopback() as server:
             place = Place("us-east-1", f"http://127.0.0.1:{server.port}")
             dynamodb = Api("dynamodb", connections=50, patience=60, place=place, source=KEY)
