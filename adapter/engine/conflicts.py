@@ -100,10 +100,13 @@ def judge(changes: Sequence[Change], found: Mapping[int, Record | None], view: V
     """
     verdicts = [_judge(changes[place], record, view) for place, record in found.items()]
     for verdict in verdicts:
-        if isinstance(verdict, Drop | Exists | Stop):
+        if isinstance(verdict, Drop | Exists):
             return verdict
     if REWIND in verdicts:
-        return REWIND
+        return REWIND  # a queued invocation that ran here was ended, and its result was delivered
+    for verdict in verdicts:
+        if isinstance(verdict, Stop):
+            return verdict
     notified = tuple(ref for verdict in verdicts if isinstance(verdict, Notified) for ref in verdict.refs)
     return Notified(notified) if notified else RETRY
 

@@ -85,7 +85,8 @@ def test_one_change(change: Change, found: Record | None, view: View, verdict: V
         ({0: meta(notifications=5), 1: Head(KEY, 4)}, REWIND),
         ({1: Head(KEY, 4), 2: None}, Drop(B, "inv_b was taken over")),
         ({0: meta(epoch=9), 2: None}, Drop(A, "inv_a was taken over")),
+        ({1: Head(KEY, 4), 3: NOTIFICATION}, REWIND),
     ],
 )
 def test_of_several_changes_the_gravest_counts(found: dict[int, Record | None], verdict: Verdict) -> None:
-    assert judge([SUSPEND, FREE, replace(OURS, ref=B)], found, RAN) == verdict
+    assert judge([SUSPEND, FREE, replace(OURS, ref=B), Put(NOTIFICATION)], found, RAN) == verdict
