@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from adapter.engine import commands as c
+from adapter.engine.ids import workflow_id
 from adapter.engine.types import Outcome
 from tests.simulation.plan import Op
 from tests.simulation.values import encode, request
@@ -51,6 +52,8 @@ async def tell(program: Program, op: Op, path: str) -> None:
         said = "perhaps" if op.how == "blindly" else await telling
         if kind == "promise":
             peeked = await program.issue(c.PeekPromise(name))
-            if not program.world.expiring and not (peeked or "").startswith(f"{name}!0"):
+            target, purged = program.attempt.target, program.world.operators.acted.get("purge", ())
+            forgotten = program.world.expiring or workflow_id(target.service, target.key) in purged
+            if not forgotten and not (peeked or "").startswith(f"{name}!0"):
                 program.world.violation(f"promise {id}/{name} was kept, and is {peeked}")
         program.see(path, "told", kind, number, said)
