@@ -156,6 +156,23 @@ def withdrawn(random: Random) -> Plan:
     return crowd.plan(roots)
 
 
+def ended(random: Random) -> Plan:
+    """Return a plan in which queued calls are cancelled while their key's owner runs them with its own commit.
+
+    The owner has just begun, and the store does not know of its attempt.
+    """
+    crowd = Crowd(random, functions=2)
+    roots: list[Root] = []
+    for number in range(random.choice((8, 16))):
+        key = Target("O1", "do", f"k{number}")
+        calls = [crowd.node(key, Kind.EXCLUSIVE, (Op("add", "total", 1),)) for _ in range(random.choice((2, 3)))]
+        hows = ("call", *("cancelled" for _ in calls[1:]))
+        branches = tuple((Op("invoke", node=call, how=how),) for call, how in zip(calls, hows, strict=True))
+        caller = crowd.node(SERVICE, Kind.SERVICE, (Op("gather", branches=branches),))
+        roots.append(Root(caller, random.choice(("call", "send")), (random.uniform(0, 5.0),), patience=28.0))
+    return crowd.plan(roots)
+
+
 def purges(random: Random) -> Plan:
     """Return a plan in which operators purge what expires soon, while others call it again and attach to it."""
     crowd = Crowd(random)
@@ -220,6 +237,7 @@ CORNERS = {
     "excess": excess,
     "shields": shields,
     "doomed": doomed,
+    "ended": ended,
     "parted": parted,
     "stale": stale,
     "twice": twice,
@@ -235,6 +253,7 @@ FAULTS = {
     "excess": Faults(jitter=0.02),
     "shields": Faults(jitter=0.02, kill=0.01),
     "doomed": Faults(jitter=0.02, kill=0.05),
+    "ended": Faults(conflict=0.01),
     "parted": Faults(jitter=0.02),
     "stale": Faults(jitter=0.02, anew=1.0, lagging=0.5),
     "twice": Faults(jitter=0.02),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapter.engine import control, lifecycle, loop
+from adapter.engine import conflicts, control, lifecycle, loop
 from adapter.engine.committer import Committer
 from adapter.engine.control import Control
 from adapter.engine.corrections import Corrections
@@ -179,5 +179,16 @@ MUTANTS = (
         "what is purged is gone",
         Edit(lifecycle, "purged", '"expires": now, ', ""),
         focus="purges",
+    ),
+    mutant(
+        "a batch is given up when one of it was ended meanwhile",
+        "a session goes on",
+        Edit(
+            conflicts,
+            "judge",
+            "if REWIND in verdicts:",
+            "if REWIND in verdicts and not any(isinstance(each, Stop) for each in verdicts):",
+        ),
+        focus="ended+waits",
     ),
 )
