@@ -53,7 +53,7 @@ async def tell(program: Program, op: Op, path: str) -> None:
         if kind == "promise":
             peeked = await program.issue(c.PeekPromise(name))
             target, purged = program.attempt.target, program.world.operators.acted.get("purge", ())
-            forgotten = program.world.expiring or workflow_id(target.service, target.key) in purged
+            forgotten = program.world.expiring or workflow_id(target.service, str(target.key)) in purged
             if not forgotten and not (peeked or "").startswith(f"{name}!0"):
                 program.world.violation(f"promise {id}/{name} was kept, and is {peeked}")
         program.see(path, "told", kind, number, said)
