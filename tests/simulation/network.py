@@ -95,7 +95,7 @@ class Network:
         world.note(process, name, args, kwargs, fate, error or result)
         if name == "commit":
             world.waits.tells(process.name, args[0], refused=isinstance(error, Unavailable))
-        if name == "commit" and "rush" in world.reach and isinstance(error, Conflict):
+        if name == "commit" and "rush" in world.reach and isinstance(error, Conflict) and fate != "unheard":
             world.waits.misses(args[0], error)
         if name == "commit" and "starvation" in world.reach:
             if error is None:
