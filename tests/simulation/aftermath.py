@@ -63,7 +63,8 @@ class Aftermath:
 
     def made(self, meta: Meta, node: int) -> str:
         """The id of what a handler of the SDK's called or sent. Attempts that are undone may have used another."""
-        stored = [id for id in self.world.endpoints.made[meta.ref, node] if self.by_id.get(id)]
+        made = self.world.endpoints.made[meta.ref, node]
+        stored = [id for id in made if any(self.node(end) == node for end in self.by_id.get(id, ()))]
         if len(stored) != 1:
             self.fail(f"{meta.id} invoked node {node} as {' and '.join(stored) or 'none that is stored'}")
             return ""
