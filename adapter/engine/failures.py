@@ -48,12 +48,11 @@ class Failures:
         progress = execution.progress or self._log.advances(execution)
         failures = 1 if progress else execution.meta.failures + 1
         text = truncate(format_error(error), MAX_ERROR)
-        due: int | None = None
         wait: int | None = None
         pause = asks_to_pause(error)
         if not pause and (unseen or policy.attempts is None or failures < policy.attempts):
             wait = round(policy.wait(error, failures) * 1000)
-            due = self._process.now() + wait
+        due = None if wait is None else self._process.now() + wait
         self._report(execution, failures, error, wait)
         if due is None and policy.exhausted == "kill" and not pause:
             return Failure(500, f"gave up after {failures} attempts: {text}")
