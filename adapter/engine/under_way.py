@@ -188,7 +188,8 @@ class UnderWay:
         return self._counts[Read] > 0
 
     def holds_up(self, execution: Execution) -> bool:
-        """Return True if an execution's failure has to wait for steps or reads that are under way."""
+        """Return True if an execution's failure has to wait for steps or reads that are under way, or for the result of
+        a step that the code has not seen."""
         for name, entry in self._entries.items():
             match entry.task:
                 case Read(reader) if reader is execution:
@@ -197,7 +198,9 @@ class UnderWay:
                     return True
                 case _:
                     pass
-        return False
+        return any(
+            event.id == execution.meta.id and event.n in execution.step_results for event in self._events.waiting
+        )
 
     def due(self, name: Name) -> int | None:
         """Return when a sleep ends; ``None`` if the command is no sleep."""

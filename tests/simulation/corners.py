@@ -136,6 +136,20 @@ def shields(random: Random) -> Plan:
     return crowd.plan(roots)
 
 
+def abreast(random: Random) -> Plan:
+    """Return a plan in which steps of a program end in the same moment, and some of them fail the first times."""
+    crowd = Crowd(random, functions=1)
+    roots: list[Root] = []
+    for _ in range(random.choice((2, 4, 8))):
+        lasts = random.choice((0, 5, 100))
+        steps = [Op("step", name, lasts, how=random.choice(("", "once", "terminal", "defer"))) for name in "abc"]
+        failing = Op("step", "d", lasts, random.choice((1, 2)), how=random.choice(("", "retry")))
+        gather = Op("gather", branches=tuple((step,) for step in random.sample((*steps, failing), 4)))
+        node = crowd.node(SERVICE, Kind.SERVICE, (Op("stubborn", branches=((gather,),)),))
+        roots.append(Root(node, random.choice(("call", "send")), (random.uniform(0, 1.0),), patience=28.0))
+    return crowd.plan(roots)
+
+
 def withdrawn(random: Random) -> Plan:
     """Return a plan in which programs cancel messages that they sent: delayed, queued, begun and completed ones."""
     crowd = Crowd(random)
@@ -230,6 +244,7 @@ def crossed(random: Random) -> Plan:
 
 
 CORNERS = {
+    "abreast": abreast,
     "counted": counted,
     "crossed": crossed,
     "frozen": crossed,
@@ -246,6 +261,7 @@ CORNERS = {
 """The switches of these."""
 
 FAULTS = {
+    "abreast": Faults(jitter=0.02),
     "counted": Faults(jitter=0.02, conflict=0.01),
     "crossed": Faults(jitter=0.1, slow=0.1),
     "frozen": Faults(jitter=0.1, pause=0.1),

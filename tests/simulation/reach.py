@@ -31,6 +31,7 @@ SHARES: Final = {
     "parted": 0.0,
     "purges": 0.0,
     "excess": 0.0,
+    "abreast": 0.0,
     "shields": 0.0,
     "leaves": 0.0,
     "leaving": 0.0,
@@ -87,7 +88,7 @@ SHARES: Final = {
 - ``wakes``, ``resends``, ``turns``, ``overtaken``, ``behind``, ``unmarked``, ``rush``, ``distant``: Something
   comes at an unlucky moment (see `moments`).
 - ``twice``, ``stale``, ``doomed``, ``ended``, ``parted``, ``counted``, ``crossed``, ``frozen``, ``purges``, ``excess``,
-  ``shields`` and ``withdrawn``: Sessions come to rare decisions (see `corners`).
+  ``shields``, ``abreast`` and ``withdrawn``: Sessions come to rare decisions (see `corners`).
 - ``stills``, ``tardy``, ``belated``, ``pages``, ``rough``: What goes wrong lasts longer, in any plan (see `storms`).
 - ``reruns``: Workflows are purged or expire, and run again under their ids.
 - ``moves``: Operators move invocations from deployment to deployment, and writes are late.
@@ -133,7 +134,7 @@ def draw(seed: int, focus: str) -> tuple[str, ...]:
         on.append("waits")
     if "excess" in on:
         on = [*dict.fromkeys((*on, "bounds"))]
-    if {"counted", "excess", "shields", "withdrawn"}.intersection(
+    if {"abreast", "counted", "excess", "shields", "withdrawn"}.intersection(
         on
     ):  # the SDK has no gather or shield, and other outputs
         on = [name for name in on if name != "sdk"]

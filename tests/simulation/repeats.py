@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def steps(after: Aftermath) -> None:
-    """Without faults, each step ran as often as it takes; but for those under way where something else fails."""
+    """Without faults, each step ran as often as it takes, whatever else failed meanwhile."""
     for (id, path), times in after.world.runs.stumbled.items():
         if len(after.by_id[id]) == 1:
             end = after.by_id[id][0]
@@ -22,7 +22,7 @@ def steps(after: Aftermath) -> None:
             if node in after.shaken:
                 continue
             by_sdk = after.plan.nodes[node].target.service in after.plan.hosted  # then a failure ends all of them
-            if any(other.times and (by_sdk or other.how != "retry") for other in after.plan.reached(node)):
+            if by_sdk and any(other.times for other in after.plan.reached(node)):
                 continue
             # A deferred one runs again after a conflict, as its result was not committed.
             again = times > op.times + 1 and op.how != "defer"

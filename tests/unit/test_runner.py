@@ -9,9 +9,16 @@ from adapter.engine import commands as c
 from adapter.engine import lifecycle, runtime
 from adapter.engine.commit_log import CommitLog
 from adapter.engine.deployment import Deployment, HandlerSpec
-from adapter.engine.events import LOADING, Event, Events
+from adapter.engine.events import LOADING, Event, Events, Postponed
 from adapter.engine.execution import AttemptFailed, Effect, Execution, JournalAppended
-from adapter.engine.journal import CANCEL, CommandIssued, NotificationDelivered, ResultDelivered, StateRead
+from adapter.engine.journal import (
+    CANCEL,
+    CommandIssued,
+    NotificationDelivered,
+    ResultDelivered,
+    StateRead,
+    StepRetried,
+)
 from adapter.engine.known_key import Key
 from adapter.engine.process import Process
 from adapter.engine.records import Head, Ref
@@ -282,6 +289,30 @@ def test_a_failure_is_logged_after_the_step_that_runs() -> None:
     [failed] = [effect for group in session.log.groups for effect in group if isinstance(effect, AttemptFailed)]
     assert (failed.failures, failed.error) == (1, "ValueError: later")
     assert session.effects() == ["0 StateRead", "AttemptFailed"]
+
+
+def test_a_failure_is_logged_after_the_results_of_steps_that_wait_for_the_code() -> None:
+    """As after a rewind, whose replay posts what steps gave in the order in which they were issued."""
+    session = Session()
+
+    async def run(ctx: Any, _: Any) -> Any:
+        flaky, paid, sent = (ctx.issue(c.Run(name, closure(1)), unpack) for name in ("flaky", "pay", "send"))
+        await flaky
+        await paid
+        await sent
+
+    session.handler(run, retry=RetryPolicy(attempts=3))
+    execution = session.start()
+    session.effects()
+    again = StepRetried(0, 1, 0)
+    execution.step_results |= {0: Postponed(again, 5, "not yet", OSError()), 1: ok(1), 2: OSError()}
+    for n in range(3):
+        session.under_way.remove(("inv_a", n))
+        session.under_way.post_step(execution, n)
+    session.runner.advance()
+
+    assert session.effects() == ["1 StateRead", "JournalAppended", "AttemptFailed"]
+    assert not session.runner.failures.waiting
 
 
 def test_a_result_that_was_logged_after_a_failure_is_not_logged_again_by_a_replay() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -125,6 +126,40 @@ async def test_a_step_beside_one_that_fails_runs_once() -> None:
     for _ in range(10):
         await world.clock.advance(2)
     assert value((await world.meta(id)).outcome) == ["charged", "ok"]
+    assert began == [1]
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["once", "again"])
+@pytest.mark.parametrize("later", range(6))
+async def test_the_result_of_a_step_that_ends_as_another_fails_is_kept(later: int, again: bool) -> None:
+    """It ends in the moment in which the session hears of the other's failure, or some time after."""
+    world = World()
+    began: list[int] = []
+    both, left = asyncio.get_running_loop().create_future(), ["once"]
+
+    async def charge() -> bytes:
+        began.append(1)
+        await both
+        for _ in range(later):
+            await asyncio.sleep(0)
+        return pack("charged")
+
+    async def fail() -> bytes:
+        await both
+        if left:
+            raise OSError(left.pop())
+        return pack("ok")
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        failing = ctx.issue(c.Run("fail", fail), unpack)
+        return list(await gather(failing, ctx.issue(c.Run("charge", charge, at_most_once=not again), unpack)))
+
+    id = await world.send("S/work")
+    await settle()
+    both.set_result(None)
+    await world.clock.advance(10)
+    assert value((await world.meta(id)).outcome) == ["ok", "charged"]
     assert began == [1]
 
 

@@ -20,6 +20,12 @@ MUTANTS = (
         focus="steps",
     ),
     mutant(
+        "what a step gave in the moment in which another failed is lost",
+        "steps run once",
+        Edit(UnderWay, "holds_up", "return any(", "return False and any("),
+        focus="abreast",
+    ),
+    mutant(
         "a rewind passes over what had ended",
         "no invocation stuck",
         Edit(Session, "_rewind", "for execution in self._involved()", "for execution in self.executions.values()"),
