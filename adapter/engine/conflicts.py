@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from typing import Final
 
-from adapter.engine.ports import Change, Create, Delete, Finish, Put, TakeKey, Update, WriteHead
+from adapter.engine.ports import Change, Create, Delete, Put, TakeKey, Update, WriteHead
 from adapter.engine.records import WAITING, Head, InboxEntry, JournalSegment, Meta, Record, Ref, Status
 from adapter.engine.types import ObjectKey
 from adapter.frozen import frozen
@@ -47,16 +47,9 @@ class Exists:
         return f"{self.found.id} exists"
 
 
-@frozen
-class Stop:
-    """Nothing in the session may continue."""
+Verdict = Retry | Notified | Rewind | Drop | Exists
 
-    reason: str
-
-
-Verdict = Retry | Notified | Rewind | Drop | Exists | Stop
-
-End = Drop | Exists | Stop
+End = Drop | Exists
 """The verdicts that end a session: `Drop` only if no other invocation is left."""
 
 RETRY: Final = Retry()
@@ -103,10 +96,7 @@ def judge(changes: Sequence[Change], found: Mapping[int, Record | None], view: V
         if isinstance(verdict, Drop | Exists):
             return verdict
     if REWIND in verdicts:
-        return REWIND  # a queued invocation that ran here was ended, and its result was delivered
-    for verdict in verdicts:
-        if isinstance(verdict, Stop):
-            return verdict
+        return REWIND
     notified = tuple(ref for verdict in verdicts if isinstance(verdict, Notified) for ref in verdict.refs)
     return Notified(notified) if notified else RETRY
 
@@ -125,12 +115,12 @@ def _judge(change: Change, found: Record | None, view: View) -> Verdict:
             return _taken_over(change, found)
         case Delete(InboxEntry(key)):
             return REWIND if key in view.ran_from_inbox else RETRY
-        case Update() | Finish() | Put(InboxEntry()):
-            return RETRY
         case Put(JournalSegment(id, generation)):
             return Drop(Ref(id, generation), f"another attempt has appended to the journal of {id}")
         case _:
-            return Stop(f"{change} met {found}")
+            # The result of an invocation that was ended is there. Its record says so by the next try at the latest: the
+            # transaction that ended it may still be on the record.
+            return RETRY
 
 
 def _exists(meta: Meta, found: Record | None, view: View) -> Verdict:

@@ -11,7 +11,9 @@ import pytest
 
 from adapter.engine import commands as c
 from adapter.engine import session
-from adapter.engine.ports import Wake
+from adapter.engine.ids import child_id
+from adapter.engine.ports import Conflict, Put, Wake
+from adapter.engine.records import Notification
 from adapter.engine.types import Kind, ObjectKey, Outcome
 from tests.unit.world import World, closure, dispatches_lost, pack, settle, target, unpack, value
 
@@ -137,3 +139,48 @@ async def test_a_rewind_does_not_lose_a_signal_that_is_being_read() -> None:
 
     assert value((await world.meta(id)).outcome) == "gone"
     await resumed
+
+
+async def test_a_batch_goes_on_if_only_the_result_of_an_ended_call_is_seen() -> None:
+    """The interleaving:
+
+    1. The owner of a key resumes, without a claim, and runs two queued calls with its own commit.
+    2. Another process ends the second call. Its transaction changes the call's record and puts its result. DynamoDB
+       applies the two one after the other.
+    3. The owner's commit meets both in between. The conflict names the result, but not the record, on which the other
+       transaction still is.
+    4. The session ended. Nobody dispatched the owner before the sweeper came.
+    """
+    world = World(2)
+    ran: list[str] = []
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def hold(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(10_000), unpack)
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def add(ctx: Any, name: Any) -> Any:
+        ran.append(name)
+
+    @world.handler("S")
+    async def caller(ctx: Any, name: Any) -> Any:
+        await ctx.issue(c.Call(target("O/k/add"), pack(name)), unpack)
+
+    async def end_the_second(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        changes = args[0] if (phase, method) == ("before", "commit") else []
+        results = [each.item for each in changes if isinstance(each, Put) and isinstance(each.item, Notification)]
+        if len(results) == 2:
+            world.store.hook = None
+            second = child_id(*results[1].to, 0)
+            assert await world.engines[1].control.cancel(second) == "accepted"
+            [found], _ = await world.store.read_notifications(results[1].to, None)
+            raise Conflict({changes.index(Put(results[1])): found})
+
+    holder = await world.send("O/k/hold")
+    await settle()
+    callers = [await world.send("S/caller", name) for name in ("first", "second")]
+    await settle()
+    world.store.hook = end_the_second
+    await world.clock.advance(11)
+    assert ran == ["first", "second", "first"]
+    assert [(await world.meta(id)).live for id in (holder, *callers)] == [False] * 3

@@ -181,14 +181,9 @@ MUTANTS = (
         focus="purges",
     ),
     mutant(
-        "a batch is given up when one of it was ended meanwhile",
+        "a batch of which one was ended meanwhile is committed again and again",
         "a session goes on",
-        Edit(
-            conflicts,
-            "judge",
-            "if REWIND in verdicts:",
-            "if REWIND in verdicts and not any(isinstance(each, Stop) for each in verdicts):",
-        ),
+        Edit(conflicts, "judge", "if REWIND in verdicts:", "if REWIND in verdicts and RETRY not in verdicts:"),
         focus="ended+waits",
     ),
 )
