@@ -41,6 +41,7 @@ class Network:
         """How often the store was asked for what."""
         self.outages: list[tuple[float, float]] = []
         """When the store serves nobody."""
+        self._partly = Random(f"{world.seed}/partly")
         self.partial = Random(f"{world.seed}/partial").random() < 0.5
         """Whether it then serves all but some invocations' partitions."""
         if "outages" in world.reach:
@@ -91,7 +92,7 @@ class Network:
             self.writer = process
             result = await getattr(world.store, name)(*args, **kwargs)
         except (Conflict, TooLarge, Unavailable) as raised:
-            error = raised
+            error = self._seen(raised)
         world.note(process, name, args, kwargs, fate, error or result)
         if name == "commit":
             world.waits.tells(process.name, args[0], refused=isinstance(error, Unavailable))
@@ -114,6 +115,13 @@ class Network:
         if error is not None:
             raise error
         return result
+
+    def _seen(self, error: Exception) -> Exception:
+        """What DynamoDB says of what was refused. It does not name what another transaction is still on."""
+        if not isinstance(error, Conflict) or len(error.found) < 2 or "partly" not in self._world.reach:
+            return error
+        seen = {place: found for place, found in error.found.items() if self._partly.random() < 0.5}
+        return Conflict(seen) if seen else error
 
     def _arrives_late(self, process: Process, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         world = self._world

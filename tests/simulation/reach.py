@@ -7,6 +7,7 @@ from typing import Final
 
 SHARES: Final = {
     "conflicts": 0.3,
+    "partly": 0.0,
     "expiry": 0.1,
     "crowd": 0.06,
     "backlog": 0.01,
@@ -74,6 +75,7 @@ SHARES: Final = {
 """The share of runs in which a switch is on. A focus turns it on in every run.
 
 - ``conflicts``: A transaction takes time, and what meets it on an item is refused, as by DynamoDB.
+- ``partly``: What a transaction is refused for is told in part, as by DynamoDB while another one is on the rest.
 - ``expiry``: Records expire at once, after 3 or after 5 minutes, while others call them again, attach to them, and wait
   for promises that nobody keeps.
 - ``crowd``: Clients without idempotency keys call one key at the same moment, by way of 2 to 8 processes.

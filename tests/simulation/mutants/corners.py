@@ -186,4 +186,15 @@ MUTANTS = (
         Edit(conflicts, "judge", "if REWIND in verdicts:", "if REWIND in verdicts and RETRY not in verdicts:"),
         focus="ended+waits",
     ),
+    mutant(
+        "a session is given up where only the result of one that was ended meanwhile is seen",
+        "a session goes on",
+        Edit(
+            conflicts,
+            "_judge",
+            "case Put(JournalSegment(",
+            "case Put() if hasattr(found, 'outcome'): return Exists(found)\n        case Put(JournalSegment(",
+        ),
+        focus="ended+partly+waits",
+    ),
 )
