@@ -88,11 +88,9 @@ class Notifier:
             raise
         woken = counted and wake is not Wake.NONE
         if not counted and found is not None and found.ref == ref and found.live and wake is not Wake.NONE:
-            applied = tries > 1 and found.status is Status.READY and found.due == due
-            if applied:  # and the answer was lost
-                counted = woken = True
-            else:
-                counted, found, tries = await self._count(ref, len(notifications), Wake.NONE, due)
+            # It may have been woken by this, and the answer lost. Then these are counted twice, which does no harm.
+            woken = tries > 1 and found.status is Status.READY and found.due == due
+            counted, found, tries = await self._count(ref, len(notifications), Wake.NONE, due)
         if not counted or found is None:
             return  # the receiver is over, and the notifications' time to live deletes them
         if not woken and _waits(found, urgent=urgent, cancels=cancels):

@@ -14,8 +14,10 @@ from adapter.engine.engine import Engine
 from adapter.engine.ports import Put, Unavailable
 from adapter.engine.records import Meta, Notification, Ref, Status
 from adapter.engine.transitions import SOON
-from adapter.engine.types import Kind, Outcome
+from adapter.engine.types import Failure, Kind, Outcome
 from tests.unit.world import World, dispatches_lost, pack, settle, unpack, value
+
+FAILURE = Failure(409, "failed")
 
 
 class Lost:
@@ -56,8 +58,9 @@ class Waiting:
     async def meta(self, id: str) -> Meta:
         return await self.world.meta(id)
 
-    async def go(self, id: str, number: int) -> None:
-        assert await self.sender.outbound.signal(id, f"go {number}", Outcome(pack(number))) == "accepted"
+    async def go(self, id: str, number: int, failure: Failure | None = None) -> None:
+        outcome = Outcome(failure=failure) if failure else Outcome(pack(number))
+        assert await self.sender.outbound.signal(id, f"go {number}", outcome) == "accepted"
         await settle()
 
 
@@ -150,6 +153,52 @@ async def test_a_count_whose_answer_was_lost_dispatches_it_although_another_came
     await waiting.world.clock.advance(1)
     await first
     assert id in waiting.dispatcher.dispatched
+
+
+async def test_a_failure_is_counted_although_another_one_woke_it_in_the_same_millisecond() -> None:
+    """The interleaving:
+
+    1. A process counts a failure. The request gets no answer, and is not applied.
+    2. In the same millisecond, by its clock, another process counts another failure, which wakes the invocation.
+    3. The first process sends its request again. The invocation is ready, and due when this request would have made it
+       due, so the process took its failure for counted.
+    """
+    waiting = Waiting(2)
+    id = await waiting.begin()
+    asked, woken = asyncio.Event(), asyncio.Event()
+
+    async def lose_the_first(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if (phase, method) == ("before", "count_notifications") and not asked.is_set():
+            asked.set()
+            await woken.wait()
+            raise Unavailable("no answer")
+
+    waiting.world.store.hook = lose_the_first
+    first = asyncio.ensure_future(waiting.go(id, 0, FAILURE))
+    await asked.wait()
+    await waiting.go(id, 1, FAILURE)
+    woken.set()
+    await waiting.world.clock.advance(1)
+    await first
+    assert (await waiting.meta(id)).notifications == 2
+    assert waiting.dispatcher.dispatched == [id, id]
+
+
+async def test_a_failure_that_woke_it_dispatches_it_although_the_answer_was_lost() -> None:
+    waiting = Waiting(2)
+    id = await waiting.begin()
+
+    async def lose_the_first_answer(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if (phase, method) == ("after", "count_notifications"):
+            waiting.world.store.hook = None
+            raise Unavailable("no answer")
+
+    waiting.world.store.hook = lose_the_first_answer
+    first = asyncio.ensure_future(waiting.go(id, 0, FAILURE))
+    await waiting.world.clock.advance(1)
+    await first
+    assert waiting.dispatcher.dispatched == [id]
+    assert (await waiting.meta(id)).notifications == 2  # a count errs upwards only
 
 
 async def test_one_that_is_dispatched_too_early_is_dispatched_again() -> None:
