@@ -46,6 +46,8 @@ class Asked:
     arrived: bool = False
     """Whether it has come to its key, if it wants one, by then."""
     outcome: Outcome | None = None
+    of_lambda: bool = False
+    """Whether a Lambda function took the request, which answers when all that runs in it has ended."""
 
     @property
     def began_at(self) -> int:
@@ -103,6 +105,7 @@ class Clients:
             return  # patience ended before it was stored
         asked.answered = world.loop.time()
         asked.id, asked.accepted, asked.outcome = answer.id, answer.accepted, answer.outcome
+        asked.of_lambda = process.timeout is not None
         if answer.accepted and not delay:
             world.waits.asked[answer.id] = asked.began
         asked.arrived = (root.how == "send" and not root.delay) or answer.outcome is not None

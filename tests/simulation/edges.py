@@ -63,7 +63,7 @@ def draw(random: Random, reach: Sequence[str]) -> tuple[str, str]:
 async def outlast(program: Program, began: float) -> None:
     """Let a step take longer than it may."""
     process = program.process
-    program.world.waits.works(program.ref, ABORT.total_seconds())
+    program.world.waits.runs_step(program.ref, ABORT.total_seconds())
     await process.work(2 * ABORT.total_seconds())
     if not process.paused:
         program.world.violation(f"{program.ref.id} ran a step for {program.world.loop.time() - began} s")

@@ -35,7 +35,7 @@ def start(program: Program, op: Op, path: str) -> Any:
 
     async def closure() -> bytes:
         number = program.step_begins(operation[0], path, seen, op.how)
-        program.world.waits.works(program.ref, op.n / 1000)
+        program.world.waits.runs_step(program.ref, op.n / 1000)
         if op.how == "defer" and "further" in program.world.reach:
             await further.between(program.process)
         began = program.world.loop.time()

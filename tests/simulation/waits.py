@@ -73,6 +73,8 @@ class Waits:
         self._world = world
         self._busy: dict[Ref, list[Span]] = defaultdict(list)
         """For each invocation, when it was at work, or waited for a time."""
+        self._steps: dict[Ref, list[Span]] = defaultdict(list)
+        """For each invocation, when its steps ran."""
         self._ran_in: dict[Ref, dict[object, None]] = defaultdict(dict)
         """The sessions that each invocation ran in."""
         self._ran: dict[object, dict[Ref, None]] = defaultdict(dict)
@@ -108,6 +110,11 @@ class Waits:
         """An invocation has something to do, or to wait for, that takes so long."""
         now = self._now()
         self._busy[ref].append((now, now + seconds))
+
+    def runs_step(self, ref: Ref, seconds: float) -> None:
+        """An invocation runs a step that takes so long."""
+        self.works(ref, seconds)
+        self._steps[ref].append(self._busy[ref][-1])
 
     def fails(self, ref: Ref) -> None:
         """An attempt fails, and the next one waits."""
@@ -204,8 +211,15 @@ class Waits:
 
     def beside(self, end: Ended) -> list[Span]:
         """Return when others were at work that ran in a session with an invocation."""
+        return [span for ref in self.neighbours(end) for span in self._busy.get(ref, [])]
+
+    def neighbours(self, end: Ended) -> list[Ref]:
+        """Return the others that ran in a session with an invocation."""
         refs = {ref: None for session in self._ran_in.get(end.meta.ref, ()) for ref in self._ran[session]}
-        return [span for ref in refs if ref != end.meta.ref for span in self._busy.get(ref, [])]
+        return [ref for ref in refs if ref != end.meta.ref]
+
+    def steps(self, ref: Ref) -> list[Span]:
+        return self._steps.get(ref, [])
 
     def held(self, key: ObjectKey) -> list[tuple[float, float, Ref]]:
         return self._owned.get(key, [])
@@ -306,10 +320,24 @@ class _Check:
                 continue
             for end in self.after.by_id[asked.id]:
                 completed = self.waits.ended[end.meta.ref]
-                late = asked.answered - completed
+                late = uncovered(completed, asked.answered, self.left(end) if asked.of_lambda else [])
                 allowed = NOTICE + 2 * REQUESTS * self.request
                 if late > allowed and late > allowed + self.waits.injected(completed, asked.answered):
                     self.after.fail(f"{asked.id} ({end.meta.target}) was answered {late:.1f} s after it completed")
+
+    def left(self, end: Ended) -> list[Span]:
+        """When steps ran beside it of calls that it had made and not waited for. A Lambda function answers after them,
+        and an aborted step takes two seconds."""
+        calls = [ref for ref in self.waits.neighbours(end) if self.descends(ref, end.meta.ref)]
+        return [span for ref in calls for span in self.waits.steps(ref)]
+
+    def descends(self, ref: Ref, caller: Ref) -> bool:
+        """Whether an invocation is a call of another one, or of its calls."""
+        while (end := self.after.ends.get(ref)) is not None and end.meta.parent is not None:
+            ref = end.meta.parent.ref
+            if ref == caller:
+                return True
+        return False
 
 
 def _written(changes: Sequence[Change]) -> list[str]:
