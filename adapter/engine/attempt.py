@@ -115,7 +115,8 @@ class Attempt:
                 self._failing_since = entry.failed if self._failing_since is None else self._failing_since
                 self._last_retried, retried = retried, set[int]()
             elif isinstance(entry, StepRetried):
-                self.retries[entry.n] = entry
+                if entry.tries:
+                    self.retries[entry.n] = entry
                 retried.add(entry.n)
             else:
                 self.read_results[entry.n] = entry.outcome
@@ -330,8 +331,23 @@ class Attempt:
         return [pending for pending in self.operations if pending.outcome is None and pending.awaited]
 
     def retries_step(self, n: int) -> bool:
-        """Return True if a step failed in the attempt before this, which is therefore the first to try it again."""
+        """Return True if a step failed in the attempt before this, or had not begun, so that this attempt is the first
+        to try it again."""
         return n in self._last_retried
+
+    def issued_once(self, here: set[int]) -> list[int]:
+        """Return the steps without a result that run at most once, and that no other process may have run since they
+        were to be tried.
+
+        Args:
+            here: The steps that were issued or begun in this process.
+        """
+        return [
+            n
+            for n in sorted(here | self._last_retried)
+            if n not in self.read_results
+            if n >= len(self.operations) or (self.runs_once(n) and self.operations[n].outcome is None)
+        ]
 
     def runs_once(self, n: int) -> bool:
         """Return True if a command is a step that runs at most once."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from adapter.engine.commit_log import CommitLog
 from adapter.engine.events import Event, Postponed
 from adapter.engine.execution import AttemptFailed, EffectGroup, Execution, JournalAppended
-from adapter.engine.journal import Entry, StateRead
+from adapter.engine.journal import Entry, StateRead, StepRetried
 from adapter.engine.records import cancellations
 from adapter.engine.residents import Residents
 from adapter.engine.runtime import Runtime
@@ -57,6 +57,19 @@ class Failures:
         if due is None and policy.exhausted == "kill" and not pause:
             return Failure(500, f"gave up after {failures} attempts: {text}")
         return (AttemptFailed(execution, text, failures, due, cancelled),)
+
+    def not_begun(self, execution: Execution) -> EffectGroup:
+        """Return the entries for steps that run at most once, were issued, and have not begun as their attempt fails.
+
+        They are still to run. Without these entries the next attempt could not know that they have not.
+        """
+        attempt, id = execution.attempt, execution.meta.id
+        steps = attempt.issued_once(execution.issued_here) if attempt is not None else ()
+        return tuple(
+            JournalAppended(execution, attempt.retries.get(n) or StepRetried(n, 0, 0))
+            for n in steps
+            if attempt is not None and n not in execution.step_results and not self._under_way.has_begun((id, n))
+        )
 
     def log(self, execution: Execution, failure: EffectGroup) -> None:
         """Log a failure after what is under way. Otherwise the next attempt would run the steps again, and its reads

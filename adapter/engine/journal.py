@@ -82,7 +82,10 @@ class AttemptStarted:
 
 @frozen
 class StepRetried:
-    """Step ``n`` has failed so many times, and is to be tried again. Its first try began at a time in milliseconds."""
+    """Step ``n`` has failed so many times, and is to be tried again. Its first try began at a time in milliseconds.
+
+    With no tries: it runs at most once, and had not begun when its attempt failed.
+    """
 
     n: int
     tries: int

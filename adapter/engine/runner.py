@@ -297,6 +297,7 @@ class Runner:
         attempt = execution.attempt
         new = execution.notifications.keys() - attempt.known - attempt.delivered if attempt is not None else ()
         unseen = cancellations(new) > 0
+        not_begun = self.failures.not_begun(execution)
         self.retire(execution)
         if isinstance(error, NotImmediate):
             self._log.take_back(execution)
@@ -306,4 +307,4 @@ class Runner:
         if isinstance(verdict, Failure):
             self._end(execution, Outcome(failure=verdict))
         else:
-            self.failures.log(execution, verdict)
+            self.failures.log(execution, (*not_begun, *verdict))

@@ -202,6 +202,11 @@ class UnderWay:
             event.id == execution.meta.id and event.n in execution.step_results for event in self._events.waiting
         )
 
+    def has_begun(self, name: Name) -> bool:
+        """Return True if there is an entry of this name, and it runs."""
+        entry = self._entries.get(name)
+        return entry is not None and entry.stage is Stage.RUNNING
+
     def due(self, name: Name) -> int | None:
         """Return when a sleep ends; ``None`` if the command is no sleep."""
         entry = self._entries.get(name)

@@ -137,14 +137,19 @@ def shields(random: Random) -> Plan:
 
 
 def abreast(random: Random) -> Plan:
-    """Return a plan in which steps of a program end in the same moment, and some of them fail the first times."""
+    """Return a plan in which steps of a program end in the same moment, and some of them fail the first times.
+
+    Others are to begin in that moment.
+    """
     crowd = Crowd(random, functions=1)
     roots: list[Root] = []
     for _ in range(random.choice((2, 4, 8))):
         lasts = random.choice((0, 5, 100))
         steps = [Op("step", name, lasts, how=random.choice(("", "once", "terminal", "defer"))) for name in "abc"]
         failing = Op("step", "d", lasts, random.choice((1, 2)), how=random.choice(("", "retry")))
-        gather = Op("gather", branches=tuple((step,) for step in random.sample((*steps, failing), 4)))
+        before = random.choice(((), (Op("step", "e", lasts),)))
+        branches = [(*random.choice(((), before)), step) for step in steps]
+        gather = Op("gather", branches=tuple(random.sample((*branches, (failing,)), 4)))
         node = crowd.node(SERVICE, Kind.SERVICE, (Op("stubborn", branches=((gather,),)),))
         roots.append(Root(node, random.choice(("call", "send")), (random.uniform(0, 1.0),), patience=28.0))
     return crowd.plan(roots)

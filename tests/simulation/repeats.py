@@ -11,7 +11,12 @@ if TYPE_CHECKING:
 
 
 def steps(after: Aftermath) -> None:
-    """Without faults, each step ran as often as it takes, whatever else failed meanwhile."""
+    """Without faults, each step ran as often as it takes, whatever else failed meanwhile. One that is to run at most
+    once did."""
+    for ref in () if "aborts" in after.world.reach else after.outputs:
+        for path, what, *_ in after.trace(after.ends[ref]):
+            if what == "lost":
+                after.fail(f"{ref.id} has no result of its step at {path}, nothing having gone wrong")
     for (id, path), times in after.world.runs.stumbled.items():
         if len(after.by_id[id]) == 1:
             end = after.by_id[id][0]

@@ -12,8 +12,10 @@ import pytest
 from adapter import gather
 from adapter.engine import commands as c
 from adapter.engine.ports import Create, Delete
+from adapter.engine.records import Status
 from adapter.engine.types import Kind, RetryPolicy
-from tests.unit.world import World, pack, settle, target, unpack, value
+from adapter.errors import RetryableError
+from tests.unit.world import World, closure, pack, settle, target, unpack, value
 
 
 async def test_the_result_of_a_step_outlives_a_rewind_whose_key_is_read_again() -> None:
@@ -193,6 +195,61 @@ async def test_the_result_of_a_step_that_ends_after_its_attempt_has_failed_is_ke
     await world.clock.advance(10)
     assert value((await world.meta(id)).outcome) == "charged"
     assert (began, left) == ([1], [])
+
+
+@pytest.mark.parametrize("fails", [(1,), (1, 2)], ids=["once", "twice"])
+@pytest.mark.parametrize("policy", [RetryPolicy.NONE, RetryPolicy(timedelta(milliseconds=20), attempts=2)])
+async def test_a_step_runs_at_most_once_and_not_less_if_its_attempt_fails_before_it_begins(
+    fails: tuple[int, ...], policy: RetryPolicy
+) -> None:
+    world = World()
+    attempts: list[int] = []
+    began: list[int] = []
+
+    async def charge() -> bytes:
+        began.append(1)
+        return pack("charged")
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        attempts.append(1)
+        step = ctx.issue(c.Run("charge", charge, policy, at_most_once=True), unpack)
+        if len(attempts) in fails:
+            raise OSError("reset by peer")
+        return await step
+
+    assert await world.call("S/work") == "charged"
+    assert (len(attempts), began) == (len(fails) + 1, [1])
+
+
+@pytest.mark.parametrize("code", ["awaits it", "fails meanwhile"])
+async def test_a_step_that_runs_at_most_once_and_asks_to_pause_has_run(code: str) -> None:
+    world = World()
+    began: list[int] = []
+
+    async def charge() -> bytes:
+        began.append(1)
+        await world.clock.sleep(3)
+        raise RetryableError("out of stock", pause=True)
+
+    @world.handler("S", retry=RetryPolicy(attempts=1))
+    async def work(ctx: Any, _: Any) -> Any:
+        step = ctx.issue(c.Run("charge", charge, RetryPolicy.NONE, at_most_once=True), unpack)
+        await ctx.issue(c.Run("another", closure(1)), unpack)
+        if code == "fails meanwhile" and not (await world.meta(id)).error:
+            raise OSError("reset by peer")
+        await step
+
+    id = await world.send("S/work")
+    await world.clock.advance(5)
+    assert (await world.meta(id)).status is Status.PAUSED
+    assert await world.engine.control.resume(id) == "accepted"
+    await world.clock.advance(5)
+    assert value((await world.meta(id)).outcome) == (
+        500,
+        "step 'charge' may have run before its process ended, and is to run at most once",
+    )
+    assert began == [1]
 
 
 async def test_a_step_between_two_tries_does_not_hold_up_the_attempt_that_has_failed() -> None:

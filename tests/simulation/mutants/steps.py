@@ -26,6 +26,12 @@ MUTANTS = (
         focus="abreast",
     ),
     mutant(
+        "a step that runs at most once is given up if its attempt fails before it begins",
+        "steps run once",
+        Edit(Runner, "_fail", "(*not_begun, *verdict)", "verdict"),
+        focus="abreast",
+    ),
+    mutant(
         "a rewind passes over what had ended",
         "no invocation stuck",
         Edit(Session, "_rewind", "for execution in self._involved()", "for execution in self.executions.values()"),
