@@ -23,6 +23,10 @@ BATCH = 100
 AT_ONCE = 16
 """The number of shards that are read at once."""
 
+STEP = 27
+"""By how many shards each sweep begins further on than the one before. Sweeps that end early come to all shards with
+little more than twice the sweeps that would do at best, however early each of them ends."""
+
 PAGE = 1000
 """The number of entries that one request reads where most are skipped."""
 
@@ -61,9 +65,9 @@ class Sweeper:
         self.swept = self._process.now()
         self.overdue = self.overdue_for = 0
         turn = self._process.now() // 60_000
+        order = in_turn(turn)
         for first in range(0, DUE_SHARDS, AT_ONCE):
-            # Each sweep begins elsewhere: if sweeps end early again and again, no shard always comes last.
-            shards = [(shard + turn * AT_ONCE) % DUE_SHARDS for shard in range(first, min(first + AT_ONCE, DUE_SHARDS))]
+            shards = order[first : first + AT_ONCE]
             pages = await asyncio.gather(*(self._due(shard, BATCH) for shard in shards))
             for shard, found in zip(shards, pages, strict=True):
                 self.overdue += len(found)
@@ -191,6 +195,16 @@ class Sweeper:
             deployment = meta.deployment if meta.epoch else ""
             self._runtime.wakeups.dispatch(meta.ref, meta.target.service, deployment, fresh=meta.epoch == 0)
         return True
+
+
+def in_turn(turn: int) -> list[int]:
+    """Return the shards in the order of a sweep. Each sweep begins elsewhere: if sweeps end early again and again, no
+    shard always comes last.
+
+    >>> in_turn(0)[:3], in_turn(1)[:3], in_turn(2)[:3]
+    ([0, 1, 2], [27, 28, 29], [54, 55, 56])
+    """
+    return [(shard + turn * STEP) % DUE_SHARDS for shard in range(DUE_SHARDS)]
 
 
 async def _never_throttled(service: str, deployment: str) -> bool:

@@ -47,6 +47,29 @@ def limit(world: World, monkeypatch: pytest.MonkeyPatch, records: int) -> list[s
     return acted
 
 
+@pytest.mark.parametrize("records", [1, 10, 20])
+async def test_sweeps_that_end_early_come_to_all_shards(records: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    for id in ids(range(DUE_SHARDS), 1):  # which stay due
+        await put(world, id, status=Status.READY, due=world.clock.now() - 1000)
+    acted: list[str] = []
+
+    async def count(self: sweeper.Sweeper, id: str) -> bool:
+        acted.append(id)
+        return False
+
+    monkeypatch.setattr(sweeper.Sweeper, "_act", count)
+    sweeps, swept = 0, set[str]()
+    while len(swept) < DUE_SHARDS:
+        acted.clear()
+        monkeypatch.setattr(world.engine.process, "remaining", lambda: 0 if len(acted) >= records else 60_000)
+        await world.engine.sweeper.sweep()
+        swept.update(acted)
+        await world.clock.advance(60)
+        sweeps += 1
+        assert sweeps <= 2.1 * DUE_SHARDS / records
+
+
 async def test_a_backlog_of_what_has_expired_keeps_up_no_recovery(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
 
