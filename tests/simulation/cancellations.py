@@ -35,7 +35,8 @@ def check(store: WatchedStore, caller: Ref, created: Container[str]) -> None:
         if call is None or not call.live or call.id in created:
             continue
         notes = [note for note in store.items(call.id, Notification) if note.to == call.ref and note.id[0] == "x"]
-        if not notes and call.outcome is None:
+        told_here = any(isinstance(entry, ResultDelivered) and entry.n == CANCEL for entry in store.journal(call.ref))
+        if not notes and not told_here and call.outcome is None:
             store.world.violation(f"{caller.id} has seen a cancellation, and its call {call.id} is not told: {call}")
 
 
