@@ -142,6 +142,7 @@ MUTANTS = (
         "what is to be given up is paused where its process ended",
         "retries follow the policy",
         Edit(Claims, "_give_up", 'spec.options.retry.exhausted == "kill"', "False"),
+        focus="operators",
     ),
     mutant(
         "results are replayed in another order",

@@ -32,10 +32,10 @@ MUTANTS = (
         Edit(Sweeper, "_act", "if meta is None or meta.due is None or meta.due > now:", "if True:"),
     ),
     mutant(
-        "a session suspends an invocation although its result has just arrived",
-        "no notification lost",
+        "code that is about to start is taken for code that waits for nothing",
+        "a session goes on",
         Edit(Session, "_has_changed", "if self._runner.can_run or", "if"),
-        focus="rings",
+        focus="backlog",
     ),
     mutant(
         "the last result that an invocation lacks dispatches nothing",
