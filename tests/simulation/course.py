@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from adapter.engine import lifetimes
 from adapter.engine.records import Meta, Record, Status
+from adapter.engine.types import Kind
 from tests.simulation.clock import EPOCH
 from tests.simulation.faults import CALM
 from tests.simulation.storms import UNDER_WAY
@@ -73,7 +74,8 @@ async def _expire(world: World) -> None:
     """Delete items whose time to live has ended, when it comes to it and in no order, as DynamoDB does.
 
     Where records expire, they go much earlier than in production: a second after they have expired, and not seven
-    days. Those stay whose end is still to be told to others, for which some sweep has time in seven days.
+    days. Those stay whose end is still to be told to others, for which some sweep has time in seven days. A workflow's
+    stays as long as a process may stand still that has read its state before: no request is seven days old.
     """
     random = Random(f"{world.seed}/expiry")
     while True:
@@ -90,7 +92,10 @@ async def _expire(world: World) -> None:
         for meta in list(world.store.metas()):
             untold = meta.waiters and meta.due is not None and meta.due <= world.store.now()
             late = UNDER_WAY if {"tardy", "stills"} & world.reach else LATE
-            stays = max(meta.expires or 0, (meta.completed or 0) + late)
+            expires = meta.expires or 0
+            stays = max(expires, (meta.completed or 0) + late)
+            if meta.kind is Kind.WORKFLOW and world.pauses:
+                stays = max(stays, expires + late)
             ended = meta.expires is not None and stays + 1000 < world.store.now()
             if ended and not untold and random.random() < 0.3:
                 world.note(None, "time to live ends", meta.id)

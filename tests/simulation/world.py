@@ -79,6 +79,8 @@ class World:
     """Seconds that the clocks of two processes differ by at most."""
     faulty: bool = field(init=False)
     """Whether anything was to go wrong."""
+    pauses: bool = field(init=False)
+    """Whether processes were to stand still."""
 
     # Who takes part.
     store: WatchedStore = field(init=False)
@@ -110,6 +112,7 @@ class World:
         self._draw()
         self.jitter, self.conflict = self.faults.jitter, self.faults.conflict
         self.disagreement = 2 * self.faults.skew
+        self.pauses = self.faults.pause > 0
         self.faulty = any(name not in ("jitter", "skew", "conflict") for name in self.faults.names())
         self.faulty = self.faulty or bool(self.reach & {"registry", "outages"}) or self.exchanges != Exchanges()
         self.network = Network(self)
