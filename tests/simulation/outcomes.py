@@ -93,8 +93,7 @@ def answers(after: Aftermath) -> None:
             after.fail(f"{asked.id} is said to be there already, and had expired")
         purges = after.world.operators.purged.get(asked.id, ())
         before = [since for since, until in purges if until < asked.began - SKEW / 1000]
-        field = "completed" if "stills" in after.world.reach else "created"  # a process may store it much later
-        if before and all(getattr(end.meta, field) < EPOCH + max(before) * 1000 - SKEW for end in ends):
+        if before and all(_began(after, end) < max(before) for end in ends):
             after.fail(f"{asked.id} was asked for after it was purged, and did not run again")
         if asked.outcome is None and after.world.forgets(asked.id):
             continue
@@ -114,3 +113,10 @@ def answers(after: Aftermath) -> None:
 def _gone(after: Aftermath, end: Ended) -> int:
     """When an invocation had expired. One that is kept for no time expires once its completion is stored."""
     return max(end.meta.expires or 0, EPOCH + int(after.world.waits.ended[end.meta.ref] * 1000))
+
+
+def _began(after: Aftermath, end: Ended) -> float:
+    """When an invocation was asked for, in seconds. A process that stands still may store it much later, after a purge
+    of the one before."""
+    made = after.world.waits.made[end.meta.ref]
+    return made if after.world.pauses else (end.meta.created - EPOCH + SKEW) / 1000
