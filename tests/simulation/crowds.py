@@ -146,6 +146,39 @@ def interrupted(random: Random) -> Plan:
     return replace(crowd.plan(roots), acts=tuple(acts))
 
 
+def held(random: Random) -> Plan:
+    """Return a plan in which clients wait for handlers that call others in another function, one at a time.
+
+    Their processes hold them meanwhile. Operators end, pause and move some of them, and run them again from a call.
+    """
+    crowd = Crowd(random, functions=2)
+    roots: list[Root] = []
+    acts: list[Act] = []
+    span = random.choice((3.0, 20.0))
+    for number in range(random.choice((4, 8, 16))):
+        ops: list[Op] = []
+        for _ in range(random.choice((1, 2, 4))):
+            work = random.choice(((), (Op("step", "a", random.choice((5, 500, 1500))),), (Op("sleep", n=2500),)))
+            key = f"i{len(crowd.nodes)}" if random.random() < 0.2 else None
+            called = crowd.node(Target("S1", "do"), Kind.SERVICE, work, key)
+            how, after = random.choice(
+                (("caught", 0), ("caught", 0), ("caught", 0), ("cancelled", 0), ("cancelled", 20))
+            )
+            ops.append(Op("invoke", node=called, how=how, n=after))
+            ops += random.choice(((), (), (Op("step", "b", 5),), (Op("flaky", times=1),), (Op("sleep", n=3000),)))
+        exclusive = random.random() < 0.3
+        target, kind = (
+            (replace(KEY, key=f"k{number}"), Kind.EXCLUSIVE) if exclusive else (Target("S0", "do"), Kind.SERVICE)
+        )
+        root = Root(crowd.node(target, kind, tuple(ops)), "call", (random.uniform(0, 3),), patience=28.0)
+        roots.append(root)
+        if random.random() < 0.8:
+            what = random.choice(("cancel", "kill", "kill", "pause", "restart", "move"))
+            first = 0 if exclusive else random.choice((0, 1, 2))
+            acts.append(Act(what, root.node, root.at[0] + random.uniform(0, span), first=first))
+    return replace(crowd.plan(roots), acts=tuple(acts), deploys=crowd.deploys(5, 0.3))
+
+
 def attached(random: Random) -> Plan:
     """Return a plan in which what callers wait for completes and expires at once, while they resume for another reason.
 

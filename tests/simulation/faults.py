@@ -14,6 +14,8 @@ class Faults:
     """That a process dies around a request."""
     pause: float = 0.0
     """That it stops there for a while, and goes on as if nothing had been."""
+    apart: float = 0.0
+    """That it stops before it puts the record of a call that is not part of its caller's commit."""
     refused: float = 0.0
     """That a request fails and has no effect."""
     unheard: float = 0.0

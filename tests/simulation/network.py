@@ -28,6 +28,11 @@ def _exists(changes: Sequence[Change], error: Conflict | Contended) -> bool:
     return isinstance(error, Conflict) and isinstance(changes[0], Create) and 0 in error.found
 
 
+def _puts_a_call(changes: Sequence[Change]) -> bool:
+    """Whether a commit puts the record of a call apart from its caller's commit."""
+    return len(changes) == 1 and isinstance(changes[0], Create) and changes[0].meta.due is None
+
+
 class Network:
     """The network of a simulation."""
 
@@ -65,6 +70,8 @@ class Network:
         dangerous = faults.kill > 0 or faults.pause > 0
         if dangerous or process.frozen:
             await process.mishap("before", name)
+        if faults.apart and name == "commit" and _puts_a_call(args[0]):
+            await process.mishap_apart()
         await world.loop.pause(self.latency())
         fate = ""
         if self.is_out(name, args) or world.chance(faults.refused):

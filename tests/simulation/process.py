@@ -120,12 +120,23 @@ class Process:
         if world.chance(world.faults.kill):
             self.kill(" ".join(where))
         elif world.chance(world.faults.pause):
-            seconds = world.random.choice(PAUSES if "stills" in world.reach else (1.0, 5.0, 20.0, 70.0, 150.0))
-            self.paused = world.loop.time() + seconds
-            world.waits.mishap(seconds + LEASE + RECOVERY)
-            world.note(self, "paused for", seconds, *where)
+            self._stop(*where)
         if self.frozen:
             await self.gate()
+
+    async def mishap_apart(self) -> None:
+        """A point before it puts the record of a call apart, at which it may stop."""
+        if self.world.chance(self.world.faults.apart):
+            self._stop("before a call is put")
+            await self.gate()
+
+    def _stop(self, *where: str) -> None:
+        """Have it stand still for a while."""
+        world = self.world
+        seconds = world.random.choice(PAUSES if "stills" in world.reach else (1.0, 5.0, 20.0, 70.0, 150.0))
+        self.paused = world.loop.time() + seconds
+        world.waits.mishap(seconds + LEASE + RECOVERY)
+        world.note(self, "paused for", seconds, *where)
 
     def kill(self, why: str) -> None:
         """End it where it stands."""

@@ -16,6 +16,7 @@ SHARES: Final = {
     "pauses": 0.05,
     "kills": 0.0,
     "interrupted": 0.01,
+    "held": 0.02,
     "attached": 0.01,
     "beside": 0.0,
     "wakes": 0.0,
@@ -85,6 +86,7 @@ SHARES: Final = {
 - ``pauses``: Attempts fail for the last time, and operators cancel, pause and resume meanwhile.
 - ``kills``: Calls run steps in one session, and operators kill some of them.
 - ``interrupted``: Operators cancel callers that wait for long calls.
+- ``held``: Clients wait for handlers that call others in another function, one at a time.
 - ``beside``: Calls end by signals while their callers run long steps.
 - ``attached``: What callers wait for expires at once, while they resume for another reason.
 - ``wakes``, ``resends``, ``turns``, ``overtaken``, ``behind``, ``unmarked``, ``rush``, ``distant``: Something

@@ -13,7 +13,7 @@ from typing import Any
 from adapter.engine.engine import Engine
 from tests.simulation import corners, course, edges, leaving, storms
 from tests.simulation.checks import check
-from tests.simulation.crowds import attached, backlog, beside, crowd, fan_in, interrupted, kills, messages, pauses
+from tests.simulation.crowds import attached, backlog, beside, crowd, fan_in, held, interrupted, kills, messages, pauses
 from tests.simulation.faults import Exchanges, Faults, draw, draw_exchanges
 from tests.simulation.generate import generate
 from tests.simulation.loop import simulate
@@ -37,6 +37,7 @@ CROWDS = {
     "pauses": pauses,
     "kills": kills,
     "interrupted": interrupted,
+    "held": held,
     "attached": attached,
     "beside": beside,
     **MOMENTS,
@@ -105,6 +106,8 @@ def case(seed: int, focus: str = "") -> Case:
         faults.kill, faults.lost = random.choice((0.0, 0.03, 0.1)), random.choice((0.0, 0.3))
     if "backlog" in reach and Random(f"{seed}/prompt-backlog").random() < 0.5:  # so that nothing but work takes time
         faults, lambdas = Faults(jitter=min(faults.jitter, 0.02)), 1.0
+    if "held" in reach and Random(f"{seed}/held-still").random() < 0.5:  # so that they stop before they put a call
+        faults, lambdas = Faults(jitter=0.02, apart=0.3), 0.0
     if focus == "steps":
         faults.jitter = 0.0  # so that much ends at one time
     crowds = [name for name in reach if name in CROWDS]
