@@ -158,6 +158,7 @@ class SegmentItem(_Item):
     """A stretch of a journal."""
 
     data = UnicodeAttribute()
+    calling = TextAttribute(write_calling, read_calling)
     commit_id = UnicodeAttribute()
     ttl = IntAttribute()
 

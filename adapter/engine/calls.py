@@ -1,20 +1,23 @@
-"""Calls whose records are put after the write that suspends their callers.
+"""Calls whose records are put after the writes that issue them.
 
-An invocation that calls a handler in another process, and waits for nothing else, is suspended by one plain write. The
+An invocation that calls a handler in another process, and waits for nothing else, is suspended by one plain write. If
+its attempt stays in its process, because a client waits, one plain write creates it or appends to its journal. The
 call's record is put after that, by another one, and has no due time until an attempt begins. So either may be missing
-if a process ends: the record, or its dispatch. The caller's record describes the call, and is checked soon. Whatever
-acts on the caller before it has the result makes sure of the call first.
+if a process ends: the record, or its dispatch. The caller's record, or the segment of its journal, describes the call,
+and the sweeper looks after the caller. Whatever goes on with the caller, or ends it, makes sure of the call first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 
 from adapter.engine import lifecycle
+from adapter.engine.execution import Execution
 from adapter.engine.ids import new_commit_id
 from adapter.engine.ports import Conflict, Unavailable
 from adapter.engine.process import Process
-from adapter.engine.records import Meta, Status, Unreadable
+from adapter.engine.records import Calling, JournalSegment, Meta, Notification, Status, Unreadable
 from adapter.engine.storage import Storage
 from adapter.engine.wakeups import Wakeups
 from adapter.frozen import replace
@@ -28,25 +31,52 @@ class Calls:
         self._storage = storage
         self._wakeups = wakeups
 
-    async def make(self, caller: Meta, batch: int) -> None:
-        """Put and dispatch the call of an invocation that was just suspended, with so many others at most."""
-        call = lifecycle.called(caller)
+    async def make(self, caller: Meta, calling: Calling, batch: int) -> None:
+        """Put and dispatch a call that was just issued, with so many others at most."""
+        call = lifecycle.called(caller, calling)
         try:
             await self._storage.store.commit([lifecycle.created_once(call)], new_commit_id())
         except Conflict:
             return  # another process has put it
         except Unavailable:
-            await self.ensure(caller)  # by the next try the call may have completed, and its record may have expired
+            await self._ensure(caller, calling)  # it may have completed by the next try, and its record have expired
         else:
             self._dispatch(call, batch)
 
-    async def ensure(self, caller: Meta) -> None:
-        """Make sure that the call of an invocation begins, if it waits for one without a due time."""
-        if caller.calling is not None and caller.live:
-            with suppress(Unreadable):  # then it is there, or its result is
-                await self._ensure(caller, lifecycle.called(caller), f"c{caller.calling.command}")
+    async def settle(self, execution: Execution) -> None:
+        """Make sure of the call that an attempt has issued. After that the call has a result, has begun, or has a due
+        time."""
+        if execution.calling is not None:
+            if f"c{execution.calling.command}" not in execution.notifications:
+                await self._ensure(execution.record, execution.calling)
+            execution.calling = None
 
-    async def _ensure(self, caller: Meta, call: Meta, notification: str) -> None:
+    async def ensure_by_journal(self, caller: Meta) -> None:
+        """Make sure of the calls of an invocation whose journal was not read."""
+        _, segments, found, notifications = await self._storage.load(caller.id)
+        if found is not None and found.ref == caller.ref:
+            await self.ensure(caller, segments, notifications)
+
+    async def ensure(
+        self, caller: Meta, segments: Iterable[JournalSegment] = (), notifications: Iterable[Notification] = ()
+    ) -> None:
+        """Make sure of the calls of an invocation.
+
+        Args:
+            caller: The invocation's record.
+            segments: Its journal, if an attempt may have issued calls and not have been suspended since.
+            notifications: Its notifications, as far as they are known.
+        """
+        answered = {each.id for each in notifications}
+        for calling in (caller.calling, *(segment.calling for segment in segments)):
+            if calling is not None and f"c{calling.command}" not in answered and caller.live:
+                await self._ensure(caller, calling)
+
+    async def _ensure(self, caller: Meta, calling: Calling) -> None:
+        with suppress(Unreadable):  # then it is there, or its result is
+            await self._begin(caller, lifecycle.called(caller, calling), f"c{calling.command}")
+
+    async def _begin(self, caller: Meta, call: Meta, notification: str) -> None:
         """Make sure that a call begins.
 
         A call that has completed is not put again, even if its record is deleted: its notification is there, unless its

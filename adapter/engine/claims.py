@@ -93,11 +93,10 @@ class Claims:
             meta = replace(meta, failures=min(meta.failures, 1))
         delivered = {entry.id for entry in journal if isinstance(entry, NotificationDelivered)}
         cancelled = cancellations(each.id for each in notifications if each.id not in delivered) > 0
+        await self._runtime.calls.ensure(meta, segments, notifications)
         if meta.status is Status.READY and not cancelled and self._exhausted(meta, spec):
             await self._give_up(meta, spec)
             return None
-        if meta.calling is not None and all(each.id != f"c{meta.calling.command}" for each in notifications):
-            await self._runtime.calls.ensure(meta)
         input = await self._storage.input(meta, parts)
         notifications = [await self._storage.with_value(each) for each in notifications]
         commit_id = new_commit_id()

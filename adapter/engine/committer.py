@@ -214,6 +214,9 @@ class Committer:
                 return
             if not self._holds(transaction, taken):
                 continue
+            for delta in transaction.deltas.values():
+                if delta.execution.calling is not None:
+                    await self._runtime.calls.settle(delta.execution)
             unclaimed = self._unclaimed(transaction)
             if unclaimed is not None and not transaction.ends(unclaimed):
                 await self.claim(unclaimed)
@@ -243,6 +246,7 @@ class Committer:
                 continue
             tries = 0
             self._on_committed(transaction, taken)
+            await self._make_call(transaction)
             if self._runs_queued(transaction):
                 raise Interrupted(REWIND)
             end -= taken
@@ -346,12 +350,8 @@ class Committer:
                     self._residents.enter(id)
             elif created and meta.status is Status.SCHEDULED:
                 self._runtime.wakeups.schedule(meta)
-            elif created:
+            elif created and id != transaction.calling:
                 batch = self._runtime.deployment.batch(meta.target)
-                if id == transaction.calling and meta.parent is not None:
-                    caller = transaction.metas[meta.parent.ref.id]
-                    self._process.spawn(self._runtime.calls.make(caller, batch), repeated_by=Repeat.CHECK)
-                    continue
                 self._runtime.wakeups.dispatch(meta.ref, meta.target.service, meta.deployment, fresh=True, batch=batch)
             if created and execution.cancelled and meta.status is Status.QUEUED:
                 self._process.spawn(self._operator.cancel(id), repeated_by=Repeat.KEY)  # it need not wait for its key
@@ -392,6 +392,26 @@ class Committer:
             key.live = None
             self._changed[name] = key
             self._runtime.on_head_written(key.head)
+
+    async def _make_call(self, transaction: Transaction) -> None:
+        """Put the record of the call that a commit has issued, if that was not part of it.
+
+        An attempt that goes on does nothing before that. So what it does later finds the call, as does its end.
+        """
+        if transaction.calling is None:
+            return
+        called = transaction.deltas[transaction.calling].execution
+        calling = transaction.called()
+        assert called.meta.parent is not None
+        assert calling is not None
+        caller = transaction.deltas[called.meta.parent.ref.id].execution
+        batch = self._runtime.deployment.batch(calling.target)
+        make = self._runtime.calls.make(caller.meta, calling, batch)
+        if caller.meta.status is Status.SUSPENDED:
+            self._process.spawn(make, repeated_by=Repeat.CHECK)
+        else:
+            caller.calling = calling
+            await self._process.persist(make, repeated_by=Repeat.LEASE)
 
     def _on_queued(self, execution: Execution) -> None:
         """Stop an execution that has to wait for its key. It no longer runs here."""

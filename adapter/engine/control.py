@@ -168,6 +168,7 @@ class Control:
 
     async def kill_calls(self, meta: Meta) -> None:
         """Kill the calls of an invocation that is stopped and not completed yet."""
+        await self._runtime.calls.ensure_by_journal(meta)
         for child in await self._calls(meta):
             await self.kill(child)
 
@@ -252,7 +253,7 @@ class Control:
 
     async def _prefix(self, meta: Meta, first: int) -> list[Entry]:
         """Return the entries that an invocation begins with which is restarted from a command."""
-        await self._runtime.calls.ensure(meta)
+        await self._runtime.calls.ensure_by_journal(meta)
         entries, notifications = await self._storage.timed_journal(meta)
         values = {each.id: (await self._storage.with_value(each)).outcome for each in notifications}
         try:

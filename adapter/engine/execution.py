@@ -10,7 +10,7 @@ from adapter.engine.awaiting import Awaiting
 from adapter.engine.deployment import HandlerSpec
 from adapter.engine.journal import CommandIssued, Entry
 from adapter.engine.keys import KeyState
-from adapter.engine.records import Meta, Ref
+from adapter.engine.records import Calling, Meta, Ref
 from adapter.engine.types import ObjectKey, Outcome
 from adapter.frozen import frozen, replace
 
@@ -58,6 +58,9 @@ class Execution:
     cancelled: bool = False
     """True if its caller in this session was cancelled before this invocation was stored. If it runs in another
     process, the commit that creates it stores the cancellation as well."""
+    calling: Calling | None = None
+    """The call that its last commit has issued, if that was put after it, and has no result or due time yet that is
+    known here."""
     required_requests: int = 0
     """The number of outbound requests that have to complete before the invocation does, although the code need not
     await them."""

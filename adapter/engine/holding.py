@@ -14,6 +14,7 @@ from adapter.engine.notifications import Notifications
 from adapter.engine.pending import Pending
 from adapter.engine.requests import LEAVE_AFTER, NOBODY, Patience
 from adapter.engine.runtime import Runtime
+from adapter.engine.transitions import GRACE
 from adapter.engine.under_way import UnderWay
 
 DEADLOCK_CHECK: Final = 1000
@@ -44,6 +45,7 @@ class Holding:
         patience: Patience,
     ) -> None:
         self._first_poll = runtime.poll
+        self._calls = runtime.calls
         self._process = runtime.process
         self._executions = executions
         self._under_way = under_way
@@ -89,10 +91,17 @@ class Holding:
                 return False
             interval = min(interval * 2, 1000)
             await self._notifications.refresh()
+            await self._settle_calls()
             if remote and self._process.now() >= check and not self._events.waiting:
                 await self._cycles.check()
                 check += check - began
         return True
+
+    async def _settle_calls(self) -> None:
+        """Make sure of calls that have no result for so long that their dispatches count as lost."""
+        for execution in list(self._executions.values()):
+            if execution.calling is not None and execution.calling.created + GRACE <= self._process.now():
+                await self._calls.settle(execution)
 
     def _awaited(self) -> Iterator[Pending[Any]]:
         """Yield what code awaits that does not end by itself."""

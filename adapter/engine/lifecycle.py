@@ -171,7 +171,6 @@ def suspended(
     *,
     awaiting: Awaiting,
     seen: int,
-    calling: Calling | None = None,
     check_at: int | None,
     progress: bool,
     commit_id: str,
@@ -183,7 +182,7 @@ def suspended(
         meta,
         status=Status.SUSPENDED,
         awaiting=awaiting,
-        calling=calling,
+        calling=None,
         wake_after=awaiting.wake_after,
         seen=seen,
         timer=timer,
@@ -195,13 +194,11 @@ def suspended(
     )
 
 
-def called(meta: Meta) -> Meta:
-    """Return the record of the call that a suspended invocation waits for, if that is put after its own.
+def called(meta: Meta, calling: Calling) -> Meta:
+    """Return the record of a call that an invocation waits for, and that is put after the write that issues it.
 
-    It has no due time: its caller is checked soon.
+    It has no due time: the sweeper looks after its caller soon.
     """
-    calling = meta.calling
-    assert calling is not None, f"{meta.id} waits for no call"
     return Meta(
         id=child_id(*meta.ref, calling.command),
         generation=calling.generation,

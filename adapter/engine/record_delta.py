@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from adapter.engine import journal
 from adapter.engine.awaiting import Leaf, Node
 from adapter.engine.execution import AttemptFailed, Completed, Execution, Suspended
+from adapter.engine.ids import child_id
 from adapter.engine.records import Calling
 from adapter.engine.transitions import SOON
 
@@ -17,9 +18,9 @@ MAX_INLINE_JOURNAL = 32 * 1024
 MAX_CALLING = 256
 """The most bytes of the input of a call, and of its headers, that its caller's record holds."""
 
-MAX_SUSPENDED_JOURNAL = 512
-"""The longest last segment of a journal that the record of a suspended invocation itself holds. The record is written
-again, and a write unit is a kilobyte."""
+MAX_LIVE_JOURNAL = 512
+"""The longest last segment of a journal that the record of a live invocation itself holds. The record is written again,
+and a write unit is a kilobyte."""
 
 
 @dataclass(slots=True)
@@ -68,7 +69,8 @@ class RecordDelta:
         if not (self.journaled and self.entries):  # an operator may end an invocation whose journal cannot be read
             return execution.inline if self.journaled or self.completed is None else None, []
         texts = journal.encode(self.entries, self.times, after=execution.inline)
-        most = MAX_INLINE_JOURNAL if self.completed else MAX_SUSPENDED_JOURNAL if self.suspended else 0
+        rewritten = self.suspended or not execution.stored
+        most = MAX_INLINE_JOURNAL if self.completed else MAX_LIVE_JOURNAL if rewritten else 0
         if len(texts) == 1 and len(texts[0]) <= most:
             return texts[0], []
         if len(texts) > 1 and execution.inline:  # a piece of a cut segment must not repeat it
@@ -79,22 +81,36 @@ class RecordDelta:
 def called_apart(deltas: Collection[RecordDelta], now: int) -> Execution | None:
     """Return the call whose record a commit of these effects need not put (see `adapter.engine.calls`).
 
-    It is the only call of the one invocation that the commit suspends, and that invocation waits for nothing else. The
-    sweeper checks it soon.
+    It is the only call of the one invocation whose effects these are, and that invocation waits for nothing else. If
+    the commit suspends it, the sweeper checks it soon. Otherwise its attempt goes on.
     """
     if len(deltas) != 2:
         return None
-    call, caller = sorted(deltas, key=lambda delta: delta.suspended is not None)
-    called, suspended, parent = call.execution, caller.suspended, call.execution.meta.parent
-    if suspended is None or suspended.check_at is None or suspended.check_at > now + SOON:
-        return None
+    call, caller = sorted(deltas, key=lambda delta: delta.execution.spec is not None)
+    called, parent = call.execution, call.execution.meta.parent
     if called.stored or called.spec is not None or called.cancelled or parent is None:
         return None
-    size = max(len(called.input), sum(len(name) + len(value) for name, value in called.meta.headers.items()))
-    waits = Node(True, (Leaf("call", (parent.command, parent.command)),))
-    if parent.ref != caller.execution.ref or suspended.awaiting.root != waits or size > MAX_CALLING:
+    if parent.ref != caller.execution.ref or not _waits_only_for(caller, called, parent.command):
         return None
-    return called if not caller.divide()[1] else None
+    suspended = caller.suspended
+    if suspended is not None and (suspended.check_at is None or suspended.check_at > now + SOON):
+        return None
+    size = max(len(called.input), sum(len(name) + len(value) for name, value in called.meta.headers.items()))
+    if size > MAX_CALLING:
+        return None
+    return called if len(caller.divide()[1]) <= int(suspended is None) else None
+
+
+def _waits_only_for(caller: RecordDelta, called: Execution, command: int) -> bool:
+    """Return True if an invocation that goes on waits for a call, whose id derives from the command, and for nothing
+    else."""
+    execution = caller.execution
+    if caller.suspended is not None:
+        return caller.suspended.awaiting.root == Node(True, (Leaf("call", (command, command)),))
+    if caller.completed or caller.failed or execution.attempt is None:
+        return False
+    derived = called.meta.id == child_id(*execution.ref, command)
+    return derived and [pending.n for pending in execution.attempt.waits()] == [command]
 
 
 def calling_of(called: Execution) -> Calling:

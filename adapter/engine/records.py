@@ -92,7 +92,7 @@ class Parent:
 
 @frozen
 class Calling:
-    """A call that a suspended invocation waits for, and whose record is put after the write that suspends it.
+    """A call that an invocation waits for, and whose record is put after the write that issues it.
 
     The call's record has no due time until its first attempt begins. Until then, whatever acts on the caller makes
     sure of the call (see `adapter.engine.calls`).
@@ -163,7 +163,7 @@ class Meta:
     awaiting: Awaiting | None = None
     """What it waits for, while it is suspended. While it runs: the invocations that it cannot continue without."""
     calling: Calling | None = None
-    """While suspended: the call that it waits for, if that is put after this record."""
+    """The call that the journal in the record ends with, if that is put after the record."""
     waiters: int = 0
     """The number of others, besides the parent, that wait for the result."""
     dispatches: int = 0
@@ -185,8 +185,8 @@ class Meta:
     """The number of journal segments when an attempt or an operator last wrote the record. That of a live invocation
     includes the segment in the record."""
     inline_journal: str | None = None
-    """The last segment of the journal, if it is small and its commit suspended or completed the invocation. A segment
-    that is stored after it may repeat it, and then counts instead (see `adapter.engine.journal.inline`)."""
+    """The last segment of the journal, if it is small and its commit created, suspended or completed the invocation. A
+    segment that is stored after it may repeat it, and then counts instead (see `adapter.engine.journal.inline`)."""
     completed: int | None = None
     journal_expires: int | None = None
     """After completion: when the journal becomes absent, if that is before the record expires."""
@@ -287,6 +287,8 @@ class JournalSegment:
     commit_id: str = ""
     ttl: int | None = None
     """When DynamoDB may delete the item, in seconds since the epoch (see `adapter.engine.lifetimes`)."""
+    calling: Calling | None = None
+    """The call that it ends with, if that is put after it."""
 
 
 NOTIFICATION_ID = re.compile(r"x(:.+)?|[acw][0-9]+|s[^:]*:.+", re.DOTALL)

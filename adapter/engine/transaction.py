@@ -28,6 +28,7 @@ from adapter.engine.record_delta import RecordDelta, called_apart, calling_of
 from adapter.engine.records import (
     INLINE,
     PART,
+    Calling,
     Head,
     JournalSegment,
     Meta,
@@ -188,6 +189,10 @@ class Transaction:
             self._write_key(self._keys[key], state, changes, commit_id, key in following)
         return changes, parts
 
+    def called(self) -> Calling | None:
+        """Return the call whose record is put after the commit, as its caller's record or journal describes it."""
+        return calling_of(self.deltas[self.calling].execution) if self.calling is not None else None
+
     # --- inside ---
 
     def _delta(self, execution: Execution) -> RecordDelta:
@@ -234,14 +239,12 @@ class Transaction:
                 commit_id=commit_id,
             )
         if delta.suspended is not None:
-            calling = calling_of(self.deltas[self.calling].execution) if self.calling is not None else None
-            if calling is not None and execution.stored:
+            if self.calling is not None and execution.stored:
                 # What acts on the record as it was before would forget the call.
                 meta = replace(meta, epoch=execution.record.epoch + 1)
             return lifecycle.suspended(
                 meta,
                 awaiting=delta.suspended.awaiting,
-                calling=calling,
                 seen=len(execution.notifications),
                 check_at=delta.suspended.check_at,
                 progress=execution.progress or bool(delta.entries),
@@ -268,6 +271,8 @@ class Transaction:
         if delta.changes_record:
             count = execution.segments + len(cuts) + int(inline is not None and meta.live)
             written: dict[str, Any] = {"segments": count, "inline_journal": inline}
+            if self.calling is not None and not cuts:
+                written["calling"] = self.called()
             if not execution.stored:
                 if len(execution.input) > INLINE:
                     out_of_line = cut(meta.ref, "input", execution.input, time_to_live(meta.due or meta.created))
@@ -292,7 +297,7 @@ class Transaction:
                 for offset, data in enumerate(cuts)
             ]
             parts += segments[:-1]
-            changes.append(Put(segments[-1]))
+            changes.append(Put(replace(segments[-1], calling=self.called()) if self.calling else segments[-1]))
         if delta.completed is None:
             return
         if meta.output_parts:

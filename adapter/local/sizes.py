@@ -10,6 +10,7 @@ from typing import Final
 
 from adapter.aws.attributes import write_calling
 from adapter.engine.records import (
+    Calling,
     Head,
     InboxEntry,
     JournalSegment,
@@ -88,8 +89,7 @@ def _meta(meta: Meta) -> int:
         bytes += 12
     if meta.awaiting is not None:
         bytes += 20 + sum(14 + 4 * len(leaf.ranges) + len(leaf.id) for leaf in meta.awaiting.root.leaves)
-    if meta.calling is not None:
-        bytes += 7 + _text(write_calling(meta.calling))
+    bytes += _calling(meta.calling)
     if meta.copied:
         bytes += 8 + sum(62 + len(str(each.before)) for each in meta.copied)
     if meta.idempotent:
@@ -110,13 +110,17 @@ def _meta(meta: Meta) -> int:
     return bytes
 
 
+def _calling(calling: Calling | None) -> int:
+    return 7 + _text(write_calling(calling)) if calling is not None else 0
+
+
 def size(record: Record) -> int:
     """A record's size as an item, in bytes, within a few."""
     match record:
         case Meta():
             return _meta(record)
         case JournalSegment():
-            return 112 + _text(record.data)
+            return 112 + _text(record.data) + _calling(record.calling)
         case Notification():
             return 115 + _text(record.id) + _outcome(record.outcome) + (5 + _text(record.parts) if record.parts else 0)
         case Part():

@@ -15,7 +15,7 @@ from adapter.engine.deployment import HandlerSpec
 from adapter.engine.engine import Engine
 from adapter.engine.ids import awakeable_id
 from adapter.engine.ports import Store
-from adapter.engine.record_delta import MAX_SUSPENDED_JOURNAL
+from adapter.engine.record_delta import MAX_LIVE_JOURNAL
 from adapter.engine.records import Head, InboxEntry, JournalSegment, Meta, Part, Record, Ref, StateEntry, Status
 from adapter.engine.requests import Request
 from adapter.engine.types import Kind, Options, Outcome, RetryPolicy
@@ -105,7 +105,7 @@ class Running:
     def _handlers(self) -> list[HandlerSpec]:
         async def buy(ctx: Any, input: bytes) -> bytes:
             one = await ctx.issue(c.Run("one", closure(lambda: self._step("one"))), unpack)
-            step = closure(lambda: self._step("two").ljust(MAX_SUSPENDED_JOURNAL))
+            step = closure(lambda: self._step("two").ljust(MAX_LIVE_JOURNAL))
             two = (await ctx.issue(c.Run("two", step), unpack)).strip()
             return pack([one, two, await ctx.issue(c.Awakeable(), unpack)])
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from adapter.engine import lifecycle
 from adapter.engine.journal import NotificationDelivered
-from adapter.engine.records import Meta, Notification, Parent, Ref, Status
+from adapter.engine.records import Calling, JournalSegment, Meta, Notification, Parent, Ref, Status
 from adapter.engine.types import Kind, Outcome
 from adapter.local.changes import address
 from tests.simulation import further, rings, sessions, storms
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 WITHOUT_DUE = (Status.PAUSED, Status.COMPLETED)
 """What may have no due time."""
+
+AFTER_ATTEMPTS = (Status.SUSPENDED, Status.COMPLETED)
+"""The states in which nothing looks at the journal of an invocation for its calls."""
 
 
 def is_deadlock(error: str | None) -> bool:
@@ -91,7 +94,10 @@ class Lives:
     def _check_change(self, old: Meta, new: Meta, now: int) -> None:
         """Nothing that is over begins again, and nothing happens before its time."""
         if old.calling is not None and new.calling != old.calling:
-            self._check_forgotten(old, new)
+            self._check_forgotten(old, old.calling)
+        if old.status not in AFTER_ATTEMPTS and new.status in AFTER_ATTEMPTS:
+            for calling in self._journaled(old):
+                self._check_forgotten(old, calling)
         if not old.live and old.outcome != new.outcome:
             self._fail(f"{old.id} changes its outcome to {new.outcome}")
         if not old.live and new.live:
@@ -158,16 +164,21 @@ class Lives:
             if not cancellations.issubset(each.id for each in journal if isinstance(each, NotificationDelivered)):
                 self._fail(f"{new.id} is paused by an attempt, and has not seen {cancellations}")
 
-    def _check_forgotten(self, old: Meta, new: Meta) -> None:
+    def _journaled(self, caller: Meta) -> list[Calling]:
+        """The calls that an invocation's journal describes."""
+        segments = self._store.items(caller.id, JournalSegment)
+        return [each.calling for each in segments if each.calling and each.generation == caller.generation]
+
+    def _check_forgotten(self, caller: Meta, calling: Calling) -> None:
         """A caller forgets its call only when that has begun, or has a due time."""
-        called = lifecycle.called(old)
+        called = lifecycle.called(caller, calling)
         found, parent = self._store._record(called.id), called.parent
         assert parent is not None
         if found is None:
             if not self._is_told(parent):
-                self._fail(f"{new.id} forgets its call {called.id}, which is not there")
+                self._fail(f"{caller.id} forgets its call {called.id}, which is not there")
         elif found.status is Status.READY and found.due is None:
-            self._fail(f"{new.id} forgets its call {called.id}, which has not begun")
+            self._fail(f"{caller.id} forgets its call {called.id}, which has not begun")
 
     def killed(self, ref: Ref) -> None:
         """What it called was killed before; but for what others may ask for too."""
@@ -181,8 +192,10 @@ class Lives:
         if meta.parent is None or meta.epoch or meta.status is not Status.READY:
             return False
         caller = self._store._record(meta.parent.ref.id)
-        known = caller.calling if caller is not None and caller.ref == meta.parent.ref and caller.live else None
-        return known is not None and (known.command, known.generation) == (meta.parent.command, meta.generation)
+        if caller is None or caller.ref != meta.parent.ref or not caller.live:
+            return False
+        known = [*self._journaled(caller), *([caller.calling] if caller.calling else [])]
+        return any((each.command, each.generation) == (meta.parent.command, meta.generation) for each in known)
 
     def _is_told(self, caller: Parent) -> bool:
         """Whether a caller has the result of its call."""

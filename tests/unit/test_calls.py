@@ -2,114 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
-from adapter.engine import commands as c
-from adapter.engine.engine import Engine
-from adapter.engine.ids import child_id
-from adapter.engine.ports import Create, Unavailable
-from adapter.engine.records import Meta, Ref, Status, Unreadable
+from adapter.engine.records import Meta, Ref, Status
 from adapter.engine.requests import Request
 from adapter.engine.transitions import GRACE, SOON
-from adapter.engine.types import Kind, Target
 from adapter.frozen import replace
-from adapter.local.ports import LocalTimers
-from tests.unit.world import World, closure, pack, settle, target, unpack, value
-
-
-class Stage:
-    """A caller in one function, and what it calls in another."""
-
-    def __init__(self, *, timeout: int = 30_000) -> None:
-        self.near, self.far = World(), World()
-        self.store, self.clock, self.timeout = self.near.store, self.near.clock, timeout
-        self.ran: list[Any] = []
-        self.dispatched: list[str] = []
-        self.delivers = True
-        self.fails = False
-        """Whether a call's record cannot be put."""
-        self.unheard = 0
-        """How many puts of a call's record are applied without an answer."""
-        self.damaged: str | None = None
-        """The invocation whose record cannot be read."""
-
-        @self.near.handler("Near")
-        async def call(ctx: Any, input: Any) -> Any:
-            return await ctx.issue(c.Call(Target("Far", "work"), pack(input)), unpack)
-
-        @self.near.handler("Near")
-        async def stepped(ctx: Any, input: Any) -> Any:
-            await ctx.issue(c.Run("step", closure(1)), unpack)
-            return await ctx.issue(c.Call(Target("Far", "work"), pack(input)), unpack)
-
-        @self.near.handler("Near")
-        async def two(ctx: Any, _: Any) -> Any:
-            first, second = (ctx.issue(c.Call(Target("Far", "work"), pack(n)), unpack) for n in (1, 2))
-            return [await first, await second]
-
-        @self.far.handler("Far", journal_retention=timedelta(0))
-        async def work(ctx: Any, input: Any) -> Any:
-            self.ran.append(input)
-            return input
-
-        self.store.hook = self._hook
-        self.engines = {"Near": self._engine(self.near), "Far": self._engine(self.far)}
-
-    def _engine(self, world: World) -> Engine:
-        timers = LocalTimers(self.clock)
-        engine = Engine(
-            store=self.store,
-            timers=timers,
-            dispatcher=self,
-            clock=self.clock,
-            handlers=world._specs,
-            kinds=lambda target: Kind.SERVICE,
-        )
-        timers.engine = engine
-        return engine
-
-    async def dispatch(self, ref: Ref, service: str, deployment: str, fresh: bool, batch: int = 1) -> None:
-        self.dispatched.append(ref.id)
-        if self.delivers:
-            engine = self.engines[service]
-            engine.process.deadline = self.clock.now() + self.timeout
-            await engine.resume(ref.id, fresh=fresh)
-
-    async def _hook(
-        self, phase: Literal["before", "after"], method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> None:
-        if phase == "before" and self.fails and method == "commit" and isinstance(args[0][0], Create):
-            raise Unavailable("lost")
-        if phase == "before" and method == "peek" and args[0] == self.damaged:
-            raise Unreadable(f"{self.damaged} is damaged")
-        alone = method == "commit" and len(args[0]) == 1 and isinstance(args[0][0], Create)
-        if phase == "after" and self.unheard and alone and args[0][0].meta.parent is not None:
-            self.unheard -= 1
-            raise Unavailable("unheard")
-
-    async def send(self, path: str, input: Any = 7) -> str:
-        """Send a message to the caller, and return its id, with what follows from it done."""
-        engine = self.engines["Near"]
-        engine.process.deadline = self.clock.now() + self.timeout
-        id = (await engine.send(Request(target(path), pack(input)))).id
-        await settle()
-        return id
-
-    async def meta(self, id: str) -> Meta:
-        found = await self.store.peek(id)
-        assert found is not None
-        return found
-
-    async def call_of(self, caller: str, n: int = 0) -> Meta | None:
-        return await self.store.peek(child_id(*(await self.meta(caller)).ref, n))
-
-    async def sweep(self) -> None:
-        await self.engines["Near"].sweeper.sweep()
-        await settle()
+from tests.unit.stage import Stage
+from tests.unit.world import pack, settle, target, value
 
 
 async def suspended(stage: Stage, path: str = "Near/call") -> tuple[str, Meta]:
@@ -135,11 +37,11 @@ async def torn(stage: Stage) -> str:
     caller = await stage.engines["Near"].send(Request(target("Near/call"), pack(7)))
     await settle()
     stage.dispatched.clear()
-    stage.delivers = stage.fails = True
+    stage.delivers, stage.fails = True, 0
     stage.engines["Near"].process.deadline = stage.clock.now() + 1000
     await stage.engines["Near"].resume(caller.id, fresh=True)
     await stage.clock.advance(3)
-    stage.fails = False
+    stage.fails = None
     stage.engines["Near"].process.deadline = stage.clock.now() + stage.timeout
     assert (await stage.meta(caller.id)).status is Status.SUSPENDED
     assert await stage.call_of(caller.id) is None
@@ -219,7 +121,8 @@ async def test_a_late_put_changes_nothing() -> None:
     await stage.sweep()
     assert stage.ran == [7]
     await stage.clock.advance(3600)
-    await stage.engines["Near"].runtime.calls.make(caller, 1)
+    assert caller.calling is not None
+    await stage.engines["Near"].runtime.calls.make(caller, caller.calling, 1)
     await settle()
     assert stage.ran == [7]
 

@@ -11,8 +11,8 @@ from adapter.engine import commands as c
 from adapter.engine import lifecycle
 from adapter.engine.journal import CommandIssued, ResultDelivered
 from adapter.engine.ports import Update
-from adapter.engine.record_delta import MAX_SUSPENDED_JOURNAL
-from adapter.engine.records import JournalSegment, Status
+from adapter.engine.record_delta import MAX_LIVE_JOURNAL
+from adapter.engine.records import JournalSegment, Meta, Status
 from adapter.engine.types import Outcome
 from tests.unit.world import World, closure, pack, settle, unpack, value
 
@@ -94,10 +94,10 @@ async def test_a_segment_repeats_the_one_in_the_record_and_is_read_once() -> Non
 
 
 async def test_a_large_journal_does_not() -> None:
-    stages = Stages(1, MAX_SUSPENDED_JOURNAL)
+    stages = Stages(1, MAX_LIVE_JOURNAL)
     id = await stages.begin()
     assert (await stages.world.meta(id)).inline_journal is None
-    assert sum("x" * MAX_SUSPENDED_JOURNAL in data for data in stages.stored()) == 1
+    assert sum("x" * MAX_LIVE_JOURNAL in data for data in stages.stored()) == 1
 
 
 async def test_a_journal_that_has_grown_is_put_and_leaves_the_record() -> None:
@@ -226,3 +226,24 @@ async def test_an_attempt_that_begins_late_does_not_take_what_was_suspended_for_
     assert await world.engine.outbound.signal(id, "go", Outcome(b"0"), commit_id="n") == "accepted"
     await world.clock.advance(5)
     assert (value((await world.meta(id)).outcome), ran) == (1, [1])
+
+
+async def test_the_first_segment_of_an_attempt_that_goes_on_lies_in_the_record() -> None:
+    world = World()
+    ran: list[str] = []
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        await ctx.issue(c.Sleep(5000), unpack)
+        await ctx.issue(c.Run("after", closure(lambda: ran.append("after"))), unpack)
+        return "done"
+
+    client = world.start("S/work")
+    await world.clock.advance(2)
+    [id] = [record.id for record in world.store.records() if isinstance(record, Meta)]
+    meta = await world.meta(id)
+    assert (meta.status, meta.segments, meta.stored_segments) == (Status.RUNNING, 1, 0)
+    assert not any(isinstance(record, JournalSegment) for record in world.store.records())
+    await world.clock.advance(4)
+    assert (await client).outcome == Outcome(pack("done"))
+    assert ran == ["after"]

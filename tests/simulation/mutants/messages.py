@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from adapter.engine import record_delta
 from adapter.engine.calls import Calls
 from adapter.engine.claims import Claims
 from adapter.engine.committer import Committer
@@ -32,7 +33,7 @@ MUTANTS = (
         "8",
         Edit(
             Calls,
-            "_ensure",
+            "_begin",
             "await self._storage.store.commit([put, lifecycle.calls(caller)], new_commit_id())",
             "return",
         ),
@@ -41,7 +42,7 @@ MUTANTS = (
     mutant(
         "no process dispatches a call again that has no due time",
         "8",
-        Edit(Calls, "_ensure", "if await self._storage.apply(", "if False and await self._storage.apply("),
+        Edit(Calls, "_begin", "if await self._storage.apply(", "if False and await self._storage.apply("),
         focus="calls",
     ),
     mutant(
@@ -53,8 +54,49 @@ MUTANTS = (
     mutant(
         "a further attempt does not look after the call that it waits for",
         "8",
-        Edit(Claims, "_load_and_claim", "await self._runtime.calls.ensure(meta)", "pass"),
+        Edit(Claims, "_load_and_claim", "await self._runtime.calls.ensure(meta, segments, notifications)", "pass"),
         focus="calls+anywhere",
+    ),
+    mutant(
+        "a further attempt does not look after the call that its journal ends with",
+        "8",
+        Edit(Claims, "_load_and_claim", "calls.ensure(meta, segments, notifications)", "calls.ensure(meta)"),
+        focus="held",
+    ),
+    mutant(
+        "an attempt ends, and its call is not ensured before that",
+        "8",
+        Edit(Committer, "_commit", "await self._runtime.calls.settle(delta.execution)", "pass"),
+        focus="held",
+    ),
+    mutant(
+        "an invocation is killed, and its call is put after that",
+        "8",
+        Edit(Control, "kill_calls", "await self._runtime.calls.ensure_by_journal(meta)", "pass"),
+        focus="held",
+    ),
+    mutant(
+        "an invocation is run again from a command, and the call before that is not ensured",
+        "8",
+        Edit(Control, "_prefix", "await self._runtime.calls.ensure_by_journal(meta)", "pass"),
+        focus="held",
+    ),
+    mutant(
+        "an attempt goes on before its call is put",
+        "8",
+        Edit(
+            Committer,
+            "_make_call",
+            "await self._process.persist(make, repeated_by=Repeat.LEASE)",
+            "self._process.spawn(make, repeated_by=Repeat.LEASE)",
+        ),
+        focus="held",
+    ),
+    mutant(
+        "a call by an idempotency key is put apart, under an id of its caller's",
+        "2",
+        Edit(record_delta, "_waits_only_for", "return derived and", "return"),
+        focus="held",
     ),
     mutant(
         "an invocation is paused, and its call is not ensured before that",
@@ -69,8 +111,8 @@ MUTANTS = (
             Committer,
             "_write",
             "tries = 1 if",
-            "suspended = [each for each in transaction.metas.values() if transaction.calling and each.calling]; "
-            "[await self._runtime.calls.make(each, 1) for each in suspended]; tries = 1 if",
+            "callers = [each for each in transaction.metas.values() if transaction.calling and each.calling]; "
+            "[await self._runtime.calls.make(each, each.calling, 1) for each in callers]; tries = 1 if",
         ),
     ),
     mutant(

@@ -1,0 +1,180 @@
+"""While a client waits, the call of an invocation that waits for nothing else is put after the write that issues it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from adapter.engine.records import JournalSegment, Meta, Status
+from adapter.engine.requests import Answer
+from adapter.engine.transitions import GRACE
+from tests.unit.stage import Stage
+from tests.unit.world import settle, value
+
+FIRST, FURTHER = "Near/call", "Near/again"
+
+
+async def answered(stage: Stage, client: asyncio.Task[Answer]) -> Any:
+    """Let time pass until the client has its answer, and return that."""
+    for _ in range(100):
+        await settle()
+        if client.done():
+            break
+        await stage.clock.advance(0.1)
+    return value((await client).outcome)
+
+
+async def held(stage: Stage, path: str) -> tuple[asyncio.Task[Answer], Meta]:
+    """Return a client that waits for a caller, and the record of the call that this waits for. Its dispatch is lost."""
+    number = int(path == FURTHER)
+    stage.lost = number
+    client = stage.begin(path)
+    for _ in range(20):
+        await stage.clock.advance(0.1)
+    assert stage.caller.status is Status.RUNNING
+    call = await stage.call_of(stage.caller.id, number)
+    assert call is not None
+    return client, call
+
+
+async def torn(stage: Stage, path: str) -> None:
+    """Leave a caller whose process ended before it put the record of its first or second call."""
+    number = int(path == FURTHER)
+    stage.fails = number
+    client = stage.begin(path)
+    stage.engines["Near"].process.deadline = stage.clock.now() + 1500
+    await stage.clock.advance(4)
+    client.cancel()
+    await asyncio.gather(client, return_exceptions=True)
+    stage.fails = None
+    assert stage.caller.status is Status.RUNNING
+    assert await stage.call_of(stage.caller.id, number) is None
+    stage.engines["Near"].process.deadline = stage.clock.now() + stage.timeout
+
+
+def described(stage: Stage) -> list[int]:
+    """The calls that the caller's record and its journal describe, by their commands."""
+    segments = [each.calling for each in stage.store.records() if isinstance(each, JournalSegment)]
+    return [each.command for each in (stage.caller.calling, *segments) if each is not None]
+
+
+async def test_each_call_takes_two_plain_writes_of_its_caller() -> None:
+    stage = Stage()
+    assert await answered(stage, stage.begin(FURTHER)) == [7, 8]
+    assert stage.commits == [
+        ["Create"], ["Create"], ["Update", "Put"],
+        ["Put"], ["Create"], ["Update", "Put"],
+        ["Update"],
+    ]  # fmt: skip
+    assert stage.ran == [7, 8]
+
+
+@pytest.mark.parametrize("path", [FIRST, FURTHER])
+async def test_the_call_has_no_due_time_and_its_caller_describes_it(path: str) -> None:
+    stage = Stage()
+    client, call = await held(stage, path)
+    assert (call.status, call.due, call.epoch) == (Status.READY, None, 0)
+    assert described(stage)[-1] == int(path == FURTHER)
+    client.cancel()
+
+
+@pytest.mark.parametrize("path", [FIRST, FURTHER])
+async def test_a_lost_dispatch_is_repeated_while_the_client_waits(path: str) -> None:
+    stage = Stage()
+    client, _ = await held(stage, path)
+    await stage.clock.advance(GRACE / 1000)
+    assert await answered(stage, client) == (7 if path == FIRST else [7, 8])
+    assert stage.ran == ([7] if path == FIRST else [7, 8])
+
+
+@pytest.mark.parametrize("path", [FIRST, FURTHER])
+async def test_a_client_that_waits_no_longer_leaves_a_call_that_is_looked_after(path: str) -> None:
+    stage = Stage()
+    number = stage.lost = int(path == FURTHER)
+    client = stage.begin(path, patience=1.0)
+    await stage.clock.advance(2)
+    assert (await client).outcome is None
+    assert stage.caller.status is Status.COMPLETED
+    assert stage.ran == [7, 8][: number + 1]
+
+
+@pytest.mark.parametrize("path", [FIRST, FURTHER])
+@pytest.mark.parametrize("end", [held, torn], ids=["not dispatched", "not put"])
+@pytest.mark.parametrize("what", ["kill", "pause", "cancel", "the sweeper", "restart"])
+async def test_whatever_acts_on_the_caller_looks_after_its_call(end: Any, what: str, path: str) -> None:
+    stage = Stage()
+    await end(stage, path)
+    id, number = stage.caller.id, int(path == FURTHER)
+    control = stage.engines["Near"].control
+    match what:
+        case "kill":
+            assert await control.kill(id) == "accepted"
+        case "pause":
+            assert await control.pause(id) == "accepted"
+            await stage.clock.advance(40)
+            assert await control.resume(id) == "accepted"
+        case "cancel":
+            assert await control.cancel(id) == "accepted"
+        case "restart":
+            assert await control.restart(id, first=number + 1) is not None
+        case _:
+            pass
+    await stage.clock.advance(40)
+    await stage.sweep()
+    await stage.clock.advance(40)
+    await stage.sweep()
+    call = await stage.call_of(id, number)
+    assert call is not None
+    assert not call.live
+    assert not (await stage.meta(id)).live
+    assert len(stage.ran) <= number + 1
+    if what == "kill":
+        assert value(call.outcome) == (409, "killed") or stage.ran == [7, 8][: number + 1]
+    if what in ("pause", "the sweeper"):
+        assert stage.ran == [7, 8][: number + 1]
+
+
+@pytest.mark.parametrize("path", [FIRST, FURTHER])
+async def test_a_killed_caller_leaves_no_call_that_a_late_write_begins(path: str) -> None:
+    stage = Stage()
+    await torn(stage, path)
+    caller = stage.caller
+    calling = (
+        caller.calling
+        if path == FIRST
+        else next(each.calling for each in stage.store.records() if isinstance(each, JournalSegment) and each.calling)
+    )
+    assert calling is not None
+    assert await stage.engines["Near"].control.kill(caller.id) == "accepted"
+    await settle()
+    ran = list(stage.ran)
+    await stage.engines["Near"].runtime.calls.make(caller, calling, 1)
+    await settle()
+    assert stage.ran == ran
+
+
+@pytest.mark.parametrize("path", [FIRST, FURTHER])
+async def test_a_put_without_an_answer_is_made_sure_of(path: str) -> None:
+    stage = Stage()
+    stage.unheard = 1 + (path == FURTHER)
+    assert await answered(stage, stage.begin(path)) == (7 if path == FIRST else [7, 8])
+    assert stage.ran == ([7] if path == FIRST else [7, 8])
+
+
+async def test_one_that_has_completed_and_is_deleted_is_not_put_again() -> None:
+    stage = Stage()
+    client, call = await held(stage, FURTHER)
+    segments = [each for each in stage.store.records() if isinstance(each, JournalSegment)]
+    stage.delivers = False
+    await stage.engines["Far"].resume(call.id, fresh=True)
+    await settle()
+    assert stage.ran == [7, 8]
+    await stage.store.forget(call.ref, stage.clock.now() + 3_600_000)
+    assert await stage.call_of(stage.caller.id, 1) is None
+    await stage.engines["Near"].runtime.calls.ensure(stage.caller, segments)
+    await settle()
+    assert await stage.call_of(stage.caller.id, 1) is None
+    assert stage.ran == [7, 8]
+    client.cancel()
