@@ -59,9 +59,10 @@ class Events:
 
 
 class Postponed(Exception):
-    """A step failed, and its next try is later than the attempt waits for."""
+    """A step failed, and its next try is later than the attempt waits for: at a time, or when an operator resumes the
+    invocation (``due`` is ``None``)."""
 
-    def __init__(self, retry: StepRetried, due: int, text: str, error: BaseException) -> None:
+    def __init__(self, retry: StepRetried, due: int | None, text: str, error: BaseException) -> None:
         super().__init__(text)
         self.retry = retry
         self.due = due

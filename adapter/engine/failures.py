@@ -41,10 +41,13 @@ class Failures:
         assert execution.spec is not None
         policy = execution.spec.options.retry
         cancelled = cancellations(execution.notifications)
+        more: EffectGroup = ()
         if isinstance(error, Postponed):
-            self._report(execution, 0, error.error, max(0, error.due - self._process.now()))
-            failed = AttemptFailed(execution, truncate(str(error), MAX_ERROR), 0, error.due, cancelled)
-            return JournalAppended(execution, error.retry), failed
+            more, due = (JournalAppended(execution, error.retry),), error.due
+            if due is not None:
+                self._report(execution, 0, error.error, max(0, due - self._process.now()))
+                return *more, AttemptFailed(execution, truncate(str(error), MAX_ERROR), 0, due, cancelled)
+            error = error.error
         progress = execution.progress or self._log.advances(execution)
         failures = 1 if progress else execution.meta.failures + 1
         text = truncate(format_error(error), MAX_ERROR)
@@ -56,7 +59,7 @@ class Failures:
         self._report(execution, failures, error, wait)
         if due is None and policy.exhausted == "kill" and not pause:
             return Failure(500, f"gave up after {failures} attempts: {text}")
-        return (AttemptFailed(execution, text, failures, due, cancelled),)
+        return *more, AttemptFailed(execution, text, failures, due, cancelled)
 
     def not_begun(self, execution: Execution) -> EffectGroup:
         """Return the entries for steps that run at most once, were issued, and have not begun as their attempt fails.

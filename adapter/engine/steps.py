@@ -56,11 +56,14 @@ class Steps:
                 if _dropped(error, loop, task):
                     raise
                 policy: RetryPolicy | None = command.retry
-                if policy is None or asks_to_pause(error):
+                pauses = asks_to_pause(error)
+                if policy is None or (pauses and not command.at_most_once):
                     return error
                 wait = round(policy.wait(error, tries) * 1000)
                 lasted = timedelta(milliseconds=self._process.now() - began + wait)
                 last = policy.attempts is not None and tries >= policy.attempts
+                if pauses:  # the journal has to say that the next attempt may run it
+                    return error if last else Postponed(StepRetried(n, tries, began), None, "paused", error)
                 text = f"step {command.name!r} failed {tries} times: {format_error(error)}"
                 if not last and (policy.duration is None or lasted <= policy.duration):
                     due = self._process.now() + wait

@@ -252,6 +252,38 @@ async def test_a_step_that_runs_at_most_once_and_asks_to_pause_has_run(code: str
     assert began == [1]
 
 
+@pytest.mark.parametrize("code", ["awaits it", "fails meanwhile"])
+async def test_a_step_that_may_be_retried_and_asks_to_pause_is_tried_again(code: str) -> None:
+    world = World()
+    tries: list[int] = []
+
+    async def charge() -> bytes:
+        tries.append(1)
+        await world.clock.sleep(3)
+        if len(tries) == 1:
+            raise RetryableError("out of stock", pause=True)
+        if len(tries) == 2:
+            raise OSError("reset by peer")
+        return pack("charged")
+
+    @world.handler("S", retry=RetryPolicy(attempts=1))
+    async def work(ctx: Any, _: Any) -> Any:
+        policy = RetryPolicy(initial=timedelta(milliseconds=20), attempts=3)
+        step = ctx.issue(c.Run("charge", charge, policy, at_most_once=True), unpack)
+        await ctx.issue(c.Run("another", closure(1)), unpack)
+        if code == "fails meanwhile" and not (await world.meta(id)).error:
+            raise OSError("reset by peer")
+        return await step
+
+    id = await world.send("S/work")
+    await world.clock.advance(5)
+    assert (await world.meta(id)).status is Status.PAUSED
+    assert await world.engine.control.resume(id) == "accepted"
+    await world.clock.advance(10)
+    assert value((await world.meta(id)).outcome) == "charged"
+    assert len(tries) == 3
+
+
 async def test_a_step_between_two_tries_does_not_hold_up_the_attempt_that_has_failed() -> None:
     world = World()
     tries: list[int] = []
