@@ -33,19 +33,20 @@ REF = Ref("inv_" + "a" * 32, GENERATION)
 NONCE = new_commit_id()
 OWNED = Head(KEY, owner=REF, state_generation=GENERATION, state={"total": b"12"}, commit_id=NONCE)
 
+CALLING = Calling(3, GENERATION, Target("S", "h", "é"), Kind.SERVICE, NOW, {"a": "é"}, b'"\xc3"')
+
 RECORDS: list[Record] = [
     meta(commit_id=NONCE),
     meta(commit_id=NONCE, due=NOW, input=b"x" * 900, deployment="arn:" + "x" * 60, headers={"traceparent": "x" * 55}),
     meta(commit_id=NONCE, parent=Parent(REF, 12, "Service", "arn:" + "x" * 60), target=Target("S", "h", "é" * 30)),
-    meta(
-        commit_id=NONCE, calling=Calling(3, GENERATION, Target("S", "h", "é"), Kind.SERVICE, NOW, {"a": "é"}, b'"\xc3"')
-    ),
+    meta(commit_id=NONCE, calling=CALLING),
     completed(
         commit_id=NONCE, due=NOW, inline_journal="x" * 500, error="é" * 20, ticket="0" * 28, failures=3, dispatches=1
     ),
     completed(commit_id=NONCE, outcome=Outcome(failure=Failure(500, "é" * 10))),
     completed(commit_id=NONCE, outcome=Outcome(failure=Failure(409, "é", {"ü": "x" * 9}, "cancelled"))),
     replace(segment(REF, 0, "é" * 100), commit_id=NONCE),
+    replace(segment(REF, 0, "é" * 100), commit_id=NONCE, calling=CALLING),
     replace(notification(REF, "c1"), commit_id=NONCE),
     part(REF, "input", 0, b"x" * 1000),
     part(REF, "output", 0, b"x" * 1000),

@@ -79,7 +79,9 @@ RECORDS: dict[type[Record], st.SearchStrategy[Any]] = {
         **{name: st.none() | TEXT for name in ("error", "inline_journal")},
         commit_id=TEXT,
     ),
-    JournalSegment: st.builds(JournalSegment, IDS, GENERATIONS, st.integers(0, 99_999_999), TEXT, TEXT),
+    JournalSegment: st.builds(
+        JournalSegment, IDS, GENERATIONS, st.integers(0, 99_999_999), TEXT, TEXT, calling=st.none() | CALLS
+    ),
     Notification: st.builds(Notification, REFS, TEXT, OUTCOMES, NUMBERS, TEXT, TEXT),
     Part: st.builds(Part, IDS, GENERATIONS, TEXT, st.integers(0, 999_999), st.binary(max_size=20)),
     Waiter: st.builds(Waiter, IDS, GENERATIONS, REFS, NUMBERS, NAMES, TEXT),
