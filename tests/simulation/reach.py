@@ -138,9 +138,8 @@ def draw(seed: int, focus: str) -> tuple[str, ...]:
         on.append("waits")
     if "excess" in on:
         on = [*dict.fromkeys((*on, "bounds"))]
-    if {"abreast", "counted", "excess", "shields", "withdrawn"}.intersection(
-        on
-    ):  # the SDK has no gather or shield, and other outputs
+    if {"abreast", "counted", "ended", "excess", "shields", "withdrawn"}.intersection(on):
+        # the SDK has no gather or shield, and other outputs
         on = [name for name in on if name != "sdk"]
     if "leaves" in on:
         on = [*dict.fromkeys((*on, "leaving"))]
