@@ -87,6 +87,23 @@ def parted(random: Random) -> Plan:
     return crowd.plan(roots)
 
 
+def cuts(random: Random) -> Plan:
+    """Return a plan in which programs are suspended, and go on with results that are put in pieces before the commit.
+
+    Processes end between the two. Focus it with ``parts``, so that the pieces are small.
+    """
+    crowd = Crowd(random)
+    roots: list[Root] = []
+    for number in range(random.choice((4, 8))):
+        ops: list[Op] = []
+        for name in "abc":
+            waits = Op("add", "total", 1), Op("sleep", n=random.choice((2500, 4000)))
+            ops += [*waits, Op("step", name, 5, how="defer", size=random.choice((3000, 9000)))]
+        node = crowd.node(replace(KEY, key=f"k{number}"), Kind.EXCLUSIVE, tuple(ops))
+        roots.append(Root(node, "send", (random.uniform(0, 2.0),)))
+    return crowd.plan(roots)
+
+
 def excess(random: Random) -> Plan:
     """Return a plan in which the outputs of some programs are too large."""
     crowd = Crowd(random)
@@ -256,6 +273,7 @@ CORNERS = {
     "purges": purges,
     "excess": excess,
     "shields": shields,
+    "cuts": cuts,
     "doomed": doomed,
     "ended": ended,
     "parted": parted,
@@ -273,6 +291,7 @@ FAULTS = {
     "purges": Faults(jitter=0.02, slow=0.02, kill=0.005),
     "excess": Faults(jitter=0.02),
     "shields": Faults(jitter=0.02, kill=0.01),
+    "cuts": Faults(jitter=0.02, kill=0.05),
     "doomed": Faults(jitter=0.02, kill=0.05),
     "ended": Faults(conflict=0.01),
     "parted": Faults(jitter=0.02),

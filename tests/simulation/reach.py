@@ -29,6 +29,7 @@ SHARES: Final = {
     "distant": 0.0,
     "stale": 0.0,
     "doomed": 0.0,
+    "cuts": 0.0,
     "ended": 0.0,
     "parted": 0.0,
     "purges": 0.0,
@@ -91,8 +92,8 @@ SHARES: Final = {
 - ``attached``: What callers wait for expires at once, while they resume for another reason.
 - ``wakes``, ``resends``, ``turns``, ``overtaken``, ``behind``, ``unmarked``, ``rush``, ``distant``: Something
   comes at an unlucky moment (see `moments`).
-- ``twice``, ``stale``, ``doomed``, ``ended``, ``parted``, ``counted``, ``crossed``, ``frozen``, ``purges``, ``excess``,
-  ``shields``, ``abreast`` and ``withdrawn``: Sessions come to rare decisions (see `corners`).
+- ``twice``, ``stale``, ``doomed``, ``cuts``, ``ended``, ``parted``, ``counted``, ``crossed``, ``frozen``, ``purges``,
+  ``excess``, ``shields``, ``abreast`` and ``withdrawn``: Sessions come to rare decisions (see `corners`).
 - ``stills``, ``tardy``, ``belated``, ``pages``, ``rough``: What goes wrong lasts longer, in any plan (see `storms`).
 - ``reruns``: Workflows are purged or expire, and run again under their ids.
 - ``moves``: Operators move invocations from deployment to deployment, and writes are late.

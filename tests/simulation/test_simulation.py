@@ -34,7 +34,7 @@ def test_what_the_library_builds_on_the_engine() -> None:
         assert run(case(seed, "further")).violations == [], f"python -m tests.simulation --seed {seed} --focus further"
 
 
-@pytest.mark.parametrize("focus", [*CORNERS, "ended+partly", "parted+small", "leaves", "leaving"])
+@pytest.mark.parametrize("focus", [*CORNERS, "cuts+parts", "ended+partly", "parted+small", "leaves", "leaving"])
 def test_corners(focus: str) -> None:
     for seed in range(15):
         assert run(case(seed, focus)).violations == [], f"python -m tests.simulation --seed {seed} --focus {focus}"

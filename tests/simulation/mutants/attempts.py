@@ -115,7 +115,7 @@ MUTANTS = (
         "a piece of a cut segment repeats the one in the record",
         "4",
         Edit(RecordDelta, "divide", "if len(texts) > 1 and execution.inline:", "if False:"),
-        focus="parts+outages",
+        focus="cuts+parts",
     ),
     mutant(
         "the journal in the record is read although a segment repeats it",
