@@ -181,12 +181,6 @@ MUTANTS = (
         focus="purges",
     ),
     mutant(
-        "a batch of which one was ended meanwhile is committed again and again",
-        "a session goes on",
-        Edit(conflicts, "judge", "if REWIND in verdicts:", "if REWIND in verdicts and RETRY not in verdicts:"),
-        focus="ended+waits",
-    ),
-    mutant(
         "a session is given up where only the result of one that was ended meanwhile is seen",
         "a session goes on",
         Edit(
