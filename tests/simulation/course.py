@@ -91,7 +91,8 @@ async def _expire(world: World) -> None:
             continue
         for meta in list(world.store.metas()):
             untold = meta.waiters and meta.due is not None and meta.due <= world.store.now()
-            late = UNDER_WAY if {"tardy", "stills"} & world.reach else LATE
+            again = {"tardy", "stills"} & world.reach or world.network.is_creating(meta.ref)
+            late = UNDER_WAY if again else LATE
             expires = meta.expires or 0
             stays = max(expires, (meta.completed or 0) + late)
             if meta.kind is Kind.WORKFLOW and world.pauses:

@@ -44,6 +44,8 @@ class Network:
         """Whose request is being carried out."""
         self.asked_for: Counter[str] = Counter()
         """How often the store was asked for what."""
+        self._creating: dict[str, tuple[Process, frozenset[Ref]]] = {}
+        """What each commit creates whose outcome its process does not know yet, by the commit's id."""
         self.outages: list[tuple[float, float]] = []
         """When the store serves nobody."""
         self._partly = Random(f"{world.seed}/partly")
@@ -58,10 +60,23 @@ class Network:
     async def request(self, process: Process, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """One request to the store, which may go wrong."""
         process.begins_request()
+        if name == "commit" and (created := {each.meta.ref for each in args[0] if isinstance(each, Create)}):
+            self._creating[args[1]] = process, frozenset(created)
+        certain = True
         try:
             return await self._request(process, name, args, kwargs)
+        except Unavailable:
+            certain = False
+            raise
         finally:
             process.ends_request()
+            if name == "commit" and certain:
+                self._creating.pop(args[1], None)
+
+    def is_creating(self, ref: Ref) -> bool:
+        """Return True if a process may send again what creates an invocation. It may stand still again and again
+        meanwhile."""
+        return any(ref in refs and not process.dead for process, refs in self._creating.values())
 
     async def _request(self, process: Process, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         world = self._world
