@@ -104,6 +104,19 @@ def cuts(random: Random) -> Plan:
     return crowd.plan(roots)
 
 
+def ahead(random: Random) -> Plan:
+    """Return a plan in which programs replace entries that are still being read, and fail or end before they look."""
+    crowd = Crowd(random, functions=1)
+    roots: list[Root] = []
+    for number in range(random.choice((4, 8))):
+        how, size = random.choice(("", "step")), random.choice((1500, 5000))
+        ops = [Op("set", name, size) for name in "ab"]
+        ops += [Op("ahead", name, times=random.choice((0, 1)), how=how, size=size) for name in "abab"]
+        node = crowd.node(replace(KEY, key=f"k{number % 3}"), Kind.EXCLUSIVE, tuple(ops))
+        roots.append(Root(node, "send", (random.uniform(0, 2.0),)))
+    return crowd.plan(roots)
+
+
 def excess(random: Random) -> Plan:
     """Return a plan in which the outputs of some programs are too large."""
     crowd = Crowd(random)
@@ -273,6 +286,7 @@ CORNERS = {
     "purges": purges,
     "excess": excess,
     "shields": shields,
+    "ahead": ahead,
     "cuts": cuts,
     "doomed": doomed,
     "ended": ended,
@@ -291,6 +305,7 @@ FAULTS = {
     "purges": Faults(jitter=0.02, slow=0.02, kill=0.005),
     "excess": Faults(jitter=0.02),
     "shields": Faults(jitter=0.02, kill=0.01),
+    "ahead": Faults(jitter=0.02, kill=0.05),
     "cuts": Faults(jitter=0.02, kill=0.05),
     "doomed": Faults(jitter=0.02, kill=0.05),
     "ended": Faults(conflict=0.01),

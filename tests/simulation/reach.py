@@ -29,6 +29,7 @@ SHARES: Final = {
     "distant": 0.0,
     "stale": 0.0,
     "doomed": 0.0,
+    "ahead": 0.0,
     "cuts": 0.0,
     "ended": 0.0,
     "parted": 0.0,
@@ -93,7 +94,7 @@ SHARES: Final = {
 - ``wakes``, ``resends``, ``turns``, ``overtaken``, ``behind``, ``unmarked``, ``rush``, ``distant``: Something
   comes at an unlucky moment (see `moments`).
 - ``twice``, ``stale``, ``doomed``, ``cuts``, ``ended``, ``parted``, ``counted``, ``crossed``, ``frozen``, ``purges``,
-  ``excess``, ``shields``, ``abreast`` and ``withdrawn``: Sessions come to rare decisions (see `corners`).
+  ``excess``, ``shields``, ``abreast``, ``ahead`` and ``withdrawn``: Sessions come to rare decisions (see `corners`).
 - ``stills``, ``tardy``, ``belated``, ``pages``, ``rough``: What goes wrong lasts longer, in any plan (see `storms`).
 - ``reruns``: Workflows are purged or expire, and run again under their ids.
 - ``moves``: Operators move invocations from deployment to deployment, and writes are late.

@@ -73,7 +73,7 @@ MUTANTS = (
         "an attempt that is not claimed runs steps",
         "4",
         Edit(Session, "_perform", "await self._committer.claim(self.root)", "pass"),
-        focus="calls+anywhere",
+        focus="turns",
     ),
     mutant(
         "an attempt that is not claimed goes on after a commit",

@@ -43,7 +43,7 @@ MUTANTS = (
         "replay sees the same",
         Edit(Committer, "_holds", "taken < len(self._log.groups) and self._log.bring_forward(taken)", "False"),
         Edit(transaction, "fits", "transaction.items <= MAX_ITEMS", "transaction.items <= 2"),
-        focus="parts",
+        focus="ahead",
     ),
     mutant(
         "every commit reads the heads that it writes",

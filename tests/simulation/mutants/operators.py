@@ -33,7 +33,7 @@ MUTANTS = (
         "what is resumed has no due time",
         "8",
         Edit(lifecycle, "resumed", '"status": Status.READY, "due": times.grace', '"status": Status.READY'),
-        focus="operators",
+        focus="pauses",
     ),
     mutant(
         "what has not completed is purged",

@@ -52,7 +52,7 @@ MUTANTS = (
             "commit_id = command_commit_id(execution.ref, n)",
             "commit_id = new_commit_id()",
         ),
-        focus="results+conflicts+outages",
+        focus="results+rough",
     ),
     mutant(
         "the second completion of a promise is answered as the first",

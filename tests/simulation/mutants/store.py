@@ -95,7 +95,7 @@ MUTANTS = (
         "outputs",
         Edit(Transaction, "_meta", 'f"output-{commit_id}"', '"output"'),
         Edit(Transaction, "_write_record", "outcome, self._times.now, commit_id", 'outcome, self._times.now, ""'),
-        focus="parts",
+        focus="parts+rough",
     ),
     mutant(
         "a journal is begun before its invocation is made",
