@@ -168,7 +168,6 @@ class Control:
 
     async def kill_calls(self, meta: Meta) -> None:
         """Kill the calls of an invocation that is stopped and not completed yet."""
-        await self._runtime.calls.ensure_by_journal(meta)
         for child in await self._calls(meta):
             await self.kill(child)
 
@@ -363,8 +362,9 @@ class Control:
         return 0 if not meta.epoch else await self._storage.next_segment(meta)
 
     async def _calls(self, meta: Meta) -> list[str]:
-        """Return the ids of its calls that have no result."""
+        """Make sure of its calls that have no result, and return their ids."""
         try:
+            await self._runtime.calls.ensure_by_journal(meta)
             journal = await self._storage.journal(meta)
         except Unreadable as error:
             log.error("what it called goes on: %s", error, extra={"invocation_id": meta.id})

@@ -103,6 +103,16 @@ async def test_a_notification(running: Running, items: Items, attributes: dict[s
     await running.until(invocation.id, Status.COMPLETED)
 
 
+async def test_one_with_such_a_notification_is_killed(running: Running, items: Items) -> None:
+    invocation = await running.suspended("Book/Mary/buy")
+    await running.engine.control.pause(invocation.id)
+    await running.answer(invocation)
+    [note], _ = await running.store.read_notifications(invocation.ref)
+    await items.change(note, v={"N": "2"})
+    assert await running.engine.control.kill(invocation.id) == "accepted"
+    await running.until(invocation.id, Status.COMPLETED)
+
+
 async def test_a_notification_for_nothing_that_is_known(running: Running, items: Items) -> None:
     invocation = await running.suspended("Book/Mary/buy")
     await items.put(Notification(invocation.ref, "q7", Outcome(b"1"), running.now()))

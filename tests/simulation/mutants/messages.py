@@ -72,7 +72,7 @@ MUTANTS = (
     mutant(
         "an invocation is killed, and its call is put after that",
         "8",
-        Edit(Control, "kill_calls", "await self._runtime.calls.ensure_by_journal(meta)", "pass"),
+        Edit(Control, "_calls", "await self._runtime.calls.ensure_by_journal(meta)", "pass"),
         focus="held",
     ),
     mutant(
