@@ -178,13 +178,18 @@ class Network:
             return seconds
         return world.random.random() * faults.jitter if faults.jitter else 0.0
 
-    def deliveries(self, timer: float | None = None, *, fresh: bool = False) -> list[float]:
-        """After how many seconds a message arrives, for each copy of it. That of a timer arrives so much later."""
+    def deliveries(self, timer: float | None = None, *, fresh: bool = False, suspended: bool = False) -> list[float]:
+        """After how many seconds a message arrives, for each copy of it.
+
+        Args:
+            timer: That of a timer arrives so many seconds later.
+            fresh: Whether it is the first for an invocation.
+            suspended: Whether it is for one that has its result, and is otherwise left to a check that is due soon.
+        """
         world = self._world
         faults, due = world.faults, max(0.0, timer or 0.0)
         if world.chance(faults.lost):
-            # What has its result and no client may be left to a check that is due soon.
-            cost = RECOVERY + SOON / 1000 if "distant" in world.reach else RECOVERY
+            cost = RECOVERY + SOON / 1000 if suspended else RECOVERY
             world.loop.call_later(due, world.waits.mishap, cost)
             return []
         waits = []

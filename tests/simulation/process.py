@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from adapter.engine.engine import Engine
 from adapter.engine.piles import Piles
 from adapter.engine.ports import Dispatcher, Store, Timers, Unavailable
-from adapter.engine.records import Ref
+from adapter.engine.records import Ref, Status
 from adapter.engine.types import Kind, Target
 from tests.simulation import sessions
 from tests.simulation.clock import EPOCH
@@ -225,7 +225,9 @@ class _Dispatcher:
         function = world.plan.functions[service]
         for pile in await self._piles.add((service, deployment, batch), ref.id, batch):
             await process.work(world.network.latency())
-            for wait in world.network.deliveries(fresh=fresh):
+            records = [world.store._record(id) for id in pile]
+            suspended = any(each is not None and each.status is Status.SUSPENDED for each in records)
+            for wait in world.network.deliveries(fresh=fresh, suspended=suspended):
                 world.note(process, "dispatches", *pile, "fresh" if fresh else "", f"in {wait:.3f}")
                 world.soon(wait, partial(world.functions.deliver, function, deployment, pile, fresh))
         await process.mishap("after a dispatch")
