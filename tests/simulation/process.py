@@ -133,6 +133,7 @@ class Process:
     def _stop(self, *where: str) -> None:
         """Have it stand still for a while."""
         world = self.world
+        world.stops += 1
         seconds = world.random.choice(PAUSES if "stills" in world.reach else (1.0, 5.0, 20.0, 70.0, 150.0))
         self.paused = world.loop.time() + seconds
         world.waits.mishap(seconds + LEASE + RECOVERY)

@@ -46,11 +46,11 @@ def loose(after: Aftermath) -> None:
 
 def counts(after: Aftermath) -> None:
     """No step began again but in a new attempt, or after a failure."""
-    if {"aborts", "stills"} <= after.world.reach:
-        return  # a step takes too long when its process stands still, and that is a failure too
     for (ref, path), times in after.world.runs.begun.items():
         if ref in after.ends:
             failures = sum(count for (id, _), count in after.world.runs.stumbled.items() if id == ref.id)
-            if times > after.ends[ref].meta.epoch + failures:
+            # One whose process stands still may take longer than its `abort_timeout`.
+            aborted = after.world.stops if "aborts" in after.world.reach else 0
+            if times > after.ends[ref].meta.epoch + failures + aborted:
                 epochs = after.ends[ref].meta.epoch
                 after.fail(f"{ref.id} began its step at {path} {times} times, in {epochs} epochs")

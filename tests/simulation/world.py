@@ -102,6 +102,8 @@ class World:
     """Is done when a violation ends it."""
     calm: bool = field(default=False, init=False)
     """Whether there is peace."""
+    stops: int = field(default=0, init=False)
+    """How often a process has stood still."""
     pending: int = field(default=0, init=False)
     """Requests that are under way although nobody waits for them."""
     swept: bool = field(default=False, init=False)
