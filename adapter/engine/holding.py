@@ -91,13 +91,13 @@ class Holding:
                 return False
             interval = min(interval * 2, 1000)
             await self._notifications.refresh()
-            await self._settle_calls()
+            await self.settle_calls()
             if remote and self._process.now() >= check and not self._events.waiting:
                 await self._cycles.check()
                 check += check - began
         return True
 
-    async def _settle_calls(self) -> None:
+    async def settle_calls(self) -> None:
         """Make sure of calls that have no result for so long that their dispatches count as lost."""
         for execution in list(self._executions.values()):
             if execution.calling is not None and execution.calling.created + GRACE <= self._process.now():

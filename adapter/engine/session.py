@@ -291,6 +291,7 @@ class Session:
             raise self._work.broken
         if self._process.now() - self._notifications.refreshed_at >= REFRESH_EVERY:
             await self._notifications.refresh()
+            await self._holding.settle_calls()
         if self.commit_log.completed_from_inbox() >= INBOX_PAGE and not self._under_way.reading:
             await self._committer.commit(keep_last=self._process.now() - ran_before <= FLUSH_AFTER)
         elif len(self.commit_log.groups) > MAX_EFFECTS and not self._under_way.reads_state:
