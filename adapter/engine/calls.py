@@ -15,9 +15,10 @@ from contextlib import suppress
 from adapter.engine import lifecycle
 from adapter.engine.execution import Execution
 from adapter.engine.ids import new_commit_id
+from adapter.engine.lifetimes import KEPT
 from adapter.engine.ports import Conflict, Unavailable
 from adapter.engine.process import Process
-from adapter.engine.records import Calling, JournalSegment, Meta, Notification, Status, Unreadable
+from adapter.engine.records import Calling, JournalSegment, Meta, Notification, Ref, Status, Unreadable
 from adapter.engine.storage import Storage
 from adapter.engine.wakeups import Wakeups
 from adapter.frozen import replace
@@ -51,33 +52,39 @@ class Calls:
                 await self._ensure(execution.record, execution.calling)
             execution.calling = None
 
-    async def ensure_by_journal(self, caller: Meta) -> None:
-        """Make sure of the calls of an invocation whose journal was not read."""
-        _, segments, found, notifications = await self._storage.load(caller.id)
-        if found is not None and found.ref == caller.ref:
-            await self.ensure(caller, segments, notifications)
+    async def ensure_by_journal(self, ref: Ref, *, begin: bool = True) -> None:
+        """Make sure of the calls of an invocation whose journal was not read. See `ensure`."""
+        _, segments, caller, notifications = await self._storage.items(ref.id)
+        if caller is not None and caller.ref == ref:
+            await self.ensure(caller, segments, notifications, begin=begin)
 
     async def ensure(
-        self, caller: Meta, segments: Iterable[JournalSegment] = (), notifications: Iterable[Notification] = ()
+        self,
+        caller: Meta,
+        segments: Iterable[JournalSegment] = (),
+        notifications: Iterable[Notification] = (),
+        *,
+        begin: bool = True,
     ) -> None:
-        """Make sure of the calls of an invocation.
+        """Make sure of the calls of an invocation: each has a result, has begun, or has a due time.
 
         Args:
             caller: The invocation's record.
             segments: Its journal, if an attempt may have issued calls and not have been suspended since.
             notifications: Its notifications, as far as they are known.
+            begin: False to dispatch none, because they are about to be ended.
         """
         answered = {each.id for each in notifications}
         for calling in (caller.calling, *(segment.calling for segment in segments)):
             if calling is not None and f"c{calling.command}" not in answered and caller.live:
-                await self._ensure(caller, calling)
+                await self._ensure(caller, calling, begin=begin)
 
-    async def _ensure(self, caller: Meta, calling: Calling) -> None:
-        with suppress(Unreadable):  # then it is there, or its result is
-            await self._begin(caller, lifecycle.called(caller, calling), f"c{calling.command}")
+    async def _ensure(self, caller: Meta, calling: Calling, *, begin: bool = True) -> None:
+        with suppress(Unreadable):  # then its record is there
+            await self._find_or_put(caller, lifecycle.called(caller, calling), f"c{calling.command}", begin=begin)
 
-    async def _begin(self, caller: Meta, call: Meta, notification: str) -> None:
-        """Make sure that a call begins.
+    async def _find_or_put(self, caller: Meta, call: Meta, notification: str, *, begin: bool) -> None:
+        """Make sure of a call.
 
         A call that has completed is not put again, even if its record is deleted: its notification is there, unless its
         caller has gone on. Each try reads both anew, because they may have been read long ago.
@@ -86,7 +93,8 @@ class Calls:
         while (found := await self._storage.read(lambda: self._storage.store.peek(call.id))) is None:
             if await self._storage.is_notified(caller.ref, notification):
                 return
-            put = lifecycle.created_once(replace(call, due=self._process.times().grace))
+            times = self._process.times()
+            put = lifecycle.created_once(replace(call, due=times.grace, kept=times.now + KEPT))
             try:
                 await self._storage.store.commit([put, lifecycle.calls(caller)], new_commit_id())
             except Conflict as conflict:
@@ -96,13 +104,14 @@ class Calls:
                 if self._process.remaining() < 0:
                     raise
             else:
-                self._dispatch(call)
+                if begin:
+                    self._dispatch(call)
                 return
             tries += 1
             await self._storage.back_off(tries)
         if found.epoch or found.status is not Status.READY or found.due is not None:
             return
-        if await self._storage.apply(lifecycle.redispatched(found, self._process.now())):
+        if await self._storage.apply(lifecycle.redispatched(found, self._process.now())) and begin:
             self._dispatch(call)
 
     def _dispatch(self, call: Meta, batch: int = 1) -> None:

@@ -93,7 +93,7 @@ class Claims:
             meta = replace(meta, failures=min(meta.failures, 1))
         delivered = {entry.id for entry in journal if isinstance(entry, NotificationDelivered)}
         cancelled = cancellations(each.id for each in notifications if each.id not in delivered) > 0
-        await self._runtime.calls.ensure(meta, segments, notifications)
+        await self._runtime.calls.ensure(meta, segments, notifications, begin=meta.outcome is None)
         if meta.status is Status.READY and not cancelled and self._exhausted(meta, spec):
             await self._give_up(meta, spec)
             return None

@@ -252,8 +252,8 @@ class Control:
 
     async def _prefix(self, meta: Meta, first: int) -> list[Entry]:
         """Return the entries that an invocation begins with which is restarted from a command."""
-        await self._runtime.calls.ensure_by_journal(meta)
         entries, notifications = await self._storage.timed_journal(meta)
+        await self._runtime.calls.ensure_by_journal(meta.ref)
         values = {each.id: (await self._storage.with_value(each)).outcome for each in notifications}
         try:
             prefix = cut_before([entry for entry, _ in entries], values, first)
@@ -286,7 +286,7 @@ class Control:
         return await self._process.persist(self._end(meta, failure, required), repeated_by=Repeat.LEASE)
 
     async def _end(self, meta: Meta, failure: Failure, required: Sequence[Update]) -> bool:
-        await self._runtime.calls.ensure(meta)
+        await self._runtime.calls.ensure(meta, begin=failure != KILLED)
         if lifecycle.is_ending(meta, failure):  # another request has stopped it, and either may complete it
             taken = meta
         else:
@@ -364,7 +364,7 @@ class Control:
     async def _calls(self, meta: Meta) -> list[str]:
         """Make sure of its calls that have no result, and return their ids."""
         try:
-            await self._runtime.calls.ensure_by_journal(meta)
+            await self._runtime.calls.ensure_by_journal(meta.ref, begin=False)
             journal = await self._storage.journal(meta)
         except Unreadable as error:
             log.error("what it called goes on: %s", error, extra={"invocation_id": meta.id})

@@ -90,7 +90,7 @@ def called_apart(deltas: Collection[RecordDelta], now: int) -> Execution | None:
     called, parent = call.execution, call.execution.meta.parent
     if called.stored or called.spec is not None or called.cancelled or parent is None:
         return None
-    if parent.ref != caller.execution.ref or not _waits_only_for(caller, called, parent.command):
+    if parent.ref != caller.execution.ref or not _waits_only_for(caller, called.meta.id, parent.command):
         return None
     suspended = caller.suspended
     if suspended is not None and (suspended.check_at is None or suspended.check_at > now + SOON):
@@ -101,15 +101,15 @@ def called_apart(deltas: Collection[RecordDelta], now: int) -> Execution | None:
     return called if len(caller.divide()[1]) <= int(suspended is None) else None
 
 
-def _waits_only_for(caller: RecordDelta, called: Execution, command: int) -> bool:
-    """Return True if an invocation that goes on waits for a call, whose id derives from the command, and for nothing
+def _waits_only_for(caller: RecordDelta, id: str, command: int) -> bool:
+    """Return True if an invocation that goes on waits for a command's call, whose id derives from it, and for nothing
     else."""
     execution = caller.execution
     if caller.suspended is not None:
         return caller.suspended.awaiting.root == Node(True, (Leaf("call", (command, command)),))
     if caller.completed or caller.failed or execution.attempt is None:
         return False
-    derived = called.meta.id == child_id(*execution.ref, command)
+    derived = id == child_id(*execution.ref, command)
     return derived and [pending.n for pending in execution.attempt.waits()] == [command]
 
 

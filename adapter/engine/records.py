@@ -163,7 +163,7 @@ class Meta:
     awaiting: Awaiting | None = None
     """What it waits for, while it is suspended. While it runs: the invocations that it cannot continue without."""
     calling: Calling | None = None
-    """The call that the journal in the record ends with, if that is put after the record."""
+    """The call that the journal in the record describes, if that was put after the record."""
     waiters: int = 0
     """The number of others, besides the parent, that wait for the result."""
     dispatches: int = 0

@@ -96,6 +96,13 @@ class Storage:
     async def load(self, id: str) -> tuple[list[Part], list[JournalSegment], Meta | None, list[Notification]]:
         """Read an invocation: input parts, journal, record, notifications. All of them are of the record's
         generation."""
+        parts, segments, meta, notifications = await self.items(id)
+        if meta is None or _is_complete(notifications):
+            return parts, segments, meta, _in_order(notifications)
+        return parts, segments, meta, await self.notification_items(meta.ref)
+
+    async def items(self, id: str) -> tuple[list[Part], list[JournalSegment], Meta | None, list[Notification]]:
+        """Read an invocation as `load` does, but notifications in no order. One that was just put may be missing."""
         parts, segments, meta, notifications = await self._load(id)
         if (
             meta is not None
@@ -110,10 +117,6 @@ class Storage:
         if meta is not None and former >= MAX_FORMER:
             self.on_former_items(meta.ref)
         notifications = [each for each in notifications if each.to.generation == generation]
-        if meta is None or _is_complete(notifications):
-            notifications = _in_order(notifications)
-        else:
-            notifications = await self.notification_items(meta.ref)
         parts = [part for part in parts if part.generation == generation]
         return parts, [segment for segment in segments if segment.generation == generation], meta, notifications
 

@@ -62,6 +62,10 @@ class Stage:
             return input
 
         self.store.hook = self._hook
+        self.build()
+
+    def build(self) -> None:
+        """Make the engines, with the handlers that there are."""
         self.engines = {"Near": self._engine(self.near), "Far": self._engine(self.far)}
 
     def _engine(self, world: World) -> Engine:

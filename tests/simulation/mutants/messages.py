@@ -33,7 +33,7 @@ MUTANTS = (
         "8",
         Edit(
             Calls,
-            "_begin",
+            "_find_or_put",
             "await self._storage.store.commit([put, lifecycle.calls(caller)], new_commit_id())",
             "return",
         ),
@@ -42,7 +42,7 @@ MUTANTS = (
     mutant(
         "no process dispatches a call again that has no due time",
         "8",
-        Edit(Calls, "_begin", "if await self._storage.apply(", "if False and await self._storage.apply("),
+        Edit(Calls, "_find_or_put", "if await self._storage.apply(", "if False and await self._storage.apply("),
         focus="calls",
     ),
     mutant(
@@ -54,13 +54,18 @@ MUTANTS = (
     mutant(
         "a further attempt does not look after the call that it waits for",
         "8",
-        Edit(Claims, "_load_and_claim", "await self._runtime.calls.ensure(meta, segments, notifications)", "pass"),
+        Edit(
+            Claims,
+            "_load_and_claim",
+            "await self._runtime.calls.ensure(meta, segments, notifications, begin=meta.outcome is None)",
+            "pass",
+        ),
         focus="calls+anywhere",
     ),
     mutant(
         "a further attempt does not look after the call that its journal ends with",
         "8",
-        Edit(Claims, "_load_and_claim", "calls.ensure(meta, segments, notifications)", "calls.ensure(meta)"),
+        Edit(Claims, "_load_and_claim", "calls.ensure(meta, segments, notifications,", "calls.ensure(meta,"),
         focus="held",
     ),
     mutant(
@@ -72,13 +77,13 @@ MUTANTS = (
     mutant(
         "an invocation is killed, and its call is put after that",
         "8",
-        Edit(Control, "_calls", "await self._runtime.calls.ensure_by_journal(meta)", "pass"),
+        Edit(Control, "_calls", "await self._runtime.calls.ensure_by_journal(meta.ref, begin=False)", "pass"),
         focus="held",
     ),
     mutant(
         "an invocation is run again from a command, and the call before that is not ensured",
         "8",
-        Edit(Control, "_prefix", "await self._runtime.calls.ensure_by_journal(meta)", "pass"),
+        Edit(Control, "_prefix", "await self._runtime.calls.ensure_by_journal(meta.ref)", "pass"),
         focus="held",
     ),
     mutant(
