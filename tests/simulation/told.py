@@ -24,8 +24,8 @@ def calls(after: Aftermath) -> None:
     for end in after.ends.values():
         if end.output == "killed" or end.output.startswith("gave up after"):
             continue
-        if end.meta.id in after.world.operators.purged:
-            continue  # a late write may have put part of its journal again
+        if end.meta.id in after.world.operators.acted.get("purge", ()):
+            continue  # part of its journal may be deleted, or put again by a late write
         under_way: set[int] = set()
         for entry in after.store.journal(end.meta.ref):
             if isinstance(entry, CommandIssued) and entry.kind == "call":
