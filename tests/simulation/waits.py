@@ -40,6 +40,9 @@ while something else in its session is at work."""
 LOOK = 3.2
 """Seconds after which an attempt that runs looks for what others have told it."""
 
+POLL = 1.0
+"""Seconds after which a process looks that holds an attempt for a client."""
+
 REQUESTS = 4
 """Requests that one operation of a program, or one turn with a key, takes in sequence at most."""
 
@@ -259,6 +262,8 @@ class _Check:
         idle -= min(beside, LOOK * len(others))
         told = any(what in TOLD for _, what, *_ in trace)
         allowed = IDLE + told * LOOK + (len(trace) + 4) * REQUESTS * self.request
+        if "held" in self.world.reach:
+            allowed += sum(min(POLL, until - since) for since, until in others)
         if self.world.always_replay:  # each write of what runs beside it begins it anew
             allowed *= 2
         if idle > allowed and idle > allowed + self.waits.injected(began, ended):
