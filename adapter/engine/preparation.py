@@ -65,15 +65,16 @@ class Preparation:
     async def read_front(self, key: Key) -> None:
         """Read more of a key's inbox, unless something else here has changed what is known of it.
 
-        Entries that were read before stay as they are: their invocations may have run here. An entry that was put
-        among them since then is found when the inbox is read from its beginning again.
+        Entries that were read before stay where they are: their invocations may have run here. Those that were put
+        among them since then come next. Their senders may have put further ones, which must not come before them.
         """
         before = key.front
         known = before or []
+        tickets = {entry.ticket for entry in known}
         limit = len(known) + INBOX_PAGE
         while True:
             found = await self._storage.read(lambda limit=limit: self._storage.store.inbox(key.key, limit))  # type: ignore[misc]
-            further = [entry for entry in found if not known or entry.ticket > known[-1].ticket]
+            further = [entry for entry in found if entry.ticket not in tickets]
             if further or len(found) < limit:
                 break
             limit += INBOX_PAGE

@@ -163,6 +163,25 @@ def distant(random: Random) -> Plan:
     return crowd.plan([Root(root, "send", (0.0,))])
 
 
+def between(random: Random) -> Plan:
+    """Return a plan in which messages come to an inbox with earlier tickets than those that its owner has read.
+
+    Tickets that different processes take in the same millisecond may lie between each other.
+    """
+    crowd = Crowd(random, functions=1)
+    roots: list[Root] = []
+    short = (Op("add", "total", 1),)
+    moments = [random.uniform(0, 0.01) for _ in range(8)]
+    for _ in range(16):
+        *sent, last = (crowd.node(KEY, Kind.EXCLUSIVE, short) for _ in range(random.choice((2, 4))))
+        ops = (*(Op("invoke", node=node, how="send") for node in sent), Op("invoke", node=last, how="caught"))
+        roots.append(Root(crowd.node(SERVICE, Kind.SERVICE, ops), "send", (random.choice(moments),)))
+    for _ in range(random.choice((10, 20))):
+        node = crowd.node(KEY, Kind.EXCLUSIVE, short)
+        roots.append(Root(node, "send", (random.choice(moments),)))
+    return crowd.plan(roots)
+
+
 SERVICE = Target("S0", "do")
 
 MOMENTS = {
@@ -174,6 +193,7 @@ MOMENTS = {
     "unmarked": unmarked,
     "rush": rush,
     "distant": distant,
+    "between": between,
 }
 """The switches of these."""
 
@@ -186,6 +206,7 @@ FAULTS = {
     "unmarked": Faults(jitter=0.002, kill=0.03),
     "rush": Faults(jitter=0.02),
     "distant": Faults(jitter=0.002, lost=0.1),
+    "between": Faults(jitter=0.0004),
 }
 """What goes wrong in each of them."""
 

@@ -27,6 +27,7 @@ SHARES: Final = {
     "unmarked": 0.0,
     "rush": 0.0,
     "distant": 0.0,
+    "between": 0.0,
     "stale": 0.0,
     "doomed": 0.0,
     "ahead": 0.0,
@@ -91,8 +92,8 @@ SHARES: Final = {
 - ``held``: Clients wait for handlers that call others in another function, one at a time.
 - ``beside``: Calls end by signals while their callers run long steps.
 - ``attached``: What callers wait for expires at once, while they resume for another reason.
-- ``wakes``, ``resends``, ``turns``, ``overtaken``, ``behind``, ``unmarked``, ``rush``, ``distant``: Something
-  comes at an unlucky moment (see `moments`).
+- ``wakes``, ``resends``, ``turns``, ``overtaken``, ``behind``, ``unmarked``, ``rush``, ``distant``,
+  ``between``: Something comes at an unlucky moment (see `moments`).
 - ``twice``, ``stale``, ``doomed``, ``cuts``, ``ended``, ``parted``, ``counted``, ``crossed``, ``frozen``, ``purges``,
   ``excess``, ``shields``, ``abreast``, ``ahead`` and ``withdrawn``: Sessions come to rare decisions (see `corners`).
 - ``stills``, ``tardy``, ``belated``, ``pages``, ``rough``: What goes wrong lasts longer, in any plan (see `storms`).

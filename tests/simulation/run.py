@@ -135,7 +135,7 @@ def case(seed: int, focus: str = "") -> Case:
         reach = tuple(name for name in reach if name != "bounds")
     if "conflicts" in reach:
         faults.conflict = Random(f"{seed}/spans").choice((0.002, 0.01, 0.05))
-    front = Random(f"{seed}/front").choice((0, 1, 2, 5))
+    front = Random(f"{seed}/front").choice((0, 1, 2, 5)) if "between" not in reach else 5
     kept = Random(f"{seed}/kept").choice((0, 0, 0, 3600)) if "belated" not in reach else 0
     exchanges = draw_exchanges(Random(f"{seed}/exchanges"), smooth=smooth) if "sdk" in reach else Exchanges()
     most = Random(f"{seed}/hosted").choice((0, 0, 1, 5))

@@ -77,6 +77,17 @@ MUTANTS = (
         focus="crowd",
     ),
     mutant(
+        "an entry that is put among those that were read is passed",
+        "sends keep their order",
+        Edit(
+            Preparation,
+            "read_front",
+            "if entry.ticket not in tickets",
+            "if not known or entry.ticket > known[-1].ticket",
+        ),
+        focus="between",
+    ),
+    mutant(
         "a key is taken from its owner",
         "7",
         Edit(
