@@ -38,6 +38,9 @@ WHY: Final = {
         )
         for to in ("", " to keys of their own")
     },
+    "clients that wait for one invocation: slope of CPU": (
+        "1.05 on another machine; neither the garbage collector nor the clients' polls, and not found"
+    ),
     **{
         f"wait of {seconds} s: price against a durable function": (
             "a process waits with its client; with `Prefer: respond-suspended` none does"
