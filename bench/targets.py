@@ -39,7 +39,7 @@ WHY: Final = {
         for to in ("", " to keys of their own")
     },
     "clients that wait for one invocation: slope of CPU": (
-        "1.05 on another machine; neither the garbage collector nor the clients' polls, and not found"
+        "the cause is not known: it is neither the garbage collector nor the polls of clients; 1.05 on another machine"
     ),
     **{
         f"wait of {seconds} s: price against a durable function": (

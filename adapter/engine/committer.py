@@ -401,7 +401,7 @@ class Committer:
         if transaction.calling is None:
             return
         called = transaction.deltas[transaction.calling].execution
-        calling = transaction.called()
+        calling = transaction.described
         assert called.meta.parent is not None
         assert calling is not None
         caller = transaction.deltas[called.meta.parent.ref.id].execution

@@ -84,6 +84,8 @@ class Transaction:
         """The journal segments that records hold after the commit and no stored segment repeats, by invocation id."""
         self.calling: str | None = None
         """The invocation whose record is put after the commit (see `adapter.engine.calls`)."""
+        self.described: Calling | None = None
+        """That invocation, as its caller's record or journal describes it."""
         self.notifications: list[tuple[Notification, Execution]] = []
         """The notifications to parents in other processes, with the executions that completed."""
         self.granted: list[tuple[ObjectKey, Ref]] = []
@@ -179,6 +181,7 @@ class Transaction:
         parts: list[Part | JournalSegment] = []
         called = None if self.states else called_apart(self.deltas.values(), self._times.now)
         self.calling = called.meta.id if called is not None else None
+        self.described = calling_of(called) if called is not None else None
         tickets = {entry.ref: entry.ticket for state in self.states.values() for entry in state.new_entries}
         self.metas = {
             id: self._meta(delta, tickets.get(delta.execution.ref), commit_id) for id, delta in self.deltas.items()
@@ -188,10 +191,6 @@ class Transaction:
         for key, state in self.states.items():
             self._write_key(self._keys[key], state, changes, commit_id, key in following)
         return changes, parts
-
-    def called(self) -> Calling | None:
-        """Return the call whose record is put after the commit, as its caller's record or journal describes it."""
-        return calling_of(self.deltas[self.calling].execution) if self.calling is not None else None
 
     # --- inside ---
 
@@ -272,7 +271,7 @@ class Transaction:
             count = execution.segments + len(cuts) + int(inline is not None and meta.live)
             written: dict[str, Any] = {"segments": count, "inline_journal": inline}
             if self.calling is not None and not cuts:
-                written["calling"] = self.called()
+                written["calling"] = self.described
             if not execution.stored:
                 if len(execution.input) > INLINE:
                     out_of_line = cut(meta.ref, "input", execution.input, time_to_live(meta.due or meta.created))
@@ -297,7 +296,7 @@ class Transaction:
                 for offset, data in enumerate(cuts)
             ]
             parts += segments[:-1]
-            changes.append(Put(replace(segments[-1], calling=self.called()) if self.calling else segments[-1]))
+            changes.append(Put(replace(segments[-1], calling=self.described) if self.calling else segments[-1]))
         if delta.completed is None:
             return
         if meta.output_parts:
