@@ -52,11 +52,11 @@ class Calls:
                 await self._ensure(execution.record, execution.calling)
             execution.calling = None
 
-    async def ensure_by_journal(self, ref: Ref, *, begin: bool = True) -> None:
+    async def ensure_by_journal(self, ref: Ref) -> None:
         """Make sure of the calls of an invocation whose journal was not read. See `ensure`."""
         _, segments, caller, notifications = await self._storage.items(ref.id)
         if caller is not None and caller.ref == ref:
-            await self.ensure(caller, segments, notifications, begin=begin)
+            await self.ensure(caller, segments, notifications)
 
     async def ensure(
         self,

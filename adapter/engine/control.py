@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from adapter.engine import journal as journals
 from adapter.engine import lifecycle
 from adapter.engine.deadlocks import attached, deadlock, report
 from adapter.engine.execution import Execution
@@ -364,8 +365,11 @@ class Control:
     async def _calls(self, meta: Meta) -> list[str]:
         """Make sure of its calls that have no result, and return their ids."""
         try:
-            await self._runtime.calls.ensure_by_journal(meta.ref, begin=False)
-            journal = await self._storage.journal(meta)
+            _, segments, found, notifications = await self._storage.items(meta.id)
+            if found is None or found.ref != meta.ref:
+                return []
+            await self._runtime.calls.ensure(found, segments, notifications, begin=False)
+            journal = journals.read(meta.id, segments, found.inline_journal, count=found.stored_segments)
         except Unreadable as error:
             log.error("what it called goes on: %s", error, extra={"invocation_id": meta.id})
             return []

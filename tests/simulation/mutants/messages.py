@@ -77,7 +77,9 @@ MUTANTS = (
     mutant(
         "an invocation is killed, and its call is put after that",
         "8",
-        Edit(Control, "_calls", "await self._runtime.calls.ensure_by_journal(meta.ref, begin=False)", "pass"),
+        Edit(
+            Control, "_calls", "await self._runtime.calls.ensure(found, segments, notifications, begin=False)", "pass"
+        ),
         focus="held",
     ),
     mutant(
