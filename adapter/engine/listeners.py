@@ -30,7 +30,7 @@ class Listeners:
     """Gives the outcome of an invocation that completes in this process to those that wait for it here."""
 
     def __init__(self) -> None:
-        self._listeners: dict[str, list[Listener]] = {}
+        self._listeners: dict[str, dict[asyncio.Future[Outcome | None], Listener]] = {}  # of each id, by its future
 
     def __contains__(self, id: str) -> bool:
         """Return True if a client waits for the invocation."""
@@ -43,12 +43,13 @@ class Listeners:
     def listen(self, id: str, patience: Patience) -> Generator[Listener]:
         """Yield a listener, which is told if this process completes, pauses or suspends the invocation."""
         listener = Listener(id, patience, asyncio.get_running_loop().create_future())
-        self._listeners.setdefault(id, []).append(listener)
+        of_id = self._listeners.setdefault(id, {})
+        of_id[listener.future] = listener
         try:
             yield listener
         finally:
-            self._listeners[id] = [each for each in self._listeners[id] if each is not listener]
-            if not self._listeners[id]:
+            del of_id[listener.future]
+            if not of_id:
                 del self._listeners[id]
 
     def complete(self, id: str, outcome: Outcome | None) -> None:
@@ -68,4 +69,4 @@ class Listeners:
             listener.future.set_exception(error)
 
     def _waiting(self, id: str) -> list[Listener]:
-        return [listener for listener in self._listeners.get(id, ()) if not listener.future.done()]
+        return [listener for listener in self._listeners.get(id, {}).values() if not listener.future.done()]
