@@ -170,11 +170,9 @@ class CommitLog:
         self.kinds.clear()
 
     def executions(self) -> Iterable[Execution]:
-        """Return the executions that run, and all that the log names."""
-        yield from self._running.values()
-        for group in self.groups:
-            for effect in group:
-                yield effect.execution
+        """Return the executions that run, and all that the log names, each once."""
+        logged = (effect.execution for group in self.groups for effect in group)
+        return dict.fromkeys(chain(self._running.values(), logged))
 
     def advances(self, execution: Execution) -> bool:
         """Return True if the log appends to an execution's journal."""

@@ -390,6 +390,6 @@ class Engine:
 
     async def _fail_executions(self, session: Session, error: Unreadable) -> None:
         """Record that a session met something that cannot be read, as a failed attempt of each of its executions."""
-        for execution in dict.fromkeys(session.commit_log.executions()):
+        for execution in session.commit_log.executions():
             if execution.stored and execution.meta.status is Status.RUNNING:
                 await self._claims.record_unreadable(execution.record, error, progress=execution.progress)
