@@ -291,8 +291,8 @@ class Control:
         if lifecycle.is_ending(meta, failure):  # another request has stopped it, and either may complete it
             taken = meta
         else:
-            times, segments = self._process.times(), await self._segments_with_marker(meta)
-            taken, change = lifecycle.ending(meta, failure, times, segments)
+            times, stored = self._process.times(), await self._next_segment(meta)
+            taken, change = lifecycle.ending(meta, failure, times, stored)
             if not await self._fence(meta, change, required):
                 return False
         if failure == KILLED:
@@ -331,7 +331,7 @@ class Control:
     async def keep_paused(self, meta: Meta) -> bool:
         """Stop every attempt, and keep the invocation from continuing. Return False if the record has changed."""
         await self._runtime.calls.ensure(meta)
-        return await self._fence(meta, lifecycle.paused(meta, await self._segments_with_marker(meta)).change)
+        return await self._fence(meta, lifecycle.paused(meta, await self._next_segment(meta)).change)
 
     async def _fence(self, meta: Meta, change: Update, required: Sequence[Update] = ()) -> bool:
         """Commit a change that raises the epoch, so that no attempt can continue, and leave the key's inbox.
@@ -341,8 +341,12 @@ class Control:
         changes: list[Change] = [change, *required]
         if meta.epoch:
             times = self._process.times()
-            data = encode([started(meta)], [times.now])[0]
-            changes.append(Put(JournalSegment(*meta.ref, change.set["segments"] - 1, data, ttl=times.ttl)))
+            put = encode([started(meta)], [times.now])
+            if meta.inline_journal is not None and "inline_journal" in change.set:
+                put.insert(0, meta.inline_journal)
+            places = range(change.set["segments"] - len(put), change.set["segments"])
+            segments = (JournalSegment(*meta.ref, n, data, ttl=times.ttl) for n, data in zip(places, put, strict=True))
+            changes += map(Put, segments)
         queued = lifecycle.waits_in_inbox(meta)
         if queued and meta.ticket is not None:
             # The handover of the key deletes the entry too, so only one of the two writes can apply.
@@ -354,10 +358,6 @@ class Control:
                 return False
             return await self._storage.apply(*changes[:-1])  # the entry was lost
         return True
-
-    async def _segments_with_marker(self, meta: Meta) -> int | None:
-        """Return the number of the journal's segments after the marker that stops an attempt."""
-        return await self._storage.next_segment(meta) + 1 if meta.epoch else None
 
     async def _next_segment(self, meta: Meta) -> int:
         return 0 if not meta.epoch else await self._storage.next_segment(meta)

@@ -349,7 +349,8 @@ def inline(segments: Sequence[JournalSegment], text: str | None) -> str | None:
     """Return the segment that a record holds; ``None`` if it holds none, or a stored segment repeats it.
 
     The next segment of a running attempt begins with the entries of the one in the record, so that the commit need not
-    write the record. An operator's marker does not: then the segment in the record counts as the last one.
+    write the record. Earlier code put an operator's marker without them: then the segment in the record counts as the
+    last one.
 
     >>> text = encode([CommandIssued(0, "run", "pay")], [5])[0]
     >>> next = encode([CommandIssued(0, "run", "pay"), ResultDelivered(0, Outcome(b"1"))], [5, 7])[0]

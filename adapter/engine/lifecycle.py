@@ -448,19 +448,20 @@ def lost(meta: Meta) -> Update:
     return t.LOSE.update(meta, {**_waits(meta, None), "error": error, "epoch": meta.epoch + 1})
 
 
-def paused(meta: Meta, segments: int | None) -> Moved:
-    """Keep an invocation from continuing. Its epoch is raised, so that no attempt goes on."""
-    return t.PAUSE.move(meta, _fence(meta, segments) | _waits(meta, None))
+def paused(meta: Meta, stored: int) -> Moved:
+    """Keep an invocation from continuing. Its epoch is raised, so that no attempt goes on. See `_fence`."""
+    return t.PAUSE.move(meta, _fence(meta, stored) | _waits(meta, None))
 
 
 # --- operators ---
 
 
-def ending(meta: Meta, failure: Failure, times: Times, segments: int | None) -> Moved:
-    """Stop an invocation for good, in any state. The process that does this completes it; if that dies, another one."""
+def ending(meta: Meta, failure: Failure, times: Times, stored: int) -> Moved:
+    """Stop an invocation for good, in any state. The process that does this completes it; if that dies, another one.
+    See `_fence`."""
     transition = t.END_QUEUED if waits_in_inbox(meta) else t.END
     values = {"status": Status.RUNNING, "due": times.lease, "outcome": Outcome(failure=failure)}
-    return transition.move(meta, _fence(meta, segments) | values)
+    return transition.move(meta, _fence(meta, stored) | values)
 
 
 def is_ending(meta: Meta, failure: Failure) -> bool:
@@ -468,14 +469,19 @@ def is_ending(meta: Meta, failure: Failure) -> bool:
     return meta.status is Status.RUNNING and meta.outcome == Outcome(failure=failure)
 
 
-def _fence(meta: Meta, segments: int | None) -> dict[str, Any]:
+def _fence(meta: Meta, stored: int) -> dict[str, Any]:
     """Return the values that stop every attempt.
 
-    ``segments`` is the number of the journal's segments after the marker that stops the attempt; ``None`` if none has
-    begun.
+    If one has begun, a marker is put, and before it the segment that the record holds, unless a stored one repeats it.
+    ``stored`` is the number of segments that are stored.
     """
-    values = {**IDLE, "epoch": meta.epoch + 1}
-    return values if segments is None else {**values, "segments": segments, "failed": None}
+    values: dict[str, Any] = {**IDLE, "epoch": meta.epoch + 1}
+    if not meta.epoch:
+        return values
+    values |= {"segments": stored + 1, "failed": None}
+    if meta.inline_journal is not None and stored == meta.stored_segments:
+        values |= {"segments": stored + 2, "inline_journal": None}
+    return values
 
 
 def waits_in_inbox(meta: Meta) -> bool:

@@ -72,6 +72,8 @@ class WatchedStore(MemoryStore):
         """The invocations of which a count of notifications may have been applied twice."""
         self._made: set[Ref] = set()
         """Everything that ever had a record."""
+        self._inlined: dict[Ref, str] = {}
+        """The last segment of each journal that lay in its record."""
 
     def metas(self) -> Iterator[Meta]:
         """All invocations' records."""
@@ -132,6 +134,8 @@ class WatchedStore(MemoryStore):
                 self._on_record(old, new)
                 if new is not None and new.inline_journal and (old is None or old.inline_journal != new.inline_journal):
                     journals.append((new.ref, new.inline_journal))
+                    self._inlined[new.ref] = new.inline_journal
+                    self._on_entries(new.ref, new.inline_journal, new)
                 if new is not None and new.kind.exclusive:
                     keys[new.target.object] = None
             elif isinstance(new or old, Head | InboxEntry):
@@ -175,20 +179,26 @@ class WatchedStore(MemoryStore):
                 self._lives.killed(new.ref)
 
     def _on_segment(self, old: JournalSegment | None, new: JournalSegment) -> None:
-        ref, writer = Ref(new.id, new.generation), self.world.network.writer
+        ref = Ref(new.id, new.generation)
         if ref not in self._made:
             self._fail(f"segment {new.index} of the journal of {new.id} is there before its record")
         if old is not None:
             self._fail(f"{new} replaces {old}")
         found = self._record(new.id)
         own = found if found is not None and found.generation == new.generation else None
-        counts = new.data.startswith((WHOLE, LAST)) and not BEGAN.match(new.data)
-        copies = own is not None and own.copied and own.copied[0].before and own.epoch == 1
-        if counts and not copies and writer is not None:
-            self.world.runs.authors[ref] = writer.deployment
+        if new.data != self._inlined.get(ref):  # else it moves out of the record
+            self._on_entries(ref, new.data, own)
         read = own is not None and not own.expired(self.now() + SKEW)  # not one that comes after a purge
         if new.index and read and self._lookup(address(replace(new, index=new.index - 1))) is None:
             self._fail(f"{new} leaves a gap")
+
+    def _on_entries(self, ref: Ref, text: str, own: Meta | None) -> None:
+        """Take note of the deployment whose code wrote these entries of a journal."""
+        writer = self.world.network.writer
+        counts = text.startswith((WHOLE, LAST)) and not BEGAN.match(text)
+        copies = own is not None and own.copied and own.copied[0].before and own.epoch == 1
+        if counts and not copies and writer is not None:
+            self.world.runs.authors[ref] = writer.deployment
 
     def _ended(self, meta: Meta) -> Ended:
         input = self.world.decoded(meta.input if meta.input is not None else self.payload(meta, "input"))

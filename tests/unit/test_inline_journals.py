@@ -9,7 +9,7 @@ import pytest
 
 from adapter.engine import commands as c
 from adapter.engine import lifecycle
-from adapter.engine.journal import CommandIssued, ResultDelivered
+from adapter.engine.journal import AttemptStarted, CommandIssued, ResultDelivered
 from adapter.engine.ports import Update
 from adapter.engine.record_delta import MAX_LIVE_JOURNAL
 from adapter.engine.records import JournalSegment, Meta, Status
@@ -130,6 +130,36 @@ async def test_what_an_operator_does_keeps_it(times: int) -> None:
     assert value((await stages.world.meta(id)).outcome) == "done"
     assert stages.ran == [0, 1]
     assert await stages.steps(id) == ["step 0", "step 1"]
+
+
+@pytest.mark.parametrize("moment", ["suspended", "goes on", "has gone on"])
+async def test_a_marker_of_an_operator_follows_what_ran_before(moment: str) -> None:
+    world = World()
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        for number in range(2):
+            await ctx.issue(c.Sleep(5000), unpack)
+            await ctx.issue(c.Run(f"step {number}", closure(number)), unpack)
+
+    client = world.start("S/work") if moment != "suspended" else None
+    if client is None:
+        await world.send("S/work")
+    await world.clock.advance(7 if moment == "has gone on" else 2)
+    [meta] = [record for record in world.store.records() if isinstance(record, Meta)]
+    stored = any(isinstance(record, JournalSegment) for record in world.store.records())
+    assert (meta.status is Status.SUSPENDED) == (moment == "suspended")
+    assert (meta.inline_journal is not None, stored) == (True, moment == "has gone on")
+
+    assert await world.engine.control.pause(meta.id) == "accepted"
+    entries = await world.engine.storage.journal(await world.meta(meta.id))
+    assert [entry.epoch for entry in entries if isinstance(entry, AttemptStarted)] == [2]
+    assert isinstance(entries[-1], AttemptStarted)
+    assert await world.engine.control.resume(meta.id) == "accepted"
+    await world.clock.advance(20)
+    assert (await world.meta(meta.id)).status is Status.COMPLETED
+    if client is not None:
+        await client
 
 
 async def test_a_killed_invocation_shows_it() -> None:

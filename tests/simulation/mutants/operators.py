@@ -18,9 +18,21 @@ MUTANTS = (
         Edit(
             Control,
             "keep_paused",
-            "self._fence(meta, lifecycle.paused(meta, await self._segments_with_marker(meta)).change)",
+            "self._fence(meta, lifecycle.paused(meta, await self._next_segment(meta)).change)",
             'self._storage.apply(PAUSE.update(meta, {"status": Status.PAUSED, "due": None}))',
         ),
+        focus="operators",
+    ),
+    mutant(
+        "an operator's marker takes along a segment that a stored one repeats",
+        "4",
+        Edit(lifecycle, "_fence", "stored == meta.stored_segments", "True"),
+        focus="operators",
+    ),
+    mutant(
+        "an operator's marker takes the place of the segment in the record",
+        "4",
+        Edit(Control, "_fence", "put.insert(0, meta.inline_journal)", 'put.insert(0, "2.[]")'),
         focus="operators",
     ),
     mutant(
