@@ -127,7 +127,7 @@ class Issuing:
                 execution.required_requests += command.__class__ in REQUIRED
                 self._events.post(Event(execution.meta.id, n, attempt.read_results[n]))
             case c.Run(at_most_once=True) if n not in execution.issued_here and not attempt.retries_step(n):
-                reason = f"step {command.name!r} may have run before its process ended, and is to run at most once"
+                reason = f"step {command.name!r} may have run in an earlier attempt, and is to run at most once"
                 self._events.post(Event(execution.meta.id, n, Outcome(failure=Failure(500, reason))))
             case c.Run():
                 self._under_way.step(execution, n, self._reads.seen_by(execution, command))

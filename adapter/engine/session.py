@@ -394,7 +394,7 @@ class Session:
         Return the cancellations that are on their way to calls. Nothing is committed before they have arrived, so that
         a crash repeats them.
         """
-        # A commit may have run code, too: it fails a call that closes a cycle.
+        # The end of a call that closes a cycle has run code, too.
         left = self._runner.cancellations or self._under_way.in_stage(Stage.NEXT)
         due = self._under_way.sleeps and self._under_way.due_timers(self._process.now())
         if not (left or due or self._runner.can_run):

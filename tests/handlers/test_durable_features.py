@@ -323,7 +323,7 @@ async def test_a_step_runs_at_most_once_whatever_crashes() -> None:
                 env.crash(at, applied=applied)
                 said.add(await env.service_client(Payments).once())
                 assert payments.charges <= 1
-    lost = "step 'charge' may have run before its process ended, and is to run at most once"
+    lost = "step 'charge' may have run in an earlier attempt, and is to run at most once"
     assert said == {"charged 1", lost}
 
 

@@ -274,7 +274,7 @@ class Program:
         try:
             value = await pending
         except TerminalError as error:
-            lost = "may have run before" in error.message or "abort_timeout" in error.message
+            lost = "is to run at most once" in error.message or "abort_timeout" in error.message
             if op.kind == "step" and op.how == "once" and lost:
                 self.see(path, "lost")
                 return

@@ -247,7 +247,7 @@ async def test_a_step_that_runs_at_most_once_and_asks_to_pause_has_run(code: str
     await world.clock.advance(5)
     assert value((await world.meta(id)).outcome) == (
         500,
-        "step 'charge' may have run before its process ended, and is to run at most once",
+        "step 'charge' may have run in an earlier attempt, and is to run at most once",
     )
     assert began == [1]
 
