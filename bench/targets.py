@@ -38,9 +38,6 @@ WHY: Final = {
         )
         for to in ("", " to keys of their own")
     },
-    "clients that wait for one invocation: slope of CPU": (
-        "the cause is not known: it is neither the garbage collector nor the polls of clients; 1.05 on another machine"
-    ),
     **{
         f"wait of {seconds} s: price against a durable function": (
             "a process waits with its client; with `Prefer: respond-suspended` none does"
