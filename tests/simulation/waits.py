@@ -33,9 +33,9 @@ NOTICE = 1.5
 ORDER = 2.0
 """Seconds by which the order of arrival may differ from that of the requests, as clocks do."""
 
-TOLD = ("awakeable", "signal", "promise", "join")
-"""Results that other processes may give to an attempt that runs. They give results of calls, too: those come late only
-while something else in its session is at work."""
+TOLD = ("awakeable", "signal", "promise", "join", "tree")
+"""Results that other processes may give to an attempt that runs, each alone or in a tree. They give results of calls,
+too: those come late only while something else in its session is at work."""
 
 LOOK = 3.2
 """Seconds after which an attempt that runs looks for what others have told it."""
