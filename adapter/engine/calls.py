@@ -53,10 +53,14 @@ class Calls:
             execution.calling = None
 
     async def ensure_by_journal(self, ref: Ref) -> None:
-        """Make sure of the calls of an invocation whose journal was not read. See `ensure`."""
-        _, segments, caller, notifications = await self._storage.items(ref.id)
-        if caller is not None and caller.ref == ref:
-            await self.ensure(caller, segments, notifications)
+        """Make sure of the calls of an invocation whose journal was not read, as it is now. See `ensure`."""
+        tries = 0
+        while True:
+            _, segments, caller, notifications = await self._storage.items(ref.id)
+            if caller is None or caller.ref != ref or await self.ensure(caller, segments, notifications):
+                return
+            tries += 1  # not all that changes the caller makes sure of its calls: an operator may have resumed it
+            await self._storage.back_off(tries)
 
     async def ensure(
         self,
@@ -65,8 +69,10 @@ class Calls:
         notifications: Iterable[Notification] = (),
         *,
         begin: bool = True,
-    ) -> None:
+    ) -> bool:
         """Make sure of the calls of an invocation: each has a result, has begun, or has a due time.
+
+        Return False if the invocation has changed meanwhile, and a call may be missing.
 
         Args:
             caller: The invocation's record.
@@ -74,17 +80,21 @@ class Calls:
             notifications: Its notifications, as far as they are known.
             begin: False to dispatch none, because they are about to be ended.
         """
-        answered = {each.id for each in notifications}
+        answered, sure = {each.id for each in notifications}, True
         for calling in (caller.calling, *(segment.calling for segment in segments)):
             if calling is not None and f"c{calling.command}" not in answered and caller.live:
-                await self._ensure(caller, calling, begin=begin)
+                sure = await self._ensure(caller, calling, begin=begin) and sure
+        return sure
 
-    async def _ensure(self, caller: Meta, calling: Calling, *, begin: bool = True) -> None:
+    async def _ensure(self, caller: Meta, calling: Calling, *, begin: bool = True) -> bool:
         with suppress(Unreadable):  # then its record is there
-            await self._find_or_put(caller, lifecycle.called(caller, calling), f"c{calling.command}", begin=begin)
+            return await self._find_or_put(
+                caller, lifecycle.called(caller, calling), f"c{calling.command}", begin=begin
+            )
+        return True
 
-    async def _find_or_put(self, caller: Meta, call: Meta, notification: str, *, begin: bool) -> None:
-        """Make sure of a call.
+    async def _find_or_put(self, caller: Meta, call: Meta, notification: str, *, begin: bool) -> bool:
+        """Make sure of a call. Return False if its caller has changed, and the call was not put.
 
         A call that has completed is not put again, even if its record is deleted: its notification is there, unless its
         caller has gone on. Each try reads both anew, because they may have been read long ago.
@@ -92,27 +102,28 @@ class Calls:
         tries = 0
         while (found := await self._storage.read(lambda: self._storage.store.peek(call.id))) is None:
             if await self._storage.is_notified(caller.ref, notification):
-                return
+                return True
             times = self._process.times()
             put = lifecycle.created_once(replace(call, due=times.grace, kept=times.now + KEPT))
             try:
                 await self._storage.store.commit([put, lifecycle.calls(caller)], new_commit_id())
             except Conflict as conflict:
                 if 1 in conflict.found:
-                    return  # the caller has gone on, which began with making sure of the call
+                    return False
             except Unavailable:
                 if self._process.remaining() < 0:
                     raise
             else:
                 if begin:
                     self._dispatch(call)
-                return
+                return True
             tries += 1
             await self._storage.back_off(tries)
         if found.epoch or found.status is not Status.READY or found.due is not None:
-            return
+            return True
         if await self._storage.apply(lifecycle.redispatched(found, self._process.now())) and begin:
             self._dispatch(call)
+        return True
 
     def _dispatch(self, call: Meta, batch: int = 1) -> None:
         self._wakeups.dispatch(call.ref, call.target.service, "", fresh=True, batch=batch)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from adapter.engine import journal as journals
 from adapter.engine import lifecycle, lifetimes
 from adapter.engine.control import Control
@@ -151,7 +153,7 @@ class Claims:
         if wait > 0:
             await self._process.clock.sleep(wait / 1000)
         if meta.outcome is not None and meta.outcome.failure is not None:
-            await self._control.end(meta, meta.outcome.failure)  # this needs nothing but the record
+            await self._end_unread(meta, meta.outcome.failure)
         else:
             await self.record_unreadable(meta, error)
 
@@ -165,7 +167,7 @@ class Claims:
         if meta.outcome is not None or policy.attempts is None or failures < policy.attempts:
             wait = round(policy.backoff(failures) * 1000)
         elif policy.exhausted == "kill":
-            if await self._control.end(meta, Failure(500, f"gave up after {failures} attempts: {text}")):
+            if await self._end_unread(meta, Failure(500, f"gave up after {failures} attempts: {text}")):
                 self._runtime.reports.attempt_failed(meta, policy, failures, error, None)
             return
         now = self._process.now()
@@ -177,6 +179,14 @@ class Claims:
         self._runtime.wakeups.schedule(waiting)
         if waiting.status is Status.PAUSED:
             self._runtime.listeners.complete(meta.id, None)
+
+    async def _end_unread(self, meta: Meta, failure: Failure) -> bool:
+        """End an invocation that cannot be read. This needs nothing but the record. Its calls go on, unless it is
+        killed."""
+        if failure != KILLED:
+            with suppress(Unreadable):
+                await self._runtime.calls.ensure_by_journal(meta.ref)
+        return await self._control.end(meta, failure)
 
     def _wait(self, meta: Meta, *, notified: bool) -> int | None:
         """Return in how many milliseconds an attempt is to begin, if that is soon; otherwise ``None``."""

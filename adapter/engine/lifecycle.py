@@ -493,13 +493,14 @@ def resumed(meta: Meta, times: Times, deployment: str | None) -> Moved:
     """Continue a paused invocation, or one that waits for its next attempt, now and perhaps on another deployment.
 
     Any other invocation only moves to the deployment. Its epoch stays, so its due time has to change: that is how a
-    late copy of an earlier move fails.
+    late copy of an earlier move fails. A call that its caller looks after has none, and gets one: its caller may have
+    forgotten it by the time of the write, which can require no due time.
     """
     values: dict[str, Any] = {"failures": 0, "dispatches": 0}
     if deployment is not None:
         values["deployment"] = deployment
     if meta.status not in t.RESUME.sources:
-        return t.MOVE.move(meta, values | {"due": None if meta.due is None else meta.due + 1})
+        return t.MOVE.move(meta, values | {"due": times.grace if meta.due is None else meta.due + 1})
     # Raising the epoch makes the attempt's last write fail if it is applied once more, later.
     return t.RESUME.move(meta, values | {"status": Status.READY, "due": times.grace, "epoch": meta.epoch + 1})
 

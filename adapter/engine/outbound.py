@@ -130,6 +130,10 @@ class Outbound:
                 gone = Outcome(failure=Failure(404, f"there is no invocation {id}, or it has expired"))
                 outcome = gone if meta is None else await self._storage.result(meta)
                 lost = outcome is not None and outcome.failure is not None and outcome.failure.code == 404
+                if lost and (issuer := execution.meta.issuer(n)) != execution.ref:  # its result may have been notified
+                    told = await self._storage.notifications(issuer)
+                    outcome = next((each.outcome for each in told if each.id == f"c{n}"), outcome)
+                    lost = outcome is not None and outcome.failure is not None and outcome.failure.code == 404
                 return None if lost and await self._was_notified(execution, n, id) else outcome
             waiter = Waiter(
                 id, meta.generation, execution.ref, n, execution.meta.target.service, execution.meta.deployment

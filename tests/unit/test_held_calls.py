@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from adapter.engine import commands as c
-from adapter.engine.ports import Create, Put
+from adapter.engine import lifecycle
+from adapter.engine.ports import Create, Put, Update
 from adapter.engine.records import JournalSegment, Meta, Notification, Status
 from adapter.engine.requests import Answer
 from adapter.engine.storage import Storage
 from adapter.engine.transitions import GRACE
-from adapter.engine.types import Outcome, Target
+from adapter.engine.types import Outcome, RetryPolicy, Target
+from adapter.frozen import replace
 from tests.unit.stage import Stage
 from tests.unit.world import closure, pack, settle, unpack, value
 
@@ -296,3 +299,95 @@ async def test_one_that_has_completed_and_is_deleted_is_not_put_again() -> None:
     assert await stage.call_of(stage.caller.id, 1) is None
     assert stage.ran == [7, 8]
     client.cancel()
+
+
+async def test_a_late_move_of_the_call_leaves_it_a_due_time() -> None:
+    """The interleaving:
+
+    1. An operator is about to move a call that has no due time, because its caller looks after it.
+    2. The client leaves. The caller is suspended, gives the call a due time, and forgets it. The dispatch is lost.
+    3. The move is applied. It took the due time away, and nobody came for the call.
+    """
+    stage = Stage()
+    stage.lost = 1
+    client = stage.begin(FURTHER, patience=3.0)
+    await stage.clock.advance(2)
+    call = await stage.call_of(stage.caller.id, 1)
+    assert call is not None
+    move = lifecycle.resumed(call, stage.engines["Near"].process.times(), "v2").change
+    stage.lost = 1
+    await stage.clock.advance(5)
+    assert (await client).outcome is None
+    await stage.store.commit([move], "move")
+    await sweep(stage, 5)
+    assert stage.ran == [7, 8]
+
+
+@pytest.mark.parametrize("end", [held, torn], ids=["not dispatched", "not put"])
+async def test_a_caller_that_cannot_be_read_and_gives_up_leaves_a_call_that_is_looked_after(end: Any) -> None:
+    stage = Stage()
+    retry = RetryPolicy(attempts=2, exhausted="kill")
+    stage.near._specs[:] = [replace(spec, options=replace(spec.options, retry=retry)) for spec in stage.near._specs]
+    stage.build()
+    await end(stage, FURTHER)
+    stage.engines["Near"].process.abort()
+    await settle()
+    stage.build()
+    await stage.store.commit([Update(stage.caller.ref, {"inline_journal": "2.[damaged"})], "damage")
+    await sweep(stage, 20)
+    assert not stage.caller.live
+    assert stage.ran == [7, 8]
+
+
+def keep_calls(stage: Stage) -> None:
+    """Have the journals of calls outlive them."""
+    stage.far._specs[:] = [
+        replace(spec, options=replace(spec.options, journal_retention=timedelta(days=1))) for spec in stage.far._specs
+    ]
+    stage.build()
+
+
+@pytest.mark.parametrize("act", ["resume", "pause"])
+async def test_a_restart_makes_sure_of_a_call_while_an_operator_acts(act: str) -> None:
+    """What an operator does to the caller between the reads of a restart and its write does not always make sure of
+    the call."""
+    stage = Stage()
+    keep_calls(stage)
+    await torn(stage, FURTHER)
+    control, caller = stage.engines["Near"].control, stage.caller
+    if act == "resume":
+        assert await control.pause(caller.id) == "accepted"
+    acted: list[str] = []
+    hook = stage.store.hook
+    assert hook is not None
+
+    async def between(phase: Any, method: str, args: tuple[Any, ...], kwargs: Any) -> None:
+        await hook(phase, method, args, kwargs)
+        if (phase, method) == ("before", "commit") and [type(change) for change in args[0]] == [Create, Update]:
+            stage.store.hook = hook
+            stage.delivers = False
+            acted.append(await getattr(control, act)(caller.id))
+
+    stage.store.hook = between
+    task = asyncio.create_task(control.restart(caller.id, first=2))
+    await stage.clock.advance(1)
+    restarted = await task
+    assert restarted is not None
+    assert acted == ["accepted"]
+    stage.delivers = True
+    await stage.engines["Near"].resume(restarted.id)
+    await sweep(stage, 30)
+    assert value((await stage.meta(restarted.id)).outcome) == [7, 8]
+
+
+@pytest.mark.parametrize("kept", [False, True])
+async def test_a_restart_waits_for_a_call_that_is_under_way(kept: bool) -> None:
+    stage = Stage()
+    if kept:
+        keep_calls(stage)
+    client, _ = await held(stage, FURTHER)
+    restarted = await stage.engines["Near"].control.restart(stage.caller.id, first=2)
+    assert restarted is not None
+    await sweep(stage, 5)
+    assert value((await stage.meta(restarted.id)).outcome) == [7, 8]
+    assert value((await client).outcome) == [7, 8]

@@ -214,3 +214,12 @@ def test_an_invocation_that_is_queued_has_another_due_time_than_it_had() -> None
 
     assert lifecycle.queued(meta, "t", 1000, "c").due != meta.due
     assert lifecycle.queued(meta, "t", 1001, "c").due == 1001 + transitions.OWNER_CHECK
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_no_change_takes_the_due_time_of_a_call_away(name: str) -> None:
+    """A change of a call that its caller looks after cannot require that it has no due time, so it may be applied after
+    the call was given one."""
+    call = replace(_record(Status.READY), epoch=0, due=None)
+    with suppress(AssertionError):  # it does not lead from there
+        assert PLAIN[name](call, _times(1)).set.get("due", 0) is not None, name

@@ -14,7 +14,7 @@ MUTANTS = (
     mutant(
         "a late copy of a move undoes a later one",
         "what is moved stays moved",
-        Edit(lifecycle, "resumed", 'values | {"due": None if meta.due is None else meta.due + 1}', "values"),
+        Edit(lifecycle, "resumed", 'values | {"due": times.grace if meta.due is None else meta.due + 1}', "values"),
         focus="moves",
     ),
     mutant(
