@@ -113,7 +113,8 @@ class Attempt:
                     self.delivered.add("x")
             elif isinstance(entry, AttemptStarted):
                 self._failing_since = entry.failed if self._failing_since is None else self._failing_since
-                self._last_retried, retried = retried, set[int]()
+                if not entry.stops:
+                    self._last_retried, retried = retried, set[int]()
             elif isinstance(entry, StepRetried):
                 if entry.tries:
                     self.retries[entry.n] = entry

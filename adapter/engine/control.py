@@ -341,7 +341,7 @@ class Control:
         changes: list[Change] = [change, *required]
         if meta.epoch:
             times = self._process.times()
-            put = encode([started(meta)], [times.now])
+            put = encode([started(meta, stops=True)], [times.now])
             if meta.inline_journal is not None and "inline_journal" in change.set:
                 put.insert(0, meta.inline_journal)
             places = range(change.set["segments"] - len(put), change.set["segments"])

@@ -78,6 +78,8 @@ class AttemptStarted:
     """When the attempt before failed, in milliseconds."""
     error: str = ""
     """What that attempt raised, cut after `MAX_KEPT_ERROR` bytes."""
+    stops: bool = False
+    """True if an operator stopped the invocation after that failure, and no attempt started."""
 
 
 @frozen
@@ -109,10 +111,11 @@ MAX_KEPT_ERROR = 300
 """The most bytes of an attempt's error that the journal keeps."""
 
 
-def started(meta: Meta) -> AttemptStarted:
-    """Return the entry for the attempt that follows on what a record has."""
+def started(meta: Meta, *, stops: bool = False) -> AttemptStarted:
+    """Return the entry for the attempt that follows on what a record has, or for an operator who stops it."""
     error = truncate(meta.error or "", MAX_KEPT_ERROR) if meta.failed is not None else ""
-    return AttemptStarted(meta.epoch + 1, lost=meta.may_run, failed=meta.failed, error=error)
+    stops = stops and meta.failed is not None
+    return AttemptStarted(meta.epoch + 1, lost=meta.may_run, failed=meta.failed, error=error, stops=stops)
 
 
 def pending_sleeps(entries: Iterable[Entry]) -> list[int]:
@@ -228,9 +231,9 @@ def _pack_entry(entry: Entry) -> list[Any]:
             return ["d", n, *pack_outcome(outcome)]
         case NotificationDelivered(n, id):
             return ["n", n, id]
-        case AttemptStarted(epoch, lost, failed, error):
+        case AttemptStarted(epoch, lost, failed, error, stops):
             if failed is not None:
-                return ["b", epoch, int(lost), failed, error]
+                return ["b", epoch, lost + 2 * stops, failed, error]
             return ["b", epoch, 1] if lost else ["b", epoch]
         case StepRetried(n, tries, began):
             return ["t", n, tries, began]
@@ -254,8 +257,8 @@ def _unpack_entry(data: list[Any]) -> Entry:
             return AttemptStarted(epoch)
         case ["b", int(epoch), 1]:
             return AttemptStarted(epoch, lost=True)
-        case ["b", int(epoch), int(lost), int(failed), str(error)]:
-            return AttemptStarted(epoch, bool(lost), failed, error)
+        case ["b", int(epoch), int(marks), int(failed), str(error)]:
+            return AttemptStarted(epoch, bool(marks & 1), failed, error, bool(marks & 2))
         case ["t", int(n), int(tries), int(began)]:
             return StepRetried(n, tries, began)
         case ["r", int(n), *outcome]:

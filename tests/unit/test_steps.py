@@ -315,3 +315,37 @@ async def test_a_step_between_two_tries_does_not_hold_up_the_attempt_that_has_fa
         await world.engine.sweeper.sweep()
     assert value((await world.meta((await task).id)).outcome) == "ok"
     assert len(tries) == 3
+
+
+@pytest.mark.parametrize("act", ["nothing", "resume", "pause, resume"])
+@pytest.mark.parametrize("tried", [False, True])
+async def test_a_step_that_is_still_to_run_once_runs_after_a_pause(tried: bool, act: str) -> None:
+    """It has not begun when its attempt fails, or its policy allows another try. An operator's marker in the journal
+    stood for an attempt that had not tried it."""
+    world = World()
+    began: list[int] = []
+    policy = RetryPolicy(initial=timedelta(seconds=30), maximum=timedelta(seconds=30))
+
+    async def charge() -> bytes:
+        began.append(1)
+        if tried and len(began) == 1:
+            raise OSError("reset by peer")
+        return pack("paid")
+
+    @world.handler("S", retry=policy)
+    async def work(ctx: Any, _: Any) -> Any:
+        step = ctx.issue(c.Run("charge", charge, policy if tried else None, at_most_once=True), unpack)
+        if not tried and not (await world.meta(id)).error:
+            raise OSError("reset by peer")
+        return await step
+
+    id = await world.send("S/work")
+    await world.clock.advance(3)
+    assert (await world.meta(id)).status is Status.BACKING_OFF
+    if act == "pause, resume":
+        assert await world.engine.control.pause(id) == "accepted"
+    if act != "nothing":
+        assert await world.engine.control.resume(id) == "accepted"
+    await world.clock.advance(40)
+    assert value((await world.meta(id)).outcome) == "paid"
+    assert len(began) == 1 + tried
