@@ -103,7 +103,8 @@ class Preparation:
         if size <= MAX_INLINE_PARTS and len(out_of_line) + transaction.items <= MAX_ITEMS:
             return [Put(part) for part in out_of_line]
         with_record = [part for part in out_of_line if isinstance(part, JournalSegment) or part.name != "input"]
-        if any(transaction.makes(part.id) for part in with_record):
+        made = [part for part in with_record if transaction.makes(part.id)]
+        if any(transaction.deltas[part.id].execution.spec is not None for part in made):
             raise TooLarge("what has no record yet can have no journal: it may turn out to have to wait for its key")
         inputs = {part.id for part in out_of_line if isinstance(part, Part) and part.name == "input"}
         there = {id for id in inputs if transaction.deltas[id].execution.input_is_put}
@@ -112,7 +113,7 @@ class Preparation:
         )
         for id in inputs:
             transaction.deltas[id].execution.input_is_put = True
-        segments = [segment for segment in out_of_line if isinstance(segment, JournalSegment)]
+        segments = [part for part in out_of_line if isinstance(part, JournalSegment) and part not in made]
         for start in range(0, len(segments), 5):
             try:
                 await self._storage.commit([Put(segment) for segment in segments[start : start + 5]], new_commit_id())
@@ -125,4 +126,4 @@ class Preparation:
             execution.segments += 1
             execution.inline = None  # the first of them is the one that the record holds
             transaction.segments[segment.id] -= 1
-        return []
+        return [Put(part) for part in made]  # the journal that a restart begins with

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from adapter import Context, ObjectContext, Service, TerminalError, VirtualObject, handler
+from adapter.engine import commands as c
 from adapter.engine.journal import (
     CANCEL,
     AttemptStarted,
@@ -24,10 +25,11 @@ from adapter.engine.journal import (
 )
 from adapter.engine.prefix import cut_before
 from adapter.engine.records import Copied, Ref
-from adapter.engine.types import Outcome
+from adapter.engine.types import Kind, Outcome
 from adapter.local.memory import MemoryStore
 from adapter.local.server import running
 from adapter.registry import Registry
+from tests.unit.world import World, closure, settle, unpack, value
 
 ONE, TWO = Outcome(b"1"), Outcome(b"2")
 
@@ -275,3 +277,31 @@ def test_what_derives_from_a_command_is_its_issuers() -> None:
     first, second = Ref("inv_a", "g"), Ref("inv_b", "g")
     record = meta("inv_c", copied=(Copied(2, first), Copied(4, second)))
     assert [record.issuer(n) for n in (0, 1, 2, 3, 4)] == [first, first, second, second, record.ref]
+
+
+# --- large ones ---
+
+
+@pytest.mark.parametrize("path", ["S/work", "S/k/work"])
+@pytest.mark.parametrize(("result", "input"), [(140_000, 0), (40_000, 700_000), (40_000, 3_000_000)])
+async def test_all_that_may_be_copied_is(path: str, result: int, input: int) -> None:
+    world = World()
+    ran: list[int] = []
+
+    def step(n: int) -> str:
+        ran.append(n)
+        return "x" * result
+
+    @world.handler("S", Kind.EXCLUSIVE if "/k/" in path else Kind.SERVICE)
+    async def work(ctx: Any, _: Any) -> Any:
+        for n in range(10):
+            await ctx.issue(c.Run(f"step {n}", closure(lambda n=n: step(n))), unpack)
+        return await ctx.issue(c.Run("last", closure(lambda: step(10)[:1])), unpack)
+
+    id = await world.send(path, "y" * input)
+    await settle()
+    restarted = await world.engine.control.restart(id, first=10)
+    assert restarted is not None
+    await settle()
+    assert value((await world.meta(restarted.id)).outcome) == "x"
+    assert ran == [*range(11), 10]
