@@ -336,7 +336,8 @@ class Control:
     async def _fence(self, meta: Meta, change: Update, required: Sequence[Update] = ()) -> bool:
         """Commit a change that raises the epoch, so that no attempt can continue, and leave the key's inbox.
 
-        Return False if the record has changed, or something else that is required has.
+        The segments that the change counts are put with it: the one that the record holds, if it is to hold it no
+        longer, and a marker. Return False if the record has changed, or something else that is required has.
         """
         changes: list[Change] = [change, *required]
         if meta.epoch:

@@ -163,7 +163,8 @@ class Meta:
     awaiting: Awaiting | None = None
     """What it waits for, while it is suspended. While it runs: the invocations that it cannot continue without."""
     calling: Calling | None = None
-    """The call that the journal in the record describes, if that was put after the record."""
+    """The call that the journal in the record describes, if that was put after the record. It stays until the record is
+    written again, even if the call has its result."""
     waiters: int = 0
     """The number of others, besides the parent, that wait for the result."""
     dispatches: int = 0
