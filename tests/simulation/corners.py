@@ -185,6 +185,24 @@ def abreast(random: Random) -> Plan:
     return crowd.plan(roots)
 
 
+def halted(random: Random) -> Plan:
+    """Return a plan in which attempts fail in the moment in which steps are to begin that run at most once.
+
+    Operators pause what waits for its next attempt.
+    """
+    crowd = Crowd(random, functions=1)
+    roots: list[Root] = []
+    acts: list[Act] = []
+    for _ in range(random.choice((4, 8, 16))):
+        steps = [(Op("step", "e", 100), Op("step", name, 5, how="once")) for name in random.choice(("a", "ab"))]
+        failing = (Op("step", "d", 100, random.choice((1, 2))),)
+        gather = Op("gather", branches=tuple(random.sample((failing, *steps), len(steps) + 1)))
+        root = Root(crowd.node(SERVICE, Kind.SERVICE, (gather,)), "send", (random.uniform(0, 1.0),))
+        roots.append(root)
+        acts.append(Act("pause", root.node, root.at[0] + random.uniform(0.1, 0.2)))
+    return replace(crowd.plan(roots), acts=tuple(acts))
+
+
 def withdrawn(random: Random) -> Plan:
     """Return a plan in which programs cancel messages that they sent: delayed, queued, begun and completed ones."""
     crowd = Crowd(random)
@@ -285,6 +303,7 @@ CORNERS = {
     "frozen": crossed,
     "purges": purges,
     "excess": excess,
+    "halted": halted,
     "shields": shields,
     "ahead": ahead,
     "cuts": cuts,
@@ -304,6 +323,7 @@ FAULTS = {
     "frozen": Faults(jitter=0.1, pause=0.1),
     "purges": Faults(jitter=0.02, slow=0.02, kill=0.005),
     "excess": Faults(jitter=0.02),
+    "halted": Faults(jitter=0.002),
     "shields": Faults(jitter=0.02, kill=0.01),
     "ahead": Faults(jitter=0.02, kill=0.05),
     "cuts": Faults(jitter=0.02, kill=0.05),

@@ -276,6 +276,7 @@ class Program:
         except TerminalError as error:
             lost = "is to run at most once" in error.message or "abort_timeout" in error.message
             if op.kind == "step" and op.how == "once" and lost:
+                self.world.runs.step_is_lost(self, path)
                 self.see(path, "lost")
                 return
             if op.how != "reject" or not error.message.startswith(f"{path}!"):

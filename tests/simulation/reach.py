@@ -36,6 +36,7 @@ SHARES: Final = {
     "parted": 0.0,
     "purges": 0.0,
     "excess": 0.0,
+    "halted": 0.0,
     "abreast": 0.0,
     "shields": 0.0,
     "leaves": 0.0,
@@ -95,7 +96,8 @@ SHARES: Final = {
 - ``wakes``, ``resends``, ``turns``, ``overtaken``, ``behind``, ``unmarked``, ``rush``, ``distant``,
   ``between``: Something comes at an unlucky moment (see `moments`).
 - ``twice``, ``stale``, ``doomed``, ``cuts``, ``ended``, ``parted``, ``counted``, ``crossed``, ``frozen``, ``purges``,
-  ``excess``, ``shields``, ``abreast``, ``ahead`` and ``withdrawn``: Sessions come to rare decisions (see `corners`).
+  ``excess``, ``halted``, ``shields``, ``abreast``, ``ahead`` and ``withdrawn``: Sessions come to rare decisions (see
+  `corners`).
 - ``stills``, ``tardy``, ``belated``, ``pages``, ``rough``: What goes wrong lasts longer, in any plan (see `storms`).
 - ``reruns``: Workflows are purged or expire, and run again under their ids.
 - ``moves``: Operators move invocations from deployment to deployment, and writes are late.
@@ -141,7 +143,7 @@ def draw(seed: int, focus: str) -> tuple[str, ...]:
         on.append("waits")
     if "excess" in on:
         on = [*dict.fromkeys((*on, "bounds"))]
-    if {"abreast", "counted", "ended", "excess", "shields", "withdrawn"}.intersection(on):
+    if {"abreast", "counted", "ended", "excess", "halted", "shields", "withdrawn"}.intersection(on):
         # the SDK has no gather or shield, and other outputs
         on = [name for name in on if name != "sdk"]
     if "leaves" in on:

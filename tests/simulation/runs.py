@@ -41,6 +41,8 @@ class Runs:
         """How often each step began."""
         self.started_once: set[tuple[Ref, str]] = set()
         """The steps that began, of those that are to run at most once."""
+        self.stopped: set[Ref] = set()
+        """The invocations that an operator has paused while an attempt ran."""
         self.finished: set[tuple[Ref, str]] = set()
         """The steps that have ended."""
         self.stumbled: dict[tuple[str, str], int] = {}
@@ -113,6 +115,15 @@ class Runs:
             self.check_step(meta, n)
             self.snapshots.setdefault(meta.ref, []).append((len(seen), to_json(seen)))
         return self.steps
+
+    def step_is_lost(self, program: Program, path: str) -> None:
+        """A step that runs at most once is said to have no result.
+
+        In ``halted``, it had begun, or an operator has stopped the attempt that was about to begin it.
+        """
+        ref = program.attempt.meta.ref
+        if "halted" in self._world.reach and (ref, path) not in self.started_once and ref not in self.stopped:
+            self._world.violation(f"{ref.id} has no result of its step at {path}, which never began")
 
     def step_is_cut(self, program: Program, n: int) -> None:
         """A step is cut short.

@@ -169,6 +169,8 @@ class WatchedStore(MemoryStore):
         if new is None:
             return
         self._made.add(new.ref)
+        if old is not None and (old.status, new.status) == (Status.RUNNING, Status.PAUSED):
+            self.world.runs.stopped.add(new.ref)
         if old is None or old.generation != new.generation:
             delay = max(0, (new.due or 0) - self.now()) if new.status is Status.SCHEDULED else 0
             self.world.waits.makes(new.ref, delay / 1000)

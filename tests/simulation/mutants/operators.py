@@ -36,6 +36,12 @@ MUTANTS = (
         focus="operators",
     ),
     mutant(
+        "an operator's marker stands for an attempt that has not tried a step again",
+        "steps run once",
+        Edit(Control, "_fence", "stops=True", "stops=False"),
+        focus="halted",
+    ),
+    mutant(
         "a paused invocation continues when it is dispatched",
         "8",
         Edit(Claims, "_wait", "case Status.READY:", "case Status.READY | Status.PAUSED:"),
