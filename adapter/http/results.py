@@ -19,6 +19,8 @@ from adapter.http.headers import media_type
 from adapter.http.messages import ID, HTTPError, answer, failed, read_body
 from adapter.http.services import JSON, Endpoint, read_json
 
+FORM: Final = "application/x-www-form-urlencoded"
+
 REJECTED: Final = 500
 """The code of the terminal error that a rejected awakeable raises."""
 
@@ -27,11 +29,21 @@ async def read_value(request: HTTPRequest) -> bytes:
     """Return a body that may be of any media type.
 
     Raises:
-        TerminalError: With code 400, if the request calls it JSON and it is not.
+        TerminalError: With code 400, if the request calls it JSON and it is not. With code 415, if the request calls it
+            a form, as ``curl -d`` does by default, and it is not JSON.
     """
     body = await read_body(request)
     if body and media_type(request) == JSON:
         read_json(body)
+    elif body and media_type(request) == FORM:
+        try:
+            read_json(body)
+        except TerminalError:
+            raise TerminalError(
+                f"the value is sent as a form, and is not JSON: send JSON with the header content-type: {JSON}, or "
+                "bytes with application/octet-stream",
+                code=415,
+            ) from None
     return body
 
 

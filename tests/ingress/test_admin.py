@@ -477,6 +477,20 @@ async def test_state_is_not_edited_under_who_holds_the_key(stack: Admined) -> No
         assert error(refused)[0] == 400
 
 
+async def test_a_form_is_not_a_value(stack: Admined) -> None:
+    form = {"content-type": "application/x-www-form-urlencoded"}  # what `curl -d` sends
+    id = await stack.sent("Shop/wait")
+    journal = (await stack.admin.get(f"/invocations/{id}/journal")).json()["entries"]
+    for path in (f"/invocations/{id}/signals/go", f"/awakeables/{journal[0]['awakeable']}/resolve"):
+        assert error(await stack.admin.post(path, content="yes", headers=form))[0] == 415
+        assert (await stack.admin.post(path, content='"yes"', headers=form)).status_code == 202
+    place = {"key": "a", "name": "count"}
+    refused = await stack.admin.put(
+        "/services/Box/state", params=place, content="yes", headers={**form, "if-match": "0"}
+    )
+    assert error(refused)[0] == 415
+
+
 # --- apart from the ingress ---
 
 

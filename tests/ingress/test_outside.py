@@ -74,6 +74,20 @@ async def test_an_awakeable_is_resolved_once(stack: Stack, path: str) -> None:
     assert error(await stack.http.post(f"{path}/{IDS[0]}/reject"))[0] == 409
 
 
+async def test_a_form_is_not_a_value(stack: Stack) -> None:
+    form = {"content-type": "application/x-www-form-urlencoded"}  # what `curl -d` sends
+    await started(stack)
+    path = f"/restate/awakeables/{IDS[0]}/resolve"
+    said = error(await stack.http.post(path, content="yes", headers=form))
+    assert (said[0], "content-type: application/json" in said[1]) == (415, True)
+    assert (await stack.http.post(path, content='"yes"', headers=form)).status_code == 202
+    id = await started(stack, "approved", 1)
+    path = f"/restate/invocation/{id}/signals/approved"
+    assert error(await stack.http.post(path, content="yes", headers=form))[0] == 415
+    assert (await stack.http.post(path, content="20.5", headers=form)).status_code == 202
+    assert (await outcome(stack, id)).json() == [20.5]
+
+
 async def test_an_awakeable_is_rejected_with_a_reason(stack: Stack) -> None:
     id = await started(stack)
     rejected = await stack.http.post(

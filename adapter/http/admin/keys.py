@@ -21,7 +21,7 @@ from adapter.http.admin import models as m
 from adapter.http.admin.filters import LIVE, read_filter
 from adapter.http.admin.outside import rejection
 from adapter.http.admin.routing import Call, ProblemError, Reply, operation
-from adapter.http.messages import read_body
+from adapter.http.results import read_value
 
 MOST_QUEUED: Final = 50
 """How many of the invocations that wait for a key an answer has."""
@@ -127,7 +127,7 @@ async def edit_state(call: Call, service: str) -> Reply[m.Version]:
     name = parameters.given(call, "name")
     if not any(each.kind is Kind.EXCLUSIVE for each in (await call.stack.service(service)).handlers.values()):
         raise TerminalError(f"{service!r} has no state to edit: it is not a virtual object", code=400)
-    value = await read_body(call.request) if call.request.method == "PUT" else None
+    value = await read_value(call.request) if call.request.method == "PUT" else None
     try:
         version = await editing.edit(engine.runtime, place, name, value, parameters.if_match(call))
     except editing.ChangedError as error:
@@ -198,7 +198,7 @@ async def _promise(engine: Engine, meta: Meta) -> m.Promise:
 @operation("POST", "/services/{service}/promises/{name+}/resolve", query=("key",), body=bytes, accepts=True)
 async def resolve_promise(call: Call, service: str, name: str) -> Reply[m.Completed]:
     """Resolve a promise with a value."""
-    return await _complete(call, service, name, Outcome(await read_body(call.request)))
+    return await _complete(call, service, name, Outcome(await read_value(call.request)))
 
 
 @operation("POST", "/services/{service}/promises/{name+}/reject", query=("key",), body=m.Refusal, accepts=True)

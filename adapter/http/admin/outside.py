@@ -8,13 +8,13 @@ from adapter.errors import TerminalError
 from adapter.http.admin import models as m
 from adapter.http.admin import parameters
 from adapter.http.admin.routing import Call, Reply, checked_id, operation, unknown
-from adapter.http.messages import read_body
+from adapter.http.results import read_value
 
 
 @operation("POST", "/awakeables/{id}/resolve", body=bytes, accepts=True)
 async def resolve(call: Call, id: str) -> Reply[m.Completed]:
     """Resolve an awakeable with a value."""
-    return await _complete(call, id, Outcome(await read_body(call.request)))
+    return await _complete(call, id, Outcome(await read_value(call.request)))
 
 
 @operation("POST", "/awakeables/{id}/reject", body=m.Refusal, accepts=True)
@@ -49,7 +49,7 @@ async def reject_signal(call: Call, id: str, name: str) -> Reply[m.Acknowledged]
 @operation("POST", "/invocations/{id}/signals/{name+}", body=bytes, accepts=True)
 async def signal(call: Call, id: str, name: str) -> Reply[m.Acknowledged]:
     """Send a signal with a value."""
-    return await _signal(call, id, name, Outcome(await read_body(call.request)))
+    return await _signal(call, id, name, Outcome(await read_value(call.request)))
 
 
 async def _signal(call: Call, id: str, name: str, outcome: Outcome) -> Reply[m.Acknowledged]:
