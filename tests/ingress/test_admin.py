@@ -469,7 +469,7 @@ async def test_state_is_not_edited_under_who_holds_the_key(stack: Admined) -> No
     refused = await stack.admin.put(
         "/services/Box/state", params={"key": "a", "name": "n"}, json=1, headers={"if-match": shown.headers["etag"]}
     )
-    assert error(refused) == (412, f"Box/a is held by {holder}: look again")
+    assert error(refused) == (412, f"Box/a is held by {holder}: wait until that ends, or cancel it")
     for service in ("Shop", "Sign"):
         refused = await stack.admin.put(
             f"/services/{service}/state", params={"key": "a", "name": "n"}, json=1, headers={"if-match": "0"}

@@ -131,7 +131,9 @@ async def edit_state(call: Call, service: str) -> Reply[m.Version]:
     try:
         version = await editing.edit(engine.runtime, place, name, value, parameters.if_match(call))
     except editing.ChangedError as error:
-        raise ProblemError(f"{error}: look again", code=412, kind="key-changed") from None
+        owner = (await editing.view(engine.runtime, place)).owner
+        held = f"{place} is held by {owner.id}: wait until that ends, or cancel it" if owner else f"{error}: look again"
+        raise ProblemError(held, code=412, kind="key-changed") from None
     return Reply({"version": version}, headers=_etag(version))
 
 
