@@ -15,6 +15,12 @@ NOISY: Final = ("botocore", "pynamodb", "urllib3", "watchfiles", "asyncio")
 REMEMBERED: Final = 1000
 """How many tracebacks are remembered, so as not to print them again."""
 
+CONTROL: Final = {n: chr(n).encode("unicode_escape").decode() for n in (*range(32), *range(127, 160))}
+"""Escapes for control characters, which a terminal would obey. Keys and the texts of callers may contain them."""
+
+CONTROL_IN_LINES: Final = {code: escape for code, escape in CONTROL.items() if chr(code) not in "\n\t"}
+"""The same, for text of several lines."""
+
 
 def log_to_console(*, replays: bool) -> None:
     """Have the process log to standard error, from ``LOG_LEVEL`` up.
@@ -68,6 +74,10 @@ class ConsoleFormatter(logging.Formatter):
                 details.append(str(own))
         if record.stack_info:
             details.append(self.formatStack(record.stack_info))
+        subject = subject.translate(CONTROL)
+        if record.name == "adapter":  # a handler's own lines may have colors
+            message = message.translate(CONTROL_IN_LINES if self._whole else CONTROL)
+            details = [each.translate(CONTROL_IN_LINES) for each in details]
         parts = [
             f"{self.formatTime(record, self.datefmt)} {record.levelname:<7} ",
             "(replay) " if getattr(record, "replaying", False) else "",

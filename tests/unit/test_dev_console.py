@@ -44,6 +44,15 @@ def test_a_line_names_the_target_and_the_invocation() -> None:
     assert formatter.format(other)[8:] == " WARNING shop.mail: ready"
 
 
+def test_a_terminal_does_not_obey_a_key_or_an_error() -> None:
+    error = ValueError("\x1b[2J\nand more")
+    given = record("failed: \x1b[2J\x00", error, target="Cart/a\n\x1b]0;b/add", invocation_id="inv_1")
+    line = ConsoleFormatter().format(given)
+    assert line.splitlines()[0][8:] == r" WARNING Cart/a\n\x1b]0;b/add: failed: \x1b[2J\x00 (inv_1)"
+    assert line.endswith("ValueError: \\x1b[2J\nand more")
+    assert "\x1b" not in ConsoleFormatter(whole=True).format(given)
+
+
 def test_a_traceback_is_told_once_for_each_invocation_and_place() -> None:
     formatter = ConsoleFormatter()
     lines = [
