@@ -16,7 +16,7 @@ from adapter.cli.failures import Exit, Failure
 from adapter.cli.filters import Deployment, Filter, On, whole_id
 from adapter.cli.invocations import summaries
 from adapter.cli.options import DryRun, Here, Yes, remote
-from adapter.cli.text import plural
+from adapter.cli.text import one_line, plural
 
 PAGE: Final = 100
 """How many invocations one request changes."""
@@ -250,12 +250,12 @@ def _preview(here: Here, meant: list[dict[str, Any]], refused: list[dict[str, An
     more = f" ({len(meant) - SHOWN} more than are shown)" if len(meant) > SHOWN else ""
     here.out.note(f"{len(meant)} to be {word}{more}")
     for each in refused[:SHOWN]:
-        here.out.note(f"not {each['id']}: {each['reason']}")
+        here.out.note(f"not {each['id']}: {one_line(each['reason'])}")
 
 
 def _report(here: Here, word: str, done: int, skipped: list[dict[str, Any]]) -> None:
     here.out.done(f"{word} {done}", {"done": done, "skipped": skipped})
     for each in skipped[:SHOWN]:
-        here.out.note(f"not {each['id']}: {each['reason']}")
+        here.out.note(f"not {each['id']}: {one_line(each['reason'])}")
     if skipped and not done:
         raise typer.Exit(Exit.CONFLICT)

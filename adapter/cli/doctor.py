@@ -65,9 +65,10 @@ def _look(here: Here, file: Path) -> Iterator[Finding]:
 
 
 def _report(findings: Sequence[Finding]) -> RenderableType:
+    from rich.console import Group
     from rich.text import Text
 
     def says(each: Finding) -> RenderableType:
-        return Text(each.says + (f"\n→ {each.advice}" if each.advice else ""))
+        return Group(*map(Text, [each.says, *([f"→ {each.advice}"] if each.advice else [])]))
 
     return table("check", "", "", rows=((Text(each.check), MARKS[each.level], says(each)) for each in findings))

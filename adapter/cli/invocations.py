@@ -11,7 +11,7 @@ from adapter.cli.api import path
 from adapter.cli.filters import Deployment, Filter, Id, whole_id
 from adapter.cli.options import Here, Limit, Watch, remote
 from adapter.cli.output import Item, table
-from adapter.cli.text import age, status, until
+from adapter.cli.text import age, one_line, status, until
 from adapter.cli.watching import watching
 
 if TYPE_CHECKING:
@@ -138,11 +138,11 @@ def _lines(item: Item) -> Iterator[RenderableType]:
     head = Text(f"{item['id']}  ")
     head.append_text(Text.from_markup(status(item)))
     head.pad_right(max(0, STATUS_WIDTH - len(item.get("outcome") or item["status"])))
-    head.append(f"  {age(item['created']):>6}  {item['target']}")
+    head.append(f"  {age(item['created']):>6}  {one_line(item['target'])}")
     yield head
     if remark := _remark(item):
         waits = "waits for " if remark == item.get("waits_for") else ""
-        yield Text(f"    {waits}{remark}", style="dim", overflow="ellipsis", no_wrap=True)
+        yield Text(f"    {waits}{one_line(remark)}", style="dim", overflow="ellipsis", no_wrap=True)
 
 
 def _remark(item: Any) -> str:

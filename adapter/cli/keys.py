@@ -21,7 +21,7 @@ from adapter.cli.failures import Exit, Failure
 from adapter.cli.invocations import summaries
 from adapter.cli.options import DryRun, Here, Limit, Watch, Yes, remote
 from adapter.cli.output import Item, table
-from adapter.cli.text import json_or_file, value, visible
+from adapter.cli.text import json_or_file, one_line, value, visible
 from adapter.cli.watching import watching
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _key(shown: Item, options: str, width: int) -> RenderableType:
 
     owner = shown["owner"]
     parts: list[RenderableType] = [
-        Text.assemble((f"{shown['service']}/{shown['key']}", "bold"), f"   version {shown['version']}")
+        Text.assemble((f"{shown['service']}/{one_line(shown['key'])}", "bold"), f"   version {shown['version']}")
     ]
     if owner is None:
         parts.append(Text("no owner"))

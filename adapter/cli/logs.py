@@ -14,7 +14,7 @@ from adapter.cli.api import path
 from adapter.cli.failures import Failure
 from adapter.cli.filters import Id, whole_id
 from adapter.cli.options import Here, remote
-from adapter.cli.text import instant
+from adapter.cli.text import instant, one_line
 
 INTERVAL: Final = 2.0
 """Seconds between requests to CloudWatch."""
@@ -130,6 +130,6 @@ def _text(line: Any) -> str:
     if not isinstance(line, dict):
         return str(line)
     fields: dict[str, Any] = line  # pyright: ignore[reportUnknownVariableType]
-    about = f"{fields['target']}: " if fields.get("target") else ""
+    about = f"{one_line(fields['target'])}: " if fields.get("target") else ""
     said = f"{fields.get('level', ''):<7} {about}{fields.get('message', '')}"
     return "\n".join([said, *filter(None, [fields.get("exception")])])

@@ -10,6 +10,8 @@ from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
+from adapter.cli import text
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
@@ -114,13 +116,21 @@ def _console(*, stderr: bool) -> Console:
 def table(
     *columns: str | tuple[str, Mapping[str, Any]], rows: Iterable[Sequence[RenderableType | None]]
 ) -> RenderableType:
-    """Return a table without lines.
+    """Return a table without lines. Keys and errors may contain line breaks, which are escaped in its cells.
 
     Args:
         columns: Their headings, each perhaps with options of rich's columns.
         rows: The cells of each row.
     """
     from rich.table import Table
+    from rich.text import Text
+
+    def one_line(cell: RenderableType | None) -> RenderableType | None:
+        if isinstance(cell, str):
+            return text.one_line(cell)
+        if isinstance(cell, Text):
+            cell.plain = text.one_line(cell.plain)
+        return cell
 
     made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
@@ -128,5 +138,5 @@ def table(
         options: dict[str, Any] = {"overflow": "fold", **given}
         made.add_column(heading, **options)
     for row in rows:
-        made.add_row(*row)
+        made.add_row(*map(one_line, row))
     return made

@@ -14,7 +14,7 @@ from adapter.cli.failures import Exit, Failure
 from adapter.cli.filters import Id, whole_id
 from adapter.cli.options import DryRun, Here, remote
 from adapter.cli.output import Item, table
-from adapter.cli.text import value
+from adapter.cli.text import one_line, value
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -131,7 +131,7 @@ def _tell(here: Here, what: str, id: str) -> None:
     shown = here.api.get(path("invocations", id))
     state = shown.get("outcome") or shown["status"]
     invocation = {name: shown[name] for name in ("id", "target", "status")}
-    here.out.done(f"{what}, for {shown['target']} ({state}), {id}", {"invocation": invocation, "dry_run": True})
+    here.out.done(f"{what}, for {one_line(shown['target'])} ({state}), {id}", {"invocation": invocation, "dry_run": True})
 
 
 def _tell_promise(here: Here, what: str, workflow: str, key: str, name: str) -> None:

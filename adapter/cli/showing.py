@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapter.cli.api import Api
 from adapter.cli.output import table
-from adapter.cli.text import age, duration, instant, status, until, value
+from adapter.cli.text import age, duration, instant, one_line, status, until, value
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -60,7 +60,7 @@ def _plain(text: str) -> RenderableType:
 def _headline(shown: Shown) -> RenderableType:
     from rich.text import Text
 
-    line = Text.assemble((shown["target"], "bold"), "   ", Text.from_markup(status(shown)), _since(shown))
+    line = Text.assemble((one_line(shown["target"]), "bold"), "   ", Text.from_markup(status(shown)), _since(shown))
     if shown["attempts"]:
         line.append(f"   {_attempt(shown)}")
     if shown.get("deployment"):
@@ -97,7 +97,7 @@ def _facts(shown: Shown, options: str) -> Iterator[str]:
         f"   called by {shown['parent']}" if shown.get("parent") else ""
     )
     if key := shown.get("idempotency_key"):
-        yield f"idempotency key {key}"
+        yield f"idempotency key {one_line(key)}"
     if failure := shown.get("failure"):
         yield f"failure {failure['code']}: {failure['message']}"
     waits = [_wait(wait, options) for wait in shown.get("waits", ())]
@@ -113,7 +113,7 @@ def _facts(shown: Shown, options: str) -> Iterator[str]:
 
 
 def _wait(wait: Shown, options: str) -> str:
-    name = wait.get("name", "")
+    name = one_line(wait.get("name", ""))
     match wait["kind"]:
         case "awakeable":
             return f"awakeable {wait.get('id')}  (adapter awakeable resolve {wait.get('id')}{options})"
@@ -200,7 +200,7 @@ def _leaf(item: Shown, current: str) -> RenderableType:
 
     sent = "  sent" if item.get("sent") else ""
     style = "bold" if item["id"] == current else ""
-    return Text.assemble((item["target"], style), "  ", Text.from_markup(status(item)), f"{sent}  {item['id']}")
+    return Text.assemble((one_line(item["target"]), style), "  ", Text.from_markup(status(item)), f"{sent}  {item['id']}")
 
 
 def why(answer: Shown, options: str, width: int) -> RenderableType:
@@ -210,21 +210,22 @@ def why(answer: Shown, options: str, width: int) -> RenderableType:
 
     chain: Sequence[Shown] = answer["chain"]
     indents = ["", *(f"{'  ' * depth}└ " for depth in range(len(chain) - 1))]
-    names = [f"{indent}{each['id']} {each['target']}" for indent, each in zip(indents, chain, strict=True)]
+    names = [f"{indent}{each['id']} {one_line(each['target'])}" for indent, each in zip(indents, chain, strict=True)]
     longest = max(map(len, names))
     lines: list[str] = []
     for indent, name, each in zip(indents, names, chain, strict=True):
-        line = f"{name:<{longest}}   {each['text']}"
-        lines += [line] if len(line) <= width else [name, f"{' ' * len(indent)}    {each['text']}"]
+        text = one_line(each["text"])
+        line = f"{name:<{longest}}   {text}"
+        lines += [line] if len(line) <= width else [name, f"{' ' * len(indent)}    {text}"]
     if answer["cycle"]:
         lines.append(f"{'  ' * (len(chain) - 1)}↺ an invocation above: a deadlock")
     parts = [Text(line, overflow="fold") for line in lines]
-    parts += [Text(), Text(answer["summary"], style="bold")]
+    parts += [Text(), Text(one_line(answer["summary"]), style="bold")]
     steps = [(each, action) for each in chain for action in each["actions"] if _helps(answer, each, action)]
     if steps:
         parts.append(Text())
     for each, action in steps:
-        parts.append(Text(f"{action['command']}{options}   # {action['text']}: {each['target']}"))
+        parts.append(Text(f"{action['command']}{options}   # {action['text']}: {one_line(each['target'])}"))
     return Group(*parts)
 
 

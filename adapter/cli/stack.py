@@ -15,7 +15,7 @@ from adapter.cli.failures import Exit, Failure
 from adapter.cli.options import DryRun, Here, Watch, Yes, remote
 from adapter.cli.output import Item, table
 from adapter.cli.target import Target
-from adapter.cli.text import age, plural, value
+from adapter.cli.text import age, one_line, plural, value
 from adapter.cli.watching import watching
 
 if TYPE_CHECKING:
@@ -190,9 +190,9 @@ def _deadlocks(items: Sequence[Item], options: str) -> RenderableType:
 
     parts: list[RenderableType] = []
     for each in items:
-        parts.append(Text(each["text"], style="bold"))
+        parts.append(Text(one_line(each["text"]), style="bold"))
         parts += [
-            Text(f"  adapter inv cancel {link['id']}{options}   # {link['target']}, {link['status']}")
+            Text(f"  adapter inv cancel {link['id']}{options}   # {one_line(link['target'])}, {link['status']}")
             for link in each["cycle"]
         ]
     parts.append(Text("Cancel one of each cycle; the others continue.", style="dim"))

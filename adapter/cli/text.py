@@ -100,6 +100,15 @@ def visible(value: Any) -> Any:
             return value
 
 
+def one_line(text: str) -> str:
+    """Return a text for a place that is one line, such as the row of a table.
+
+    >>> one_line("a\\nb\\tc")
+    'a\\\\nb\\\\tc'
+    """
+    return text.replace("\n", r"\n").replace("\t", r"\t")
+
+
 def plural(count: int, name: str) -> str:
     """Return a number of things.
 

@@ -138,6 +138,19 @@ def test_a_terminal_is_not_told_what_to_do_by_a_key(cli: Cli) -> None:
     assert "\x1b" not in cli("state", "get", "Cart", "x", key).err
 
 
+def test_a_key_with_a_line_break_is_one_row(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli.ok("call", "Cart/one\ntwo\tthree/add", '"pear"')
+    [row] = cli.ok("inv", "list", "--all", "--key", "one\ntwo\tthree").out.splitlines()[1:]
+    assert r"Cart/one\ntwo\tthree/add" in row
+    id = row.split()[0]
+    for command in (["show", id], ["show", id, "--tree"], ["why", id]):
+        assert r"Cart/one\ntwo\tthree/add" in cli.ok("inv", *command).out
+    assert cli.ok("keys", "show", "Cart", "one\ntwo\tthree").out.startswith(r"Cart/one\ntwo\tthree ")
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr("adapter.cli.output.WIDE", 100)
+    assert r"Cart/one\ntwo\tthree/add" in cli.ok("inv", "list", "--all", "--key", "one\ntwo\tthree").out
+
+
 def test_a_deployed_stack_has_its_log_elsewhere(cli: Cli, failed: str) -> None:
     refused = cli("inv", "logs", failed)
     assert refused.code == 1
