@@ -91,7 +91,9 @@ def _result(here: Here, answer: httpx.Response) -> httpx.Response:
     if not _is_left(answer):
         return answer
     id = answer.headers["x-restate-id"]
-    here.out.note(f"{id} is suspended. This command waits for its result.")
+    here.out.note(
+        f"{id} has no result yet, and this command waits for it. Why: adapter inv why {id}{here.target.options}"
+    )
     continues = f"{id} continues: adapter inv show {id}{here.target.options}"
     try:
         asked = 0

@@ -40,7 +40,7 @@ def test_a_call_that_is_suspended_is_waited_for(cli: Cli, world: World) -> None:
     id, ran = suspended(cli, world, "9")
     assert ran.code == 0, ran.err
     assert ran.json == "10 for ann"
-    assert ran.err == f"{id} is suspended. This command waits for its result.\n"
+    assert ran.err == f"{id} has no result yet, and this command waits for it. Why: adapter inv why {id}\n"
 
 
 class Interrupted:
