@@ -5,6 +5,7 @@ This process holds the listening socket all the time, so a request that comes in
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -34,7 +35,9 @@ def run(options: Options, host: str, port: int, *, reload: bool, console: bool =
     try:
         listener = _listen(host, port)
     except OSError as error:
-        print(f"adapter dev: cannot listen on {host}:{port}: {error.strerror}. Try --port 0", file=sys.stderr)
+        is_host = error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror)
+        instead = "another --host" if is_host else "--port 0"
+        print(f"adapter dev: cannot listen on {host}:{port}: {error.strerror}. Try {instead}", file=sys.stderr)
         return 1
     with listener:
         if console:  # the socket listens already: the browser waits for the server

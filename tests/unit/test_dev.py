@@ -250,6 +250,13 @@ def test_a_port_in_use(dev: Callable[..., Dev], tmp_path: Path) -> None:
         assert process.process.wait(60) == 1
 
 
+def test_an_address_of_another_machine(dev: Callable[..., Dev], tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(MODULE)
+    process = dev("shop", "--host", "192.0.2.1")
+    process.until(r"cannot listen on 192.0.2.1:0: .*. Try another --host")
+    assert process.process.wait(60) == 1
+
+
 def test_what_counts_in_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
