@@ -80,6 +80,8 @@ def run(arguments: Sequence[str]) -> int:
     except Failure as failure:
         return _tell(arguments, failure)
     except typer.TyperException as error:  # what the command line itself refuses
+        if not error.format_message():  # a group without a command: its help is printed
+            return Exit.USAGE
         return _tell(arguments, Failure(_usage(error), Exit.USAGE))
     except (typer.Abort, KeyboardInterrupt):
         return 130
@@ -112,8 +114,11 @@ def _called(arguments: Sequence[str]) -> str:
 
 def _usage(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
-    advice = f" See {context.command_path} --help" if context is not None else ""
-    return f"{error.format_message()}{advice}"
+    advice = f"See {context.command_path} --help" if context is not None else ""
+    message = error.format_message()
+    if message and not message.endswith("."):
+        message += "."
+    return f"{message} {advice}".strip()
 
 
 def _asks_for_json(arguments: Sequence[str]) -> bool:

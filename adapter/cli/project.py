@@ -138,7 +138,7 @@ def dev(
         typer.Option(metavar="FILE", help="The private key that signs requests to endpoints: ed25519, in PEM."),
     ] = None,
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port; 0 for a free one.")] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 for a free one.")] = 8080,
     allow_host: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Another name to be called by. Repeat it for more.")
     ] = None,

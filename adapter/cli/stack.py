@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 services = typer.Typer(no_args_is_help=True, help="See the services and their handlers.")
 deployments = typer.Typer(no_args_is_help=True, help="See what runs on each deployment, and remove old ones.")
-dead_letters = typer.Typer(no_args_is_help=True, help="See and delete messages that could not be delivered.")
+dead_letters = typer.Typer(no_args_is_help=True, help="List and purge messages that could not be delivered.")
 
 DeploymentName = Annotated[
     str, typer.Argument(metavar="FUNCTION:VERSION", help="The deployment.", autocompletion=complete_deployment)
@@ -258,7 +258,7 @@ def purge_dead_letters(here: Here, dry_run: DryRun = False, yes: Yes = False) ->
 @remote
 def console(
     target: Target,
-    port: Annotated[int, typer.Option(help="The port to listen on; 0 for a free one.")] = 8090,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 for a free one.")] = 8090,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open it in the browser.")] = True,
 ) -> None:
     """Serve the web console on this machine. Requests to a deployed stack are signed."""

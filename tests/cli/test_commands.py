@@ -71,6 +71,10 @@ def test_version(bare: Cli) -> None:
     ("arguments", "code", "says"),
     [
         (["inv", "show"], 2, "adapter inv show: Missing argument 'ID'. See adapter inv show --help"),
+        (["inv", "list", "--foo"], 2, "No such option: --foo (Possible options: --on). See adapter inv list --help"),
+        (["dev", "x", "--port", "99999"], 2, "99999 is not in the range 0<=x<=65535. See adapter dev --help"),
+        (["dev", "x", "--port", "-1"], 2, "-1 is not in the range"),
+        (["console", "--port", "99999"], 2, "99999 is not in the range"),
         (["explode"], 2, "No such command 'explode'"),
         (["inv", "list", "--status", "tired"], 2, "--status is one of scheduled, "),
         (["inv", "list", "--since", "soon"], 2, "'soon' is not a time"),
@@ -99,10 +103,17 @@ def test_refusals(
     assert says in ran.err
     if "json" not in arguments:
         assert ran.err.startswith("adapter")
-    if arguments[0] not in ("explode", "dev"):
+    if arguments[0] not in ("explode", "dev", "console"):
         told = bare(*arguments, "-o", "json").error
         assert told["exit_code"] == code
         assert told["message"] in ran.err
+
+
+@pytest.mark.parametrize("words", [[], ["inv"], ["dead-letters"]])
+def test_a_group_without_a_command_prints_its_help(bare: Cli, words: list[str]) -> None:
+    ran = bare(*words)
+    assert (ran.code, ran.err) == (2, "")
+    assert "Usage: adapter" in ran.out
 
 
 def test_without_a_server_it_says_which_there_could_be(
