@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from adapter.cli.checks import server, template
-from adapter.cli.checks.finding import Finding, Level, ok, wrong
+from adapter.cli.checks.finding import Finding, Level, wrong
 from adapter.cli.failures import Exit, Failure
 from adapter.cli.options import Here, remote
 from adapter.cli.output import table
@@ -55,9 +55,7 @@ def _look(here: Here, file: Path) -> Iterator[Finding]:
     except Failure as failure:
         yield wrong("stack", failure.message, "give --stack, --region and --profile as you deploy with them")
         return
-    if stack is None:
-        yield ok("server", here.target.base)
-    else:
+    if stack is not None:
         from adapter.cli.checks import account
 
         yield from account.check(stack)

@@ -148,6 +148,13 @@ def test_a_healthy_server(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert found == {"server": "ok", "admin": "ok", "dead letters": "ok", "deployments": "ok"}
 
 
+def test_a_server_that_does_not_answer(bare: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = bare("doctor", "--url", "http://localhost:1", "-o", "json")
+    assert ran.code == 1
+    assert [(each["check"], each["level"]) for each in ran.json] == [("server", "wrong")]
+
+
 def test_a_server_in_trouble(cli: Cli, world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     situations.cross_deadlock(world)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from adapter.cli.api import Api
+from adapter.cli.api import Api, Unreachable
 from adapter.cli.checks.finding import Finding, note, ok, unknown, wrong
 from adapter.cli.failures import Failure
 from adapter.cli.text import age, duration, plural
@@ -22,9 +22,14 @@ def check(api: Api) -> Iterator[Finding]:
     options = api.target.options
     try:
         services = api.get("/services")["services"]
+    except Unreachable as failure:
+        yield wrong("server", failure.message, "start the server, or give --url or --stack")
+        return
     except Failure as failure:
         yield wrong("admin", failure.message, f"see that requests reach {api.target.base}/admin, and are allowed to")
         return
+    if api.target.deployed is None:
+        yield ok("server", api.target.base)
     if services:
         yield ok("admin", f"{plural(len(services), 'service')} at {api.target.base}")
     else:
