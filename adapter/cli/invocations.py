@@ -146,7 +146,11 @@ def _lines(item: Item) -> Iterator[RenderableType]:
 
 
 def _remark(item: Any) -> str:
+    """Return what an invocation waits for, or its last error."""
     error = item.get("error", "")
     if item["status"] == "backing-off" and item.get("due"):
         return f"next in {until(item['due'])}: {error}"
-    return error or item.get("waits_for", "") or (f"due in {until(item['due'])}" if item.get("due") else "")
+    if error or item.get("waits_for"):
+        return error or str(item["waits_for"])
+    # What runs is due when its lease ends: it does not wait for that.
+    return f"due in {until(item['due'])}" if item.get("due") and item["status"] not in ("ready", "running") else ""

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from rich.console import Console
 
 from adapter.cli import acting, asking
+from adapter.cli.invocations import summaries
 from tests.cli.conftest import Cli
 from tests.drills import situations
 from tests.drills.situations import Crossed, Stuck, Waiting
@@ -87,6 +89,16 @@ def test_a_narrow_terminal_gets_two_lines_for_each(cli: Cli, stuck: Stuck, monke
     lines = cli.ok("inv", "why", stuck.waits).out.splitlines()
     assert lines[0] == f"{stuck.waits} Account/carl/withdraw"
     assert lines[1].startswith("    queued for ")
+
+
+def test_what_runs_waits_for_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    soon = (datetime.now(UTC) + timedelta(minutes=1)).isoformat()
+    one = {"id": "inv_1", "target": "Mailer/send", "created": soon, "attempts": 1, "due": soon}
+    for width in (200, 80):
+        Console(width=width).print(
+            summaries([{**one, "status": "running"}, {**one, "id": "inv_2", "status": "scheduled"}], width)
+        )
+        assert capsys.readouterr().out.count("due in") == 1
 
 
 def test_json_lines(cli: Cli, stuck: Stuck) -> None:
