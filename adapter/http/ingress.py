@@ -280,7 +280,7 @@ class Ingress:
         if service is None:
             return answer(openapi.merge(documents))
         if service not in documents:
-            raise TerminalError(f"there is no service {service!r}", code=404)
+            raise self._unknown(service)
         return answer(documents[service])
 
     # --- services ---
@@ -289,8 +289,19 @@ class Ingress:
         """Return a service's handlers, except private ones."""
         public = {name: endpoint for name, endpoint in (await self._find(service)).items() if not endpoint.private}
         if not public:
-            raise TerminalError(f"there is no service {service!r}", code=404)
+            raise self._unknown(service)
         return public
+
+    def _unknown(self, service: str) -> TerminalError:
+        """Return the error for a service that does not exist, or that is private: it must not tell which."""
+        if self._elsewhere is not None:
+            return TerminalError(
+                f"there is no service {service!r}; GET /restate/openapi.json describes all public ones", code=404
+            )
+        public = [name for name, handlers in self._local.items() if any(not each.private for each in handlers.values())]
+        return TerminalError(
+            f"there is no service {service!r}; the public ones are {', '.join(sorted(public)) or 'none'}", code=404
+        )
 
     async def _find(self, service: str) -> Endpoints:
         local = self._local.get(service)

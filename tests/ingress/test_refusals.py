@@ -6,11 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal
 
+import httpx
 import pytest
 
+from adapter import Context, Service, handler
 from adapter.engine.ports import Misconfigured, Unavailable
 from adapter.engine.records import Unreadable
 from adapter.engine.types import MAX_PAYLOAD
+from adapter.local.memory import MemoryStore
+from adapter.local.server import running
+from adapter.registry import Registry
 from tests.ingress.conftest import Stack, error
 from tests.ingress.waiting import Slow
 
@@ -96,6 +101,20 @@ async def test_refused(stack: Stack, method: str, path: str, options: dict[str, 
     if code == 405:
         assert response.headers["allow"] in message
     assert (await stack.http.post("/Greeter/greet", json="x")).status_code == 200
+
+
+async def test_an_unknown_service_is_answered_with_those_that_are_public() -> None:
+    class Secret(Service):
+        @handler(private=True)
+        async def keep(self, ctx: Context) -> None: ...
+
+    async with (
+        running(Registry(Secret, Slow), MemoryStore()) as app,  # the server of `adapter dev`
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http,
+    ):
+        for name in ("Slwo", "Secret"):
+            said = error(await http.post(f"/{name}/wait", json="x"))
+            assert said == (404, f"there is no service '{name}'; the public ones are Slow")
 
 
 async def test_a_body_over_the_limit_without_a_length(stack: Stack) -> None:
