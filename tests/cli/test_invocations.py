@@ -289,6 +289,13 @@ def test_many_are_changed_after_a_question_only(
     assert cli.ok("inv", "kill", *query, "--yes").out == "killed 0\n"
 
 
+@pytest.mark.parametrize("options", [["--dry-run"], ["--yes"]])
+def test_no_invocation_is_changed_of_a_service_that_does_not_exist(cli: Cli, options: list[str]) -> None:
+    refused = cli("inv", "kill", "--service", "Nope", *options)
+    assert (refused.code, refused.out) == (3, "")
+    assert "there is no service 'Nope': `adapter services list` lists them" in refused.err
+
+
 def test_many_by_their_ids(cli: Cli, sleeping: list[str]) -> None:
     dry = cli.ok("inv", "cancel", *sleeping, UNKNOWN, "--dry-run", "-o", "json").json
     assert (dry["matched"], [each["id"] for each in dry["skipped"]]) == (3, [UNKNOWN])

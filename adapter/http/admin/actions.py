@@ -156,8 +156,8 @@ async def deployment_for(call: Call, given: str, service: str | None) -> str:
     if given != LATEST and await call.stack.has_deployment(given):
         return given
     raise ProblemError(
-        f"there is no deployment {given[:100]!r}: GET /admin/deployments lists them, and deployment={LATEST} is the "
-        "current one of the invocation's service",
+        f"there is no deployment {given[:100]!r}: `adapter deployments list` lists them, and {LATEST} is the current one "
+        "of the invocation's service",
         code=404,
         kind="no-such-deployment",
     )
@@ -224,6 +224,9 @@ async def _chosen(call: Call, body: m.Bulk) -> tuple[list[Meta], str | None, lis
     limit = parameters.checked_limit(body.get("limit", MOST_AT_ONCE), most)
     names = await call.stack.service_names(filter.services)
     page = await listing.page(engine, names, filter, limit, body.get("cursor"))
+    if body.get("cursor") is None and not page.metas:
+        for each in filter.services:
+            await call.stack.service(each)  # an unknown one is an error, not an empty list
     return page.metas, page.cursor, []
 
 

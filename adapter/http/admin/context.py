@@ -54,7 +54,7 @@ class Stack:
         for each in await self.services.listed():
             if each.name == name:
                 return each
-        raise TerminalError(f"there is no service {name[:100]!r}: GET /admin/services lists them", code=404)
+        raise TerminalError(f"there is no service {name[:100]!r}: `adapter services list` lists them", code=404)
 
     async def service_names(self, wanted: Collection[str] = ()) -> list[str]:
         """Return the names of the services whose invocations are listed: those wanted, or all."""

@@ -181,7 +181,7 @@ def _one(type: Callable[[str], T], text: str, name: str, *more: str) -> T:
 def _checked(value: str, name: str) -> str:
     if not NAME.fullmatch(value):
         raise TerminalError(
-            f"{value[:100]!r} cannot be the name of a {name}: GET /admin/services lists the names", code=400
+            f"{value[:100]!r} cannot be the name of a {name}: `adapter services list` lists them", code=400
         )
     return value
 

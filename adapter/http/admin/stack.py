@@ -251,7 +251,7 @@ async def _needed(call: Call, name: str) -> list[Meta]:
 
 
 def _no_deployment(name: str) -> TerminalError:
-    message = f"there is no deployment {name[:100]!r}: GET /admin/deployments lists them"
+    message = f"there is no deployment {name[:100]!r}: `adapter deployments list` lists them"
     return ProblemError(message, code=404, kind="no-such-deployment")
 
 
