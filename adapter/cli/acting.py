@@ -110,7 +110,10 @@ def kill(here: Here, chosen: Selection) -> None:
 
 @remote
 def pause(here: Here, chosen: Selection) -> None:
-    """Pause: do nothing until it is resumed. A running attempt ends at its next commit."""
+    """Pause: do nothing until it is resumed. A running attempt ends at its next commit.
+
+    An invocation that is queued waits for its key, and cannot be paused: cancel it, or pause the owner of the key.
+    """
     _act(here, "pause", chosen)
 
 
@@ -141,7 +144,10 @@ def restart(
         typer.Option("--from", min=0, help="Keep the results of the entries before this one.", metavar="N"),
     ] = None,
 ) -> None:
-    """Restart: run the request again as a new invocation, from the start or from an entry of the journal."""
+    """Restart: run the request again as a new invocation, from the start or from an entry of the journal.
+
+    The original one stays as it is. If it is live, it continues beside the new one: cancel it first.
+    """
     _act(here, "restart-as-new", chosen, {"from": entry})
 
 
@@ -177,7 +183,10 @@ def _act(here: Here, action: str, chosen: Selection, options: dict[str, Any] | N
 
 
 def _act_on_one(here: Here, action: str, id: str, options: dict[str, Any]) -> None:
+    original = here.api.get(path("invocations", id)) if action == "restart-as-new" and here.out.is_table else None
     answer = here.api.post(path("invocations", id, action), options)
+    if original is not None and original["status"] != "completed":
+        here.out.note(f"{id} is {original['status']} and continues beside the new one: adapter inv cancel {id} ends it")
     if "restarted" in answer:
         text = f"restarted {id} as {answer['invocationId']}"
     elif answer["status"] == "already":

@@ -131,7 +131,9 @@ def _tell(here: Here, what: str, id: str) -> None:
     shown = here.api.get(path("invocations", id))
     state = shown.get("outcome") or shown["status"]
     invocation = {name: shown[name] for name in ("id", "target", "status")}
-    here.out.done(f"{what}, for {one_line(shown['target'])} ({state}), {id}", {"invocation": invocation, "dry_run": True})
+    here.out.done(
+        f"{what}, for {one_line(shown['target'])} ({state}), {id}", {"invocation": invocation, "dry_run": True}
+    )
 
 
 def _tell_promise(here: Here, what: str, workflow: str, key: str, name: str) -> None:

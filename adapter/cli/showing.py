@@ -200,7 +200,9 @@ def _leaf(item: Shown, current: str) -> RenderableType:
 
     sent = "  sent" if item.get("sent") else ""
     style = "bold" if item["id"] == current else ""
-    return Text.assemble((one_line(item["target"]), style), "  ", Text.from_markup(status(item)), f"{sent}  {item['id']}")
+    return Text.assemble(
+        (one_line(item["target"]), style), "  ", Text.from_markup(status(item)), f"{sent}  {item['id']}"
+    )
 
 
 def why(answer: Shown, options: str, width: int) -> RenderableType:

@@ -267,6 +267,19 @@ def test_a_life(cli: Cli, world: World, sleeping: list[str]) -> None:
     assert cli("inv", "show", id).code == 3
 
 
+def test_a_restart_of_what_is_live_says_that_both_run(cli: Cli, sleeping: list[str]) -> None:
+    live = sleeping[0]
+    restarted = cli.ok("inv", "restart", live)
+    new = restarted.out.split()[-1]
+    assert restarted.err == (
+        f"{live} is suspended and continues beside the new one: adapter inv cancel {live} ends it\n"
+    )
+    cli.ok("inv", "kill", new)
+    again = cli.ok("inv", "restart", new)
+    assert again.err == ""
+    cli.ok("inv", "kill", again.out.split()[-1])
+
+
 def test_many_are_changed_after_a_question_only(
     cli: Cli, world: World, sleeping: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,7 +47,8 @@ export const ACTIONS: Record<ActionName, Described> = {
   },
   "restart-as-new": {
     label: "Restart",
-    effect: "A new invocation runs the same request. It can start with a part of this one's journal.",
+    effect:
+      "A new invocation runs the same request, perhaps from a part of this one's journal. This one stays as it is: a live one continues.",
     done: "restarted",
     command: "restart",
     destructive: false,
