@@ -158,6 +158,8 @@ def _open(file: Path) -> sqlite3.Connection:
         with file.open("rb") as stored:
             begin = stored.read(16)
     except FileNotFoundError:
+        if not file.parent.is_dir():
+            raise UnservableError(f"there is no folder {file.parent}: create it, or give another file") from None
         begin = b""
     except OSError as error:
         raise UnservableError(f"{file} cannot be read: {error.strerror}") from None
