@@ -11,7 +11,7 @@ from types import ModuleType
 
 from pydantic.errors import PydanticInvalidForJsonSchema
 
-from adapter.definitions import Definition
+from adapter.definitions import Definition, Method
 from adapter.errors import DefinitionError
 from adapter.hosting import hosting, is_sdk
 from adapter.local.frames import OwnTraceback, blamed
@@ -87,7 +87,9 @@ def _registry(name: str) -> Registry:
             merged.services.update(registry.services)
             merged.codec = registry.codec or merged.codec
         return merged
-    definitions = [value for value in vars(module).values() if _is_own(value, module) or is_sdk(value)]
+    values = vars(module).values()
+    definitions = [value for value in values if _is_own(value, module) or is_sdk(value)]
+    definitions = definitions or [value for value in values if _is_empty(value, module)]  # which is refused
     if not definitions:
         raise DiscoveryError(
             f"module {module_name} has no definitions: neither a call of lambda_handler nor a class that derives from "
@@ -111,10 +113,20 @@ def _check_types(services: Iterable[BoundService]) -> None:
 
 def _is_own(value: object, module: ModuleType) -> bool:
     """Return True for a definition of the module's own that can be bound: not imported, no contract, no mere base."""
-    if not (isinstance(value, type) and issubclass(value, Definition) and value.__module__ == module.__name__):
-        return False
-    methods = value.__description__.methods.values()
+    methods = _methods(value, module) or []
     return bool(methods) and not any(method.handler.__isabstractmethod__ for method in methods)
+
+
+def _is_empty(value: object, module: ModuleType) -> bool:
+    """Return True for a definition of the module's own that has no handlers."""
+    return _methods(value, module) == []
+
+
+def _methods(value: object, module: ModuleType) -> list[Method] | None:
+    """Return the handlers of a definition of the module's own; ``None`` for another value."""
+    if isinstance(value, type) and issubclass(value, Definition) and value.__module__ == module.__name__:
+        return list(value.__description__.methods.values())
+    return None
 
 
 def _import(name: str) -> ModuleType:

@@ -285,8 +285,6 @@ def serve(options: Options, listener: socket.socket, supervisor: Supervisor | No
         supervisor.tell(Loaded(imported() | error.files, broken=True))
         broken = refuse(503, f"adapter dev: {error}")
         return asyncio.run(_serve(broken, options, listener, supervisor))
-    if supervisor is not None:
-        supervisor.tell(Loaded(imported()))
     settle()
     return asyncio.run(_run(registry, store, options, listener, supervisor, lines.of))
 
@@ -320,6 +318,8 @@ async def _run(
         except UnservableError as error:
             print(f"adapter dev: {error}", file=sys.stderr, flush=True)
             return 1
+    if supervisor is not None:
+        supervisor.tell(Loaded(imported()))
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     match store:

@@ -201,6 +201,7 @@ def test_the_server_ends_if_its_supervisor_is_killed(dev: Callable[..., Dev], tm
         (["shops"], "there is no module shops in /"),
         (["shop.py"], "give it as in an import: package.module"),
         (["empty"], "module empty has no definitions: neither a call of lambda_handler nor a class"),
+        (["bare"], "Bare has no handlers: decorate its async methods with @handler"),
         (["shop:Grocer"], "module shop has no Grocer"),
         (["shop:GREETING"], "shop:GREETING is neither a definition nor what lambda_handler returned"),
         (["needy"], "module needy needs no_such_package, which is not installed"),
@@ -220,6 +221,7 @@ def test_what_it_cannot_serve(
         "shop": MODULE,
         "other": MODULE,
         "empty": "x = 1",
+        "bare": "from adapter import *\nclass Bare(Service):\n    async def x(self, ctx: Context) -> None: ...",
         "needy": "import no_such_package",
         "broken": "1 / 0",
         "unbound": MODULE.replace("    @handler", "    def __init__(self): raise OSError\n    @handler"),
@@ -239,6 +241,13 @@ def test_it_ends_if_there_is_nothing_to_serve(dev: Callable[..., Dev], tmp_path:
     process = dev("nothing", *reload)
     process.until(f"adapter dev: there is no module nothing in {tmp_path}")
     assert process.process.wait(60) != 0
+
+
+def test_it_ends_if_a_change_of_source_cannot_help(dev: Callable[..., Dev], tmp_path: Path) -> None:
+    process = dev("--endpoint", "http://localhost:1", "--identity-key", "none.pem")
+    process.until("adapter dev: --identity-key .*none.pem cannot be read: No such file")
+    assert process.process.wait(60) == 1
+    assert "waiting" not in process.output.read()
 
 
 def test_a_port_in_use(dev: Callable[..., Dev], tmp_path: Path) -> None:
