@@ -238,7 +238,7 @@ def clear(
             here.out.write({"cleared": names, "dry_run": True})
         return
     if name is None and names:
-        confirm(here, f"{len(names)} entries of {service}/{key} are cleared", yes=yes)
+        confirm(here, f"all state of {service}/{one_line(visible(key))} is cleared", yes=yes)
     now = shown["version"] if version is None else version
     for each in names:
         now = here.api.document("DELETE", _path(service), {"key": key, "name": each}, headers=_if(now))["version"]

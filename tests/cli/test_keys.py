@@ -55,7 +55,8 @@ def test_state_is_seen_and_changed(cli: Cli, world: World, tmp_path: Path) -> No
 def test_state_is_cleared(cli: Cli, world: World) -> None:
     world.call("Cart/eve/add", "pear")
     assert cli.ok("state", "clear", "Cart", "eve", "--dry-run", "-o", "json").json["cleared"] == ["items", "total"]
-    assert cli("state", "clear", "Cart", "eve").code == 2
+    refused = cli("state", "clear", "Cart", "eve")
+    assert (refused.code, "all state of Cart/eve is cleared only with --yes" in refused.err) == (2, True)
     assert cli.ok("state", "clear", "Cart", "eve", "total").out == "cleared total\n"
     assert cli.ok("state", "clear", "Cart", "eve", "--yes").out == "cleared items\n"
     assert cli.ok("state", "clear", "Cart", "eve", "--yes").out == "cleared nothing\n"
