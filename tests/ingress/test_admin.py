@@ -415,6 +415,12 @@ async def test_a_service_never_heard_of_is_not_found(stack: Admined) -> None:
     assert (await stack.admin.get("/services/Box/state", params={"key": "new"})).json()["version"] == 0
 
 
+async def test_a_service_without_keys_has_no_state(stack: Admined) -> None:
+    for path in ("/services/Shop/state", "/services/Shop/key"):
+        code, message = error(await stack.admin.get(path, params={"key": "a"}))
+        assert (code, message.partition(":")[0]) == (400, "'Shop' has no keys and no state")
+
+
 async def test_services(stack: Admined) -> None:
     services = (await stack.admin.get("/services")).json()["services"]
     assert [each["name"] for each in services] == ["Shop", "Box", "Sign"]

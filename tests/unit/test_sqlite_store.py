@@ -185,7 +185,9 @@ def test_what_is_no_database_is_refused(tmp_path: Path, content: bytes) -> None:
 
 @pytest.mark.parametrize("path", [".", "absent/state"])
 def test_a_path_that_cannot_be_a_file_is_refused(tmp_path: Path, path: str) -> None:
-    with pytest.raises(UnservableError, match=r"cannot be read: Is a directory|there is no folder .*/absent: create it"):
+    with pytest.raises(
+        UnservableError, match=r"cannot be read: Is a directory|there is no folder .*/absent: create it"
+    ):
         SqliteStore(tmp_path / path)
 
 

@@ -156,8 +156,8 @@ async def deployment_for(call: Call, given: str, service: str | None) -> str:
     if given != LATEST and await call.stack.has_deployment(given):
         return given
     raise ProblemError(
-        f"there is no deployment {given[:100]!r}: `adapter deployments list` lists them, and {LATEST} is the current one "
-        "of the invocation's service",
+        f"there is no deployment {given[:100]!r}: `adapter deployments list` lists them, and {LATEST} is the current "
+        "one of the invocation's service",
         code=404,
         kind="no-such-deployment",
     )

@@ -71,7 +71,7 @@ async def key(call: Call, service: str) -> m.Key:
     place = parameters.key(call, service)
     held = await editing.view(engine.runtime, place)
     if held.version == 0:
-        await call.stack.service(service)
+        await _require_keys(call, service)
     entries = await engine.storage.read(lambda: engine.storage.store.inbox(place, MOST_QUEUED))
     ids = [entry.ref.id for entry in entries]
     records = await listing.records_of(engine, [*ids, *([held.owner.id] if held.owner else [])])
@@ -87,6 +87,14 @@ async def key(call: Call, service: str) -> m.Key:
         "state": {name: views.value(value, state_path(place, name)) for name, value in sorted(held.entries.items())},
         "large": list(held.large),
     }
+
+
+async def _require_keys(call: Call, service: str) -> None:
+    """Refuse a service that does not exist, or that has no keys."""
+    if all(each.kind is Kind.SERVICE for each in (await call.stack.service(service)).handlers.values()):
+        raise TerminalError(
+            f"{service!r} has no keys and no state: it is neither a virtual object nor a workflow", code=400
+        )
 
 
 def state_path(key: ObjectKey, name: str) -> str:
@@ -109,7 +117,7 @@ async def state(call: Call, service: str) -> Reply[m.State] | Response:
         return Response(value, headers=headers)
     held = await editing.view(engine.runtime, place)
     if held.version == 0:  # nothing was ever stored for the key
-        await call.stack.service(service)
+        await _require_keys(call, service)
     shown: m.State = {
         "version": held.version,
         "owner": held.owner.id if held.owner else None,
