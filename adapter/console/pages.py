@@ -31,8 +31,8 @@ HEADERS: Final = {
 }
 
 MISSING: Final = (
-    "The console's pages are not built: this installation was made without Node.js. Install the package from a "
-    "published wheel, or run `make console` in a checkout of the repository."
+    "The console's pages are not built. Run `make console` in the clone of the repository, then install the clone "
+    "again, unless it is installed as editable."
 )
 
 
