@@ -115,7 +115,7 @@ def _called(arguments: Sequence[str]) -> str:
 def _usage(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
     advice = f"See {context.command_path} --help" if context is not None else ""
-    message = error.format_message()
+    message = error.format_message().replace("is not a valid int range", "is not a whole number")
     if message and not message.endswith("."):
         message += "."
     return f"{message} {advice}".strip()

@@ -74,6 +74,7 @@ def test_version(bare: Cli) -> None:
         (["inv", "list", "--foo"], 2, "No such option: --foo (Possible options: --on). See adapter inv list --help"),
         (["dev", "x", "--port", "99999"], 2, "99999 is not in the range 0<=x<=65535. See adapter dev --help"),
         (["dev", "x", "--port", "-1"], 2, "-1 is not in the range"),
+        (["dev", "x", "--port", "http"], 2, "'http' is not a whole number. See adapter dev --help"),
         (["console", "--port", "99999"], 2, "99999 is not in the range"),
         (["explode"], 2, "No such command 'explode'"),
         (["inv", "list", "--status", "tired"], 2, "--status is one of scheduled, "),
