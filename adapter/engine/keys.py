@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from collections.abc import Iterable, Mapping
 from copy import copy
@@ -125,10 +126,14 @@ class KeyState:
             self.owner = self.new_entries.popleft().ref
 
     def stored_front(self) -> list[InboxEntry]:
-        """Return the known beginning of the stored inbox, as it will be after the new entries are committed."""
-        last = self.front[-1].ticket if self.front else ""
+        """Return the known beginning of the stored inbox, as it will be after the new entries are committed.
+
+        The entries come in the order in which `release` gives them the key: an entry that was read late stays behind
+        those that were known before.
+        """
+        last = max((entry.ticket for entry in self.front), default="")
         came = [entry for entry in self.new_entries if not self.more or entry.ticket < last]
-        return sorted([*self.front, *came], key=lambda entry: entry.ticket)
+        return list(heapq.merge(self.front, came, key=lambda entry: entry.ticket))
 
     def read(self, name: str) -> Outcome | None:
         """Return a state entry's value; ``None`` if the overflow entries have to be read for that."""

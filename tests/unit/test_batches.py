@@ -11,9 +11,10 @@ import pytest
 
 from adapter.engine import commands as c
 from adapter.engine.journal import CommandIssued, ResultDelivered, encode
+from adapter.engine.keys import KeyState
 from adapter.engine.ports import Change, Create, Delete, MarkQueued, Put, TakeKey, Update, WriteHead
 from adapter.engine.preparation import INBOX_PAGE
-from adapter.engine.records import Head, InboxEntry, JournalSegment, Meta, Status, Unreadable
+from adapter.engine.records import Head, InboxEntry, JournalSegment, Meta, Ref, Status, Unreadable
 from adapter.engine.types import Kind, ObjectKey, Outcome, Target
 from tests.unit.world import World, closure, pack, settle, target, unpack
 
@@ -104,6 +105,19 @@ async def test_an_entry_that_is_put_between_two_reads_of_an_inbox_has_none_run_t
     await world.clock.advance(1)
     assert await count(world) == 61
     assert ran == [*range(INBOX_PAGE), "late", *range(INBOX_PAGE, 60)]
+
+
+def test_an_entry_that_was_read_late_stays_behind_those_that_were_known() -> None:
+    """The session has run the known ones already. After a commit of less than that they have to be the next ones."""
+    late, early, own = (InboxEntry(KEY, f"{n}", Ref(f"inv_{n}", "g")) for n in (2, 1, 3))
+    owner = Ref("inv_0", "g")
+    state = KeyState(Head(KEY, 1, owner), 0, [late, early])
+    state.new_entries.append(own)
+    assert state.stored_front() == [late, early, own]
+    for expected in (late, early, own):
+        assert state.owner is not None
+        assert state.release(state.owner)
+        assert state.owner == expected.ref
 
 
 async def test_an_entry_that_is_put_before_an_inbox_is_read_anew_comes_first() -> None:

@@ -88,6 +88,12 @@ MUTANTS = (
         focus="between",
     ),
     mutant(
+        "a commit that is cut changes the order in which an inbox was read",
+        "7",
+        Edit(KeyState, "stored_front", "heapq.merge(self.front, came, ", "sorted([*self.front, *came], "),
+        focus="between+conflicts+small",
+    ),
+    mutant(
         "a key is taken from its owner",
         "7",
         Edit(
