@@ -210,7 +210,12 @@ def check_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     size = sum(len(part.encode(errors="replace")) for item in metadata.items() for part in item)
     if size > MAX_METADATA:
         raise ValueError(f"metadata has up to {MAX_METADATA} bytes, not {size}: store larger values elsewhere")
-    return dict(metadata)
+    return {_encodable(name): _encodable(value) for name, value in metadata.items()}
+
+
+def _encodable(text: str) -> str:
+    """Return a text without lone surrogates, which the names of odd files contain."""
+    return text.encode(errors="replace").decode()
 
 
 class Leaving:

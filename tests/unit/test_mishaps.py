@@ -475,3 +475,27 @@ async def test_what_a_client_asked_for_happens_at_once_although_it_gives_up_when
     await world.clock.advance(1)
     assert client.cancelled()
     assert ended == ["call or send" if asked in ("call", "send") else "signal or resume"]
+
+
+@pytest.mark.parametrize("where", ["handler", "step"])
+async def test_the_metadata_of_an_error_may_name_an_odd_file(where: str) -> None:
+    world = World()
+    ran: list[int] = []
+
+    @world.handler("S")
+    async def work(ctx: Any, _: Any) -> Any:
+        async def step() -> bytes:
+            ran.append(1)
+            if where == "step":
+                raise TerminalError("cannot be read", metadata={"file": "odd\udcff"})
+            return b"1"
+
+        await ctx.issue(c.Run("charge", step), unpack)
+        raise TerminalError("cannot be read", metadata={"file": "odd\udcff"})
+
+    id = await world.send("S/work")
+    await settle()
+    outcome = (await world.meta(id)).outcome
+    assert outcome is not None
+    assert outcome.failure is not None
+    assert (outcome.failure.metadata, ran) == ({"file": "odd?"}, [1])
