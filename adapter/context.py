@@ -15,7 +15,7 @@ from uuid import UUID
 from typing_extensions import TypeForm
 
 from adapter import values
-from adapter.checks import check_text, milliseconds
+from adapter.checks import check_id, check_text, milliseconds
 from adapter.clients import Clients
 from adapter.definitions import Service, VirtualObject, Workflow, context_of, contexts_with
 from adapter.engine import commands
@@ -213,7 +213,7 @@ class Context(Clients, Steps):
         Args:
             id: The invocation's id, ``inv_…``.
         """
-        return self._issuer.issue(Cancel(id), accepted)
+        return self._issuer.issue(Cancel(check_id(id)), accepted)
 
     @asynccontextmanager
     async def timeout(self, duration: timedelta) -> AsyncGenerator[None]:

@@ -90,6 +90,8 @@ class Storage:
 
     async def find(self, id: str, *, patient: bool = True) -> Meta | None:
         """Return an invocation's record; ``None`` if it does not exist or has expired. See `read`."""
+        if not id:
+            return None  # DynamoDB refuses to look for it; an SDK's handler may have asked
         meta = await self.read(lambda: self.store.peek(id), patient=patient)
         return None if meta is None or meta.expired(self._process.now()) else meta
 

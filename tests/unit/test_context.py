@@ -360,3 +360,9 @@ async def test_gather_fails_with_the_first_failure(ctx: Context) -> None:
 
 def test_invocations_are_told_by_type(ctx: Context) -> None:
     assert isinstance(ctx.generic_call(service="A", method="b"), Invocation)
+
+
+@pytest.mark.parametrize("id", ["", None, 5])
+def test_what_can_be_no_id_is_not_cancelled(ctx: Context, id: Any) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        ctx.cancel(id)
