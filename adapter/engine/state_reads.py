@@ -10,8 +10,9 @@ from adapter.engine.commit_log import CommitLog
 from adapter.engine.execution import Execution
 from adapter.engine.keys import KeyState
 from adapter.engine.known_key import Key
+from adapter.engine.records import Head
 from adapter.engine.runtime import Runtime
-from adapter.engine.types import Failure, Outcome
+from adapter.engine.types import Failure, ObjectKey, Outcome
 from adapter.frozen import replace
 
 
@@ -46,10 +47,26 @@ class StateReads:
 
     async def stored(self, execution: Execution, command: c.GetState | c.StateKeys, state: KeyState | None) -> Outcome:
         """Read state from the store: the overflow entries, or, for a shared handler, all of it."""
-        shared = state is None
-        if state is None:
-            head = (await self._storage.heads([execution.key]))[execution.key]
-            execution.version, state = head.version, KeyState(head, self._runtime.process.now())
+        if state is not None:
+            return await self._read(execution, command, state, shared=False)
+        head = await self._head(execution.key)
+        while True:
+            state = KeyState(head, self._runtime.process.now())
+            outcome = await self._read(execution, command, state, shared=True)
+            # Others write meanwhile: an entry that the head has by now is no longer among the overflow entries.
+            found = isinstance(command, c.GetState) and outcome.value is not None and execution.snapshot is None
+            now = await self._head(execution.key) if state.has_overflow and not found else head
+            if now.version == head.version:
+                execution.version = max(execution.version, head.version)
+                return outcome
+            head, execution.snapshot = now, None
+
+    async def _head(self, key: ObjectKey) -> Head:
+        return (await self._storage.heads([key]))[key]
+
+    async def _read(
+        self, execution: Execution, command: c.GetState | c.StateKeys, state: KeyState, *, shared: bool
+    ) -> Outcome:
         generation = state.state_generation
         if execution.spec is not None and not execution.spec.options.lazy_state:
             if state.has_overflow and state.overflow is None:
@@ -84,10 +101,13 @@ class StateReads:
         if live is not None:
             state = live.snapshot()
         else:
-            head = (await self._storage.heads([execution.key]))[execution.key]
+            head = await self._head(execution.key)
             state = KeyState(head, self._runtime.process.now())
-        if state.has_overflow and state.overflow is None:
+        while state.has_overflow and state.overflow is None:
             state.overflow = await self._storage.entries(execution.key, state.state_generation, values=True)
+            if live is None and (now := await self._head(execution.key)).version != state.base.version:
+                state = KeyState(now, self._runtime.process.now())
+                continue
             if live is not None:
                 self._keep_overflow(self._log.keys[execution.key], state)
         names = state.names() or ()

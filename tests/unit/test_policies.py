@@ -362,7 +362,8 @@ async def test_entries_are_read_one_by_one_or_all_with_the_first(kind: Kind, laz
     if kind is Kind.EXCLUSIVE:
         assert requests == (1 + 20 + 1 + 1 + 1 if lazy else 3)  # the head, reads, the commit
     else:
-        assert requests == (2 * 22 + 1 if lazy else 3)
+        # for what is not found the head is read again: the entry may have moved there
+        assert requests == (2 * 22 + 2 + 1 if lazy else 4)
 
 
 async def test_what_was_read_at_once_is_as_the_handler_wrote_it_since() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from adapter.engine import commands as c
 from adapter.engine.keys import KeyState
 from adapter.engine.ports import Put
 from adapter.engine.records import PART, Head, Meta, Part, Ref, StateEntry, cut
+from adapter.engine.requests import Request
 from adapter.engine.types import MAX_PAYLOAD, Kind, ObjectKey
-from tests.unit.world import World, pack, settle, unpack
+from tests.unit.world import World, pack, settle, target, unpack
 
 
 def world(kind: Kind) -> World:
@@ -230,3 +232,30 @@ def test_entries_that_were_read_during_a_commit_are_kept_beside_those_that_it_wr
 
     state.clear_all()
     assert state.overflow_after(read) == {}
+
+
+@pytest.mark.parametrize("lazy", [True, False])
+async def test_a_shared_handler_reads_an_entry_that_becomes_small(lazy: bool) -> None:
+    """The entry moves into the head after the handler has read that, and before it reads the other entries."""
+    world = World(2)
+
+    @world.handler("O", Kind.EXCLUSIVE)
+    async def put(ctx: Any, size: Any) -> Any:
+        ctx.issue(c.SetState("a", pack("x" * size)), unpack)
+
+    @world.handler("O", Kind.SHARED, lazy_state=lazy)
+    async def look(ctx: Any, _: Any) -> Any:
+        return (await ctx.issue(c.GetState("a"), unpack)) is not None
+
+    await world.call("O/k/put", 5000)
+    armed = True
+
+    async def hook(phase: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        nonlocal armed
+        if armed and phase == "before" and method in ("state", "entries"):
+            armed = False
+            await world.engines[1].call(Request(target("O/k/put"), pack(5)), until=world.clock.now() + 1000)
+
+    world.store.hook = hook
+    assert await world.call("O/k/look") is True
+    assert not armed
