@@ -13,6 +13,10 @@ from adapter.engine.pending import Pending, PendingInvocation
 from adapter.engine.transitions import Times
 from adapter.engine.types import Kind
 
+MOST_NAMED = 4_000
+"""The most awaited invocations whose ids a record holds, as an item may hold 400 KB. The search for deadlocks does not
+see further ones."""
+
 
 def suspension_of(execution: Execution, due: Callable[[tuple[str, int]], int | None], times: Times) -> Suspended:
     """Return the suspension of a blocked attempt.
@@ -61,7 +65,7 @@ def _leaves(waits: Sequence[Pending[Any]], ends: Callable[[int], int | None], *,
     for pending in waits:
         kind, _ = pending.described
         id = "" if derived(pending) else awaited_id(pending)
-        if id:
+        if id and len(found) < MOST_NAMED:
             found.append(Leaf(kind, (pending.n, pending.n), id))
         else:
             by_kind.setdefault(kind, []).append(pending.n)

@@ -180,3 +180,25 @@ async def test_five_hundred_suspensions() -> None:
     output, requests = await finish(world(), "W/k/run", 500, advance=11)
     assert output == 500
     assert requests < 500 * 5
+
+
+async def test_a_handler_waits_for_thousands_of_invocations_by_their_ids() -> None:
+    world = World()
+
+    @world.handler("S")
+    async def slow(ctx: Any, _: Any) -> Any:
+        return 1
+
+    @world.handler("S")
+    async def wait(ctx: Any, id: Any) -> Any:
+        return sum(await gather(*(ctx.issue(c.Attach(id), unpack) for _ in range(9_000))))
+
+    awaited = await world.send("S/slow", delay=4_000_000)
+    id = await world.send("S/wait", awaited)
+    await world.clock.advance(60)
+    assert (await world.meta(id)).status is Status.SUSPENDED
+    await world.clock.advance(4_000)
+    for _ in range(60):
+        await world.clock.advance(60)
+        await world.engine.sweeper.sweep()
+    assert value((await world.meta(id)).outcome) == 9_000
