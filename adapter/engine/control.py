@@ -23,7 +23,7 @@ from adapter.engine.ids import (
 from adapter.engine.journal import AttemptStarted, CommandIssued, Entry, encode, started, unanswered_calls
 from adapter.engine.notifier import Acknowledgement
 from adapter.engine.ports import Change, Conflict, Delete, Put, Update, WriteHead
-from adapter.engine.prefix import cut_before
+from adapter.engine.prefix import copied, cut_before
 from adapter.engine.process import Repeat
 from adapter.engine.records import Copied, Head, InboxEntry, JournalSegment, Meta, Status, Unreadable
 from adapter.engine.requests import Answer, Request
@@ -247,8 +247,7 @@ class Control:
         new = random_id() if idempotency_key is None else restarted_id(meta.ref, idempotency_key)
         request = Request(meta.target, input, meta.idempotency_key, meta.headers, id=new)
         journal = await self._prefix(meta, first) if first else []
-        copied = lifecycle.copied(meta, first)
-        answer = await self._send(request, journal=journal, copied=copied)
+        answer = await self._send(request, journal=journal, copied=copied(meta, first))
         return Restarted(answer.id)
 
     async def _prefix(self, meta: Meta, first: int) -> list[Entry]:
@@ -269,7 +268,9 @@ class Control:
     async def _resume(self, meta: Meta, resumed: Moved) -> bool:
         if not await self._storage.apply(resumed.change):
             return False
-        if resumed.meta.epoch != meta.epoch:
+        if resumed.meta.status is Status.SCHEDULED and meta.status is Status.PAUSED:
+            self._runtime.wakeups.schedule(resumed.meta)
+        elif resumed.meta.epoch != meta.epoch:
             target, deployment = meta.target, resumed.meta.deployment
             self._runtime.wakeups.dispatch(meta.ref, target.service, deployment, fresh=meta.epoch == 0)
         return True
@@ -312,8 +313,20 @@ class Control:
         session = Session(self._runtime, self, execution, head=None if execution.without_key else head)
         if await session.run() is not None:
             return False
+        if meta.kind is Kind.WORKFLOW and execution.without_key:
+            await self._let_state_expire(execution)
         self._runtime.wakeups.unschedule(meta)
         return True
+
+    async def _let_state_expire(self, execution: Execution) -> None:
+        """Let what belongs to a workflow that has ended without its key expire with its record: its promises."""
+        expires = execution.meta.expires
+        while True:
+            head = (await self._storage.heads([execution.key]))[execution.key]
+            if head.owner is not None or head.expires is None or expires is None or head.expires <= expires:
+                return
+            if await self._storage.apply(WriteHead(replace(head, expires=expires), version=head.version)):
+                return
 
     async def _did_nothing(self, meta: Meta) -> bool:
         """Return True if all its attempts failed before they did anything: nothing has to be undone."""

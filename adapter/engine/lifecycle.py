@@ -32,12 +32,8 @@ from adapter.engine.types import Failure, Headers, Kind, Options, Outcome, Targe
 from adapter.frozen import replace
 
 IDLE: Final[dict[str, Any]] = {
-    "wake_after": None,
     "seen": 0,
-    "timer": None,
-    "ticket": None,
-    "awaiting": None,
-    "calling": None,
+    **dict.fromkeys(("wake_after", "timer", "ticket", "awaiting", "calling")),
 }
 """The values of a record that waits for nothing."""
 
@@ -88,13 +84,6 @@ def restarted(meta: Meta, copied: tuple[Copied, ...]) -> Meta:
     If it begins with a journal, its first attempt has to load that, as if it were a further one.
     """
     return replace(meta, copied=copied, epoch=1 if copied[0].before else 0)
-
-
-def copied(meta: Meta, first: int) -> tuple[Copied, ...]:
-    """Return where an invocation that is restarted from a command has the results of those before it from."""
-    earlier = [each for each in meta.copied if 0 < each.before < first]
-    latest = [Copied(first, meta.issuer(first - 1))] if first else []
-    return (*earlier, *latest, Copied(0, meta.ref))
 
 
 def created(meta: Meta, now: int) -> Create:
@@ -399,6 +388,8 @@ def checked(meta: Meta, now: int) -> Update:
         return t.WAIT.update(meta, lifetimes.next_attempt(meta, meta.timer))
     if meta.status is Status.QUEUED:
         due = now + (RECHECK if meta.parent is not None else OWNER_CHECK) * 2 ** min(meta.dispatches, 6)
+    elif meta.rests_until is not None:  # only time wakes it
+        due = meta.rests_until
     else:
         due = now + min(RECHECK * 4 ** min(meta.dispatches, 8), MAX_RECHECK)
         due = due if meta.timer is None else min(due, meta.timer)
@@ -450,7 +441,8 @@ def lost(meta: Meta) -> Update:
 
 def paused(meta: Meta, stored: int) -> Moved:
     """Keep an invocation from continuing. Its epoch is raised, so that no attempt goes on. See `_fence`."""
-    return t.PAUSE.move(meta, _fence(meta, stored) | _waits(meta, None))
+    starts = {"timer": meta.due} if meta.status is Status.SCHEDULED else {}
+    return t.PAUSE.move(meta, _fence(meta, stored) | _waits(meta, None) | starts)
 
 
 # --- operators ---
@@ -490,19 +482,23 @@ def waits_in_inbox(meta: Meta) -> bool:
 
 
 def resumed(meta: Meta, times: Times, deployment: str | None) -> Moved:
-    """Continue a paused invocation, or one that waits for its next attempt, now and perhaps on another deployment.
+    """Continue a paused invocation, or one that waits for its next attempt, perhaps on another deployment.
+
+    It continues now; a delayed message only when its time comes.
 
     Any other invocation only moves to the deployment. Its epoch stays, so its due time has to change: that is how a
     late copy of an earlier move fails. A call that its caller looks after has none, and gets one: its caller may have
-    forgotten it by the time of the write, which can require no due time.
+    forgotten it meanwhile.
     """
     values: dict[str, Any] = {"failures": 0, "dispatches": 0}
     if deployment is not None:
         values["deployment"] = deployment
     if meta.status not in t.RESUME.sources:
         return t.MOVE.move(meta, values | {"due": times.grace if meta.due is None else meta.due + 1})
-    # Raising the epoch makes the attempt's last write fail if it is applied once more, later.
-    return t.RESUME.move(meta, values | {"status": Status.READY, "due": times.grace, "epoch": meta.epoch + 1})
+    values["epoch"] = meta.epoch + 1  # if the attempt's last write is applied once more, it fails
+    if meta.status is Status.PAUSED and (meta.timer or 0) > times.now:  # a delayed message
+        return t.RESUME.move(meta, values | {"status": Status.SCHEDULED, "due": meta.timer, "timer": None})
+    return t.RESUME.move(meta, values | {"status": Status.READY, "due": times.grace})
 
 
 # --- after completion ---

@@ -8,6 +8,7 @@ from adapter.engine import commands as c
 from adapter.engine import lifecycle
 from adapter.engine.execution import Execution
 from adapter.engine.ids import child_id, new_commit_id, outcome_commit_id, parse_awakeable
+from adapter.engine.lifetimes import kept_until
 from adapter.engine.notifier import Acknowledgement, Notifier
 from adapter.engine.ports import Conflict, Put, Update
 from adapter.engine.process import Process, Repeat
@@ -76,7 +77,8 @@ class Outbound:
             passed_on: True to wake the receiver again if another request has put the same notification before.
         """
         commit_id = outcome_commit_id(commit_id, outcome)
-        notification, parts = make_notification(ref, id, outcome, self._process.now(), commit_id)
+        kept = 0 if meta is None else kept_until(meta)
+        notification, parts = make_notification(ref, id, outcome, self._process.now(), commit_id, kept=kept)
         if meta is None or meta.generation != ref.generation:
             return "not found"
         if not meta.live:  # the notification may have been put before

@@ -9,6 +9,7 @@ from typing import Any
 
 from adapter.engine import transitions as t
 from adapter.engine.ids import garbage_id, new_generation
+from adapter.engine.lifetimes import DAY
 from adapter.engine.ports import Create, Finish, Update
 from adapter.engine.records import Meta, Ref, Status, ending_of
 from adapter.engine.transitions import OPEN_CHECK, PROMISE_CHECK, Moved, Times
@@ -48,7 +49,9 @@ def ended_promise(meta: Meta, now: int) -> tuple[Meta, Update | Finish]:
 def checked_promise(meta: Meta, now: int, expires: int | None) -> Update | Finish:
     """Check a promise again later, and no later than its workflow's state expires."""
     later = now + (OPEN_CHECK * 2 ** min(meta.dispatches, 5) if meta.live else PROMISE_CHECK)
-    values = {"dispatches": meta.dispatches + 1, "due": min(later, expires or later)}
+    if expires is not None:  # a day before that its workflow may turn out to start only later
+        later = min(later, expires - DAY if expires - DAY > now else expires)
+    values = {"dispatches": meta.dispatches + 1, "due": later}
     return t.CHECK_PROMISE.update(meta, values) if meta.live else t.KEEP.finish(meta.ref, values)
 
 

@@ -19,7 +19,15 @@ from adapter.engine.journal import (
     StateRead,
     StepRetried,
 )
+from adapter.engine.records import Copied, Meta
 from adapter.engine.types import Outcome
+
+
+def copied(meta: Meta, first: int) -> tuple[Copied, ...]:
+    """Return where an invocation that is restarted from a command has the results of those before it from."""
+    earlier = [each for each in meta.copied if 0 < each.before < first]
+    latest = [Copied(first, meta.issuer(first - 1))] if first else []
+    return (*earlier, *latest, Copied(0, meta.ref))
 
 
 def cut_before(entries: Iterable[Entry], notifications: Mapping[str, Outcome], first: int) -> list[Entry]:

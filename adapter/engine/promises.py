@@ -6,8 +6,9 @@ from contextlib import suppress
 
 from adapter.engine import passive
 from adapter.engine.expiry import Expiry
-from adapter.engine.ids import new_commit_id, outcome_commit_id, promise_id
+from adapter.engine.ids import new_commit_id, outcome_commit_id, promise_id, workflow_id
 from adapter.engine.keys import KeyState
+from adapter.engine.lifetimes import DAY
 from adapter.engine.notifier import Acknowledgement, Notifier
 from adapter.engine.ports import Conflict, WriteHead
 from adapter.engine.process import Process
@@ -75,13 +76,22 @@ class Promises:
             state = KeyState(head, self._process.now())
             if state.generation == head.state_generation.split(".")[0]:
                 return promise_id(key, state.generation, name)
-            expires = self._process.now() + PROMISE_CHECK
-            fresh = replace(state.head(), expires=expires if state.owner is None else None)
+            expires = await self._kept_until(key) if state.owner is None else None
+            fresh = replace(state.head(), expires=expires)
             try:
                 write = WriteHead(fresh, version=head.version)
                 await self._storage.commit([write, *garbage(state, self._process.times())], new_commit_id())
             except Conflict:
                 continue
+
+    async def _kept_until(self, key: ObjectKey) -> int:
+        """Return until when the promises of a workflow that has not started are kept at least."""
+        return max(self._process.now(), await self._starts(key) or 0) + PROMISE_CHECK
+
+    async def _starts(self, key: ObjectKey) -> int | None:
+        """Return when a workflow that was submitted and has not ended is due."""
+        workflow = await self._storage.find(workflow_id(key.service, key.key))
+        return workflow.due if workflow is not None and workflow.live else None
 
     async def check(self, meta: Meta) -> None:
         """Complete a promise whose workflow is over, and delete it after its waiters are notified. Otherwise check
@@ -91,6 +101,12 @@ class Promises:
         now = self._process.now()
         gone = promise_id(key, KeyState(head, now).generation, meta.target.handler) != meta.id
         if not gone:
+            if head.owner is None and head.expires is not None and (starts := await self._starts(key)) is not None:
+                until = max(now, starts) + PROMISE_CHECK  # its workflow is to start later
+                if until > head.expires + DAY:
+                    if not await self._storage.apply(WriteHead(replace(head, expires=until), version=head.version)):
+                        return  # it has just started: the promise stays due
+                    head = replace(head, expires=until)
             await self._storage.apply(passive.checked_promise(meta, now, head.expires))
             return
         ended, change = passive.ended_promise(meta, now)

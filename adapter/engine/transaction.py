@@ -22,7 +22,7 @@ from adapter.engine.execution import (
 )
 from adapter.engine.keys import UNKNOWN, KeyState
 from adapter.engine.known_key import Key
-from adapter.engine.lifetimes import time_to_live
+from adapter.engine.lifetimes import KEPT, time_to_live
 from adapter.engine.ports import Change, Create, Delete, Put, TakeKey, WriteHead
 from adapter.engine.record_delta import RecordDelta, called_apart, calling_of
 from adapter.engine.records import (
@@ -365,9 +365,14 @@ def _notifies(execution: Execution) -> bool:
     return execution.meta.parent is not None and execution.caller is None
 
 
-def make_notification(to: Ref, id: str, outcome: Outcome, now: int, sender: str) -> tuple[Notification, list[Part]]:
-    """Return a notification, and the parts that hold its value if that is too large for the notification itself."""
-    ttl = time_to_live(now)
+def make_notification(
+    to: Ref, id: str, outcome: Outcome, now: int, sender: str, *, kept: int = 0
+) -> tuple[Notification, list[Part]]:
+    """Return a notification, and the parts that hold its value if that is too large for the notification itself.
+
+    ``kept`` is the time until which the receiver's items are kept at least: that of a delayed message is far away.
+    """
+    ttl = max(time_to_live(now), time_to_live(kept - KEPT))
     if len(outcome.value or b"") <= MAX_NOTIFICATION:
         return Notification(to, id, outcome, now, ttl=ttl), []
     name = f"{id}-{sender}"

@@ -257,7 +257,14 @@ PAUSE = _row(
 
 # --- operators ---
 
-RESUME = _row("an operator resumes it", [PAUSED, BACKING_OFF], [READY], "epoch due status", DISPATCH, "control")
+RESUME = _row(
+    "an operator resumes it",
+    [PAUSED, BACKING_OFF],
+    [READY, SCHEDULED],
+    "epoch due status",
+    DISPATCH + "; or its delay's end",
+    "control",
+)
 MOVE = _row(
     "an operator moves it to another deployment", LIVE, [], "epoch due status", "a millisecond later", "control"
 )

@@ -569,6 +569,7 @@ async def test_what_was_paused_before_it_began_begins_on_the_code_of_its_time() 
     id = await world.send("S/work", delay=1000)
     await world.engine.control.pause(id)
     world.engine.deployment.id = "v2"
+    await world.clock.advance(1)
     await world.engine.control.resume(id)
     await settle()
     meta = await world.meta(id)

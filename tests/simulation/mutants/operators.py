@@ -139,7 +139,7 @@ MUTANTS = (
     mutant(
         "a late copy of a pause undoes a resume",
         "4",
-        Edit(lifecycle, "resumed", '"due": times.grace, "epoch": meta.epoch + 1', '"due": times.grace'),
+        Edit(lifecycle, "resumed", 'values["epoch"] = meta.epoch + 1', "pass"),
         focus="pauses+prompt",
     ),
     mutant(
