@@ -18,7 +18,7 @@ DAY = 24 * 3600
 
 
 async def live(world: World, days: int) -> None:
-    """Let days pass, with an hourly sweep and a DynamoDB that deletes as early as it may."""
+    """Let days pass, with a sweep each six hours and a DynamoDB that deletes as early as it may."""
     for _ in range(days):
         for _ in range(4):
             await world.clock.advance(DAY / 4)

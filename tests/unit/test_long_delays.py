@@ -10,19 +10,8 @@ import pytest
 from adapter.engine import commands as c
 from adapter.engine.records import Status
 from adapter.engine.types import Kind, ObjectKey, Outcome
+from tests.unit.test_lifetimes import DAY, live
 from tests.unit.world import World, pack, settle, unpack, value
-
-DAY = 24 * 3600
-
-
-async def live(world: World, days: int) -> None:
-    """Let days pass, with a sweep each six hours, and with items deleted whose time to live is over."""
-    for _ in range(days):
-        for _ in range(4):
-            await world.clock.advance(DAY / 4)
-            await world.engine.sweeper.sweep()
-            await settle()
-        world.store.expire(world.clock.now())
 
 
 @pytest.mark.parametrize("size", [5, 300_000])
